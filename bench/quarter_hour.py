@@ -36,7 +36,7 @@ from forecast.config.reading import validate_config
 from forecast.config.task import Task
 from forecast.data import panel, splits
 from forecast.data.columns import add_known_ahead, trim_to_observed
-from forecast.data.guesses import guess_entry
+from forecast.data.guesses.entry import guess_entry
 from forecast.forecaster import Budget, Forecaster, Problem, fit
 from forecast.forecaster.fitting import fit_again
 from forecast.forecaster.intervals import (

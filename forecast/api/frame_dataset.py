@@ -51,7 +51,7 @@ from forecast.data.calendars import (
     usual_length,
 )
 from forecast.data.columns import Lateness, guess_static, spread_over_horizon
-from forecast.data.guesses import SHORT_ROWS, guess_spans
+from forecast.data.guesses.spans import SHORT_ROWS, guess_spans
 from forecast.data.schema import KEY_COLUMNS
 from forecast.data.splits import held_out_steps, longest_horizon, most_test_steps
 from forecast.system.errors import InputError, quote_names

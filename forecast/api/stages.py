@@ -54,7 +54,7 @@ from forecast.config.reading import Entry, PlainValue, validate_config
 from forecast.config.usual_names import require_model
 from forecast.data import quality
 from forecast.data.comparison_records import Verdicts
-from forecast.data.guesses import SHORT_ROWS
+from forecast.data.guesses.spans import SHORT_ROWS
 from forecast.data.panel import from_frame
 from forecast.data.preparation import PreparedDataset, prepare_frame, rows_until
 from forecast.data.quality import QualityFile

@@ -118,8 +118,8 @@ def add(
 
     from forecast.config.datasets import Datasets
     from forecast.config.reading import read_yaml, validate_config
-    from forecast.data import guesses
     from forecast.data.entries import add_entry
+    from forecast.data.guesses.entry import guess_entry
     from forecast.data.sources.file import path_in_project
     from forecast.system import files
 
@@ -140,7 +140,7 @@ def add(
             f" {entry}`. To guess it anew, take it out of `datasets` and `run` first. Another file:"
             " give it another name with --name."
         )
-    block = guesses.guess_entry(
+    block = guess_entry(
         path, path.relative_to(project).as_posix(), entry, target=target, horizon=horizon
     )
     new_text = add_entry(config.read_text(encoding="utf-8"), entry, block)

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from forecast.data.entries import add_entry
-from forecast.data.guesses import guess_entry
+from forecast.data.guesses.entry import guess_entry
 from forecast.system.errors import InputError
 
 RUNS = {

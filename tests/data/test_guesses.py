@@ -19,8 +19,11 @@ import yaml
 from forecast.config.datasets import Dataset, load_dataset
 from forecast.config.reading import validate_config
 from forecast.config.task import SessionCalendar, WeekdayCalendar
-from forecast.data import guesses, ingest, own_files, preparation, sources, splits
+from forecast.data import ingest, own_files, preparation, sources, splits
 from forecast.data.calendars import grid
+from forecast.data.guesses.entry import ROOM_FOR_GAPS, guess_entry
+from forecast.data.guesses.series import find_series_column
+from forecast.data.guesses.spans import block_shares
 from forecast.data.panel import from_frame
 from forecast.data.schema import check_frame
 from forecast.data.sources import file
@@ -30,13 +33,13 @@ from forecast.system.errors import InputError
 from tests.support.example_data import write_project
 
 WAVE = np.sin(np.arange(600)).round(3)
-ROOM = {"max_missing": guesses.ROOM_FOR_GAPS}
+ROOM = {"max_missing": ROOM_FOR_GAPS}
 
 
 def guessed(tmp_path: Path, frame: pd.DataFrame, **how: Any) -> dict[str, Any]:
     (tmp_path / "data").mkdir(exist_ok=True)
     frame.to_csv(tmp_path / "data" / "mine.csv", **{"index": False, **how})
-    text = guesses.guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
+    text = guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
     found: dict[str, Any] = yaml.safe_load(text)["mine"]
     return found
 
@@ -105,7 +108,7 @@ def guessed(tmp_path: Path, frame: pd.DataFrame, **how: Any) -> dict[str, Any]:
 def test_the_calendar_and_the_season_are_found(tmp_path, times, calendar, season):
     found = guessed(tmp_path, pd.DataFrame({"ds": times, "y": WAVE[: len(times)]}))
     assert found["calendar"] == calendar and found["season_length"] == season
-    assert found["target"]["max_missing"] == guesses.ROOM_FOR_GAPS
+    assert found["target"]["max_missing"] == ROOM_FOR_GAPS
     assert found["step_size"] == max(1, found["horizon"] // 4)
     assert found["calendar_features"] == {
         24: ["hour_of_day"],
@@ -191,9 +194,9 @@ def test_an_export_for_excel_is_read_back_to_the_number(tmp_path, form, encoding
     )
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "mine.csv").write_text(f"sep=;\nZeit;Größe\n{rows}", encoding=encoding)
-    found = yaml.safe_load(
-        guesses.guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
-    )["mine"]
+    found = yaml.safe_load(guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine"))[
+        "mine"
+    ]
     assert found["calendar"] == {"kind": "regular", "freq": "1h"}
     write_project(tmp_path, mine=found)
     read = sources.read(
@@ -229,10 +232,9 @@ def test_a_clock_that_is_put_back_is_found_by_its_hour_and_may_be_that_of_anothe
     times = pd.date_range("2024-09-01", periods=600 * 4, freq="h", tz=zone)
     found = guessed(tmp_path, pd.DataFrame({"ds": times.tz_localize(None), "y": np.arange(2400.0)}))
     assert (
-        found["source"]["time_zone"] == wanted
-        and found["target"]["max_missing"] == guesses.ROOM_FOR_GAPS
+        found["source"]["time_zone"] == wanted and found["target"]["max_missing"] == ROOM_FOR_GAPS
     )
-    text = guesses.guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
+    text = guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
     assert f"# times as {wanted} (name yours, if its clocks change alike)" in text
 
 
@@ -354,7 +356,7 @@ def bills(months: int = 48) -> pd.DataFrame:
 
 def test_a_month_that_is_missing_makes_no_shorter_series(tmp_path):
     guessed(tmp_path, bills())
-    text = guesses.guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
+    text = guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
     assert "steps ahead; the shortest series has 48" in text and "shorter ones" not in text
 
 
@@ -362,7 +364,7 @@ def test_an_input_whose_forecast_comes_later_is_offered_as_known_ahead(tmp_path)
     days = pd.date_range("2024-01-01", periods=600)
     noise = np.random.default_rng(0).normal(size=600)
     guessed(tmp_path, pd.DataFrame({"ds": days, "y": WAVE, "temp": noise.round(2)}))
-    text = guesses.guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
+    text = guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
     assert "# past_exogenous: [{column: temp" in text
     assert "tells ahead `future_exogenous: [{column: ..., known_ahead: true}]`" in text
 
@@ -373,7 +375,7 @@ def test_weather_behind_the_target_is_a_plan_whose_past_may_have_been_measured(t
     noise = np.random.default_rng(0).gamma(1, size=600).round(2)
     for name, is_weather in (("rain", True), ("budget", False)):
         guessed(tmp_path, pd.DataFrame({"ds": days, "visitors": visitors, name: noise}))
-        text = guesses.guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
+        text = guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
         assert "values after the last visitors: a plan" in text
         assert ("if the past of 'rain' was measured, errors assume" in text) == is_weather
 
@@ -413,7 +415,7 @@ def test_a_cell_without_a_number_is_named_by_its_line_where_its_column_is_wanted
     beside = frame.assign(wind=np.arange(200.0))
     assert guessed(tmp_path, beside)["target"]["column"] == "wind"
     with pytest.raises(InputError, match=r"line 152 .*column 'temp' holds text"):
-        guesses.guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine", target="temp")
+        guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine", target="temp")
 
 
 def test_a_date_and_its_hour_in_two_columns_are_no_series_of_hours(tmp_path):
@@ -482,7 +484,7 @@ def test_the_fewest_columns_that_name_a_series_together_are_taken(tmp_path, besi
     ]
     source = guessed(tmp_path, pd.concat(parts))["source"]
     assert source["id_columns"] == ["region", "shop", "goods"]
-    text = guesses.guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
+    text = guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
     assert "(sums too: `hierarchy: [region, shop, goods]`" in text
 
 
@@ -494,7 +496,7 @@ def test_gaps_series_and_the_other_columns_are_shown(tmp_path):
     found = guessed(tmp_path, pd.concat([one.assign(place="rome"), one.assign(place="ulm")]))
     assert found["source"]["columns"] == {"unique_id": "place"}
     assert found["target"] == {"column": "y", "max_missing": 0.05}
-    text = guesses.guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
+    text = guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
     assert "# past_exogenous: [{column: wind, max_missing: 0.07}]" in text
 
 
@@ -513,7 +515,7 @@ def test_gaps_series_and_the_other_columns_are_shown(tmp_path):
 def test_a_file_without_numbers_is_refused(tmp_path, text, said):
     (tmp_path / "mine.csv").write_text(text)
     with pytest.raises(InputError, match=said):
-        guesses.guess_entry(tmp_path / "mine.csv", "mine.csv", "mine")
+        guess_entry(tmp_path / "mine.csv", "mine.csv", "mine")
 
 
 @pytest.mark.parametrize("column", [{}, {"t": np.arange(600)}], ids=["none", "counted"])
@@ -588,7 +590,7 @@ def test_a_column_that_is_text_for_a_few_cells_is_named_beside_the_target(tmp_pa
     readings = ["ERR" if n == 7 else value for n, value in enumerate(WAVE)]
     times = pd.date_range("2024-01-01", periods=600, freq="h")
     guessed(tmp_path, pd.DataFrame({"ds": times, "a": readings, "b": WAVE, "place": "Rome"}))
-    text = guesses.guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
+    text = guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
     assert "target: {column: b, max" in text and "'place'" not in text
     assert "# not read, line 9 (series 'mine', 2024-01-01 07:00): column 'a' holds" in text
 
@@ -618,7 +620,7 @@ def test_a_plan_of_yes_and_no_is_read_as_ones_and_zeros(tmp_path, words):
 def test_a_column_that_only_says_no_may_be_a_country(tmp_path):
     frame = pd.DataFrame({"ds": pd.date_range("2024-01-01", periods=600), "y": WAVE, "land": "NO"})
     guessed(tmp_path, frame)
-    text = guesses.guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
+    text = guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
     assert "land" not in text
 
 
@@ -627,7 +629,7 @@ def test_a_note_among_numbers_names_no_series(tmp_path):
     frame = pd.DataFrame({"Date": days, "Open": WAVE, "Close": WAVE})
     note = pd.DataFrame({"Date": days[40:41], "Open": "0.25 Dividend"})
     mixed = pd.concat([frame.assign(Open=WAVE + 0.1 * np.arange(600)), note.assign(Close=1.0)])
-    assert guesses._find_series_column(mixed, "Date", None) is None
+    assert find_series_column(mixed, "Date", None) is None
 
 
 def test_a_young_series_beside_a_long_one_is_named_by_its_column():
@@ -636,7 +638,7 @@ def test_a_young_series_beside_a_long_one_is_named_by_its_column():
         pd.DataFrame({"day": days[-n:], "shop": name, "sales": WAVE[-n:]})
         for name, n in (("north", 600), ("south", 5))
     ]
-    assert guesses._find_series_column(pd.concat(shops), "day", None) == "shop"
+    assert find_series_column(pd.concat(shops), "day", None) == "shop"
 
 
 def test_two_lines_of_names_as_yfinance_writes_them_are_told(tmp_path):
@@ -660,7 +662,7 @@ def test_a_target_that_ends_in_empty_cells_is_taken_up_to_its_last_value(tmp_pat
     shops = pd.concat([shop(plan=4).assign(Shop=name, Town=name) for name in ("Cork", "Sligo")])
     entry = guessed(tmp_path, shops.drop(columns=["Promo", "Footfall"]))
     assert entry["target"]["max_missing"] == 0.05
-    text = guesses.guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
+    text = guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
     assert "# not read: 8 rows behind the last Sales" in text
     write_project(tmp_path, mine=entry)
     settings = load_dataset("mine", tmp_path / "configs")
@@ -719,7 +721,7 @@ def test_titles_above_the_names_and_blanks_between_columns_are_refused(tmp_path,
     rows = "".join(f"{day}{mark}1{mark}2\n" for day in DAILY)
     (tmp_path / "mine.csv").write_text(f"{lines}\n{rows}")
     with pytest.raises(InputError, match=re.escape(said)):
-        guesses.guess_entry(tmp_path / "mine.csv", "mine.csv", "mine")
+        guess_entry(tmp_path / "mine.csv", "mine.csv", "mine")
 
 
 @pytest.mark.parametrize("name", ["nan", "NA", "null"])
@@ -752,7 +754,7 @@ def test_a_column_in_which_every_number_has_a_word_is_told_as_one(tmp_path):
     rows = "".join(f"2024-01-{day:02d},{day} kWh\n" for day in range(1, 29))
     (tmp_path / "mine.csv").write_text("Date,Power\n" + rows)
     with pytest.raises(InputError, match=r"'1 kWh', wanted a number. Correct the cell"):
-        guesses.guess_entry(tmp_path / "mine.csv", "mine.csv", "mine")
+        guess_entry(tmp_path / "mine.csv", "mine.csv", "mine")
 
 
 def write_rows(tmp_path: Path, header: str, cells: list[str], separator: str = ",") -> Path:
@@ -767,7 +769,7 @@ def write_rows(tmp_path: Path, header: str, cells: list[str], separator: str = "
 
 def read_as_guessed(tmp_path: Path, path: Path) -> tuple[str, pd.DataFrame]:
     """The entry that is guessed for a file, and what is read by it."""
-    text = guesses.guess_entry(path, "data/mine.csv", "mine")
+    text = guess_entry(path, "data/mine.csv", "mine")
     write_project(tmp_path, mine=yaml.safe_load(text)["mine"])
     request = sources.Request("mine", load_dataset("mine", tmp_path / "configs"), tmp_path)
     return text, sources.read(request).frame
@@ -807,7 +809,7 @@ def test_a_minus_behind_a_number_is_its_sign(tmp_path, written, separator, value
 
 def test_two_currencies_in_one_column_are_no_numbers(tmp_path):
     path = write_rows(tmp_path, "day,y,z", ["$5,1", "€7,2"] * 50)
-    text = guesses.guess_entry(path, "data/mine.csv", "mine")
+    text = guess_entry(path, "data/mine.csv", "mine")
     assert yaml.safe_load(text)["mine"]["target"]["column"] == "z"
     for said in (text, own_refusal(path, "y")):
         assert "column 'y' holds text '$5'" in said
@@ -837,7 +839,7 @@ def test_the_cell_that_makes_text_of_a_column_of_numbers_is_named(tmp_path, usua
 def own_refusal(path: Path, target: str) -> str:
     """What is said where `target` is asked for and cannot be read."""
     with pytest.raises(InputError) as caught:
-        guesses.guess_entry(path, "data/mine.csv", "mine", target=target)
+        guess_entry(path, "data/mine.csv", "mine", target=target)
     return str(caught.value)
 
 
@@ -862,7 +864,7 @@ def test_a_mark_that_may_part_thousands_is_told_with_the_settings(
 )
 def test_a_mark_that_is_surely_decimal_is_not_doubted(tmp_path, separator, cells):
     path = write_rows(tmp_path, f"d{separator}y", cells * 50, separator)
-    assert "is meant" not in guesses.guess_entry(path, "data/mine.csv", "mine")
+    assert "is meant" not in guess_entry(path, "data/mine.csv", "mine")
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
@@ -902,7 +904,7 @@ def test_a_table_with_a_column_for_each_shop_says_how_to_forecast_all(tmp_path):
     (tmp_path / "data").mkdir()
     wide = tmp_path / "data" / "mine.csv"
     make_wide(**SHOPS).to_csv(wide, index=False)
-    text = guesses.guess_entry(wide, "data/mine.csv", "mine")
+    text = guess_entry(wide, "data/mine.csv", "mine")
     assert "to forecast them too, one column of names and one of values (`melt` of pandas)" in text
 
 
@@ -977,13 +979,13 @@ def test_rows_in_no_order_are_read_as_those_in_order(tmp_path):
 def test_a_spreadsheet_is_refused_with_what_to_save(tmp_path, name):
     (tmp_path / name).write_bytes(b"PK\x03\x04\x14\x00\x06\x00" + bytes(range(256)))
     with pytest.raises(InputError, match=r"is a spreadsheet, wanted CSV or Parquet"):
-        guesses.guess_entry(tmp_path / name, name, "mine")
+        guess_entry(tmp_path / name, name, "mine")
 
 
 def test_a_header_alone_is_refused(tmp_path):
     (tmp_path / "mine.csv").write_text("ds,y\n")
     with pytest.raises(InputError, match="found no rows below the names"):
-        guesses.guess_entry(tmp_path / "mine.csv", "mine.csv", "mine")
+        guess_entry(tmp_path / "mine.csv", "mine.csv", "mine")
 
 
 def shop(plan: int = 14, days: int = 400) -> pd.DataFrame:
@@ -1003,12 +1005,9 @@ def shop(plan: int = 14, days: int = 400) -> pd.DataFrame:
 
 def test_rows_without_a_target_behind_the_last_observation_are_a_plan_of_their_columns(tmp_path):
     found = guessed(tmp_path, shop())
-    assert (
-        found["target"]["column"] == "Sales"
-        and found["target"]["max_missing"] == guesses.ROOM_FOR_GAPS
-    )
+    assert found["target"]["column"] == "Sales" and found["target"]["max_missing"] == ROOM_FOR_GAPS
     assert found["future_exogenous"] == [{"column": "Promo", "known_ahead": True}]
-    text = guesses.guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
+    text = guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
     assert "have values after the last Sales: a plan" in text
     assert "# past_exogenous: [{column: Footfall, max_missing: 0.05}]" in text
     assert found["horizon"] == 7
@@ -1026,7 +1025,7 @@ def test_the_horizon_follows_a_plan_as_far_as_the_rows_bear_out(
     frame["sales"] = (100 + np.arange(n_rows) % 12.0).tolist() + [np.nan] * n_planned
     path = tmp_path / "mine.csv"
     frame.to_csv(path, index=False)
-    text = guesses.guess_entry(path, "mine.csv", "mine")
+    text = guess_entry(path, "mine.csv", "mine")
     note = f"the shortest series has {n_rows}; the plan has {n_planned}"
     if horizon < n_planned:
         note += (
@@ -1220,7 +1219,7 @@ def test_rows_of_five_hours_of_a_day_are_told_how_to_be_counted(tmp_path):
     times = times[times.hour.isin([0, 1, 2, 12, 23])]
     frame = pd.DataFrame({"time": times, "sales": 100 + np.sin(np.arange(len(times)))})
     entry = guessed(tmp_path, frame)
-    text = guesses.guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
+    text = guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
     assert "to count rows alone: `{kind: index}`, and no `ds` in `columns`" in text
     del entry["source"]["columns"]
     write_project(tmp_path, mine={**entry, "calendar": {"kind": "index"}})
@@ -1275,10 +1274,7 @@ def test_working_days_of_any_week_are_a_calendar_without_gaps(tmp_path, days):
     frame = pd.DataFrame({"Date": times, "sold": 5 + np.sin(np.arange(len(times)))})
     found = guessed(tmp_path, frame)
     assert found["calendar"] == {"kind": "weekdays", "days": days}
-    assert (
-        found["season_length"] == len(days)
-        and found["target"]["max_missing"] == guesses.ROOM_FOR_GAPS
-    )
+    assert found["season_length"] == len(days) and found["target"]["max_missing"] == ROOM_FOR_GAPS
 
 
 def test_a_calendar_with_no_time_off_it_goes_before_one_that_would_be_refused(tmp_path):
@@ -1351,7 +1347,7 @@ def test_a_few_new_series_shorten_nothing_and_many_short_ones_are_kept(
         for number, length in enumerate(lengths)
     ]
     pd.concat(tables).to_csv(tmp_path / "mine.csv", index=False)
-    text = guesses.guess_entry(tmp_path / "mine.csv", "mine.csv", "mine")
+    text = guess_entry(tmp_path / "mine.csv", "mine.csv", "mine")
     found = yaml.safe_load(text)["mine"]
     assert (found["horizon"], found["lookback"]) == spans
     assert lack in text and ("chosen for" in text) == bool(lack)
@@ -1384,7 +1380,7 @@ def test_a_few_years_of_months_are_forecast_as_far_as_intervals_of_80_percent(
     assert (found["horizon"], found["lookback"]) == (horizon, 12)
     assert calibration >= horizon + 3 and min(validation, test) >= horizon
     assert train >= 12 + horizon + 3
-    text = guesses.guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
+    text = guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
     n_cutoffs = calibration - horizon + 1
     level = 100 * n_cutoffs // (n_cutoffs + 1)
     note = f"19 cutoffs; the calibration block has {n_cutoffs}, for {level} %"
@@ -1490,7 +1486,7 @@ def test_numbers_that_are_constant_in_every_series_are_no_inputs(tmp_path):
         for name, size in (("a", 120), ("b", 300))
     ]
     guessed(tmp_path, pd.concat(parts))
-    text = guesses.guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
+    text = guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
     assert "# constant in every series: size" in text and "past_exogenous" not in text
 
 
@@ -1586,7 +1582,7 @@ def test_a_table_with_a_column_for_every_series_of_thousands_is_refused_at_once(
         pq.write_table(pa.table({"ds": list(days), **dict.fromkeys(names, np.ones(3))}), path)
     before = time.process_time()
     with pytest.raises(InputError, match="found 30,001 columns, wanted at most 5,000"):
-        guesses.guess_entry(path, path.name, "mine")
+        guess_entry(path, path.name, "mine")
     assert time.process_time() - before < 5
 
 
@@ -1598,7 +1594,7 @@ def test_a_wide_table_takes_time_in_proportion_to_its_columns(tmp_path):
         names = ",".join(f"c{number}" for number in range(columns))
         (tmp_path / "wide.csv").write_text(f"ds,{names}\n{rows}")
         before = time.process_time()
-        block = guesses.guess_entry(tmp_path / "wide.csv", "wide.csv", "mine")
+        block = guess_entry(tmp_path / "wide.csv", "wide.csv", "mine")
         seconds.append(time.process_time() - before)
         assert block.count("column:") == columns + 1  # and the advice on a plan
     assert seconds[1] / seconds[0] < 12  # for eight times the columns
@@ -1608,7 +1604,7 @@ def test_text_in_the_only_column_of_numbers_is_named_with_its_row(tmp_path):
     rows = "".join(f"2024-01-{day:02d},{'closed' if day > 9 else day}\n" for day in range(1, 29))
     (tmp_path / "mine.csv").write_text("ds,sales\n" + rows)
     with pytest.raises(InputError, match=r"line 11 .*column 'sales' holds text 'closed', wanted a"):
-        guesses.guess_entry(tmp_path / "mine.csv", "mine.csv", "mine")
+        guess_entry(tmp_path / "mine.csv", "mine.csv", "mine")
 
 
 @pytest.mark.parametrize("columns", [("y",), ("y", "other")])
@@ -1630,8 +1626,8 @@ def test_a_horizon_that_is_asked_for_is_written_whatever_the_rhythm_and_the_plan
         frame.loc[194:, "y"] = np.nan
     frame.to_csv(tmp_path / "mine.csv", index=False)
     path = tmp_path / "mine.csv"
-    assert "horizon: 4 #" in guesses.guess_entry(path, "mine.csv", "mine")
-    asked = guesses.guess_entry(path, "mine.csv", "mine", horizon=12)
+    assert "horizon: 4 #" in guess_entry(path, "mine.csv", "mine")
+    asked = guess_entry(path, "mine.csv", "mine", horizon=12)
     assert "horizon: 12 # steps ahead; the shortest series has" in asked
 
 
@@ -1667,21 +1663,21 @@ DAILY = [f"2024-01-{day:02d}" for day in range(1, 29)]
 def test_a_file_that_cannot_be_meant_so_is_refused_in_one_sentence(tmp_path, text, sentence):
     (tmp_path / "mine.csv").write_text(text)
     with pytest.raises(InputError, match=sentence):
-        guesses.guess_entry(tmp_path / "mine.csv", "mine.csv", "mine")
+        guess_entry(tmp_path / "mine.csv", "mine.csv", "mine")
 
 
 def test_a_time_that_cannot_be_read_is_refused_beside_a_count_of_the_rows(tmp_path):
     lines = [f"{n},{day},{n % 5 + 0.5}\n" for n, day in enumerate([*DAILY, "2024-31-01"])]
     (tmp_path / "mine.csv").write_text("n,ds,y\n" + "".join(lines))
     with pytest.raises(InputError, match=r"line 30: `ds` holds '2024-31-01', wanted a time as in"):
-        guesses.guess_entry(tmp_path / "mine.csv", "mine.csv", "mine")
+        guess_entry(tmp_path / "mine.csv", "mine.csv", "mine")
 
 
 def test_offsets_that_a_clock_explains_are_read_with_it(tmp_path):
     times = pd.date_range("2024-03-30", periods=96, freq="h", tz="Europe/Berlin")
     lines = [f"{time.isoformat()},{n % 24}\n" for n, time in enumerate(times)]
     (tmp_path / "mine.csv").write_text("ds,load\n" + "".join(lines))
-    text = guesses.guess_entry(tmp_path / "mine.csv", "mine.csv", "mine")
+    text = guess_entry(tmp_path / "mine.csv", "mine.csv", "mine")
     assert "time_zone: Europe/Berlin" in text and "freq: 1h} # from 96 rows of 1 series" in text
 
 
@@ -1690,7 +1686,7 @@ def test_offsets_that_a_clock_explains_are_read_with_it(tmp_path):
 def test_a_number_that_no_float_squares_leaves_the_guess_without_a_warning(tmp_path, number):
     rows = [f"{day},{n % 5 + 0.5}\n" for n, day in enumerate(DAILY)]
     (tmp_path / "mine.csv").write_text(f"ds,y\n2023-12-31,{number}\n" + "".join(rows))
-    assert "target: {column: y" in guesses.guess_entry(tmp_path / "mine.csv", "mine.csv", "mine")
+    assert "target: {column: y" in guess_entry(tmp_path / "mine.csv", "mine.csv", "mine")
 
 
 @pytest.mark.parametrize(
@@ -1738,9 +1734,7 @@ def test_a_number_as_programs_write_it_is_a_value_where_others_are_near(tmp_path
 
 def test_one_missing_day_is_taken_with_a_warning_after_a_file_without_gaps(tmp_path):
     path = write_rows(tmp_path, "day,y", [str(value) for value in WAVE[:100]])
-    write_project(
-        tmp_path, mine=yaml.safe_load(guesses.guess_entry(path, "data/mine.csv", "mine"))["mine"]
-    )
+    write_project(tmp_path, mine=yaml.safe_load(guess_entry(path, "data/mine.csv", "mine"))["mine"])
     request = sources.Request("mine", load_dataset("mine", tmp_path / "configs"), tmp_path)
     now = pd.Timestamp("2022-05-01")
     assert ingest.fetch_snapshot(request, now=now).rows == 100
@@ -1763,7 +1757,7 @@ def test_few_months_get_the_simple_models_and_the_horizon_that_is_tested(tmp_pat
     found = guessed(tmp_path, months_of(rows))
     assert (found["grid"], found["horizon"], found["season_length"]) == ("short", horizon, 12)
     path = tmp_path / "data" / "mine.csv"
-    asked = guesses.guess_entry(path, "data/mine.csv", "mine", horizon=24)
+    asked = guess_entry(path, "data/mine.csv", "mine", horizon=24)
     assert f"horizon: {horizon} #" in asked
     assert "`forecast predict --horizon 24` goes on, untested" in asked
     catalogue = yaml.safe_load(Path("configs/models.yaml").read_text(encoding="utf-8"))
@@ -1812,7 +1806,7 @@ def test_of_few_rows_a_horizon_that_is_asked_for_is_lowered_where_no_block_holds
 ):
     days = months_of(70).assign(ds=pd.date_range("2024-01-01", periods=70))
     days.to_csv(tmp_path / "mine.csv", index=False)
-    text = guesses.guess_entry(tmp_path / "mine.csv", "mine.csv", "mine", horizon=asked)
+    text = guess_entry(tmp_path / "mine.csv", "mine.csv", "mine", horizon=asked)
     assert f"horizon: {written} #" in text
     assert ("; 20 are more than the blocks hold" in text) == (asked == 20)
 
@@ -1820,7 +1814,7 @@ def test_of_few_rows_a_horizon_that_is_asked_for_is_lowered_where_no_block_holds
 def test_of_few_weeks_a_horizon_that_is_asked_for_is_written_as_far_as_the_blocks_hold(tmp_path):
     weeks = months_of(70).assign(ds=pd.date_range("2024-01-01", periods=70, freq="W-MON"))
     weeks.to_csv(tmp_path / "mine.csv", index=False)
-    asked = guesses.guess_entry(tmp_path / "mine.csv", "mine.csv", "mine", horizon=8)
+    asked = guess_entry(tmp_path / "mine.csv", "mine.csv", "mine", horizon=8)
     assert "horizon: 8 #" in asked and "than the blocks hold" not in asked
 
 
@@ -1830,7 +1824,7 @@ def test_only_the_grid_of_few_rows_says_that_a_forecast_goes_on(tmp_path):
     counts = months_of(60).assign(y=np.random.default_rng(0).poisson(0.3, 60))
     for frame, name in ((weeks, "few"), (counts, "intermittent"), (months_of(60), "short")):
         assert guessed(tmp_path, frame).get("grid") == name
-        text = guesses.guess_entry(path, "data/mine.csv", "mine")
+        text = guess_entry(path, "data/mine.csv", "mine")
         assert ("goes on, untested" in text) == (name == "short"), name
 
 
@@ -1847,7 +1841,7 @@ def test_many_months_and_months_with_a_plan_are_compared_by_all_models(tmp_path)
 
 @pytest.mark.parametrize(("rows", "horizon"), [(307, 7), (365, 7), (500, 14), (640, 14)])
 def test_the_test_block_holds_eight_horizons_where_half_of_the_rows_train(rows, horizon):
-    shares = guesses._block_shares(rows, horizon, season=7)
+    shares = block_shares(rows, horizon, season=7)
     stops = [round(rows * share) for share in np.cumsum(list(shares.values()))]
     assert (rows - stops[-1]) // horizon >= 8
     assert 0.48 * rows <= stops[0]
@@ -1872,7 +1866,7 @@ def test_the_holidays_offered_are_those_of_the_clock(tmp_path, zone, country):
     times = pd.date_range("2024-09-01", periods=2400, freq="h", tz=zone).tz_localize(None)
     frame = pd.DataFrame({"ds": times, "y": 10 + 5.0 * (times.day_of_week >= 5) + np.tile(WAVE, 4)})
     guessed(tmp_path, frame)
-    text = guesses.guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
+    text = guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
     assert f"# holidays: {country} #" in text
 
 
@@ -1921,7 +1915,7 @@ def test_words_of_the_rows_of_one_series_are_no_series(tmp_path):
     newest_year_first = frame.assign(year=words["year"]).sort_values(
         "year", ascending=False, kind="stable"
     )
-    assert guesses._find_series_column(newest_year_first.astype("str"), "day", None) is None
+    assert find_series_column(newest_year_first.astype("str"), "day", None) is None
 
 
 @pytest.mark.parametrize(
@@ -2012,7 +2006,7 @@ def test_numbers_that_stand_for_times_are_told_how_to_write(tmp_path, numbers, h
 def comments(tmp_path: Path, frame: pd.DataFrame) -> list[str]:
     """Those of the entry that stand in lines of their own."""
     guessed(tmp_path, frame)
-    text = guesses.guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
+    text = guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
     return [line.strip() for line in text.splitlines() if line.strip().startswith("#")]
 
 
@@ -2047,9 +2041,9 @@ def test_a_nameless_index_of_a_parquet_that_repeats_itself_says_nothing(tmp_path
     path = tmp_path / "data" / "mine.parquet"
     table = pd.DataFrame({"ds": pd.date_range("2024-01-01", periods=200), "y": WAVE[:200]})
     table.to_parquet(path)
-    plain = guesses.guess_entry(path, "data/mine.parquet", "mine")
+    plain = guess_entry(path, "data/mine.parquet", "mine")
     table.set_axis(index).to_parquet(path)
-    assert guesses.guess_entry(path, "data/mine.parquet", "mine") == plain
+    assert guess_entry(path, "data/mine.parquet", "mine") == plain
 
 
 def test_a_parquet_whose_columns_are_numbered_is_read_by_the_numbers_as_names(tmp_path):
@@ -2057,7 +2051,7 @@ def test_a_parquet_whose_columns_are_numbered_is_read_by_the_numbers_as_names(tm
     (tmp_path / "data").mkdir()
     path = tmp_path / "data" / "mine.parquet"
     pd.DataFrame({0: WAVE[:200], 1: WAVE[200:400]}, index=times).to_parquet(path)
-    entry = yaml.safe_load(guesses.guess_entry(path, "data/mine.parquet", "mine"))["mine"]
+    entry = yaml.safe_load(guess_entry(path, "data/mine.parquet", "mine"))["mine"]
     assert entry["target"]["column"] == "0"
     write_project(tmp_path, mine=entry)
     settings = load_dataset("mine", tmp_path / "configs")

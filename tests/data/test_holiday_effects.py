@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from holidays import country_holidays
 
-from forecast.data import guesses
+from forecast.data.guesses.entry import guess_entry
 from forecast.data.holiday_effects import find_holiday_effects
 
 DAY = pd.Timedelta("1D")
@@ -72,7 +72,7 @@ def test_of_countries_with_the_same_days_the_others_are_named():
 def test_the_entry_has_the_holidays_and_says_why(tmp_path):
     path = tmp_path / "calls.csv"
     calls("DE").drop(columns="unique_id").to_csv(path, index=False)
-    text = guesses.guess_entry(path, "data/calls.csv", "calls")
+    text = guess_entry(path, "data/calls.csv", "calls")
     moving = find_holiday_effects(calls("DE"), "y", DAY, None)
     why = f"{moving.n_unusual} of the {moving.n_days} public holidays on working days depart"
     assert f"\n    holidays: DE # {why}" in text
@@ -84,5 +84,5 @@ def test_hours_without_a_known_clock_get_the_holidays_as_an_offer_only(tmp_path)
     hours["y"] = days["y"].to_numpy().repeat(24) + np.tile(np.arange(24.0), 700)
     path = tmp_path / "load.csv"
     hours.to_csv(path, index=False)
-    text = guesses.guess_entry(path, "data/load.csv", "load")
+    text = guess_entry(path, "data/load.csv", "load")
     assert re.search(r"\n    # holidays: DE # \d+ of the \d+ public holidays", text)

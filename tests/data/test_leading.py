@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from forecast.data import guesses
+from forecast.data.guesses.entry import guess_entry
 
 
 def creek(*, delay=3, hours=3000, rains=True):
@@ -23,7 +23,7 @@ def creek(*, delay=3, hours=3000, rains=True):
 def written(tmp_path, frame, **settings):
     path = tmp_path / "rows.csv"
     frame.to_csv(path, index=False)
-    text = guesses.guess_entry(path, "data/rows.csv", "rows", target="level", **settings)
+    text = guess_entry(path, "data/rows.csv", "rows", target="level", **settings)
     return yaml.safe_load(text)["rows"], text
 
 

@@ -15,7 +15,8 @@ import yaml
 import forecast
 from forecast.config.datasets import Dataset, load_dataset
 from forecast.config.reading import validate_config
-from forecast.data import guesses, preparation, snapshots
+from forecast.data import preparation, snapshots
+from forecast.data.guesses.entry import guess_entry
 from forecast.data.hierarchy import add_sums
 from forecast.data.panel import from_frame
 from forecast.data.roles import describe_roles
@@ -298,7 +299,7 @@ def test_text_without_levels_is_answered_with_the_levels_to_write(tmp_path: Path
 def guessed(tmp_path: Path, table: pd.DataFrame) -> tuple[dict[str, Any], str]:
     (tmp_path / "configs").mkdir()
     table.to_csv(tmp_path / "mine.csv", index=False)
-    text = guesses.guess_entry(tmp_path / "mine.csv", "data/mine.csv", "mine")
+    text = guess_entry(tmp_path / "mine.csv", "data/mine.csv", "mine")
     (tmp_path / "configs" / "datasets.yaml").write_text(f"run: [mine]\ndatasets:\n{text}")
     load_dataset("mine", tmp_path / "configs")  # it is one that can be read
     return yaml.safe_load(text)["mine"], text

@@ -1,0 +1,131 @@
+"""The rows of a file of the user's own, and which of its cells are numbers: placeholders such as
+-999 are read as no value, yes and no as 1 and 0, padded numbers as quantities where they change.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from pathlib import Path
+
+import pandas as pd
+from pandas.api.types import is_numeric_dtype
+
+from forecast.data import own_files
+from forecast.data.schema import describe_text_cell, find_text_cell
+from forecast.system.errors import InputError
+
+
+def read_rows(
+    path: Path, where: str, form: own_files.FileFormat
+) -> tuple[pd.DataFrame, own_files.FileFormat]:
+    """The rows, and the format with the texts that stand for no value in columns of numbers.
+
+    `InputError` for a table of names alone, and for two lines of names.
+    """
+    lines = own_files.first_lines(path, where, form.encoding)
+    if {line.partition(form.separator)[0] for line in lines[:2]} == {"Price", "Ticker"}:
+        raise InputError(
+            f"{where}: two lines name its columns, as yfinance writes them, wanted one. Read it by"
+            " pandas with `header=[0, 1], index_col=0` and write `stack('Ticker').reset_index()` of"
+            " it."
+        )
+    texts = ["unique_id", *own_files.find_codes(lines, form)]
+    table = own_files.read_table(path, where, form, texts=texts)
+    if table.empty:
+        raise InputError(
+            f"{where}: found no rows below the names of the columns. Check what wrote the file."
+        )
+    for code in texts[1:]:
+        numbers = table[code].mask(table[code].isin(own_files.MISSING_TEXTS))
+        if own_files.is_code(numbers):
+            table[code] = numbers
+    marks = {column: own_files.find_missing_marks(table[column]) for column in table}
+    every = tuple(itertools.chain.from_iterable(marks.values()))
+    if not every:
+        return table, form
+    missing: list[str] = []
+    marked = own_files.read_table(
+        path, where, form.model_copy(update={"missing": every}), texts=texts
+    )
+    for column, values in marked.items():
+        if is_numeric_dtype(values) and values.notna().any():
+            table[column] = values
+            missing += marks[column]
+    return table, form.model_copy(update={"missing": tuple(dict.fromkeys(missing))})
+
+
+def read_padded_numbers(rows: pd.DataFrame, time: str | None) -> pd.DataFrame:
+    """`rows`, with numbers for the codes that change in a series, but for the column `time`: these
+    are quantities that a program wrote with leading zeros.
+    """
+    codes = [c for c in rows if c != time and own_files.is_code(rows[c])]
+    changes = rows.groupby("unique_id")[codes].nunique().gt(1).any()
+    return rows.assign(**rows[changes.index[changes]].apply(pd.to_numeric))
+
+
+def read_flags(rows: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """The rows with 1 and 0 in those of the columns that say yes and no, both: one text alone may
+    be a name, as `NO` of Norway.
+    """
+    flags = rows[columns].apply(own_files.parse_flags)
+    return rows.assign(**flags.loc[:, flags.nunique() == 2])
+
+
+def blank_placeholders(
+    numbers: pd.DataFrame, form: own_files.FileFormat
+) -> tuple[pd.DataFrame, own_files.FileFormat]:
+    """The columns without the numbers that stand for no value, and the format that names them."""
+    columns = numbers.select_dtypes("number")
+    placeholders = sorted({n for c in columns for n in own_files.find_placeholders(numbers[c])})
+    missing = (*form.missing, *map("{:.12g}".format, placeholders))
+    return numbers.mask(numbers.isin(placeholders)), form.model_copy(update={"missing": missing})
+
+
+def number_columns(rows: pd.DataFrame, columns: list[str], target: str, where: str) -> list[str]:
+    """Those of `columns` that hold numbers alone, if only a few. `InputError` where the target
+    holds text, and where no column of numbers is left: with the row and the text, or the columns.
+    """
+    numbers = [c for c in columns if not _is_text(rows[c]) and rows[c].notna().any()]
+    text = cells_of_text(rows[columns])
+    if text and not numbers:
+        cells = rows[text].astype("str")
+        target = target or cells.apply(lambda column: column.str.contains(r"\d").mean()).idxmax()
+    for column in text:
+        if column == target:
+            raise InputError(where + describe_text_cell(rows, column))
+    return numbers
+
+
+def cells_of_text(table: pd.DataFrame) -> list[str]:
+    """The columns with a cell that is no number."""
+    return [name for name in table.columns if find_text_cell(table[name]) is not None]
+
+
+def text_columns(table: pd.DataFrame) -> list[str]:
+    """The columns that `_is_text`."""
+    return [name for name in table.columns if _is_text(table[name])]
+
+
+def _is_text(values: pd.Series) -> bool:
+    """Whether a column holds something else than quantities: text, or leading zeros."""
+    return find_text_cell(values) is not None or own_files.is_code(values)
+
+
+def words_of(column: str) -> list[str]:
+    """`DailySales_EUR` → daily, sales, eur."""
+    parted = re.sub(r"([a-z])([A-Z])", r"\1 \2", column)
+    return re.findall(r"[^\W\d_]+", parted.lower())
+
+
+def describe_doubtful_number(path: Path, form: own_files.FileFormat) -> list[str]:
+    """A comment where a mark was read as decimal that may part thousands, with the settings."""
+    number = own_files.find_doubtful_number(path, form)
+    if not number:
+        return []
+    whole = re.sub("[.,]", "", number)
+    decimal = "," if form.decimal == "." else "."
+    return [
+        f"    # {number} is read with a decimal mark; if {whole} is meant: `thousands:"
+        f' "{form.decimal}", decimal: "{decimal}"` in `source`'
+    ]

@@ -1,0 +1,515 @@
+"""`guess_entry` reads a file of the user's own and writes its entry as a block of YAML, every guess
+with what it was read from behind it, so that one look confirms or corrects it; `data.entries` puts
+the block into configs/datasets.yaml.
+
+A column with values behind the end of another is a plan, known ahead; what leads the target is an
+input, and the other numbers are offered in a comment.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from forecast.config.datasets import Quality
+from forecast.config.experiment import INTERMITTENT_GRID
+from forecast.config.transforms import TRANSFORMS
+from forecast.data import own_files
+from forecast.data.calendars import (
+    DAY,
+    GUESSED_ZONES,
+    Calendar,
+    calendar_yaml,
+    default_features,
+    series_lengths,
+    shows_week,
+    step_length,
+    usual_length,
+)
+from forecast.data.columns import (
+    MOST_LEVELS,
+    guess_static,
+    is_behind_last_value,
+    trim_to_last_value,
+)
+from forecast.data.entries import entry_line, flow_yaml
+from forecast.data.guesses.cells import (
+    blank_placeholders,
+    cells_of_text,
+    describe_doubtful_number,
+    number_columns,
+    read_flags,
+    read_padded_numbers,
+    read_rows,
+)
+from forecast.data.guesses.series import find_name_parts, find_series_column
+from forecast.data.guesses.spans import (
+    FEW_ROWS,
+    FEW_SERIES,
+    SHORT_ROWS,
+    YEARLY_SPANS,
+    block_shares,
+    blocks_hold,
+    choose_season,
+    describe_horizon,
+    fit_horizon_to_plan,
+    guess_spans,
+    step_lines,
+    without_new_series,
+)
+from forecast.data.guesses.target import WEATHER_NAME, guess_scale, is_intermittent, pick_target
+from forecast.data.guesses.times import (
+    COUNTED_ROWS,
+    TIME_COLUMN_NAMES,
+    GuessedTimes,
+    find_time_column,
+    guess_times,
+    refuse_parted_time,
+)
+from forecast.data.hierarchy import join_names
+from forecast.data.holiday_effects import find_holiday_effects
+from forecast.data.leading import Spans, find_leading
+from forecast.data.leaks import find_leaks
+from forecast.data.schema import describe_row, describe_text_cell
+from forecast.data.splits import longest_horizon
+from forecast.data.written_times import describe_wide
+from forecast.system.errors import InputError, plural, quote, quote_names
+
+MIN_TOTAL_SHARE = 0.9
+"""Of its rows: in so many a series is the sum of all others that is taken for their total."""
+MIN_CODE_LENGTH, MIN_CODES = 5, 10
+"""Digits of a number that may be a code, and of how many series: populations and areas of so many
+have several lengths.
+"""
+MIN_STATIC_SERIES = 4
+"""From so many series on a model can learn what a static column does."""
+MAX_SEASON_SHARE = 0.4
+"""Of the shortest series: so long a season is seen whole. The train rows, 60 %, then hold one and a
+half of it.
+"""
+MAX_ZERO_SHARE = 0.2
+"""Of a target with a plan, such as solar power: its logarithm then bends what the plan tells of it
+(docs/research/logarithm-of-a-target.md).
+"""
+ROOM_FOR_GAPS = 0.05
+"""Of the steps: so many more than the file lacks today may lack a value later, with a warning."""
+
+
+@np.errstate(invalid="ignore", over="ignore")  # an infinite number is told by `fetch`
+def guess_entry(
+    path: Path, where: str, name: str, *, target: str = "", horizon: int | None = None
+) -> str:
+    """The entry `name` as a block of the file, each guess with what it was guessed from behind it;
+    `target` and `horizon` are guessed unless given.
+
+    `InputError` where no column holds times or numbers, or `target` is none of the number columns.
+    """
+    table, file_format = read_rows(path, where, own_files.guess_format(path, where))
+    time, time_format = find_time_column(table)
+    if (time_format == "%Y" or time is None) and (wide := describe_wide(table.columns)):
+        raise InputError(f"{where}: {wide}, write that to a file, and name it here.")
+    series = find_series_column(table, time, time_format)
+    if series is not None and table[series].isna().any():  # `NA` may be Namibia
+        with_names = own_files.read_table(path, where, file_format, texts=[series])
+        table[series] = with_names[series]
+    ids = [] if series is None else [series]
+    if time is not None:
+        refuse_parted_time(table, time, series, where)
+        ids = ids or find_name_parts(table, time)
+    rows = table.copy()  # a wide table lies in many pieces
+    rows["unique_id"] = join_names(table, ids) if ids else name
+    rows[ids] = table[ids].astype("str")
+    rows = read_padded_numbers(rows, time)
+    guess = guess_times(rows, time, time_format, target, where)
+    columns = table.columns.drop([guess.column, series], errors="ignore")
+    others = [column for column in columns if column.lower() not in TIME_COLUMN_NAMES]
+    rows = read_flags(rows, others)
+    may_be_numbers = [column for column in others if column not in ids]
+    numbers = number_columns(rows, may_be_numbers, target, where)
+    rows[numbers], file_format = blank_placeholders(rows[numbers], file_format)
+    chosen = pick_target(rows, guess.times, numbers, target, where)
+    rows[chosen] = rows[chosen].astype(float)
+    rows = rows.assign(ds=guess.times).sort_values(["unique_id", "ds"], kind="stable")
+    observed = trim_to_last_value(rows, [chosen])
+    is_planned = is_behind_last_value(rows, [chosen])  # a series that has ended has no plan
+    planned = rows[is_planned]
+    roles = _guess_roles(observed, planned, numbers, chosen, others, where)
+    if not roles.plans:
+        observed = rows[~is_planned]
+    text = [
+        f"  {flow_yaml(name)}:",
+        entry_line("title", path.name.partition(".")[0]),
+        entry_line(
+            "source",
+            _source_entry(where, file_format, guess, ids),
+            _source_note(guess, ids, file_format),
+        ),
+        *_entry_lines(observed, planned, guess, chosen, roles, horizon),
+    ]
+    if not roles.plans and len(planned):
+        text.append(f"    # not read: {plural(len(planned), 'row')} behind the last {chosen}")
+    text += _describe_series(observed, chosen, roles.constant)
+    text += describe_doubtful_number(path, file_format)
+    for column in cells_of_text(rows[may_be_numbers]):
+        if own_files.is_mostly_numbers(rows[column]):
+            text.append(f"    # not read{describe_text_cell(rows, column)}")
+    return "\n".join(text) + "\n"
+
+
+def _describe_series(observed: pd.DataFrame, target: str, constant: list[str]) -> Iterator[str]:
+    """A comment for a series that is the sum of all others, for each that goes on under a name
+    written otherwise, and for the columns `constant` in every series.
+    """
+    values, names = observed[target], observed["unique_id"]
+    if names.nunique() > 2:
+        half = values.groupby(observed["ds"]).transform("sum") / 2
+        is_half = pd.Series(np.isclose(values, half) & (values != 0), index=values.index)
+        shares = is_half.groupby(names).mean()
+        for name in shares.index[shares > MIN_TOTAL_SHARE]:
+            yield (
+                f"    # {name!r} is the sum of the other series: take its rows out; `hierarchy`"
+                " forecasts sums that agree with their parts"
+            )
+    spans = observed.groupby("unique_id")["ds"].agg(["min", "max"]).sort_values("min")
+    written_alike = spans.index.to_series().str.casefold().str.split().str.join(" ")
+    for _, alike in spans[written_alike.duplicated(keep=False)].groupby(written_alike):
+        for (name, before), (other, after) in itertools.pairwise(alike.iterrows()):
+            if before["max"] < after["min"]:
+                yield (
+                    f"    # {other!r} begins behind the end of {name!r}: if they are one series,"
+                    " write one name"
+                )
+    if constant:
+        columns = ", ".join(constant)
+        yield f"    # constant in every series: {columns} (inputs: `static`, groups: `hierarchy`)"
+
+
+@dataclass(frozen=True)
+class GuessedRoles:
+    """The columns beside the target.
+
+    plans: numbers with values behind the last observation of all series. static: one value in
+    every series, which several have. constant: one value in every series, but too few series to
+    learn from it. past: all other numbers.
+    """
+
+    plans: list[str]
+    static: list[str]
+    constant: list[str]
+    past: list[str]
+
+
+def _guess_roles(
+    observed: pd.DataFrame,
+    planned: pd.DataFrame,
+    numbers: list[str],
+    target: str,
+    columns: list[str],
+    where: str,
+) -> GuessedRoles:
+    """The roles of `columns`, some of them `numbers`, from the rows up to each series' last target
+    and those behind. `InputError` where a plan is written in words, which no model reads.
+    """
+    others = [column for column in columns if column != target]
+    by_series = observed.groupby("unique_id")[others]
+    is_constant = by_series.nunique().eq(1).all() & (len(by_series) > 1)
+    constant = [*is_constant.index[is_constant]]
+    first_rows = by_series.first()
+    n_values = first_rows.nunique()
+    static = []
+    for column in constant:
+        if column in numbers and _is_part_of_names(first_rows[column]):
+            continue
+        most = len(by_series) if column in numbers else min(len(by_series) // 2, MOST_LEVELS)
+        if len(by_series) >= MIN_STATIC_SERIES and 1 < n_values[column] <= most:
+            static.append(column)
+    changing = [*is_constant.index[~is_constant]]
+    planned_columns = [column for column in changing if planned[column].notna().any()]
+    plans = [column for column in planned_columns if column in numbers]
+    if planned_columns and not plans:
+        raise InputError(
+            f"{where}, {describe_row(planned, 0)}: has text in {quote_names(planned_columns)}"
+            " behind the last number. Write what is known ahead as numbers (1 for yes, 0 for no) in"
+            " all rows, or drop these rows."
+        )
+    past = [c for c in changing if c in numbers and c not in plans]
+    return GuessedRoles(plans, static, [c for c in constant if c not in static], past)
+
+
+def _is_part_of_names(values: pd.Series) -> bool:
+    """Whether numbers, one a series and indexed by its name, stand in these names, or are as many
+    as the series and all of one length, as numbers of articles are: no quantities.
+    """
+    digits = values.dropna().map("{:.12g}".format)
+    if all(text in str(name) for name, text in digits.items()):
+        return True
+    are_long = digits.str.fullmatch(rf"\d{{{MIN_CODE_LENGTH},}}").all()
+    are_many = len(digits) >= MIN_CODES and digits.is_unique
+    return bool(are_long and are_many and digits.str.len().nunique() == 1)
+
+
+def _source_entry(
+    where: str, file_format: own_files.FileFormat, guess: GuessedTimes, ids: list[str]
+) -> dict[str, Any]:
+    """The key `source` of the entry; `ids`: the columns that name a series."""
+    columns = {"ds": guess.column}
+    if len(ids) == 1:
+        columns["unique_id"] = ids[0]
+    settings = {
+        "kind": "file",
+        "path": where,
+        "columns": {ours: theirs for ours, theirs in columns.items() if theirs not in (None, ours)},
+        "id_columns": ids if len(ids) > 1 else [],
+        "time_zone": guess.zone,
+        "time_format": guess.format,
+    }
+    set_keys = {key: value for key, value in settings.items() if value}
+    return set_keys | file_format.model_dump(exclude_defaults=True)
+
+
+def _source_note(guess: GuessedTimes, ids: list[str], form: own_files.FileFormat) -> str:
+    """What times, series and numbers were read from."""
+    if guess.fit is COUNTED_ROWS:
+        note = "rows counted"
+    elif guess.zone:
+        note = f"times as {guess.zone} (name yours, if its clocks change alike)"
+    else:
+        note = "times as UTC"
+    if guess.column:
+        note += f" from {guess.column!r}"
+    if ids:
+        note += f", series from {' and '.join(map(quote, ids))}"
+    if len(ids) > 1:
+        note += f" (sums too: `hierarchy: [{', '.join(ids)}]`, the largest group first)"
+    for unit in form.units:
+        note += f"; numbers as written beside {unit}"
+    if form.missing:
+        note += f"; {quote_names(form.missing)} read as no value (write 0 where one means zero)"
+    return note
+
+
+def _entry_lines(
+    observed: pd.DataFrame,
+    planned: pd.DataFrame,
+    guess: GuessedTimes,
+    target: str,
+    roles: GuessedRoles,
+    asked_horizon: int | None,
+) -> list[str]:
+    """All keys of the entry but title and source.
+
+    `observed`: the rows up to each series' last target; `planned`: those behind the last of all.
+    `asked_horizon`: None where it is to be guessed.
+    """
+    calendar = guess.fit.calendar
+    rows_by_series = series_lengths(observed, calendar)  # a month that is missing shortens none
+    n_rows = usual_length(without_new_series(rows_by_series))
+    spans = guess_spans(calendar)
+    usual_season, usual_horizon, lookback = spans
+    season, season_note = choose_season(usual_season, n_rows)
+    is_panel = len(rows_by_series) >= FEW_SERIES
+    may_be_short = (
+        n_rows < SHORT_ROWS
+        and (not is_panel or spans in YEARLY_SPANS)
+        and calendar.kind != "sessions"
+        and not roles.plans
+        and not roles.static
+    )
+    most = longest_horizon(n_rows, usual_season) if usual_season > 1 else max(n_rows // 20, 1)
+    reach = asked_horizon or usual_horizon
+    horizon, horizon_note = min(reach, most), ""
+    if asked_horizon:
+        is_shortened = may_be_short and not blocks_hold(n_rows, asked_horizon, season)
+        # what simple models cannot be tested on they go on to
+        most = longest_horizon(n_rows, season) if is_shortened else asked_horizon
+        horizon = min(asked_horizon, most)
+        if horizon < asked_horizon:
+            horizon_note = f"; {asked_horizon} are more than the blocks hold"
+    elif roles.plans:
+        planned_steps = int(planned.groupby("unique_id").size().min())
+        horizon, horizon_note = fit_horizon_to_plan(horizon, planned_steps, usual_horizon, n_rows)
+    column = _column_entries(observed, calendar, [target])[0]
+    column |= guess_scale(observed, calendar, target, season)
+    if roles.plans and (observed[target] == 0).mean() > MAX_ZERO_SHARE:
+        column.pop("transform", None)
+    shares = block_shares(n_rows, horizon, season)
+    lookback = min(lookback, 4 * max(n_rows // 20, 1))
+    if usual_season <= MAX_SEASON_SHARE * n_rows:
+        lookback = max(lookback, season)
+    lookback = max(min(lookback, round(shares["train"] * n_rows) - horizon - 1), 1)
+    past_lines = _past_lines(
+        observed,
+        calendar,
+        target,
+        column.get("transform", "none"),
+        roles.past,
+        Spans(horizon, lookback, season),
+    )
+    has_inputs = any(line.startswith("    past_exogenous:") for line in past_lines)
+    is_untested = is_panel or round(shares["validation"] * n_rows) < 2 * reach
+    if is_intermittent(observed, target, season):
+        grid_lines = [_zeros_line(observed[target])]
+    elif may_be_short and is_untested and not has_inputs:
+        note = "few rows: simple models and their mean; without this line all are compared"
+        grid_lines = [entry_line("grid", "short_panel" if is_panel else "short", note)]
+        if horizon < reach:
+            horizon_note += f"; `forecast predict --horizon {reach}` goes on, untested"
+    elif n_rows < FEW_ROWS:
+        note = "a few hundred rows: theta joins the mean of models"
+        grid_lines = [entry_line("grid", "few", note)]
+    else:
+        grid_lines = []
+    return [
+        *grid_lines,
+        entry_line(
+            "calendar",
+            yaml.safe_load(calendar_yaml(calendar)),
+            _calendar_note(observed, guess),
+        ),
+        entry_line("horizon", horizon, describe_horizon(rows_by_series, n_rows) + horizon_note),
+        entry_line("lookback", lookback),
+        entry_line("season_length", season, season_note),
+        *step_lines(n_rows, horizon, shares["calibration"]),
+        entry_line("target", column, "what is forecast"),
+        *_input_lines(observed, target, roles),
+        *_calendar_lines(observed, calendar, target, guess.zone),
+        entry_line("splits", shares, "shares of the rows; the rest is the test"),
+        entry_line("licence", {"name": "mine", "attribution": "my own data"}),
+        *past_lines,
+    ]
+
+
+def _past_lines(
+    observed: pd.DataFrame,
+    calendar: Calendar,
+    target: str,
+    transform: str,
+    names: list[str],
+    spans: Spans,
+) -> list[str]:
+    """The key of the numbers that lead the target, and a comment that offers all of them."""
+    to_units = TRANSFORMS[transform].to_units
+    leaks = find_leaks(observed, target, names, spans.horizon, Quality().leaks.limit)
+    leaking = dict.fromkeys(leak.column for leak in leaks)
+    names = [name for name in names if name not in leaking]
+    leading = find_leading(observed, target, names, spans, to_units)
+    entries = _column_entries(observed, calendar, names)
+    lines = []
+    if leaking:
+        lines.append(
+            f"    # no input: {', '.join(leaking)} (looks like a leak: tells a later {target}"
+            " nearly exactly; where it is known by then, add it to `past_exogenous`)"
+        )
+    if leading:
+        inputs = [entry for name, entry in zip(names, entries, strict=True) if name in leading]
+        note = f"lead {target}: what they were tells what it will be"
+        lines.append(entry_line("past_exogenous", inputs, note))
+    if len(leading) < len(names):
+        note = (
+            "instead: all"
+            if leading
+            else "the other numbers, known up to the forecast; for one that a second file tells"
+            " ahead `future_exogenous: [{column: ..., known_ahead: true}]` and `predict --future`;"
+            " to forecast them too, one column of names and one of values (`melt` of pandas)"
+        )
+        lines.append(entry_line("# past_exogenous", entries, note))
+    return lines
+
+
+def _input_lines(observed: pd.DataFrame, target: str, roles: GuessedRoles) -> list[str]:
+    """The keys of what is known ahead and of what never changes in a series."""
+    lines = []
+    if roles.plans:
+        plans = [{"column": name, "known_ahead": True} for name in roles.plans]
+        note = f"have values after the last {target}: a plan, which every forecast needs"
+        weather = [name for name in roles.plans if WEATHER_NAME.search(name)]
+        if weather:
+            note += (
+                f"; if the past of {quote_names(weather)} was measured, errors assume a perfect"
+                " forecast of it: give those of then (`issued_path`)"
+            )
+        lines.append(entry_line("future_exogenous", plans, note))
+    if roles.static:
+        static = [
+            guess_static(observed[name]).model_dump(mode="json", exclude_defaults=True)
+            for name in roles.static
+        ]
+        lines.append(
+            entry_line(
+                "static", static, "never change in a series; ridge, trees and networks read them"
+            )
+        )
+    return lines
+
+
+def _zeros_line(values: pd.Series) -> str:
+    """Names the grid of counts that are mostly zero."""
+    share = (values.dropna() == 0).mean()
+    note = (
+        f"{share:.0%} of the values are zero: the absolute error rewards the median, which is zero;"
+        " for the mean add `transform: log1p, point: mean` to the target and see RMSSE, for a stock"
+        " the quantiles"
+    )
+    return entry_line("grid", INTERMITTENT_GRID, note)
+
+
+def _calendar_note(observed: pd.DataFrame, guess: GuessedTimes) -> str:
+    """How many rows the calendar was read from, and what does not fit it."""
+    note = f"from {len(observed)} rows of {observed['unique_id'].nunique()} series"
+    if guess.fit.count_misfits():
+        note += (
+            f"; {plural(guess.fit.off_calendar, 'time')} off it,"
+            f" {plural(guess.fit.without_row, 'step')} without a row"
+        )
+    if guess.fit.without_row > len(observed):
+        note += "; to count rows alone: `{kind: index}`, and no `ds` in `columns`"
+    return note
+
+
+def _calendar_lines(
+    observed: pd.DataFrame, calendar: Calendar, target: str, zone: str | None
+) -> list[str]:
+    """The key of the features that are taken unasked, and of the day of the week where the target
+    shows it; then the public holidays that move it, or a comment that offers them.
+    """
+    features: list[str] = [
+        *default_features(calendar, int(series_lengths(observed, calendar).max()))
+    ]
+    if not shows_week(observed, target, calendar):
+        return [entry_line("calendar_features", features, "known in advance")]
+    key, country = "# holidays", GUESSED_ZONES.get(zone or "", "XX")
+    note = "public holidays as inputs, by the code of your country"
+    step = step_length(calendar) or DAY  # of weekdays alone
+    if moving := find_holiday_effects(observed, target, step, zone):
+        is_known_day = step == DAY or zone is not None  # half of a far holiday is UTC's day before
+        key, country = "holidays" if is_known_day else "# holidays", moving.country
+        note = (
+            f"{moving.n_unusual} of the {moving.n_days} public holidays on working days depart from"
+            " their weekday"
+        )
+        if moving.same_days:
+            note += f"; the same days: {', '.join(moving.same_days)}"
+    return [
+        entry_line("calendar_features", [*features, "day_of_week"], "known in advance"),
+        entry_line(key, country, note),
+    ]
+
+
+def _column_entries(
+    observed: pd.DataFrame, calendar: Calendar, names: list[str]
+) -> list[dict[str, Any]]:
+    """The columns `names` with their `max_missing`: what the series lacks that lacks most, and
+    `ROOM_FOR_GAPS`.
+    """
+    lengths = series_lengths(observed[["unique_id", "ds"]], calendar)
+    counts = observed.groupby("unique_id")[names].count()
+    shares = 1 - counts.div(lengths, axis=0).min()
+    allowed = (shares.clip(0, 0.94) + ROOM_FOR_GAPS).round(2).to_dict()
+    return [{"column": name, "max_missing": share} for name, share in allowed.items()]

@@ -1,0 +1,118 @@
+"""The columns that name the series in a file of the user's own: text, or whole numbers, that tell
+apart the rows of one time.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pandas as pd
+
+from forecast.data import own_files
+from forecast.data.guesses.cells import text_columns
+from forecast.data.guesses.times import stand_twice_in_autumn
+from forecast.data.written_times import read_times
+
+MAX_SHARE_TWICE = 0.01
+"""Of the rows that share a time with another series, and of the times: so few may stand twice in
+their own series, as the hour does that a clock passes again in autumn; two shops of one name stand
+twice at every time.
+"""
+MIN_ROWS_OF_A_SERIES = 10
+"""On average, for a text to tell series none of whose times are shared."""
+
+
+def find_series_column(
+    table: pd.DataFrame, time: str | None, time_format: str | None
+) -> Any | None:
+    """`unique_id`, or the column with the fewest values that tells apart rows of the same time, or
+    nearly all where none tells all: of text, else of whole numbers. Where no two rows share a time
+    the text whose values have steps of their own; without times the text that changes the
+    seldomest, each value in one stretch of rows. None where only hours of autumn stand twice: what
+    tells these apart is a clock's name or the end of a step.
+    """
+    if "unique_id" in table.columns:
+        return "unique_id"
+    others = [c for c in table.columns if c != time]
+    n_values = table.nunique()
+    # but for numbers with a note among them
+    text = [
+        c
+        for c in text_columns(table[others])
+        if n_values[c] <= len(table) / 2 or not own_files.is_mostly_numbers(table[c])
+    ]
+    if time is None:
+        n_stretches = (table[text] != table[text].shift()).sum()
+        telling = [c for c in text if n_stretches[c] == n_values[c] < len(table)]
+    else:
+        sizes = table[time].value_counts()
+        if sizes.max() == 2 and stand_twice_in_autumn(table[time], time_format):
+            return None
+        # but for the hour that stands twice in autumn
+        most = sizes.quantile(1 - MAX_SHARE_TWICE)
+        is_twice = table[time].duplicated()
+        # numbers name series only where another one is left to forecast, and more than an hour of
+        # autumn stands twice
+        may_be_whole = others if len(others) > 1 and is_twice.mean() > 0.1 else []
+        whole = [
+            c
+            for c in may_be_whole
+            if table[c].dtype.kind == "i" and most <= n_values[c] <= 2 * most
+        ]
+        repeats = {c: table[time][table.duplicated([c, time])] for c in [*text, *whole]}
+        most_repeats = MAX_SHARE_TWICE * is_twice.sum()
+        most_times = MAX_SHARE_TWICE * n_values[time]
+        kinds: list[list[str]] = [
+            [c for c in kind if len(repeats[c]) <= limit and repeats[c].nunique() <= most_times]
+            for limit in (0, most_repeats)
+            for kind in (text, whole)
+        ]
+        if sizes.max() > 1:
+            telling = next(filter(None, kinds), [])
+        else:
+            times = read_times(table[time], time_format)
+            telling = [c for c in text if _has_own_steps(times, table[c])]
+    return n_values[telling].idxmin() if telling else None
+
+
+def _has_own_steps(times: pd.Series, names: pd.Series) -> bool:
+    """Whether `names` tells series whose times overlap, though none is shared: each stands in rows
+    of its own, where time begins anew, or has even steps that all rows together have not, as of
+    weeks that begin on other days.
+    """
+    if not 2 <= names.nunique() <= len(names) / MIN_ROWS_OF_A_SERIES:
+        return False
+    spans = times.groupby(names).agg(["min", "max"]).sort_values("min")
+    if (spans["min"].iloc[1:].to_numpy() > spans["max"].cummax().iloc[:-1].to_numpy()).all():
+        return False
+    if (names != names.shift()).sum() == names.nunique():
+        by_name = times.groupby(names)
+        return bool((by_name.is_monotonic_increasing | by_name.is_monotonic_decreasing).all())
+    ordered = times.sort_values()
+    alone = ordered.groupby(names[ordered.index]).diff()
+    usual = alone.groupby(names[ordered.index]).transform("median")
+    steps = ordered.diff()
+    return _share_of_even_steps(alone, usual) > 0.9 and _share_of_even_steps(steps) < 0.6
+
+
+def _share_of_even_steps(steps: pd.Series, usual: pd.Series | None = None) -> float:
+    """How many of them are as long as `usual` (None: their median), up to a fifth: months are."""
+    ratios = (steps / (steps.median() if usual is None else usual)).dropna()
+    return float(ratios.between(0.8, 1.2).mean())
+
+
+def find_name_parts(table: pd.DataFrame, time: str) -> list[str]:
+    """The columns that together, and none alone, tell apart rows of one time: two of text or whole
+    numbers, else the fewest of text. Empty where there are none.
+    """
+    if table[time].duplicated().mean() <= 0.5:
+        return []
+    may_name = (table.nunique() <= len(table) / 10) & (table.dtypes.astype("str") != "float64")
+    names = sorted(may_name.index[may_name], key=lambda name: table[name].dtype.kind == "i")[:10]
+    texts = text_columns(table[names])
+    sets: list[tuple[str, ...]] = [*itertools.combinations(names, 2)]
+    if not table.duplicated([*texts, time]).any():
+        for size in range(3, len(texts) + 1):
+            sets += itertools.combinations(texts, size)
+    return next((list(parts) for parts in sets if not table.duplicated([*parts, time]).any()), [])

@@ -1,0 +1,170 @@
+"""Season, horizon, lookback and blocks of a new entry, from its calendar and its rows."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+
+from forecast.data.calendars import DAY, Calendar, count_day_steps
+from forecast.data.entries import entry_line
+from forecast.data.splits import (
+    BLOCKS,
+    MIN_CALIBRATION_CUTOFFS,
+    TESTED_HORIZONS,
+    held_out_steps,
+    most_test_steps,
+)
+from forecast.system.errors import quote_names
+
+CUTOFFS_OF_95_PERCENT, MAX_CALIBRATION_SHARE = 19, 0.25
+"""How many cutoffs an interval of 95 % takes, and how much of the rows they may."""
+SHORT_ROWS, FEW_SERIES = 100, 10
+"""Of fewer series with fewer rows, without inputs, the mean of three simple forecasts is better
+than what validation makes whose block holds no two usual horizons
+(docs/research/short-histories.md).
+"""
+FEW_ROWS = 400
+"""Of fewer a member that flattens growth lowers the mean (docs/research/quarter-hour.md)."""
+SPANS_BY_STEP = {
+    "D": (7, 7, 28),
+    "B": (5, 5, 60),
+    "W": (52, 4, 52),
+    "M": (12, 12, 24),
+    "Q": (4, 4, 8),
+    "Y": (1, 1, 4),
+}
+"""Season, horizon and lookback by pandas' name of a step."""
+YEARLY_SPANS = [SPANS_BY_STEP[name] for name in "MQY"]
+"""Of steps whose season is a year: of `FEW_SERIES` and more with fewer than `SHORT_ROWS` the mean
+of statistical forecasts is better than what validation makes
+(docs/research/short-histories.md).
+"""
+
+
+def guess_spans(calendar: Calendar) -> tuple[int, int, int]:
+    """Season (1 where it is not whole), horizon and lookback in steps: a day of a step below one,
+    else by its name.
+    """
+    if calendar.counts_rows:
+        return 1, 10, 100
+    if calendar.kind == "year_weeks":
+        return calendar.weeks, *SPANS_BY_STEP["W"][1:]
+    if calendar.kind == "weekdays":
+        return len(calendar.days), len(calendar.days), 12 * len(calendar.days)
+    if calendar.kind == "sessions":
+        return SPANS_BY_STEP["B"]
+    if calendar.open:
+        day = count_day_steps(calendar)
+        return day, min(day, 96), min(2 * len(calendar.open.days) * day, 672)
+    offset = pd.tseries.frequencies.to_offset(calendar.freq)
+    if isinstance(offset, pd.offsets.Tick) and (steps := DAY / pd.Timedelta(offset)) > 1:
+        day = round(steps)
+        return day if day == steps else 1, min(day, 96), min(7 * day, 672)
+    name = offset.freqstr.lstrip("0123456789").split("-")[0].rstrip("SE")
+    usual = 1, *SPANS_BY_STEP["D"][1:]
+    # a month of working days is a month
+    season, horizon, lookback = SPANS_BY_STEP.get(name[-2:].removeprefix("B") or "B", usual)
+    return season // offset.n if season % offset.n == 0 else 1, horizon, lookback
+
+
+def choose_season(usual: int, n_rows: int) -> tuple[int, str]:
+    """The season of series of `n_rows`, and its note."""
+    note = "steps of a season; 1 for none"
+    if 2 * usual <= n_rows:  # errors are scaled by seasonal differences of the train rows
+        return usual, note
+    return 1, f"{note}: {usual} would be more than half of the series"
+
+
+def fit_horizon_to_plan(
+    horizon: int, planned_steps: int, usual_horizon: int, n_rows: int
+) -> tuple[int, str]:
+    """The horizon of a file that has a plan, and what its note adds: as far as the plan where all
+    blocks, and intervals of 95 %, still have their cutoffs.
+    """
+    with_intervals = int(MAX_CALIBRATION_SHARE * n_rows) - CUTOFFS_OF_95_PERCENT
+    farthest = min(usual_horizon, with_intervals, n_rows // 10)
+    horizon = min(planned_steps, max(horizon, farthest))
+    note = f"; the plan has {planned_steps}"
+    if horizon < planned_steps:
+        note += (
+            ", more than is usual or than the rows bear with intervals of 95 %"
+            f" (`--horizon {planned_steps}` for all)"
+        )
+    return horizon, note
+
+
+def describe_horizon(rows_by_series: pd.Series, shortest: int) -> str:
+    """What the horizon was chosen for: series of `shortest` rows and more."""
+    shorter = rows_by_series.index[rows_by_series < shortest]
+    if not len(shorter):
+        return f"steps ahead; the shortest series has {rows_by_series.min()}"
+    return (
+        f"steps ahead; series have {rows_by_series.min()} to {rows_by_series.max()} rows; chosen"
+        f" for those of {shortest} and more; shorter ones: {quote_names(shorter)}"
+    )
+
+
+def without_new_series(lengths: pd.Series) -> pd.Series:
+    """`lengths` but those below a quarter of the median, where they are a third or fewer: two new
+    shops among twelve shorten no horizon; they are left out until they have grown.
+    """
+    is_new = lengths < lengths.median() / 4
+    return lengths[~is_new] if is_new.mean() <= 1 / 3 else lengths
+
+
+def block_shares(n_rows: int, horizon: int, season: int) -> dict[str, float]:
+    """The blocks of a series of `n_rows`, as shares: those of a short one by steps. The test block
+    has 15 %, or `TESTED_HORIZONS` if half of the rows are left to train on.
+    """
+    calibration = _calibration_share(n_rows, horizon)
+    # blocks end at rounded rows, so one step fewer is counted on
+    n_calibrated = int(calibration * n_rows) - MIN_CALIBRATION_CUTOFFS
+    if min(n_calibrated, int(0.15 * n_rows) - 1) >= horizon or n_rows < 4 * horizon:
+        # blocks end at rounded rows, so one more is counted on
+        test = max(0.15, min((TESTED_HORIZONS * horizon + 1) / n_rows, 0.35 - calibration))
+        return {
+            "train": math.floor(100 * (0.85 - test - calibration) + 1e-6) / 100,
+            "validation": 0.15,
+            "calibration": calibration,
+        }
+    n_rest = n_rows - most_test_steps(n_rows, horizon, season)
+    held_out = held_out_steps(n_rest, horizon, season)
+    steps = (n_rest - sum(held_out), *held_out)
+    return {
+        block: round(n_steps / n_rows, 4) for block, n_steps in zip(BLOCKS, steps, strict=False)
+    }
+
+
+def _calibration_share(n_rows: int, horizon: int) -> float:
+    """Of the rows: a tenth, or what has the cutoffs of an interval of 95 %, if that is no more than
+    a quarter.
+    """
+    needed = np.ceil(100 * (horizon + CUTOFFS_OF_95_PERCENT) / n_rows) / 100
+    return max(0.1, float(needed)) if needed <= MAX_CALIBRATION_SHARE else 0.1
+
+
+def blocks_hold(n_rows: int, horizon: int, season: int) -> bool:
+    """Whether validation and test have an origin, and calibration those of an interval of 80 %."""
+    shares = block_shares(n_rows, horizon, season)
+    steps = {block: round(share * n_rows) for block, share in shares.items()}
+    shortest_tested = min(steps["validation"], n_rows - sum(steps.values()))
+    n_calibrated = steps["calibration"] - (MIN_CALIBRATION_CUTOFFS - 1)
+    return min(shortest_tested, n_calibrated) >= horizon
+
+
+def step_lines(n_rows: int, horizon: int, calibration: float) -> list[str]:
+    """The keys of the steps from one cutoff to the next; `calibration`: its share."""
+    step_size = max(1, horizon // 4)
+    steps_between = int(calibration * n_rows) - 1 - horizon
+    calibration_step = max(1, steps_between // (CUTOFFS_OF_95_PERCENT - 1))
+    lines = [entry_line("step_size", step_size, "steps from one forecast of a block to the next")]
+    if calibration_step < step_size:
+        note = f"an interval of 95 % takes {CUTOFFS_OF_95_PERCENT} cutoffs"
+        n_cutoffs = max(round(calibration * n_rows) - horizon, 0) // calibration_step + 1
+        if n_cutoffs < CUTOFFS_OF_95_PERCENT:
+            level = 100 * n_cutoffs // (n_cutoffs + 1)
+            note += f"; the calibration block has {n_cutoffs}, for {level} %"
+        lines.append(entry_line("calibration_step_size", calibration_step, note))
+    return lines

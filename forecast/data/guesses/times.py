@@ -1,0 +1,256 @@
+"""The column of times in a file of the user's own, its format, and the clock it was written by.
+
+The first column of times is the time; without one the rows are counted. What may be times and
+cannot be read is refused, never counted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pandas.api.types import is_numeric_dtype
+
+from forecast.config.task import RegularCalendar
+from forecast.data import own_files
+from forecast.data.calendars import (
+    GUESSED_ZONES,
+    CalendarFit,
+    advise_without_calendar,
+    describe_own_steps,
+    fit_calendar,
+)
+from forecast.data.guesses.cells import text_columns, words_of
+from forecast.data.written_times import (
+    ISO_8601,
+    guess_time_format,
+    read_times,
+    refuse_rows,
+    sort_oldest_first,
+    to_utc,
+)
+from forecast.system.errors import InputError, quote_names
+
+TIME_COLUMN_NAMES = (
+    "ds",
+    "date",
+    "time",
+    "datetime",
+    "timestamp",
+    "ts",
+    "year",
+    "month",
+    "day",
+    "hour",
+    "datum",
+    "zeit",
+    "jahr",
+)
+"""Names of columns that hold times, if in a form that is not known."""
+DATE_NAMES = ("date", "datum", "datetime", "timestamp")
+COUNTED_ROWS = CalendarFit(RegularCalendar.model_validate({"kind": "index"}), 0, 0)
+NUMBERS_FOR_TIMES = {
+    r"(19|20)\d\d(0[1-9]|1[0-2])": " Months as 202401 are read by `time_format: '%Y%m'`.",
+    r"(19|20)\d\d([0-4]\d|5[0-3])": " Write weeks as 2024W05.",
+    r"1\d{9}": " Seconds since 1970 become times by `pandas.to_datetime(..., unit='s')`.",
+    r"1\d{12}": " Milliseconds since 1970 become times by `pandas.to_datetime(..., unit='ms')`.",
+    r"1\d{15}": " Microseconds since 1970 become times by `pandas.to_datetime(..., unit='us')`.",
+}
+"""Numbers that stand for times, by their digits, and what to do with them."""
+CLOCK_WORDS = {
+    *("hour", "hr", "he", "hhmm", "period", "interval", "minute"),
+    *("heure", "hora", "stunde", "uhrzeit"),
+}
+CLOCK_TEXT = r"([01]?\d|2[0-4])(:[0-5]\d){1,2}( ?[AaPp][Mm])?"
+"""Words of a column that holds the hour of a date in another column, and how it may be written."""
+
+
+@dataclass(frozen=True)
+class GuessedTimes:
+    """What a file's rows say of their times.
+
+    column: of the file, None where it has none and the rows are counted. format: None for ISO 8601.
+    zone: the clock they are written in, None for UTC. times: in UTC, one per row. fit: the calendar
+    and what does not fit it.
+    """
+
+    column: str | None
+    format: str | None
+    zone: str | None
+    times: pd.Series
+    fit: CalendarFit
+
+
+def find_time_column(table: pd.DataFrame) -> tuple[str | None, str | None]:
+    """The first column that holds times, and its format where that is not ISO 8601; one that counts
+    months or years where none does.
+
+    None where no column holds times.
+    """
+    for name in table.columns:
+        values = table[name].dropna()
+        if values.dtype.kind == "M":
+            return name, None
+        if values.empty:
+            continue
+        if not is_numeric_dtype(values):
+            form = guess_time_format(values)
+            if form is not None:
+                return name, None if form == ISO_8601 else form
+        elif values.astype("str").str.fullmatch(r"[12]\d{7}(\d\d){0,2}").all():
+            # a number is read by a format alone: 20240131, 2024013113, 202401311330
+            form = "%Y%m%d%H%M"[: len(str(values.iloc[0])) - 2]
+            if read_times(values, form).notna().all():
+                return name, form
+    return _find_years(table)
+
+
+def _find_years(table: pd.DataFrame) -> tuple[str | None, str | None]:
+    """The first column of whole numbers that counts months (202401) or years, and its format."""
+    whole = table.select_dtypes("integer")
+    for form, steps in (("%Y%m", (1, 89)), ("%Y", (1,))):
+        for name, values in whole.items():
+            is_year = read_times(values, form).dt.year.between(1678, 2199)
+            if is_year.all() and values.diff().abs().isin(steps).mean() > 0.5:
+                return str(name), form
+    return None, None
+
+
+def guess_times(
+    rows: pd.DataFrame, time: str | None, time_format: str | None, target: str, where: str
+) -> GuessedTimes:
+    """The times of `rows`, which have a `unique_id`, from their column `time`; counts without."""
+    if time is None:
+        column, times = _find_count_column(rows, target, where)
+        return GuessedTimes(column, time_format, None, times, COUNTED_ROWS)
+    ordered = sort_oldest_first(rows.assign(ds=rows[time]), time_format)
+    zone, times = _guess_zone(ordered, time_format, where)
+    if own_steps := describe_own_steps(ordered.assign(ds=times)):
+        raise InputError(f"{where}: no calendar fits. {own_steps}")
+    fit = fit_calendar(times, zone)
+    if 2 * fit.off_calendar > times.nunique():
+        advice = advise_without_calendar(times)
+        raise InputError(f"{where}: {time!r} holds times that no calendar has. {advice}")
+    return GuessedTimes(time, time_format, zone, times, fit)
+
+
+def _find_count_column(
+    table: pd.DataFrame, target: str, where: str
+) -> tuple[str | None, pd.Series]:
+    """The column that counts the rows of each series, None where none does; and the counts as
+    times.
+
+    `InputError` where a column may hold times in a form that is not known.
+    """
+    steps = (
+        table.select_dtypes("number")
+        .drop(columns=target, errors="ignore")
+        .groupby(table["unique_id"])
+        .diff()
+    )
+    counts = [
+        c
+        for c in steps.columns
+        if (steps[c].dropna() == 1).all()
+        and table[c].min() >= 0
+        and c.lower() not in DATE_NAMES  # the days of a spreadsheet: 45000
+    ]
+    file_columns = table.columns.drop("unique_id")
+    rising = [c for c in steps if len(file_columns) > 1 and (steps[c].dropna() > 0).all()]
+    text = [c for c in text_columns(table[file_columns]) if table[c].is_unique]
+    unread = [c for c in file_columns if c in (*rising, *text) or c.lower() in TIME_COLUMN_NAMES]
+    in_parts = {"year", "month"} <= {c.lower() for c in file_columns}
+    texts = [table[column].dropna().astype("str").str.strip() for column in unread]
+    for cells in texts:
+        _refuse_odd_time(cells, where)
+    if unread and (in_parts or not counts):
+        hints = (
+            hint
+            for digits, hint in NUMBERS_FOR_TIMES.items()
+            if any(cells.str.fullmatch(digits).all() for cells in texts)
+        )
+        raise InputError(
+            f"{where}: no column holds times that are known; {quote_names(unread)} may be some."
+            f"{next(hints, '')} Name the columns in the first line, with a comma, semicolon, tab or"
+            " | between them, and write times in one as 2024-01-31 or 2024-01-31T13:00; or write"
+            " the entry by hand with `time_format`, or with `calendar: {kind: index}` where the"
+            " rows have no dates (docs/data.md)."
+        )
+    number = table[counts[0]] if counts else table.groupby("unique_id", sort=False).cumcount()
+    return counts[0] if counts else None, pd.to_datetime(60 * number, unit="s")
+
+
+def _refuse_odd_time(text: pd.Series, where: str) -> None:
+    """`InputError` about the first row that is no time where the first or the second one is."""
+    for place, example in (("first row", text[:1]), ("row below", text[1:2])):
+        form = guess_time_format(example)
+        if form is not None:
+            is_none = read_times(text, form).isna()
+            advice = f", wanted a time as in the {place}. Correct or drop the row."
+            if text[is_none].str.contains(r"\b24[:.]?00").any():
+                advice += " What is 24:00 of a day, write as 00:00 of the next one."
+            refuse_rows(text, is_none, where, advice)
+
+
+def _guess_zone(table: pd.DataFrame, form: str | None, where: str) -> tuple[str | None, pd.Series]:
+    """The clock that explains an hour that stands twice, or offsets that change, and the times in
+    UTC; None where none does, and the times are taken to be UTC.
+    """
+    twice = table.duplicated(["unique_id", "ds"]).any()
+    for zone in GUESSED_ZONES if twice else (None, *GUESSED_ZONES):
+        try:
+            utc = to_utc(table, form, time_zone=zone, where=where)
+        except InputError:
+            continue
+        if not table.assign(ds=utc).duplicated(["unique_id", "ds"]).any():
+            return zone, utc
+    return None, to_utc(table, form, time_zone=None, where=where)
+
+
+def refuse_parted_time(table: pd.DataFrame, time: str, series: str | None, where: str) -> None:
+    """`InputError` where a column of its own holds the hours of the dates in `time`: `series`,
+    which was taken for the name of a series since it tells the rows of a day apart, or, where most
+    days stand twice, any other.
+    """
+    keys = [time] if series is None else [time, series]
+    candidates = keys[1:]
+    if table.duplicated(keys).mean() > 0.5:
+        candidates += [column for column in table.columns if column not in keys]
+    for column in candidates:
+        if _is_clock(table[column]):
+            raise InputError(
+                f"{where}: {time!r} and {column!r} are parts of one time. Write one column of both,"
+                " such as 2024-01-31T13:00; of hours from 1 to 24 the first begins at 00:00."
+            )
+
+
+def _is_clock(values: pd.Series) -> bool:
+    """Whether a column tells hours: by its name, as text (13:00) or as numbers (1300)."""
+    name: Any = values.name
+    text = values.dropna().astype("str").str.strip()
+    if name.lower() in TIME_COLUMN_NAMES or not CLOCK_WORDS.isdisjoint(words_of(name)):
+        return bool(text.str.contains(r"\d").all())
+    if own_files.is_code(values):
+        values = pd.to_numeric(values)
+    if values.dtype.kind == "i":
+        is_quarter = values.between(0, 2400) & values.mod(100).isin([0, 15, 30, 45])
+        return bool(is_quarter.all() and values.max() >= 2300 and values.nunique() >= 24)
+    return bool(text.str.fullmatch(CLOCK_TEXT).all())
+
+
+def stand_twice_in_autumn(written: pd.Series, time_format: str | None) -> bool:
+    """Whether the times that stand twice are all of hours that one of the clocks passes twice."""
+    times = read_times(written[written.duplicated()], time_format).dt.tz_localize(None)
+    if times.isna().any():
+        return False
+    summer = np.ones(len(times), dtype=bool)
+    for zone in GUESSED_ZONES:
+        first, second = (
+            times.dt.tz_localize(zone, ambiguous=is_summer, nonexistent="shift_forward")
+            for is_summer in (summer, ~summer)
+        )
+        if (first != second).all():
+            return True
+    return False
