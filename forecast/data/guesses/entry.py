@@ -106,10 +106,13 @@ ROOM_FOR_GAPS = 0.05
 def guess_entry(
     path: Path, where: str, name: str, *, target: str = "", horizon: int | None = None
 ) -> str:
-    """The entry `name` as a block of the file, each guess with what it was guessed from behind it;
-    `target` and `horizon` are guessed unless given.
+    """The entry `name` of the file at `path` as a block of YAML, each line with the reason of its
+    guess in a comment; `where`: how messages and the entry call the file. `target` and `horizon`
+    are guessed unless given.
 
-    `InputError` where no column holds times or numbers, or `target` is none of the number columns.
+    Without a column of times the rows are counted. `InputError` where a column may hold times that
+    cannot be read (rising numbers, a text for each row, a name of times), where no column holds
+    numbers, where columns are named by times, and where `target` is no column of numbers.
     """
     table, file_format = read_rows(path, where, own_files.guess_format(path, where))
     time, time_format = find_time_column(table)
@@ -123,7 +126,7 @@ def guess_entry(
     if time is not None:
         refuse_parted_time(table, time, series, where)
         ids = ids or find_name_parts(table, time)
-    rows = table.copy()  # a wide table lies in many pieces
+    rows = table.copy()  # in one piece: columns are added
     rows["unique_id"] = join_names(table, ids) if ids else name
     rows[ids] = table[ids].astype("str")
     rows = read_padded_numbers(rows, time)
@@ -137,12 +140,11 @@ def guess_entry(
     chosen = pick_target(rows, guess.times, numbers, target, where)
     rows[chosen] = rows[chosen].astype(float)
     rows = rows.assign(ds=guess.times).sort_values(["unique_id", "ds"], kind="stable")
-    observed = trim_to_last_value(rows, [chosen])
+    up_to_last_value = trim_to_last_value(rows, [chosen])
     is_planned = is_behind_last_value(rows, [chosen])  # a series that has ended has no plan
     planned = rows[is_planned]
-    roles = _guess_roles(observed, planned, numbers, chosen, others, where)
-    if not roles.plans:
-        observed = rows[~is_planned]
+    roles = _guess_roles(up_to_last_value, planned, numbers, chosen, others, where)
+    observed = up_to_last_value if roles.plans else rows[~is_planned]
     text = [
         f"  {flow_yaml(name)}:",
         entry_line("title", path.name.partition(".")[0]),
