@@ -323,7 +323,7 @@ def _usual_season(calendar: Calendar, n_steps: int) -> int:
     """
     if calendar.keeps_wall_clock:
         return 1
-    season = guess_spans(calendar)[0]
+    season = guess_spans(calendar).season
     n_seasons = 2 if n_steps < SHORT_ROWS else 4
     return season if season <= min(n_steps // n_seasons, 1440) else 1
 

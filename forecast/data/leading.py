@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.config.transforms import Formula
+from forecast.data.guesses.spans import Spans
 
 MIN_GAIN = 0.1
 """The share of its error by which a map has to be better with the column than without it."""
@@ -33,14 +34,6 @@ than `MAX_CUTOFFS` rows only every second one, or third, ... is a cutoff.
 """
 PENALTY = 1e-3
 """The ridge's penalty as a share of the mean square of an input."""
-
-
-class Spans(NamedTuple):
-    """Lengths of an entry, in steps."""
-
-    horizon: int
-    lookback: int
-    season: int
 
 
 class Cutoffs(NamedTuple):
@@ -97,7 +90,7 @@ def _read_series(
     """The train and the validation cutoffs of a series, one in every `spacing` rows; None for a
     series that is too short. Every column is centred and divided as its train rows say.
     """
-    horizon, lookback, season = spans
+    season, horizon, lookback = spans
     n_train, n_fitted = int(TRAIN_SHARE * len(rows)), int(FITTED_SHARE * len(rows))
     cutoffs = np.arange(max(lookback, season) - 1, n_fitted - horizon, spacing)
     is_train = cutoffs < n_train - horizon

@@ -55,6 +55,7 @@ from forecast.data.guesses.spans import (
     FEW_SERIES,
     SHORT_ROWS,
     YEARLY_SPANS,
+    Spans,
     block_shares,
     blocks_hold,
     choose_season,
@@ -75,7 +76,7 @@ from forecast.data.guesses.times import (
 )
 from forecast.data.hierarchy import join_names
 from forecast.data.holiday_effects import find_holiday_effects
-from forecast.data.leading import Spans, find_leading
+from forecast.data.leading import find_leading
 from forecast.data.leaks import find_leaks
 from forecast.data.schema import describe_row, describe_text_cell
 from forecast.data.splits import longest_horizon
@@ -313,19 +314,18 @@ def _entry_lines(
     calendar = guess.fit.calendar
     rows_by_series = series_lengths(observed, calendar)  # a month that is missing shortens none
     n_rows = usual_length(without_new_series(rows_by_series))
-    spans = guess_spans(calendar)
-    usual_season, usual_horizon, lookback = spans
-    season, season_note = choose_season(usual_season, n_rows)
+    usual = guess_spans(calendar)
+    season, season_note = choose_season(usual.season, n_rows)
     is_panel = len(rows_by_series) >= FEW_SERIES
     may_be_short = (
         n_rows < SHORT_ROWS
-        and (not is_panel or spans in YEARLY_SPANS)
+        and (not is_panel or usual in YEARLY_SPANS)
         and calendar.kind != "sessions"
         and not roles.plans
         and not roles.static
     )
-    most = longest_horizon(n_rows, usual_season) if usual_season > 1 else max(n_rows // 20, 1)
-    reach = asked_horizon or usual_horizon
+    most = longest_horizon(n_rows, usual.season) if usual.season > 1 else max(n_rows // 20, 1)
+    reach = asked_horizon or usual.horizon
     horizon, horizon_note = min(reach, most), ""
     if asked_horizon:
         is_shortened = may_be_short and not blocks_hold(n_rows, asked_horizon, season)
@@ -336,14 +336,14 @@ def _entry_lines(
             horizon_note = f"; {asked_horizon} are more than the blocks hold"
     elif roles.plans:
         planned_steps = int(planned.groupby("unique_id").size().min())
-        horizon, horizon_note = fit_horizon_to_plan(horizon, planned_steps, usual_horizon, n_rows)
+        horizon, horizon_note = fit_horizon_to_plan(horizon, planned_steps, usual.horizon, n_rows)
     column = _column_entries(observed, calendar, [target])[0]
     column |= guess_scale(observed, calendar, target, season)
     if roles.plans and (observed[target] == 0).mean() > MAX_ZERO_SHARE:
         column.pop("transform", None)
     shares = block_shares(n_rows, horizon, season)
-    lookback = min(lookback, 4 * max(n_rows // 20, 1))
-    if usual_season <= MAX_SEASON_SHARE * n_rows:
+    lookback = min(usual.lookback, 4 * max(n_rows // 20, 1))
+    if usual.season <= MAX_SEASON_SHARE * n_rows:
         lookback = max(lookback, season)
     lookback = max(min(lookback, round(shares["train"] * n_rows) - horizon - 1), 1)
     past_lines = _past_lines(
@@ -352,7 +352,7 @@ def _entry_lines(
         target,
         column.get("transform", "none"),
         roles.past,
-        Spans(horizon, lookback, season),
+        Spans(season, horizon, lookback),
     )
     has_inputs = any(line.startswith("    past_exogenous:") for line in past_lines)
     is_untested = is_panel or round(shares["validation"] * n_rows) < 2 * reach

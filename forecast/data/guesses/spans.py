@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -27,15 +28,25 @@ than what validation makes whose block holds no two usual horizons
 """
 FEW_ROWS = 400
 """Of fewer a member that flattens growth lowers the mean (docs/research/quarter-hour.md)."""
+
+
+class Spans(NamedTuple):
+    """Lengths of an entry, in steps; the season is 1 where none is whole."""
+
+    season: int
+    horizon: int
+    lookback: int
+
+
 SPANS_BY_STEP = {
-    "D": (7, 7, 28),
-    "B": (5, 5, 60),
-    "W": (52, 4, 52),
-    "M": (12, 12, 24),
-    "Q": (4, 4, 8),
-    "Y": (1, 1, 4),
+    "D": Spans(7, 7, 28),
+    "B": Spans(5, 5, 60),
+    "W": Spans(52, 4, 52),
+    "M": Spans(12, 12, 24),
+    "Q": Spans(4, 4, 8),
+    "Y": Spans(1, 1, 4),
 }
-"""Season, horizon and lookback by pandas' name of a step."""
+"""What is usual, by pandas' name of a step."""
 YEARLY_SPANS = [SPANS_BY_STEP[name] for name in "MQY"]
 """Of steps whose season is a year: of `FEW_SERIES` and more with fewer than `SHORT_ROWS` the mean
 of statistical forecasts is better than what validation makes
@@ -43,30 +54,30 @@ of statistical forecasts is better than what validation makes
 """
 
 
-def guess_spans(calendar: Calendar) -> tuple[int, int, int]:
-    """Season (1 where it is not whole), horizon and lookback in steps: a day of a step below one,
-    else by its name.
-    """
+def guess_spans(calendar: Calendar) -> Spans:
+    """What is usual for the calendar: of a step below one day by the day, else by its name."""
     if calendar.counts_rows:
-        return 1, 10, 100
+        return Spans(1, 10, 100)
     if calendar.kind == "year_weeks":
-        return calendar.weeks, *SPANS_BY_STEP["W"][1:]
+        return SPANS_BY_STEP["W"]._replace(season=calendar.weeks)
     if calendar.kind == "weekdays":
-        return len(calendar.days), len(calendar.days), 12 * len(calendar.days)
+        week = len(calendar.days)
+        return Spans(week, week, 12 * week)
     if calendar.kind == "sessions":
         return SPANS_BY_STEP["B"]
     if calendar.open:
         day = count_day_steps(calendar)
-        return day, min(day, 96), min(2 * len(calendar.open.days) * day, 672)
+        return Spans(day, min(day, 96), min(2 * len(calendar.open.days) * day, 672))
     offset = pd.tseries.frequencies.to_offset(calendar.freq)
     if isinstance(offset, pd.offsets.Tick) and (steps := DAY / pd.Timedelta(offset)) > 1:
         day = round(steps)
-        return day if day == steps else 1, min(day, 96), min(7 * day, 672)
+        return Spans(day if day == steps else 1, min(day, 96), min(7 * day, 672))
     name = offset.freqstr.lstrip("0123456789").split("-")[0].rstrip("SE")
-    usual = 1, *SPANS_BY_STEP["D"][1:]
+    day_or_more = SPANS_BY_STEP["D"]._replace(season=1)
     # a month of working days is a month
-    season, horizon, lookback = SPANS_BY_STEP.get(name[-2:].removeprefix("B") or "B", usual)
-    return season // offset.n if season % offset.n == 0 else 1, horizon, lookback
+    spans = SPANS_BY_STEP.get(name[-2:].removeprefix("B") or "B", day_or_more)
+    is_whole = spans.season % offset.n == 0
+    return spans._replace(season=spans.season // offset.n if is_whole else 1)
 
 
 def choose_season(usual: int, n_rows: int) -> tuple[int, str]:
