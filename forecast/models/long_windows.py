@@ -31,10 +31,10 @@ ROWS_PER_BATCH = 1024
 class Column(NamedTuple):
     """An input or output at a cutoff t that is the value of a sequence at row t - lag.
 
-    number: of a channel, of a known-future column, of an output.
+    number: of a channel, of an output.
     """
 
-    source: Literal["past", "future", "target"]
+    source: Literal["past", "target"]
     number: int
     lag: int
 
@@ -82,7 +82,7 @@ class LongWindows:
         is observed, and whose targets have no gap at an end.
         """
         columns, subtracted = _columns_of(shape, channels, future.shape[1])
-        ranges: dict[tuple[Literal["past", "future", "target"], int], list[int]] = {}
+        ranges: dict[tuple[Literal["past", "target"], int], list[int]] = {}
         for column in [*columns, *subtracted]:
             if isinstance(column, Column):
                 ranges.setdefault(column[:2], []).append(column.lag)
@@ -110,8 +110,6 @@ class LongWindows:
         """(rows,) the sequence of a column; of a target missing steps lie on a line."""
         if source == "past":
             return self._filled[:, self._channels.value.index(number)]
-        if source == "future":
-            return self._future[:, number].astype(np.float32).astype(float)
         target = z[:, number]
         known = np.flatnonzero(np.isfinite(target))
         return np.interp(np.arange(len(target)), known, target[known])
@@ -208,13 +206,7 @@ def _columns_of(
     subtracted: list[Column | None] = []
     for name in feature_names(shape, channels, n_future):
         is_change = name.quantity == "change" and not name.waves
-        column: Column | FeatureName = name
-        if name.quantity == "calendar" and len(name.waves) == 1 and name.waves[0].multiple == 1:
-            number = 2 * name.waves[0].feature + (not name.waves[0].is_sine)
-            column = Column("future", number, -name.step)
-        elif not name.waves:
-            column = Column("past", name.channel, name.lag)
-        columns.append(column)
+        columns.append(name if name.waves else Column("past", name.channel, name.lag))
         subtracted.append(Column("past", name.channel, 0) if is_change else None)
     for step in range(1, shape.horizon + 1):
         for output in range(channels.outputs):

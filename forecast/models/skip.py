@@ -410,16 +410,19 @@ def linear_features(
 ) -> np.ndarray:
     """(B, features) float64: for a fixed-level target the differences to its last value and, with
     `reads_level`, that value itself, for a drifting one its changes; every other input over `lags`
-    rows; the known-future inputs of the horizon.
+    rows; calendar and static inputs of the first forecast step, times the root of `horizon`.
+
+    The sine and cosine of a later step are those of the first one, turned: the ridge of one pair so
+    scaled is that of a pair for every step.
 
     Values alone: a line through how long each has been missing, learnt from gaps of an hour, gives
     nonsense after a gap of two days.
     """
     past = windows.past[:, -lags:, :].astype(np.float64)
     others = past[:, :, read_channels(channels, unread)].reshape(len(past), -1)
-    future = windows.future[:, -horizon:, :].reshape(len(past), -1).astype(np.float64)
+    calendar = np.sqrt(horizon) * windows.future[:, -horizon].astype(np.float64)
     targets = _target_features(past, channels, reads_level)
-    return np.concatenate([*targets, others, future], axis=1)
+    return np.concatenate([*targets, others, calendar], axis=1)
 
 
 def read_channels(channels: Layout, unread: Sequence[int]) -> list[int]:
@@ -520,32 +523,31 @@ class FeatureName(NamedTuple):
 
     quantity: `change`, of a target: the row less the newest value, or, where the target drifts, the
     row's own change; `level`, the newest value of a target; `input`, a row of another column;
-    `lead`, a row of a column that speaks of later rows; `calendar`, one.
+    `lead`, a row of a column that speaks of later rows; `calendar`, one; `clock`, the root of the
+    horizon (a static input is named as the wave that would follow).
     channel, lag: of the past; lag 0 is the cutoff.
-    waves: of the calendar at forecast step `step`, which multiply it.
+    waves: of the calendar at the first forecast step, which multiply it.
     above: only what lies above it, in scaled units.
     """
 
-    quantity: Literal["change", "level", "input", "lead", "calendar"]
+    quantity: Literal["change", "level", "input", "lead", "calendar", "clock"]
     channel: int = -1
     lag: int = 0
     waves: tuple[Wave, ...] = ()
-    step: int = 1
     above: float | None = None
 
 
 def feature_names(shape: Skip, channels: Layout, future_columns: int) -> list[FeatureName]:
-    """The names of the columns of `Skip.inputs`, in their order; `future_columns`: known-future
-    inputs of a row, a sine and a cosine for each calendar feature.
+    """The names of the columns of `Skip.inputs`, in their order; `future_columns`: calendar and
+    static inputs of a row.
     """
     others = read_channels(channels, shape.unread)
     names = _target_names(channels, shape.lags, shape.reads_level)
     for lag in reversed(range(shape.lags)):
         names += [FeatureName("input", channel, lag) for channel in others]
-    for step in range(1, shape.horizon + 1):
-        for column in range(future_columns):
-            wave = Wave(column // 2, 1, is_sine=column % 2 == 0)
-            names.append(FeatureName("calendar", waves=(wave,), step=step))
+    for column in range(future_columns):
+        wave = Wave(column // 2, 1, is_sine=column % 2 == 0)
+        names.append(FeatureName("clock", waves=(wave,)))
     plan = _plan_names(shape, channels)
     names += plan
     for bend in BENDS:

@@ -177,7 +177,7 @@ def read_note(path: Path | str) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-ENSEMBLE_SCHEMA = 6
+ENSEMBLE_SCHEMA = 7
 """Of the manifest of a saved ensemble; here, as `forecast status` looks at it without NumPy."""
 
 

@@ -309,11 +309,35 @@ def test_a_series_whose_last_value_is_nearer_than_every_ridge_keeps_it():
     assert again.change_weights == fitted.change_weights
 
 
-def test_it_sees_every_column_over_its_lags_and_the_calendar_ahead():
+def test_it_sees_every_column_over_its_lags_and_the_calendar_of_the_first_step():
     windows = next(iter(problems.shops().examples("train", HORIZON)()))[0]
     x = linear_features(windows, problems.shops().channels, lags=5, horizon=HORIZON)
-    sales, price, others, calendar = 5, 4, len(problems.task().past_exogenous) * 5, 2 * HORIZON
+    sales, price, others, calendar = 5, 4, len(problems.task().past_exogenous) * 5, 2
     assert x.shape == (len(windows), sales + price + others + calendar)
+
+
+@pytest.mark.parametrize("horizon", [1, 24])
+@pytest.mark.parametrize(
+    ("step", "feature"), [("h", "hour_of_day"), ("D", "day_of_week"), ("MS", "month_of_year")]
+)
+def test_the_ridge_of_one_scaled_calendar_is_that_of_the_calendar_of_every_step(
+    horizon, step, feature
+):
+    """The calendar of a later step is that of the first one, turned by a fixed angle."""
+    rng, rows = np.random.default_rng(0), np.arange(120)
+    times = pd.date_range("2024-01-01", periods=120 + horizon, freq=step)
+    future = calendars.calendar_features(times, [feature])
+    settings = layout(
+        problems.task(target={"column": "y"}, past_exogenous=[], calendar_features=[feature])
+    )
+    z = rng.normal(size=(120, 1))
+    windows = gather_windows(z, future, rows[6:], settings, lookback=6, horizon=horizon)
+    ours = linear_features(windows, settings, lags=6, horizon=horizon)
+    every_step = np.hstack([ours[:, :-2], windows.future[:, -horizon:].reshape(len(ours), -1)])
+    target = rng.normal(size=len(ours)) + 3 * future[rows[6:], 0]
+    found, wanted = (Ridge(alpha=10.0).fit(x, target).predict(x) for x in (ours, every_step))
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    assert np.ptp(wanted) > 1.0
 
 
 def test_known_answer_of_the_features():
@@ -336,6 +360,7 @@ NAMED = {
     "input": lambda w, name, drifts: w.past[:, -1 - name.lag, name.channel],
     "lead": lambda w, name, drifts: w.past[:, -1 - name.lag, name.channel],
     "calendar": lambda w, name, drifts: np.ones(len(w)),
+    "clock": lambda w, name, drifts: np.full(len(w), 2.0),  # the root of four steps
 }
 
 
@@ -369,7 +394,7 @@ def test_every_column_of_the_inputs_is_what_its_name_says(drifts, outputs, calen
     for name, column in zip(names, x.T, strict=True):
         value = NAMED[name.quantity](windows, name, drifting).astype(float)
         for feature, multiple, is_sine in name.waves:
-            turn = angle[windows.rows + name.step, feature] * multiple
+            turn = angle[windows.rows + 1, feature] * multiple
             value = value * (np.sin(turn) if is_sine else np.cos(turn))
         np.testing.assert_allclose(column, value, atol=1e-5)
     columns = FeatureColumns(largest, settings, windows.future.shape[2])
