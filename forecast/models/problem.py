@@ -84,6 +84,10 @@ the steps between them, those between are scored too, so that no target is left 
 """
 WINDOWS_PER_BATCH = 256
 """Windows of several short blocks that go through a model at once."""
+MIN_WEEKDAY_SPAN = np.timedelta64(14, "D")
+"""Of the train rows, from which on a profile knows weekdays: of a weekday seen once its effect is
+the error of that day (docs/research/linear-part.md).
+"""
 MAX_PLAN_LEVELS = 10
 """Values of a plan, such as depths of a promotion, up to which it has one slope."""
 MAX_KEPT_SUMS_BYTES = 2**26
@@ -325,8 +329,9 @@ class Problem:
             uid: splits.origins_of(task, blocks.with_validation_in_train(), "train")
             for uid, blocks in self.blocks.items()
         }
-        times = [self.panel.by_id[uid].ds[rows] for uid, rows in rows_by_series.items()]
-        all_times = np.unique(np.concatenate(times))
+        all_times = np.unique(
+            np.concatenate([self.panel.by_id[uid].ds[rows] for uid, rows in rows_by_series.items()])
+        )
         has_folds = len(all_times) >= HISTORY_FOLDS * reach
         n_cutoffs = sum(len(rows) for rows in rows_by_series.values())
         spacing = min(task.step_size, max(horizon, n_cutoffs // MIN_SCORED_CUTOFFS))
@@ -443,13 +448,26 @@ class Problem:
             horizon,
             self.panel.outputs,
             task.season_length,
-            profile=calendar_harmonics(task.calendar_features, PROFILE_HARMONICS),
+            profile=self._profile(),
             harmonics=calendar_harmonics(task.calendar_features),
             leads=len(self.channels.future_channels),
             plan_lags=len(self.channels.plan_channels),
             bent=self._varied_plans(),
         )
         return choose_linear_shape(self.folds(horizon, aim), self.channels, richest, lags)
+
+    def _profile(self) -> tuple[int, ...]:
+        """The sine pairs of the calendar features that stand alone, by the span of the train
+        rows.
+        """
+        spans = [
+            np.ptp(self.panel.by_id[uid].ds[slice(*blocks.train)])
+            for uid, blocks in self.blocks.items()
+        ]
+        counts = dict(PROFILE_HARMONICS)
+        if max(spans) < MIN_WEEKDAY_SPAN:
+            counts["day_of_week"] = 0
+        return calendar_harmonics(self.panel.task.calendar_features, counts)
 
     def _varied_plans(self) -> tuple[int, ...]:
         """The channels of the future inputs that have more than `MAX_PLAN_LEVELS` values in the

@@ -10,6 +10,7 @@ from pathlib import Path
 from unittest.mock import Mock
 
 import numpy as np
+import pytest
 
 import forecast
 from forecast.forecaster import Problem
@@ -195,3 +196,16 @@ def test_a_damaged_shape_is_chosen_anew(tmp_path):
     stored.write_text(stored.read_text()[:40])
     again = replace(problems.problem_of(frame), shapes=tmp_path)
     assert again.skip("linear", problems.HORIZON) == skip
+
+
+@pytest.mark.parametrize(("train_rows", "weekday"), [(336, 0), (337, 2)])
+def test_a_profile_knows_weekdays_from_two_weeks_of_train_rows_on(train_rows, weekday):
+    changes = {
+        "calendar_features": ["hour_of_day", "day_of_week"],
+        "target": [{"column": "sales"}],
+        "past_exogenous": [],
+    }
+    rows = {"north": round(train_rows / 0.6), "south": 500}
+    shops = problems.problem_of(problems.frame(rows, gaps=False), **changes)
+    assert len(shops.panel.by_id["north"].ds[slice(*shops.blocks["north"].train)]) == train_rows
+    assert shops.skip("linear", H).profile == (12, weekday)
