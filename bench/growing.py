@@ -54,7 +54,7 @@ MEMBERS = {
 
 def sums_about_zero(sums: np.ndarray) -> skip.Moments:
     """Instead of `centre_sums`: those of a map without a constant."""
-    return skip.Moments(sums[:-1, :-1], np.zeros(len(sums) - 1))
+    return skip.Moments(sums[:-1, :-1], np.zeros(len(sums) - 1), {})
 
 
 WITHOUT_CONSTANT: list[Patch] = [

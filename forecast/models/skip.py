@@ -74,6 +74,8 @@ FADE = 0.25
 """
 DAMPING = 1e-6
 """Of the mean square of a term: an input that never moves has no slope."""
+MAX_SOLVED_BYTES = 2**24
+"""Of the ridges that are kept beside their moments."""
 Examples = Callable[[], Iterable[tuple[Windows, np.ndarray]]]
 """Gives pairs of windows and their scaled targets (B, H, O); called once per pass over the data."""
 
@@ -546,8 +548,7 @@ def feature_names(shape: Skip, channels: Layout, future_columns: int) -> list[Fe
     for lag in reversed(range(shape.lags)):
         names += [FeatureName("input", channel, lag) for channel in others]
     for column in range(future_columns):
-        wave = Wave(column // 2, 1, is_sine=column % 2 == 0)
-        names.append(FeatureName("clock", waves=(wave,)))
+        names.append(FeatureName("clock", waves=(Wave(column // 2, 1, column % 2 == 0),)))
     plan = _plan_names(shape, channels)
     names += plan
     for bend in BENDS:
@@ -672,6 +673,10 @@ class Moments(NamedTuple):
     """(columns, columns) sums over the rows, inputs before outputs."""
     means: np.ndarray
     """(columns,)."""
+    solved: dict[tuple[bytes, float], np.ndarray]
+    """The ridges of `solve_ridge`, by columns and penalty, up to `MAX_SOLVED_BYTES`: a search asks
+    for those of its mean again.
+    """
 
 
 def centre_sums(sums: np.ndarray) -> Moments:
@@ -682,14 +687,17 @@ def centre_sums(sums: np.ndarray) -> Moments:
             f"A linear map found {count:.0f} complete train windows; at least 2 are needed."
         )
     means = sums[-1, :-1] / count
-    return Moments(sums[:-1, :-1] - count * np.outer(means, means), means)
+    return Moments(sums[:-1, :-1] - count * np.outer(means, means), means, {})
 
 
 def solve_ridge(moments: Moments, columns: np.ndarray, penalty: float, outputs: int) -> np.ndarray:
     """(columns + 1, outputs): slopes of those `columns` of the inputs, then the intercept; NaN
     without a solution.
     """
-    products, means = moments
+    products, means, solved = moments
+    key = (columns.tobytes(), penalty)
+    if key in solved:
+        return solved[key]
     rows = products[columns]
     gram = rows.take(columns, axis=1)
     gram.flat[:: len(columns) + 1] += penalty
@@ -699,7 +707,10 @@ def solve_ridge(moments: Moments, columns: np.ndarray, penalty: float, outputs: 
         with contextlib.suppress(np.linalg.LinAlgError):
             factor = scipy.linalg.cho_factor(gram.T, overwrite_a=True, check_finite=False)
             slopes = scipy.linalg.cho_solve(factor, cross, check_finite=False)
-    return np.vstack([slopes, means[-outputs:] - means[columns] @ slopes])
+    ridge = np.vstack([slopes, means[-outputs:] - means[columns] @ slopes])
+    if len(solved) * ridge.nbytes < MAX_SOLVED_BYTES:
+        solved[key] = ridge
+    return ridge
 
 
 def design_of(

@@ -16,7 +16,7 @@ import forecast
 from forecast import models
 from forecast.backtest.timeline import RefitSchedule
 from forecast.forecaster import Budget, fit
-from forecast.models import choice
+from forecast.models import choice, skip
 from forecast.models.problem import HISTORY_FOLDS
 from forecast.models.skip import PENALTIES, Skip, design_of
 from tests.support import problems
@@ -266,3 +266,19 @@ def test_a_closed_loop_follows_a_seasonal_random_walk_about_as_well_as_least_squ
             known.append(slopes[0] + slopes[1:] @ known[:-14:-1])
         missed.append(np.abs(y[origin + 1 : origin + 7] - known[-6:]))
     assert error < 1.15 * np.mean(missed)
+
+
+def test_a_ridge_is_solved_once_and_kept_up_to_a_size(monkeypatch) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(40, 5))
+    sums = skip.products_matrix(x, x[:, :1] + rng.normal(size=(40, 1)))
+    solved = []
+    monkeypatch.setattr(skip, "MAX_SOLVED_BYTES", 96)  # two ridges of six numbers
+    moments = skip.centre_sums(sums)
+    for penalty in (0.1, 1.0, 10.0, 0.1, 10.0):
+        solved.append(skip.solve_ridge(moments, np.arange(5), penalty, 1))
+        fresh = skip.solve_ridge(skip.centre_sums(sums), np.arange(5), penalty, 1)
+        np.testing.assert_array_equal(solved[-1], fresh)
+    assert solved[3] is solved[0] and solved[4] is not solved[2]
+    fewer = skip.solve_ridge(moments, np.arange(4), 0.1, 1)
+    assert len(fewer) == 5
