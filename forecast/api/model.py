@@ -337,8 +337,7 @@ class Model:
                 known_where="the fit",
             )
             if not all(column.may_be_missing for column in task.columns[: len(observed)]):
-                most_filled = int(MAX_MISSING_SHARE * task.lookback)
-                most_unobserved = min(most_unobserved, most_filled)
+                most_unobserved = min(most_unobserved, int(MAX_MISSING_SHARE * task.lookback))
             frame = frames.long_frame(
                 df, names, [*observed, *plans], task.calendar, task.hierarchy, task.static
             )
@@ -357,20 +356,20 @@ class Model:
             frame = frame[[*KEY_COLUMNS, *observed, *plans, *task.static_names]]
             frame = frames.with_future(frame, future_df, names, plans, observed, task)
         if task.future_exogenous and (df is not None or future_df is not None):
-            reach = task.future_exogenous[0].steps
             frame = spread_over_horizon(
                 frame,
                 plans,
                 observed,
-                reach,
+                task.future_exogenous[0].steps,
                 task.calendar,
                 task.holidays,
                 Lateness(most_unobserved),
             )
         if df is not None:
             check_transforms(frame, task)
-            changes = list(clock_change(frame, task, 0))
-            frames.warn_of(changes, names.time_col, task.calendar, stacklevel=5)
+            frames.warn_of(
+                list(clock_change(frame, task, 0)), names.time_col, task.calendar, stacklevel=5
+            )
         return from_frame(add_sums(frame, task), NAME, task)
 
     def _with_caller_names(

@@ -189,10 +189,6 @@ class Scaling:
         """Scaled target values of one output back to modelling units."""
         return z * self.scale[unique_id][output] + self.centre[unique_id][output]
 
-    def rescale(self, values: np.ndarray, unique_id: str, output: int) -> np.ndarray:
-        """Values in modelling units to scaled ones: the inverse of `unscale`."""
-        return (values - self.centre[unique_id][output]) / self.scale[unique_id][output]
-
     def bytes_of(self, series: Series) -> bytes:
         """All that is known of one series; equal bytes scale it equally."""
         parts = [self._statistics_of(series, by_series) for by_series in vars(self).values()]

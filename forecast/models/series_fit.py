@@ -2,7 +2,7 @@
 
 `SeriesModel` is the fitted model: a frozen dataclass of plain numbers in the file of its family,
 whose `forecasts` runs the fitted recursion over a series. `SeriesFit` is that model with what a
-later forecast must know besides: the units that it was fitted in and the time of its first row.
+later forecast must know besides: what was added to the values and the time of the first row.
 Nothing is fitted here, and no library is loaded: a saved model forecasts from these numbers.
 
 For `models.statistical` and the families that derive from it.
@@ -14,18 +14,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from forecast.config.reading import Entry, PlainValue
+from forecast.config.reading import PlainValue
 
 Array = npt.NDArray[np.float64]
 RowNumbers = npt.NDArray[np.int64]
-Units = Literal["own", "scaled"]
-"""Of the values that a model was fitted to: the target's own, or those scaled by the train block.
-"""
 
 
 class SeriesModel(Protocol):
@@ -46,31 +43,31 @@ class SeriesFit:
     model: SeriesModel
     begins: str
     """Time of the first row of its fit, ISO format to the second: its recursion starts there."""
-    units: Units
+    added: float
+    """To the scaled values before the fit: the centre of the train rows where all values lie above
+    zero, so that it is the target's own zero, else 0.
+    """
 
 
 def fits_to_json(fits_by_series: Mapping[str, Sequence[SeriesFit]]) -> dict[str, PlainValue]:
-    """By series a list, for each target the numbers of its model with `begins` and `units`."""
-    content: dict[str, PlainValue] = {}
-    for uid, fits in fits_by_series.items():
-        content[uid] = [
-            {**vars(fit.model), "begins": fit.begins, "units": fit.units} for fit in fits
-        ]
-    return content
+    """By series a list, for each target its fit with the numbers of its model."""
+    return {
+        uid: [{**vars(fit), "model": vars(fit.model)} for fit in fits]
+        for uid, fits in fits_by_series.items()
+    }
 
 
 def fits_from_json(
-    model_class: type[SeriesModel], content: Mapping[str, Sequence[Entry]]
+    model_class: type[SeriesModel], content: Mapping[str, Sequence[Mapping[str, Any]]]
 ) -> dict[str, list[SeriesFit]]:
     """What `fits_to_json` gave; `model_class`: the dataclass of numbers of the family."""
     fits_by_series: dict[str, list[SeriesFit]] = {}
     for uid, entries in content.items():
         fits_by_series[uid] = []
         for entry in entries:
-            numbers = {name: _as_tuples(value) for name, value in entry.items()}
-            begins = numbers.pop("begins")
-            units = numbers.pop("units")
-            fits_by_series[uid].append(SeriesFit(model_class(**numbers), begins, units))
+            numbers = {name: _as_tuples(value) for name, value in entry["model"].items()}
+            fit = SeriesFit(model_class(**numbers), entry["begins"], entry["added"])
+            fits_by_series[uid].append(fit)
     return fits_by_series
 
 

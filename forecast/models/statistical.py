@@ -6,14 +6,14 @@ fitted recursion once over the whole series and reads the forecasts off at the o
 at an origin is a function of the rows up to that origin only, and no parameter is estimated after
 the fit.
 
-    fit       every series alone, on its train rows, gaps filled forward; in the target's own units
-              where all values are above zero, else scaled, so that a zero is none any more: a
-              family for counts would need a switch in `_fit_targets`
+    fit       every series alone, on its train rows, gaps filled forward; in scaled units, so that
+              the unit of the target makes no difference, and from the target's own zero where all
+              values are above it: a family for counts would need a switch in `_fit_targets`
     refit     the same on more rows; `fit_model` is then given the earlier fit, whose form may stay
     predict   from the first row of the fit on: a history that begins later is refused
 
 What cannot be fitted is a `ModelError` that names the family, and so is a forecast that is not
-finite.
+finite. A forecast far beyond all values up to its origin is held (`hold_to_range`).
 """
 
 from __future__ import annotations
@@ -29,8 +29,14 @@ from forecast.data.panel import Series
 from forecast.data.windows import fill_gaps, require_rows
 from forecast.models.base import TrainableSpec
 from forecast.models.problem import FittedForecaster, ForecastRequest, Parameters, Problem
-from forecast.models.series_fit import Array, SeriesFit, SeriesModel, Units
+from forecast.models.series_fit import Array, RowNumbers, SeriesFit, SeriesModel
 from forecast.system.errors import InputError, ModelError
+
+FIT_DECIMALS = 9
+"""Of what a fit is given, in scaled units. A zero that was scaled and moved back is 1e-16, which
+would let an error or a season multiply; and the last bits, which differ with the unit of the
+target, lead some searches (ARIMA of two and two terms) to another optimum.
+"""
 
 
 class StatisticalSpec(TrainableSpec):
@@ -41,6 +47,8 @@ class StatisticalSpec(TrainableSpec):
     kind = "statistical"
     series_model: ClassVar[type[SeriesModel]]
     """The family's `SeriesModel`: the dataclass that `fit_model` returns."""
+    least_rows: ClassVar[int] = 1
+    """Rows that a fit needs."""
     starts_at_train_end = True
     can_extend_horizon: ClassVar[bool] = True
 
@@ -71,50 +79,55 @@ class StatisticalSpec(TrainableSpec):
 
         before: by series the fits on fewer rows.
         """
-        fits = {uid: self._fit_targets(problem, uid, before.get(uid, ())) for uid in problem.blocks}
-        return Parameters(series=fits)
+        return Parameters(
+            series={
+                uid: self._fit_targets(problem, uid, before.get(uid, ())) for uid in problem.blocks
+            }
+        )
 
     def _fit_targets(
         self, problem: Problem, uid: str, before: Sequence[SeriesFit]
     ) -> list[SeriesFit]:
         """The fits of all targets of one series; `before`: those on fewer rows, or none.
 
-        In the units of modelling (after a target's transform, not standardised) where all values
-        are above zero, so that a season or an error may multiply; scaled elsewhere, which the
-        optimisers inside find easier (`ets_seasonal` on temperatures: 1.40 °C, else 1.46).
+        Divided by the scale of the train rows, not centred, where all values are above zero, so
+        that a season or an error may multiply; scaled elsewhere, which the optimisers inside find
+        easier (`ets_seasonal` on temperatures: 1.40 °C, else 1.46).
         """
         season = problem.panel.task.season_length
         start, stop = problem.blocks[uid].train
         begins = _format_second(problem.panel.by_id[uid].ds[start])
         train = fill_gaps(problem.scaled(uid)[None, start:stop, : problem.panel.outputs])[0][0]
+        centres = problem.scaling.centre[uid] / problem.scaling.scale[uid]
         fits = []
         for output, scaled in enumerate(train.T):
-            unscaled = problem.scaling.unscale(scaled, uid, output)
-            y = unscaled
-            units: Units = "own"
-            if unscaled.min() <= 0:
-                y = scaled
-                units = "scaled"
-            # in other units a form that multiplies may not be allowed
+            added = float(centres[output])
+            if np.round(scaled + added, FIT_DECIMALS).min() <= 0:
+                added = 0.0
+            y = np.round(scaled + added, FIT_DECIMALS)
+            # from another zero a form that multiplies may not be allowed
             earlier = None
-            if before and before[output].units == units:
+            if before and before[output].added == added:
                 earlier = before[output].model
-            fits.append(SeriesFit(self.fit_series(y, season, earlier), begins, units))
+            fits.append(SeriesFit(self.fit_series(y, season, earlier), begins, added))
         return fits
 
     def fit_series(self, y: Array, season: int, before: SeriesModel | None = None) -> SeriesModel:
         """`fit_model` on a copy of y (T,); `ModelError` when the model cannot be fitted."""
         try:
+            if len(y) < self.least_rows:
+                raise ValueError(
+                    f"it needs {self.least_rows}; give a longer history or a shorter horizon"
+                )
             with warnings.catch_warnings():
                 # of the optimisers inside: what they found is judged by its errors
                 warnings.simplefilter("ignore")
                 return self.fit_model(np.array(y, dtype=np.float64), season, before)
-        except (InputError, ModelError):
-            raise
         except Exception as error:
             # statsforecast raises bare Exception, ValueError, NotImplementedError, LinAlgError
             raise ModelError(
-                f"{self.family} cannot be fitted to {len(y)} rows with season {season}: {error}."
+                f"{self.family} cannot be fitted to {len(y)} train rows with season {season}:"
+                f" {error}. Or take another model, such as 'naive' or 'historical_mean'."
             ) from error
 
     def predict(
@@ -135,27 +148,37 @@ class StatisticalSpec(TrainableSpec):
         finite.
         """
         require_rows(model.task, series, rows)
-        uid = series.unique_id
-        scaling = model.scaling
-        fits = model.statistical[uid]
+        fits = model.statistical[series.unique_id]
         first = _recursion_start(fits[0].begins, series)
-        z = scaling.scale_series(series, model.task)
+        z = model.scaling.scale_series(series, model.task)
         history = fill_gaps(z[None, first:, : model.channels.outputs])[0][0]
         outputs = []
-        for output, fitted in enumerate(fits):
-            y = history[:, output]
-            if fitted.units == "own":
-                y = scaling.unscale(y, uid, output)
-            y_hat = fitted.model.forecasts(y, rows - first, model.task.horizon)
-            if fitted.units == "own":
-                y_hat = scaling.rescale(y_hat, uid, output)
-            outputs.append(y_hat)
-        forecasts = np.stack(outputs, axis=2)
+        for z_of_output, fitted in zip(history.T, fits, strict=True):
+            y_hat = fitted.model.forecasts(
+                z_of_output + fitted.added, rows - first, model.task.horizon
+            )
+            outputs.append(y_hat - fitted.added)
+        forecasts = hold_to_range(np.stack(outputs, axis=2), history, rows - first)
         if not np.isfinite(forecasts).all():
             raise ModelError(
                 f"{self.family} forecasts of series {series.unique_id!r} are not finite."
             )
         return forecasts
+
+
+def hold_to_range(forecasts: Array, history: Array, origins: RowNumbers) -> Array:
+    """`forecasts` (n, H, O), held to the range of `history` (T, O) up to each of `origins` (n,) and
+    its width on either side; further where the horizon is longer than the history, so that a
+    trend may go on.
+
+    What multiplies has no end: a season of counts near zero, or of a level that fell, forecast a
+    thousand times the highest value.
+    """
+    low = np.minimum.accumulate(history)[origins]
+    high = np.maximum.accumulate(history)[origins]
+    spans = np.maximum(forecasts.shape[1] / np.maximum(origins, 1), 1.0)
+    reach = (high - low) * spans[:, None]
+    return np.clip(forecasts, (low - reach)[:, None], (high + reach)[:, None])
 
 
 def _recursion_start(begins: str, series: Series) -> int:

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from forecast.forecaster import Budget, fit
+from forecast.models import spec
 from forecast.models.families.har import Har
 from forecast.models.families.historical import HistoricalAverage
 from forecast.models.families.historical import Spec as HistoricalSpec
-from forecast.models.families.mstl import Mstl
 from forecast.models.families.seasonal_naive import Spec as SeasonalNaive
 from forecast.system.errors import ModelError
 from tests.support import problems
@@ -64,10 +64,10 @@ def test_har_feeds_its_own_forecasts_back_into_the_means():
 
 
 def test_too_few_rows_for_a_family_fail_its_row_and_not_the_run():
-    with pytest.raises(ModelError, match="har: 40 rows; it needs 44"):
-        Har.fit(np.arange(40.0))
-    with pytest.raises(ModelError, match=r"mstl needs a season .* got season 24, 40 rows"):
-        Mstl.fit(np.arange(40.0), 24)
+    with pytest.raises(ModelError, match=r"har cannot be fitted to 40 train rows .* it needs 44;"):
+        spec({"family": "har"}, where="test").fit_series(np.arange(40.0), 1)
+    with pytest.raises(ModelError, match=r"mstl .* 40 train rows with season 24: it needs two"):
+        spec({"family": "mstl"}, where="test").fit_series(np.arange(40.0), 24)
 
 
 def test_a_seasonal_forecast_reads_a_season_and_fails_where_the_history_has_none():

@@ -9,17 +9,20 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import strategies
 from scipy.signal import lfilter
 
 from forecast.config.experiment import load_models
 from forecast.data import panel, splits
 from forecast.forecaster import Budget, Problem, fit, fit_again
-from forecast.models import catalogue, series_fit
+from forecast.models import catalogue, series_fit, statistical
 from forecast.models import spec as find
-from forecast.models.families import auto_arima, auto_ets, theta
+from forecast.models.families import auto_arima, auto_ets, auto_theta, theta
+from forecast.models.statistical import StatisticalSpec
 from forecast.system.errors import InputError, ModelError
 from tests.support import problems
 
@@ -95,7 +98,9 @@ def test_theta_from_cumulative_sums_equals_statsforecast_forward_at_every_origin
     form: str, season: int, positive: bool
 ) -> None:
     y = seasonal_series(positive=positive, season=season if season > 1 else 8)
-    expected = forward(statsforecast_models().AutoTheta(season_length=season, model=form), y, 11)
+    fine = auto_theta.FINE_UNIT
+    model = statsforecast_models().AutoTheta(season_length=season, model=form)
+    expected = forward(model, fine * y, 11) / fine
     got = fit_and_forecast(
         "auto_theta",
         y,
@@ -215,7 +220,7 @@ def test_rows_after_an_origin_change_no_bit_of_its_forecast(name: str) -> None:
 def test_a_fitted_model_survives_json(name: str) -> None:
     y = seasonal_series(positive=False)
     fitted = fitted_to(name, y[:TRAIN], season=8)
-    fits = {"a": [series_fit.SeriesFit(fitted, "2024-01-01T00:00:00", "own")]}
+    fits = {"a": [series_fit.SeriesFit(fitted, "2024-01-01T00:00:00", 1.5)]}
     content = json.loads(json.dumps(series_fit.fits_to_json(fits)))
     restored = series_fit.fits_from_json(catalogue()[name].series_model, content)
     assert restored == fits
@@ -223,11 +228,20 @@ def test_a_fitted_model_survives_json(name: str) -> None:
     assert again.forecasts(y, ORIGINS, 4).tobytes() == fitted.forecasts(y, ORIGINS, 4).tobytes()
 
 
-def test_a_series_too_short_is_a_model_failure_with_its_reason() -> None:
-    with pytest.raises(
-        ModelError, match="auto_ets cannot be fitted to 3 rows with season 1: tiny datasets"
-    ):
-        fitted_to("auto_ets", np.array([1.0, 2.0, 4.0]))
+@pytest.mark.parametrize(("name", "least"), [("theta", 4), ("auto_theta", 4), ("auto_ets", 7)])
+@pytest.mark.parametrize("season", [1, 2, 4, 12])
+def test_what_a_fit_needs_is_told_and_is_enough(name: str, least: int, season: int) -> None:
+    y = np.random.default_rng(1).normal(10, 2, 30)
+    options = [{}]
+    if name == "auto_ets" and season > 1:
+        options.append({"seasonal": "kept"})
+    for option in options:
+        entry = find({"family": name, **option}, where="test")
+        for rows in range(1, least):
+            with pytest.raises(ModelError, match=f"to {rows} train .* it needs {least};.*'naive'"):
+                entry.fit_series(y[:rows], season)
+        for rows in range(least, 30):
+            entry.fit_series(y[:rows], season)
 
 
 def test_a_constant_series_is_forecast_as_that_constant() -> None:
@@ -378,8 +392,8 @@ BY_HAND: dict[str, tuple[dict[str, Any], Callable[[int], Any]]] = {
 def test_a_row_says_what_statsforecast_says_of_the_same_numbers_by_hand(
     case: str, row: str
 ) -> None:
-    """On raw numbers above zero, for a season that multiplies; on scaled ones where nothing can
-    multiply anyway.
+    """On numbers above zero, for a season that multiplies; on centred ones where nothing can
+    multiply anyway; in the fine units of their deviation.
     """
     y, ds, freq, season = seasonal_cases()[case]
     options, by_hand = BY_HAND[row]
@@ -389,7 +403,8 @@ def test_a_row_says_what_statsforecast_says_of_the_same_numbers_by_hand(
     last = problem.blocks["y"].train[1] - 1
     got = fitted.forecaster.predict(problem.panel, {"y": np.array([last])})["y"][0, :, 0]
     train = y[: last + 1]
-    centre, scale = (0.0, 1.0) if train.min() > 0 else (train.mean(), train.std())
+    centre = 0.0 if train.min() > 0 else train.mean()
+    scale = train.std() / auto_theta.FINE_UNIT
     expected = (
         by_hand(season).fit((train - centre) / scale).predict(season)["mean"] * scale + centre
     )
@@ -422,3 +437,123 @@ def test_a_row_takes_one_order_or_a_list_of_one_d(
 def test_orders_that_aicc_cannot_compare_are_refused(given: list[Any]) -> None:
     with pytest.raises(InputError, match="wanted at least one order, all with one d"):
         find({"family": "auto_arima", "order": given}, where="test")
+
+
+STATISTICAL_ROWS: dict[str, dict[str, Any]] = {
+    "historical": {"family": "historical"},
+    "har": {"family": "har"},
+    "auto_ets": {"family": "auto_ets"},
+    "ets_seasonal": {"family": "auto_ets", "seasonal": "kept"},
+    "theta": {"family": "theta"},
+    "auto_theta": {"family": "auto_theta"},
+    "arima": {"family": "auto_arima", "order": [2, 1, 2]},
+    "arima_fourier": {"family": "auto_arima", "fourier": 2, "order": [[2, 1, 2], [0, 1, 1]]},
+    "mstl": {"family": "mstl"},
+}
+
+
+def test_the_rows_that_are_rescaled_are_of_all_statistical_families() -> None:
+    families = {name for name, spec in catalogue().items() if issubclass(spec, StatisticalSpec)}
+    assert families == {row["family"] for row in STATISTICAL_ROWS.values()}
+
+
+MONTHS = 74
+TRAIN_MONTHS = 44
+
+
+def forecasts_of(entry: dict[str, Any], y: np.ndarray) -> np.ndarray:
+    """(origins, 3) of monthly values, fitted on their train rows, from its end on."""
+    row = find(entry, where="test")
+    season = 1 if row.unsuited_reason(6) else 6
+    ds = pd.date_range("2015-01-01", periods=MONTHS, freq="MS")
+    problem = problem_of(y, ds, "MS", season, 3)
+    assert problem.blocks["y"].train == (0, TRAIN_MONTHS)
+    fitted = fit(problem, row, skip=None, seed=0, budget=Budget(0, 1))
+    rows = np.arange(TRAIN_MONTHS - 1, MONTHS)
+    return fitted.forecaster.predict(problem.panel, {"y": rows})["y"][..., 0]
+
+
+def season_and_walk(draw: int, *, above_zero: bool) -> np.ndarray:
+    """Monthly values above zero, or on both sides of it in the train rows."""
+    rng = np.random.default_rng(draw)
+    y = rng.uniform(0, 3) * np.sin(np.arange(MONTHS) / 6 * 2 * np.pi) + rng.normal(size=MONTHS)
+    y += 0.5 * np.cumsum(rng.normal(size=MONTHS))
+    return y - y.min() + 1 if above_zero else y - y[:TRAIN_MONTHS].mean()
+
+
+@pytest.mark.parametrize("name", STATISTICAL_ROWS)
+@hypothesis.settings(max_examples=2)
+@hypothesis.given(
+    draw=strategies.integers(0, 1000),
+    above_zero=strategies.booleans(),
+    power=strategies.integers(-40, 40),
+    factor=strategies.sampled_from([0.001, 0.3, 1.8, 1000.0]),
+    shift=strategies.floats(-0.9, 0.9),
+)
+def test_another_unit_or_zero_of_the_target_gives_the_same_forecasts(
+    name: str, draw: int, above_zero: bool, power: int, factor: float, shift: float
+) -> None:
+    """To the bit for a power of two, else but for rounding; another zero only where nothing can
+    multiply before and after.
+    """
+    entry = STATISTICAL_ROWS[name]
+    y = season_and_walk(draw, above_zero=above_zero)
+    expected = forecasts_of(entry, y)
+    about: dict[str, Any] = {"rtol": 0, "atol": 1e-9 * np.abs(y).max()}
+    np.testing.assert_array_equal(forecasts_of(entry, y * 2.0**power), expected * 2.0**power)
+    np.testing.assert_allclose(forecasts_of(entry, y * factor) / factor, expected, **about)
+    if not above_zero:
+        train = y[:TRAIN_MONTHS]
+        step = shift * min(train.max(), -train.min())
+        np.testing.assert_allclose(forecasts_of(entry, y + step) - step, expected, **about)
+
+
+@pytest.mark.parametrize("counts", [[0, 1, 2, 1], [0, 0, 3, 7, 1, 0], [5, 0, 1000, 2]])
+def test_a_zero_stays_a_zero_so_that_nothing_multiplies(counts: list[int]) -> None:
+    """Scaled and back it became 1e-16: a season that multiplied, and forecasts without bound."""
+    for draw in range(20):
+        y = np.random.default_rng(draw).choice(counts, MONTHS).astype(float)
+        y[0] = 0.0
+        ds = pd.date_range("2015-01-01", periods=MONTHS, freq="MS")
+        problem = problem_of(y, ds, "MS", 6, 3)
+        fitted = fit(problem, THETA, skip=None, seed=0, budget=Budget(0, 1))
+        assert fitted.forecaster.statistical["y"][0].added == 0
+
+
+def test_a_level_that_fell_and_a_season_that_multiplies_forecast_nothing_without_bound() -> None:
+    """Fitted to the higher level too, the season multiplied by hundreds: 16 times the range."""
+    t = np.arange(48)
+    held = 0
+    for draw in range(12):
+        rng = np.random.default_rng(draw)
+        y = rng.poisson(20 * (1 + 0.5 * np.sin(2 * np.pi * t / 12))) * 1.0 + 1
+        y[30:] = np.round(50 * y[30:])
+        problem = problem_of(y, pd.date_range("2020-01-01", periods=48, freq="MS"), "MS", 12, 4)
+        about: dict[str, Any] = {"skip": None, "seed": 0, "budget": Budget(0, 1)}
+        entry = find({"family": "auto_ets"}, where="test")
+        model = fit_again(problem, entry, fit(problem, entry, **about), **about).forecaster
+        rows = np.arange(37, 48)
+        got = model.predict(problem.panel, {"y": rows})["y"][..., 0]
+        low, high = np.minimum.accumulate(y)[rows, None], np.maximum.accumulate(y)[rows, None]
+        tolerance = 1e-9 * high
+        assert (got >= 2 * low - high - tolerance).all()
+        assert (got <= 2 * high - low + tolerance).all()
+        held += int(np.isclose(got, 2 * high - low).sum())
+    assert held  # it was needed
+
+
+def test_a_trend_goes_on_however_long_the_horizon() -> None:
+    y = np.arange(5.0)[:, None]
+    ahead = np.arange(5.0, 17.0)[None, :, None]
+    assert (statistical.hold_to_range(ahead, y, np.array([4])) == ahead).all()
+    falling = statistical.hold_to_range(-ahead, -y, np.array([4]))
+    assert (falling == -ahead).all()
+
+
+def test_forecasts_are_held_to_the_rows_up_to_their_origin() -> None:
+    y = np.array([1.0, 2.0, 1.0, 9.0])[:, None]
+    wild = np.array([5e8, -5e8, np.inf, np.nan]).reshape(1, 4, 1).repeat(2, axis=0)
+    held = statistical.hold_to_range(wild, y, np.array([2, 3]))[..., 0]
+    # four steps ahead of three and of four rows
+    high, low = 9 + 8 * 4 / 3, 1 - 8 * 4 / 3
+    np.testing.assert_allclose(held, [[4, -1, 4, np.nan], [high, low, high, np.nan]])

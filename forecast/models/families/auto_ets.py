@@ -57,9 +57,7 @@ class Ets:
         states = self.states(y[: origins[-1] + 1])
         trend = switch(self.components[1])
         season = switch(self.components[2])
-        damping = 1.0
-        if self.components[3] != "N":
-            damping = float(self.parameters[3] or 0.0)
+        damping = self.parameters[3] or 1.0  # None without damping
         out = np.empty((len(origins), horizon))
         for row, state in zip(out, states[origins + 1], strict=True):
             etsforecast(state, self.season, trend, season, damping, horizon, row)
@@ -94,6 +92,7 @@ class Spec(StatisticalSpec):
     """Options of an entry of this family, and what they ask of the fit."""
 
     series_model = Ets
+    least_rows = 7
     summary = "Exponential smoothing, form chosen by AICc on the train range."
     equation = "l[t] = l[t-1] + b[t-1] + alpha e[t], ... (innovations state space)"
     source = "Hyndman, Koehler, Snyder & Grose 2002"
@@ -108,9 +107,10 @@ class Spec(StatisticalSpec):
 
     def fit_model(self, y: Array, season: int, before: SeriesModel | None) -> Ets:
         """A form chosen by AICc; of a second fit on many rows that of the first, as to choose takes
-        fifteen fits.
+        fifteen fits. A season is kept where the rows are more than its numbers.
         """
         if isinstance(before, Ets) and len(y) > FEW_ROWS:
             form = before.components
             return Ets.fit(y, season, form=form[:3], is_damped=form[3] != "N")
-        return Ets.fit(y, season, form="ZZA" if self.seasonal == "kept" else "ZZZ")
+        is_kept = self.seasonal == "kept" and len(y) >= max(season + 5, 9)
+        return Ets.fit(y, season, form="ZZA" if is_kept else "ZZZ")

@@ -21,6 +21,12 @@ import numpy as np
 from forecast.models.series_fit import Array, RowNumbers, SeriesModel
 from forecast.models.statistical import StatisticalSpec
 
+FINE_UNIT = 2.0**10
+"""Values are fitted times this. statsforecast's search stops where its error changes by 1e-4 in the
+unit of the values: of values with a deviation of 1 that is far from the optimum (passengers: 2.5 %
+more squared error).
+"""
+
 
 @dataclass(frozen=True)
 class Theta:
@@ -42,7 +48,7 @@ class Theta:
         """
         from statsforecast.theta import auto_theta
 
-        model = auto_theta(y, m=season, model=form)
+        model = auto_theta(FINE_UNIT * y, m=season, model=form)
         decomposition = str(model["decomposition_type"]) if model.get("decompose") else "none"
         values = model["par"]
         return cls(
@@ -50,7 +56,7 @@ class Theta:
             season,
             float(values["alpha"]),
             float(values["theta"]),
-            float(values["initial_smoothed"]),
+            float(values["initial_smoothed"]) / FINE_UNIT,
             decomposition,
         )
 
@@ -148,6 +154,7 @@ class Spec(StatisticalSpec):
     """Options of an entry of this family, and what they ask of the fit."""
 
     series_model = Theta
+    least_rows = 4
     summary = (
         "The Theta form with the lowest squared error on the train range, after removing the"
         " season."

@@ -14,7 +14,6 @@ import numpy as np
 
 from forecast.models.series_fit import Array, RowNumbers, SeriesModel
 from forecast.models.statistical import StatisticalSpec
-from forecast.system.errors import ModelError
 
 SPANS = (1, 5, 22)
 """Rows of a day, a week and a month of trading days."""
@@ -29,11 +28,7 @@ class Har:
 
     @classmethod
     def fit(cls, y: Array) -> Har:
-        """Least squares over all rows that have a month before them; `ModelError` below two
-        months.
-        """
-        if len(y) < 2 * SPANS[-1]:
-            raise ModelError(f"har: {len(y)} rows; it needs {2 * SPANS[-1]}.")
+        """Least squares over all rows that have a month before them."""
         means = _means(np.lib.stride_tricks.sliding_window_view(y, SPANS[-1])[:-1])
         design = np.column_stack([np.ones(len(means)), means])
         constant, *slopes = np.linalg.lstsq(design, y[SPANS[-1] :], rcond=None)[0]
@@ -58,6 +53,7 @@ class Spec(StatisticalSpec):
     """An entry of this family."""
 
     series_model = Har
+    least_rows = 2 * SPANS[-1]
     summary = "Regression on the means of the last day, week and month, fed with its forecasts."
     equation = "y[t+1] = c + b_d y[t] + b_w mean(y[t-4..t]) + b_m mean(y[t-21..t]), iterated"
     source = "Corsi 2009"

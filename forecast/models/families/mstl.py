@@ -18,7 +18,6 @@ import numpy as np
 from forecast.models.families.auto_ets import Ets
 from forecast.models.series_fit import Array, RowNumbers, SeriesModel
 from forecast.models.statistical import StatisticalSpec
-from forecast.system.errors import ModelError
 
 SEASONAL = 11  # width of the seasonal LOESS in seasons, statsforecast's choice for one season
 BLOCK = 6  # seasons that settle at a time: a little more than half that width
@@ -35,13 +34,10 @@ class Mstl:
     @classmethod
     def fit(cls, y: Array, season: int) -> Mstl:
         """On all of y (T,); error and trend of the ETS are chosen, it has no season left.
-        `ModelError` below two seasons.
+        ValueError below two seasons.
         """
-        if season < 2 or len(y) < 2 * season:
-            raise ModelError(
-                f"mstl needs a season of at least 2 and two of them; got season {season}, {len(y)}"
-                " rows."
-            )
+        if len(y) < 2 * season:
+            raise ValueError("it needs two seasons; give a longer history")
         _, tail, _ = split_last_blocks(y, season)
         ets = Ets.fit(np.concatenate([remove_season(y, season), tail]), 1, form="ZZN")
         return cls(season, ets.components, ets.parameters)

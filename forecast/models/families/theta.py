@@ -3,7 +3,7 @@
 
 Fit and forecast are those of `families.auto_theta.Theta`.
 
-`Spec` (a `StatisticalSpec`) is what an entry of configs/models.yaml with this family is read as.
+`Spec` (an `auto_theta.Spec`) is what an entry of configs/models.yaml with this family is read as.
 `fit_model` is given one series' values (T,) up to the end of the fit, without a gap, and its season
 in steps, and returns a `Theta`, fitted anew at every refit; forecasts read rows up to their cutoff
 only. Another form of the method is an option of `families.auto_theta`.
@@ -11,15 +11,14 @@ only. Another form of the method is an option of `families.auto_theta`.
 
 from __future__ import annotations
 
+from forecast.models.families import auto_theta
 from forecast.models.families.auto_theta import Theta
 from forecast.models.series_fit import Array, SeriesModel
-from forecast.models.statistical import StatisticalSpec
 
 
-class Spec(StatisticalSpec):
+class Spec(auto_theta.Spec):
     """Options of an entry of this family, and its fit."""
 
-    series_model = Theta
     summary = "Simple exponential smoothing with half the linear trend, after removing the season."
     equation = "mean of the theta lines 0 (trend) and 2 (smoothed)"
     source = "Assimakopoulos & Nikolopoulos 2000; Fiorucci et al. 2016"
