@@ -13,12 +13,13 @@ can give, and no fault of a long quiet series would ever be seen:
     level[t] = rate (1 - d + sum over earlier alarms s of d^(t-s) gamma[t-s])
     gamma[j] = 0.0722 ln(max(j, 2)) / (j exp(sqrt(ln j)))         (their sum is below 1)
 
-1 / (1 - d), the memory, is rate (n + 1) observations for n calibration errors: level[t] is then the
-smallest p-value, 1 / (n + 1), while all is quiet. The levels of N observations with R alarms sum to
-at most N / (n + 1) + rate R, and so many false alarms are expected where p-values are valid given
-the past: of a quiet stream all alarms are false, one in n + 1. A p-value is valid while errors are
-exchangeable with those of calibration; after a change of level, or where errors come in crowds, it
-is not, and there are more. A fault of ordinary errors is not found, however long it lasts.
+The decay d is 1 - 1 / memory, with a memory of rate (n + 1) observations for n calibration errors.
+So level[t] is 1 / (n + 1), the smallest p-value there is, while all is quiet. The levels of N
+observations with R alarms sum to at most N / (n + 1) + rate R, and so many false alarms are
+expected where p-values are valid given the past: of a quiet stream all alarms are false, one in n +
+1. A p-value is valid while errors are exchangeable with those of calibration; after a change of
+level, or where errors come in crowds, it is not, and there are more. A fault of ordinary errors is
+not found, however long it lasts.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ import pandas as pd
 
 from forecast.data.panel import Panel, series_name
 from forecast.forecaster.ensemble import Ensemble
-from forecast.forecaster.intervals import Array, Difficulty, visible_volatility
-from forecast.system.errors import InputError
+from forecast.forecaster.intervals import NO_CALIBRATION, Array, Difficulty, visible_volatility
+from forecast.system.errors import InputError, quote_names
 
 ALL_SERIES = ""
 """The name of the one stream that pooled series are."""
@@ -63,10 +64,11 @@ def watch(
     """Judge the observation after each of `rows` by the forecast made there; missing ones are left
     out.
 
-    rate: share of the alarms that may be false, beside one observation in n + 1; 0 to 1. pooled:
-    the errors of all series, each over its median, are one reference and their observations one
-    stream, where a series alone has too few errors. A series that was not scored has none and is
-    not watched. `InputError` for a rate that so few calibration errors cannot keep.
+    rate: share of the alarms that may be false, 0 to 1; one observation in n + 1 is a false alarm
+    besides, with n calibration errors. pooled: the errors of all series, each over its median, are
+    one reference and their observations one stream, where a series alone has too few errors. A
+    series that was not scored has no errors and is not watched. `InputError` where no series was
+    scored, and for a rate that so few calibration errors cannot keep.
     """
     if not 0 < rate < 1:
         raise InputError(f"Rate {100 * rate:g} %: wanted above 0 and below 100, as 10.")
@@ -124,14 +126,14 @@ def _score_observations(
     parts = []
     for unique_id, forecasts in ensemble.predict(panel, rows).items():
         series = panel.by_id[unique_id]
-        scaling = ensemble.scaling
-        before = visible_volatility(scaling, series, rows[unique_id], panel.task)
-        ds = series.ds[rows[unique_id] + 1]
+        before = visible_volatility(ensemble.scaling, series, rows[unique_id], panel.task)
+        judged_rows = rows[unique_id] + 1
+        ds = series.ds[judged_rows]
         for output, name in enumerate(targets):
             label = series_name(unique_id, name, targets)
-            if ensemble.calibrated and label not in ensemble.calibrated:
+            if label not in ensemble.calibrated:
                 continue
-            calibration = ensemble.calibration(label)
+            calibration = ensemble.calibrated[label]
             scores = calibration.scores[:, 0]
             scores = scores[np.isfinite(scores)]
             unit = 1.0
@@ -140,7 +142,7 @@ def _score_observations(
                 unit = float(np.median(scores)) or 1.0
                 stream = ALL_SERIES
             references.setdefault(stream, []).append(scores / unit)
-            actual = series.values[rows[unique_id] + 1, output]
+            actual = series.values[judged_rows, output]
             y_hat = forecasts[:, 0, output]
             difficulty = Difficulty.of_targets(before[:, output], ds[:, None], panel.task)
             score = calibration.scale_errors(actual[:, None], y_hat[:, None], difficulty)
@@ -154,6 +156,10 @@ def _score_observations(
                 "score": score[:, 0] / unit,
             }
             parts.append(pd.DataFrame(columns))
+    if not parts:
+        raise InputError(
+            f"Series {quote_names(rows)}: no calibration errors to judge them by. {NO_CALIBRATION}"
+        )
     observations = pd.concat(parts).dropna(subset="y").sort_values("ds", kind="stable")
     sorted_references = {name: np.sort(np.concatenate(each)) for name, each in references.items()}
     return observations, sorted_references

@@ -217,6 +217,8 @@ def test_windows_of_the_past_score_a_young_station_by_a_fit_on_all_rows_before()
     assert is_empty["young"].all() and not is_empty.drop("young").any()
     watched = model.watch(df, newest=3, rate=50)
     assert set(watched["unique_id"]) == {"b", "c"}, "young has no errors to judge it by"
+    with pytest.raises(InputError, match="Series 'young': no calibration errors"):
+        model.watch(df[df["unique_id"] == "young"], newest=3, rate=50)
 
 
 def test_two_short_series_beside_three_long_ones_do_not_have_the_call_refused() -> None:
