@@ -69,7 +69,7 @@ class Block:
         """How many rows before the present one its output depends on: `ALL_ROWS` if recurrent."""
         return 0
 
-    def weights(self, width: int, network: Network) -> tuple[WeightSpecs, int]:
+    def weights_and_width(self, width: int, network: Network) -> tuple[WeightSpecs, int]:
         """Its weights by their own names for an input of `width` columns, and the columns that
         leave it; none, and all of them, unless the block says otherwise.
         """
@@ -88,7 +88,7 @@ class Dense(Block):
     activation: Activation = "tanh"
     principal_of: tuple[int, ...] | None = None
 
-    def weights(self, width: int, network: Network) -> tuple[WeightSpecs, int]:
+    def weights_and_width(self, width: int, network: Network) -> tuple[WeightSpecs, int]:
         """Kernel and bias, and `units`."""
         kernel = Weight((width, self.units), "glorot_uniform")
         return {"kernel": kernel, "bias": Weight((self.units,), "zeros")}, self.units
@@ -112,12 +112,12 @@ class Taps(Block):
 
     @cached_property
     def places(self) -> np.ndarray:
-        """Those of the delayed rows, in the order of `delays`, among rows that end with the present
-        one.
+        """Where the delayed rows stand, in the order of `delays`, among rows that end with the
+        present one.
         """
         return -1 - np.array(self.delays)
 
-    def weights(self, width: int, network: Network) -> tuple[WeightSpecs, int]:
+    def weights_and_width(self, width: int, network: Network) -> tuple[WeightSpecs, int]:
         """No weights, and a column for each delay of each channel; InputError where they do not fit
         the input.
         """
@@ -144,7 +144,7 @@ class Segments(Block):
         """All rows of the segments but the present one."""
         return self.length * self.count - 1
 
-    def weights(self, width: int, network: Network) -> tuple[WeightSpecs, int]:
+    def weights_and_width(self, width: int, network: Network) -> tuple[WeightSpecs, int]:
         """No weights, and the columns of a segment."""
         return {}, width + network.shapes.channels * (self.length - 1)
 
@@ -181,7 +181,7 @@ class Recurrent(CellBlock):
 
     parts: int = 0
 
-    def weights(self, width: int, network: Network) -> tuple[WeightSpecs, int]:
+    def weights_and_width(self, width: int, network: Network) -> tuple[WeightSpecs, int]:
         """The cell's weights, those of the parts' embedding, and `units`."""
         embedding = {"embedding": Weight((self.parts, width), "normal")} if self.parts else {}
         return self.cell_object.own_weights(width) | embedding, self.units
@@ -220,7 +220,7 @@ class Bidirectional(CellBlock):
     forecasts at the last step alone.
     """
 
-    def weights(self, width: int, network: Network) -> tuple[WeightSpecs, int]:
+    def weights_and_width(self, width: int, network: Network) -> tuple[WeightSpecs, int]:
         """The cell's weights twice, forward and backward, and twice the units."""
         cell_weights = self.cell_object.own_weights(width)
         both = add_path("forward", cell_weights) | add_path("backward", cell_weights)
@@ -261,7 +261,7 @@ class EncoderDecoder(CellBlock):
     density.
     """
 
-    def weights(self, width: int, network: Network) -> tuple[WeightSpecs, int]:
+    def weights_and_width(self, width: int, network: Network) -> tuple[WeightSpecs, int]:
         """The cell's weights twice, of the encoder and of the decoder, and `units`."""
         fed_back = network.shapes.outputs if self.feedback else 0
         decoder = self.cell_object.own_weights(
@@ -298,7 +298,7 @@ class Network:
 
     @property
     def parts(self) -> int:
-        """Of the horizon: how many outputs of the last block make one forecast."""
+        """How many outputs of the last block make one forecast, each a part of the horizon."""
         return max([1, *(block.parts for block in self.blocks if isinstance(block, Recurrent))])
 
     @property

@@ -41,7 +41,7 @@ METHODS: dict[type[Block], str] = {
     EncoderDecoder: "visit_encoder_decoder",
     Parallel: "visit_parallel",
 }
-"""By kind of block the method of a visitor that makes its output: `visit_<kind>(block, path, x)`.
+"""The method of a visitor that makes the output of a kind of block: `visit_<kind>(block, path, x)`.
 """
 
 
@@ -50,7 +50,7 @@ class BlockVisitor(Generic[Value]):
 
     A subclass says by the methods of `METHODS` what each kind of block makes of its input, and by
     `join_branches` how those of parallel branches become one; a kind that it has no method for
-    comes to `visit_other`, which refuses it. A block's path is its name, inside parallel blocks
+    comes to `visit_default`, which refuses it. A block's path is its name, inside parallel blocks
     "name/branch/name", as in `description.walk_blocks`; its weights are named by it.
     """
 
@@ -64,7 +64,7 @@ class BlockVisitor(Generic[Value]):
 
     def visit_block(self, block: Block, path: str, x: Value) -> Value:
         """The output of one block, by the method for its kind."""
-        visit = getattr(self, METHODS.get(type(block), ""), self.visit_other)
+        visit = getattr(self, METHODS.get(type(block), ""), self.visit_default)
         return visit(block, path, x)
 
     def visit_parallel(self, block: Parallel, path: str, x: Value) -> Value:
@@ -77,7 +77,7 @@ class BlockVisitor(Generic[Value]):
         """One value from those of the branches: concatenated or summed, as the block says."""
         raise NotImplementedError
 
-    def visit_other(self, block: Block, path: str, x: Value) -> Value:
+    def visit_default(self, block: Block, path: str, x: Value) -> Value:
         """What becomes of a block without a method of its own; InputError unless overridden."""
         raise InputError(f"Block {path!r} is a {type(block).__name__}, {self.refusal}.")
 

@@ -1,7 +1,7 @@
 """Names, shapes and first values of a network's weights and states, by NumPy: Keras and NumPy start
 from the same.
 
-`weight_shapes` lists the weights of a `Network` by their full names ("hidden/kernel"); `initialise`
+`weight_specs` lists the weights of a `Network` by their full names ("hidden/kernel"); `initialise`
 draws them; `first_states` gives what recurrent blocks and delay lines hold before the first row.
 The widths that shapes follow from are worked out by the
 visitor `WidthVisitor`. A new way of drawing is one more case of `draw`.
@@ -56,12 +56,12 @@ class WidthVisitor(BlockVisitor[int]):
         visitor.output_width = visitor.visit_series(network.blocks, "", width)
         return visitor
 
-    def visit_other(self, block: Block, path: str, x: int) -> int:
+    def visit_default(self, block: Block, path: str, x: int) -> int:
         """Note the weights of a block for an input of `x` columns; returns the columns that leave
         it.
         """
         self.input_widths[path] = x
-        weights, width = block.weights(x, self.network)
+        weights, width = block.weights_and_width(x, self.network)
         self.weights |= add_path(path, weights)
         self.widest = max(self.widest, width)
         return width
@@ -73,7 +73,7 @@ class WidthVisitor(BlockVisitor[int]):
         return width
 
 
-def weight_shapes(network: Network) -> WeightSpecs:
+def weight_specs(network: Network) -> WeightSpecs:
     """Every weight of the network by its full name, in a fixed order."""
     shapes = network.shapes
     weights: WeightSpecs = {}
@@ -97,17 +97,16 @@ def initialise(network: Network, seed: int, dtype: str = "float32") -> dict[str,
     They depend on the seed, the weight's name and its shape alone, so changing one block leaves the
     values of the others as they were.
     """
-    return {
-        name: draw(weight, name, seed, dtype) for name, weight in weight_shapes(network).items()
-    }
+    return {name: draw(weight, name, seed, dtype) for name, weight in weight_specs(network).items()}
 
 
 def draw(weight: Weight, name: str, seed: int, dtype: str = "float32") -> np.ndarray:
     """The array that one weight starts training with, computed in float64."""
     rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
     shape = weight.shape
-    values = np.zeros(shape)
     match weight.initializer:
+        case "zeros":
+            values = np.zeros(shape)
         case "glorot_uniform":
             limit = math.sqrt(6 / (shape[0] + shape[-1]))
             values = rng.uniform(-limit, limit, shape)

@@ -27,7 +27,7 @@ from forecast.config.experiment import (
 )
 from forecast.networks.heads.base import Maths
 from forecast.networks.layers import tf
-from forecast.networks.layers.blocks import TensorNamespace
+from forecast.networks.layers.feedforward import TensorNamespace
 from forecast.networks.losses import ForecastLoss
 
 BETA_1 = 0.9
@@ -35,27 +35,27 @@ BETA_2 = 0.999
 EPSILON = 1e-7
 MOMENTUM = 0.9
 EXPONENTIAL_END = 0.01
-"""Of the peak: where the exponential schedule ends."""
+"""Where the exponential schedule ends, as a share of the peak."""
 
 
 def learning_rate(
-    shape: LearningRateSchedule, step: Any, peak: Any, rising: Any, falling: Any
+    schedule: LearningRateSchedule, step: Any, peak: Any, rising: Any, falling: Any
 ) -> Any:
     """A schedule's rate at update number `step`, counted from 0, as a float32 tensor; its numbers
     may be tensors.
 
-    Constant, or a linear rise over `rising` updates and then a fall over `falling`: to zero along
-    half a cosine (Loshchilov & Hutter 2017) or a line, or exponentially to `EXPONENTIAL_END` of
-    the peak.
+    Constant, or a linear rise (a learning-rate warm-up) over `rising` updates and then a fall over
+    `falling`: to zero along half a cosine (Loshchilov & Hutter 2017) or a line, or exponentially to
+    `EXPONENTIAL_END` of the peak.
     """
-    if shape == "constant":
+    if schedule == "constant":
         return tf.convert_to_tensor(peak, tf.float32)
     t = tf.cast(step, tf.float32)
-    # of the way from the peak to the last step
+    # how much of the fall is over, 0 to 1
     share = tf.clip_by_value((t - rising) / falling, 0.0, 1.0)
-    if shape == "linear":
+    if schedule == "linear":
         left = 1.0 - share
-    elif shape == "exponential":
+    elif schedule == "exponential":
         left = tf.exp(np.float32(np.log(EXPONENTIAL_END)) * share)
     else:
         left = 0.5 * (1.0 + tf.cos(np.float32(np.pi) * share))
@@ -139,7 +139,7 @@ class UpdateRule:
     def __init__(self, variables: list[Any], first: Settings) -> None:
         """Set up the moments of the `variables`, all zero; `first`: the settings of step 0."""
         self._variables = variables
-        self._shape = first.schedule
+        self._schedule = first.schedule
         self._sizes = [int(np.prod(v.shape)) for v in variables]
         self._reads_inputs = np.repeat([reads_inputs(v) for v in variables], self._sizes)
         total = sum(self._sizes)
@@ -160,7 +160,7 @@ class UpdateRule:
     def begin(self, settings: Settings) -> None:
         """Reset the moments and take these numbers.
 
-        The rule and the schedule's shape stay those of the first.
+        The rule and the schedule stay those of the first.
         """
         for variable in (self._first, self._second, self._step):
             variable.assign(tf.zeros_like(variable))
@@ -179,7 +179,7 @@ class UpdateRule:
         norm = tf.norm(flat)
         flat = flat * tf.minimum(1.0, numbers["clip"] / (norm + 1e-12))
         rate = learning_rate(
-            self._shape, self._step, numbers["peak"], numbers["rising"], numbers["falling"]
+            self._schedule, self._step, numbers["peak"], numbers["rising"], numbers["falling"]
         )
         weights -= rate * (self._direction(flat) + numbers["decay"] * weights)
         threshold = rate * numbers["l1"] * self._reads_inputs
@@ -231,7 +231,7 @@ class TensorMaths(TensorNamespace, Maths):
         return tf.cumsum(x, axis=-1)
 
     def mean(self, x: tf.Tensor) -> tf.Tensor:
-        """Over the last axis."""
+        """The mean over the last axis."""
         return tf.reduce_mean(x, axis=-1)
 
     def cross_entropy(self, logits: tf.Tensor, index: tf.Tensor) -> tf.Tensor:

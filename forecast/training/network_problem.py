@@ -32,7 +32,7 @@ import numpy as np
 from forecast.networks import inference
 from forecast.networks.description import Block, Dense, Network, Parallel, Taps
 from forecast.networks.inference.batch import future_frames
-from forecast.networks.weights import future_width, initialise, weight_shapes, widest_columns
+from forecast.networks.weights import future_width, initialise, weight_specs, widest_columns
 from forecast.training import levenberg_marquardt as lm
 from forecast.training.chunks import TrainingSeries, Weights
 from forecast.training.forward_mode import ForwardMode, Signal
@@ -64,7 +64,7 @@ class NetworkProblem(lm.LeastSquares):
             self.validate = lambda flat: validate(self.weights_by_name(flat))
         self.warm_up = warm_up
         self.series = series
-        self.shapes = weight_shapes(network)
+        self.shapes = weight_specs(network)
         sizes = [int(np.prod(weight.shape)) for weight in self.shapes.values()]
         firsts = np.cumsum([0, *sizes[:-1]]).tolist()
         self.first_column_of = dict(zip(self.shapes, firsts, strict=True))

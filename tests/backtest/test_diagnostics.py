@@ -23,7 +23,7 @@ from forecast.data.records import NetworkDiagnosis
 from forecast.data.windows import Layout, Windows
 from forecast.models.skip import Skip
 from forecast.networks.description import Dense, Network, Recurrent, Shapes, Taps
-from forecast.networks.weights import weight_shapes
+from forecast.networks.weights import weight_specs
 from forecast.system import files
 from tests.contract.families import EVERY_NETWORK, FAMILIES, forecaster
 from tests.support import problems
@@ -101,7 +101,7 @@ def test_every_family_gives_json_numbers_and_the_same_ones_again(family, skip):
 def test_the_gradient_by_lag_of_a_linear_law_is_the_norm_of_its_matrix_product():
     net = Network((Recurrent("r", "simple_rnn", 2, {"activation": "relu"}),), Shapes(2, 0, 3, 1, 8))
     rng = np.random.default_rng(3)
-    w = {name: rng.uniform(0.1, 0.5, made.shape) for name, made in weight_shapes(net).items()}
+    w = {name: rng.uniform(0.1, 0.5, made.shape) for name, made in weight_specs(net).items()}
     lags = [0, 1, 2, 5, 7]
     found = gradient_by_lag(net, w, rng.uniform(0.5, 1, (3, 8, 2)), None, lags)
     product = [
@@ -113,7 +113,7 @@ def test_the_gradient_by_lag_of_a_linear_law_is_the_norm_of_its_matrix_product()
 
 def test_beyond_its_taps_a_network_without_recurrence_has_no_gradient():
     net = Network((Taps("taps", (0, 1, 2)), Dense("hidden", 4)), Shapes(1, 0, 1, 1, 8))
-    w = {name: np.full(made.shape, 0.2) for name, made in weight_shapes(net).items()}
+    w = {name: np.full(made.shape, 0.2) for name, made in weight_specs(net).items()}
     found = gradient_by_lag(net, w, np.ones((3, 8, 1)), None, list(range(8)))
     assert (found[:3] > 0).all() and not found[3:].any()
 

@@ -19,7 +19,7 @@ from forecast.forecaster import Budget, Forecaster, Problem, fit
 from forecast.models import catalogue
 from forecast.models.base import ModelSpec, NetworkSpec
 from forecast.networks.description import Network
-from forecast.networks.weights import initialise, weight_shapes
+from forecast.networks.weights import initialise, weight_specs
 from tests.support import problems
 
 FAMILIES = {name: spec for name, spec in catalogue().items() if spec.kind != "pretrained"}
@@ -59,7 +59,7 @@ def random_weights(network: Network, seed: int = 0) -> dict[str, np.ndarray]:
     first = initialise(network, seed)
     return {
         name: (first[name] + rng.normal(0, 0.05, weight.shape)).astype(np.float32)
-        for name, weight in weight_shapes(network).items()
+        for name, weight in weight_specs(network).items()
     }
 
 

@@ -18,7 +18,7 @@ from forecast.config.experiment import load_models
 from forecast.models.base import NetworkSpec
 from forecast.networks import inference
 from forecast.networks.description import Network
-from forecast.networks.weights import weight_shapes
+from forecast.networks.weights import weight_specs
 from forecast.system.errors import InputError
 from tests.contract.families import (
     CASES,
@@ -52,7 +52,7 @@ def test_the_keras_model_equals_the_forecast_without_tensorflow(family):
     np.testing.assert_allclose(
         trained, inference.forward(net, w, given.past, given.future), atol=1e-5
     )
-    assert set(get_weights(model)) == set(weight_shapes(net))
+    assert set(get_weights(model)) == set(weight_specs(net))
 
 
 @EVERY_NETWORK
@@ -72,7 +72,7 @@ def test_no_two_names_of_the_catalogue_are_the_same_function():
     specs = {family: spec_of(family) for family in NETWORKS} | configured()
     nets = {name: spec.network(problems.task()) for name, spec in specs.items()}
     needed = {
-        name: (specs[name].head, [w.shape for w in weight_shapes(net).values()])
+        name: (specs[name].head, [w.shape for w in weight_specs(net).values()])
         for name, net in nets.items()
     }
     alike = [(a, b) for a, b in itertools.combinations(nets, 2) if needed[a] == needed[b]]
@@ -111,7 +111,7 @@ def outcome(net: Network, values: list[np.ndarray]) -> list[np.ndarray]:
         shops.windows("north", shops.rows("north", "test")[:4], horizon=net.shapes.horizon)
     )
     model = assemble(net, seed=0)
-    names = list(weight_shapes(net))
+    names = list(weight_specs(net))
     set_weights(model, dict(zip(names, values, strict=True)))
     with tf.GradientTape() as tape:
         output = model({"past": given.past, "future": given.future}, training=False)

@@ -14,7 +14,7 @@ from forecast.networks.description import (
     Shapes,
     Taps,
 )
-from forecast.networks.weights import initialise, weight_shapes
+from forecast.networks.weights import initialise, weight_specs
 
 SHAPES = Shapes(channels=3, future_channels=2, horizon=4, outputs=2, lookback=10, parameters=3)
 
@@ -31,7 +31,7 @@ def test_names_and_shapes_follow_the_blocks():
         SHAPES,
         future_units=8,
     )
-    assert {name: weight.shape for name, weight in weight_shapes(network).items()} == {
+    assert {name: weight.shape for name, weight in weight_specs(network).items()} == {
         "future/kernel": (8, 8),
         "future/bias": (8,),
         "low/kernel": (11, 15),
@@ -48,19 +48,19 @@ def test_names_and_shapes_follow_the_blocks():
 
 
 def test_encoder_and_decoder_have_weights_of_their_own_and_share_a_one_step_readout():
-    shapes = weight_shapes(Network((EncoderDecoder("talk", "simple_rnn", 5),), SHAPES))
+    shapes = weight_specs(Network((EncoderDecoder("talk", "simple_rnn", 5),), SHAPES))
     assert shapes["talk/encoder/kernel"].shape == (3, 5)
     # fed-back outputs, encoded, future row
     assert shapes["talk/decoder/kernel"].shape == (2 + 5 + 2, 5)
     assert shapes["readout/kernel"].shape == (5, 6)
-    without = weight_shapes(
+    without = weight_specs(
         Network((EncoderDecoder("talk", "simple_rnn", 5, feedback=False),), SHAPES)
     )
     assert without["talk/decoder/kernel"].shape == (5 + 2, 5)
 
 
 def test_a_network_without_blocks_is_linear_in_its_input():
-    shapes = weight_shapes(Network((), SHAPES))
+    shapes = weight_specs(Network((), SHAPES))
     assert {name: weight.shape for name, weight in shapes.items()} == {
         "readout/kernel": (3, 24),
         "readout/bias": (24,),
@@ -69,7 +69,7 @@ def test_a_network_without_blocks_is_linear_in_its_input():
 
 def test_without_future_channels_there_is_no_projection():
     network = Network((), Shapes(3, 0, 4, 1, 10), future_units=8)
-    assert "future/kernel" not in weight_shapes(network)
+    assert "future/kernel" not in weight_specs(network)
 
 
 def test_same_seed_same_weights_and_other_blocks_do_not_matter():
@@ -108,5 +108,5 @@ def test_coupled_gates_keep_the_forget_bias_in_their_first_part():
 
 def test_output_width_of_taps_is_columns_times_delays():
     network = Network((), SHAPES)
-    assert Taps("t", (0, 1, 5)).weights(4, network)[1] == 12
-    assert Taps("t", (0, 1, 5), channels=(1,)).weights(4, network)[1] == 3
+    assert Taps("t", (0, 1, 5)).weights_and_width(4, network)[1] == 12
+    assert Taps("t", (0, 1, 5), channels=(1,)).weights_and_width(4, network)[1] == 3

@@ -24,8 +24,8 @@ NOT_CELLS = {"base"}
 
 OptionValue = bool | int | float | str | Sequence[int]
 Options = Mapping[str, OptionValue]
-"""Of a cell: the fields of its dataclass beside `units`, by name; lists as configuration files have
-them stand for tuples.
+"""The options of a cell: the fields of its dataclass beside `units`, by name; lists, as
+configuration files have them, stand for tuples.
 """
 
 

@@ -5,7 +5,7 @@
 A cell is written in two halves so that a loop may take the input's half out of it and do all steps
 in one product: `project` (what needs x alone, any number of leading axes) and `advance` (what needs
 the states). Both use the array functions of a `Namespace` alone, which is NumPy's here,
-TensorFlow's in `forecast.networks.layers.blocks`.
+TensorFlow's in `forecast.networks.layers.feedforward`.
 
 A cell derives from `Cell` (`ActivatedCell`, where it has one activation) and adds `own_weights`,
 `advance` and what differs of `states` and `project`; with that alone it runs everywhere. Faster
@@ -80,7 +80,7 @@ class Cell:
         like = next(iter(w.values()))
         return {name: xp.zeros(batch, size, like) for name, size in self.states().items()}
 
-    def data_context(self) -> tuple[tuple[int, ...], float] | None:
+    def decaying_sum(self) -> tuple[tuple[int, ...], float] | None:
         """The columns of x whose decaying sum is the only state, and the decay; None: the net makes
         its states itself.
         """
@@ -138,7 +138,7 @@ Array = Any
 """A NumPy array or a TensorFlow tensor: a cell does not care which."""
 
 Arrays = Mapping[str, Array]
-"""By name, those of a cell: its weights, or its states."""
+"""The weights of a cell, or its states, by name."""
 
 
 class Namespace:

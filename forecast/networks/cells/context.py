@@ -68,8 +68,8 @@ class Jordan(ActivatedCell):
             "bias": Weight((self.units,), "zeros"),
         }
 
-    def data_context(self) -> tuple[tuple[int, ...], float]:
-        """Target columns, and the decay of the context."""
+    def decaying_sum(self) -> tuple[tuple[int, ...], float]:
+        """The target columns, and the decay of the context."""
         return self.targets, self.alpha
 
     def project(self, xp: Namespace, w: Arrays, x: Array) -> Array:

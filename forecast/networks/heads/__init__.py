@@ -39,7 +39,7 @@ def _find_heads() -> dict[str, type[Head]]:
 
 HEADS = _find_heads()
 KINDS = frozenset(HEADS)
-"""Of the files that were here when the package was imported."""
+"""The kinds of head, of the files that were here when the package was imported."""
 
 
 def _validate_head(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:

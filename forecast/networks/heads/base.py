@@ -29,13 +29,11 @@ from forecast.networks.cells.base import Namespace
 from forecast.networks.heads.distributions import Distribution
 
 Constants = Mapping[str, np.ndarray]
-"""By name, arrays (H, O) or (H, O, ...); what a head learnt from the train rows without a gradient.
+"""What a head learnt from the train rows without a gradient: arrays (H, O) or (H, O, ...) by name.
 """
 
 MIN_SCALE_SHARE = 0.01
-"""Of the train residuals' spread: no scale or gap between quantiles becomes smaller than this share
-of it.
-"""
+"""The smallest scale or gap between quantiles, as a share of the train residuals' spread."""
 
 MIN_SPREAD = 1e-6
 """Scaled units: stands for the spread of residuals that have none."""
@@ -105,7 +103,9 @@ class Head(Config):
         raise NotImplementedError
 
     def distribution(self, raw: np.ndarray, base: np.ndarray, constants: Constants) -> Distribution:
-        """Of y in scaled units: raw (B, H, O, K), base (B, H, O) the skip's forecast."""
+        """The distribution of y in scaled units: raw (B, H, O, K), base (B, H, O) the skip's
+        forecast.
+        """
         raise NotImplementedError
 
     def point(
@@ -162,7 +162,9 @@ class FittedHead:
 
     @classmethod
     def fit(cls, head: Head, residual: np.ndarray, lead: np.ndarray) -> FittedHead:
-        """From every train origin: residual and lead (N, H, O), NaN where a target is missing."""
+        """The head fitted on every train origin: residual and lead (N, H, O), NaN where a target is
+        missing.
+        """
         return cls(head, head.fit(residual, lead))
 
     def target(self, residual: np.ndarray, lead: np.ndarray) -> np.ndarray:

@@ -90,7 +90,9 @@ class Piecewise:
     def _choose_piece(
         self, x: np.ndarray, below: np.ndarray, between: np.ndarray, above: np.ndarray
     ) -> np.ndarray:
-        """Of what holds below the knots, between them and above: what does at x; NaN stays NaN."""
+        """The value that holds at x, of those below the knots, between them and above; NaN stays
+        NaN.
+        """
         not_below = np.where(x > self.knots[..., -1], above, between)
         result = np.where(x < self.knots[..., 0], below, not_below)
         return np.where(np.isnan(x), np.nan, result)

@@ -33,7 +33,7 @@ from forecast.networks.heads.base import (
 from forecast.networks.heads.distributions import Distribution, Piecewise
 
 MIN_TAIL_SHARE = 0.01
-"""Of the train residuals' spread: the least mean distance of a tail from its edge."""
+"""The least mean distance of a tail from its edge, as a share of the train residuals' spread."""
 MIN_BIN_PROBABILITY = 1e-9
 """The least probability of a bin: keeps what stands between two knots invertible."""
 

@@ -50,7 +50,7 @@ from forecast.networks.inference.steppers import (
     stepper,
 )
 from forecast.networks.visitor import BlockVisitor
-from forecast.networks.weights import future_width, weight_shapes, widest_columns
+from forecast.networks.weights import future_width, weight_specs, widest_columns
 from forecast.system.errors import InputError, quote_names
 
 # windows in one slice: measured best between 100 and 500 for 32 to 64 units
@@ -166,8 +166,8 @@ def future_frames(future: np.ndarray, horizon: int, steps: int) -> np.ndarray:
 
 
 def count_wanted_steps(blocks: Sequence[Block], prefix: str, steps: int) -> dict[str, int]:
-    """By block path, how many trailing steps of its output matter where `steps` of the last block
-    do: those, and the rows that later blocks look back.
+    """How many trailing steps of each block's output matter, by block path, where `steps` of the
+    last block do: those, and the rows that later blocks look back.
     """
     counts: dict[str, int] = {}
     for block in reversed(blocks):
@@ -348,7 +348,7 @@ def _batch_first(states: Arrays) -> dict[str, np.ndarray]:
 
 def check_weights(network: Network, weights: Mapping[str, np.ndarray]) -> np.dtype:
     """The dtype of the weights; InputError unless names and shapes are those of the network."""
-    expected = {(name, weight.shape) for name, weight in weight_shapes(network).items()}
+    expected = {(name, weight.shape) for name, weight in weight_specs(network).items()}
     first_axis = min(count_twins(weights) - 1, 1)
     given = {(name, array.shape[first_axis:]) for name, array in weights.items()}
     if given != expected:

@@ -344,8 +344,8 @@ def _without_annotation(statement: ast.stmt) -> ast.stmt:
 
 
 def _needed_definitions(module: ast.Module, users: Sequence[ast.AST]) -> dict[str, ast.stmt]:
-    """Of the module's own functions and constants those that `users` name, and those that these
-    name in turn; in the module's order, so that the exported file defines before it uses.
+    """The module's functions and constants that `users` name, and those that these name in turn; in
+    the module's order, so that the exported file defines before it uses.
     """
     defined: dict[str, ast.stmt] = {}
     for node in module.body:

@@ -256,12 +256,13 @@ class AnyStepper:
         return output.T
 
     def run_steps(self, rows: np.ndarray, out: np.ndarray) -> None:
-        """As `StackedStepper.run_steps`, no step faster than by itself. Where the state is made of
-        data alone, steps without an output take only that: of Jordan's network a fifteenth.
+        """What `StackedStepper.run_steps` does, no step faster than by itself. Where the state is a
+        decaying sum of inputs, steps without an output take only that sum: of Jordan's network a
+        fifteenth.
         """
         first = 0
-        if context := self.cell.data_context():
-            targets, alpha = context
+        if decaying_sum := self.cell.decaying_sum():
+            targets, alpha = decaying_sum
             first = max(len(rows) - len(out), 0)
             (mu,) = self.running.values()
             for y in rows[:first, list(targets)].swapaxes(1, 2):

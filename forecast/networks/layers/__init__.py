@@ -1,8 +1,8 @@
 """Keras layers and models on TensorFlow, which is imported here and nowhere below, and how it runs:
 threads, determinism, quiet logs.
 
-`assemble` makes the model of a network, `wiring` its graph, `blocks`, `scan` and `decoder` hold the
-layers, and `fused` the recurrences in machine code.
+`assemble` makes the model of a network, `wiring` its graph, `feedforward`, `scan` and `decoder`
+hold the layers, and `fused` the recurrences in machine code.
 
 Modules outside take `keras` and `tf` from here: this import switches oneDNN off and sets
 threads and determinism, which equal results to the byte depend on, and is too late after
@@ -74,7 +74,9 @@ def set_up_tensorflow() -> None:
 
 
 def is_onednn_on() -> bool:
-    """As TensorFlow decided while it was imported; no public function tells."""
+    """Whether TensorFlow uses oneDNN, as it decided while it was imported; no public function
+    tells.
+    """
     with suppress(ImportError):
         from tensorflow.python.util import _pywrap_util_port
 

@@ -61,5 +61,5 @@ def named_weights(model: keras.Model) -> Iterator[tuple[str, keras.Variable]]:
 
 
 def _path(layer: keras.Layer) -> str:
-    """Of the block that the layer was made for."""
+    """The path of the block that the layer was made for."""
     return str(layer.name.replace(".", "/"))

@@ -18,7 +18,7 @@ from forecast.networks.cells.gated import GRU, LSTM
 from forecast.networks.layers.fused import Tensors
 
 GATE_ORDER = {LSTM: (0, 1, 2, 3), GRU: (1, 0, 2)}
-"""Of each cell that cuDNN has: which of our gates its first is, and so on."""
+"""For each cell that cuDNN has, which of our gates its first one is, and so on."""
 
 
 def has_gpu() -> bool:

@@ -23,9 +23,9 @@ from forecast.networks.cells.base import Cell, Namespace, Weight
 from forecast.networks.cells.gated import LSTM
 from forecast.networks.cells.simple import SimpleRNN
 from forecast.networks.description import EncoderDecoder
-from forecast.networks.layers.blocks import Shape, tensor_namespace
+from forecast.networks.layers.feedforward import Shape, tensor_namespace
 from forecast.networks.layers.fused import Tensors
-from forecast.networks.layers.scan import add_weights, run_cell, scan
+from forecast.networks.layers.scan import add_weights, loop_over_time, run_cell
 
 READOUT = ("readout.kernel", "readout.bias")
 
@@ -36,7 +36,7 @@ class DecoderInputs(TypedDict, total=False):
     encoded: Required[tf.Tensor]
     """(B, T, units): the encoder's outputs."""
     states: Required[Tensors]
-    """By name (B, T, size): the encoder's states after every step."""
+    """The encoder's states after every step, (B, T, size) by name."""
     future: tf.Tensor
     """(B, T + H, F), where the network has known-future channels."""
 
@@ -67,7 +67,7 @@ class Decoder(keras.Layer):
         self.w = add_weights(self, weights)
 
     def compute_output_shape(self, input_shape: Mapping[str, Shape]) -> Shape:
-        """Of the forecasts."""
+        """The shape of the forecasts."""
         return *input_shape["encoded"][:2], *self.shape
 
     def call(self, inputs: DecoderInputs) -> tf.Tensor:
@@ -97,7 +97,7 @@ class Decoder(keras.Layer):
         if type(self.cell) in (LSTM, SimpleRNN):
             return self._run_folded(w, x, first, columns)
         steps = FedBack(units=outputs * parameters, cell=self.cell, columns=columns)
-        y = scan(
+        y = loop_over_time(
             steps, w, tf.transpose(x, [1, 0, 2]), {**first, FED_BACK: zero_forecast(x, outputs)}
         )
         return tf.transpose(y, [1, 0, 2])

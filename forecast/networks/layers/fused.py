@@ -1,5 +1,5 @@
-"""The recurrences of the commonest cells over time, faster than `scan` on a CPU: the plain LSTM,
-GRU and simple net.
+"""The recurrences of the commonest cells over time, faster than `scan.loop_over_time` on a CPU: the
+plain LSTM, GRU and simple net.
 
     simple  h_t = tanh(x_t V + h_{t-1} W + b)
     lstm    i, f, o = sigmoid(x V + h_{t-1} W + b),  g = tanh(x V + h_{t-1} W + b)
@@ -14,7 +14,8 @@ C interface: without Python a step is one product and one pass over its values. 
 TensorFlow every operation takes several microseconds. `scan.run_cell` calls `run_fused` after
 `register_recurrences` has returned True.
 
-`traced_function`, which traces a function once for all models of a process, serves `scan` as well.
+`traced_function`, which traces a function once for all models of a process, serves the loop as
+well.
 """
 
 from __future__ import annotations
@@ -72,15 +73,17 @@ DATA_GRADIENT = Operation("ForecastRecurrenceToData", inputs=3, outputs=1)
 def run_fused(
     cell: Cell, w: Tensors, x: tf.Tensor, first: Tensors, all_states: bool
 ) -> list[tf.Tensor]:
-    """From x `(B, T, C)`: h `(B, T, U)` and, of an LSTM, c after every step or, unless
-    `all_states`, after the last.
+    """The states of the cell over x `(B, T, C)`: h `(B, T, U)` and, of an LSTM, c after every step
+    or, unless `all_states`, after the last.
     """
     weights = [w[name] for name in ("kernel", "bias", "recurrent_kernel")]
     first_states = tf.stack([first[name] for name in cell.states()])
     # an operation takes only tensors: one with a row stands for True
     every_c = tf.zeros([int(all_states), 1, 1], x.dtype)
     ranks = (3, *(weight.shape.rank for weight in weights), 3, 3)
-    states = traced_function(recur, x.dtype, *ranks)(x, *weights, first_states, every_c)
+    states = traced_function(recur_with_gradient, x.dtype, *ranks)(
+        x, *weights, first_states, every_c
+    )
     steps = x.shape[1]
     shapes = [[x.shape[0], count, cell.units] for count in (steps, steps if all_states else 1)]
     return [
@@ -89,8 +92,8 @@ def run_fused(
     ]
 
 
-def recur(*arguments: tf.Tensor) -> tuple[list[tf.Tensor], Callable[..., Any]]:
-    """What `traced_function` traces of `run_fused`: h and c, and the function of their gradient.
+def recur_with_gradient(*arguments: tf.Tensor) -> tuple[list[tf.Tensor], Callable[..., Any]]:
+    """What `run_fused` traces: gives h and c, and their gradient function.
     `arguments`: x, kernel, bias, recurrent kernel, first states, and whether every c is wanted.
     """
     *states, tape = run_operation(FORWARD, *arguments)
@@ -111,7 +114,7 @@ def register_recurrences() -> bool:
     TensorFlow, at the first call in a process.
 
     Returns False where that cannot be: native kernels are switched off, or numba or TensorFlow's C
-    interface is absent. `scan` then runs the cells.
+    interface is absent. `scan.loop_over_time` then runs the cells.
     """
     try:
         from forecast.networks.native import door, recurrence

@@ -2,8 +2,8 @@
 
 `Scan` is the layer, `run_cell` the choice of the fastest way to repeat the step: machine code for
 the plain LSTM, GRU and simple net (`fused`), on a GPU `cudnn` for the first two, one convolution
-for a context that is made of data alone, and the loop `scan`, with a gradient of its own, for every
-other cell.
+for a state that is a decaying sum of inputs, and `loop_over_time`, with a gradient of its own, for
+every other cell.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import keras
 import tensorflow as tf
 
 from forecast.networks.cells.base import Cell, Namespace, Weight
-from forecast.networks.layers.blocks import Shape, last_rows, tensor_namespace
 from forecast.networks.layers.cudnn import GATE_ORDER, has_gpu, run_cudnn
+from forecast.networks.layers.feedforward import Shape, last_rows, tensor_namespace
 from forecast.networks.layers.fused import (
     FUSED_CELLS,
     Tensors,
@@ -31,9 +31,10 @@ from forecast.networks.layers.fused import (
 TensorArray = Any  # a tf.TensorArray
 # TensorFlow ends the process where a second thread registers a name again
 REGISTERING = threading.Lock()
-MAX_NATIVE_UNITS = 384
-"""Of larger cells TensorFlow's products save more than its steps cost: with 32 windows of 24 rows a
-training step of the LSTM takes .5 times the loop's at 384 units and 1.2 times at 512.
+MAX_FUSED_UNITS = 384
+"""The largest cell that `fused` runs. Of larger ones TensorFlow's products save more than its steps
+cost: with 32 windows of 24 rows a training step of the LSTM takes .5 times the loop's at 384 units
+and 1.2 times at 512.
 """
 
 
@@ -69,7 +70,7 @@ class Scan(keras.Layer):
         self.w = add_weights(self, weights)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Of all that the layer returns, see the class."""
+        """The shapes of all that the layer returns."""
         batch = input_shape[0]
         sizes = self.cell.states().values() if self.all_states else ()
         sequences = [(batch, None, size) for size in sizes]
@@ -102,40 +103,41 @@ def run_cell(
     """The cell over x `(B, T, C)` from the states `first`: outputs `(B, T, units)` and, with
     `all_states`, the states of every step.
 
-    The fastest way for the cell: numba for the plain LSTM, GRU and simple net, cuDNN where there is
-    a GPU, one convolution for a context that is made of data, and `scan` for all others.
+    The fastest way for the cell: `fused` for the plain LSTM, GRU and simple net, one convolution
+    for a state that is a decaying sum of inputs, cuDNN on a GPU unless `all_states`, which it does
+    not give, and `loop_over_time` for all others.
     """
-    if has_native_recurrence(cell, x.dtype):
+    if has_fused_kernel(cell, x.dtype):
         states = run_fused(cell, w, x, first, all_states)
         return [states[0], *states] if all_states else states[:1]
     x = tf.transpose(x, [1, 0, 2])
-    made_of = cell.data_context()
-    if made_of is not None:
-        before = {name: data_contexts(x, state, *made_of) for name, state in first.items()}
+    decaying_sum = cell.decaying_sum()
+    if decaying_sum is not None:
+        before = {name: sum_with_decay(x, state, *decaying_sum) for name, state in first.items()}
         outputs, new = cell.step(tensor_namespace, w, x, before)
         sequences = [outputs, *new.values()]
     elif all_states:
         sizes = [cell.units, *cell.states().values()]
         revealing = StateRevealingCell(units=sum(sizes), cell=cell)
-        sequences = tf.split(scan(revealing, w, x, first), sizes, -1)
+        sequences = tf.split(loop_over_time(revealing, w, x, first), sizes, -1)
     elif has_cudnn_kernel(cell):
         sequences = [run_cudnn(cell, w, x, first)]
     else:
-        sequences = [scan(cell, w, x, first)]
+        sequences = [loop_over_time(cell, w, x, first)]
     sequences = [tf.transpose(sequence, [1, 0, 2]) for sequence in sequences]
     return sequences if all_states else sequences[:1]
 
 
-def has_native_recurrence(cell: Cell, dtype: tf.DType) -> bool:
-    """Whether machine code runs the cell: it is the plain LSTM, GRU or simple net without another
-    option, of `MAX_NATIVE_UNITS` at most, in float32, the machine has no GPU, and native kernels
-    can be loaded.
+def has_fused_kernel(cell: Cell, dtype: tf.DType) -> bool:
+    """Whether `fused` runs the cell: it is the plain LSTM, GRU or simple net without another
+    option, of `MAX_FUSED_UNITS` at most, in float32, the machine has no GPU, and the kernels can be
+    loaded.
     """
     with REGISTERING:
         return (
             type(cell) in FUSED_CELLS
             and has_no_option(cell)
-            and cell.units <= MAX_NATIVE_UNITS
+            and cell.units <= MAX_FUSED_UNITS
             and dtype == tf.float32
             and not tf.config.list_logical_devices("GPU")
             and register_recurrences()
@@ -152,21 +154,22 @@ def has_no_option(cell: Cell) -> bool:
     return cell == type(cell)(cell.units)
 
 
-def data_contexts(
+def sum_with_decay(
     x: tf.Tensor, first: tf.Tensor, columns: Sequence[int], decay: float
 ) -> tf.Tensor:
-    """The context before every step, `(T, B, m)`, of a cell whose state is a decaying sum of its
-    own inputs (`Cell.data_context`): one convolution gives it, without a gradient.
+    """The state before every step, `(T, B, m)`, of a cell whose state is a decaying sum of m
+    `columns` of its input x `(T, B, C)` (`Cell.decaying_sum`), from `first` `(B, m)`: one
+    convolution gives it, without a gradient.
     """
     steps = tf.shape(x)[0]
     count = len(columns)
     y = tf.stop_gradient(tensor_namespace.take(x, columns))
-    # no row after t in the sum for t: it may be NaN
-    line = tf.concat([tf.zeros_like(y[1:]), first[None], y[:-1]], 0)
+    # later rows are left out, not multiplied by zero: zero times a NaN is NaN
+    padded = tf.concat([tf.zeros_like(y[1:]), first[None], y[:-1]], 0)
     powers = decay ** tf.cast(tf.range(steps)[::-1], x.dtype)
-    past = tf.transpose(tf.reshape(line, [-1, tf.shape(first)[0] * count]))[..., None]
-    context = tf.nn.conv1d(past, powers[:, None, None], stride=1, padding="VALID")
-    return tf.reshape(tf.transpose(context[..., 0]), [steps, -1, count])
+    sequences = tf.transpose(tf.reshape(padded, [-1, tf.shape(first)[0] * count]))[..., None]
+    sums = tf.nn.conv1d(sequences, powers[:, None, None], stride=1, padding="VALID")
+    return tf.reshape(tf.transpose(sums[..., 0]), [steps, -1, count])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,7 +194,7 @@ class StateRevealingCell(Cell):
         return xp.concat([y, *(new[name] for name in self.states())]), new
 
 
-def scan(cell: Cell, w: Tensors, x: tf.Tensor, first: Tensors) -> tf.Tensor:
+def loop_over_time(cell: Cell, w: Tensors, x: tf.Tensor, first: Tensors) -> tf.Tensor:
     """x `(T, B, C)` and the first states: outputs `(T, B, units)`.
 
     The gradient is not left to TensorFlow's loop, which stores every intermediate result of every
@@ -202,7 +205,7 @@ def scan(cell: Cell, w: Tensors, x: tf.Tensor, first: Tensors) -> tf.Tensor:
     states = [first[name] for name in cell.states()]
     projected = cell.project(tensor_namespace, w, x)
     ranks = (3, *(2 for _ in states), *(weight.shape.rank for weight in w.values()))
-    outputs = traced_function(_recurrence(cell, tuple(w)), x.dtype, *ranks)(
+    outputs = traced_function(_loop_of(cell, tuple(w)), x.dtype, *ranks)(
         projected, *states, *w.values()
     )
     outputs.set_shape([*x.shape[:2], cell.units])
@@ -210,19 +213,19 @@ def scan(cell: Cell, w: Tensors, x: tf.Tensor, first: Tensors) -> tf.Tensor:
 
 
 @functools.lru_cache(maxsize=256)
-def _recurrence(cell: Cell, weights: tuple[str, ...]) -> Callable[..., Any]:
-    """`_recur` of one cell: equal cells share one function, and so one trace."""
+def _loop_of(cell: Cell, weights: tuple[str, ...]) -> Callable[..., Any]:
+    """`_loop` of one cell: equal cells share one function, and so one trace."""
 
-    def recur(*given: tf.Tensor) -> Any:
-        return _recur(cell, weights, *given)
+    def loop(*given: tf.Tensor) -> Any:
+        return _loop(cell, weights, *given)
 
-    return recur
+    return loop
 
 
-def _recur(
+def _loop(
     cell: Cell, weights: Sequence[str], projected: tf.Tensor, *given: tf.Tensor
 ) -> tuple[tf.Tensor, Callable[..., tuple[Any, ...]]]:
-    """What `scan` traces: the outputs (T, B, units), and the function of their gradient.
+    """What `loop_over_time` traces: gives the outputs (T, B, units) and their gradient function.
 
     projected (T, B, P): what `cell.project` gave; `given`: the first states, then the weights, in
     the order of their names. A step only writes the states before it; the backward loop reads them,

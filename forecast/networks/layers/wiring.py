@@ -4,8 +4,8 @@
 windows and for the chunks of a training; `assemble` uses it.
 
 Two rules save work. A delay line and the dense layer behind it become one convolution
-(`blocks.DelayedDense`); and where only the last steps are read out, layers without a memory of
-their own compute no more steps than these need (`needed_steps`).
+(`feedforward.DelayedDense`); and where only the last steps are read out, layers without a memory of
+their own compute no more steps than these need (`count_wanted_steps`).
 
 The next block is a `visit_` method of `Wiring` that returns a layer's output.
 """
@@ -32,12 +32,12 @@ from forecast.networks.description import (
     Segments,
     Taps,
 )
-from forecast.networks.layers import blocks as layers
-from forecast.networks.layers.blocks import DelayedDense, is_evenly_spaced
+from forecast.networks.layers import feedforward
 from forecast.networks.layers.decoder import Decoder
+from forecast.networks.layers.feedforward import DelayedDense, is_evenly_spaced
 from forecast.networks.layers.scan import Scan
 from forecast.networks.visitor import BlockVisitor
-from forecast.networks.weights import future_width, weight_shapes
+from forecast.networks.weights import future_width, weight_specs
 
 FRAMES = "future.frames"
 """The layer of the weights "future/..."; the input of that name is a layer too, and no two may
@@ -59,13 +59,13 @@ def dropout_seed(seed: int, path: str) -> int:
 class Wiring(BlockVisitor[Tensor]):
     """Makes the layers of a network and connects them.
 
-    `needed`: see `needed_steps`.
+    `wanted_steps`: see `count_wanted_steps`.
     """
 
     network: Network
     dtype: str
     seed: int = 0
-    needed: dict[str, int | None] = field(default_factory=dict)
+    wanted_steps: dict[str, int | None] = field(default_factory=dict)
 
     def model(self, read: int | None = None) -> keras.Model:
         """The Keras model, read out at so many last steps alone (None: at all): `(B, T, H, O, K)`.
@@ -79,7 +79,7 @@ class Wiring(BlockVisitor[Tensor]):
         """The inputs past (B, T, C) and, with known-future channels, future (B, T + H, F);
         InputError for blocks that do not fit together.
         """
-        weight_shapes(self.network)
+        weight_specs(self.network)
         shapes = self.network.shapes
         columns = {"past": shapes.channels, "future": shapes.future_channels}
         return {
@@ -97,8 +97,8 @@ class Wiring(BlockVisitor[Tensor]):
         if not units:
             return past
         future = inputs["future"][:, -(last + horizon) :] if last else inputs["future"]
-        frames = self._layer(FRAMES, layers.FutureFrames, horizon=horizon, units=units)(future)
-        return self._layer("past.future", layers.Joined)([past, frames])
+        frames = self._layer(FRAMES, feedforward.FutureFrames, horizon=horizon, units=units)(future)
+        return self._layer("past.future", feedforward.Joined)([past, frames])
 
     def _forecast(self, inputs: Mapping[str, Tensor], read: int | None) -> Tensor:
         """The forecasts `(B, steps, H, O, K)` at the last `read` steps, or at all where it is None;
@@ -108,10 +108,10 @@ class Wiring(BlockVisitor[Tensor]):
         if network.decoder:
             return self._encoder_decoder(network.decoder, inputs, read)
         read = read if network.every_step else 1
-        self.needed = needed_steps(network.blocks, read)
-        x = self.visit_series(network.blocks, "", self._first(inputs, self.needed[INPUT]))
+        self.wanted_steps = count_wanted_steps(network.blocks, read)
+        x = self.visit_series(network.blocks, "", self._first(inputs, self.wanted_steps[INPUT]))
         layer = self._layer(
-            "readout", layers.ReadOut, shape=self._forecast_shape(), parts=network.parts
+            "readout", feedforward.ReadOut, shape=self._forecast_shape(), parts=network.parts
         )
         return layer(x, last=read)
 
@@ -169,13 +169,13 @@ class Wiring(BlockVisitor[Tensor]):
             activation=dense.activation,
             lines=list(lines.values()),
         )
-        return layer(x, last=self.needed.get(path))
+        return layer(x, last=self.wanted_steps.get(path))
 
     def visit_dense(self, block: Dense, path: str, x: Tensor) -> Tensor:
         """The dense layer at every step; not trained where its weights are principal axes."""
         layer = self._layer(
             path,
-            layers.Affine,
+            feedforward.Affine,
             units=block.units,
             activation=block.activation,
             trainable=block.principal_of is None,
@@ -184,12 +184,12 @@ class Wiring(BlockVisitor[Tensor]):
 
     def visit_taps(self, block: Taps, path: str, x: Tensor) -> Tensor:
         """A delay line that no dense layer follows."""
-        return self._layer(path, layers.DelayLine, line=block)(x)
+        return self._layer(path, feedforward.DelayLine, line=block)(x)
 
     def visit_segments(self, block: Segments, path: str, x: Tensor) -> Tensor:
         """A layer that cuts the window into segments, the steps of all later layers."""
         channels = self.network.shapes.channels
-        return self._layer(path, layers.CutSegments, block=block, channels=channels)(x)
+        return self._layer(path, feedforward.CutSegments, block=block, channels=channels)(x)
 
     def visit_recurrent(self, block: Recurrent, path: str, x: Tensor) -> Tensor:
         """The outputs of a recurrent layer at every step."""
@@ -201,7 +201,7 @@ class Wiring(BlockVisitor[Tensor]):
         forward = self._layer(f"{path}/forward", Scan, cell=cell)
         backward = self._layer(f"{path}/backward", Scan, cell=cell, go_backwards=True)
         ends = [layer(x)[0] for layer in (forward, backward)]
-        return self._layer(path, layers.Joined)(ends, last=1)
+        return self._layer(path, feedforward.Joined)(ends, last=1)
 
     def visit_dropout(self, block: Dropout, path: str, x: Tensor) -> Tensor:
         """Dropout with one mask for all steps of a sequence: noise that changed with time would be
@@ -220,7 +220,7 @@ class Wiring(BlockVisitor[Tensor]):
 
     def join_branches(self, block: Parallel, path: str, outputs: list[Tensor]) -> Tensor:
         """The branches' outputs side by side."""
-        return self._layer(path, layers.Joined)(outputs)
+        return self._layer(path, feedforward.Joined)(outputs)
 
     def _layer(self, path: str, make: Callable[..., keras.Layer], **arguments: Any) -> keras.Layer:
         """The layer at `path`, made with these arguments."""
@@ -247,17 +247,17 @@ INPUT = ""
 """Among the names of blocks: the network's input."""
 
 
-def needed_steps(blocks: Sequence[Block], read: int | None) -> dict[str, int | None]:
-    """By name, how many last steps matter of every block's output and of the network's `INPUT`,
+def count_wanted_steps(blocks: Sequence[Block], read: int | None) -> dict[str, int | None]:
+    """How many last steps matter of every block's output and of the network's `INPUT`, by name,
     where `read` are read out; None: all, as a block with a memory of its own needs.
     """
-    needed: dict[str, int | None] = {}
+    counts: dict[str, int | None] = {}
     for block in reversed(blocks):
-        needed[block.name] = read
+        counts[block.name] = read
         lines = delay_lines(block, block.name)
         if lines and read is not None:
             read += max(max(taps.delays) for taps in lines.values())
         elif not lines and not isinstance(block, Dense | Dropout):
             read = None
-    needed[INPUT] = read
-    return needed
+    counts[INPUT] = read
+    return counts

@@ -20,7 +20,7 @@ from forecast.networks.description import (
     Shapes,
     Taps,
 )
-from forecast.networks.weights import initialise, weight_shapes
+from forecast.networks.weights import initialise, weight_specs
 
 SHAPES = Shapes(
     channels=3,
@@ -100,7 +100,7 @@ NETWORKS = STREAMED | WINDOWED
 def weights_of(network: Network, dtype: str = "float64", seed: int = 0) -> dict[str, np.ndarray]:
     """Weights of moderate size everywhere, the zero-initialised read-out included."""
     rng = np.random.default_rng(seed)
-    shapes = weight_shapes(network)
+    shapes = weight_specs(network)
     first = initialise(network, seed, "float64")
     return {
         name: (first[name] + rng.normal(0, 0.3, w.shape)).astype(dtype)

@@ -29,7 +29,7 @@ from forecast.networks.description import (
 )
 from forecast.networks.layers import assemble as layers
 from forecast.networks.layers.fused import traced_function
-from forecast.networks.weights import weight_shapes
+from forecast.networks.weights import weight_specs
 
 BATCH, STEPS, HORIZON = 3, 10, 4
 SHAPES = Shapes(
@@ -159,7 +159,7 @@ def test_model_without_future_channels_takes_the_past_alone() -> None:
 def test_weights_have_the_names_and_shapes_of_the_network(name: str) -> None:
     net = network(name)
     model = shared_model(name)
-    weights, wanted = layers.get_weights(model), weight_shapes(net)
+    weights, wanted = layers.get_weights(model), weight_specs(net)
     assert {key: w.shape for key, w in weights.items()} == {
         key: w.shape for key, w in wanted.items()
     }

@@ -167,9 +167,9 @@ def test_no_windows_have_empty_outputs_and_gradients_of_zero(
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "simple_rnn"])
 def test_a_cell_of_many_units_is_left_to_the_products_of_tensorflow(cell: str) -> None:
-    sizes = scan.MAX_NATIVE_UNITS, scan.MAX_NATIVE_UNITS + 1
-    are_native = [scan.has_native_recurrence(cells.get(cell, n), tf.float32) for n in sizes]
-    assert are_native == [True, False]
+    sizes = scan.MAX_FUSED_UNITS, scan.MAX_FUSED_UNITS + 1
+    are_fused = [scan.has_fused_kernel(cells.get(cell, n), tf.float32) for n in sizes]
+    assert are_fused == [True, False]
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "simple_rnn"])

@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from forecast.networks import cells
 from forecast.networks.cells.base import numpy_namespace
-from forecast.networks.layers.blocks import tensor_namespace
-from forecast.networks.layers.scan import Scan, scan
+from forecast.networks.layers.feedforward import tensor_namespace
+from forecast.networks.layers.scan import Scan, loop_over_time
 from forecast.networks.weights import draw
 
 UNITS, STEPS, BATCH, CHANNELS = 3, 6, 2, 4
@@ -79,7 +79,7 @@ def test_gradient_equals_that_of_the_unrolled_equation(name: str, options: dict)
         return tf.stack(outputs)
 
     def scanned(x: tf.Tensor, w: dict, states: dict) -> tf.Tensor:
-        return scan(cell, w, tf.transpose(x, [1, 0, 2]), states)
+        return loop_over_time(cell, w, tf.transpose(x, [1, 0, 2]), states)
 
     def gradients(run) -> list[np.ndarray]:
         with tf.GradientTape() as tape:

@@ -11,7 +11,7 @@ import tensorflow as tf
 from forecast.models.families import narx
 from forecast.networks.description import Dense, Network, Parallel, Recurrent, Shapes, Taps
 from forecast.networks.layers.assemble import assemble, get_weights, set_weights
-from forecast.networks.layers.blocks import (
+from forecast.networks.layers.feedforward import (
     DelayedDense,
     is_evenly_spaced,
     last_rows,

@@ -28,7 +28,7 @@ from forecast.networks.description import Taps
 from forecast.networks.layers.fused import traced_function
 
 Shape = Sequence[Any]
-"""Of a tensor, None where it is open, or of several tensors."""
+"""The sizes of a tensor, None where one is open, or those of several tensors."""
 
 
 class Affine(keras.Layer):
@@ -48,7 +48,7 @@ class Affine(keras.Layer):
         self.bias = self.add_weight(name="bias", shape=(self.units,), initializer="zeros")
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Of the output."""
+        """The shape of the output."""
         return input_shape[0], None, self.units
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
@@ -71,7 +71,7 @@ class ReadOut(Affine):
         super().__init__(self.shape[0] // parts * self.shape[1] * self.shape[2], **kwargs)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Of the output."""
+        """The shape of the output."""
         return input_shape[0], None, *self.shape
 
     def call(self, x: tf.Tensor, last: int | None = None) -> tf.Tensor:
@@ -109,7 +109,7 @@ def convolve(x: tf.Tensor, filters: tf.Tensor, spacing: int = 1) -> tf.Tensor:
 
     The gradient of its filters is a convolution again, one of x by the gradient of the result, over
     all rows of the batch. As that it takes a third of the time of TensorFlow's own operation, which
-    is half of a step of `tdnn` (docs/research/seconds.md) and knows no spacing on a CPU.
+    is half of a step of `tdnn` (docs/research/seconds.md) and takes no spacing on a CPU.
     """
     return tf.ensure_shape(
         traced_function(_convolution(spacing), x.dtype, 3, 3)(x, filters),
@@ -119,13 +119,13 @@ def convolve(x: tf.Tensor, filters: tf.Tensor, spacing: int = 1) -> tf.Tensor:
 
 @functools.cache
 def _convolution(spacing: int) -> Callable[..., Any]:
-    """What `traced_function` traces of `convolve`: the result, and the function of its gradient."""
+    """The function that `convolve` traces: gives the convolution and its gradient function."""
 
     def convolution(x: tf.Tensor, filters: tf.Tensor) -> tuple[tf.Tensor, Callable[..., Any]]:
-        """z (B, T - (K - 1) spacing, units), and what gives the gradients by that of z."""
+        """z (B, T - (K - 1) spacing, units), and the function of dz that gives dx and d_filters."""
 
         def gradient(dz: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            """Of the loss by x and by the filters, each in its shape."""
+            """The gradients of the loss by x and by the filters, each in its shape."""
             reach = tf.shape(x)[1] - tf.shape(dz)[1]
             dx = tf.nn.conv2d(
                 tf.pad(dz, [[0, 0], [reach, reach], [0, 0]])[:, None],
@@ -134,7 +134,7 @@ def _convolution(spacing: int) -> Callable[..., Any]:
                 "VALID",
                 dilations=(1, spacing),
             )
-            # rows of the batch are the channels, and each channel is an image of the batch
+            # conv2d sees `width` images, their B channels and T columns
             d_filters = tf.nn.conv2d(
                 tf.transpose(x, [2, 1, 0])[:, None],
                 tf.transpose(dz, [1, 0, 2])[None],
@@ -183,7 +183,7 @@ class DelayLine(keras.Layer):
         self.line = line
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Of the output."""
+        """The shape of the output."""
         n_columns = len(self.line.delays) * count_channels(self.line, input_shape)
         return input_shape[0], None, n_columns
 
@@ -209,7 +209,7 @@ class CutSegments(keras.Layer):
         self.channels = channels
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Of the output."""
+        """The shape of the output."""
         longer = (self.block.length - 1) * self.channels
         return input_shape[0], self.block.count, input_shape[-1] + longer
 
@@ -231,7 +231,7 @@ class Joined(keras.Layer):
     """Several `(B, T, C)` side by side, or of all the `last` steps alone."""
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Of the output."""
+        """The shape of the output."""
         return input_shape[0][0], None, sum(shape[-1] for shape in input_shape)
 
     def call(self, parts: Sequence[tf.Tensor], last: int | None = None) -> tf.Tensor:
