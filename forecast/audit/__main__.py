@@ -22,7 +22,16 @@ import numpy as np
 import pandas as pd
 
 from forecast import models as families
-from forecast.audit import Audit, Finding, data, order_findings, origins, rescored, runs, stored
+from forecast.audit import (
+    Audit,
+    Finding,
+    data_checks,
+    order_findings,
+    origins,
+    rescored,
+    runs,
+    stored,
+)
 from forecast.audit.changes import block_ends, cut_around_borders, nudge, shake
 from forecast.audit.sandbox import (
     SMALL_BUDGET,
@@ -156,7 +165,7 @@ def audit(
     notes = _describe_unaudited(base)
     if reason:
         notes.append(reason)
-    notes += data.describe_strong_plans(whole_panel)
+    notes += data_checks.describe_strong_plans(whole_panel)
     checked = {
         "candidates": len(base.results.records),
         "forecasters": len(list(trained.glob("*/seed-*"))),
@@ -210,20 +219,20 @@ def _audit_results(
     log_progress: LogProgress,
 ) -> tuple[list[Finding], str, str]:
     """What the first run, the data and the finished results show by themselves; the file that is
-    out of date (`data.find_outdated_file`), and why the finished results were not looked at.
+    out of date (`data_checks.find_outdated_file`), and why the finished results were not looked at.
     """
     findings = [
         *_audit_first_run(base, ends),
-        *data.check_history(project),
-        *data.check_actuals(project, whole_panel),
-        *data.check_columns(whole_panel),
-        *data.check_future_inputs(whole_panel),
+        *data_checks.check_history(project),
+        *data_checks.check_actuals(project, whole_panel),
+        *data_checks.check_columns(whole_panel),
+        *data_checks.check_future_inputs(whole_panel),
         *(
-            list(data.find_repeated_stretches(whole_panel, whole_ends))
-            or data.find_copied_stretches(whole_panel, whole_ends)
+            list(data_checks.find_repeated_stretches(whole_panel, whole_ends))
+            or data_checks.find_copied_stretches(whole_panel, whole_ends)
         ),
     ]
-    outdated_file = data.find_outdated_file(project, whole)
+    outdated_file = data_checks.find_outdated_file(project, whole)
     if outdated_file or any(finding.kind == "history" for finding in findings):
         return findings, outdated_file, ""
     reason = stored.reason_not_to_audit(project)

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from forecast.audit import Finding, data
+from forecast.audit import Finding, data_checks
 from forecast.audit.changes import (
     block_ends,
     count_rows_until,
@@ -85,7 +85,9 @@ def select_moments(
     for name in others:
         extra_moments += find_stale_moments(project, name)[: MOST_GAP_MOMENTS // len(others)]
     mended_moments = _draw(
-        sorted({at for _, at, _ in data.differing_values(project, base)}), MOST_MENDED_MOMENTS, rng
+        sorted({at for _, at, _ in data_checks.differing_values(project, base)}),
+        MOST_MENDED_MOMENTS,
+        rng,
     )
     moments = {*random_times, *borders, *extra_moments, *mended_moments}
     return sorted(moment for moment in moments if times[0] < moment < times[-1])

@@ -232,8 +232,8 @@ def _validation_loss(errors: pd.DataFrame, scale: pd.Series) -> float:
 
 
 def check_best_kept(base: Sandbox, detector: str) -> Iterator[Finding]:
-    """Of every study the trial, and of every training the step, with the lowest validation loss; no
-    other.
+    """A finding for each study that did not keep the trial, and each training that did not keep the
+    step, with its lowest validation loss.
     """
     for path in sorted(base.tuned.glob("*.json")):
         study = StudyRecord.read(path)

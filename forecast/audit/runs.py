@@ -290,7 +290,9 @@ def _values_up_to(table: pd.DataFrame, moment: pd.Timestamp) -> pd.DataFrame:
 
 
 def _first_weights(record: RunRecord) -> Any:
-    """Of a combination the weights of validation, else None; later ones may follow what changed."""
+    """The weights that a combination had on validation; None of any other. Later weights may follow
+    what changed.
+    """
     return record.weights[0].weights if record.weights else None
 
 
@@ -321,8 +323,8 @@ def list_fit_folders(base: Sandbox) -> list[str]:
 
 
 def differing_files(folder: Path, other_folder: Path) -> list[str]:
-    """Of the files (`FINDING_KIND_BY_FILE`) of the saved model in `folder` those that the model in
-    `other_folder` does not have, or has otherwise.
+    """The files of the saved model in `folder`, among `FINDING_KIND_BY_FILE`, that the model in
+    `other_folder` lacks or has with other content.
     """
     return [
         name
@@ -351,7 +353,7 @@ def _has_equal_arrays(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> boo
 
 
 def _bytes_of_actuals(values: np.ndarray) -> bytes:
-    """Of a stretch of actuals; single precision, since a logarithm's last bit is not the same in
-    every loop.
+    """A stretch of actuals as bytes; in single precision, since a logarithm's last bit is not the
+    same in every loop.
     """
     return np.ascontiguousarray(values, dtype=np.float32).tobytes()

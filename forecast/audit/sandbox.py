@@ -90,7 +90,7 @@ class Project:
 
     @classmethod
     def of(cls, root: Path, dataset: str) -> Project:
-        """Of the project in `root`, with its dataset and those that it joins."""
+        """The project in `root`, with its dataset and those that it joins."""
         paths = ProjectPaths.of(root)
         settings = load_dataset(dataset, paths.configs)
         names = [dataset, *joined_datasets(settings)]
@@ -137,7 +137,9 @@ class FoldRequest:
         is_learnt_by: np.ndarray,
         fold: np.ndarray,
     ) -> FoldRequest:
-        """Of what `Recorder.folds_given` is told; a side without any pair counts as far away."""
+        """A request from what `Recorder.folds_given` is told; a side without any pair counts as far
+        away.
+        """
         far = np.iinfo(np.int64).max
         before, after = [far], [far]
         for number, is_learnt in enumerate(is_learnt_by):
@@ -468,10 +470,11 @@ def _end_workers_after(work: Callable[[], T]) -> T:
 
 @contextmanager
 def record_file_access(
-    root: str | os.PathLike[str], folder: str | os.PathLike[str]
+    root: str | os.PathLike[str], except_below: str | os.PathLike[str]
 ) -> Iterator[list[str]]:
-    """Data and results of the project in `root` that are opened meanwhile, and files written there,
-    save below `folder`.
+    """Yields a list that fills with the paths, relative to `root`, of the project's data and
+    results that are opened meanwhile, and of files written below `root`; none that lie in
+    `except_below`.
 
     Noted are files and folders opened by Python in this process, not those that compiled code opens
     by itself.
@@ -481,7 +484,7 @@ def record_file_access(
         # cannot be taken away again; without a listener it does nothing
         sys.addaudithook(_on_access)
     opened_files: list[str] = []
-    _listeners.append((_absolute(root), _absolute(folder), opened_files))
+    _listeners.append((_absolute(root), _absolute(except_below), opened_files))
     try:
         yield opened_files
     finally:
@@ -518,7 +521,7 @@ def _relative_to(path: str, folder: str) -> str | None:
 
 
 def _is_project_write(event: str, arguments: tuple[Any, ...], path: str) -> bool:
-    """Whether the file is opened to be written: neither compiled code nor the environment."""
+    """Whether a file is opened to be written; no, of compiled code and Python's environment."""
     if event != "open" or "__pycache__" in path or _relative_to(path, sys.prefix) is not None:
         return False
     _, mode, flags = arguments

@@ -115,9 +115,9 @@ def _repeat_comparison(base: Sandbox) -> list[Finding]:
 
 
 def _audit_saved_models(base: Sandbox, panel: Panel, borders: splits.Borders) -> list[Finding]:
-    """Of every candidate that did not fail: its settings, its weighted mean where it is a
-    combination, and of each seed the scaling and some forecasts made again (of one fitted again,
-    those of the fit that serves).
+    """Findings on every candidate that did not fail: on its settings; on its weighted mean, where
+    it is a combination; and for each seed on the scaling and on some forecasts made again (by the
+    fit that serves, where it was fitted again).
     """
     scaling = Problem.of(panel, borders, ("train",)).scaling
     findings: list[Finding] = []

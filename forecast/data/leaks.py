@@ -2,7 +2,7 @@
 
 `find_leaks` names those that tell a later value nearly exactly: rather that value itself than
 something known before it. `forecast add` offers no such column, the rule `leaks` of stage
-`prepare` warns of it; the audit looks for leaks in its own way (`audit.data`).
+`prepare` warns of it; the audit looks for leaks in its own way (`audit.data_checks`).
 """
 
 from __future__ import annotations

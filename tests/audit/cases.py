@@ -265,7 +265,7 @@ Change = Callable[[Path], None]
 
 
 KINDS_OF_THE_DATA = ("column", "history", "repeated", "target")
-"""What one look at the table tells, without a run: test_data.py has such tables."""
+"""What one look at the table tells, without a run: test_data_checks.py has such tables."""
 
 
 def one_of_each_kind(

@@ -30,7 +30,8 @@ from forecast.data.snapshots import find_revisions
 from forecast.system import files
 
 UNEXPLAINED_LIMIT = 0.05
-"""Share of what the past leaves unexplained of a later value.
+"""Of what the past leaves unexplained of a later value, the share that is still unexplained with a
+column.
 
 Honest columns of real series leave 90 % and more, an input that drives a system 15 %; a column that
 leaves under 5 % is taken to contain the value.
@@ -49,15 +50,22 @@ times to be believed.
 """
 FEWEST_PER_CLASS = 10
 REPEAT_LENGTH = 12
+"""Rows of a stretch that is looked for value for value."""
 FEWEST_DISTINCT = 8
+"""Different values among them: of a plateau every stretch repeats."""
 MATCH_LENGTH = 24
+"""Rows of a stretch that is looked for up to level and scale."""
 COPY_LIMIT = 0.02
 """A test stretch is a copy when its best match among the train rows leaves less than this share of
 what the best match between the two halves of the train block leaves. Where nothing is copied, these
 two differ by a factor of two or three.
 """
 PERIODIC_LIMIT = 1e-9
+"""What the best match between the two halves leaves at most of a periodic series, of which nothing
+is said.
+"""
 MOST_PAIRS = 100_000_000
+"""Pairs of stretches that are compared at most."""
 
 
 def check_history(project: Project) -> Iterator[Finding]:
@@ -129,23 +137,21 @@ def check_columns(panel: Panel) -> Iterator[Finding]:
     """
     task = panel.task
     n_observed = len(task.columns) - len(task.future_steps)
+    target_name = task.target[0].name
     for series in panel.series:
         target = series.values[:, 0]
         for position in range(len(task.target), n_observed):
             name = task.frame_names[position]
+            subject = f"{name} of series {series.unique_id}"
             column = series.values[:, position]
             shift = _shift_to_target(target, column)
             if shift is not None:
-                text = (
-                    f"{name} of series {series.unique_id} is {task.target[0].name} {shift} steps"
-                    " later"
-                )
+                text = f"{subject} is {target_name} {shift} steps later"
                 yield Finding("target", "correlation with later values", name, text)
             furthest = min(task.horizon, MOST_LAGS)
             for ahead in range(1, furthest + 1):
                 if _decides_change(target, column, ahead):
-                    subject = f"{name} of series {series.unique_id}"
-                    text = f"{subject} decides how {task.target[0].name} changes over {ahead} steps"
+                    text = f"{subject} decides how {target_name} changes over {ahead} steps"
                     yield Finding("column", "classes against later changes", name, text)
                     break
             for view, target_view, column_view in _views(target, column):
@@ -155,9 +161,8 @@ def check_columns(panel: Panel) -> Iterator[Finding]:
                 if explained is not None:
                     step, unexplained = explained
                     text = (
-                        f"{name} of series {series.unique_id} explains all but"
-                        f" {100 * unexplained:.2g} % of what the past leaves unexplained of"
-                        f" {view}{task.target[0].name} {step} steps later"
+                        f"{subject} explains all but {100 * unexplained:.2g} % of what the past"
+                        f" leaves unexplained of {view}{target_name} {step} steps later"
                     )
                     yield Finding("column", "regression on later values", name, text)
                     break
@@ -182,9 +187,7 @@ def describe_strong_plans(panel: Panel) -> tuple[str, ...]:
     """
     notes = []
     for name, target, column in _future_inputs(panel):
-        explained = explain_later_target(
-            target, np.append(column[1:], np.nan), 1, UNEXPLAINED_LIMIT
-        )
+        explained = explain_later_target(target, column, 1, UNEXPLAINED_LIMIT)
         if explained is not None and not _is_same_quantity(target, column):
             notes.append(
                 f"Strong: {name} explains all but {100 * explained[1]:.2g} % of what the past"
@@ -195,25 +198,28 @@ def describe_strong_plans(panel: Panel) -> tuple[str, ...]:
 
 
 def _is_same_quantity(target: np.ndarray, column: np.ndarray) -> bool:
-    """Whether one is the other up to a factor, a level and rounding."""
-    is_known = np.isfinite(target) & np.isfinite(column)
+    """Whether the input for the next row is the target of that row up to a factor, a level and
+    rounding.
+    """
+    later_target, plan = target[1:], column[:-1]
+    is_known = np.isfinite(later_target) & np.isfinite(plan)
     if is_known.sum() < FEWEST_PER_CLASS:
         return False
-    rest = residual_variance(column[is_known, None], target[is_known])
-    return bool(rest <= IDENTITY_LIMIT * np.var(target[is_known]))
+    rest = residual_variance(plan[is_known, None], later_target[is_known])
+    return bool(rest <= IDENTITY_LIMIT * np.var(later_target[is_known]))
 
 
 def _future_inputs(panel: Panel) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Per series and future input its name, the target and the input's value for the same row (T,),
-    as it was known one step before.
+    """Per series and future input its name, the target (T,), and the input's value for the next
+    row, (T,), as it is known at each row.
     """
     task = panel.task
     first = len(task.columns) - len(task.future_steps)
     for series in panel.series:
         for position, step in enumerate(task.future_steps, start=first):
             if step.step == 1:
-                column = np.append(np.nan, series.values[:-1, position])
-                yield f"{step.name} of series {series.unique_id}", series.values[:, 0], column
+                name = f"{step.name} of series {series.unique_id}"
+                yield name, series.values[:, 0], series.values[:, position]
 
 
 def _views(target: np.ndarray, column: np.ndarray) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
@@ -242,8 +248,8 @@ def _shift_to_target(target: np.ndarray, column: np.ndarray) -> int | None:
 
 
 def _correlation(target: np.ndarray, column: np.ndarray, shift: int) -> float:
-    """Of column[t] and target[t + shift]; 0 where too little is known or one of them stands
-    still.
+    """The correlation of column[t] and target[t + shift]; 0 where too little is known or one of
+    them stands still.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         correlation = pd.Series(target).shift(-shift).corr(pd.Series(column), min_periods=MOST_LAGS)
@@ -280,8 +286,8 @@ def _has_one_sign_per_class(classes: np.ndarray, signs: np.ndarray) -> bool:
 
 
 def _ranges_by_class(classes: np.ndarray, values: np.ndarray) -> list[tuple[float, float]]:
-    """From the least to the greatest value of each of a few classes that occur often, in order;
-    else none.
+    """The lowest and the highest value of each class, in rising order; none unless the classes are
+    few and each occurs often.
     """
     statistics = pd.Series(values).groupby(classes).agg(["min", "max", "size"])
     if not 2 <= len(statistics) <= MOST_CLASSES or statistics["size"].min() < FEWEST_PER_CLASS:
@@ -316,8 +322,8 @@ def differing_values(project: Project, base: Panel) -> Iterator[tuple[str, pd.Ti
 
 
 def check_actuals(project: Project, base: Panel) -> Iterator[Finding]:
-    """What forecasts are scored against is what the source says, with no value mended, bounded or
-    left out.
+    """A finding for each target of which the prepared rows, by which forecasts are scored, lack a
+    value of the source or hold another.
     """
     targets = base.task.targets
     for name in targets:

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from forecast.audit.changes import block_ends
-from forecast.audit.data import (
+from forecast.audit.data_checks import (
     check_columns,
     check_future_inputs,
     check_history,
