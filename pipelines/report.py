@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from forecast.config.datasets import load_datasets
 from forecast.config.paths import ProjectPaths
-from forecast.report import tracked
+from forecast.report import dvc_files
 from forecast.report.page import write
 from forecast.system.stage import run_stage
 
@@ -22,7 +22,7 @@ def main(root: str = ".") -> None:
     paths = ProjectPaths.of(root)
     datasets = load_datasets(paths.configs).run
     write(paths, datasets)
-    tracked.write(paths, datasets)
+    dvc_files.write(paths, datasets)
 
 
 if __name__ == "__main__":

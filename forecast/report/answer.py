@@ -50,8 +50,9 @@ def describe_result(results: Results) -> str:
 
 
 def describe_scale(results: Results) -> str:
-    """Of several series the error of the selected model, and of the bar, on the largest in its
-    unit: a MASE tells nothing to who does not know what it is divided by. Empty of one series.
+    """The mean absolute error of the selected model, and of the bar, on the largest of several
+    series in its unit: a MASE tells nothing to who does not know what it is divided by. Empty of
+    one series.
     """
     model = results.selected_model("shipped")
     if model is None or headline(results).in_units:
@@ -130,9 +131,10 @@ def _describe_architecture(results: Results) -> str:
 
 
 def why(results: Results) -> Table | None:
-    """By part its contribution to the first, a middle and the last step of the last test forecast
-    of the first series and target, their sum, the forecast, and the mean size of the contributions
-    of a part over the explained origins. None of private data, or of a frame compared in Python.
+    """The contribution of each part to the first, a middle and the last step of the last test
+    forecast of the first series and target, their sum, the forecast, and the mean size of the
+    contributions of a part over the explained origins. None of private data, or of a frame compared
+    in Python.
     """
     table = results.explanation
     if table.empty or is_private(results):

@@ -129,8 +129,8 @@ def count_origins(results: Results) -> tuple[int, int, int]:
 
 
 def combinations(results: Results, ranking: str) -> list[tuple[str, str]]:
-    """Of each combination its name, and its members with their weights; what was left out behind
-    them.
+    """The name of each combination and its members with their weights; behind them what was left
+    out.
     """
     rows = []
     for model, record in sorted(results.combinations(ranking).items()):
@@ -140,7 +140,7 @@ def combinations(results: Results, ranking: str) -> list[tuple[str, str]]:
 
 
 def _sort_rows(rows: list[Row], cell: int = 0) -> list[Row]:
-    """By the value of one of their cells, the lowest first, those without one last."""
+    """The rows in rising order of the value of one of their cells, those without one last."""
 
     def value_or_last(row: Row) -> tuple[bool, Any]:
         value = row.cells[cell].value
@@ -230,7 +230,7 @@ def _bar_cell(results: Results, ranking: str, model: str) -> TableCell:
 
 
 def _change(change: float | None) -> TableCell:
-    """Of an error, signed like every change on the page: below zero is better."""
+    """A change of an error, signed like every change on the page: below zero is better."""
     return text.cell(change, text.signed_percent)
 
 
@@ -282,15 +282,15 @@ def series_table(results: Results, ranking: str) -> Table:
 
 
 def select_served(table: pd.DataFrame) -> pd.DataFrame:
-    """By model and series the last row: that of the seeds' mean, which stands behind them, or of
-    the only seed.
+    """The last row of each model and series: that of the seeds' mean, which stands behind them, or
+    of the only seed.
     """
     return table.groupby(["model", "series"]).tail(1).set_index(["model", "series"]).sort_index()
 
 
 def level_table(results: Results, ranking: str) -> Table | None:
-    """Of a hierarchy every model's MASE by level: reconciled, as forecast by itself, and added up
-    from the bottom; None without one.
+    """The MASE of every model by level of a hierarchy: reconciled, as forecast by itself, and added
+    up from the bottom; None without a hierarchy.
     """
     if not results.dataset.hierarchy:
         return None

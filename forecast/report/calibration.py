@@ -1,8 +1,8 @@
 """The page's part about intervals: coverage against the nominal level, width and interval score.
 
-Of the selected model, the ridge (the best network without one), the naive and the seasonal naive
-forecast, over all steps. Everything is read from
-what stage `compare` wrote. `dvc plots show` draws the reliability of every model.
+Of the selected model (the best network where none was selected), the ridge, the naive and the
+seasonal naive forecast, over all steps. Everything is read from what stage `compare` wrote. `dvc
+plots show` draws the reliability of every model.
 
 `calibration_table` and the sentences of `refusals`; nothing where there are no intervals.
 
@@ -33,12 +33,12 @@ from forecast.report.text import (
 RANKING = "shipped"
 
 
-def models_with_intervals(results: Results) -> list[str]:
-    """The chosen model (else the best network), the ridge, naive and seasonal naive, as far as
-    there are any.
+def shown_models(results: Results) -> list[str]:
+    """The selected model (else the best network), the ridge, naive and seasonal naive: those of
+    them that have intervals.
     """
-    judged = results.selected_model(RANKING) or results.best_network(RANKING)
-    candidates = [judged, LINEAR, "naive", "seasonal_naive"]
+    best = results.selected_model(RANKING) or results.best_network(RANKING)
+    candidates = [best, LINEAR, "naive", "seasonal_naive"]
     return [
         m for m in dict.fromkeys(candidates) if m and not results.intervals_of(m, RANKING).empty
     ]
@@ -54,13 +54,13 @@ def calibration_table(results: Results) -> Table | None:
     """Pooled over the steps: coverage, width and interval score per series and level; None without
     any interval.
     """
-    models = models_with_intervals(results)
+    models = shown_models(results)
     if not models:
         return None
     shown_series = results.series[:MOST_SERIES]
     units = {results.unit_of(series) for series in shown_series}
     unit = text.in_brackets(units.pop()) if len(units) == 1 else ""
-    chosen = results.selected_model(RANKING)
+    selected = results.selected_model(RANKING)
     intervals = pd.concat([results.intervals_of(model, RANKING) for model in models])
     is_shown = (intervals["step"] == WHOLE_HORIZON) & intervals["series"].isin(shown_series)
     pooled = intervals[is_shown]
@@ -69,14 +69,14 @@ def calibration_table(results: Results) -> Table | None:
     rows = []
     for _, scores in pooled.iterrows():
         model = str(scores["model"])
-        rows.append(Row(model, _calibration_cells(scores), cls=chosen_class(model == chosen)))
+        rows.append(Row(model, _calibration_cells(scores), cls=chosen_class(model == selected)))
     if not rows:
         return None
     return drop_lone_series(Table(text.columns("calibration", unit=unit), rows), results.series)
 
 
 def _calibration_cells(scores: pd.Series) -> list[TableCell]:
-    """Of one row of `results.intervals`."""
+    """The cells of one row of `results.intervals`."""
     series = str(scores["series"])
     covered = text.percent(scores["coverage"])
     is_inside = bool(scores["inside"])

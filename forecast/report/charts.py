@@ -36,7 +36,7 @@ Floats = NDArray[np.float64]
 
 
 def floats(values: Any) -> Floats:
-    """As float64; None is empty, and NaN inside a list."""
+    """The values as float64; None is empty, and NaN inside a list."""
     return np.array([] if values is None else values, dtype=float)
 
 

@@ -38,7 +38,7 @@ LINEAR = "ridge"
 """The linear reference of every chart, whatever skip a network has."""
 AGAINST_NAIVE = "change of the error against naive"
 STEP_NAMES = {"index": "rows", "sessions": "sessions", "year_weeks": "weeks", "weekdays": "days"}
-"""By the kind of a calendar."""
+"""What steps are called, by the kind of calendar."""
 TIME_UNITS = {
     "s": "seconds",
     "min": "minutes",
@@ -157,8 +157,8 @@ def step_panels(results: Results) -> list[ChartPanel]:
 
 
 def _named_values(lines: list[Line]) -> list[float]:
-    """Of the lines that are named, and of their bands: a grey line or the seasonal one far off must
-    not flatten them.
+    """The values of the lines that are named, and of their bands: a grey line or the seasonal one
+    far off must not flatten them.
     """
     values: list[float] = []
     for line in lines:

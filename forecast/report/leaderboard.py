@@ -83,7 +83,7 @@ def round_cell(cell: str) -> str:
 
 
 def scores_of_distributions(results: Results) -> pd.DataFrame:
-    """By model and ranking the scores of the served intervals: of one series `winkler_80`, ... and
+    """The scores of the served intervals by model and ranking: of one series `winkler_80`, ... and
     `crps` in its unit, of several the mean `scaled_crps`, since their units cannot be pooled.
 
     A network's head is scored by its own `crps`. A score that no model has is no column.
@@ -133,8 +133,8 @@ SCORES = {
     "CRPS": "crps",
     "scaled CRPS": "scaled_crps",
 }
-"""Heading → column of the leaderboard. RMSSE, the lowest of a mean, is shown of the grid
-`INTERMITTENT_GRID`. CRPS is known of the selected models, the references and
+"""Heading → column of the leaderboard. RMSSE, which a forecast of the mean minimises, is shown of
+the grid `INTERMITTENT_GRID`. CRPS is known of the selected models, the references and
 networks with a head of distributions alone. A terminal narrower than `WIDE` shows MAE and MASE
 alone.
 """

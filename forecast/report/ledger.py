@@ -24,7 +24,7 @@ from forecast.report.text import Row, Table, TableCell, number, whole
 
 ORDER = ("baseline", *RANKINGS)
 Costs = Mapping[str, CandidateCost]
-"""By candidate; empty when they were not kept."""
+"""The cost of each candidate; empty when costs were not kept."""
 
 
 def cost_table(results: Results, costs: Costs) -> Table:
@@ -115,7 +115,7 @@ class BlockOfTime:
     first: str
     last: str
     share: float
-    """Of the whole span."""
+    """The share of the whole span."""
     origins: int
     """Cutoffs of naive; train has none."""
     purpose: str
@@ -140,8 +140,8 @@ def timeline(results: Results) -> list[BlockOfTime]:
 
 
 def _seconds(first: pd.Timestamp, last: pd.Timestamp) -> float:
-    """Of spans beyond 292 years too, where nanoseconds overflow: sunspots are plural since
-    1700.
+    """The seconds of a span, also beyond 292 years, where nanoseconds overflow: the sunspots begin
+    in 1700.
     """
     return float((last.as_unit("s") - first.as_unit("s")).total_seconds())
 
@@ -176,7 +176,7 @@ def quality_table(results: Results) -> Table:
 
 
 def _missing_steps(series: tuple[str, SeriesDescription]) -> int:
-    """Of an entry of quality.json, over all its columns."""
+    """The missing steps of an entry of quality.json, over all its columns."""
     return sum(int(column["missing"]) for column in series[1]["columns"].values())
 
 

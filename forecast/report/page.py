@@ -90,7 +90,7 @@ class DatasetContent:
 
     results: Results
     costs: ledger.Costs
-    """By candidate."""
+    """The cost of each candidate."""
     forecasts: list[panels.SeriesForecasts]
 
 

@@ -42,7 +42,7 @@ class SeriesForecasts:
     models: dict[str, str]
     """Role (naive, skip, network, chosen) to the model that plays it."""
     tests: dict[str, ForecastCube]
-    """By role the forecasts of the test block; never empty."""
+    """The forecasts of the test block by role; never empty."""
     history: pd.Series
     """Every observed target, by time."""
 
@@ -55,7 +55,7 @@ class SeriesForecasts:
 
 
 def read_forecasts(results: Results) -> list[SeriesForecasts]:
-    """Those of the `MOST_SERIES` largest series; empty where no shown model has any."""
+    """The forecasts of the `MOST_SERIES` largest series; empty where no shown model has any."""
     models = models_by_role(results)
     if not models:
         return []
@@ -281,8 +281,8 @@ def calendar_panels(results: Results, forecasts: list[SeriesForecasts]) -> list[
 
 
 def group_times(times: pd.DatetimeIndex) -> dict[str, pd.Index]:
-    """By title the group of each time: its month and, of steps up to a day, its hour and weekday;
-    only where there is more than one.
+    """The groups of the times by title: the month and, of steps up to a day, the hour and the
+    weekday; only those of more than one group.
     """
     groups: dict[str, pd.Index] = {"month": _months_of(times)}
     step = times.unique().sort_values().to_series().diff().median()

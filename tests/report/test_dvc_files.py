@@ -15,7 +15,7 @@ import yaml
 
 from forecast.config.paths import ProjectPaths
 from forecast.data.results import Results
-from forecast.report import tracked
+from forecast.report import dvc_files
 from tests.report.reading import DAILY, HOURLY
 from tests.support import warm_interpreter
 from tests.support.artifacts import write_project
@@ -26,7 +26,7 @@ from tests.support.small_project import ROOT
 def shown(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished project with the metrics, plots and parameters of the real dvc.yaml, committed."""
     root = write_project(tmp_path_factory.mktemp("project"))
-    tracked.write(ProjectPaths.of(root), (HOURLY, DAILY))
+    dvc_files.write(ProjectPaths.of(root), (HOURLY, DAILY))
     pipeline = yaml.safe_load((ROOT / "dvc.yaml").read_text())
     kept = {key: pipeline[key] for key in ("params", "plots")}
     (metrics,) = pipeline["stages"]["report"]["metrics"]
@@ -106,8 +106,8 @@ def test_the_report_of_a_pull_request_is_a_table_of_what_changed(shown: Path) ->
 
 
 def test_a_table_without_rows_has_its_header(tmp_path: Path) -> None:
-    empty = pd.DataFrame(columns=tracked.CURVE_COLUMNS)
-    tracked._write_table(ProjectPaths.of(tmp_path), "learning_curves", [empty])
+    empty = pd.DataFrame(columns=dvc_files.CURVE_COLUMNS)
+    dvc_files._write_table(ProjectPaths.of(tmp_path), "learning_curves", [empty])
     text = (tmp_path / "reports" / "plots" / "learning_curves.csv").read_text()
     assert text.startswith("dataset,ranking,model,seed,step,training_loss,validation_loss")
 
@@ -116,14 +116,14 @@ def test_every_test_of_the_comparison_is_kept_with_the_digits_of_the_leaderboard
     shown: Path,
 ) -> None:
     paths = ProjectPaths.of(shown)
-    for name, published in tracked.read_verdicts(paths).items():
+    for name, published in dvc_files.read_verdicts(paths).items():
         tests = Results(paths, name).verdicts.tests
         assert [test.word for test in published.tests] == [test.word for test in tests]
         for rounded, test in zip(published.tests, tests, strict=True):
             assert rounded.p_holm == pytest.approx(test.p_holm, rel=1e-4)
             assert rounded.ci_low == pytest.approx(test.ci_low, rel=1e-4)
-    assert set(tracked.read_verdicts(paths)) == {HOURLY, DAILY}
+    assert set(dvc_files.read_verdicts(paths)) == {HOURLY, DAILY}
 
 
 def test_a_project_without_a_finished_run_has_no_verdicts(tmp_path: Path) -> None:
-    assert tracked.read_verdicts(ProjectPaths.of(tmp_path)) == {}
+    assert dvc_files.read_verdicts(ProjectPaths.of(tmp_path)) == {}

@@ -39,7 +39,7 @@ def write(paths: ProjectPaths, datasets: Iterable[str]) -> None:
 
 
 def verdicts_as_json(results: Iterable[Results]) -> dict[str, Any]:
-    """By dataset everything that its tests decided; numbers with the significant digits of the
+    """Everything that the tests of each dataset decided; numbers with the significant digits of the
     leaderboard, so that another kind of processor leaves the committed file as it is.
     """
     verdicts = {each.name: each.verdicts.model_dump(mode="json") for each in results}
@@ -48,7 +48,7 @@ def verdicts_as_json(results: Iterable[Results]) -> dict[str, Any]:
 
 
 def read_verdicts(paths: ProjectPaths) -> dict[str, Verdicts]:
-    """Those of reports/verdicts.json by dataset; empty where no run has written it."""
+    """The verdicts of reports/verdicts.json by dataset; empty where no run has written it."""
     if not paths.verdicts.exists():
         return {}
     content = json.loads(paths.verdicts.read_text(encoding="utf-8"))
@@ -56,7 +56,7 @@ def read_verdicts(paths: ProjectPaths) -> dict[str, Verdicts]:
 
 
 def headline(results: Results) -> dict[str, dict[str, float | str]]:
-    """By ranking: which model validation selected, its headline error on test and its skill."""
+    """Which model validation selected in each ranking, its headline error on test and its skill."""
     figures: dict[str, dict[str, float | str]] = {}
     for ranking in results.rankings:
         model = results.selected_model(ranking)
