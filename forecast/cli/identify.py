@@ -6,7 +6,8 @@ chosen one as a NumPy file) and published. Ctrl-C keeps the rows that are done; 
 is a `ModelError`.
 
 It imports at its call and computes nothing itself: another contestant is added in
-`identification.contest`, another column in what is printed here.
+`identification.contest` and by name in `config.operation.Simulator`, another column in what is
+printed here.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ JSON_KEYS = ("row", "validation", "test", "rmse", "seconds")
 """Of a result's rows, what `--format json` prints."""
 
 MEASURE = "free-run RMSE / deviation of y in the rows fitted"
-"""Of the errors that are printed, over the outputs their mean; y may rest in those that judge."""
+"""What the printed errors are, a mean over the outputs. Not by the deviation in the rows that they
+are measured on, where y may stand still.
+"""
 
 
 def identify(
@@ -55,29 +58,33 @@ def identify(
         f"Training {', '.join(record.rows)}, twice each. Ctrl-C keeps the rows that are done.",
         file=sys.stderr,
     )
-    pieces = {str(row): Piece(weight=contest.WEIGHT_BY_ROW[row]) for row in record.rows}
+    pieces = {str(name): Piece(weight=contest.WEIGHT_BY_ROW[name]) for name in record.rows}
     with show_progress(len(pieces), f"identify {experiment}", pieces) as advance:
-        entries = contest.compete(record, experiments, advance)
+        contestants = contest.compete(record, experiments, advance)
     settings = {"data": files.sha256(root / record.file), **record.model_dump(mode="json")}
-    result = {**settings, **_result(entries)}
+    result = {**settings, **_result(contestants)}
     folder = paths.identified(experiment)
     with files.atomic_directory(folder) as temporary:
         files.write_json(temporary / "result.json", result)
-        models = {entry.row: entry.model for entry in entries if entry.model is not None}
-        for row, model in models.items():
-            model.save(temporary / row)
-        export(models[entries[0].row], temporary / "simulator.py")
+        models = {
+            contestant.row: contestant.model
+            for contestant in contestants
+            if contestant.model is not None
+        }
+        for name, model in models.items():
+            model.save(temporary / name)
+        export(models[contestants[0].row], temporary / "simulator.py")
     if output_format is Format.json:
         rows = [{key: row[key] for key in JSON_KEYS} for row in result["rows"]]
         print_rows(rows, output_format)
     else:
-        _print_result(result, entries)
+        _print_result(result, contestants)
         print(f"Simulator: {folder / 'simulator.py'}.")
     if importlib.util.find_spec("mlflow") is not None:
         _publish(root, experiment, settings, result["rows"], folder)
 
 
-def _print_result(result: dict[str, Any], entries: Sequence[RowResult]) -> None:
+def _print_result(result: dict[str, Any], contestants: Sequence[RowResult]) -> None:
     """Print the errors as a table, then the notes of the first row and of those without a model."""
     rows = []
     for row in result["rows"]:
@@ -87,29 +94,29 @@ def _print_result(result: dict[str, Any], entries: Sequence[RowResult]) -> None:
         cells["CPU seconds"] = f"{row['seconds']:.4g}"
         rows.append(cells)
     print_rows(rows, Format.table)
-    for entry in entries:
-        if entry is entries[0] or entry.model is None:
-            print(f"{entry.row}: {entry.note}")
+    for contestant in contestants:
+        if contestant is contestants[0] or contestant.model is None:
+            print(f"{contestant.row}: {contestant.note}")
     print(result["sentence"])
 
 
-def _result(entries: Sequence[RowResult]) -> dict[str, Any]:
+def _result(contestants: Sequence[RowResult]) -> dict[str, Any]:
     """The part of result.json that the contest gives: its rows and a sentence.
 
     Raises `ModelError` where no row gave a model.
     """
-    if not entries or entries[0].model is None:
-        notes = " ".join(f"{entry.row}: {entry.note}" for entry in entries)
+    if not contestants or contestants[0].model is None:
+        notes = " ".join(f"{contestant.row}: {contestant.note}" for contestant in contestants)
         raise ModelError(f"No row gave a model. {notes}")
-    first = entries[0]
-    best = min(entries, key=lambda entry: entry.test)
+    first = contestants[0]
+    best = min(contestants, key=lambda contestant: contestant.test)
     sentence = f"Chosen on validation: `{first.row}`, {first.test:.3g} on test ({MEASURE})"
     sentence += "." if best is first else f"; `{best.row}` has the lowest there, {best.test:.3g}."
     rows = []
-    for entry in entries:
-        row = {key: value for key, value in vars(entry).items() if key != "model"}
-        row["validation"] = files.json_number(entry.validation)
-        row["test"] = files.json_number(entry.test)
+    for contestant in contestants:
+        row = {key: value for key, value in vars(contestant).items() if key != "model"}
+        row["validation"] = files.json_number(contestant.validation)
+        row["test"] = files.json_number(contestant.test)
         rows.append(row)
     return {"sentence": sentence, "rows": rows}
 

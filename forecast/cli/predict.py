@@ -10,6 +10,7 @@ output or a file (`-o`), or a network as a file. csv has times as text, parquet 
 from __future__ import annotations
 
 import json
+import math
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -230,7 +231,7 @@ def _print_table(forecast: Forecast, settings: Dataset) -> None:
 
 
 def _with_shown_decimals(table: pd.DataFrame, numbers: list[str], panel: Panel) -> pd.DataFrame:
-    """`numbers` as text, those of each series and target with the decimals that it deserves."""
+    """`numbers` as text, with the `decimals_of` the observations of their series and target."""
     from forecast.report import text
 
     as_text = table.astype(dict.fromkeys(numbers, object))
@@ -239,14 +240,14 @@ def _with_shown_decimals(table: pd.DataFrame, numbers: list[str], panel: Panel) 
         decimals = text.decimals_of(observed)
         for name in numbers:
             as_text.loc[rows.index, name] = [
-                "" if value != value else text.fixed(value, decimals) for value in rows[name]
+                "" if math.isnan(value) else text.fixed(value, decimals) for value in rows[name]
             ]
     return as_text
 
 
 def _six_digits(value: float) -> str:
     """A number of a table; nothing for NaN."""
-    return "" if value != value else with_minus(f"{value:.6g}")
+    return "" if math.isnan(value) else with_minus(f"{value:.6g}")
 
 
 def _provenance_sentence(provenance: Provenance) -> str:

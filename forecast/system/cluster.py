@@ -78,7 +78,7 @@ OTHER_VERSION_ADVICE = (
 
 
 def cluster_address() -> str:
-    """Of the cluster that this command was given; empty: this machine's cores.
+    """The address of the cluster that this command was given; empty: this machine's cores.
 
     `InputError` for a malformed one.
     """
@@ -100,10 +100,11 @@ def run_on_cluster(
     """Each task with what `function` returned of it, or with the `ForecastError` that ended it, as
     they are ready.
 
-    `BusyError` (75) when no scheduler answers or it goes away: what is finished is kept, the
-    command can be repeated.
+    `BusyError` (75) when no scheduler or worker answers or the scheduler goes away: what is
+    finished is kept, the command can be repeated. `InputError` without Dask, and for a worker that
+    does not see the files or computes otherwise.
     """
-    advice = "What is finished is kept; start one and run the same command again."
+    advice = "What is finished is kept: run the same command again."
     with _connect(address) as client:
         submitted: dict[Future, WorkItem] = {}
         try:
@@ -112,10 +113,13 @@ def run_on_cluster(
                 yield from _as_completed(client, submit, items, submitted)
         except (OSError, CancelledError) as error:
             if isinstance(error, ConnectionError) or client.status != "running":
-                raise BusyError(f"The scheduler at {address} went away. {advice}") from None
+                raise BusyError(
+                    f"The scheduler at {address} went away. Start it again. {advice}"
+                ) from None
             if isinstance(error, TimeoutError):
                 raise BusyError(
-                    f"{address} has no worker after {START_SECONDS} s. {advice} (docs/cluster.md)"
+                    f"{address} has no worker after {START_SECONDS} s. Start one"
+                    f" (docs/cluster.md). {advice}"
                 ) from None
             raise
         finally:
@@ -299,10 +303,10 @@ def _as_completed(
     client: Client,
     submit: Callable[..., list[Future]],
     items: Sequence[WorkItem],
-    out: dict[Future, WorkItem],
+    submitted: dict[Future, WorkItem],
 ) -> Iterator[tuple[WorkItem, Any]]:
-    """`out` always has what is with the scheduler. `InputError` for a worker that came later and
-    computes otherwise.
+    """Each task with its outcome, as `run_on_cluster`; `submitted` always holds what is with the
+    scheduler. `InputError` for a worker that came later and computes otherwise.
     """
     from distributed import as_completed
     from distributed.scheduler import KilledWorker
@@ -310,11 +314,11 @@ def _as_completed(
     left = deque(enumerate(items))
     suspected = set[str]()
     waiting = as_completed(loop=client.loop, raise_errors=False)
-    while left or out:
-        if left and len(out) <= MAX_SUBMITTED // 2:
-            some = [left.popleft() for _ in range(min(MAX_SUBMITTED - len(out), len(left)))]
+    while left or submitted:
+        if left and len(submitted) <= MAX_SUBMITTED // 2:
+            some = [left.popleft() for _ in range(min(MAX_SUBMITTED - len(submitted), len(left)))]
             futures = submit(some)
-            out.update(zip(futures, (item for _, item in some), strict=True))
+            submitted.update(zip(futures, (item for _, item in some), strict=True))
             waiting.update(futures)
         batch = _next_ready(client, waiting)
         finished = [future for future in batch if future.status == "finished"]
@@ -326,14 +330,14 @@ def _as_completed(
         for future, (refused, result) in zip(finished, results, strict=True):
             if refused:
                 raise InputError(f"A worker that came later {refused}")
-            yield out.pop(future), result
+            yield submitted.pop(future), result
         for future in set(batch).difference(finished):
             if future.status in ("pending", "lost") and client.status == "running":
                 # its result died with the worker that held it, and is being made again
                 waiting.add(future)
                 continue
             _require_killed(future)
-            item = out.pop(future)
+            item = submitted.pop(future)
             if item.name in suspected:
                 yield item, ForecastError(f"{item.name}: {ALL_DIED}")
             else:  # Dask blames what waited on a worker too: once more, after all the others

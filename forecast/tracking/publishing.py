@@ -1,9 +1,10 @@
 """`sync`: make an MLflow store show exactly the records of a project, a run for each candidate.
 
 A record is known again by its digest, so publishing twice changes nothing, and whatever happened to
-the store or to an earlier publisher is made good: missing runs are written, runs that no record
-stands behind any more are set aside and never deleted, interrupted ones are closed. Saved views of
-the experiments' pages are written as well, since MLflow shows no metric until somebody picks it.
+the store or to an earlier publisher is made good: missing runs are written; runs that no record
+stands behind any more are set aside, that is tagged current=false and named `..., earlier (...)`,
+and never deleted; runs left RUNNING are closed, and are not current either. Saved views of the
+experiments' pages are written as well, since MLflow shows no metric until somebody picks it.
 
 Runs of other projects in a shared store are left alone. A store that cannot be written is a
 `ForecastError`; what is published by then stays, and the next call goes on.
@@ -83,7 +84,9 @@ def sync(
         for name, dataset_runs in records.items():
             experiment_id = mlflow_client.ensure_experiment(client, name, store).experiment_id
             writer = Writer(client, experiment_id, store.publisher, int(1000 * now), revision)
-            target = _Experiment.of(writer, store, result)
+            target = _Experiment(writer, result)
+            target.close_left_running(store)
+            target.read_current()
             target.describe(verdict_sentences(root, name))
             result.pages[name] = leaderboard_page(experiment_id)
             for number, record in enumerate(dataset_runs):
@@ -95,23 +98,27 @@ def sync(
 
 @dataclass
 class _Experiment:
-    """The runs of one experiment, as they are and as they should be."""
+    """The runs of one experiment, as they are and as they should be; `current`: by candidate those
+    tagged so.
+    """
 
     writer: Writer
     result: SyncResult
-    current: dict[str, list[Run]]
+    current: dict[str, list[Run]] = field(default_factory=dict)
 
-    @classmethod
-    def of(cls, writer: Writer, where: TrackingStore, result: SyncResult) -> _Experiment:
-        """Read the experiment's current runs; close those that a dead publisher left RUNNING."""
-        target = cls(writer, result, {})
-        for run in target._search("attributes.status = 'RUNNING'"):
-            if where.owned or run.data.tags.get(PUBLISHER) == where.publisher:
-                target._mark_trials(run, current=False)
-                writer.close(run.info.run_id, run.info.run_name)
-        for run in target._search(f"tags.{CURRENT} = 'true' AND tags.kind != '{TRIAL}'"):
-            target.current.setdefault(run.data.tags[CANDIDATE], []).append(run)
-        return target
+    def close_left_running(self, store: TrackingStore) -> None:
+        """Close every run that a dead publisher left RUNNING, its trials no longer current: in a
+        store of this project's own every run, else those of this publisher.
+        """
+        for run in self._search("attributes.status = 'RUNNING'"):
+            if store.owned or run.data.tags.get(PUBLISHER) == store.publisher:
+                self._mark_trials(run, current=False)
+                self.writer.close(run.info.run_id, run.info.run_name)
+
+    def read_current(self) -> None:
+        """Fill `current` from the store."""
+        for run in self._search(f"tags.{CURRENT} = 'true' AND tags.kind != '{TRIAL}'"):
+            self.current.setdefault(run.data.tags[CANDIDATE], []).append(run)
 
     def describe(self, sentences: Sequence[str]) -> None:
         """The experiment's page: the verdict, and how to read the runs."""
@@ -140,7 +147,7 @@ class _Experiment:
                 self._set_aside(run)
 
     def keep_only(self, candidates: set[str]) -> None:
-        """Mark the current runs of every other candidate as earlier ones; nothing is deleted."""
+        """Set aside the current runs of every other candidate."""
         for candidate, candidate_runs in self.current.items():
             if candidate not in candidates:
                 for run in candidate_runs:
@@ -165,7 +172,9 @@ class _Experiment:
             self.writer.client.update_run(run_id, name=record.name)
 
     def _set_aside(self, run: Run) -> None:
-        """Mark a run as an earlier one, which stays to compare with."""
+        """Tag a run and its trials as not current, and say so in its name; it stays to compare
+        with.
+        """
         self._mark_trials(run, current=False)
         name = run.info.run_name.partition(", earlier")[0]
         started = datetime.fromtimestamp(run.info.start_time / 1000, UTC)
@@ -267,14 +276,17 @@ def _view_json(created: int, title: str, kind: str, order_by: str, columns: str)
     parts = (column.split(".", 1) for column in [order_by, *columns.split()])
     order_by, *shown_columns = (f"{group}.`{name}`" for group, name in parts)
     condition = f"tags.current = 'true' AND tags.kind {kind}"
-    order = {
-        "searchFilter": condition,
-        "orderByKey": order_by,
-        "orderByAsc": True,
-        "startTime": "ALL",
-    }
-    usual = {"lifecycleFilter": "Active", "modelVersionFilter": "All Runs", "datasetsFilter": []}
     state = json.dumps(
-        {**order, **usual, "selectedColumns": shown_columns, "runsHiddenMode": "FIRST_20_RUNS"}
+        {
+            "searchFilter": condition,
+            "orderByKey": order_by,
+            "orderByAsc": True,
+            "startTime": "ALL",
+            "lifecycleFilter": "Active",
+            "modelVersionFilter": "All Runs",
+            "datasetsFilter": [],
+            "selectedColumns": shown_columns,
+            "runsHiddenMode": "FIRST_20_RUNS",
+        }
     )
     return json.dumps({"name": title, "createdAt": created, "updatedAt": created, "state": state})

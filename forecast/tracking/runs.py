@@ -77,7 +77,7 @@ class CandidateRun:
 
     @property
     def rows(self) -> dict[str, TextRow]:
-        """By seed (`0`, `mean`, `std`, ...) its row of the leaderboard."""
+        """The rows of its leaderboard by seed (`0`, `mean`, `std`, ...)."""
         return {row["seed"]: row for row in self.table("leaderboard")}
 
     @property
