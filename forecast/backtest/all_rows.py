@@ -86,7 +86,8 @@ def refit_on_all_rows(
             for folder_of_part in folders:
                 shutil.rmtree(folder_of_part)
         record.write(temporary / "record.json")
-        borders = Borders(*[served["ds"].max()] * 4)
+        every_block_ends = [served["ds"].max()] * 4
+        borders = Borders(*every_block_ends)
         files.write_json(temporary / "borders.json", borders.to_json())
         shutil.copyfile(calibrated, temporary / "forecasts.parquet")
 
@@ -98,8 +99,8 @@ def _refit_seed(
     folder: Path,
     corrections: Corrections,
 ) -> None:
-    """One seed, whose scored fit is `saved`, into `folder` with the `corrections` of the scored
-    version; it runs in a worker.
+    """Fit one seed (or, of many series, one part of it) again on all rows and save it in `folder`,
+    with the `corrections` of the scored version, whose fit is `saved`; it runs in a worker.
     """
     problem = load_whole_problem(data)
     scored = Forecaster.load(saved)
@@ -133,13 +134,14 @@ def load_whole_problem(data: PreparedData) -> Problem:
 
 
 def keep_newest_back(series: Series, length: pd.Timedelta, least: int) -> Blocks:
-    """The newest rows of a series, of `length`, as validation block; `least` rows to fit on, and
-    half of all.
+    """The newest rows of a series, of `length`, as validation block, and those before them as train
+    block, which has at least `least` rows and at least half of all.
     """
     n_rows = len(series)
     n_before = int((series.ds <= series.ds[-1] - length.to_timedelta64()).sum())
     n_fitted = max(n_before, least, n_rows // 2)
-    return Blocks((0, n_fitted), (n_fitted, n_rows), *[(n_rows, n_rows)] * 2)
+    nothing = (n_rows, n_rows)
+    return Blocks((0, n_fitted), (n_fitted, n_rows), calibration=nothing, test=nothing)
 
 
 def recipe_candidate(recipe: Recipe) -> Candidate:

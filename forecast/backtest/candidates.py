@@ -154,7 +154,7 @@ def lock_digest(paths: ProjectPaths) -> str:
 
 
 def task_digest(task: Task) -> str:
-    """Of the whole task: it holds nothing that only describes.
+    """The digest of the whole task: it holds nothing that only describes.
 
     The splits act through the borders.
     """

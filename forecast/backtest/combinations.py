@@ -59,12 +59,13 @@ from forecast.system.errors import ModelError, quote_names
 MAX_MEMBERS = 12
 """Members of one combination: what a served forecast has time for."""
 PENALTY = 0.2
-"""Of the squared distance from equal weights, in mean (weighted) squared errors of the best member.
+"""Penalty on the squared distance from equal weights, in mean (weighted) squared errors of the best
+member.
 
 Chosen on the pieces of docs/research/weights-by-absolute-error.md.
 """
 STACKING_ROUNDS = 10
-"""Of the search for the least absolute error."""
+"""Rounds of the search for the least absolute error."""
 ERROR_FLOOR = 0.1
 """Errors below this share of the mean one count by their squares."""
 COMBINATION_RANKING: Ranking = "shipped"
@@ -79,9 +80,9 @@ class MemberErrors:
 
     members: tuple[str, ...]
     models: Mapping[str, str]
-    """By member its model."""
+    """The model of each member."""
     kinds: Mapping[str, str]
-    """By member the kind of its model."""
+    """The kind of model of each member."""
     cutoffs: np.ndarray
     """(n,): the cutoff that each target was forecast from."""
     horizon_ends: np.ndarray
@@ -358,7 +359,7 @@ def _combine_forecasts(
 
 
 def _select_rows(values: Mapping[str, np.ndarray], mask: np.ndarray) -> dict[str, np.ndarray]:
-    """By candidate the forecasts at the rows of `mask`."""
+    """The forecasts at the rows of `mask`, by candidate."""
     return {name: y_hat[mask] for name, y_hat in values.items()}
 
 
@@ -401,8 +402,8 @@ def _run_record(
     records: Mapping[str, RunRecord],
     fit: SeedFit,
 ) -> RunRecord:
-    """As stage `train` leaves it of every candidate; members with their `weights`, the largest
-    first, none where it failed.
+    """The record of a combination, in the form that stage `train` leaves of every candidate; its
+    members with their `weights`, the largest first, none where it failed.
 
     fit: whether it succeeded, and its remark or reason.
     """

@@ -9,7 +9,7 @@ a single result depends on is another thing: its key, `forecast.backtest.candida
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from forecast.backtest.candidates import Candidate, plan_candidates
 from forecast.config.datasets import Dataset, Datasets, load_datasets
@@ -85,20 +85,20 @@ def _settings_that_compute(entry: Dataset) -> StageContent:
 
 
 def _stage_content(
-    stage: str, entry: Dataset, tuning: Tuning, grid: list[Candidate]
+    stage: str, entry: Dataset, tuning: Tuning, candidates: list[Candidate]
 ) -> StageContent:
-    """What tuning, training and the comparison are told alike; the comparison finds candidates by
-    their results.
+    """What tuning, training and the comparison are all told; no `candidates` for the comparison,
+    which finds them by their results.
     """
-    candidates: StageContent = {}
-    for candidate in grid:
+    content: StageContent = {}
+    for candidate in candidates:
         spec = candidate.spec.model_dump(mode="json")
-        candidates[candidate.name] = {"spec": spec, "skip": candidate.skip}
+        content[candidate.name] = {"spec": spec, "skip": candidate.skip}
     return {
         "task": entry.task.model_dump(mode="json"),
         "budget": tuning.model_dump(mode="json", include=BUDGET_FIELDS[stage]),
-        "candidates": candidates,
-        "code": _code_digest(stage, grid),
+        "candidates": content,
+        "code": _code_digest(stage, candidates),
     }
 
 
@@ -114,11 +114,11 @@ def _report(datasets: Datasets) -> StageContent:
     }
 
 
-def _code_digest(stage: str, grid: Iterable[Candidate] = ()) -> str:
-    """The digest of what the stage runs; of what is found by name, all, or with a grid what its
-    candidates use.
+def _code_digest(stage: str, candidates: Sequence[Candidate] = ()) -> str:
+    """The digest of what the stage runs. Of the families only those of `candidates` count; of the
+    sources, heads and cells, which are found by name, those too, or all without candidates.
     """
-    families: set[str] = set()
-    for candidate in grid:
-        families.update(candidate.spec.modules())
-    return code_digest([f"pipelines.{stage}", *sorted(families)], found_by_name=not families)
+    modules: set[str] = set()
+    for candidate in candidates:
+        modules.update(candidate.spec.modules())
+    return code_digest([f"pipelines.{stage}", *sorted(modules)], found_by_name=not candidates)

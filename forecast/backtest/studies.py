@@ -180,8 +180,8 @@ def _close_interrupted(study: optuna.Study) -> None:
 
 
 def _finished_trials(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
-    """In order. FAIL marks only what was interrupted: a failed model is COMPLETE with an infinite
-    value, so that TPE learns to stay away from there.
+    """The finished trials, in order. FAIL marks only what was interrupted: a failed model is
+    COMPLETE with an infinite value, so that TPE learns to stay away from there.
     """
     from optuna.trial import TrialState
 

@@ -51,7 +51,7 @@ NEVER = np.datetime64(2**63 - 1, "ns")
 """After every cutoff."""
 
 Forecasters = dict[np.datetime64, Forecaster]
-"""By the first cutoff that each forecasts, rising."""
+"""Each forecaster by the first cutoff that it forecasts, rising."""
 Predictor = Callable[[Forecaster, Panel, dict[str, np.ndarray]], dict[str, np.ndarray]]
 """(forecaster, panel, rows by series) -> values by series, the first axis that of the rows."""
 
@@ -104,8 +104,8 @@ class RefitSchedule:
 
     @classmethod
     def of(cls, frequency: RefitFrequency, cutoffs: np.ndarray) -> RefitSchedule:
-        """Of rising `cutoffs` the first of every quarter or month, or every k-th, without the very
-        first.
+        """A schedule that refits at the first of the rising `cutoffs` in every quarter or month, or
+        at every k-th, but never at the very first.
         """
         if frequency == "never":
             refits = cutoffs[:0]
@@ -119,7 +119,7 @@ class RefitSchedule:
 
     @classmethod
     def of_problem(cls, spec: ModelSpec, problem: Problem) -> RefitSchedule:
-        """By the policy of `spec`, over every cutoff of the scored blocks of all series."""
+        """The schedule that `spec` asks for, over the cutoffs of all scored blocks."""
         cutoffs: list[np.ndarray] = []
         for series in problem.panel.series:
             cutoffs += [series.ds[problem.rows(series.unique_id, block)] for block in SCORED]
@@ -162,7 +162,7 @@ class DatedFit:
 
     forecaster: Forecaster
     first_cutoffs: Mapping[str, np.datetime64]
-    """By series the first cutoff that it forecasts; it forecasts none of a series that is not
+    """The first cutoff that it forecasts of each series; it forecasts none of a series that is not
     named.
     """
     is_for_validation: bool = False
@@ -340,7 +340,7 @@ def _renew_skips(
 
 
 def block_ends(problem: Problem, block: str) -> dict[str, np.datetime64]:
-    """By series the time of the last row of `block`."""
+    """The time of the last row of `block`, by series."""
     return {
         uid: problem.panel.by_id[uid].ds[blocks.range(block)[1] - 1]
         for uid, blocks in problem.blocks.items()

@@ -62,7 +62,7 @@ ENGINE = "forecast.backtest.backtest"
 KIND_BY_SERIES = "statistical"
 """The kind of model that is fitted to each series alone."""
 SERIES_PER_TASK = 500
-"""Of such a model: neither hours of one task nor thousands of moments."""
+"""Series of such a model that one task fits: neither one task of hours nor thousands of moments."""
 SHORT_KINDS = ("baseline", "linear")
 """Kinds of models of which one fit takes less than a network's."""
 SAVED_FITS = ("seed", "chosen", "newest")

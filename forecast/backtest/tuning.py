@@ -45,7 +45,7 @@ from forecast.system.workers import WorkItem
 ENGINE = "forecast.forecaster.fitting"
 TUNING_BLOCKS = ("train", "validation")
 TUNING_BORDERS = ("train_end", "validation_end", "by_series")
-"""Of `Borders.to_json`, what a trial depends on."""
+"""What a trial depends on, of `Borders.to_json`."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,10 @@ class TuningPlan:
     data: PreparedData
     task: Task
     budget: Budget
-    """Of one trial."""
+    """The budget of one trial."""
     n_trials: int
     seed: int
-    """Of every fit; trial k is drawn with `seed + k`."""
+    """The seed of every fit; trial k is drawn with `seed + k`."""
     borders: BordersFile
     """End of each block, as `Borders.to_json` has it."""
     storage: str = ""

@@ -44,7 +44,7 @@ from forecast.config.transforms import TRANSFORMS
 from forecast.system.errors import quote_names, require_known
 
 MAX_STEPS = 100_000
-"""Of a horizon, a season or a step: more would want more memory than any machine has, long after
+"""The longest horizon, season or step: more would want more memory than any machine has, long after
 the typing error.
 """
 

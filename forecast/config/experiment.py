@@ -183,12 +183,12 @@ class Models(Config):
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Models:
-        """Refuses a grid that is not there, and a model of a grid that has no entry."""
+        """Refuses a `grid` that is not there, and a grid that names a model without an entry."""
         require_known(self.grid, self.grids, "unknown grid", ValueError)
         for grid, names in self.grids.items():
             for name in names:
-                names_model = f"grid {grid!r} names unknown model"
-                require_model(name, self.models, names_model, ValueError)
+                fault = f"grid {grid!r} names unknown model"
+                require_model(name, self.models, fault, ValueError)
         return self
 
     def entries_to_fit(self, only: tuple[str, ...] = ()) -> dict[str, dict[str, Any]]:

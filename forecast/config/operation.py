@@ -168,7 +168,7 @@ class ScheduledJob(Config):
 
     @property
     def zone(self) -> ZoneInfo:
-        """In which `at` is read."""
+        """The time zone that `at` is read in."""
         return ZoneInfo(self.time_zone)
 
 

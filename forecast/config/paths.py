@@ -68,7 +68,7 @@ class ProjectPaths:
 
     @classmethod
     def of(cls, root: Path | str = ".", state: Path | str | None = None) -> ProjectPaths:
-        """Those of the project in `root`; `state` as in the class, by default inside of it."""
+        """The paths of the project in `root`; `state` as in the class, by default inside of it."""
         return cls(Path(root), Path(root) / STATE_FOLDER if state is None else Path(state))
 
     @property

@@ -53,9 +53,9 @@ WANTED = {
     "bool_type": "wanted true or false",
     "bool_parsing": "wanted true or false",
 }
-"""By pydantic's type of a fault, where its own words are of Python."""
+"""What is said of a fault, by pydantic's type of it, where its own words are of Python."""
 MAX_DEPTH = 100
-"""Of lists and mappings in each other; no file of a project needs ten."""
+"""How deep lists and mappings may stand in each other; no file of a project needs ten."""
 
 
 class Config(BaseModel):

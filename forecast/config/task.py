@@ -115,7 +115,7 @@ class CalendarBase(Config):
 
     @property
     def opening_hours(self) -> OpeningHours | None:
-        """Of regular steps where there are some outside of which there is none."""
+        """The hours outside of which a regular calendar has no steps, its `open`; None without."""
         return getattr(self, "open", None)
 
 
@@ -152,7 +152,7 @@ class YearWeekCalendar(CalendarBase):
 class OpeningHours(Config):
     """When a business has rows: from the step that begins at `first` (09:30) to that at `last`.
 
-    exchange: whose holidays and half days have none either.
+    exchange: none on its holidays or after its close.
     """
 
     days: Annotated[tuple[Weekday, ...], EACH_ONCE] = Field(WEEKDAYS, min_length=1)
@@ -505,7 +505,7 @@ class Task(Config):
 
     @property
     def plan_columns(self) -> dict[str, slice]:
-        """By plan the places of its steps among `columns`."""
+        """Where the steps of each plan stand among `columns`, by plan."""
         places = {}
         start = len(self.observed_names)
         for column in self.future_exogenous:

@@ -100,8 +100,8 @@ they are noise.
 
 
 class WeekLimits(NamedTuple):
-    """From which share of the variance on the weekday is an input, in how many weeks at least, of
-    which share of the rows, the first ones (docs/research/calendar-inputs.md).
+    """When the weekday is an input: from which share of the variance on, in how many weeks at
+    least, within which share of the rows, the first ones (docs/research/calendar-inputs.md).
     """
 
     share: float
@@ -149,7 +149,9 @@ def grid(calendar: Calendar, start: Any, end: Any) -> pd.DatetimeIndex:
 def _open_steps(
     freq: str, hours: OpeningHours, start: pd.Timestamp, end: pd.Timestamp
 ) -> pd.DatetimeIndex:
-    """All steps of the days of `hours` that `start` and `end` lie on, and of those between them."""
+    """(n,) UTC without a zone: the steps of all open days from the local day of `start` to that of
+    `end`, both whole; with an exchange without its holidays and what follows its close.
+    """
     first, last = local_times(pd.DatetimeIndex([start, end]), hours.time_zone).normalize()
     days = pd.date_range(first, last, freq="D")
     days = days[days.day_of_week.isin([WEEKDAYS.index(day) for day in hours.days])]
@@ -159,6 +161,7 @@ def _open_steps(
     closes = np.datetime64("9999")
     if hours.exchange:
         sessions = _exchange_calendar(hours.exchange, first.year, last.year)
+        # of a holiday NaT, which no time is before
         closes = sessions.closes.dt.tz_localize(None).reindex(days).to_numpy().repeat(len(times))
     steps = pd.DatetimeIndex([])
     for is_summer in (True, False):  # an hour of autumn stands twice
@@ -278,7 +281,7 @@ def next_steps(calendar: Calendar, after: Any, n: int) -> pd.DatetimeIndex:
 
 
 def _next_steps(calendar: Calendar, after: pd.Timestamp, n: int) -> pd.DatetimeIndex:
-    """As `next_steps`; an error of pandas where nanoseconds do not reach so far."""
+    """What `next_steps` gives; an error of pandas where nanoseconds do not reach so far."""
     if (step := fixed_step(calendar)) is not None:
         back = step.to_timedelta64() * np.arange(n - 1, -1, -1)
         return pd.DatetimeIndex((after + n * step).to_datetime64() - back)
@@ -782,12 +785,12 @@ def format_times(moments: Iterable[pd.Timestamp], calendar: Calendar) -> str:
 
 
 def row_numbers(moments: Any) -> np.ndarray:
-    """Of rows without dates, which stand a minute apart."""
+    """The numbers of rows without dates, which stand a minute apart."""
     return pd.DatetimeIndex(moments).as_unit("s").asi8 // 60
 
 
 def calendar_yaml(calendar: Calendar) -> str:
-    """As it stands in configs/datasets.yaml."""
+    """A calendar as it is written in configs/datasets.yaml."""
     left_out = {"freq"} if calendar.counts_rows else None
     content = calendar.model_dump(mode="json", exclude_defaults=True, exclude=left_out)
     return "{" + ", ".join(f"{key}: {value}" for key, value in content.items()) + "}"

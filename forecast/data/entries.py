@@ -16,7 +16,7 @@ from forecast.system.errors import InputError
 
 
 def entry_line(key: str, value: Any, note: str = "") -> str:
-    """A key of an entry, as it stands in the file."""
+    """The line of a key of an entry, indented as below `datasets` and its name."""
     remark = f" # {note}" if note else ""
     return f"    {key}: {flow_yaml(value)}{remark}"
 

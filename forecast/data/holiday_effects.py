@@ -92,7 +92,7 @@ def find_holiday_effects(
 def _daily_departures(
     frame: pd.DataFrame, target: str, step: pd.Timedelta, zone: str | None
 ) -> pd.Series:
-    """By day: how far its mean lies from the usual one of its weekday, in robust units of such
+    """How far the mean of each day lies from the usual one of its weekday, in robust units of such
     departures, without days that have no value; of several series their mean.
     """
     by_series = frame.groupby("unique_id")[target]
@@ -159,7 +159,7 @@ def _ask_countries(departures: pd.Series) -> Iterator[CountryDays]:
 
 @lru_cache(maxsize=4)  # of three years a third of a second
 def _calendars(first: int, last: int) -> list[CountryCalendar]:
-    """Of every country that the library knows, for the years from `first` to `last`."""
+    """The calendars of all countries that the library knows, for the years `first` to `last`."""
     from holidays import country_holidays, list_supported_countries
 
     calendars = []

@@ -47,7 +47,7 @@ class Cutoffs(NamedTuple):
     """(n, steps): the change of the target from its newest value."""
 
     def choose(self, is_chosen: np.ndarray) -> Cutoffs:
-        """Those of the cutoffs where `is_chosen` (n,) holds."""
+        """The cutoffs where `is_chosen` (n,) holds."""
         return Cutoffs(*(array[is_chosen] for array in self))
 
 

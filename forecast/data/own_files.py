@@ -73,7 +73,7 @@ MISSING_TEXTS = [
 MISSING_MARK = r"(?i)\W+|m|t|nil|none|missing|nd|n\.d\.|n\.a\.|k\.a\.|#(div/0|value|ref)!"
 """How else a cell says that it has no value: signs alone, as `.` and `--`, or these words."""
 PLACEHOLDER = r"-(9{2,}|8{3,}|7{3,})(\.[09]+)?|-32768"
-"""Numbers that programs write for no value; 999 may as well be one."""
+"""Numbers that programs write for no value; a positive 999 may be a value like any other."""
 FLAGS = {"yes": 1.0, "no": 0.0, "true": 1.0, "false": 0.0, "y": 1.0, "n": 0.0}
 """How a cell says whether, in any case of letters, and what models read."""
 MIN_OTHER_VALUES = 20
@@ -260,19 +260,19 @@ def find_missing_marks(values: pd.Series) -> list[str]:
 
 
 def find_placeholders(values: pd.Series) -> list[float]:
-    """Numbers that stand for no value: repeated, written as programs do, and below zero where no
-    other is, or far below all others.
+    """The numbers of a column that stand for no value: written as a `PLACEHOLDER`, repeated, and
+    below zero where no other is, or below all others by more than their range.
     """
     counts = values.value_counts()
     if len(counts) <= MIN_OTHER_VALUES or counts.index.min() >= 0:
         return []
     numbers = counts.index.to_series()
-    is_written_so = numbers.astype("str").str.fullmatch(PLACEHOLDER)
-    others = numbers[~is_written_so]
+    looks_like_placeholder = numbers.astype("str").str.fullmatch(PLACEHOLDER)
+    others = numbers[~looks_like_placeholder]
     low = others.min()
-    is_far = (numbers < 2 * low - others.max()) | (low >= 0)
-    is_told = is_written_so & is_far & (counts > 1) & (len(others) > MIN_OTHER_VALUES)
-    return numbers[is_told].tolist()
+    is_far_below = (low - numbers > others.max() - low) | (low >= 0)
+    is_placeholder = looks_like_placeholder & is_far_below & (counts > 1)
+    return numbers[is_placeholder & (len(others) > MIN_OTHER_VALUES)].tolist()
 
 
 def _require_few_columns(n_columns: int, where: str) -> None:

@@ -155,7 +155,7 @@ def take_snapshot(
 
 
 def last_observation(frame: pd.DataFrame, dataset: Dataset) -> SnapshotRecord:
-    """Of a snapshot's record: its last observation, and when that became known, whose age `forecast
+    """The last observation, for a snapshot's record, and when it became known, whose age `forecast
     status` shows.
     """
     last = trim_to_observed(frame, dataset)["ds"].max()

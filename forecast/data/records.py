@@ -208,7 +208,7 @@ class Diagnostics(NetworkDiagnosis):
 
     @property
     def loop_verdict(self) -> str:
-        """Of a recursive network what its closed loop does; else empty."""
+        """What the closed loop of a recursive network does; empty of any other."""
         return self.loop.verdict if self.loop else ""
 
 

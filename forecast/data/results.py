@@ -304,14 +304,16 @@ class Results:
 
     @cached_property
     def _best_networks(self) -> dict[str, str]:
-        """By ranking; a page asks for every line of every chart."""
+        """The best network on validation, by ranking; cached, as a page asks for every line of
+        every chart.
+        """
         board = _means_of_fitted(self.leaderboard).dropna(subset=["validation_mase"])
         networks = {record.model for record in self.records.values() if record.is_network}
         rows = board[board["model"].isin(networks)].sort_values(["validation_mase", "model"])
         return {str(r): str(m) for r, m in rows.groupby("ranking")["model"].first().items()}
 
     def combinations(self, ranking: str) -> dict[str, RunRecord]:
-        """By model, the records of `ranking` that combine others."""
+        """The records of `ranking` that combine others, by model."""
         return {
             record.model: record
             for record in self.records.values()
@@ -327,7 +329,7 @@ class Results:
         }
 
     def untrained(self, ranking: str) -> dict[str, str]:
-        """Of each network that did not train: the model whose forecasts it repeats."""
+        """The model whose forecasts a network repeats, by network that did not train."""
         return {
             network.model: network.same_as
             for network in self.verdicts.untrained
@@ -335,9 +337,9 @@ class Results:
         }
 
     def changes_from_bar(self, ranking: str) -> dict[str, float | None]:
-        """By model the change of its error from the bar's, as its test has it; of a network that
-        did not train that of the model whose forecasts it repeats. None where the bar made no
-        error.
+        """The change of each model's error from the bar's, as its test has it; for a network that
+        did not train, the change of the model whose forecasts it repeats. None where the bar made
+        no error.
         """
         changes: dict[str, float | None] = {self.verdicts.bar: 0.0}
         for model, test in self.tests(ranking, "bar").items():
@@ -352,8 +354,8 @@ class Results:
         return self.verdicts.tied.get(ranking, ())
 
     def alarms(self, alarms: Iterable[Alarm], ranking: str) -> dict[str, list[Alarm]]:
-        """Those of `verdicts.copies` or `verdicts.leaks` in `ranking` and of the baselines, by
-        model.
+        """Those of the `alarms` (`verdicts.copies` or `verdicts.leaks`) that are of `ranking` or
+        the baselines, by model.
         """
         by_model: dict[str, list[Alarm]] = {}
         for alarm in alarms:
@@ -384,7 +386,7 @@ def describe_members(record: RunRecord) -> str:
 
 
 def _means_of_fitted(board: pd.DataFrame) -> pd.DataFrame:
-    """Of the candidates that could be fitted the rows of the seeds' mean."""
+    """The rows of the seeds' mean, of the candidates that could be fitted."""
     return board[(board["seed"] == MEAN) & (board["status"] == "ok")]
 
 

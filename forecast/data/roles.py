@@ -44,7 +44,7 @@ def describe_roles(frame: pd.DataFrame, dataset: Dataset) -> list[ColumnRole]:
 
 
 def _static_roles(frame: pd.DataFrame, dataset: Dataset) -> list[ColumnRole]:
-    """Those of the static columns, with the number of series of each level."""
+    """The roles of the static columns, with the number of series of each level."""
     first_rows = frame.groupby("unique_id").first()
     roles = []
     for column in dataset.static:

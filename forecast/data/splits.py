@@ -89,11 +89,11 @@ class Borders:
 
     @property
     def ends(self) -> dict[str, pd.Timestamp]:
-        """By name of the field, the last moment of each block."""
+        """The last moment of each block, by the name of its field."""
         return {f"{block}_end": getattr(self, f"{block}_end") for block in BLOCKS}
 
     def of_series(self, unique_id: str) -> Borders:
-        """Those of one series."""
+        """The borders of one series."""
         return self.by_series.get(unique_id, self)
 
     def with_test_block(self, panel: Panel, n_steps: int) -> Borders:
@@ -196,15 +196,17 @@ def train_steps(horizon: int, season: int) -> int:
 
 
 def longest_horizon(n_steps: int, season: int) -> int:
-    """As far as a series of `n_steps` is forecast where all blocks are to have a cutoff, and
-    intervals of 80 % theirs: a twentieth of its steps at least.
+    """The longest horizon for which a series of `n_steps` has a cutoff in every block, and enough
+    of them for intervals of 80 %; at least a twentieth of its steps.
     """
     n_free = n_steps - train_steps(0, season) - (MIN_CALIBRATION_CUTOFFS - 1)
     return max(n_free // 4, n_steps // 20, 1)
 
 
 def most_test_steps(n_steps: int, horizon: int, season: int) -> int:
-    """Of the test block: a quarter; fewer, down to a horizon, where too few are left to fit on."""
+    """The most steps of the test block: a quarter; fewer, down to a horizon, where too few are left
+    to fit on.
+    """
     n_held_out = 2 * horizon + MIN_CALIBRATION_CUTOFFS - 1
     n_free = n_steps - train_steps(horizon, season) - n_held_out
     return max(min(n_steps // 4, n_free), horizon)

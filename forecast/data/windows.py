@@ -57,7 +57,9 @@ class Layout:
 
     @cached_property
     def plan_channels(self) -> list[int]:
-        """Of each future input the channel of the next row, whose row k - 1 speaks of row k."""
+        """The channel of each future input that holds its next row: row k - 1 of it speaks of row
+        k.
+        """
         return [value for value, step in zip(self.value, self.step, strict=True) if step == 1]
 
     @cached_property
@@ -194,7 +196,9 @@ class Windows:
 
     @classmethod
     def concatenate(cls, parts: Sequence[Windows]) -> Windows:
-        """Those of several batches, of several series too: `rows` are then those of each."""
+        """The windows of several batches as one, of several series too: `rows` are then those of
+        each.
+        """
         arrays_by_field = zip(*(vars(part).values() for part in parts), strict=True)
         return cls(*map(np.concatenate, arrays_by_field))
 

@@ -23,7 +23,7 @@ from forecast.data.windows import Layout, fill_gaps, gather_windows
 from forecast.models.skip import FeatureName, Skip, feature_names
 
 MIN_OPERATIONS = 2e10
-"""Cutoffs times the square of the lags from which on it is used: docs/research/seconds.md."""
+"""Cutoffs times lags squared, from which on `LongWindows` is used: docs/research/seconds.md."""
 ROWS_PER_BATCH = 1024
 """Rows whose columns are made at once."""
 
@@ -39,16 +39,16 @@ class Column(NamedTuple):
     lag: int
 
 
-class Lags(NamedTuple):
-    """The columns values[t - first], values[t - first - 1], ... at a cutoff t."""
+class LagRange(NamedTuple):
+    """The columns values[t - first_lag], values[t - first_lag - 1], ... at a cutoff t."""
 
     values: np.ndarray
-    first: int
+    first_lag: int
     n_lags: int
 
     def at(self, rows: np.ndarray) -> np.ndarray:
         """(n, n_lags) at the cutoffs `rows` (n,)."""
-        return self.values[rows[:, None] - self.first - np.arange(self.n_lags)]
+        return self.values[rows[:, None] - self.first_lag - np.arange(self.n_lags)]
 
 
 def is_long(shape: Skip, channels: Layout, n_cutoffs: int) -> bool:
@@ -89,10 +89,10 @@ class LongWindows:
         position: dict[Column | FeatureName | None, int] = {}
         self._lags = []
         for (source, number), lags in ranges.items():
-            first = min(lags)
-            count = max(lags) - first + 1
-            self._lags.append(Lags(self._rows_of(source, number, z), first, count))
-            for lag in range(first, first + count):
+            first_lag = min(lags)
+            count = max(lags) - first_lag + 1
+            self._lags.append(LagRange(self._rows_of(source, number, z), first_lag, count))
+            for lag in range(first_lag, first_lag + count):
                 position[Column(source, number, lag)] = len(position)
         self._n_lagged = len(position)
         self._others = []
@@ -155,13 +155,13 @@ class LongWindows:
         for start in range(first, stop, rows_per_batch):
             rows = np.arange(start, min(start + rows_per_batch, stop))
             # from the first column of each sequence the others follow
-            firsts = [lags.values[rows - lags.first][:, None] for lags in self._lags]
+            firsts = [lags.values[rows - lags.first_lag][:, None] for lags in self._lags]
             at_cutoffs = np.hstack([self._at_cutoffs(rows), *firsts])
             fixed += at_cutoffs.T @ at_cutoffs
             conjugate = scipy.fft.rfft(at_cutoffs.T, n_values, axis=1).conj()
             for lags, spectrum in zip(self._lags, spectra, strict=True):
-                oldest = start - lags.first - lags.n_lags + 1
-                values = lags.values[oldest : int(rows[-1]) - lags.first + 1]
+                oldest = start - lags.first_lag - lags.n_lags + 1
+                values = lags.values[oldest : int(rows[-1]) - lags.first_lag + 1]
                 spectrum += conjugate * scipy.fft.rfft(values, n_values)
         edges = []
         for lags, spectrum in zip(self._lags, spectra, strict=True):
@@ -181,7 +181,12 @@ class LongWindows:
 
 
 def _sum_lagged(
-    left: Lags, right: Lags, first_row: np.ndarray, first_column: np.ndarray, first: int, stop: int
+    left: LagRange,
+    right: LagRange,
+    first_row: np.ndarray,
+    first_column: np.ndarray,
+    first: int,
+    stop: int,
 ) -> np.ndarray:
     """(left columns, right columns): the sums of their products over the cutoffs `first` .. `stop`
     - 1, of which the first row and column are given.
@@ -215,14 +220,16 @@ def _columns_of(
     return columns, subtracted
 
 
-def _regular_cutoffs(z: np.ndarray, outputs: int, first: int, horizon: int) -> np.ndarray:
-    """(T,): the cutoffs from `first` on of rows z (T, C) whose windows begin with an observed row,
-    and whose targets have no gap at an end.
+def _regular_cutoffs(z: np.ndarray, outputs: int, first_cutoff: int, horizon: int) -> np.ndarray:
+    """(T,): the cutoffs from `first_cutoff`, the end of the first whole window, on of rows z (T, C)
+    whose windows begin with an observed row, and whose targets have no gap at an end.
     """
     is_observed = np.isfinite(z).all(axis=1)
     is_known = np.isfinite(z[:, :outputs]).all(axis=1)
     is_regular = np.zeros(len(z), dtype=bool)
     stop = len(z) - horizon
-    is_regular[first:stop] = is_observed[: stop - first]
-    is_regular[first:stop] &= is_known[first:stop] & is_known[first + horizon :]
+    is_regular[first_cutoff:stop] = is_observed[: stop - first_cutoff]
+    is_regular[first_cutoff:stop] &= (
+        is_known[first_cutoff:stop] & is_known[first_cutoff + horizon :]
+    )
     return is_regular

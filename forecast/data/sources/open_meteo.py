@@ -43,7 +43,7 @@ REFUSED_UNITS = ("°F", "km/h", "mp/h", "mph", "kn", "inch", "in")
 
 
 class Place(Config):
-    """Of one place, in degrees."""
+    """A place, in degrees."""
 
     latitude: float = Field(ge=-90, le=90)
     longitude: float = Field(ge=-180, le=180)
