@@ -89,8 +89,8 @@ class Check:
 
 
 def check_run(root: Path, dataset: str = "") -> Iterator[Check]:
-    """As `check_project`, of what a run reads: a fault of the files of operations is only printed,
-    and a data file that changed is one.
+    """The checks of `check_project` on what a run reads: a fault of the files of operations is only
+    printed, and a data file that changed is one.
     """
     unread = [f"configs/{name}" for name in OPERATION_FILES]
     for check in check_project(root, dataset, files_may_differ=False):

@@ -123,8 +123,8 @@ def print_rows(rows: Sequence[Mapping[str, Cell]], output_format: Format) -> Non
 
 @contextmanager
 def keep_output_clean(output_format: Format) -> Iterator[None]:
-    """As JSON is wanted, whatever is printed inside goes to standard error, that of child processes
-    too: programs read standard output.
+    """Send whatever is printed inside, by child processes too, to standard error unless a table is
+    wanted: programs read standard output.
     """
     if output_format is Format.table:
         yield

@@ -289,7 +289,7 @@ def clean(
 
 
 def _size_in_bytes(path: Path) -> int:
-    """Of a file, or of all files below a folder; links count nothing."""
+    """The size of a file, or of all files below a folder; links count nothing."""
     if path.is_file():
         return path.stat().st_size
     below = (file for file in path.rglob("*") if file.is_file() and not file.is_symlink())

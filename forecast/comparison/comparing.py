@@ -202,7 +202,7 @@ def _learnt_combinations(candidates: list[ScoredCandidate]) -> list[str]:
 
 
 def _find_unlearnt(records: Iterable[RunRecord]) -> dict[str, sentences.EqualShares]:
-    """By combination its members, where weights that are to be learnt were left equal on
+    """The members of each combination whose weights were to be learnt and were left equal on
     validation; its networks may have one share together.
     """
     runs = list(records)

@@ -64,8 +64,8 @@ def describe_copy(
 
 
 def _regressions(actual: Array, forecast: Array) -> tuple[Array, Array]:
-    """Of every step (H,) the slope of the changes (n, H), which have mean 0, and the variance of
-    the forecast change over that of the actual.
+    """(H,) each: the slope of the actual changes (n, H), which have mean 0, on the forecast ones,
+    and the variance of the forecast changes over that of the actual ones.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         moved = (actual**2).sum(axis=0)

@@ -59,7 +59,9 @@ class Parts:
 
     @classmethod
     def at(cls, rows: Rows, ensemble: Ensemble, panel: Panel) -> Parts:
-        """Those of the forecasts at `rows`: of the panel the rows that they may read."""
+        """The parts of the forecasts at `rows`; of the panel they have the rows that those may
+        read.
+        """
         task = panel.task
         n_read = task.lookback + task.season_length
         cut = []
@@ -218,8 +220,8 @@ def explain(ensemble: Ensemble, panel: Panel, rows: Rows) -> pd.DataFrame:
 
 
 def average_changes(names: Sequence[str], forecast_with: ForecastWith) -> dict[str, Array]:
-    """By part its contribution (S, H, O): the forecast from the level alone, and of each other part
-    its Shapley value. `forecast_with` is asked once.
+    """The contribution (S, H, O) of each part: the forecast from the level alone, and every other
+    part's Shapley value. `forecast_with` is asked once.
     """
     if len(names) <= MOST_EXACT:
         orders = list(itertools.permutations(names))

@@ -240,8 +240,8 @@ def _pool_stacks(stacks: list[SeriesStack], blocks: CandidateBlocks) -> list[Ser
 
 
 def _count_pooled_errors(blocks: CandidateBlocks) -> dict[str, int]:
-    """By series that ranks its errors with those of others, how many these are at the step with the
-    fewest.
+    """How many errors are ranked together, at the step with the fewest, for each series that ranks
+    its errors with those of others.
     """
     actuals: dict[str, dict[str, np.ndarray]] = {}
     for calibration, cube in blocks.pairs:
@@ -271,8 +271,8 @@ def _put_beside(
 def _refusals(
     calibration: ForecastCube | None, levels: Sequence[float], n_pooled: int | None
 ) -> dict[float, str]:
-    """By level why the calibration block of one series supports no interval of it; empty where it
-    does, or where the errors that it ranks with others' do.
+    """Why the calibration block of one series supports no interval of a level, by level; empty
+    where it does, or where the errors that it ranks with others' do.
     """
     n_errors = 0
     reasons = dict.fromkeys(levels, "")

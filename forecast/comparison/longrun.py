@@ -205,7 +205,9 @@ def _share_left_by_ratio(level: Array, cosines: Array) -> float:
 
 
 def _overlap_correlation(overlap: int, run: int) -> float:
-    """Of neighbouring means of `run` values that are each a sum of `overlap` independent ones."""
+    """The correlation of neighbouring means of `run` values that are each a sum of `overlap`
+    independent ones.
+    """
     weights = np.convolve(np.ones(overlap), np.ones(run))
     if len(weights) <= run:
         return 0.0
@@ -213,7 +215,7 @@ def _overlap_correlation(overlap: int, run: int) -> float:
 
 
 def _is_averaged_away(period: float, run: int) -> bool:
-    """Of a cycle whose period the runs cover whole, nothing is left in their means."""
+    """Whether means of `run` values keep less than a hundredth of a cycle of this period."""
     if period <= 1:
         return True
     return abs(float(np.sinc(run / period) / np.sinc(1 / period))) < 0.01

@@ -145,8 +145,8 @@ def _scored_origins(losses: pd.DataFrame) -> tuple[pd.DataFrame, dict[Key, str]]
 
 
 def _incomplete(wide: pd.DataFrame, losses: pd.DataFrame) -> dict[tuple[str, str], str]:
-    """Of the candidates that have no finite loss at some origin (`wide`: origins by candidate) the
-    reason.
+    """Why candidates without a finite loss at some origin are left out, by candidate; `wide`:
+    origins by candidate.
     """
     left_out: dict[Key, str] = {}
     is_finite = np.isfinite(losses["loss"].to_numpy(dtype=float))

@@ -354,14 +354,15 @@ METRICS = (
 )
 """The metrics of every candidate; a new one is one more row.
 
-It is then a column of leaderboard.csv and by_series.csv, with `by_step` of by_step.csv as well, a
-column of the report's leaderboard and a metric of the MLflow runs. Tables written before lack it
-(stage `compare` has to run again), and the audit makes MAE, skill and origins anew alone.
+It is then a column of leaderboard.csv and by_series.csv, with `by_step` of by_step.csv as well,
+unless `own_column=False` a column of the report's leaderboard, and a metric of the MLflow runs.
+Tables written before lack it (stage `compare` has to run again), and the audit makes MAE, skill and
+origins anew alone.
 """
 
 
 def leaderboard_columns() -> list[str]:
-    """Of leaderboard.csv: whose row it is, the metrics, what else is known of it."""
+    """The columns of leaderboard.csv: whose row it is, the metrics, what else is known of it."""
     names = (metric.name for metric in METRICS)
     facts = ("n_params", "n_origins", "validation_mase", "chosen")
     return ["dataset", "model", "ranking", "skip", "seed", "status", *names, *facts]

@@ -132,8 +132,8 @@ def seeds_and_mean(cube: ForecastCube) -> Iterator[tuple[str, np.ndarray]]:
 def reference_of_block(
     frame: pd.DataFrame, naive: pd.DataFrame, task: Task, borders: Borders, block: str
 ) -> Reference:
-    """By series the scales of its train rows, which are the same for every block; its last known
-    value at every time; and the errors of the naive forecast on the origins of `block`.
+    """The scales of the train rows of each series, which are the same for every block; its last
+    known value at every time; and the errors of the naive forecast on the origins of `block`.
     """
     scale, squared, last = {}, {}, {}
     targets = list(task.targets)

@@ -379,8 +379,8 @@ def _describe_selected(
 
 
 def _outcome_of_hardest(test: PairedTest, tests: Sequence[PairedTest]) -> str:
-    """Of who is better than the bar and not than another simple forecast, both with their figures;
-    `tests`: all of this model.
+    """The outcome for a model that is better than the bar and not than another simple forecast,
+    both with their figures; `tests`: all of this model.
     """
     rival = next(t for t in tests if t.against == test.not_better_than)
     corrected = test.model_copy(update={"p": rival.p})  # the claim has the p of the hardest

@@ -304,8 +304,8 @@ def _place_pairs(
     results: Mapping[Hypothesis, paired_tests.DieboldMariano],
     hardest: Mapping[Key, HardestBar],
 ) -> dict[tuple[TestFamily, Hypothesis], Place]:
-    """By family and hypothesis; who is below the bar stands for all bars, with the hardest one's
-    p.
+    """The place of every hypothesis of every family; a candidate below the bar stands for all bars,
+    with the p of the hardest one.
     """
     places = {}
     for family, family_hypotheses in hypotheses.items():
@@ -322,7 +322,7 @@ def _place_pairs(
 def _find_hardest(
     bars: Sequence[Key], results: Mapping[Hypothesis, paired_tests.DieboldMariano]
 ) -> dict[Key, HardestBar]:
-    """By candidate, unless it is a bar itself, which of `bars` is the hardest for it.
+    """Which of `bars` is the hardest for each candidate that is no bar itself.
 
     One behind the first that has the higher loss is not asked where the difference drifts through
     the whole test block, as that from a mean of all history does through a season: it says neither

@@ -220,7 +220,7 @@ def _network_and_skip(forecaster: Forecaster, windows: Windows) -> tuple[np.ndar
 
 
 def _distribution(forecaster: Forecaster, windows: Windows) -> Distribution:
-    """Of the scaled targets (B, H, O) after each window."""
+    """The distribution of the scaled targets (B, H, O) after each window."""
     return _require_head(forecaster).distribution(*_network_and_skip(forecaster, windows))
 
 

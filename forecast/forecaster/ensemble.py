@@ -91,7 +91,7 @@ class Ensemble:
 
     @property
     def scaling(self) -> Scaling:
-        """By what the targets were scaled; its keys are the series of the fit."""
+        """What the targets were scaled by; its keys are the series of the fit."""
         return self.forecasters[0].scaling
 
     @property
@@ -345,8 +345,9 @@ def list_served_models(folder: Path) -> list[Path]:
 
 
 def calibrate_intervals(forecasts: pd.DataFrame, task: Task) -> dict[str, SplitConformal]:
-    """By series its intervals, from a candidate's forecasts.parquet: of the errors of the mean over
-    its seeds on the calibration and the test block, resized by those on the validation block.
+    """The intervals of each series, from a candidate's forecasts.parquet: made of the errors of the
+    mean over its seeds on the calibration and the test block, resized by those on the validation
+    block.
 
     In the units the target is modelled in, as in the compare stage: those of a `log` target are
     ratios.

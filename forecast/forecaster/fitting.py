@@ -345,7 +345,7 @@ def fit_correction(
     task = problem.panel.task
 
     def residual_target(windows: Windows, target: np.ndarray) -> np.ndarray:
-        """Of the targets what the recursion leaves, written as a change from the last value."""
+        """What the recursion leaves of the targets, written as a change from the last value."""
         return target - recursive.run_closed_loop(windows, task.horizon) + windows.last[:, None]
 
     lags = task.candidate_lags()[-1:]

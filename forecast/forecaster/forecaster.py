@@ -363,7 +363,11 @@ class Forecaster:
 
     @classmethod
     def load(cls, folder: Path) -> Forecaster:
-        """The saved forecaster; `InputError` when the folder holds another schema."""
+        """The saved forecaster, without TensorFlow.
+
+        `InputError` when the folder holds another schema, a spec or task that is none, or no
+        head.npz where the head needs it.
+        """
         content = files.read_saved(folder / "spec.json", SCHEMA)
         spec = models.spec(
             content["spec"], where=f"{folder}/spec.json: spec", context=OF_SAVED_MODEL

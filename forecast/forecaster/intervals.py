@@ -187,7 +187,7 @@ class Difficulty(NamedTuple):
 
     @classmethod
     def of_targets(cls, volatility: Array, ds: NDArray[np.datetime64], task: Task) -> Difficulty:
-        """Of forecasts of the times `ds` (n, S * H)."""
+        """The difficulty of forecasts of the times `ds` (n, S * H)."""
         return cls(volatility, season_positions(task.calendar, ds, task.season_length), ds)
 
 

@@ -51,7 +51,7 @@ class Corrections(TypedDict):
 
 
 def learn_corrections(forecasts: pd.DataFrame, task: Task) -> Corrections:
-    """Those that `task` asks for, from the validation block of a model's `forecasts`."""
+    """The corrections that `task` asks for, from the validation block of a model's `forecasts`."""
     corrections = Corrections(corrected_series=(), smearing=None, reconciliation=None)
     if task.asks_mean:
         corrections["smearing"] = learn_smearing(forecasts, task)

@@ -131,7 +131,9 @@ class Service:
 
 
 def _note_each(panel: Panel, ensemble: Ensemble) -> dict[str, str]:
-    """By series what its user should know of its forecast; only series of which there is some."""
+    """What the user of a forecast should know of it, by series; only series of which there is
+    something.
+    """
     unseen = find_unseen(panel, ensemble.scaling)
     notes = {}
     for series in panel.series:

@@ -27,7 +27,7 @@ MOST_FAULTS = 3
 
 
 def find_unseen(panel: Panel, scaling: Scaling) -> dict[str, list[str]]:
-    """By series what is unseen of each of its columns, in words; only series that have some."""
+    """What is unseen in the columns of each series, in words; only series that have some."""
     series_ids = [*panel.by_id]
     compared = {*series_ids}
     if panel.task.hierarchy:  # of a sum they are the mean of its parts
@@ -55,7 +55,7 @@ def describe_unseen(faults_by_series: Mapping[str, Sequence[str]]) -> str:
 
 
 def _find_far(series: Series, scaling: Scaling, task: Task) -> list[str]:
-    """Of each column of a series its farthest value that is far off, in words, as `'price' of 'shop
+    """The farthest value that is far off in each column of a series, in words, as `'price' of 'shop
     1' is 48.9 at 2025-06-20 and as far off at 2 more steps (in training 4.29 to 4.99)`.
     """
     rows = slice(-max(task.horizon, 2), None)  # a change takes two

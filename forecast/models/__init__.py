@@ -69,8 +69,8 @@ def spec(
 
 
 def describe_pretrained(records: Iterable[RunRecord]) -> list[str]:
-    """Of every model whose weights were trained elsewhere, by name, what a reader must know of
-    them (`families.chronos`), without the end of the sentence.
+    """What a reader must know of every model whose weights were trained elsewhere, by name
+    (`families.chronos`), without the end of the sentence.
     """
     remarks = []
     for record in records:

@@ -191,9 +191,9 @@ def _choose_shape(
 def _errors_by_weight(
     folds: Folds, maps: Mapping[int, np.ndarray], largest: Skip, channels: Layout
 ) -> dict[str, np.ndarray]:
-    """By series (stretches, outputs, shares): the mean absolute error of the last value and each of
-    `CHANGE_WEIGHTS` of the change that the map of the fold gives, over stretches of a horizon, in
-    scaled units; NaN where nothing was observed.
+    """The mean absolute errors of each series, (stretches, outputs, shares): of the last value and
+    each of `CHANGE_WEIGHTS` of the change that the map of the fold gives, over stretches of a
+    horizon, in scaled units; NaN where nothing was observed.
     """
     stretches: dict[str, list[np.ndarray]] = defaultdict(list)
     errors: dict[str, list[np.ndarray]] = defaultdict(list)
@@ -228,8 +228,9 @@ def _mean_by_group(groups: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def weigh_changes(errors: Mapping[str, np.ndarray]) -> dict[str, tuple[float, ...]]:
-    """By series, for each output, the share whose error, less that of the last value, is lowest
-    when `SURE` standard errors are added: so what is not surely better is the last value.
+    """The share of the change for each output of each series: the one whose error, less that of the
+    last value, is lowest when `SURE` standard errors are added. So what is not surely better is the
+    last value.
 
     errors: by series (stretches, outputs, shares).
     """
@@ -239,8 +240,8 @@ def weigh_changes(errors: Mapping[str, np.ndarray]) -> dict[str, tuple[float, ..
 
 
 def _relative_losses(errors: np.ndarray) -> list[np.ndarray]:
-    """By output (known stretches, shares): how much larger `errors` (stretches, outputs, shares)
-    are than those of the last value, in units of the mean of these.
+    """How much larger `errors` (stretches, outputs, shares) are than those of the last value, in
+    units of the mean of these: for each output (known stretches, shares).
     """
     by_output = []
     for each in errors.swapaxes(0, 1):
@@ -292,8 +293,9 @@ def mean_weights(errors: np.ndarray) -> np.ndarray:
 
 
 def steadiest_setting(errors: np.ndarray, penalties: int) -> int:
-    """Of settings (shapes * penalties, folds) the one with the largest penalty, of the shape with
-    the lowest error, whose errors by fold stay within one standard error of the lowest.
+    """The number of the setting with the largest penalty whose errors stay within one standard
+    error of the lowest, among those of the shape that has the lowest; errors: (shapes * penalties,
+    folds).
     """
     best = int(np.nanargmin(errors.mean(axis=1)))
     costs = errors[best : best - best % penalties + penalties] - errors[best]
@@ -323,7 +325,7 @@ def _cases_of(
 def fold_cases(
     folds: Folds, sums: SumsByLearners, parts: Callable[[Windows, np.ndarray], LinearBatch]
 ) -> tuple[dict[int, FoldCase], Windows]:
-    """By fold what it learns from and is scored on, and the windows of one batch. parts: what a
+    """What each fold learns from and is scored on, and the windows of one batch. parts: what a
     linear map makes of windows and their targets. Rows that the same folds learn from are added up
     once; `sums` are those that were made before.
     """
@@ -355,7 +357,7 @@ def fold_cases(
 
 
 def fold_errors(cases: Mapping[int, FoldCase], columns: np.ndarray, penalty: float) -> np.ndarray:
-    """By fold the mean absolute error of the ridge that reads these columns of the inputs."""
+    """(folds,) the mean absolute error of the ridge that reads these columns of the inputs."""
     errors = []
     for moments, x, targets in cases.values():
         slopes = solve_ridge(moments, columns, penalty, targets.shape[1])
@@ -389,6 +391,6 @@ def _neighbours(
 
 
 def _next_to(value: float, steps: Sequence[Any]) -> Sequence[Any]:
-    """Of rising `steps` the one before `value`, itself, and the one after it."""
+    """The one of the rising `steps` before `value`, itself, and the one after it."""
     position = steps.index(value)
     return steps[max(position - 1, 0) : position + 2]

@@ -106,7 +106,7 @@ def follow_imports(
 
 
 def _state_of(file: Path) -> str:
-    """As Python trusts its bytecode; of this module too, which says what is read of a file."""
+    """Time of change and size, by which Python trusts its bytecode too."""
     stamp = file.stat()
     return f"{stamp.st_mtime_ns} {stamp.st_size}"
 
@@ -118,7 +118,7 @@ def _known_file(root: Path) -> Path:
 
 @cache
 def _read_known(root: Path) -> dict[str, _SourceFile]:
-    """By module, what this process or an earlier one read of each file."""
+    """What this process or an earlier one read of each file, by module."""
     try:
         content = files.read_json(_known_file(root))
         return {name: _SourceFile(**fields) for name, fields in content.items()}

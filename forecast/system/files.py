@@ -159,7 +159,7 @@ def round_numbers(value: Any, digits: int) -> Any:
 
 
 def six_digits(value: Any) -> Any:
-    """As `round_numbers`, to six."""
+    """The value with its numbers rounded to six significant digits."""
     return round_numbers(value, 6)
 
 

@@ -29,9 +29,9 @@ from forecast.training.chunks import Chunks, Curve, TrainedNetwork, Weights
 from forecast.training.descent import TENSOR_MATHS, Settings, UpdateRule
 
 PATIENT_SHARE = 0.5
-"""Of the looks at validation of a training: after so many in a row without a new best it stops, if
-it had one behind its beginning. So no fit of the packaged datasets has another best step; folds of
-seven choose otherwise (docs/research/seconds.md).
+"""The share of the looks at validation after which, in a row without a new best, a training stops,
+if it had one behind its beginning. So no fit of the packaged datasets has another best step; folds
+of seven choose otherwise (docs/research/seconds.md).
 """
 LEAST_PATIENCE = 3
 DIVERGED_LOSS = 1e5
@@ -45,7 +45,7 @@ MAX_TRACES = 8
 again.
 """
 BatchInputs = dict[str, tf.Tensor]
-"""Of one step: past (B, T, C) and, as needed, future (B, T + H, F)."""
+"""The inputs of one step: past (B, T, C) and, as needed, future (B, T + H, F)."""
 
 
 class BestStep(NamedTuple):
@@ -57,7 +57,7 @@ class BestStep(NamedTuple):
 
 
 _traces: dict[str, Updates] = {}
-"""By all that their graphs depend on, the `MAX_TRACES` updates that were used last."""
+"""The `MAX_TRACES` updates that were used last, by all that their graphs depend on."""
 
 
 def fit(
@@ -316,14 +316,14 @@ class _BatchData:
             variable.assign(tf.zeros((0, *variable.shape[1:]), variable.dtype))
 
     def inputs(self, starts: tf.Tensor) -> BatchInputs:
-        """Of one step the inputs of the network: the rows of its chunks."""
+        """The inputs of the network for one step: the rows of its chunks."""
         inputs = {"past": self._gather("past", starts, self.rows) * self.first_row_mask}
         if self.variables["future"].shape[-1]:
             inputs["future"] = self._gather("future", starts, self.ahead)
         return inputs
 
     def _gather(self, name: str, starts: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-        """Of one step the `rows` of each of its chunks, counted from their first."""
+        """The `rows` of each chunk of one step, counted from the chunk's first."""
         # a variable that is gathered from copies memory that is not its own; one that is read, not
         array = self.variables[name].read_value()
         return tf.gather(array, starts[:, None] + rows[None, :])

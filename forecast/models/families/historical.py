@@ -71,7 +71,7 @@ class Spec(StatisticalSpec):
     def _fit_targets(
         self, problem: Problem, uid: str, before: Sequence[SeriesFit]
     ) -> list[SeriesFit]:
-        """Of a price that is modelled by its level the average is that of the changes."""
+        """The averages; for a price that is modelled by its level, that of the changes."""
         fits = super()._fit_targets(problem, uid, before)
         for place, column in enumerate(problem.panel.task.target):
             if column.is_price and not TRANSFORMS[column.transform].takes_changes:

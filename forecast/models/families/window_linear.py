@@ -140,8 +140,8 @@ class Spec(RegressorSpec):
     def _linear_batch(
         self, arrays: Mapping[str, np.ndarray], output: int, windows: Windows, target: np.ndarray
     ) -> LinearBatch:
-        """Of the whole lookback; targets less their base (B, H), to learn from with missing steps
-        filled.
+        """The batch of whole lookbacks: targets less their base (B, H); to learn from with missing
+        steps filled.
         """
         x, base = self._inputs(windows, arrays, output, target.shape[1])
         y = fill_missing_targets(windows.last, target)[:, :, output] - base
