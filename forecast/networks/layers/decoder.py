@@ -49,7 +49,7 @@ class Decoder(keras.Layer):
     """
 
     def __init__(self, block: EncoderDecoder, shape: Sequence[int], **kwargs: Any) -> None:
-        """The layer's settings; `kwargs` are Keras's own."""
+        """block: the cell and what it is fed; shape: (H, O, K). `kwargs`: Keras's own settings."""
         super().__init__(**kwargs)
         self.shape = tuple(shape)
         self.block = block

@@ -35,7 +35,7 @@ class Affine(keras.Layer):
     """`activation(x W + b)` at every step: `(B, T, C)` to `(B, T, units)`."""
 
     def __init__(self, units: int, activation: str = "linear", **kwargs: Any) -> None:
-        """The layer's settings; `kwargs` are Keras's own."""
+        """units: columns of the output. `kwargs`: Keras's own settings."""
         super().__init__(**kwargs)
         self.units = units
         self.activation = activation
@@ -65,7 +65,7 @@ class ReadOut(Affine):
     """
 
     def __init__(self, shape: Sequence[int], parts: int = 1, **kwargs: Any) -> None:
-        """The layer's settings; `kwargs` are Keras's own."""
+        """shape: (H, O, K); parts: as in the class. `kwargs`: Keras's own settings."""
         self.shape = tuple(shape)
         self.parts = parts
         super().__init__(self.shape[0] // parts * self.shape[1] * self.shape[2], **kwargs)
@@ -89,7 +89,7 @@ class FutureFrames(Affine):
     """
 
     def __init__(self, horizon: int, units: int, **kwargs: Any) -> None:
-        """The layer's settings; `kwargs` are Keras's own."""
+        """horizon: H; units: columns of the output. `kwargs`: Keras's own settings."""
         super().__init__(units, **kwargs)
         self.horizon = horizon
 
@@ -178,7 +178,7 @@ class DelayLine(keras.Layer):
     """
 
     def __init__(self, line: Taps, **kwargs: Any) -> None:
-        """The layer's settings; `kwargs` are Keras's own."""
+        """line: which channels are delayed, and how far. `kwargs`: Keras's own settings."""
         super().__init__(**kwargs)
         self.line = line
 
@@ -203,7 +203,9 @@ class CutSegments(keras.Layer):
     """
 
     def __init__(self, block: description.Segments, channels: int, **kwargs: Any) -> None:
-        """The layer's settings; `kwargs` are Keras's own."""
+        """block: how many segments of which length; channels: those of the past. `kwargs`: Keras's
+        own settings.
+        """
         super().__init__(**kwargs)
         self.block = block
         self.channels = channels
@@ -299,7 +301,9 @@ class DelayedDense(Affine):
     def __init__(
         self, units: int, lines: Sequence[Taps], activation: str = "linear", **kwargs: Any
     ) -> None:
-        """The layer's settings; `kwargs` are Keras's own."""
+        """units: columns of the output; lines: the delay lines, side by side. `kwargs`: Keras's own
+        settings.
+        """
         super().__init__(units, activation, **kwargs)
         self.lines = tuple(lines)
 

@@ -54,7 +54,7 @@ class Scan(keras.Layer):
         parts: int = 0,
         **kwargs: Any,
     ) -> None:
-        """The layer's settings; `kwargs` are Keras's own."""
+        """cell: what is repeated; the options as in the class. `kwargs`: Keras's own settings."""
         super().__init__(**kwargs)
         self.go_backwards = go_backwards
         self.all_states = all_states
