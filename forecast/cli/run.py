@@ -219,7 +219,7 @@ def ui(
     ),
 ) -> None:
     """Open MLflow's pages on 127.0.0.1."""
-    from forecast.tracking.tracking_store import tracking_store
+    from forecast.tracking.stores import tracking_store
 
     store = tracking_store(require_project(root), tracking_uri()).uri
     if store.startswith("http"):

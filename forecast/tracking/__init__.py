@@ -13,7 +13,7 @@ run cache is healed by `sync`. Only the parent process calls this.
 
 from forecast.tracking.publishing import SyncResult, sync
 from forecast.tracking.runs import CandidateRun, list_datasets, read_candidate_runs
-from forecast.tracking.tracking_store import TrackingStore, hold_store_lock, tracking_store
+from forecast.tracking.stores import TrackingStore, hold_store_lock, tracking_store
 
 __all__ = [
     "CandidateRun",

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from forecast.system import files
 from forecast.system.errors import DamagedError, ForecastError, one_line
-from forecast.tracking.tracking_store import TrackingStore, path_of
+from forecast.tracking.stores import TrackingStore, path_of
 
 PATH_COLUMNS = (
     ("experiments", "artifact_location"),

@@ -21,7 +21,7 @@ from forecast.system import files, postgres
 from forecast.system.addresses import hide_parts, show_address
 from forecast.system.errors import ForecastError, InputError
 from forecast.tracking import database_file
-from forecast.tracking.tracking_store import SQLITE, TrackingStore, path_of
+from forecast.tracking.stores import SQLITE, TrackingStore, path_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -25,7 +25,7 @@ from forecast.system import files
 from forecast.system.errors import DamagedError, ModelError
 from forecast.system.postgres import CheckLock, check_nothing
 from forecast.tracking import mlflow_client
-from forecast.tracking.tracking_store import TrackingStore
+from forecast.tracking.stores import TrackingStore
 from forecast.tracking.writing import CANDIDATE, CURRENT, TRIAL, save_model
 
 if TYPE_CHECKING:

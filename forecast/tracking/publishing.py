@@ -28,7 +28,7 @@ from forecast.tracking.runs import (
     read_candidate_runs,
     verdict_sentences,
 )
-from forecast.tracking.tracking_store import TrackingStore, hold_store_lock, tracking_store
+from forecast.tracking.stores import TrackingStore, hold_store_lock, tracking_store
 from forecast.tracking.writing import CANDIDATE, CURRENT, DIGEST, PARENT, PUBLISHER, TRIAL, Writer
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from forecast.system import files
 from forecast.system.stage import show_nothing
 from forecast.tracking import mlflow_client, runs
 from forecast.tracking.runs import CandidateRun, MetricPoint
-from forecast.tracking.tracking_store import TrackingStore
+from forecast.tracking.stores import TrackingStore
 
 if TYPE_CHECKING:
     import pandas as pd  # not at import: a look at the store does without it
@@ -264,7 +264,8 @@ def signature_of(task: Task) -> ModelSignature:
     )
 
 
-DECISION = "decision"
+CONTENT_TAG = "decision"
+"""The tag that holds the `key` of a content, whatever it is."""
 DECISION_LIMIT = 5000
 """Characters of a tag that every store takes."""
 
@@ -289,9 +290,11 @@ def log_content(
         experiment_id = mlflow_client.ensure_experiment(client, experiment, store).experiment_id
         writer = Writer(client, experiment_id, store.publisher, start)
         key = content["key"]
-        existing = client.search_runs([experiment_id], f"tags.{DECISION} = '{key}'", max_results=1)
+        existing = client.search_runs(
+            [experiment_id], f"tags.{CONTENT_TAG} = '{key}'", max_results=1
+        )
         run = next(iter(existing), None) or client.create_run(
-            experiment_id, start, {DECISION: key}, run_name=name
+            experiment_id, start, {CONTENT_TAG: key}, run_name=name
         )
         run_id = str(run.info.run_id)
         if run.info.status == "FINISHED":
