@@ -1,7 +1,8 @@
 """Prepared rows, inputs and forecasts at single moments, when everything later is changed.
 
-For the audit: `select_moments` names a dozen moments, `audit_changed_moments` changes all rows
-after each and `audit_cut_moments` leaves them out. What the stages make of the rows before, the
+For the audit: `select_moments` names up to 25 moments (more with many joined datasets),
+`audit_changed_moments` changes all rows after each and `audit_cut_moments` leaves them out. What
+the stages make of the rows before, the
 scaling of the train block, and the forecasts of every saved forecaster up to that moment have to be
 equal bit for bit; a forecast made a lookback later has to differ, or nothing was shown.
 """
@@ -40,7 +41,9 @@ from forecast.system.errors import InputError
 ROW_CHANGES = (shake, mirror, shrink, thin_out)
 MOST_RANDOM_MOMENTS = 6
 MOST_GAP_MOMENTS = 6
-MOST_MENDED_MOMENTS = 4
+MOST_STALE_MOMENTS = 6
+"""Of all joined datasets together; each has one at least."""
+MOST_DIFFERING_MOMENTS = 4
 SCALING_CALLS = 25
 """How often the scaling is fitted. The last fit counts: one that leaks may be honest at first."""
 
@@ -58,17 +61,17 @@ class PreparedPanel:
 def select_moments(
     project: Project, base: Panel, ends: dict[str, pd.Timestamp]
 ) -> list[pd.Timestamp]:
-    """Moments to cut at: block ends, some between, and where the pipeline may have looked ahead.
-
-    That is at the ends of gaps, whose every row a look ahead would fill, of the longest stretches
-    in which nothing new of a joined dataset is known, and where `base` has another value than the
-    source. In the order of time.
+    """Moments to cut at, in the order of time: block ends, random ones after the train block, and
+    three kinds where a pipeline may have looked ahead. These are the ends of gaps (it would have
+    filled them), the ends of the longest stretches in which nothing new of a joined dataset is
+    known, and moments whose value in `base`, the panel of the data as they are, is not the
+    source's.
     """
     observed_rows = trim_to_observed(project.frame, project.settings)
     times = np.sort(observed_rows["ds"].unique())
-    scored = times[(times > ends["train"].to_datetime64()) & (times < times[-1])]
+    times_after_train = times[(times > ends["train"].to_datetime64()) & (times < times[-1])]
     rng = np.random.default_rng(0)
-    random_times = _draw([*map(pd.Timestamp, scored)], MOST_RANDOM_MOMENTS, rng)
+    random_times = _draw([*map(pd.Timestamp, times_after_train)], MOST_RANDOM_MOMENTS, rng)
     borders = [ends[name] for name in ("train", "validation", "calibration")]
     # The last moment of every run of missing rows or cells, before the value that follows it.
     missing = observed_rows.drop(columns=["unique_id", "ds"]).isna()
@@ -76,20 +79,18 @@ def select_moments(
         -1, fill_value=False
     )
     gap_ends = set(calendars.find_gaps(observed_rows, project.settings.calendar)["last"])
-    extra_moments = _draw(
+    suspect_moments = _draw(
         sorted(gap_ends | set(observed_rows["ds"][ends_missing_run.any(axis=1)])),
         MOST_GAP_MOMENTS,
         rng,
     )
     others = sorted(set(project.raw) - {project.dataset})
     for name in others:
-        extra_moments += find_stale_moments(project, name)[: MOST_GAP_MOMENTS // len(others)]
-    mended_moments = _draw(
-        sorted({at for _, at, _ in data_checks.differing_values(project, base)}),
-        MOST_MENDED_MOMENTS,
-        rng,
-    )
-    moments = {*random_times, *borders, *extra_moments, *mended_moments}
+        most = max(1, MOST_STALE_MOMENTS // len(others))
+        suspect_moments += find_stale_moments(project, name)[:most]
+    differing_times = sorted({at for _, at, _ in data_checks.differing_values(project, base)})
+    suspect_moments += _draw(differing_times, MOST_DIFFERING_MOMENTS, rng)
+    moments = {*random_times, *borders, *suspect_moments}
     return sorted(moment for moment in moments if times[0] < moment < times[-1])
 
 

@@ -9,7 +9,6 @@ finished tuning and training; never snapshots, champions, issued forecasts or ml
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import re
 import shutil
 import sys
@@ -205,11 +204,11 @@ def runs(root: Path) -> HealthCheck:
 
 def dvc(root: Path) -> HealthCheck:
     """Whether DVC is installed and set up."""
-    if not (root / ".dvc" / "config").exists():
-        return HealthCheck("DVC", "no .dvc here", "restore .dvc from git, or `.venv/bin/dvc init`")
-    if importlib.util.find_spec("dvc") is None or not (root / "dvc.yaml").exists():
-        return HealthCheck("DVC", "missing", "`make setup`")
-    return HealthCheck("DVC", importlib.metadata.version("dvc"))
+    for name in (".dvc/config", "dvc.yaml"):
+        if not (root / name).exists():
+            return HealthCheck("DVC", f"no {name} here", "restore it from git")
+    version = _installed_version("dvc")
+    return HealthCheck("DVC", version, "`make setup`" if version == "missing" else "")
 
 
 def mlflow(root: Path) -> HealthCheck:

@@ -188,10 +188,10 @@ def rewrite(root: Path, path: str, old: str, new: str) -> None:
 
 
 def look_at_few_moments(root: Path) -> None:
-    """The audit of the copy prepares the data at five moments instead of a dozen, which find every
-    planted leak: more moments add findings and take none away.
+    """The audit of the copy prepares the data at few moments, which find every planted leak: more
+    moments add findings and take none away.
     """
-    for name in ("RANDOM", "GAP"):
+    for name in ("RANDOM", "GAP", "STALE"):
         rewrite(
             root,
             "forecast/audit/origins.py",

@@ -5,13 +5,17 @@ move.
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from forecast import models
-from forecast.audit.origins import _count_differences
+from forecast.audit import origins
+from forecast.audit.origins import _count_differences, select_moments
+from forecast.audit.sandbox import Project
+from forecast.config.paths import ProjectPaths
 from forecast.data.panel import Panel
 from forecast.forecaster import Budget, Problem, fit
 from tests.support import problems
@@ -64,3 +68,16 @@ def test_a_forecast_that_does_not_follow_the_rows_is_told_from_one_that_does(
         1,
         True,
     )
+
+
+def test_each_of_many_joined_datasets_has_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = problems.frame(gaps=False)
+    days = [*map(pd.Timestamp, sorted(frame["ds"].unique()))]
+    stale = {f"other-{number}": days[10 + number] for number in range(8)}
+    monkeypatch.setattr(origins, "find_stale_moments", lambda _, name: [stale[name], days[5]])
+    raw = {"shops": frame, **dict.fromkeys(stale, frame)}
+    project = Project(ProjectPaths.of(Path()), "shops", problems.dataset(), raw)
+    ends = dict(zip(("train", "validation", "calibration"), days[-30::10], strict=True))
+    moments = select_moments(project, problems.panel_of(frame), ends)
+    assert {*stale.values(), *ends.values()} <= {*moments}
+    assert days[5] not in moments

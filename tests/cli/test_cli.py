@@ -609,6 +609,16 @@ def test_doctor_calls_nothing_left_over_while_a_run_writes(tmp_path: Path) -> No
     assert doctor.runs(root) == HealthCheck("runs", "none is running")
 
 
+@pytest.mark.parametrize("missing", [".dvc/config", "dvc.yaml"])
+def test_doctor_names_the_file_of_dvc_that_is_missing(missing: str, tmp_path: Path) -> None:
+    for name in (".dvc/config", "dvc.yaml"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("")
+    assert not doctor.dvc(tmp_path).repair
+    (tmp_path / missing).unlink()
+    assert doctor.dvc(tmp_path) == HealthCheck("DVC", f"no {missing} here", "restore it from git")
+
+
 def test_doctor_reports_on_a_store_that_cannot_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
