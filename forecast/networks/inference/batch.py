@@ -10,10 +10,9 @@ through all blocks before the next one starts. Each block is given only as many 
 the later blocks look back: for the last forecast of a network of taps that is its memory and not
 the whole window. Of twins (`steppers`), window n goes through the weights number
 n modulo their count; inside, the windows of one twin follow those of the other (`deal_windows`).
-Three names count trailing steps, and no others: `steps` of the output that was
-asked for, `needed` of the window for it, and `wanted_steps` of each block's output
-in between, by block path. The next kind of block is a `visit_` method of `Pass`, and one of
-`streaming`.
+Two names count trailing steps, and no others: `steps` of the output that was asked for, and
+`wanted_steps` of each block's output before it, by block path. The next kind of block is a `visit_`
+method of `Pass`, and one of `streaming`.
 """
 
 from __future__ import annotations
@@ -121,13 +120,15 @@ def _run_pass(
 def _run_slices(
     network: Network, weights: Arrays, past: np.ndarray, future: np.ndarray | None, steps: int
 ) -> Iterator[tuple[slice, Pass, np.ndarray]]:
-    """The windows in slices that keep a pass in memory, at least one: each of its arrays holds at
-    most `needed` steps of the widest columns for every window. With each its pass and the forecasts
-    `(steps, H * O * K, B)`. Those of twins, of a request, in one, dealt.
+    """The windows, of which the rows that `steps` depend on are left, in slices that keep a pass in
+    memory, at least one: each of its arrays holds at most the widest columns of all these rows for
+    every window. With each slice its pass and the forecasts `(steps, H * O * K, B)`. The windows of
+    twins are one slice, in the order of `deal_windows`.
     """
     twins = count_twins(weights)
-    needed = min(steps + total_reach(network.blocks), past.shape[1])
-    size = min(WINDOWS_PER_SLICE, max(VALUES_PER_SLICE // (needed * widest_columns(network)), 1))
+    past = past[:, -(steps + total_reach(network.blocks)) :]
+    values_per_window = past.shape[1] * widest_columns(network)
+    size = min(WINDOWS_PER_SLICE, max(VALUES_PER_SLICE // values_per_window, 1))
     if twins > 1:
         size = len(past)
         past = deal_windows(past, twins)
@@ -197,14 +198,14 @@ class Pass(BlockVisitor[np.ndarray]):
 
     def forecasts(self, past: np.ndarray, future: np.ndarray | None, steps: int) -> np.ndarray:
         """The forecasts at the last `steps`, `(steps, H * O * K, B)`, from past `(B, T, C)` and
-        future `(B, T + H, F)` or None; fills `final` with the states after the last step.
+        future `(B, ... + H, F)` or None, which may begin before it; fills `final` with the states
+        after the last step.
         """
         network = self.network
         self.wanted_steps = count_wanted_steps(network.blocks, "", steps)
-        needed = min(steps + total_reach(network.blocks), past.shape[1])
         if future is not None:
-            self.frames = future_frames(future, network.shapes.horizon, needed)
-        x = self.visit_series(network.blocks, "", self._first_input(past[:, -needed:]))[-steps:]
+            self.frames = future_frames(future, network.shapes.horizon, past.shape[1])
+        x = self.visit_series(network.blocks, "", self._first_input(past))[-steps:]
         if network.decoder:
             return x
         z = multiply_columns(self.weights["readout/kernel"], self.weights["readout/bias"], x)
