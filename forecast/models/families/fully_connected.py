@@ -11,11 +11,10 @@ option in both.
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import Field
 
 from forecast.models.base import RecurrentSpec
+from forecast.networks.cells.base import HiddenActivation
 
 
 class Spec(RecurrentSpec):
@@ -27,4 +26,4 @@ class Spec(RecurrentSpec):
     source = "Williams & Zipser 1989"
 
     hidden: int = Field(16, ge=1, description="units that are not read out")
-    activation: Literal["tanh", "sigmoid", "relu", "softplus"] = "tanh"
+    activation: HiddenActivation = "tanh"

@@ -13,12 +13,13 @@ is the cell `Jordan` in networks/cells/context.py.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from pydantic import Field
 
 from forecast.models.base import Choices, NetworkSpec
 from forecast.networks import cells
+from forecast.networks.cells.base import HiddenActivation
 from forecast.networks.description import Block, Recurrent, Shapes
 
 
@@ -33,7 +34,7 @@ class Spec(NetworkSpec):
 
     units: int = Field(32, ge=1)
     alpha: float = Field(0.5, ge=0, lt=1)  # at 1 the context would never forget
-    activation: Literal["tanh", "sigmoid", "relu", "softplus"] = "tanh"
+    activation: HiddenActivation = "tanh"
 
     def blocks(self, shapes: Shapes) -> Sequence[Block]:
         """The blocks between the inputs and the read-out, for the shapes of a task."""

@@ -11,9 +11,8 @@ option in both.
 
 from __future__ import annotations
 
-from typing import Literal
-
 from forecast.models.base import RecurrentSpec
+from forecast.networks.cells.base import HiddenActivation
 
 
 class Spec(RecurrentSpec):
@@ -25,4 +24,4 @@ class Spec(RecurrentSpec):
     source = "layrecnet of MATLAB's Deep Learning Toolbox; Elman 1990 for one delay"
 
     delays: tuple[int, ...] = (1, 2)
-    activation: Literal["tanh", "sigmoid", "relu", "softplus"] = "tanh"
+    activation: HiddenActivation = "tanh"

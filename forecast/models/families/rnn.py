@@ -9,9 +9,8 @@ in `forecast.networks.cells.simple`: a change of the equation is made there, a n
 
 from __future__ import annotations
 
-from typing import Literal
-
 from forecast.models.base import RecurrentSpec
+from forecast.networks.cells.base import HiddenActivation
 
 
 class Spec(RecurrentSpec):
@@ -22,4 +21,4 @@ class Spec(RecurrentSpec):
     equation = "h[t] = f(V x[t] + W h[t-1] + b_h); y[t] = U h[t] + b_y"
     source = "Rumelhart, Hinton & Williams 1986; Werbos 1990"
 
-    activation: Literal["tanh", "sigmoid", "relu", "softplus"] = "tanh"
+    activation: HiddenActivation = "tanh"

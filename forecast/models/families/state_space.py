@@ -13,9 +13,8 @@ option in both.
 
 from __future__ import annotations
 
-from typing import Literal
-
 from forecast.models.base import RecurrentSpec
+from forecast.networks.cells.base import HiddenActivation
 
 
 class Spec(RecurrentSpec):
@@ -27,4 +26,4 @@ class Spec(RecurrentSpec):
     source = "Zamarreno & Vega 1998; Suykens, Vandewalle & De Moor 1996"
 
     hidden: tuple[int, ...] = (32,)
-    activation: Literal["tanh", "sigmoid", "relu", "softplus"] = "tanh"
+    activation: HiddenActivation = "tanh"

@@ -10,11 +10,10 @@ which this network stands on like every other.
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import Field
 
 from forecast.models.base import RecurrentSpec
+from forecast.networks.cells.base import HiddenActivation
 
 
 class Spec(RecurrentSpec):
@@ -26,4 +25,4 @@ class Spec(RecurrentSpec):
     source = "Lin, Horne, Tino & Giles 1996"
 
     skip: int = Field(12, ge=2, description="k, in steps")
-    activation: Literal["tanh", "sigmoid", "relu", "softplus"] = "tanh"
+    activation: HiddenActivation = "tanh"
