@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 from forecast import models
-from forecast.config.experiment import NAIVE, REFERENCES, Models
+from forecast.config.experiment import NAIVE, SIMPLE_FORECASTS, Models
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import Task
 from forecast.models.base import ModelSpec
@@ -32,7 +32,7 @@ SKIP_OF: dict[Ranking, SkipKind] = {"shipped": "linear", "architecture": "last"}
 nothing else.
 """
 
-REFERENCE_MODELS = (*REFERENCES, "ridge", "arx")
+REFERENCE_MODELS = (*SIMPLE_FORECASTS, "ridge", "arx")
 
 
 @dataclass(frozen=True)

@@ -155,7 +155,7 @@ def compare_candidates(
         cycles=cycles(task.calendar, task.calendar_features),
     )
     tables = {
-        "leaderboard": leaderboard(scored, chosen, results.name),
+        "leaderboard": build_leaderboard(scored, chosen, results.name),
         "by_step": _join_labelled([(s.record, s.by_step) for s in scored]),
         "by_series": _join_labelled([(s.record, s.by_series) for s in scored]),
         **interval_parts,
@@ -223,7 +223,7 @@ def _find_unlearnt(records: Iterable[RunRecord]) -> dict[str, sentences.EqualSha
     return unlearnt
 
 
-def leaderboard(
+def build_leaderboard(
     scored: list[ScoredCandidate], chosen: Mapping[str, str], dataset: str
 ) -> pd.DataFrame:
     """The tidy rows of one dataset; a failed candidate is one row with its status."""
@@ -277,7 +277,7 @@ def _origin_losses(cube: ForecastCube) -> np.ndarray:
     """(n,): the absolute error of the seeds' mean; an origin counts as its known steps: their mean
     is the MAE.
     """
-    error = np.abs(cube.y - cube.ensemble)
+    error = np.abs(cube.y - cube.seed_mean)
     n_known = np.isfinite(error).sum(axis=1)
     usual = n_known.sum() / max(np.count_nonzero(n_known), 1) or 1.0
     return np.where(n_known > 0, np.nansum(error, axis=1) / usual, np.nan)
@@ -338,7 +338,7 @@ def _raise_alarms(
     alarms = []
     for record, cube in cubes:
         reason = describe(
-            cube.y, cube.ensemble, cube.last, horizon=task.horizon, step_size=task.step_size
+            cube.y, cube.seed_mean, cube.last, horizon=task.horizon, step_size=task.step_size
         )
         if reason:
             alarms.append(Alarm(**record.labels, unique_id=cube.series, reason=reason))

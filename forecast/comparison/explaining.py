@@ -117,7 +117,7 @@ class Parts:
                 usual = _usual_value(in_lookback, column, scaling, (series.unique_id, number))
                 values[lookback, number] = np.where(np.isnan(in_lookback), np.nan, usual)
         if SEASON not in present:
-            # static inputs, which stand behind the calendar's, belong to the level of a series
+            # static inputs, which stand after the calendar's, belong to the level of a series
             first_static = task.n_calendar_inputs
             is_calendar = np.ones(future.shape[1], dtype=bool)
             is_calendar[first_static : first_static + len(task.static_names)] = False
@@ -126,7 +126,7 @@ class Parts:
 
 
 def _join_panels(panels: Sequence[Panel]) -> tuple[Panel, dict[str, np.ndarray]]:
-    """The series of all `panels`, which have the same steps, one behind the other, between them the
+    """The series of all `panels`, which have the same steps, one after the other, between them the
     rows of a horizon without observations; and by series the rows at which they end.
     """
     horizon = panels[0].task.horizon

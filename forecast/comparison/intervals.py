@@ -110,7 +110,7 @@ class CandidateBlocks:
     @cached_property
     def finite_validation(self) -> dict[str, ForecastCube]:
         """The validation block by series, without those with a forecast that is not finite."""
-        cubes = (cube for cube in self.validation if np.isfinite(cube.ensemble).all())
+        cubes = (cube for cube in self.validation if np.isfinite(cube.seed_mean).all())
         return {cube.series: cube for cube in cubes if len(cube.y)}
 
     @cached_property
@@ -120,8 +120,8 @@ class CandidateBlocks:
         """
         blocks: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
         for cube in [*self.validation, *self.calibration]:
-            if np.isfinite(cube.ensemble).all():
-                blocks.setdefault(cube.series, []).append((cube.y, cube.ensemble))
+            if np.isfinite(cube.seed_mean).all():
+                blocks.setdefault(cube.series, []).append((cube.y, cube.seed_mean))
         return blocks
 
     def usual_error(self, series: str) -> float:
@@ -265,7 +265,7 @@ def _put_beside(
     before = np.stack([cube.volatility for cube in cubes], axis=1)
     difficulty = Difficulty.of_targets(before, np.hstack([cube.ds for cube in cubes]), task)
     y = np.hstack([cube.y for cube in cubes])
-    return y, np.hstack([cube.ensemble for cube in cubes]), difficulty
+    return y, np.hstack([cube.seed_mean for cube in cubes]), difficulty
 
 
 def _refusals(
@@ -278,7 +278,7 @@ def _refusals(
     reasons = dict.fromkeys(levels, "")
     try:
         if calibration is not None:
-            errors = absolute_errors(calibration.y, calibration.ensemble)
+            errors = absolute_errors(calibration.y, calibration.seed_mean)
             n_errors = n_pooled or int(np.isfinite(errors).sum(axis=0).min())
     except InputError as error:
         return dict.fromkeys(levels, str(error))
@@ -443,7 +443,7 @@ def crps_by_series(
     for cube in blocks.test:
         places = rows_of_series.get(cube.series, ())
         if len(places) == len(EVEN_LEVELS):
-            losses = np.nansum(interval_losses[places]) + mae(cube.y, cube.ensemble)
+            losses = np.nansum(interval_losses[places]) + mae(cube.y, cube.seed_mean)
             crps = losses / (2 * len(EVEN_LEVELS) + 1)
             rows.append((cube.series, crps, crps / scale[cube.series]))
     table = pd.DataFrame(rows, columns=["series", "crps", "scaled_crps"])

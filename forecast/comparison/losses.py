@@ -17,7 +17,7 @@ from collections.abc import Collection
 import numpy as np
 import pandas as pd
 
-from forecast.config.experiment import REFERENCES
+from forecast.config.experiment import SIMPLE_FORECASTS
 from forecast.data.calendars import Calendar, grid
 from forecast.system.errors import InputError
 
@@ -73,11 +73,11 @@ def select_models(validation: pd.DataFrame, learnt: Collection[str] = ()) -> dic
 
     Baselines stand in both rankings. Without a network of its own, `architecture` has nothing to
     select. `validation`: losses, long, as `losses_by_origin` takes them. Of losses equal to twelve
-    digits a simple forecast's goes first, in the order of REFERENCES, else the name that sorts
-    first: what adds nothing to a simple forecast is not served in its place.
+    digits one of `SIMPLE_FORECASTS` goes first, in their order, else the name that sorts first:
+    what adds nothing to a simple forecast is not served in its place.
     """
     means, _ = losses_by_origin(validation)
-    simplicity = {name: number for number, name in enumerate(REFERENCES)}
+    simplicity = {name: number for number, name in enumerate(SIMPLE_FORECASTS)}
     selected = {}
     rankings = {ranking for _, ranking in candidate_keys(means)}
     for ranking in ("shipped", *sorted(rankings & {"architecture"})):
@@ -85,7 +85,7 @@ def select_models(validation: pd.DataFrame, learnt: Collection[str] = ()) -> dic
             (
                 model not in learnt,
                 float(f"{means[model, stands_in].mean():.12g}"),
-                simplicity.get(model, len(REFERENCES)),
+                simplicity.get(model, len(SIMPLE_FORECASTS)),
                 model,
             )
             for model, stands_in in keys_in_ranking(means, ranking)
@@ -96,14 +96,14 @@ def select_models(validation: pd.DataFrame, learnt: Collection[str] = ()) -> dic
 
 
 def select_bars(validation: pd.DataFrame) -> list[str]:
-    """Whom "better" has to beat: of REFERENCES the one with the lowest validation loss, and those
-    so near to it that validation may have mistaken them.
+    """Whom "better" has to beat: of `SIMPLE_FORECASTS` the one with the lowest validation loss, and
+    those so near to it that validation may have mistaken them.
 
     One that is far above is left out: its losses may be those of a random walk, from which no test
     tells anybody.
     """
     means, _ = losses_by_origin(validation)
-    references: list[Key] = [(name, "baseline") for name in REFERENCES]
+    references: list[Key] = [(name, "baseline") for name in SIMPLE_FORECASTS]
     loss_of = means[[key for key in references if key in means]].mean()
     loss_of = loss_of.sort_values(kind="stable")
     return [name for name, _ in loss_of.index[loss_of <= NEAR_BAR * loss_of.min()]]

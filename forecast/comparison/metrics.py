@@ -245,8 +245,8 @@ class Sample:
     its steps.
 
     `y`, `y_hat` (n, H) or (n,); `last`, the values at the origins, broadcasts to them. `scale` and
-    `squared_scale`: the series' `insample_scale`; `naive`: the MAE of naive on the same origins and
-    steps; `mae`, `rmse`: of these.
+    `squared_scale`: the series' `insample_scale`; `naive_error`: the MAE of the naive forecast on
+    the same origins and steps; `mae`, `rmse`: of these.
     """
 
     y: Array
@@ -254,7 +254,7 @@ class Sample:
     last: Array
     scale: float
     squared_scale: float
-    naive: float
+    naive_error: float
     mae: float
     rmse: float
 
@@ -345,7 +345,7 @@ METRICS = (
     ),
     Metric(
         "skill",
-        lambda sample: skill(sample.mae, sample.naive),
+        lambda sample: skill(sample.mae, sample.naive_error),
         "Skill",
         "1 - MAE / MAE of the naive forecast on the same origins",
         by_step=True,

@@ -1,5 +1,5 @@
-"""From the forecasts of a dataset to tidy rows: one per candidate and seed, the mean of their
-forecasts, the spread.
+"""From the forecasts of a dataset to tidy scores: of each candidate a row for every seed, one for
+the mean of the seeds' forecasts, and one for the spread of the seeds' scores.
 
 Errors of different series are never pooled in their units: a dataset of several series has MASE,
 RMSSE and skill averaged over the series, and no MAE or RMSE of its own (per series they are in
@@ -38,23 +38,22 @@ ROUNDING = 1e-12
 @dataclass(frozen=True)
 class Reference:
     """What errors are measured against, per series: MASE and RMSSE scales of the train part
-    (`scale`, `squared_scale`), actuals at the cutoffs (`last`), and the MAE of naive on the scored
-    origins of one block: per step (H,) (`naive`), and over all actuals of the block
-    (`naive_whole`).
+    (`scale`, `squared_scale`), actuals at the cutoffs (`last`), and the MAE of the naive forecast
+    on the scored origins of one block: over all its actuals (`naive_error`), and per step (H,).
     """
 
     scale: Mapping[str, float]
     squared_scale: Mapping[str, float]
     last: Mapping[str, pd.Series]
-    naive: Mapping[str, np.ndarray]
-    naive_whole: Mapping[str, float]
+    naive_error_by_step: Mapping[str, np.ndarray]
+    naive_error: Mapping[str, float]
 
     def of_block(self, naive: pd.DataFrame, block: str) -> Reference:
-        """With naive's errors on the origins of `block`."""
+        """With the errors of the forecasts `naive` on the origins of `block`."""
         cubes = series_forecasts(naive[naive["block"] == block], self.last)
-        errors = {c.series: np.array(metrics.errors_by_step(c.y, c.y_hat[0])[0]) for c in cubes}
+        by_step = {c.series: np.array(metrics.errors_by_step(c.y, c.y_hat[0])[0]) for c in cubes}
         whole = {c.series: metrics.mae(c.y, c.y_hat[0]) for c in cubes}
-        return replace(self, naive=errors, naive_whole=whole)
+        return replace(self, naive_error_by_step=by_step, naive_error=whole)
 
     def naive_mase(self, scores: pd.DataFrame) -> list[float]:
         """Naive's MASE for every row of `scores`: on the row's series, at its `step` where there is
@@ -62,9 +61,9 @@ class Reference:
         """
         if "step" in scores:
             rows = zip(scores["series"], scores["step"], strict=True)
-            errors = [self.naive[name][step - 1] for name, step in rows]
+            errors = [self.naive_error_by_step[name][step - 1] for name, step in rows]
         else:
-            errors = [self.naive_whole[name] for name in scores["series"]]
+            errors = [self.naive_error[name] for name in scores["series"]]
         scale = np.array([self.scale[name] for name in scores["series"]], dtype=float)
         return list(np.where(scores["mase"].notna(), np.array(errors) / scale, np.nan))
 
@@ -85,7 +84,7 @@ class ForecastCube:
     ds: np.ndarray
 
     @property
-    def ensemble(self) -> np.ndarray:
+    def seed_mean(self) -> np.ndarray:
         """(n, H): the mean of the seeds' forecasts."""
         return np.asarray(self.y_hat.mean(axis=0))
 
@@ -126,7 +125,7 @@ def seeds_and_mean(cube: ForecastCube) -> Iterator[tuple[str, np.ndarray]]:
     for seed, y_hat in zip(cube.seeds, cube.y_hat, strict=True):
         yield str(seed), y_hat
     if len(cube.y_hat) > 1:
-        yield MEAN, cube.ensemble
+        yield MEAN, cube.seed_mean
 
 
 def reference_of_block(
@@ -158,7 +157,7 @@ def series_scores(forecasts: Iterable[ForecastCube], reference: Reference) -> pd
     for cube in forecasts:
         y, name = cube.y, cube.series
         scales = reference.scale[name], reference.squared_scale[name]
-        known = (cube.last[:, None], *scales, reference.naive_whole[name])
+        known = (cube.last[:, None], *scales, reference.naive_error[name])
         for seed, y_hat in seeds_and_mean(cube):
             sample = metrics.Sample(y, y_hat, *known, metrics.mae(y, y_hat), metrics.rmse(y, y_hat))
             rows.append((name, seed, *_values(sample, metrics.METRICS), len(y)))
@@ -173,7 +172,7 @@ def step_scores(forecasts: Iterable[ForecastCube], reference: Reference) -> pd.D
     rows = []
     for cube in forecasts:
         scales = reference.scale[cube.series], reference.squared_scale[cube.series]
-        naive = reference.naive[cube.series].tolist()
+        naive = reference.naive_error_by_step[cube.series].tolist()
         for seed, y_hat in seeds_and_mean(cube):
             errors = zip(
                 naive, *metrics.errors_by_step(cube.y, y_hat), cube.y.T, y_hat.T, strict=True
@@ -217,11 +216,11 @@ def average_over_series(scores: pd.DataFrame, by: list[str], reference: Referenc
 
 
 def add_mean_and_spread(scores: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    """Adds, with several seeds, the row `std` (n - 1) of their scores; with one seed the row
-    `mean`, the same again.
+    """Completes `scores` to a row for each seed, `mean` and, with several seeds, `std` (n - 1) of
+    their scores.
 
     `mean` is no average of scores: it is what the mean of the seeds' forecasts scores, and that is
-    what serves.
+    what serves. Several seeds have it already; of one seed it is that seed's row again.
     """
     seeds = scores[scores["seed"] != MEAN]
     numbers = [c for c in scores.columns if c not in ("seed", *by)]
@@ -284,8 +283,8 @@ def score_candidates(
 def _score_candidate(
     record: RunRecord, results: Results, reference: Mapping[str, Reference]
 ) -> ScoredCandidate:
-    """Its forecasts by block, its scores on test, and those on validation; nothing of one that
-    failed. `reference` by block.
+    """The candidate of `record` with its forecasts by block, its scores on test, and those on
+    validation; without any where it failed. `reference` by block.
     """
     if record.has_failed:
         return ScoredCandidate(record)

@@ -86,7 +86,7 @@ def describe_tests(
     bars: Sequence[str],
     by_rule: Collection[str] = (),
 ) -> list[str]:
-    """The result of each ranking behind its title, most important first; `networks` names the
+    """The result of each ranking after its title, most important first; `networks` names the
     models that are one, `bars` the simple forecasts that "better" has to beat, the lowest first;
     `by_rule` as in `name_choice`.
     """
@@ -353,7 +353,7 @@ def _describe_missed_levels(model: str, ranking: str, intervals: pd.DataFrame) -
 def _describe_selected(
     ranking: str, best: str, tests: Sequence[PairedTest], bars: Sequence[str], choice: str
 ) -> list[str]:
-    """The selected model against the bar (where it is not the bar itself), and behind it the lowest
+    """The selected model against the bar (where it is not the bar itself), and after it the lowest
     of the others and the hardest skip. `choice`: how it was selected.
     """
     bar = bars[0]

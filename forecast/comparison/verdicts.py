@@ -152,7 +152,7 @@ def compare(
 def _put_drifting_last(
     bars: Sequence[Key], winners: Sequence[Key], means: pd.DataFrame, spacing: Spacing
 ) -> list[Key]:
-    """`bars`, behind the others those that have a higher loss than every selected candidate by what
+    """`bars`, after the others those that have a higher loss than every selected candidate by what
     drifts through the whole test block: no test says for how long. One that is selected stays.
     """
 
@@ -324,7 +324,7 @@ def _find_hardest(
 ) -> dict[Key, HardestBar]:
     """Which of `bars` is the hardest for each candidate that is no bar itself.
 
-    One behind the first that has the higher loss is not asked where the difference drifts through
+    One after the first that has the higher loss is not asked where the difference drifts through
     the whole test block, as that from a mean of all history does through a season: it says neither
     that the candidate is better nor that it is not.
     """

@@ -145,7 +145,7 @@ NAIVE = "naive"
 """The entry that every grid has, since every score is compared with it."""
 INTERMITTENT_GRID = "intermittent"
 """The grid for series of mostly zeros, whose median, which MAE and MASE reward, is zero."""
-REFERENCES = (
+SIMPLE_FORECASTS = (
     NAIVE,
     "seasonal_naive",
     "seasonal_mean",
@@ -282,7 +282,7 @@ class Evaluation(Config):
 
     @field_validator("levels")
     @classmethod
-    def _rising(cls, levels: tuple[float, ...]) -> tuple[float, ...]:
+    def _levels_rise(cls, levels: tuple[float, ...]) -> tuple[float, ...]:
         """Refuses levels that repeat or do not rise."""
         if list(levels) != sorted(set(levels)):
             raise ValueError("wanted each level once, rising, such as [0.8, 0.95]")

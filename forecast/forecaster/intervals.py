@@ -316,7 +316,7 @@ class Pool:
 
     @cached_property
     def steps(self) -> Times:
-        """Of targets, in the order of time."""
+        """The times of the targets, in their order, each once."""
         return np.unique(self.ds)
 
 
@@ -440,7 +440,7 @@ class SplitConformal:
         """
         n_series = self.typical.size
         sizes = mean_known(join_steps(self.scores, n_series))
-        earlier = mean_known(join_steps(self.scale_errors(y, y_hat, difficulty), n_series))
+        earlier = mean_known(join_steps(self.scale_absolute_errors(y, y_hat, difficulty), n_series))
         is_known = (sizes > 0) & np.isfinite(earlier)
         ratio = np.where(is_known, earlier, 1.0) / np.where(is_known, sizes, 1.0)
         ratio = np.minimum(ratio, 2 * MAX_RESIZED)  # its power is finite
@@ -453,7 +453,9 @@ class SplitConformal:
             highest=np.maximum(self.highest, highest),
         )
 
-    def scale_errors(self, y: ArrayLike, y_hat: ArrayLike, difficulty: Difficulty) -> Array:
+    def scale_absolute_errors(
+        self, y: ArrayLike, y_hat: ArrayLike, difficulty: Difficulty
+    ) -> Array:
         """(n, S * H): absolute errors in model units, each over the width at its cutoff and the
         factor of its position.
         """
@@ -541,9 +543,9 @@ class SplitConformal:
     def bounds_in_turn(
         self, y_hat: Array, difficulty: Difficulty, levels: Sequence[float]
     ) -> Bounds:
-        """Of L levels around the forecasts of the test block (m, S * H), in the order of time: each
-        end is (L, m, S * H). By the errors known at the cutoff, learnt anew every n / 40 origins;
-        see `bounds`.
+        """The intervals of L levels around the forecasts of the test block (m, S * H), in the order
+        of time: each end is (L, m, S * H). By the errors known at the cutoff, learnt anew every n /
+        40 origins; see `bounds`.
         """
         for level in levels:
             self.require(level)

@@ -7,8 +7,8 @@ The p-value of an observation is conformal (Vovk, Gammerman & Shafer 2005): the 
 errors at least as large as its own, itself counted; so it lies outside of its interval of level
 1 - p. Which p-values are alarms is decided one after another, and never again, by LORD++ (Ramdas,
 Yang, Wainwright & Jordan 2017) with the decaying memory of Rebjock, Kurt, Januschowski & Callot
-(2021). Without the forgetting its level falls below the smallest p-value that some hundred errors
-can give, and no fault of a long quiet series would ever be seen:
+(2021). Without the decay the level of a test falls below the smallest p-value that some hundred
+errors can give, and no fault of a long quiet series would ever be seen:
 
     level[t] = rate (1 - d + sum over earlier alarms s of d^(t-s) gamma[t-s])
     gamma[j] = 0.0722 ln(max(j, 2)) / (j exp(sqrt(ln j)))         (their sum is below 1)
@@ -145,7 +145,7 @@ def _score_observations(
             actual = series.values[judged_rows, output]
             y_hat = forecasts[:, 0, output]
             difficulty = Difficulty.of_targets(before[:, output], ds[:, None], panel.task)
-            score = calibration.scale_errors(actual[:, None], y_hat[:, None], difficulty)
+            score = calibration.scale_absolute_errors(actual[:, None], y_hat[:, None], difficulty)
             columns = {
                 "unique_id": unique_id,
                 "output": name,

@@ -11,7 +11,7 @@ Which function draws what, from the top of the page (`Results` in, a `Table` of 
 
     answer in words, why, advice            answer.describe_result, why, advise
     last test forecast, errors              panels.last_panel, answer.error_panel
-    leaderboard, by level, by series        board.leaderboard, level_table, series_table,
+    leaderboard, by level, by series        board.leaderboard_table, level_table, series_table,
                                             many_series
     forecasts at some cutoffs               panels.forecast_panels
     error by step, and by calendar period   figures.step_panels, panels.calendar_panels

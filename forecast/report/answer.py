@@ -50,8 +50,8 @@ def describe_result(results: Results) -> str:
 
 
 def describe_scale(results: Results) -> str:
-    """The mean absolute error of the selected model, and of the bar, on the largest of several
-    series in its unit: a MASE tells nothing to who does not know what it is divided by. Empty of
+    """A sentence with the errors of the selected model and of the bar on the largest of several
+    series, in its unit: a MASE tells nothing to who does not know what it is divided by. Empty of
     one series.
     """
     model = results.selected_model("shipped")

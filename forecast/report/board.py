@@ -69,7 +69,7 @@ def _forecasts_volatility(dataset: Dataset) -> bool:
     )
 
 
-def leaderboard(results: Results, ranking: str) -> Table:
+def leaderboard_table(results: Results, ranking: str) -> Table:
     """The leaderboard of one ranking with the baselines and the skips: a row for each model, scored
     by the mean forecast of its seeds ± their spread, the lowest error first.
 
@@ -108,7 +108,7 @@ def leaderboard(results: Results, ranking: str) -> Table:
 
 
 def _distribution_column(results: Results, name: str) -> tuple[str, str]:
-    """The column of a score behind the metrics: `crps`, `scaled_crps` or the interval score of a
+    """The column of a score after the metrics: `crps`, `scaled_crps` or the interval score of a
     level (`winkler_80`, ...).
     """
     unit = text.in_brackets(results.unit)

@@ -1,8 +1,11 @@
-"""What `dvc metrics` and `dvc plots` show of a run: a file of headline figures and four small
-tables; and reports/verdicts.json, every test of the comparison as it is kept in git.
+"""Small files of a run, beside its page, to compare it with others and to check its figures.
 
-Stage `report` writes them from what stages `train` and `compare` kept. `read_verdicts` is for those
-who check a published figure without a run of their own.
+For DVC: reports/metrics.json, the headline figures that `dvc metrics` shows, and the four tables of
+reports/plots/ that `dvc plots` draws. Not for DVC: reports/verdicts.json, every test of the
+comparison, kept in git so that who has no run of his own can check a published figure
+(`read_verdicts`).
+
+Stage `report` writes them from what stages `train` and `compare` kept.
 """
 
 from __future__ import annotations

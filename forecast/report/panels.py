@@ -78,7 +78,7 @@ def read_forecasts(results: Results) -> list[SeriesForecasts]:
 
 def mean_errors(test: ForecastCube) -> Floats:
     """Mean absolute error per origin (n,); steps without an observation are left out."""
-    return np.asarray(pd.DataFrame(np.abs(test.ensemble - test.y)).mean(axis=1))
+    return np.asarray(pd.DataFrame(np.abs(test.seed_mean - test.y)).mean(axis=1))
 
 
 def sort_by_size(results: Results) -> list[str]:
@@ -312,7 +312,9 @@ def _calendar_panel(
     """
     lines = []
     for role, test in forecasts.tests.items():
-        errors = pd.Series(np.abs(test.ensemble - test.y).ravel()).groupby(keys).mean().sort_index()
+        errors = (
+            pd.Series(np.abs(test.seed_mean - test.y).ravel()).groupby(keys).mean().sort_index()
+        )
         if errors.notna().any():
             model = forecasts.models[role]
             x = np.arange(float(len(errors)))

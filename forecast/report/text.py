@@ -154,7 +154,7 @@ def name(model: str) -> str:
 
 
 def in_brackets(unit: str) -> str:
-    """A unit as it stands behind a heading; nothing of none."""
+    """A unit as it stands after a heading; nothing of none."""
     return f" [{unit}]" if unit else ""
 
 

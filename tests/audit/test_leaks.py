@@ -249,7 +249,7 @@ def error_scale_from_the_test_block(root: Path) -> None:
                 str(u): metrics.insample_scale(r["y"], season_length=1)
                 for u, r in later.groupby("unique_id")
             }
-            return Reference(scale, scale, found.last, found.naive, found.naive_whole)
+            return Reference(scale, scale, found.last, found.naive_error_by_step, found.naive_error)
     """,
     )
 

@@ -8,7 +8,7 @@ import pytest
 
 from forecast import models
 from forecast.backtest.candidates import add_references, plan_candidates
-from forecast.config.experiment import REFERENCES, Models, load_models
+from forecast.config.experiment import SIMPLE_FORECASTS, Models, load_models
 from forecast.config.reading import validate_config
 from forecast.system.errors import InputError
 
@@ -137,7 +137,7 @@ def test_a_narrowed_grid_keeps_the_rows_it_is_compared_with():
     )
     assert add_references((), CONFIG) == ()
     shipped = load_models(Path(__file__).parents[2] / "configs")
-    assert {*REFERENCES} <= set(add_references(("gru",), shipped))
+    assert {*SIMPLE_FORECASTS} <= set(add_references(("gru",), shipped))
 
 
 def test_a_reference_that_is_not_configured_does_not_hide_the_name_that_is_wrong():

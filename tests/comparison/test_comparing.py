@@ -115,14 +115,17 @@ def test_scales_come_from_the_train_rows_and_naive_from_the_scored_ones():
     reference = scores.reference_of_block(FRAME, forecasts(None), TASK, BORDERS, "test")
     assert reference.scale["a"] == 2  # (1 + 2 + 3) / 3
     assert reference.squared_scale["a"] == pytest.approx(np.sqrt(14 / 3))
-    assert reference.naive["a"].tolist() == [1.5, 3.5]  # |10-9|, |12-10| and |12-9|, |14-10|
-    assert scores.reference_of_block(FRAME, forecasts(None), TASK, BORDERS, "validation").naive[
-        "a"
-    ].tolist() == [0.5, 1]
+    assert reference.naive_error_by_step["a"].tolist() == [
+        1.5,
+        3.5,
+    ]  # |10-9|, |12-10| and |12-9|, |14-10|
+    assert scores.reference_of_block(
+        FRAME, forecasts(None), TASK, BORDERS, "validation"
+    ).naive_error_by_step["a"].tolist() == [0.5, 1]
 
 
 def test_the_leaderboard_has_one_row_per_seed_of_their_mean_and_their_spread(trained):
-    board = comparing.leaderboard(
+    board = comparing.build_leaderboard(
         scored(trained), {"shipped": "net", "architecture": "naive"}, "example"
     )
     assert list(board.columns) == COLUMNS.split()
@@ -155,7 +158,7 @@ def test_a_metric_that_is_one_more_row_of_the_table_is_a_column_of_the_leaderboa
 ):
     bias = metrics.Metric("bias", lambda s: metrics.average(s.y_hat - s.y), "Bias", "Mean error")
     monkeypatch.setattr(metrics, "METRICS", (*metrics.METRICS, bias))
-    board = comparing.leaderboard(scored(trained), {}, "example")
+    board = comparing.build_leaderboard(scored(trained), {}, "example")
     assert list(board.columns) == COLUMNS.replace("skill", "skill bias").split()
     assert (
         board.query("model == 'net' and seed == 'mean' and status == 'ok'")["bias"].item() == 0.75
@@ -219,14 +222,14 @@ def test_weights_that_nothing_was_learnt_for_are_known(weights, members, is_lear
 
 
 def test_a_failed_candidate_is_one_row_that_says_so(trained):
-    board = comparing.leaderboard(scored(trained), {}, "example")
+    board = comparing.build_leaderboard(scored(trained), {}, "example")
     (failed,) = board[board["status"] == "failed"].to_dict("records")
     assert (failed["model"], failed["skip"], failed["n_origins"]) == ("net", "last", 0)
     assert np.isnan(failed["mae"]) and not failed["chosen"]
 
 
 def test_the_choice_is_marked_on_the_mean_alone(trained):
-    board = comparing.leaderboard(
+    board = comparing.build_leaderboard(
         scored(trained), {"shipped": "net", "architecture": "naive"}, "example"
     )
     marked = board[board["chosen"]]
@@ -241,7 +244,7 @@ def test_the_choice_sees_validation_and_no_test_score(trained):
     worse = forecasts(0.5, seeds=(0, 1))
     worse.loc[worse["block"] == "validation", "y_hat"] += 10
     write(trained, "other.linear", worse)
-    board = comparing.leaderboard(scored(trained), {}, "example").query(
+    board = comparing.build_leaderboard(scored(trained), {}, "example").query(
         "seed == 'mean' and ranking == 'shipped'"
     )
     net, other = (board[board["model"] == name].iloc[0] for name in ("net", "other"))
@@ -290,7 +293,7 @@ def test_the_mean_of_the_origins_losses_is_the_error_of_the_leaderboard_where_ac
     scale = scores.reference_of_block(FRAME, made["naive"], TASK, BORDERS, "test").scale
     mean = comparing.block_losses(everything, scale, "test").groupby("model")["loss"].mean()
     board = (
-        comparing.leaderboard(everything, {}, "example")
+        comparing.build_leaderboard(everything, {}, "example")
         .query("seed in ('0', 'mean')")
         .groupby("model")
         .last()

@@ -109,7 +109,7 @@ def test_the_crps_of_intervals_is_that_of_their_ends_and_the_forecast_as_quantil
     shape = (40, 3, len(EVEN_LEVELS))
     low = ends["lower"].to_numpy().reshape(shape)
     high = ends["upper"].to_numpy().reshape(shape)
-    middle = candidate.test[0].ensemble[..., None]
+    middle = candidate.test[0].seed_mean[..., None]
     quantiles = np.concatenate([low[..., ::-1], middle, high], axis=-1)
     expected = crps_quantiles(candidate.test[0].y, quantiles, np.arange(1, 20) / 20)
     assert table["crps"].tolist() == pytest.approx([expected])

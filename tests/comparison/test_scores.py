@@ -26,8 +26,8 @@ REFERENCE = Reference(
     squared_scale={"a": 2.0, "b": 40.0},
     last=LAST,
     # |y - last|, mean over the origins
-    naive={"a": np.array([1.0, 2.0]), "b": np.array([10.0, 15.0])},
-    naive_whole={"a": 1.5, "b": 12.5},
+    naive_error_by_step={"a": np.array([1.0, 2.0]), "b": np.array([10.0, 15.0])},
+    naive_error={"a": 1.5, "b": 12.5},
 )
 
 
@@ -109,7 +109,7 @@ def test_a_series_without_a_scale_is_in_no_average_of_the_others():
     reference = replace(
         REFERENCE,
         scale={**REFERENCE.scale, "c": np.nan},
-        naive_whole={**REFERENCE.naive_whole, "c": 0.0},
+        naive_error={**REFERENCE.naive_error, "c": 0.0},
     )
     whole = pd.concat([table, constant])
     shown = scores.average_over_series(whole, ["seed"], reference)[names]
@@ -278,8 +278,8 @@ def test_the_number_of_frames_does_not_grow_with_the_series(monkeypatch):
             REFERENCE.scale,
             REFERENCE.squared_scale,
             LAST,
-            REFERENCE.naive,
-            REFERENCE.naive_whole,
+            REFERENCE.naive_error_by_step,
+            REFERENCE.naive_error,
         )
         reference = Reference(*({name: part[name[0]] for name in names} for part in facts))
         made.clear()

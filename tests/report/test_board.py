@@ -11,7 +11,7 @@ from forecast.config.task import SessionCalendar
 from forecast.data.records import MemberRecipe
 from forecast.data.results import Results, in_ranking
 from forecast.report import text
-from forecast.report.board import combinations, leaderboard, many_series
+from forecast.report.board import combinations, leaderboard_table, many_series
 from forecast.system import files
 from tests.report.reading import DAILY, HOURLY, rendered, table_rows
 from tests.support.artifacts import write_project
@@ -89,7 +89,7 @@ def test_a_combination_is_listed_with_its_members_their_weights_and_what_was_lef
 def test_scores_of_intervals_and_heads_stand_beside_the_errors_of_one_series(tmp_path):
     project = write_project(tmp_path)
     results = Results(ProjectPaths.of(project), HOURLY)
-    table = leaderboard(results, "shipped")
+    table = leaderboard_table(results, "shipped")
     titles = [title for title, _ in table.columns[1:]]
     rows = {
         row.model: dict(zip(titles, row.cells, strict=True))
@@ -107,7 +107,7 @@ def test_scores_of_intervals_and_heads_stand_beside_the_errors_of_one_series(tmp
 
 
 def test_of_several_series_the_crps_is_scaled_since_units_are_not_pooled(tmp_path):
-    several = leaderboard(Results(ProjectPaths.of(write_project(tmp_path)), DAILY), "shipped")
+    several = leaderboard_table(Results(ProjectPaths.of(write_project(tmp_path)), DAILY), "shipped")
     titles = [title for title, _ in several.columns[1:]]
     assert not [title for title in titles if title.startswith(("CRPS", "Interval score"))]
     rows = {row.model: dict(zip(titles, row.cells, strict=False)) for row in several.rows}
@@ -147,5 +147,5 @@ def test_the_loss_of_volatility_is_shown_of_volatility_alone(project, calendar, 
         found.__dict__["dataset"] = found.dataset.model_copy(  # in place of the cached property
             update={"calendar": calendar, "target": (changed,)}
         )
-    titles = [title for title, _ in leaderboard(found, "shipped").columns]
+    titles = [title for title, _ in leaderboard_table(found, "shipped").columns]
     assert ("QLIKE" in titles) == is_shown and any("RMSE" in title for title in titles)

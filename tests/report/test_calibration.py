@@ -43,7 +43,7 @@ def test_the_intervals_of_an_origin_are_its_own_the_widest_level_first(root):
     assert [len(pair) for pair in bands] == [2, 2]
     for margin, (lower, upper) in zip((2, 1), bands, strict=True):
         assert upper - lower == pytest.approx(2 * margin * np.arange(1.0, 7.0))
-        assert (upper + lower) / 2 == pytest.approx(test.ensemble[5])
+        assert (upper + lower) / 2 == pytest.approx(test.seed_mean[5])
     assert panels.intervals_at(found, "gru", "town", test.cutoffs[5]) == ()
 
 

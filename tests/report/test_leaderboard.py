@@ -18,7 +18,7 @@ from forecast.config.paths import ProjectPaths
 from forecast.data.comparison_records import Untrained
 from forecast.data.results import Results
 from forecast.report import text
-from forecast.report.board import leaderboard
+from forecast.report.board import leaderboard_table
 from forecast.report.leaderboard import (
     HEADS,
     as_csv,
@@ -214,7 +214,7 @@ def test_the_change_against_the_bar_has_the_sign_and_digits_of_the_page(root):
     }
     page = {
         row.model: str(row.cells[1].content).split(" %")[0]
-        for row in leaderboard(results, "shipped").rows
+        for row in leaderboard_table(results, "shipped").rows
     }
     assert shown == page and shown["lstm"].startswith("−") and shown["drift"].startswith("+")
 
@@ -247,7 +247,7 @@ def test_a_network_that_repeats_the_ridge_has_its_change_against_the_bar_too(roo
     line = next(line for line in lines if line[1] == "lstm")
     change = text.signed_percent(ridge.relative_difference)
     assert line[HEADS.index("error vs bar") :] == (change, "= ridge (did not train)")
-    page = next(row for row in leaderboard(results, "shipped").rows if row.model == "lstm")
+    page = next(row for row in leaderboard_table(results, "shipped").rows if row.model == "lstm")
     assert str(page.cells[1].content) == change
 
 

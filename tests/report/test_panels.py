@@ -31,7 +31,7 @@ def test_where_it_was_furthest_behind_naive_is_shown_if_it_ever_was():
     cutoffs = pd.date_range("2020-01-01", periods=2)
     y = np.array([[1.0], [2.0]])
     history = pd.Series([0.0, 0.0], index=cutoffs)
-    model, naive = (Mock(ensemble=y + error, y=y) for error in (1.0, np.array([[0.5], [3.0]])))
+    model, naive = (Mock(seed_mean=y + error, y=y) for error in (1.0, np.array([[0.5], [3.0]])))
     models = {"naive": "naive", "chosen": "m"}
     tests = {"naive": naive, "chosen": model}
     both = panels.SeriesForecasts("s", models, tests, history)
@@ -121,7 +121,7 @@ def test_the_error_is_told_by_hour_weekday_and_month_of_the_time_that_was_foreca
     charts = {panel.title: panel for panel in panels.calendar_panels(found, [drawing])}
     assert list(charts) == ["By hour of the day, UTC", "By weekday", "By month"]
     test = drawing.tests["chosen"]
-    errors = np.abs(test.ensemble - test.y)
+    errors = np.abs(test.seed_mean - test.y)
     mondays = pd.DatetimeIndex(test.ds.ravel()).day_of_week == 0
     wanted = text.figure(errors.ravel()[mondays].mean())
     chart = html.fromstring(charts["By weekday"].svg)
