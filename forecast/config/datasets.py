@@ -13,6 +13,7 @@ that models need is handed on by `task`.
 from __future__ import annotations
 
 from datetime import date
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -68,7 +69,7 @@ class Quality(Config):
 
     # distance of a jump from 2:1, 3:1, ... as a share
     unadjusted_split: QualityRule = QualityRule(action="warn", limit=0.03)
-    # a step there and back, in 99th percentiles of a step
+    # the smaller step of a value from both neighbours, in 99th percentiles of all steps
     spikes: QualityRule = QualityRule(action="warn", limit=15)
     # equal values in a row, zeros not counted
     stale_repeats: QualityRule = QualityRule(action="warn", limit=12)
@@ -86,7 +87,7 @@ class Quality(Config):
     clock_change: QualityRule = QualityRule(action="warn", limit=0)
     # steps of the calendar since the last row
     freshness: QualityRule = QualityRule(action="warn", limit=3)
-    # rows of a stored series that lie behind its last one of a fetch, or, less those it gained,
+    # rows of a stored series that lie after its last one of a fetch, or, less those it gained,
     # before its first one, as a share
     shrinkage: QualityRule = QualityRule(action="refuse", limit=0.05)
 
@@ -151,9 +152,9 @@ class Column(Config):
 
 
 class FutureColumn(Config):
-    """An input over the horizon: `known_ahead`, the data hold it for later rows too; or `issued`,
-    the forecasts of it that are stored with the time of their issue. A model sees its value of
-    every step of the horizon.
+    """An input over the horizon, of which a model sees the value at every step. Either
+    `known_ahead`: the data hold it for later rows too. Or `issued`: stored forecasts of it are
+    read, each with its time of issue.
     """
 
     column: str
@@ -166,8 +167,10 @@ class FutureColumn(Config):
     unit: str = ""
 
     @model_validator(mode="after")
-    def _is_known(self) -> FutureColumn:
-        """Refuses a column that is neither known ahead nor issued, or both."""
+    def _origin_is_stated(self) -> FutureColumn:
+        """Refuses a column that is neither known ahead nor issued, or both, and `max_missing` of
+        one that is known ahead.
+        """
         if self.known_ahead == self.issued:
             raise ValueError(
                 f"future_exogenous {self.column!r}: state one of `known_ahead: true` (calendars,"
@@ -182,7 +185,7 @@ class FutureColumn(Config):
             )
         return self
 
-    def task(self, horizon: int) -> FutureInput:
+    def as_input(self, horizon: int) -> FutureInput:
         """What a model that forecasts `horizon` steps needs to know of this column."""
         return FutureInput(
             name=self.column,
@@ -206,13 +209,13 @@ class Splits(Config):
     test_end: date
 
     @model_validator(mode="after")
-    def _ordered(self) -> Splits:
+    def _dates_rise(self) -> Splits:
         """Refuses dates that do not rise from block to block."""
         ends = [self.train_end, self.validation_end, self.calibration_end, self.test_end]
-        if ends != sorted(set(ends)):
+        if any(end >= following for end, following in pairwise(ends)):
             raise ValueError(
-                "splits must grow: train_end < validation_end < calibration_end < test_end, found"
-                f" {ends}"
+                "the dates must rise: train_end < validation_end < calibration_end < test_end,"
+                f" found {', '.join(map(str, ends))}"
             )
         return self
 
@@ -225,7 +228,7 @@ class FractionSplits(Config):
     calibration: float = Field(gt=0, lt=1)
 
     @model_validator(mode="after")
-    def _leaves_a_test(self) -> FractionSplits:
+    def _shares_leave_a_test(self) -> FractionSplits:
         """Refuses shares that leave no rows for the test block."""
         total = self.train + self.validation + self.calibration
         if total >= 1:
@@ -452,7 +455,7 @@ class Dataset(Config):
         return Task(
             target=tuple(column.task for column in self.target),
             past_exogenous=tuple(column.task for column in self.past_exogenous),
-            future_exogenous=tuple(column.task(self.horizon) for column in self.future_columns),
+            future_exogenous=tuple(column.as_input(self.horizon) for column in self.future_columns),
             holidays=self._local_holidays(),
             calendar_features=self.calendar_features,
             time_zone=self._local_zone(),

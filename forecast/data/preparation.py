@@ -301,10 +301,10 @@ def check_data(
     """The prepared frame of one dataset and the series left out of it, with every check that
     `forecast check` names: pointer, snapshot, schema, calendar, missing shares.
 
-    `plan`: a file whose rows stand behind the last observations instead of what the snapshot has
+    `plan`: a file whose rows stand after the last observations instead of what the snapshot has
     there. `files_may_differ`: the stored snapshot serves although the file it was taken from has
     changed; otherwise that is an `InputError`. `as_of`: what the rules for suspicious values find
-    as of then stands behind the series left out; None: they are not asked.
+    as of then stands after the series left out; None: they are not asked.
     """
     changed = describe_changed_files(name, dataset, root)
     if changed and not files_may_differ:
@@ -358,7 +358,7 @@ def check_prepared(
     # what is known ahead may have any gap of the past; of the horizon `require_rows` tells
     entries: dict[str, Column | FutureColumn] = {c.column: c for c in dataset.columns}
     for column in dataset.issued:
-        entries |= {step.frame_name: column for step in column.task(dataset.horizon).columns}
+        entries |= {step.frame_name: column for step in column.as_input(dataset.horizon).columns}
     findings = []
     shares = []
     for name, entry in entries.items():

@@ -119,7 +119,7 @@ def add_issued(frame: pd.DataFrame, dataset: Dataset, table: pd.DataFrame) -> pd
     """
     result = frame.copy(deep=False)
     for column in dataset.issued:
-        for step in column.task(dataset.horizon).columns:
+        for step in column.as_input(dataset.horizon).columns:
             result[step.frame_name] = np.nan
             if not table.empty:
                 newest = newest_forecasts(table, dataset, frame, step.name, step=step.step)

@@ -153,9 +153,11 @@ def minimum_trace(summing: Array, covariance: Array) -> Array:
 
 
 def learn_reconciliation(forecasts: pd.DataFrame) -> Array:
-    """P (m, n) from the base forecasts of the validation block, names in alphabetical order.
+    """P (m, n), of m series and n series and sums, from the base forecasts of the validation block,
+    names in alphabetical order; errors of all steps are pooled, and of several seeds averaged.
 
-    `ModelError` where fewer than two of its targets are known of every series.
+    `ModelError` where the values of all series are known at fewer than two pairs of cutoff and
+    step.
     """
     rows = forecasts[forecasts["block"] == "validation"]
     keys = ["cutoff", "step"]
@@ -168,15 +170,17 @@ def learn_reconciliation(forecasts: pd.DataFrame) -> Array:
     complete = errors.dropna().to_numpy()
     if len(complete) < 2:
         raise ModelError(
-            f"{len(complete)} times of the validation block have values of every series; at least"
-            " 2 are needed to reconcile their forecasts."
+            f"{len(complete)} pairs of cutoff and step of the validation block have values of every"
+            " series; at least 2 are needed to reconcile their forecasts."
         )
     summing, _ = summing_matrix([str(name) for name in errors.columns])
     return minimum_trace(summing, shrunk_covariance(complete))
 
 
 def reconcile(base: Array, names: list[str], projection: Array, minimum: float | None) -> Array:
-    """Coherent forecasts (n, ...) of base forecasts (n, ...) of `names`: S max(P ŷ, minimum)."""
+    """Coherent forecasts (n, ...) from the forecasts `base` (n, ...) of `names`: S max(P ŷ,
+    minimum), where P (m, n) is `projection`.
+    """
     summing, _ = summing_matrix(names)
     series = np.tensordot(projection, base, axes=1)
     if minimum is not None:

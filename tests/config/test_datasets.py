@@ -91,9 +91,9 @@ def test_a_misspelt_key_of_a_source_is_answered_with_the_nearest():
     )
 
 
-def test_splits_that_do_not_grow_are_refused():
+def test_splits_whose_dates_do_not_rise_are_refused():
     days = {"train_end": "2020-01-01", "validation_end": "2019-01-01"}
-    assert "key 'splits': splits must grow: train_end < validation_end" in refused(
+    assert "key 'splits': the dates must rise: train_end < validation_end" in refused(
         splits={**days, "calibration_end": "2021-01-01", "test_end": "2022-01-01"}
     )
 

@@ -175,5 +175,5 @@ def test_a_bound_holds_for_series_and_sums_together() -> None:
 def test_a_validation_block_without_complete_rows_is_refused() -> None:
     table = forecasts_of(NAMES)
     table.loc[table["unique_id"] == "B/A", "y"] = np.nan
-    with pytest.raises(ModelError, match="0 times of the validation block have values of every"):
+    with pytest.raises(ModelError, match="0 pairs of cutoff and step of the validation block"):
         learn_reconciliation(table)
