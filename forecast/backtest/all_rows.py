@@ -99,14 +99,17 @@ def _refit_seed(
     folder: Path,
     corrections: Corrections,
 ) -> None:
-    """Fit one seed (or, of many series, one part of it) again on all rows and save it in `folder`,
-    with the `corrections` of the scored version, whose fit is `saved`; it runs in a worker.
+    """Fit one seed, or one part of its series, of a scored recipe again on all rows and save it in
+    `folder`; it runs in a worker. A model without gradient steps is fitted as in a backtest; a
+    network is trained anew, for as many steps as the fit in `saved` took. `corrections`: all three
+    of the scored version, for nothing of this fit can be scored.
     """
     problem = load_whole_problem(data)
     scored = Forecaster.load(saved)
     if scored.steps is None:
         _, final = fitter.fit_both(problem)
     else:
+        # a second fit keeps the units of the first, which here are those of fewer rows
         start = replace(scored, scaling=problem.scaling)
         final = fitter.refit(problem, FitResult(start, best_step=scored.steps))
     replace(final.forecaster, **corrections).save(folder)

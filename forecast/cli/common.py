@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 
 
 def _take_as_named(context: typer.Context, root: Path) -> Path:
-    """A `.` that was named is written out, so that `require_project` does not look above it."""
+    """`Path()` stands for: no folder was named. A `.` that was named becomes the absolute path, so
+    that `require_project` does not look above it.
+    """
     source = context.get_parameter_source("root")
     is_named = source is not None and source.name == "COMMANDLINE"
     return Path.cwd() if is_named and root == Path() else root
@@ -141,8 +143,8 @@ def keep_output_clean(output_format: Format) -> Iterator[None]:
 
 
 def require_project(root: Path) -> Path:
-    """`root` when it is a project's folder, or where none is named the nearest above this one, as
-    git and DVC have it; else `InputError`.
+    """`root` when it is a project's folder; where none was named (`Path()`) this one or the nearest
+    above it, as git and DVC have it; else `InputError`.
     """
     above = Path.cwd().parents if root == Path() else ()
     for folder in (root, *above):

@@ -54,7 +54,7 @@ class Hooks(Config):
 
 
 class Retraining(Config):
-    """One dataset's rules.
+    """One dataset's rules, which a retraining reads from the commit, as all of configs/.
 
     max_age_days: an older champion is stale; new_steps: so many new time steps make a challenger
     due (default: the horizon); fresh_steps: time steps that only the gate sees (default: 28 days,

@@ -110,8 +110,9 @@ class Source(Config):
         return {key: content[key] for key in ("kind", "base_url", "start") if key in content}
 
     def narrowed_to(self, revised: Collection[str]) -> Source | None:
-        """The source narrowed to the `revised` series whose older rows may have changed too; None
-        without one.
+        """The source narrowed to the `revised` series, whose older rows may have changed too. None
+        where there are none, and for a kind of source that cannot be narrowed: nothing is read
+        again.
         """
         return None
 

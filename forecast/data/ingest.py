@@ -180,8 +180,9 @@ def _compare_with_stored(request: Request, stored: StoredHistory) -> ComparedAns
     observed = trim_to_observed(stored.frame, dataset)
     compare = partial(find_revisions, observed, provisional_from=stored.provisional_from)
     revised = compare(fresh, since=since)
-    is_final = ~revised["kind"].isin(["provisional", "unanswered"])
-    narrowed = dataset.source.narrowed_to(set(revised.loc[is_final, "unique_id"]))
+    # provisional values were to change, and unanswered ones did not
+    is_unexpected = ~revised["kind"].isin(["provisional", "unanswered"])
+    narrowed = dataset.source.narrowed_to(set(revised.loc[is_unexpected, "unique_id"]))
     if narrowed is None or not since:
         return ComparedAnswer(raw, fresh, since, revised)
     whole, reread = _read_source(

@@ -371,8 +371,8 @@ def _bare_numbers(cells: Iterable[str], units: Iterable[str]) -> list[str]:
 
 
 def _shows_thousands(cells: list[str], mark: str) -> bool:
-    """Whether `mark` parts thousands in a column of numbers: some end in a zero, `1.250`, and so
-    were not shortened, but `998` has no decimals.
+    """Whether `mark` parts thousands in a column of numbers: some look like `1.250`, of which a
+    decimal would be written `1.25`, and all others are whole numbers below 1000.
     """
     grouped = [cell for cell in cells if mark in cell]
     whole = re.compile(r"[+-]?(0|[1-9]\d{0,2})")

@@ -86,10 +86,10 @@ TIME_FORMATS = (
     " %I:%M%p",
     " %I %p",
 )
-MIN_TIME_NAMES, EARLIEST_NAME = 4, pd.Timestamp("1800", tz="UTC")
-"""So many columns with names of times, none of them a number such as 1001, make a table with a
-column for each time.
-"""
+MIN_TIME_NAMES = 4
+"""So many columns with names of times make a table with a column for each time."""
+EARLIEST_NAME = pd.Timestamp("1800", tz="UTC")
+"""A name such as 1001 is a number and no year."""
 OUTSIDE = f": {OUTSIDE_SENTENCE} Correct the row, or map another column to `ds`."
 ISO_8601 = "ISO8601"
 """What `pandas.to_datetime` takes as the format of any ISO 8601 time."""
@@ -204,8 +204,9 @@ def to_utc(
 
     `form`: how text is written where that is not ISO 8601. Times without an offset are read in
     `time_zone` (None: UTC). `wall_clock` keeps what the local clock shows instead of UTC: the local
-    date names a session. Raises `InputError` for unreadable, mixed, ambiguous or non-existent
-    times.
+    date names a session. Raises `InputError` for unreadable, mixed or non-existent times, and for
+    an hour that the clock shows twice only where the order of a series' rows does not tell which
+    of the two is meant.
     """
     values = table["ds"]
     if not len(values):

@@ -376,6 +376,10 @@ class NetworkSpec(TrainableSpec):
     def build(self, shapes: Shapes) -> Network:
         """The network of `blocks`, with dropout between them. `network` calls it; so do checks,
         with `EXAMPLE_SHAPES`, to see which blocks it has.
+
+        Families whose dropout stands elsewhere override it and write no `blocks`: `mlp` and `narx`
+        (none before the dense layers), `segment_gru` (at the end alone) and `encoder_decoder`
+        (none). What every network is given here has to be put there too.
         """
         blocks = add_dropout(self.blocks(shapes), self.dropout)
         return Network(blocks, shapes, self.future_units, self.every_step)

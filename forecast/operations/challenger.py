@@ -103,7 +103,10 @@ def _recipe(candidate: str, forecaster: Forecaster) -> Recipe:
 
 
 def digest_configuration(tree: WorkTree, settings: Dataset) -> str:
-    """The digest of the configuration that tuned values and models follow."""
+    """The digest of the configuration that tuned values and models follow: the values of the
+    dataset's entry, of all of models.yaml and of tuning.yaml, as committed. Comments, entries of
+    other datasets, `run`, retraining.yaml and edits that are not committed do not change it.
+    """
     followed = (settings, load_models(tree.paths.configs), load_tuning(tree.paths.configs))
     return files.sha256_of([part.model_dump(mode="json") for part in followed])[:16]
 

@@ -134,8 +134,8 @@ def _read_stamp(root: Path) -> dict[str, str]:
 
 
 def _expected_stamp(root: Path, *, dev: bool) -> dict[str, str]:
-    """What the stamp of a finished environment holds: digests of the locks and of the project's own
-    table in pyproject.toml, and the folder.
+    """All of a finished environment's stamp but `python`: digests of the locks and of the tables
+    `project` and `build-system` of pyproject.toml, and the resolved root.
     """
     names = {"lock": LOCK, "dev": DEV_LOCK} if dev else {"lock": LOCK}
     digests = {

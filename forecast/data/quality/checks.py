@@ -60,8 +60,9 @@ class Violation:
 
 
 def spikes(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
-    """A value far from both neighbours on the same side: the smaller step over the 99th percentile
-    of all steps.
+    """Values far from both neighbours on the same side: the smaller of both steps is more than
+    `limit` times the 99th percentile of all steps. And a lowest or highest value that is far from
+    all others, such as -999, and so may stand for no value.
     """
     for series, column, when, values in _observed_values(frame, _number_columns(frame)):
         step = np.diff(values)
@@ -81,19 +82,20 @@ def spikes(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Viol
                 " Correct them, or leave the cells empty."
             )
             yield Violation("spikes", series, column, positions.size, text)
-        # as -999, which is often no rare step
-        for end in sorted({values.min(), values.max()} - {0.0}):
-            others, count = values[values != end], int((values == end).sum())
-            # a first or last value has no two neighbours
-            is_suspicious = count > 1 or end in values[[0, -1]]
+        # one such as -999 is too frequent to exceed the 99th percentile of steps
+        for extreme in sorted({values.min(), values.max()} - {0.0}):
+            others, count = values[values != extreme], int((values == extreme).sum())
+            # the first and the last row have no two neighbours
+            is_suspicious = count > 1 or extreme in values[[0, -1]]
             if (
                 is_suspicious
                 and len(np.unique(others)) > 20
-                and np.abs(others - end).min() > 3 * np.ptp(others)
+                and np.abs(others - extreme).min() > 3 * np.ptp(others)
             ):
                 text = (
-                    f"values of {end:g}, far from all others: {count}. If it stands for no value,"
-                    f" empty the cells, or add `missing: [{end:g}]` under a `source` of files."
+                    f"values of {extreme:g}, far from all others: {count}. If it stands for no"
+                    f" value, empty the cells, or add `missing: [{extreme:g}]` under a `source` of"
+                    " files."
                 )
                 yield Violation("spikes", series, column, count, text)
 
@@ -193,7 +195,7 @@ def leaks(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Viola
 
 def missing_cells(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
     """Rows where a column has no value, named by their times. Of a plan those steps are left out
-    that lie behind the end of its series, which may have ended; `plan` tells what a forecast lacks.
+    that lie after the end of its series, which may have ended; `plan` tells what a forecast lacks.
     """
     steps_ahead = {
         step.frame_name: step.step
@@ -337,7 +339,7 @@ def freshness(
 def shrinkage(
     frame: pd.DataFrame, dataset: Dataset, limit: float, stored: pd.DataFrame | None
 ) -> Iterator[Violation]:
-    """Series whose stored rows go on behind their last one, as behind a half-copied file, or whose
+    """Series whose stored rows go on after their last one, as after a half-copied file, or whose
     oldest rows are gone, as from an export of the newest month: a window that moves gains as many
     as it loses. Series that are gone are told by themselves, unless most are: they were renamed.
     """

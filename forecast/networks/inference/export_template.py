@@ -3,8 +3,9 @@
 network and the equations of its cells among it.
 
 `TEMPLATE` is the whole file, `DECODE` the part of it for a network with a decoder. The written file
-must give the same forecasts as `inference.batch` and may import nothing but NumPy: what a new kind
-of block needs there is a function of the template, and its call a `visit_` method of `export`.
+must give the same forecasts as `inference.batch` and may import nothing but NumPy and the standard
+library: what a new kind of block needs there is a function of the template, and its call a `visit_`
+method of `export`.
 """
 
 TEMPLATE = '''\
@@ -22,7 +23,7 @@ H = HORIZON, O = OUTPUTS, K = PARAMETERS (values per forecast: 1, or one per qua
                                         row by row: row (B, C), ahead (B, H, F) the H future rows
                                         after it
 
-The network was made for windows of LOOKBACK rows; it starts each from its first state.
+The network was made for windows of LOOKBACK rows; each starts from the state `initial`.
 """
 
 from __future__ import annotations
