@@ -69,7 +69,7 @@ def shrink(frame: pd.DataFrame, after: pd.Timestamp) -> pd.DataFrame:
 def restore_plans(
     changed: pd.DataFrame, frame: pd.DataFrame, dataset: Dataset, after: pd.Timestamp
 ) -> pd.DataFrame:
-    """`changed` with what `frame` holds of `known_ahead` columns over the horizon behind `after`,
+    """`changed` with what `frame` holds of `known_ahead` columns over the horizon after `after`,
     and no further.
 
     A row that `changed` lacks has none of its observations; of a plan it has zero, for a plan has

@@ -217,7 +217,7 @@ def check_tuning_slice(base: Sandbox, ends: dict[str, pd.Timestamp]) -> Iterator
 
 def check_origins(base: Sandbox, panel: Panel, ends: dict[str, pd.Timestamp]) -> Iterator[Finding]:
     """The targets of every origin a fit or a score uses lie inside its block, by the borders of the
-    configuration. A target behind the last row is taken as that row.
+    configuration. A target after the last row is taken as that row.
     """
     problem = Problem.of(panel, base.results.borders, REQUIRED_BLOCKS)
     starts = [pd.Timestamp.min, *ends.values()]

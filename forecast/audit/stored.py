@@ -304,7 +304,7 @@ def _compare_settings(record: RunRecord, study: Path, folder: Path) -> Iterator[
 def _check_weighted_mean(
     name: str, record: RunRecord, table: pd.DataFrame, base: Sandbox
 ) -> Iterator[Finding]:
-    """Whether a combination's forecasts behind validation are the weighted means of its members'
+    """Whether a combination's forecasts after validation are the weighted means of its members'
     forecasts, and whether the weights that serve have seen no target of the test block.
     """
     if not record.members:

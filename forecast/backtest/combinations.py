@@ -17,7 +17,7 @@ What is served before the test block has members and weights learnt from the val
 (`MemberErrors`). What a combination forecasts in a fold of validation is made with the members
 and weights that the other folds give, so that its validation error can be compared with those of
 models that learnt nothing there. With `refit` the weights of the same members are learnt again
-behind validation, at each of its cutoffs on every error known there.
+after validation, at each of its cutoffs on every error known there.
 
 Of `RunRecord`: `members` are those that serve, with the newest weights before the test block;
 `weights` holds all, a `DatedWeights` for each time they were learnt. A member of weight 0 is left
@@ -139,7 +139,7 @@ class MemberErrors:
         return tuple(name for name in names if name in best)
 
     def split_folds(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Of each fold of time two masks (n,): what the others learn from, and the fold itself; no
+        """Two masks (n,) for each fold of time: what the others learn from, and the fold itself; no
         target of the one is a target of the other.
         """
         for times in np.array_split(np.unique(self.cutoffs), VALIDATION_FOLDS):

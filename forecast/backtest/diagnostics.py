@@ -169,7 +169,7 @@ def free_run(
 
 
 def _extend_windows(windows: Windows) -> Windows:
-    """The windows with `FREE_RUN_STEPS` rows of known-future inputs behind the cutoff; those that
+    """The windows with `FREE_RUN_STEPS` rows of known-future inputs after the cutoff; those that
     are not known repeat the window's own.
     """
     lookback = windows.past.shape[1]

@@ -2,7 +2,7 @@
 
 `tune_dataset` reads a project's files, `tune_experiment` has its data in memory; both fill a folder
 with one `StudyRecord` per candidate that has something to tune, which stage `train` reads. Every
-trial is one fit on the train rows (`ValidationLoss`), scored on the validation block; rows behind
+trial is one fit on the train rows (`ValidationLoss`), scored on the validation block; rows after
 that block are in neither the data nor the key. A finished study lies in the cache under its key
 (`study_key`) and is not run again; a study is drawn by `forecast.backtest.studies`.
 """

@@ -1,7 +1,7 @@
 """`forecast check | models | audit`: the configurations, what they train, and leaks in what they
 make.
 
-`check` reads every file of configs/ and the data that run, goes on behind a fault and raises all of
+`check` reads every file of configs/ and the data that run, goes on after a fault and raises all of
 them as one error (`check_project`, `raise_faults`; `forecast run` begins with `check_run`); nothing
 is fetched or written. `models` lists entries and families. `audit` runs `forecast.audit` in a
 process of its own; exit code 5: a leak was found.

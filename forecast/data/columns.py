@@ -245,7 +245,7 @@ def add_future_steps(
     """`frame` with `horizon` columns `<name>+<step>` for each of `plans`, its columns, and for each
     column of `holidays`: at each row the value 1, 2, ... steps later.
 
-    Rows behind the last observation may hold plans alone, so that a forecast from there knows its
+    Rows after the last observation may hold plans alone, so that a forecast from there knows its
     horizon. A step without a row or a value gives NaN: a gap of the past, or, in the horizon of a
     forecast, a fault that `data.windows.require_rows` tells.
     """
@@ -338,7 +338,7 @@ def spread_over_horizon(
     holidays: Holidays | None = None,
     lateness: Lateness = NO_LATENESS,
 ) -> pd.DataFrame:
-    """Rows of a history and of the plan behind it as a model reads them: up to each series' last
+    """Rows of a history and of the plan after it as a model reads them: up to each series' last
     value of an `observed` column, with the columns of `add_future_steps`.
 
     A series that is late by no more than `lateness` keeps its rows up to the newest value of all,
@@ -378,7 +378,7 @@ def _trim_to_ends(
 
 
 def append_plan(history: pd.DataFrame, plan: pd.DataFrame, observed: Iterable[str]) -> pd.DataFrame:
-    """A long `history` with the rows of `plan` (`unique_id, ds` and columns known ahead) behind
+    """A long `history` with the rows of `plan` (`unique_id, ds` and columns known ahead) after
     each series' last value of an `observed` column. From its first row there the plan stands for
     what the history planned; its times that are past say nothing new.
     """

@@ -1,6 +1,6 @@
 """Entries of configs/datasets.yaml as text, for `forecast add`.
 
-`entry_line` writes one key with a remark behind it. `add_entry` puts a whole entry, and its name in
+`entry_line` writes one key with a remark after it. `add_entry` puts a whole entry, and its name in
 `run`, into the text of the file; comments and everything else stay as they are. What an entry says
 is `data.guesses`'.
 """

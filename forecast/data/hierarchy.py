@@ -100,7 +100,7 @@ def summing_matrix(names: Sequence[str]) -> tuple[np.ndarray, list[int]]:
 
 
 def add_sums(frame: pd.DataFrame, task: Task) -> pd.DataFrame:
-    """A long frame of series with the sums of the task's hierarchy behind them, ordered by name.
+    """A long frame of series with the sums of the task's hierarchy after them, ordered by name.
 
     A target is summed over the series that have begun; a value that one of them misses is missing
     in its sums. Every other column is their mean. `InputError` where the series do not end

@@ -20,18 +20,20 @@ from forecast.data.guesses.spans import Spans
 
 MIN_GAIN = 0.1
 """The share of its error by which a map has to be better with the column than without it."""
-LAGS, STEPS = 25, 8
-"""At most so many of the newest rows are read, and so many steps of the horizon forecast."""
+LAGS = 25
+"""At most so many of the newest rows are read."""
+STEPS = 8
+"""At most so many steps of the horizon are forecast."""
 TRAIN_SHARE = 0.6
 """Of the rows of a series: where its validation rows begin."""
 FITTED_SHARE = 0.75
 """Of the rows of an entry that `add` writes: those of its train and validation blocks, unless
 intervals need more.
 """
-MIN_HORIZONS, MAX_CUTOFFS = 12, 5_000
-"""A series whose validation rows hold fewer than `MIN_HORIZONS` is not looked at. Of a file of more
-than `MAX_CUTOFFS` rows only every second one, or third, ... is a cutoff.
-"""
+MIN_HORIZONS = 12
+"""A series with fewer validation rows than so many horizons have is not looked at."""
+MAX_CUTOFFS = 5_000
+"""Of a file of more rows only every second one, or third, ... is a cutoff."""
 PENALTY = 1e-3
 """The ridge's penalty as a share of the mean square of an input."""
 

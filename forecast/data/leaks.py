@@ -15,8 +15,10 @@ import pandas as pd
 
 MOST_LAGS = 24
 """Rows of the past, and steps ahead, among which a leak is looked for."""
-LEAK_SERIES, LEAK_ROWS = 3, 2_000
-"""So many of the longest series, and of their newest rows, show a leak: it is in all."""
+LEAK_SERIES = 3
+"""So many of the longest series show a leak: it is in all."""
+LEAK_ROWS = 2_000
+"""So many of their newest rows are looked at."""
 
 
 class Leak(NamedTuple):

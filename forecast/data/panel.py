@@ -3,7 +3,7 @@
 The frame keeps real rows only; on the grid a step without an observation is NaN, so a gap is
 explicit without a row being invented. Columns stand in the order of `Task.columns`, targets first.
 Whatever fits, forecasts or audits begins with `from_frame`. Beside the values a series has the
-calendar features of its steps and of the horizon behind them.
+calendar features of its steps and of the horizon after them.
 
 `Series` has values (T, columns) in the target's unit and the features of its steps; equal frames
 give equal panels. Another array that every model shall see is a field of `Series`, filled in
@@ -88,7 +88,7 @@ class Panel:
 
 
 def series_name(unique_id: object, target: str, targets: Sequence[object]) -> str:
-    """How errors and intervals are named: the unique_id, with the target behind it where there are
+    """How errors and intervals are named: the unique_id, with the target after it where there are
     several.
     """
     return f"{unique_id}/{target}" if len(targets) > 1 else str(unique_id)
@@ -160,7 +160,7 @@ def _on_grid(grid: np.ndarray, times: np.ndarray, values: np.ndarray) -> np.ndar
 
 
 def future_features(task: Task, grid: pd.DatetimeIndex, static: np.ndarray) -> np.ndarray:
-    """(T + H, F) for the steps of the grid and the `horizon` behind it: the calendar features, the
+    """(T + H, F) for the steps of the grid and the `horizon` after it: the calendar features, the
     `static` inputs (S,) of the series, and their products, by which a season has another shape in
     shops of another kind.
     """

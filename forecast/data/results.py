@@ -43,10 +43,10 @@ BASELINE = "baseline"
 """The ranking of a candidate that stands in all of them."""
 RANKINGS = ("shipped", "architecture")
 RANKING_TITLES = {"shipped": "as shipped", "architecture": "architecture alone"}
-MEAN, SPREAD = "mean", "std"
-"""What stands in the column `seed` of a table beside the seeds: the mean of their forecasts, and
-the standard deviation of their scores.
-"""
+MEAN = "mean"
+"""In the column `seed` of a table: the mean of the seeds' forecasts."""
+SPREAD = "std"
+"""In the column `seed` of a table: the standard deviation of the seeds' scores."""
 DIGITS = 5
 """Significant digits of a measured value in the committed reports; the files of stage `compare`
 keep them all.
@@ -259,8 +259,8 @@ class Results:
 
     @property
     def headline_metric(self) -> str:
-        """The error that ranks: MAE for one series; MASE for several, whose units must not be
-        pooled.
+        """The error that is shown first: MAE for one series, which orders its models as MASE does;
+        MASE for several, whose units must not be pooled.
         """
         return "mae" if len(self.series) <= 1 else "mase"
 

@@ -230,7 +230,7 @@ def find_revisions(
     after, kind`.
 
     kind: `changed`, `vanished` (the source has the row no more), `appeared` (a row inside the
-    stored range that was not there), `unanswered` (behind the end of an answer from `since` on: the
+    stored range that was not there), `unanswered` (after the end of an answer from `since` on: the
     row is kept), or `provisional` when the value was stored as such.
     """
     names = _shared_values(stored, fresh)

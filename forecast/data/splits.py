@@ -8,7 +8,7 @@ blocks share a target.
 
 `Borders` are the ends of the blocks, by date or by share (`resolve_borders`), `Blocks` the row
 ranges of one series (`split_series`), `origins_of` the cutoffs of a block. All series are cut at
-the same moments, so no fit has seen a day behind a cutoff that it forecasts. Series that lack a
+the same moments, so no fit has seen a day after a cutoff that it forecasts. Series that lack a
 block are named by `borders_of`: stage `prepare` leaves them out of what is scored, and
 `backtest.all_rows` fits them.
 """
@@ -213,8 +213,8 @@ def most_test_steps(n_steps: int, horizon: int, season: int) -> int:
 
 
 def held_out_steps(n_rest: int, horizon: int, season: int) -> tuple[int, int]:
-    """Of the steps before the test block those of validation and of calibration: at most a quarter
-    each, or a horizon up to a third.
+    """The steps of validation and of calibration, of the `n_rest` before the test block: at most a
+    quarter each, or a horizon up to a third.
 
     Where too few are left to fit on, or to calibrate an interval of 80 %, validation has a horizon,
     and calibration what remains; or what that interval takes, if a season and a horizon are left to

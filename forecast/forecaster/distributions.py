@@ -272,7 +272,7 @@ def repeat_windows(windows: Windows, count: int) -> Windows:
 
 
 def _extend_with_missing(values: np.ndarray, steps: int) -> np.ndarray:
-    """(T + steps, C): nothing is known yet behind the last row."""
+    """(T + steps, C): nothing is known yet after the last row."""
     return np.concatenate([values, np.full((steps, values.shape[1]), np.nan)])
 
 

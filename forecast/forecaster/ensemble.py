@@ -55,7 +55,7 @@ SAVED_ARRAYS = {
     "-quiet": "is_quiet",
     "-test-quiet": "test_is_quiet",
 }
-"""The end of an array's name in SCORES, behind the number of its series, and its field."""
+"""The end of an array's name in SCORES, after the number of its series, and its field."""
 MAX_HORIZONS = 10
 """A closed loop is continued to at most this many trained horizons: beyond it only shows where it
 settles.

@@ -6,7 +6,7 @@ validation together. The backtest calls both. There are three procedures (`FIT_P
 family that fits its own parameters, ridge regression, and a network beside a skip, by gradient
 steps or Levenberg-Marquardt.
 
-A fit never looks behind the validation block of its problem. What cannot be fitted is a
+A fit never looks beyond the validation block of its problem. What cannot be fitted is a
 `ModelError`, of which the backtest makes a failed record.
 
 Another procedure is a row of `FIT_PROCEDURES`.

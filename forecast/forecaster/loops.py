@@ -32,7 +32,7 @@ def add_network(raw: np.ndarray, base: np.ndarray, last: np.ndarray) -> np.ndarr
 
 
 class Loop:
-    """A batch of closed loops behind `windows`, `horizon` steps at most, one at a time: look at
+    """A batch of closed loops after `windows`, `horizon` steps at most, one at a time: look at
     what is proposed, then say what is fed back. The forecasts are those of `skip + network`, both
     one-step; without a network, of the skip. Nothing measured after the cutoff is ever read.
     """

@@ -222,7 +222,7 @@ def _read_numbers(history: pd.DataFrame, keys: tuple[str, str], task: Task) -> n
 
 def _check_rows(given: pd.DataFrame, task: Task) -> pd.DataFrame:
     """The columns of `task` of a request: of an input known ahead either its column, with the plan
-    in rows behind the last observation, or its values by step (`promo+1`, `promo+2`, ...); of a
+    in rows after the last observation, or its values by step (`promo+1`, `promo+2`, ...); of a
     static column either its values or its inputs (`kind=bakery`).
     """
     plans = [name for name in task.plans if future_frame_name(name, 1) not in given]

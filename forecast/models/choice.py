@@ -3,7 +3,7 @@ not seen; and how much of its change every series is given.
 
 `choose_linear_shape` searches them for the linear skip (`forecast.models.skip`) and for ridge and
 arx, which are that skip standing alone; `fold_cases` and `fold_errors` serve the linear maps of
-`families/window_linear.py` as well. Nothing behind the validation block is looked at.
+`families/window_linear.py` as well. Nothing after the validation block is looked at.
 
 The sums over all rows but those of a stretch and its neighbourhood are the equations of a fit
 without it (hv-block cross-validation, Racine 2000), so one pass over the data serves every fold and

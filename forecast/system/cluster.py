@@ -6,7 +6,7 @@
 Only whole tasks travel: a study, a training, a fit. A worker reads and writes the files of this
 machine; one that does not see them is refused, and so is one with other code or other packages,
 which would give other numbers. A task whose worker dies is run again on another. Dask gives
-it up at the fourth death (`allowed-failures`); it is run once more behind all others, and then it
+it up at the fourth death (`allowed-failures`); it is run once more after all others, and then it
 has failed.
 
 `run_on_cluster` is what `workers` calls; `cluster_address` refuses a malformed address. Without a
@@ -44,10 +44,10 @@ if TYPE_CHECKING:
     from forecast.system.workers import WorkItem
 
 VARIABLE = "FORECAST_CLUSTER"
-WAIT_SECONDS, START_SECONDS = 10, 60
-"""For a scheduler to answer; for the first of its workers, which after a Ctrl-C are just being
-started again.
-"""
+WAIT_SECONDS = 10
+"""For a scheduler to answer."""
+START_SECONDS = 60
+"""For the first of its workers, which after a Ctrl-C are just being started again."""
 MAX_SUBMITTED = 512
 """Tasks that the scheduler knows of at most; when half are done, as many follow in one message, the
 cheapest way.
@@ -80,7 +80,7 @@ OTHER_VERSION_ADVICE = (
 def cluster_address() -> str:
     """The address of the cluster that this command was given; empty: this machine's cores.
 
-    `InputError` for a malformed one.
+    `InputError` for a malformed address.
     """
     address = os.environ.get(VARIABLE, "").strip()
     match = re.fullmatch(

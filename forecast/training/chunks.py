@@ -45,7 +45,7 @@ class TrainingSeries:
 
 @dataclass(frozen=True, kw_only=True)
 class JoinedSeries:
-    """All series end to end, H spare rows of zeros behind each, so that `future` has the same row
+    """All series end to end, H spare rows of zeros after each, so that `future` has the same row
     numbers as the rest. `past`, `future`, `target`, `weight`, `offset`: as in `TrainingSeries`;
     `spans`: (first row, rows) of each series.
     """
@@ -161,7 +161,7 @@ def join_series(
 
 
 def _starts_with_loss(joined: JoinedSeries, length: int, warm_up: int) -> np.ndarray:
-    """Every row from which a chunk lies inside one series and has, behind its warm-up, at least one
+    """Every row from which a chunk lies inside one series and has, after its warm-up, at least one
     target that counts; `InputError` where there is none.
     """
     starts = np.concatenate(

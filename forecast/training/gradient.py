@@ -165,7 +165,7 @@ def _is_patience_over(
     settings: Settings, n_looks: int, best: BestStep | None, n_waited: int
 ) -> bool:
     """Whether `n_waited` looks since the best step end the choice by a loss, in a training that has
-    `n_looks` behind its beginning. What has not gained on its beginning goes on, unless the
+    `n_looks` after its beginning. What has not gained on its beginning goes on, unless the
     settings have a patience.
     """
     if settings.patience is not None:

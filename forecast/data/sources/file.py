@@ -118,7 +118,7 @@ def read(request: Request) -> RawFrame:
     if not has_rising_times(table["unique_id"], table["ds"]):
         table = table.sort_values("ds", kind="stable")
     table[numbers] = table[numbers].apply(pd.to_numeric)
-    if not request.dataset.known_ahead:  # a forecast would begin behind rows that hold nothing
+    if not request.dataset.known_ahead:  # a forecast would begin after rows that hold nothing
         table = table[~is_behind_last_value(table, measured_columns(table, request.dataset))]
     table, as_of = keep_known(request, table)
     issues = _read_issues(request, source, as_of)

@@ -160,7 +160,7 @@ class _Client:
         return frame[(frame["ds"] >= first) & (frame["ds"] < last + DAY)]
 
     def recent(self, name: str, after: pd.Timestamp) -> pd.DataFrame:
-        """The hours of one place behind the archive's last one (NaT: all), as the forecast service
+        """The hours of one place after the archive's last one (NaT: all), as the forecast service
         has them.
         """
         today = self.as_of.normalize()

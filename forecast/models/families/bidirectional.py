@@ -1,6 +1,6 @@
 """Family `bidirectional`: a recurrent layer that reads the lookback window forwards and backwards.
 
-Both directions stay inside the window, so nothing behind the cutoff is read. All steps of the
+Both directions stay inside the window, so nothing after the cutoff is read. All steps of the
 horizon are forecast at once from the two end states; there is no forecast at earlier rows of a
 window.
 

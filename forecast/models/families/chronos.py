@@ -50,7 +50,7 @@ class PretrainedSpec(ModelSpec):
         raise NotImplementedError
 
     def forecast_contexts(self, model: Any, contexts: np.ndarray, horizon: int) -> np.ndarray:
-        """(B, H) point forecasts behind `contexts` (B, L) float32 without missing values."""
+        """(B, H) point forecasts after `contexts` (B, L) float32 without missing values."""
         raise NotImplementedError
 
     def fit(self, problem: Problem, *, seed: int) -> Parameters:

@@ -2,7 +2,7 @@
 too, so its response to an input is finite.
 
 MATLAB's distdelaynet; with `layers: 1` its timedelaynet. Delays are spaced by `dilation` to the
-power of the layer; those behind the lookback are left out.
+power of the layer; those beyond the lookback are left out.
 
 `Spec` (a `NetworkSpec`) is what an entry of configs/models.yaml with this family is read as. Its
 `build` gives the `Network` of blocks for the `Shapes` of a task: past (B, T, C) to forecasts (B, H,

@@ -241,7 +241,7 @@ class StepWriter(BlockVisitor[str]):
         return self.assign(f"segments({_line_code(path, x)}, {arguments})")
 
     def visit_recurrent(self, block: Recurrent, path: str, x: str) -> str:
-        """A step of the cell, or, behind segments, a loop over all of them that begins anew at
+        """A step of the cell, or, after segments, a loop over all of them that begins anew at
         every row.
         """
         if not self.network.is_segmented:
