@@ -120,7 +120,7 @@ def check_calibration_rows(
     base: Sandbox, panel: Panel, ends: dict[str, pd.Timestamp]
 ) -> Iterator[Finding]:
     """The actuals of every conformal fit stand in their series' calibration block, in raw or in
-    modelled units.
+    model units.
     """
     targets = list(_targets_with_calibration_rows(panel, ends))
     for number, call in enumerate(base.calibration_calls):

@@ -6,8 +6,8 @@ conformal (`forecaster.intervals`), one per series and horizon step. Their margi
 the newest errors known at each cutoff. Ten series or more of a target with short calibration blocks
 rank their errors together.
 
-Errors are taken in the units the target is modelled in: those of a price with `transform: log` are
-ratios, so a series that has doubled has intervals twice as wide.
+Errors are taken in model units, those after the target's transform: of a price with `transform:
+log` they are ratios, so a series that has doubled has intervals twice as wide.
 
 Series whose blocks have equal shapes stand side by side in one array (`SeriesStack`): one array
 operation then serves thousands of them, and each keeps its own calibration.

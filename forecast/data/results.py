@@ -161,7 +161,7 @@ class Results:
 
     def forecasts(self, candidate: str, block: str = "") -> pd.DataFrame:
         """forecasts.parquet or a block: unique_id, output, cutoff, step, ds, block, seed, y, y_hat,
-        in raw units, and volatility in those of the model.
+        in raw units, and volatility in model units.
         """
         filters = [("block", "==", block)] if block else None
         frame: pd.DataFrame = read_frame(self.folder(candidate) / "forecasts.parquet", filters)

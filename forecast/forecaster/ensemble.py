@@ -349,8 +349,8 @@ def calibrate_intervals(forecasts: pd.DataFrame, task: Task) -> dict[str, SplitC
     mean over its seeds on the calibration and the test block, resized by those on the validation
     block.
 
-    In the units the target is modelled in, as in the compare stage: those of a `log` target are
-    ratios.
+    In model units, those after the target's transform, as in the compare stage: errors of a `log`
+    target are ratios.
     """
     targets = {column.name: column for column in task.target}
     mean = add_series_names(_mean_over_seeds(forecasts))

@@ -322,8 +322,8 @@ class Pool:
 
 @dataclass(frozen=True)
 class SplitConformal:
-    """Symmetric intervals in the units the target is modelled in (Vovk, Gammerman & Shafer 2005;
-    Lei et al. 2018).
+    """Symmetric intervals in model units, those after the target's transform (Vovk, Gammerman &
+    Shafer 2005; Lei et al. 2018).
 
     Made by `calibrate`, of one series or of several side by side; by `forecaster.ensemble` when it
     is loaded.

@@ -45,7 +45,7 @@ class Corrections(TypedDict):
     corrected_series: tuple[str, ...]
     """Those that the two were learnt from, in alphabetical order; empty without either."""
     smearing: Array | None
-    """(S, H, O, quantiles) errors in units of the transform, series in alphabetical order."""
+    """(S, H, O, quantiles) errors in model units, series in alphabetical order."""
     reconciliation: Array | None
     """(m, n), see `minimum_trace`."""
 
