@@ -383,13 +383,20 @@ class Spec(RegressorSpec):
         return "linear" if self.base == "ridge" else None
 
     def space(self) -> Mapping[str, search.Dimension]:
-        """What tuning may vary, by field name: not the base, where the entry says `last`."""
-        space: dict[str, search.Dimension] = {}
-        if self.base == "ridge":
-            space["base"] = search.Choice(("ridge", "last"))
+        """What tuning may vary, by field name."""
+        space: dict[str, search.Dimension] = {"base": search.Choice(("ridge", "last"))}
         if self.regressor in TREE_REGRESSORS:
             space["leaves"] = search.Choice((7, 15, 31))
             space["leaf_rows"] = search.Choice((300, 1000, 3000))
+        return space
+
+    def search_space(self) -> Mapping[str, search.Dimension]:
+        """What tuning does vary: not the base, where the entry says `last`. A trial on it still has
+        a validation error of its own, since `space` names it.
+        """
+        space = dict(self.space())
+        if self.base == "last":
+            del space["base"]
         return space
 
     def fit(self, problem: Problem, *, seed: int) -> Parameters:
