@@ -18,8 +18,8 @@ So level[t] is 1 / (n + 1), the smallest p-value there is, while all is quiet. T
 observations with R alarms sum to at most N / (n + 1) + rate R, and so many false alarms are
 expected where p-values are valid given the past: of a quiet stream all alarms are false, one in n +
 1. A p-value is valid while errors are exchangeable with those of calibration; after a change of
-level, or where errors come in crowds, it is not, and there are more. A fault of ordinary errors is
-not found, however long it lasts.
+level, or where errors come in crowds, it is not, and there are more. A fault whose errors are of
+ordinary size is never found.
 """
 
 from __future__ import annotations

@@ -129,9 +129,7 @@ def count_origins(results: Results) -> tuple[int, int, int]:
 
 
 def combinations(results: Results, ranking: str) -> list[tuple[str, str]]:
-    """The name of each combination and its members with their weights; behind them what was left
-    out.
-    """
+    """The name of each combination and its members with their weights; then what was left out."""
     rows = []
     for model, record in sorted(results.combinations(ranking).items()):
         parts = filter(None, [describe_members(record), record.reason])
