@@ -14,7 +14,7 @@ instead of one Python step per sample.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from scipy.linalg import lapack
@@ -108,8 +108,14 @@ class ClosedLoop(LeastSquares):
         v, y, weight = (table[:, : self.net.measured_outputs] for table in tables)
         return (self.net.residual(v, y) * weight).ravel()
 
-    def blocks(self, weights: Array) -> Iterator[tuple[Array, Array]]:
-        """Residuals and the transposed Jacobian of the free run, block after block of time."""
+    def blocks(
+        self, weights: Array, combine: Callable[[Array], Array] = np.asarray
+    ) -> Iterator[tuple[Array, Array]]:
+        """Residuals and the transposed Jacobian of the free run, block after block of time.
+
+        `combine`: makes of the derivatives by all weights (n_weights, rows, O) those that are
+        wanted, sums of them.
+        """
         net, train = self.net, self.train
         measured = net.measured_outputs
         run = train.free_run(weights)
@@ -121,11 +127,11 @@ class ClosedLoop(LeastSquares):
         last_rows: Array | None = None
         for part in train.blocks_of_rows(net.n_weights):
             gain = train.gain(slopes, is_free, part)
-            direct = net.layer.jacobian(weights, z[:, part].T)
+            direct = combine(net.layer.jacobian(weights, z[:, part].T))
             jacobian = solve_feedback(direct, gain, net.y_delays, last_rows)
             last_rows = jacobian[:, -max(net.y_delays) :].copy()
             jacobian = jacobian[..., :measured] * weight[part]
-            yield weighted[part].ravel(), jacobian.reshape(net.n_weights, -1)
+            yield weighted[part].ravel(), jacobian.reshape(len(jacobian), -1)
 
 
 class StackedExperiments:

@@ -51,7 +51,7 @@ POLYNOMIAL_TERMS = 12  # at most
 SETTLED_SHARE = 0.2  # of the time of choosing terms: training them on afterwards
 
 
-Work = Candidate | str  # the training of a candidate in a fold, or a fold by its name
+Work = Candidate | str  # the training of a candidate, or what a fold does by a name
 
 
 class Pace:
@@ -67,7 +67,7 @@ class Pace:
 
     @contextmanager
     def measure(self, work: Work) -> Iterator[None]:
-        """A fold, or the training of a candidate in it."""
+        """A part of a fold."""
         begin = time.thread_time()
         yield
         self._seconds[work].append(time.thread_time() - begin)
@@ -213,7 +213,7 @@ class Trainer:
         if self.is_interrupted:
             return member.weights
         options = lm.Options(max_iterations=iterations, bayesian=bayesian, by_gain=True)
-        if member.candidate.kind != "one signal":
+        if member.candidate.kind != "one signal" or isinstance(problem, OpenLoop):
             return lm.minimise(problem, member.weights, options=options, watch=self.watch).weights
         shared = OneSignal(problem, member.net)
         start = shared.shrink(member.weights)

@@ -30,6 +30,7 @@ import numpy as np
 from forecast.identification.delays import arx_regressors
 from forecast.identification.experiment import Array, Experiment
 from forecast.identification.narx import Narx, random_hidden_weights
+from forecast.identification.problems import ClosedLoop
 from forecast.training.levenberg_marquardt import LeastSquares
 
 MAX_POLE = 0.999  # a time constant of a thousand rows
@@ -136,7 +137,7 @@ def add_bent_signal(net: Narx, linear: Array, rng: np.random.Generator) -> Array
 class OneSignal(LeastSquares):
     """A least-squares problem of `net` whose weights are c, b1, W2, b2 and W3."""
 
-    def __init__(self, problem: LeastSquares, net: Narx) -> None:
+    def __init__(self, problem: ClosedLoop, net: Narx) -> None:
         """`problem` is one of all weights of `net`."""
         self.problem = problem
         self.steepness = _steepness(net.hidden)
@@ -160,7 +161,10 @@ class OneSignal(LeastSquares):
 
     def blocks(self, weights: Array) -> Iterator[tuple[Array, Array]]:
         """Residuals (rows,) and the transposed Jacobian (n_weights, rows), block after block."""
-        for residual, jacobian_t in self.problem.blocks(self.expand(weights)):
-            by_unit = jacobian_t[: self.end].reshape(len(self.steepness), -1)
-            by_signal = (self.steepness @ by_unit).reshape(self.columns, -1)
-            yield residual, np.concatenate([by_signal, jacobian_t[self.end :]])
+        return self.problem.blocks(self.expand(weights), self._combine)
+
+    def _combine(self, derivatives: Array) -> Array:
+        """By the weights of this problem, of those by the net's (n_weights, rows, O)."""
+        by_unit = derivatives[: self.end].reshape(len(self.steepness), -1)
+        by_signal = (self.steepness @ by_unit).reshape(self.columns, *derivatives.shape[1:])
+        return np.concatenate([by_signal, derivatives[self.end :]])
