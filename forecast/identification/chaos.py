@@ -43,8 +43,9 @@ def describe_lost_simulation(model: Model, experiments: Sequence[Experiment]) ->
     advice = one_step if model.training.loop == "series-parallel" else ""
     return (
         "Its free run is no simulation of this record: the series is chaotic, disturbances that"
-        f" nobody measured move it, or an input is missing.{advice} It can be simulated for"
-        f" {at_least}{plural(steps, 'step')} from measured rows, its error below"
+        " nobody measured move it, or an input is missing or acts later than the model allows"
+        f" for.{advice} It can be simulated for {at_least}{plural(steps, 'step')} from measured"
+        " rows, its error below"
         f" {NO_SIMULATION:g} standard deviations. For forecasts of several steps compare `train`"
         " with `for_use`, their number, by `ahead`."
     )

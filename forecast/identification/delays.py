@@ -112,9 +112,8 @@ def choose_delays(
     inputs, _ = count_columns(experiments)
     scaling = Standardization.fit(experiments)
     scaled = [scaling.scale(e) for e in experiments]
-    reach = min(longest_dead_time, min(map(len, experiments)) // 4)
     with limit_to_one_thread():
-        steps = dead_times(scaled, reach, min(longest, COMPARED_DELAYS))
+        steps = dead_times(scaled, longest_dead_time, min(longest, COMPARED_DELAYS))
         held_back = min(map(min, steps), default=0)
         begun = [e.with_arrays(u=delay_inputs(e.u, [held_back] * inputs)) for e in scaled]
         u_delays, y_delays = count_arx_delays(begun, longest)

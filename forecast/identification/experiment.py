@@ -59,7 +59,7 @@ class Experiment:
         if len(inputs) != len(outputs):
             raise InputError(
                 f"Rows of u: {len(inputs)}, of y: {len(outputs)}; wanted one of each for every"
-                " time."
+                " time, down the rows: give a record along the columns transposed, as u.T."
             )
         check_index(u, y, weight)
         if not outputs.size:

@@ -60,20 +60,20 @@ def _narx_text(model: Model, description: str) -> str:
             "low": narx.low,
             "high": narx.high,
         }
-        reach = max(
-            reach, max(narx.u_delays, default=0) + max((s for _, s in narx.held_back), default=0)
-        )
+        reach = max(reach, narx.input_reach)
         line = ", ".join(f"{name!r}: {value}" for name, value in entries.items())
         nets.append(f"    {{{line}}},")
     scaling = [
         f"{name.upper()} = np.array({value.tolist()})"
         for name, value in vars(model.scaling).items()
     ]
-    start = f"START = {model.start}  # rows that only fill the delays\n{_limit_text(model)}"
-    start += f"\nREACH = {reach}  # rows before the present one whose u acts"
-    start += f"\nFITTED_ROWS = {FITTED_ROWS}  # that the first states of a net are fitted to"
+    sizes = [
+        f"START = {model.start}  # rows that only fill the delays\n{_limit_text(model)}",
+        f"REACH = {reach}  # rows before the present one whose u acts",
+        f"FITTED_ROWS = {FITTED_ROWS}  # that the first states of a net are fitted to",
+    ]
     lines = [f'"""{description}"""', "", "from __future__ import annotations", ""]
-    lines += ["import numpy as np", "", *scaling, start, "NETS = [", *nets, "]"]
+    lines += ["import numpy as np", "", *scaling, *sizes, "NETS = [", *nets, "]"]
     fit = f"\n\n{inspect.getsource(fit_first_states)}"
     return "\n".join(lines) + PREDICT + SIMULATE + NARX_LOOP + fit
 

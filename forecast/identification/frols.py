@@ -72,7 +72,8 @@ def frols(
     net = replace(net, terms=narx.terms)
     training = TrainingRecord("terms chosen", loop="parallel", for_use="simulation")
     model = add_report(Model(net, narx.unflatten(weights), scaling, training), rows)
-    return model.with_notes(formula(model), *notes, *lost)
+    notes = [formula(model), *notes, *lost, *model.notes]
+    return replace(model, training=replace(model.training, notes=tuple(notes)))
 
 
 def formula(model: Model, *, digits: int = 12) -> str:

@@ -149,7 +149,11 @@ class SetLoop:
         """
         runs: list[Array] = [np.empty(0)] * len(self.loops)
         memories = list(memory.members)
-        for loop, numbers in self._alike:
+        alike: dict[Any, list[int]] = {}  # nets of one layer by their loop, others alone
+        for number, loop in enumerate(self.loops):
+            alike.setdefault(loop if isinstance(loop, Narx) else number, []).append(number)
+        for numbers in alike.values():
+            loop = self.loops[numbers[0]]
             if len(numbers) == 1:
                 (number,) = numbers
                 run, memories[number] = loop.loop(weights[number], memories[number], u, y)
@@ -162,14 +166,6 @@ class SetLoop:
                 runs[number] = loop.bounded(run[:, place])
                 memories[number] = Memory(after.y[:, place], after.u)
         return np.array(runs), SetMemory(tuple(memories))
-
-    @property
-    def _alike(self) -> list[tuple[Any, list[int]]]:
-        """The loops, equal ones of one layer once, and the numbers of their nets."""
-        alike: dict[Any, list[int]] = {}
-        for number, loop in enumerate(self.loops):
-            alike.setdefault(loop if isinstance(loop, Narx) else number, []).append(number)
-        return [(self.loops[numbers[0]], numbers) for numbers in alike.values()]
 
     def ahead(self, weights: list[Any], memory: SetMemory, u: Array, y: Array, steps: int) -> Array:
         """(T - steps, steps, O): the median of the nets' closed loops, each fed its own output,

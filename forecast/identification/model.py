@@ -150,11 +150,6 @@ class Model:
         """What its user should know: how it was chosen, and whether its free run holds."""
         return self.training.notes
 
-    def with_notes(self, *notes: str) -> Model:
-        """The same with more notes, before those it has."""
-        training = replace(self.training, notes=(*notes, *self.training.notes))
-        return replace(self, training=training)
-
     @property
     def inputs(self) -> int:
         """I, the columns of u."""
@@ -219,7 +214,8 @@ class Model:
             return self._run(inputs, outputs, state)
         check_first_rows(self.net, "the series", outputs, self.start + 1)
         first_y = outputs[: self.start]
-        state = self.prepare(inputs[: self.start], first_y[:, 0] if self._is_vector(y) else first_y)
+        given = self._as_given(first_y, self._is_vector(y))
+        state = self.prepare(inputs[: self.start], given)
         run = self._run(inputs[self.start :], outputs[self.start :], state)
         return replace(
             run, y=np.concatenate([np.full_like(run.y[:1], np.nan).repeat(self.start, 0), run.y])
@@ -300,7 +296,7 @@ class Model:
         last_row = self._table("u_next", np.reshape(last_input, (1, -1)), self.inputs)
         unseen = np.full((1, self.outputs), np.nan)
         run = self.predict(np.vstack([inputs, last_row]), np.vstack([outputs, unseen])).y[1:]
-        return run[:, 0] if self._is_vector(y) else run
+        return self._as_given(run, self._is_vector(y))
 
     def ahead(
         self, u: npt.ArrayLike | None, y: npt.ArrayLike | None = None, *, steps: int

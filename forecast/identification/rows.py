@@ -255,9 +255,10 @@ def mean_square_errors(model: Model, rows: DividedRows, for_use: ForUse) -> dict
             weight = np.where(counted_weight > 0, label_weights[label][number][first:], 0.0)
             errors = _counted_errors(run, e.y, weight) / model.error_unit
             sums[label] += np.sum(errors**2 * weight), weight.sum()
-    counted = [label for label in BLOCK_NAMES if sums[label, 1]]
-    means = [float(sums[label, 0] / sums[label, 1]) for label in counted]
-    return {
-        BLOCK_NAMES[label]: mean if np.isfinite(mean) else np.inf
-        for label, mean in zip(counted, means, strict=True)
-    }
+    errors_by_part = {}
+    for label, name in BLOCK_NAMES.items():
+        squares, total_weight = sums[label]
+        if total_weight:
+            mean = float(squares / total_weight)
+            errors_by_part[name] = mean if np.isfinite(mean) else np.inf
+    return errors_by_part
