@@ -33,6 +33,7 @@ from forecast.identification.nets import Net
 from forecast.identification.rows import DividedRows, measure_errors
 from forecast.identification.search import SearchResult, search_members
 from forecast.identification.search_settings import SearchSettings
+from forecast.system.errors import plural
 from forecast.training.levenberg_marquardt import Watch, note_interrupt
 
 FAR_FROM_ONE_STEP = 2.0  # times the one-step error: more than white noise on y leaves in a free run
@@ -101,19 +102,15 @@ def _add_report(model: Model, result: SearchResult) -> Model:
     one_step = np.sqrt(training.performance.get("train", np.nan))
     on_record = np.sqrt(training.free_run.get("train", np.nan))
     deviation = float(np.mean(result.scaling.y_scale / model.error_unit))
-    held_out = [member.held_out_rmse * deviation for member in result.members]
-    median = float(np.median(held_out))
-    low, middle, high = (
-        model.describe_rmse(rmse**2) for rmse in (min(held_out), median, max(held_out))
-    )
+    median = deviation * float(np.median([member.held_out_rmse for member in result.members]))
     counts = Counter(member.net.describe() for member in model.members)
     n_weights = max(member.net.n_weights for member in result.members)
     y_range = np.mean(np.ptp(np.asarray(model.y_range), axis=0) / model.error_unit)
     of_range = f": {100 * median / y_range:.2g} % of the range of y"
     notes = [
-        f"Median of {len(result.members)} nets; free-run RMSE of single nets on their held-out"
-        f" blocks, before the last training, {low} to {high}, {middle} in the middle"
-        f"{model.of_what or of_range}; of the median itself on the rows that train"
+        f"Median of {plural(len(result.members), 'net')}; free-run RMSE of single nets on their"
+        f" held-out blocks, before the last training, {model.describe_rmse(median**2)} in the"
+        f" middle{model.of_what or of_range}; of the median itself on the rows that train"
         f" {model.describe_rmse(on_record**2)}.",
         "; ".join(f"{count} x {net}" for net, count in counts.items()) + ".",
         *_describe_polynomial(model),

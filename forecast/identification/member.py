@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +33,7 @@ from forecast.identification.states import largest_pole
 HOPELESS = 5.0  # times the least error on two blocks or more: the other folds are spared it
 TIED_BLOCKS = 0.4  # of the blocks on which a candidate is better than the best one: so does it
 NO_SYSTEM = 4.0  # times the error of the best on the record: it never found the system
+BEST_FITS = 3  # of a candidate: those that follow the record worse are left out
 LOST_ERROR = 10.0  # deviations of y, as which a run counts that is lost or could not be made
 UNSEEN_ROWS = 1_000  # of an input that was not measured; more where a run begins with many rows
 ROUNDING = 1e-12  # of the deviation of y: a smaller error is none
@@ -174,6 +176,15 @@ def leave_out_lost(members: list[Member]) -> list[Member]:
     """
     least = min(member.train_rmse for member in members)
     return [member for member in members if member.train_rmse <= NO_SYSTEM * least]
+
+
+def keep_best_fits(members: list[Member]) -> list[Member]:
+    """Of each candidate the few that follow the record best."""
+    best = []
+    for candidate in dict.fromkeys(member.candidate for member in members):
+        fits = [member for member in members if member.candidate == candidate]
+        best += sorted(fits, key=attrgetter("train_rmse"))[:BEST_FITS]
+    return best
 
 
 def leave_out_straying(

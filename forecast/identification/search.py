@@ -14,7 +14,8 @@ user's.
    best first, for how well it then follows them tells what else may be. Models that follow them
    much worse than the best are left out: they never found the system, however well a crude model
    may do on the blocks after few iterations. The others are chosen by their error on the blocks, as
-   far as the blocks can tell (`list_good`). They are trained on with the rest of a long record, and
+   far as the blocks can tell (`list_good`), three of each candidate by how they follow the rows
+   searched. They are trained on with the rest of a long record, and
    left out where they are lost after that. Where there is no rest, they are kept as they were
    before, too (snapshots of a descent; Huang et al. 2017).
 4. Those that leave their bounds under inputs not measured, up to twice as large as the record's,
@@ -40,7 +41,7 @@ are an `InputError`, no model that follows a held-out block a `ModelError`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -62,9 +63,11 @@ from forecast.identification.experiment import (
     split_fold,
 )
 from forecast.identification.member import (
+    BEST_FITS,
     Member,
     choose_members,
     count_start_rows,
+    keep_best_fits,
     keep_plausible,
     leave_out_lost,
     leave_out_straying,
@@ -99,7 +102,6 @@ MOST_INPUT_DELAYS = 20
 MOST_STATES = 12  # of all outputs together, where a linear model is of an order above 3
 POLYNOMIAL_INPUTS = 5  # delays of u that a polynomial sees
 FOLD, AHEAD_FOLD = "Fold {} of {}", "One step ahead, fold {} of {}"  # as they are announced
-LAST_SHARE = 2.5  # of the time that a model took in a fold: its last training and judging
 
 
 @dataclass(frozen=True)
@@ -233,11 +235,13 @@ class _Search:
             Fold(*split_fold(self.searched, number, settings.folds, settings.start))
             for number in range(settings.folds)
         ]
-        rows = sum(map(len, self.searched))
-        self.pace = Pace(announce, LAST_SHARE * sum(map(len, experiments)) / rows)
+        iterations = limit_iterations(experiments, settings.refit_iterations[1])
+        last_work = iterations * sum(map(len, experiments))
+        fold_work = max(settings.fold_iterations, 1) * sum(map(len, self.searched))
+        self.pace = Pace(announce, last_work / fold_work)
         self.pace.announce(
             f"System identification with {len(self.nets)} candidates in {settings.folds} folds;"
-            " how long it takes is told after the first."
+            " how long it takes is told after the second."
         )
 
     def _count_arx_delays(self, longest: int) -> tuple[int, int]:
@@ -274,60 +278,61 @@ class _Search:
         hopeless: list[Candidate] = []
         for left in reversed(range(len(self.folds))):
             fold = len(self.folds) - 1 - left
-            with self.pace.measure(FOLD):
-                models = self._train_models(fold, hopeless)
+            models = self._train_models(fold, hopeless)
             members += [member for member in models if np.isfinite(member.held_out_rmse)]
             # one block tells too little, and of a series without inputs a model that does not
             # follow the blocks may forecast them
             if members and fold and left and self.plain.inputs:
                 hopeless += list_hopeless(members)
                 members = [member for member in members if member.candidate not in hopeless]
-            if members and not left:
+            stage = FOLD.format(fold + 1, len(self.folds))
+            if not members or not fold:
+                self.pace.announce(f"{stage}.")
+                continue
+            if not left:
                 members = leave_out_straying(members, self.searched, self.settings.start)
-                members = leave_out_worst(members, max(2 * len(self.nets) // 3, 2))
-            # few are chosen of many that the first blocks do not tell apart
-            best = leave_out_worst(members, max(len(self.nets) // 2, 1)) if members else []
-            chosen = list_good(best) * len(self.folds) if best else []
+            likely = leave_out_worst(members, max(2 * len(self.nets) // 3, 2))
+            good = list_good(likely)
+            # more is chosen in the end than few blocks tell: count a model of each
+            others = [*mean_errors(likely)] if left else []
+            in_folds = [str(each) for each in self.nets if each not in hopeless] * left
             self.pace.tell(
-                FOLD.format(fold + 1, len(self.folds)), [*[FOLD] * left, *chosen], chosen
+                stage,
+                [*in_folds, *good * len(self.folds), *others],
+                [*good * BEST_FITS, *others],
             )
+            if not left:
+                members = likely
         return members
 
     def _train_models(self, fold: int, hopeless: Sequence[Candidate]) -> list[Member]:
         """What a fold makes of the candidates that are not hopeless, trained on their free run;
         without what cannot be trained.
         """
-        block = self.folds[fold]
+        block, iterations = self.folds[fold], self.settings.fold_iterations
         members = []
-        for member in self._begin_models(fold, self.nets, hopeless):
-            with (
-                suppress(ModelError, np.linalg.LinAlgError),
-                self.pace.measure(member.candidate),
-            ):
-                trained = self.trainer.train(
-                    member, block.train, block.held_out, self.settings.fold_iterations
-                )
-                members.append(trained)
-        return members
-
-    def _begin_models(
-        self, fold: int, nets: Mapping[Candidate, Narx], hopeless: Sequence[Candidate] = ()
-    ) -> Iterator[Member]:
-        """The candidates of these nets as a fold begins them, one after the other; without the
-        hopeless ones and what cannot be begun or is too large.
-        """
-        n_values = sum(int(np.count_nonzero(e.error_weights)) for e in self.experiments)
-        for number, (candidate, net) in enumerate(nets.items()):
+        for number, (candidate, net) in enumerate(self.nets.items()):
             if candidate in hopeless:
                 continue
-            rng = np.random.default_rng([self.seed, fold, number])
-            member = Member(candidate, fold, net, np.empty(0))
-            try:
-                begun = self.trainer.begin(member, self.folds[fold].train, rng)
-            except (ModelError, np.linalg.LinAlgError):
-                continue
-            if begun.net.n_weights <= min(lm.MAX_WEIGHTS, MOST_WEIGHTS * n_values):
-                yield begun
+            failures = suppress(ModelError, np.linalg.LinAlgError)
+            with failures, self.pace.measure(str(candidate)):
+                begun = self._begin(Member(candidate, fold, net, np.empty(0)), number)
+                with self.pace.measure(candidate):
+                    members.append(
+                        self.trainer.train(begun, block.train, block.held_out, iterations)
+                    )
+        return members
+
+    def _begin(self, member: Member, number: int) -> Member:
+        """A model as its fold begins it; `number`: of its candidate, to draw by. `ModelError` where
+        it cannot be begun or is too large.
+        """
+        rng = np.random.default_rng([self.seed, member.fold, number])
+        begun = self.trainer.begin(member, self.folds[member.fold].train, rng)
+        n_values = sum(int(np.count_nonzero(e.error_weights)) for e in self.experiments)
+        if begun.net.n_weights > min(lm.MAX_WEIGHTS, MOST_WEIGHTS * n_values):
+            raise ModelError("More weights than the values of y determine.")
+        return begun
 
     def fit_ahead(self, folded: list[Member]) -> list[Member]:
         """For a series without inputs: the models on delays, fitted one step ahead, of the
@@ -336,8 +341,12 @@ class _Search:
         """
         fitted: list[Member] = []
         for fold in range(len(self.folds)) if self.ahead_nets else ():
+            begun = []
             with self.pace.measure(AHEAD_FOLD):
-                begun = [*self._begin_models(fold, self.ahead_nets)]
+                for number, (candidate, net) in enumerate(self.ahead_nets.items()):
+                    with suppress(ModelError, np.linalg.LinAlgError):
+                        member = Member(candidate, fold, net, np.empty(0))
+                        begun.append(self._begin(member, number))
             if self.trainer.is_interrupted:
                 break  # the last of these are as they were drawn
             fitted += begun
@@ -355,7 +364,6 @@ class _Search:
             for member in fitted
             if means[member.candidate] <= SAME_AHEAD * least
         ]
-        self.pace.tell("Models fitted one step ahead", ())
         # other fits of a candidate may have ended in a poor minimum, or have poor terms
         return [
             member
@@ -403,44 +411,32 @@ class _Search:
             )
         means = mean_errors(folded)
         best = min(means, key=means.__getitem__)
-        # how well the best then follows the record tells which of the others can be chosen
-        likely = [c for c in list_good(folded) if c != best] * len(self.folds)
-        best_members = [member for member in folded if member.candidate == best]
-        trained = self._train_all("Training on all blocks", best_members, others=likely)
+        trained = self._train_all([member for member in folded if member.candidate == best])
         others = [member for member in folded if member.candidate != best]
+        # how well the best follows the record tells which of the others can be chosen
         good = list_good([*trained, *others])
-        others = [member for member in others if member.candidate in good]
-        trained += self._train_all(
-            "Training others on all blocks", others, others=[m.candidate for m in trained]
-        )
-        chosen = choose_members(leave_out_straying(trained, self.searched, self.settings.start))
+        trained += self._train_all([member for member in others if member.candidate in good])
+        staying = leave_out_straying(trained, self.searched, self.settings.start)
+        chosen = keep_best_fits(choose_members(staying))
         if self.averaged > 1:
             chosen = [spread_over_rows(member, self.averaged) for member in chosen]
-        members = leave_out_lost(self._train_all("Last training", chosen, is_last=True))
+        candidates = [member.candidate for member in chosen]
+        self.pace.tell("Training on all blocks", (), candidates)
+        iterations = limit_iterations(self.experiments, self.settings.refit_iterations[1])
+        last = []
+        for number, member in enumerate(chosen, 1):
+            last.append(self.trainer.train_on(member, self.experiments, iterations))
+            # what judges them in the end counts as one more
+            self.pace.tell(
+                f"Last training, {number} of {len(chosen)} models", (), candidates[number - 1 :]
+            )
+        members = leave_out_lost(last)
         # how long to train differs between systems: both ends of the descent are kept
         if sum(map(len, self.searched)) == sum(map(len, self.experiments)):
             members = [*chosen, *members]
         return members
 
-    def _train_all(
-        self,
-        stage: str,
-        members: list[Member],
-        *,
-        others: Sequence[Candidate] = (),
-        is_last: bool = False,
-    ) -> list[Member]:
-        """These trained on the rows that are searched, or last on all; the time told counts the
-        others as well.
-        """
-        experiments = self.experiments if is_last else self.searched
-        iterations = limit_iterations(experiments, self.settings.refit_iterations[is_last])
-        candidates = [member.candidate for member in members]
-        trained: list[Member] = []
-        for number, member in enumerate(members, 1):
-            trained.append(self.trainer.train_on(member, experiments, iterations))
-            left = [*candidates[number:], *others]
-            last = candidates[number - 1 :] if is_last else [*candidates, *others]
-            name = f"{stage}, {number} of {len(members)} models"
-            self.pace.tell(name, () if is_last else left, last)
-        return trained
+    def _train_all(self, members: list[Member]) -> list[Member]:
+        """These trained on the rows that are searched."""
+        iterations = limit_iterations(self.searched, self.settings.refit_iterations[0])
+        return [self.trainer.train_on(member, self.searched, iterations) for member in members]

@@ -126,8 +126,9 @@ class SearchSettings:
             1, start=self.start, most_start=self.most_start, candidates=len(self.candidates)
         )
         require_whole(2, folds=self.folds)
-        longest = self.longest_dead_time
-        require_whole(0, fold_iterations=self.fold_iterations, longest_dead_time=longest)
+        require_whole(
+            0, fold_iterations=self.fold_iterations, longest_dead_time=self.longest_dead_time
+        )
         for iterations in self.refit_iterations:
             require_whole(0, refit_iterations=iterations)
 
@@ -152,7 +153,7 @@ def limit_folds(settings: SearchSettings, experiments: Sequence[Experiment]) -> 
         raise InputError(
             f"An experiment has {shortest} rows; {settings.folds} folds that start from"
             f" {settings.start} measured rows need {needed}. Give a longer experiment, or"
-            f" `SearchSettings(start={shortest // (4 * blocks)})` if that is above 1."
+            f" `SearchSettings(start={shortest // (4 * blocks)})` if that is above 0."
         )
     u, _ = join_rows(experiments)
     if u.size and not np.ptp(u, axis=0).any():
