@@ -46,14 +46,12 @@ from forecast.forecaster.ensemble import (
 )
 from forecast.forecaster.intervals import Bounds
 from forecast.forecaster.serving import (
-    describe_missing_inputs,
-    describe_unequal_ends,
+    describe_odd_rows,
     keep_forecastable,
     read_ordered_panel,
     require_known_series,
     require_observed,
 )
-from forecast.forecaster.unseen import describe_unseen, find_unseen
 from forecast.forecaster.watching import watch
 from forecast.system import files
 from forecast.system.errors import InputError, ModelError, plural, quote_names
@@ -129,13 +127,8 @@ class Model:
         coverages = coverages_of(levels)
         ensemble = self.ensemble.with_horizon(n_steps)
         panel = self._panel(df, future_df, ensemble)
-        for message in (
-            describe_unequal_ends(panel),
-            describe_missing_inputs(panel),
-            describe_unseen(find_unseen(panel, ensemble.scaling)),
-        ):
-            if message:
-                warnings.warn(message, stacklevel=2)
+        for sentence in describe_odd_rows(panel, ensemble):
+            warnings.warn(sentence, stacklevel=2)
         table = forecast_latest(ensemble, panel, horizon=n_steps, levels=coverages)
         columns = {"y_hat": self.name}
         for percent in map(format_percent, coverages):

@@ -11,8 +11,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import asdict
 from operator import attrgetter
 from pathlib import Path
@@ -196,9 +195,7 @@ def _fetch_one(name: str, project: Path, moment: pd.Timestamp | None, settings: 
     from forecast.system.stage import show_nothing, show_progress
 
     series = settings.source.series
-    bar: AbstractContextManager[Callable[[str], None]] = nullcontext(show_nothing)
-    if series:
-        bar = show_progress(len(series), f"fetch {name}")
+    bar = show_progress(len(series), f"fetch {name}") if series else nullcontext(show_nothing)
     with bar as advance:
         request = Request(
             name,
@@ -301,8 +298,6 @@ def _report(dataset: str, fetched: FetchResult, root: Path, kind: str) -> None:
 
 def _short_time(value: Any) -> Any:
     """Times as people write them: `2024-06-03`, `2024-06-03 21:00`."""
-    if not isinstance(value, str) or not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", value):
-        return value
-    if value.endswith("T00:00:00"):
-        return value[:10]
-    return value[:16].replace("T", " ")
+    if isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", value):
+        return value[:16].replace("T", " ").removesuffix(" 00:00")
+    return value

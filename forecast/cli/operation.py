@@ -169,15 +169,13 @@ def status(
         fault = _take_over_promotions(project, name) if registry else ""
         one_status = read_status(project, name, now=datetime.now(UTC))
         if fault:
-            faults = [] if one_status.is_good else [one_status.state]
-            one_status = replace(one_status, state="; ".join([*faults, f"registry: {fault}"]))
+            others = "" if one_status.is_good else f"{one_status.state}; "
+            one_status = replace(one_status, state=f"{others}registry: {fault}")
         statuses.append(one_status)
     if output_format is Format.json:
         print_rows([asdict(one_status) for one_status in statuses], output_format)
     else:
-        lines = []
-        for one_status in statuses:
-            lines += _status_lines(one_status)
+        lines = [line for one_status in statuses for line in _status_lines(one_status)]
         print_rows(lines, output_format)
     if not all(one_status.is_good for one_status in statuses):
         raise typer.Exit(UNHEALTHY)

@@ -773,7 +773,7 @@ def _describe_off_calendar(
     return f"{fault}. {advice}"
 
 
-def format_times(moments: Iterable[pd.Timestamp], calendar: Calendar) -> str:
+def format_times(moments: Iterable[Any], calendar: Calendar) -> str:
     """The first few moments, for a sentence; midnights as dates, rows without dates by number."""
 
     def show(moment: Any) -> str:

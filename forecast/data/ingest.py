@@ -315,8 +315,8 @@ def _store_history(
 
 def _read_stored(request: Request) -> StoredHistory | None:
     """The pointed snapshot up to `as_of`, and whether it can be continued: not where it is newer
-    than that, or the entry now asks something else. None when there is none that can be read: then
-    everything is asked anew.
+    than that, or the entry now asks something else. None when there is none that can be read, or
+    nothing was known by then: then everything is asked anew.
     """
     name, root = request.name, request.root
     if not ProjectPaths.of(root).pointer(name).exists():
@@ -330,6 +330,8 @@ def _read_stored(request: Request) -> StoredHistory | None:
     record = snapshots.read_provenance(root, name)
     if request.as_of is not None:
         frame = frame[known_from(request.dataset.calendar, frame["ds"]) <= request.as_of]
+        if frame.empty:
+            return None
     provisional = record.get("provisional_from")
     earlier = request.as_of is None or pd.Timestamp(pointer.as_of) <= request.as_of
     same = record.get("question") == request.dataset.source.identity(

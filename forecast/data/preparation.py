@@ -49,7 +49,7 @@ from forecast.data.schema import KEY_COLUMNS, MAPPING_HINT, check_frame
 from forecast.data.sources import RawFrame, Request
 from forecast.data.sources.file import read_plan
 from forecast.data.splits import Borders, borders_of
-from forecast.data.windows import describe_hole_of_plan
+from forecast.data.windows import find_hole_of_plan
 from forecast.system import files
 from forecast.system.errors import DataError, ForecastError, InputError, quote_names
 
@@ -240,8 +240,8 @@ def _find_holes_of_plans(frame: pd.DataFrame, dataset: Dataset) -> Iterator[Viol
     if last_rows.empty:
         return
     for series in from_frame(last_rows, "plans", task).series:
-        if hole := describe_hole_of_plan(task, series):
-            yield Violation("plan", series.unique_id, "", 1, hole)
+        if hole := find_hole_of_plan(task, series):
+            yield Violation("plan", series.unique_id, "", 1, hole[1])
 
 
 def find_unplanned(frame: pd.DataFrame, dataset: Dataset) -> list[Violation]:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
+import pandas as pd
 
 from forecast.config.task import FutureStep, Task, format_time
 from forecast.config.transforms import TRANSFORMS
@@ -287,12 +288,12 @@ def require_rows(task: Task, series: Series, rows: np.ndarray) -> None:
             f" {plural(too_early[0] + 1, 'row')} of history; lookback={task.lookback} are needed."
             " Give a longer history or a later cutoff."
         )
-    if len(series) - 1 in rows and (hole := describe_hole_of_plan(task, series)):
-        raise InputError(f"Series {series.unique_id!r}: {hole}")
+    if len(series) - 1 in rows and (hole := find_hole_of_plan(task, series)):
+        raise InputError(f"Series {series.unique_id!r}: {hole[1]}")
 
 
-def describe_hole_of_plan(task: Task, series: Series) -> str:
-    """A sentence about the first hole in the plan; an empty text where it has none.
+def find_hole_of_plan(task: Task, series: Series) -> tuple[pd.Timestamp, str] | None:
+    """The time of the first hole in the plan and a sentence about it; None where it has none.
 
     The plan is what the last row knows of the inputs over the horizon: their values at the steps
     after it, in the order of `task.future_steps`. A hole is a step without a value that a forecast
@@ -303,13 +304,13 @@ def describe_hole_of_plan(task: Task, series: Series) -> str:
         if np.isnan(value) and not column.may_be_missing:
             missed = next_steps(task.calendar, series.ds[-1], column.step)[-1]
             moment = format_time(task.calendar.kind, missed.isoformat(), 16)
-            return (
+            return missed, (
                 f"{column.name!r} has no value at {moment}, {plural(column.step, 'step')} after"
                 f" the last observation and inside the horizon of {task.horizon}. Give its values"
                 " of the whole horizon, in rows that hold it and no target (also as `forecast"
                 " predict --future plan.csv`, in Python as `future_df`)."
             )
-    return ""
+    return None
 
 
 def target_windows(z: np.ndarray, rows: np.ndarray, *, horizon: int, outputs: int) -> np.ndarray:

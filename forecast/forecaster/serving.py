@@ -34,6 +34,7 @@ from forecast.data.schema import (
     first_true,
     lie_outside,
 )
+from forecast.data.windows import find_hole_of_plan
 from forecast.forecaster.ensemble import MANIFEST, Ensemble, coverages_of, forecast_latest
 from forecast.forecaster.forecaster import Forecaster
 from forecast.forecaster.unseen import describe_unseen, find_unseen
@@ -139,9 +140,11 @@ def _note_each(panel: Panel, ensemble: Ensemble) -> dict[str, str]:
     for series in panel.series:
         alone = replace(panel, series=(series,))
         faults = {series.unique_id: unseen.get(series.unique_id, [])}
-        sentences = [describe_unseen(faults), describe_missing_inputs(alone)]
-        if series.ds[-1] < panel.newest:
-            sentences.append(_describe_early_ends([series], panel.task))
+        sentences = [
+            describe_unseen(faults),
+            describe_missing_inputs(alone),
+            describe_unequal_ends(alone, panel.newest),
+        ]
         if note := " ".join(filter(None, sentences)):
             notes[series.unique_id] = note
     return notes
@@ -322,7 +325,8 @@ def keep_forecastable(panel: Panel, ensemble: Ensemble) -> tuple[Panel, str]:
 
 def _find_obstacle(series: Series, ensemble: Ensemble, newest: np.datetime64) -> str:
     """Why a series is not forecast; empty where it is. `newest`: the last time of any series; one
-    that ended a horizon before it, such as a closed shop, is past planning for.
+    that ended a horizon before it, such as a closed shop, is past planning for, and one that ended
+    less early lacks rows rather than a plan.
     """
     task = ensemble.task
     if series.unique_id not in ensemble.scaling.centre:
@@ -332,25 +336,33 @@ def _find_obstacle(series: Series, ensemble: Ensemble, newest: np.datetime64) ->
     if np.isnan(series.values[-task.lookback :, : len(task.target)]).all(axis=0).any():
         return f"no target in {task.lookback} rows"
     reach = calendars.next_steps(task.calendar, series.ds[-1], task.horizon)
-    if reach[-1] <= newest and task.plans:
-        end = calendars.format_times([pd.Timestamp(series.ds[-1])], task.calendar)
-        return f"ended at {end}, a horizon before the others"
+    hole = find_hole_of_plan(task, series)
+    if (task.plans and reach[-1] <= newest) or (hole and hole[0] <= newest):
+        end = calendars.format_times([series.ds[-1]], task.calendar)
+        return f"ended at {end}, before the others, and lacks rows since"
     return ""
 
 
-def describe_unequal_ends(panel: Panel) -> str:
-    """A sentence on the series that lack the newest rows, each with its last one; empty where all
-    end together.
+def describe_odd_rows(panel: Panel, ensemble: Ensemble) -> list[str]:
+    """Sentences on what the user should know of the rows that the forecasts follow."""
+    sentences = [
+        describe_unequal_ends(panel, panel.newest),
+        describe_missing_inputs(panel),
+        describe_unseen(find_unseen(panel, ensemble.scaling)),
+    ]
+    return [*filter(None, sentences)]
+
+
+def describe_unequal_ends(panel: Panel, newest: np.datetime64) -> str:
+    """A sentence on the series that end before `newest`, the last time of any series, each with its
+    last one; empty where none does.
     """
-    shorter = [series for series in panel.series if series.ds[-1] < panel.newest]
-    return _describe_early_ends(shorter, panel.task) if shorter else ""
-
-
-def _describe_early_ends(shorter: Sequence[Series], task: Task) -> str:
-    """The sentence on these series, which end before others."""
+    shorter = [series for series in panel.series if series.ds[-1] < newest]
+    if not shorter:
+        return ""
 
     def name_end(series: Series) -> str:
-        end = calendars.format_times([pd.Timestamp(series.ds[-1])], task.calendar)
+        end = calendars.format_times([series.ds[-1]], panel.task.calendar)
         return f"{quote(series.unique_id)} (to {end})"
 
     return (
@@ -364,12 +376,11 @@ def describe_missing_inputs(panel: Panel) -> str:
     """A sentence on the inputs without a value in a row that the forecast follows, as when no new
     issue came in; empty where there are none.
     """
-    missing_inputs: list[str] = []
-    for series in panel.series:
-        missing_inputs += [
-            f"{quote(panel.task.frame_names[place])} of {quote(series.unique_id)}"
-            for place in np.flatnonzero(np.isnan(series.values[-1]))
-        ]
+    missing_inputs = [
+        f"{quote(panel.task.frame_names[place])} of {quote(series.unique_id)}"
+        for series in panel.series
+        for place in np.flatnonzero(np.isnan(series.values[-1]))
+    ]
     if not missing_inputs:
         return ""
     return (

@@ -226,7 +226,10 @@ def _read_card_and_digest(folder: Path) -> tuple[ChampionCard, str]:
 def _require_same(path: Path, sha256: str) -> None:
     """`DamagedError` for a file that is missing or has another digest."""
     if not path.exists() or files.sha256(path) != sha256:
-        raise DamagedError(f"{path}: missing, or not the file that was saved (its sha256 differs).")
+        raise DamagedError(
+            f"{path}: missing, or not the file that was saved (its sha256 differs). `forecast"
+            " doctor --repair` takes it from the registry."
+        )
 
 
 HISTORY = "history.jsonl"

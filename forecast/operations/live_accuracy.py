@@ -210,11 +210,10 @@ def _coverage(rows: pd.DataFrame) -> dict[str, float]:
     is left out.
     """
     coverage = {}
-    for column in rows.columns:
-        if column.startswith("lo_"):
-            level = column.removeprefix("lo_")
-            known = rows[rows[column].notna()]
-            if len(known):
-                is_inside = known["y"].between(known[column], known[f"hi_{level}"])
-                coverage[level] = float(is_inside.mean())
+    for low in rows.filter(regex="^lo_").columns:
+        level = low.removeprefix("lo_")
+        known = rows[rows[low].notna()]
+        if len(known):
+            is_inside = known["y"].between(known[low], known[f"hi_{level}"])
+            coverage[level] = float(is_inside.mean())
     return coverage

@@ -35,16 +35,14 @@ from forecast.forecaster.ensemble import (
     judge_levels,
 )
 from forecast.forecaster.serving import (
-    describe_missing_inputs,
-    describe_unequal_ends,
+    describe_odd_rows,
     keep_forecastable,
 )
-from forecast.forecaster.unseen import describe_unseen, find_unseen
 from forecast.forecaster.watching import Watched, watch
 from forecast.operations import champion, live_accuracy
 from forecast.operations.champion import Champion
 from forecast.operations.worktree import newest_data_root
-from forecast.system.errors import ForecastError, InputError, plural
+from forecast.system.errors import ForecastError, InputError, plural, quote_names
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,7 @@ def forecast_champion(
     `ForecastError` where the forecast is not finite.
     """
     current = champion.load(root, dataset)
-    n_steps = current.ensemble.task.horizon if horizon is None else horizon
+    n_steps = horizon or current.ensemble.task.horizon
     ensemble = current.ensemble.with_horizon(n_steps)
     if plan is not None and not ensemble.task.plans:
         raise InputError(
@@ -89,7 +87,8 @@ def forecast_champion(
             " nothing. Forecast without it."
         )
     frame = prepare_newest(root, dataset, ensemble, plan=plan)
-    panel, left_out = keep_forecastable(from_frame(frame, dataset, ensemble.task), ensemble)
+    whole = from_frame(frame, dataset, ensemble.task)
+    panel, left_out = keep_forecastable(whole, ensemble)
     judged = _judge_levels(ensemble, panel, levels, usual_levels)
     notices = [*judged.refused, *judged.incomplete]
     shown_levels = judged.supported
@@ -111,11 +110,10 @@ def forecast_champion(
         current.notice,
         _describe_changed_files(root, dataset),
         left_out,
+        _describe_lost(ensemble, whole),
         _describe_zeros(table, panel),
         *notices,
-        describe_unequal_ends(panel),
-        describe_missing_inputs(panel),
-        describe_unseen(find_unseen(panel, ensemble.scaling)),
+        *describe_odd_rows(panel, ensemble),
         kept_or_not,
     ]
     table = live_accuracy.number_rows(table, ensemble.task.calendar.kind)
@@ -129,6 +127,13 @@ def _describe_changed_files(root: Path, dataset: str) -> str:
     if changed:
         changed += f" This forecast follows the old one; `forecast fetch {dataset}` takes the new."
     return changed
+
+
+def _describe_lost(ensemble: Ensemble, panel: Panel) -> str:
+    """The series that the champion was fitted on and the data have no more, as a sentence."""
+    lost = ensemble.scaling.centre.keys() - panel.by_id.keys()
+    why = "without usable rows in the newest data"
+    return f"No forecast of series {quote_names(lost)} ({why})." if lost else ""
 
 
 def _describe_zeros(table: pd.DataFrame, panel: Panel) -> str:
@@ -253,12 +258,12 @@ class WatchedChampion:
 
 
 def watch_champion(
-    root: Path, dataset: str, *, rate: float, pooled: bool = False, newest: int | None = None
+    root: Path, dataset: str, *, rate: float, pooled: bool = False, newest: int = 0
 ) -> WatchedChampion:
     """Judge each observation of the newest snapshot after all that the champion has learnt from, so
     that a later call only adds to what an earlier one said.
 
-    rate, pooled: as in `forecaster.watching`. newest: rows of each series that count as new, None:
+    rate, pooled: as in `forecaster.watching`. newest: rows of each series that count as new, 0:
     a horizon. `InputError` without a champion.
     """
     current = champion.load(root, dataset)

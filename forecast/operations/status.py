@@ -384,22 +384,17 @@ def _find_other_task(
 ) -> Iterator[str]:
     """A sentence where the champion forecasts another horizon or target than the entry asks for."""
     folder = champion.version_folder(root, dataset, version)
-    task = files.read_note(folder / "forecaster-0" / "spec.json").get("task")
+    task = files.read_note(folder / "forecaster-0/spec.json").get("task")
     if not task or not entry.horizon:
         return
-    targets = tuple(column["name"] for column in task["target"])
-    if task["horizon"] != entry.horizon:
-        change = f"horizon {task['horizon']}, configs/datasets.yaml {entry.horizon}"
-    elif targets != entry.targets:
-        change = (
-            f"target {quote_names(targets)}, configs/datasets.yaml {quote_names(entry.targets)}"
+    served_targets = [column["name"] for column in task["target"]]
+    served_task = f"horizon {task['horizon']} and target {quote_names(served_targets)}"
+    asked_task = f"horizon {entry.horizon} and target {quote_names(entry.targets)}"
+    if served_task != asked_task:
+        yield (
+            f"other task: the champion has {served_task}, configs/datasets.yaml {asked_task};"
+            f" `forecast run --dataset {dataset}`, then `forecast promote {dataset}`"
         )
-    else:
-        return
-    yield (
-        f"other task: the champion has {change}; `forecast run --dataset {dataset}`, then `forecast"
-        f" promote {dataset}`"
-    )
 
 
 def _list_prefixes(name: str) -> set[str]:
@@ -417,20 +412,17 @@ def _find_stale_data(
     """
     if not data.known or entry.calendar_kind == "index" or entry.source_kind == "packaged":
         return
+    reach = max(MIN_OBSERVATION_AGE, entry.horizon * data.step)
+    age = _age(data.known, now)
     if _age(data.last, now) < -DAY:  # a day of New Zealand begins before that of UTC
         yield (
             f"ahead: the last observation is of {data.last[:10]}, later than now; is its period"
             " unfinished, or the clock slow?"
         )
-        return
-    reach = max(MIN_OBSERVATION_AGE, entry.horizon * data.step)
-    age = _age(data.known, now)
-    if age <= reach:
-        return
-    advice = f"`forecast fetch {dataset}`"
-    if entry.source_files:
-        advice += f", once newer rows are in {entry.source_files[0]}"
-    yield f"stale: the last observation is {age / DAY:.0f} days old, {reach.days} allowed; {advice}"
+    elif age > reach:
+        days = f"{age / DAY:.0f} days old, {reach.days} allowed"
+        rows = f", once newer rows are in {entry.source_files[0]}" if entry.source_files else ""
+        yield f"stale: the last observation is {days}; `forecast fetch {dataset}`{rows}"
 
 
 def _find_poor(dataset: str, live: LiveAccuracy, rules: Retraining | None) -> Iterator[str]:

@@ -19,7 +19,7 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -326,13 +326,13 @@ def hold_lock(path: Path | str, *, purpose: str, timeout: float = 0.0) -> Iterat
     try:
         lock.acquire()
     except filelock.Timeout:
-        pid = holder.read_text(encoding="utf-8").strip() if holder.exists() else "unknown"
+        pid = holder.read_text(encoding="utf-8").strip() if holder.exists() else ""
         raise BusyError(
-            f"{purpose} is already running (PID {pid}, lock {target}). Wait for it to end, or stop"
-            " that process."
+            f"{purpose} is already running (PID {pid or 'unknown'}, lock {target}). Wait for it to"
+            " end, or stop that process."
         ) from None
     try:
-        with name_full_disk(holder):
+        with suppress(OSError):  # a full disk: `forecast clean` has to work there
             holder.write_text(f"{os.getpid()}\n", encoding="utf-8")
         yield
     finally:

@@ -34,8 +34,9 @@ MODELS: dict[str, dict[str, Any]] = {"ridge": {"family": "ridge"}, "boosting": B
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Without a value in the last row"),
     pytest.mark.filterwarnings("ignore:Without the newest rows of the others"),
+    pytest.mark.filterwarnings("ignore:.*No forecast of series 'a'"),
 ]
-LEFT_OUT = r"'a' \(ended at 2024-01-16 19:00.*, a horizon before the others\)"
+LEFT_OUT = r"'a' \(ended at 2024-01-16 19:00.*, before the others, and lacks rows since\)"
 OPTIONS: dict[str, Any] = {
     "freq": "1h",
     **SPANS,
@@ -176,7 +177,7 @@ def test_compare_knows_it() -> None:
 
 
 def hole(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame.assign(holiday=frame["holiday"].mask(frame.index == 1))
+    return frame.assign(holiday=frame["holiday"].mask(frame.index == HORIZON + 1))
 
 
 @pytest.mark.parametrize(
@@ -184,14 +185,14 @@ def hole(frame: pd.DataFrame) -> pd.DataFrame:
     [
         (
             lambda frame: None,
-            "Series 'a': 'holiday' has no value at 2024-01-17T16:00, 1 step after the last",
+            "Series 'b': 'holiday' has no value at 2024-01-17T18:00, 1 step after the last",
         ),
         (lambda frame: frame.drop(columns="holiday"), "future_df: column 'holiday' is missing"),
         (
             lambda frame: frame.drop(columns="ds"),
             r"future_df: column 'ds' is missing",
         ),
-        (hole, "Series 'a': 'holiday' has no value at 2024-01-17T17:00, 2 steps after"),
+        (hole, "Series 'b': 'holiday' has no value at 2024-01-17T19:00, 2 steps after"),
         (
             lambda frame: frame.drop(index=2),
             "'a': 'holiday' has no value at .*, 3 steps after .* its values of the whole",
@@ -229,13 +230,23 @@ def test_a_plan_for_a_model_without_one_is_refused() -> None:
         forecast.fit(sold(), "naive", **options).predict(future_df=plan())
 
 
-def test_a_closed_shop_without_a_plan_is_left_out_and_named(ridge: forecast.Model) -> None:
-    """Its whole horizon is past to the others; their forecasts stay what they are."""
+@pytest.mark.parametrize(
+    ("n_rows", "reason"),
+    [
+        (380, LEFT_OUT),
+        (400, "'a' .ended at 2024-01-17 15:00.*, before the others, and lacks rows"),
+    ],
+)
+def test_a_closed_shop_without_a_plan_is_left_out_and_named(
+    ridge: forecast.Model, n_rows: int, reason: str
+) -> None:
+    """Its whole horizon is past to the others, or a step of it; their forecasts stay the same."""
     open_shops, closed = sold(), plan()
-    is_open = (open_shops["unique_id"] == "b") | (open_shops.groupby("unique_id").cumcount() < 380)
+    ends = open_shops["unique_id"].map({"a": n_rows, "b": 1000})
+    is_open = open_shops.groupby("unique_id").cumcount() < ends
     history = open_shops[is_open]
     given = closed[closed["unique_id"] == "b"]
-    with pytest.warns(UserWarning, match=LEFT_OUT):
+    with pytest.warns(UserWarning, match=reason):
         table = ridge.predict(history, future_df=given)
     whole = ridge.predict(open_shops, future_df=closed)
     expected = whole[whole["unique_id"] == "b"].reset_index(drop=True)

@@ -300,6 +300,17 @@ def test_an_as_of_that_was_never_stored_shows_nothing_later(tmp_path: Path, serv
     assert stored(tmp_path)["ds"].max() == pd.Timestamp("2021-03-12") and fetched.revised.empty
 
 
+def test_an_as_of_before_all_stored_rows_says_that_there_were_none(tmp_path: Path):
+    (tmp_path / "data").mkdir()
+    settings = dataset(source={"kind": "file", "path": "data/mine.csv"}, target={"column": "y"})
+    hours = pd.date_range("2021-01-01", periods=500, freq="h")
+    pd.DataFrame({"ds": hours, "y": 1.0}).to_csv(tmp_path / "data" / "mine.csv", index=False)
+    first = take(tmp_path, settings, AFTER)
+    with pytest.raises(InputError, match="found no rows"):
+        take(tmp_path, settings, AFTER, as_of=pd.Timestamp("1999-01-01"))
+    assert snapshots.read_pointer(tmp_path, "live") == first.pointer
+
+
 def test_nothing_new_moves_as_of_and_keeps_the_snapshot(tmp_path: Path, services: Services):
     first = take(tmp_path, shares(services), BEFORE)
     services.now = BEFORE + pd.Timedelta("3h")

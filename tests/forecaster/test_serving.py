@@ -280,10 +280,11 @@ def test_a_missing_column_is_named_with_the_columns_that_were_sent() -> None:
 
 def test_a_series_that_lacks_the_newest_rows_is_named_since_its_forecast_begins_earlier() -> None:
     rows = problems.frame()
-    assert describe_unequal_ends(problems.panel_of(rows)) == ""
+    panel = problems.panel_of(rows)
+    assert describe_unequal_ends(panel, panel.newest) == ""
     is_last = ~rows["unique_id"].duplicated(keep="last")
     shorter = rows[~((rows["unique_id"] == "south") & is_last)]
-    assert describe_unequal_ends(problems.panel_of(shorter)) == (
+    assert describe_unequal_ends(problems.panel_of(shorter), panel.newest) == (
         "Without the newest rows of the others: series 'south' (to 2024-01-07 04:00). The"
         " forecast of each begins behind its own last row."
     )

@@ -86,7 +86,8 @@ def test_without_or_with_a_locked_registry_this_machine_s_state_is_known(moved):
 
 def test_a_damaged_champion_is_said(moved):
     (champion.version_folder(moved, NAME, 2) / "calibration.npz").write_bytes(b"")
-    assert "champion: " in read_status(moved, NAME, now=NOW).state
+    state = read_status(moved, NAME, now=NOW).state
+    assert "champion: " in state and "`forecast doctor --repair` takes it" in state
     files.write_text(champion.version_folder(moved, NAME) / "aliases.json", "{")
     assert "aliases.json: cannot be read" in read_status(moved, NAME, now=NOW).state
 
@@ -248,12 +249,11 @@ def change_entry(root, **changes):
 
 
 def test_a_champion_of_another_horizon_or_target_than_the_entry_s_is_named(moved):
+    served = "other task: the champion has horizon 2 and target 'y', configs/datasets.yaml horizon"
     change_entry(moved, horizon=3)
-    state = read_status(moved, NAME, now=NOW).state
-    assert state.startswith("other task: the champion has horizon 2, configs/datasets.yaml 3;")
+    assert read_status(moved, NAME, now=NOW).state.startswith(f"{served} 3 and target 'y';")
     change_entry(moved, target={"column": "tide"})
-    state = read_status(moved, NAME, now=NOW).state
-    assert state.startswith("other task: the champion has target 'y', configs/datasets.yaml 'tide'")
+    assert read_status(moved, NAME, now=NOW).state.startswith(f"{served} 2 and target 'tide';")
 
 
 @pytest.mark.parametrize(
