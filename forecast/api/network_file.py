@@ -32,7 +32,7 @@ def write_network(ensemble: Ensemble, path: Path, *, seed: int = 0) -> None:
     and for another suffix.
     """
     if path.suffix != ".py":
-        raise InputError(f"{path.name}: wanted a name that ends in '.py'. Rename it.")
+        raise InputError(f"{path.name}: wanted a name that ends in '.py', of the file to write.")
     if seed not in range(len(ensemble.forecasters)):
         raise InputError(f"seed={seed}: wanted a place among the seeds of the fit, from 0 on.")
     forecaster = ensemble.forecasters[seed]

@@ -117,9 +117,7 @@ def watch(
     from forecast.operations.predicting import watch_champion
 
     project = require_dataset(root, dataset)
-    verdict = watch_champion(
-        project, dataset, rate=rate / 100, pooled=pooled, newest=newest or None
-    )
+    verdict = watch_champion(project, dataset, rate=rate / 100, pooled=pooled, newest=newest)
     if verdict.champion.notice:
         print(verdict.champion.notice, file=sys.stderr)
     alarms = verdict.table[verdict.table["alarm"]].drop(columns="alarm")
@@ -186,20 +184,20 @@ class Provenance:
     """Metrics on the test block."""
 
 
-def describe_provenance(forecast: Forecast, moment: pd.Timestamp) -> Provenance:
-    """The provenance of a forecast, its age as of `moment`."""
+def describe_provenance(forecast: Forecast) -> Provenance:
+    """The provenance of a forecast, its age as of now."""
     import pandas as pd
 
     from forecast.config.task import format_time
 
     card = forecast.champion.card
-    age = moment - pd.Timestamp(card.created_at)
+    age = now() - pd.Timestamp(card.created_at)
     return Provenance(
         dataset=card.dataset,
         model=card.candidate,
         version=forecast.champion.version,
         trained=card.created_at,
-        age_days=round(age / pd.Timedelta(1, "D"), 1),
+        age_days=round(age / pd.Timedelta("1D"), 1),
         training_cutoff=format_time(forecast.panel.task.calendar.kind, card.training_cutoff, 19),
         cutoff=max(_with_written_times(forecast.table, SHOWN_TIME)["cutoff"].tolist()),
         test=dict(card.metrics),
@@ -210,7 +208,7 @@ def _json_content(forecast: Forecast) -> dict[str, Any]:
     """What `--format json` prints: the provenance, the notices, and a row per step without NaN."""
     table = _with_written_times(forecast.table, SHOWN_TIME).astype(object)
     rows = table.where(table.notna(), None).to_dict("records")
-    provenance = asdict(describe_provenance(forecast, now()))
+    provenance = asdict(describe_provenance(forecast))
     return {**provenance, "notices": list(forecast.notices), "forecast": rows}
 
 
@@ -227,7 +225,7 @@ def _print_table(forecast: Forecast, settings: Dataset) -> None:
     after = f"{cutoff}{clock}" if isinstance(cutoff, str) else f"row {cutoff}"
     print(f"{title}, after {after}")
     _print_numbers(_with_shown_decimals(table, numbers, forecast.panel), _keys(table), numbers)
-    print(_provenance_sentence(describe_provenance(forecast, now())))
+    print(_provenance_sentence(describe_provenance(forecast)))
 
 
 def _with_shown_decimals(table: pd.DataFrame, numbers: list[str], panel: Panel) -> pd.DataFrame:
@@ -347,31 +345,38 @@ def export(
     from forecast.data.results import Results
 
     results = Results(ProjectPaths.of(require_dataset(root, dataset)), dataset)
-    if what == "observations":
-        _write(frames.observations(results), file_format, output)
-    elif what == "network":
+    if what == "network":
         write_network(frames.load_ensemble(results, models, ranking), output)
+        return
+    if what == "observations":
+        table = frames.observations(results)
     elif what == "leaderboard":
-        _write(frames.leaderboard(results, ranking=ranking), file_format, output)
+        table = frames.leaderboard(results, ranking=ranking)
     else:
-        names = split_names(models)
-        percent = [100 * level for level in parse_levels(levels) or ()]
-        table = frames.cross_validation(results, ranking=ranking, models=names, levels=percent)
-        _write(table, file_format, output)
+        table = frames.cross_validation(
+            results,
+            ranking=ranking,
+            models=split_names(models),
+            levels=[100 * level for level in parse_levels(levels) or ()],
+        )
+    _write(table, file_format, output)
 
 
 def _write(frame: pd.DataFrame, file_format: FileFormat, output: Path = STANDARD_OUTPUT) -> None:
-    """Write the frame to a file or to standard output; text safe for a spreadsheet."""
+    """Write the frame to a file or to standard output; text safe for a spreadsheet. A file named
+    as Parquet is one.
+    """
     from forecast.system import files
 
-    if file_format == "parquet" and output == STANDARD_OUTPUT:
+    is_parquet = "parquet" in (file_format, output.suffix[1:])
+    if is_parquet and output == STANDARD_OUTPUT:
         if sys.stdout.isatty():
             raise InputError(
                 "--format parquet writes bytes: send them into a file, such as `>"
                 " forecast.parquet`."
             )
         frame.to_parquet(sys.stdout.buffer, index=False, compression="zstd")
-    elif file_format == "parquet":
+    elif is_parquet:
         files.write_frame(output, frame)
     else:
         text = escape_formulas(frame).to_csv(index=False, lineterminator="\n")

@@ -131,6 +131,9 @@ def test_the_command_writes_the_frames_of_the_last_run(results: Results, tmp_pat
     ]
     text = command(root, "export", "df", "--models", "ridge").stdout.splitlines()
     assert text[0] == "unique_id,ds,cutoff,y,ridge" and len(text) == len(found) + 1
+    named = tmp_path / "named.parquet"
+    assert command(root, "export", "df", "--models", "ridge", "-o", str(named)).returncode == 0
+    assert pd.read_parquet(named).columns.tolist() == text[0].split(",")
     wrong = command(root, "export", "df", "--models", "rige")
     assert wrong.returncode == 2 and "Did you mean 'ridge'?" in wrong.stderr
 
