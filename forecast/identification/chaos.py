@@ -36,11 +36,12 @@ def describe_lost_simulation(model: Model, experiments: Sequence[Experiment]) ->
     longest = max(begin_where_measured(experiments, model.start), key=len).part(slice(MOST_ROWS))
     steps = count_simulated_steps(model, longest)
     at_least = "at least " if steps == MOST_STEPS else ""
-    one_step = (
-        " A net trained one step ahead may be led astray by noise on y: try `train_parallel` or"
-        " `identify`."
-    )
-    advice = one_step if model.training.loop == "series-parallel" else ""
+    advice = ""
+    if model.training.loop == "series-parallel":
+        advice = (
+            " A net trained one step ahead may be led astray by noise on y: try `train_parallel` or"
+            " `identify`."
+        )
     return (
         "Its free run is no simulation of this record: the series is chaotic, disturbances that"
         " nobody measured move it, or an input is missing or acts later than the model allows"

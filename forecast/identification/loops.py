@@ -126,13 +126,15 @@ class SetLoop:
 
     def begin(self, weights: list[Any], u: Array) -> SetMemory:
         """The state of every net before the first row."""
-        pairs = zip(self.loops, weights, strict=True)
-        return SetMemory(tuple(loop.begin(flat, u) for loop, flat in pairs))
+        return SetMemory(
+            tuple(loop.begin(flat, u) for loop, flat in zip(self.loops, weights, strict=True))
+        )
 
     def absorb(self, weights: list[Any], u: Array, y: Array) -> SetMemory:
         """The state of every net after the measured rows."""
-        pairs = zip(self.loops, weights, strict=True)
-        return SetMemory(tuple(loop.absorb(flat, u, y) for loop, flat in pairs))
+        return SetMemory(
+            tuple(loop.absorb(flat, u, y) for loop, flat in zip(self.loops, weights, strict=True))
+        )
 
     def loop(
         self, weights: list[Any], memory: SetMemory, u: Array, y: Array | None = None

@@ -162,12 +162,12 @@ class Narx:
         """
         if not self.states:
             return experiment
-        e = experiment
-        outputs = e.y.shape[1]
-        y = np.concatenate([np.zeros((1, outputs)), e.y])
-        weight = np.concatenate([np.zeros((start + 1, outputs)), e.error_weights[start:]])
-        return e.with_arrays(
-            u=np.concatenate([e.u[:1], e.u]),
+        u, counted = experiment.u, experiment.error_weights[start:]
+        outputs = experiment.y.shape[1]
+        y = np.concatenate([np.zeros((1, outputs)), experiment.y])
+        weight = np.concatenate([np.zeros((start + 1, outputs)), counted])
+        return experiment.with_arrays(
+            u=np.concatenate([u[:1], u]),
             y=self.add_state_columns(y),
             weight=np.nan_to_num(self.add_state_columns(weight)),
         )

@@ -64,6 +64,7 @@ from forecast.identification.experiment import (
 )
 from forecast.identification.member import (
     BEST_FITS,
+    UNSEEN_ROWS,
     Member,
     choose_members,
     count_start_rows,
@@ -102,6 +103,7 @@ MOST_INPUT_DELAYS = 20
 MOST_STATES = 12  # of all outputs together, where a linear model is of an order above 3
 POLYNOMIAL_INPUTS = 5  # delays of u that a polynomial sees
 FOLD, AHEAD_FOLD = "Fold {} of {}", "One step ahead, fold {} of {}"  # as they are announced
+JUDGING = "judging"
 
 
 @dataclass(frozen=True)
@@ -235,8 +237,8 @@ class _Search:
             Fold(*split_fold(self.searched, number, settings.folds, settings.start))
             for number in range(settings.folds)
         ]
-        iterations = limit_iterations(experiments, settings.refit_iterations[1])
-        last_work = iterations * sum(map(len, experiments))
+        last_work = limit_iterations(experiments, settings.refit_iterations[1])
+        last_work *= sum(map(len, experiments))
         fold_work = max(settings.fold_iterations, 1) * sum(map(len, self.searched))
         self.pace = Pace(announce, last_work / fold_work)
         self.pace.announce(
@@ -275,20 +277,23 @@ class _Search:
         the models that are lost on their block.
         """
         members: list[Member] = []
+        likely: list[Member] = []
         hopeless: list[Candidate] = []
-        for left in reversed(range(len(self.folds))):
-            fold = len(self.folds) - 1 - left
-            models = self._train_models(fold, hopeless)
-            members += [member for member in models if np.isfinite(member.held_out_rmse)]
-            # one block tells too little, and of a series without inputs a model that does not
-            # follow the blocks may forecast them
-            if members and fold and left and self.plain.inputs:
-                hopeless += list_hopeless(members)
-                members = [member for member in members if member.candidate not in hopeless]
+        for fold in range(len(self.folds)):
+            left = len(self.folds) - 1 - fold
+            members += [
+                member
+                for member in self._train_models(fold, hopeless)
+                if np.isfinite(member.held_out_rmse)
+            ]
             stage = FOLD.format(fold + 1, len(self.folds))
-            if not members or not fold:
+            if not members or not fold:  # one block tells too little
                 self.pace.announce(f"{stage}.")
                 continue
+            # of a series without inputs a model that does not follow the blocks may forecast them
+            if left and self.plain.inputs:
+                hopeless += list_hopeless(members)
+                members = [member for member in members if member.candidate not in hopeless]
             if not left:
                 members = leave_out_straying(members, self.searched, self.settings.start)
             likely = leave_out_worst(members, max(2 * len(self.nets) // 3, 2))
@@ -301,34 +306,35 @@ class _Search:
                 [*in_folds, *good * len(self.folds), *others],
                 [*good * BEST_FITS, *others],
             )
-            if not left:
-                members = likely
-        return members
+        return likely
 
     def _train_models(self, fold: int, hopeless: Sequence[Candidate]) -> list[Member]:
         """What a fold makes of the candidates that are not hopeless, trained on their free run;
         without what cannot be trained.
         """
-        block, iterations = self.folds[fold], self.settings.fold_iterations
+        block = self.folds[fold]
         members = []
         for number, (candidate, net) in enumerate(self.nets.items()):
             if candidate in hopeless:
                 continue
-            failures = suppress(ModelError, np.linalg.LinAlgError)
-            with failures, self.pace.measure(str(candidate)):
+            with suppress(ModelError, np.linalg.LinAlgError), self.pace.measure(str(candidate)):
                 begun = self._begin(Member(candidate, fold, net, np.empty(0)), number)
                 with self.pace.measure(candidate):
-                    members.append(
-                        self.trainer.train(begun, block.train, block.held_out, iterations)
+                    trained = self.trainer.train(
+                        begun, block.train, block.held_out, self.settings.fold_iterations
                     )
+                members.append(trained)
         return members
 
     def _begin(self, member: Member, number: int) -> Member:
         """A model as its fold begins it; `number`: of its candidate, to draw by. `ModelError` where
         it cannot be begun or is too large.
         """
-        rng = np.random.default_rng([self.seed, member.fold, number])
-        begun = self.trainer.begin(member, self.folds[member.fold].train, rng)
+        begun = self.trainer.begin(
+            member,
+            self.folds[member.fold].train,
+            np.random.default_rng([self.seed, member.fold, number]),
+        )
         n_values = sum(int(np.count_nonzero(e.error_weights)) for e in self.experiments)
         if begun.net.n_weights > min(lm.MAX_WEIGHTS, MOST_WEIGHTS * n_values):
             raise ModelError("More weights than the values of y determine.")
@@ -350,8 +356,8 @@ class _Search:
             if self.trainer.is_interrupted:
                 break  # the last of these are as they were drawn
             fitted += begun
-            left = len(self.folds) - 1 - fold
-            self.pace.tell(AHEAD_FOLD.format(fold + 1, len(self.folds)), [AHEAD_FOLD] * left)
+            left = [AHEAD_FOLD] * (len(self.folds) - 1 - fold)
+            self.pace.tell(AHEAD_FOLD.format(fold + 1, len(self.folds)), left)
         if not fitted:
             return []
         means = mean_errors([self._judge_ahead(member) for member in fitted])
@@ -400,8 +406,11 @@ class _Search:
         held_out_rmse = float(np.sqrt(judge.mean_square(member.weights)))
         with suppress(ModelError, np.linalg.LinAlgError):
             member = replace(member, weights=self.trainer.fit_one_step(member, self.searched))
-        one_step_rmse = self.trainer.one_step_rmse(member, self.searched)
-        return replace(member, held_out_rmse=held_out_rmse, train_rmse=one_step_rmse)
+        return replace(
+            member,
+            held_out_rmse=held_out_rmse,
+            train_rmse=self.trainer.one_step_rmse(member, self.searched),
+        )
 
     def train_on(self, folded: list[Member]) -> list[Member]:
         """Those chosen of what the folds made, trained on all rows; `ModelError` for none."""
@@ -416,23 +425,25 @@ class _Search:
         # how well the best follows the record tells which of the others can be chosen
         good = list_good([*trained, *others])
         trained += self._train_all([member for member in others if member.candidate in good])
-        staying = leave_out_straying(trained, self.searched, self.settings.start)
+        with self.pace.measure(JUDGING):
+            staying = leave_out_straying(trained, self.searched, self.settings.start)
+        # in the end there are some more trials like this one, and runs over all rows
+        rows = sum(map(len, self.experiments))
+        judging = [JUDGING] * (7 + rows // UNSEEN_ROWS)
         chosen = keep_best_fits(choose_members(staying))
         if self.averaged > 1:
             chosen = [spread_over_rows(member, self.averaged) for member in chosen]
         candidates = [member.candidate for member in chosen]
-        self.pace.tell("Training on all blocks", (), candidates)
+        self.pace.tell("Training on all blocks", judging, candidates)
         iterations = limit_iterations(self.experiments, self.settings.refit_iterations[1])
         last = []
         for number, member in enumerate(chosen, 1):
             last.append(self.trainer.train_on(member, self.experiments, iterations))
-            # what judges them in the end counts as one more
-            self.pace.tell(
-                f"Last training, {number} of {len(chosen)} models", (), candidates[number - 1 :]
-            )
+            stage = f"Last training, {number} of {len(chosen)} models"
+            self.pace.tell(stage, judging, candidates[number:])
         members = leave_out_lost(last)
         # how long to train differs between systems: both ends of the descent are kept
-        if sum(map(len, self.searched)) == sum(map(len, self.experiments)):
+        if sum(map(len, self.searched)) == rows:
             members = [*chosen, *members]
         return members
 
