@@ -130,21 +130,18 @@ def _unit_windows(forecaster: Forecaster, n_past: int, n_future: int) -> Windows
     """
     task = forecaster.task
     channels = forecaster.channels
-    basis = np.vstack([np.zeros(n_past + n_future), np.eye(n_past + n_future)])
+    basis = np.eye(1 + n_past + n_future)[:, 1:]
     n_windows = len(basis)
     past = basis[:, :n_past].reshape(n_windows, task.lookback, -1)
     future = np.zeros((n_windows, task.rows_per_origin, task.n_step_inputs))
     future[:, task.lookback :] = basis[:, n_past:].reshape(n_windows, task.horizon, -1)
-    values = past[:, :, list(channels.value)]
-    last = past[:, -1, list(channels.target_channels)]
-    series = np.full(n_windows, _series_of(forecaster))
     return Windows(
-        z=values,
+        z=past[:, :, list(channels.value)],
         past=past,
         future=future,
-        last=last,
+        last=past[:, -1, list(channels.target_channels)],
         rows=np.arange(n_windows),
-        series=series,
+        series=np.full(n_windows, _series_of(forecaster)),
     )
 
 

@@ -338,10 +338,9 @@ class Problem:
         result = {}
         for uid, rows in rows_by_series.items():
             series = self.panel.by_id[uid]
+            starts = series.ds[[self.blocks[uid].validation[0] - 1]]
             if has_folds:
                 starts = _part_starts(all_times, HISTORY_FOLDS)
-            else:
-                starts = series.ds[[self.blocks[uid].validation[0] - 1]]
             is_learnt_by = _outside_folds(series, rows, starts, task.horizon, reach)
             fold = np.searchsorted(starts, series.ds[rows], side="right") - 1
             first = np.argmax(fold >= 0)  # few cutoffs of a short block are scored, never none
@@ -357,9 +356,7 @@ class Problem:
             task = self.panel.task
             skip = Skip(kind, horizon, self.panel.outputs, task.season_length)
             if kind == "linear":
-                chosen = None
-                if self.chosen_by is not None:
-                    chosen = self.chosen_by.skip("linear", horizon)
+                chosen = self.chosen_by.skip("linear", horizon) if self.chosen_by else None
                 skip = self.fit_linear_skip(horizon, task.candidate_lags(), chosen)
             if horizon < task.horizon and (task.past_exogenous or task.future_exogenous):
                 # the same beside every skip
@@ -378,12 +375,7 @@ class Problem:
         """The ridge fitted on the train rows to what `aim` makes of their targets: of the shape
         that was `chosen` before, or of one chosen here over `lags`.
         """
-        if chosen is not None:
-            shape = chosen
-        elif aim is None:
-            shape = self._shared_shape(horizon, lags)
-        else:
-            shape = self._choose_shape(horizon, lags, aim)
+        shape = chosen or self._shared_shape(horizon, lags, aim)
 
         def products(windows: Windows, target: np.ndarray) -> np.ndarray:
             if aim is not None:
@@ -413,12 +405,12 @@ class Problem:
                 ranges[uid] = [[each.min(), each.mean(), each.max()] for each in known]
         return ranges
 
-    def _shared_shape(self, horizon: int, lags: Sequence[int]) -> Skip:
-        """`_choose_shape` of the targets as they are: what another process has chosen on the same
+    def _shared_shape(self, horizon: int, lags: Sequence[int], aim: TargetTransform | None) -> Skip:
+        """`_choose_shape`; of the targets as they are what another process has chosen on the same
         rows where it is stored, since a choice takes seconds. A fit that is recorded chooses anew.
         """
-        if self.shapes is None or self.recorder is not None:
-            return self._choose_shape(horizon, lags, None)
+        if self.shapes is None or self.recorder is not None or aim is not None:
+            return self._choose_shape(horizon, lags, aim)
         path = self.shapes / f"{self._chosen_rows_digest(horizon)}.json"
         stored = files.read_note(path)
         if stored:
@@ -443,31 +435,27 @@ class Problem:
     def _choose_shape(self, horizon: int, lags: Sequence[int], aim: TargetTransform | None) -> Skip:
         """The shape of the linear map, chosen over `lags` on folds of the history."""
         task = self.panel.task
+        spans = [
+            np.ptp(self.panel.by_id[uid].ds[slice(*blocks.train)])
+            for uid, blocks in self.blocks.items()
+        ]
+        profile = dict(PROFILE_HARMONICS)
+        if max(spans) < MIN_WEEKDAY_SPAN:
+            profile["day_of_week"] = 0
         richest = Skip(
             "linear",
             horizon,
             self.panel.outputs,
             task.season_length,
-            profile=self._profile(),
+            # a profile does not tell the weeks of one kind of shop from those of another
+            calendar_steps=horizon if task.static_names else 1,
+            profile=calendar_harmonics(task.calendar_features, profile),
             harmonics=calendar_harmonics(task.calendar_features),
             leads=len(self.channels.future_channels),
             plan_lags=len(self.channels.plan_channels),
             bent=self._varied_plans(),
         )
         return choose_linear_shape(self.folds(horizon, aim), self.channels, richest, lags)
-
-    def _profile(self) -> tuple[int, ...]:
-        """The sine pairs of the calendar features that stand alone, by the span of the train
-        rows.
-        """
-        spans = [
-            np.ptp(self.panel.by_id[uid].ds[slice(*blocks.train)])
-            for uid, blocks in self.blocks.items()
-        ]
-        counts = dict(PROFILE_HARMONICS)
-        if max(spans) < MIN_WEEKDAY_SPAN:
-            counts["day_of_week"] = 0
-        return calendar_harmonics(self.panel.task.calendar_features, counts)
 
     def _varied_plans(self) -> tuple[int, ...]:
         """The channels of the future inputs that have more than `MAX_PLAN_LEVELS` values in the

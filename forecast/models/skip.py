@@ -185,6 +185,8 @@ class Skip:
     season_length: int = 1
     lags: int = 0
     """Rows of the past that it reads."""
+    calendar_steps: int = 1
+    """Forecast steps whose calendar it reads."""
     penalty: float = 0.0
     profile: tuple[int, ...] = ()
     """Sine pairs per calendar feature that stand alone, of the first forecast step; empty: there is
@@ -291,6 +293,7 @@ class Skip:
             horizon=self.horizon,
             unread=self.unread,
             reads_level=self.reads_level,
+            calendar_steps=self.calendar_steps,
         )
         parts = [plain]
         if self.leads or self.plan_lags:
@@ -388,6 +391,7 @@ SHAPE_FIELDS = (
     "outputs",
     "season_length",
     "lags",
+    "calendar_steps",
     "penalty",
     "profile",
     "harmonics",
@@ -409,10 +413,11 @@ def linear_features(
     horizon: int,
     unread: Sequence[int] = (),
     reads_level: bool = True,
+    calendar_steps: int = 1,
 ) -> np.ndarray:
     """(B, features) float64: for a fixed-level target the differences to its last value and, with
     `reads_level`, that value itself, for a drifting one its changes; every other input over `lags`
-    rows; calendar and static inputs of the first forecast step, times the root of `horizon`.
+    rows; calendar and static inputs of the first forecast steps, with the weight of `horizon` ones.
 
     The sine and cosine of a later step are those of the first one, turned: the ridge of one pair so
     scaled is that of a pair for every step.
@@ -422,7 +427,8 @@ def linear_features(
     """
     past = windows.past[:, -lags:, :].astype(np.float64)
     others = past[:, :, read_channels(channels, unread)].reshape(len(past), -1)
-    calendar = np.sqrt(horizon) * windows.future[:, -horizon].astype(np.float64)
+    ahead = windows.future[:, -horizon:][:, :calendar_steps].reshape(len(past), -1)
+    calendar = np.sqrt(horizon / calendar_steps) * ahead.astype(np.float64)
     targets = _target_features(past, channels, reads_level)
     return np.concatenate([*targets, others, calendar], axis=1)
 
@@ -526,9 +532,9 @@ class FeatureName(NamedTuple):
     quantity: `change`, of a target: the row less the newest value, or, where the target drifts, the
     row's own change; `level`, the newest value of a target; `input`, a row of another column;
     `lead`, a row of a column that speaks of later rows; `calendar`, one; `clock`, the root of the
-    horizon (a static input is named as the wave that would follow).
-    channel, lag: of the past; lag 0 is the cutoff.
-    waves: of the calendar at the first forecast step, which multiply it.
+    horizon over the steps that are read (a static input is named as the wave that would follow).
+    channel, lag: of the past; lag 0 is the cutoff, and -1 the first forecast step of a `clock`.
+    waves: of the calendar at that step, at the first one elsewhere, which multiply it.
     above: only what lies above it, in scaled units.
     """
 
@@ -547,8 +553,11 @@ def feature_names(shape: Skip, channels: Layout, future_columns: int) -> list[Fe
     names = _target_names(channels, shape.lags, shape.reads_level)
     for lag in reversed(range(shape.lags)):
         names += [FeatureName("input", channel, lag) for channel in others]
-    for column in range(future_columns):
-        names.append(FeatureName("clock", waves=(Wave(column // 2, 1, column % 2 == 0),)))
+    names += [
+        FeatureName("clock", lag=-1 - step, waves=(Wave(column // 2, 1, column % 2 == 0),))
+        for step in range(shape.calendar_steps)
+        for column in range(future_columns)
+    ]
     plan = _plan_names(shape, channels)
     names += plan
     for bend in BENDS:
@@ -620,8 +629,7 @@ class FeatureColumns:
         """(features of `shape`,) column numbers; every input of `shape` is one of the larger."""
         if shape not in self._columns_of:
             names = feature_names(shape, self._channels, self._future_columns)
-            numbers = [self._column_of[name] for name in names]
-            self._columns_of[shape] = np.array(numbers, dtype=np.int64)
+            self._columns_of[shape] = np.array([self._column_of[name] for name in names], np.int64)
         return self._columns_of[shape]
 
 
@@ -650,7 +658,7 @@ def mean_of_ridges(
         columns = design.columns_of(part)
         slopes = solve_ridge(moments, columns, part.penalty, outputs)
         # of collinear inputs a small penalty may have a solution on the folds and none here
-        if len(parts) > 1 and not np.isfinite(slopes).all():
+        if not np.isfinite(slopes).all():
             continue
         solved_weight += weight
         # `add.at`: the calendar of the first step stands in a ridge with products twice

@@ -209,3 +209,15 @@ def test_a_profile_knows_weekdays_from_two_weeks_of_train_rows_on(train_rows, we
     shops = problems.problem_of(problems.frame(rows, gaps=False), **changes)
     assert len(shops.panel.by_id["north"].ds[slice(*shops.blocks["north"].train)]) == train_rows
     assert shops.skip("linear", H).profile == (12, weekday)
+
+
+def test_the_calendar_of_every_step_is_read_where_series_are_of_kinds():
+    """Their weeks turn at midnight, which no profile tells for each kind."""
+    long = problems.frame(gaps=False)
+    for level in ("bakery", "butcher"):
+        long[f"kind={level}"] = (long["unique_id"] == "south") == (level == "butcher")
+    kinds = {"static": [{"column": "kind", "levels": ["bakery", "butcher"]}]}
+    shops = problems.problem_of(long.astype({"kind=bakery": float, "kind=butcher": float}), **kinds)
+    assert shops.skip("linear", H).calendar_steps == H
+    assert shops.skip("linear", 1).calendar_steps == 1
+    assert problems.shops().skip("linear", H).calendar_steps == 1

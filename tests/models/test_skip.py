@@ -365,9 +365,9 @@ NAMED = {
 
 
 @pytest.mark.parametrize("drifts", [False, True])
-@pytest.mark.parametrize("outputs", [1, 2])
+@pytest.mark.parametrize(("outputs", "steps"), [(1, 1), (2, 1), (1, 4)])
 @pytest.mark.parametrize("calendar", [(), ("hour_of_day", "day_of_year", "day_of_week")])
-def test_every_column_of_the_inputs_is_what_its_name_says(drifts, outputs, calendar):
+def test_every_column_of_the_inputs_is_what_its_name_says(drifts, outputs, steps, calendar):
     targets = [{"column": f"y{i}", "difference_inputs": drifts} for i in range(outputs)]
     task = problems.task(
         target=targets,
@@ -386,6 +386,7 @@ def test_every_column_of_the_inputs_is_what_its_name_says(drifts, outputs, calen
         profile=(3, 0, 2)[: len(calendar)],
         harmonics=(2, 1, 2)[: len(calendar)],
         product_lags=3,
+        calendar_steps=steps,
     )
     x = largest.inputs(windows, settings)
     names = feature_names(largest, settings, windows.future.shape[2])
@@ -393,13 +394,21 @@ def test_every_column_of_the_inputs_is_what_its_name_says(drifts, outputs, calen
     drifting = dict(zip(settings.value, settings.difference_inputs, strict=True))
     for name, column in zip(names, x.T, strict=True):
         value = NAMED[name.quantity](windows, name, drifting).astype(float)
+        value = value / np.sqrt(steps) if name.quantity == "clock" else value
         for feature, multiple, is_sine in name.waves:
-            turn = angle[windows.rows + 1, feature] * multiple
+            turn = angle[windows.rows + max(-name.lag, 1), feature] * multiple
             value = value * (np.sin(turn) if is_sine else np.cos(turn))
         np.testing.assert_allclose(column, value, atol=1e-5)
     columns = FeatureColumns(largest, settings, windows.future.shape[2])
     for smaller in (
-        Skip("linear", 4, outputs, lags=3, unread=(settings.value[-1],)),
+        Skip(
+            "linear",
+            4,
+            outputs,
+            lags=3,
+            calendar_steps=steps,
+            unread=(settings.value[-1],),
+        ),
         replace(largest, lags=5, product_lags=2),
     ):
         np.testing.assert_array_equal(
