@@ -218,9 +218,10 @@ def series_lengths(frame: pd.DataFrame, calendar: Calendar) -> pd.Series:
     """How many steps each series has from its first to its last row, those without a row
     included.
     """
-    spans = frame.groupby("unique_id", sort=True)["ds"].agg(["min", "max"])
-    every_grid = grids(calendar, spans["min"].to_numpy(), spans["max"].to_numpy())
-    return pd.Series([len(steps) for steps in every_grid], index=spans.index, dtype="int64")
+    times = frame.groupby("unique_id", sort=True)["ds"]
+    first = times.min()
+    every_grid = grids(calendar, first.to_numpy(), times.max().to_numpy())
+    return pd.Series([len(steps) for steps in every_grid], index=first.index, dtype="int64")
 
 
 def usual_length(lengths: pd.Series) -> int:
@@ -396,44 +397,43 @@ def shows_week(frame: pd.DataFrame, target: Any, calendar: Calendar) -> bool:
     limits = WEEK_LIMITS
     if step < DAY and limits.row_share * n_days < 7 * limits.weeks:
         limits = FEW_WEEKS
-    # ranks: one delivery is larger than all that is drawn in a week
-    changes = frame.groupby("unique_id", sort=False)[target].diff()
-    ranks = changes.groupby(frame["unique_id"]).rank(pct=True)
-    return any(_tells_weekday(frame, values, limits) for values in (frame[target], ranks))
-
-
-def _tells_weekday(frame: pd.DataFrame, values: pd.Series, limits: WeekLimits) -> bool:
-    """Whether the weekday tells at least `limits.share` of how `values`, one per row, differ
-    from those of the same time of day in the week around them.
-
-    By time of day, as a week of commuters has the same sum every day.
-    """
+    series = pd.factorize(frame["unique_id"])[0]
     days = frame["ds"].dt.floor("D")
-    rows = pd.DataFrame(
-        {"series": frame["unique_id"], "day": days, "time": frame["ds"] - days, "value": values}
-    )
-    by_series = rows.groupby("series", sort=False)
-    first_days = by_series["day"].transform("min")
-    spans = (by_series["day"].transform("max") - first_days).dt.days + 1
+    first_days = days.groupby(series).transform("min")
+    spans = (days.groupby(series).transform("max") - first_days).dt.days + 1
     n_read = np.floor(limits.row_share * spans)
     is_read = ((days - first_days).dt.days < n_read) & (n_read >= 7 * limits.weeks)
     if not is_read.any():
         return False
-    rows = rows[is_read].replace([np.inf, -np.inf], np.nan).sort_values("day", kind="stable")
-    rows = rows.drop_duplicates(["series", "time", "day"], keep="last")
-    keys = ["series", "time"]
+    slots = frame.groupby([series, frame["ds"] - days]).ngroup()
+    # ranks: one delivery is larger than all that is drawn in a week
+    ranks = frame[target].groupby(series).diff().groupby(series).rank(pct=True)
+    columns = {"series": series, "slot": slots, "day": days, "level": frame[target], "rank": ranks}
+    rows = pd.DataFrame(columns)[is_read].sort_values(["slot", "day"], kind="stable")
+    rows = rows.drop_duplicates(["slot", "day"], keep="last")
+    return any(_tells_weekday(rows, rows[name], limits) for name in ("level", "rank"))
+
+
+def _tells_weekday(rows: pd.DataFrame, values: pd.Series, limits: WeekLimits) -> bool:
+    """Whether the weekday tells at least `limits.share` of how `values`, one per row, differ
+    from those of the same time of day in the week around them.
+
+    By time of day, as a week of commuters has the same sum every day. rows: ordered by `slot`, a
+    time of day of a series, and `day`.
+    """
+    values = values.replace([np.inf, -np.inf], np.nan)
+    slots = rows["slot"]
     weekday = rows["day"].dt.day_of_week
     # an office has no rows at weekends
-    n_dates = rows.groupby([*keys, weekday])["value"].count()
-    is_usual_day = n_dates > n_dates.groupby(keys).transform("max") / 2
-    days_a_week = int(is_usual_day.groupby(keys).sum().median())
-    weeks = rows.set_index("day").groupby(keys)["value"]
+    n_dates = values.groupby([slots, weekday]).count()
+    is_usual_day = n_dates > n_dates.groupby("slot").transform("max") / 2
+    days_a_week = int(is_usual_day.groupby("slot").sum().median())
+    weeks = values.set_axis(rows["day"]).groupby(slots.to_numpy())
     around = weeks.rolling("7D", center=True, min_periods=days_a_week).mean()
-    rows = rows.join(around.rename("around"), on=[*keys, "day"])
-    departures = rows["value"] - rows["around"]
-    departures -= departures.groupby([rows[key] for key in keys]).transform("mean")
-    departures /= rows.groupby("series")["value"].transform("std").replace(0.0, 1.0)
-    by_weekday = departures.groupby([*(rows[key] for key in keys), weekday])
+    departures = values - around.to_numpy()
+    departures -= departures.groupby(slots).transform("mean")
+    departures /= values.groupby(rows["series"]).transform("std").replace(0.0, 1.0)
+    by_weekday = departures.groupby([slots, weekday])
     explained = (by_weekday.sum() ** 2 / by_weekday.count()).sum()
     total, n_values, n_times = (departures**2).sum(), departures.count(), weeks.ngroups
     if total == 0.0 or n_values <= 7 * n_times:
@@ -520,6 +520,8 @@ def fit_calendar(times: Iterable[Any], time_zone: str | None = None) -> Calendar
         except InputError:  # an exchange whose sessions of these years are not known
             if calendar.kind != "sessions":
                 raise
+        if fits[-1].count_misfits() == 0:  # none fits better
+            break
     most = MAX_SHARE_WITHOUT_ROW * len(stamps)
     whole = [fit for fit in fits if fit.off_calendar == 0 and fit.without_row <= most]
     if not whole and fits[0].off_calendar == 0:
@@ -553,7 +555,7 @@ def describe_own_steps(frame: pd.DataFrame) -> str:
     if others.empty:
         return ""
     names = (first, others.iloc[0])
-    pair = [pd.DatetimeIndex(times[series == name].sort_values()) for name in names]
+    pair = [pd.DatetimeIndex(times[series == name].sort_values()).unique() for name in names]
     shared = fit_calendar(pair[0].append(pair[1])).calendar
     has_own_steps, examples = False, []
     for name, stamps in zip(names, pair, strict=True):
@@ -575,10 +577,10 @@ def describe_own_steps(frame: pd.DataFrame) -> str:
 
 
 def _fit_steps(calendar: Calendar, stamps: pd.DatetimeIndex) -> CalendarFit:
-    """How well the steps of the calendar fit the rising `stamps`."""
+    """How well the steps of the calendar fit the `stamps`, each later than the one before."""
     steps = grid(calendar, _grid_start(pd.Series(stamps), calendar), stamps[-1])
-    off_calendar, without_row = (~stamps.isin(steps)).sum(), (~steps.isin(stamps)).sum()
-    return CalendarFit(calendar, int(off_calendar), int(without_row))
+    n_found = int(stamps.isin(steps).sum())
+    return CalendarFit(calendar, len(stamps) - n_found, len(steps) - n_found)
 
 
 def _fit_opening_hours(
@@ -725,10 +727,9 @@ def _grid_start(times: pd.Series, calendar: Calendar) -> pd.Timestamp:
     """
     if (step := fixed_step(calendar)) is None:
         return times.min()
-    values = times.to_numpy(dtype="datetime64[ns]").astype(np.int64)
+    values = times.astype("datetime64[ns]").astype("int64")
     phase = values % step.value
-    phases, counts = np.unique(phase, return_counts=True)
-    return pd.Timestamp(int(values[phase == phases[np.argmax(counts)]].min()))
+    return pd.Timestamp(values[phase == phase.mode()[0]].min())
 
 
 def _describe_off_calendar(

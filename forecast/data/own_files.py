@@ -229,8 +229,9 @@ def is_code(values: pd.Series) -> bool:
     """
     if has_number_type(values):
         return False
-    cells = pd.Series(values.dropna().unique(), dtype="str")
-    return bool(cells.str.fullmatch(r"\d+").all() and cells.str.fullmatch(r"0\d+").any())
+    cells = [str(cell) for cell in values.dropna().unique()]
+    has_zeros = any(len(cell) > 1 and cell.startswith("0") for cell in cells)
+    return has_zeros and all(map(str.isdecimal, cells))
 
 
 def find_codes(lines: list[str], form: FileFormat) -> list[str]:

@@ -20,6 +20,7 @@ import itertools
 import re
 from collections.abc import Iterable
 
+import numpy as np
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
@@ -138,7 +139,7 @@ def _measure_disorder(text: pd.Series, form: str) -> tuple[int, float]:
     times = read_times(text, form).dropna()
     # three centuries are more than differences of nanoseconds, the unit of pandas 2, can hold
     steps = times.dt.as_unit("us").diff().dt.total_seconds()
-    if (steps < 0).sum() > (steps > 0).sum():
+    if np.sign(steps).sum() < 0:
         steps = -steps
     return int((steps < 0).sum()), float(steps.max())
 
@@ -158,8 +159,8 @@ def sort_oldest_first(table: pd.DataFrame, form: str | None) -> pd.DataFrame:
     # three centuries are more than differences of nanoseconds, the unit of pandas 2, can hold
     times = times.dt.as_unit("us")
     steps = times.groupby(head["unique_id"], sort=False).diff().fillna(pd.Timedelta(0))
-    rises = steps.to_numpy().astype("int64")
-    return table[::-1] if (rises < 0).sum() > (rises > 0).sum() else table
+    falls = np.sign(steps.to_numpy().astype("int64")).sum() < 0
+    return table[::-1] if falls else table
 
 
 def _fits(text: pd.Series, form: str) -> bool:

@@ -93,13 +93,14 @@ def _has_own_steps(times: pd.Series, names: pd.Series) -> bool:
     alone = ordered.groupby(names[ordered.index]).diff()
     usual = alone.groupby(names[ordered.index]).transform("median")
     steps = ordered.diff()
-    return _share_of_even_steps(alone, usual) > 0.9 and _share_of_even_steps(steps) < 0.6
+    if _share_of_even_steps(alone, usual) <= 0.9:
+        return False
+    return _share_of_even_steps(steps, steps.median()) < 0.6
 
 
-def _share_of_even_steps(steps: pd.Series, usual: pd.Series | None = None) -> float:
-    """How many of them are as long as `usual` (None: their median), up to a fifth: months are."""
-    ratios = (steps / (steps.median() if usual is None else usual)).dropna()
-    return float(ratios.between(0.8, 1.2).mean())
+def _share_of_even_steps(steps: pd.Series, usual: Any) -> float:
+    """How many of them are as long as `usual`, up to a fifth: months are."""
+    return float((steps / usual).dropna().between(0.8, 1.2).mean())
 
 
 def find_name_parts(table: pd.DataFrame, time: str) -> list[str]:

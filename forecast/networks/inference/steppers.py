@@ -90,17 +90,9 @@ class StackedStepper:
         self.x = stacked[:, :, : -units - 1].swapaxes(1, 2)
         self.h = stacked[:, :, -units - 1 : -1].swapaxes(1, 2)
         self.h[0] = h.reshape(units, n_twins, batch)
-        if n_twins == batch == 1:  # the product of a vector has less to look up
-            sums = self.z[:rows, 0, 0]
-            products = [
-                functools.partial(row.dot, matrix[0, 0], sums) for row in stacked[:, 0, :, 0]
-            ]
-        else:
-            sums = self.z[:rows].reshape(-1, block, n_twins, batch).transpose(2, 0, 1, 3)
-            factor = matrix.swapaxes(2, 3)
-            products = [
-                functools.partial(np.matmul, factor, row, sums) for row in stacked[:, :, None]
-            ]
+        sums = self.z[:rows].reshape(-1, block, n_twins, batch).transpose(2, 0, 1, 3)
+        factor = matrix.swapaxes(2, 3)
+        products = [functools.partial(np.matmul, factor, row, sums) for row in stacked[:, :, None]]
         self.slots = list(zip(products, self.h, self.h[1:], strict=False))
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
@@ -298,7 +290,7 @@ def step_cell(
     """One time step by the cell's own equation: x `(B, I)`, states `(B, size)`."""
     if len(twins) == 1:
         return cell.step(numpy_namespace, twins[0], x, states)
-    tables = [np.split(table, len(twins)) for table in (x, *states.values())]
+    tables = [t.reshape(len(twins), -1, t.shape[1]) for t in (x, *states.values())]
     steps = [
         cell.step(numpy_namespace, w, part, dict(zip(states, before, strict=True)))
         for w, part, *before in zip(twins, *tables, strict=True)
