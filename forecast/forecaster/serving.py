@@ -208,7 +208,7 @@ def _read_numbers(history: pd.DataFrame, keys: tuple[str, str], task: Task) -> n
     is_plain = kinds[0] == "M" and {*kinds[1:]} <= {*"fiu"}
     if not is_plain or not pd.api.types.is_string_dtype(history[keys[0]]):
         return None
-    values = np.ascontiguousarray(history[list(task.frame_names)], np.float64)
+    values = np.column_stack([history[name].to_numpy(np.float64) for name in task.frame_names])
     lowest = np.nanmin(values, axis=0, initial=np.inf)
     highest = np.nanmax(values, axis=0, initial=-np.inf)
     low, high = np.transpose([column.limits for column in task.columns])
@@ -275,8 +275,9 @@ def _parse_times(history: pd.DataFrame) -> pd.DataFrame:
         return history
     text = history["ds"].astype("str")
     times = pd.to_datetime(text, utc=True, format="ISO8601", errors="coerce").dt.tz_localize(None)
-    is_text = np.array([isinstance(value, str) for value in history["ds"]], dtype=bool)
-    is_wrong = times.isna() | ~is_text | lie_outside(times)
+    # a number would be read as a year
+    is_other = text.to_numpy("object") != history["ds"].to_numpy("object")
+    is_wrong = times.isna() | is_other | lie_outside(times)
     if is_wrong.any():
         position = first_true(is_wrong)
         raise InputError(

@@ -145,6 +145,28 @@ def test_seeds_of_one_network_are_asked_as_one_and_forecast_what_each_does_alone
         np.testing.assert_allclose(y_hat, np.mean(wanted, axis=0), rtol=1e-12)
 
 
+@pytest.mark.parametrize(("difference", "asked"), [(1e-10, [2]), (1e-6, [1, 1])])
+@pytest.mark.parametrize("family", ["narx", "gru"])
+def test_seeds_whose_linear_parts_differ_by_rounding_alone_are_asked_as_one(
+    family, difference, asked, monkeypatch
+):
+    first = forecaster(family, "linear")
+    moved = replace(first.skip, coefficients=first.skip.coefficients + difference)
+    seeds = (first, replace(first, skip=moved))
+    panel = problems.shops().panel
+    last = {series.unique_id: np.array([len(series) - 1]) for series in panel.series}
+    alone = [seed.predict(panel, last) for seed in seeds]
+    counts = []
+    predict = type(first).predict
+    monkeypatch.setattr(
+        type(first), "predict", lambda *args: counts.append(args[0]) or predict(*args)
+    )
+    together = Ensemble(seeds).predict(panel, last)
+    assert [count_twins(each.weights) for each in counts] == asked
+    for uid, y_hat in together.items():
+        np.testing.assert_allclose(y_hat, np.mean([each[uid] for each in alone], axis=0), rtol=1e-7)
+
+
 def test_whatever_has_a_fault_or_needs_mending_goes_through_every_check():
     ensemble = Ensemble((forecaster("ridge", "linear"),))
     good = problems.frame(gaps=False)
