@@ -13,10 +13,10 @@ commit or no DVC project is an `InputError`.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sys
 from collections.abc import Mapping
-from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -63,6 +63,7 @@ def open_tree(root: Path, dataset: str) -> WorkTree:
         tree.parent.mkdir(parents=True, exist_ok=True)
         _git(root, "worktree", "prune")
         _git(root, "worktree", "add", "--quiet", "--force", "--detach", str(tree), revision)
+        _copy_compiled_code(root / "forecast", tree)
     # ours alone: the dataset's lock is held
     git_folder = _git(tree, "rev-parse", "--path-format=absolute", "--git-dir").strip()
     (Path(git_folder) / "index.lock").unlink(missing_ok=True)
@@ -71,6 +72,17 @@ def open_tree(root: Path, dataset: str) -> WorkTree:
     _git(tree, "clean", "-ffdq", *exceptions)
     _share_cache(root, tree)
     return WorkTree(tree, revision, uncommitted_paths(root))
+
+
+def _copy_compiled_code(code: Path, tree: Path) -> None:
+    """Copy the checkout's `code` over that of a new work tree, with times, by which Python and
+    Numba know what they compiled of it; kernels take ten CPU seconds. Edits are yet to be undone.
+    """
+    # of a project with an installed package there is none; a file may vanish as others compile
+    with contextlib.suppress(FileNotFoundError, shutil.Error):
+        shutil.copytree(code, tree / code.name, dirs_exist_ok=True)
+    # else git would write every file anew whose time is another
+    run_git(tree, "update-index", "-q", "--refresh")
 
 
 def require_committed(root: Path, dataset: str) -> None:
@@ -188,7 +200,7 @@ def _share_cache(root: Path, tree: Path) -> None:
     project.
     """
     # DVC puts streams of its own in the place of the standard ones
-    with redirect_stdout(sys.stdout), redirect_stderr(sys.stderr):
+    with contextlib.redirect_stdout(sys.stdout), contextlib.redirect_stderr(sys.stderr):
         from dvc.config import Config, ConfigError
     folder = root / ".dvc"
     try:

@@ -4,6 +4,7 @@ half deleted.
 
 from __future__ import annotations
 
+import compileall
 import resource
 import shutil
 from dataclasses import replace
@@ -50,6 +51,27 @@ def test_what_is_not_committed_is_named_and_not_used(committed: Path) -> None:
     assert not (tree.path / "pipelines" / "new.py").exists()
     git(committed, "checkout", "configs")
     (committed / "pipelines" / "new.py").unlink()
+
+
+def test_a_new_tree_has_what_was_compiled_of_the_code_that_is_committed(tmp_path: Path) -> None:
+    root = small_project.write(tmp_path / "project", stages="stages: {}\n")
+    (root / ".gitignore").write_text("/.forecast/\n__pycache__/\n.venv\n")
+    code = root / "forecast"
+    code.mkdir()
+    for name in ("kernel.py", "edited.py"):
+        (code / name).write_text("ONE = 1\n")
+    git(root, "init", "-q")
+    commit(root)
+    assert compileall.compile_dir(code, quiet=1)
+    (code / "edited.py").write_text("ONE = 2\n")
+    tree = worktree.open_tree(root, NAME).path
+    for name, is_equal in (("kernel.py", True), ("edited.py", False)):
+        source, copied = code / name, tree / "forecast" / name
+        assert copied.read_text() == "ONE = 1\n"
+        assert (copied.stat().st_mtime_ns == source.stat().st_mtime_ns) == is_equal
+    compiled = [path.name for path in (code / "__pycache__").iterdir()]
+    assert [(tree / "forecast" / "__pycache__" / name).exists() for name in compiled] == [True] * 2
+    assert git(tree, "status", "--porcelain", "forecast") == ""
 
 
 def test_it_shares_the_cache_and_keeps_what_earlier_runs_made(committed: Path) -> None:
