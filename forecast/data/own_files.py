@@ -229,7 +229,7 @@ def is_code(values: pd.Series) -> bool:
     """
     if has_number_type(values):
         return False
-    cells = [str(cell) for cell in values.dropna().unique()]
+    cells = list(map(str, values.dropna().unique()))
     has_zeros = any(len(cell) > 1 and cell.startswith("0") for cell in cells)
     return has_zeros and all(map(str.isdecimal, cells))
 
