@@ -207,8 +207,9 @@ def _take_over_promotions(project: Path, dataset: str) -> str:
     from forecast.operations import registry
 
     try:
-        uri = tracking_uri()
-        for sentence in registry.repair_registry(project, dataset, tracking_uri=uri, timeout=0.0):
+        for sentence in registry.repair_registry(
+            project, dataset, tracking_uri=tracking_uri(), timeout=0.0
+        ):
             print(sentence, file=sys.stderr)
     except ForecastError as error:
         return str(error)

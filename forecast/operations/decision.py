@@ -121,8 +121,12 @@ def _promote_refit(
     version = registry.register_refit(
         root, decision.dataset, folder, card, decision.version, tracking_uri=tracking_uri
     )
-    reason = f"version {decision.version} fitted again on all data, unscored"
-    promotion = Promotion(version, reason, is_judged=True, judged_against=decision.version)
+    promotion = Promotion(
+        version,
+        f"version {decision.version} fitted again on all data, unscored",
+        is_judged=True,
+        judged_against=decision.version,
+    )
     try:
         registry.move_champion(root, decision.dataset, promotion, now, tracking_uri)
     except ChampionChangedError as error:

@@ -204,7 +204,8 @@ def move_champion(
     root: Path, dataset: str, promotion: Promotion, now: pd.Timestamp, tracking_uri: str
 ) -> None:
     """Order: registry `previous`, registry `champion`, registry `challenger` away, then the local
-    copy, then the line in the history.
+    copy, then the line in the history. Of a retraining's two versions, the scored one and its
+    refit, neither is the other's `previous`: a rollback takes back the whole retraining.
 
     `InputError` for a version that is not registered, `ChampionChangedError` where a gate judged
     against another champion than there is by now.
@@ -225,21 +226,29 @@ def move_champion(
             copy_from_registry(root, dataset, version, tracking_uri=tracking_uri)
         replaced = registered.aliases.get("champion")
         moves: list[tuple[str, int | None]] = [("champion", version)]
-        if replaced not in (None, version):
+        keeps_previous = (
+            promotion.is_judged
+            and "previous" in registered.aliases
+            and _are_one_recipe(registered, version, replaced)
+        )
+        if replaced not in (None, version) and not keeps_previous:
             moves.insert(0, ("previous", replaced))
         if registered.aliases.get("challenger") == version:
             moves.append(("challenger", None))
         model_registry.move_aliases(store, dataset, moves, check_lock)
         champion.write_aliases(root, dataset, model_registry.read_registry(store, dataset).aliases)
         if replaced != version:
-            event = HistoryEvent(
-                at=now.floor("s").isoformat(),
-                event=promotion.event,
-                version=version,
-                replaced=replaced,
-                reason=promotion.reason,
+            champion.record_event(
+                root,
+                dataset,
+                HistoryEvent(
+                    at=now.floor("s").isoformat(),
+                    event=promotion.event,
+                    version=version,
+                    replaced=replaced,
+                    reason=promotion.reason,
+                ),
             )
-            champion.record_event(root, dataset, event)
         champion.prune_versions(root, dataset)
 
 
@@ -253,14 +262,19 @@ def _require_same_champion(promotion: Promotion, registered: RegisteredModel) ->
     version = promotion.version
     against = promotion.judged_against
     current = registered.aliases.get("champion")
-    tags = next((known.tags for known in registered.versions if known.number == current), {})
-    if current in (against, version) or tags.get("refit_of") == str(version):
+    if current in (against, version) or _are_one_recipe(registered, version, current):
         return
-    judged = "while there was no champion"
-    if against is not None:
-        judged = f"against version {against}"
+    judged = f"against version {against}" if against else "while there was no champion"
     raise ChampionChangedError(
         f"version {current} became the champion in the meantime; this one was judged {judged}"
+    )
+
+
+def _are_one_recipe(registered: RegisteredModel, version: int, other: int | None) -> bool:
+    """Whether one of the two is the other fitted again on all data."""
+    both = {str(version), str(other)}
+    return any(
+        both == {str(known.number), known.tags.get("refit_of")} for known in registered.versions
     )
 
 
@@ -282,8 +296,7 @@ def rollback(
             f"Dataset {dataset!r} has no previous champion to go back to; its versions: {versions}."
             f" `forecast promote {dataset} --version N` takes another."
         )
-    promotion = Promotion(previous, reason, event="rolled back")
-    move_champion(root, dataset, promotion, now, tracking_uri)
+    move_champion(root, dataset, Promotion(previous, reason, "rolled back"), now, tracking_uri)
     return previous
 
 
@@ -376,12 +389,11 @@ def _matches_registry(root: Path, dataset: str, version: int, registered: Regist
 
     True where the registry has no such version, or has it without a digest.
     """
-    if not _is_intact(root, dataset, version):
-        return False
     digest = next((v.digest for v in registered.versions if v.number == version), "")
-    return digest in (
+    folder = champion.version_folder(root, dataset, version)
+    return _is_intact(root, dataset, version) and digest in (
         "",
-        model_registry.model_digest(champion.version_folder(root, dataset, version)),
+        model_registry.model_digest(folder),
     )
 
 

@@ -29,8 +29,7 @@ def find_faults(root: Path, tracking_uri: str) -> Iterator[HealthCheck]:
     yield _check_paths(root, tracking_uri)
     for dataset in list_champion_datasets(root):
         yield _check_champion(root, dataset)
-        damage = find_damaged_issues(root, dataset)
-        if damage:
+        if damage := find_damaged_issues(root, dataset):
             yield HealthCheck(f"issued forecasts {dataset}", damage, REPAIR)
 
 
@@ -73,8 +72,8 @@ def _replace_damaged_database(root: Path, store: TrackingStore) -> Iterator[str]
     yield f"Moved the damaged database to {moved.name}; its runs: `forecast sync` publishes them"
     for dataset in list_champion_datasets(root):
         events = champion.read_events(root, dataset)
-        known = {event.version for event in events if event.version is not None}
-        lost = sorted(known - set(champion.stored_versions(root, dataset)))
+        known = {event.version for event in events if event.version}
+        lost = sorted(known.difference(champion.stored_versions(root, dataset)))
         if lost:
             numbers = ", ".join(map(str, lost))
             yield f"{dataset}: lost, because only the registry had them: versions {numbers}"

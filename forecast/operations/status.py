@@ -154,7 +154,7 @@ def read_status(root: Path, dataset: str, *, now: datetime) -> DatasetStatus:
     live = next((accuracy for accuracy in scores if accuracy.version == local.version), NOT_LIVE)
     decisions = read_decisions(root, dataset)
     not_due = read_if_valid(Decision, not_due_file(root, dataset))
-    newest = [*decisions, *([not_due] if not_due else [])]
+    newest = filter(None, [*decisions, not_due])
     decision = max(newest, key=attrgetter("at"), default=None)
     last_run, next_run = _describe_runs(root, dataset, decision)
     observation_age = None
@@ -227,8 +227,7 @@ def _find_faults(
         if not (root / changed).resolve().is_relative_to(root.resolve()):
             advice = f"copy it to data/, name that as `source` and {advice}"
         yield f"stale: {changed} was changed since its snapshot was taken; {advice}"
-    damage = find_damaged_issues(root, dataset)
-    if damage:
+    if damage := find_damaged_issues(root, dataset):
         yield damage
 
 
@@ -351,8 +350,10 @@ def _find_stale_champion(
     subject = "data of the champion are" if is_dated else "the champion is"
     advice = f"`forecast retrain {dataset}`"
     if decisions and data.last <= (newest_decision := decisions[-1]).data_end:
-        outcome = f"{newest_decision.word} ({newest_decision.reason})"
-        advice = f"decided on {newest_decision.at[:10]}: {outcome}; with newer rows {advice}"
+        advice = (
+            f"decided on {newest_decision.at[:10]}: {newest_decision.word}"
+            f" ({newest_decision.reason}); with newer rows {advice}"
+        )
     yield f"stale: {subject} {age.days} days old, {rules.max_age_days:g} allowed; {advice}"
 
 
@@ -420,9 +421,11 @@ def _find_stale_data(
             " unfinished, or the clock slow?"
         )
     elif age > reach:
-        days = f"{age / DAY:.0f} days old, {reach.days} allowed"
         rows = f", once newer rows are in {entry.source_files[0]}" if entry.source_files else ""
-        yield f"stale: the last observation is {days}; `forecast fetch {dataset}`{rows}"
+        yield (
+            f"stale: the last observation is {age / DAY:.0f} days old, {reach.days} allowed;"
+            f" `forecast fetch {dataset}`{rows}"
+        )
 
 
 def _find_poor(dataset: str, live: LiveAccuracy, rules: Retraining | None) -> Iterator[str]:

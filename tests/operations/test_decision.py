@@ -17,6 +17,7 @@ from forecast.operations.registry import make_card
 from forecast.system import files
 from forecast.system.errors import ForecastError, ModelError
 from forecast.tracking import mlflow_client, tracking_store
+from tests.operations import projects
 from tests.operations.projects import NAME, NOW
 
 GONE = "http://127.0.0.1:1"
@@ -76,6 +77,24 @@ def test_a_promotion_is_registered_promoted_refitted_and_recorded(project: Path)
         "promoted",
         "gate passed",
     ]
+
+
+def test_a_rollback_takes_back_a_whole_retraining_and_a_second_one_undoes_it(
+    project: Path,
+) -> None:
+    root = project
+    before = projects.register(root, "naive")
+    registry.promote(root, NAME, before, now=NOW)
+    pending(root, champion=before, served_version=before)
+    found = finish(root, refit)
+    assert found is not None and (found.version, found.refit_version) == (2, 3)
+    wanted = {"champion": found.refit_version, "previous": before}
+    assert champion.read_aliases(root, NAME) == wanted
+    pending(root, champion=before, served_version=before)  # killed before it was recorded
+    finish(root, refit)
+    assert champion.read_aliases(root, NAME) == wanted
+    assert registry.rollback(root, NAME, now=NOW) == before
+    assert registry.rollback(root, NAME, now=NOW) == found.refit_version
 
 
 def test_a_refit_that_fails_leaves_the_scored_version_in_service(project: Path) -> None:
