@@ -140,7 +140,7 @@ def rollback(
             [{"dataset": dataset, "champion": version, "taken_back": taken_back}], output_format
         )
         return
-    if taken_back is not None:
+    if taken_back:
         print(f"{dataset}: taken back: {_describe_version(project, dataset, taken_back)}.")
     _print_champion(project, dataset, version)
 
@@ -239,7 +239,7 @@ def _describe_version(project: Path, dataset: str, version: int) -> str:
     card = champion.find_card(project, dataset, version)
     if card is None:
         return f"version {version}"
-    if card.refit_of is not None:
+    if card.refit_of:
         scored = _describe_version(project, dataset, card.refit_of)
         return f"version {version} ({scored} fitted again on all data)"
     skill = ""

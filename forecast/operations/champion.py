@@ -140,10 +140,10 @@ def find_score(root: Path, dataset: str, version: int | None) -> tuple[int | Non
     and its skill on the test block; None where that is not stored here any more.
     """
     card = find_card(root, dataset, version)
-    while card is not None and card.refit_of is not None:
+    while card and card.refit_of:
         version = card.refit_of
         card = find_card(root, dataset, version)
-    return (version, card.metrics.get("skill")) if card is not None else (None, None)
+    return (version, card.metrics.get("skill")) if card else (None, None)
 
 
 def store_version(root: Path, dataset: str, version: int, folder: Path) -> None:
@@ -195,13 +195,14 @@ def stored_versions(root: Path, dataset: str) -> list[int]:
 
 
 def prune_versions(root: Path, dataset: str) -> None:
-    """Remove stored versions that no alias names, except the newest `KEPT_VERSIONS`; the registry
-    keeps them all.
+    """Remove stored versions, except the newest `KEPT_VERSIONS`, those that an alias names and
+    those that scored them; the registry keeps them all.
     """
-    for version in set(stored_versions(root, dataset)[:-KEPT_VERSIONS]) - set(
-        read_aliases(root, dataset).values()
-    ):
-        shutil.rmtree(version_folder(root, dataset, version))
+    aliased = read_aliases(root, dataset).values()
+    scored = [find_score(root, dataset, version)[0] for version in aliased]
+    for version in stored_versions(root, dataset)[:-KEPT_VERSIONS]:
+        if version not in [*aliased, *scored]:
+            shutil.rmtree(version_folder(root, dataset, version))
 
 
 def version_folder(root: Path, dataset: str, version: int | None = None) -> Path:

@@ -80,7 +80,7 @@ def finish_pending(
     )
     log_step("promote")
     decision = decision.model_copy(update={"version": version})
-    rival = decision.champion if decision.served_version is None else decision.served_version
+    rival = decision.served_version or decision.champion
     promotion = Promotion(version, decision.reason, is_judged=True, judged_against=rival)
     try:
         registry.move_champion(root, dataset, promotion, now, tracking_uri)

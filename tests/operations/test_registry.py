@@ -212,6 +212,21 @@ def test_the_history_of_a_recipe_fitted_again_on_all_data_has_the_skill_it_was_s
     assert (row.version, row.scored_version, row.test_skill) == (3, 2, skill)
 
 
+def test_the_version_that_scored_the_previous_champion_stays_on_the_disk(moved):
+    card = champion.load(moved, NAME).card.model_copy(update={"metrics": {}, "refit_of": 2})
+    with files.scratch_folder() as scratch:
+        champion.write_version(scratch / "3", champion.load(moved, NAME).ensemble, card)
+        champion.store_version(moved, NAME, 3, scratch / "3")
+    for version in (4, 5, 6):
+        shutil.copytree(
+            champion.version_folder(moved, NAME, 1), champion.version_folder(moved, NAME, version)
+        )
+    champion.write_aliases(moved, NAME, {"champion": 6, "previous": 3})
+    champion.prune_versions(moved, NAME)
+    assert champion.stored_versions(moved, NAME) == [2, 3, 4, 5, 6]
+    assert champion.find_score(moved, NAME, 3)[0] == 2
+
+
 def test_old_versions_leave_the_disk_but_not_those_an_alias_names(moved):
     source = champion.version_folder(moved, NAME, 2)
     for version in (3, 4, 5, 6):
