@@ -123,8 +123,9 @@ class Board:
         says nothing beside that of another.
         """
         rows = leaderboard(self._results, ranking=RANKING)
-        all_names = [metric.name for metric in metrics.METRICS]
-        metric_names = [name for name in all_names if rows[name].notna().any()]
+        metric_names = [
+            metric.name for metric in metrics.METRICS if rows[metric.name].notna().any()
+        ]
         table = rows[["model", "status", *metric_names, "n_params", "n_origins"]]
         table = table.assign(chosen=rows["model"] == self.chosen)
         families: tuple[TestFamily, ...] = ("bar", "skip")
@@ -138,10 +139,10 @@ class Board:
         }
         against_bar = pd.DataFrame.from_dict(numbers, "index", dtype=float, columns=NUMBERS)
         table[NUMBERS] = against_bar.reindex(rows["model"]).to_numpy()
-        keys = pd.MultiIndex.from_frame(rows[["model", "ranking"]])
         scores = scores_of_distributions(self._results)
-        table[scores.columns] = scores.reindex(keys).to_numpy()
-        return table.reset_index(drop=True)
+        scores = scores.reindex(pd.MultiIndex.from_frame(rows[["model", "ranking"]]))
+        table[scores.columns] = scores.to_numpy()
+        return table
 
     @property
     def chosen(self) -> str | None:

@@ -8,7 +8,7 @@ fit of its own and is refused. What is scored against other models is `forecast.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from forecast.api.frame_dataset import TaskOptions, frame_dataset
@@ -18,12 +18,14 @@ from forecast.api.stages import (
     FitSettings,
     fit_ensemble,
     fit_on_all_rows,
+    fitted_specs,
     model_entries,
     tuning_budget,
 )
 from forecast.config.reading import Entry
 from forecast.forecaster.intervals import NO_CALIBRATION
-from forecast.system.errors import InputError
+from forecast.models.base import ModelSpec
+from forecast.system.errors import InputError, quote_names
 
 SEARCH_KEYS = {"n_trials", "trial_steps"}
 """Of tuning.yaml, with which a call asks for a search; other keys are of the training alone."""
@@ -87,15 +89,12 @@ def fit(
     dataset = frame_dataset(df, TaskOptions.of_call(locals()))
     ((name, entry),) = model_entries([model]).items()
     budget = tuning_budget(tuning, seeds=0 if seeds is None else seeds)
-    keys = tuning or ()
+    keys = tuning if isinstance(tuning, Mapping) else ()
     if seeds is not None and "seeds" in keys:
         raise InputError("`seeds` stands in `tuning` as well; wanted it once. Drop one.")
     is_tuned = isinstance(tuning, str) or not SEARCH_KEYS.isdisjoint(keys)
-    if not is_tuned and "base_seed" in keys:
-        raise InputError(
-            "tuning: `base_seed` draws the trials of a search, and none is asked for. Add"
-            " `n_trials`, or leave it out; seeds of a network are `seeds`."
-        )
+    for spec in fitted_specs({name: entry}).values():  # none of a combination
+        _require_effect(keys, spec, is_tuned=is_tuned)
     recipe = FitSettings(entry, budget, is_tuned, n_jobs)
     if splits:
         ensemble, _ = fit_ensemble(name, dataset.with_keys(splits=splits), recipe, rows="all")
@@ -107,3 +106,19 @@ def fit(
             stacklevel=2,
         )
     return Model(name, ensemble, dataset.names, dataset, recipe)
+
+
+def _require_effect(keys: Iterable[str], spec: ModelSpec, *, is_tuned: bool) -> None:
+    """`InputError` for keys of tuning.yaml that nothing of this model reads."""
+    has_search = bool(spec.search_space())
+    reads = {
+        "n_trials": has_search,
+        "base_seed": has_search and is_tuned,
+        "seeds": spec.is_seeded,
+    }
+    unread = [key for key in keys if not reads.get(key, spec.is_trained_by_gradient)]
+    if unread:
+        raise InputError(
+            f"tuning: {quote_names(unread)} has no effect on {spec.family!r}, which has no such"
+            " search, steps or seeds; leave it out. A search that there is begins with `n_trials`."
+        )

@@ -100,8 +100,8 @@ class FrameDataset:
     def longest_horizon(self) -> int:
         """How far a series of the usual length is forecast with intervals of 80 %."""
         task = self.settings.task
-        n_steps = usual_length(series_lengths(self.frame, task.calendar))
-        return longest_horizon(n_steps, task.season_length)
+        lengths = series_lengths(self.frame, task.calendar)
+        return longest_horizon(usual_length(lengths), task.season_length)
 
     @property
     def least_test_steps(self) -> int:
@@ -124,7 +124,7 @@ class FrameDataset:
     def with_keys(self, **keys: Any) -> FrameDataset:
         """With other keys of the entry; `InputError` for one that is not as wanted."""
         dataset = replace(self, entry={**self.entry, **keys})
-        _ = dataset.settings  # checked at once
+        _ = dataset.settings  # checked before anything is computed
         return dataset
 
     def with_test_block(self, n_steps: int) -> FrameDataset:
@@ -134,9 +134,11 @@ class FrameDataset:
         """
         task = self.settings.task
         splits = block_shares(self.frame, task.calendar, task.horizon, task.season_length, n_steps)
-        calibration_steps = round(splits["calibration"] * self.n_steps)
-        step_size = max(1, calibration_steps // MAX_CALIBRATION_CUTOFFS)
-        return self.with_keys(splits=splits, calibration_step_size=step_size)
+        n_cutoffs = splits["calibration"] * self.n_steps
+        return self.with_keys(
+            splits=splits,
+            calibration_step_size=max(1, round(n_cutoffs) // MAX_CALIBRATION_CUTOFFS),
+        )
 
 
 @dataclass(frozen=True)
@@ -186,10 +188,19 @@ def frame_dataset(df: Any, options: TaskOptions) -> FrameDataset:
         for option in ("past_exogenous", "future_exogenous")
     )
     df = as_pandas(df)
-    content = {"holidays": options.holidays, "static": _static_entries(df, options)}
-    inputs = validate_config(Inputs, content, where="forecast")
-    hierarchy = as_tuple("hierarchy", options.hierarchy)
-    frame = long_frame(df, names, [*target, *past, *future], calendar, hierarchy, inputs.static)
+    inputs = validate_config(
+        Inputs,
+        {"holidays": options.holidays, "static": _static_entries(df, options)},
+        where="forecast",
+    )
+    frame = long_frame(
+        df,
+        names,
+        [*target, *past, *future],
+        calendar,
+        as_tuple("hierarchy", options.hierarchy),
+        inputs.static,
+    )
     frame = up_to_last_target(frame, names, past, future, calendar, stacklevel=3)
     observed = frame.loc[frame[target].notna().any(axis=1), [*past, *future]]
     if flat := quote_names(observed.columns[observed.nunique() == 1]):
@@ -207,11 +218,15 @@ def frame_dataset(df: Any, options: TaskOptions) -> FrameDataset:
     plan = None
     if future or inputs.holidays:
         plan = frame[[*KEY_COLUMNS, *future]]
-        measured = [*target, *past]
         with caller_words(names.time_col, calendar):
-            lateness = Lateness(horizon - 1, plan_may_follow=True)
             frame = spread_over_horizon(
-                frame, future, measured, horizon, calendar, inputs.holidays, lateness
+                frame,
+                future,
+                [*target, *past],
+                horizon,
+                calendar,
+                inputs.holidays,
+                Lateness(horizon - 1, plan_may_follow=True),
             )
         plan = plan[plan["ds"] > plan["unique_id"].map(frame.groupby("unique_id")["ds"].last())]
     return replace(_describe_frame(frame, names, options, inputs), plan=plan)
@@ -266,9 +281,7 @@ def _describe_frame(
         "splits": {"train": 0.5, "validation": 0.2, "calibration": 0.1},
         "licence": {"name": "the caller's", "attribution": "handed in as a frame"},
     }
-    dataset = FrameDataset(frame, entry, names, options, inputs)
-    _ = dataset.settings  # a wrong option is reported before anything is computed
-    return dataset
+    return FrameDataset(frame, entry, names, options, inputs).with_keys()
 
 
 def _column_entries(option: str, columns: str | Sequence[str | Entry]) -> list[Entry]:
@@ -306,11 +319,12 @@ def _calendar(freq: str | int | Entry) -> Calendar:
         except ModuleNotFoundError:
             require_installed("exchange_calendars", f"freq={dict(freq)}")
             raise
-    offset = to_offset(freq) if isinstance(freq, timedelta) else freq
-    step = str(getattr(offset, "freqstr", freq))
+    step = to_offset(freq) if isinstance(freq, timedelta) else freq
     try:
         return validate_config(
-            RegularCalendar, {"kind": "regular", "freq": step}, where=f"freq={freq!r}"
+            RegularCalendar,
+            {"kind": "regular", "freq": str(getattr(step, "freqstr", step))},
+            where=f"freq={freq!r}",
         )
     except InputError as error:
         raise InputError(str(error).replace("`{kind: index}`", "`freq=1`")) from None

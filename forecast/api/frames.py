@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import infer_dtype, is_integer_dtype, is_numeric_dtype
+from pandas.api.types import infer_dtype, is_float_dtype, is_integer_dtype, is_numeric_dtype
 
 from forecast.config.task import (
     Calendar,
@@ -181,6 +181,7 @@ def long_frame(
     if "unique_id" not in frame:
         frame = frame.assign(unique_id=ONLY_SERIES)
     frame = frame[[*KEY_COLUMNS, *columns]].reset_index(drop=True)
+    frame["unique_id"] = _narrow(frame["unique_id"])
     for name in set(columns).difference(names.target_col):
         if infer_dtype(frame[name]) == "boolean":
             frame[name] = frame[name].astype("boolean").astype(float)
@@ -223,12 +224,19 @@ def own_ids(df: Any, id_col: str) -> pd.Series | None:
     names = _with_text_names(df).reset_index(drop=True).get(id_col)
     if names is None or names.dtype == "str":
         return None
-    texts = names.astype("str").drop_duplicates()
+    texts = _narrow(names).astype("str").drop_duplicates()
     ids = names[texts.index].set_axis(texts)
     try:
         return ids.sort_values()
     except (TypeError, ValueError):  # of several types, or lists
         return ids.sort_index()
+
+
+def _narrow(names: pd.Series) -> pd.Series:
+    """Names of series, of floats that are all whole the whole numbers: a join, or a gap that was
+    filled, makes 1.0 of 1, which as text would be another series.
+    """
+    return names.convert_dtypes() if is_float_dtype(names) else names
 
 
 def with_own_ids(table: pd.DataFrame, id_col: str, ids: pd.Series) -> pd.DataFrame:
@@ -264,9 +272,10 @@ def require_same_clock(
     read as UTC: one is shifted against the other. clock, known: as `clock_of` gives them. The days
     of sessions and weekdays are read as written, counted rows have no clock.
     """
-    is_read_as_written = calendar.keeps_wall_clock or calendar.counts_rows
     zone = clock or known
-    if is_read_as_written or (clock and known) or zone in ("", "UTC"):
+    if (clock and known) or zone in ("", "UTC"):
+        return
+    if calendar.keeps_wall_clock or calendar.counts_rows:
         return
     places = (known_where, where) if known else (where, known_where)
     raise InputError(
@@ -340,8 +349,10 @@ def with_future(
         clock = clock_of(future_df, names.time_col)
         present = [*future_df.columns, *future_df.index.names]
         if names.id_col not in present and not task.hierarchy:
-            series = history["unique_id"].drop_duplicates().rename(names.id_col)
-            future_df = future_df.merge(series, how="cross")  # it holds for every series
+            # it holds for every series
+            future_df = future_df.merge(
+                history["unique_id"].drop_duplicates().rename(names.id_col), how="cross"
+            )
         future = long_frame(future_df, names, plans, task.calendar, task.hierarchy)
     except InputError as error:
         raise InputError(re.sub(rf"\b{WHERE}\b", FUTURE, str(error))) from None
@@ -374,11 +385,11 @@ def up_to_last_target(
         return frame
     start = format_times([frame["ds"][~is_behind].max()], calendar)
     what = f"rows behind it whose {quote_names(past)} are" if plans else "rows behind it that are"
-    message = (
+    warnings.warn(
         f"{WHERE}: the forecast starts after {start}, the last time with a target; {what} left out:"
-        f" {n_rows}."
+        f" {n_rows}.",
+        stacklevel=stacklevel + 1,
     )
-    warnings.warn(message, stacklevel=stacklevel + 1)
     if plans:
         return frame.assign(**{name: frame[name].mask(is_behind) for name in past})
     return frame[~is_behind].reset_index(drop=True)
@@ -429,9 +440,14 @@ def _require_frame(frame: pd.DataFrame, names: Names, columns: Sequence[str]) ->
 
 def _require_in_no_index(name: str, frame: pd.DataFrame, names: Names) -> None:
     """`InputError` with what to type where the index of a frame has what should be a column."""
-    has_times = isinstance(frame.index, pd.DatetimeIndex | pd.PeriodIndex)
-    if name in frame.index.names or (has_times and name == names.time_col):
-        levels = [level or name for level in frame.index.names]
+    levels = list(frame.index.names)
+    for place, level in enumerate(levels):
+        values = frame.index.get_level_values(place)
+        has_times = isinstance(values, pd.DatetimeIndex | pd.PeriodIndex)
+        if level is None and (has_times or len(levels) > 1):
+            column = names.time_col if has_times else names.id_col
+            levels[place] = f"level_{place}" if column in [*frame, *levels] else column
+    if name in levels:
         raise InputError(
             f"{WHERE}: column {name!r} not found; the index has it, wanted a column. Pass"
             f" `df.reset_index(names={levels})`."

@@ -93,14 +93,16 @@ def create_project(folder: Path) -> list[str]:
         )
     contents = _installed_files((*USER_FILES, *STAGE_FILES, ".dvc/config"))
     if not _put_under_git(folder):
-        dvc = contents[".dvc/config"]
-        contents[".dvc/config"] = dvc.replace(b"[core]\n", b"[core]\n    no_scm = true\n")
-    datasets = contents["configs/datasets.yaml"]
+        contents[".dvc/config"] = contents[".dvc/config"].replace(
+            b"[core]\n", b"[core]\n    no_scm = true\n"
+        )
     # the indices come with the package arch and may not be passed on: the data of a new project are
     # Dublin's
-    contents["configs/datasets.yaml"] = re.sub(rb"(?m)^run: \[.*?\]", b"run: [weather]", datasets)
-    schedule = contents["configs/schedule.yaml"]
-    contents["configs/schedule.yaml"] = re.sub(rb"(?m)^  stocks.*:\n(?:    .*\n)+", b"", schedule)
+    for name, pattern, text in (
+        ("configs/datasets.yaml", rb"(?m)^run: \[.*?\]", b"run: [weather]"),
+        ("configs/schedule.yaml", rb"(?m)^  stocks.*:\n(?:    .*\n)+", b""),
+    ):
+        contents[name] = re.sub(pattern, text, contents[name])
     contents[LOCK] = _installed_versions().encode()
     for name, content in contents.items():
         files.write_bytes(folder / name, content)

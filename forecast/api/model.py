@@ -201,10 +201,12 @@ class Model:
         from forecast.comparison.explaining import explain  # with it comes what tests need
 
         panel = self._panel(df, future_df, self.ensemble)
-        table = explain(
-            self.ensemble, panel, {series.unique_id: len(series) - 1 for series in panel.series}
+        rows = {series.unique_id: len(series) - 1 for series in panel.series}
+        return self._with_caller_names(
+            explain(self.ensemble, panel, rows),
+            {"part": "part", "contribution": "contribution"},
+            df,
         )
-        return self._with_caller_names(table, {"part": "part", "contribution": "contribution"}, df)
 
     def watch(
         self, df: Any, *, newest: int, rate: float = 10, pooled: bool = False
@@ -223,9 +225,11 @@ class Model:
             panel = self._checked_panel(frames.as_pandas(df), None, self.ensemble)
         require_known_series(panel.by_id, self.ensemble, where=WHERE)
         rows = {s.unique_id: np.arange(len(s) - newest, len(s)) - 1 for s in panel.series}
-        table = watch(self.ensemble, panel, rows, rate=rate / 100, pooled=pooled).table
-        columns = {"y": "y", "y_hat": self.name, "p": "p", "level": "level", "alarm": "alarm"}
-        return self._with_caller_names(table, columns, df)
+        return self._with_caller_names(
+            watch(self.ensemble, panel, rows, rate=rate / 100, pooled=pooled).table,
+            {"y": "y", "y_hat": self.name, "p": "p", "level": "level", "alarm": "alarm"},
+            df,
+        )
 
     def save(self, folder: str | Path) -> None:
         """Everything but the data, as JSON and arrays: `forecast.load(folder)` needs no TensorFlow;
@@ -242,14 +246,16 @@ class Model:
             )
         with files.atomic_directory(target) as temporary:
             self.ensemble.save(temporary)
-            description = {
-                "schema": MODEL_SCHEMA,
-                "name": self.name,
-                "id_col": self.names.id_col,
-                "time_col": self.names.time_col,
-                "clock": self.names.clock,
-            }
-            files.write_json(temporary / DESCRIPTION, description)
+            files.write_json(
+                temporary / DESCRIPTION,
+                {
+                    "schema": MODEL_SCHEMA,
+                    "name": self.name,
+                    "id_col": self.names.id_col,
+                    "time_col": self.names.time_col,
+                    "clock": self.names.clock,
+                },
+            )
 
     def export(self, path: str | Path, *, seed: int = 0) -> None:
         """The network of the fit's first seed (or another) as one .py file that needs NumPy
@@ -434,10 +440,8 @@ def windows(
     of the columns to show. name: of the column of forecasts. learn_on_the_way: whether the errors
     of earlier windows move the margins of later ones.
     """
-    keys = ["unique_id", "output", "cutoff", "step", "ds"]
-    mean = add_series_names(
-        rows.groupby(keys, sort=False)[["y", "y_hat", "volatility"]].mean().reset_index()
-    )
+    by_step = rows.groupby(["unique_id", "output", "cutoff", "step", "ds"], sort=False)
+    mean = add_series_names(by_step[["y", "y_hat", "volatility"]].mean().reset_index())
     columns = ["ds", "cutoff", "y", name]
     shares = coverages_of(levels)
     if shares:

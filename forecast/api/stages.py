@@ -277,15 +277,14 @@ def forecast_windows(
     )
     ensemble = fit_on_all_rows(name, before, recipe)
     panel = from_frame(prepared.served, NAME, ensemble.task)
-    scaling = ensemble.scaling
     rows = {
         series.unique_id: origins_of(settings.task, split_series(series, borders), "test")
         for series in panel.series
-        if series.unique_id in scaling.centre
+        if series.unique_id in ensemble.scaling.centre
     }
     values = ensemble.predict(panel, rows)
     parts = [BlockForecasts("test", uid, rows[uid], values[uid]) for uid in rows]
-    return ensemble, forecast_table(panel, scaling, parts, seed=0)
+    return ensemble, forecast_table(panel, ensemble.scaling, parts, seed=0)
 
 
 def _refit_on_all_rows(results: FrameResults, candidate: str, recipe: FitSettings) -> Ensemble:
@@ -357,9 +356,14 @@ def run_stages(
             n_series=prepared.frame["unique_id"].nunique(),
         )
         if is_tuned:
-            data = _hold_in_memory(folder, "tuning.parquet", settings, prepared)
-            own_models = [name for name in entries if entries[name] != catalogued.models.get(name)]
-            tune_experiment(replace(experiment, data=data, held_models=own_models), jobs=jobs)
+            studied = replace(
+                experiment,
+                data=_hold_in_memory(folder, "tuning.parquet", settings, prepared),
+                held_models=[
+                    name for name in entries if entries[name] != catalogued.models.get(name)
+                ],
+            )
+            tune_experiment(studied, jobs=jobs)
         train_experiment(experiment, jobs=jobs)
     return FrameResults(ProjectPaths.of(folder), NAME, settings, prepared)
 
@@ -437,6 +441,5 @@ def _restored_environment() -> Iterator[None]:
     try:
         yield
     finally:
-        for name in os.environ.keys() - before.keys():
-            del os.environ[name]
+        os.environ.clear()
         os.environ.update(before)

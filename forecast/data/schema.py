@@ -171,7 +171,7 @@ def _describe_order_fault(frame: pd.DataFrame) -> str:
     row = describe_row(frame, first_true(is_earlier))
     return (
         f", {row}: this time is earlier than the one before it, wanted ascending times in each"
-        " series. Sort the file by time; if the order has another reason (local clock turned"
+        " series. Sort the rows by time; if the order has another reason (local clock turned"
         " back?), state `source.time_zone`."
     )
 

@@ -61,14 +61,15 @@ def fits_from_json(
     model_class: type[SeriesModel], content: Mapping[str, Sequence[Mapping[str, Any]]]
 ) -> dict[str, list[SeriesFit]]:
     """What `fits_to_json` gave; `model_class`: the dataclass of numbers of the family."""
-    fits_by_series: dict[str, list[SeriesFit]] = {}
-    for uid, entries in content.items():
-        fits_by_series[uid] = []
-        for entry in entries:
-            numbers = {name: _as_tuples(value) for name, value in entry["model"].items()}
-            fit = SeriesFit(model_class(**numbers), entry["begins"], entry["added"])
-            fits_by_series[uid].append(fit)
-    return fits_by_series
+    return {
+        uid: [_fit_from_json(model_class, entry) for entry in entries]
+        for uid, entries in content.items()
+    }
+
+
+def _fit_from_json(model_class: type[SeriesModel], entry: Mapping[str, Any]) -> SeriesFit:
+    numbers = {name: _as_tuples(value) for name, value in entry["model"].items()}
+    return SeriesFit(model_class(**numbers), entry["begins"], entry["added"])
 
 
 def _as_tuples(value: Any) -> Any:

@@ -118,6 +118,31 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
         {},
         ("'unique_id'", "`df.reset_index(names=['unique_id'])`"),
     ),
+    "half of the levels named": (
+        lambda: frame().set_index(["unique_id", "ds"]).rename_axis([None, "ds"]),
+        {},
+        ("'ds'", "`df.reset_index(names=['unique_id', 'ds'])`"),
+    ),
+    "the other half named": (
+        lambda: frame().set_index(["ds", "unique_id"]).rename_axis([None, "unique_id"]),
+        {},
+        ("'ds'", "`df.reset_index(names=['ds', 'unique_id'])`"),
+    ),
+    "no level named": (
+        lambda: (
+            frame()
+            .rename(columns={"unique_id": "shop"})
+            .set_index(["shop", "ds"])
+            .rename_axis([None, None])
+        ),
+        {"id_col": "shop"},
+        ("`df.reset_index(names=['shop', 'ds'])`",),
+    ),
+    "levels and rows that are counted": (
+        lambda: frame().set_index("ds", append=True),
+        {},
+        ("'ds'", "`df.reset_index(names=['level_0', 'ds'])`"),
+    ),
     "columns in two levels": (
         lambda: frame().set_axis(pd.MultiIndex.from_product([["x"], frame().columns]), axis=1),
         {},
@@ -781,3 +806,26 @@ def test_a_dozen_years_are_compared_two_ahead_with_a_word_on_few_origins(n_rows:
     scores = board.leaderboard.set_index("model")["mase"]
     assert scores[["naive", "lookback_mean"]].notna().all()
     assert "too few separate horizons to test: " in " ".join(board.verdicts)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "Float64", "float32"])
+def test_series_named_by_whole_numbers_are_the_same_as_floats(dtype: str) -> None:
+    """A join with a row that lacks a name makes 1.0 of 1."""
+    rows = frame()
+    named = pd.concat([rows.assign(unique_id=1), rows.assign(unique_id=20)], ignore_index=True)
+    floats = named.astype({"unique_id": dtype})
+    model = forecast.fit(named, "naive", freq="1D", horizon=2)
+    wanted = model.predict(named)
+    assert wanted["unique_id"].tolist() == [1, 1, 20, 20]
+    found = model.predict(floats)
+    assert str(found["unique_id"].dtype) == dtype
+    pd.testing.assert_frame_equal(found, wanted, check_dtype=False)
+    of_floats = forecast.fit(floats, "naive", freq="1D", horizon=2)
+    pd.testing.assert_frame_equal(of_floats.predict(named), wanted)
+
+
+def test_series_named_by_fractions_keep_their_point() -> None:
+    rows = frame()
+    named = pd.concat([rows.assign(unique_id=1.0), rows.assign(unique_id=1.5)], ignore_index=True)
+    model = forecast.fit(named, "naive", freq="1D", horizon=2)
+    assert model.predict()["unique_id"].tolist() == [1.0, 1.0, 1.5, 1.5]

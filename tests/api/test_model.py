@@ -18,6 +18,8 @@ import forecast
 from forecast.backtest.candidates import REFERENCE_MODELS, plan_candidates
 from forecast.backtest.experiment import Experiment
 from forecast.data.records import StudyRecord
+from forecast.models import catalogue, spec
+from forecast.models.base import ModelSpec
 from forecast.system.errors import DataError, InputError, ModelError
 
 STEP = {"freq": "1D", "horizon": 3, "lookback": 14, "n_jobs": 1}
@@ -205,13 +207,53 @@ def test_a_search_starts_from_the_values_of_the_catalogue_and_holds_the_callers(
         forecast.fit(waves(60), model, **STEP, tuning="quick")
 
 
-@pytest.mark.parametrize("budget", [{"base_seed": 1}, {"base_seed": 1, "final_steps": 2}])
-@pytest.mark.parametrize("model", ["gru", "ridge"])
+@pytest.mark.parametrize(
+    ("model", "budget"),
+    [
+        ("gru", {"base_seed": 1}),
+        ("gru", {"base_seed": 1, "final_steps": 2}),
+        ("boosting", {"base_seed": 1}),
+    ],
+)
 def test_a_seed_of_trials_without_trials_is_refused_with_what_asks_for_them(
     model: str, budget: dict[str, int]
 ) -> None:
-    with pytest.raises(InputError, match=r"`base_seed` draws .* Add `n_trials`"):
+    with pytest.raises(InputError, match=r"'base_seed' has no effect .* begins with `n_trials`"):
         forecast.fit(waves(60), model, **STEP, tuning=budget)
+
+
+BUDGET_KEYS = {
+    "n_trials": 2,
+    "trial_steps": 3,
+    "final_steps": 3,
+    "evaluate_every": 1,
+    "seeds": [0, 1],
+    "base_seed": 1,
+}
+
+
+def reads_key(spec: ModelSpec, key: str) -> bool:
+    if key == "seeds":
+        return spec.is_seeded
+    return bool(spec.search_space()) if key in ("n_trials", "base_seed") else spec.is_network
+
+
+@pytest.mark.parametrize("family", sorted({*catalogue()} - {"chronos", "timesfm"}))
+def test_a_key_of_the_budget_that_a_model_does_not_read_is_refused(
+    family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise InputError("taken")
+
+    monkeypatch.setattr("forecast.api.fitting.fit_on_all_rows", stop)
+    fitted = spec({"family": family}, where="test")
+    for key, value in BUDGET_KEYS.items():
+        asks = {"n_trials": 1} if key == "base_seed" else {}
+        words = "taken"
+        if not reads_key(fitted, key):
+            words = rf"tuning: .*'{key}'.* no effect on '{family}'.* leave it out"
+        with pytest.raises(InputError, match=words):
+            forecast.fit(waves(60), {"family": family}, **STEP, tuning={**asks, key: value})
 
 
 def test_a_window_is_forecast_by_a_model_that_saw_nothing_of_it(ridge: forecast.Model) -> None:

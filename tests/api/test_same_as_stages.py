@@ -15,6 +15,7 @@ import forecast
 from forecast.data.panel import from_frame
 from forecast.data.results import MEAN, Results
 from forecast.forecaster.ensemble import forecast_latest
+from forecast.models import catalogue
 from forecast.report.leaderboard import as_csv, combine_leaderboards
 from pipelines import compare
 from tests.support.frame_project import SPLITS, promoted, trained
@@ -160,7 +161,8 @@ def test_a_fit_predicts_with_intervals_what_promote_puts_into_service(
     project: Results, name: str, tmp_path: Path
 ) -> None:
     entry = {"name": name, **MODELS[name]}
-    model = forecast.fit(waves(), entry, **SPANS, **OPTIONS, splits=SPLITS, tuning=BUDGET)
+    budget = BUDGET if catalogue()[str(entry["family"])].is_network else None
+    model = forecast.fit(waves(), entry, **SPANS, **OPTIONS, splits=SPLITS, tuning=budget)
     found = model.predict(levels=[80, 95])
     ensemble = promoted(project, name, tmp_path / name)
     panel = from_frame(pd.read_parquet(project.paths.frame("df")), "df", ensemble.task)

@@ -338,6 +338,23 @@ def test_an_option_of_trees_is_refused_where_there_are_none():
         spec({"family": "sklearn", "regressor": NEIGHBOURS, "leaves": 7}, where="models.knn")
 
 
+def test_a_loss_that_is_no_middle_is_refused_as_that_of_a_network_is():
+    for name in ("quantile", "poisson", "binary"):
+        with pytest.raises(InputError, match=f"unknown loss '{name}'. Known: 'fair', 'huber', 'ma"):
+            spec({"family": "sklearn", "options": {"objective": name}}, where="models.boosting")
+    with pytest.raises(InputError, match=r"unknown loss 'quantile'\. Known: 'huber', 'mae'"):
+        spec({"family": "gru", "loss": "quantile"}, where="models.gru")
+
+
+@pytest.mark.parametrize("objective", regressors.POINT_OBJECTIVES)
+def test_boosting_takes_every_loss_of_a_point(objective):
+    problem = problems.problem_of(problems.frame())
+    model = made(problem, options={"objective": objective})
+    series = problem.panel.series[0]
+    y_hat = model.predict(problem.panel, {series.unique_id: np.array([len(series) - 1])})
+    assert np.isfinite(y_hat[series.unique_id]).all()
+
+
 def test_what_is_tuned_has_an_effect():
     assert set(Spec(regressor=NEIGHBOURS).space()) == {"base"}
     assert all(

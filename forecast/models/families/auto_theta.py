@@ -21,7 +21,7 @@ import numpy as np
 from forecast.models.series_fit import Array, RowNumbers, SeriesModel
 from forecast.models.statistical import StatisticalSpec
 
-FINE_UNIT = 2.0**10
+FINE_UNIT = 2.0**5
 """Values are fitted times this. statsforecast's search stops where its error changes by 1e-4 in the
 unit of the values: of values with a deviation of 1 that is far from the optimum (passengers: 2.5 %
 more squared error).
@@ -92,15 +92,14 @@ class Theta:
         count = np.arange(1.0, len(channels) + 1)[:, None]
         mean = np.cumsum(channels, axis=0) / count
         # their slope starts at 0 in the second row and leans on the running mean
-        if self.form.startswith("D"):
-            before = np.vstack([channels[:1], mean[:-1]])
-            t = count - 1
-            with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore"):  # of the first row
+            if self.form.startswith("D"):
+                before = np.vstack([channels[:1], mean[:-1]])
+                t = count - 1
                 slope = np.cumsum(6 * t * (channels - before), axis=0) / (t * (t + 1) * (t + 2))
-            slope[0] = 0.0
-        else:
-            weighted = np.cumsum(count * channels, axis=0) / count
-            with np.errstate(invalid="ignore"):
+                slope[0] = 0.0
+            else:
+                weighted = np.cumsum(count * channels, axis=0) / count
                 slope = 6 * (2 * weighted - (count + 1) * mean) / (count**2 - 1)
         intercept = mean - slope * (count + 1) / 2
         return level, mean[origins], intercept[origins], slope[origins]

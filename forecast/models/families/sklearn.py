@@ -64,13 +64,18 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "boost_from_average": False,
         "force_row_wise": True,
         "n_jobs": 1,
+        "random_state": 0,
         "verbose": -1,
     },
-    "RandomForestRegressor": {"max_features": 0.3},
-    "ExtraTreesRegressor": {"max_features": 0.3},
+    "RandomForestRegressor": {"max_features": 0.3, "random_state": 0},
+    "ExtraTreesRegressor": {"max_features": 0.3, "random_state": 0},
     "KNeighborsRegressor": {"n_neighbors": 50},
 }
 """Where a library's own defaults are too slow or too greedy for tens of thousands of rows."""
+POINT_OBJECTIVES = ("fair", "huber", "mae", "mape", "mse", "regression", "regression_l1", "rmse")
+"""LightGBM's losses of one forecast, around the middle of what may come: trees are chosen, and
+judged, by absolute errors.
+"""
 N_TREES, N_EXACT_TREES = 100, 400
 """Boosted trees, at most: while forms are compared, and of one with every threshold once it is
 taken (docs/research/quarter-hour.md).
@@ -247,16 +252,17 @@ def require_regressor(name: str) -> str:
 
 def predict(arrays: Mapping[str, np.ndarray], x: np.ndarray) -> np.ndarray:
     """(n,) from the arrays of any kind and inputs (n, features)."""
+    forecast_rows: Callable[..., np.ndarray] = _sum_of_leaves
+    at_once = ROWS_AT_ONCE
     if "points" in arrays:
-        return _mean_of_nearest(arrays, x)
-    parts = []
-    for first in range(0, max(len(x), 1), ROWS_AT_ONCE):
-        rows = x[first : first + ROWS_AT_ONCE]
-        if "vectors" in arrays:
-            parts.append(_sum_of_kernels(arrays, rows))
-        else:
-            parts.append(arrays["start"] + np.sum(leaf_values(arrays, rows), axis=1))
-    return np.concatenate(parts)
+        forecast_rows = _mean_of_nearest
+        at_once = ROWS_NEAR
+    elif "vectors" in arrays:
+        forecast_rows = _sum_of_kernels
+    parts = [
+        forecast_rows(arrays, x[start : start + at_once]) for start in range(0, len(x), at_once)
+    ]
+    return np.concatenate([[], *parts])
 
 
 def _sum_of_kernels(arrays: Mapping[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
@@ -286,20 +292,17 @@ def _find_smallest(values: np.ndarray, count: int) -> np.ndarray:
 
 
 def _mean_of_nearest(arrays: Mapping[str, np.ndarray], x: np.ndarray) -> np.ndarray:
-    """(n,): the mean answer of the nearest points.
-
-    Points are ranked by |p|^2 - 2 x p, which is their squared distance but for |x|^2.
+    """(n,): the mean answer of the nearest points, ranked by their squared distance without |x|^2,
+    which is the same for all.
     """
     points = arrays["points"]
-    count = int(arrays["count"])
-    ranking = np.hstack([-2.0 * points, np.sum(points**2, axis=1)[:, None]]).T
-    means = np.empty(len(x))
-    for start in range(0, len(x), ROWS_NEAR):
-        rows = x[start : start + ROWS_NEAR]
-        ranks = np.hstack([rows, np.ones((len(rows), 1))]) @ ranking
-        nearest = _find_smallest(ranks, count)
-        means[start : start + ROWS_NEAR] = arrays["answers"][nearest].mean(axis=1)
-    return means
+    ranks = np.sum(points**2, axis=1) - 2.0 * (x @ points.T)
+    return np.mean(arrays["answers"][_find_smallest(ranks, int(arrays["count"]))], axis=1)
+
+
+def _sum_of_leaves(arrays: Mapping[str, np.ndarray], x: np.ndarray) -> np.ndarray:
+    """(n,): the start, and of every tree the value of the leaf that a row ends in."""
+    return arrays["start"] + np.sum(leaf_values(arrays, x), axis=1)
 
 
 def leaf_values(arrays: Mapping[str, np.ndarray], x: np.ndarray) -> np.ndarray:
@@ -365,17 +368,14 @@ class Spec(RegressorSpec):
                         f"{self.regressor} has no option {option!r}.{suggest(option, names)}"
                         f" It has {quote_names(names)}"
                     )
-        if self.regressor not in TREE_REGRESSORS:
-            self._refuse_tree_fields()
-        return self
-
-    def _refuse_tree_fields(self) -> None:
-        """ValueError for a field of trees that is not at its default."""
-        for name in ("leaves", "leaf_rows"):
+        objective = str(self.options.get("objective", "mae"))
+        require_known(objective, POINT_OBJECTIVES, "unknown loss", ValueError)
+        for name in () if self.regressor in TREE_REGRESSORS else ("leaves", "leaf_rows"):
             if getattr(self, name) != type(self).model_fields[name].default:
                 raise ValueError(
                     f"{name} has no effect on {self.regressor}, which has no trees; leave it out"
                 )
+        return self
 
     @property
     def base_skip(self) -> SkipKind | None:
@@ -391,9 +391,7 @@ class Spec(RegressorSpec):
         return space
 
     def search_space(self) -> Mapping[str, search.Dimension]:
-        """What tuning does vary: not the base, where the entry says `last`. A trial on it still has
-        a validation error of its own, since `space` names it.
-        """
+        """What tuning does vary: not the base, where the entry says `last`."""
         space = dict(self.space())
         if self.base == "last":
             del space["base"]
@@ -491,7 +489,6 @@ class Spec(RegressorSpec):
         """The unfitted regressor (of LightGBM for boosting) for so many rows: defaults of the
         family, then of the entry's fields, then its `options`, which count most.
         """
-        regressor_class = self._load_regressor_class()
         arguments = dict(DEFAULTS.get(self.regressor, {}))
         if self.regressor in TREE_REGRESSORS:
             leaf_rows = max(1, min(self.leaf_rows, rows // 50))
@@ -503,9 +500,7 @@ class Spec(RegressorSpec):
                 arguments["n_estimators"] = n_trees
             else:
                 arguments |= {"max_leaf_nodes": self.leaves, "min_samples_leaf": leaf_rows}
-        if "random_state" in inspect.signature(regressor_class).parameters:
-            arguments["random_state"] = 0
-        return regressor_class(**{**arguments, **self.options})
+        return self._load_regressor_class()(**{**arguments, **self.options})
 
     def _load_regressor_class(self) -> Any:
         """Scikit-learn's or LightGBM's class, imported only now; `ModelError` without OpenMP."""
