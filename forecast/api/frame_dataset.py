@@ -134,11 +134,8 @@ class FrameDataset:
         """
         task = self.settings.task
         splits = block_shares(self.frame, task.calendar, task.horizon, task.season_length, n_steps)
-        n_cutoffs = splits["calibration"] * self.n_steps
-        return self.with_keys(
-            splits=splits,
-            calibration_step_size=max(1, round(n_cutoffs) // MAX_CALIBRATION_CUTOFFS),
-        )
+        step_size = round(splits["calibration"] * self.n_steps) // MAX_CALIBRATION_CUTOFFS
+        return self.with_keys(splits=splits, calibration_step_size=max(1, step_size))
 
 
 @dataclass(frozen=True)

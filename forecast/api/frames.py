@@ -236,7 +236,7 @@ def _narrow(names: pd.Series) -> pd.Series:
     """Names of series, of floats that are all whole the whole numbers: a join, or a gap that was
     filled, makes 1.0 of 1, which as text would be another series.
     """
-    return names.convert_dtypes() if is_float_dtype(names) else names
+    return names.astype(float).convert_dtypes() if is_float_dtype(names) else names
 
 
 def with_own_ids(table: pd.DataFrame, id_col: str, ids: pd.Series) -> pd.DataFrame:
@@ -442,8 +442,9 @@ def _require_in_no_index(name: str, frame: pd.DataFrame, names: Names) -> None:
     """`InputError` with what to type where the index of a frame has what should be a column."""
     levels = list(frame.index.names)
     for place, level in enumerate(levels):
-        values = frame.index.get_level_values(place)
-        has_times = isinstance(values, pd.DatetimeIndex | pd.PeriodIndex)
+        has_times = isinstance(
+            frame.index.get_level_values(place), pd.DatetimeIndex | pd.PeriodIndex
+        )
         if level is None and (has_times or len(levels) > 1):
             column = names.time_col if has_times else names.id_col
             levels[place] = f"level_{place}" if column in [*frame, *levels] else column
