@@ -413,9 +413,9 @@ def as_pandas(df: Any) -> pd.DataFrame:
 
 
 def _require_frame(frame: pd.DataFrame, names: Names, columns: Sequence[str]) -> None:
-    """`InputError` for a frame without rows, for a column that is missing, stands twice or is asked
-    for twice. The column of series may be absent under its default name: the frame is then one
-    series.
+    """`InputError` for a frame without rows, for any column of it that stands twice, and for one
+    that is asked for twice or is missing. The column of series may be absent under its default
+    name, if no level of the index has it: the frame is then one series.
     """
     if not len(frame):
         raise InputError(f"{WHERE}: found no rows; wanted one per series and time.")

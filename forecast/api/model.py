@@ -142,10 +142,10 @@ class Model:
         """Forecasts of the last `n_windows` origins, `step_size` rows apart: `unique_id, ds,
         cutoff, y, <name>, …`.
 
-        The model is fitted again, once, on all rows before the first of them, as by `forecast.fit`
-        on those alone; each window is what it predicts there. An entry with `refit: monthly` or a
-        number is fitted as often as that says, on all rows before, and learns margins on the way;
-        where late series leave it fewer windows, a warning says how many.
+        One new fit on the rows before the first origin, as `forecast.fit` makes it, forecasts every
+        window; this model forecasts none. An entry with `refit: monthly` or a number is fitted as
+        often as that says, each time on all rows before, and learns the margins of its intervals on
+        the way; where late series leave it fewer windows, a warning says how many.
 
         `InputError` for a model that was loaded without its data, and where the rows before the
         first window are too few, as of three years of months a year ahead.

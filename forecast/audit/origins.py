@@ -1,10 +1,9 @@
 """Prepared rows, inputs and forecasts at single moments, when everything later is changed.
 
-For the audit: `select_moments` names up to 25 moments (more with many joined datasets),
-`audit_changed_moments` changes all rows after each and `audit_cut_moments` leaves them out. What
-the stages make of the rows before, the
-scaling of the train block, and the forecasts of every saved forecaster up to that moment have to be
-equal bit for bit; a forecast made a lookback later has to differ, or nothing was shown.
+For the audit: `select_moments` names the moments, `audit_changed_moments` changes all rows after
+each and `audit_cut_moments` leaves them out. What the stages make of the rows before, the scaling
+of the train block, and the forecasts of every saved forecaster up to that moment have to be equal
+bit for bit; a forecast made a lookback later has to differ, or nothing was shown.
 """
 
 from __future__ import annotations

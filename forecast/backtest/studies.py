@@ -129,11 +129,13 @@ def run_study(
 
 @contextmanager
 def _name_storage_faults(key: str, folder: Path) -> Iterator[None]:
-    """A full disk, and a database that went away, as `ForecastError`; all else as it is."""
+    """Turns the errors of a full disk and of a database that went away into a `ForecastError`;
+    other errors pass.
+    """
     from optuna.exceptions import StorageInternalError
 
     try:
-        with files.name_full_disk(folder):
+        with files.explain_full_disk(folder):
             yield
     except StorageInternalError:
         advice = "The trials finished so far are kept there; run the same command again."

@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 DEFAULT_GATE_SESSIONS = 60
 DEFAULT_GATE_DAYS = 28
 HookEvent = Literal["success", "failure", "promotion"]
+"""How a retraining ended: by an error, with a new champion, or ("success") in any other way, as
+where nothing was due or the challenger was refused.
+"""
 
 
 class Hooks(Config):

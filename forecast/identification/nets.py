@@ -41,12 +41,12 @@ GATED = ("grunet", "lstmnet")
 @dataclass(frozen=True)
 class Net:
     """`layer_delays`: into each layer after the first (distdelaynet), or of the layers' own outputs
-    (recurrent).
+    (recurrent); `linear`: with a linear path beside the hidden layers.
 
     What `identify` finds besides: `low`, `high` (O,), scaled, the bounds the output cannot pass;
     `dead_times` (I,), the steps by which each input is held back, several where outputs differ in
-    it; `first`, the rows that a run begins with where they are not those of the delays: of u the
-    first stands in before them; `states`, of the net's own; `terms`, the products of a polynomial.
+    it; `first`, how many rows a run begins with, None where the delays say it: before the first
+    row u is taken as in it; `states`, of the net's own; `terms`, the products of a polynomial.
     """
 
     kind: str
@@ -109,7 +109,7 @@ class Net:
 
     def narx(self, inputs: int, outputs: int) -> Narx:
         """The same net in the form that has exact derivatives of its free run; `InputError` unless
-        `is_narx`.
+        `is_narx`, and as of `check_inputs`.
         """
         if not self.feedback:
             raise InputError(

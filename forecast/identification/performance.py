@@ -1,4 +1,4 @@
-"""How good a trained net is: its error in one number, and MATLAB's plots as matplotlib figures.
+"""How good a trained net is: one number, and MATLAB's plots as matplotlib figures.
 
 For a user's script: `perform` measures a forecast against y; each `plot...` returns a figure with
 `.savefig(path)`. Of several outputs or inputs give the one to draw, as `y[:, [0]]`. Errors with as
@@ -35,9 +35,12 @@ def perform(
     weight: npt.ArrayLike | None = None,
     measure: Measure = "mse",
 ) -> float:
-    """The error of `forecast` (T, O) against the measured y (T, O), in the units of y; NaN in
-    either is not counted. Several outputs give one number, as MATLAB's perform does: the mean or
-    sum over all, and "rmse" the root of "mse".
+    """How near `forecast` (T, O) is to the measured y (T, O), by `measure`: an error, the lower the
+    better; of "fit" and "vaf" the higher. NaN in either is not counted. Several outputs give one
+    number, as MATLAB's perform does.
+
+    In the units of y, over all outputs: "mae" and "rmse", the root of "mse", and the sum "sae"; in
+    these units squared: "mse" and the sum "sse".
 
     Relative to y, mean over the outputs: "nmse", the mean squared error over the variance of y;
     "fit", 100 (1 - root of nmse) % (NRMSE fit, as MATLAB's `compare` shows it); "vaf", variance

@@ -34,14 +34,16 @@ Kind = Literal["delays", "states", "linear states", "one signal", "polynomial", 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model that the search trains in every fold.
+    """A model that the search trains in every fold. `hidden`: tanh units. By kind:
 
-    `kind`: "delays", a net on delays of y and u; "states", a net on y, u and states of its own
-    (`identification.states`); "linear states", the same without tanh units; "one signal", the same
-    whose tanh units all see one signal (`states.OneSignal`); "polynomial"
-    (`identification.polynomial`); "arx", a linear model of delays that stays as it is fitted one
-    step ahead. `order`: the delays of y, of "arx" at most, of y and of u; or the order of the
-    linear model that the states begin as, at most; `hidden`: tanh units.
+    "delays": a net on delays of y and u; `order`: the most delays of y.
+    "polynomial": `identification.polynomial`; `order`: the most delays of y.
+    "arx": a linear model of delays that stays as it is fitted one step ahead; `order`: the most
+    delays of y, and the most of u.
+    "states": a net on y, u and states of its own (`identification.states`); `order`: the highest
+    order of the linear model that it begins as.
+    "linear states": the same without tanh units.
+    "one signal": the same whose tanh units all see one signal (`states.OneSignal`).
     """
 
     kind: Kind

@@ -1,7 +1,7 @@
 """Terms of a polynomial NARX model by its free run, not one step ahead alone.
 
-One step ahead, past y explains what an input that changes slowly does, and noise on y is in every
-product of it: terms come in that the system does not have, others stay away. `refine_terms` goes on
+One step ahead, past y explains what an input that changes slowly does, and every product of y has
+its noise: terms come in that the system does not have, others stay away. `refine_terms` goes on
 from such a choice. It trains the coefficients on the free run and drops terms while Schwarz's
 criterion of the free run falls. Then it chooses terms once more from the products of the simulated
 y, which has hardly any noise, drops again, and keeps the better of the two.
@@ -22,7 +22,7 @@ from forecast.system.errors import ModelError
 from forecast.training import levenberg_marquardt as lm
 
 ITERATIONS = 8  # of training after each term that is dropped
-HOPELESS = 8.0  # above the least criterion so far: dropping more lowers it no more
+HOPELESS = 8.0  # no more terms are dropped once the criterion is this far above the least so far
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,9 @@ def _drop_terms(
     start: int,
     watch: lm.Watch | None,
 ) -> Polynomial:
-    """The terms with the least criterion: in turn that one goes whose coefficients stand out least
-    from their uncertainty, until no run without it stays finite. `ModelError` where not even the
-    run with all terms does.
+    """Backward elimination: the term is dropped whose coefficients are least significant, until
+    the criterion is hopeless or a run does not stay finite; of these polynomials the one with the
+    least criterion. `ModelError` where not even the run with all terms stays finite.
     """
     options = lm.Options(max_iterations=ITERATIONS, by_gain=True)
     best = Polynomial(net, weights, np.inf)

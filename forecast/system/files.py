@@ -94,7 +94,7 @@ def _replace_whole(path: Path | str) -> Iterator[tuple[Path, Path]]:
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f"{TEMPORARY}{target.name}-{secrets.token_hex(4)}")
     try:
-        with name_full_disk(target):
+        with explain_full_disk(target):
             yield temporary, target
     except BaseException:
         remove(temporary)
@@ -102,8 +102,10 @@ def _replace_whole(path: Path | str) -> Iterator[tuple[Path, Path]]:
 
 
 @contextmanager
-def name_full_disk(target: Path) -> Iterator[None]:
-    """A full disk while `target` is written as a `ForecastError`; all else as it is."""
+def explain_full_disk(target: Path) -> Iterator[None]:
+    """Turns the `OSError` of a full disk into a `ForecastError` that names `target` and says that
+    what was there before is intact, which the caller sees to. Other errors pass.
+    """
     try:
         yield
     except OSError as error:
@@ -263,7 +265,9 @@ def write_arrays(path: Path | str, arrays: dict[str, np.ndarray]) -> None:
 
 
 def read_arrays(path: Path | str) -> dict[str, np.ndarray]:
-    """The arrays of an .npz by name; `DamagedError` for one that holds objects, not numbers."""
+    """The arrays of an .npz by name; `DamagedError` where an array holds objects, not numbers. A
+    file that is absent, cut short or no .npz raises as NumPy does.
+    """
     import numpy as np
 
     arrays = {}

@@ -9,8 +9,8 @@ them equal to Keras's.
 `Settings` says how a network is trained, `UpdateRule` changes its weights, `TensorMaths` writes
 losses in TensorFlow.
 
-The next update rule is a subclass of `UpdateRule`; the next point loss is not made here but in
-`networks.losses`.
+The next update rule is a method of `UpdateRule`, a row of its `rules` and a name in
+`config.experiment.OptimizerName`; the next point loss is not made here but in `networks.losses`.
 """
 
 from __future__ import annotations
@@ -136,10 +136,10 @@ class UpdateRule:
     |w| (Parikh & Boyd 2014): beside the rule, as the decay is, so Adam does not scale it.
     """
 
-    def __init__(self, variables: list[Any], first: Settings) -> None:
-        """Set up the moments of the `variables`, all zero; `first`: the settings of step 0."""
+    def __init__(self, variables: list[Any], settings: Settings) -> None:
+        """For these variables, with zero moments; the rule and the schedule stay as set here."""
         self._variables = variables
-        self._schedule = first.schedule
+        self._schedule = settings.schedule
         self._sizes = [int(np.prod(v.shape)) for v in variables]
         self._reads_inputs = np.repeat([reads_inputs(v) for v in variables], self._sizes)
         total = sum(self._sizes)
@@ -147,21 +147,18 @@ class UpdateRule:
         self._second = tf.Variable(tf.zeros(total), trainable=False)
         self._step = tf.Variable(0, dtype=tf.int64, trainable=False)
         # variables, so that a trace serves other numbers
-        self._numbers = {name: tf.Variable(0.0, trainable=False) for name in first.rule_numbers}
+        self._numbers = {name: tf.Variable(0.0, trainable=False) for name in settings.rule_numbers}
         rules: dict[OptimizerName, Callable[[Any], Any]] = {
             "adam": self._adam,
             "adamw": self._adam,
             "sgd": tf.identity,
             "momentum": self._momentum,
         }
-        self._direction = rules[first.rule]
-        self.begin(first)
+        self._direction = rules[settings.rule]
+        self.begin(settings)
 
     def begin(self, settings: Settings) -> None:
-        """Reset the moments and take these numbers.
-
-        The rule and the schedule stay those of the first.
-        """
+        """Reset the moments and take these numbers; rule and schedule stay."""
         for variable in (self._first, self._second, self._step):
             variable.assign(tf.zeros_like(variable))
         for name, value in settings.rule_numbers.items():
