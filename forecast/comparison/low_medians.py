@@ -137,7 +137,7 @@ def _name_series(medians: Mapping[str, TaskColumn], n_series: int) -> str:
 def _name_keys(medians: Mapping[str, TaskColumn]) -> str:
     """What to do with the keys that make means of the first one's medians."""
     column = next(iter(medians.values()))
-    transform = "`transform: log1p` and " if TRANSFORMS[column.transform].is_identity else ""
+    transform = "`transform: log1p` and " if TRANSFORMS[column.transform].has_raw_units else ""
     return (
         f"set {transform}`point: mean` (in configs/datasets.yaml under `target`, in Python options)"
     )

@@ -338,7 +338,7 @@ class Dataset(Config):
                 )
         for column in self.columns:
             if column.point == "mean" and (
-                TRANSFORMS[column.transform].is_identity or column not in self.target
+                TRANSFORMS[column.transform].has_raw_units or column not in self.target
             ):
                 raise ValueError(
                     f"column {column.column!r}: `point: mean` is of a target with a transform such"

@@ -48,7 +48,7 @@ class Transform:
 
     to_units, to_raw: raw values to that scale, and its exact inverse. log_slope: ln of the
     derivative of `to_units` at raw values, which a density in units needs to be one of raw values.
-    above, below: raw values lie strictly between them.
+    above, below: the lower and the upper bound of raw values, which lie strictly between them.
     takes_changes: modelled is the change on that scale from one row to the next; such a transform
     is not asked for its `log_slope`.
     """
@@ -62,8 +62,8 @@ class Transform:
     takes_changes: bool = False
 
     @property
-    def is_identity(self) -> bool:
-        """Whether these units are the raw ones; so are those of `diff`."""
+    def has_raw_units(self) -> bool:
+        """Whether model units are raw ones, as those of `diff` are too."""
         return self.to_units is np.asarray
 
     @property
