@@ -166,12 +166,12 @@ def compare_candidates(
         tables["levels"] = level_scores(results, scored, reference.scale, task)
         level_sentences = describe_levels(tables["levels"], chosen)
     leaks = _find_leaks(scored, task)
-    pooled = tables["intervals"].query("step == 0")
+    all_steps = tables["intervals"].query("step == 0")
     short_budget = sentences.describe_short_budget(tuning, results.records.values())
     warnings = [
         describe_low_test(results, chosen.get("shipped", ""), task),
         *sentences.describe_unlearnt(chosen, unlearnt),
-        *sentences.describe_warnings(chosen, verdicts.tests, pooled, leaks, refused),
+        *sentences.describe_warnings(chosen, verdicts.tests, all_steps, leaks, refused),
         *sentences.describe_failures(results.records.values()),
         *sentences.describe_twins(_find_twins(scored)),
         short_budget,

@@ -61,7 +61,7 @@ INTERVAL_COLUMNS = (
     "width",
     "winkler",
 )
-"""One row per step and one, step 0, for all of them pooled.
+"""One row per step and one, step 0, for all of them together.
 
 `n_calibration` and `n` count actuals of the calibration block, of all series that rank their errors
 together, and of the test block (all steps: the fewest of any, and all); `low` and `high` bound what
@@ -177,7 +177,7 @@ def stack_series(
     n_pooled = _count_pooled_errors(blocks)
     for number, (calibration, cube) in enumerate(blocks.pairs):
         supported = []
-        for level, reason in _refusals(calibration, levels, n_pooled.get(cube.series)).items():
+        for level, reason in _level_faults(calibration, levels, n_pooled.get(cube.series)).items():
             if reason:
                 refused.append(Refusal(cube.series, level, reason))
             else:
@@ -240,8 +240,8 @@ def _pool_stacks(stacks: list[SeriesStack], blocks: CandidateBlocks) -> list[Ser
 
 
 def _count_pooled_errors(blocks: CandidateBlocks) -> dict[str, int]:
-    """How many errors are ranked together, at the step with the fewest, for each series that ranks
-    its errors with those of others.
+    """For each series that ranks its errors with those of others: the number of all these errors,
+    at the step that has the fewest.
     """
     actuals: dict[str, dict[str, np.ndarray]] = {}
     for calibration, cube in blocks.pairs:
@@ -249,10 +249,10 @@ def _count_pooled_errors(blocks: CandidateBlocks) -> dict[str, int]:
             target = target_of(cube.series, blocks.task).name
             actuals.setdefault(target, {})[cube.series] = calibration.y
     pooled: dict[str, int] = {}
-    for of_series in actuals.values():
-        names = select_pooled(of_series, blocks.usual_error)
+    for by_series in actuals.values():
+        names = select_pooled(by_series, blocks.usual_error)
         if names:
-            together = np.concatenate([of_series[name] for name in names])
+            together = np.concatenate([by_series[name] for name in names])
             n_errors = np.isfinite(together).sum(axis=0).min()
             pooled |= dict.fromkeys(names, int(n_errors))
     return pooled
@@ -268,7 +268,7 @@ def _put_beside(
     return y, np.hstack([cube.seed_mean for cube in cubes]), difficulty
 
 
-def _refusals(
+def _level_faults(
     calibration: ForecastCube | None, levels: Sequence[float], n_pooled: int | None
 ) -> dict[float, str]:
     """Why the calibration block of one series supports no interval of a level, by level; empty
@@ -304,7 +304,9 @@ def interval_scores(
 
 
 def _score_stack(stack: SeriesStack) -> SeriesColumns:
-    """The scores of every level and step, pooled first, as columns (S, levels * (steps + 1))."""
+    """The scores as columns (S, levels * (steps + 1)): of every level all steps together, as step
+    0, then each step.
+    """
     y = stack.y
     bounds = stack.bounds()
     tables = []
@@ -390,7 +392,7 @@ def interval_tables(
     names of their files; and the levels that were refused.
 
         intervals     INTERVAL_COLUMNS, of every candidate
-        reliability   over RELIABILITY_LEVELS, all steps pooled, of the selected models and the
+        reliability   over RELIABILITY_LEVELS, all steps together, of the selected models and the
                       references
         crps          CRPS_COLUMNS, of the same models
         bands         BAND_COLUMNS, of the selected models on test
@@ -412,9 +414,9 @@ def interval_tables(
     crps = []
     for candidate in [*selected, *references]:
         blocks = _candidate_blocks(candidate, task)
-        pooled = interval_scores(blocks, RELIABILITY_LEVELS)[0].query("step == 0")
-        reliability.append(pooled)
-        crps.append(crps_by_series(blocks, pooled, scale))
+        all_steps = interval_scores(blocks, RELIABILITY_LEVELS)[0].query("step == 0")
+        reliability.append(all_steps)
+        crps.append(crps_by_series(blocks, all_steps, scale))
     diagram = _join_filled(reliability).drop(columns=["step", "winkler"], errors="ignore")
     tables = {
         "intervals": _join_filled(scores),
@@ -426,17 +428,17 @@ def interval_tables(
 
 
 def crps_by_series(
-    blocks: CandidateBlocks, pooled: pd.DataFrame, scale: Mapping[str, float]
+    blocks: CandidateBlocks, all_steps: pd.DataFrame, scale: Mapping[str, float]
 ) -> pd.DataFrame:
     """CRPS_COLUMNS of one candidate on test; a series whose calibration block does not support
     every level has no row.
 
-    `pooled`: its interval scores over RELIABILITY_LEVELS. The ends of the intervals of 10 to 90 %
-    and the forecast, their middle, are 19 evenly spaced quantiles. The pinball losses of both ends
-    of an interval of level p sum to (1 - p) / 2 times its interval score, that of the middle is
-    half the absolute error, and the CRPS is twice their mean (Gneiting & Ranjan 2011).
+    `all_steps`: its interval scores over RELIABILITY_LEVELS at step 0. The ends of the intervals of
+    10 to 90 % and the forecast, their middle, are 19 evenly spaced quantiles. The pinball losses of
+    both ends of an interval of level p sum to (1 - p) / 2 times its interval score, that of the
+    middle is half the absolute error, and the CRPS is twice their mean (Gneiting & Ranjan 2011).
     """
-    even = pooled[pooled["level"].isin(EVEN_LEVELS)]
+    even = all_steps[all_steps["level"].isin(EVEN_LEVELS)]
     interval_losses = ((1 - even["level"]) * even["winkler"]).to_numpy()
     rows_of_series = even.groupby("series").indices
     rows = []

@@ -58,8 +58,8 @@ QUIET = 1 / 3
 SHORT_BLOCK = 19
 """Calibration origins, fewer than which support no 95 % and are not `resized`."""
 FEW_ZEROS = 8
-"""Fewer errors of zero say little: of eight even a part that is asked for in a third of the months
-has but one time in 25. Nights and closed days have as many.
+"""Fewer errors that are all zero say little: a product that is bought in a third of the months is
+bought in none of eight one time in 25. Nights and closed days have as many.
 """
 POOLED_BLOCK = 39
 """Calibration origins, fewer than which let series rank their errors together."""
@@ -199,7 +199,9 @@ class Season(NamedTuple):
     factors: Array
     """The root of how many times as large as usual they are."""
     is_quiet: NDArray[np.bool_]
-    """Whether margins are learnt from these positions apart."""
+    """Whether they are far below the usual, so that margins are learnt from these positions
+    apart.
+    """
 
     def at(self, positions: NDArray[np.int64]) -> Season:
         """By target; a position that the calibration block has not is a usual one."""
@@ -423,11 +425,11 @@ class SplitConformal:
         the order of time, `step_size` rows apart.
         """
         errors = errors_in_units(y, y_hat, self.transform)
-        expected = self._expect(difficulty, errors.shape[-1])
+        factors, is_quiet = self._find_scales(difficulty, errors.shape[-1])
         return replace(
             self,
-            test_scores=errors / expected.factors,
-            test_is_quiet=expected.is_quiet,
+            test_scores=errors / factors,
+            test_is_quiet=is_quiet,
             step_size=step_size,
             test_highest=np.maximum.accumulate(highest_by_origin(y, self.typical.size)),
             test_ds=difficulty.ds,
@@ -460,17 +462,20 @@ class SplitConformal:
         factor of its position.
         """
         errors = errors_in_units(y, y_hat, self.transform)
-        return errors / self._expect(difficulty, errors.shape[-1]).factors
+        factors, _ = self._find_scales(difficulty, errors.shape[-1])
+        return errors / factors
 
-    def _expect(self, difficulty: Difficulty, n_columns: int) -> Season:
-        """(n, S * H): how many times as large as usual an error may be, and whether its position is
-        quiet.
+    def _find_scales(
+        self, difficulty: Difficulty, n_columns: int
+    ) -> tuple[Array, NDArray[np.bool_]]:
+        """(n, S * H): how many times as large as usual an error may be, by volatility and position,
+        and whether its position is quiet.
         """
         factors = _widths_of_columns(difficulty.volatility, self.typical, self.lookback, n_columns)
         if difficulty.positions is None:
-            return Season(factors, np.zeros(factors.shape, dtype=bool))
+            return factors, np.zeros(factors.shape, dtype=bool)
         of_season = self.season.at(difficulty.positions)
-        return Season(factors * of_season.factors, of_season.is_quiet)
+        return factors * of_season.factors, of_season.is_quiet
 
     @cached_property
     def counts(self) -> NDArray[np.int64]:
@@ -495,9 +500,9 @@ class SplitConformal:
         return RankedScores(np.sort(self.scores, axis=0), self.typical.size)
 
     @cached_property
-    def ranked_apart(self) -> tuple[RankedScores, Array]:
-        """The scores of each step at positions that are not quiet, and those at quiet ones, of all
-        steps together (n * H, S), in rising order, NaN last.
+    def ranked_by_quietness(self) -> tuple[RankedScores, Array]:
+        """Sorted, NaN last: the scores of each step at positions that are not quiet; and (n * H, S)
+        the scores at quiet positions, which are few, all steps of a series together.
         """
         others = np.where(self.is_quiet, np.nan, self.scores)
         quiet = join_steps(np.where(self.is_quiet, self.scores, np.nan), self.typical.size)
@@ -583,7 +588,7 @@ class SplitConformal:
         """
         transform = TRANSFORMS[self.transform]
         centre = transform.to_units(y_hat)
-        factors, is_quiet = self._expect(difficulty, centre.shape[-1])
+        factors, is_quiet = self._find_scales(difficulty, centre.shape[-1])
         others, quiet = quantiles
         margins = factors * np.where(is_quiet, quiet, others)
         low = transform.to_raw(centre - margins)
@@ -598,8 +603,8 @@ class SplitConformal:
         """(2, ..., S * H): those of the scores at other and at quiet positions, by level; of all
         scores of a step where either are too few for a level there. Those of a pool serve both.
 
-        Of few scores a step whose quantile is zero has that of all steps of its series: a part that
-        was asked for in none of four months may be asked for in the next.
+        Of few scores a step whose quantile is zero has that of all steps of its series: a product
+        that nobody bought in any of four months may be bought in the next.
         """
         if self.pool is not None:
             of_step = self.pool.quantiles(level)[..., None, :]
@@ -616,7 +621,7 @@ class SplitConformal:
         together = lean_on_steps(together, self.ranked, level)
         if not self.is_quiet.any():
             return np.stack([together, together])
-        ranked_others, ranked_quiet = self.ranked_apart
+        ranked_others, ranked_quiet = self.ranked_by_quietness
         others = quantile_of_each(ranked_others.of_steps, level)
         others = lean_on_steps(others, ranked_others, level)
         quiet = np.repeat(quantile_of_each(ranked_quiet, level), horizon, axis=-1)
@@ -660,13 +665,14 @@ def select_pooled(
 ) -> list[str]:
     """Which series of one target rank their errors together: those with fewer than `POOLED_BLOCK`
     errors (n, H) of calibration, one at every step, that are not all zero; none where they are too
-    few series. For errors the actuals do that they are of.
+    few series.
 
-    usual_error_of: the `usual_error` of a series.
+    errors: or the actuals, which are missing (NaN) where their errors are; usual_error_of: the
+    `usual_error` of a series.
     """
     short = []
-    for series, of_series in errors.items():
-        is_known = np.isfinite(of_series)
+    for series, values in errors.items():
+        is_known = np.isfinite(values)
         if (
             len(is_known) < POOLED_BLOCK
             and is_known.any(axis=0).all()
