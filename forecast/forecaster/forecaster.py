@@ -191,17 +191,17 @@ class Forecaster:
         in more than the weights of a network, or where something is made of the network's output.
         Segments, whose parts of the horizon are steps of their own, go alone.
         """
-        if self.network is None or self.network.is_segmented:
+        extras = ("head", "correction", "smearing", "reconciliation")
+        if self.network is None or any(getattr(self, name) is not None for name in extras):
+            return None
+        if self.network.is_segmented or other.spec != self.spec:
             return None
         if self._content_but_weights() != other._content_but_weights():
             return None
-        extras = ("head", "correction", "smearing", "reconciliation")
-        if any(getattr(self, name) is not None for name in extras):
-            return None
-        # what it carries over the horizon is fitted on the same rows
-        own, others = self._require_skip().coefficients, other._require_skip().coefficients
-        if not np.allclose(own, others, rtol=0.0, atol=ROUNDING):
-            return None
+        own, others = self._require_skip().to_arrays(), other._require_skip().to_arrays()
+        for name, array in own.items():
+            if not np.allclose(array, others[name], rtol=0.0, atol=ROUNDING, equal_nan=True):
+                return None
         weights = {
             name: np.concatenate([self.weights[name].reshape(-1, *array.shape), array[None]])
             for name, array in other.weights.items()
@@ -209,8 +209,11 @@ class Forecaster:
         return replace(self, weights=weights)
 
     def _content_but_weights(self) -> tuple[Any, ...]:
-        """All that a network without extras forecasts with but fitted arrays, to be compared."""
-        return self.spec, self.task, self.scaling.to_json(), self._require_skip().to_json()
+        """All that it forecasts with but its spec and numbers that are fitted, to be compared."""
+        skip = self._require_skip()
+        shapes = {name: array.shape for name, array in skip.to_arrays().items()}
+        single = [getattr(self, name) is None for name in ("head", *SINGLE_ARRAYS)]
+        return self.task, self.scaling.to_json(), skip.to_json(), shapes, single
 
     def require_series(self, panel: Panel, rows: Mapping[str, np.ndarray]) -> None:
         """`InputError` for series that the panel does not have."""
