@@ -494,5 +494,6 @@ def test_a_series_that_cannot_be_fitted_in_a_task_of_its_own_fails_the_row_with_
     record = trained(run, [candidate("theta")], tmp_path / "trained")["theta"]
     assert (record["status"], record["reason"]) == (
         "failed",
-        "seed 0: the second shop has no season",
+        "seed 0: theta cannot be fitted to 60 train rows with season 4: the second shop has no"
+        " season. Or take another model, such as 'naive' or 'historical_mean'.",
     )
