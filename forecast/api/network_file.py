@@ -168,7 +168,7 @@ def _products_code(forecaster: Forecaster, arguments: tuple[object, ...]) -> str
         f" SimpleNamespace(**{channels}),"
         f" *{arguments})"
     )
-    imports = "import functools\nimport itertools\nfrom types import SimpleNamespace"
+    imports = "import itertools\nfrom types import SimpleNamespace"
     return "\n\n\n".join(
         [
             "",

@@ -191,15 +191,17 @@ class Forecaster:
         in more than the weights of a network, or where something is made of the network's output.
         Segments, whose parts of the horizon are steps of their own, go alone.
         """
-        extras = ("head", "correction", "smearing", "reconciliation")
-        if self.network is None or any(getattr(self, name) is not None for name in extras):
+        has_extras = any(
+            getattr(forecaster, name) is not None
+            for forecaster in (self, other)
+            for name in ("head", "correction", *SINGLE_ARRAYS)
+        )
+        if self.network is None or self.network.is_segmented or has_extras:
             return None
-        if self.network.is_segmented or other.spec != self.spec:
+        if other.spec != self.spec or other._settings() != self._settings():
             return None
-        if self._content_but_weights() != other._content_but_weights():
-            return None
-        own, others = self._require_skip().to_arrays(), other._require_skip().to_arrays()
-        for name, array in own.items():
+        others = other._require_skip().to_arrays()
+        for name, array in self._require_skip().to_arrays().items():
             if not np.allclose(array, others[name], rtol=0.0, atol=ROUNDING, equal_nan=True):
                 return None
         weights = {
@@ -208,12 +210,10 @@ class Forecaster:
         }
         return replace(self, weights=weights)
 
-    def _content_but_weights(self) -> tuple[Any, ...]:
-        """All that it forecasts with but its spec and numbers that are fitted, to be compared."""
+    def _settings(self) -> tuple[Any, ...]:
+        """What a network forecasts with beside its spec and fitted numbers, to be compared."""
         skip = self._require_skip()
-        shapes = {name: array.shape for name, array in skip.to_arrays().items()}
-        single = [getattr(self, name) is None for name in ("head", *SINGLE_ARRAYS)]
-        return self.task, self.scaling.to_json(), skip.to_json(), shapes, single
+        return self.task, self.scaling.to_json(), skip.to_json(), [*skip.to_arrays()]
 
     def require_series(self, panel: Panel, rows: Mapping[str, np.ndarray]) -> None:
         """`InputError` for series that the panel does not have."""

@@ -58,8 +58,6 @@ of the hour the rest came from the same hour of past days, and their noise with 
 """
 FIRST_WAVE = 2
 """Columns of the first sine pair."""
-FEW_WINDOWS = 8
-"""Up to so many are a request, one window for each seed of a network."""
 PRODUCT_LAGS = 25
 """Rows of the target that the calendar multiplies: a day of hours and the same hour before it."""
 BENDS = (-0.7, 0.0, 0.7)
@@ -508,19 +506,6 @@ def _harmonics(pair: np.ndarray, count: int) -> np.ndarray:
     """(B, 2 * count): sine and cosine of 1 .. count times the angle whose sine and cosine are
     `pair` (B, 2).
     """
-    if len(pair) <= FEW_WINDOWS:
-        return _harmonics_of_few(pair.tobytes(), count)
-    return _turn_angles(pair, count)
-
-
-@functools.lru_cache(maxsize=1024)
-def _harmonics_of_few(pair: bytes, count: int) -> np.ndarray:
-    """Those of a request, kept: all models and steps of it read one calendar, which repeats."""
-    return _turn_angles(np.frombuffer(pair).reshape(-1, 2), count)
-
-
-def _turn_angles(pair: np.ndarray, count: int) -> np.ndarray:
-    """The `_harmonics`, worked out."""
     turn = pair[:, 1] + 1j * pair[:, 0]
     powers = turn[:, None] ** np.arange(1, count + 1)
     return np.stack([powers.imag, powers.real], axis=2).reshape(len(pair), 2 * count)
