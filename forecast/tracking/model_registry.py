@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel
 
-DIGEST = "model_sha256"
+MODEL_DIGEST = "model_sha256"
 FILLER = "filler"
 ARTIFACT = "artifacts"
 
@@ -94,7 +94,7 @@ def register_version(
             name,
             model_copy.artifact_location,
             run_id,
-            tags={**tags, DIGEST: digest},
+            tags={**tags, MODEL_DIGEST: digest},
             model_id=model_id,
         )
         return int(version.version)
@@ -208,7 +208,7 @@ def _list_versions(client: MlflowClient, name: str) -> list[RegisteredVersion]:
     """The versions of a registered model, oldest first, without those that only use up a number."""
     model_versions = client.search_model_versions(f"name = '{name}'", max_results=10_000)
     versions = [
-        RegisteredVersion(int(v.version), v.tags.get(DIGEST, ""), dict(v.tags))
+        RegisteredVersion(int(v.version), v.tags.get(MODEL_DIGEST, ""), dict(v.tags))
         for v in model_versions
     ]
     return sorted((v for v in versions if FILLER not in v.tags), key=attrgetter("number"))

@@ -29,7 +29,15 @@ from forecast.tracking.runs import (
     verdict_sentences,
 )
 from forecast.tracking.stores import TrackingStore, hold_store_lock, tracking_store
-from forecast.tracking.writing import CANDIDATE, CURRENT, DIGEST, PARENT, PUBLISHER, TRIAL, Writer
+from forecast.tracking.writing import (
+    CANDIDATE,
+    CURRENT,
+    PARENT,
+    PUBLISHER,
+    RECORD_DIGEST,
+    TRIAL,
+    Writer,
+)
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -134,8 +142,8 @@ class _Experiment:
         A run with the record's digest is taken as it is, also one that was set aside.
         """
         current = self.current.get(record.candidate, [])
-        same = [run for run in current if run.data.tags.get(DIGEST) == record.digest]
-        same = same or self._search(f"tags.{DIGEST} = '{record.digest}'")
+        same = [run for run in current if run.data.tags.get(RECORD_DIGEST) == record.digest]
+        same = same or self._search(f"tags.{RECORD_DIGEST} = '{record.digest}'")
         if same:
             self._refresh(same[0], record)
             self.result.unchanged += 1

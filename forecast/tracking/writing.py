@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 CANDIDATE = "candidate"
 CURRENT = "current"
-DIGEST = "record"
+RECORD_DIGEST = "record"
 PARENT = "mlflow.parentRunId"
 PUBLISHER = "mlflow.user"
 TRIAL = "trial"
@@ -82,7 +82,10 @@ class Writer:
             self._log_dataset(run_id, record)
             self._write_trials(record, run_id)
             self._log_files(run_id, record)
-            self.tag(run_id, {**runs.verdict_tags(record), DIGEST: record.digest, CURRENT: "true"})
+            self.tag(
+                run_id,
+                {**runs.verdict_tags(record), RECORD_DIGEST: record.digest, CURRENT: "true"},
+            )
             seconds = record.cost.wall_seconds or 0.0
             self._end(run_id, failed=record.content.has_failed, at=start + int(1000 * seconds))
 
@@ -169,18 +172,19 @@ class Writer:
         )
 
     def _log_files(self, run_id: str, record: CandidateRun) -> None:
-        """Log the record and the model of the first seed as artifacts of a run."""
+        """Log the record and the model of the first seed that has one as artifacts of a run."""
         with files.scratch_folder() as folder:
-            upload = folder / "files"
-            record.content.write(upload / "record.json")
-            self.client.log_artifacts(run_id, str(upload))
-            saved = record.folder / "seed-0"
-            if saved.exists():
-                self._log_model(run_id, record, saved, folder / "model")
+            record.content.write(folder / "record.json")
+            self.client.log_artifacts(run_id, str(folder))
+            for fit in record.content.seeds:
+                saved = record.folder / f"seed-{fit.seed}"
+                if saved.exists():
+                    self._log_model(run_id, record, saved, folder / "model")
+                    break
 
     def _log_model(self, run_id: str, record: CandidateRun, saved: Path, folder: Path) -> None:
-        """Log the forecaster of the first seed as a model of the run, loadable as `models:/<id>`
-        and registrable in the UI.
+        """Log a `saved` forecaster as a model of the run, loadable as `models:/<id>` and
+        registrable in the UI.
         """
         from mlflow.entities import LoggedModelOutput
 
@@ -265,7 +269,7 @@ def signature_of(task: Task) -> ModelSignature:
 
 
 CONTENT_TAG = "decision"
-"""The tag that holds the `key` of a content, whatever it is."""
+"""The tag that holds the `key` of a content, of an identification too."""
 DECISION_LIMIT = 5000
 """Characters of a tag that every store takes."""
 

@@ -4,6 +4,7 @@ forecasts.
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import pytest
 from forecast import models
 from forecast.config.datasets import Dataset
 from forecast.config.reading import validate_config
+from forecast.data.records import RunRecord, SeedFit
 from forecast.data.scaling import Scaling
 from forecast.forecaster import Forecaster
 from forecast.forecaster.ensemble import Ensemble
@@ -97,6 +99,27 @@ def test_a_model_may_have_marks_in_its_name_that_mlflow_refuses(tmp_path):
         folder / "seed-0"
     )
     assert sync(root, now=1.8e9).published == ["weather: lstm_1.5, 50%"]
+
+
+@pytest.mark.parametrize("missing", ["named otherwise", "failed"])
+def test_a_run_has_the_model_of_the_first_seed_that_has_one(tmp_path, missing):
+    root = write_records(tmp_path, candidates=("lstm.linear",), origins=2)
+    folder = root / "data" / "trained" / "weather" / "lstm.linear"
+    record = RunRecord.read(folder / "record.json")
+    seeds = [fit.model_copy(update={"seed": fit.seed + 3}) for fit in record.seeds]
+    if missing == "failed":
+        seeds = [SeedFit(seed=0, status="failed", reason="diverged"), *seeds]
+    record.model_copy(update={"seeds": tuple(seeds)}).write(folder / "record.json")
+    task = validate_config(Dataset, DATASET, where="test").task
+    shutil.rmtree(folder / "seed-0")
+    Forecaster("weather", task, models.spec({"family": "naive"}, where="test"), SCALING).save(
+        folder / "seed-3"
+    )
+    sync(root, now=1.8e9)
+    with mlflow_client.connect(tracking_store(root)) as client:
+        experiment = client.get_experiment_by_name("weather").experiment_id
+        (parent,) = client.search_runs([experiment], "tags.kind = 'network'")
+    assert len(parent.outputs.model_outputs) == 1
 
 
 def test_the_run_carries_parameters_scores_size_and_cost(seen):
