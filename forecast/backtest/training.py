@@ -65,7 +65,7 @@ SERIES_PER_TASK = 500
 """Series of such a model that one task fits: neither one task of hours nor thousands of moments."""
 SHORT_KINDS = ("baseline", "linear")
 """Kinds of models of which one fit takes less than a network's."""
-SAVED_FITS = ("seed", "chosen", "newest")
+FORECASTER_FOLDERS = ("seed", "chosen", "newest")
 """Folders that `fit_and_forecast` leaves of a seed: the final fit, and where they are others the
 first fit and the newest that serves.
 """
@@ -170,7 +170,7 @@ def train(
     with files.atomic_directory(target) as temporary:
         for candidate in planned:
             name = candidate.name
-            record = _write_candidate(
+            record = _fill_candidate_folder(
                 run, candidate, studies.get(name), planned_jobs[name], temporary / name
             )
             record.write(temporary / name / "record.json")
@@ -247,7 +247,7 @@ def _join_parts(folder: Path, parts: list[Path]) -> None:
         if failed is None:
             tables = [part / "forecasts.parquet" for part in parts]
             files.join_frames(temporary / "forecasts.parquet", tables)
-            for name in SAVED_FITS:
+            for name in FORECASTER_FOLDERS:
                 if (parts[0] / name).exists():
                     join_forecasters([part / name for part in parts]).save(temporary / name)
         rows_seen = sum(fit.rows_seen for fit in fits)
@@ -368,16 +368,16 @@ def _plan_jobs(
     return jobs
 
 
-def _write_candidate(
+def _fill_candidate_folder(
     run: TrainingRun,
     candidate: Candidate,
     study: StudyRecord | None,
     jobs: list[TrainingJob],
     folder: Path,
 ) -> RunRecord:
-    """The record of one candidate, after `folder` is filled with its forecasts and saved
-    forecasters. Both are copied from the cache, where each seed has the folder of its job; a seed
-    that failed is in the record alone.
+    """Make `folder` and copy the forecasts and saved forecasters of one candidate into it, from the
+    cache, where each seed has the folder of its job; a seed that failed is in the record alone.
+    Returns the record, which is not written here.
     """
     folder.mkdir(parents=True)
     fits = [SeedFit.read(job.folder / "fit.json") for job in jobs]
@@ -387,7 +387,7 @@ def _write_candidate(
         if tables:
             files.join_frames(folder / name, tables)
     for job in fitted_jobs:
-        for name in SAVED_FITS:
+        for name in FORECASTER_FOLDERS:
             if (job.folder / name).exists():
                 shutil.copytree(job.folder / name, folder / f"{name}-{job.seed}")
     return _run_record(run, candidate, study, jobs, fits)

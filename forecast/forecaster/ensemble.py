@@ -491,7 +491,9 @@ def judge_levels(ensemble: Ensemble, panel: Panel, levels: Iterable[float]) -> J
 
 
 def _find_refusal(ensemble: Ensemble, name: str, level: float) -> str:
-    """Why there is no interval of `level` for the series of this name; empty where there is."""
+    """Why there is no interval of `level` (a share of 1) for the series of this name; an empty text
+    where there is one.
+    """
     try:
         ensemble.calibration(name).newest.require(level)
     except InputError as error:

@@ -206,7 +206,7 @@ def prune_versions(root: Path, dataset: str) -> None:
 
 
 def version_folder(root: Path, dataset: str, version: int | None = None) -> Path:
-    """The folder of one version; without `version` that of the dataset."""
+    """The folder of one version; without `version` the dataset's, in which all versions lie."""
     folder = ProjectPaths.of(root).champions(dataset)
     return folder if version is None else folder / str(version)
 

@@ -264,9 +264,9 @@ def boundary(information: float, alpha: float) -> float:
     return math.sqrt((1 + 1 / v) * (math.log1p(v) + 2 * math.log(1 / (2 * alpha))))
 
 
-def pair_alpha(alpha: float, test: int) -> float:
-    """alpha's share of the `test`-th pair (from 1): 6 / (pi k)^2, which sum to alpha over all k."""
-    return alpha * 6 / (math.pi * test) ** 2
+def pair_alpha(alpha: float, pair_number: int) -> float:
+    """alpha's share of pair number k (from 1): 6 / (pi k)^2; over all k they sum to alpha."""
+    return alpha * 6 / (math.pi * pair_number) ** 2
 
 
 def normal_score(t: float, dof: float) -> float:

@@ -39,7 +39,7 @@ def notify(
     address = environment.get("FORECAST_WEBHOOK") or hooks.webhook
     faults = []
     if hooks.command:
-        # its words and what it prints may hold one
+        # its words and what it prints may hold a secret address
         faults.append(hide_addresses(_run_command(hooks, event, content, root, environment)))
     if "://" in address:
         faults.append(_post(address, content, hooks.timeout_seconds))

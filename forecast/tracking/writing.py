@@ -269,7 +269,7 @@ def signature_of(task: Task) -> ModelSignature:
 
 
 CONTENT_TAG = "decision"
-"""The tag that holds the `key` of a content, of an identification too."""
+"""The tag that holds the `key` of a content: of a decision, or of an identification."""
 DECISION_LIMIT = 5000
 """Characters of a tag that every store takes."""
 

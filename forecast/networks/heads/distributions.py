@@ -52,13 +52,13 @@ class Piecewise:
     """Uniform between neighbouring knots, exponential tails beyond the outer ones.
 
     knots (..., m) increasing, cumulative (..., m) increasing inside (0, 1): the probability up to
-    each knot; low, high (...): the mean distances of the tails from the first and the last knot.
+    each knot; low_tail, high_tail (...): their mean distance from the first and the last knot.
     """
 
     knots: np.ndarray
     cumulative: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
+    low_tail: np.ndarray
+    high_tail: np.ndarray
 
     def ppf(self, u: np.ndarray) -> np.ndarray:
         """The value below which a share u of the probability lies."""
@@ -66,8 +66,10 @@ class Piecewise:
         last = self.cumulative[..., -1]
         x0, f0, width, mass = self._piece((self.cumulative < u[..., None]).sum(axis=-1))
         between = x0 + width * np.clip((u - f0) / mass, 0.0, 1.0)
-        below = self.knots[..., 0] + self.low * np.log(np.minimum(u / first, 1.0))
-        above = self.knots[..., -1] - self.high * np.log(np.minimum((1.0 - u) / (1.0 - last), 1.0))
+        below = self.knots[..., 0] + self.low_tail * np.log(np.minimum(u / first, 1.0))
+        above = self.knots[..., -1] - self.high_tail * np.log(
+            np.minimum((1.0 - u) / (1.0 - last), 1.0)
+        )
         return np.where(u < first, below, np.where(u > last, above, between))
 
     def cdf(self, x: np.ndarray) -> np.ndarray:
@@ -83,8 +85,8 @@ class Piecewise:
         below, above = self._tails(x)
         with np.errstate(divide="ignore"):
             between = np.log(mass / width)
-            left = np.log(below / self.low)
-            right = np.log(above / self.high)
+            left = np.log(below / self.low_tail)
+            right = np.log(above / self.high_tail)
         return self._choose_piece(x, left, between, right)
 
     def _choose_piece(
@@ -102,10 +104,10 @@ class Piecewise:
         outer knots; elsewhere what the tails hold in all.
         """
         below = self.cumulative[..., 0] * np.exp(
-            np.minimum((x - self.knots[..., 0]) / self.low, 0.0)
+            np.minimum((x - self.knots[..., 0]) / self.low_tail, 0.0)
         )
         above = (1.0 - self.cumulative[..., -1]) * np.exp(
-            np.minimum((self.knots[..., -1] - x) / self.high, 0.0)
+            np.minimum((self.knots[..., -1] - x) / self.high_tail, 0.0)
         )
         return below, above
 
