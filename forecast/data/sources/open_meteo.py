@@ -143,7 +143,7 @@ class _Client:
         assert request.as_of is not None
         self.request, self.source, self.as_of = request, source, request.as_of
         self.deadline = request.deadline or Deadline(source.deadline_s)
-        self.told = request.as_of
+        self.service_time = request.as_of  # until the service has answered
 
     def _first_day(self, name: str) -> pd.Timestamp:
         """The first day that is asked for of one place."""
@@ -168,7 +168,7 @@ class _Client:
         first = earliest if pd.isna(after) else max(after.normalize(), earliest)
         window = {"start_date": f"{first:%Y-%m-%d}", "end_date": f"{today:%Y-%m-%d}"}
         url = f"{self.source.recent_url}/v1/forecast"
-        frame = self._ask(name, url, window, self.source.variables, clock=self.as_of)
+        frame = self._ask(name, url, window, self.source.variables, as_of=self.as_of)
         return frame[frame["ds"] >= first] if pd.isna(after) else frame[frame["ds"] > after]
 
     def vintages(self) -> pd.DataFrame | None:
@@ -192,7 +192,7 @@ class _Client:
         """
         window = {"forecast_days": str(FORECAST_DAYS)}
         frame = self._ask(name, f"{self.source.forecast_url}/v1/forecast", window, variables)
-        frame.insert(2, "issued_at", max(self.as_of, self.told))
+        frame.insert(2, "issued_at", max(self.as_of, self.service_time))
         return frame[frame["ds"] >= frame["issued_at"]]
 
     def _ask_archived(self, name: str, variables: dict[str, str]) -> Iterator[pd.DataFrame]:
@@ -241,10 +241,11 @@ class _Client:
         url: str,
         window: dict[str, str],
         variables: dict[str, str],
-        clock: pd.Timestamp = pd.Timestamp.min,
+        as_of: pd.Timestamp = pd.Timestamp.min,
     ) -> pd.DataFrame:
         """The hours of one place as a frame (unique_id, ds, `variables`), tried again after faults
-        that may pass. `told` keeps the service's own clock; `clock` must not be later than that.
+        that may pass. `service_time` becomes what the service's own clock says; `as_of` must not be
+        later than that.
         """
         what, place = f"Open-Meteo, place {name!r}", self.source.places[name]
         params = {
@@ -261,25 +262,26 @@ class _Client:
         deadline = self.deadline
 
         def ask_once() -> dict[str, Any]:
-            """One try; also notes the service's clock."""
+            """One try; also notes the time by the service's clock."""
             answer = web.get(url, params, deadline=deadline, what=what)
             date = web.parse_http_date(answer.headers.get("date", ""))
-            self.told = self.told if date is None else pd.Timestamp(date).tz_localize(None)
-            _require_not_ahead(clock, self.told, what)
+            if date is not None:
+                self.service_time = pd.Timestamp(date).tz_localize(None)
+            _require_not_ahead(as_of, self.service_time, what)
             return _parse_answer(answer, what)
 
         return _hours_to_frame(deadline.call(what, ask_once), variables, name, what)
 
 
-def _require_not_ahead(clock: pd.Timestamp, theirs: pd.Timestamp, what: str) -> None:
-    """`DataError` where `clock` (UTC) is ahead of the service's: hours to come would count as
-    observed.
+def _require_not_ahead(as_of: pd.Timestamp, service_time: pd.Timestamp, what: str) -> None:
+    """`DataError` where `as_of`, by this machine's clock, is later than the service's time (both
+    UTC): hours to come would count as observed.
     """
-    if clock > theirs + CLOCK_TOLERANCE:
+    if as_of > service_time + CLOCK_TOLERANCE:
         raise DataError(
-            f"{what}: asked for hours up to {clock:%Y-%m-%d %H:%M} UTC, where the service's clock"
-            f" says {theirs:%Y-%m-%d %H:%M}: its forecasts would count as observations. Set this"
-            " machine's clock."
+            f"{what}: asked for hours up to {as_of:%Y-%m-%d %H:%M} UTC, where the service's clock"
+            f" says {service_time:%Y-%m-%d %H:%M}: its forecasts would count as observations."
+            " Set this machine's clock."
         )
 
 
