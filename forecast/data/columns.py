@@ -464,15 +464,15 @@ def with_joined_datasets(names: Iterable[str], configs: Path) -> list[str]:
 
 
 def add_joined(frame: pd.DataFrame, dataset: Dataset, *, root: Path, where: str) -> pd.DataFrame:
-    """`frame` with a column for each `joined` one; NaN where nothing was known or it is older than
-    `max_age_days`.
+    """`frame` with a column for each `joined` one; NaN where no value was known, or only one older
+    than `max_age_days`. `InputError` for a column or series that the other dataset does not have.
     """
     lookups = {c.column: c.joined for c in dataset.columns if c.joined is not None}
     others: dict[str, Dataset] = {}
     values: dict[str, pd.DataFrame] = {}
     for name in sorted({lookup.dataset for lookup in lookups.values()}):
-        others[name], rows = dataset, frame  # without a name in this dataset itself
-        if name:
+        others[name], rows = dataset, frame
+        if name:  # an empty name means this dataset
             others[name] = load_dataset(name, ProjectPaths.of(root).configs)
             rows = snapshots.read_pointed(root, name)
         values[name] = adjust_prices(rows, others[name].source.adjustment)
@@ -491,8 +491,8 @@ def _joined_values(
     values: pd.DataFrame,
     where: str,
 ) -> pd.Series:
-    """The values of one joined column for the rows of `frame`: the last one known when each row is,
-    NaN where none was or it is older than `max_age_days`.
+    """The values of one joined column for the rows of `frame`: the last one known when each row is;
+    NaN where none was, or only one older than `max_age_days`.
 
     `other`, `values`: the dataset that `lookup` names, and its rows. `InputError` for a
     column or series that it does not have.
@@ -508,7 +508,7 @@ def _joined_values(
             "value": series[lookup.column].to_numpy(),
         }
     )
-    # rows of one dataset are all named by the same end
+    # a week may be named by its first day or its last: within a dataset all are by the same one
     moments = (read_until if lookup.dataset else known_from)(dataset.calendar, frame["ds"])
     rows = pd.DataFrame({"known": moments, "row": frame.index})
     rows, known = (table.sort_values("known", kind="stable") for table in (rows, known))

@@ -1,8 +1,8 @@
 """Entries of configs/datasets.yaml as text, for `forecast add`.
 
 `entry_line` writes one key with a remark after it. `add_entry` puts a whole entry, and its name in
-`run`, into the text of the file; comments and everything else stay as they are. What an entry says
-is `data.guesses`'.
+`run`, into the text of the file; comments and everything else stay as they are. `data.guesses`
+works out what an entry says.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import yaml
 from forecast.system.errors import InputError
 
 
-def entry_line(key: str, value: Any, note: str = "") -> str:
+def entry_line(key: str, value: Any, remark: str = "") -> str:
     """The line of a key of an entry, indented as below `datasets` and its name."""
-    remark = f" # {note}" if note else ""
-    return f"    {key}: {flow_yaml(value)}{remark}"
+    comment = f" # {remark}" if remark else ""
+    return f"    {key}: {flow_yaml(value)}{comment}"
 
 
 def flow_yaml(value: Any) -> str:

@@ -15,7 +15,7 @@ from forecast.forecaster.intervals import NO_CALIBRATION
 from forecast.report import text
 from forecast.report.board import select_served
 from forecast.report.charts import Interval, interval_chart
-from forecast.report.figures import LINEAR, ChartPanel, change, describe_test, headline
+from forecast.report.figures import LINEAR, ChartPanel, change, headline, interval_row
 from forecast.report.panels import describe_first, is_private, sort_by_size
 from forecast.report.text import Row, Table, number
 from forecast.system.errors import plural
@@ -267,7 +267,7 @@ def error_panel(results: Results) -> ChartPanel | None:
     for model in dict.fromkeys(models):
         test = tests.get(model or "")
         if test is not None and test.relative_difference is not None:
-            rows.append(describe_test(test, text.name(test.model)))
+            rows.append(interval_row(test, test.relative_difference))
     if not rows:
         return None
     title = f"Error against {text.name(bar)}"

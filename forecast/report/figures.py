@@ -211,12 +211,12 @@ def change(share: float) -> str:
     return f"{100 * share:+.3g} %".replace("-", MINUS)
 
 
-def describe_test(test: PairedTest, label: str) -> Interval:
-    """The row of an interval chart that shows a test's relative difference; `label` names it."""
-    value = test.relative_difference or 0.0
+def interval_row(test: PairedTest, difference: float) -> Interval:
+    """The row of an interval chart that shows a test's relative `difference`."""
+    name = text.name(test.model)
     tip = (
-        f"{text.name(test.model)} against {text.name(test.against)}:"
-        f" {text.signed_percent(value)}{text.interval(test)}{text.holm(test)}"
+        f"{name} against {text.name(test.against)}:"
+        f" {text.signed_percent(difference)}{text.interval(test)}{text.holm(test)}"
     )
-    limits = test.relative_limits or (math.nan, math.nan)
-    return Interval(label, value, *limits, test.word, test.model, tip)
+    low, high = test.relative_limits or (math.nan, math.nan)
+    return Interval(name, difference, low, high, test.word, test.model, tip)
