@@ -87,7 +87,7 @@ def number_columns(rows: pd.DataFrame, columns: list[str], target: str, where: s
     holds text, and where no column of numbers is left: with the row and the text, or the columns.
     """
     numbers = [c for c in columns if not _is_text(rows[c]) and rows[c].notna().any()]
-    text = cells_of_text(rows[columns])
+    text = columns_with_text(rows[columns])
     if text and not numbers:
         cells = rows[text].astype("str")
         target = target or cells.apply(lambda column: column.str.contains(r"\d").mean()).idxmax()
@@ -97,13 +97,13 @@ def number_columns(rows: pd.DataFrame, columns: list[str], target: str, where: s
     return numbers
 
 
-def cells_of_text(table: pd.DataFrame) -> list[str]:
+def columns_with_text(table: pd.DataFrame) -> list[str]:
     """The columns with a cell that is no number."""
     return [name for name in table.columns if find_text_cell(table[name]) is not None]
 
 
 def text_columns(table: pd.DataFrame) -> list[str]:
-    """The columns that `_is_text`."""
+    """The columns with text, and those of codes, whose digits begin with zeros."""
     return [name for name in table.columns if _is_text(table[name])]
 
 

@@ -42,7 +42,7 @@ from forecast.data.columns import (
 from forecast.data.entries import entry_line, flow_yaml
 from forecast.data.guesses.cells import (
     blank_placeholders,
-    cells_of_text,
+    columns_with_text,
     describe_doubtful_number,
     number_columns,
     read_flags,
@@ -160,7 +160,7 @@ def guess_entry(
         text.append(f"    # not read: {plural(len(planned), 'row')} behind the last {chosen}")
     text += _describe_series(observed, chosen, roles.constant)
     text += describe_doubtful_number(path, file_format)
-    for column in cells_of_text(rows[may_be_numbers]):
+    for column in columns_with_text(rows[may_be_numbers]):
         if own_files.is_mostly_numbers(rows[column]):
             text.append(f"    # not read{describe_text_cell(rows, column)}")
     return "\n".join(text) + "\n"

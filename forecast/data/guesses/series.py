@@ -26,17 +26,22 @@ MIN_ROWS_OF_A_SERIES = 10
 def find_series_column(
     table: pd.DataFrame, time: str | None, time_format: str | None
 ) -> Any | None:
-    """`unique_id`, or the column with the fewest values that tells apart rows of the same time, or
-    nearly all where none tells all: of text, else of whole numbers. Where no two rows share a time
-    the text whose values have steps of their own; without times the text that changes the
-    seldomest, each value in one stretch of rows. None where only hours of autumn stand twice: what
-    tells these apart is a clock's name or the end of a step.
+    """The column that names the series: `unique_id`, without it as follows, of several columns the
+    one with the fewest values; None without any.
+
+    Without times: text each of whose values stands in one stretch of rows.
+    Where no two rows share a time: text whose values have steps of their own.
+    Else the first there is: text that tells apart all rows of one time; whole numbers that do;
+    text that tells apart nearly all (`MAX_SHARE_TWICE`); whole numbers that do.
+
+    Also None where only hours of autumn stand twice: what tells these apart is a clock's name or
+    the end of a step.
     """
     if "unique_id" in table.columns:
         return "unique_id"
     others = [c for c in table.columns if c != time]
     n_values = table.nunique()
-    # but for numbers with a note among them
+    # not a column of numbers that is text by a note in some cells
     text = [
         c
         for c in text_columns(table[others])
@@ -44,36 +49,36 @@ def find_series_column(
     ]
     if time is None:
         n_stretches = (table[text] != table[text].shift()).sum()
-        telling = [c for c in text if n_stretches[c] == n_values[c] < len(table)]
+        naming = [c for c in text if n_stretches[c] == n_values[c] < len(table)]
     else:
-        sizes = table[time].value_counts()
-        if sizes.max() == 2 and stand_twice_in_autumn(table[time], time_format):
+        rows_by_time = table[time].value_counts()
+        if rows_by_time.max() == 2 and stand_twice_in_autumn(table[time], time_format):
             return None
         # but for the hour that stands twice in autumn
-        most = sizes.quantile(1 - MAX_SHARE_TWICE)
+        n_series = rows_by_time.quantile(1 - MAX_SHARE_TWICE)
         is_twice = table[time].duplicated()
         # numbers name series only where another one is left to forecast, and more than an hour of
         # autumn stands twice
         may_be_whole = others if len(others) > 1 and is_twice.mean() > 0.1 else []
-        whole = [
+        whole_numbers = [
             c
             for c in may_be_whole
-            if table[c].dtype.kind == "i" and most <= n_values[c] <= 2 * most
+            if table[c].dtype.kind == "i" and n_series <= n_values[c] <= 2 * n_series
         ]
-        repeats = {c: table[time][table.duplicated([c, time])] for c in [*text, *whole]}
+        repeats = {c: table[time][table.duplicated([c, time])] for c in [*text, *whole_numbers]}
         most_repeats = MAX_SHARE_TWICE * is_twice.sum()
         most_times = MAX_SHARE_TWICE * n_values[time]
-        kinds: list[list[str]] = [
-            [c for c in kind if len(repeats[c]) <= limit and repeats[c].nunique() <= most_times]
+        tried: list[list[str]] = [
+            [c for c in columns if len(repeats[c]) <= limit and repeats[c].nunique() <= most_times]
             for limit in (0, most_repeats)
-            for kind in (text, whole)
+            for columns in (text, whole_numbers)
         ]
-        if sizes.max() > 1:
-            telling = next(filter(None, kinds), [])
+        if rows_by_time.max() > 1:
+            naming = next(filter(None, tried), [])
         else:
             times = read_times(table[time], time_format)
-            telling = [c for c in text if _has_own_steps(times, table[c])]
-    return n_values[telling].idxmin() if telling else None
+            naming = [c for c in text if _has_own_steps(times, table[c])]
+    return n_values[naming].idxmin() if naming else None
 
 
 def _has_own_steps(times: pd.Series, names: pd.Series) -> bool:
