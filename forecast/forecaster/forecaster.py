@@ -42,7 +42,7 @@ from forecast.networks.heads import FittedHead
 from forecast.system import files
 from forecast.system.errors import InputError, quote_names
 
-SCHEMA = 7
+SCHEMA = 8
 """Of a saved model's files; `files.read_saved` refuses every other."""
 SKIPS = ("skip", "correction")
 """Fields that are saved in spec.json and a file of arrays each, where they are set."""
