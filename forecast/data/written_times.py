@@ -157,10 +157,8 @@ def sort_oldest_first(table: pd.DataFrame, form: str | None) -> pd.DataFrame:
     head = table[["unique_id", "ds"]].head(1000)
     times = read_times(head["ds"], form)
     # three centuries are more than differences of nanoseconds, the unit of pandas 2, can hold
-    times = times.dt.as_unit("us")
-    steps = times.groupby(head["unique_id"], sort=False).diff().fillna(pd.Timedelta(0))
-    falls = np.sign(steps.to_numpy().astype("int64")).sum() < 0
-    return table[::-1] if falls else table
+    steps = times.dt.as_unit("us").groupby(head["unique_id"], sort=False).diff()
+    return table[::-1] if np.sign(steps.dt.total_seconds()).sum() < 0 else table
 
 
 def _fits(text: pd.Series, form: str) -> bool:

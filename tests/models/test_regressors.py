@@ -340,7 +340,7 @@ def test_an_option_of_trees_is_refused_where_there_are_none():
 
 def test_a_loss_that_is_no_middle_is_refused_as_that_of_a_network_is():
     for name in ("quantile", "poisson", "binary"):
-        with pytest.raises(InputError, match=f"unknown loss '{name}'. Known: 'fair', 'huber', 'ma"):
+        with pytest.raises(InputError, match=f"unknown loss '{name}'. Known: 'fair', 'huber', 'l1"):
             spec({"family": "sklearn", "options": {"objective": name}}, where="models.boosting")
     with pytest.raises(InputError, match=r"unknown loss 'quantile'\. Known: 'huber', 'mae'"):
         spec({"family": "gru", "loss": "quantile"}, where="models.gru")
@@ -353,6 +353,13 @@ def test_boosting_takes_every_loss_of_a_point(objective):
     series = problem.panel.series[0]
     y_hat = model.predict(problem.panel, {series.unique_id: np.array([len(series) - 1])})
     assert np.isfinite(y_hat[series.unique_id]).all()
+
+
+def test_a_loss_is_taken_by_each_of_its_names_in_lightgbm():
+    for name in ("l1", "mean_absolute_error", "l2", "regression_l2", "root_mean_squared_error"):
+        entry = spec({"family": "sklearn", "options": {"objective": name}}, where="models.boosting")
+        assert entry.options == {"objective": name}
+    Spec(options={"objective": None})  # as in its signature
 
 
 def test_what_is_tuned_has_an_effect():

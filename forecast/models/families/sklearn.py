@@ -72,9 +72,26 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "KNeighborsRegressor": {"n_neighbors": 50},
 }
 """Where a library's own defaults are too slow or too greedy for tens of thousands of rows."""
-POINT_OBJECTIVES = ("fair", "huber", "mae", "mape", "mse", "regression", "regression_l1", "rmse")
-"""LightGBM's losses of one forecast, around the middle of what may come: trees are chosen, and
-judged, by absolute errors.
+POINT_OBJECTIVES = (
+    "fair",
+    "huber",
+    "l1",
+    "l2",
+    "l2_root",
+    "mae",
+    "mape",
+    "mean_absolute_error",
+    "mean_absolute_percentage_error",
+    "mean_squared_error",
+    "mse",
+    "regression",
+    "regression_l1",
+    "regression_l2",
+    "rmse",
+    "root_mean_squared_error",
+)
+"""LightGBM's losses of one forecast, by all of their names, around the middle of what may come:
+trees are chosen, and judged, by absolute errors.
 """
 N_TREES, N_EXACT_TREES = 100, 400
 """Boosted trees, at most: while forms are compared, and of one with every threshold once it is
@@ -368,7 +385,7 @@ class Spec(RegressorSpec):
                         f"{self.regressor} has no option {option!r}.{suggest(option, names)}"
                         f" It has {quote_names(names)}"
                     )
-        objective = str(self.options.get("objective", "mae"))
+        objective = str(self.options.get("objective") or "regression")
         require_known(objective, POINT_OBJECTIVES, "unknown loss", ValueError)
         for name in () if self.regressor in TREE_REGRESSORS else ("leaves", "leaf_rows"):
             if getattr(self, name) != type(self).model_fields[name].default:
