@@ -276,7 +276,7 @@ def _parse_times(history: pd.DataFrame) -> pd.DataFrame:
     text = history["ds"].astype("str")
     times = pd.to_datetime(text, utc=True, format="ISO8601", errors="coerce").dt.tz_localize(None)
     # a number would be read as a year
-    is_other = text.to_numpy("object") != history["ds"].to_numpy("object")
+    is_other = text.to_numpy("object") != history["ds"].to_numpy("object", na_value="")
     is_wrong = times.isna() | is_other | lie_outside(times)
     if is_wrong.any():
         position = first_true(is_wrong)

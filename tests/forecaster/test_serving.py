@@ -255,6 +255,14 @@ def test_a_request_without_rows_is_refused():
         service("theta").answer(history().head(0).astype({"ds": object}))
 
 
+@pytest.mark.parametrize("missing", [None, pd.NA, np.nan])
+@pytest.mark.parametrize("dtype", ["object", "string", "category"])
+def test_a_missing_time_among_text_is_told_by_its_row(missing, dtype):
+    history = pd.DataFrame({"ds": pd.Series(["2024-01-01", missing], dtype=dtype)})
+    with pytest.raises(InputError, match=r"request, row 1: column 'ds' holds .* wanted ISO 8601"):
+        serving._parse_times(history)
+
+
 def test_times_with_a_zone_are_read_without_a_warning_and_a_list_of_times_is_refused() -> None:
     rows = history()
     ridge = Service(Ensemble((forecaster("ridge", "linear"),)))
