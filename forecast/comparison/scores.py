@@ -31,7 +31,7 @@ from forecast.data.splits import BLOCKS, Borders
 from forecast.system.errors import InputError
 from forecast.system.processes import return_memory
 
-ROUNDING = 1e-12
+ROUNDING = 1e-9
 """The part of a score by which two seeds of equal forecasts may differ."""
 
 
