@@ -94,7 +94,7 @@ def fit(
         raise InputError("`seeds` stands in `tuning` as well; wanted it once. Drop one.")
     is_tuned = isinstance(tuning, str) or not SEARCH_KEYS.isdisjoint(keys)
     for spec in fitted_specs({name: entry}).values():  # none of a combination
-        _require_effect(keys, spec, is_tuned=is_tuned)
+        _require_effect(keys, name, spec, is_tuned=is_tuned)
     recipe = FitSettings(entry, budget, is_tuned, n_jobs)
     if splits:
         ensemble, _ = fit_ensemble(name, dataset.with_keys(splits=splits), recipe, rows="all")
@@ -108,7 +108,7 @@ def fit(
     return Model(name, ensemble, dataset.names, dataset, recipe)
 
 
-def _require_effect(keys: Iterable[str], spec: ModelSpec, *, is_tuned: bool) -> None:
+def _require_effect(keys: Iterable[str], name: str, spec: ModelSpec, *, is_tuned: bool) -> None:
     """`InputError` for keys of tuning.yaml that nothing of this model reads."""
     has_search = bool(spec.search_space())
     reads = {
@@ -116,9 +116,8 @@ def _require_effect(keys: Iterable[str], spec: ModelSpec, *, is_tuned: bool) -> 
         "base_seed": has_search and is_tuned,
         "seeds": spec.is_seeded,
     }
-    unread = [key for key in keys if not reads.get(key, spec.is_trained_by_gradient)]
-    if unread:
+    if unread := [key for key in keys if not reads.get(key, spec.is_trained_by_gradient)]:
         raise InputError(
-            f"tuning: {quote_names(unread)} has no effect on {spec.family!r}, which has no such"
-            " search, steps or seeds; leave it out. A search that there is begins with `n_trials`."
+            f"tuning: {quote_names(unread)} has no effect on {name!r}, which has no such search,"
+            " steps or seeds; leave it out. A search that there is begins with `n_trials`."
         )

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import infer_dtype, is_float_dtype, is_integer_dtype, is_numeric_dtype
+from pandas.api.types import infer_dtype, is_integer_dtype, is_numeric_dtype
 
 from forecast.config.task import (
     Calendar,
@@ -65,7 +65,7 @@ CALLER_WORDS = {
         "local times; convert them: `df['ds'] = df['ds'].dt.tz_localize(zone)`."
     ),
     "or move the dates under `splits` in configs/datasets.yaml": (
-        "move `splits`, or fit 'theta' or another simple model, which goes on from fewer steps"
+        "move `splits`, or fit 'naive' or another simple model, which goes on from fewer steps"
     ),
     r" in configs/datasets\.yaml": "",
     r"\{column: ([^,]+), max_missing: ([\d.]+)\}": r"{'column': '\1', 'max_missing': \2}",
@@ -233,10 +233,14 @@ def own_ids(df: Any, id_col: str) -> pd.Series | None:
 
 
 def _narrow(names: pd.Series) -> pd.Series:
-    """Names of series, of floats that are all whole the whole numbers: a join, or a gap that was
-    filled, makes 1.0 of 1, which as text would be another series.
+    """Names of series, of floats that are whole the digits of the whole number: a join, or a gap
+    that was filled, makes 1.0 of 1, which as text would be another series.
     """
-    return names.astype(float).convert_dtypes() if is_float_dtype(names) else names
+    if names.dtype == "str":
+        return names
+    return names.map(
+        lambda name: f"{name:.0f}" if isinstance(name, float) and name.is_integer() else name
+    )
 
 
 def with_own_ids(table: pd.DataFrame, id_col: str, ids: pd.Series) -> pd.DataFrame:
@@ -413,9 +417,9 @@ def as_pandas(df: Any) -> pd.DataFrame:
 
 
 def _require_frame(frame: pd.DataFrame, names: Names, columns: Sequence[str]) -> None:
-    """`InputError` for a frame without rows, for any column of it that stands twice, and for one
-    that is asked for twice or is missing. The column of series may be absent under its default
-    name, if no level of the index has it: the frame is then one series.
+    """`InputError` for a frame without rows, for a column that is missing, stands twice or is asked
+    for twice. The column of series may be absent under its default name: the frame is then one
+    series.
     """
     if not len(frame):
         raise InputError(f"{WHERE}: found no rows; wanted one per series and time.")
@@ -442,9 +446,8 @@ def _require_in_no_index(name: str, frame: pd.DataFrame, names: Names) -> None:
     """`InputError` with what to type where the index of a frame has what should be a column."""
     levels = list(frame.index.names)
     for place, level in enumerate(levels):
-        has_times = isinstance(
-            frame.index.get_level_values(place), pd.DatetimeIndex | pd.PeriodIndex
-        )
+        values = frame.index.get_level_values(place)
+        has_times = isinstance(values, pd.DatetimeIndex | pd.PeriodIndex)
         if level is None and (has_times or len(levels) > 1):
             column = names.time_col if has_times else names.id_col
             levels[place] = f"level_{place}" if column in [*frame, *levels] else column

@@ -291,8 +291,9 @@ def _size_in_bytes(path: Path) -> int:
     """The size of a file, or of all files below a folder; links count nothing."""
     if path.is_file():
         return path.stat().st_size
-    below = (file for file in path.rglob("*") if file.is_file() and not file.is_symlink())
-    return sum(file.stat().st_size for file in below)
+    return sum(
+        file.stat().st_size for file in path.rglob("*") if file.is_file() and not file.is_symlink()
+    )
 
 
 def removable_paths(root: Path, *, with_work: bool) -> Iterator[Path]:

@@ -214,6 +214,5 @@ def _coverage(rows: pd.DataFrame) -> dict[str, float]:
         level = low.removeprefix("lo_")
         known = rows[rows[low].notna()]
         if len(known):
-            is_inside = known["y"].between(known[low], known[f"hi_{level}"])
-            coverage[level] = float(is_inside.mean())
+            coverage[level] = float(known["y"].between(known[low], known[f"hi_{level}"]).mean())
     return coverage

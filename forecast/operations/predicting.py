@@ -132,8 +132,9 @@ def _describe_changed_files(root: Path, dataset: str) -> str:
 def _describe_lost(ensemble: Ensemble, panel: Panel) -> str:
     """The series that the champion was fitted on and the data have no more, as a sentence."""
     lost = ensemble.scaling.centre.keys() - panel.by_id.keys()
-    why = "without usable rows in the newest data"
-    return f"No forecast of series {quote_names(lost)} ({why})." if lost else ""
+    if not lost:
+        return ""
+    return f"No forecast of series {quote_names(lost)} (without usable rows in the newest data)."
 
 
 def _describe_zeros(table: pd.DataFrame, panel: Panel) -> str:

@@ -205,7 +205,8 @@ def move_champion(
 ) -> None:
     """Order: registry `previous`, registry `champion`, registry `challenger` away, then the local
     copy, then the line in the history. Of a retraining's two versions, the scored one and its
-    refit, neither is the other's `previous`: a rollback takes back the whole retraining.
+    refit, neither becomes the other's `previous` where there is one already: a rollback takes back
+    the whole retraining. After the first it leads to the scored version.
 
     `InputError` for a version that is not registered, `ChampionChangedError` where a gate judged
     against another champion than there is by now.
@@ -390,10 +391,9 @@ def _matches_registry(root: Path, dataset: str, version: int, registered: Regist
     True where the registry has no such version, or has it without a digest.
     """
     digest = next((v.digest for v in registered.versions if v.number == version), "")
-    folder = champion.version_folder(root, dataset, version)
     return _is_intact(root, dataset, version) and digest in (
         "",
-        model_registry.model_digest(folder),
+        model_registry.model_digest(champion.version_folder(root, dataset, version)),
     )
 
 

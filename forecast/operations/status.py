@@ -154,8 +154,7 @@ def read_status(root: Path, dataset: str, *, now: datetime) -> DatasetStatus:
     live = next((accuracy for accuracy in scores if accuracy.version == local.version), NOT_LIVE)
     decisions = read_decisions(root, dataset)
     not_due = read_if_valid(Decision, not_due_file(root, dataset))
-    newest = filter(None, [*decisions, not_due])
-    decision = max(newest, key=attrgetter("at"), default=None)
+    decision = max(filter(None, [*decisions, not_due]), key=attrgetter("at"), default=None)
     last_run, next_run = _describe_runs(root, dataset, decision)
     observation_age = None
     if data.known and kind != "index":
@@ -384,12 +383,13 @@ def _find_other_task(
     root: Path, dataset: str, entry: DatasetEntry, version: int | None
 ) -> Iterator[str]:
     """A sentence where the champion forecasts another horizon or target than the entry asks for."""
-    folder = champion.version_folder(root, dataset, version)
-    task = files.read_note(folder / "forecaster-0/spec.json").get("task")
+    task = files.read_note(
+        champion.version_folder(root, dataset, version) / "forecaster-0/spec.json"
+    ).get("task")
     if not task or not entry.horizon:
         return
-    served_targets = [column["name"] for column in task["target"]]
-    served_task = f"horizon {task['horizon']} and target {quote_names(served_targets)}"
+    served_targets = quote_names(column["name"] for column in task["target"])
+    served_task = f"horizon {task['horizon']} and target {served_targets}"
     asked_task = f"horizon {entry.horizon} and target {quote_names(entry.targets)}"
     if served_task != asked_task:
         yield (

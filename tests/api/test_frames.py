@@ -808,18 +808,19 @@ def test_a_dozen_years_are_compared_two_ahead_with_a_word_on_few_origins(n_rows:
     assert "too few separate horizons to test: " in " ".join(board.verdicts)
 
 
-@pytest.mark.parametrize("dtype", ["float64", "Float64", "float32"])
+@pytest.mark.parametrize("dtype", ["float64", "Float64", "float32", "object", "category"])
 def test_series_named_by_whole_numbers_are_the_same_as_floats(dtype: str) -> None:
     """A join with a row that lacks a name makes 1.0 of 1."""
     rows = frame()
     named = pd.concat([rows.assign(unique_id=1), rows.assign(unique_id=20)], ignore_index=True)
-    floats = named.astype({"unique_id": dtype})
+    floats = named.astype({"unique_id": float}).astype({"unique_id": dtype})
     model = forecast.fit(named, "naive", freq="1D", horizon=2)
     wanted = model.predict(named)
     assert wanted["unique_id"].tolist() == [1, 1, 20, 20]
     found = model.predict(floats)
     assert str(found["unique_id"].dtype) == dtype
-    pd.testing.assert_frame_equal(found, wanted, check_dtype=False)
+    assert found["unique_id"].tolist() == [1.0, 1.0, 20.0, 20.0]
+    pd.testing.assert_series_equal(found["naive"], wanted["naive"])
     of_floats = forecast.fit(floats, "naive", freq="1D", horizon=2)
     pd.testing.assert_frame_equal(of_floats.predict(named), wanted)
 
@@ -829,3 +830,5 @@ def test_series_named_by_fractions_keep_their_point() -> None:
     named = pd.concat([rows.assign(unique_id=1.0), rows.assign(unique_id=1.5)], ignore_index=True)
     model = forecast.fit(named, "naive", freq="1D", horizon=2)
     assert model.predict()["unique_id"].tolist() == [1.0, 1.0, 1.5, 1.5]
+    whole = model.predict(named[named["unique_id"] == 1.0])
+    assert whole["unique_id"].tolist() == [1.0, 1.0]

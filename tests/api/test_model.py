@@ -219,7 +219,9 @@ def test_a_search_starts_from_the_values_of_the_catalogue_and_holds_the_callers(
 def test_a_seed_of_trials_without_trials_is_refused_with_what_asks_for_them(
     model: str, budget: dict[str, int]
 ) -> None:
-    with pytest.raises(InputError, match=r"'base_seed' has no effect .* begins with `n_trials`"):
+    with pytest.raises(
+        InputError, match=rf"'base_seed' has no effect on '{model}', .* begins with `n_trials`"
+    ):
         forecast.fit(waves(60), model, **STEP, tuning=budget)
 
 
@@ -788,9 +790,21 @@ def test_what_a_direct_model_cannot_be_tested_on_it_refuses() -> None:
     months = pd.date_range("2022-01-01", periods=24, freq="MS")
     df = pd.DataFrame({"ds": months, "y": np.arange(24.0)})
     with pytest.raises(
-        InputError, match=r"Shorten `lookback` or `horizon`.*, move .* or fit 'theta'"
+        InputError, match=r"Shorten `lookback` or `horizon`.*, move .* or fit 'naive'"
     ):
         forecast.fit(df, "ridge", freq="MS", horizon=12, n_jobs=1)
+
+
+@pytest.mark.filterwarnings("ignore:.* rows are too few")
+def test_the_model_that_a_refusal_of_few_rows_names_can_be_fitted() -> None:
+    df = pd.DataFrame(
+        {"ds": pd.date_range("2022-01-01", periods=5, freq="MS"), "y": np.arange(5.0)}
+    )
+    options: dict[str, Any] = {"freq": "MS", "horizon": 2, "n_jobs": 1}
+    with pytest.raises(InputError, match="or fit '") as refusal:
+        forecast.fit(df, "ridge", **options)
+    named = str(refusal.value).partition("or fit '")[2].partition("'")[0]
+    assert len(forecast.fit(df, named, **options).predict()) == 2
 
 
 MEMBERS = {
