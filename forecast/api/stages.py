@@ -441,5 +441,7 @@ def _restored_environment() -> Iterator[None]:
     try:
         yield
     finally:
-        os.environ.clear()
+        # not emptied first: other threads read it
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
         os.environ.update(before)

@@ -207,9 +207,11 @@ def describe_provenance(forecast: Forecast) -> Provenance:
 def _json_content(forecast: Forecast) -> dict[str, Any]:
     """What `--format json` prints: the provenance, the notices, and a row per step without NaN."""
     table = _with_written_times(forecast.table, SHOWN_TIME).astype(object)
-    rows = table.where(table.notna(), None).to_dict("records")
-    provenance = asdict(describe_provenance(forecast))
-    return {**provenance, "notices": list(forecast.notices), "forecast": rows}
+    return {
+        **asdict(describe_provenance(forecast)),
+        "notices": list(forecast.notices),
+        "forecast": table.where(table.notna(), None).to_dict("records"),
+    }
 
 
 def _print_table(forecast: Forecast, settings: Dataset) -> None:

@@ -65,11 +65,10 @@ def open_tree(root: Path, dataset: str) -> WorkTree:
         _git(root, "worktree", "add", "--quiet", "--force", "--detach", str(tree), revision)
         _copy_compiled_code(root / "forecast", tree)
     # ours alone: the dataset's lock is held
-    git_folder = _git(tree, "rev-parse", "--path-format=absolute", "--git-dir").strip()
-    (Path(git_folder) / "index.lock").unlink(missing_ok=True)
+    index_lock = _git(tree, "rev-parse", "--path-format=absolute", "--git-path", "index.lock")
+    Path(index_lock.strip()).unlink(missing_ok=True)
     _git(tree, "checkout", "--quiet", "--force", "--detach", revision)
-    exceptions = [f"--exclude=/{name}" for name in UNCLEANED]
-    _git(tree, "clean", "-ffdq", *exceptions)
+    _git(tree, "clean", "-ffdq", *(f"--exclude=/{name}" for name in UNCLEANED))
     _share_cache(root, tree)
     return WorkTree(tree, revision, uncommitted_paths(root))
 

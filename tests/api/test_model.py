@@ -15,6 +15,7 @@ import pytest
 from lxml import html
 
 import forecast
+from forecast.api.stages import _restored_environment
 from forecast.backtest.candidates import REFERENCE_MODELS, plan_candidates
 from forecast.backtest.experiment import Experiment
 from forecast.data.records import StudyRecord
@@ -508,6 +509,17 @@ def test_the_callers_environment_stays_as_it_was(monkeypatch: pytest.MonkeyPatch
     before = dict(os.environ)
     forecast.fit(waves(), "naive", **STEP)
     assert dict(os.environ) == before
+
+
+def test_other_threads_keep_the_environment_while_it_is_restored(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    removed: list[bytes] = []
+    unset = os.unsetenv
+    with _restored_environment():
+        monkeypatch.setattr("os.unsetenv", lambda name: (removed.append(name), unset(name)))
+        os.environ["ADDED_BY_A_STAGE"] = "1"
+    assert removed == [b"ADDED_BY_A_STAGE"]
 
 
 def test_an_exchange_calendar_knows_no_weekends() -> None:
