@@ -276,7 +276,7 @@ def _parse_times(history: pd.DataFrame) -> pd.DataFrame:
     text = history["ds"].astype("str")
     times = pd.to_datetime(text, utc=True, format="ISO8601", errors="coerce").dt.tz_localize(None)
     # a number would be read as a year
-    is_other = text.to_numpy("object") != history["ds"].to_numpy("object", na_value="")
+    is_other = text.to_numpy(object, na_value="") != history["ds"].to_numpy(object, na_value="")
     is_wrong = times.isna() | is_other | lie_outside(times)
     if is_wrong.any():
         position = first_true(is_wrong)
@@ -336,11 +336,13 @@ def _find_obstacle(series: Series, ensemble: Ensemble, newest: np.datetime64) ->
         return f"fewer rows than lookback={task.lookback}"
     if np.isnan(series.values[-task.lookback :, : len(task.target)]).all(axis=0).any():
         return f"no target in {task.lookback} rows"
-    reach = calendars.next_steps(task.calendar, series.ds[-1], task.horizon)
+    last = calendars.next_steps(task.calendar, series.ds[-1], task.horizon)[-1]
     hole = find_hole_of_plan(task, series)
-    if (task.plans and reach[-1] <= newest) or (hole and hole[0] <= newest):
-        end = calendars.format_times([series.ds[-1]], task.calendar)
-        return f"ended at {end}, before the others, and lacks rows since"
+    if (task.plans and last <= newest) or (hole and hole[0] <= newest):
+        return (
+            f"ended at {calendars.format_times([series.ds[-1]], task.calendar)}, before the others,"
+            " and lacks rows since"
+        )
     return ""
 
 

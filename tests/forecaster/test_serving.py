@@ -236,6 +236,15 @@ def test_the_message_quotes_the_row_that_is_wrong(moment):
         Service(Ensemble((forecaster("ridge", "linear"),))).answer(table)
 
 
+@pytest.mark.parametrize("dtype", ["string", "object", "str", "category"])
+@pytest.mark.parametrize("missing", [pd.NA, None, float("nan")])
+def test_a_missing_time_is_refused_with_its_row_in_every_kind_of_text(dtype, missing):
+    table = history().assign(ds=lambda t: t["ds"].dt.strftime("%Y-%m-%dT%H:%M:%S").astype(object))
+    table.loc[11, "ds"] = missing
+    with pytest.raises(InputError, match="request, row 11: column 'ds'"):
+        Service(Ensemble((forecaster("ridge", "linear"),))).answer(table.astype({"ds": dtype}))
+
+
 def test_a_frame_of_seconds_may_hold_a_time_that_nanoseconds_cannot():
     table = history().assign(ds=lambda t: t["ds"].astype("datetime64[s]"))
     table.loc[11, "ds"] = pd.Timestamp("1600-01-01").as_unit("s")
