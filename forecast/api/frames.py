@@ -236,7 +236,7 @@ def _narrow(names: pd.Series) -> pd.Series:
     """Names of series, of floats that are whole the digits of the whole number: a join, or a gap
     that was filled, makes 1.0 of 1, which as text would be another series.
     """
-    if names.dtype == "str":
+    if is_integer_dtype(names) or names.dtype == "str":
         return names
     return names.map(
         lambda name: f"{name:.0f}" if isinstance(name, float) and name.is_integer() else name
