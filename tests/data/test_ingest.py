@@ -597,7 +597,10 @@ def test_a_series_that_a_file_has_no_more_is_named(tmp_path: Path):
     ("names", "said"),
     [
         (["K-471", "K-5", "B-72"], r"3 of 3 .*'B-072'; 3 are new, such as 'B-72' \(leading zeros?"),
-        (["x", "y", "B-072"], r"2 of 3 .*'K-000471'; 2 are new, such as 'x'\. Nothing was taken"),
+        (
+            ["x", "y", "B-072"],
+            r"2 of 3 .*'K-000471'; 2 are new, such as 'x'\. Where these are the same series",
+        ),
         (["B-072"], r"2 of 3 .* row any more, such as 'K-000471'\. Nothing was taken"),
         (["K-000471", "K-005", "z"], None),
         (["K-000471", "K-005"], None),

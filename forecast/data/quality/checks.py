@@ -388,7 +388,8 @@ def _find_renamed(stored: set[str], present: set[str]) -> Iterator[Violation]:
         text += f"; {len(new)} are new, such as {new[0]!r}"
     if bare_lost & bare_new:
         text += " (leading zeros? Spreadsheets drop those of numbers: keep the column as text)"
-    text += ". Where these are the same series, keep one name for each"
+    if new:
+        text += ". Where these are the same series, keep one name for each"
     yield Violation("shrinkage", "", "", len(lost), f"{text}.")
 
 
