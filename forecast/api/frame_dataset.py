@@ -278,7 +278,7 @@ def _describe_frame(
         "splits": {"train": 0.5, "validation": 0.2, "calibration": 0.1},
         "licence": {"name": "the caller's", "attribution": "handed in as a frame"},
     }
-    return FrameDataset(frame, entry, names, options, inputs).with_keys()
+    return FrameDataset(frame, entry, names, options, inputs).with_keys()  # checks its options
 
 
 def _column_entries(option: str, columns: str | Sequence[str | Entry]) -> list[Entry]:

@@ -175,7 +175,9 @@ def status(
     if output_format is Format.json:
         print_rows([asdict(one_status) for one_status in statuses], output_format)
     else:
-        lines = [line for one_status in statuses for line in _status_lines(one_status)]
+        lines = []
+        for one_status in statuses:
+            lines += _status_lines(one_status)
         print_rows(lines, output_format)
     if not all(one_status.is_good for one_status in statuses):
         raise typer.Exit(UNHEALTHY)

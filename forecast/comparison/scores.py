@@ -31,7 +31,7 @@ from forecast.data.splits import BLOCKS, Borders
 from forecast.system.errors import InputError
 from forecast.system.processes import return_memory
 
-ROUNDING = 1e-9
+SEED_ROUNDING = 1e-9
 """The part of a score by which two seeds of equal forecasts may differ."""
 
 
@@ -230,7 +230,7 @@ def add_mean_and_spread(scores: pd.DataFrame, by: list[str]) -> pd.DataFrame:
         by_key = seeds.assign(seed=SPREAD).groupby(["seed", *by], sort=False)[numbers]
         spread = by_key.std()
         # seeds of equal forecasts differ by the rounding of the processes that fitted them
-        is_rounding = spread < ROUNDING * by_key.max().abs()
+        is_rounding = spread < SEED_ROUNDING * by_key.max().abs()
         added = spread.mask(is_rounding, 0.0).reset_index()
     result = pd.concat([scores, added], ignore_index=True)
     if "n_origins" in result:
