@@ -2,7 +2,7 @@
 `forecast retrain` and `forecast schedule run | next`: gated retrainings, by hand or at set times.
 
 What they do is `forecast.operations`'; here arguments are read, outcomes printed and hooks called.
-`promote` and `rollback` ask no gate. `retrain` exits 4 where the challenger was refused, 75 while
+`promote` and `rollback` ask no gate. `retrain` exits 4 where the gate keeps the champion, 75 while
 another one runs; `status` exits 5 where something is wrong, and asks MLflow only with `--registry`.
 """
 
@@ -44,7 +44,7 @@ from forecast.system.errors import (
     INTERRUPTED,
     UNHEALTHY,
     ForecastError,
-    GateRefusedError,
+    ChampionKeptError,
     InputError,
     hours_or_days,
     plural,
@@ -318,8 +318,8 @@ def retrain(
 ) -> None:
     """Fetch, train a challenger beside your checkout, and promote it if the gate finds it better.
 
-    Exits 0 when done or nothing is to do, 2 for wrong input, 3 for the data, 4 when the challenger
-    was refused, 75 when a retraining of the data set runs already.
+    Exits 0 when done or nothing is to do, 2 for wrong input, 3 for the data, 4 when the gate
+    keeps the champion, 75 when a retraining of the data set runs already.
     """
     from forecast.operations.records import RetrainingFailure
     from forecast.operations.worktree import require_committed
@@ -339,7 +339,7 @@ def retrain(
             _notify(
                 project,
                 dataset,
-                "failure",
+                "failed",
                 RetrainingFailure(dataset=dataset, exit_code=error.exit_code, reason=str(error)),
             )
         raise
@@ -354,9 +354,9 @@ def retrain(
     else:
         _print_decision(decision, project, took=time.monotonic() - started)
     if not dry_run:
-        _notify(project, dataset, "promotion" if decision.promotes else "success", decision)
+        _notify(project, dataset, decision.event, decision)
     if decision.word == "kept":
-        raise GateRefusedError(f"{dataset}: the champion stays: {decision.reason}.")
+        raise ChampionKeptError(f"{dataset}: the champion stays: {decision.reason}.")
 
 
 def _decide(root: Path, dataset: str, as_of: pd.Timestamp | None, *, dry_run: bool) -> Decision:

@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 
 DEFAULT_GATE_SESSIONS = 60
 DEFAULT_GATE_DAYS = 28
-HookEvent = Literal["success", "failure", "promotion"]
-"""How a retraining ended: by an error, with a new champion, or ("success") in any other way, as
-where nothing was due or the challenger was refused.
+HookEvent = Literal["promoted", "kept", "not_due", "failed"]
+"""How a retraining ended: with a new champion, with a challenger that the gate kept out, without a
+challenger since none was due, or with an error.
 """
 
 
@@ -52,7 +52,7 @@ class Hooks(Config):
 
     command: tuple[str, ...] = ()
     webhook: str = ""
-    on: tuple[HookEvent, ...] = ("failure", "promotion")
+    on: tuple[HookEvent, ...] = ("failed", "promoted")
     timeout_seconds: float = Field(30.0, gt=0)
 
 

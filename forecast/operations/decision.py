@@ -146,7 +146,7 @@ def conclude(root: Path, decision: Decision, *, now: pd.Timestamp, tracking_uri:
             dataset,
             HistoryEvent(
                 at=now.floor("s").isoformat(),
-                event="gate passed" if decision.promotes else "gate refused",
+                event="gate passed" if decision.promotes else "gate kept champion",
                 decision=decision.key,
                 version=decision.version,
                 reason=decision.reason,

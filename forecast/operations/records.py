@@ -19,6 +19,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Literal, TypeVar
 
+from forecast.config.operation import HookEvent
 from forecast.config.paths import ProjectPaths
 from forecast.data.records import Number, Record
 from forecast.system.errors import DataError
@@ -238,6 +239,13 @@ class Decision(Record):
     def promotes(self) -> bool:
         """Whether the challenger takes the champion's place."""
         return self.word not in ("kept", "not due")
+
+    @property
+    def event(self) -> HookEvent:
+        """What hooks are told of it."""
+        if self.promotes:
+            return "promoted"
+        return "kept" if self.word == "kept" else "not_due"
 
 
 def read_decisions(root: Path, dataset: str) -> list[Decision]:

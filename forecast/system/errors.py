@@ -34,7 +34,7 @@ class DataError(ForecastError):
     exit_code = 3
 
 
-class GateRefusedError(ForecastError):
+class ChampionKeptError(ForecastError):
     """The challenger was not promoted."""
 
     exit_code = 4
@@ -54,7 +54,7 @@ class BusyError(ForecastError):
 
 ERROR_OF_CODE: dict[int, type[ForecastError]] = {
     kind.exit_code: kind
-    for kind in (ForecastError, InputError, DataError, GateRefusedError, DamagedError, BusyError)
+    for kind in (ForecastError, InputError, DataError, ChampionKeptError, DamagedError, BusyError)
 }
 """The error that a command of ours ended with, by its exit code."""
 
@@ -97,7 +97,7 @@ EXIT_CODES = (
         "wait, or choose another source",
     ),
     ExitCode(
-        4, "not promoted", "`retrain`: the challenger was refused, the champion stays", "nobody"
+        4, "not promoted", "`retrain`: the gate keeps the champion", "nobody"
     ),
     ExitCode(
         5,

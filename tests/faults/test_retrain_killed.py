@@ -28,7 +28,7 @@ from tests.support import small_project, warm_interpreter
 Retrain = Callable[..., subprocess.CompletedProcess[str]]
 READ_ONLY = ("check", "drift")
 TOKEN = "tOkEn-7f3c9a"
-HOOKS = {"command": ["sh", "told.sh"], "on": ["success", "failure", "promotion"]}
+HOOKS = {"command": ["sh", "told.sh"], "on": ["promoted", "kept", "not_due", "failed"]}
 ONE_WORKER = {"FORECAST_JOBS": "1"}
 """The challengers are naive and ridge: two workers would take longer to start than both take to
 fit.
@@ -75,7 +75,7 @@ def test_the_token_of_a_webhook_is_in_no_file_log_or_run(operated: Path) -> None
         json.loads(line)
         for line in (operated / ".forecast" / "told.jsonl").read_text().splitlines()
     ]
-    assert told[0]["event"] in ("success", "promotion")
+    assert told[0]["event"] == "promoted"
     files_ = [path for path in operated.rglob("*") if path.is_file() and not path.is_symlink()]
     assert any(path.name == "mlflow.db" for path in files_)
     assert [str(path) for path in files_ if TOKEN.encode() in path.read_bytes()] == []

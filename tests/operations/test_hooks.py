@@ -43,11 +43,11 @@ def listener() -> Iterator[tuple[str, list[dict[str, object]]]]:
 
 def hooks(**keys: object) -> Hooks:
     return Hooks.model_validate(
-        {"on": ["success", "failure", "promotion"], "timeout_seconds": 5, **keys}
+        {"on": ["promoted", "kept", "not_due", "failed"], "timeout_seconds": 5, **keys}
     )
 
 
-@pytest.mark.parametrize("event", ["success", "failure", "promotion"])
+@pytest.mark.parametrize("event", ["promoted", "kept", "not_due", "failed"])
 def test_command_and_webhook_get_the_event_and_the_decision(
     tmp_path: Path, listener: tuple[str, list[dict[str, object]]], event: str
 ) -> None:
@@ -68,7 +68,7 @@ def test_an_address_in_the_environment_goes_before_the_file(
     secret = {**GIVEN, "FORECAST_WEBHOOK": address}
     assert (
         notify(
-            hooks(webhook="http://127.0.0.1:1"), "success", NEWS, root=tmp_path, environment=secret
+            hooks(webhook="http://127.0.0.1:1"), "kept", NEWS, root=tmp_path, environment=secret
         )
         == []
     )
@@ -76,9 +76,9 @@ def test_an_address_in_the_environment_goes_before_the_file(
 
 
 def test_an_event_nobody_asked_for_is_not_told(tmp_path: Path) -> None:
-    quiet = hooks(command=["sh", "-c", "touch told"], on=["failure"])
+    quiet = hooks(command=["sh", "-c", "touch told"], on=["failed"])
     assert (
-        notify(quiet, "success", NEWS, root=tmp_path, environment=GIVEN) == []
+        notify(quiet, "kept", NEWS, root=tmp_path, environment=GIVEN) == []
         and not (tmp_path / "told").exists()
     )
 
@@ -89,23 +89,23 @@ def test_what_goes_wrong_is_a_sentence_and_no_error(
     address, _ = listener
     assert notify(
         hooks(command=["sh", "-c", "echo no >&2; exit 3"]),
-        "failure",
+        "failed",
         NEWS,
         root=tmp_path,
         environment=GIVEN,
     ) == ["hook 'sh -c echo no >&2; exit 3' ended with 3: no"]
     assert (
         "No such file"
-        in notify(hooks(command=["./absent"]), "failure", NEWS, root=tmp_path, environment=GIVEN)[0]
+        in notify(hooks(command=["./absent"]), "failed", NEWS, root=tmp_path, environment=GIVEN)[0]
     )
     slow = hooks(command=["sleep", "30"], timeout_seconds=0.1)
-    assert "timed out" in notify(slow, "failure", NEWS, root=tmp_path, environment=GIVEN)[0]
+    assert "timed out" in notify(slow, "failed", NEWS, root=tmp_path, environment=GIVEN)[0]
     assert notify(
-        hooks(webhook=f"{address}/no"), "failure", NEWS, root=tmp_path, environment=GIVEN
+        hooks(webhook=f"{address}/no"), "failed", NEWS, root=tmp_path, environment=GIVEN
     ) == [f"webhook at {address} answered 500"]
     gone = notify(
         hooks(webhook="http://127.0.0.1:1/secret"),
-        "failure",
+        "failed",
         NEWS,
         root=tmp_path,
         environment=GIVEN,
@@ -113,7 +113,7 @@ def test_what_goes_wrong_is_a_sentence_and_no_error(
     assert gone == "webhook at http://127.0.0.1:1: ClientConnectorError" and "secret" not in gone
 
 
-@pytest.mark.parametrize("form", ["  hooks:\n    on: [success]\n", "  hooks: {on: [success]}\n"])
+@pytest.mark.parametrize("form", ["  hooks:\n    on: [kept]\n", "  hooks: {on: [kept]}\n"])
 def test_the_key_on_needs_no_quotes(tmp_path: Path, form: str) -> None:
     (tmp_path / "retraining.yaml").write_text(f"defaults:\n{form}")
-    assert load_retraining("wave", tmp_path).hooks.on == ("success",)
+    assert load_retraining("wave", tmp_path).hooks.on == ("kept",)

@@ -52,7 +52,7 @@ def test_a_webhook_that_fails_tells_nothing_of_its_address(tmp_path, address):
     for given in (address, address.replace("unknown", "http").replace("127.0.0.1", "localhost.")):
         faults = notify(
             hooks(webhook=given, timeout_seconds=0.2),
-            "failure",
+            "failed",
             NEWS,
             root=tmp_path,
             environment=GIVEN,
@@ -66,7 +66,7 @@ def test_a_hook_that_fails_shows_no_address_of_its_words_and_no_bare_token(tmp_p
         hooks(command=["sleep", "9", f"https://host.example/{SECRET}"], timeout_seconds=0.1),
         hooks(webhook=SECRET),
     ):
-        faults = notify(event, "failure", NEWS, root=tmp_path, environment=GIVEN)
+        faults = notify(event, "failed", NEWS, root=tmp_path, environment=GIVEN)
         assert len(faults) == 1 and SECRET not in faults[0]
 
 
