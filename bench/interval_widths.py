@@ -209,7 +209,7 @@ def scores(piece: Piece) -> dict[str, list[float]]:
             bounds = calibration.bounds(centre, unknown, level)
             ends = (bounds.low * shown, bounds.high * shown)
             table = metrics.coverage_by_step(
-                *(a[None] for a in (errors["test"], *ends)), level=level
+                *(a[None] for a in (errors["test"], *ends)), nominal=level
             )
             found[name] += [float(table["coverage"][0, 0]), float(table["winkler"][0, 0])]
     return found

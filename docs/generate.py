@@ -59,7 +59,7 @@ from forecast.data.comparison_records import PairedTest, Verdicts
 from forecast.data.sources import file, open_meteo, packaged, yahoo
 from forecast.models import catalogue
 from forecast.report import text
-from forecast.report.dvc_files import read_verdicts
+from forecast.report.leaderboard import read_verdicts
 from forecast.system.errors import EXIT_CODES
 from forecast.system.files import write_text
 

@@ -1,5 +1,5 @@
 """Stage `report`: what the finished datasets say, as reports/leaderboard.csv and
-reports/report.html, and what `dvc metrics` and `dvc plots` show.
+reports/report.html, reports/verdicts.json, and what `dvc metrics` and `dvc plots` show.
 
 A thin door for DVC: `forecast.report.page` does the work.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from forecast.config.datasets import load_datasets
 from forecast.config.paths import ProjectPaths
-from forecast.report import dvc_files
+from forecast.report import dvc_files, leaderboard
 from forecast.report.page import write
 from forecast.system.stage import run_stage
 
@@ -22,6 +22,7 @@ def main(root: str = ".") -> None:
     paths = ProjectPaths.of(root)
     datasets = load_datasets(paths.configs).run
     write(paths, datasets)
+    leaderboard.write_verdicts(paths, datasets)
     dvc_files.write(paths, datasets)
 
 

@@ -37,13 +37,7 @@ from forecast.data.quality.checks import clock_change
 from forecast.data.scaling import check_transforms
 from forecast.data.schema import KEY_COLUMNS
 from forecast.data.windows import require_rows
-from forecast.forecaster.ensemble import (
-    Ensemble,
-    block_errors,
-    coverages_of,
-    forecast_latest,
-    format_percent,
-)
+from forecast.forecaster.ensemble import Ensemble, block_errors, forecast_latest, read_levels
 from forecast.forecaster.intervals import Bounds
 from forecast.forecaster.serving import (
     describe_odd_rows,
@@ -124,16 +118,16 @@ class Model:
         """
         require_whole(horizon=horizon)
         n_steps = horizon or self.ensemble.task.horizon
-        coverages = coverages_of(levels)
+        levels = read_levels(levels)
         ensemble = self.ensemble.with_horizon(n_steps)
         panel = self._panel(df, future_df, ensemble)
         for sentence in describe_odd_rows(panel, ensemble):
             warnings.warn(sentence, stacklevel=2)
-        table = forecast_latest(ensemble, panel, horizon=n_steps, levels=coverages)
+        table = forecast_latest(ensemble, panel, horizon=n_steps, levels=levels)
         columns = {"y_hat": self.name}
-        for percent in map(format_percent, coverages):
+        for level in levels:
             for end in ("lo", "hi"):
-                columns[f"{end}_{percent}"] = f"{self.name}-{end}-{percent}"
+                columns[f"{end}_{level:g}"] = f"{self.name}-{end}-{level:g}"
         return self._with_caller_names(table, columns, df)
 
     def cross_validation(
@@ -443,10 +437,12 @@ def windows(
     by_step = rows.groupby(["unique_id", "output", "cutoff", "step", "ds"], sort=False)
     mean = add_series_names(by_step[["y", "y_hat", "volatility"]].mean().reset_index())
     columns = ["ds", "cutoff", "y", name]
-    shares = coverages_of(levels)
-    if shares:
-        percents = map(format_percent, shares)
-        ends = [f"{name}-{end}-{percent}" for percent in percents for end in ("lo", "hi")]
+    levels = read_levels(levels)
+    if levels:
+        coverages = [level / 100 for level in levels]
+        ends = []
+        for level in levels:
+            ends += [f"{name}-lo-{level:g}", f"{name}-hi-{level:g}"]
         mean[ends] = np.nan
         for series, rows_of_series in mean.groupby("series", sort=False):
             if ensemble.calibrated and series not in ensemble.calibrated:
@@ -454,9 +450,10 @@ def windows(
             _, y_hat, difficulty = block_errors(rows_of_series, ensemble.task)
             margins = ensemble.calibration(str(series))
             if learn_on_the_way:
-                bounds = margins.bounds_in_turn(y_hat, difficulty, shares)
+                bounds = margins.bounds_in_turn(y_hat, difficulty, coverages)
             else:
-                at_once = [margins.newest.bounds(y_hat, difficulty, share) for share in shares]
+                newest = margins.newest
+                at_once = [newest.bounds(y_hat, difficulty, coverage) for coverage in coverages]
                 bounds = Bounds(*np.stack(at_once, axis=1))
             by_target = np.transpose(bounds, (2, 3, 1, 0))  # (m, H, L, 2)
             mean.loc[rows_of_series.index, ends] = by_target.reshape(-1, len(ends))

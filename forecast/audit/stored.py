@@ -39,7 +39,7 @@ from forecast.data.records import RunRecord, SeedFit, StudyRecord, newest_weight
 from forecast.data.results import PARQUET_TABLES, parse_table
 from forecast.forecaster import Budget, FitResult, Forecaster, Problem
 from forecast.system import files
-from forecast.system.errors import InputError, ModelError
+from forecast.system.errors import ForecastError, ModelError
 
 REFIT_DETECTOR = "fit without the later rows"
 STORED_DETECTOR = "stored results computed again"
@@ -95,7 +95,7 @@ def _repeat_comparison(base: Sandbox) -> list[Finding]:
         repeated = compare_candidates(
             results, results.frame, results.task, results.borders, evaluation, tuning
         )
-    except InputError as fault:
+    except ForecastError as fault:
         return [Finding("stored", STORED_DETECTOR, "verdicts.json", str(fault))]
     findings = []
     for name, table in repeated.tables.items():

@@ -49,7 +49,7 @@ from forecast.forecaster.distributions import (
     DISTRIBUTIONS_FILE,
     LOG_DENSITY_COLUMN,
     RISE_COLUMN,
-    STORED_LEVELS,
+    STORED_QUANTILES,
     quantile_column,
 )
 from forecast.forecaster.intervals import visible_volatility
@@ -266,7 +266,7 @@ def forecast_distributions(
         return None
 
     predict_rises = partial(rise_probability, seed=seed)
-    predict_grids = partial(predict_quantiles, levels=STORED_LEVELS, seed=seed)
+    predict_grids = partial(predict_quantiles, probabilities=STORED_QUANTILES, seed=seed)
     tables = []
     for (uid, _), rows in forecasts.groupby(["unique_id", "block"], sort=False):
         series_id = str(uid)
@@ -280,8 +280,8 @@ def forecast_distributions(
                 raise ModelError(
                     f"Quantiles of series {uid!r} are not finite: the paths of the model diverge."
                 )
-            for number, level in enumerate(STORED_LEVELS):
-                columns[quantile_column(level)] = grid[..., number].ravel()
+            for number, probability in enumerate(STORED_QUANTILES):
+                columns[quantile_column(probability)] = grid[..., number].ravel()
             columns[LOG_DENSITY_COLUMN] = timeline.predict(problem.panel, cutoff_rows, log_density)[
                 series_id
             ].ravel()

@@ -43,8 +43,8 @@ from forecast.config.paths import ProjectPaths
 from forecast.system.errors import (
     INTERRUPTED,
     UNHEALTHY,
-    ForecastError,
     ChampionKeptError,
+    ForecastError,
     InputError,
     hours_or_days,
     plural,
@@ -116,8 +116,8 @@ def promote(
     serving = f"{dataset}: version {promotion.version}"
     if doubt := describe_doubt(Results(ProjectPaths.of(project), dataset), serving):
         print(doubt, file=sys.stderr)
-    if refusal := evidence.describe_gate_refusal(project, dataset):
-        print(f"`forecast retrain {dataset}` would be refused: {refusal}", file=sys.stderr)
+    if fault := evidence.describe_missing_gate_rows(project, dataset):
+        print(f"`forecast retrain {dataset}` would be refused: {fault}", file=sys.stderr)
     _print_champion(project, dataset, promotion.version, output_format)
 
 

@@ -293,7 +293,7 @@ def _with_written_times(table: pd.DataFrame, style: str = "", *, zone: str = "")
 
 
 def parse_levels(text: str) -> tuple[float, ...] | None:
-    """`80,95` → (0.8, 0.95); `none` → (); empty → None, the usual ones.
+    """`80,95` → (80.0, 95.0); `none` → (); empty → None, the usual ones.
 
     Raises `InputError` for anything else.
     """
@@ -301,10 +301,10 @@ def parse_levels(text: str) -> tuple[float, ...] | None:
         return None
     if text == "none":
         return ()
-    from forecast.forecaster.ensemble import coverages_of
+    from forecast.forecaster.ensemble import read_levels
 
     try:
-        return coverages_of([float(part) for part in text.split(",")])
+        return read_levels([float(part) for part in text.split(",")])
     except (ValueError, InputError):
         raise InputError(
             f"--levels: found {text!r}, wanted percent from 1 to below 100, separated by commas, as"
@@ -359,7 +359,7 @@ def export(
             results,
             ranking=ranking,
             models=split_names(models),
-            levels=[100 * level for level in parse_levels(levels) or ()],
+            levels=parse_levels(levels) or (),
         )
     _write(table, file_format, output)
 

@@ -133,7 +133,7 @@ def compare_candidates(
     unlearnt = _find_unlearnt(results.records.values())
     lowest = {r: model for r, model in lowest.items() if chosen[r] not in unlearnt}
     test = block_losses(scored, reference.scale, "test")
-    interval_parts, refused = interval_tables(
+    interval_parts, unsupported = interval_tables(
         scored, task, evaluation.levels, chosen, reference.scale
     )
     return_memory()
@@ -171,7 +171,7 @@ def compare_candidates(
     warnings = [
         describe_low_test(results, chosen.get("shipped", ""), task),
         *sentences.describe_unlearnt(chosen, unlearnt),
-        *sentences.describe_warnings(chosen, verdicts.tests, all_steps, leaks, refused),
+        *sentences.describe_warnings(chosen, verdicts.tests, all_steps, leaks, unsupported),
         *sentences.describe_failures(results.records.values()),
         *sentences.describe_twins(_find_twins(scored)),
         short_budget,
@@ -181,7 +181,7 @@ def compare_candidates(
             "lowest": lowest,
             "copies": tuple(_find_copies(scored, task)),
             "leaks": tuple(leaks),
-            "refused_levels": tuple(refused),
+            "unsupported_levels": tuple(unsupported),
             "exempt_from_budget": tuple(exempt),
             "short_budget": short_budget,
             "sentences": (

@@ -22,20 +22,20 @@ from forecast.data.panel import add_series_names
 from forecast.data.results import Results
 from forecast.forecaster.distributions import (
     DISTRIBUTIONS_FILE,
-    EVEN_LEVELS,
+    EVEN_QUANTILES,
     LOG_DENSITY_COLUMN,
     RISE_COLUMN,
-    STORED_LEVELS,
+    STORED_QUANTILES,
     quantile_column,
 )
 
 COLUMNS = ("model", "ranking", "head", "series", "metric", "level", "value", "n")
 """One row per number.
 
-`level` is that of a quantile (`pinball`) or of a central interval (`coverage`, `width`, `winkler`)
-and missing otherwise; `n` counts the actuals. `crps` is twice the mean pinball loss over 19 even
-levels, `log_score` the mean negative log density, `brier` judges the probability of a rise,
-`rise_rate` is how often the value rose.
+`level`, in percent, is that of a quantile (`pinball`) or of a central interval (`coverage`,
+`width`, `winkler`), and missing otherwise; `n` counts the actuals. `crps` is twice the mean pinball
+loss over 19 even quantiles, `log_score` the mean negative log density, `brier` judges the
+probability of a rise, `rise_rate` is how often the value rose.
 """
 INTERVAL = ("coverage", "width", "winkler")
 Score = tuple[str, float | None, float]
@@ -76,12 +76,14 @@ def _score_candidate(
 def _score_rows(rows: pd.DataFrame, last: np.ndarray, levels: Sequence[float]) -> Iterator[Score]:
     """(metric, level, value) of one seed and series; `last` (n,): the value at each cutoff."""
     y = rows["y"].to_numpy(float)
-    for level in STORED_LEVELS:
-        if quantile_column(level) in rows:
-            yield "pinball", level, metrics.pinball(y, rows[quantile_column(level)], level)
-    grid = [quantile_column(level) for level in EVEN_LEVELS]
+    for probability in STORED_QUANTILES:
+        column = quantile_column(probability)
+        if column in rows:
+            level = round(100 * probability, 9)
+            yield "pinball", level, metrics.pinball(y, rows[column], probability)
+    grid = [quantile_column(probability) for probability in EVEN_QUANTILES]
     if grid[0] in rows:
-        yield "crps", None, metrics.crps_quantiles(y, rows[grid], EVEN_LEVELS)
+        yield "crps", None, metrics.crps_quantiles(y, rows[grid], EVEN_QUANTILES)
         for level in levels:
             yield from _score_interval(y, rows, level)
     if LOG_DENSITY_COLUMN in rows and rows[LOG_DENSITY_COLUMN].notna().any():
@@ -97,10 +99,12 @@ def _score_rows(rows: pd.DataFrame, last: np.ndarray, levels: Sequence[float]) -
 
 def _score_interval(y: np.ndarray, rows: pd.DataFrame, level: float) -> Iterator[Score]:
     """The scores of the central interval of `level`; NaN where an end is not kept."""
-    low, high = (quantile_column(round(end, 9)) for end in ((1 - level) / 2, (1 + level) / 2))
+    nominal = level / 100
+    ends_of_interval = ((1 - nominal) / 2, (1 + nominal) / 2)
+    low, high = (quantile_column(round(probability, 9)) for probability in ends_of_interval)
     scores: dict[str, np.ndarray] = {}
     if low in rows and high in rows:
         ends = (y, rows[low].to_numpy(float), rows[high].to_numpy(float))
-        scores = metrics.coverage_by_step(*(end[None, :, None] for end in ends), level=level)
+        scores = metrics.coverage_by_step(*(end[None, :, None] for end in ends), nominal=nominal)
     for metric in INTERVAL:
         yield metric, level, float(scores[metric][0, 0]) if scores else math.nan

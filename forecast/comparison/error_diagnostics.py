@@ -57,9 +57,9 @@ def describe_copy(
             f" share {still:.1f} %)"
         )
     # of the covariance of the changes, summed over the steps of an origin
-    pooled = _p_above_zero((actual * forecast).sum(axis=1), horizon, step_size)
-    if not pooled < 0.05:
-        return f"its changes are not related to the actual ones (one-sided p = {pooled:.2f})"
+    p_value = _p_above_zero((actual * forecast).sum(axis=1), horizon, step_size)
+    if not p_value < 0.05:
+        return f"its changes are not related to the actual ones (one-sided p = {p_value:.2f})"
     return ""
 
 

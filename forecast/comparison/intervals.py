@@ -12,8 +12,9 @@ log` they are ratios, so a series that has doubled has intervals twice as wide.
 Series whose blocks have equal shapes stand side by side in one array (`SeriesStack`): one array
 operation then serves thousands of them, and each keeps its own calibration.
 
-A level that the calibration block of a series cannot support is refused for it, never invented: a
-`Refusal` with the reason and the origins needed. `interval_tables` makes it all for `comparing`.
+A level that the calibration block of a series cannot support is left out for it, never invented: an
+`Unsupported` with the reason and the origins needed. `interval_tables` makes it all for
+`comparing`.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from forecast.comparison.metrics import coverage_by_step, mae
 from forecast.comparison.scores import ForecastCube, ScoredCandidate
 from forecast.config.experiment import NAIVE
 from forecast.config.task import Task, TaskColumn
-from forecast.data.comparison_records import CandidateLabel, RefusedLevel
+from forecast.data.comparison_records import CandidateLabel, UnsupportedLevel
 from forecast.data.panel import target_number
 from forecast.data.records import RunRecord
 from forecast.forecaster.intervals import (
@@ -65,12 +66,12 @@ INTERVAL_COLUMNS = (
 
 `n_calibration` and `n` count actuals of the calibration block, of all series that rank their errors
 together, and of the test block (all steps: the fewest of any, and all); `low` and `high` bound what
-the level allows for the coverage; `width` (mean over the origins) and `winkler` are in the series'
-unit.
+the level (percent) allows for the coverage (a share); `width` (mean over the origins) and `winkler`
+are in the series' unit.
 """
 BAND_COLUMNS = ("model", "ranking", "series", "level", "cutoff", "step", "lower", "upper")
-RELIABILITY_LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
-"""Levels of the reliability diagram: how often the intervals of each level hold."""
+RELIABILITY_LEVELS = (10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 95.0)
+"""Levels, in percent, of the reliability diagram: how often the intervals of each level hold."""
 EVEN_LEVELS = RELIABILITY_LEVELS[:-1]
 """Those whose ends are evenly spaced quantiles."""
 CRPS_COLUMNS = ("model", "ranking", "series", "crps", "scaled_crps")
@@ -81,7 +82,7 @@ MAX_STACKED_SERIES = 200
 """Series of one stack at the most: its arrays hold every level, origin and step of each."""
 
 
-class Refusal(NamedTuple):
+class Unsupported(NamedTuple):
     """A level that the calibration block of a series cannot support, and why."""
 
     series: str
@@ -150,13 +151,18 @@ class SeriesStack:
         return self.calibration.counts.reshape(len(self.cubes), -1)
 
     @property
+    def coverages(self) -> list[float]:
+        """The levels as shares."""
+        return [level / 100 for level in self.levels]
+
+    @property
     def y(self) -> np.ndarray:
         """(S, n, H): the actuals to cover."""
         return np.stack([cube.y for cube in self.cubes])
 
     def bounds(self) -> Bounds:
         """Both ends of the intervals, each (L, S, n, H) for L levels, in raw units."""
-        low, high = self.calibration.bounds_in_turn(self.y_hat, self.difficulty, self.levels)
+        low, high = self.calibration.bounds_in_turn(self.y_hat, self.difficulty, self.coverages)
         return Bounds(self._split_by_series(low), self._split_by_series(high))
 
     def _split_by_series(self, ends: np.ndarray) -> np.ndarray:
@@ -167,19 +173,19 @@ class SeriesStack:
 
 def stack_series(
     blocks: CandidateBlocks, levels: Sequence[float]
-) -> tuple[list[SeriesStack], list[Refusal]]:
-    """The series of one candidate in stacks of equal shapes, target and supported
-    levels, `MAX_STACKED_SERIES` at most; and a `Refusal` for each level of each series that its
+) -> tuple[list[SeriesStack], list[Unsupported]]:
+    """The series of one candidate in stacks of equal shapes, target and supported levels,
+    `MAX_STACKED_SERIES` at most; and an `Unsupported` for each level of each series that its
     calibration block does not support. A series with no supported level is in no stack.
     """
     groups: dict[Any, list[int]] = {}
-    refused = []
+    unsupported = []
     n_pooled = _count_pooled_errors(blocks)
     for number, (calibration, cube) in enumerate(blocks.pairs):
         supported = []
         for level, reason in _level_faults(calibration, levels, n_pooled.get(cube.series)).items():
             if reason:
-                refused.append(Refusal(cube.series, level, reason))
+                unsupported.append(Unsupported(cube.series, level, reason))
             else:
                 supported.append(level)
         if calibration is not None and supported:
@@ -197,7 +203,7 @@ def stack_series(
         (stacks if of_pool is None else pooled.setdefault(target, [])).append(stack)
     for of_target in pooled.values():
         stacks += _pool_stacks(of_target, blocks)
-    return stacks, refused
+    return stacks, unsupported
 
 
 def _stack(numbers: list[int], levels: tuple[float, ...], blocks: CandidateBlocks) -> SeriesStack:
@@ -284,7 +290,7 @@ def _level_faults(
         return dict.fromkeys(levels, str(error))
     for level in levels:
         try:
-            conformal_rank(n_errors, level)
+            conformal_rank(n_errors, level / 100)
         except InputError as error:
             reasons[level] = str(error)
     return reasons
@@ -292,15 +298,15 @@ def _level_faults(
 
 def interval_scores(
     blocks: CandidateBlocks, levels: Sequence[float]
-) -> tuple[pd.DataFrame, list[Refusal]]:
-    """The rows of one candidate (INTERVAL_COLUMNS), and the levels refused instead of invented.
+) -> tuple[pd.DataFrame, list[Unsupported]]:
+    """The rows of one candidate (INTERVAL_COLUMNS), and the levels without an interval.
 
-    A series without calibration origins has every level refused; one without test origins has no
+    A series without calibration origins supports no level; one without test origins has no
     row.
     """
-    stacks, refused = stack_series(blocks, levels)
+    stacks, unsupported = stack_series(blocks, levels)
     parts = [(stack.numbers, _score_stack(stack)) for stack in stacks]
-    return _join_stacks(parts, blocks, INTERVAL_COLUMNS), refused
+    return _join_stacks(parts, blocks, INTERVAL_COLUMNS), unsupported
 
 
 def _score_stack(stack: SeriesStack) -> SeriesColumns:
@@ -310,8 +316,8 @@ def _score_stack(stack: SeriesStack) -> SeriesColumns:
     y = stack.y
     bounds = stack.bounds()
     tables = []
-    for low, high, level in zip(bounds.low, bounds.high, stack.levels, strict=True):
-        tables.append(coverage_by_step(y, low, high, level=level))
+    for low, high, nominal in zip(bounds.low, bounds.high, stack.coverages, strict=True):
+        tables.append(coverage_by_step(y, low, high, nominal=nominal))
     columns = {}
     for name in tables[0]:
         columns[name] = np.stack([table[name] for table in tables], axis=1)
@@ -370,14 +376,16 @@ def bands(blocks: CandidateBlocks, levels: Sequence[float]) -> pd.DataFrame:
     return _join_stacks(parts, blocks, BAND_COLUMNS)
 
 
-def group_refusals(refused: Iterable[tuple[CandidateLabel, Refusal]]) -> list[RefusedLevel]:
+def group_unsupported(
+    found: Iterable[tuple[CandidateLabel, Unsupported]],
+) -> list[UnsupportedLevel]:
     """One entry per series, level and reason, with the candidates it holds for."""
-    candidates: dict[Refusal, list[CandidateLabel]] = {}
-    for candidate, refusal in refused:
-        candidates.setdefault(refusal, []).append(candidate)
+    candidates: dict[Unsupported, list[CandidateLabel]] = {}
+    for candidate, unsupported in found:
+        candidates.setdefault(unsupported, []).append(candidate)
     return [
-        RefusedLevel(**refusal._asdict(), candidates=tuple(labels))
-        for refusal, labels in candidates.items()
+        UnsupportedLevel(**unsupported._asdict(), candidates=tuple(labels))
+        for unsupported, labels in candidates.items()
     ]
 
 
@@ -387,9 +395,9 @@ def interval_tables(
     levels: Sequence[float],
     chosen: Mapping[str, str],
     scale: Mapping[str, float],
-) -> tuple[dict[str, pd.DataFrame], list[RefusedLevel]]:
+) -> tuple[dict[str, pd.DataFrame], list[UnsupportedLevel]]:
     """The tables of all candidates with forecasts, from the calibration and the test block, by the
-    names of their files; and the levels that were refused.
+    names of their files; and the levels that no calibration block supports.
 
         intervals     INTERVAL_COLUMNS, of every candidate
         reliability   over RELIABILITY_LEVELS, all steps together, of the selected models and the
@@ -404,12 +412,12 @@ def interval_tables(
     selected = [candidate for candidate in usable if is_chosen(candidate, chosen)]
     references = [c for c in usable if c.name in SHOWN_REFERENCES and c not in selected]
     scores = []
-    refused: list[tuple[CandidateLabel, Refusal]] = []
+    unsupported: list[tuple[CandidateLabel, Unsupported]] = []
     for candidate in usable:
-        table, refusals = interval_scores(_candidate_blocks(candidate, task), levels)
+        table, missing = interval_scores(_candidate_blocks(candidate, task), levels)
         scores.append(table)
         label = CandidateLabel(**candidate.record.labels)
-        refused += [(label, refusal) for refusal in refusals]
+        unsupported += [(label, each) for each in missing]
     reliability = []
     crps = []
     for candidate in [*selected, *references]:
@@ -424,7 +432,7 @@ def interval_tables(
         "crps": _join_filled(crps),
         "bands": _join_filled([bands(_candidate_blocks(c, task), levels) for c in selected]),
     }
-    return tables, group_refusals(refused)
+    return tables, group_unsupported(unsupported)
 
 
 def crps_by_series(
@@ -435,11 +443,11 @@ def crps_by_series(
 
     `all_steps`: its interval scores over RELIABILITY_LEVELS at step 0. The ends of the intervals of
     10 to 90 % and the forecast, their middle, are 19 evenly spaced quantiles. The pinball losses of
-    both ends of an interval of level p sum to (1 - p) / 2 times its interval score, that of the
+    both ends of an interval of coverage p sum to (1 - p) / 2 times its interval score, that of the
     middle is half the absolute error, and the CRPS is twice their mean (Gneiting & Ranjan 2011).
     """
     even = all_steps[all_steps["level"].isin(EVEN_LEVELS)]
-    interval_losses = ((1 - even["level"]) * even["winkler"]).to_numpy()
+    interval_losses = ((1 - even["level"] / 100) * even["winkler"]).to_numpy()
     rows_of_series = even.groupby("series").indices
     rows = []
     for cube in blocks.test:

@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
 BAND = 0.06  # least half-width of the band around a nominal coverage at one step
-POOLED_BAND = 0.03  # the same for all steps together: the tolerance of the protocol
+ALL_STEPS_BAND = 0.03  # the same for all steps together: the tolerance of the protocol
 
 
 def mae(y: ArrayLike, y_hat: ArrayLike) -> float:
@@ -149,23 +149,23 @@ def average(values: Array) -> float:
     return float(np.mean(values)) if values.size else float("nan")
 
 
-def pinball(y: ArrayLike, quantile: ArrayLike, level: float) -> float:
-    """Mean quantile loss at `level` in (0, 1) (Koenker & Bassett 1978), in the unit of `y`."""
+def pinball(y: ArrayLike, quantile: ArrayLike, probability: float) -> float:
+    """Mean quantile loss at `probability` in (0, 1) (Koenker & Bassett 1978), in `y`'s unit."""
     actual, forecast = pair(y, quantile)
-    return average(np.maximum(level * (actual - forecast), (level - 1) * (actual - forecast)))
+    error = actual - forecast
+    return average(np.maximum(probability * error, (probability - 1) * error))
 
 
-def crps_quantiles(y: ArrayLike, quantiles: ArrayLike, levels: ArrayLike) -> float:
+def crps_quantiles(y: ArrayLike, quantiles: ArrayLike, probabilities: ArrayLike) -> float:
     """Continuous ranked probability score from a quantile grid: twice the mean pinball loss over
-    the levels.
+    the probabilities.
 
-    `y` (...), `quantiles` (..., Q), `levels` (Q,). It tends to the CRPS as the levels fill (0, 1)
-    evenly (Gneiting & Ranjan 2011); with few levels it is a score of these quantiles only.
+    `y` (...), `quantiles` (..., Q), `probabilities` (Q,). It tends to the CRPS as these fill (0, 1)
+    evenly (Gneiting & Ranjan 2011); with few of them it is a score of these quantiles only.
     """
     grid = np.moveaxis(np.asarray(quantiles, dtype=float), -1, 0)
-    losses = [
-        pinball(y, column, float(p)) for column, p in zip(grid, np.asarray(levels), strict=True)
-    ]
+    columns = zip(grid, np.asarray(probabilities), strict=True)
+    losses = [pinball(y, column, float(probability)) for column, probability in columns]
     return 2.0 * average(np.asarray(losses))
 
 
@@ -177,16 +177,16 @@ def brier(happened: ArrayLike, probability: ArrayLike) -> float:
 
 
 def coverage_by_step(
-    y: Array, lower: Array, upper: Array, *, level: float
+    y: Array, lower: Array, upper: Array, *, nominal: float
 ) -> dict[str, NDArray[Any]]:
     """step, n, coverage, low, high, inside, width, winkler of `y`, `lower`, `upper` (S, n, H): each
-    (S, H + 1), first step 0 for all steps pooled, then one per step.
+    (S, H + 1), first step 0 for all steps together, then one per step.
 
     `coverage` is the share of the actuals inside, ends included; `low` and `high` are the binomial
-    95 % band around `level`, at least 6 points wide on each side because origins are dependent (3
-    points when pooled, where more actuals are behind it). `winkler` is the interval score (Winkler
-    1972; Gneiting & Raftery 2007, eq. 43): the width plus 2 / (1 - level) times the distance by
-    which it missed.
+    95 % band around `nominal`, at least 6 points wide on each side because origins are dependent (3
+    points for all steps, where more actuals are behind it). `winkler` is the interval score
+    (Winkler 1972; Gneiting & Raftery 2007, eq. 43): the width plus 2 / (1 - nominal) times the
+    distance by which it missed.
     """
     known = np.isfinite(y)
     whole = np.ones(y.shape, dtype=bool)
@@ -196,8 +196,8 @@ def coverage_by_step(
     by_step = known.sum(axis=1)
     n = np.concatenate([by_step.sum(axis=1, keepdims=True), by_step], axis=1)
     least_band = np.full(n.shape[1], BAND)
-    least_band[0] = POOLED_BAND
-    least, most = binomial_band(level, n, least_band)
+    least_band[0] = ALL_STEPS_BAND
+    least, most = binomial_band(nominal, n, least_band)
     return {
         "step": np.broadcast_to(np.arange(n.shape[1]), n.shape),
         "n": n,
@@ -206,25 +206,25 @@ def coverage_by_step(
         "high": most,
         "inside": (least <= covered) & (covered <= most),
         "width": _average_by_step(upper - lower, whole),
-        "winkler": _average_by_step(upper - lower + 2 / (1 - level) * missed, known),
+        "winkler": _average_by_step(upper - lower + 2 / (1 - nominal) * missed, known),
     }
 
 
-def binomial_band(level: float, n: ArrayLike, least: ArrayLike) -> tuple[Array, Array]:
-    """`level` plus and minus 1.96 sqrt(level (1 - level) / n), at least `least`, inside [0, 1];
-    all of it for n = 0.
+def binomial_band(nominal: float, n: ArrayLike, least: ArrayLike) -> tuple[Array, Array]:
+    """The coverage `nominal` plus and minus 1.96 sqrt(nominal (1 - nominal) / n), at least `least`,
+    inside [0, 1]; all of it for n = 0.
     """
     with np.errstate(divide="ignore"):
-        half = np.maximum(least, 1.96 * np.sqrt(level * (1 - level) / np.asarray(n)))
-    return np.maximum(0.0, level - half), np.minimum(1.0, level + half)
+        half = np.maximum(least, 1.96 * np.sqrt(nominal * (1 - nominal) / np.asarray(n)))
+    return np.maximum(0.0, nominal - half), np.minimum(1.0, nominal + half)
 
 
 def _average_by_step(values: Array, known: NDArray[np.bool_]) -> Array:
     """(S, n, H) → (S, H + 1): the mean of what is known over all steps, then of each."""
     series, n, horizon = values.shape
-    pooled = row_means(values.reshape(series, -1), known.reshape(series, -1))
+    all_steps = row_means(values.reshape(series, -1), known.reshape(series, -1))
     steps = row_means(values.swapaxes(1, 2).reshape(-1, n), known.swapaxes(1, 2).reshape(-1, n))
-    return np.concatenate([pooled[:, None], steps.reshape(series, horizon)], axis=1)
+    return np.concatenate([all_steps[:, None], steps.reshape(series, horizon)], axis=1)
 
 
 def row_means(values: Array, known: NDArray[np.bool_]) -> Array:

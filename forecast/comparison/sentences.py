@@ -1,9 +1,9 @@
 """The verdicts in plain words, for a reader who never met a p-value.
 
-Each `describe_*` takes typed records of stage `compare` (tests, ties, alarms, refusals) and returns
-whole sentences, the most important first (`describe_difference` and `describe_p` parts of one).
-They are written to verdicts.json and printed by the terminal, the report, MLflow and the Python
-door; nothing is tested or decided here.
+Each `describe_*` takes typed records of stage `compare` (tests, ties, alarms, unsupported levels)
+and returns whole sentences, the most important first (`describe_difference` and `describe_p` parts
+of one). They are written to verdicts.json and printed by the terminal, the report, MLflow and the
+Python door; nothing is tested or decided here.
 
 Another sentence is a `describe_*` function of typed records, called where the stage puts its
 sentences together.
@@ -27,13 +27,13 @@ from forecast.comparison.longrun import (
     removable_cycles,
 )
 from forecast.comparison.losses import NO_ACTUALS
-from forecast.comparison.metrics import POOLED_BAND
+from forecast.comparison.metrics import ALL_STEPS_BAND
 from forecast.config.experiment import COMBINATION, JUDGED_STEPS, NAIVE, Tuning
 from forecast.data.comparison_records import (
     Alarm,
     PairedTest,
-    RefusedLevel,
     TestWord,
+    UnsupportedLevel,
     Untrained,
     name_choice,
 )
@@ -259,13 +259,13 @@ def describe_warnings(
     tests: Sequence[PairedTest],
     intervals: pd.DataFrame,
     leaks: Sequence[Alarm],
-    refused: Sequence[RefusedLevel],
+    unsupported: Sequence[UnsupportedLevel],
 ) -> list[str]:
     """What a reader must not miss: a selected model that loses to a simple forecast on test, leak
-    alarms, its intervals that cover too little or too much, levels refused with the origins they
-    need.
+    alarms, its intervals that cover too little or too much, levels without an interval and the
+    origins they need.
 
-    `intervals`: the rows of all steps pooled (`intervals.INTERVAL_COLUMNS`).
+    `intervals`: the rows of all steps together (`intervals.INTERVAL_COLUMNS`).
     """
     sentences = []
     for ranking, model in chosen.items():
@@ -283,12 +283,10 @@ def describe_warnings(
     sentences += [f"Leak alarm: {leak.model} on {leak.unique_id}: {leak.reason}." for leak in leaks]
     for ranking, model in chosen.items():
         sentences += _describe_missed_levels(model, ranking, intervals)
-    for level, count in sorted(Counter(refusal.level for refusal in refused).items()):
-        first = next(refusal for refusal in refused if refusal.level == level)
-        refused_series = first.series if count == 1 else f"{count} series, such as {first.series}"
-        sentences.append(
-            f"Refused: the {100 * level:g} % interval of {refused_series}: {first.reason}"
-        )
+    for level, count in sorted(Counter(each.level for each in unsupported).items()):
+        first = next(each for each in unsupported if each.level == level)
+        without_interval = first.series if count == 1 else f"{count} series, such as {first.series}"
+        sentences.append(f"No {level:g} % interval of {without_interval}: {first.reason}")
     return list(dict.fromkeys(sentences))  # a baseline may be chosen in both rankings
 
 
@@ -335,16 +333,16 @@ def _describe_missed_levels(model: str, ranking: str, intervals: pd.DataFrame) -
             covered += " of the test values"
         else:
             error = float(coverage.std(ddof=1)) / math.sqrt(len(rows))
-            off = abs(float(coverage.mean()) - level)
-            is_missed = off > max(POOLED_BAND, 2 * error)
+            off = abs(float(coverage.mean()) - level / 100)
+            is_missed = off > max(ALL_STEPS_BAND, 2 * error)
             covered += f" (standard error {100 * error:.1f} points) over {len(rows)} series"
         if is_missed:
-            sentences.append(f"The {100 * level:g} % intervals of {name} cover {covered}.")
+            sentences.append(f"The {level:g} % intervals of {name} cover {covered}.")
             continue
         lowest = rows.loc[rows["coverage"].idxmin()]
-        if not lowest["inside"] and lowest["coverage"] < level - FAR_TOO_LOW:
+        if not lowest["inside"] and lowest["coverage"] < level / 100 - FAR_TOO_LOW:
             sentences.append(
-                f"The {100 * level:g} % intervals of {name} cover {100 * lowest['coverage']:.0f} %"
+                f"The {level:g} % intervals of {name} cover {100 * lowest['coverage']:.0f} %"
                 f" of {lowest['series']}, the least of {len(rows)} series."
             )
     return sentences

@@ -268,13 +268,13 @@ def load_tuning(folder: Path | str) -> Tuning:
     return load_config(Tuning, Path(folder) / "tuning.yaml")
 
 
-Level = Annotated[float, Field(gt=0, lt=1)]
+Level = Annotated[float, Field(ge=1, lt=100)]
 
 
 class Evaluation(Config):
     """`alpha`: level of every family of tests after Holm's correction.
 
-    `levels`: what share of the actuals each prediction interval should cover, rising.
+    `levels`: how many percent of the actuals each prediction interval should cover, rising.
     """
 
     alpha: float = Field(gt=0, lt=0.5)
@@ -285,7 +285,7 @@ class Evaluation(Config):
     def _levels_rise(cls, levels: tuple[float, ...]) -> tuple[float, ...]:
         """Refuses levels that repeat or do not rise."""
         if list(levels) != sorted(set(levels)):
-            raise ValueError("wanted each level once, rising, such as [0.8, 0.95]")
+            raise ValueError("wanted each level once, rising, such as [80, 95]")
         return levels
 
 

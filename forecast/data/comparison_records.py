@@ -149,7 +149,7 @@ class Untrained(CandidateLabel):
     """The model whose forecasts it repeats."""
 
 
-class RefusedLevel(Record):
+class UnsupportedLevel(Record):
     """An interval level that the calibration block of one series cannot support."""
 
     series: str
@@ -185,7 +185,7 @@ class Verdicts(Record):
     """Ranking to the model with the lowest validation loss."""
     copies: tuple[Alarm, ...] = ()
     leaks: tuple[Alarm, ...] = ()
-    refused_levels: tuple[RefusedLevel, ...] = ()
+    unsupported_levels: tuple[UnsupportedLevel, ...] = ()
     exempt_from_budget: tuple[BudgetExemption, ...] = ()
     short_budget: str = ""
     """What the networks had and what to do, where it is too little to judge them by."""

@@ -36,35 +36,37 @@ probability of a value above the last one; `q_0.025` to `q_0.975`, quantiles in 
 `log_density`, ln of the density at the actual, for heads that are densities and steps that have a
 formula.
 """
-EVEN_LEVELS = tuple(round(0.05 * k, 2) for k in range(1, 20))
-STORED_LEVELS = (0.025, *EVEN_LEVELS, 0.975)
-"""Quantiles that are kept: an even grid for the CRPS, and the ends of the 95 % interval."""
+EVEN_QUANTILES = tuple(round(0.05 * k, 2) for k in range(1, 20))
+STORED_QUANTILES = (0.025, *EVEN_QUANTILES, 0.975)
+"""The probabilities of the quantiles that are kept: an even grid for the CRPS, and the ends of the
+95 % interval.
+"""
 RISE_COLUMN = "p_rise"
 LOG_DENSITY_COLUMN = "log_density"
 
 
-def quantile_column(level: float) -> str:
+def quantile_column(probability: float) -> str:
     """`q_0.1`: the column of a quantile."""
-    return f"q_{level:g}"
+    return f"q_{probability:g}"
 
 
 def predict_quantiles(
     forecaster: Forecaster,
     panel: Panel,
     rows: Mapping[str, np.ndarray],
-    levels: Sequence[float],
+    probabilities: Sequence[float],
     *,
     seed: int = 0,
 ) -> dict[str, np.ndarray]:
-    """Quantiles (n, H, O, Q) in raw units at `levels`, per series, of the forecasts made at `rows`;
-    they never cross.
+    """Quantiles (n, H, O, Q) in raw units at `probabilities`, per series, of the forecasts made at
+    `rows`; they never cross.
 
     Exact where every step has a formula (`has_formula`), else of `N_PATHS` paths drawn with `seed`.
-    `InputError` for a level outside (0, 1) and for a model whose head gives no distribution.
+    `InputError` for a probability outside (0, 1) and for a model whose head gives no distribution.
     """
-    if not all(0 < level < 1 for level in levels):
+    if not all(0 < probability < 1 for probability in probabilities):
         raise InputError(
-            f"Quantile levels {list(levels)}; wanted each strictly between 0 and 1 (0.9 = 90 %)."
+            f"Quantiles {list(probabilities)}; wanted each strictly between 0 and 1 (0.9 = 90 %)."
         )
     head = _require_head(forecaster)
     if not head.head.has_distribution:
@@ -77,20 +79,22 @@ def predict_quantiles(
         paths = sample_paths(forecaster, panel, rows, N_PATHS, seed=seed)
         with np.errstate(invalid="ignore"):
             return {
-                uid: np.moveaxis(np.quantile(p, levels, axis=1), 0, -1) for uid, p in paths.items()
+                uid: np.moveaxis(np.quantile(drawn, probabilities, axis=1), 0, -1)
+                for uid, drawn in paths.items()
             }
     shape = (forecaster.task.horizon, forecaster.channels.outputs)
 
     def exact_quantiles(series: Series, windows: Windows) -> np.ndarray:
         """(B, H, O, Q) in raw units, by the formula of the head's distribution."""
-        scaled = quantiles(_distribution(forecaster, windows), levels, (len(windows), *shape))
+        distribution = _distribution(forecaster, windows)
+        scaled = quantiles(distribution, probabilities, (len(windows), *shape))
         raw = [
-            forecaster.to_raw_units(of_level, series, windows.rows)
-            for of_level in np.moveaxis(scaled, -1, 0)
+            forecaster.to_raw_units(of_quantile, series, windows.rows)
+            for of_quantile in np.moveaxis(scaled, -1, 0)
         ]
         return np.stack(raw, axis=-1)
 
-    return _evaluate_windows(forecaster, panel, rows, (*shape, len(levels)), exact_quantiles)
+    return _evaluate_windows(forecaster, panel, rows, (*shape, len(probabilities)), exact_quantiles)
 
 
 def sample_paths(

@@ -412,14 +412,14 @@ def forecast_latest(
     ensemble: Ensemble, panel: Panel, *, horizon: int, levels: Sequence[float]
 ) -> dict[str, np.ndarray]:
     """The table of forecasts after the last row of each series, by column: `unique_id, output,
-    cutoff, step, ds, y_hat`, and per level `lo_80, hi_80`.
+    cutoff, step, ds, y_hat`, and per level, in percent, `lo_80, hi_80`.
 
     `ensemble` reaches `horizon` and `panel` was made with its task. Ends are empty for a series
     whose newest errors are too few for a level; `InputError` for a level that they are too few for
     in every series.
     """
-    if refused := judge_levels(ensemble, panel, levels).refused:
-        raise InputError(refused[0])
+    if unsupported := judge_levels(ensemble, panel, levels).unsupported:
+        raise InputError(unsupported[0])
     targets = ensemble.task.target
     values = ensemble.predict(panel, {s.unique_id: np.array([len(s) - 1]) for s in panel.series})
     parts = []
@@ -443,11 +443,11 @@ def forecast_latest(
             difficulty = Difficulty.of_targets(before[[output]], ds[None], ensemble.task)
             for level in levels:
                 low = high = np.nan
-                if not _find_refusal(ensemble, label, level):
+                if not _explain_unsupported(ensemble, label, level):
                     newest = ensemble.calibration(label).newest
-                    (low,), (high,) = newest.bounds(y_hat[None], difficulty, level)
-                part[f"lo_{format_percent(level)}"] = low
-                part[f"hi_{format_percent(level)}"] = high
+                    (low,), (high,) = newest.bounds(y_hat[None], difficulty, level / 100)
+                part[f"lo_{level:g}"] = low
+                part[f"hi_{level:g}"] = high
             parts.append(part)
     table = {}
     for name in parts[0]:
@@ -457,11 +457,11 @@ def forecast_latest(
 
 
 class JudgedLevels(NamedTuple):
-    """Which interval levels the newest errors of the series of a panel support."""
+    """Which interval levels, in percent, the newest errors of the series of a panel support."""
 
     supported: tuple[float, ...]
     """By one series at least."""
-    refused: tuple[str, ...]
+    unsupported: tuple[str, ...]
     """A sentence on each of the others."""
     incomplete: tuple[str, ...]
     """A sentence on each supported level that some series lack."""
@@ -473,38 +473,37 @@ def judge_levels(ensemble: Ensemble, panel: Panel, levels: Iterable[float]) -> J
     """
     targets = panel.task.targets
     names = [series_name(s.unique_id, target, targets) for s in panel.series for target in targets]
-    supported, refused, incomplete = [], [], []
+    supported, unsupported, incomplete = [], [], []
     for level in levels:
-        refusals = [
-            sentence for name in names if (sentence := _find_refusal(ensemble, name, level))
-        ]
-        if refusals and len(refusals) == len(names):
-            refused.append(refusals[0])
+        reasons = [_explain_unsupported(ensemble, name, level) for name in names]
+        reasons = [reason for reason in reasons if reason]
+        if reasons and len(reasons) == len(names):
+            unsupported.append(reasons[0])
             continue
         supported.append(level)
-        if refusals:
+        if reasons:
             incomplete.append(
-                f"No interval of {format_percent(level)} % for {len(refusals)} of {len(names)}"
-                f" series. {refusals[0]}"
+                f"No interval of {level:g} % for {len(reasons)} of {len(names)}"
+                f" series. {reasons[0]}"
             )
-    return JudgedLevels(tuple(supported), tuple(dict.fromkeys(refused)), tuple(incomplete))
+    return JudgedLevels(tuple(supported), tuple(dict.fromkeys(unsupported)), tuple(incomplete))
 
 
-def _find_refusal(ensemble: Ensemble, name: str, level: float) -> str:
-    """Why there is no interval of `level` (a share of 1) for the series of this name; an empty text
+def _explain_unsupported(ensemble: Ensemble, name: str, level: float) -> str:
+    """Why there is no interval of `level`, in percent, for the series of this name; an empty text
     where there is one.
     """
     try:
-        ensemble.calibration(name).newest.require(level)
+        ensemble.calibration(name).newest.require(level / 100)
     except InputError as error:
         has_errors = name in ensemble.calibrated
         return f"Series {quote(name)}: {error}" if has_errors else str(error)
     return ""
 
 
-def coverages_of(levels: float | Sequence[float] | None) -> tuple[float, ...]:
-    """Levels in percent as shares of 1, each once and in the order given; none for None.
-    `InputError` for what is no number from 1 to below 100.
+def read_levels(levels: float | Sequence[float] | None) -> tuple[float, ...]:
+    """Levels in percent, each once and in the order given; none for None. `InputError` for what is
+    no number from 1 to below 100.
     """
     percents: tuple[float, ...] = ()
     if isinstance(levels, Iterable):
@@ -517,12 +516,7 @@ def coverages_of(levels: float | Sequence[float] | None) -> tuple[float, ...]:
                 f"levels={levels!r}: found {level!r}, wanted percent from 1 to below 100, as [80,"
                 " 95]."
             )
-    return tuple(dict.fromkeys(round(float(level) / 100, 12) for level in percents))
-
-
-def format_percent(level: float) -> str:
-    """0.8 → `80`, 0.975 → `97.5`: how a level stands in column names."""
-    return f"{100 * level:g}"
+    return tuple(dict.fromkeys(float(level) for level in percents))
 
 
 def _digest_files(folder: Path) -> dict[str, str]:

@@ -42,7 +42,7 @@ from forecast.networks.heads import FittedHead
 from forecast.system import files
 from forecast.system.errors import InputError, quote_names
 
-SCHEMA = 8
+SCHEMA = 9
 """Of a saved model's files; `files.read_saved` refuses every other."""
 SKIPS = ("skip", "correction")
 """Fields that are saved in spec.json and a file of arrays each, where they are set."""
@@ -375,8 +375,8 @@ class Forecaster:
     def load(cls, folder: Path) -> Forecaster:
         """The saved forecaster, without TensorFlow.
 
-        `InputError` when the folder holds another schema, a spec or task that is none, or no
-        head.npz where the head needs it.
+        `InputError` when the folder holds another schema, or a spec or task that is none;
+        `DamagedError` for a missing or damaged file.
         """
         content = files.read_saved(folder / "spec.json", SCHEMA)
         spec = models.spec(
@@ -423,15 +423,8 @@ def _group_requests(requests: Sequence[ForecastRequest]) -> Iterator[list[Foreca
 
 
 def _load_head(spec: ModelSpec, folder: Path) -> FittedHead | None:
-    """The saved head of a network that gives more than a point; `InputError` where its file is
-    missing; None for any other.
-    """
+    """The saved head of a network that gives more than a point; None for any other."""
     head = spec.distribution_head
     if head is None:
         return None
-    if not (folder / "head.npz").exists():
-        raise InputError(
-            f"{folder}: head.npz is missing, without which {head.kind!r} says nothing. Train it"
-            " again."
-        )
     return FittedHead(head, files.read_arrays(folder / "head.npz"))

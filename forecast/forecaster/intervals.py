@@ -18,7 +18,7 @@ others (Mondrian: Vovk, Gammerman & Shafer 2005, section 4.5). The margin of a s
 steps, and larger errors of the validation block raise those of calibration (`resized`); neither
 keeps the guarantee of ranks alone, and both cover simulated series of many kinds more nearly as
 asked (docs/research/interval-widths.md). Many series with short calibration blocks rank the newest
-errors of all together, each over the mean of its series (`put_in_pool`). A level that too few
+errors of all together, each over the mean of its series (`put_in_pool`). A coverage that too few
 calibration errors support is refused with the number needed (`conformal_rank`).
 """
 
@@ -90,29 +90,30 @@ NO_CALIBRATION = (
 
 
 @lru_cache(maxsize=1024)
-def conformal_rank(n: int, level: float) -> int:
-    """Which of n sorted calibration scores is the half width of an interval of `level`: number
-    ceil((n + 1) level), counted from 1, covers the next score with probability at least `level`.
+def conformal_rank(n: int, coverage: float) -> int:
+    """Which of n sorted calibration scores is the half width of an interval of `coverage`:
+    number ceil((n + 1) coverage), counted from 1, covers the next score with probability at least
+    `coverage`, a share.
 
     `InputError` naming the number needed when n is too small, since the rank would lie beyond the
     largest score.
     """
-    if not 0 < level < 1:
-        raise InputError(f"Interval level {level}; wanted strictly between 0 and 1 (0.95 = 95 %).")
-    rank = math.ceil(round((n + 1) * level, 9))  # 20 * 0.95 is a hair above 19 in binary
+    if not 0 < coverage < 1:
+        raise InputError(f"Coverage {coverage}; wanted strictly between 0 and 1 (0.95 = 95 %).")
+    rank = math.ceil(round((n + 1) * coverage, 9))  # 20 * 0.95 is a hair above 19 in binary
     if rank > n:
-        needed = min_calibration_size(level)
+        needed = min_calibration_size(coverage)
         advice = "Lengthen the calibration block or ask for a lower level." if n else NO_CALIBRATION
         raise InputError(
-            f"{plural(n, 'calibration error')} found for a step; an interval of {100 * level:g} %"
-            f" takes at least {needed}. {advice}"
+            f"{plural(n, 'calibration error')} found for a step; an interval of"
+            f" {100 * coverage:g} % takes at least {needed}. {advice}"
         )
     return rank
 
 
-def min_calibration_size(level: float) -> int:
-    """The smallest calibration set that supports `level`: ceil(level / (1 - level))."""
-    return math.ceil(round(level / (1 - level), 9))
+def min_calibration_size(coverage: float) -> int:
+    """The smallest calibration set that supports `coverage`: ceil(coverage / (1 - coverage))."""
+    return math.ceil(round(coverage / (1 - coverage), 9))
 
 
 def volatility(values: Array, rows: ArrayLike, task: Task) -> Array:
@@ -252,7 +253,7 @@ def newest_places(scores: Array, n_newest: int, ends: NDArray[np.int64]) -> NDAr
 
 @dataclass(frozen=True)
 class RankedScores:
-    """Scores of each step of S series, ranked once for all levels and forecasts."""
+    """Scores of each step of S series, ranked once for all coverages and forecasts."""
 
     of_steps: Array
     """(n, S * H) in rising order, NaN last."""
@@ -280,14 +281,14 @@ class RankedPool(NamedTuple):
     calibration: Array
     newest: Array
 
-    def quantiles(self, level: ArrayLike) -> Array:
-        """(..., H): of the newest; where they are too few for a level no less than the largest of
-        them, and of the calibration block.
+    def quantiles(self, coverage: ArrayLike) -> Array:
+        """(..., H): of the newest; where they are too few for a coverage no less than the largest
+        of them, and of the calibration block.
         """
-        of_calibration = quantile_of_each(self.calibration, level)
+        of_calibration = quantile_of_each(self.calibration, coverage)
         if not len(self.newest):
             return of_calibration
-        of_newest = quantile_of_each(self.newest, level)
+        of_newest = quantile_of_each(self.newest, coverage)
         largest = np.fmax.reduce(self.newest, axis=0, initial=0.0)
         return np.where(np.isnan(of_newest), np.maximum(largest, of_calibration), of_newest)
 
@@ -541,40 +542,40 @@ class SplitConformal:
             test_highest=self.test_highest[:0],
         )
 
-    def require(self, level: float) -> None:
-        """`InputError` naming the errors needed where too few support intervals of `level`."""
-        conformal_rank(int(self.counts.min()), level)
+    def require(self, coverage: float) -> None:
+        """`InputError` naming the errors needed where too few support intervals of `coverage`."""
+        conformal_rank(int(self.counts.min()), coverage)
 
     def bounds_in_turn(
-        self, y_hat: Array, difficulty: Difficulty, levels: Sequence[float]
+        self, y_hat: Array, difficulty: Difficulty, coverages: Sequence[float]
     ) -> Bounds:
-        """The intervals of L levels around the forecasts of the test block (m, S * H), in the order
-        of time: each end is (L, m, S * H). By the errors known at the cutoff, learnt anew every n /
-        40 origins; see `bounds`.
+        """The intervals of L coverages around the forecasts of the test block (m, S * H), in the
+        order of time: each end is (L, m, S * H). By the errors known at the cutoff, learnt anew
+        every n / 40 origins; see `bounds`.
         """
-        for level in levels:
-            self.require(level)
+        for coverage in coverages:
+            self.require(coverage)
         every = max(1, len(self.scores) // RENEWALS)
-        quantiles = np.empty((2, len(levels), *y_hat.shape))
+        quantiles = np.empty((2, len(coverages), *y_hat.shape))
         for origin in range(0, len(y_hat), every):
-            renewed = self.known_at(origin).quantiles(levels)
+            renewed = self.known_at(origin).quantiles(coverages)
             quantiles[..., origin : origin + every, :] = renewed[..., None, :]
         return self._bounds_of_quantiles(y_hat, difficulty, quantiles)
 
-    def bounds(self, y_hat: ArrayLike, difficulty: Difficulty, level: float) -> Bounds:
-        """Both ends of the intervals of `level` around forecasts in the target's unit: `y_hat` (n,
-        H), S series side by side as in `calibrate`. Margins beyond the calibrated steps are that of
-        the last, grown as of a random walk; only one series may have another horizon.
+    def bounds(self, y_hat: ArrayLike, difficulty: Difficulty, coverage: float) -> Bounds:
+        """Both ends of the intervals of `coverage` around forecasts in the target's unit: `y_hat`
+        (n, H), S series side by side as in `calibrate`. Margins beyond the calibrated steps are
+        that of the last, grown as of a random walk; only one series may have another horizon.
 
         Raises:
-            InputError: there are too few errors for `level`; it names the number needed.
+            InputError: there are too few errors for `coverage`; it names the number needed.
         """
-        self.require(level)
+        self.require(coverage)
         forecasts = np.asarray(y_hat, dtype=float)
         n_calibrated = self.scores.shape[1]
         steps = np.arange(max(forecasts.shape[-1], n_calibrated))
         growth = np.sqrt(np.maximum((steps + 1) / n_calibrated, 1))
-        quantiles = self.quantiles(level)[..., np.minimum(steps, n_calibrated - 1)] * growth
+        quantiles = self.quantiles(coverage)[..., np.minimum(steps, n_calibrated - 1)] * growth
         n_steps = forecasts.shape[-1]
         return self._bounds_of_quantiles(
             forecasts, difficulty, quantiles[:, None, :n_steps], growth[:n_steps]
@@ -599,32 +600,32 @@ class SplitConformal:
             high = np.where(highest > 0, np.minimum(high, ceilings), high)
         return Bounds(np.clip(low, *self.limits), np.clip(high, *self.limits))
 
-    def quantiles(self, level: ArrayLike) -> Array:
-        """(2, ..., S * H): those of the scores at other and at quiet positions, by level; of all
-        scores of a step where either are too few for a level there. Those of a pool serve both.
+    def quantiles(self, coverage: ArrayLike) -> Array:
+        """(2, ..., S * H): those of the scores at other and at quiet positions, by coverage; of
+        all scores of a step where either are too few for it there. Those of a pool serve both.
 
         Of few scores a step whose quantile is zero has that of all steps of its series: a product
         that nobody bought in any of four months may be bought in the next.
         """
         if self.pool is not None:
-            of_step = self.pool.quantiles(level)[..., None, :]
+            of_step = self.pool.quantiles(coverage)[..., None, :]
             margins = self.usual_errors[:, None] * of_step
             margins = margins.reshape(*margins.shape[:-2], -1)
             return np.stack([margins, margins])
         n_series = self.typical.size
         horizon = self.scores.shape[1] // n_series
-        together = quantile_of_each(self.ranked.of_steps, level)
+        together = quantile_of_each(self.ranked.of_steps, coverage)
         if len(self.scores) < FEW_ZEROS:
             of_all_steps = np.sort(join_steps(self.scores, n_series), axis=0)
-            of_all_steps = np.repeat(quantile_of_each(of_all_steps, level), horizon, axis=-1)
+            of_all_steps = np.repeat(quantile_of_each(of_all_steps, coverage), horizon, axis=-1)
             together = np.where(together == 0, of_all_steps, together)
-        together = lean_on_steps(together, self.ranked, level)
+        together = lean_on_steps(together, self.ranked, coverage)
         if not self.is_quiet.any():
             return np.stack([together, together])
         ranked_others, ranked_quiet = self.ranked_by_quietness
-        others = quantile_of_each(ranked_others.of_steps, level)
-        others = lean_on_steps(others, ranked_others, level)
-        quiet = np.repeat(quantile_of_each(ranked_quiet, level), horizon, axis=-1)
+        others = quantile_of_each(ranked_others.of_steps, coverage)
+        others = lean_on_steps(others, ranked_others, coverage)
+        quiet = np.repeat(quantile_of_each(ranked_quiet, coverage), horizon, axis=-1)
         is_apart = np.isfinite(others) & np.isfinite(quiet)
         return np.where(is_apart, [others, quiet], together)
 
@@ -635,25 +636,25 @@ def join_steps(scores: Array, n_series: int) -> Array:
     return np.swapaxes(by_step, 1, 2).reshape(-1, n_series)
 
 
-def lean_on_steps(margins: Array, scores: RankedScores, level: ArrayLike) -> Array:
+def lean_on_steps(margins: Array, scores: RankedScores, coverage: ArrayLike) -> Array:
     """The margins (..., S * H) of each step, nearer to those of all steps together: the largest of
     twenty errors is little known. One of zero, or of a single step, stays.
     """
     horizon = scores.of_steps.shape[1] // scores.n_series
     if horizon == 1:
         return margins
-    of_all = scores.means * np.repeat(quantile_of_each(scores.relative, level), horizon, axis=-1)
+    of_all = scores.means * np.repeat(quantile_of_each(scores.relative, coverage), horizon, axis=-1)
     is_above = (margins > 0) & (of_all > 0)
     ratio = np.where(is_above, of_all, 1.0) / np.where(is_above, margins, 1.0)
     return np.asarray(margins * ratio**LEANING)
 
 
-def quantile_of_each(ranked: Array, level: ArrayLike) -> Array:
-    """(..., C): by level, the score of rank `conformal_rank` of each column of (n, C) in rising
+def quantile_of_each(ranked: Array, coverage: ArrayLike) -> Array:
+    """(..., C): by coverage, the score of rank `conformal_rank` of each column of (n, C) in rising
     order, NaN last; NaN where that rank lies beyond the scores.
     """
     counts = np.isfinite(ranked).sum(axis=0)
-    exact_ranks = (counts + 1) * np.asarray(level)[..., None]
+    exact_ranks = (counts + 1) * np.asarray(coverage)[..., None]
     ranks = np.ceil(np.round(exact_ranks, 9)).astype(np.int64)
     last = np.minimum(ranks, len(ranked)) - 1
     quantiles = ranked[last, np.arange(len(counts))]

@@ -35,7 +35,7 @@ from forecast.data.schema import (
     lie_outside,
 )
 from forecast.data.windows import find_hole_of_plan
-from forecast.forecaster.ensemble import MANIFEST, Ensemble, coverages_of, forecast_latest
+from forecast.forecaster.ensemble import MANIFEST, Ensemble, forecast_latest, read_levels
 from forecast.forecaster.forecaster import Forecaster
 from forecast.forecaster.unseen import describe_unseen, find_unseen
 from forecast.system.errors import (
@@ -91,13 +91,13 @@ class Service:
         about its series: values unlike those of the fit, an earlier end than that of others.
         """
         steps = horizon or self.ensemble.task.horizon
-        shares = coverages_of(np.atleast_1d(levels).tolist())
+        levels = read_levels(np.atleast_1d(levels).tolist())
         ensemble = self.ensemble.with_horizon(steps)
         panel = self._panel(history, ensemble)
         # one thread: beside other work those of BLAS wait for each other, a small product for a
         # tenth of a second
         with np.errstate(over="ignore", invalid="ignore"), limit_to_one_thread():
-            table = forecast_latest(ensemble, panel, horizon=steps, levels=shares)
+            table = forecast_latest(ensemble, panel, horizon=steps, levels=levels)
         if not np.isfinite(table["y_hat"]).all():
             largest = max(float(np.nanmax(np.abs(series.values))) for series in panel.series)
             raise InputError(

@@ -8,8 +8,8 @@ shapes of weights follow from (`networks.weights`).
 A subclass gives a `visit_` method per kind of block, from the value before the block to the one
 after it (`Value`: a tensor, an array, a width ...), and `visit_series` calls them in order with
 each block's path, the prefix of its weights' names. A block that a subclass has no method for is
-refused in its words (`refusal`). The next kind of block is a class in `networks.description` with a
-`visit_` method here, and one in every subclass that shall know it.
+refused in its words (`unfit_reason`). The next kind of block is a class in `networks.description`
+with a `visit_` method here, and one in every subclass that shall know it.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class BlockVisitor(Generic[Value]):
     "name/branch/name", as in `description.walk_blocks`; its weights are named by it.
     """
 
-    refusal = "which is no kind of block that is known here"
+    unfit_reason = "which is no kind of block that is known here"
 
     def visit_series(self, blocks: Sequence[Block], prefix: str, x: Value) -> Value:
         """The output of blocks one after the other; `prefix` stands before their names."""
@@ -79,7 +79,7 @@ class BlockVisitor(Generic[Value]):
 
     def visit_default(self, block: Block, path: str, x: Value) -> Value:
         """What becomes of a block without a method of its own; InputError unless overridden."""
-        raise InputError(f"Block {path!r} is a {type(block).__name__}, {self.refusal}.")
+        raise InputError(f"Block {path!r} is a {type(block).__name__}, {self.unfit_reason}.")
 
     def visit_dropout(self, block: Dropout, path: str, x: Value) -> Value:
         """The output of a dropout block: outside training its input."""

@@ -81,7 +81,7 @@ def gate_splits(
     return {key: f"{end:%Y-%m-%d}" for key, end in reversed(list(zip(names, ends, strict=True)))}
 
 
-def describe_gate_refusal(root: Path, name: str) -> str:
+def describe_missing_gate_rows(root: Path, name: str) -> str:
     """Why `retrain` could not judge with the rows of the last run, as `gate_splits` says it; empty
     where they are enough, or not here.
     """

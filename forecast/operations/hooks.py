@@ -1,7 +1,7 @@
 """The hooks of a retraining: a command of the user's and a webhook are told what happened
 (`notify`).
 
-It imports no pandas, so that a retraining which is refused at once can tell of it at once.
+It imports no pandas, so that a retraining which fails at once can tell of it at once.
 
 `notify` is called at the end of a retraining with its `Decision` or `RetrainingFailure`. A hook
 that fails is a returned sentence and never an error, so that it cannot undo a decision; addresses

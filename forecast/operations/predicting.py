@@ -31,7 +31,6 @@ from forecast.forecaster.ensemble import (
     Ensemble,
     JudgedLevels,
     forecast_latest,
-    format_percent,
     judge_levels,
 )
 from forecast.forecaster.serving import (
@@ -71,10 +70,11 @@ def forecast_champion(
     """Forecast `horizon` steps (the trained ones when None) after the newest snapshot's last rows,
     and keep the issue.
 
-    levels: interval levels such as 0.8; None takes those of `usual_levels` that calibration and
-    horizon support. plan: a file with the inputs known ahead, behind the last observations, instead
-    of what the snapshot has of them. `InputError` for a horizon the model cannot reach, for a given
-    level that no series supports, and for a plan that the model does not read.
+    levels: of intervals, in percent, such as 80; None takes those of `usual_levels` that
+    calibration and horizon support. plan: a file with the inputs known ahead, behind the last
+    observations, instead of what the snapshot has of them. `InputError` for a horizon the model
+    cannot reach, for a given level that no series supports, and for a plan that the model does not
+    read.
 
     `ForecastError` where the forecast is not finite.
     """
@@ -90,7 +90,7 @@ def forecast_champion(
     whole = from_frame(frame, dataset, ensemble.task)
     panel, left_out = keep_forecastable(whole, ensemble)
     judged = _judge_levels(ensemble, panel, levels, usual_levels)
-    notices = [*judged.refused, *judged.incomplete]
+    notices = [*judged.unsupported, *judged.incomplete]
     shown_levels = judged.supported
     if shown_levels and n_steps > (trained := current.ensemble.task.horizon):
         notices.append(
@@ -159,10 +159,10 @@ def _judge_levels(
     none can support, which ends with those of `levels` that are possible, else with the usual ones.
     """
     judged = judge_levels(ensemble, panel, usual_levels if levels is None else levels)
-    if levels is not None and judged.refused:
+    if levels is not None and judged.unsupported:
         possible = judged.supported or judge_levels(ensemble, panel, usual_levels).supported
-        percents = ",".join(map(format_percent, possible)) or "none"
-        raise InputError(f"{panel.name}: {judged.refused[0]} Possible: `--levels {percents}`.")
+        percents = ",".join(f"{level:g}" for level in possible) or "none"
+        raise InputError(f"{panel.name}: {judged.unsupported[0]} Possible: `--levels {percents}`.")
     return judged
 
 

@@ -4,7 +4,8 @@ terminal.
     page                   report.html: collects what the others make
     answer, board, ledger, calibration, diagnostics, figures, panels    parts of the page
     charts, text           how a chart, a number looks
-    leaderboard, dvc_files    the tables outside of the page: CSV, terminal, DVC
+    leaderboard            the tables outside of the page: CSV, terminal, verdicts.json
+    dvc_files              what `dvc metrics` and `dvc plots` show
 
 Which function draws what, from the top of the page (`Results` in, a `Table` of `text` or a
 `ChartPanel` of `figures` out; `templates/page.html.j2` and `dataset.html.j2` say where it stands):

@@ -159,7 +159,7 @@ def advise(results: Results) -> list[str]:
     """What to do next, most urgent first: with an alarm about a leak nothing but to look for it;
     else to ask for the mean where medians are too low; to serve the selected model where it is
     better than the bar or a simple forecast itself, to collect data where origins are too few, or
-    to serve nothing; then what to do about refused levels.
+    to serve nothing; then what to do about levels without an interval.
     """
     verdicts = results.verdicts
     if verdicts.leaks:
@@ -182,10 +182,10 @@ def advise(results: Results) -> list[str]:
             f"Validation selects a simple forecast, {BARS[model]}: no model had a lower error"
             f" there. {_describe_serving(results, model)} {_describe_remedy(results, model)}"
         )
-    if verdicts.refused_levels:
-        levels = sorted({refused.level for refused in verdicts.refused_levels})
+    if verdicts.unsupported_levels:
+        levels = sorted({each.level for each in verdicts.unsupported_levels})
         listed = text.listing([text.level(level) for level in levels])
-        if all(NO_CALIBRATION in refused.reason for refused in verdicts.refused_levels):
+        if all(NO_CALIBRATION in each.reason for each in verdicts.unsupported_levels):
             advice.append(f"There are no intervals. {NO_CALIBRATION}")
         else:
             advice.append(f"Lengthen the calibration block, or do without intervals of {listed}.")

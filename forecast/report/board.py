@@ -50,7 +50,7 @@ AGAINST_SKIP = (
 )
 SEEDS = "of the mean of the seeds' forecasts ± standard deviation over seeds"
 INTERVAL_SCORE = (
-    "Of the served intervals around the seeds' mean: width plus 2 / (1 - level) times the"
+    "Of the served intervals around the seeds' mean: width plus 2 / (1 - level / 100) times the"
     " distance of the values outside"
 )
 CRPS = (
@@ -321,7 +321,7 @@ def many_series(results: Results, ranking: str) -> ManySeries:
     served = select_served(in_ranking(results.by_series, ranking))[["mae", "mase", "skill"]]
     shares = (0.05, 0.5, 0.95)
     hint = "This share of the series has no higher one"
-    quantiles = [(f"MASE, {text.level(s)}", hint) for s in shares]
+    quantiles = [(f"MASE, {text.level(100 * s)}", hint) for s in shares]
     better = ("Better than naive", "Share of the series on which its error is below naive's")
     rows = []
     for name, part in served.groupby(level=0, sort=True):

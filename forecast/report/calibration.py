@@ -4,7 +4,8 @@ Of the selected model (the best network where none was selected), the ridge, the
 seasonal naive forecast, over all steps. Everything is read from what stage `compare` wrote. `dvc
 plots show` draws the reliability of every model.
 
-`calibration_table` and the sentences of `refusals`; nothing where there are no intervals.
+`calibration_table` and the sentences of `describe_unsupported`; nothing where there are no
+intervals.
 
 Another measure is a cell of `_calibration_cells`, once stage `compare` writes it.
 """
@@ -51,7 +52,7 @@ def levels(results: Results) -> str:
 
 
 def calibration_table(results: Results) -> Table | None:
-    """Pooled over the steps: coverage, width and interval score per series and level; None without
+    """Over all steps: coverage, width and interval score per series and level; None without
     any interval.
     """
     models = shown_models(results)
@@ -63,11 +64,11 @@ def calibration_table(results: Results) -> Table | None:
     selected = results.selected_model(RANKING)
     intervals = pd.concat([results.intervals_of(model, RANKING) for model in models])
     is_shown = (intervals["step"] == WHOLE_HORIZON) & intervals["series"].isin(shown_series)
-    pooled = intervals[is_shown]
-    pooled = pooled.assign(place=pd.Categorical(pooled["series"], list(shown_series)))
-    pooled = pooled.sort_values(["place", "level"], kind="stable")
+    all_steps = intervals[is_shown]
+    all_steps = all_steps.assign(place=pd.Categorical(all_steps["series"], list(shown_series)))
+    all_steps = all_steps.sort_values(["place", "level"], kind="stable")
     rows = []
-    for _, scores in pooled.iterrows():
+    for _, scores in all_steps.iterrows():
         model = str(scores["model"])
         rows.append(Row(model, _calibration_cells(scores), cls=chosen_class(model == selected)))
     if not rows:
@@ -97,7 +98,7 @@ def _calibration_cells(scores: pd.Series) -> list[TableCell]:
     ]
 
 
-def refusals(results: Results) -> list[str]:
-    """The levels refused, one sentence per series and reason."""
-    refused = results.verdicts.refused_levels
-    return list(dict.fromkeys(f"{level.series}: {level.reason}" for level in refused))
+def describe_unsupported(results: Results) -> list[str]:
+    """The levels without an interval, one sentence per series and reason."""
+    levels = results.verdicts.unsupported_levels
+    return list(dict.fromkeys(f"{level.series}: {level.reason}" for level in levels))

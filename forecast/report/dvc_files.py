@@ -1,25 +1,18 @@
-"""Small files of a run, beside its page, to compare it with others and to check its figures.
-
-For DVC: reports/metrics.json, the headline figures that `dvc metrics` shows, and the four tables of
-reports/plots/ that `dvc plots` draws. Not for DVC: reports/verdicts.json, every test of the
-comparison, kept in git so that who has no run of his own can check a published figure
-(`read_verdicts`).
+"""What DVC shows of a run beside its page: reports/metrics.json, the headline figures of `dvc
+metrics`, and the four tables of reports/plots/ that `dvc plots` draws.
 
 Stage `report` writes them from what stages `train` and `compare` kept.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import pandas as pd
 
 from forecast.config.paths import ProjectPaths
-from forecast.data.comparison_records import Verdicts
 from forecast.data.results import DIGITS, MEAN, SPREAD, Results, as_reported
-from forecast.system.files import round_numbers, write_json, write_text
+from forecast.system.files import write_json, write_text
 
 LABELS = ["dataset", "ranking", "model"]
 ERROR_COLUMNS = [*LABELS, "metric", "error", "low", "high"]
@@ -27,35 +20,17 @@ CURVE_COLUMNS = [*LABELS, "seed", "step", "training_loss", "validation_loss"]
 
 
 def write(paths: ProjectPaths, datasets: Iterable[str]) -> None:
-    """Write reports/metrics.json, reports/verdicts.json and the tables of reports/plots/."""
+    """Write reports/metrics.json and the tables of reports/plots/."""
     results = [Results(paths, name) for name in datasets]
     write_json(paths.reports / "metrics.json", {each.name: headline(each) for each in results})
-    write_json(paths.verdicts, verdicts_as_json(results))
     tables = {
         "errors": [errors_by_model(each) for each in results],
         "by_step": [changes_by_step(each) for each in results],
-        "calibration": [each.reliability.assign(dataset=each.name) for each in results],
+        "calibration": [coverage_by_nominal(each) for each in results],
         "learning_curves": [learning_curves(each) for each in results],
     }
     for name, parts in tables.items():
         _write_table(paths, name, parts)
-
-
-def verdicts_as_json(results: Iterable[Results]) -> dict[str, Any]:
-    """Everything that the tests of each dataset decided; numbers with the significant digits of the
-    leaderboard, so that another kind of processor leaves the committed file as it is.
-    """
-    verdicts = {each.name: each.verdicts.model_dump(mode="json") for each in results}
-    rounded: dict[str, Any] = round_numbers(verdicts, DIGITS)
-    return rounded
-
-
-def read_verdicts(paths: ProjectPaths) -> dict[str, Verdicts]:
-    """The verdicts of reports/verdicts.json by dataset; empty where no run has written it."""
-    if not paths.verdicts.exists():
-        return {}
-    content = json.loads(paths.verdicts.read_text(encoding="utf-8"))
-    return {name: Verdicts.model_validate(of_dataset) for name, of_dataset in content.items()}
 
 
 def headline(results: Results) -> dict[str, dict[str, float | str]]:
@@ -93,6 +68,12 @@ def changes_by_step(results: Results) -> pd.DataFrame:
     means = results.by_step[results.by_step["seed"] == MEAN]
     table = means.assign(dataset=results.name, change=-means["skill"])
     return table[[*LABELS, "step", "change"]]
+
+
+def coverage_by_nominal(results: Results) -> pd.DataFrame:
+    """The coverage of intervals by the share that they should cover, both from 0 to 1."""
+    table = results.reliability
+    return table.assign(dataset=results.name, nominal=table["level"] / 100)
 
 
 def learning_curves(results: Results) -> pd.DataFrame:

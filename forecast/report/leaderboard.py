@@ -1,6 +1,8 @@
 """The leaderboards outside of the page: of all datasets as reports/leaderboard.csv (`as_csv`), and
 of each in the terminal at the end of a run (`print_leaderboards`). The page's own leaderboard is in
-`report.board`, that of `forecast.compare` in `api.board`.
+`report.board`, that of `forecast.compare` in `api.board`. Beside them reports/verdicts.json, every
+test of the comparison: both files are kept in git, so that who has no run of his own can check a
+published figure.
 
 Rows are the text that stage `compare` wrote, so no digit is invented on the way; the CSV rounds
 measured values to five significant digits, so that another kind of processor leaves it as it is.
@@ -22,6 +24,7 @@ from forecast.comparison import metrics
 from forecast.comparison.sentences import describe_selection
 from forecast.config.experiment import INTERMITTENT_GRID
 from forecast.config.paths import ProjectPaths
+from forecast.data.comparison_records import Verdicts
 from forecast.data.results import (
     BASELINE,
     DIGITS,
@@ -34,6 +37,7 @@ from forecast.data.results import (
 )
 from forecast.report import text
 from forecast.system.errors import with_minus
+from forecast.system.files import read_json, round_numbers, write_json
 
 if TYPE_CHECKING:
     from rich.console import Console, JustifyMethod
@@ -69,6 +73,23 @@ def as_csv(rows: list[Row]) -> str:
 OF_DISTRIBUTIONS = ("crps", "scaled_crps", "winkler_")
 
 
+def write_verdicts(paths: ProjectPaths, datasets: Iterable[str]) -> None:
+    """Write everything that the tests of each dataset decided as reports/verdicts.json; numbers
+    with the significant digits of the leaderboard, so that another kind of processor leaves the
+    committed file as it is.
+    """
+    verdicts = {name: Results(paths, name).verdicts.model_dump(mode="json") for name in datasets}
+    write_json(paths.verdicts, round_numbers(verdicts, DIGITS))
+
+
+def read_verdicts(paths: ProjectPaths) -> dict[str, Verdicts]:
+    """The verdicts of reports/verdicts.json by dataset; empty where no run has written it."""
+    if not paths.verdicts.exists():
+        return {}
+    content = read_json(paths.verdicts)
+    return {name: Verdicts.model_validate(of_dataset) for name, of_dataset in content.items()}
+
+
 def round_cell(cell: str) -> str:
     """A cell with `DIGITS` significant digits where it is a number with decimals; any other as it
     is.
@@ -93,9 +114,8 @@ def scores_of_distributions(results: Results) -> pd.DataFrame:
     if len(results.series) > 1:
         scores = of_served[["scaled_crps"]].mean()[of_served.size() == len(results.series)]
     else:
-        pooled = results.intervals[results.intervals["step"] == WHOLE_HORIZON]
-        percent = pooled.assign(level=100 * pooled["level"])
-        scores = percent.pivot(index=labels, columns="level", values="winkler")
+        all_steps = results.intervals[results.intervals["step"] == WHOLE_HORIZON]
+        scores = all_steps.pivot(index=labels, columns="level", values="winkler")
         scores = scores.rename(columns="winkler_{:g}".format)
         heads = results.distributions
         of_heads = heads[heads["metric"] == "crps"].set_index(labels)["value"]

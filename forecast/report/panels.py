@@ -238,7 +238,7 @@ def _forecast_line(
 
 def intervals_at(results: Results, model: str, series: str, cutoff: pd.Timestamp) -> Bands:
     """The selected model's intervals from one cutoff: (lower, upper) by step, the widest level
-    first. Empty where all levels were refused.
+    first. Empty where no level is supported.
     """
     rows = in_ranking(results.bands, "shipped")
     mine = (rows["model"] == model) & (rows["series"] == series)

@@ -115,9 +115,9 @@ def percent(share: Any, *, decimals: int = 1) -> str:
     return f"{100 * float(share):.{decimals}f} %".replace("-", MINUS)
 
 
-def level(share: float) -> str:
-    """The level of an interval: 0.95 as `95 %`."""
-    return f"{100 * float(share):.4g} %"
+def level(percent: float) -> str:
+    """The level of an interval: 95 as `95 %`."""
+    return f"{float(percent):.4g} %"
 
 
 def signed_percent(share: Any) -> str:

@@ -231,11 +231,11 @@ def _folder_seen_by_workers(client: Client, items: Sequence[WorkItem]) -> Iterat
         answers = client.run(
             _describe_unfit, code_identity(), Path(shared_folder), on_error="return"
         )
-        for worker, refused in answers.items():
-            if isinstance(refused, Exception):
-                refused = f"cannot say which code it has ({refused}). {OTHER_VERSION_ADVICE}"
-            if refused:
-                raise InputError(f"Worker {worker} {refused}")
+        for worker, fault in answers.items():
+            if isinstance(fault, Exception):
+                fault = f"cannot say which code it has ({fault}). {OTHER_VERSION_ADVICE}"
+            if fault:
+                raise InputError(f"Worker {worker} {fault}")
         yield Path(shared_folder)
 
 
@@ -292,9 +292,9 @@ def _run_if_suited(
     """(why not, what the function returned): this worker may have come after the others were asked
     what they are. Relative paths are those of `folder`.
     """
-    refused = _describe_unfit(identity, shared_folder)
-    if refused:
-        return refused, None
+    fault = _describe_unfit(identity, shared_folder)
+    if fault:
+        return fault, None
     with chdir(folder):  # a worker runs one task at a time
         return "", function(item)
 
@@ -327,9 +327,9 @@ def _as_completed(
         except KilledWorker:  # a result that died with its worker was made again in vain
             waiting.update(batch)
             continue
-        for future, (refused, result) in zip(finished, results, strict=True):
-            if refused:
-                raise InputError(f"A worker that came later {refused}")
+        for future, (fault, result) in zip(finished, results, strict=True):
+            if fault:
+                raise InputError(f"A worker that came later {fault}")
             yield submitted.pop(future), result
         for future in set(batch).difference(finished):
             if future.status in ("pending", "lost") and client.status == "running":

@@ -96,9 +96,7 @@ EXIT_CODES = (
         "a data service or its data are at fault",
         "wait, or choose another source",
     ),
-    ExitCode(
-        4, "not promoted", "`retrain`: the gate keeps the champion", "nobody"
-    ),
+    ExitCode(4, "not promoted", "`retrain`: the gate keeps the champion", "nobody"),
     ExitCode(
         5,
         "unhealthy",

@@ -2,7 +2,8 @@
 
 A kill or a full disk at any moment leaves the old file or the new one, never half of either.
 `atomic_path` and `atomic_directory` do it for any content; `write_text`, `write_json`,
-`write_frame` and `write_arrays`, each with its reader, for what is kept. Also digests of files and
+`write_frame` and `write_arrays`, each with its reader, for what is kept. A damaged file of what is
+kept is a `DamagedError` of `read_saved`, `read_frame` and `read_arrays`. Also digests of files and
 contents, lock files (`hold_lock`), and scratch folders that go with their process.
 """
 
@@ -225,7 +226,7 @@ def read_frame(path: Path | str, filters: Any = None) -> Any:
     """The Parquet file as a pandas frame, each column let go by Arrow as soon as pandas has it; of
     `filters`, as pyarrow takes them, only the rows that fit. What is freed goes back to the system.
 
-    `InputError` for an absent or damaged file: what the stages read, they can make again.
+    `DamagedError` for a damaged file; `InputError` for an absent one, which no stage has made yet.
     """
     import pyarrow
     import pyarrow.parquet
@@ -243,7 +244,7 @@ def read_frame(path: Path | str, filters: Any = None) -> Any:
         ) from None
     except pyarrow.ArrowInvalid as error:
         cause = one_line(error)
-        raise InputError(
+        raise DamagedError(
             f"{path}: cannot be read as Parquet ({cause}). Delete it, then run `dvc repro`."
         ) from None
     finally:
@@ -265,25 +266,21 @@ def write_arrays(path: Path | str, arrays: dict[str, np.ndarray]) -> None:
 
 
 def read_arrays(path: Path | str) -> dict[str, np.ndarray]:
-    """The arrays of an .npz by name; `DamagedError` where an array holds objects, not numbers. A
-    file that is absent, cut short or no .npz raises as NumPy does.
+    """The arrays of an .npz by name; `DamagedError` for a file that is absent, cut short, no .npz,
+    or holds Python objects: reading them could run code.
     """
+    import zipfile
+
     import numpy as np
 
-    arrays = {}
-    with np.load(path, allow_pickle=False) as archive:
-        for name in archive.files:
-            try:
-                arrays[name] = archive[name]
-            except ValueError as error:
-                if "Object arrays" not in str(error):
-                    raise
-                raise DamagedError(
-                    f"{path}: {name!r} holds Python objects, which could run code when they are"
-                    " read; wanted plain numbers. Take the file from where it was made, or train"
-                    " the model again."
-                ) from None
-    return arrays
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise DamagedError(
+            f"{path}: cannot be read ({one_line(error)}). Take the file from where it was made, or"
+            " train the model again."
+        ) from None
 
 
 def move_aside(path: Path) -> Path:

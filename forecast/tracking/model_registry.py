@@ -195,13 +195,13 @@ def _try_forecast(saved: Path, sample: pd.DataFrame) -> None:
     import numpy as np
     from mlflow.exceptions import MlflowException
 
-    refused = "The model was saved, but its copy forecasts nothing finite; it was not registered."
+    fault = "The model was saved, but its copy forecasts nothing finite; it was not registered."
     try:
         answer = mlflow.pyfunc.load_model(str(saved), suppress_warnings=True).predict(sample)
     except MlflowException as error:
-        raise ModelError(f"{refused} It said: {error.message}") from None
+        raise ModelError(f"{fault} It said: {error.message}") from None
     if answer.empty or not np.isfinite(answer["y_hat"].to_numpy()).all():
-        raise ModelError(refused)
+        raise ModelError(fault)
 
 
 def _list_versions(client: MlflowClient, name: str) -> list[RegisteredVersion]:

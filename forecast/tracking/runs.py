@@ -123,7 +123,7 @@ def read_candidate_runs(root: Path, dataset: str) -> list[CandidateRun]:
     tests: Sequence[PairedTest] = ()
     if results.is_compared:
         tables = {name: results.text_rows(name) for name in TABLES}
-        tables["intervals"] = _pooled_rows(results.intervals)
+        tables["intervals"] = _rows_of_all_steps(results.intervals)
         tests = results.verdicts.tests
     records = []
     for name, record in results.records.items():
@@ -143,10 +143,10 @@ def _rows_of(label: tuple[str, str], rows: Sequence[TextRow]) -> list[TextRow]:
     return [row for row in rows if (row["model"], row["ranking"]) == label]
 
 
-def _pooled_rows(intervals: pd.DataFrame) -> list[TextRow]:
+def _rows_of_all_steps(intervals: pd.DataFrame) -> list[TextRow]:
     """The scores over all steps, as text."""
-    pooled = intervals[intervals["step"] == 0]
-    text = pooled.to_csv(index=False, float_format="%.12g", lineterminator="\n")
+    all_steps = intervals[intervals["step"] == 0]
+    text = all_steps.to_csv(index=False, float_format="%.12g", lineterminator="\n")
     return list(csv.DictReader(text.splitlines()))
 
 
@@ -177,7 +177,7 @@ MAX_TEXT = 500
 """Characters of a parameter or tag; MLflow refuses a run over one that is much longer."""
 
 
-REFUSED_CHARACTERS = re.compile(r"[^\w.\- /]")
+CHARACTERS_UNKNOWN_TO_MLFLOW = re.compile(r"[^\w.\- /]")
 """Characters that MLflow takes in no metric's name."""
 
 
@@ -229,30 +229,28 @@ def score_points(record: CandidateRun) -> list[MetricPoint]:
 
 
 def interval_points(record: CandidateRun) -> list[MetricPoint]:
-    """Coverage, width and interval score by level, all steps pooled, mean over the series."""
+    """Coverage, width and interval score by level, all steps together, mean over the series."""
     values_by_name: dict[str, list[float]] = {}
     for row in record.table("intervals"):
-        percent = f"{100 * float(row['level']):g}"
+        level = f"{float(row['level']):g}"
         for name in INTERVALS:
             value = _as_float(row[name])
             if value is not None:
-                values_by_name.setdefault(f"test_intervals/split_{percent}_{name}", []).append(
-                    value
-                )
+                values_by_name.setdefault(f"test_intervals/split_{level}_{name}", []).append(value)
     return [MetricPoint(name, sum(values) / len(values)) for name, values in values_by_name.items()]
 
 
 def distribution_points(record: CandidateRun) -> list[MetricPoint]:
     """How good the quantiles, densities and probabilities of a head are over the whole horizon.
 
-    `distribution/crps`, `distribution/pinball_0.9`, ...; with several series the series' name
+    `distribution/crps`, `distribution/pinball_90`, ...; with several series the series' name
     stands before them, as their units differ.
     """
     several = len({row["series"] for row in record.table("distributions")}) > 1
     points = []
     for row in record.table("distributions"):
-        series = f"{REFUSED_CHARACTERS.sub('_', row['series'])}/" if several else ""
-        level = f"_{row['level']}" if row["level"] else ""
+        series = f"{CHARACTERS_UNKNOWN_TO_MLFLOW.sub('_', row['series'])}/" if several else ""
+        level = f"_{float(row['level']):g}" if row["level"] else ""
         points.append(MetricPoint(f"distribution/{series}{row['metric']}{level}", row["value"]))
     return points
 

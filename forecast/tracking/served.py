@@ -9,7 +9,7 @@ odd. NumPy only, no TensorFlow. It needs an environment in which this project is
 Whatever is wrong with a request is one sentence and status 400.
 
 MLflow's scoring server drops parameters that it does not know, and answers a table that it refuses
-with the table. `word_refusals` wraps the server's functions where the model is loaded.
+with the table. `word_errors` wraps the server's functions where the model is loaded.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class ServedForecaster(PythonModel):
         from forecast.forecaster.serving import Service
 
         self.service = Service.load(Path(context.artifacts["forecaster"]))
-        word_refusals()
+        word_errors()
 
     def predict(
         self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
@@ -60,7 +60,7 @@ class ServedForecaster(PythonModel):
             raise MlflowException(message, error_code=INTERNAL_ERROR) from None
 
 
-def word_refusals() -> None:
+def word_errors() -> None:
     """Let the scoring server of this process name the fault of a request in a sentence; nothing in
     another process.
     """

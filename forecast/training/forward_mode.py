@@ -82,7 +82,7 @@ class ForwardMode(BlockVisitor[Signal]):
     first_column_of: Mapping[str, int]
     memory: dict[str, tuple[Array, Array]] = field(default_factory=dict)
 
-    refusal = (
+    unfit_reason = (
         "for which Levenberg-Marquardt has no derivatives; it trains networks of dense, tap,"
         " parallel and recurrent blocks. Train this one with Adam"
     )

@@ -115,7 +115,7 @@ def test_a_fit_forecasts_to_the_bit_what_promote_puts_into_service(
     model = forecast.fit(shop(), {"name": name, **MODELS[name]}, **OPTIONS)
     ensemble = promoted(project, name, tmp_path / name)
     panel = from_frame(pd.read_parquet(project.paths.frame("df")), "df", ensemble.task)
-    said = pd.DataFrame(forecast_latest(ensemble, panel, horizon=HORIZON, levels=(0.8,)))
+    said = pd.DataFrame(forecast_latest(ensemble, panel, horizon=HORIZON, levels=(80,)))
     wanted = said[["y_hat", "lo_80", "hi_80"]]
     found = model.predict(levels=80)
     assert (

@@ -166,7 +166,7 @@ def test_a_fit_predicts_with_intervals_what_promote_puts_into_service(
     found = model.predict(levels=[80, 95])
     ensemble = promoted(project, name, tmp_path / name)
     panel = from_frame(pd.read_parquet(project.paths.frame("df")), "df", ensemble.task)
-    wanted = pd.DataFrame(forecast_latest(ensemble, panel, horizon=2, levels=(0.8, 0.95)))
+    wanted = pd.DataFrame(forecast_latest(ensemble, panel, horizon=2, levels=(80, 95)))
     ends = [f"{name}-{end}-{level}" for level in (80, 95) for end in ("lo", "hi")]
     assert list(found.columns) == ["unique_id", "ds", name, *ends]
     ours = wanted[["y_hat", "lo_80", "hi_80", "lo_95", "hi_95"]]

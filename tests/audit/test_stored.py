@@ -357,22 +357,22 @@ def compare_intervals(
     blocks = CandidateBlocks(
         run_record("mean"), cubes["calibration"], cubes["test"], task, cubes["validation"]
     )
-    compared, refused = interval_scores(blocks, [level])
-    assert refused == []
-    pooled = compared[compared["step"] == 0].set_index("series")
+    compared, unsupported = interval_scores(blocks, [level])
+    assert unsupported == []
+    all_steps = compared[compared["step"] == 0].set_index("series")
     for name, conformal in served.items():
         rows = table[(table["unique_id"] == name) & (table["block"] == "test")]
         y, y_hat, difficulty = ensemble.block_errors(rows, task)
-        low, high = conformal.bounds_in_turn(y_hat, difficulty, [level])
-        of_service = coverage_by_step(y[None], low, high, level=level)
+        low, high = conformal.bounds_in_turn(y_hat, difficulty, [level / 100])
+        of_service = coverage_by_step(y[None], low, high, nominal=level / 100)
         for score in ("coverage", "winkler"):
-            assert pooled.loc[name, score] == pytest.approx(of_service[score][0, 0])
+            assert all_steps.loc[name, score] == pytest.approx(of_service[score][0, 0])
 
 
 ONE_TARGET = {"target": [{"column": "sales"}], "past_exogenous": [], "step_size": 1}
 
 
-@pytest.mark.parametrize("level", [0.8, 0.95])
+@pytest.mark.parametrize("level", [80, 95])
 def test_intervals_of_a_series_with_closed_hours_are_the_same_for_table_and_service(
     level: float,
 ) -> None:
@@ -391,7 +391,7 @@ def test_intervals_of_a_series_with_closed_hours_are_the_same_for_table_and_serv
 
 
 @pytest.mark.parametrize("first", [24, 40], ids=["26 origins", "10 origins"])
-@pytest.mark.parametrize("level", [0.8, 0.95])
+@pytest.mark.parametrize("level", [80, 95])
 def test_intervals_of_many_short_series_are_the_same_for_table_and_service(
     level: float, first: int
 ) -> None:

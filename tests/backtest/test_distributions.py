@@ -15,7 +15,7 @@ from forecast.comparison.distribution_scores import COLUMNS, DISTRIBUTIONS_FILE,
 from forecast.config.paths import ProjectPaths
 from forecast.data.results import Results
 from forecast.forecaster import sample_paths
-from forecast.forecaster.distributions import EVEN_LEVELS, STORED_LEVELS, quantile_column
+from forecast.forecaster.distributions import EVEN_QUANTILES, STORED_QUANTILES, quantile_column
 from forecast.system import files
 from forecast.system.errors import ModelError
 from tests.contract import heads
@@ -105,10 +105,11 @@ def test_the_table_has_the_rows_of_the_forecasts_and_its_median_is_the_forecast(
     np.testing.assert_allclose(table["q_0.5"], forecasts["y_hat"], rtol=1e-6)
     assert list(table.columns[len(keys) :]) == [
         "p_rise",
-        *map(quantile_column, STORED_LEVELS),
+        *map(quantile_column, STORED_QUANTILES),
         "log_density",
     ]
-    assert (np.diff(table[[quantile_column(level) for level in STORED_LEVELS]], axis=1) > 0).all()
+    columns = [quantile_column(probability) for probability in STORED_QUANTILES]
+    assert (np.diff(table[columns], axis=1) > 0).all()
 
 
 def test_a_recursive_table_is_read_off_paths_that_feed_back_what_was_drawn():
@@ -140,19 +141,19 @@ def test_every_number_is_the_mean_over_the_seeds_of_its_metric_on_the_test_block
         y, low, high = rows["y"], rows["q_0.025"], rows["q_0.975"]
         return (np.maximum(low - y, 0) + np.maximum(y - high, 0))[y.notna()]
 
-    for level in STORED_LEVELS:
-        wanted = mean_of(lambda r: metrics.pinball(r["y"], r[quantile_column(level)], level))  # noqa: B023
-        assert value(table, "pinball", level=level) == wanted
-    grid = [quantile_column(level) for level in EVEN_LEVELS]
+    for p in STORED_QUANTILES:
+        wanted = mean_of(lambda r: metrics.pinball(r["y"], r[quantile_column(p)], p))  # noqa: B023
+        assert value(table, "pinball", level=round(100 * p, 1)) == wanted
+    grid = [quantile_column(p) for p in EVEN_QUANTILES]
     assert value(table, "crps") == mean_of(
-        lambda rows: metrics.crps_quantiles(rows["y"], rows[grid].to_numpy(), EVEN_LEVELS)
+        lambda rows: metrics.crps_quantiles(rows["y"], rows[grid].to_numpy(), EVEN_QUANTILES)
     )
     covered = np.mean([(missed(rows) == 0).mean() for rows in seeds])
-    assert value(table, "coverage", level=0.95) == pytest.approx(covered)
-    assert value(table, "winkler", level=0.95) == mean_of(
+    assert value(table, "coverage", level=95) == pytest.approx(covered)
+    assert value(table, "winkler", level=95) == mean_of(
         lambda rows: (rows["q_0.975"] - rows["q_0.025"] + 40 * missed(rows)).mean()
     )
-    assert value(table, "width", level=0.8) == mean_of(
+    assert value(table, "width", level=80) == mean_of(
         lambda rows: (rows["q_0.9"] - rows["q_0.1"]).mean()
     )
 
@@ -184,7 +185,7 @@ def test_rises_are_judged_by_their_probability(scored):
 
 
 def test_an_interval_between_quantiles_that_are_not_kept_has_no_value(scored):
-    assert np.isnan(value(scored[0], "coverage", level=0.99))
+    assert np.isnan(value(scored[0], "coverage", level=99))
 
 
 def test_without_heads_the_table_has_its_columns_and_no_rows(tmp_path):

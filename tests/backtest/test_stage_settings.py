@@ -166,7 +166,7 @@ def test_the_budget_of_the_final_training_leaves_the_studies_alone(changed) -> N
 
 def test_the_levels_of_the_intervals_concern_the_comparison_alone(changed) -> None:
     assert changed(
-        "configs/evaluation.yaml", lambda text: text.replace("[0.8, 0.95]", "[0.5, 0.95]")
+        "configs/evaluation.yaml", lambda text: text.replace("[80, 95]", "[50, 95]")
     ) == {"compare.json"}
 
 

@@ -699,4 +699,4 @@ def test_doctor_says_that_nothing_keeps_the_machines_of_a_team_apart(project: Pa
 def test_levels_are_percent_as_in_python_and_in_service(text: str) -> None:
     with pytest.raises(InputError, match="wanted percent from 1 to below 100"):
         parse_levels(text)
-    assert parse_levels("80,97.5") == (0.8, 0.975)
+    assert parse_levels("80,97.5") == (80, 97.5)

@@ -170,7 +170,7 @@ def test_only_a_row_whose_error_is_near_the_naive_ones_is_called_a_copy(results,
     for model, error in errors.items():
         write(results, model, forecasts(error))
     monkeypatch.setattr(comparing, "describe_copy", lambda *forecast, **spacing: "moves little")
-    evaluation = Evaluation(alpha=0.05, levels=(0.5,))
+    evaluation = Evaluation(alpha=0.05, levels=(50,))
     found = comparing.compare_candidates(results, FRAME, TASK, BORDERS, evaluation, BUDGET)
     assert [copy.model for copy in found.verdicts.copies] == ["near"]
 
@@ -178,7 +178,7 @@ def test_only_a_row_whose_error_is_near_the_naive_ones_is_called_a_copy(results,
 def test_models_that_forecast_the_same_are_named_as_one(results):
     for model, error in {"naive": None, "theta": 1.0, "auto_theta": 1.0, "ridge": 1.5}.items():
         write(results, model, forecasts(error))
-    evaluation = Evaluation(alpha=0.05, levels=(0.5,))
+    evaluation = Evaluation(alpha=0.05, levels=(50,))
     comparison = comparing.compare_candidates(results, FRAME, TASK, BORDERS, evaluation, BUDGET)
     (twins,) = [s for s in comparison.verdicts.warnings if "forecast the same" in s]
     assert twins in (
@@ -308,7 +308,7 @@ def test_the_mean_of_the_origins_losses_is_the_error_of_the_leaderboard_where_ac
 
 def test_nothing_that_is_written_depends_on_how_long_it_took(trained):
     """Timings would change dvc.lock and the leaderboard in git with every run."""
-    evaluation = Evaluation(alpha=0.05, levels=(0.8,))
+    evaluation = Evaluation(alpha=0.05, levels=(80,))
     found = []
     for seconds in (1.0, 100.0):
         for candidate in ("naive", "net.linear"):
@@ -416,7 +416,7 @@ def test_the_comparison_makes_no_frame_for_each_series_model_and_level(results, 
     """Thousands of small frames were most of the time and memory of a comparison of thousands of
     series.
     """
-    evaluation = Evaluation(alpha=0.05, levels=(0.5, 0.6))
+    evaluation = Evaluation(alpha=0.05, levels=(50, 60))
     made, real = [], pd.DataFrame.__init__
     counts = {}
     for number in (12, 36):

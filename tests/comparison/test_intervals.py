@@ -18,7 +18,7 @@ from forecast.comparison.intervals import (
     CandidateBlocks,
     bands,
     crps_by_series,
-    group_refusals,
+    group_unsupported,
     interval_scores,
     target_of,
 )
@@ -52,7 +52,7 @@ def cube(y, *, y_hat=0.0, series="a", volatility=1.0):
 
 
 def split(calibration, test, levels, **options):
-    """Scores and refusals."""
+    """Scores and unsupported levels."""
     return interval_scores(blocks(calibration, test, **options), levels)
 
 
@@ -76,8 +76,8 @@ TEST = cube([[8, 0], [-8, 80], [8.5, -81], [0, 100]])
 
 
 def test_the_margin_is_the_eighth_of_nine_errors_at_80_percent_for_each_step_on_its_own():
-    table, refused = split([CALIBRATION], [TEST], [0.8])
-    assert (tuple(table.columns), refused) == (INTERVAL_COLUMNS, [])
+    table, unsupported = split([CALIBRATION], [TEST], [80])
+    assert (tuple(table.columns), unsupported) == (INTERVAL_COLUMNS, [])
     assert table["step"].tolist() == [0, 1, 2]
     assert table["width"].tolist() == [88, 16, 160]  # ranks ceil(10 * 0.8) = 8: margins 8 and 80
     assert table["coverage"].tolist() == [5 / 8, 3 / 4, 2 / 4]
@@ -86,13 +86,13 @@ def test_the_margin_is_the_eighth_of_nine_errors_at_80_percent_for_each_step_on_
 
 
 def test_the_winkler_score_is_the_width_plus_ten_times_what_was_missed_at_80_percent():
-    table, _ = split([CALIBRATION], [TEST], [0.8])
+    table, _ = split([CALIBRATION], [TEST], [80])
     expected = [16 + 10 * 0.5 / 4, 160 + 10 * (1 + 20) / 4]
     assert table["winkler"].tolist() == pytest.approx([np.mean(expected), *expected])
 
 
 def test_pooled_coverage_and_that_of_a_step_have_the_binomial_band_of_their_values():
-    table, _ = split([CALIBRATION], [TEST], [0.8])
+    table, _ = split([CALIBRATION], [TEST], [80])
     pooled, first, _ = table.to_dict("records")
     assert (pooled["low"], pooled["high"]) == pytest.approx((0.8 - 1.96 * np.sqrt(0.16 / 8), 1.0))
     assert (first["low"], first["high"]) == pytest.approx((0.8 - 1.96 * 0.2, 1.0))
@@ -123,32 +123,32 @@ def test_a_series_that_supports_no_90_percent_has_no_crps():
 
 
 def test_a_level_the_calibration_block_cannot_support_is_refused_and_not_invented():
-    table, refused = split([CALIBRATION], [TEST], [0.8, 0.95])
-    assert set(table["level"]) == {0.8}
-    assert [(r.series, r.level) for r in refused] == [("a", 0.95)]
+    table, unsupported = split([CALIBRATION], [TEST], [80, 95])
+    assert set(table["level"]) == {80}
+    assert [(r.series, r.level) for r in unsupported] == [("a", 95)]
     assert (
         "9 calibration errors found for a step; an interval of 95 % takes at least 19."
-        in refused[0].reason
+        in unsupported[0].reason
     )
 
 
 def test_without_calibration_origins_there_is_no_interval():
-    table, refused = split([], [TEST], [0.8])
+    table, unsupported = split([], [TEST], [80])
     assert table.empty
     assert tuple(table.columns) == INTERVAL_COLUMNS
-    assert "0 calibration errors" in refused[0].reason
+    assert "0 calibration errors" in unsupported[0].reason
 
 
 def test_every_series_has_its_own_margin():
     other = cube(100 * CALIBRATION.y, series="b")
-    table, _ = split([other, CALIBRATION], [TEST, cube(TEST.y, series="b")], [0.8])
+    table, _ = split([other, CALIBRATION], [TEST, cube(TEST.y, series="b")], [80])
     assert table[table["step"] == 1].set_index("series")["width"].to_dict() == {"a": 16, "b": 1600}
 
 
 def test_a_missing_actual_counts_in_neither_block():
     held, seen = CALIBRATION.y.copy(), TEST.y.copy()
     held[0, 0] = seen[2, 0] = np.nan
-    table, _ = split([cube(held)], [cube(seen)], [0.8])
+    table, _ = split([cube(held)], [cube(seen)], [80])
     first = table.set_index("step").loc[1]
     assert (first["n_calibration"], first["n"], first["coverage"]) == (8, 3, 1.0)
     # ceil(9 * 0.8) = 8 of the errors 2..9, and the third of all over their means 5.5 and 50, 1.6
@@ -161,14 +161,14 @@ def test_nothing_of_the_test_block_moves_a_margin_before_it_is_known(monkeypatch
     later = TEST.y.copy()
     later[2:] += 1000
     one, other = (
-        bands(blocks([CALIBRATION], [cube(y)]), [0.8]).set_index("cutoff")["upper"]
+        bands(blocks([CALIBRATION], [cube(y)]), [80]).set_index("cutoff")["upper"]
         for y in (TEST.y, later)
     )
     assert one.loc[: HOURS[2]].tolist() == other.loc[: HOURS[2]].tolist()
     assert one.loc[HOURS[3]].tolist() != other.loc[HOURS[3]].tolist()
     first = TEST.y.copy()
     first[0] += 1000
-    moved = bands(blocks([CALIBRATION], [cube(first)]), [0.8]).set_index("cutoff")["upper"]
+    moved = bands(blocks([CALIBRATION], [cube(first)]), [80]).set_index("cutoff")["upper"]
     is_moved = (one != moved).groupby(level=0).any()
     assert is_moved.tolist() == [False, True, True, True]
 
@@ -184,18 +184,18 @@ def test_a_forecast_that_is_not_finite_is_refused():
         np.ones(9),
         CALIBRATION.ds,
     )
-    table, refused = split([broken], [TEST], [0.8])
+    table, unsupported = split([broken], [TEST], [80])
     assert table.empty
-    assert "not finite" in refused[0].reason
+    assert "not finite" in unsupported[0].reason
 
 
 def test_the_same_refusal_is_said_once_with_those_it_holds_for():
-    refused = [
+    unsupported = [
         (CandidateLabel(model=model, ranking="baseline"), refusal)
         for model in ("net", "naive")
         for refusal in split([CALIBRATION], [TEST], [0.95], model=model)[1]
     ]
-    (entry,) = group_refusals(refused)
+    (entry,) = group_unsupported(unsupported)
     assert (entry.series, entry.level) == ("a", 0.95)
     assert [candidate.model for candidate in entry.candidates] == ["net", "naive"]
 
@@ -210,26 +210,26 @@ def drifting(n, *, seed, spread):
 def test_errors_of_a_price_are_ratios():
     held = cube(100 * np.exp(CALIBRATION.y[:, :1] / 100), y_hat=100)
     seen = cube([[1000.0]], y_hat=1000)
-    table, _ = split([held], [seen], [0.8], transform="log")
+    table, _ = split([held], [seen], [80], transform="log")
     assert table["width"].tolist() == pytest.approx([1000 * (np.exp(0.08) - np.exp(-0.08))] * 2)
 
 
 def test_an_origin_after_a_lookback_twice_as_volatile_has_intervals_as_much_wider():
-    usual, _ = split([CALIBRATION], [TEST], [0.8])
-    wide, _ = split([CALIBRATION], [cube(TEST.y, volatility=2.0)], [0.8])
+    usual, _ = split([CALIBRATION], [TEST], [80])
+    wide, _ = split([CALIBRATION], [cube(TEST.y, volatility=2.0)], [80])
     assert wide["width"].to_numpy() == pytest.approx(
         usual["width"].to_numpy() * float(widths(2.0, 1.0, 24))
     )
 
 
 def test_the_bands_are_the_ends_that_the_scores_are_of():
-    table = bands(blocks([CALIBRATION], [TEST]), [0.8, 0.95])
+    table = bands(blocks([CALIBRATION], [TEST]), [80, 95])
     assert tuple(table.columns) == BAND_COLUMNS and len(table) == 8
     assert table["cutoff"].tolist() == [
         moment for moment in pd.DatetimeIndex(HOURS[:4]) for _ in range(2)
     ]
     assert table.groupby("step")["upper"].first().to_dict() == {1: 8, 2: 80}
-    assert bands(blocks([], [TEST]), [0.8]).empty
+    assert bands(blocks([], [TEST]), [80]).empty
 
 
 def test_the_intervals_scored_are_those_a_served_ensemble_has(monkeypatch):
@@ -255,7 +255,7 @@ def test_the_intervals_scored_are_those_a_served_ensemble_has(monkeypatch):
     ]
     task = dataset().task
     (served,) = calibrate_intervals(pd.DataFrame(rows), task).values()
-    scored = bands(replace(blocks([held], [seen]), task=task, validation=[before]), [0.8])
+    scored = bands(replace(blocks([held], [seen]), task=task, validation=[before]), [80])
     centre = seen.y_hat.mean(axis=0)
     difficulty = Difficulty(seen.volatility, np.zeros(seen.y.shape, dtype=np.int64))
     ends = served.bounds_in_turn(centre, difficulty, [0.8])
@@ -279,31 +279,30 @@ def many(count, *, n, seed):
 def test_many_series_side_by_side_have_the_rows_that_each_has_alone():
     held, seen = many(12, n=39, seed=7), many(12, n=9, seed=8)
     held[0].y[-20:, 0] = np.nan
-    together, refused = interval_scores(blocks(held, seen), [0.8, 0.95])
-    alone = [
-        interval_scores(blocks([h], [s]), [0.8, 0.95]) for h, s in zip(held, seen, strict=True)
-    ]
+    together, unsupported = interval_scores(blocks(held, seen), [80, 95])
+    alone = [interval_scores(blocks([h], [s]), [80, 95]) for h, s in zip(held, seen, strict=True)]
     pd.testing.assert_frame_equal(
         together, pd.concat([table for table, _ in alone], ignore_index=True)
     )
-    assert refused == [refusal for _, own in alone for refusal in own]
-    assert {r.series for r in refused} == {"s0"}  # 18 of the 39 errors are known at its first step
+    assert unsupported == [refusal for _, own in alone for refusal in own]
+    # 18 of the 39 errors are known at its first step
+    assert {r.series for r in unsupported} == {"s0"}
 
 
 def coverages(held, seen):
-    """By series and level the pooled coverage, and what is refused."""
-    table, refused = interval_scores(blocks(held, seen), [0.8, 0.95])
+    """By series and level the pooled coverage, and what is unsupported."""
+    table, unsupported = interval_scores(blocks(held, seen), [80, 95])
     pooled = table[table["step"] == 0]
     return pooled.set_index(["series", "level"])["coverage"], {
-        (refusal.series, refusal.level) for refusal in refused
+        (refusal.series, refusal.level) for refusal in unsupported
     }
 
 
 def test_ten_short_series_have_95_percent_together_and_nine_have_not():
     held, seen = many(10, n=5, seed=7), many(10, n=30, seed=8)
-    covered, refused = coverages(held[1:], seen[1:])
-    assert {level for _, level in refused} == {0.95}
-    covered, refused = coverages(held, seen)
+    covered, unsupported = coverages(held[1:], seen[1:])
+    assert {level for _, level in unsupported} == {0.95}
+    covered, unsupported = coverages(held, seen)
     assert ("s1", 0.95) in covered.index
     assert 0.85 < covered.xs(0.95, level="level").mean() <= 1
 
@@ -313,12 +312,12 @@ def test_a_long_series_beside_short_ones_ranks_its_own_errors():
     long.y[:23, 0] = np.nan  # 17 errors at the first step are too few for 95 %
     short = many(10, n=5, seed=7)
     later = [*seen, cube(np.ones((9, 2)), series="long")]
-    _, refused = coverages([*short, long], later)
-    assert ("long", 0.95) in refused and ("s1", 0.95) not in refused
+    _, unsupported = coverages([*short, long], later)
+    assert ("long", 0.95) in unsupported and ("s1", 0.95) not in unsupported
     long.y[:3, 0] = 1
     few = [replace(each, **first_origin(each)) for each in short]  # ten errors together
-    _, refused = coverages([*few, long], later)
-    assert ("long", 0.95) not in refused and ("s1", 0.95) in refused
+    _, unsupported = coverages([*few, long], later)
+    assert ("long", 0.95) not in unsupported and ("s1", 0.95) in unsupported
 
 
 def first_origin(each):
@@ -329,8 +328,8 @@ def first_origin(each):
 def test_a_short_series_that_never_erred_has_no_interval_of_no_width():
     held, seen = many(10, n=5, seed=7), many(10, n=9, seed=8)
     exact = cube(np.zeros((5, 2)), series="exact")
-    _, refused = coverages([*held, exact], [*seen, cube(np.zeros((9, 2)), series="exact")])
-    assert ("exact", 0.95) in refused and ("s1", 0.95) not in refused
+    _, unsupported = coverages([*held, exact], [*seen, cube(np.zeros((9, 2)), series="exact")])
+    assert ("exact", 0.95) in unsupported and ("s1", 0.95) not in unsupported
 
 
 def test_the_number_of_frames_does_not_grow_with_the_series(monkeypatch):
@@ -341,7 +340,7 @@ def test_the_number_of_frames_does_not_grow_with_the_series(monkeypatch):
     counts = []
     for count in (10, 200):
         made.clear()
-        interval_scores(blocks(many(count, n=20, seed=7), many(count, n=9, seed=8)), [0.8, 0.95])
+        interval_scores(blocks(many(count, n=20, seed=7), many(count, n=9, seed=8)), [80, 95])
         counts.append(len(made))
     assert counts[0] == counts[1] > 0
 

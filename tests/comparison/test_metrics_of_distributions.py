@@ -22,28 +22,28 @@ def scoringrules():
     return scoringrules
 
 
-@pytest.mark.parametrize("level", [0.05, 0.5, 0.9])
-def test_pinball_equals_scikit_learn(level):
-    assert metrics.pinball(Y, MEAN, level) == pytest.approx(
-        mean_pinball_loss(Y, MEAN, alpha=level), rel=1e-12
+@pytest.mark.parametrize("probability", [0.05, 0.5, 0.9])
+def test_pinball_equals_scikit_learn(probability):
+    assert metrics.pinball(Y, MEAN, probability) == pytest.approx(
+        mean_pinball_loss(Y, MEAN, alpha=probability), rel=1e-12
     )
 
 
 def test_crps_of_quantiles_equals_scoringrules_and_tends_to_the_normal_one(scoringrules):
-    levels = (np.arange(500) + 0.5) / 500
-    quantiles = stats.norm.ppf(levels, MEAN[:, None], SCALE[:, None])
-    found = metrics.crps_quantiles(Y, quantiles, levels)
+    probabilities = (np.arange(500) + 0.5) / 500
+    quantiles = stats.norm.ppf(probabilities, MEAN[:, None], SCALE[:, None])
+    found = metrics.crps_quantiles(Y, quantiles, probabilities)
     assert found == pytest.approx(
-        scoringrules.crps_quantile(Y, quantiles, levels).mean(), rel=1e-12
+        scoringrules.crps_quantile(Y, quantiles, probabilities).mean(), rel=1e-12
     )
     assert found == pytest.approx(scoringrules.crps_normal(Y, MEAN, SCALE).mean(), rel=1e-3)
 
 
-@pytest.mark.parametrize("level", [0.8, 0.95])
-def test_winkler_equals_the_interval_score_of_scoringrules(scoringrules, level):
-    expected = scoringrules.interval_score(Y, MEAN - SCALE, MEAN + SCALE, 1 - level).mean()
+@pytest.mark.parametrize("nominal", [0.8, 0.95])
+def test_winkler_equals_the_interval_score_of_scoringrules(scoringrules, nominal):
+    expected = scoringrules.interval_score(Y, MEAN - SCALE, MEAN + SCALE, 1 - nominal).mean()
     found = metrics.coverage_by_step(
-        *((values[None, :, None]) for values in (Y, MEAN - SCALE, MEAN + SCALE)), level=level
+        *((values[None, :, None]) for values in (Y, MEAN - SCALE, MEAN + SCALE)), nominal=nominal
     )
     assert found["winkler"][0].tolist() == [pytest.approx(expected, rel=1e-12)] * 2
 
@@ -53,7 +53,7 @@ def test_coverage_and_width_by_horizon_step():
     lower, upper = np.zeros((4, 2)), np.array([[3.0, 6.0]] * 4)
     each = {
         k: v[0]
-        for k, v in metrics.coverage_by_step(y[None], lower[None], upper[None], level=0.8).items()
+        for k, v in metrics.coverage_by_step(y[None], lower[None], upper[None], nominal=0.8).items()
     }
     assert each["coverage"].tolist() == [pytest.approx(5 / 7), 0.75, pytest.approx(2 / 3)]
     assert each["n"].tolist() == [7, 4, 3]
@@ -68,7 +68,7 @@ def test_few_values_are_allowed_more_than_three_points_around_the_level():
             np.arange(n, dtype=float)[None, :, None] % 8,
             np.zeros((1, n, 1)),
             np.full((1, n, 1), 6.0),
-            level=0.8,
+            nominal=0.8,
         )
         for n in (8, 8000)
     )
@@ -82,7 +82,7 @@ def test_coverage_of_many_series_is_to_the_bit_that_of_each_cell_on_its_own():
     y, lower = noise.normal(size=(7, 11, 3)), noise.normal(-1, 1, (7, 11, 3))
     upper = lower + noise.random((7, 11, 3)) * 3
     y[noise.random(y.shape) < 0.2] = np.nan
-    found = metrics.coverage_by_step(y, lower, upper, level=0.8)
+    found = metrics.coverage_by_step(y, lower, upper, nominal=0.8)
     for one in range(7):
         for step in range(4):
             part = (
@@ -90,7 +90,7 @@ def test_coverage_of_many_series_is_to_the_bit_that_of_each_cell_on_its_own():
                 slice(None),
                 slice(None) if step == 0 else slice(step - 1, step),
             )
-            own = metrics.coverage_by_step(y[part], lower[part], upper[part], level=0.8)
+            own = metrics.coverage_by_step(y[part], lower[part], upper[part], nominal=0.8)
             assert all(
                 found[name][one, step] == own[name][0, 0]
                 for name in ("coverage", "winkler", "width")
@@ -106,7 +106,7 @@ def test_coverage_of_many_series_is_to_the_bit_that_of_each_cell_on_its_own():
 def test_missing_actuals_are_left_out_and_missing_forecasts_are_not():
     assert metrics.pinball([0.0, np.nan], [1.0, 0.0], 0.9) == pytest.approx(0.1)
     lower = np.array([[[-1.0], [np.nan]]])
-    found = metrics.coverage_by_step(np.zeros((1, 2, 1)), lower, np.ones((1, 2, 1)), level=0.8)
+    found = metrics.coverage_by_step(np.zeros((1, 2, 1)), lower, np.ones((1, 2, 1)), nominal=0.8)
     assert np.isnan(found["coverage"]).all() and np.isnan(found["winkler"]).all()
 
 

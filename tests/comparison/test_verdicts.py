@@ -18,7 +18,7 @@ from forecast.comparison.sentences import (
     percent,
 )
 from forecast.comparison.verdicts import compare, verdict
-from forecast.data.comparison_records import Alarm, PairedTest, RefusedLevel, Untrained
+from forecast.data.comparison_records import Alarm, PairedTest, UnsupportedLevel, Untrained
 from forecast.system.errors import InputError
 from tests.support.records import paired_test, run_record
 
@@ -539,16 +539,16 @@ def test_what_a_reader_must_not_miss_is_said():
             "model": "lstm",
             "ranking": "shipped",
             "series": name,
-            "level": 0.8,
+            "level": 80.0,
             "coverage": covered,
             "inside": covered > 0.77,
         }
         for name, covered in (("a", 0.75), ("b", 0.7), ("c", 0.6))
     ]
     refused = [
-        RefusedLevel(
+        UnsupportedLevel(
             series=name,
-            level=0.95,
+            level=95.0,
             reason=f"{origins} calibration errors ... at least 19",
             candidates=(),
         )
@@ -603,7 +603,7 @@ def test_a_single_series_that_is_covered_far_too_seldom_is_named():
             "model": "ridge",
             "ranking": "shipped",
             "series": name,
-            "level": 0.8,
+            "level": 80.0,
             "coverage": covered,
             "inside": covered > 0.7,
         }
@@ -632,7 +632,7 @@ def test_intervals_of_one_ranking_are_not_hidden_by_those_of_the_other():
             "model": "lstm",
             "ranking": ranking,
             "series": name,
-            "level": 0.95,
+            "level": 95.0,
             "coverage": covered,
             "inside": covered > 0.9,
         }

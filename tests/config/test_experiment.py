@@ -167,10 +167,10 @@ SHIPPED = "alpha: 0.05\n"
 
 
 def test_intervals_are_asked_for_at_80_and_95_percent():
-    assert load_evaluation(ROOT / "configs").levels == (0.8, 0.95)
+    assert load_evaluation(ROOT / "configs").levels == (80, 95)
 
 
-@pytest.mark.parametrize("levels", ["[80, 95]", "[0.95, 0.8]", "[0.8, 0.8]", "[]"])
+@pytest.mark.parametrize("levels", ["[0.8, 0.95]", "[95, 80]", "[80, 80]", "[]"])
 def test_levels_are_shares_that_rise(tmp_path, levels):
     files.write_text(tmp_path / "evaluation.yaml", f"{SHIPPED}levels: {levels}\n")
     with pytest.raises(InputError, match="levels"):

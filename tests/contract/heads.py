@@ -21,7 +21,7 @@ from tests.support import problems
 
 OPTIONS = {
     "bins": {"kind": "bins", "count": 7},
-    "quantiles": {"kind": "quantiles", "levels": [0.1, 0.5, 0.8, 0.9]},
+    "quantiles": {"kind": "quantiles", "probabilities": [0.1, 0.5, 0.8, 0.9]},
 }
 NAMES = [name for name in HEADS if name != "point"]
 CASES = [(family, head) for family in NETWORKS for head in NAMES]

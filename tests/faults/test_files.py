@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import shutil
 import signal
@@ -19,7 +20,7 @@ import pyarrow
 import pytest
 
 from forecast.system import files
-from forecast.system.errors import BusyError, ForecastError, InputError
+from forecast.system.errors import BusyError, DamagedError, ForecastError, InputError
 from tests.support import small_project
 
 LIMIT = 2_000_000
@@ -345,6 +346,47 @@ def test_every_written_file_and_folder_has_the_mode_that_the_umask_says(
     for name in ("a.json", "a.npz", "a.parquet", "folder/inside"):
         assert (tmp_path / name).stat().st_mode & 0o777 == 0o666 & ~mask, name
     assert (tmp_path / "folder").stat().st_mode & 0o777 == 0o777 & ~mask
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("frame.parquet", "half"),
+        ("arrays.npz", "half"),
+        ("arrays.npz", "no archive"),
+        ("arrays.npz", "one bit"),
+        ("arrays.npz", "empty"),
+        ("arrays.npz", "absent"),
+        ("saved.json", "half"),
+        ("saved.json", "absent"),
+    ],
+)
+def test_a_damaged_file_of_what_is_kept_is_one_kind_of_error(
+    tmp_path: Path, name: str, damage: str
+) -> None:
+    path = tmp_path / name
+    files.write_frame(tmp_path / "frame.parquet", pd.DataFrame({"y": np.arange(300.0)}))
+    files.write_arrays(tmp_path / "arrays.npz", {"kernel": np.arange(300.0)})
+    files.write_json(tmp_path / "saved.json", {"schema": 1})
+    content = path.read_bytes()
+    middle = len(content) // 2
+    damaged = {
+        "half": content[:middle],
+        "no archive": b"no archive",
+        "one bit": content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :],
+        "empty": b"",
+    }
+    if damage == "absent":
+        path.unlink()
+    else:
+        path.write_bytes(damaged[damage])
+    read = {
+        "frame.parquet": files.read_frame,
+        "arrays.npz": files.read_arrays,
+        "saved.json": lambda saved: files.read_saved(saved, 1),
+    }
+    with pytest.raises(DamagedError, match=f"{re.escape(name)}: cannot be read"):
+        read[name](path)
 
 
 def test_reading_a_frame_leaves_arrow_s_memory_pool_as_it_was(tmp_path: Path) -> None:

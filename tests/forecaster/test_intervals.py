@@ -37,22 +37,22 @@ def test_the_rank_is_that_of_the_conformal_formula():
     assert intervals.conformal_rank(500, 0.8) == 401
 
 
-@pytest.mark.parametrize(("level", "needed"), [(0.8, 4), (0.9, 9), (0.95, 19), (0.99, 99)])
-def test_a_level_the_set_is_too_small_for_is_refused_with_the_number_needed(level, needed):
-    assert intervals.min_calibration_size(level) == needed
-    intervals.conformal_rank(needed, level)
+@pytest.mark.parametrize(("coverage", "needed"), [(0.8, 4), (0.9, 9), (0.95, 19), (0.99, 99)])
+def test_a_coverage_the_set_is_too_small_for_is_refused_with_the_number_needed(coverage, needed):
+    assert intervals.min_calibration_size(coverage) == needed
+    intervals.conformal_rank(needed, coverage)
     with pytest.raises(InputError, match=f"takes at least {needed}\\."):
-        intervals.conformal_rank(needed - 1, level)
+        intervals.conformal_rank(needed - 1, coverage)
 
 
 @given(st.integers(1, 400), st.integers(1, 99))
-def test_a_level_is_refused_exactly_when_fewer_origins_than_needed_are_given(n, percent):
-    level = percent / 100
-    if n >= intervals.min_calibration_size(level):
-        assert 1 <= intervals.conformal_rank(n, level) <= n
+def test_a_coverage_is_refused_exactly_when_fewer_origins_than_needed_are_given(n, percent):
+    coverage = percent / 100
+    if n >= intervals.min_calibration_size(coverage):
+        assert 1 <= intervals.conformal_rank(n, coverage) <= n
     else:
         with pytest.raises(InputError):
-            intervals.conformal_rank(n, level)
+            intervals.conformal_rank(n, coverage)
 
 
 def test_the_margin_is_the_ranked_absolute_residual_of_each_step():
@@ -166,12 +166,12 @@ def test_errors_that_grow_are_covered_once_they_are_known():
     assert 0.76 < share_inside(noise[600:], low[300:], high[300:]) < 0.84
 
 
-@pytest.mark.parametrize("level", [0.8, 0.95])
-def test_it_covers_what_it_promises_at_every_step(level):
+@pytest.mark.parametrize("coverage", [0.8, 0.95])
+def test_it_covers_what_it_promises_at_every_step(coverage):
     fitted = SplitConformal.calibrate(*errors(600, seed=1))
     y, y_hat = errors(4000, seed=2)
     table = metrics.coverage_by_step(
-        *(a[None] for a in (y, *fitted.bounds(y_hat, unknown(len(y)), level))), level=level
+        *(a[None] for a in (y, *fitted.bounds(y_hat, unknown(len(y)), coverage))), nominal=coverage
     )
     assert table["inside"].all() and table["step"].tolist() == [[0, 1, 2, 3]]
     assert np.all(np.diff(table["width"][0, 1:]) > 0)
@@ -190,16 +190,16 @@ def test_promised_coverage_holds_on_average_over_small_calibration_sets():
 
 
 @pytest.mark.parametrize(
-    ("n", "level", "words"),
+    ("n", "coverage", "words"),
     [
         (0, 0.5, "an interval of 50 % takes at least 1. The blocks leave no cutoff to calibrate"),
         (1, 0.8, "1 calibration error found for a step; an interval of 80 % takes at least 4"),
         (18, 0.95, "18 calibration errors found for a step; an interval of 95 % takes at least 19"),
     ],
 )
-def test_the_refusal_of_a_level_is_right_for_every_number(n, level, words):
+def test_what_an_unsupported_level_takes_is_right_for_every_number(n, coverage, words):
     with pytest.raises(InputError, match=words):
-        intervals.conformal_rank(n, level)
+        intervals.conformal_rank(n, coverage)
 
 
 def test_a_missing_actual_is_left_out_of_its_step_and_may_make_it_too_small():

@@ -62,7 +62,7 @@ def test_it_is_a_row_with_scores_intervals_and_tests(made: Path) -> None:
 
 def test_what_is_served_is_the_weighted_mean_of_its_members(project: Path) -> None:
     registry.promote(project, NAME, projects.register(project, "mix"), now=NOW)
-    found = predicting.forecast_champion(project, NAME, now=NOW, usual_levels=(0.8,))
+    found = predicting.forecast_champion(project, NAME, now=NOW, usual_levels=(80,))
     assert found.champion.ensemble.weights == SHARES and found.champion.card.model == "mix"
     single = {name: load_trained_ensemble(folder(project, name)) for name in SHARES}
     panel = from_frame(projects.prepared(project), NAME, found.champion.ensemble.task)

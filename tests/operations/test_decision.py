@@ -126,7 +126,10 @@ def test_what_mlflow_does_not_take_costs_no_decision_and_the_same_is_logged_once
         assert [file.path for file in client.list_artifacts(runs[0].info.run_id)] == [
             "decision.json"
         ]
-    assert len([e for e in champion.read_events(project, NAME) if e.event == "gate kept champion"]) == 1
+    assert (
+        len([e for e in champion.read_events(project, NAME) if e.event == "gate kept champion"])
+        == 1
+    )
 
 
 def test_a_promotion_that_mlflow_cannot_take_waits_and_the_champion_stays(

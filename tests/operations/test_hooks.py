@@ -67,9 +67,7 @@ def test_an_address_in_the_environment_goes_before_the_file(
     address, heard = listener
     secret = {**GIVEN, "FORECAST_WEBHOOK": address}
     assert (
-        notify(
-            hooks(webhook="http://127.0.0.1:1"), "kept", NEWS, root=tmp_path, environment=secret
-        )
+        notify(hooks(webhook="http://127.0.0.1:1"), "kept", NEWS, root=tmp_path, environment=secret)
         == []
     )
     assert len(heard) == 1

@@ -49,7 +49,7 @@ HEAVY |= {"lightgbm", "sklearn", "scipy.linalg", "scipy.special", "scipy.stats"}
 
 
 def forecast(root, **options):
-    return predicting.forecast_champion(root, NAME, now=NOW, usual_levels=(0.8, 0.95), **options)
+    return predicting.forecast_champion(root, NAME, now=NOW, usual_levels=(80, 95), **options)
 
 
 def test_it_follows_the_last_row_and_equals_the_trained_model(moved):
@@ -374,15 +374,15 @@ def test_a_closed_loop_goes_on_beyond_its_horizon_and_a_direct_model_refuses(mov
 def test_a_level_that_calibration_cannot_support_is_refused_when_asked_and_left_out_when_usual(
     moved,
 ):
-    for asked, possible in [((0.99,), "80,95"), ((0.99, 0.8), "80")]:
+    for asked, possible in [((99,), "80,95"), ((0.99, 0.8), "80")]:
         with pytest.raises(InputError, match=r"interval of 99 % takes at least 99") as caught:
             forecast(moved, levels=asked)
         assert re.match(rf"{NAME}: Series '\w+': \d+ calibration errors", str(caught.value))
         assert str(caught.value).endswith(
             f"or ask for a lower level. Possible: `--levels {possible}`."
         )
-    found = predicting.forecast_champion(moved, NAME, now=NOW, usual_levels=(0.8, 0.99))
-    assert found.levels == (0.8,) and "takes at least 99" in found.notices[0]
+    found = predicting.forecast_champion(moved, NAME, now=NOW, usual_levels=(80, 99))
+    assert found.levels == (80,) and "takes at least 99" in found.notices[0]
 
 
 def test_the_interval_of_a_modelled_ratio_is_a_ratio():
@@ -443,7 +443,7 @@ def test_each_cutoff_is_issued_once_and_scored_when_its_actuals_arrive(moved):
     panel = problems_panel(moved, ensemble)
     for row in (190, 191, 190):
         seen = problems.until(panel, panel.series[0].ds[row])
-        table = pd.DataFrame(forecast_latest(ensemble, seen, horizon=2, levels=(0.8,)))
+        table = pd.DataFrame(forecast_latest(ensemble, seen, horizon=2, levels=(80,)))
         live_accuracy.store_issue(
             moved, champion.load(moved, NAME), table, predicting.last_values(seen), now=NOW
         )
@@ -569,9 +569,9 @@ def test_a_new_version_is_tried_on_the_rows_that_predict_reads(moved):
 def test_without_any_calibration_error_one_sentence_says_so_and_what_can_be_done(moved):
     found = forecast(moved)
     bare = replace(found.champion.ensemble, calibrated={})
-    judged = judge_levels(bare, found.panel, (0.8, 0.95))
+    judged = judge_levels(bare, found.panel, (80, 95))
     assert judged.supported == judged.incomplete == ()
-    (notice,) = judged.refused
+    (notice,) = judged.unsupported
     assert notice.startswith(f"No interval of '{NAME}': there are no calibration errors.")
     assert "wait for more rows, or begin anew with a shorter horizon" in notice
     assert "Lengthen" not in notice
@@ -586,18 +586,18 @@ def test_a_series_of_few_errors_takes_no_level_from_the_others():
         for target in shops.panel.task.targets
     }
     ensemble = Ensemble((families.made(shops, "naive", None),), calibrated=calibrated)
-    judged = judge_levels(ensemble, shops.panel, (0.8, 0.95, 0.99))
-    assert judged.supported == (0.8, 0.95) and "takes at least 99" in judged.refused[0]
+    judged = judge_levels(ensemble, shops.panel, (80, 95, 99))
+    assert judged.supported == (80, 95) and "takes at least 99" in judged.unsupported[0]
     (sentence,) = judged.incomplete
     assert sentence.startswith("No interval of 95 % for 2 of 4 series. Series 'south/sales': 7 ")
     table = pd.DataFrame(
-        forecast_latest(ensemble, shops.panel, horizon=horizon, levels=(0.8, 0.95))
+        forecast_latest(ensemble, shops.panel, horizon=horizon, levels=(80, 95))
     ).set_index("unique_id")
     assert table[["lo_80", "hi_80"]].notna().all(axis=None)
     assert table.loc["north", ["lo_95", "hi_95"]].notna().all(axis=None)
     assert table.loc["south", ["lo_95", "hi_95"]].isna().all(axis=None)
     with pytest.raises(InputError, match="takes at least 99"):
-        forecast_latest(ensemble, shops.panel, horizon=horizon, levels=(0.99,))
+        forecast_latest(ensemble, shops.panel, horizon=horizon, levels=(99,))
 
 
 def test_a_series_of_which_the_data_have_no_row_any_more_is_named():

@@ -73,7 +73,7 @@ def test_a_documented_request_is_answered_with_what_predict_says(service, runnin
     answer = ask(service, history(running), levels=[80, 95])
     assert answer.status_code == 200, answer.text
     rows = answer.json()["predictions"]
-    ours = predicting.forecast_champion(moved, NAME, now=NOW, usual_levels=(0.8, 0.95)).table
+    ours = predicting.forecast_champion(moved, NAME, now=NOW, usual_levels=(80, 95)).table
     for column in ("y_hat", "lo_80", "hi_80", "lo_95", "hi_95"):
         np.testing.assert_allclose([row[column] for row in rows], ours[column], rtol=1e-9)
     assert [row["ds"] for row in rows] == ["2024-07-19T00:00:00", "2024-07-20T00:00:00"]

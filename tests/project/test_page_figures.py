@@ -27,6 +27,7 @@ from forecast.config.operation import (
 )
 from forecast.config.task import RegularCalendar
 from forecast.forecaster import distributions, intervals
+from forecast.forecaster.distributions import EVEN_QUANTILES
 from forecast.identification.search_settings import SEARCH_ROWS, SearchSettings
 from forecast.models.base import NetworkSpec
 from forecast.operations import registry, schedule
@@ -140,9 +141,10 @@ def settings() -> dict[str, list[str]]:
             f"({intervals.min_calibration_size(0.95)} for 95 %)",
             f"= L / (L + {intervals.PRIOR_ROWS})",
             f"with a weight of {intervals.LEANING:g} for all steps together".replace("0.", "."),
-            f"at least ±{100 * metrics.POOLED_BAND:g} points pooled and ±{100 * metrics.BAND:g} at",
-            f"levels {distributions.EVEN_LEVELS[0]} to {distributions.EVEN_LEVELS[-1]}",
-            f"{100 * EVEN_LEVELS[1]:g}, … {percent(EVEN_LEVELS[-1])}",
+            f"at least ±{100 * metrics.ALL_STEPS_BAND:g} points over all steps and"
+            f" ±{100 * metrics.BAND:g} at",
+            f"probabilities {EVEN_QUANTILES[0]} to {EVEN_QUANTILES[-1]}",
+            f"{EVEN_LEVELS[1]:g}, … {EVEN_LEVELS[-1]:g} %",
         ],
         "docs/python.md": [
             f"{percent(round(shares_of_fit()['validation'], 2))} before that",

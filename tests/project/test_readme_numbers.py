@@ -9,7 +9,7 @@ import pandas as pd
 
 from forecast.config.paths import ProjectPaths
 from forecast.report import text
-from forecast.report.dvc_files import read_verdicts
+from forecast.report.leaderboard import read_verdicts
 from tests.support.small_project import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -274,10 +274,10 @@ def test_the_remark_on_the_shares_of_the_ridge_is_on_the_page(project):
 
 
 def test_what_no_block_has_room_for_is_not_advised(project):
-    refused = {"series": "hourly", "level": 0.8, "reason": "few", "candidates": []}
-    change_verdicts(project, refused_levels=[refused])
+    refused = {"series": "hourly", "level": 80.0, "reason": "few", "candidates": []}
+    change_verdicts(project, unsupported_levels=[refused])
     assert advise(results(project, HOURLY))[-1].startswith("Lengthen the calibration block")
     with pytest.raises(InputError) as no_errors:
         conformal_rank(0, 0.8)
-    change_verdicts(project, refused_levels=[refused | {"reason": str(no_errors.value)}])
+    change_verdicts(project, unsupported_levels=[refused | {"reason": str(no_errors.value)}])
     assert advise(results(project, HOURLY))[-1] == f"There are no intervals. {NO_CALIBRATION}"

@@ -101,7 +101,7 @@ def test_scores_of_intervals_and_heads_stand_beside_the_errors_of_one_series(tmp
         for name in ("CRPS", "Interval score 80 %")
     )
     own = results.intervals_of("lstm", "shipped")
-    wanted = own.loc[(own["step"] == 0) & (own["level"] == 0.8), "winkler"].iloc[0]
+    wanted = own.loc[(own["step"] == 0) & (own["level"] == 80), "winkler"].iloc[0]
     assert rows["lstm"][winkler].value == wanted and rows["gru"][crps].value == 0.5
     assert rows["lstm"][crps].value == 0.7
 

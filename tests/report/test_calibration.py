@@ -62,10 +62,10 @@ def test_without_any_interval_the_seeds_range_is_drawn_and_the_refusals_are_told
         folder / "intervals.parquet", pd.read_parquet(folder / "intervals.parquet").iloc[:0]
     )
     files.write_frame(folder / "bands.parquet", pd.read_parquet(folder / "bands.parquet").iloc[:0])
-    refused = [{"series": "town", "level": 0.8, "reason": TOO_FEW, "candidates": []}]
+    refused = [{"series": "town", "level": 80.0, "reason": TOO_FEW, "candidates": []}]
     files.write_json(
         folder / "verdicts.json",
-        {**files.read_json(folder / "verdicts.json"), "refused_levels": refused},
+        {**files.read_json(folder / "verdicts.json"), "unsupported_levels": refused},
     )
     page = html.fromstring(rendered(project, HOURLY))
     assert calibration_rows(page, HOURLY) == []

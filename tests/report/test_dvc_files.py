@@ -15,7 +15,7 @@ import yaml
 
 from forecast.config.paths import ProjectPaths
 from forecast.data.results import Results
-from forecast.report import dvc_files
+from forecast.report import dvc_files, leaderboard
 from tests.report.reading import DAILY, HOURLY
 from tests.support import warm_interpreter
 from tests.support.artifacts import write_project
@@ -27,6 +27,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished project with the metrics, plots and parameters of the real dvc.yaml, committed."""
     root = write_project(tmp_path_factory.mktemp("project"))
     dvc_files.write(ProjectPaths.of(root), (HOURLY, DAILY))
+    leaderboard.write_verdicts(ProjectPaths.of(root), (HOURLY, DAILY))
     pipeline = yaml.safe_load((ROOT / "dvc.yaml").read_text())
     kept = {key: pipeline[key] for key in ("params", "plots")}
     (metrics,) = pipeline["stages"]["report"]["metrics"]
@@ -116,14 +117,14 @@ def test_every_test_of_the_comparison_is_kept_with_the_digits_of_the_leaderboard
     shown: Path,
 ) -> None:
     paths = ProjectPaths.of(shown)
-    for name, published in dvc_files.read_verdicts(paths).items():
+    for name, published in leaderboard.read_verdicts(paths).items():
         tests = Results(paths, name).verdicts.tests
         assert [test.word for test in published.tests] == [test.word for test in tests]
         for rounded, test in zip(published.tests, tests, strict=True):
             assert rounded.p_holm == pytest.approx(test.p_holm, rel=1e-4)
             assert rounded.ci_low == pytest.approx(test.ci_low, rel=1e-4)
-    assert set(dvc_files.read_verdicts(paths)) == {HOURLY, DAILY}
+    assert set(leaderboard.read_verdicts(paths)) == {HOURLY, DAILY}
 
 
 def test_a_project_without_a_finished_run_has_no_verdicts(tmp_path: Path) -> None:
-    assert dvc_files.read_verdicts(ProjectPaths.of(tmp_path)) == {}
+    assert leaderboard.read_verdicts(ProjectPaths.of(tmp_path)) == {}

@@ -127,7 +127,7 @@ def test_the_table_has_the_agreed_columns_and_no_timing(root):
 def test_interval_score_and_crps_stand_beside_the_errors_of_the_mean_over_seeds(root):
     rows = combine_leaderboards(ProjectPaths.of(root), ["hourly"])
     written = pd.read_parquet(root / "data/compared/hourly/intervals.parquet")
-    whole = written[(written["step"] == 0) & (written["level"] == 0.8)]
+    whole = written[(written["step"] == 0) & (written["level"] == 80)]
     scores = whole.set_index(["model", "ranking"])["winkler"].to_dict()
     means = [
         row for row in rows if row["seed"] == "mean" and (row["model"], row["ranking"]) in scores

@@ -90,7 +90,7 @@ DATASETS: dict[str, Any] = {
         },
     },
 }
-REFUSED = ("daily", "Alpha & Co")
+UNSUPPORTED = ("daily", "Alpha & Co")
 SERIES = {"hourly": ("town",), "daily": ("Alpha & Co", "Beta <B>")}
 
 
@@ -216,11 +216,12 @@ def intervals_of(name: str, candidate: str) -> pd.DataFrame:
     model, _, skip = candidate.partition(".")
     rows = []
     for series in SERIES[name]:
-        for level in (0.8,) if (name, series) == REFUSED else (0.8, 0.95):
-            covered = level - 0.05 * (candidate == "naive" and level == 0.95)
+        for level in (80.0,) if (name, series) == UNSUPPORTED else (80.0, 95.0):
+            nominal = level / 100
+            covered = nominal - 0.05 * (candidate == "naive" and level == 95)
             for step in range(DATASETS[name]["horizon"] + 1):
                 room = 0.06 if step else 0.03
-                width = (2.0 * step or 7.0) * (2 if level == 0.95 else 1)
+                width = (2.0 * step or 7.0) * (2 if level == 95 else 1)
                 row = {
                     "model": model,
                     "ranking": RANKINGS.get(skip, "baseline"),
@@ -234,9 +235,9 @@ def intervals_of(name: str, candidate: str) -> pd.DataFrame:
                     "coverage": covered,
                 }
                 row |= {
-                    "low": level - room,
-                    "high": level + room,
-                    "inside": abs(covered - level) <= room,
+                    "low": nominal - room,
+                    "high": nominal + room,
+                    "inside": abs(covered - nominal) <= room,
                 }
                 rows.append({**row, "width": width, "winkler": 1.5 * width})
     return pd.DataFrame(rows)
@@ -515,16 +516,16 @@ def verdicts(name: str) -> dict[str, Any]:
             if name == "daily"
             else []
         ),
-        "refused_levels": (
+        "unsupported_levels": (
             [
                 {
-                    "series": REFUSED[1],
-                    "level": 0.95,
+                    "series": UNSUPPORTED[1],
+                    "level": 95.0,
                     "reason": TOO_FEW,
                     "candidates": [{"model": "naive", "ranking": "baseline"}],
                 }
             ]
-            if name == REFUSED[0]
+            if name == UNSUPPORTED[0]
             else []
         ),
         "sentences": [

@@ -48,7 +48,7 @@ DATASET = {
 INTERVALS = [
     {
         "series": series,
-        "level": 0.8,
+        "level": 80.0,
         "step": step,
         "coverage": 0.7 + 0.2 * (series == "b"),
         "width": 2.0,

@@ -72,13 +72,13 @@ def test_a_head_s_scores_are_numbers_by_series_where_there_are_several(records):
 
     one = (
         row("crps", "0.5"),
-        row("pinball", "0.1", level="0.9"),
+        row("pinball", "0.1", level="90.0"),
         row("log_score", ""),
     )
     lstm = records["lstm.linear"]
     points = runs.score_points(replace(lstm, tables={"distributions": one}))
     assert values(points, "distribution/crps") == [(0, 0.5)]
-    assert values(points, "distribution/pinball_0.9") == [(0, 0.1)] and not values(
+    assert values(points, "distribution/pinball_90") == [(0, 0.1)] and not values(
         points, "distribution/log_score"
     )
     several = (*one, row("crps", "9", series="ixic"))

@@ -86,7 +86,7 @@ def test_quantiles_find_it_too(loud_and_quiet):
     head, raw = learnt(Quantiles(), signal, y, steps=600)
     knots = head.distribution(raw, np.zeros(raw.shape[:-1])).knots[:, 0, 0]
     for s in (-1, 1):
-        wanted = stats.norm(0.5 * s, scale[signal == s][0]).ppf(Quantiles().levels)
+        wanted = stats.norm(0.5 * s, scale[signal == s][0]).ppf(Quantiles().probabilities)
         np.testing.assert_allclose(
             knots[signal == s].mean(axis=0), wanted, atol=0.15 * scale[signal == s][0] + 0.05
         )

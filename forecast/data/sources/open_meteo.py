@@ -39,7 +39,7 @@ REQUESTED_UNITS = {
     "wind_speed_unit": "ms",
     "precipitation_unit": "mm",
 }
-REFUSED_UNITS = ("°F", "km/h", "mp/h", "mph", "kn", "inch", "in")
+UNITS_NOT_READ = ("°F", "km/h", "mp/h", "mph", "kn", "inch", "in")
 
 
 class Place(Config):
@@ -296,7 +296,7 @@ def _parse_answer(answer: web.Answer, what: str) -> dict[str, Any]:
                 f"{what}: found {type(content).__name__} in the answer, wanted one place."
             )
         return content
-    reason = _refusal_reason(answer)
+    reason = _error_reason(answer)
     wait_seconds = web.retry_after(answer.headers)
     # minutely and concurrent limits pass soon; hourly and daily ones are not waited for
     if answer.status == 429:
@@ -314,7 +314,7 @@ def _parse_answer(answer: web.Answer, what: str) -> dict[str, Any]:
     raise DataError(f"{what}: answered {answer.status} ({reason}).")
 
 
-def _refusal_reason(answer: web.Answer) -> str:
+def _error_reason(answer: web.Answer) -> str:
     """Why the service refused, in its own words where its answer has any."""
     try:
         return str(answer.json()["reason"])[:200]
@@ -327,7 +327,7 @@ def _hours_to_frame(
 ) -> pd.DataFrame:
     """Long rows of one place from the content of a good answer; hours without any value are
     left out. `DataError` for another zone, name or shape than was asked for, and for a unit of
-    `REFUSED_UNITS`. `name`: the series; `what`: how a message begins.
+    `UNITS_NOT_READ`. `name`: the series; `what`: how a message begins.
     """
     if content.get("utc_offset_seconds", 0) != 0:
         raise DataError(
@@ -343,7 +343,7 @@ def _hours_to_frame(
             " taken."
         )
     for theirs in variables.values():
-        if isinstance(units, dict) and units.get(theirs) in REFUSED_UNITS:
+        if isinstance(units, dict) and units.get(theirs) in UNITS_NOT_READ:
             requested = sorted(REQUESTED_UNITS.values())
             raise DataError(
                 f"{what}: {theirs} came in {units[theirs]}, wanted {requested} as asked."

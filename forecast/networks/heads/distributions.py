@@ -39,12 +39,15 @@ class Distribution(Protocol):
         """ln of the density at x (...); NaN stays NaN."""
 
 
-def quantiles(distribution: Distribution, levels: ArrayLike, shape: tuple[int, ...]) -> np.ndarray:
-    """(*shape, Q): the quantiles of a distribution of `shape` at `levels` (Q,)."""
-    each = [
-        distribution.ppf(np.full(shape, float(level))) for level in np.asarray(levels, dtype=float)
+def quantiles(
+    distribution: Distribution, probabilities: ArrayLike, shape: tuple[int, ...]
+) -> np.ndarray:
+    """(*shape, Q): the quantiles of a distribution of `shape` at `probabilities` (Q,)."""
+    of_each = [
+        distribution.ppf(np.full(shape, float(probability)))
+        for probability in np.asarray(probabilities, dtype=float)
     ]
-    return np.stack(each, axis=-1)
+    return np.stack(of_each, axis=-1)
 
 
 @dataclass(frozen=True)

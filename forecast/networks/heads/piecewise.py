@@ -42,15 +42,15 @@ class Quantiles(Head):
     """Quantiles that cannot cross: the median, and steps away from it that are positive by
     construction.
 
-    With levels t_1 < .. < 0.5 < .. < t_Q, gaps g_j between the train residuals' quantiles, and
-    steps d_j = g_j (0.01 + softplus(p_j + c)), which are above zero whatever p_j is:
+    With probabilities t_1 < .. < 0.5 < .. < t_Q, gaps g_j between the train residuals' quantiles,
+    and steps d_j = g_j (0.01 + softplus(p_j + c)), which are above zero whatever p_j is:
 
         q(0.5) = skip + p(0.5)
         q above it: + d, one after another
         q below it: - d, one after another
 
-    Between the levels the quantile function is a straight line, beyond the outer ones the tails are
-    exponential with the slope that joins the two outermost levels (Park et al. 2022): every
+    Between them the quantile function is a straight line, beyond the outer ones the tails are
+    exponential with the slope that joins the two outermost (Park et al. 2022): every
     probability has its value, and paths can be drawn.
     """
 
@@ -61,23 +61,26 @@ class Quantiles(Head):
     source: ClassVar[str] = "Koenker & Bassett 1978; Park et al. 2022 for the tails"
 
     kind: Literal["quantiles"] = "quantiles"
-    levels: tuple[float, ...] = Field((0.025, 0.1, 0.25, 0.5, 0.75, 0.9, 0.975), min_length=3)
+    probabilities: tuple[float, ...] = Field(
+        (0.025, 0.1, 0.25, 0.5, 0.75, 0.9, 0.975), min_length=3
+    )
 
-    @field_validator("levels")
+    @field_validator("probabilities")
     @classmethod
-    def _ordered_around_the_median(cls, levels: tuple[float, ...]) -> tuple[float, ...]:
-        """The levels; ValueError unless they increase and 0.5 lies inside."""
-        if not all(a < b for a, b in pairwise((0.0, *levels, 1.0))) or 0.5 not in levels[1:-1]:
+    def _ordered_around_the_median(cls, probabilities: tuple[float, ...]) -> tuple[float, ...]:
+        """The probabilities; ValueError unless they increase and 0.5 lies inside."""
+        is_increasing = all(a < b for a, b in pairwise((0.0, *probabilities, 1.0)))
+        if not is_increasing or 0.5 not in probabilities[1:-1]:
             raise ValueError(
-                "wanted increasing levels between 0 and 1 with 0.5 inside, such as [0.1, 0.5, 0.9];"
-                " 0.5 is the point forecast"
+                "wanted increasing probabilities between 0 and 1 with 0.5 inside, such as"
+                " [0.1, 0.5, 0.9]; 0.5 is the point forecast"
             )
-        return levels
+        return probabilities
 
     @property
     def parameters(self) -> int:
-        """K, one for each level."""
-        return len(self.levels)
+        """K, one for each probability."""
+        return len(self.probabilities)
 
     @property
     def location_parameter(self) -> int | None:
@@ -86,29 +89,31 @@ class Quantiles(Head):
 
     @property
     def median(self) -> int:
-        """The number of the median among the levels."""
-        return self.levels.index(0.5)
+        """The number of the median among the probabilities."""
+        return self.probabilities.index(0.5)
 
     def fit(self, residual: np.ndarray, lead: np.ndarray) -> dict[str, np.ndarray]:
         """The gaps between the train residuals' quantiles, (H, O, Q - 1)."""
-        gaps = np.diff(residual_quantiles(residual, np.array(self.levels)), axis=-1)
+        gaps = np.diff(residual_quantiles(residual, np.array(self.probabilities)), axis=-1)
         return {"gaps": np.maximum(gaps, MIN_SPREAD)}
 
     def loss(self, xp: Maths, raw: Array, target: Array, constants: Constants) -> Array:
-        """Twice the mean pinball loss over the levels, (..., H, O): at the median alone the
+        """Twice the mean pinball loss over the probabilities, (..., H, O): at the median alone the
         absolute error.
         """
         error = target[..., None] - self._quantiles(xp, raw, constants)
-        levels = xp.constant(np.array(self.levels))
-        return 2.0 * xp.mean(xp.maximum(levels * error, (levels - 1.0) * error))
+        probabilities = xp.constant(np.array(self.probabilities))
+        return 2.0 * xp.mean(xp.maximum(probabilities * error, (probabilities - 1.0) * error))
 
     def distribution(self, raw: np.ndarray, base: np.ndarray, constants: Constants) -> Distribution:
         """Straight between the quantiles, exponential beyond the outer ones."""
         knots = base[..., None] + self._quantiles(numpy_maths, raw, constants)
-        levels = np.array(self.levels)
-        low = (knots[..., 1] - knots[..., 0]) / np.log(levels[1] / levels[0])
-        high = (knots[..., -1] - knots[..., -2]) / np.log((1 - levels[-2]) / (1 - levels[-1]))
-        return Piecewise(knots, np.broadcast_to(levels, knots.shape), low, high)
+        probabilities = np.array(self.probabilities)
+        low = (knots[..., 1] - knots[..., 0]) / np.log(probabilities[1] / probabilities[0])
+        high = (knots[..., -1] - knots[..., -2]) / np.log(
+            (1 - probabilities[-2]) / (1 - probabilities[-1])
+        )
+        return Piecewise(knots, np.broadcast_to(probabilities, knots.shape), low, high)
 
     def _quantiles(self, xp: Maths, raw: Array, constants: Constants) -> Array:
         """(..., Q): the quantiles, rising, as differences from the skip."""
@@ -184,15 +189,15 @@ def _mean_excess(excess: np.ndarray) -> np.ndarray:
     return above.sum(axis=0) / np.maximum((excess > 0).sum(axis=0), 1)
 
 
-def residual_quantiles(residual: np.ndarray, levels: np.ndarray) -> np.ndarray:
+def residual_quantiles(residual: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     """(H, O, Q): quantiles over the examples, made strictly increasing (equal values are no bin of
     their own).
     """
     min_gap = 1e-3 * residual_spread(residual)
     # what was never observed has zeros
     observed = np.where(np.isfinite(residual).any(axis=0), residual, 0.0)
-    quantiles = np.moveaxis(np.nanquantile(observed, levels, axis=0), 0, -1)
-    for number in range(1, len(levels)):
+    quantiles = np.moveaxis(np.nanquantile(observed, probabilities, axis=0), 0, -1)
+    for number in range(1, len(probabilities)):
         quantiles[..., number] = np.maximum(
             quantiles[..., number], quantiles[..., number - 1] + min_gap
         )

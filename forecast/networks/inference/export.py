@@ -180,7 +180,7 @@ class StepWriter(BlockVisitor[str]):
     The value that flows between blocks is the name of the variable that holds it.
     """
 
-    refusal = "which cannot be exported; fit another network, such as 'gru'"
+    unfit_reason = "which cannot be exported; fit another network, such as 'gru'"
 
     def __init__(self, network: Network) -> None:
         """A writer without lines."""

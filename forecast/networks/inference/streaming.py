@@ -119,7 +119,7 @@ class Step(BlockVisitor[np.ndarray]):
     after: States
     frame: np.ndarray | None
 
-    refusal = "which cannot take one row at a time"
+    unfit_reason = "which cannot take one row at a time"
 
     def visit_dense(self, block: Dense, path: str, x: np.ndarray) -> np.ndarray:
         """The dense layer on one row."""

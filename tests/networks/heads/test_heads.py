@@ -59,7 +59,7 @@ def test_a_student_t_of_zeros_has_the_standard_deviation_of_the_train_residuals(
 
 def test_quantiles_of_zeros_have_the_gaps_of_the_train_residuals_around_the_skip():
     made = fitted(Quantiles()).distribution(zeros(Quantiles()), BASE)
-    wanted = np.quantile(RESIDUAL[:, :, 0], Quantiles().levels, axis=0).T
+    wanted = np.quantile(RESIDUAL[:, :, 0], Quantiles().probabilities, axis=0).T
     np.testing.assert_allclose(made.knots[0, :, 0] - 10, wanted - wanted[:, 3:4], rtol=1e-6)
 
 
@@ -121,7 +121,7 @@ def test_a_density_is_trained_by_its_negative_log_likelihood(head, density):
 
 
 def test_quantiles_are_trained_by_twice_the_mean_pinball_loss():
-    head = fitted(Quantiles(levels=(0.1, 0.5, 0.9)))
+    head = fitted(Quantiles(probabilities=(0.1, 0.5, 0.9)))
     raw, y = RNG.normal(size=(5, 2, 1, 3)), RNG.normal(size=(5, 2, 1))
     made = head.distribution(raw, np.zeros((5, 2, 1)))
     errors = y[..., None] - made.knots
@@ -145,14 +145,14 @@ def test_a_head_says_what_it_is_and_can_be_named_alone(head):
     ("head", "message"),
     [
         ("gausian", r"unknown head 'gausian'\. Did you mean 'gaussian'\? Known: "),
-        ({"levels": [0.5]}, "unknown head None"),
-        ({"kind": "quantiles", "levels": [0.1, 0.9, 0.95]}, "0.5 is the point forecast"),
+        ({"probabilities": [0.5]}, "unknown head None"),
+        ({"kind": "quantiles", "probabilities": [0.1, 0.9, 0.95]}, "0.5 is the point forecast"),
         (
-            {"kind": "quantiles", "levels": [0.5, 0.4, 0.9]},
-            "wanted increasing levels between 0 and 1",
+            {"kind": "quantiles", "probabilities": [0.5, 0.4, 0.9]},
+            "wanted increasing probabilities between 0 and 1",
         ),
         ({"kind": "bins", "count": 2}, "greater than or equal to 3"),
-        ({"kind": "gaussian", "levels": [0.5]}, "levels"),
+        ({"kind": "gaussian", "probabilities": [0.5]}, "probabilities"),
     ],
 )
 def test_a_head_that_makes_no_sense_is_refused(head, message):
