@@ -2,8 +2,10 @@
 
     nice -n 15 .venv/bin/python -m bench.identification_stages --records DATA --results FILE
 
-DATA is a folder with the deciding records (daisy_*.csv, cascaded_tanks.csv); FILE a CSV with a line
-for every record and variant, which a second call goes on from. The rule and what came of it:
+DATA is ../shared/data, with the deciding records (records/daisy_*.csv) and
+benchmarks/cascaded_tanks.csv; FILE a CSV with a line for every record and variant, which a second
+call goes on from. With `--draw N` the simulated systems have other inputs and noise, ten more come
+beside the twenty, and the tanks are left out. The rule and what came of it:
 docs/research/identification-stages.md. `--variants whole` is the search as it is.
 """
 
@@ -21,7 +23,7 @@ from unittest import mock
 import numpy as np
 import pandas as pd
 
-from bench.identification_systems import TWENTY, simulate_records
+from bench.identification_systems import TEN_MORE, TWENTY, simulate_records
 from forecast.identification import (
     Experiment,
     SearchSettings,
@@ -43,20 +45,20 @@ def deciding_records(folder: Path) -> dict[str, Callable[[], Record]]:
     """Measured records, shortened: the first half identifies, the second is simulated."""
 
     def dryer() -> Record:
-        table = pd.read_csv(folder / "daisy_industrial_dryer.csv").to_numpy()
+        table = pd.read_csv(folder / "records/daisy_industrial_dryer.csv").to_numpy()
         return cut(table[:, 1:4], table[:, 4:5], 433, 433, 866)
 
     def exchanger() -> Record:
-        table = pd.read_csv(folder / "daisy_exchanger.csv")[["q", "th"]].to_numpy()
+        table = pd.read_csv(folder / "records/daisy_exchanger.csv")[["q", "th"]].to_numpy()
         return cut(table[:, :1], table[:, 1:], 600, 2000, 3000)
 
     def ball() -> Record:
-        table = pd.read_csv(folder / "daisy_ball-and-beam.csv")[["u", "y"]].to_numpy()
+        table = pd.read_csv(folder / "records/daisy_ball-and-beam.csv")[["u", "y"]].to_numpy()
         return cut(table[:, :1], table[:, 1:], 500, 500, 1000)
 
     def tanks() -> Record:
-        table = pd.read_csv(folder / "cascaded_tanks.csv")[["uEst", "yEst", "uVal", "yVal"]]
-        u, y, v, z = table.dropna().to_numpy().T
+        table = pd.read_csv(folder / "benchmarks/cascaded_tanks.csv")
+        u, y, v, z = table[["uEst", "yEst", "uVal", "yVal"]].dropna().to_numpy().T
         return Experiment(u[:520], y[:520]), Experiment(v, z), float(z.std())
 
     return {"dryer": dryer, "exchanger": exchanger, "ball and beam": ball, "tanks": tanks}
@@ -155,11 +157,15 @@ def main() -> None:
     parser.add_argument("--results", type=Path, required=True)
     parser.add_argument("--variants", default="", help="the names of some, separated by ;")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--draw", type=int, default=0, help="of the simulated systems")
     parser.add_argument("--only", default="", help="the record of this name alone")
     arguments = parser.parse_args()
     makers: dict[str, Callable[[], Record]] = dict(deciding_records(arguments.records))
-    for name in TWENTY:
-        makers[name] = lambda name=name: simulate_records(name)
+    draw = arguments.draw
+    if draw:
+        del makers["tanks"]
+    for name in TWENTY | TEN_MORE if draw else TWENTY:
+        makers[name] = lambda name=name: simulate_records(name, draw)
     finished = set()
     if arguments.results.exists():
         with arguments.results.open() as file:

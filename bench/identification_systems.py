@@ -1,9 +1,10 @@
-"""Twenty simulated systems that decide what the search of `identify` needs.
+"""Twenty simulated systems that decide what the search of `identify` needs, and ten written later.
 
-Written before any of them was identified (docs/research/identification-stages.md has the rule that
-they decide by). Each has a record to identify and another input to simulate; the error of a
-simulation is against the output without noise, in multiples of the noise of the record. Everything
-is seeded: `simulate_records` gives the same numbers every time.
+Written before any of them was identified (docs/research/identification-stages.md has the rules that
+they decide by); the ten (`TEN_MORE`) decided nothing before. Each has a record to identify and
+another input to simulate; the error of a simulation is against the output without noise, in
+multiples of the noise of the record. Everything is seeded: `simulate_records` gives the same
+numbers every time.
 """
 
 from __future__ import annotations
@@ -195,10 +196,123 @@ TWENTY: dict[str, System] = {
 }
 
 
-def simulate_records(name: str) -> tuple[Experiment, Experiment, float]:
-    """The record to identify, the test without noise, and the deviation of the noise."""
-    system = TWENTY[name]
-    seed = list(TWENTY).index(name)
+def feedback_saturation(u: np.ndarray) -> np.ndarray:
+    """A linear plant of second order whose output comes back through a saturation."""
+    y = np.zeros(len(u))
+    for t in range(2, len(u)):
+        y[t] = 1.5 * y[t - 1] - 0.6 * y[t - 2] + 0.3 * (u[t - 1] - 0.8 * np.tanh(2 * y[t - 1]))
+    return y
+
+
+def dead_zone_behind(u: np.ndarray) -> np.ndarray:
+    """Second order, then a sensor that shows nothing below a fifth."""
+    inner = lfilter([0.15, 0.1], [1.0, -1.2, 0.45], u)
+    return np.sign(inner) * np.maximum(np.abs(inner) - 0.2, 0.0)
+
+
+def saturated_valve(u: np.ndarray) -> np.ndarray:
+    """A valve that opens as a bent curve, before two lags and a swing."""
+    opened = np.clip(u + 0.3 * u**3, -0.6, 0.9)
+    return lfilter([0.05, 0.05], np.convolve([1.0, -1.4, 0.48], [1.0, -1.2, 0.72]), opened)
+
+
+def driven_van_der_pol(u: np.ndarray) -> np.ndarray:
+    """A swing damped the more the farther it goes."""
+    place = speed = 0.0
+    y = np.empty(len(u))
+    for t, force in enumerate(u):
+        for _ in range(5):
+            speed += 0.06 * (2.0 * force - (0.3 + 1.2 * place**2) * speed - place)
+            place += 0.06 * speed
+        y[t] = place
+    return y
+
+
+def two_masses(u: np.ndarray) -> np.ndarray:
+    """Two masses on springs, coupled by one that stiffens; the far one is seen."""
+    places, speeds = np.zeros(2), np.zeros(2)
+    y = np.empty(len(u))
+    for t, force in enumerate(u):
+        for _ in range(5):
+            apart = places[1] - places[0]
+            coupling = apart + 1.5 * apart**3
+            forces = np.array([force + coupling, -coupling]) - 0.6 * speeds - 0.5 * places
+            speeds = speeds + 0.08 * forces
+            places = places + 0.08 * speeds
+        y[t] = places[1]
+    return y
+
+
+def stirred_reactor(u: np.ndarray) -> np.ndarray:
+    """The temperature of a stirred tank in which a reaction gives heat."""
+    share, heat = 0.5, 0.5
+    y = np.empty(len(u))
+    for t, cooling in enumerate(u):
+        for _ in range(5):
+            rate = share * np.exp(2.0 * (heat - 1.0))
+            share += 0.03 * (1.0 - share - rate)
+            heat += 0.03 * (1.5 * rate - 1.2 * heat - 0.6 * cooling)
+        y[t] = heat
+    return y
+
+
+def overflowing_vessel(u: np.ndarray) -> np.ndarray:
+    """A level that stops at the brim."""
+    level = 0.3
+    y = np.empty(len(u))
+    for t, inflow in enumerate(u):
+        level = min(max(level + 0.12 * (inflow - 0.8 * np.sqrt(max(level, 0.0))), 0.0), 0.9)
+        y[t] = level
+    return y
+
+
+def ship_heading(u: np.ndarray) -> np.ndarray:
+    """Rudder to heading, with a turn rate that resists by its third power: it integrates."""
+    rate = heading = 0.0
+    y = np.empty(len(u))
+    for t, rudder in enumerate(u):
+        rate += 0.15 * (0.5 * rudder - rate - 1.5 * rate**3)
+        heading += 0.2 * rate
+        y[t] = heading
+    return y
+
+
+def noisy_resonance(u: np.ndarray) -> np.ndarray:
+    return lfilter([0.02, 0.03], np.convolve([1.0, -1.7, 0.81], [1.0, -0.9, 0.5]), u)
+
+
+def coupled_heaters(drive: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Two heaters beside each other, cooled the faster the more the fan of the second blows."""
+    heat = np.zeros(2)
+    y = np.empty_like(drive)
+    for t, (power, fan) in enumerate(drive):
+        flow = np.array([power, 0.5 * power]) + 0.3 * (heat[::-1] - heat)
+        heat = heat + 0.15 * (flow - (0.6 + 0.4 * np.array([0.2, 1.0]) * (fan + 1.0)) * heat)
+        y[t] = heat
+    return drive, y
+
+
+TEN_MORE: dict[str, System] = {
+    "feedback saturation": System(open_loop(feedback_saturation), 400, 5, -1.5, 1.5),
+    "dead zone behind": System(open_loop(dead_zone_behind), 400, 4, -1.5, 1.5),
+    "saturated valve": System(open_loop(saturated_valve), 500, 6),
+    "damped swing": System(open_loop(driven_van_der_pol), 400, 8),
+    "two masses": System(open_loop(two_masses), 600, 8, -1.5, 1.5),
+    "stirred reactor": System(open_loop(stirred_reactor), 500, 10),
+    "overflowing vessel": System(open_loop(overflowing_vessel), 500, 15, 0.0, 1.0),
+    "ship heading": System(open_loop(ship_heading), 500, 10),
+    "noisy resonance": System(open_loop(noisy_resonance), 400, 4, noise=0.1),
+    "coupled heaters": System(coupled_heaters, 400, 10, inputs=2),
+}
+
+
+def simulate_records(name: str, draw: int = 0) -> tuple[Experiment, Experiment, float]:
+    """The record to identify, the test without noise, and the deviation of the noise; `draw`: of
+    other inputs and noise.
+    """
+    systems = TWENTY | TEN_MORE
+    system = systems[name]
+    seed = list(systems).index(name) + 1000 * draw
     rng = np.random.default_rng([38, seed])
     middle = (system.low + system.high) / 2
     drives = []
