@@ -30,7 +30,7 @@ MLP = {
     "family": "mlp",
     "lags": 336,
     "units": 256,
-    "warm_up": 336,
+    "burn_in": 336,
     "loss": "mae",
     "learning_rate": 3e-3,
     "dropout": 0.1,

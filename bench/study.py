@@ -183,7 +183,7 @@ def entry(architecture: str, lookback: int, rate: float, l1: float) -> dict[str,
     return {
         "family": architecture,
         "units": UNITS,
-        "warm_up": lookback,
+        "burn_in": lookback,
         "batch_size": 32,
         "learning_rate": rate,
         "training": {"l1": l1},

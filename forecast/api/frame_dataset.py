@@ -290,8 +290,8 @@ def _column_entries(option: str, columns: str | Sequence[str | Entry]) -> list[E
 
 
 def _static_entries(frame: pd.DataFrame, options: TaskOptions) -> list[Entry]:
-    """Entries of the static columns; of one that is named alone levels or scale as the frame has
-    them.
+    """Entries of the static columns; of one that is named alone categories or scale as the frame
+    has them.
     """
     entries = []
     for entry in _column_entries("static", options.static):

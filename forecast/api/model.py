@@ -77,7 +77,7 @@ class Model:
     >>> model.explain().columns.tolist()
     ['unique_id', 'ds', 'part', 'contribution']
     >>> model.watch(df, newest=5).columns.tolist()
-    ['unique_id', 'ds', 'y', 'ridge', 'p', 'level', 'alarm']
+    ['unique_id', 'ds', 'y', 'ridge', 'p', 'alarm_level', 'alarm']
     >>> model.save("ridge")
     """
 
@@ -206,11 +206,11 @@ class Model:
         self, df: Any, *, newest: int, rate: float = 10, pooled: bool = False
     ) -> pd.DataFrame:
         """Which of the `newest` observations of each series of `df` the one-step forecasts cannot
-        explain: `unique_id, ds, y, <name>, p, level, alarm`.
+        explain: `unique_id, ds, y, <name>, p, alarm_level, alarm`.
 
         df: a history that goes on from the data of the fit, since errors on rows that were fitted
         are too small. rate: percent of the alarms that may be false, beside those of chance;
-        pooled: one level for all series together, by the errors of all
+        pooled: one alarm level for all series together, by the errors of all
         (`forecast.forecaster.watching`). `InputError` for rows without a whole lookback, and where
         too few calibration errors keep the rate.
         """
@@ -220,8 +220,12 @@ class Model:
         require_known_series(panel.by_id, self.ensemble, where=WHERE)
         rows = {s.unique_id: np.arange(len(s) - newest, len(s)) - 1 for s in panel.series}
         return self._with_caller_names(
-            watch(self.ensemble, panel, rows, rate=rate / 100, pooled=pooled).table,
-            {"y": "y", "y_hat": self.name, "p": "p", "level": "level", "alarm": "alarm"},
+            watch(self.ensemble, panel, rows, rate=rate, pooled=pooled).table,
+            {
+                "y": "y",
+                "y_hat": self.name,
+                **{name: name for name in ("p", "alarm_level", "alarm")},
+            },
             df,
         )
 

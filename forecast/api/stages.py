@@ -78,7 +78,7 @@ EXTRA_PACKAGES = {"statistical": ["statsforecast"], "regression": ["lightgbm", "
 """Packages that a family of a kind may load; a missing one is named before anything is fitted."""
 WARNED_RULES = ("spikes", "clock_change", "leaks", "partial_end")
 """Rules for suspicious values whose findings are a `UserWarning`: no option of a call tells."""
-RESERVED_NAMES = ("unique_id", "ds", "cutoff", "y", "output", "p", "level", "alarm")
+RESERVED_NAMES = ("unique_id", "ds", "cutoff", "y", "output", "p", "alarm_level", "alarm")
 """Columns of the frames that are returned, which no model may be called."""
 
 

@@ -117,7 +117,7 @@ def watch(
     from forecast.operations.predicting import watch_champion
 
     project = require_dataset(root, dataset)
-    verdict = watch_champion(project, dataset, rate=rate / 100, pooled=pooled, newest=newest)
+    verdict = watch_champion(project, dataset, rate=rate, pooled=pooled, newest=newest)
     if verdict.champion.notice:
         print(verdict.champion.notice, file=sys.stderr)
     alarms = verdict.table[verdict.table["alarm"]].drop(columns="alarm")
@@ -127,7 +127,7 @@ def watch(
     else:
         if len(alarms):
             zone = load_dataset(dataset, project / "configs").source.clock
-            numbers = ["y", "y_hat", "p", "level"]
+            numbers = ["y", "y_hat", "p", "alarm_level"]
             keys = _keys(verdict.table)
             _print_numbers(_with_written_times(alarms, zone=zone), keys, numbers, "is_newest")
         print(_watch_sentences(verdict, rate))

@@ -35,6 +35,7 @@ from forecast.config.task import (
     FutureInput,
     Holidays,
     Point,
+    RegularCalendar,
     StaticColumn,
     Task,
     TaskColumn,
@@ -475,7 +476,8 @@ class Dataset(Config):
         """
         if self.calendar.keeps_wall_clock:
             return None
-        hours = self.calendar.opening_hours
+        calendar = self.calendar
+        hours = calendar.opening_hours if isinstance(calendar, RegularCalendar) else None
         return self.source.clock or (hours.time_zone if hours else None)
 
     def _local_holidays(self) -> Holidays | None:

@@ -91,7 +91,7 @@ class Retraining(Config):
             begin = pd.Timestamp("2001-01-01")
             end = begin + pd.Timedelta(DEFAULT_GATE_DAYS, "D")
             steps = len(pd.date_range(begin, end, freq=dataset.calendar.freq)) - 1
-            if hours := dataset.calendar.open:
+            if hours := dataset.calendar.opening_hours:
                 day_steps = len(hours.step_starts(dataset.calendar.freq))
                 steps = day_steps * len(hours.days) * DEFAULT_GATE_DAYS // 7
         elif dataset.calendar.kind == "year_weeks":

@@ -113,11 +113,6 @@ class CalendarBase(Config):
         """Whether steps are dates of the local clock, which become no other date in UTC."""
         return self.kind in ("sessions", "weekdays")
 
-    @property
-    def opening_hours(self) -> OpeningHours | None:
-        """The hours outside of which a regular calendar has no steps, its `open`; None without."""
-        return getattr(self, "open", None)
-
 
 class SessionCalendar(CalendarBase):
     """Exchange sessions: a weekend or a holiday is not a gap.
@@ -167,7 +162,7 @@ class OpeningHours(Config):
         if self.first > self.last:
             raise ValueError(
                 f"first: {self.first} is after last: {self.last}; wanted both on one day. Hours"
-                " that pass midnight have no `open`"
+                " that pass midnight have no `opening_hours`"
             )
         return self
 
@@ -182,7 +177,7 @@ class OpeningHours(Config):
 class RegularCalendar(CalendarBase):
     """A fixed step in UTC, such as `1h`, `1D`, `15min`, `1W`, `1MS`.
 
-    open: outside of these hours there are no steps.
+    opening_hours: outside of these there are no steps.
 
     `kind: index` is for rows without dates: row n stands at n minutes after 1970-01-01, and is
     shown as `row n`.
@@ -190,7 +185,7 @@ class RegularCalendar(CalendarBase):
 
     kind: Literal["regular", "index"]
     freq: str
-    open: OpeningHours | None = None
+    opening_hours: OpeningHours | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -231,16 +226,17 @@ class RegularCalendar(CalendarBase):
     @model_validator(mode="after")
     def _steps_divide_open_days(self) -> Self:
         """Refuses opening hours of steps that begin at another time every day."""
-        if self.open and self.counts_rows:
-            raise ValueError("open: rows without dates have no hours; leave it out")
-        if self.open:
+        if self.opening_hours and self.counts_rows:
+            raise ValueError("opening_hours: rows without dates have none; leave it out")
+        if self.opening_hours:
             from pandas.tseries.frequencies import to_offset
 
             step = getattr(to_offset(self.freq), "nanos", 0)
             if not step or DAY_NANOSECONDS % step or step == DAY_NANOSECONDS:
                 raise ValueError(
-                    f"open: a day has no whole number of steps of {self.freq}; wanted a part of a"
-                    " day such as 30min or 1h. Days are `{kind: weekdays, days: [mon, tue]}`"
+                    f"opening_hours: a day has no whole number of steps of {self.freq}; wanted a"
+                    " part of a day such as 30min or 1h. Days are `{kind: weekdays, days: [mon,"
+                    " tue]}`"
                 )
         return self
 
@@ -417,20 +413,20 @@ def _future_steps(column: FutureInput) -> tuple[FutureStep, ...]:
 class StaticColumn(Config):
     """A column that never changes in a series, such as the kind or the size of a shop.
 
-    levels: of text; each is an input of 0 or 1. Without any the column holds numbers, and its
+    categories: of text; each is an input of 0 or 1. Without any the column holds numbers, and its
     input is (value - centre) / scale.
     """
 
     column: str
-    levels: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
     centre: float = 0.0
     scale: float = Field(default=1.0, gt=0)
 
     @property
     def frame_names(self) -> tuple[str, ...]:
         """The columns of a prepared frame that hold its inputs."""
-        by_level = tuple(f"{self.column}={level}" for level in self.levels)
-        return by_level or (f"{self.column} (scaled)",)
+        by_category = tuple(f"{self.column}={category}" for category in self.categories)
+        return by_category or (f"{self.column} (scaled)",)
 
 
 def static_input_names(columns: Iterable[StaticColumn]) -> list[str]:

@@ -134,8 +134,8 @@ def grid(calendar: Calendar, start: Any, end: Any) -> pd.DatetimeIndex:
         years = np.arange(start.year - 1970, end.year - 1969).astype("datetime64[Y]")
         weeks = years.astype("datetime64[D]")[:, None] + 7 * np.arange(calendar.weeks)
         steps = pd.DatetimeIndex(weeks.ravel())
-    elif calendar.open:
-        steps = _open_steps(calendar.freq, calendar.open, start, end)
+    elif calendar.opening_hours:
+        steps = _open_steps(calendar.freq, calendar.opening_hours, start, end)
     elif fixed_step(calendar) is None:
         steps = pd.date_range(start, end, freq=calendar.freq)
     else:
@@ -244,7 +244,7 @@ def fixed_step(calendar: Calendar) -> pd.Timedelta | None:
 
 def skips_time(calendar: Calendar) -> bool:
     """Whether there may be time between the end of a step and the next one."""
-    return not isinstance(calendar, RegularCalendar) or calendar.open is not None
+    return not isinstance(calendar, RegularCalendar) or calendar.opening_hours is not None
 
 
 def step_length(calendar: Calendar) -> pd.Timedelta | None:
@@ -261,8 +261,8 @@ def count_day_steps(calendar: Calendar) -> int:
     """The steps of a day; 0 where a step is no whole part of one."""
     if isinstance(calendar, Daily):
         return 1
-    if isinstance(calendar, RegularCalendar) and calendar.open:
-        return len(calendar.open.step_starts(calendar.freq))
+    if isinstance(calendar, RegularCalendar) and calendar.opening_hours:
+        return len(calendar.opening_hours.step_starts(calendar.freq))
     step = step_length(calendar)
     return 0 if step is None or DAY % step else DAY // step
 
@@ -286,7 +286,7 @@ def _next_steps(calendar: Calendar, after: pd.Timestamp, n: int) -> pd.DatetimeI
     if (step := fixed_step(calendar)) is not None:
         back = step.to_timedelta64() * np.arange(n - 1, -1, -1)
         return pd.DatetimeIndex((after + n * step).to_datetime64() - back)
-    if isinstance(calendar, RegularCalendar) and not calendar.open:
+    if isinstance(calendar, RegularCalendar) and not calendar.opening_hours:
         steps = pd.date_range(after, periods=n + 2, freq=calendar.freq).as_unit("ns")
         return steps[steps > after][:n]
     for days in (31, 400, 3_000, 23_000):
@@ -305,8 +305,8 @@ def season_positions(calendar: Calendar, times: np.ndarray, season_length: int) 
     days = times.astype("datetime64[D]")
     if (step := fixed_step(calendar)) is not None:
         numbers = times.astype("datetime64[ns]").astype(np.int64) // step.value
-    elif isinstance(calendar, RegularCalendar) and calendar.open:
-        numbers = _number_open_steps(calendar.freq, calendar.open, times)
+    elif isinstance(calendar, RegularCalendar) and calendar.opening_hours:
+        numbers = _number_open_steps(calendar.freq, calendar.opening_hours, times)
     elif season_length <= len(WEEKDAYS) and not isinstance(calendar, RegularCalendar):
         numbers = (days.astype(np.int64) + 3) % 7  # 1970 began on a Thursday
     else:
@@ -350,7 +350,7 @@ def cycles(calendar: Calendar, names: Iterable[CalendarFeature]) -> dict[str, fl
     days = {_CYCLES[name][0]: _CYCLES[name][1] for name in names}
     if not days:
         return {}
-    if hours := calendar.opening_hours:
+    if isinstance(calendar, RegularCalendar) and (hours := calendar.opening_hours):
         day = count_day_steps(calendar)
         week = day * len(hours.days)
         lengths = {"day": float(day), "week": float(week), "year": week * 365.2425 / 7}
@@ -598,7 +598,7 @@ def _fit_opening_hours(
         hours = _hours_with_rows(stamps, DAY / day_steps, zone)
         if hours is None:
             continue
-        fit = _fit_steps(calendar.model_copy(update={"open": hours}), stamps)
+        fit = _fit_steps(calendar.model_copy(update={"opening_hours": hours}), stamps)
         is_known = zone in (time_zone, "UTC")
         share = MAX_SHARE_CLOSED_EARLY if is_known else MAX_SHARE_BY_GUESSED_CLOCK
         if fit.off_calendar == 0 and fit.without_row <= share * len(stamps):
@@ -606,6 +606,7 @@ def _fit_opening_hours(
     if not fits:
         return []
     best = min(fits, key=CalendarFit.count_misfits)
+    assert isinstance(best.calendar, RegularCalendar)
     hours = best.calendar.opening_hours
     if hours is None or not 0 < best.without_row <= MAX_SHARE_WITHOUT_ROW * len(stamps):
         return fits
@@ -613,7 +614,8 @@ def _fit_opening_hours(
         # neither years whose sessions are not known, nor an installation without the library
         with contextlib.suppress(InputError, ModuleNotFoundError):
             of_exchange = hours.model_copy(update={"exchange": exchange})
-            fits.append(_fit_steps(calendar.model_copy(update={"open": of_exchange}), stamps))
+            with_sessions = calendar.model_copy(update={"opening_hours": of_exchange})
+            fits.append(_fit_steps(with_sessions, stamps))
     return [fit for fit in fits if fit.off_calendar == 0]
 
 
@@ -744,7 +746,7 @@ def _describe_off_calendar(
         fault = f"this is no session of {name}"
     elif isinstance(calendar, YearWeekCalendar):
         fault = "this is no week counted from 1 January"
-    elif calendar.open:
+    elif calendar.opening_hours:
         fault = f"no step of {calendar.freq} begins then within the opening hours"
     else:
         fault = f"this time is off the {calendar.freq!r} grid of the other rows"

@@ -111,7 +111,7 @@ def _log_range(high: pd.Series, low: pd.Series) -> pd.Series:
     return pd.Series(np.log(ratio), index=ratio.index)
 
 
-MOST_LEVELS = 10
+MOST_CATEGORIES = 10
 """Of a static column of text that is taken unasked: one with more rather names its series."""
 DERIVED_COLUMNS: dict[str, tuple[tuple[str, ...], Callable[..., pd.Series]]] = {
     "daily_range": (("high", "low"), _log_range)
@@ -191,17 +191,16 @@ def encode_static(
                     " wanted one, as it is `static`. Correct the rows, or make it `past_exogenous`."
                 )
             values = groups.transform("first")
-        if column.levels:
-            encoded = [(values == level).astype(float) for level in column.levels]
-            is_wrong = ~values.isin(column.levels)
-            allowed = f"one of {quote_names(column.levels)}"
+        if column.categories:
+            encoded = [(values == category).astype(float) for category in column.categories]
+            is_wrong = ~values.isin(column.categories)
+            allowed = f"one of {quote_names(column.categories)}"
         else:
             numbers = (pd.to_numeric(values, errors="coerce") - column.centre) / column.scale
             encoded = [numbers]
             is_wrong = numbers.isna()
-            allowed = (
-                f"a number, or `levels: [{', '.join(map(str, values.unique()[:MOST_LEVELS]))}]`"
-            )
+            found = ", ".join(map(str, values.unique()[:MOST_CATEGORIES]))
+            allowed = f"a number, or `categories: [{found}]`"
         if is_wrong.any():
             cell = str(values[is_wrong].iloc[0])
             raise InputError(
@@ -213,13 +212,13 @@ def encode_static(
 
 
 def guess_static(values: pd.Series) -> StaticColumn:
-    """How a column that never changes in a series becomes inputs: text by its levels, numbers by
-    the mean and standard deviation of what it holds.
+    """How a column that never changes in a series becomes inputs: text by its categories, numbers
+    by the mean and standard deviation of what it holds.
     """
     name = str(values.name)
     if not has_number_type(values):
-        levels = values.dropna().astype("str").unique()
-        return StaticColumn(column=name, levels=tuple(sorted(levels)))
+        categories = values.dropna().astype("str").unique()
+        return StaticColumn(column=name, categories=tuple(sorted(categories)))
     # a larger number, or none, is told where the frame is checked
     distinct = values[values.abs() <= MAX_MAGNITUDE].drop_duplicates()
     centre = float(f"{distinct.mean():.4g}")

@@ -44,14 +44,14 @@ def describe_roles(frame: pd.DataFrame, dataset: Dataset) -> list[ColumnRole]:
 
 
 def _static_roles(frame: pd.DataFrame, dataset: Dataset) -> list[ColumnRole]:
-    """The roles of the static columns, with the number of series of each level."""
+    """The roles of the static columns, with the number of series of each category."""
     first_rows = frame.groupby("unique_id").first()
     roles = []
     for column in dataset.static:
-        if column.levels:
+        if column.categories:
             counts = first_rows[list(column.frame_names)].sum()
-            levels = zip(column.levels, counts, strict=True)
-            data = "series: " + ", ".join(f"{level} {count:g}" for level, count in levels)
+            n_series = zip(column.categories, counts, strict=True)
+            data = "series: " + ", ".join(f"{category} {n:g}" for category, n in n_series)
         else:
             numbers = first_rows[column.frame_names[0]] * column.scale + column.centre
             data = _describe_values(numbers, len(numbers))

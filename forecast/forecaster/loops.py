@@ -69,7 +69,7 @@ class Loop:
         n_rows = windows.past.shape[1]
         # the last rows
         self._windows = replace(windows, z=self._z[:, :n_rows], past=self._past[:, :n_rows])
-        self._raw, self._state = _warm_up(network, weights, windows)
+        self._raw, self._state = _fill_memory(network, weights, windows)
         self._row: np.ndarray | None = None
         self._step = 1
 
@@ -163,7 +163,7 @@ def _hold_issued_values(path: np.ndarray, newest: np.ndarray, steps: tuple[int, 
         path[:, step - 1, known] = np.where(np.isfinite(issued), issued, path[:, step - 1, known])
 
 
-def _warm_up(
+def _fill_memory(
     network: Network | None, weights: Mapping[str, np.ndarray], windows: Windows
 ) -> tuple[np.ndarray, States | None]:
     """The network's raw output (B, O, K) at the last measured row, and its state after it."""

@@ -55,7 +55,7 @@ ADVICE_BY_REMEDY = {
     "Correct `static`.": "Send it under this name.",
     "; if the order has another reason (local clock turned back?), state `source.time_zone`": "",
     ", or correct `calendar.freq`": "",
-    ", or correct `calendar.open`": "",
+    ", or correct `calendar.opening_hours`": "",
     ", or correct `calendar`": "",
     "Check its source and its date range.": "Send rows with values of every target.",
     ", or `minimum` and `maximum` of the target": "",

@@ -26,7 +26,7 @@ from forecast.forecaster.forecaster import Forecaster
 from forecast.models.base import NetworkSpec
 from forecast.models.problem import Problem
 from forecast.models.skip import Skip
-from forecast.networks.description import Dense, Network, walk_blocks, warm_up_rows
+from forecast.networks.description import Dense, Network, burn_in_rows, walk_blocks
 from forecast.networks.heads import FittedHead
 from forecast.networks.heads.distributions import correlation
 from forecast.networks.weights import initialise
@@ -131,8 +131,8 @@ def train_by_gradient(
         **spec.training.model_dump(),
     )
     supervised = spec.chunk if network.every_step else 1
-    warm_up = warm_up_rows(network, spec.warm_up)
-    joined = chunks.join_series(series, supervised=supervised, warm_up=warm_up)
+    burn_in = burn_in_rows(network, spec.burn_in)
+    joined = chunks.join_series(series, supervised=supervised, burn_in=burn_in)
     trained = gradient.fit(
         network, joined, validate, settings, seed=options.seed, initial=start, stop=stop
     )
@@ -159,7 +159,7 @@ def train_by_levenberg_marquardt(
         return float(validate(weights)[0])
 
     problem = network_problem.make_problem(
-        network, series, overall_error, warm_up=warm_up_rows(network, spec.warm_up)
+        network, series, overall_error, burn_in=burn_in_rows(network, spec.burn_in)
     )
     if problem.n_weights > lm.MAX_WEIGHTS:
         # a row that failed, not a run that stops: another trial may be small enough

@@ -114,6 +114,6 @@ def _find_changed(series: Series, scaling: Scaling, task: Task) -> list[str]:
 
 def _read_static(inputs: np.ndarray, column: StaticColumn) -> str:
     """The value of a static column that its inputs stand for."""
-    if column.levels:
-        return quote(column.levels[int(np.argmax(inputs))])
+    if column.categories:
+        return quote(column.categories[int(np.argmax(inputs))])
     return f"{inputs[0] * column.scale + column.centre:g}"

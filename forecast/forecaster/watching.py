@@ -1,25 +1,25 @@
 """Anomalies: observations that lie further from their one-step forecast than the calibration errors
 allow, with a bound on the number of false alarms.
 
-    table = watch(ensemble, panel, rows, rate=0.1)      # one row per observation, `alarm` or not
+    table = watch(ensemble, panel, rows, rate=10)       # one row per observation, `alarm` or not
 
 The p-value of an observation is conformal (Vovk, Gammerman & Shafer 2005): the share of calibration
-errors at least as large as its own, itself counted; so it lies outside of its interval of level
+errors at least as large as its own, itself counted; so it lies outside of its interval of coverage
 1 - p. Which p-values are alarms is decided one after another, and never again, by LORD++ (Ramdas,
 Yang, Wainwright & Jordan 2017) with the decaying memory of Rebjock, Kurt, Januschowski & Callot
-(2021). Without the decay the level of a test falls below the smallest p-value that some hundred
-errors can give, and no fault of a long quiet series would ever be seen:
+(2021). Without the decay the alarm level of a test falls below the smallest p-value that some
+hundred errors can give, and no fault of a long quiet series would ever be seen:
 
-    level[t] = rate (1 - d + sum over earlier alarms s of d^(t-s) gamma[t-s])
+    alarm_level[t] = share (1 - d + sum over earlier alarms s of d^(t-s) gamma[t-s])
     gamma[j] = 0.0722 ln(max(j, 2)) / (j exp(sqrt(ln j)))         (their sum is below 1)
 
-The decay d is 1 - 1 / memory, with a memory of rate (n + 1) observations for n calibration errors.
-So level[t] is 1 / (n + 1), the smallest p-value there is, while all is quiet. The levels of N
-observations with R alarms sum to at most N / (n + 1) + rate R, and so many false alarms are
-expected where p-values are valid given the past: of a quiet stream all alarms are false, one in n +
-1. A p-value is valid while errors are exchangeable with those of calibration; after a change of
-level, or where errors come in crowds, it is not, and there are more. A fault whose errors are of
-ordinary size is never found.
+The decay d is 1 - 1 / memory, with a memory of share (n + 1) observations for n calibration errors.
+So alarm_level[t] is 1 / (n + 1), the smallest p-value there is, while all is quiet. The alarm
+levels of N observations with R alarms sum to at most N / (n + 1) + share R, and so many false
+alarms are expected where p-values are valid given the past: of a quiet stream all alarms are false,
+one in n + 1. A p-value is valid while errors are exchangeable with those of calibration; after a
+change of level, or where errors come in crowds, it is not, and there are more. A fault whose errors
+are of ordinary size is never found.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ from forecast.system.errors import InputError, quote_names
 ALL_SERIES = ""
 """The name of the one stream that pooled series are."""
 TOLERANCE = 1e-9
-"""Relative: levels are sums of floats, and p-values stand exactly on one of them."""
+"""Relative: alarm levels are sums of floats, and p-values stand exactly on one of them."""
 
 
 @dataclass(frozen=True)
 class Watched:
-    """`table`: `unique_id, output, ds, y, y_hat, p, level, alarm`, a row per observation, in the
-    order in which they were judged. `n_errors`: by stream (a series, or all) its calibration
+    """`table`: `unique_id, output, ds, y, y_hat, p, alarm_level, alarm`, a row per observation, in
+    the order in which they were judged. `n_errors`: by stream (a series, or all) its calibration
     errors.
     """
 
@@ -64,51 +64,52 @@ def watch(
     """Judge the observation after each of `rows` by the forecast made there; missing ones are left
     out.
 
-    rate: share of the alarms that may be false, 0 to 1; one observation in n + 1 is a false alarm
+    rate: percent of the alarms that may be false; one observation in n + 1 is a false alarm
     besides, with n calibration errors. pooled: the errors of all series, each over its median, are
     one reference and their observations one stream, where a series alone has too few errors. A
     series that was not scored has no errors and is not watched. `InputError` where no series was
     scored, and for a rate that so few calibration errors cannot keep.
     """
-    if not 0 < rate < 1:
-        raise InputError(f"Rate {100 * rate:g} %: wanted above 0 and below 100, as 10.")
+    share = rate / 100
+    if not 0 < share < 1:
+        raise InputError(f"Rate {rate:g} %: wanted above 0 and below 100, as 10.")
     observations, references = _score_observations(ensemble, panel, rows, pooled=pooled)
     parts = []
     for stream, reference in references.items():
         of_stream = observations[observations["stream"] == stream]
-        memory = rate * (len(reference) + 1)
+        memory = share * (len(reference) + 1)
         if memory < 1:
             whose = repr(stream) if stream else "all series"
             raise InputError(
-                f"Rate {100 * rate:g} %: {whose} has {len(reference)} calibration errors, wanted"
-                f" at least {math.ceil(1 / rate) - 1}. Take a higher rate, pool the series, or"
+                f"Rate {rate:g} %: {whose} has {len(reference)} calibration errors, wanted"
+                f" at least {math.ceil(1 / share) - 1}. Take a higher rate, pool the series, or"
                 " lengthen the calibration block."
             )
         beaten = np.searchsorted(reference, of_stream["score"].to_numpy(), side="left")
         p_values = (1 + len(reference) - beaten) / (len(reference) + 1)
-        levels, alarms = decide_alarms(p_values, rate, memory)
-        parts.append(of_stream.assign(p=p_values, level=levels, alarm=alarms))
+        levels, alarms = decide_alarms(p_values, share, memory)
+        parts.append(of_stream.assign(p=p_values, alarm_level=levels, alarm=alarms))
     n_errors = {stream: len(reference) for stream, reference in references.items()}
     return Watched(pd.concat(parts, ignore_index=True).drop(columns=["stream", "score"]), n_errors)
 
 
-def decide_alarms(p_values: Array, rate: float, memory: float) -> tuple[Array, Array]:
-    """The level of every p-value (n,) in turn, and which are alarms (bool); memory: observations,
-    at least 1.
+def decide_alarms(p_values: Array, share: float, memory: float) -> tuple[Array, Array]:
+    """The alarm level of every p-value (n,) in turn, and which are alarms (bool). share: of the
+    alarms, that may be false; memory: observations, at least 1.
     """
     decay = 1 - 1 / memory
     levels = np.empty(len(p_values))
     alarms = np.zeros(len(p_values), dtype=bool)
     for i, p_value in enumerate(p_values):
         since = i - np.flatnonzero(alarms[:i]).astype(float)
-        levels[i] = rate * (1 - decay + np.sum(decay**since * _gamma(since)))
+        levels[i] = share * (1 - decay + np.sum(decay**since * _gamma(since)))
         alarms[i] = p_value <= levels[i] * (1 + TOLERANCE)
     return levels, alarms
 
 
 def _gamma(since: Array) -> Array:
-    """Ramdas et al. 2017, section 3: the share of the level that an alarm `since` tests ago gives
-    back.
+    """Ramdas et al. 2017, section 3: the share of the alarm level that an alarm `since` tests ago
+    gives back.
     """
     return np.asarray(
         0.0722 * np.log(np.maximum(since, 2)) / (since * np.exp(np.sqrt(np.log(since))))

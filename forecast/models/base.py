@@ -314,7 +314,7 @@ class NetworkSpec(TrainableSpec):
     learning_rate: float = Field(2e-3, gt=0)
     batch_size: int = Field(32, ge=1)
     chunk: int = Field(48, ge=1, description="supervised steps per training chunk")
-    warm_up: int = Field(
+    burn_in: int = Field(
         48, ge=0, description="steps before them that only fill the memory; at most `lookback`"
     )
     weight_decay: float = Field(1e-4, ge=0)

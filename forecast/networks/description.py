@@ -321,7 +321,7 @@ def walk_blocks(blocks: Sequence[Block], prefix: str = "") -> Iterator[tuple[str
                 yield from walk_blocks(branch, inner_prefix)
 
 
-def warm_up_rows(network: Network, rows: int) -> int:
+def burn_in_rows(network: Network, rows: int) -> int:
     """How many of the `rows` asked for before the first that counts in training fill the memory of
     the network; all of the window but one of a network that needs its whole window.
     """

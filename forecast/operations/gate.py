@@ -181,7 +181,7 @@ def _compare(
             "champion_skill": files.json_number(_skill(champion, fresh.naive)),
             "relative_difference": difference,
             "evidence": sequence,
-            "test": evidence.pair_number,
+            "pair_number": evidence.pair_number,
             "equivalence": EquivalenceNumbers(word=word, upper=same.upper, note=same.note),
         }
     )

@@ -183,8 +183,8 @@ class GateNumbers(Record):
     relative_difference: float | None = None
     """The challenger's loss over the champion's, less 1."""
     evidence: SequentialTest | None = None
-    test: int | None = None
-    """`PairEvidence.pair_number`."""
+    pair_number: int | None = None
+    """As in `PairEvidence`."""
     equivalence: EquivalenceNumbers | None = None
     age_days: float | None = None
     """Of the champion."""

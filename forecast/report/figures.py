@@ -92,7 +92,7 @@ def step_unit(dataset: Dataset) -> str:
     calendar = dataset.calendar
     if not isinstance(calendar, RegularCalendar) or calendar.counts_rows:
         return STEP_NAMES[calendar.kind]
-    if calendar.open:
+    if calendar.opening_hours:
         return f"open steps of {calendar.freq}"
     step = to_offset(calendar.freq)
     unit = TIME_UNITS.get(step.rule_code.split("-")[0].rstrip("SE"))

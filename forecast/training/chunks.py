@@ -8,7 +8,7 @@ No TensorFlow is needed here.
 
 The batches of a training are drawn at random (`random_starts`): every chunk begins with an empty
 memory. One pass over it gives a loss at each of its steps (the summed loss of back-propagation
-through time; a chunk is the truncation of Williams & Peng 1990). The warm-up before it fills the
+through time; a chunk is the truncation of Williams & Peng 1990). The burn-in before it fills the
 memory and is not counted.
 """
 
@@ -104,12 +104,12 @@ class Chunks(JoinedSeries):
     """The joined series, and where chunks of `length` rows may begin in them.
 
     `starts`: every row from which a chunk lies inside one series and has a target that counts. The
-    first `warm_up` rows of a chunk carry no loss.
+    first `burn_in` rows of a chunk carry no loss.
     """
 
     starts: np.ndarray
     length: int
-    warm_up: int
+    burn_in: int
 
     def random_starts(self, steps: int, batch_size: int, seed: int) -> np.ndarray:
         """(steps, batch_size) int32: the starts of every step's batch. All of
@@ -140,7 +140,7 @@ class TrainedNetwork:
 
 
 def join_series(
-    series: JoinedSeries | Sequence[TrainingSeries], *, supervised: int, warm_up: int
+    series: JoinedSeries | Sequence[TrainingSeries], *, supervised: int, burn_in: int
 ) -> Chunks:
     """The series end to end, and where chunks begin; without a copy of those that are joined.
 
@@ -154,14 +154,14 @@ def join_series(
             f"A series has {shortest} train rows; training needs at least 2. Move `train_end`"
             " later."
         )
-    warm_up = min(warm_up, shortest - 1)
-    length = min(warm_up + supervised, shortest)
-    starts = _starts_with_loss(joined, length, warm_up)
-    return Chunks(**vars(joined), starts=starts, length=length, warm_up=warm_up)
+    burn_in = min(burn_in, shortest - 1)
+    length = min(burn_in + supervised, shortest)
+    starts = _starts_with_loss(joined, length, burn_in)
+    return Chunks(**vars(joined), starts=starts, length=length, burn_in=burn_in)
 
 
-def _starts_with_loss(joined: JoinedSeries, length: int, warm_up: int) -> np.ndarray:
-    """Every row from which a chunk lies inside one series and has, after its warm-up, at least one
+def _starts_with_loss(joined: JoinedSeries, length: int, burn_in: int) -> np.ndarray:
+    """Every row from which a chunk lies inside one series and has, after its burn-in, at least one
     target that counts; `InputError` where there is none.
     """
     starts = np.concatenate(
@@ -169,7 +169,7 @@ def _starts_with_loss(joined: JoinedSeries, length: int, warm_up: int) -> np.nda
     )
     before = np.zeros(len(joined.weight) + 1, np.int32)  # of each row how many before it count
     np.cumsum(joined.weight.any(axis=(1, 2)), out=before[1:])
-    supervised_starts = starts[before[starts + length] > before[starts + warm_up]]
+    supervised_starts = starts[before[starts + length] > before[starts + burn_in]]
     if len(supervised_starts) == 0:
         raise InputError(
             "No chunk of the train block has an observed target; check the data and `train_end`."

@@ -2,7 +2,7 @@
 kept.
 
 Many updates run inside one traced function, so Python costs nothing per step. Every chunk begins
-from a reset state, its warm-up fills the memory and is not counted.
+from a reset state, its burn-in fills the memory and is not counted.
 
 The step with the lowest validation loss is kept, step 0 (the skip alone) included; a second fit
 without validation takes a given number of steps. A training without any finite loss, or that
@@ -190,7 +190,7 @@ def _reuse_trace(network: Network, chunks: Chunks, settings: Settings) -> Iterat
     them.
     """
     shapes = [chunks.past.shape[1:], chunks.future.shape[1:], chunks.target.shape[1:]]
-    data = (shapes, chunks.length, chunks.warm_up, chunks.offset is not None)
+    data = (shapes, chunks.length, chunks.burn_in, chunks.offset is not None)
     with np.printoptions(threshold=sys.maxsize, floatmode="unique"):  # a head's constants in full
         key = repr((network, data, settings.graph_settings()))
     updates = _traces.pop(key, None)
@@ -233,7 +233,7 @@ class Updates:
     def __init__(self, network: Network, chunks: Chunks, settings: Settings) -> None:
         """Build the model of `network` with the weights of seed 0, and its compiled passes."""
         # A network that needs its whole window forecasts from the last step of a chunk alone.
-        read = chunks.length - chunks.warm_up if network.every_step else 1
+        read = chunks.length - chunks.burn_in if network.every_step else 1
         self.model = assemble(network, seed=0, read=read)
         self.data = _BatchData(chunks, network, settings, read)
         self._updater = UpdateRule(self.model.trainable_variables, settings)

@@ -5,7 +5,7 @@ derivatives.
 one hidden layer, or none, over taps of the past, `NetworkProblem` for any other; `fit` trains it
 from several starts.
 
-Each series is one run from a reset state; its first `warm_up` rows are not counted. The loss is the
+Each series is one run from a reset state; its first `burn_in` rows are not counted. The loss is the
 squared error, in float64, of everything the network forecasts at every step.
 
 The derivatives with respect to all weights go forward in time: every block passes on its output and
@@ -54,7 +54,7 @@ class NetworkProblem(lm.LeastSquares):
         series: Sequence[TrainingSeries],
         validate: Callable[[Weights], float] | None = None,
         *,
-        warm_up: int = 0,
+        burn_in: int = 0,
     ) -> None:
         """Gather the residuals of `network`, which makes a point forecast at every step, over all
         `series`.
@@ -62,7 +62,7 @@ class NetworkProblem(lm.LeastSquares):
         self.network = network
         if validate is not None:
             self.validate = lambda flat: validate(self.weights_by_name(flat))
-        self.warm_up = warm_up
+        self.burn_in = burn_in
         self.series = series
         self.shapes = weight_specs(network)
         sizes = [int(np.prod(weight.shape)) for weight in self.shapes.values()]
@@ -71,7 +71,7 @@ class NetworkProblem(lm.LeastSquares):
         self.n_weights = sum(sizes)
         self.residual_weights = [each.weight.astype(np.float64) for each in series]
         for weight in self.residual_weights:
-            weight[:warm_up] = 0.0
+            weight[:burn_in] = 0.0
         self.n_residuals = sum(int(np.count_nonzero(weight)) for weight in self.residual_weights)
 
     def __deepcopy__(self, memo: object) -> NetworkProblem:
@@ -153,12 +153,12 @@ class OneLayerProblem(NetworkProblem):
         series: Sequence[TrainingSeries],
         validate: Callable[[Weights], float] | None = None,
         *,
-        warm_up: int = 0,
+        burn_in: int = 0,
     ) -> None:
         """Gather the residuals of `network` over all `series`; its shape must be one for which
         `find_hidden_layer` gives a path, if an empty one.
         """
-        super().__init__(network, series, validate, warm_up=warm_up)
+        super().__init__(network, series, validate, burn_in=burn_in)
         taps = network.blocks[: _count_tap_blocks(network.blocks)]
         tapped = []
         for each in series:
@@ -238,15 +238,15 @@ def make_problem(
     series: Sequence[TrainingSeries],
     validate: Callable[[Weights], float] | None = None,
     *,
-    warm_up: int = 0,
+    burn_in: int = 0,
 ) -> NetworkProblem:
     """The problem of a network over whole `series`, in the faster form where the network allows it;
-    without `validate` the training loss picks the weights. The first `warm_up` rows of each series
+    without `validate` the training loss picks the weights. The first `burn_in` rows of each series
     are not counted.
     """
     has_one_layer = find_hidden_layer(network) is not None
     problem_class = OneLayerProblem if has_one_layer else NetworkProblem
-    return problem_class(network, series, validate, warm_up=warm_up)
+    return problem_class(network, series, validate, burn_in=burn_in)
 
 
 def restart_seeds(seed: int, restarts: int) -> list[int]:

@@ -197,7 +197,7 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
     "a business that closes": (
         shop_hours,
         {"freq": "1h"},
-        ("that fits best: freq={'kind': 'regular', 'freq': '1h', 'open': {",),
+        ("that fits best: freq={'kind': 'regular', 'freq': '1h', 'opening_hours': {",),
     ),
     "a stamp off the grid": (
         lambda: frame(ds=DAYS.where(DAYS[9] != DAYS, DAYS[9] + pd.Timedelta(1, "h"))),

@@ -73,7 +73,7 @@ def test_switches_are_read_as_zero_and_one(kind: Any) -> None:
         large=numbers["large"].astype(bool).astype(kind),
     )
     options = {**OPTIONS, "past_exogenous": "sun", "static": "large"}
-    entry = {"column": "large", "levels": ["0.0", "1.0"]}
+    entry = {"column": "large", "categories": ["0.0", "1.0"]}
     expected = forecast.fit(numbers, "ridge", **{**options, "static": entry}).predict()
     model = forecast.fit(switches, "ridge", **options)
     pd.testing.assert_frame_equal(model.predict(), expected)

@@ -556,7 +556,11 @@ def test_bars_of_a_day_are_forecast_for_the_hours_of_the_next_session() -> None:
     volume = np.random.default_rng(3).lognormal(size=len(bars))
     rows = pd.DataFrame({"ds": bars, "y": volume})
     hours = {"days": ["mon", "tue", "wed", "thu", "fri"], "first": "09:30", "last": "15:30"}
-    calendar = {"kind": "regular", "freq": "1h", "open": {**hours, "time_zone": "America/New_York"}}
+    calendar = {
+        "kind": "regular",
+        "freq": "1h",
+        "opening_hours": {**hours, "time_zone": "America/New_York"},
+    }
     model = forecast.fit(rows, "seasonal_naive", freq=calendar, horizon=8)
     forecasts = model.predict().set_index("ds")["seasonal_naive"]
     monday = [f"2024-03-11 {hour:02}:30" for hour in range(9, 16)]

@@ -147,7 +147,7 @@ CHANGES = {
     "step_size": {"step_size": 3, "calibration_step_size": 2},
     "calibration_step_size": {"calibration_step_size": 1},
     "holidays": {"holidays": "DE"},
-    "static": {"static": [{"column": "size", "levels": ["large", "small"]}]},
+    "static": {"static": [{"column": "size", "categories": ["large", "small"]}]},
     "hierarchy": {"hierarchy": ["region"], "target": problems.SHOPS["target"][:1]},
 }
 EDITED_BESIDE = {"holidays": {"future_exogenous"}, "hierarchy": {"target"}}

@@ -44,7 +44,9 @@ WORKDAYS = ("mon", "tue", "wed", "thu", "fri")
 NEW_YORK_BARS = RegularCalendar(
     kind="regular",
     freq="1h",
-    open=OpeningHours(days=WORKDAYS, first="09:30", last="15:30", time_zone="America/New_York"),
+    opening_hours=OpeningHours(
+        days=WORKDAYS, first="09:30", last="15:30", time_zone="America/New_York"
+    ),
 )
 
 
@@ -318,39 +320,39 @@ def test_an_hour_is_known_when_it_has_ended():
         ({"kind": "sessions", "exchange": "XNYSE"}, "unknown exchange. Did you mean 'XNYS'?"),
         ({"kind": "regular", "freq": "hourly-ish"}, "unknown step"),
         (
-            {"kind": "regular", "freq": "1h", "open": {"first": "9:30", "last": "16:00"}},
+            {"kind": "regular", "freq": "1h", "opening_hours": {"first": "9:30", "last": "16:00"}},
             "wanted a time of day in quotes, such as '09:30'",
         ),
         (
-            {"kind": "regular", "freq": "1h", "open": {"first": 9, "last": 17}},
+            {"kind": "regular", "freq": "1h", "opening_hours": {"first": 9, "last": 17}},
             "open.first.*wanted a time of day in quotes",
         ),
         (
-            {"kind": "regular", "freq": "1h", "open": {"first": "09:30", "last": 24 * 60}},
+            {"kind": "regular", "freq": "1h", "opening_hours": {"first": "09:30", "last": 24 * 60}},
             "open.last.*wanted a time of day in quotes",
         ),
         (
-            {"kind": "index", "open": {"first": "09:30", "last": "16:00"}},
-            "rows without dates have no hours",
+            {"kind": "index", "opening_hours": {"first": "09:30", "last": "16:00"}},
+            "rows without dates have none",
         ),
         (
             {
                 "kind": "regular",
                 "freq": "1h",
-                "open": {"days": ["mon", "mon"], "first": "09:30", "last": "16:00"},
+                "opening_hours": {"days": ["mon", "mon"], "first": "09:30", "last": "16:00"},
             },
             "'mon' stands twice; wanted each once",
         ),
         (
-            {"kind": "regular", "freq": "1h", "open": {"first": "18:00", "last": "02:00"}},
+            {"kind": "regular", "freq": "1h", "opening_hours": {"first": "18:00", "last": "02:00"}},
             "first: 18:00 is after last: 02:00",
         ),
         (
-            {"kind": "regular", "freq": "7h", "open": {"first": "08:00", "last": "15:00"}},
+            {"kind": "regular", "freq": "7h", "opening_hours": {"first": "08:00", "last": "15:00"}},
             "a day has no whole number of steps of 7h",
         ),
         (
-            {"kind": "regular", "freq": "1D", "open": {"first": "08:00", "last": "15:00"}},
+            {"kind": "regular", "freq": "1D", "opening_hours": {"first": "08:00", "last": "15:00"}},
             "a day has no whole number of steps of 1D",
         ),
     ],
@@ -380,7 +382,7 @@ YEAR_2024 = ("2024-01-01", "2024-12-31")
         ),
         (
             pd.date_range("2024-01-01 09:00", periods=50, freq="1h"),
-            {"kind": "regular", "freq": "1h", "open": {"first": "09:00", "last": "17:00"}},
+            {"kind": "regular", "freq": "1h", "opening_hours": {"first": "09:00", "last": "17:00"}},
             "no step of 1h begins then within the opening hours",
         ),
         (
@@ -450,7 +452,7 @@ def test_days_of_more_than_the_292_years_that_nanoseconds_count_have_a_grid():
     [
         {"kind": "regular", "freq": "7min"},
         {"kind": "regular", "freq": "2MS"},
-        {"kind": "regular", "freq": "1h", "open": {"first": "04:00", "last": "06:00"}},
+        {"kind": "regular", "freq": "1h", "opening_hours": {"first": "04:00", "last": "06:00"}},
         {"kind": "weekdays"},
         {"kind": "year_weeks"},
         {"kind": "sessions", "exchange": "XNYS"},
@@ -560,8 +562,8 @@ def test_hours_without_any_row_are_closed():
 
 
 def test_bars_of_an_exchange_have_its_holidays_and_half_days():
-    hours = NEW_YORK_BARS.open.model_copy(update={"exchange": "XNYS"})
-    calendar = NEW_YORK_BARS.model_copy(update={"open": hours})
+    hours = NEW_YORK_BARS.opening_hours.model_copy(update={"exchange": "XNYS"})
+    calendar = NEW_YORK_BARS.model_copy(update={"opening_hours": hours})
     steps = next_steps(calendar, "2024-11-27 20:30", 5)  # the day before Thanksgiving
     local = steps.tz_localize("UTC").tz_convert("America/New_York").strftime("%d %H:%M")
     assert local.tolist() == ["29 09:30", "29 10:30", "29 11:30", "29 12:30", "02 09:30"]
@@ -588,13 +590,13 @@ def test_hours_that_lack_rows_now_and_then_are_not_closed(is_kept):
 
 def test_a_time_of_day_that_yaml_took_for_a_number_is_meant():
     hours = {"first": "09:30", "last": 16 * 60}  # last: 16:00
-    calendar = dataset(calendar={"kind": "regular", "freq": "1h", "open": hours}).calendar
-    assert calendar.open.last == "16:00"
+    calendar = dataset(calendar={"kind": "regular", "freq": "1h", "opening_hours": hours}).calendar
+    assert calendar.opening_hours.last == "16:00"
 
 
 def test_the_hour_that_stands_twice_in_autumn_is_open_twice():
     hours = {"first": "00:00", "last": "03:00", "time_zone": "Europe/Dublin"}
-    calendar = dataset(calendar={"kind": "regular", "freq": "1h", "open": hours}).calendar
+    calendar = dataset(calendar={"kind": "regular", "freq": "1h", "opening_hours": hours}).calendar
     steps = grid(calendar, "2024-10-26 22:30", "2024-10-27 12:00")
     assert steps.hour.tolist() == [23, 0, 1, 2, 3]
 
@@ -610,7 +612,7 @@ def test_rows_in_utc_of_a_business_with_summer_time_are_open_by_its_clock(zone, 
     local = pd.date_range("2024-01-01", periods=24 * 360, freq="1h", tz=zone)
     local = local[(local.day_of_week < 5) & (local.hour >= 9) & (local.hour < 17)]
     fit = fit_calendar(local.tz_convert("UTC").tz_localize(None))
-    assert (fit.calendar.open.first, fit.calendar.open.time_zone) == clock
+    assert (fit.calendar.opening_hours.first, fit.calendar.opening_hours.time_zone) == clock
     assert fit.without_row == 0
 
 
@@ -624,7 +626,7 @@ def test_a_short_saturday_is_missing_steps_within_opening_hours():
     times = pd.date_range("2024-01-01", periods=24 * 280, freq="1h")
     is_open = (times.hour >= 9) & (times.hour < np.where(times.day_of_week == 5, 12, 17))
     fit = fit_calendar(times[is_open & (times.day_of_week < 6)])
-    assert (fit.calendar.open.last, fit.without_row) == ("16:00", 39 * 5)
+    assert (fit.calendar.opening_hours.last, fit.without_row) == ("16:00", 39 * 5)
 
 
 def test_the_nearest_calendar_is_told_where_the_calendars_of_exchanges_are_not_installed(
@@ -640,7 +642,7 @@ def test_the_nearest_calendar_is_told_where_the_calendars_of_exchanges_are_not_i
 
 def test_opening_hours_of_more_steps_than_memory_holds_are_refused():
     hours = {"first": "00:00", "last": "23:00"}
-    calendar = dataset(calendar={"kind": "regular", "freq": "1s", "open": hours}).calendar
+    calendar = dataset(calendar={"kind": "regular", "freq": "1s", "opening_hours": hours}).calendar
     with pytest.raises(InputError, match="more than 100,000,000 steps of 1s"):
         grid(calendar, "1990-01-01", "2024-01-01")
 

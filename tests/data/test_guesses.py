@@ -331,7 +331,7 @@ def test_codes_of_two_digits_name_something_and_months_of_two_digits_do_not(tmp_
     frame = frame.assign(sales=frame["sales"].round(2), month=frame["date"].dt.strftime("%m"))
     entry, names = add_and_read(tmp_path, frame)
     assert names == {*shops}
-    assert entry["static"] == [{"column": "department", "levels": ["01", "02", "03"]}]
+    assert entry["static"] == [{"column": "department", "categories": ["01", "02", "03"]}]
     assert entry["target"]["column"] == "sales"
 
 
@@ -1194,7 +1194,7 @@ def test_bars_of_an_exchange_have_its_opening_hours_by_its_own_clock(tmp_path):
     assert entry["calendar"] == {
         "kind": "regular",
         "freq": "15min",
-        "open": {
+        "opening_hours": {
             "days": ["mon", "tue", "wed", "thu", "fri"],
             "first": "09:30",
             "last": "15:45",

@@ -23,7 +23,7 @@ from forecast.data.roles import describe_roles
 from forecast.forecaster.serving import Service
 from forecast.system.errors import InputError
 
-KIND = {"column": "kind", "levels": ["beach", "ski"]}
+KIND = {"column": "kind", "categories": ["beach", "ski"]}
 SIZE = {"column": "size", "centre": 100.0, "scale": 20.0}
 SPANS = {"horizon": 6, "lookback": 3, "season_length": 1}
 N_SHORT = 4
@@ -180,7 +180,7 @@ def test_series_that_groups_name_have_static_columns_too() -> None:
         df, "ridge", freq="MS", hierarchy=groups, static="kind", n_jobs=1, **SPANS, **names
     )
     task = model.ensemble.task
-    assert [column.levels for column in task.static] == [("beach", "ski")]
+    assert [column.categories for column in task.static] == [("beach", "ski")]
     whole = add_sums(model.dataset.frame, task)  # type: ignore[union-attr]
     total = from_frame(whole, "shops", task).by_id["total"]
     start = 2 * len(task.calendar_features)
@@ -236,7 +236,7 @@ def test_a_row_of_a_plan_may_leave_the_kind_empty(tmp_path: Path) -> None:
 
 def test_a_kind_and_a_group_may_be_called_na(tmp_path: Path) -> None:
     table = shops(6).replace({"kind": {"beach": "NA"}})
-    settings = entry(static=[{"column": "kind", "levels": ["NA", "ski"]}])
+    settings = entry(static=[{"column": "kind", "categories": ["NA", "ski"]}])
     assert prepared(tmp_path, settings, table)["kind=NA"].sum() == (table["kind"] == "NA").sum()
     summed = entry(static=[], hierarchy=["kind", "shop"])
     names = set(prepared(tmp_path, summed, table)["unique_id"])
@@ -291,8 +291,8 @@ def test_an_entry_names_a_column_once(changes: dict[str, Any], message: str) -> 
         entry(**changes)
 
 
-def test_text_without_levels_is_answered_with_the_levels_to_write(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"wanted a number, or `levels: \[beach, ski\]`"):
+def test_text_without_categories_is_answered_with_those_to_write(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"wanted a number, or `categories: \[beach, ski\]`"):
         prepared(tmp_path, entry(static=[{"column": "kind"}]), shops(6))
 
 

@@ -309,7 +309,7 @@ def test_a_note_tells_of_values_unlike_the_fit_in_the_rows_of_their_series_alone
 
 def test_a_missing_column_is_named_with_the_columns_that_were_sent() -> None:
     rows = history().drop(columns="wind").assign(kind="bakery")
-    task = problems.task(static=[{"column": "kind", "levels": ["bakery", "butcher"]}])
+    task = problems.task(static=[{"column": "kind", "categories": ["bakery", "butcher"]}])
     with pytest.raises(InputError) as refused:
         serving._check_rows(rows, task)
     shown = str(refused.value)

@@ -216,7 +216,7 @@ def test_the_calendar_of_every_step_is_read_where_series_are_of_kinds():
     long = problems.frame(gaps=False)
     for level in ("bakery", "butcher"):
         long[f"kind={level}"] = (long["unique_id"] == "south") == (level == "butcher")
-    kinds = {"static": [{"column": "kind", "levels": ["bakery", "butcher"]}]}
+    kinds = {"static": [{"column": "kind", "categories": ["bakery", "butcher"]}]}
     shops = problems.problem_of(long.astype({"kind=bakery": float, "kind=butcher": float}), **kinds)
     assert shops.skip("linear", H).calendar_steps == H
     assert shops.skip("linear", 1).calendar_steps == 1

@@ -325,7 +325,7 @@ def test_rules_of_a_dataset_go_before_the_defaults_and_a_typo_stops(tmp_path: Pa
     sessions = wave(calendar={"kind": "weekdays"})
     assert RULES.count_fresh_steps(sessions) == 60
     hours = {"days": ["mon", "tue"], "first": "09:00", "last": "17:00"}
-    opened = wave(calendar={"kind": "regular", "freq": "1h", "open": hours})
+    opened = wave(calendar={"kind": "regular", "freq": "1h", "opening_hours": hours})
     assert RULES.count_fresh_steps(opened) == 4 * 2 * 9
 
 

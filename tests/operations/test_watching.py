@@ -34,7 +34,7 @@ def add_days(root, values):
 
 
 def test_only_observations_behind_all_that_the_champion_has_seen_are_judged(moved):
-    judged = watch_champion(moved, NAME, rate=0.1)
+    judged = watch_champion(moved, NAME, rate=10)
     last_used = pd.Timestamp(champion.load(moved, NAME).card.last_target_used)
     assert len(judged.table) and (judged.table["ds"] > last_used).all()
     # each by the forecast that was made one row before it
@@ -50,7 +50,7 @@ def test_a_fault_in_the_newest_rows_is_an_alarm_and_the_command_exits_5(moved):
     assert faulty.returncode == 5, faulty.stdout + faulty.stderr
     newest = json.loads(faulty.stdout)[-1]
     assert newest["ds"].startswith("2024-07-20") and newest["is_newest"]
-    assert newest["p"] <= newest["level"]
+    assert newest["p"] <= newest["alarm_level"]
     table = forecast_command(moved, "watch", NAME)
     assert table.returncode == 5 and "False ones are expected to be at most" in table.stdout
 
@@ -59,10 +59,10 @@ def test_an_alarm_counts_as_new_only_among_the_newest_rows_and_stays_one(moved):
     wave = pd.read_csv(moved / "data" / "wave.csv", parse_dates=["ds"])
     fault = wave["ds"].iloc[-1] + pd.Timedelta(1, "D")
     add_days(moved, [wave["y"].iloc[-7] + 30.0])
-    before = watch_champion(moved, NAME, rate=0.1, newest=1)
+    before = watch_champion(moved, NAME, rate=10, newest=1)
     assert before.has_new_alarms
     add_days(moved, wave["y"].iloc[-6:].to_numpy())
-    after = watch_champion(moved, NAME, rate=0.1, newest=3)
+    after = watch_champion(moved, NAME, rate=10, newest=3)
     (row,) = after.table[after.table["ds"] == fault].to_dict("records")
     assert row["alarm"] and not row["is_newest"] and after.table["is_newest"].sum() == 3
     shared = [name for name in before.table if name != "is_newest"]
@@ -71,7 +71,7 @@ def test_an_alarm_counts_as_new_only_among_the_newest_rows_and_stays_one(moved):
 
 def test_a_rate_that_the_calibration_errors_cannot_keep_is_refused_with_the_number(moved):
     with pytest.raises(InputError, match="calibration errors, wanted at least 9999"):
-        watch_champion(moved, NAME, rate=0.0001)
+        watch_champion(moved, NAME, rate=0.01)
     refused = forecast_command(moved, "watch", NAME, "--rate", "0")
     assert refused.returncode == 2 and "wanted above 0" in refused.stderr
 
@@ -94,7 +94,7 @@ def test_without_new_observations_the_command_says_that_there_is_nothing_to_judg
 def test_alarms_of_one_series_of_several_name_it_and_chance_has_its_number(moved, capsys):
     from forecast.cli import predict
 
-    verdict = watch_champion(moved, NAME, rate=0.1)
+    verdict = watch_champion(moved, NAME, rate=10)
     row = verdict.table[:1].assign(alarm=True)
     several = pd.concat([row, row.assign(unique_id="quiet", alarm=False)])
     predict._print_numbers(row, predict._keys(several), ["y"])

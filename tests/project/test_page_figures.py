@@ -153,7 +153,7 @@ def settings() -> dict[str, list[str]]:
         ],
         "docs/training.md": [
             f"| `learning_rate` | {network('learning_rate')}, tuned |",
-            f"| {network('batch_size')}, {network('chunk')}, {network('warm_up')} |",
+            f"| {network('batch_size')}, {network('chunk')}, {network('burn_in')} |",
             f"| `clip` | {NetworkSpec.model_fields['clip'].default} |",
             f"| `weight_decay` | {NetworkSpec.model_fields['weight_decay'].default:.4f} |",
             f"| `dropout` | {network('dropout')}, tuned |",

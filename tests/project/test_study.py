@@ -83,9 +83,9 @@ def test_a_network_is_tested_against_what_it_stands_on(
     assert study.skip_model(cell) == reference
 
 
-def test_taps_and_warm_up_reach_over_the_whole_lookback() -> None:
+def test_taps_and_burn_in_reach_over_the_whole_lookback() -> None:
     for lookback in (24, 168, 672):
         tdnn = study.entry("tdnn", lookback, 1e-2, 0.0)
         assert (tdnn["taps"] - 1) * (1 + tdnn["dilation"]) >= lookback - 1
-        assert study.entry("gru", lookback, 1e-2, 0.0)["warm_up"] == lookback
+        assert study.entry("gru", lookback, 1e-2, 0.0)["burn_in"] == lookback
         assert study.entry("narx", lookback, 1e-2, 0.0)["target_lags"] == lookback

@@ -496,7 +496,9 @@ def test_a_step_of_a_regular_calendar_is_called_by_the_calendar(root, freq, word
 def test_opening_hours_are_named_with_their_clock_and_days(root):
     dataset = results(root, HOURLY).dataset
     hours = {"days": ["mon", "tue"], "first": "09:00", "last": "17:00"}
-    calendar = RegularCalendar.model_validate({"kind": "regular", "freq": "1h", "open": hours})
+    calendar = RegularCalendar.model_validate(
+        {"kind": "regular", "freq": "1h", "opening_hours": hours}
+    )
     opened = dataset.model_copy(update={"calendar": calendar})
     assert step_unit(opened) == "open steps of 1h"
 

@@ -78,7 +78,7 @@ def test_the_jacobian_of_every_cell_equals_central_differences(
     series = [series_of(12, 0), series_of(9, 1)]
     if name == "jordan":
         series = [TrainingSeries(s.past, s.future[:, :0], s.target, s.weight) for s in series]
-    problem = NetworkProblem(network, series, warm_up=2)
+    problem = NetworkProblem(network, series, burn_in=2)
     check_against_differences(problem, problem.draw_start(0))
 
 
@@ -133,7 +133,7 @@ def test_one_hidden_layer_has_the_derivatives_of_the_general_way(
         TrainingSeries(s.past, s.future[:, :0], s.target, s.weight)
         for s in (series_of(12, 0), series_of(9, 1))
     ]
-    general, own = (kind(network, series, warm_up=2) for kind in (NetworkProblem, OneLayerProblem))
+    general, own = (kind(network, series, burn_in=2) for kind in (NetworkProblem, OneLayerProblem))
     weights = general.draw_start(3)
     for found, wanted in zip(
         lm.normal_equations(own, weights), lm.normal_equations(general, weights), strict=True
@@ -186,7 +186,7 @@ def test_a_small_elman_net_learns_a_product_over_time_that_no_linear_model_can()
     series = TrainingSeries(u, np.zeros((401, 0)), wanted, np.ones_like(wanted))
     network = Network((Recurrent("h", "elman", 8),), Shapes(1, 0, 1, 1, lookback=400))
     _, run = fit(
-        make_problem(network, [series], warm_up=5), seeds=[1], options=lm.Options(max_iterations=40)
+        make_problem(network, [series], burn_in=5), seeds=[1], options=lm.Options(max_iterations=40)
     )
     assert run.curve[-1][1] < 0.05 * wanted.var()
 

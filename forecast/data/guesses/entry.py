@@ -34,7 +34,7 @@ from forecast.data.calendars import (
     usual_length,
 )
 from forecast.data.columns import (
-    MOST_LEVELS,
+    MOST_CATEGORIES,
     guess_static,
     is_behind_last_value,
     trim_to_last_value,
@@ -230,7 +230,7 @@ def _guess_roles(
     for column in constant:
         if column in numbers and _is_part_of_names(first_rows[column]):
             continue
-        most = len(by_series) if column in numbers else min(len(by_series) // 2, MOST_LEVELS)
+        most = len(by_series) if column in numbers else min(len(by_series) // 2, MOST_CATEGORIES)
         if len(by_series) >= MIN_STATIC_SERIES and 1 < n_values[column] <= most:
             static.append(column)
     changing = [*is_constant.index[~is_constant]]

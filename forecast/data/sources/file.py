@@ -98,8 +98,8 @@ def read(request: Request) -> RawFrame:
     id_column = source.columns.get("unique_id", "unique_id")
     groups = request.dataset.hierarchy
     static = request.dataset.static
-    levels = [column.column for column in static if column.levels]
-    read = _read_rows(path, where, source, source, id_column, [*groups, *levels])
+    kinds = [column.column for column in static if column.categories]
+    read = _read_rows(path, where, source, source, id_column, [*groups, *kinds])
     _require_columns(read, [*source.id_columns], where)
     read = _keep_rows(read, source, where)
     if groups:

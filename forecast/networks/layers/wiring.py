@@ -70,7 +70,7 @@ class Wiring(BlockVisitor[Tensor]):
     def model(self, read: int | None = None) -> keras.Model:
         """The Keras model, read out at so many last steps alone (None: at all): `(B, T, H, O, K)`.
 
-        For windows, whose last step is the forecast, and for chunks, whose warm-up is not counted.
+        For windows, whose last step is the forecast, and for chunks, whose burn-in is not counted.
         """
         inputs = self._inputs()
         return keras.Model(inputs, self._forecast(inputs, read))

@@ -104,7 +104,7 @@ def test_rows_that_come_late_are_put_where_they_belong(tmp_path: Path):
 
 def test_a_total_row_has_no_value_of_a_static_column(tmp_path: Path):
     text = "unique_id,ds,temp,kind\na,2024-01-01 00:00,1,x\nSumme,2024-01-01 00:00,1,\n"
-    static = [{"column": "kind", "levels": ["x", "y"]}]
+    static = [{"column": "kind", "categories": ["x", "y"]}]
     said = refused(tmp_path, text, source=MINE, static=static)
     assert "series 'Summe' has no value of 'kind'" in said and "total" in said
     assert "past_exogenous" not in said
