@@ -191,13 +191,11 @@ class Forecaster:
         in more than the weights of a network, or where something is made of the network's output.
         Segments, whose parts of the horizon are steps of their own, go alone.
         """
-        has_extras = any(
-            getattr(forecaster, name) is not None
-            for forecaster in (self, other)
-            for name in ("head", "correction", *SINGLE_ARRAYS)
-        )
-        if self.network is None or self.network.is_segmented or has_extras:
+        if self.network is None or self.network.is_segmented:
             return None
+        for name in ("head", "correction", *SINGLE_ARRAYS):
+            if getattr(self, name) is not None or getattr(other, name) is not None:
+                return None
         if other.spec != self.spec or other._settings() != self._settings():
             return None
         others = other._require_skip().to_arrays()

@@ -379,11 +379,11 @@ def describe_missing_inputs(panel: Panel) -> str:
     """A sentence on the inputs without a value in a row that the forecast follows, as when no new
     issue came in; empty where there are none.
     """
-    missing_inputs = [
-        f"{quote(panel.task.frame_names[place])} of {quote(series.unique_id)}"
-        for series in panel.series
-        for place in np.flatnonzero(np.isnan(series.values[-1]))
-    ]
+    missing_inputs = []
+    for series in panel.series:
+        for place in np.flatnonzero(np.isnan(series.values[-1])):
+            name = panel.task.frame_names[place]
+            missing_inputs.append(f"{quote(name)} of {quote(series.unique_id)}")
     if not missing_inputs:
         return ""
     return (

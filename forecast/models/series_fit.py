@@ -51,20 +51,20 @@ class SeriesFit:
 
 def fits_to_json(fits_by_series: Mapping[str, Sequence[SeriesFit]]) -> dict[str, PlainValue]:
     """By series a list, for each target its fit with the numbers of its model."""
-    return {
-        uid: [{**vars(fit), "model": vars(fit.model)} for fit in fits]
-        for uid, fits in fits_by_series.items()
-    }
+    content: dict[str, PlainValue] = {}
+    for uid, fits in fits_by_series.items():
+        content[uid] = [{**vars(fit), "model": vars(fit.model)} for fit in fits]
+    return content
 
 
 def fits_from_json(
     model_class: type[SeriesModel], content: Mapping[str, Sequence[Mapping[str, Any]]]
 ) -> dict[str, list[SeriesFit]]:
     """What `fits_to_json` gave; `model_class`: the dataclass of numbers of the family."""
-    return {
-        uid: [_fit_from_json(model_class, entry) for entry in entries]
-        for uid, entries in content.items()
-    }
+    fits_by_series = {}
+    for uid, entries in content.items():
+        fits_by_series[uid] = [_fit_from_json(model_class, entry) for entry in entries]
+    return fits_by_series
 
 
 def _fit_from_json(model_class: type[SeriesModel], entry: Mapping[str, Any]) -> SeriesFit:

@@ -552,11 +552,9 @@ def feature_names(shape: Skip, channels: Layout, future_columns: int) -> list[Fe
     names = _target_names(channels, shape.lags, shape.reads_level)
     for lag in reversed(range(shape.lags)):
         names += [FeatureName("input", channel, lag) for channel in others]
-    names += [
-        FeatureName("clock", lag=-1 - step, waves=(Wave(column // 2, 1, column % 2 == 0),))
-        for step in range(shape.calendar_steps)
-        for column in range(future_columns)
-    ]
+    waves = [Wave(column // 2, 1, column % 2 == 0) for column in range(future_columns)]
+    for step in range(shape.calendar_steps):
+        names += [FeatureName("clock", lag=-1 - step, waves=(wave,)) for wave in waves]
     plan = _plan_names(shape, channels)
     names += plan
     for bend in BENDS:

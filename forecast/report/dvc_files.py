@@ -78,13 +78,11 @@ def coverage_by_nominal(results: Results) -> pd.DataFrame:
 
 def learning_curves(results: Results) -> pd.DataFrame:
     """Both losses of every seed of every network, at the steps where they were measured."""
-    rows = [
-        (results.name, record.ranking, record.model, seed.seed, *point)
-        for record in results.records.values()
-        if record.is_network
-        for seed in record.seeds
-        for point in seed.curve
-    ]
+    rows = []
+    for record in results.records.values():
+        for seed in record.seeds if record.is_network else ():
+            labels = (results.name, record.ranking, record.model, seed.seed)
+            rows += [(*labels, *point) for point in seed.curve]
     return pd.DataFrame(rows, columns=CURVE_COLUMNS)
 
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 CANDIDATE = "candidate"
 CURRENT = "current"
-RECORD_DIGEST = "record"
+RECORD_DIGEST = "record_digest"
 PARENT = "mlflow.parentRunId"
 PUBLISHER = "mlflow.user"
 TRIAL = "trial"
@@ -268,7 +268,7 @@ def signature_of(task: Task) -> ModelSignature:
     )
 
 
-CONTENT_TAG = "decision"
+CONTENT_KEY = "content_key"
 """The tag that holds the `key` of a content: of a decision, or of an identification."""
 DECISION_LIMIT = 5000
 """Characters of a tag that every store takes."""
@@ -295,10 +295,10 @@ def log_content(
         writer = Writer(client, experiment_id, store.publisher, start)
         key = content["key"]
         existing = client.search_runs(
-            [experiment_id], f"tags.{CONTENT_TAG} = '{key}'", max_results=1
+            [experiment_id], f"tags.{CONTENT_KEY} = '{key}'", max_results=1
         )
         run = next(iter(existing), None) or client.create_run(
-            experiment_id, start, {CONTENT_TAG: key}, run_name=name
+            experiment_id, start, {CONTENT_KEY: key}, run_name=name
         )
         run_id = str(run.info.run_id)
         if run.info.status == "FINISHED":
