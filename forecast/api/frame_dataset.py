@@ -185,19 +185,10 @@ def frame_dataset(df: Any, options: TaskOptions) -> FrameDataset:
         for option in ("past_exogenous", "future_exogenous")
     )
     df = as_pandas(df)
-    inputs = validate_config(
-        Inputs,
-        {"holidays": options.holidays, "static": _static_entries(df, options)},
-        where="forecast",
-    )
-    frame = long_frame(
-        df,
-        names,
-        [*target, *past, *future],
-        calendar,
-        as_tuple("hierarchy", options.hierarchy),
-        inputs.static,
-    )
+    content = {"holidays": options.holidays, "static": _static_entries(df, options)}
+    inputs = validate_config(Inputs, content, where="forecast")
+    hierarchy = as_tuple("hierarchy", options.hierarchy)
+    frame = long_frame(df, names, [*target, *past, *future], calendar, hierarchy, inputs.static)
     frame = up_to_last_target(frame, names, past, future, calendar, stacklevel=3)
     observed = frame.loc[frame[target].notna().any(axis=1), [*past, *future]]
     if flat := quote_names(observed.columns[observed.nunique() == 1]):
@@ -215,15 +206,11 @@ def frame_dataset(df: Any, options: TaskOptions) -> FrameDataset:
     plan = None
     if future or inputs.holidays:
         plan = frame[[*KEY_COLUMNS, *future]]
+        measured = [*target, *past]
+        lateness = Lateness(horizon - 1, plan_may_follow=True)
         with caller_words(names.time_col, calendar):
             frame = spread_over_horizon(
-                frame,
-                future,
-                [*target, *past],
-                horizon,
-                calendar,
-                inputs.holidays,
-                Lateness(horizon - 1, plan_may_follow=True),
+                frame, future, measured, horizon, calendar, inputs.holidays, lateness
             )
         plan = plan[plan["ds"] > plan["unique_id"].map(frame.groupby("unique_id")["ds"].last())]
     return replace(_describe_frame(frame, names, options, inputs), plan=plan)
@@ -316,12 +303,11 @@ def _calendar(freq: str | int | Entry) -> Calendar:
         except ModuleNotFoundError:
             require_installed("exchange_calendars", f"freq={dict(freq)}")
             raise
-    step = to_offset(freq) if isinstance(freq, timedelta) else freq
+    offset = to_offset(freq) if isinstance(freq, timedelta) else freq
+    step = str(getattr(offset, "freqstr", freq))
     try:
         return validate_config(
-            RegularCalendar,
-            {"kind": "regular", "freq": str(getattr(step, "freqstr", step))},
-            where=f"freq={freq!r}",
+            RegularCalendar, {"kind": "regular", "freq": step}, where=f"freq={freq!r}"
         )
     except InputError as error:
         raise InputError(str(error).replace("`{kind: index}`", "`freq=1`")) from None

@@ -196,11 +196,8 @@ class Model:
 
         panel = self._panel(df, future_df, self.ensemble)
         rows = {series.unique_id: len(series) - 1 for series in panel.series}
-        return self._with_caller_names(
-            explain(self.ensemble, panel, rows),
-            {"part": "part", "contribution": "contribution"},
-            df,
-        )
+        table = explain(self.ensemble, panel, rows)
+        return self._with_caller_names(table, {"part": "part", "contribution": "contribution"}, df)
 
     def watch(
         self, df: Any, *, newest: int, rate: float = 10, pooled: bool = False
@@ -219,15 +216,9 @@ class Model:
             panel = self._checked_panel(frames.as_pandas(df), None, self.ensemble)
         require_known_series(panel.by_id, self.ensemble, where=WHERE)
         rows = {s.unique_id: np.arange(len(s) - newest, len(s)) - 1 for s in panel.series}
-        return self._with_caller_names(
-            watch(self.ensemble, panel, rows, rate=rate, pooled=pooled).table,
-            {
-                "y": "y",
-                "y_hat": self.name,
-                **{name: name for name in ("p", "alarm_level", "alarm")},
-            },
-            df,
-        )
+        table = watch(self.ensemble, panel, rows, rate=rate, pooled=pooled).table
+        columns = {name: name for name in ("y", "y_hat", "p", "alarm_level", "alarm")}
+        return self._with_caller_names(table, columns | {"y_hat": self.name}, df)
 
     def save(self, folder: str | Path) -> None:
         """Everything but the data, as JSON and arrays: `forecast.load(folder)` needs no TensorFlow;
@@ -244,16 +235,14 @@ class Model:
             )
         with files.atomic_directory(target) as temporary:
             self.ensemble.save(temporary)
-            files.write_json(
-                temporary / DESCRIPTION,
-                {
-                    "schema": MODEL_SCHEMA,
-                    "name": self.name,
-                    "id_col": self.names.id_col,
-                    "time_col": self.names.time_col,
-                    "clock": self.names.clock,
-                },
-            )
+            description = {
+                "schema": MODEL_SCHEMA,
+                "name": self.name,
+                "id_col": self.names.id_col,
+                "time_col": self.names.time_col,
+                "clock": self.names.clock,
+            }
+            files.write_json(temporary / DESCRIPTION, description)
 
     def export(self, path: str | Path, *, seed: int = 0) -> None:
         """The network of the fit's first seed (or another) as one .py file that needs NumPy
@@ -438,8 +427,9 @@ def windows(
     of the columns to show. name: of the column of forecasts. learn_on_the_way: whether the errors
     of earlier windows move the margins of later ones.
     """
-    by_step = rows.groupby(["unique_id", "output", "cutoff", "step", "ds"], sort=False)
-    mean = add_series_names(by_step[["y", "y_hat", "volatility"]].mean().reset_index())
+    keys = ["unique_id", "output", "cutoff", "step", "ds"]
+    means = rows.groupby(keys, sort=False)[["y", "y_hat", "volatility"]].mean()
+    mean = add_series_names(means.reset_index())
     columns = ["ds", "cutoff", "y", name]
     levels = read_levels(levels)
     if levels:
