@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 SCHEMA = 3
 """Number of the format of champion.json; a file of any other number is refused."""
 CARD_FILE = "champion.json"
+REGISTERED = "registered"
+"""Alias here alone: the registry's champion, since a rollback that the registry missed."""
 KEPT_VERSIONS = 3
 """Newest versions that stay on disk besides those an alias names."""
 

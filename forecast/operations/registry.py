@@ -8,6 +8,7 @@ together.
     promote_selected      all four for the last run's choice
     move_champion         the same of a `Promotion`: of a gate's unless the champion has changed
     rollback              makes `previous` the champion again; `InputError` where there is none
+    rollback_here         the same on this machine alone, while the registry does not answer
     registry_aliases      {"champion": 3, "previous": 2}
     champion.load         the champion's ensemble and card, without MLflow
 
@@ -22,7 +23,7 @@ MLFLOW_TRACKING_URI; empty: the project's own database. MLflow's side alone is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +79,7 @@ def register_candidate(
     with _alias_lock(root, dataset, store) as check_lock, files.scratch_folder() as folder:
         model = folder / "champion"
         champion.write_version(model, ensemble, card)
-        _register_lost_versions(root, dataset, tracking_uri)
+        _bring_up_registry(root, dataset, store)
         version = model_registry.register_version(
             store, dataset, model, card.registry_tags(), sample=sample
         )
@@ -214,7 +215,7 @@ def move_champion(
     store = tracking_store(root, tracking_uri)
     version = promotion.version
     with _alias_lock(root, dataset, store) as check_lock:
-        _register_lost_versions(root, dataset, tracking_uri)
+        _bring_up_registry(root, dataset, store)
         registered = model_registry.read_registry(store, dataset)
         numbers = [known.number for known in registered.versions]
         if version not in numbers:
@@ -239,17 +240,7 @@ def move_champion(
         model_registry.move_aliases(store, dataset, moves, check_lock)
         champion.write_aliases(root, dataset, model_registry.read_registry(store, dataset).aliases)
         if replaced != version:
-            champion.record_event(
-                root,
-                dataset,
-                HistoryEvent(
-                    at=now.floor("s").isoformat(),
-                    event=promotion.event,
-                    version=version,
-                    replaced=replaced,
-                    reason=promotion.reason,
-                ),
-            )
+            _record_move(root, dataset, promotion, replaced, now)
         champion.prune_versions(root, dataset)
 
 
@@ -290,6 +281,30 @@ def rollback(
         root, dataset, tracking_uri=tracking_uri
     )  # a lost one knows no previous version
     aliases = registry_aliases(root, dataset, tracking_uri=tracking_uri)
+    previous = _require_previous(root, dataset, aliases)
+    move_champion(root, dataset, Promotion(previous, reason, "rolled back"), now, tracking_uri)
+    return previous
+
+
+def rollback_here(root: Path, dataset: str, *, now: pd.Timestamp, reason: str = "") -> int:
+    """Make the previous version the champion of this machine; returns its number. The registry's
+    aliases follow when it is used next, unless another version became the champion there.
+
+    `InputError` when there is no previous version, `DamagedError` where its files are damaged.
+    """
+    with _local_alias_lock(root, dataset, TIMEOUT):
+        aliases = champion.read_aliases(root, dataset)
+        previous = _require_previous(root, dataset, aliases)
+        champion.verify_version(root, dataset, previous)
+        replaced = aliases["champion"]
+        moved = {"previous": replaced, "champion": previous}
+        champion.write_aliases(root, dataset, {champion.REGISTERED: replaced, **aliases, **moved})
+        _record_move(root, dataset, Promotion(previous, reason, "rolled back"), replaced, now)
+    return previous
+
+
+def _require_previous(root: Path, dataset: str, aliases: Mapping[str, int]) -> int:
+    """The version that a rollback leads to; `InputError` where there is none."""
     previous = aliases.get("previous")
     if previous is None or previous == aliases.get("champion"):
         versions = champion.stored_versions(root, dataset) or "none"
@@ -297,8 +312,21 @@ def rollback(
             f"Dataset {dataset!r} has no previous champion to go back to; its versions: {versions}."
             f" `forecast promote {dataset} --version N` takes another."
         )
-    move_champion(root, dataset, Promotion(previous, reason, "rolled back"), now, tracking_uri)
     return previous
+
+
+def _record_move(
+    root: Path, dataset: str, promotion: Promotion, replaced: int | None, now: pd.Timestamp
+) -> None:
+    """The line of the history for a version that became the champion instead of `replaced`."""
+    event = HistoryEvent(
+        at=now.floor("s").isoformat(),
+        event=promotion.event,
+        version=promotion.version,
+        replaced=replaced,
+        reason=promotion.reason,
+    )
+    champion.record_event(root, dataset, event)
 
 
 def registry_aliases(root: Path, dataset: str, *, tracking_uri: str = "") -> dict[str, int]:
@@ -319,7 +347,7 @@ def repair_registry(
     """
     store = tracking_store(root, tracking_uri)
     with _alias_lock(root, dataset, store, timeout):
-        sentences = _register_lost_versions(root, dataset, tracking_uri)
+        sentences = _bring_up_registry(root, dataset, store)
         registered = model_registry.read_registry(store, dataset)
         for alias in ("champion", "previous"):
             version = registered.aliases.get(alias)
@@ -345,13 +373,30 @@ def copy_from_registry(root: Path, dataset: str, version: int, *, tracking_uri: 
         champion.store_version(root, dataset, version, folder)
 
 
-def _register_lost_versions(root: Path, dataset: str, tracking_uri: str) -> list[str]:
+def _bring_up_registry(root: Path, dataset: str, store: TrackingStore) -> list[str]:
+    """Tell the registry what it lost, and of a rollback that was made while it did not answer; a
+    sentence for each thing done. The caller holds `_alias_lock`.
+    """
+    sentences = _register_lost_versions(root, dataset, store)
+    aliases = _readable_aliases(root, dataset)
+    if champion.REGISTERED not in aliases:
+        return sentences
+    registered = model_registry.read_registry(store, dataset).aliases
+    if registered.get("champion") == aliases[champion.REGISTERED]:
+        moves = [(alias, aliases[alias]) for alias in ("previous", "champion")]
+        model_registry.move_aliases(store, dataset, moves)
+        sentences.append(f"{dataset}: version {aliases['champion']} is the registry's champion too")
+        registered = model_registry.read_registry(store, dataset).aliases
+    champion.write_aliases(root, dataset, registered)
+    return sentences
+
+
+def _register_lost_versions(root: Path, dataset: str, store: TrackingStore) -> list[str]:
     """Register again, under their numbers, the intact local versions that the registry lost, a
     sentence for each; where that was needed and the registry has no aliases, the local ones too.
 
     The caller holds `_alias_lock`. A damaged version is passed over; nothing local is changed.
     """
-    store = tracking_store(root, tracking_uri)
     registered = model_registry.read_registry(store, dataset)
     numbers = {version.number for version in registered.versions}
     sentences = []
@@ -364,6 +409,7 @@ def _register_lost_versions(root: Path, dataset: str, tracking_uri: str) -> list
             numbers.add(version)
     if sentences and not registered.aliases:
         aliases = {k: v for k, v in _readable_aliases(root, dataset).items() if v in numbers}
+        aliases.pop(champion.REGISTERED, None)
         model_registry.move_aliases(store, dataset, list(aliases.items()))
     return sentences
 
@@ -422,15 +468,22 @@ def _alias_lock(
     left of versions and aliases is removed.
     """
     name = f"champion-{dataset}"
-    purpose = f"Moving the champion of {dataset!r}"
-    path = ProjectPaths.of(root).lock(name)
     with (
-        files.hold_lock(path, purpose=purpose, timeout=timeout),
+        _local_alias_lock(root, dataset, timeout) as purpose,
         hold_store_lock(store, name, purpose=purpose, timeout=timeout) as check_lock,
     ):
         for pattern in ("[0-9]", "aliases"):  # the history has a lock of its own
             files.remove_leftovers(champion.version_folder(root, dataset), pattern)
         yield check_lock
+
+
+@contextmanager
+def _local_alias_lock(root: Path, dataset: str, timeout: float) -> Iterator[str]:
+    """The lock of this machine's aliases; yields what it is held for, in words."""
+    purpose = f"Moving the champion of {dataset!r}"
+    path = ProjectPaths.of(root).lock(f"champion-{dataset}")
+    with files.hold_lock(path, purpose=purpose, timeout=timeout):
+        yield purpose
 
 
 def selected_candidate(

@@ -286,6 +286,8 @@ def read_champion(root: Path, dataset: str) -> LocalChampion:
             return LocalChampion()
         card = champion.read_card(root, dataset, aliases["champion"])
         faults = []
+        if champion.REGISTERED in aliases:
+            faults.append("rolled back on this machine alone; `forecast status --registry`")
         for alias in ("champion", "previous"):
             try:  # digests of small files: it costs nothing
                 if alias in aliases:

@@ -12,12 +12,16 @@ from forecast.cli import app
 from forecast.data.panel import from_frame
 from forecast.operations import champion, registry
 from forecast.operations.records import ChampionCard, HistoryEvent
+from forecast.operations.status import read_champion
 from forecast.system import files
 from forecast.system.errors import DamagedError, InputError, ModelError
 from forecast.tracking import model_registry, tracking_store
 from tests.operations import projects
 from tests.operations.projects import NAME, NOW
 from tests.support import small_project
+
+AWAY = "http://127.0.0.1:9"
+"""A server that does not answer."""
 
 
 def tried_aliases(root):
@@ -156,6 +160,56 @@ def test_rolling_back_twice_comes_back_to_where_it_began(project):
     assert [e.event for e in champion.read_events(project, NAME)] == ["promoted"] * 2 + [
         "rolled back"
     ] * 2
+
+
+def roll_back(root, server=""):
+    words = ["rollback", NAME, "--reason", "worse", "--root", str(root)]
+    return CliRunner().invoke(app, words, env={"MLFLOW_TRACKING_URI": server})
+
+
+def test_a_rollback_works_while_the_registry_is_away_which_follows_later(moved):
+    done = roll_back(moved, AWAY)
+    assert done.exit_code == 0 and "rolled back on this machine alone" in done.output, done.output
+    assert champion.load(moved, NAME).version == 1
+    assert champion.read_events(moved, NAME)[-1].event == "rolled back"
+    assert "on this machine alone" in read_champion(moved, NAME).faults[0]
+    assert registry.registry_aliases(moved, NAME)["champion"] == 2
+    assert registry.repair_registry(moved, NAME) == [
+        "wave: version 1 is the registry's champion too"
+    ]
+    assert tried_aliases(moved) == ({"champion": 1, "previous": 2},) * 2
+    assert not read_champion(moved, NAME).faults
+
+
+def test_two_rollbacks_while_the_registry_is_away_change_nothing_in_it(moved):
+    assert [roll_back(moved, AWAY).exit_code for _ in range(2)] == [0, 0]
+    assert champion.load(moved, NAME).version == 2
+    registry.repair_registry(moved, NAME)
+    assert tried_aliases(moved) == ({"champion": 2, "previous": 1},) * 2
+
+
+def test_what_was_promoted_while_a_machine_was_cut_off_stays_after_its_rollback(moved):
+    third = projects.register(moved, "naive")
+    before = champion.read_aliases(moved, NAME)
+    registry.promote(moved, NAME, third, now=NOW)  # by another machine
+    champion.write_aliases(moved, NAME, before)
+    assert roll_back(moved, AWAY).exit_code == 0
+    registry.repair_registry(moved, NAME)
+    assert tried_aliases(moved) == ({"champion": third, "previous": 2},) * 2
+
+
+def test_a_rollback_that_the_registry_missed_outlives_the_loss_of_it(repro, moved):
+    assert roll_back(moved, AWAY).exit_code == 0
+    shutil.copy(repro / "mlflow.db", moved)  # a new one: it knows nothing
+    registry.repair_registry(moved, NAME)
+    assert tried_aliases(moved) == ({"champion": 1, "previous": 2},) * 2
+
+
+def test_a_rollback_without_a_registry_to_damaged_files_is_refused(moved):
+    (champion.version_folder(moved, NAME, 1) / "calibration.npz").write_bytes(b"")
+    done = roll_back(moved, AWAY)
+    assert done.exit_code != 0 and isinstance(done.exception, DamagedError)
+    assert champion.load(moved, NAME).version == 2
 
 
 def test_a_damaged_champion_falls_back_to_the_previous_one_and_says_so(moved):
