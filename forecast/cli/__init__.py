@@ -26,6 +26,7 @@ from forecast.system.errors import (
 )
 from forecast.system.processes import (
     collect_garbage_rarely,
+    name_unknown_user,
     require_address_space,
     use_system_memory,
 )
@@ -90,7 +91,16 @@ EXTRAS = {"flask": "ui", "psycopg": "postgres"}
 
 
 def _make_output_safe() -> None:
-    """No result is lost to a degree sign where a terminal is ASCII or Latin-1."""
+    """No result is lost to a degree sign where a terminal is ASCII or Latin-1. A stream that was
+    closed becomes the null device: the next file would get its number, and with it what a library
+    prints.
+    """
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is None:
+            null = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8")
+            os.dup2(null.fileno(), number)
+            os.set_inheritable(number, True)
+            setattr(sys, name, null)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             encoding = None if stream.isatty() else "utf-8"
@@ -103,6 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     An expected failure is one message on standard error and its exit code.
     """
     _make_output_safe()
+    name_unknown_user()
     use_system_memory()
     collect_garbage_rarely()
     # for plugins it would read the entry points of every installed package, a tenth of `status`

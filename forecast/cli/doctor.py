@@ -54,6 +54,7 @@ STAGE_OUTPUTS = (
 )
 FOLDERS_NOT_CLEANED = (".venv", ".git", ".dvc")
 MIN_FREE_BYTES = 3e9  # environment, DVC's cache and MLflow's artifacts of one run
+RESTORE = "restore it from git, or copy it from a folder that `forecast new` made"
 LOCKED_VERSION = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)\s*(;[^\\\n]*)?", re.MULTILINE)
 """A line of requirements.lock: package, version, condition."""
 
@@ -148,7 +149,7 @@ def environment(root: Path) -> HealthCheck:
     """Versions installed against requirements.lock."""
     lock = root / "requirements.lock"
     if not lock.exists():
-        return HealthCheck("environment", "no requirements.lock here", "restore it from git")
+        return HealthCheck("environment", "no requirements.lock here", RESTORE)
     from packaging.markers import Marker
 
     differences = []
@@ -206,7 +207,7 @@ def dvc(root: Path) -> HealthCheck:
     """Whether DVC is installed and set up."""
     for name in (".dvc/config", "dvc.yaml"):
         if not (root / name).exists():
-            return HealthCheck("DVC", f"no {name} here", "restore it from git")
+            return HealthCheck("DVC", f"no {name} here", RESTORE)
     version = _installed_version("dvc")
     return HealthCheck("DVC", version, "`make setup`" if version == "missing" else "")
 

@@ -46,6 +46,8 @@ from forecast.system.errors import (
     ChampionKeptError,
     ForecastError,
     InputError,
+    UnreachableError,
+    explain,
     hours_or_days,
     plural,
     require_known,
@@ -131,9 +133,18 @@ def rollback(
     from forecast.operations import champion, registry
 
     project = require_dataset(root, dataset)
-    version = registry.rollback(
-        project, dataset, now=now(), reason=reason, tracking_uri=tracking_uri()
-    )
+    moment = now()
+    try:
+        version = registry.rollback(
+            project, dataset, now=moment, reason=reason, tracking_uri=tracking_uri()
+        )
+    except UnreachableError as error:
+        version = registry.rollback_here(project, dataset, now=moment, reason=reason)
+        print(
+            f"{error}\nSo {dataset} is rolled back on this machine alone; `forecast status"
+            " --registry` tells the registry once it answers.",
+            file=sys.stderr,
+        )
     taken_back = champion.read_events(project, dataset)[-1].replaced
     if output_format is Format.json:
         print_rows(
@@ -334,21 +345,22 @@ def retrain(
         require_committed(require_dataset(project, dataset), dataset)
         with keep_output_clean(output_format):
             decision = _decide(project, dataset, moment, dry_run=dry_run)
-    except ForecastError as error:
-        if not dry_run:
-            _notify(
-                project,
-                dataset,
-                "failed",
-                RetrainingFailure(dataset=dataset, exit_code=error.exit_code, reason=str(error)),
+    except (Exception, KeyboardInterrupt) as error:
+        reason, exit_code = explain(error)
+        if isinstance(error, KeyboardInterrupt):
+            exit_code = INTERRUPTED
+            reason = (
+                "Interrupted; the champion is as it was, or the next run finishes the promotion."
             )
+            print(f"\n{reason}", file=sys.stderr)
+        if not dry_run:
+            failure = RetrainingFailure(
+                dataset=dataset, exit_code=exit_code, reason=reason or repr(error)
+            )
+            _notify(project, dataset, "failed", failure)
+        if exit_code == INTERRUPTED:
+            raise typer.Exit(INTERRUPTED) from None
         raise
-    except KeyboardInterrupt:
-        print(
-            "\nInterrupted; the champion is as it was, or the next run finishes the promotion.",
-            file=sys.stderr,
-        )
-        raise typer.Exit(INTERRUPTED) from None
     if output_format is Format.json:
         print_rows([decision.model_dump(mode="json")], output_format)
     else:

@@ -62,6 +62,7 @@ def _run_command(
             env={**environment, "FORECAST_EVENT": event},
             input=content,
             encoding="utf-8",
+            errors="replace",
             capture_output=True,
             timeout=hooks.timeout_seconds,
             check=False,

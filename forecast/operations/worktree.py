@@ -25,8 +25,8 @@ import yaml
 
 from forecast.config.paths import ProjectPaths
 from forecast.system import files
-from forecast.system.errors import ForecastError, InputError
-from forecast.system.processes import run_git
+from forecast.system.errors import ForecastError, InputError, one_line
+from forecast.system.processes import GIT_MISSING, run_git
 
 CODE = ("forecast", "pipelines", "configs", "dvc.yaml", "requirements.lock", "pyproject.toml")
 UNCLEANED = ("data", ".forecast", ".dvc/config.local", ".dvc/tmp", "reports", "dvc.lock")
@@ -184,6 +184,11 @@ def _revision(root: Path) -> str:
     has one.
     """
     head = run_git(root, "rev-parse", "HEAD")
+    if head.returncode == GIT_MISSING or "dubious ownership" in head.stderr:
+        raise InputError(
+            "A challenger is made from committed code, which git does not read here:"
+            f" {one_line(head.stderr)}. Do that, or install it; then the same command again."
+        )
     top = run_git(root, "rev-parse", "--show-toplevel")
     if head.returncode or Path(top.stdout.strip()).resolve() != root:
         raise InputError(

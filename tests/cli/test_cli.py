@@ -609,6 +609,21 @@ def test_doctor_calls_nothing_left_over_while_a_run_writes(tmp_path: Path) -> No
     assert doctor.runs(root) == HealthCheck("runs", "none is running")
 
 
+def test_a_stream_that_was_closed_takes_no_file_s_place_and_costs_no_result() -> None:
+    words = " ".join([sys.executable, "-m", "forecast", "models"])
+    where = {"env": small_project.environment(), "capture_output": True, "text": True}
+    for closed in (">&-", "2>&-", ">&- 2>&-"):
+        done = subprocess.run(["bash", "-c", f"{words} {closed}"], check=False, **where)  # type: ignore[call-overload]
+        assert done.returncode == 0 and not done.stderr, done.stderr
+        assert ("ridge" in done.stdout) == (not closed.startswith(">"))
+    probe = (
+        "import os; from forecast import cli; cli._make_output_safe();"
+        " file = open(os.devnull); assert file.fileno() > 2, file.fileno()"
+    )
+    command = f"{sys.executable} -c '{probe}' >&- 2>&-"
+    assert subprocess.run(["bash", "-c", command], check=False, **where).returncode == 0  # type: ignore[call-overload]
+
+
 @pytest.mark.parametrize("missing", [".dvc/config", "dvc.yaml"])
 def test_doctor_names_the_file_of_dvc_that_is_missing(missing: str, tmp_path: Path) -> None:
     for name in (".dvc/config", "dvc.yaml"):
@@ -616,7 +631,7 @@ def test_doctor_names_the_file_of_dvc_that_is_missing(missing: str, tmp_path: Pa
         (tmp_path / name).write_text("")
     assert not doctor.dvc(tmp_path).repair
     (tmp_path / missing).unlink()
-    assert doctor.dvc(tmp_path) == HealthCheck("DVC", f"no {missing} here", "restore it from git")
+    assert doctor.dvc(tmp_path) == HealthCheck("DVC", f"no {missing} here", doctor.RESTORE)
 
 
 def test_doctor_reports_on_a_store_that_cannot_be_written(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import threading
@@ -10,10 +11,14 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from forecast.cli import app, operation
 from forecast.config.operation import Hooks, load_retraining
 from forecast.operations.hooks import notify
 from forecast.operations.records import RetrainingFailure
+from forecast.system.errors import InputError
+from tests.support import small_project
 
 GIVEN = {"PATH": os.environ["PATH"]}
 NEWS = RetrainingFailure(dataset="wave", exit_code=3, reason="a test")
@@ -96,6 +101,8 @@ def test_what_goes_wrong_is_a_sentence_and_no_error(
         "No such file"
         in notify(hooks(command=["./absent"]), "failed", NEWS, root=tmp_path, environment=GIVEN)[0]
     )
+    binary = hooks(command=["sh", "-c", "printf '\\377' >&2; exit 1"])
+    assert notify(binary, "failed", NEWS, root=tmp_path, environment=GIVEN)[0].endswith(": \ufffd")
     slow = hooks(command=["sleep", "30"], timeout_seconds=0.1)
     assert "timed out" in notify(slow, "failed", NEWS, root=tmp_path, environment=GIVEN)[0]
     assert notify(
@@ -109,6 +116,34 @@ def test_what_goes_wrong_is_a_sentence_and_no_error(
         environment=GIVEN,
     )[0]
     assert gone == "webhook at http://127.0.0.1:1: ClientConnectorError" and "secret" not in gone
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), 1),
+        (ValueError("a bug"), 1),
+        (InputError("a wrong key"), 2),
+        (KeyboardInterrupt(), 130),  # also a scheduler's timeout
+    ],
+    ids=["disk", "bug", "input", "interrupt"],
+)
+def test_every_end_without_a_decision_is_a_failure_that_hooks_are_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int
+) -> None:
+    root = small_project.write(tmp_path / "project")
+    told = {"hooks": {"command": ["sh", "-c", "cat > told.json"]}}
+    small_project.write_yaml(root / "configs" / "retraining.yaml", {"defaults": told})
+
+    def fail(*_words: object, **_options: object) -> None:
+        raise error
+
+    monkeypatch.setattr(operation, "stop_on_signals", lambda: None)
+    monkeypatch.setattr(operation, "require_dataset", fail)
+    CliRunner().invoke(app, ["retrain", "wave", "--root", str(root)])
+    news = json.loads((root / "told.json").read_text())
+    assert (news["event"], news["exit_code"]) == ("failed", code)
+    assert news["reason"]
 
 
 @pytest.mark.parametrize("form", ["  hooks:\n    on: [kept]\n", "  hooks: {on: [kept]}\n"])

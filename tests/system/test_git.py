@@ -21,12 +21,22 @@ def test_the_commit_of_a_run_is_empty_and_no_error_where_git_is_not_installed(
     assert revision(tmp_path) == ""
 
 
-def test_a_retraining_asks_for_a_repository_where_git_is_not_installed(
+def test_a_retraining_asks_for_git_where_it_is_not_installed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(InputError, match="not the root of a git repository"):
+    with pytest.raises(InputError, match="git is not installed"):
         require_committed(tmp_path, "weather")
+
+
+def test_a_repository_of_another_user_is_told_in_git_s_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run_git(tmp_path, "init", "-q").returncode == 0
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    with pytest.raises(InputError, match=r"git config --global --add safe\.directory") as refusal:
+        require_committed(tmp_path, "weather")
+    assert "git init" not in str(refusal.value)
 
 
 def test_a_folder_that_is_not_there_is_told_apart_from_a_missing_git(tmp_path: Path) -> None:
