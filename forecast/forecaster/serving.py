@@ -53,7 +53,6 @@ REQUEST = "request"
 ADVICE_BY_REMEDY = {
     MAPPING_HINT: "Send it under this name.",
     "Correct `static`.": "Send it under this name.",
-    "; if the order has another reason (local clock turned back?), state `source.time_zone`": "",
     ", or correct `calendar.freq`": "",
     ", or correct `calendar.opening_hours`": "",
     ", or correct `calendar`": "",
@@ -237,6 +236,8 @@ def _check_rows(given: pd.DataFrame, task: Task) -> pd.DataFrame:
         sent = list(map(str, given.columns))
         for name in (*KEY_COLUMNS, *columns):  # before columns that nobody sent are added
             require_column(name, sent, REQUEST, MAPPING_HINT)
+        # a database gives rows in any order; their labels stay, which faults name
+        given = given.sort_values("ds", kind="stable")
         static = [column for column in task.static if not {*column.frame_names} <= {*given}]
         given = encode_static(given, static, "unique_id", where=REQUEST)
     checked = check_frame(given, [*columns, *task.static_names], where=REQUEST)

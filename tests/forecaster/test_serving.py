@@ -199,6 +199,17 @@ def test_whatever_has_a_fault_or_needs_mending_goes_through_every_check():
     assert [name for name, table in cases.items() if ready(table, ensemble) is not None] == []
 
 
+def test_rows_in_any_order_have_the_same_forecast_and_faults_name_their_row():
+    service = Service(Ensemble((forecaster("ridge", "linear"),)))
+    table = history()
+    for rows in (table.sample(frac=1.0, random_state=0), table[::-1], table.sort_values("ds")):
+        for given in (rows, rows.assign(ds=rows["ds"].astype(str))):
+            pd.testing.assert_frame_equal(service.answer(given), service.answer(table))
+    twice = pd.concat([table, table.iloc[[3]]], ignore_index=True)[::-1]
+    with pytest.raises(InputError, match=r"row 3 .*this time stands twice in its series"):
+        service.answer(twice)
+
+
 @pytest.mark.parametrize("value", [1e308, -1e308])
 def test_a_history_whose_squares_are_no_finite_numbers_is_refused(value):
     table = history()
