@@ -27,8 +27,8 @@ Which module catches which kind of leak (the keys of `KINDS`); a `Finding` names
                                                               forecast, beside
     rescored  scores and choices once more                    origins, scores, choice, tuning,
                                                               training
-    data      the data themselves                             history, target, column, actuals,
-                                                              repeated
+    data_     the data themselves                             history, target, column, actuals,
+    checks                                                    repeated
     stored    the finished results once more; fits made       stored, scaling, training, scores,
               once more without later rows                    choice, and those of two runs
 
@@ -124,7 +124,7 @@ class Audit:
             notes.append(
                 f"The run is out of date: {self.outdated_file} is not what the stages make of the"
                 " snapshot now, so stored results were not looked at. `forecast run"
-                f" {self.dataset}`, then the audit again."
+                f" --dataset {self.dataset}`, then the audit again."
             )
         if self.is_clean:
             return [f"{self.dataset}: no leak found. Checked: {checked_counts}.", *notes]

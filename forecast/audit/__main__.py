@@ -4,9 +4,9 @@ checks.
 A process of its own, since it runs the code that it examines. `audit` is its function: it runs the
 stages on the data as they are and on changed copies (`sandbox`), compares the runs (`runs`), the
 prepared rows and forecasts at single moments (`origins`), the published scores (`rescored`), the
-finished results of the project (`stored`) and the data themselves (`data`). It refuses datasets
-with series whose blocks are shares of their own rows. `main` prints the outcome; its exit code is
-`UNHEALTHY` when a leak was found or the project's own run is out of date.
+finished results of the project (`stored`) and the data themselves (`data_checks`). It refuses
+datasets with series whose blocks are shares of their own rows. `main` prints the outcome; its exit
+code is `UNHEALTHY` when a leak was found or the project's own run is out of date.
 """
 
 from __future__ import annotations

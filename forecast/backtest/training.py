@@ -192,7 +192,7 @@ def _run_jobs(run: TrainingRun, every_job: list[TrainingJob], n_workers: int) ->
         cost = _tuning_cost(run, candidate.name)
         tuning_seconds[candidate.model] += cost.get("cpu_seconds", 0.0)
     parts = []
-    for job in _order_for_workers(list(missing.values()), n_workers, tuning_seconds):
+    for job in _order_jobs(list(missing.values()), n_workers, tuning_seconds):
         parts += [part for part in job.split(run.n_series) if not part.is_done]
     by_title = {part.title: part for part in parts}
     items = [_work_item(run, part) for part in parts]
@@ -266,17 +266,17 @@ def join_forecasters(folders: list[Path]) -> Forecaster:
     return replace(forecasters[0], statistical=statistical)
 
 
-def _order_for_workers(
+def _order_jobs(
     jobs: list[TrainingJob], n_workers: int, tuning_seconds: Mapping[str, float]
 ) -> list[TrainingJob]:
     """The jobs in the order in which workers take them: a network for each worker, what takes
-    longer than a network (refits at many cutoffs, an automatic model), the other networks, rules
-    and linear maps that are fitted once, so that no worker is idle at the end. Of the networks
-    those first whose model took the most `tuning_seconds`, for the same reason.
+    longer than a network (refits at many cutoffs, an automatic model), the other networks, then
+    rules and linear maps that are fitted once. Networks whose model took the most `tuning_seconds`
+    come before other networks. What is short is left for the end, so that no worker is idle then.
 
-    Each worker begins with a network: loky judges its memory from there, and TensorFlow is then
-    already in it. A long one: the first also pays for what all share, and beside its other seconds
-    that counts for little in the time that is told to be left.
+    Each worker begins with a network, since loky judges its memory by its first task, and with a
+    long one: the first also pays for what all share, which beside many other seconds changes little
+    of the time that is told to be left.
     """
 
     def is_short(job: TrainingJob) -> bool:

@@ -120,7 +120,7 @@ def tune(plan: TuningPlan, planned: list[Candidate], target: Path, *, jobs: int)
         # two names for one configuration are studied once
         if not path.exists():
             missing.setdefault(path, candidate)
-    ordered = _order_for_workers(list(missing.values()), jobs)
+    ordered = _order_studies(list(missing.values()), jobs)
     items = [_work_item(plan, candidate) for candidate in ordered]
     pieces = {candidate.name: Piece(candidate.spec.kind) for candidate in tunable}
     finished = [
@@ -144,26 +144,31 @@ def tune(plan: TuningPlan, planned: list[Candidate], target: Path, *, jobs: int)
             record.write(temporary / f"{candidate.name}.json")
 
 
-def _order_for_workers(candidates: list[Candidate], n_workers: int) -> list[Candidate]:
-    """The candidates, in the order of a grid, in that in which workers take them: other families
-    before the last two networks of each worker, since one of them at the end takes as long as those
-    two, and all workers but one are idle then.
+def _order_studies(candidates: list[Candidate], n_workers: int) -> list[Candidate]:
+    """Sort `candidates`, which come in the order of a grid, into the order in which workers take
+    their studies: a network for each worker, the other networks but the last two of each worker,
+    the other families, then those last networks.
 
-    A network for each worker comes first: loky judges a worker's memory from its first task, and
-    replaces one that loads TensorFlow later, with its traces; the new one spends 4 CPU seconds on
-    imports.
+    A network comes first because loky judges a worker's memory by its first task and replaces one
+    that loads TensorFlow later, with its traced updates; the new one spends 4 CPU seconds on
+    imports. Networks come last because a study of another family takes as long as two of networks:
+    as the last one it would leave all other workers idle.
     """
-    # A grid begins with what is quick: from both its ends in turn, what is done tells most of the
-    # time that is left, and the slowest is not the last.
-    models = list(dict.fromkeys(candidate.model for candidate in candidates))
-    place = {name: min(2 * i, 2 * (len(models) - i) - 1) for i, name in enumerate(models)}
-    mixed = sorted(candidates, key=lambda candidate: place[candidate.model])
-    # Trial k has the same values in both rankings of a network, and so the same traced updates.
+    # A grid begins with what is quick. Models from its begin and its end in turn: what is done then
+    # tells most of the time that is left, and the slowest is not the last.
+    remaining = list(dict.fromkeys(candidate.model for candidate in candidates))
+    turns: list[str] = []
+    while remaining:
+        turns.append(remaining.pop(0))
+        remaining.reverse()
+    mixed = sorted(candidates, key=lambda candidate: turns.index(candidate.model))
+    # Trial k has the same values in both rankings of a model, and so the same traced updates: the
+    # two stand `n_workers` apart, where one worker takes them.
     ordered = workers.interleave_groups(mixed, attrgetter("model"), n_workers)
     networks = [candidate for candidate in ordered if candidate.spec.is_network]
     others = [candidate for candidate in ordered if not candidate.spec.is_network]
-    before_last = max(n_workers, len(networks) - 2 * n_workers)
-    return [*networks[:before_last], *others, *networks[before_last:]]
+    n_before = max(n_workers, len(networks) - 2 * n_workers)
+    return [*networks[:n_before], *others, *networks[n_before:]]
 
 
 def _work_item(plan: TuningPlan, candidate: Candidate) -> WorkItem:

@@ -2,8 +2,7 @@
 configured hosts only.
 
 Redirects are checked, the size is bounded, and a slow answer is cut at the deadline. The retries
-are our own: they keep to what is left of the deadline, to `Retry-After`, and to a rate limit that
-is known in advance.
+are our own: they keep to what is left of the deadline and to `Retry-After`.
 
 `get` is for sources: `TransientError` is tried again, `DataError` is final, and no message holds a
 query, where a key may stand. `send` is one request without retries, for hooks and doctor.
@@ -46,8 +45,8 @@ class Deadline:
     """One deadline for all requests of one dataset, and how often one is tried.
 
     seconds: from the making of this object to the deadline. attempts: of one request, at most.
-    first_wait_s, longest_wait_s: between two attempts; the wait doubles. clock, sleep, chance (from
-    0 to 1): arguments, so that tests take no time.
+    first_wait_s: the wait after the first attempt; it doubles after each further one, up to
+    longest_wait_s. clock, sleep, chance (from 0 to 1): arguments, so that tests take no time.
     """
 
     seconds: float
@@ -89,18 +88,18 @@ class Deadline:
                 self.sleep(wait)
         raise AssertionError("unreachable")
 
-    def _wait_seconds(self, number: int, retry_after: float | None) -> float:
-        """The wait after attempt `number`: what the service asked for, else doubling; a share by
-        chance, so that many clients do not return together.
+    def _wait_seconds(self, number: int, asked_s: float | None) -> float:
+        """The wait after attempt `number` (1, 2, ...): the seconds that the service asked for and
+        up to one more; else the doubling wait and up to half as much again, at most
+        `longest_wait_s`. What is added is drawn, so that many clients do not return together.
         """
-        if retry_after is not None:
-            return retry_after + self.chance()
-        return min(self.first_wait_s * 2 ** (number - 1), self.longest_wait_s) * (
-            1 + self.chance() / 2
-        )
+        if asked_s is not None:
+            return asked_s + self.chance()
+        doubled = self.first_wait_s * 2 ** (number - 1)
+        return min(doubled * (1 + self.chance() / 2), self.longest_wait_s)
 
 
-def retry_after(headers: Mapping[str, str]) -> float | None:
+def parse_retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds of a `Retry-After` header, given as a number or as a date; None when absent or
     unreadable.
     """

@@ -44,8 +44,13 @@ with contextlib.suppress(ImportError):
 _OFFSET = re.compile(r"(Z|[+-]\d{2}(?::?\d{2})?)$")
 _NO_MARK = re.compile(r"[^/,:-]")
 _ONLY_DATE = re.compile(r"^\d{4}-\d{2}(-\d{2})?$")
-_PERIOD = r"^(?P<year>\d{4})[-/ ]?(?P<kind>[QMW])(?P<number>\d{1,2})(?:-?(?P<day>[1-7]))?$"
-"""A quarter (2020Q1, 2020-Q1), a month (2020M01) or an ISO week (2020W05, 2020-W05, 2020-W05-1)."""
+_PERIOD = (
+    r"^(?P<year>\d{4})[-/ ]?"
+    r"(?:Q(?P<quarter>\d{1,2})|M(?P<month>\d{1,2})|W(?P<week>\d{1,2})(?:-?(?P<day>[1-7]))?)$"
+)
+"""A quarter (2020Q1, 2020-Q1), a month (2020M01), an ISO week (2020W05, 2020-W05) or a day of one
+(2020-W05-1).
+"""
 DATE_FORMATS = (
     "%Y-%m-%d",
     "%Y/%m/%d",
@@ -173,22 +178,20 @@ def _fits(text: pd.Series, form: str) -> bool:
 
 
 def _periods_to_days(text: pd.Series) -> pd.Series:
-    """Quarters, months and ISO weeks as the date of their first day; other text as it is."""
+    """Quarters, months and ISO weeks as the date of their first day, days of an ISO week as their
+    date; other text as it is.
+    """
     if not text.str.contains("[QMW]").any():
         return text
     year_first = text.str.replace(r"^(Q[1-4])[-/ ]?(\d{4})$", r"\2\1", regex=True)
     parts = year_first.str.extract(_PERIOD)
-    number = pd.to_numeric(parts["number"])
-    month = (
-        number.where(parts["kind"] == "M", 3 * number - 2)
-        .astype("Int64")
-        .astype("str")
-        .str.zfill(2)
-    )
-    week = parts["year"] + "-W" + parts["number"].str.zfill(2) + "-" + parts["day"].fillna("1")
-    monday = pd.to_datetime(week, format="%G-W%V-%u", errors="coerce").dt.strftime("%Y-%m-%d")
-    days = (parts["year"] + "-" + month + "-01").where(parts["kind"] != "W", monday)
-    return days.where(parts["kind"].notna(), text)
+    first_of_quarter = 3 * pd.to_numeric(parts["quarter"]) - 2
+    month = pd.to_numeric(parts["month"]).fillna(first_of_quarter)
+    first_of_month = parts["year"] + "-" + month.astype("Int64").astype("str").str.zfill(2) + "-01"
+    week = parts["year"] + "-W" + parts["week"].str.zfill(2) + "-" + parts["day"].fillna("1")
+    day_of_week = pd.to_datetime(week, format="%G-W%V-%u", errors="coerce").dt.strftime("%Y-%m-%d")
+    days = first_of_month.where(parts["week"].isna(), day_of_week)
+    return days.where(parts["year"].notna(), text)
 
 
 def to_utc(

@@ -339,8 +339,9 @@ class Forecaster:
         return raw
 
     def save(self, folder: Path) -> None:
-        """Write the folder that `load` reads: spec, scaling, skip and weights as JSON and arrays,
-        no pickle, loadable without TensorFlow; equal content is equal bytes.
+        """Write the folder that `load` reads, over an earlier model where one is in it: spec,
+        scaling, skip and weights as JSON and arrays, no pickle, loadable without TensorFlow; equal
+        content is equal bytes.
         """
         folder.mkdir(parents=True, exist_ok=True)
         content: dict[str, Any] = {
@@ -362,12 +363,14 @@ class Forecaster:
         if self.head:
             arrays["head"] = self.head.constants
         for name in SINGLE_ARRAYS:
+            # that of an earlier model, which `load` would take for one of this
+            (folder / f"{name}.npz").unlink(missing_ok=True)
             if getattr(self, name) is not None:
                 arrays[name] = {name: getattr(self, name)}
         files.write_json(folder / "spec.json", content)
         files.write_json(folder / "scaling.json", self.scaling.to_json())
-        for name, of_file in arrays.items():
-            files.write_arrays(folder / f"{name}.npz", dict(of_file))
+        for name, arrays_of_file in arrays.items():
+            files.write_arrays(folder / f"{name}.npz", dict(arrays_of_file))
 
     @classmethod
     def load(cls, folder: Path) -> Forecaster:

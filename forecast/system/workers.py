@@ -145,19 +145,20 @@ def _run_locally(items: Sequence[WorkItem], jobs: int) -> Iterator[WorkOutcome]:
                 yield WorkOutcome(name, error=KILLED_WORKER, exit_code=ForecastError.exit_code)
 
 
-def interleave_groups(items: Sequence[T], group: Callable[[T], str], at_once: int) -> list[T]:
-    """The items in an order in which `at_once` workers share what is in memory.
+def interleave_groups(items: Sequence[T], group: Callable[[T], str], n_workers: int) -> list[T]:
+    """The items in an order in which most workers stay with one group, whose data or traces they
+    have in memory.
 
-    As many groups at a time as there are workers, an item of each and then the next: what a worker
-    takes next is then mostly of a group that it has met.
+    Of `n_workers` groups the first item of each, then the second of each, ...; then the next
+    `n_workers` groups. So two items of a group mostly stand `n_workers` apart.
     """
     items_by_group: dict[str, list[T]] = {}
     for item in items:
         items_by_group.setdefault(group(item), []).append(item)
     groups = list(items_by_group.values())
     ordered: list[T] = []
-    for first in range(0, len(groups), at_once):
-        for row in zip_longest(*groups[first : first + at_once]):
+    for first in range(0, len(groups), n_workers):
+        for row in zip_longest(*groups[first : first + n_workers]):
             ordered += [item for item in row if item is not None]
     return ordered
 

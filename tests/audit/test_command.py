@@ -110,4 +110,4 @@ def test_a_run_before_the_last_fetch_is_out_of_date_and_no_leak(
     said = capfd.readouterr().out
     assert code == 5 and "wave: no leak found" in said and "LEAK" not in said
     assert "The run is out of date: data/raw/wave" in said
-    assert "`forecast run wave`, then the audit again" in said
+    assert "`forecast run --dataset wave`, then the audit again" in said

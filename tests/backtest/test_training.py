@@ -259,7 +259,7 @@ def test_seeds_of_as_many_candidates_as_workers_are_trained_in_turn(run, workers
     networks = [replace(network(), model=name) for name in "abc"]
     planned = [NAIVE, automatic, monthly, *networks]
     jobs = [job for candidate in planned for job in training._plan_jobs(run, candidate, None)]
-    found = training._order_for_workers(jobs, workers, seconds)
+    found = training._order_jobs(jobs, workers, seconds)
     index = {seed: str(place) for place, seed in enumerate(SEEDS)}
     said = [
         job.candidate.model + (index[job.seed] if job.candidate.spec.is_seeded else "")

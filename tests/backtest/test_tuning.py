@@ -135,7 +135,7 @@ def test_every_worker_begins_with_a_network_and_ends_with_two_where_there_are_en
         for skip in ("linear", "last")
     ]
     grid = [candidate("ridge", skip=None), *networks]
-    ordered = tuning._order_for_workers(grid, n_workers)
+    ordered = tuning._order_studies(grid, n_workers)
     assert [c.model for c in ordered].index("ridge") == place
     assert sorted(c.name for c in ordered) == sorted(c.name for c in grid)
 

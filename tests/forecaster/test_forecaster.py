@@ -9,6 +9,7 @@ import pytest
 
 from forecast.forecaster import Budget, Forecaster, fit
 from forecast.forecaster.ensemble import Ensemble
+from forecast.forecaster.forecaster import SINGLE_ARRAYS
 from forecast.models import spec
 from forecast.models.base import BaselineSpec
 from forecast.system import files
@@ -37,6 +38,16 @@ def test_a_saved_model_is_text_and_plain_arrays(saved):
     ]
     with np.load(saved / "weights.npz", allow_pickle=False) as arrays:
         assert "lstm_0/kernel" in arrays.files
+
+
+def test_a_model_saved_over_another_has_nothing_of_it(saved):
+    model = forecaster("lstm", "linear")
+    arrays = {name: np.zeros((2, 2)) for name in SINGLE_ARRAYS}
+    replace(model, **arrays).save(saved)
+    assert Forecaster.load(saved).reconciliation is not None
+    model.save(saved)
+    loaded = Forecaster.load(saved)
+    assert [name for name in SINGLE_ARRAYS if getattr(loaded, name) is not None] == []
 
 
 def test_another_schema_is_refused(saved):

@@ -297,7 +297,7 @@ def _parse_answer(answer: web.Answer, what: str) -> dict[str, Any]:
             )
         return content
     reason = _error_reason(answer)
-    wait_seconds = web.retry_after(answer.headers)
+    wait_seconds = web.parse_retry_after(answer.headers)
     # minutely and concurrent limits pass soon; hourly and daily ones are not waited for
     if answer.status == 429:
         if "inutely" in reason or "concurrent" in reason or wait_seconds is not None:

@@ -40,7 +40,7 @@ from forecast.data.web import (
     REDIRECT_STATUSES,
     Deadline,
     TransientError,
-    retry_after,
+    parse_retry_after,
 )
 from forecast.system.errors import DataError, InputError
 
@@ -279,7 +279,7 @@ def guarded_session(base_url: str, deadline: Deadline, *, max_bytes: int = MAX_B
             response = super().request(method, direct_url(url, base_url), *args, **kwargs)
             if "/finance/chart/" in url:
                 self.chart_status = response.status_code
-                self.retry_after = retry_after(dict(response.headers))
+                self.retry_after = parse_retry_after(dict(response.headers))
             if len(response.content) > max_bytes:
                 raise DataError(
                     f"Yahoo's answer is larger than {max_bytes:,} bytes. Ask for fewer years."

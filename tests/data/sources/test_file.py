@@ -555,8 +555,10 @@ def test_quarters_months_and_iso_weeks_are_their_first_day(tmp_path, written, fi
     assert frame["ds"].tolist() == pd.date_range(first, periods=2, freq=freq.lstrip("1")).tolist()
 
 
-@pytest.mark.parametrize("wrong", ["2020Q5", "2020-W54", "2020M13", "Q0 2020"])
-def test_a_quarter_or_week_that_is_none_is_refused_with_its_line(tmp_path, wrong):
+@pytest.mark.parametrize(
+    "wrong", ["2020Q5", "2020-W54", "2020M13", "Q0 2020", "2020M01-5", "2020Q1-3", "2020M015"]
+)
+def test_a_quarter_month_or_week_that_is_none_is_refused_with_its_line(tmp_path, wrong):
     message = refused(
         tmp_path, f"ds,temp\n2020Q1,1\n{wrong},2\n", calendar={"kind": "regular", "freq": "1QS"}
     )

@@ -120,7 +120,7 @@ def test_429_with_retry_after_waits_as_long_as_asked(tmp_path: Path, services: S
     ],
 )
 def test_a_retry_after_may_be_a_date_with_or_without_a_zone(date: str, waited: bool | None):
-    found = web.retry_after({"retry-after": date})
+    found = web.parse_retry_after({"retry-after": date})
     assert found is None if waited is None else found is not None and (found > 0) == waited
 
 
