@@ -3,16 +3,14 @@
 A change (`shake`, `shrink`, `mirror`, `thin_out`, `nudge`) alters the rows after a moment and no
 other; the audit makes those that `audit.origins.ROW_CHANGES` names. `restore_plans` puts back what
 was known ahead by then; `reverse_order_of_test_errors` changes finished forecasts instead. With
-them what the audit works out apart from the code that it examines: the ends of the blocks
-(`block_ends`), when a step may be known (`times_known`), and up to when it may have seen other data
+them the ends of the blocks (`block_ends`), and what the audit works out apart from the code that it
+examines: when a step may be known (`times_known`), and up to when it may have seen other data
 (`ends_of_labels`).
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +24,7 @@ from forecast.data import calendars
 from forecast.data.calendars import Calendar
 from forecast.data.columns import trim_to_observed
 from forecast.data.schema import KEY_COLUMNS
+from forecast.data.splits import BLOCKS, find_borders, panel_of_times
 
 SHAKE_FACTOR = 0.93
 """Applied to what is shaken: a mean or a spread over all rows changes, bounds such as 0 or 100 %
@@ -168,37 +167,10 @@ def cut_around_borders(
 
 
 def block_ends(frame: pd.DataFrame, dataset: Dataset) -> dict[str, pd.Timestamp]:
-    """The last moment of each block by the configuration alone (`data.splits.resolve_borders` has
-    the rule), worked out apart from the code that is audited.
-    """
-    names = ("train", "validation", "calibration", "test")
-    splits = dataset.splits
-    if not isinstance(splits, FractionSplits):
-        day_long = pd.Timedelta("1D") - pd.Timedelta(1, "ns")
-        return {name: pd.Timestamp(getattr(splits, f"{name}_end")) + day_long for name in names}
-    groups = trim_to_observed(frame, dataset).groupby("unique_id", sort=False)["ds"]
-    grids = [
-        calendars.grid(dataset.calendar, times.iloc[0], times.iloc[-1]).to_numpy()
-        for _, times in groups
-    ]
-    steps = np.unique(np.concatenate(grids))
-    shares = np.cumsum([splits.train, splits.validation, splits.calibration])
-    for calibration in (dataset.horizon, 0):  # where none has a cutoff there, none needs it
-        least = [dataset.lookback + dataset.horizon, dataset.horizon, calibration, dataset.horizon]
-        candidates: list[tuple[float, bool, list[int]]] = []
-        for begin in np.unique(np.searchsorted(steps, [grid[0] for grid in grids])).tolist():
-            n_steps = len(steps) - begin
-            stops = (max(begin + round(share * n_steps), 1) - 1 for share in shares)
-            last = [*stops, len(steps) - 1]
-            ends = [np.searchsorted(grid, steps[last], side="right") for grid in grids]
-            sizes = np.diff(ends, prepend=0)
-            is_whole = (sizes >= least).all(axis=1)
-            is_counted = is_whole & (sizes[:, 0] >= sizes[:, 1])
-            candidates.append((is_counted.sum() * n_steps**0.5, bool(is_whole.any()), last))
-        _, has_whole, last = max(candidates, key=itemgetter(0))
-        if has_whole:
-            break
-    return {name: pd.Timestamp(steps[row]) for name, row in zip(names, last, strict=True)}
+    """The last moment of each block, of the rows up to each series' last observation."""
+    observed = trim_to_observed(frame, dataset)
+    borders, _ = find_borders(panel_of_times(observed, "audited", dataset.task), dataset.splits)
+    return dict(zip(BLOCKS, borders.ends.values(), strict=True))
 
 
 def count_rows_until(times: np.ndarray, moment: pd.Timestamp) -> int:
@@ -222,19 +194,7 @@ def times_known(calendar: Calendar, times: Any) -> pd.DatetimeIndex:
         new_years = pd.to_datetime({"year": steps.year + 1, "month": 1, "day": 1})
         is_last = steps.day_of_year > 7 * (calendar.weeks - 1)
         return pd.DatetimeIndex(np.where(is_last, new_years, steps + pd.Timedelta(7, "D")))
-    import exchange_calendars
-
-    with warnings.catch_warnings():
-        # of exchange_calendars with pandas 3
-        warnings.simplefilter("ignore", category=DeprecationWarning)
-        kind = type(exchange_calendars.get_calendar(calendar.exchange))
-        first = steps.min().normalize() - pd.Timedelta("7D")
-        first = max(first, kind.bound_min() or first)
-        last = steps.max().normalize() + pd.Timedelta("7D")
-        last = min(last, kind.bound_max() or last)
-        closes = exchange_calendars.get_calendar(calendar.exchange, start=first, end=last).closes
-    closing_times = closes.dt.tz_localize(None).reindex(steps).to_numpy()
-    return pd.DatetimeIndex(np.where(np.isnat(closing_times), ends.to_numpy(), closing_times))
+    return calendars.known_from(calendar, steps)  # the library alone knows when a session closes
 
 
 def ends_of_labels(calendar: Calendar, times: Any) -> pd.DatetimeIndex:

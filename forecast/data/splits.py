@@ -300,26 +300,37 @@ def split_panel(
 
 def borders_of(frame: pd.DataFrame, name: str, dataset: Dataset) -> tuple[Borders, list[Violation]]:
     """Where the blocks of a prepared frame end, and the series that are too short for one of them.
-    Where none has a cutoff to calibrate on, none needs it.
 
     `InputError` naming the longest of them where all are, and where sums would lack one.
     """
+    panel = panel_of_times(frame, name, dataset.task)
+    borders, faults = find_borders(panel, dataset.splits)
+    if len(faults) == len(panel.series) or (faults and dataset.task.hierarchy):
+        raise _too_short_error(panel, max(faults, key=attrgetter("count")))
+    return borders, faults
+
+
+def panel_of_times(frame: pd.DataFrame, name: str, task: Task) -> Panel:
+    """The steps of every series of a frame without values: times alone decide where blocks end."""
     spans = frame.groupby("unique_id", sort=True)["ds"].agg(["first", "last"])
-    task = dataset.task
     every_grid = grids(task.calendar, spans["first"].to_numpy(), spans["last"].to_numpy())
-    nothing = np.empty((0, 0))  # times alone decide where blocks end
+    nothing = np.empty((0, 0))
     every_series = [
         Series(str(uid), steps, nothing, nothing)
         for uid, steps in zip(spans.index, every_grid, strict=True)
     ]
-    panel = Panel(name, task, tuple(every_series))
+    return Panel(name, task, tuple(every_series))
+
+
+def find_borders(panel: Panel, splits: AnySplits) -> tuple[Borders, list[Violation]]:
+    """Where the blocks end, and the series that are too short for one of them: all may be. Where
+    none has a cutoff to calibrate on, none needs it.
+    """
     for needed in (BLOCKS, REQUIRED_BLOCKS):
-        borders = resolve_borders(panel, dataset.splits, needed)
+        borders = resolve_borders(panel, splits, needed)
         faults = find_too_short(panel, borders, needed)
         if len(faults) < len(panel.series):
             break
-    if len(faults) == len(panel.series) or (faults and task.hierarchy):
-        raise _too_short_error(panel, max(faults, key=attrgetter("count")))
     return borders, faults
 
 

@@ -17,7 +17,6 @@ from forecast.audit.changes import (
 )
 from forecast.config.task import RegularCalendar, SessionCalendar, WeekdayCalendar, YearWeekCalendar
 from forecast.data.calendars import Calendar, grid, known_from, read_until
-from forecast.data.splits import borders_of
 from tests.support.example_data import dataset
 
 DAYS = pd.date_range("2024-01-01", periods=20)
@@ -70,22 +69,6 @@ def test_a_moment_inside_a_day_of_an_exchange_is_known_at_the_end_of_a_day() -> 
     assert times_known(SessionCalendar(kind="sessions", exchange="XNYS"), [moment])[
         0
     ] == moment + pd.Timedelta("1D")
-
-
-@pytest.mark.parametrize("calibration", [0.1, 0.005], ids=["", "too few rows to calibrate on"])
-@pytest.mark.parametrize("begins", [(0, 0, 0), (0, 0, 110), (0, 0, 40), (0, 90, 90), (0, 0, 195)])
-def test_the_ends_of_blocks_worked_out_here_are_those_of_the_stage(
-    begins: tuple[int, ...], calibration: float
-) -> None:
-    settings = dataset(splits={"train": 0.5, "validation": 0.2, "calibration": calibration})
-    hours = pd.date_range("2024-01-01", periods=200, freq="h")
-    parts = [
-        pd.DataFrame({"unique_id": f"s{number}", "ds": hours[begin:], "temp": 1.0})
-        for number, begin in enumerate(begins)
-    ]
-    frame = pd.concat(parts, ignore_index=True)
-    borders, _ = borders_of(frame, "late", settings)
-    assert list(block_ends(frame, settings).values()) == [*borders.ends.values()]
 
 
 def test_shares_are_of_the_rows_up_to_the_last_observation() -> None:
