@@ -102,7 +102,7 @@ def examine_project(root: Path) -> Iterator[HealthCheck]:
     """
     from forecast.operations import repair
 
-    for check in (interpreter, scripts, environment, disk, runs, dvc, mlflow):
+    for check in (interpreter, environment, disk, runs, dvc, mlflow):
         try:
             yield check(root)
         except OSError as error:
@@ -122,27 +122,6 @@ def _unreadable(what: str, error: OSError) -> HealthCheck:
 def interpreter(root: Path) -> HealthCheck:
     """The version of Python."""
     return HealthCheck("interpreter", f"Python {sys.version.split()[0]}")
-
-
-def scripts(root: Path) -> HealthCheck:
-    """Whether the scripts of the virtual environment start its own interpreter.
-
-    They name it by an absolute path: those of a copied project start the original's.
-    """
-    script = root / ".venv" / "bin" / "forecast"
-    if not script.exists():
-        return HealthCheck("scripts", "no .venv/bin/forecast here")
-    # a long path stands in the second line
-    path = re.search(
-        r"(/[^'\"\n]*)/python[\d.]*", script.read_text(encoding="utf-8", errors="replace")
-    )
-    if path is None or Path(path[1]).resolve() == script.parent.resolve():
-        return HealthCheck("scripts", "name this folder's own")
-    return HealthCheck(
-        "scripts",
-        f"name an interpreter in {path[1]}, of another folder",
-        "remove .venv, then `make setup`",
-    )
 
 
 def environment(root: Path) -> HealthCheck:

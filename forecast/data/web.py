@@ -1,7 +1,7 @@
 """HTTP under one deadline per dataset: bounded retries with growing, jittered waits, from
 configured hosts only.
 
-Redirects are checked, the size is bounded, and a slow answer is cut at the deadline. The retries
+No redirect is followed, the size is bounded, and a slow answer is cut at the deadline. The retries
 are our own: they keep to what is left of the deadline and to `Retry-After`.
 
 `get` is for sources: `TransientError` is tried again, `DataError` is final, and no message holds a
@@ -19,14 +19,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
-from urllib.parse import urlencode, urljoin, urlsplit
+from urllib.parse import urlencode
 
 from forecast.system.errors import DataError, plural
 
 T = TypeVar("T")
 MAX_BYTES = 64 * 1024 * 1024
-MAX_REDIRECTS = 5
-REDIRECT_STATUSES = (301, 302, 303, 307, 308)
 CONNECT_S = 10.0
 READ_S = 30.0
 
@@ -141,39 +139,16 @@ class Answer:
 
 
 def get(url: str, params: Mapping[str, str], *, deadline: Deadline, what: str) -> Answer:
-    """One GET, redirects followed within the host of `url`; never longer than `deadline` has left.
+    """One GET, never longer than `deadline` has left, however slowly its bytes come.
 
     Raises `TransientError` for what may pass (no connection, cut off, slow), `DataError` for what
     will not. No message contains the query, which may carry a key.
     """
-    host = urlsplit(url).netloc
-    target = f"{url}?{urlencode(params)}" if params else url
-    for _ in range(MAX_REDIRECTS + 1):
-        address = urlsplit(target)
-        if address.scheme not in ("http", "https") or address.netloc != host:
-            raise DataError(
-                f"{what}: was sent to {address.scheme}://{address.hostname}, which is not"
-                " configured. If the service has moved, set its new address in"
-                " configs/datasets.yaml."
-            )
-        answer = _get_once(target, deadline, what)
-        if answer.status not in REDIRECT_STATUSES or "location" not in answer.headers:
-            return answer
-        target = urljoin(target, answer.headers["location"])
-    raise DataError(
-        f"{what}: redirected more than {MAX_REDIRECTS} times. Check its address in"
-        " configs/datasets.yaml."
-    )
-
-
-def _get_once(url: str, deadline: Deadline, what: str) -> Answer:
-    """One GET without redirects, cut off at the deadline however slowly its bytes come; raises as
-    `get` does.
-    """
     import aiohttp
 
+    target = f"{url}?{urlencode(params)}"
     try:
-        return send("GET", url, seconds=max(deadline.seconds_left(), 0.01), read_seconds=READ_S)
+        return send("GET", target, seconds=max(deadline.seconds_left(), 0.01), read_seconds=READ_S)
     except TimeoutError:
         raise TransientError("did not answer, or not to its end, in time") from None
     except aiohttp.ClientConnectorError as error:

@@ -251,22 +251,16 @@ def next_run(name: str, job: ScheduledJob, after: datetime) -> datetime:
 def missed_run(
     name: str, job: ScheduledJob, last_started: datetime | None, now: datetime
 ) -> datetime | None:
-    """The newest time that passed without a run; None when there is none, or when the job never
-    ran.
+    """The first time that passed since the last start; None when there is none, or when the job
+    never ran.
 
-    However many times passed, it is one: they coalesce. The last nine days are looked through, in
-    which every job has a time, for `days` are days of the week. A start that lies in the future was
+    However many times passed, it is one: they coalesce. A start that lies in the future was
     written by a clock that has been set back since: then nothing was missed.
     """
-    if last_started is None or last_started > now:
+    if last_started is None:
         return None
-    newest = None
-    for moment in _run_times(name, job, now - timedelta(days=9)):
-        if moment > now:
-            break
-        if moment > last_started:
-            newest = moment
-    return newest
+    moment = next_run(name, job, last_started)
+    return moment if moment <= now else None
 
 
 def _run_times(name: str, job: ScheduledJob, around: datetime) -> Iterator[datetime]:

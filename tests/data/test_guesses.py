@@ -2019,22 +2019,6 @@ def test_a_series_that_is_the_sum_of_the_others_is_told(tmp_path):
     assert len(told) == 1 and "'All' is the sum of the other series: take its rows out" in told[0]
 
 
-@pytest.mark.parametrize(("first_rows", "is_told"), [(300, True), (400, False)])
-def test_a_name_that_goes_on_in_another_case_is_told_where_no_times_are_shared(
-    tmp_path, first_rows, is_told
-):
-    rows = make_wide(y=WAVE)
-    frame = pd.concat(
-        [
-            rows[:first_rows].assign(shop="Cork"),
-            rows[300:].assign(shop="cork"),
-            rows.assign(shop="B"),
-        ]
-    )
-    told = "# 'cork' begins behind the end of 'Cork': if they are one series, write one name"
-    assert (told in comments(tmp_path, frame)) == is_told
-
-
 @pytest.mark.parametrize("index", [[0, 1] * 100, ["a", "b"] * 100, [7] * 200])
 def test_a_nameless_index_of_a_parquet_that_repeats_itself_says_nothing(tmp_path, index):
     (tmp_path / "data").mkdir()

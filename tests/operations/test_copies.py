@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from forecast.cli import doctor
 from forecast.operations import champion, registry, repair
 from forecast.system.errors import ForecastError
 from forecast.system.files import sha256
@@ -216,18 +215,3 @@ def test_a_database_outside_the_project_keeps_artifacts_beside_itself_and_is_not
             "select artifact_location from experiments where name = ?", (NAME,)
         ).fetchone()
     assert found == (f"{original.as_uri()}/mlartifacts/{NAME}",)
-
-
-@pytest.mark.parametrize(
-    "head", ["#!{}/.venv/bin/python\n", "#!/bin/sh\n'exec' {}/.venv/bin/python3.11 $0\n"]
-)
-def test_the_scripts_of_a_copied_environment_are_said_to_start_the_original_s_interpreter(
-    tmp_path, head
-):
-    here, copy = tmp_path / "here", tmp_path / "copy"
-    (here / ".venv" / "bin").mkdir(parents=True)
-    (here / ".venv" / "bin" / "forecast").write_text(head.format(here))
-    shutil.copytree(here, copy)
-    assert doctor.scripts(here) == ("scripts", "name this folder's own", "")
-    wrong = f"name an interpreter in {here}/.venv/bin, of another folder"
-    assert doctor.scripts(copy) == ("scripts", wrong, "remove .venv, then `make setup`")

@@ -84,7 +84,7 @@ def test_jitter_puts_off_by_at_most_what_is_allowed_and_by_the_same_each_time_it
     [
         ("2026-01-05T05:30", None),
         ("2026-01-04T05:31", "2026-01-05T05:30"),
-        ("2025-12-01T05:30", "2026-01-05T05:30"),
+        ("2025-12-01T05:30", "2025-12-02T05:30"),
         ("2026-02-01T05:30", None),
     ],
     ids=["ran", "one missed", "a month missed is one run", "clock set back"],

@@ -8,7 +8,6 @@ input, and the other numbers are offered in a comment.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -167,8 +166,8 @@ def guess_entry(
 
 
 def _describe_series(observed: pd.DataFrame, target: str, constant: list[str]) -> Iterator[str]:
-    """A comment for a series that is the sum of all others, for each that goes on under a name
-    written otherwise, and for the columns `constant` in every series.
+    """A comment for a series that is the sum of all others, and for the columns `constant` in every
+    series.
     """
     values, names = observed[target], observed["unique_id"]
     if names.nunique() > 2:
@@ -180,15 +179,6 @@ def _describe_series(observed: pd.DataFrame, target: str, constant: list[str]) -
                 f"    # {name!r} is the sum of the other series: take its rows out; `hierarchy`"
                 " forecasts sums that agree with their parts"
             )
-    spans = observed.groupby("unique_id")["ds"].agg(["min", "max"]).sort_values("min")
-    written_alike = spans.index.to_series().str.casefold().str.split().str.join(" ")
-    for _, alike in spans[written_alike.duplicated(keep=False)].groupby(written_alike):
-        for (name, before), (other, after) in itertools.pairwise(alike.iterrows()):
-            if before["max"] < after["min"]:
-                yield (
-                    f"    # {other!r} begins behind the end of {name!r}: if they are one series,"
-                    " write one name"
-                )
     if constant:
         columns = ", ".join(constant)
         yield f"    # constant in every series: {columns} (inputs: `static`, groups: `hierarchy`)"

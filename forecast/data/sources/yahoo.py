@@ -36,8 +36,6 @@ from forecast.data.records import SnapshotRecord
 from forecast.data.sources import RawFrame, Request, keep_known
 from forecast.data.web import (
     MAX_BYTES,
-    MAX_REDIRECTS,
-    REDIRECT_STATUSES,
     Deadline,
     TransientError,
     parse_retry_after,
@@ -47,6 +45,8 @@ from forecast.system.errors import DataError, InputError
 BAR_COLUMNS = {"Open": "open", "High": "high", "Low": "low", "Close": "close", "Volume": "volume"}
 ACTION_COLUMNS = {"Dividends": "dividend", "Stock Splits": "split"}
 REQUEST_TIMEOUT_S = 15.0
+MAX_REDIRECTS = 5
+REDIRECT_STATUSES = (301, 302, 303, 307, 308)
 YAHOO = "https://query2.finance.yahoo.com"
 SETTLING_TIME = pd.Timedelta(1, "h")
 """After a close, until which its price may still be another than the exchange's official one."""

@@ -359,17 +359,10 @@ def test_an_answer_without_end_is_cut(
     assert "larger than 1,000,000 bytes" in refused(tmp_path, services)
 
 
-@pytest.mark.parametrize(
-    "target", ["http://evil.example/x", "file:///etc/passwd", "//evil.example/"]
-)
-def test_a_redirect_to_another_host_is_refused(tmp_path: Path, services: Services, target: str):
+@pytest.mark.parametrize("target", ["http://evil.example/x", "file:///etc/passwd", "/v1/archive"])
+def test_no_redirect_is_followed(tmp_path: Path, services: Services, target: str):
     services.fail("/v1/archive", fake.redirects(target))
-    assert "which is not configured" in refused(tmp_path, services)
-
-
-def test_redirects_without_end_are_refused(tmp_path: Path, services: Services):
-    services.fail("/v1/archive", fake.redirects("/v1/archive"))
-    assert "redirected more than 5 times" in refused(tmp_path, services)
+    assert "answered 302" in refused(tmp_path, services)
 
 
 def test_a_key_is_sent_and_shown_nowhere(tmp_path: Path, services: Services):
