@@ -304,13 +304,11 @@ def in_zone(times: Any, zone: tzinfo, calendar: Calendar) -> pd.DatetimeIndex:
     return moments.tz_localize("UTC").tz_convert(zone)
 
 
-def warn_of(
-    violations: list[Violation], time_col: str, calendar: Calendar, *, stacklevel: int
-) -> None:
+def warn_of(violations: list[Violation], time_col: str, calendar: Calendar) -> None:
     """One warning for each rule that the data break, in words of the caller."""
     for sentence in format_violations(violations):
         words = in_caller_words(sentence, time_col, calendar).removeprefix("warn ")
-        warnings.warn(f"{WHERE}: {words}", stacklevel=stacklevel + 1)
+        warnings.warn(f"{WHERE}: {words}", stacklevel=6)
 
 
 def in_caller_words(message: str, time_col: str, calendar: Calendar, zone: str = "UTC") -> str:

@@ -353,9 +353,7 @@ class Model:
             )
         if df is not None:
             check_transforms(frame, task)
-            frames.warn_of(
-                list(clock_change(frame, task, 0)), names.time_col, task.calendar, stacklevel=5
-            )
+            frames.warn_of(list(clock_change(frame, task, 0)), names.time_col, task.calendar)
         return from_frame(add_sums(frame, task), NAME, task)
 
     def _with_caller_names(

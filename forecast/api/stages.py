@@ -346,7 +346,7 @@ def run_stages(
         if left_out := quality.describe_left_out(prepared.findings):
             warnings.warn(f"{WHERE}: {left_out}", stacklevel=5)
         warned = [finding for finding in prepared.findings if finding.rule in WARNED_RULES]
-        warn_of(warned, dataset.names.time_col, settings.calendar, stacklevel=5)
+        warn_of(warned, dataset.names.time_col, settings.calendar)
         experiment = Experiment(
             data=_hold_in_memory(folder, "frame.parquet", settings, prepared),
             task=settings.task,

@@ -255,7 +255,7 @@ def _audit_first_run(base: Sandbox, ends: dict[str, pd.Timestamp]) -> list[Findi
         *runs.check_origins(base, panel, ends),
         *runs.check_requested_targets(base, panel, ends),
         *runs.check_folds(base, panel.task),
-        *rescored.rescore(base, panel, ends, SMALL_BUDGET["seeds"], "scores computed again"),
+        *rescored.rescore(base, panel, ends, SMALL_BUDGET["seeds"]),
         *rescored.check_best_kept(base, "validation losses of trials and steps"),
         *runs.check_calibration_rows(base, panel, ends),
     ]

@@ -30,6 +30,7 @@ from forecast.data.records import StudyRecord
 from forecast.data.results import Results
 
 SCORE_TOLERANCE = 1e-8
+DETECTOR = "scores computed again"
 NAIVE = "naive"
 SERVICE = "service"
 BlockEnds = dict[str, pd.Timestamp]
@@ -52,16 +53,14 @@ def check_forecasts(
     return findings
 
 
-def rescore(
-    base: Sandbox, panel: Panel, ends: BlockEnds, seeds: list[int], detector: str
-) -> list[Finding]:
+def rescore(base: Sandbox, panel: Panel, ends: BlockEnds, seeds: list[int]) -> list[Finding]:
     """`check_forecasts`; and whether the scores on test and validation are those of these
     forecasts.
 
     A later question is asked only where the one before it found nothing: its answer would be a
     consequence.
     """
-    findings = check_forecasts(base, panel, ends, seeds, detector)
+    findings = check_forecasts(base, panel, ends, seeds, DETECTOR)
     results = base.results
     if findings or not results.is_compared:
         return findings
@@ -75,10 +74,10 @@ def rescore(
     by_series = results.by_series
     # what the published table divides the errors of each series by
     scale = (by_series["mae"] / by_series["mase"]).groupby(by_series["series"]).first()
-    wrong_scores = list(_check_scores(by_series, test_errors, detector)) or list(
-        _check_validation_scores(results.leaderboard, scale, validation_errors, detector)
+    wrong_scores = list(_check_scores(by_series, test_errors)) or list(
+        _check_validation_scores(results.leaderboard, scale, validation_errors)
     )
-    return [*wrong_scores, *_check_choice(results, scale, validation_errors, detector)]
+    return [*wrong_scores, *_check_choice(results, scale, validation_errors)]
 
 
 def _absolute_errors(table: pd.DataFrame, block: str) -> pd.DataFrame:
@@ -132,9 +131,7 @@ def _check_candidate(
                     yield Finding("origins", detector, name, text)
 
 
-def _check_scores(
-    table: pd.DataFrame, test_errors: ErrorsByRow, detector: str
-) -> Iterator[Finding]:
+def _check_scores(table: pd.DataFrame, test_errors: ErrorsByRow) -> Iterator[Finding]:
     """A finding for each MAE, number of origins and skill in by_series.parquet that is not the one
     of the forecasts, of every seed and, of several, of their mean (seed "mean").
 
@@ -159,7 +156,7 @@ def _check_scores(
                             f"{metric} of {model} ({ranking}), {name}, seed {seed}, is"
                             f" {row.get(metric)}; its forecasts have {value:g}"
                         )
-                        yield Finding("scores", detector, model, text)
+                        yield Finding("scores", DETECTOR, model, text)
 
 
 def _is_close(published: Any, expected: Any) -> Any:
@@ -169,7 +166,7 @@ def _is_close(published: Any, expected: Any) -> Any:
 
 
 def _check_validation_scores(
-    board: pd.DataFrame, scale: pd.Series, validation_errors: ErrorsByRow, detector: str
+    board: pd.DataFrame, scale: pd.Series, validation_errors: ErrorsByRow
 ) -> Iterator[Finding]:
     """The validation scores that the choice rests on, at the scale that by_series.parquet divides
     by.
@@ -187,11 +184,11 @@ def _check_validation_scores(
                 f"the validation score of {row[0]} ({row[1]}) is {published:.6g}; its forecasts"
                 f" have {expected:.6g}"
             )
-            yield Finding("choice", detector, row[0], text)
+            yield Finding("choice", DETECTOR, row[0], text)
 
 
 def _check_choice(
-    results: Results, scale: pd.Series, validation_errors: ErrorsByRow, detector: str
+    results: Results, scale: pd.Series, validation_errors: ErrorsByRow
 ) -> Iterator[Finding]:
     """The chosen model of each ranking has the lowest validation loss of the combinations with
     learnt weights, or of all that may be chosen where none of them is in the ranking.
@@ -221,7 +218,7 @@ def _check_choice(
                 f"{model} was chosen with {losses_in_ranking.get(model)} on validation; {best} has"
                 f" {losses_in_ranking.get(best)}"
             )
-            yield Finding("choice", detector, ranking, text)
+            yield Finding("choice", DETECTOR, ranking, text)
 
 
 def _validation_loss(errors: pd.DataFrame, scale: pd.Series) -> float:

@@ -377,11 +377,11 @@ def bands(blocks: CandidateBlocks, levels: Sequence[float]) -> pd.DataFrame:
 
 
 def group_unsupported(
-    found: Iterable[tuple[CandidateLabel, Unsupported]],
+    candidate_levels: Iterable[tuple[CandidateLabel, Unsupported]],
 ) -> list[UnsupportedLevel]:
     """One entry per series, level and reason, with the candidates it holds for."""
     candidates: dict[Unsupported, list[CandidateLabel]] = {}
-    for candidate, unsupported in found:
+    for candidate, unsupported in candidate_levels:
         candidates.setdefault(unsupported, []).append(candidate)
     return [
         UnsupportedLevel(**unsupported._asdict(), candidates=tuple(labels))

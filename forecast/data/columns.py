@@ -199,8 +199,8 @@ def encode_static(
             numbers = (pd.to_numeric(values, errors="coerce") - column.centre) / column.scale
             encoded = [numbers]
             is_wrong = numbers.isna()
-            found = ", ".join(map(str, values.unique()[:MOST_CATEGORIES]))
-            allowed = f"a number, or `categories: [{found}]`"
+            examples = ", ".join(map(str, values.unique()[:MOST_CATEGORIES]))
+            allowed = f"a number, or `categories: [{examples}]`"
         if is_wrong.any():
             cell = str(values[is_wrong].iloc[0])
             raise InputError(

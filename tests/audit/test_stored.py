@@ -306,7 +306,7 @@ class Judged:
             index = pd.MultiIndex.from_product([["a"], range(5)], names=["series", "cutoff"])
             errors = pd.DataFrame({"mean": error}, index)
             held[name, "baseline" if kind == "baseline" else "shipped"] = errors
-        return len(list(rescored._check_choice(self, pd.Series({"a": 1.0}), held, "test")))
+        return len(list(rescored._check_choice(self, pd.Series({"a": 1.0}), held)))
 
 
 def test_the_selected_row_has_learnt_weights_or_the_lowest_loss_of_all() -> None:
