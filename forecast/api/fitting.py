@@ -65,7 +65,7 @@ def fit(
     season_length: in steps; what is left out is chosen by the length of the series and the step.
     past_exogenous: columns, or entries such as `{"column": "rain", "transform": "log1p"}`.
     future_exogenous: columns known ahead, such as holidays or prices; a forecast finds them in rows
-    behind the last observation, or in the `future_df` of `predict`. calendar_features: None takes
+    after the last observation, or in the `future_df` of `predict`. calendar_features: None takes
     the hour of the day, the day of the year and of the week where the frame shows them; `()` none.
     holidays: a country such as `DE`, or `{"country": "DE", "states": ["BY"]}`, whose public
     holidays are inputs. static: columns that never change in a series, such as its kind or size.

@@ -84,7 +84,7 @@ class FrameDataset:
     options: TaskOptions
     inputs: Inputs
     plan: pd.DataFrame | None = None
-    """`unique_id, ds` and the columns known ahead of the rows behind the last observations."""
+    """`unique_id, ds` and the columns known ahead of the rows after the last observations."""
 
     @cached_property
     def settings(self) -> Dataset:
@@ -114,7 +114,7 @@ class FrameDataset:
         needed = len(steps) - 1 - np.searchsorted(steps, lasts) + task.horizon
         return int(needed[needed <= 2 * task.horizon].max())
 
-    def choose_again(self, frame: pd.DataFrame, horizon: int) -> FrameDataset:
+    def choose_options(self, frame: pd.DataFrame, horizon: int) -> FrameDataset:
         """The same call with other rows or another horizon: what the caller left out is chosen
         again.
         """

@@ -376,7 +376,7 @@ def up_to_last_target(
     *,
     stacklevel: int,
 ) -> pd.DataFrame:
-    """A checked frame without what is observed behind the last target of all series, with a warning
+    """A checked frame without what is observed after the last target of all series, with a warning
     where it has such rows: a forecast begins behind its last observation. Of `plans` the later rows
     stay, without values of the `past` inputs.
     """

@@ -111,7 +111,7 @@ class Model:
 
         df: a history that goes on from the data of the fit, or another one of the same series and
         columns; None: the data of the fit. future_df: `unique_id, ds` and the columns of
-        `future_exogenous` at every step of the horizon, where no rows behind the last observation
+        `future_exogenous` at every step of the horizon, where no rows after the last observation
         hold them. levels: of the intervals, in percent. horizon: more steps than fitted for, where
         the model can go on (closed loops, rules, statistical models). Several targets stand below
         each other, told apart by `output`.

@@ -236,23 +236,25 @@ def fit_ensemble(
 
 
 def fit_on_all_rows(name: str, dataset: FrameDataset, recipe: FitSettings) -> Ensemble:
-    """One model on all rows, its intervals by errors of the newest. Of few rows a simple or
+    """One model on all rows, its intervals from errors on the newest rows. Of few rows a simple or
     statistical model is tested on fewer steps than `dataset` asks for, with a warning.
     """
     horizon = dataset.settings.task.horizon
-    n_tested = dataset.longest_horizon
-    family = catalogue().get(str(recipe.entry["family"]))  # None: a combination, refused below
+    tested_horizon = dataset.longest_horizon
+    family = catalogue().get(
+        str(recipe.entry["family"])
+    )  # None: a combination, which `fit_ensemble` refuses
     kind = getattr(family, "kind", COMBINATION)
-    if horizon > n_tested and kind in ("baseline", "statistical"):
+    if horizon > tested_horizon and kind in ("baseline", "statistical"):
         warnings.warn(
             f"{WHERE}: {dataset.n_steps} rows are too few to test {horizon} steps ahead. Errors are"
-            f" of {plural(n_tested, 'step')}; those beyond, and their margins, which grow as of a"
-            " random walk, are untested.",
+            f" of {plural(tested_horizon, 'step')}; those beyond, and their margins, which grow as of"
+            " a random walk, are untested.",
             stacklevel=3,
         )
-        if kind == "statistical" and dataset.n_steps < SHORT_ROWS:  # of few each counts
+        if kind == "statistical" and dataset.n_steps < SHORT_ROWS:
             recipe = replace(recipe, entry={**recipe.entry, "refit": 1})
-        dataset = dataset.choose_again(dataset.frame, n_tested)
+        dataset = dataset.choose_options(dataset.frame, tested_horizon)
     dataset = dataset.with_test_block(dataset.least_test_steps)
     ensemble, _ = fit_ensemble(name, dataset, recipe, rows="all")
     return ensemble.with_horizon(horizon)
@@ -272,7 +274,7 @@ def forecast_windows(
     borders = prepared.borders.with_test_block(
         from_frame(prepared.served, NAME, settings.task), n_test_steps
     )
-    before = dataset.choose_again(
+    before = dataset.choose_options(
         rows_until(dataset.frame, borders, "calibration_end"), settings.task.horizon
     )
     ensemble = fit_on_all_rows(name, before, recipe)

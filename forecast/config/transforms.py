@@ -48,7 +48,7 @@ class Transform:
 
     to_units, to_raw: raw values to that scale, and its exact inverse. log_slope: ln of the
     derivative of `to_units` at raw values, which a density in units needs to be one of raw values.
-    above, below: the lower and the upper bound of raw values, which lie strictly between them.
+    lower, upper: the bounds of raw values, which lie strictly between them.
     takes_changes: modelled is the change on that scale from one row to the next; such a transform
     is not asked for its `log_slope`.
     """
@@ -57,8 +57,8 @@ class Transform:
     to_units: Formula = np.asarray
     to_raw: Formula = np.asarray
     log_slope: Formula = np.zeros_like
-    above: float = -math.inf
-    below: float = math.inf
+    lower: float = -math.inf
+    upper: float = math.inf
     takes_changes: bool = False
 
     @property
@@ -76,11 +76,11 @@ TRANSFORMS = {
     row.name: row
     for row in (
         Transform("none"),
-        Transform("log", np.log, np.exp, log_slope_of_log, above=0.0),
+        Transform("log", np.log, np.exp, log_slope_of_log, lower=0.0),
         Transform("diff", takes_changes=True),
-        Transform("logdiff", np.log, np.exp, above=0.0, takes_changes=True),
-        Transform("log1p", np.log1p, np.expm1, log_slope_of_log1p, above=-1.0),
-        Transform("logit", logit, inverse_logit, log_slope_of_logit, above=0.0, below=1.0),
+        Transform("logdiff", np.log, np.exp, lower=0.0, takes_changes=True),
+        Transform("log1p", np.log1p, np.expm1, log_slope_of_log1p, lower=-1.0),
+        Transform("logit", logit, inverse_logit, log_slope_of_logit, lower=0.0, upper=1.0),
     )
 }
 """By the name that `transform` of a column gives."""

@@ -58,7 +58,7 @@ MAX_LEFT_OUT_SHARE = 0.01
 
 
 NOTHING_PLANNED = (
-    "known ahead, but without a value behind the last row. If the past values were measured (as"
+    "known ahead, but without a value after the last row. If the past values were measured (as"
     " rain is) and not planned, all errors assume a perfect forecast of them: then give the"
     " forecasts of then, with their times of issue (`issued_path`, `issued: true`; docs/data.md),"
     " or take them as `past_exogenous`."

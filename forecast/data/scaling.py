@@ -43,13 +43,13 @@ def transform_column(values: np.ndarray, column: TaskColumn, unique_id: str = ""
     `InputError` for a value outside of what the transform takes.
     """
     transform = TRANSFORMS[column.transform]
-    is_wrong = (values <= transform.above) | (values >= transform.below)
-    if np.isfinite(transform.above) and is_wrong.any():
+    is_wrong = (values <= transform.lower) | (values >= transform.upper)
+    if np.isfinite(transform.lower) and is_wrong.any():
         row = first_true(is_wrong)
         raise InputError(
             f"Column {column.frame_name!r} of series {unique_id!r} has {values[row]:g} at row"
-            f" {row}; `transform: {column.transform}` needs values above {transform.above:g} and"
-            f" below {transform.below:g}. Use `none` or `diff`, or correct the data."
+            f" {row}; `transform: {column.transform}` needs values above {transform.lower:g} and"
+            f" below {transform.upper:g}. Use `none` or `diff`, or correct the data."
         )
     units = transform.to_units(values)
     return np.diff(units, prepend=np.nan) if transform.takes_changes else units

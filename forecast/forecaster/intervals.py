@@ -594,7 +594,7 @@ class SplitConformal:
         margins = factors * np.where(is_quiet, quiet, others)
         low = transform.to_raw(centre - margins)
         high = transform.to_raw(centre + margins)
-        if np.isfinite(transform.above):
+        if np.isfinite(transform.lower):
             highest = np.repeat(self.highest, centre.shape[-1] // len(self.highest))
             ceilings = CEILING * np.maximum(highest, y_hat) * growth
             high = np.where(highest > 0, np.minimum(high, ceilings), high)

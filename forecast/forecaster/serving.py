@@ -90,7 +90,7 @@ class Service:
         about its series: values unlike those of the fit, an earlier end than that of others.
         """
         steps = horizon or self.ensemble.task.horizon
-        levels = read_levels(np.atleast_1d(levels).tolist())
+        levels = read_levels(levels)
         ensemble = self.ensemble.with_horizon(steps)
         panel = self._panel(history, ensemble)
         # one thread: beside other work those of BLAS wait for each other, a small product for a
@@ -214,8 +214,8 @@ def _read_numbers(history: pd.DataFrame, keys: tuple[str, str], task: Task) -> n
     transforms = [TRANSFORMS[column.transform] for column in task.columns]
     is_allowed = (
         (lowest <= highest)  # not of an empty column
-        & (lowest > [transform.above for transform in transforms])
-        & (highest < [transform.below for transform in transforms])
+        & (lowest > [transform.lower for transform in transforms])
+        & (highest < [transform.upper for transform in transforms])
         & (lowest >= np.maximum(low, -MAX_MAGNITUDE))
         & (highest <= np.minimum(high, MAX_MAGNITUDE))
     )
@@ -371,7 +371,7 @@ def describe_unequal_ends(panel: Panel, newest: np.datetime64) -> str:
 
     return (
         "Without the newest rows of the others: series"
-        f" {list_first(shorter, MOST_NAMES, name_end)}. The forecast of each begins behind its own"
+        f" {list_first(shorter, MOST_NAMES, name_end)}. The forecast of each begins after its own"
         " last row."
     )
 

@@ -747,7 +747,7 @@ def mean_absolute_error(forecast: Callable[[Windows], np.ndarray], batches: Exam
 
 def fill_missing_targets(last: np.ndarray, target: np.ndarray) -> np.ndarray:
     """`target` (B, H, O) to learn from, `last` (B, O) before its first step. A missing step lies on
-    the line between its observed neighbours; in a gap longer than `LONG_GAP`, and behind the last
+    the line between its observed neighbours; in a gap longer than `LONG_GAP`, and after the last
     observed one, it repeats the value before, as inputs do.
 
     NaN where no step of an output is observed. Without it 5 % of missing hours would leave 29 % of

@@ -288,10 +288,8 @@ class HistoryRow:
     reason: str
 
 
-def history_rows(root: Path, dataset: str, kind: str) -> list[HistoryRow]:
-    """All events, oldest first, each with what is known about its version; `kind` is that of the
-    dataset's calendar.
-    """
+def history_rows(root: Path, dataset: str, calendar_kind: str) -> list[HistoryRow]:
+    """All events, oldest first, each with what is known about its version."""
     rows = []
     for event in read_events(root, dataset):
         card = find_card(root, dataset, event.version)
@@ -303,7 +301,9 @@ def history_rows(root: Path, dataset: str, kind: str) -> list[HistoryRow]:
                 version=event.version,
                 replaced=event.replaced,
                 model=card.candidate if card else "",
-                training_cutoff=format_time(kind, card.training_cutoff, 10) if card else "",
+                training_cutoff=format_time(calendar_kind, card.training_cutoff, 10)
+                if card
+                else "",
                 scored_version=scored_version,
                 test_skill=skill,
                 reason=event.reason,

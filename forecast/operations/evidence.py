@@ -227,7 +227,7 @@ class LedgerEntry(Record):
     """The cutoff of the forecasts, ISO 8601."""
     version: int
     """The champion."""
-    recipe: str
+    config_hash: str
     """Digest of the configuration that the challenger follows."""
     champion: float
     challenger: float
@@ -258,13 +258,15 @@ class Ledger(Record):
                 f"{path}: cannot be read. Delete it: evidence is then gathered again."
             ) from None
 
-    def add(self, losses: pd.DataFrame, *, version: int, recipe: str, at: pd.Timestamp) -> None:
+    def add(
+        self, losses: pd.DataFrame, *, version: int, config_hash: str, at: pd.Timestamp
+    ) -> None:
         """Count the origins of `losses` that are newer than any this pair has counted, and where
         both losses are finite; in memory, until `write`.
 
         `losses` has columns champion and challenger and is indexed by origin.
         """
-        counted = [pd.Timestamp(entry.origin) for entry in self._entries_of(version, recipe)]
+        counted = [pd.Timestamp(entry.origin) for entry in self._entries_of(version, config_hash)]
         newest = max(counted, default=pd.Timestamp.min)
         is_finite = np.isfinite(losses[["champion", "challenger"]]).all(axis=1)
         for origin, row in losses[is_finite & (losses.index > newest)].iterrows():
@@ -272,41 +274,42 @@ class Ledger(Record):
                 LedgerEntry(
                     origin=pd.Timestamp(str(origin)).isoformat(),
                     version=version,
-                    recipe=recipe,
+                    config_hash=config_hash,
                     champion=float(row["champion"]),
                     challenger=float(row["challenger"]),
                     at=at.isoformat(),
                 )
             )
 
-    def evidence(self, *, version: int, recipe: str) -> PairEvidence | None:
+    def evidence(self, *, version: int, config_hash: str) -> PairEvidence | None:
         """What one pair has gathered, None when nothing.
 
         The pair's number counts the pairs begun in the year before it began, itself included; two
         models that lost the same at every origin were never told apart, so they are no test.
         """
-        entries = self._entries_of(version, recipe)
+        entries = self._entries_of(version, config_hash)
         if not entries:
             return None
         first_look = entries[0].at
         return PairEvidence(
             champion=np.array([entry.champion for entry in entries]),
             challenger=np.array([entry.challenger for entry in entries]),
-            pair_number=self._pairs_begun_before(version, recipe, pd.Timestamp(first_look)) + 1,
+            pair_number=self._pairs_begun_before(version, config_hash, pd.Timestamp(first_look))
+            + 1,
             n_first=sum(entry.at == first_look for entry in entries),
         )
 
-    def _pairs_begun_before(self, version: int, recipe: str, moment: pd.Timestamp) -> int:
+    def _pairs_begun_before(self, version: int, config_hash: str, moment: pd.Timestamp) -> int:
         """How many other pairs, of different models, began in the year up to `moment`."""
         begun: dict[tuple[int, str], pd.Timestamp] = {}
         for entry in self.rows:
             if entry.champion != entry.challenger:
-                begun.setdefault((entry.version, entry.recipe), pd.Timestamp(entry.at))
-        begun.pop((version, recipe), None)
+                begun.setdefault((entry.version, entry.config_hash), pd.Timestamp(entry.at))
+        begun.pop((version, config_hash), None)
         return sum(moment - YEAR < at <= moment for at in begun.values())
 
-    def _entries_of(self, version: int, recipe: str) -> list[LedgerEntry]:
-        return [e for e in self.rows if e.version == version and e.recipe == recipe]
+    def _entries_of(self, version: int, config_hash: str) -> list[LedgerEntry]:
+        return [e for e in self.rows if e.version == version and e.config_hash == config_hash]
 
 
 BINS = 10

@@ -60,7 +60,7 @@ class GateRules:
     """What a gate asks of a challenger."""
 
     alpha: float = 0.05
-    """Chance of any "better" without a reason, over all looks."""
+    """Chance of any "better" without a reason, over a year of looks."""
     margin: float = MARGIN
     """Relative loss up to which a challenger is equivalent."""
     min_fresh: int = 60

@@ -71,7 +71,7 @@ def forecast_champion(
     and keep the issue.
 
     levels: of intervals, in percent, such as 80; None takes those of `usual_levels` that
-    calibration and horizon support. plan: a file with the inputs known ahead, behind the last
+    calibration and horizon support. plan: a file with the inputs known ahead, after the last
     observations, instead of what the snapshot has of them. `InputError` for a horizon the model
     cannot reach, for a given level that no series supports, and for a plan that the model does not
     read.
@@ -103,7 +103,7 @@ def forecast_champion(
             f"Version {current.version} of {dataset!r} forecasts values that are not finite. Roll"
             " back."
         )
-    kept_or_not = _store_issue(
+    storing_fault = _store_issue(
         root, current, frame, panel, usual_levels, now, (table, shown_levels)
     )
     notes = [
@@ -114,7 +114,7 @@ def forecast_champion(
         _describe_zeros(table, panel),
         *notices,
         *describe_odd_rows(panel, ensemble),
-        kept_or_not,
+        storing_fault,
     ]
     table = live_accuracy.number_rows(table, ensemble.task.calendar.kind)
     return Forecast(current, table, panel, shown_levels, tuple(filter(None, notes)))

@@ -416,7 +416,7 @@ def _register_lost_versions(root: Path, dataset: str, store: TrackingStore) -> l
 
 def _sample_request(root: Path, dataset: str, ensemble: Ensemble) -> pd.DataFrame | None:
     """What the model would forecast from today, or with a plan from one horizon earlier: the plan
-    behind the last observation may be given only with each forecast. None without a snapshot that
+    after the last observation may be given only with each forecast. None without a snapshot that
     fits it.
     """
     try:

@@ -211,8 +211,8 @@ def _ask_gate(
         # a recipe that cannot be fitted any more
         losses["champion"] = losses.get("champion", np.nan)
         ledger = evidence.Ledger.read(job.folder / "ledger.json")
-        ledger.add(losses, version=current.version, recipe=draft.config_hash, at=job.now)
-        gathered = ledger.evidence(version=current.version, recipe=draft.config_hash)
+        ledger.add(losses, version=current.version, config_hash=draft.config_hash, at=job.now)
+        gathered = ledger.evidence(version=current.version, config_hash=draft.config_hash)
     steps = Spacing(horizon=settings.horizon, step_size=settings.step_size)
     verdict = gate.decide(
         gate.FreshLosses(**{str(name): column.to_numpy() for name, column in losses.items()}),
@@ -357,12 +357,12 @@ def _team_lock(job: RetrainingJob) -> Iterator[None]:
 
     `DamagedError` for a damaged database: what is made in hours could not be registered.
     """
-    where = tracking_store(job.root, job.tracking_uri)
-    database_file.require_sound(where)
+    store = tracking_store(job.root, job.tracking_uri)
+    database_file.require_sound(store)
     with hold_store_lock(
-        where, f"retrain-{job.dataset}", purpose=f"Retraining {job.dataset!r}", timeout=0.0
+        store, f"retrain-{job.dataset}", purpose=f"Retraining {job.dataset!r}", timeout=0.0
     ):
-        if not where.owned:
+        if not store.owned:
             for done in repair_registry(job.root, job.dataset, tracking_uri=job.tracking_uri):
                 job.log_step(done)
         yield

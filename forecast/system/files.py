@@ -180,7 +180,7 @@ def read_note(path: Path | str) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-ENSEMBLE_SCHEMA = 7
+ENSEMBLE_SCHEMA = 8
 """Of the manifest of a saved ensemble; here, as `forecast status` looks at it without NumPy."""
 
 

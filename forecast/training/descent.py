@@ -143,8 +143,8 @@ class UpdateRule:
         self._sizes = [int(np.prod(v.shape)) for v in variables]
         self._reads_inputs = np.repeat([reads_inputs(v) for v in variables], self._sizes)
         total = sum(self._sizes)
-        self._first = tf.Variable(tf.zeros(total), trainable=False)
-        self._second = tf.Variable(tf.zeros(total), trainable=False)
+        self._mean = tf.Variable(tf.zeros(total), trainable=False)
+        self._mean_square = tf.Variable(tf.zeros(total), trainable=False)
         self._step = tf.Variable(0, dtype=tf.int64, trainable=False)
         # variables, so that a trace serves other numbers
         self._numbers = {name: tf.Variable(0.0, trainable=False) for name in settings.rule_numbers}
@@ -159,7 +159,7 @@ class UpdateRule:
 
     def begin(self, settings: Settings) -> None:
         """Reset the moments and take these numbers; rule and schedule stay."""
-        for variable in (self._first, self._second, self._step):
+        for variable in (self._mean, self._mean_square, self._step):
             variable.assign(tf.zeros_like(variable))
         for name, value in settings.rule_numbers.items():
             self._numbers[name].assign(value)
@@ -186,15 +186,17 @@ class UpdateRule:
         self._step.assign_add(1)
 
     def _momentum(self, gradient: Any) -> Any:
-        return self._first.assign(MOMENTUM * self._first + gradient)
+        return self._mean.assign(MOMENTUM * self._mean + gradient)
 
     def _adam(self, gradient: Any) -> Any:
         """The step of Adam for a learning rate of 1, from the moments, which it moves."""
         t = tf.cast(self._step + 1, tf.float32)
-        first = self._first.assign(BETA_1 * self._first + (1.0 - BETA_1) * gradient)
-        second = self._second.assign(BETA_2 * self._second + (1.0 - BETA_2) * tf.square(gradient))
+        mean = self._mean.assign(BETA_1 * self._mean + (1.0 - BETA_1) * gradient)
+        mean_square = self._mean_square.assign(
+            BETA_2 * self._mean_square + (1.0 - BETA_2) * tf.square(gradient)
+        )
         scale = tf.sqrt(1.0 - BETA_2**t) / (1.0 - BETA_1**t)
-        return scale * first / (tf.sqrt(second) + EPSILON)
+        return scale * mean / (tf.sqrt(mean_square) + EPSILON)
 
 
 def reads_inputs(variable: Any) -> bool:

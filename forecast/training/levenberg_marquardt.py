@@ -276,16 +276,16 @@ class _Run:
         """One iteration: the normal equations and the step that they give, after which the best
         weights are kept; sets `reason` where the descent ends.
         """
-        hessian, gradient = normal_equations(self.problem, self.weights)
-        if not np.isfinite(hessian).all():
+        jtj, gradient = normal_equations(self.problem, self.weights)
+        if not np.isfinite(jtj).all():
             self.reason = "derivatives overflow"
             return
         if self.options.bayesian:
-            self._update_decay(hessian)
+            self._update_decay(jtj)
         pull = gradient + self.decay * self.weights
         if np.abs(pull).max() < self.options.min_gradient * self.problem.n_residuals:
             self.reason = "gradient below its minimum"
-        elif not self._descend(hessian, pull):
+        elif not self._descend(jtj, pull):
             self.reason = "mu above its maximum"
         else:
             self.iteration += 1
@@ -318,12 +318,12 @@ class _Run:
         curve = tuple(self.curve)
         return Result(self.best, self.score, self.reason, curve, self.decay, self.effective)
 
-    def _descend(self, hessian: Array, pull: Array) -> bool:
+    def _descend(self, jtj: Array, pull: Array) -> bool:
         """Raise mu until a step lowers the objective; False when mu passes its maximum."""
         objective = self.loss + self.decay * self.weights @ self.weights
         while self.mu <= self.options.mu_max:
             damping = self.mu * self.problem.n_residuals
-            step = _solve_step(hessian, pull, self.decay + damping)
+            step = _solve_step(jtj, pull, self.decay + damping)
             candidate = self.weights + step
             loss = self._loss(candidate)
             new_objective = loss
@@ -349,13 +349,13 @@ class _Run:
         with np.errstate(over="ignore", invalid="ignore"):
             return self.problem.loss(weights)
 
-    def _update_decay(self, hessian: Array) -> None:
+    def _update_decay(self, jtj: Array) -> None:
         """Set `decay` from the evidence: gamma = p - decay tr((JᵀJ + decay I)⁻¹), alpha = gamma /
         2|w|², beta = (n - gamma) / 2|e|², decay = alpha / beta.
         """
         n = self.problem.n_residuals
         if self.iteration > 0:
-            values = np.clip(scipy.linalg.eigvalsh(hessian), 0.0, None)
+            values = np.clip(scipy.linalg.eigvalsh(jtj), 0.0, None)
             self.effective = float(np.sum(values / (values + self.decay)))
         squares = float(self.weights @ self.weights)
         alpha = self.effective / max(2 * squares, 1e-300)
@@ -390,18 +390,18 @@ def finite_sum(error: Array) -> float:
 
 def normal_equations(problem: LeastSquares, weights: Array) -> tuple[Array, Array]:
     """JᵀJ (p, p) and Jᵀe (p,) of the problem at `weights`, summed over its blocks of rows."""
-    hessian = np.zeros((problem.n_weights, problem.n_weights))
+    jtj = np.zeros((problem.n_weights, problem.n_weights))
     gradient = np.zeros(problem.n_weights)
     with np.errstate(over="ignore", invalid="ignore"):
         for residual, jacobian_t in problem.blocks(weights):
-            hessian += jacobian_t @ jacobian_t.T
+            jtj += jacobian_t @ jacobian_t.T
             gradient += jacobian_t @ residual
-    return hessian, gradient
+    return jtj, gradient
 
 
-def _solve_step(hessian: Array, pull: Array, damping: float) -> Array:
-    """d of (hessian + damping I) d = -pull; infinite where that matrix cannot be factored."""
-    damped = hessian + damping * np.eye(len(hessian))
+def _solve_step(jtj: Array, pull: Array, damping: float) -> Array:
+    """d of (jtj + damping I) d = -pull; infinite where that matrix cannot be factored."""
+    damped = jtj + damping * np.eye(len(jtj))
     # the transposed is the same matrix, in the order that needs no copy
     _, step, info = scipy.linalg.lapack.dposv(damped.T, -pull, overwrite_a=True)
     # not positive definite to rounding: no step, so that mu rises

@@ -48,7 +48,7 @@ OPTIONS: dict[str, Any] = {
 
 
 def shop() -> pd.DataFrame:
-    """Two shops whose sales a holiday lifts by 5; behind the last sale the holidays alone. One ends
+    """Two shops whose sales a holiday lifts by 5; after the last sale the holidays alone. One ends
     earlier, by less than a horizon.
     """
     rng, parts = np.random.default_rng(0), []

@@ -71,7 +71,7 @@ def scored(tmp_path_factory):
     ):
         record = run_record(name, params={"head": {"kind": kind}})
         record.write(results.folder(name) / "record.json")
-    return distribution_scores(results, lasts(), (0.8, 0.95, 0.99)), tables
+    return distribution_scores(results, lasts(), (80, 95, 99)), tables
 
 
 def value(table, metric, *, model="gru", series="north/sales", level=None):
@@ -191,7 +191,7 @@ def test_an_interval_between_quantiles_that_are_not_kept_has_no_value(scored):
 def test_without_heads_the_table_has_its_columns_and_no_rows(tmp_path):
     results = Results(ProjectPaths.of(tmp_path), "shops")
     run_record("naive").write(results.folder("naive") / "record.json")
-    empty = distribution_scores(results, {}, (0.8,))
+    empty = distribution_scores(results, {}, (80,))
     assert list(empty.columns) == list(COLUMNS) and empty.empty
 
 

@@ -189,14 +189,14 @@ def test_a_forecast_that_is_not_finite_is_refused():
     assert "not finite" in unsupported[0].reason
 
 
-def test_the_same_refusal_is_said_once_with_those_it_holds_for():
+def test_the_same_unsupported_level_is_said_once_with_those_it_holds_for():
     unsupported = [
-        (CandidateLabel(model=model, ranking="baseline"), refusal)
+        (CandidateLabel(model=model, ranking="baseline"), level)
         for model in ("net", "naive")
-        for refusal in split([CALIBRATION], [TEST], [0.95], model=model)[1]
+        for level in split([CALIBRATION], [TEST], [95], model=model)[1]
     ]
     (entry,) = group_unsupported(unsupported)
-    assert (entry.series, entry.level) == ("a", 0.95)
+    assert (entry.series, entry.level) == ("a", 95)
     assert [candidate.model for candidate in entry.candidates] == ["net", "naive"]
 
 
@@ -301,10 +301,10 @@ def coverages(held, seen):
 def test_ten_short_series_have_95_percent_together_and_nine_have_not():
     held, seen = many(10, n=5, seed=7), many(10, n=30, seed=8)
     covered, unsupported = coverages(held[1:], seen[1:])
-    assert {level for _, level in unsupported} == {0.95}
+    assert {level for _, level in unsupported} == {95}
     covered, unsupported = coverages(held, seen)
-    assert ("s1", 0.95) in covered.index
-    assert 0.85 < covered.xs(0.95, level="level").mean() <= 1
+    assert ("s1", 95) in covered.index
+    assert 0.85 < covered.xs(95, level="level").mean() <= 1
 
 
 def test_a_long_series_beside_short_ones_ranks_its_own_errors():
@@ -313,11 +313,11 @@ def test_a_long_series_beside_short_ones_ranks_its_own_errors():
     short = many(10, n=5, seed=7)
     later = [*seen, cube(np.ones((9, 2)), series="long")]
     _, unsupported = coverages([*short, long], later)
-    assert ("long", 0.95) in unsupported and ("s1", 0.95) not in unsupported
+    assert ("long", 95) in unsupported and ("s1", 95) not in unsupported
     long.y[:3, 0] = 1
     few = [replace(each, **first_origin(each)) for each in short]  # ten errors together
     _, unsupported = coverages([*few, long], later)
-    assert ("long", 0.95) not in unsupported and ("s1", 0.95) in unsupported
+    assert ("long", 95) not in unsupported and ("s1", 95) in unsupported
 
 
 def first_origin(each):
@@ -329,7 +329,7 @@ def test_a_short_series_that_never_erred_has_no_interval_of_no_width():
     held, seen = many(10, n=5, seed=7), many(10, n=9, seed=8)
     exact = cube(np.zeros((5, 2)), series="exact")
     _, unsupported = coverages([*held, exact], [*seen, cube(np.zeros((9, 2)), series="exact")])
-    assert ("exact", 0.95) in unsupported and ("s1", 0.95) not in unsupported
+    assert ("exact", 95) in unsupported and ("s1", 95) not in unsupported
 
 
 def test_the_number_of_frames_does_not_grow_with_the_series(monkeypatch):

@@ -580,10 +580,10 @@ def test_what_a_reader_must_not_miss_is_said():
         ),
         "Leak alarm: gru on a: MAE 40.0 % below repeating the last value.",
         "The 80 % intervals of lstm cover 68.3 % (standard error 4.4 points) over 3 series.",
-        "Refused: the 95 % interval of 2 series, such as a: 10 calibration errors ... at least 19",
+        "No 95 % interval of 2 series, such as a: 10 calibration errors ... at least 19",
     ]
     (one_refused,) = describe_warnings({}, [], pd.DataFrame(), [], refused[:1])
-    assert one_refused.startswith("Refused: the 95 % interval of a: 10 calibration errors")
+    assert one_refused.startswith("No 95 % interval of a: 10 calibration errors")
     assert describe_warnings({"shipped": "ridge"}, tests, pd.DataFrame(), [], []) == []
     # a series without actuals hides no other, and has no coverage of its own
     empty = {**intervals[0], "series": "d", "coverage": np.nan, "inside": False}

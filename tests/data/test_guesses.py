@@ -598,7 +598,7 @@ def test_a_column_that_is_text_for_a_few_cells_is_named_beside_the_target(tmp_pa
 def test_a_plan_of_words_is_refused_with_what_to_write(tmp_path):
     frame = shop().assign(Promo=lambda rows: rows["Promo"].map({0: "none", 1: "big"}))
     frame["Footfall"] = np.nan
-    said = r"line 402 .*has text in 'Promo' behind the last number.*1 for yes"
+    said = r"line 402 .*has text in 'Promo' after the last number.*1 for yes"
     with pytest.raises(InputError, match=said):
         guessed(tmp_path, frame)
 
@@ -663,7 +663,7 @@ def test_a_target_that_ends_in_empty_cells_is_taken_up_to_its_last_value(tmp_pat
     entry = guessed(tmp_path, shops.drop(columns=["Promo", "Footfall"]))
     assert entry["target"]["max_missing"] == 0.05
     text = guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
-    assert "# not read: 8 rows behind the last Sales" in text
+    assert "# not read: 8 rows after the last Sales" in text
     write_project(tmp_path, mine=entry)
     settings = load_dataset("mine", tmp_path / "configs")
     request = sources.Request("mine", settings, tmp_path)
@@ -989,7 +989,7 @@ def test_a_header_alone_is_refused(tmp_path):
 
 
 def shop(plan: int = 14, days: int = 400) -> pd.DataFrame:
-    """Sales of a shop by day, its promotions and footfall; behind the last sale the promotions."""
+    """Sales of a shop by day, its promotions and footfall; after the last sale the promotions."""
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(
         {

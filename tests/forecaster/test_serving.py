@@ -336,7 +336,7 @@ def test_a_series_that_lacks_the_newest_rows_is_named_since_its_forecast_begins_
     shorter = rows[~((rows["unique_id"] == "south") & is_last)]
     assert describe_unequal_ends(problems.panel_of(shorter), panel.newest) == (
         "Without the newest rows of the others: series 'south' (to 2024-01-07 04:00). The"
-        " forecast of each begins behind its own last row."
+        " forecast of each begins after its own last row."
     )
 
 

@@ -156,7 +156,7 @@ def guess_entry(
         *_entry_lines(observed, planned, guess, chosen, roles, horizon),
     ]
     if not roles.plans and len(planned):
-        text.append(f"    # not read: {plural(len(planned), 'row')} behind the last {chosen}")
+        text.append(f"    # not read: {plural(len(planned), 'row')} after the last {chosen}")
     text += _describe_series(observed, chosen, roles.constant)
     text += describe_doubtful_number(path, file_format)
     for column in columns_with_text(rows[may_be_numbers]):
@@ -188,7 +188,7 @@ def _describe_series(observed: pd.DataFrame, target: str, constant: list[str]) -
 class GuessedRoles:
     """The columns beside the target.
 
-    plans: numbers with values behind the last observation of all series. static: one value in
+    plans: numbers with values after the last observation of all series. static: one value in
     every series, which several have. constant: one value in every series, but too few series to
     learn from it. past: all other numbers.
     """
@@ -229,7 +229,7 @@ def _guess_roles(
     if planned_columns and not plans:
         raise InputError(
             f"{where}, {describe_row(planned, 0)}: has text in {quote_names(planned_columns)}"
-            " behind the last number. Write what is known ahead as numbers (1 for yes, 0 for no) in"
+            " after the last number. Write what is known ahead as numbers (1 for yes, 0 for no) in"
             " all rows, or drop these rows."
         )
     past = [c for c in changing if c in numbers and c not in plans]
@@ -298,7 +298,7 @@ def _entry_lines(
 ) -> list[str]:
     """All keys of the entry but title and source.
 
-    `observed`: the rows up to each series' last target; `planned`: those behind the last of all.
+    `observed`: the rows up to each series' last target; `planned`: those after the last of all.
     `asked_horizon`: None where it is to be guessed.
     """
     calendar = guess.fit.calendar

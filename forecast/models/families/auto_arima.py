@@ -125,8 +125,8 @@ class Arima:
         or intercept, and the Fourier terms times their coefficients.
         """
         total = np.zeros(len(rows))
-        n_harmonics = sum(name.startswith("ex_") for name, _ in self.regressors)
-        harmonic = fourier(rows, self.season, n_harmonics // 2)
+        n_columns = sum(name.startswith("ex_") for name, _ in self.regressors)
+        harmonic = fourier(rows, self.season, n_columns // 2)
         for name, value in self.regressors:
             if name == "drift":
                 total += value * (rows - self.first + 1.0)

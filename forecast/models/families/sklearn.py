@@ -642,17 +642,20 @@ class Spec(RegressorSpec):
     def _cutoff_features(
         self, past: np.ndarray, channels: Layout, season: int, levels: Sequence[np.ndarray]
     ) -> Iterator[np.ndarray]:
-        """(B, columns) each: what is the same for every step of the horizon; means, lowest and
-        highest are those of the last season and of the whole lookback.
+        """(B, columns) each, the same for every step of the horizon: of each target the newest
+        rows, and mean, lowest and highest of the last season and of the whole lookback; of other
+        inputs the newest rows and means.
         """
-        day = max(season, 2)
+        season_rows = max(season, 2)
         for channel, level in zip(channels.target_channels, levels, strict=True):
             yield level[:, -self.lags :]
             yield past[:, -1:, channel]
-            for part in (level[:, -day:], level):
+            for part in (level[:, -season_rows:], level):
                 yield np.stack([part.mean(axis=1), part.min(axis=1), part.max(axis=1)], axis=1)
         others = past[:, :, channels.past_channels]
-        yield np.hstack([others[:, -1], others[:, -3:].mean(axis=1), others[:, -day:].mean(axis=1)])
+        yield np.hstack(
+            [others[:, -1], others[:, -3:].mean(axis=1), others[:, -season_rows:].mean(axis=1)]
+        )
 
 
 def _seasonal_values(
