@@ -59,12 +59,19 @@ from forecast.data.comparison_records import PairedTest, Verdicts
 from forecast.data.sources import file, open_meteo, packaged, yahoo
 from forecast.models import catalogue
 from forecast.report import text
-from forecast.report.leaderboard import read_verdicts
 from forecast.system.errors import EXIT_CODES
-from forecast.system.files import write_text
+from forecast.system.files import read_json, write_text
 
 ROOT = Path(__file__).resolve().parents[1]
 KINDS = ("baseline", "linear", "regression", "statistical", "network", "pretrained")
+
+
+def read_verdicts(paths: ProjectPaths) -> dict[str, Verdicts]:
+    """The verdicts of reports/verdicts.json by dataset; empty where no run has written it."""
+    if not paths.verdicts.exists():
+        return {}
+    content = read_json(paths.verdicts)
+    return {name: Verdicts.model_validate(of_dataset) for name, of_dataset in content.items()}
 
 
 def families(root: Path) -> str:

@@ -217,8 +217,14 @@ class Model:
         require_known_series(panel.by_id, self.ensemble, where=WHERE)
         rows = {s.unique_id: np.arange(len(s) - newest, len(s)) - 1 for s in panel.series}
         table = watch(self.ensemble, panel, rows, rate=rate, pooled=pooled).table
-        columns = {name: name for name in ("y", "y_hat", "p", "alarm_level", "alarm")}
-        return self._with_caller_names(table, columns | {"y_hat": self.name}, df)
+        columns = {
+            "y": "y",
+            "y_hat": self.name,
+            "p": "p",
+            "alarm_level": "alarm_level",
+            "alarm": "alarm",
+        }
+        return self._with_caller_names(table, columns, df)
 
     def save(self, folder: str | Path) -> None:
         """Everything but the data, as JSON and arrays: `forecast.load(folder)` needs no TensorFlow;

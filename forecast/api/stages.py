@@ -241,9 +241,7 @@ def fit_on_all_rows(name: str, dataset: FrameDataset, recipe: FitSettings) -> En
     """
     horizon = dataset.settings.task.horizon
     tested_horizon = dataset.longest_horizon
-    family = catalogue().get(
-        str(recipe.entry["family"])
-    )  # None: a combination, which `fit_ensemble` refuses
+    family = catalogue().get(str(recipe.entry["family"]))  # None of a combination
     kind = getattr(family, "kind", COMBINATION)
     if horizon > tested_horizon and kind in ("baseline", "statistical"):
         warnings.warn(

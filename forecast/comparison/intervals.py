@@ -151,18 +151,14 @@ class SeriesStack:
         return self.calibration.counts.reshape(len(self.cubes), -1)
 
     @property
-    def coverages(self) -> list[float]:
-        """The levels as shares."""
-        return [level / 100 for level in self.levels]
-
-    @property
     def y(self) -> np.ndarray:
         """(S, n, H): the actuals to cover."""
         return np.stack([cube.y for cube in self.cubes])
 
     def bounds(self) -> Bounds:
         """Both ends of the intervals, each (L, S, n, H) for L levels, in raw units."""
-        low, high = self.calibration.bounds_in_turn(self.y_hat, self.difficulty, self.coverages)
+        coverages = [level / 100 for level in self.levels]
+        low, high = self.calibration.bounds_in_turn(self.y_hat, self.difficulty, coverages)
         return Bounds(self._split_by_series(low), self._split_by_series(high))
 
     def _split_by_series(self, ends: np.ndarray) -> np.ndarray:
@@ -316,8 +312,8 @@ def _score_stack(stack: SeriesStack) -> SeriesColumns:
     y = stack.y
     bounds = stack.bounds()
     tables = []
-    for low, high, nominal in zip(bounds.low, bounds.high, stack.coverages, strict=True):
-        tables.append(coverage_by_step(y, low, high, nominal=nominal))
+    for low, high, level in zip(bounds.low, bounds.high, stack.levels, strict=True):
+        tables.append(coverage_by_step(y, low, high, nominal=level / 100))
     columns = {}
     for name in tables[0]:
         columns[name] = np.stack([table[name] for table in tables], axis=1)

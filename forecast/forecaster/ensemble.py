@@ -516,7 +516,7 @@ def read_levels(levels: float | Sequence[float] | None) -> tuple[float, ...]:
                 f"levels={levels!r}: found {level!r}, wanted percent from 1 to below 100, as [80,"
                 " 95]."
             )
-    return tuple(dict.fromkeys(float(level) for level in percents))
+    return tuple(dict.fromkeys(map(float, percents)))
 
 
 def _digest_files(folder: Path) -> dict[str, str]:

@@ -445,8 +445,8 @@ class DueDecision:
     reasons: tuple[str, ...]
     """Why a challenger is made; empty when it is not."""
     ageing: str
-    """Why a challenger may that is equivalent, or the same recipe: the champion is stale or
-    drifting."""
+    """Why the champion is stale or drifting, so that a challenger which is equivalent, or its own
+    recipe, may take over; else empty."""
     age_days: float | None = None
     """Of the champion; None while there is none."""
 

@@ -26,7 +26,7 @@ def write(paths: ProjectPaths, datasets: Iterable[str]) -> None:
     tables = {
         "errors": [errors_by_model(each) for each in results],
         "by_step": [changes_by_step(each) for each in results],
-        "calibration": [coverage_by_nominal(each) for each in results],
+        "calibration": [each.reliability.assign(dataset=each.name) for each in results],
         "learning_curves": [learning_curves(each) for each in results],
     }
     for name, parts in tables.items():
@@ -68,12 +68,6 @@ def changes_by_step(results: Results) -> pd.DataFrame:
     means = results.by_step[results.by_step["seed"] == MEAN]
     table = means.assign(dataset=results.name, change=-means["skill"])
     return table[[*LABELS, "step", "change"]]
-
-
-def coverage_by_nominal(results: Results) -> pd.DataFrame:
-    """The coverage of intervals by the share that they should cover, both from 0 to 1."""
-    table = results.reliability
-    return table.assign(dataset=results.name, nominal=table["level"] / 100)
 
 
 def learning_curves(results: Results) -> pd.DataFrame:

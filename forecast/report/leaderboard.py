@@ -24,7 +24,6 @@ from forecast.comparison import metrics
 from forecast.comparison.sentences import describe_selection
 from forecast.config.experiment import INTERMITTENT_GRID
 from forecast.config.paths import ProjectPaths
-from forecast.data.comparison_records import Verdicts
 from forecast.data.results import (
     BASELINE,
     DIGITS,
@@ -37,7 +36,7 @@ from forecast.data.results import (
 )
 from forecast.report import text
 from forecast.system.errors import with_minus
-from forecast.system.files import read_json, round_numbers, write_json
+from forecast.system.files import round_numbers, write_json
 
 if TYPE_CHECKING:
     from rich.console import Console, JustifyMethod
@@ -80,14 +79,6 @@ def write_verdicts(paths: ProjectPaths, datasets: Iterable[str]) -> None:
     """
     verdicts = {name: Results(paths, name).verdicts.model_dump(mode="json") for name in datasets}
     write_json(paths.verdicts, round_numbers(verdicts, DIGITS))
-
-
-def read_verdicts(paths: ProjectPaths) -> dict[str, Verdicts]:
-    """The verdicts of reports/verdicts.json by dataset; empty where no run has written it."""
-    if not paths.verdicts.exists():
-        return {}
-    content = read_json(paths.verdicts)
-    return {name: Verdicts.model_validate(of_dataset) for name, of_dataset in content.items()}
 
 
 def round_cell(cell: str) -> str:

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from docs.generate import read_verdicts
 from forecast.config.paths import ProjectPaths
 from forecast.report import text
-from forecast.report.leaderboard import read_verdicts
 from tests.support.small_project import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")

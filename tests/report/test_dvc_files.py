@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from docs.generate import read_verdicts
 from forecast.config.paths import ProjectPaths
 from forecast.data.results import Results
 from forecast.report import dvc_files, leaderboard
@@ -117,14 +118,14 @@ def test_every_test_of_the_comparison_is_kept_with_the_digits_of_the_leaderboard
     shown: Path,
 ) -> None:
     paths = ProjectPaths.of(shown)
-    for name, published in leaderboard.read_verdicts(paths).items():
+    for name, published in read_verdicts(paths).items():
         tests = Results(paths, name).verdicts.tests
         assert [test.word for test in published.tests] == [test.word for test in tests]
         for rounded, test in zip(published.tests, tests, strict=True):
             assert rounded.p_holm == pytest.approx(test.p_holm, rel=1e-4)
             assert rounded.ci_low == pytest.approx(test.ci_low, rel=1e-4)
-    assert set(leaderboard.read_verdicts(paths)) == {HOURLY, DAILY}
+    assert set(read_verdicts(paths)) == {HOURLY, DAILY}
 
 
 def test_a_project_without_a_finished_run_has_no_verdicts(tmp_path: Path) -> None:
-    assert leaderboard.read_verdicts(ProjectPaths.of(tmp_path)) == {}
+    assert read_verdicts(ProjectPaths.of(tmp_path)) == {}
