@@ -246,8 +246,8 @@ def fit_on_all_rows(name: str, dataset: FrameDataset, recipe: FitSettings) -> En
     if horizon > tested_horizon and kind in ("baseline", "statistical"):
         warnings.warn(
             f"{WHERE}: {dataset.n_steps} rows are too few to test {horizon} steps ahead. Errors are"
-            f" of {plural(tested_horizon, 'step')}; those beyond, and their margins, which grow as of"
-            " a random walk, are untested.",
+            f" of {plural(tested_horizon, 'step')}; those beyond, and their margins, which grow"
+            " as of a random walk, are untested.",
             stacklevel=3,
         )
         if kind == "statistical" and dataset.n_steps < SHORT_ROWS:
