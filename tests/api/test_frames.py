@@ -697,8 +697,8 @@ def test_rows_may_be_counted_in_numbers_of_few_bits(kind: str) -> None:
 
 
 def test_no_column_of_an_answer_hides_another() -> None:
-    with pytest.raises(InputError, match="'level': wanted letters"):
-        fitted(model={"family": "naive", "name": "level"})
+    with pytest.raises(InputError, match="'alarm_level': wanted letters"):
+        fitted(model={"family": "naive", "name": "alarm_level"})
     theirs = frame().rename(columns={"unique_id": "output"})
     model = fitted(theirs, "naive", id_col="output", target_col=["y", "wind"])
     with pytest.raises(
