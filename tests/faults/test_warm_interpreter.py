@@ -8,13 +8,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
 import pytest
 
 from tests.faults.processes import eventually
-from tests.support import small_project, warm_interpreter
+from tests.support import small_project, warm_client, warm_interpreter
 
 TOLD = """
 import os, pathlib, sys, time
@@ -61,6 +62,39 @@ def test_what_ends_the_one_who_asked_ends_the_program(
         asker.send_signal(number)
         assert asker.wait(60) == -number
     assert eventually(lambda: not psutil.pid_exists(int(pid.read_text())), 10)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_the_server_outlives_a_program_and_its_asker_that_end_at_once(
+    program: list[str], tmp_path: Path, number: signal.Signals
+) -> None:
+    """On a full machine it hears of both in one round; when it ended, so did all programs."""
+    folder = tmp_path / "server"
+    folder.mkdir()
+    words = [sys.executable, warm_interpreter.SERVER, str(folder), str(os.getpid())]
+    subprocess.run(words, check=True, stdout=subprocess.DEVNULL, start_new_session=True)
+    (server,) = [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == words]
+    client = [sys.executable, "-IS", warm_client.__file__, str(folder / "door"), sys.executable]
+    pid = tmp_path / "pid"
+    try:
+        with subprocess.Popen(
+            [*client, *program[1:], "wait"], cwd=tmp_path, env=small_project.environment(A="a")
+        ) as asker:
+            assert eventually(lambda: pid.exists() and pid.read_text())
+            server.suspend()
+            started = psutil.Process(int(pid.read_text()))
+            started.kill()
+            assert eventually(lambda: started.status() == psutil.STATUS_ZOMBIE)
+            asker.send_signal(number)
+            time.sleep(0.2)
+            server.resume()
+        done = subprocess.run(
+            [*client, *program[1:]], cwd=tmp_path, env=small_project.environment(A="a"), check=False
+        )
+        assert done.returncode == 3
+        assert server.is_running()
+    finally:
+        server.kill()
 
 
 def test_what_is_no_program_of_ours_has_an_interpreter_that_was_started(tmp_path: Path) -> None:

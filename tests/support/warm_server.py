@@ -86,15 +86,17 @@ def take_streams(streams: list[int]) -> None:
 
 def pass_signal_on(client: socket.socket, process: int, waiting: selectors.BaseSelector) -> None:
     """To the program and, as from a terminal, to all that it started; a client that is gone was
-    killed.
+    killed. Nothing for one that was answered a moment ago, in the same round of events.
     """
+    if client.fileno() < 0:
+        return
     sent = client.recv(1)
     if not sent:
         waiting.unregister(client)
     number = sent[0] if sent else signal.SIGKILL
     with contextlib.suppress(ProcessLookupError):  # it ends just now
-        if number == signal.SIGTERM:
-            os.kill(process, number)
+        if number == signal.SIGTERM or os.getpgid(process) != process:
+            os.kill(process, number)  # it may have no group of its own yet
         else:
             os.killpg(process, number)
 
