@@ -168,6 +168,19 @@ def test_of_a_hundred_series_one_that_lacks_too_much_is_named_and_left_out():
         preparation.prepare(fewer.assign(temp=fewer["temp"].mask(broken)), dataset(), where="x")
 
 
+@pytest.mark.parametrize(("year", "place"), [(1926, 0), (2062, 99)])
+def test_a_mistyped_year_is_named_by_the_hole_that_it_leaves(year: int, place: int):
+    frame = hourly(rows=100)
+    times = frame["ds"].astype(object)
+    times[place] = times[place].replace(year=year)
+    typed = frame.assign(ds=pd.to_datetime(times).astype("datetime64[ns]"))
+    with pytest.raises(
+        InputError, match=r"one hole \(.*, .*\), as beside a mistyped date\. C"
+    ) as told:
+        preparation.check_prepared(typed, dataset(), where="x")
+    assert str(year) in str(told.value)
+
+
 def test_a_snapshot_is_not_taken_of_data_that_break_the_rules(tmp_path: Path):
     with_file(tmp_path, hourly().drop(index=[5]))
     with pytest.raises(InputError, match="misses 1 of 100 steps"):
