@@ -7,6 +7,7 @@ are those of the committed reports/leaderboard.csv and reports/verdicts.json.
 
 from __future__ import annotations
 
+import json
 import re
 import textwrap
 from collections.abc import Callable, Mapping
@@ -371,6 +372,14 @@ def replaced(page: str, name: str, part: str) -> str:
     if begin not in page or end not in page:
         raise ValueError(f"No markers of {name!r}: wanted {begin.strip()} ... {end.strip()}.")
     return page[: page.index(begin)] + begin + part + page[page.index(end) :]
+
+
+def read_verdicts(paths: ProjectPaths) -> dict[str, Verdicts]:
+    """The verdicts of reports/verdicts.json by dataset; empty where no run has written it."""
+    if not paths.verdicts.exists():
+        return {}
+    content = json.loads(paths.verdicts.read_text(encoding="utf-8"))
+    return {name: Verdicts.model_validate(of_dataset) for name, of_dataset in content.items()}
 
 
 def leaderboards(root: Path) -> str:

@@ -7,10 +7,13 @@ exit code by `system.errors.EXIT_CODES`. Docstrings of commands are their help.
 
 from __future__ import annotations
 
+import getpass
 import os
 import sys
+import tempfile
 from collections.abc import Sequence
 from io import TextIOWrapper
+from pathlib import Path
 from typing import NoReturn
 
 import typer
@@ -26,7 +29,6 @@ from forecast.system.errors import (
 )
 from forecast.system.processes import (
     collect_garbage_rarely,
-    name_unknown_user,
     require_address_space,
     use_system_memory,
 )
@@ -97,14 +99,25 @@ def _make_output_safe() -> None:
     """
     for number, name in ((1, "stdout"), (2, "stderr")):
         if getattr(sys, name) is None:
-            null = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8")
-            os.dup2(null.fileno(), number)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), number)
             os.set_inheritable(number, True)
-            setattr(sys, name, null)
+            setattr(sys, name, os.fdopen(number, "w"))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             encoding = None if stream.isatty() else "utf-8"
             stream.reconfigure(encoding=encoding, errors="replace")
+
+
+def _name_unknown_user() -> None:
+    """In a container the user id may be one that the system does not know; DVC asks for its name,
+    MLflow for its home.
+    """
+    try:
+        getpass.getuser()
+        Path.home()
+    except (KeyError, ImportError, OSError, RuntimeError):  # by versions of Python and systems
+        os.environ.setdefault("LOGNAME", "unknown")
+        os.environ.setdefault("HOME", tempfile.gettempdir())
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -113,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     An expected failure is one message on standard error and its exit code.
     """
     _make_output_safe()
-    name_unknown_user()
+    _name_unknown_user()
     use_system_memory()
     collect_garbage_rarely()
     # for plugins it would read the entry points of every installed package, a tenth of `status`

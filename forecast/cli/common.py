@@ -180,11 +180,13 @@ def now() -> pd.Timestamp:
     return pd.Timestamp(datetime.now(UTC)).tz_localize(None)
 
 
-def parse_as_of(text: str) -> pd.Timestamp:
-    """The moment that `--as-of` names, UTC without zone.
+def parse_as_of(text: str) -> pd.Timestamp | None:
+    """The moment that `--as-of` names, UTC without zone; None where it is not given.
 
     Raises `InputError` for another text, and for a moment in the future, before hours of work.
     """
+    if not text:
+        return None
     import pandas as pd
 
     from forecast.data.schema import EARLIEST_TIME, LATEST_TIME

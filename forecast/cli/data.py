@@ -63,7 +63,7 @@ def fetch(
     from forecast.data.columns import with_joined_datasets
 
     project = require_project(root)
-    moment = parse_as_of(as_of) if as_of else None
+    moment = parse_as_of(as_of)
     names = datasets or load_datasets(project / "configs").run
     faults: list[DataError] = []
     every = {

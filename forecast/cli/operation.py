@@ -46,7 +46,6 @@ from forecast.system.errors import (
     ChampionKeptError,
     ForecastError,
     InputError,
-    UnreachableError,
     explain,
     hours_or_days,
     plural,
@@ -131,17 +130,23 @@ def rollback(
 ) -> None:
     """Make the previous champion the champion again; a second rollback undoes the first."""
     from forecast.operations import champion, registry
+    from forecast.operations.status import read_champion
 
     project = require_dataset(root, dataset)
     moment = now()
+    before = read_champion(project, dataset).version
     try:
         version = registry.rollback(
             project, dataset, now=moment, reason=reason, tracking_uri=tracking_uri()
         )
-    except UnreachableError as error:
+    except (ForecastError, OSError) as error:
+        fault, exit_code = explain(error)
+        has_moved = read_champion(project, dataset).version != before
+        if has_moved or exit_code != ForecastError.exit_code:  # the store answers, or is damaged
+            raise
         version = registry.rollback_here(project, dataset, now=moment, reason=reason)
         print(
-            f"{error}\nSo {dataset} is rolled back on this machine alone; `forecast status"
+            f"{fault}\nSo {dataset} is rolled back on this machine alone; `forecast status"
             " --registry` tells the registry once it answers.",
             file=sys.stderr,
         )
@@ -177,7 +182,17 @@ def status(
         )
     statuses = []
     for name in names:
-        fault = _take_over_promotions(project, name) if registry else ""
+        fault = ""
+        if registry:
+            from forecast.operations.registry import repair_registry
+
+            try:
+                for done in repair_registry(
+                    project, name, tracking_uri=tracking_uri(), timeout=0.0
+                ):
+                    print(done, file=sys.stderr)
+            except ForecastError as error:
+                fault = str(error)
         one_status = read_status(project, name, now=datetime.now(UTC))
         if fault:
             others = "" if one_status.is_good else f"{one_status.state}; "
@@ -210,23 +225,6 @@ def history(dataset: str = DATASET, root: Path = ROOT, output_format: Format = F
         for values in table_rows:
             values["test_skill"] = _percent(values["test_skill"])
     print_rows(table_rows, output_format)
-
-
-def _take_over_promotions(project: Path, dataset: str) -> str:
-    """Take over what was promoted in the registry, and print a sentence for each change.
-
-    Returns the fault that prevented it, or nothing.
-    """
-    from forecast.operations import registry
-
-    try:
-        for sentence in registry.repair_registry(
-            project, dataset, tracking_uri=tracking_uri(), timeout=0.0
-        ):
-            print(sentence, file=sys.stderr)
-    except ForecastError as error:
-        return str(error)
-    return ""
 
 
 def _print_champion(
@@ -263,43 +261,44 @@ def _describe_version(project: Path, dataset: str, version: int) -> str:
 
 def _status_lines(row: DatasetStatus) -> list[dict[str, str]]:
     """A status as lines of what and value: its fields are too many columns for a terminal."""
-    champion = "none"
-    age = ""
-    live_error = "no issued forecast has met its actuals yet"
-    test_skill = _percent(row.skill)
-    if row.champion:
-        champion = f"version {row.champion} ({row.model})"
-        if row.scored_version is None:
-            test_skill = "unknown: the version that was scored is not stored here any more"
-        elif row.scored_version != row.champion:
-            test_skill += f" (version {row.scored_version}, fitted again on all data since)"
-    if row.age_days is not None:
-        age = (
-            f"{plural(row.age_days, 'day')}, fitted on data up to"
-            f" {row.training_cutoff.partition('T')[0]}"
-        )
-    if row.live_error is not None:
-        live_error = f"{row.live_error:.2f} x what was expected"
-    covered = [f"{level} %: {share:.0%}" for level, share in row.live_coverage.items()]
     values = {
-        "champion": champion,
-        "age": age,
-        "test skill": test_skill,
-        "live error": f"{live_error} ({plural(row.live_issues, 'issue')})",
-        "live skill": _percent(row.live_skill),
-        "live coverage": ", ".join(covered),
         "data": f"as of {row.data_as_of}{_last_observation(row)}",
         "drift": row.drift,
         "last run": row.last_run,
         "next run": row.next_run,
         "state": row.state,
     }
-    if row.champion is None:  # whose lines would all be empty
-        with_values = ["data", "state"] if row.last_run == "none" else ["data", "last run", "state"]
-        values = {what: values[what] for what in with_values}
+    if row.champion is None:
+        del values["drift"], values["next run"]
+        if row.last_run == "none":
+            del values["last run"]
+    else:
+        values = _champion_lines(row) | values
     return [
         {"dataset": row.dataset, "what": what, "value": value} for what, value in values.items()
     ]
+
+
+def _champion_lines(row: DatasetStatus) -> dict[str, str]:
+    """What and value of a champion and of what it forecast."""
+    test_skill = _percent(row.skill)
+    if row.scored_version is None:
+        test_skill = "unknown: the version that was scored is not stored here any more"
+    elif row.scored_version != row.champion:
+        test_skill += f" (version {row.scored_version}, fitted again on all data since)"
+    live_error = "no issued forecast has met its actuals yet"
+    if row.live_error is not None:
+        live_error = f"{row.live_error:.2f} x what was expected"
+    fitted_on = row.training_cutoff.partition("T")[0]
+    covered = [f"{level} %: {share:.0%}" for level, share in row.live_coverage.items()]
+    return {
+        "champion": f"version {row.champion} ({row.model})",
+        "age": f"{plural(row.age_days or 0.0, 'day')}, fitted on data up to {fitted_on}",
+        "test skill": test_skill,
+        "live error": f"{live_error} ({plural(row.live_issues, 'issue')})",
+        "live skill": _percent(row.live_skill),
+        "live coverage": ", ".join(covered),
+    }
 
 
 def _last_observation(row: DatasetStatus) -> str:
@@ -339,7 +338,7 @@ def retrain(
     stop_on_signals()
     use_cluster(cluster)
     project = require_project(root).resolve()
-    moment = parse_as_of(as_of) if as_of else None
+    moment = parse_as_of(as_of)
     started = time.monotonic()
     try:
         require_committed(require_dataset(project, dataset), dataset)
@@ -358,8 +357,6 @@ def retrain(
                 dataset=dataset, exit_code=exit_code, reason=reason or repr(error)
             )
             _notify(project, dataset, "failed", failure)
-        if exit_code == INTERRUPTED:
-            raise typer.Exit(INTERRUPTED) from None
         raise
     if output_format is Format.json:
         print_rows([decision.model_dump(mode="json")], output_format)

@@ -44,7 +44,7 @@ from forecast.operations import repro
 from forecast.system import files
 from forecast.system.addresses import show_address
 from forecast.system.bootstrap import RUN_LOCK
-from forecast.system.errors import INTERRUPTED, InputError, require_known, with_minus
+from forecast.system.errors import InputError, require_known, with_minus
 from forecast.system.files import hold_lock, remove_leftovers
 from forecast.system.processes import require_unix, return_memory, run_git, stop_on_signals
 from forecast.system.stage import JOBS_VARIABLE, default_jobs, format_duration, split_names
@@ -120,7 +120,7 @@ def run(
                 "\nInterrupted. Finished work is kept; the same command continues from there.",
                 file=sys.stderr,
             )
-            raise typer.Exit(INTERRUPTED) from None
+            raise
     if output_format is Format.json:
         rows: list[dict[str, Cell]] = []
         for finished in runs:
@@ -400,7 +400,7 @@ def compare(
     comparisons = compare_models(require_project(root), a, b, dataset)
     if output_format is Format.json:
         rows = [asdict(comparison) for comparison in comparisons]
-        print(json.dumps(rows, indent=1, ensure_ascii=False))
+        print_rows(rows, output_format)
         return
     titles = ranking_titles()
     for comparison in comparisons:

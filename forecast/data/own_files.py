@@ -174,13 +174,6 @@ def _read_csv(path: Path, where: str, form: FileFormat, texts: Collection[str]) 
     separator = stated_mark or form.separator
     before = int(stated_mark != "")
     header = next(csv.reader(lines[before:], delimiter=separator), [])
-    found = guess_separator(lines[before:])
-    if len(header) == 1 and found != separator:
-        raise InputError(
-            f"{where}: found {found!r} between the columns, wanted `separator: {separator!r}` as"
-            f" its entry has it. Set `separator: {found!r}` under `source`, and `decimal` where"
-            " that changed too, or save the file as before."
-        )
     _require_distinct_names(header, where)
     text_columns = [column for column in header if column in texts]
     missing_texts = None
@@ -203,7 +196,8 @@ def _read_csv(path: Path, where: str, form: FileFormat, texts: Collection[str]) 
         raise InputError(
             f"{where}: its first row has more values, separated by {separator!r}, than the"
             " header has names. Name every column in the first line and remove what stands above;"
-            " where numbers have decimal commas, separate the columns by semicolons."
+            " where numbers have decimal commas, separate the columns by semicolons, and write"
+            ' `separator: ";", decimal: ","` under `source`.'
         )
     rows.index = pd.RangeIndex(2 + before, 2 + before + len(rows), name="line")
     for column in text_columns:

@@ -30,7 +30,6 @@ from forecast.config.paths import ProjectPaths
 from forecast.config.task import Task
 from forecast.data import quality, snapshots, sources, vintages
 from forecast.data.calendars import (
-    Calendar,
     check_calendar,
     format_times,
     known_from,
@@ -360,7 +359,8 @@ def check_prepared(
     """
     check_calendar(frame, dataset.calendar, where=where, error=error)
     lengths = series_lengths(frame, dataset.calendar)
-    counts = frame.groupby("unique_id", sort=True).count()
+    groups = frame.groupby("unique_id", sort=True)
+    counts = groups.count()
     # what is known ahead may have any gap of the past; of the horizon `require_rows` tells
     entries: dict[str, Column | FutureColumn] = {c.column: c for c in dataset.columns}
     for column in dataset.issued:
@@ -369,15 +369,14 @@ def check_prepared(
     shares = []
     for name, entry in entries.items():
         missing = lengths - counts[name]
-        faulty = lengths.index[missing > entry.max_missing * lengths]
-        observed = frame[frame["unique_id"].isin(faulty) & frame[name].notna()]
-        holes = _describe_wide_holes(observed, dataset.calendar)
-        for unique_id in faulty:
+        for unique_id in lengths.index[missing > entry.max_missing * lengths]:
             count, steps = int(missing[unique_id]), int(lengths[unique_id])
             share = count / steps
+            edges = groups["ds"].get_group(unique_id).iloc[[0, -1]]  # a mistyped year is one
             sentence = (
                 f"misses {count} of {steps} steps ({share:.2%}), wanted at most"
-                f" {entry.max_missing:.2%}{holes.get(str(unique_id), '')}."
+                f" {entry.max_missing:.2%}; first and last row:"
+                f" {format_times(edges, dataset.calendar)}."
             )
             findings.append(Violation("missing", str(unique_id), name, count, sentence, "left out"))
             shares.append(share)
@@ -385,21 +384,6 @@ def check_prepared(
         columns = [entries[finding.column].column for finding in findings]
         raise error(_describe_missing(where, findings, shares, columns))
     return findings
-
-
-def _describe_wide_holes(observed: pd.DataFrame, calendar: Calendar) -> dict[str, str]:
-    """The end of a sentence on a hole that takes two thirds of a series, by series; only for those
-    with such a hole. observed: the rows with a value.
-    """
-    descriptions = {}
-    for unique_id, times in observed.groupby("unique_id")["ds"]:
-        steps = times.diff()
-        if len(times) > 2 and steps.max() / (times.iloc[-1] - times.iloc[0]) > 2 / 3:
-            place = int(steps.argmax())
-            edges = format_times(times.iloc[place - 1 : place + 1], calendar)
-            description = f"; most are missing in one hole ({edges}), as beside a mistyped date"
-            descriptions[str(unique_id)] = description
-    return descriptions
 
 
 def find_short_series(frame: pd.DataFrame, name: str, dataset: Dataset) -> list[Violation]:

@@ -9,7 +9,6 @@ together.
     move_champion         the same of a `Promotion`: of a gate's unless the champion has changed
     rollback              makes `previous` the champion again; `InputError` where there is none
     rollback_here         the same on this machine alone, while the registry does not answer
-    registry_aliases      {"champion": 3, "previous": 2}
     champion.load         the champion's ensemble and card, without MLflow
 
 Every step can be repeated, and a kill between any two leaves a champion that can be loaded: the
@@ -75,19 +74,18 @@ def register_candidate(
     """
     ensemble = load_trained_ensemble(trained_dir)
     sample = _sample_request(root, dataset, ensemble)
-    store = tracking_store(root, tracking_uri)
-    with _alias_lock(root, dataset, store) as check_lock, files.scratch_folder() as folder:
+    with _open_registry(root, dataset, tracking_uri) as opened, files.scratch_folder() as folder:
         model = folder / "champion"
         champion.write_version(model, ensemble, card)
-        _bring_up_registry(root, dataset, store)
         version = model_registry.register_version(
-            store, dataset, model, card.registry_tags(), sample=sample
+            opened.store, dataset, model, card.registry_tags(), sample=sample
         )
         if version not in champion.stored_versions(root, dataset):
             champion.store_version(root, dataset, version, model)
         aliases = champion.read_aliases(root, dataset)
         if aliases.get("champion") != version:
-            model_registry.move_aliases(store, dataset, [("challenger", version)], check_lock)
+            moves = [("challenger", version)]
+            model_registry.move_aliases(opened.store, dataset, moves, opened.check_lock)
             champion.write_aliases(root, dataset, {**aliases, "challenger": version})
     return version
 
@@ -127,8 +125,6 @@ class SelectedPromotion:
 
     version: int
     """The champion."""
-    scored_version: int
-    """The version that the last run scored: the champion, or what the champion is a refit of."""
     refit_fault: str = ""
 
 
@@ -156,7 +152,7 @@ def promote_selected(
     fault = ""
     if refit is not None:
         if current is not None and current_card is not None and current_card.refit_of == scored:
-            return SelectedPromotion(current, scored)
+            return SelectedPromotion(current)
         with files.scratch_folder() as scratch:
             try:
                 refit(folder, scratch / "refit")
@@ -167,7 +163,7 @@ def promote_selected(
                     root, dataset, scratch / "refit", card, scored, tracking_uri=tracking_uri
                 )
     promote(root, dataset, version, now=now, reason=reason, tracking_uri=tracking_uri)
-    return SelectedPromotion(version, scored, fault)
+    return SelectedPromotion(version, fault)
 
 
 @dataclass(frozen=True)
@@ -212,11 +208,9 @@ def move_champion(
     `InputError` for a version that is not registered, `ChampionChangedError` where a gate judged
     against another champion than there is by now.
     """
-    store = tracking_store(root, tracking_uri)
     version = promotion.version
-    with _alias_lock(root, dataset, store) as check_lock:
-        _bring_up_registry(root, dataset, store)
-        registered = model_registry.read_registry(store, dataset)
+    with _open_registry(root, dataset, tracking_uri) as opened:
+        registered = model_registry.read_registry(opened.store, dataset)
         numbers = [known.number for known in registered.versions]
         if version not in numbers:
             raise InputError(
@@ -225,7 +219,7 @@ def move_champion(
         if promotion.is_judged:
             _require_same_champion(promotion, registered)
         if not _matches_registry(root, dataset, version, registered):
-            copy_from_registry(root, dataset, version, tracking_uri=tracking_uri)
+            _copy_from_registry(root, dataset, version, opened.store)
         replaced = registered.aliases.get("champion")
         moves: list[tuple[str, int | None]] = [("champion", version)]
         keeps_previous = (
@@ -237,8 +231,9 @@ def move_champion(
             moves.insert(0, ("previous", replaced))
         if registered.aliases.get("challenger") == version:
             moves.append(("challenger", None))
-        model_registry.move_aliases(store, dataset, moves, check_lock)
-        champion.write_aliases(root, dataset, model_registry.read_registry(store, dataset).aliases)
+        model_registry.move_aliases(opened.store, dataset, moves, opened.check_lock)
+        aliases = model_registry.read_registry(opened.store, dataset).aliases
+        champion.write_aliases(root, dataset, aliases)
         if replaced != version:
             _record_move(root, dataset, promotion, replaced, now)
         champion.prune_versions(root, dataset)
@@ -280,8 +275,7 @@ def rollback(
     repair_registry(
         root, dataset, tracking_uri=tracking_uri
     )  # a lost one knows no previous version
-    aliases = registry_aliases(root, dataset, tracking_uri=tracking_uri)
-    previous = _require_previous(root, dataset, aliases)
+    previous = _require_previous(root, dataset, champion.read_aliases(root, dataset))
     move_champion(root, dataset, Promotion(previous, reason, "rolled back"), now, tracking_uri)
     return previous
 
@@ -292,7 +286,8 @@ def rollback_here(root: Path, dataset: str, *, now: pd.Timestamp, reason: str = 
 
     `InputError` when there is no previous version, `DamagedError` where its files are damaged.
     """
-    with _local_alias_lock(root, dataset, TIMEOUT):
+    lock = ProjectPaths.of(root).lock(f"champion-{dataset}")
+    with files.hold_lock(lock, purpose=f"Rolling back {dataset!r}", timeout=TIMEOUT):
         aliases = champion.read_aliases(root, dataset)
         previous = _require_previous(root, dataset, aliases)
         champion.verify_version(root, dataset, previous)
@@ -329,11 +324,6 @@ def _record_move(
     champion.record_event(root, dataset, event)
 
 
-def registry_aliases(root: Path, dataset: str, *, tracking_uri: str = "") -> dict[str, int]:
-    """Alias → version in the registry."""
-    return dict(model_registry.read_registry(tracking_store(root, tracking_uri), dataset).aliases)
-
-
 def repair_registry(
     root: Path, dataset: str, *, tracking_uri: str = "", timeout: float = TIMEOUT
 ) -> list[str]:
@@ -345,14 +335,13 @@ def repair_registry(
     registry's aliases are taken over. `BusyError` when another process moves them for longer than
     `timeout` seconds.
     """
-    store = tracking_store(root, tracking_uri)
-    with _alias_lock(root, dataset, store, timeout):
-        sentences = _bring_up_registry(root, dataset, store)
-        registered = model_registry.read_registry(store, dataset)
+    with _open_registry(root, dataset, tracking_uri, timeout) as opened:
+        sentences = opened.sentences
+        registered = model_registry.read_registry(opened.store, dataset)
         for alias in ("champion", "previous"):
             version = registered.aliases.get(alias)
             if version is not None and not _matches_registry(root, dataset, version, registered):
-                copy_from_registry(root, dataset, version, tracking_uri=tracking_uri)
+                _copy_from_registry(root, dataset, version, opened.store)
                 sentences.append(f"{dataset}: version {version} ({alias}) taken from the registry")
         if registered.aliases and dict(registered.aliases) != _readable_aliases(root, dataset):
             champion.write_aliases(root, dataset, registered.aliases)
@@ -362,40 +351,20 @@ def repair_registry(
     return sentences
 
 
-def copy_from_registry(root: Path, dataset: str, version: int, *, tracking_uri: str = "") -> None:
+def _copy_from_registry(root: Path, dataset: str, version: int, store: TrackingStore) -> None:
     """Fill the folder of one version in the local store from the registry's artifact; no alias
     moves.
     """
-    store = tracking_store(root, tracking_uri)
     with files.scratch_folder() as scratch:
         folder = model_registry.download_version(store, dataset, version, scratch)
         champion.load_folder(folder, version)  # a damaged one is refused
         champion.store_version(root, dataset, version, folder)
 
 
-def _bring_up_registry(root: Path, dataset: str, store: TrackingStore) -> list[str]:
-    """Tell the registry what it lost, and of a rollback that was made while it did not answer; a
-    sentence for each thing done. The caller holds `_alias_lock`.
-    """
-    sentences = _register_lost_versions(root, dataset, store)
-    aliases = _readable_aliases(root, dataset)
-    if champion.REGISTERED not in aliases:
-        return sentences
-    registered = model_registry.read_registry(store, dataset).aliases
-    if registered.get("champion") == aliases[champion.REGISTERED]:
-        moves = [(alias, aliases[alias]) for alias in ("previous", "champion")]
-        model_registry.move_aliases(store, dataset, moves)
-        sentences.append(f"{dataset}: version {aliases['champion']} is the registry's champion too")
-        registered = model_registry.read_registry(store, dataset).aliases
-    champion.write_aliases(root, dataset, registered)
-    return sentences
-
-
-def _register_lost_versions(root: Path, dataset: str, store: TrackingStore) -> list[str]:
-    """Register again, under their numbers, the intact local versions that the registry lost, a
-    sentence for each; where that was needed and the registry has no aliases, the local ones too.
-
-    The caller holds `_alias_lock`. A damaged version is passed over; nothing local is changed.
+def _tell_registry(root: Path, dataset: str, store: TrackingStore) -> list[str]:
+    """Register again, under their numbers, the intact local versions that the registry lost. Where
+    it lost its aliases too, or missed a rollback and has had no other champion since, it takes the
+    local ones. A sentence for each thing done; a damaged version is passed over.
     """
     registered = model_registry.read_registry(store, dataset)
     numbers = {version.number for version in registered.versions}
@@ -407,10 +376,19 @@ def _register_lost_versions(root: Path, dataset: str, store: TrackingStore) -> l
             model_registry.register_version(store, dataset, model, tags, number=version)
             sentences.append(f"{dataset}: version {version} registered again")
             numbers.add(version)
-    if sentences and not registered.aliases:
-        aliases = {k: v for k, v in _readable_aliases(root, dataset).items() if v in numbers}
-        aliases.pop(champion.REGISTERED, None)
-        model_registry.move_aliases(store, dataset, list(aliases.items()))
+    aliases = _readable_aliases(root, dataset)
+    replaced = aliases.pop(champion.REGISTERED, 0)
+    is_lost = sentences and not registered.aliases
+    is_behind = replaced and registered.aliases.get("champion") == replaced
+    if is_lost or is_behind:
+        # the previous champion first: a kill in between loses none
+        moves = sorted((alias for alias in aliases.items() if alias[1] in numbers), reverse=True)
+        model_registry.move_aliases(store, dataset, moves)
+    if is_behind:
+        sentences.append(f"{dataset}: version {aliases['champion']} is the registry's champion too")
+    if replaced:
+        taken = aliases if is_lost or is_behind else registered.aliases
+        champion.write_aliases(root, dataset, taken)
     return sentences
 
 
@@ -460,30 +438,35 @@ def _readable_aliases(root: Path, dataset: str) -> dict[str, int]:
         return {}
 
 
-@contextmanager
-def _alias_lock(
-    root: Path, dataset: str, store: TrackingStore, timeout: float = TIMEOUT
-) -> Iterator[CheckLock]:
-    """Here by a lock file, among machines by a lock in the store they share; what a killed process
-    left of versions and aliases is removed.
+@dataclass(frozen=True)
+class OpenRegistry:
+    """The registry of a dataset while this process alone, among all machines, changes it.
+
+    `sentences`: what was done at first to make it know what this machine does.
     """
+
+    store: TrackingStore
+    check_lock: CheckLock
+    sentences: list[str]
+
+
+@contextmanager
+def _open_registry(
+    root: Path, dataset: str, tracking_uri: str, timeout: float = TIMEOUT
+) -> Iterator[OpenRegistry]:
+    """Here by a lock file, among machines by a lock in the store they share; what a killed process
+    left of versions and aliases is removed, what the registry lost or missed is told to it.
+    """
+    store = tracking_store(root, tracking_uri)
     name = f"champion-{dataset}"
+    purpose = f"Moving the champion of {dataset!r}"
     with (
-        _local_alias_lock(root, dataset, timeout) as purpose,
-        hold_store_lock(store, name, purpose=purpose, timeout=timeout) as check_lock,
+        files.hold_lock(ProjectPaths.of(root).lock(name), purpose=purpose, timeout=timeout),
+        hold_store_lock(store, name, purpose=purpose, timeout=timeout) as check,
     ):
         for pattern in ("[0-9]", "aliases"):  # the history has a lock of its own
             files.remove_leftovers(champion.version_folder(root, dataset), pattern)
-        yield check_lock
-
-
-@contextmanager
-def _local_alias_lock(root: Path, dataset: str, timeout: float) -> Iterator[str]:
-    """The lock of this machine's aliases; yields what it is held for, in words."""
-    purpose = f"Moving the champion of {dataset!r}"
-    path = ProjectPaths.of(root).lock(f"champion-{dataset}")
-    with files.hold_lock(path, purpose=purpose, timeout=timeout):
-        yield purpose
+        yield OpenRegistry(store, check, _tell_registry(root, dataset, store))
 
 
 def selected_candidate(

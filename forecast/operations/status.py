@@ -348,7 +348,7 @@ def _find_stale_champion(
     age = _age(card.as_of if is_dated else card.created_at, newest)
     if age < timedelta(days=rules.max_age_days):
         return
-    subject = "data of the champion are" if is_dated else "the champion is"
+    subject = "the champion's snapshot is" if is_dated else "the champion is"
     advice = f"`forecast retrain {dataset}`"
     if decisions and data.last <= (newest_decision := decisions[-1]).data_end:
         advice = (

@@ -26,7 +26,7 @@ import yaml
 from forecast.config.paths import ProjectPaths
 from forecast.system import files
 from forecast.system.errors import ForecastError, InputError, one_line
-from forecast.system.processes import GIT_MISSING, run_git
+from forecast.system.processes import run_git
 
 CODE = ("forecast", "pipelines", "configs", "dvc.yaml", "requirements.lock", "pyproject.toml")
 UNCLEANED = ("data", ".forecast", ".dvc/config.local", ".dvc/tmp", "reports", "dvc.lock")
@@ -184,16 +184,12 @@ def _revision(root: Path) -> str:
     has one.
     """
     head = run_git(root, "rev-parse", "HEAD")
-    if head.returncode == GIT_MISSING or "dubious ownership" in head.stderr:
-        raise InputError(
-            "A challenger is made from committed code, which git does not read here:"
-            f" {one_line(head.stderr)}. Do that, or install it; then the same command again."
-        )
     top = run_git(root, "rev-parse", "--show-toplevel")
     if head.returncode or Path(top.stdout.strip()).resolve() != root:
         raise InputError(
-            f"{root}: not the root of a git repository with a commit. A challenger is made from"
-            " committed code: `git init`, `git add -A` and `git commit` here, then the same"
+            f"{root}: git finds not the root of a repository with a commit"
+            f" ({one_line(head.stderr or top.stdout)}). A challenger is made from committed code:"
+            " do what git says, or `git init`, `git add -A` and `git commit` here; then the same"
             " command again."
         )
     return head.stdout.strip()

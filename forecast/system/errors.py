@@ -3,7 +3,7 @@ wanted and the next move. `EXIT_CODES` says what each exit code of a command mea
 
 `ForecastError` is every expected failure: `InputError` (the user's configuration, file or
 argument), `DataError` (a service), `DamagedError` (a file of ours), `BusyError` (a lock),
-`UnreachableError` (a shared store), `ModelError` (a fit). The rest helps to word messages.
+`ModelError` (a fit). The rest helps to word messages.
 """
 
 from __future__ import annotations
@@ -141,10 +141,6 @@ def describe_exit_code(code: int) -> str:
 def combine_exit_codes(codes: Iterable[int]) -> int:
     """What a command with several failures ends with: the highest of their codes, in any order."""
     return max([ForecastError.exit_code, *codes])
-
-
-class UnreachableError(ForecastError):
-    """A store that other processes or machines share does not answer."""
 
 
 class ModelError(ForecastError):

@@ -21,7 +21,7 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from forecast.system.addresses import hide_parts, show_address
-from forecast.system.errors import BusyError, InputError, UnreachableError, one_line
+from forecast.system.errors import BusyError, ForecastError, InputError, one_line
 
 if TYPE_CHECKING:
     import psycopg
@@ -78,7 +78,7 @@ def is_postgres(uri: str) -> bool:
 def open_connection(uri: str, *, seconds: int, name: str = "forecast") -> psycopg.Connection:
     """An open connection in autocommit.
 
-    `InputError` without the driver, `UnreachableError` without an answer.
+    `InputError` without the driver, `ForecastError` without an answer.
     """
     try:
         import psycopg
@@ -100,7 +100,7 @@ def open_connection(uri: str, *, seconds: int, name: str = "forecast") -> psycop
         reason = "the address cannot be read"
         if isinstance(error, psycopg.OperationalError):
             reason = hide_parts(one_line(error), uri)
-        raise UnreachableError(
+        raise ForecastError(
             f"PostgreSQL at {show_address(uri)} does not answer: {reason}. Check the address, the"
             " server and the user's rights."
         ) from None

@@ -11,12 +11,10 @@ from __future__ import annotations
 import atexit
 import contextlib
 import gc
-import getpass
 import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -62,27 +60,9 @@ def require_address_space(least_bytes: int) -> None:
         )
 
 
-def name_unknown_user() -> None:
-    """In a container the user id may be one that the system does not know; DVC asks for its name,
-    MLflow for its home.
-    """
-    try:
-        getpass.getuser()
-    except (KeyError, ImportError, OSError):  # by versions of Python and systems
-        os.environ["LOGNAME"] = "unknown"
-    try:
-        Path.home()
-    except RuntimeError:
-        os.environ["HOME"] = tempfile.gettempdir()
-
-
-GIT_MISSING = 127
-"""As a shell's."""
-
-
 def run_git(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """What `git ...` answers in `folder`; code `GIT_MISSING` where git is not installed or there is
-    no such folder.
+    """What `git ...` answers in `folder`; code 127, as a shell's, where git is not installed
+    or there is no such folder.
     """
     command = ["git", *words]
     try:
@@ -91,7 +71,7 @@ def run_git(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
         )
     except FileNotFoundError:
         reason = "git is not installed" if folder.is_dir() else f"there is no folder {folder}"
-        return subprocess.CompletedProcess(command, GIT_MISSING, "", reason)
+        return subprocess.CompletedProcess(command, 127, "", reason)
 
 
 def is_alive(pid: int, *, noted_at: float | None = None) -> bool:

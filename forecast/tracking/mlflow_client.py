@@ -4,7 +4,7 @@ time.
 MLflow is imported by what opens it alone.
 
 `connect` is the one way to a client: it holds the store's lock, and turns errors of MLflow and its
-database into an `UnreachableError` of one sentence without secrets (`DamagedError` for the file,
+database into a `ForecastError` of one sentence without secrets (`DamagedError` for the file,
 `BusyError` for a lock).
 """
 
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from forecast.system import files, postgres
 from forecast.system.addresses import hide_parts, show_address
-from forecast.system.errors import InputError, UnreachableError
+from forecast.system.errors import ForecastError, InputError
 from forecast.tracking import database_file
 from forecast.tracking.stores import SQLITE, TrackingStore, path_of
 
@@ -53,7 +53,7 @@ def connect(store: TrackingStore) -> Iterator[MlflowClient]:
     """A client of `store`, for this process alone among all of this project or file.
 
     A database that came here with a copy, a move or a backup is made this project's own first.
-    Raises `DamagedError` for a file that is no sound database, `UnreachableError` when the store
+    Raises `DamagedError` for a file that is no sound database, `ForecastError` when the store
     cannot be reached or written, `BusyError` when another process holds it longer than `TIMEOUT`.
     """
     for name, value in SETTINGS.items():
@@ -177,7 +177,7 @@ def silence_warnings() -> Iterator[None]:
 
 @contextmanager
 def _explain_errors(store: TrackingStore) -> Iterator[None]:
-    """An error of MLflow or of the database below it becomes an `UnreachableError` of one sentence,
+    """An error of MLflow or of the database below it becomes a `ForecastError` of one sentence,
     without the secret parts of the address.
     """
     import sqlite3
@@ -189,7 +189,7 @@ def _explain_errors(store: TrackingStore) -> Iterator[None]:
         yield
     except (MlflowException, SQLAlchemyError, sqlite3.Error) as error:
         lines = str(error).splitlines() or [type(error).__name__]
-        raise UnreachableError(
+        raise ForecastError(
             f"MLflow at {show_address(store.uri)}: {hide_parts(lines[0], store.uri)}."
             f" {_advise(str(error))} The records in data/ are complete; `forecast sync` publishes"
             " what is missing."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import getpass
 import itertools
 import json
 import os
@@ -715,3 +716,19 @@ def test_levels_are_percent_as_in_python_and_in_service(text: str) -> None:
     with pytest.raises(InputError, match="wanted percent from 1 to below 100"):
         parse_levels(text)
     assert parse_levels("80,97.5") == (80, 97.5)
+
+
+def test_a_user_whom_the_system_does_not_know_has_a_name_and_a_home(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def know_nobody(number: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {number}")
+
+    monkeypatch.setattr("pwd.getpwuid", know_nobody)
+    monkeypatch.setattr(os, "environ", {})
+    cli._name_unknown_user()
+    assert getpass.getuser() == "unknown"
+    assert Path.home().is_dir()
+    monkeypatch.setattr(os, "environ", {"USER": "ann", "HOME": "/home/ann"})
+    cli._name_unknown_user()
+    assert os.environ == {"USER": "ann", "HOME": "/home/ann"}

@@ -1631,15 +1631,12 @@ def test_a_horizon_that_is_asked_for_is_written_whatever_the_rhythm_and_the_plan
     assert "horizon: 12 # steps ahead; the shortest series has" in asked
 
 
-@pytest.mark.parametrize("separator", [";", "\t", "|"])
-def test_a_file_that_changed_its_separator_is_told_the_line_that_reads_it(
-    tmp_path: Path, separator: str
-):
+def test_a_file_that_changed_its_separator_is_told_the_line_that_reads_it(tmp_path: Path):
     path = tmp_path / "mine.csv"
-    path.write_text(f"ds{separator}y\n" + "".join(f"{day}{separator}1,5\n" for day in DAILY))
-    with pytest.raises(InputError, match=r"found .* between the columns, wanted `separator: ','`"):
+    path.write_text("ds;y\n" + "".join(f"{day};1,5\n" for day in DAILY))
+    with pytest.raises(InputError, match=r'`separator: ";", decimal: ","` under `source`'):
         own_files.read_table(path, "mine.csv", own_files.FileFormat())
-    form = own_files.FileFormat(separator=separator, decimal=",")
+    form = own_files.FileFormat(separator=";", decimal=",")
     assert (own_files.read_table(path, "mine.csv", form)["y"] == 1.5).all()
 
 

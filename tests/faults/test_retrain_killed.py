@@ -16,12 +16,12 @@ import pytest
 
 from bench.soak import STEPS, killed_at
 from forecast.config.paths import ProjectPaths
-from forecast.operations import champion, registry
+from forecast.operations import champion
 from forecast.operations.records import Decision, JobRun, read_decisions
 from forecast.system import files
 from forecast.system.errors import ForecastError
 from tests.faults.processes import eventually, left_behind, processes_of
-from tests.operations import retraining
+from tests.operations import projects, retraining
 from tests.operations.retraining import NAME
 from tests.support import small_project, warm_interpreter
 
@@ -113,7 +113,7 @@ def test_killed_at_every_step_the_champion_stays_loadable_and_the_end_is_the_sam
     held = champion.load(outlived, NAME)
     assert held.card.candidate == "ridge" and held.card.refit_of == held.version - 1
     assert held.card.last_target_used.startswith("2024-08-17")  # all 230 days
-    assert registry.registry_aliases(outlived, NAME) == champion.read_aliases(outlived, NAME)
+    assert projects.registry_aliases(outlived, NAME) == champion.read_aliases(outlived, NAME)
     assert [d.word for d in read_decisions(outlived, NAME)] == ["first", "better"]
     status = [retraining.git(root, "status", "--porcelain") for root in (operated, outlived)]
     assert status[0] == status[1] and pointer(operated) == pointer(outlived)
@@ -258,4 +258,4 @@ def test_killed_ten_times_at_random_moments_the_champion_stays_loadable_and_the_
     done = retrain(project)
     assert done.returncode in (0, 4), done.stderr
     assert champion.load(project, NAME).version >= before and left_behind(project) == []
-    assert registry.registry_aliases(project, NAME) == champion.read_aliases(project, NAME)
+    assert projects.registry_aliases(project, NAME) == champion.read_aliases(project, NAME)

@@ -12,6 +12,7 @@ import pandas as pd
 from forecast.config.paths import ProjectPaths
 from forecast.data.results import Results
 from forecast.operations import registry
+from forecast.tracking import model_registry, tracking_store
 from pipelines import compare, fetch, prepare, train
 from tests.support import small_project
 
@@ -38,10 +39,13 @@ def gone_through(root: Path, **more: dict[str, Any]) -> Path:
         stage.main(NAME, root=str(root))
     train.main(NAME, root=str(root), state=str(root / ".forecast"), jobs=1)
     compare.main(NAME, root=str(root))
-    registry.registry_aliases(
-        root, NAME
-    )  # makes the database: seconds, once instead of in every copy
+    registry_aliases(root, NAME)  # makes the database: seconds, once instead of in every copy
     return root
+
+
+def registry_aliases(root: Path, dataset: str, *, tracking_uri: str = "") -> dict[str, int]:
+    """Alias → version in MLflow's registry."""
+    return dict(model_registry.read_registry(tracking_store(root, tracking_uri), dataset).aliases)
 
 
 def register(root: Path, candidate: str, tracking_uri: str = "") -> int:

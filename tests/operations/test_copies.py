@@ -34,7 +34,7 @@ def original(published, tmp_path) -> Path:
     """A project that knows its folder; the tests may damage it."""
     root = tmp_path / "original"
     shutil.copytree(published, root)
-    registry.registry_aliases(root, NAME)
+    projects.registry_aliases(root, NAME)
     return root
 
 
@@ -109,7 +109,7 @@ def test_a_copy_whose_database_cannot_be_written_says_so_in_a_sentence(original,
             " begin select raise(abort, 'database or disk is full'); end"
         )
     with pytest.raises(ForecastError, match=r"MLflow at sqlite.*is full\. Free some space"):
-        registry.registry_aliases(copy, NAME)
+        projects.registry_aliases(copy, NAME)
     assert_its_own(original)
 
 

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from forecast.operations import champion, live_accuracy, registry, repair
+from forecast.operations import champion, live_accuracy, repair
 from forecast.operations.live_accuracy import hold_issues
 from forecast.operations.status import read_status
 from forecast.system.errors import DamagedError
 from forecast.system.files import TEMPORARY
-from tests.operations import retraining
+from tests.operations import projects, retraining
 from tests.operations.projects import NAME
 from tests.support import small_project
 
@@ -75,7 +75,7 @@ def test_every_damage_of_a_database_is_found_moved_away_and_named(moved, damage)
         assert "damaged (" in printed and "`forecast doctor --repair`" in printed
     assert small_project.command(moved, "doctor", "--repair").returncode in (0, 5)
     assert (moved / "mlflow.db.damaged-1").exists()
-    assert registry.registry_aliases(moved, NAME) == {"champion": 2, "previous": 1}
+    assert projects.registry_aliases(moved, NAME) == {"champion": 2, "previous": 1}
     assert not repair.database_file.find_damage(repair.tracking_store(moved, ""))
 
 
@@ -94,7 +94,7 @@ def test_a_repair_moves_a_damaged_database_away_and_makes_the_registry_from_loca
     assert any("mlflow.db.damaged-1" in sentence for sentence in sentences)
     assert f"{NAME}: lost, because only the registry had them: versions 1" in sentences
     assert (moved / "mlflow.db.damaged-1").stat().st_size == 20_000
-    assert registry.registry_aliases(moved, NAME) == {"champion": 2}
+    assert projects.registry_aliases(moved, NAME) == {"champion": 2}
     assert not any(finding.repair for finding in repair.find_faults(moved, ""))
 
 
@@ -104,7 +104,7 @@ def test_a_file_that_is_no_database_is_moved_away_as_well(moved):
     assert "mlflow.db.damaged-1" in done.stderr
     rows = {row["what"]: row for row in json.loads(done.stdout)}
     assert rows["MLflow"]["found"].endswith("answers") and not rows["champion wave"]["repair"]
-    assert registry.registry_aliases(moved, NAME) == {"champion": 2, "previous": 1}
+    assert projects.registry_aliases(moved, NAME) == {"champion": 2, "previous": 1}
 
 
 def test_damaged_issued_forecasts_are_a_state_until_they_are_repaired(moved):

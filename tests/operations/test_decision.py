@@ -152,7 +152,7 @@ def test_a_promotion_that_mlflow_cannot_take_waits_and_the_champion_stays(
     database.write_bytes(kept)
     found = finish(root)
     assert found is not None and champion.load(root, NAME).card.candidate == "ridge"
-    assert registry.registry_aliases(root, NAME)["champion"] == found.version
+    assert projects.registry_aliases(root, NAME)["champion"] == found.version
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_a_disk_that_is_full_from_a_late_step_on_costs_no_champion_and_the_next_
     found = finish(root, refit)
     assert found is not None and found.refit_version is not None
     assert champion.load(root, NAME).version == found.refit_version
-    assert registry.registry_aliases(root, NAME) == champion.read_aliases(root, NAME)
+    assert projects.registry_aliases(root, NAME) == champion.read_aliases(root, NAME)
     assert not list((root / ".forecast").rglob(f"{files.TEMPORARY}*"))
 
 
@@ -201,7 +201,7 @@ def test_a_promotion_by_hand_makes_an_earlier_decision_void(running: Path, tmp_p
         == "version 2 became the champion in the meantime; this one was judged against version 1"
     )
     assert (
-        registry.registry_aliases(root, NAME)["champion"] == 2
+        projects.registry_aliases(root, NAME)["champion"] == 2
         and champion.load(root, NAME).version == 2
     )
     assert not (ProjectPaths.of(root).retraining(NAME) / "pending").exists()

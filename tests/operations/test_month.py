@@ -30,11 +30,11 @@ from forecast.cli import common, operation
 from forecast.config.datasets import load_dataset
 from forecast.config.operation import load_schedule
 from forecast.data import preparation, snapshots, vintages
-from forecast.operations import champion, registry
+from forecast.operations import champion
 from forecast.operations.records import read_decisions
 from forecast.operations.schedule import next_run
 from forecast.operations.worktree import newest_data_root
-from tests.operations import retraining
+from tests.operations import projects, retraining
 from tests.support import services as fake
 from tests.support import small_project
 from tests.support.services import Services, answers, serving
@@ -591,6 +591,6 @@ def test_each_decision_is_one_run_of_mlflow_and_the_registry_agrees(month: Month
         decisions = read_decisions(month.root, name)
         assert runs[f"{name} retraining"] == len(decisions) >= 3
         assert {d.word for d in decisions} >= {"first", "equivalent"}
-        assert registry.registry_aliases(month.root, name) == champion.read_aliases(
+        assert projects.registry_aliases(month.root, name) == champion.read_aliases(
             month.root, name
         )

@@ -2,6 +2,7 @@
 behind.
 """
 
+import errno
 import shutil
 
 import numpy as np
@@ -25,7 +26,7 @@ AWAY = "http://127.0.0.1:9"
 
 
 def tried_aliases(root):
-    return registry.registry_aliases(root, NAME), champion.read_aliases(root, NAME)
+    return projects.registry_aliases(root, NAME), champion.read_aliases(root, NAME)
 
 
 def test_the_candidate_chosen_on_validation_is_described_with_its_test_scores(repro):
@@ -173,12 +174,31 @@ def test_a_rollback_works_while_the_registry_is_away_which_follows_later(moved):
     assert champion.load(moved, NAME).version == 1
     assert champion.read_events(moved, NAME)[-1].event == "rolled back"
     assert "on this machine alone" in read_champion(moved, NAME).faults[0]
-    assert registry.registry_aliases(moved, NAME)["champion"] == 2
+    assert projects.registry_aliases(moved, NAME)["champion"] == 2
     assert registry.repair_registry(moved, NAME) == [
         "wave: version 1 is the registry's champion too"
     ]
     assert tried_aliases(moved) == ({"champion": 1, "previous": 2},) * 2
     assert not read_champion(moved, NAME).faults
+
+
+def test_a_rollback_works_where_the_registry_may_not_be_written(moved, monkeypatch):
+    def refuse(*_words, **_options):
+        raise PermissionError(errno.EACCES, "Permission denied", "mlflow.db.lock")
+
+    monkeypatch.setattr(registry, "rollback", refuse)
+    done = roll_back(moved)
+    assert done.exit_code == 0 and "mlflow.db.lock" in done.output, done.output
+    assert champion.load(moved, NAME).version == 1
+
+
+def test_a_rollback_whose_history_cannot_be_written_is_not_undone(moved, monkeypatch):
+    def fill_disk(*_words, **_options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(champion, "record_event", fill_disk)
+    assert roll_back(moved).exit_code != 0
+    assert tried_aliases(moved) == ({"champion": 1, "previous": 2},) * 2
 
 
 def test_two_rollbacks_while_the_registry_is_away_change_nothing_in_it(moved):
@@ -250,7 +270,7 @@ def test_a_lost_registry_is_made_again_with_the_same_numbers(repro, moved):
     shutil.rmtree(champion.version_folder(moved, NAME, 1))
     champion.write_aliases(moved, NAME, {"champion": 2})
     assert registry.repair_registry(moved, NAME) == ["wave: version 2 registered again"]
-    assert registry.registry_aliases(moved, NAME) == {"champion": 2}
+    assert projects.registry_aliases(moved, NAME) == {"champion": 2}
 
 
 def test_the_history_of_a_recipe_fitted_again_on_all_data_has_the_skill_it_was_scored_with(moved):

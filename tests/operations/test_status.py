@@ -21,7 +21,7 @@ import pytest
 
 from forecast.cli.operation import _last_observation, _status_lines
 from forecast.config.paths import ProjectPaths
-from forecast.operations import champion, registry, repair, status
+from forecast.operations import champion, repair, status
 from forecast.operations.records import (
     Heartbeat,
     JobRun,
@@ -33,6 +33,7 @@ from forecast.operations.records import (
 from forecast.operations.status import read_status
 from forecast.system import files
 from forecast.system.errors import quote_names
+from tests.operations import projects
 from tests.operations.projects import NAME, prepared
 from tests.operations.test_decision import decided
 from tests.support import small_project
@@ -297,7 +298,7 @@ def test_a_champion_is_older_than_its_data_by_whole_steps(moved):
         known = last + pd.Timedelta(1, "D")
         change_record(moved, last=last.isoformat(), known=known.isoformat())
         state = read_status(moved, NAME, now=NOW).state
-        assert ("stale: data of the champion are 1 days old" in state) == is_stale
+        assert ("stale: the champion's snapshot is 1 days old" in state) == is_stale
 
 
 def test_a_champion_or_an_observation_older_than_the_rhythm_of_the_data_is_stale(moved):
@@ -305,7 +306,8 @@ def test_a_champion_or_an_observation_older_than_the_rhythm_of_the_data_is_stale
     change_record(moved, last="2024-08-23T00:00:00", known="2024-08-24T00:00:00")
     state = read_status(moved, NAME, now=later).state
     assert (
-        "stale: data of the champion are 36 days old, 30 allowed; `forecast retrain wave`" in state
+        "stale: the champion's snapshot is 36 days old, 30 allowed; `forecast retrain wave`"
+        in state
     )
     assert (
         "stale: the last observation is 8 days old, 7 allowed; `forecast fetch wave`, once newer"
@@ -329,7 +331,7 @@ def test_a_champion_is_stale_where_newer_rows_are_also_after_a_refused_challenge
         decisions / "a.json"
     )
     assert (
-        "stale: data of the champion are 36 days old, 30 allowed; decided on 2024-08-24: kept"
+        "stale: the champion's snapshot is 36 days old, 30 allowed; decided on 2024-08-24: kept"
         " (worse); with newer rows `forecast retrain wave`"
     ) in read_status(moved, NAME, now=later).state
 
@@ -482,7 +484,7 @@ def test_the_command_repairs_a_damaged_champion(moved):
     rows = {row["what"]: row for row in json.loads(said.stdout)}
     assert rows["champion wave"]["found"] == "version 2, intact"
     assert champion.load(moved, NAME).version == 2
-    assert registry.registry_aliases(moved, NAME) == {"champion": 2, "previous": 1}
+    assert projects.registry_aliases(moved, NAME) == {"champion": 2, "previous": 1}
 
 
 def test_a_database_that_cannot_be_read_is_one_finding(moved):

@@ -219,7 +219,7 @@ def test_two_machines_publish_and_promote_at_once(server: str, machines: tuple[P
         f"version {winner['version']} became the champion in the meantime"
     )
 
-    named = registry.registry_aliases(machines[0], NAME, tracking_uri=server)
+    named = projects.registry_aliases(machines[0], NAME, tracking_uri=server)
     assert named["champion"] == winner["version"] and "previous" not in named
     assert sorted(entry["version"] for entry in told) == [1, 2]
 
@@ -271,7 +271,7 @@ def test_a_kill_between_two_alias_moves_leaves_a_champion_and_status_repairs(
 ) -> None:
     (killed,) = together(worker(project, "killed", direct))
     assert killed[0] == -signal.SIGKILL, killed
-    assert registry.registry_aliases(project, NAME, tracking_uri=direct) == {
+    assert projects.registry_aliases(project, NAME, tracking_uri=direct) == {
         "champion": 1,
         "previous": 1,
         "challenger": 2,
@@ -285,12 +285,12 @@ def test_a_kill_between_two_alias_moves_leaves_a_champion_and_status_repairs(
     assert "taken over" not in done.stderr, (
         "the server frees a killed process's lock; there is none to take over"
     )
-    assert champion.read_aliases(project, NAME) == registry.registry_aliases(
+    assert champion.read_aliases(project, NAME) == projects.registry_aliases(
         project, NAME, tracking_uri=direct
     )
 
     registry.promote(project, NAME, 2, now=NOW, tracking_uri=direct)
-    assert registry.registry_aliases(project, NAME, tracking_uri=direct) == {
+    assert projects.registry_aliases(project, NAME, tracking_uri=direct) == {
         "champion": 2,
         "previous": 1,
     }
@@ -328,7 +328,7 @@ def test_under_kills_two_clones_of_one_server_lose_no_champion_and_no_lock(
             done = small_project.command(root, "status", NAME, "--registry", **addresses(server))
             assert_only_stale(done)
             assert champion.load(root, NAME).notice == ""
-        named = registry.registry_aliases(machines[0], NAME, tracking_uri=server)
+        named = projects.registry_aliases(machines[0], NAME, tracking_uri=server)
         assert (named["champion"], named["previous"]) in {(1, 2), (2, 1)}
         for root in machines:
             assert champion.read_aliases(root, NAME) == named
@@ -357,14 +357,14 @@ def test_a_retraining_killed_at_every_late_step_over_http_is_finished_by_the_nex
             killed.append(step)
         seen = small_project.command(other, "status", NAME, "--registry", **told)
         assert seen.returncode in (0, 5) and "registry:" not in seen.stdout, seen.stdout
-        held = registry.registry_aliases(mine, NAME, tracking_uri=new_server)
+        held = projects.registry_aliases(mine, NAME, tracking_uri=new_server)
         assert champion.read_aliases(other, NAME) == held
         assert champion.load(other, NAME).version == held["champion"]
         assert not champion.load(mine, NAME).notice
     assert killed == list(late)
     done = small_project.run_warm(mine, "retrain", NAME, **told)
     assert done.returncode == 0, done.stderr  # no lock is left behind
-    held = registry.registry_aliases(mine, NAME, tracking_uri=new_server)
+    held = projects.registry_aliases(mine, NAME, tracking_uri=new_server)
     assert champion.read_aliases(mine, NAME) == held
     assert champion.load(mine, NAME).card.candidate == "ridge"
     assert not (ProjectPaths.of(mine).retraining(NAME) / "pending").exists()

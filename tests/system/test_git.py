@@ -36,7 +36,7 @@ def test_a_repository_of_another_user_is_told_in_git_s_words(
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
     with pytest.raises(InputError, match=r"git config --global --add safe\.directory") as refusal:
         require_committed(tmp_path, "weather")
-    assert "git init" not in str(refusal.value)
+    assert "do what git says" in str(refusal.value)
 
 
 def test_a_folder_that_is_not_there_is_told_apart_from_a_missing_git(tmp_path: Path) -> None:

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
-import pytest
-
-from forecast.system import processes
 from forecast.system.stage import COMMAND_VARIABLE
 
 
@@ -103,19 +98,3 @@ run_stage(main)
     environment = {**os.environ, COMMAND_VARIABLE: gone.stdout.decode().strip()}
     done = subprocess.run([sys.executable, "-c", code], env=environment, timeout=30)
     assert done.returncode == 130
-
-
-def test_a_user_whom_the_system_does_not_know_has_a_name_and_a_home(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def know_nobody(number: int) -> None:
-        raise KeyError(f"getpwuid(): uid not found: {number}")
-
-    monkeypatch.setattr("pwd.getpwuid", know_nobody)
-    monkeypatch.setattr(os, "environ", {})
-    processes.name_unknown_user()
-    assert getpass.getuser() == "unknown"
-    assert Path.home().is_dir()
-    monkeypatch.setattr(os, "environ", {"USER": "ann", "HOME": "/home/ann"})
-    processes.name_unknown_user()
-    assert os.environ == {"USER": "ann", "HOME": "/home/ann"}
