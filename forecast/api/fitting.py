@@ -89,9 +89,11 @@ def fit(
     dataset = frame_dataset(df, TaskOptions.of_call(locals()))
     ((name, entry),) = model_entries([model]).items()
     budget = tuning_budget(tuning, seeds=0 if seeds is None else seeds)
-    keys = tuning if isinstance(tuning, Mapping) else ()
+    keys = {*tuning} if isinstance(tuning, Mapping) else set()
     if seeds is not None and "seeds" in keys:
         raise InputError("`seeds` stands in `tuning` as well; wanted it once. Drop one.")
+    if len(budget.seeds) > 1:
+        keys.add("seeds")
     is_tuned = isinstance(tuning, str) or not SEARCH_KEYS.isdisjoint(keys)
     for spec in fitted_specs({name: entry}).values():  # none of a combination
         _require_effect(keys, name, spec, is_tuned=is_tuned)
@@ -109,7 +111,9 @@ def fit(
 
 
 def _require_effect(keys: Iterable[str], name: str, spec: ModelSpec, *, is_tuned: bool) -> None:
-    """`InputError` for keys of tuning.yaml that nothing of this model reads."""
+    """`InputError` for keys of tuning.yaml, several `seeds` of the call too, that nothing of this
+    model reads.
+    """
     has_search = bool(spec.search_space())
     reads = {
         "n_trials": has_search,
@@ -118,6 +122,6 @@ def _require_effect(keys: Iterable[str], name: str, spec: ModelSpec, *, is_tuned
     }
     if unread := [key for key in keys if not reads.get(key, spec.is_trained_by_gradient)]:
         raise InputError(
-            f"tuning: {quote_names(unread)} has no effect on {name!r}, which has no such search,"
+            f"{quote_names(unread)} has no effect on {name!r}, which has no such search,"
             " steps or seeds; leave it out. A search that there is begins with `n_trials`."
         )

@@ -167,7 +167,10 @@ def long_frame(
     """
     frame = _with_text_names(df)
     if hierarchy:
-        frame = name_by_groups(frame, hierarchy, names.id_col, where=WHERE)
+        groups = frame[frame.columns.intersection([*hierarchy, names.id_col])].apply(_narrow)
+        frame[names.id_col] = name_by_groups(groups, hierarchy, names.id_col, where=WHERE)[
+            names.id_col
+        ]
     frame = encode_static(frame, static, names.id_col, where=WHERE)
     columns = [*columns, *static_input_names(static)]
     _require_frame(frame, names, columns)

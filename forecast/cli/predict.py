@@ -313,7 +313,11 @@ def parse_levels(text: str) -> tuple[float, ...] | None:
 
 
 FileFormat = Literal["parquet", "csv"]
-FILE_FORMAT = typer.Option("csv", "--format", help="parquet needs a file or pipe behind it.")
+FILE_FORMAT = typer.Option(
+    None,
+    "--format",
+    help="Else by the name of the file, or csv; parquet needs a file or pipe behind it.",
+)
 STANDARD_OUTPUT = Path("-")
 OUTPUT = typer.Option(STANDARD_OUTPUT, "--output", "-o", help="The file; - is standard output.")
 
@@ -325,7 +329,7 @@ def export(
         "--what",
         help="Which frame; or a network, as -o FILE.py, which needs NumPy alone.",
     ),
-    file_format: FileFormat = FILE_FORMAT,
+    file_format: FileFormat | None = FILE_FORMAT,
     models: str = typer.Option(
         "", "--models", help="Only these, separated by commas; of networks one."
     ),
@@ -361,16 +365,15 @@ def export(
             models=split_names(models),
             levels=parse_levels(levels) or (),
         )
-    _write(table, file_format, output)
+    by_name: FileFormat = "parquet" if output.suffix == ".parquet" else "csv"
+    _write(table, file_format or by_name, output)
 
 
 def _write(frame: pd.DataFrame, file_format: FileFormat, output: Path = STANDARD_OUTPUT) -> None:
-    """Write the frame to a file or to standard output; text safe for a spreadsheet. A file named
-    as Parquet is one.
-    """
+    """Write the frame to a file or to standard output; text safe for a spreadsheet."""
     from forecast.system import files
 
-    is_parquet = "parquet" in (file_format, output.suffix[1:])
+    is_parquet = file_format == "parquet"
     if is_parquet and output == STANDARD_OUTPUT:
         if sys.stdout.isatty():
             raise InputError(

@@ -168,17 +168,18 @@ class StatisticalSpec(TrainableSpec):
 
 def hold_to_range(forecasts: Array, history: Array, origins: RowNumbers) -> Array:
     """`forecasts` (n, H, O), held to the range of `history` (T, O) up to each of `origins` (n,) and
-    its width on either side; further where the horizon is longer than the history, so that a
-    trend may go on.
+    its width on either side; further at a step that is further ahead than the history is long, so
+    that a trend may go on.
 
     What multiplies has no end: a season of counts near zero, or of a level that fell, forecast a
     thousand times the highest value.
     """
     low = np.minimum.accumulate(history)[origins]
     high = np.maximum.accumulate(history)[origins]
-    spans = np.maximum(forecasts.shape[1] / np.maximum(origins, 1), 1.0)
-    reach = (high - low) * spans[:, None]
-    return np.clip(forecasts, (low - reach)[:, None], (high + reach)[:, None])
+    steps = np.arange(1, forecasts.shape[1] + 1)
+    spans = np.maximum(steps / np.maximum(origins, 1)[:, None], 1.0)
+    reach = (high - low)[:, None] * spans[:, :, None]
+    return np.clip(forecasts, low[:, None] - reach, high[:, None] + reach)
 
 
 def _recursion_start(begins: str, series: Series) -> int:

@@ -134,6 +134,9 @@ def test_the_command_writes_the_frames_of_the_last_run(results: Results, tmp_pat
     named = tmp_path / "named.parquet"
     assert command(root, "export", "df", "--models", "ridge", "-o", str(named)).returncode == 0
     assert pd.read_parquet(named).columns.tolist() == text[0].split(",")
+    words = ["export", "df", "--models", "ridge", "--format", "csv", "-o", str(named)]
+    assert command(root, *words).returncode == 0
+    assert named.read_text().splitlines() == text
     wrong = command(root, "export", "df", "--models", "rige")
     assert wrong.returncode == 2 and "Did you mean 'ridge'?" in wrong.stderr
 

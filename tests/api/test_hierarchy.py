@@ -123,7 +123,7 @@ def test_the_board_has_one_row_per_level_and_one_of_all(board: Board) -> None:
     )
 
 
-def test_names_of_sums_and_their_series_are_text_where_groups_and_ids_are_numbers(
+def test_names_of_sums_are_text_and_of_1_and_1_0_one_where_groups_and_ids_are_numbers(
     tmp_path: Path,
 ) -> None:
     df = shops()
@@ -134,7 +134,8 @@ def test_names_of_sums_and_their_series_are_text_where_groups_and_ids_are_number
     )
     model.save(tmp_path / "saved")
     loaded = forecast.load(tmp_path / "saved")
-    for table in (model.predict(), model.predict(df), loaded.predict(df)):
+    filled = df.assign(region=regions.astype(float), shop=df["shop"].astype(float))
+    for table in (model.predict(), model.predict(df), loaded.predict(df), loaded.predict(filled)):
         names = ["1", "1/10", "1/9", "2", "2/19", "2/20", "total"]
         assert list(dict.fromkeys(table["shop"])) == names
 

@@ -554,6 +554,25 @@ def test_forecasts_are_held_to_the_rows_up_to_their_origin() -> None:
     y = np.array([1.0, 2.0, 1.0, 9.0])[:, None]
     wild = np.array([5e8, -5e8, np.inf, np.nan]).reshape(1, 4, 1).repeat(2, axis=0)
     held = statistical.hold_to_range(wild, y, np.array([2, 3]))[..., 0]
-    # four steps ahead of three and of four rows
-    high, low = 9 + 8 * 4 / 3, 1 - 8 * 4 / 3
-    np.testing.assert_allclose(held, [[4, -1, 4, np.nan], [high, low, high, np.nan]])
+    # three steps ahead of three rows
+    np.testing.assert_allclose(held, [[3, 0, 2 + 3 / 2, np.nan], [17, -7, 17, np.nan]])
+
+
+def test_a_held_forecast_does_not_depend_on_the_steps_asked_behind_it() -> None:
+    y = np.array([1.0, 2.0, 1.0])[:, None]
+    wild = np.full((1, 12, 1), 5e8)
+    longest = statistical.hold_to_range(wild, y, np.array([2]))
+    assert np.ptp(longest) > 0  # the horizon exceeds the history
+    for horizon in range(1, 12):
+        held = statistical.hold_to_range(wild[:, :horizon], y, np.array([2]))
+        assert (held == longest[:, :horizon]).all()
+
+
+@pytest.mark.parametrize("season", [4, 7, 12, 24])
+def test_fewer_rows_than_fourier_terms_are_refused_in_words(season: int) -> None:
+    fitted = auto_arima.Spec(family="auto_arima", fourier=6, order=[0, 1, 1])
+    n_terms = 2 * min(6, (season - 1) // 2)
+    y = np.random.default_rng(0).normal(size=n_terms)
+    fitted.fit_series(y, season)
+    with pytest.raises(ModelError, match=rf"pairs need {n_terms}; give a longer history or fewer"):
+        fitted.fit_series(y[1:], season)

@@ -224,6 +224,10 @@ class Spec(StatisticalSpec):
 
     def fit_model(self, y: Array, season: int, before: SeriesModel | None) -> Arima:
         """Orders and coefficients anew at every fit; the entry's Fourier pairs, at most
-        those that the season has."""
+        those that the season has. ValueError for fewer rows than these have terms."""
         pairs = min(self.fourier, (season - 1) // 2)
+        if len(y) < 2 * pairs:
+            raise ValueError(
+                f"its {pairs} Fourier pairs need {2 * pairs}; give a longer history or fewer pairs"
+            )
         return Arima.fit(y, season, pairs=pairs, last=self.last, orders=self.order)
