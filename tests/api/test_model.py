@@ -226,6 +226,12 @@ def test_a_seed_of_trials_without_trials_is_refused_with_what_asks_for_them(
         forecast.fit(waves(60), model, **STEP, tuning=budget)
 
 
+@pytest.mark.parametrize("model", ["ridge", "boosting", "auto_ets"])
+def test_several_seeds_of_a_model_without_seeds_are_refused(model: str) -> None:
+    with pytest.raises(InputError, match=f"'seeds' has no effect on '{model}'"):
+        forecast.fit(waves(60), model, **STEP, seeds=[0, 1])
+
+
 BUDGET_KEYS = {
     "n_trials": 2,
     "trial_steps": 3,
@@ -255,7 +261,7 @@ def test_a_key_of_the_budget_that_a_model_does_not_read_is_refused(
         asks = {"n_trials": 1} if key == "base_seed" else {}
         words = "taken"
         if not reads_key(fitted, key):
-            words = rf"tuning: .*'{key}'.* no effect on '{family}'.* leave it out"
+            words = rf".*'{key}'.* no effect on '{family}'.* leave it out"
         with pytest.raises(InputError, match=words):
             forecast.fit(waves(60), {"family": family}, **STEP, tuning={**asks, key: value})
 
@@ -823,22 +829,12 @@ def test_the_model_that_a_refusal_of_few_rows_names_can_be_fitted() -> None:
     assert len(forecast.fit(df, named, **options).predict()) == 2
 
 
-MEMBERS = {
-    "mean_simple": ["seasonal_naive", "ets_short", "theta_short"],
-    "mean_statistical": ["ets_chosen", "ets_short", "theta_short"],
-}
-
-
 @pytest.mark.parametrize(
-    ("mean", "n_series", "rows", "horizon", "is_learnt"),
-    [
-        ("mean_simple", 1, 48, 12, False),
-        ("mean_simple", 1, 150, 3, True),
-        ("mean_statistical", 10, 36, 6, False),
-    ],
+    ("n_series", "rows", "horizon", "is_learnt"),
+    [(1, 48, 12, False), (1, 150, 3, True), (10, 36, 6, False)],
 )
 def test_a_mean_whose_weights_few_rows_cannot_teach_is_said_to_be_plain(
-    mean: str, n_series: int, rows: int, horizon: int, is_learnt: bool, tmp_path: Path
+    n_series: int, rows: int, horizon: int, is_learnt: bool, tmp_path: Path
 ) -> None:
     rng = np.random.default_rng(5)
     season = 100 + 10 * np.sin(np.arange(rows) * np.pi / 6)
@@ -847,7 +843,7 @@ def test_a_mean_whose_weights_few_rows_cannot_teach_is_said_to_be_plain(
         pd.DataFrame({"unique_id": f"s{i}", "ds": months, "y": season + rng.normal(0, 2, rows)})
         for i in range(n_series)
     )
-    members = MEMBERS[mean]
+    mean, members = "mean_statistical", ["ets_chosen", "ets_short", "theta_short"]
     board = forecast.compare(df, [*members, mean], freq="MS", horizon=horizon, n_jobs=1)
     assert board.chosen == mean
     plain = [sentence for sentence in board.verdicts if "the plain mean of" in sentence]

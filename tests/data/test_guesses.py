@@ -1770,19 +1770,19 @@ def test_few_months_get_the_simple_models_and_the_horizon_that_is_tested(tmp_pat
     assert f"horizon: {horizon} #" in asked
     assert "`forecast predict --horizon 24` goes on, untested" in asked
     catalogue = yaml.safe_load(Path("configs/models.yaml").read_text(encoding="utf-8"))
-    assert "mean_simple" in catalogue["grids"]["short"]
+    assert "mean_statistical" in catalogue["grids"]["short"]
 
 
 @pytest.mark.parametrize(
     ("freq", "rows", "n_series", "grid"),
     [
-        ("MS", 48, 10, "short_panel"),
-        ("MS", 72, 10, "short_panel"),
+        ("MS", 48, 10, "short"),
+        ("MS", 72, 10, "short"),
         ("MS", 48, 9, "short"),
         ("MS", 100, 10, "few"),
-        ("QS", 24, 10, "short_panel"),
-        ("QS", 80, 10, "short_panel"),
-        ("YS", 20, 10, "short_panel"),
+        ("QS", 24, 10, "short"),
+        ("QS", 80, 10, "short"),
+        ("YS", 20, 10, "short"),
         ("YS", 20, 9, "short"),
         ("W-MON", 90, 10, "few"),
         ("D", 60, 10, "few"),

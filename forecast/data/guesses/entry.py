@@ -350,7 +350,7 @@ def _entry_lines(
         grid_lines = [_zeros_line(observed[target])]
     elif may_be_short and is_untested and not has_inputs:
         note = "few rows: simple models and their mean; without this line all are compared"
-        grid_lines = [entry_line("grid", "short_panel" if is_panel else "short", note)]
+        grid_lines = [entry_line("grid", "short", note)]
         if horizon < reach:
             horizon_note += f"; `forecast predict --horizon {reach}` goes on, untested"
     elif n_rows < FEW_ROWS:

@@ -22,9 +22,9 @@ from forecast.system.errors import quote_names
 CUTOFFS_OF_95_PERCENT, MAX_CALIBRATION_SHARE = 19, 0.25
 """How many cutoffs an interval of 95 % takes, and how much of the rows they may."""
 SHORT_ROWS, FEW_SERIES = 100, 10
-"""Of fewer series with fewer rows, without inputs, the mean of three simple forecasts is better
-than what validation makes whose block holds no two usual horizons
-(docs/research/short-histories.md).
+"""Of fewer series with fewer rows, without inputs, the mean of three statistical forecasts is
+better than what validation makes whose block holds no two usual horizons
+(docs/research/ten-minutes.md).
 """
 FEW_ROWS = 400
 """Of fewer a member that flattens growth lowers the mean (docs/research/quarter-hour.md)."""
