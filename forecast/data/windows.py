@@ -16,7 +16,7 @@ missing.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -190,6 +190,14 @@ class Windows:
         steps = max(channels.step, default=0) or 1
         newest = self.past[:, -1, channels.future_channels]
         return newest.reshape(len(newest), newest.shape[1] // steps, steps)
+
+    def with_targets_moved(self, shift: np.ndarray, channels: Layout) -> Windows:
+        """With `shift` (B, O) added to the targets in `past`; to none of `difference_inputs`."""
+        past = self.past.copy()
+        for output, channel in enumerate(channels.target_channels):
+            if not channels.difference_inputs[output]:
+                past[:, :, channel] += shift[:, [output]]
+        return replace(self, past=past)
 
     def select(self, index: np.ndarray | slice) -> Windows:
         """The windows at `index`: numbers, a mask (B,) or a slice."""

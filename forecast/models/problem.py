@@ -37,6 +37,7 @@ from forecast.data.windows import (
     Layout,
     Windows,
     count_windows_within,
+    fill_gaps,
     first_cutoff,
     layout,
     target_windows,
@@ -54,6 +55,7 @@ from forecast.models.skip import (
     calendar_harmonics,
     design_of,
     fit_linear_map,
+    levels_of,
     products_matrix,
 )
 from forecast.system import files
@@ -62,6 +64,8 @@ Purpose = Literal["skip", "training"]
 """Targets are wanted by a closed-form fit, or by the training and the validation loss of a model
 beside it.
 """
+LEVEL_SEASONS = 20
+"""Of fewer the range says little: the next one leaves it as often as not."""
 MAX_VALIDATION_CUTOFFS = 4096
 """Origins, over all series, that score a network while it trains or choose a linear map: of more a
 random sample.
@@ -390,20 +394,35 @@ class Problem:
         fitted = fit_linear_map(sums, self.channels, shape, self.panel.series[0].future.shape[1])
         # a loop runs away without its level, and a correction stands on a forecast
         if aim is None and shape.reads_level and horizon == self.panel.task.horizon:
-            fitted = replace(fitted, level_ranges=self._level_ranges())
+            fitted = replace(fitted, level_ranges=self.level_ranges())
         return fitted
 
-    def _level_ranges(self) -> dict[str, list[list[float]]]:
-        """By series, for each target the lowest, mean and highest scaled value of the train rows; a
-        series without a value of one is left out.
+    def level_ranges(self) -> dict[str, list[list[float]]]:
+        """By series, for each target the lowest, mean and highest level of the scaled train rows,
+        and the rows that a level is the mean of: a season of which those of each series hold
+        `LEVEL_SEASONS`, or one. A series without a value of a target is left out.
         """
         ranges = {}
+        task = self.panel.task
+        fewest = min(blocks.train[1] - blocks.train[0] for blocks in self.blocks.values())
+        longest = min(fewest // LEVEL_SEASONS, task.lookback)
+        rows = task.season_length if task.season_length <= longest else 1
         for uid, blocks in self.blocks.items():
-            targets = self.scaled(uid)[slice(*blocks.train), : self.panel.outputs].T
-            known = [values[np.isfinite(values)] for values in targets]
-            if all(map(len, known)):
-                ranges[uid] = [[each.min(), each.mean(), each.max()] for each in known]
+            targets = self.scaled(uid)[slice(*blocks.train), : self.panel.outputs]
+            if np.isfinite(targets).any(axis=0).all():
+                levels = levels_of(fill_gaps(targets[None])[0][0], rows).T
+                ranges[uid] = [[each.min(), each.mean(), each.max(), rows] for each in levels]
         return ranges
+
+    def joint_levels(self) -> np.ndarray:
+        """(O, 4): the lowest, mean and highest of the `level_ranges` of all series, and the rows of
+        a level.
+        """
+        ranges = np.array([*self.level_ranges().values()])
+        joint = ranges.mean(axis=0)
+        joint[:, 0] = ranges[..., 0].min(axis=0)
+        joint[:, 2] = ranges[..., 2].max(axis=0)
+        return joint
 
     def _shared_shape(self, horizon: int, lags: Sequence[int], aim: TargetTransform | None) -> Skip:
         """`_choose_shape`; of the targets as they are what another process has chosen on the same

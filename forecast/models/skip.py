@@ -220,9 +220,9 @@ class Skip:
     level_ranges: Mapping[str, Sequence[Sequence[float]]] = field(
         default_factory=dict, compare=False
     )
-    """By series, for each output the lowest, mean and highest scaled value of the fit, beyond which
-    its level counts less (`_known_levels`); empty where none is read, or a closed loop stands on
-    it.
+    """By series, for each output the lowest, mean and highest level of the fit, beyond which its
+    level counts less, and of how many rows a level is the mean (`unseen_shift`); empty where none
+    is read, or a closed loop stands on it.
     """
     coefficients: np.ndarray = field(default_factory=_no_coefficients, compare=False)
     """(features + 1, H * O), the intercept last."""
@@ -239,25 +239,14 @@ class Skip:
         if self.kind == "seasonal":
             return _season_before(windows, channels, self.horizon, self.season_length)
         if self.kind == "linear":
-            x = self.inputs(windows, channels)
-            change = self._map(x)
+            change = self._map(self.inputs(windows, channels))
             if self.level_ranges:
-                change = self._without_unseen_pull(change, x, windows, channels)
+                change = self._without_unseen_pull(change, windows, channels)
             if self.change_weights:
                 whole = (1.0,) * self.outputs
                 change = _of_each_window(windows, self.change_weights, whole)[:, None] * change
             return last + change
         return last
-
-    def _known_levels(self, windows: Windows) -> np.ndarray:
-        """(B, O): the newest values as the map reads them, beyond the range of its fit ever nearer
-        to the mean: a level that the fit has not seen is no reason to expect a return.
-        """
-        unknown = ((-np.inf, 0.0, np.inf),) * self.outputs
-        low, mean, high = np.moveaxis(_of_each_window(windows, self.level_ranges, unknown), -1, 0)
-        overshoot = np.maximum(np.maximum(low - windows.last, windows.last - high), 0.0)
-        width = np.maximum(FADE * (high - low), np.finfo(float).eps)
-        return windows.last + np.minimum(overshoot / width, 1.0) * (mean - windows.last)
 
     def _map(self, x: np.ndarray) -> np.ndarray:
         """(B, H, O): the change that the map makes of its inputs (B, features)."""
@@ -265,20 +254,18 @@ class Skip:
         return change.reshape(len(x), self.horizon, self.outputs)
 
     def _without_unseen_pull(
-        self, change: np.ndarray, x: np.ndarray, windows: Windows, channels: Layout
+        self, change: np.ndarray, windows: Windows, channels: Layout
     ) -> np.ndarray:
-        """The `change` (B, H, O) of the inputs `x` (B, features) with `_known_levels` as levels;
-        what grows by a share of its level has no pull, and would fall without it.
+        """The `change` (B, H, O), where the level pulls it back of levels that are moved back by
+        `unseen_shift`; what grows by a share of its level has no pull, and would fall without it.
         """
-        levels = self._known_levels(windows)
-        if (levels == windows.last).all():
+        unknown = ((-np.inf, 0.0, np.inf, 1.0),) * self.outputs
+        ranges = _of_each_window(windows, self.level_ranges, unknown)
+        shift = unseen_shift(windows, ranges)
+        if not shift.any():
             return change
-        past = windows.past.copy()
-        past[:, -1, list(channels.target_channels)] = levels
-        faded = self.inputs(replace(windows, past=past), channels)
-        features = feature_names(self, channels, windows.future.shape[2])
-        known = self._map(np.where([name.quantity == "level" for name in features], faded, x))
-        leads_on = (change - known) * (windows.last - levels)[:, None] > 0.0
+        known = self._map(self.inputs(windows.with_targets_moved(-shift, channels), channels))
+        leads_on = (change - known) * shift[:, None] > 0.0
         return np.where(leads_on, change, known)
 
     def inputs(self, windows: Windows, channels: Layout) -> np.ndarray:
@@ -764,6 +751,34 @@ def fill_missing_targets(last: np.ndarray, target: np.ndarray) -> np.ndarray:
     on_line = repeated + since / np.maximum(gap, 1) * (following - repeated)
     filled = np.where((after < length) & (gap <= LONG_GAP + 1), on_line, repeated)
     return np.where(is_known[:, 1:].any(axis=1, keepdims=True), filled[:, 1:], np.nan)
+
+
+def levels_of(values: np.ndarray, rows: int) -> np.ndarray:
+    """(..., n, O): the means of so many rows that follow each other in `values` (..., T, O). Those
+    of a season tell a level that single rows of it, whose range is wider, do not.
+    """
+    return np.lib.stride_tricks.sliding_window_view(values, rows, axis=-2).mean(axis=-1)
+
+
+def unseen_shift(windows: Windows, ranges: np.ndarray) -> np.ndarray:
+    """(B, O): how far the newest level lies from the mean of the fit's, 0 within their range, the
+    whole way from `FADE` of it beyond: a level that the fit has not seen is no reason to expect a
+    return. ranges (B or 1, O, 4): the lowest, mean and highest of the fit, and the rows of a level.
+    """
+    low, mean, high, rows = np.moveaxis(ranges, -1, 0)
+    values = fill_gaps(windows.z[:, :, : ranges.shape[1]])[0]
+    level = values[:, -int(rows.max()) :].mean(axis=1)
+    overshoot = np.maximum(np.maximum(low - level, level - high), 0.0)
+    width = np.maximum(FADE * (high - low), np.finfo(float).eps)
+    return np.asarray(np.minimum(overshoot / width, 1.0) * (level - mean))
+
+
+def joint_shift(parameters: Mapping[str, np.ndarray], windows: Windows) -> np.ndarray:
+    """(B, O): `unseen_shift` beyond `levels` (O, 4) of all series together; 0 where they are no
+    means.
+    """
+    levels = parameters["levels"]
+    return unseen_shift(windows, levels[None]) * (levels[:, 3] > 1.0)
 
 
 def _season_before(

@@ -120,6 +120,23 @@ def test_a_level_beyond_those_of_the_fit_does_not_pull_the_forecast_back():
     assert relative_errors(problem, pulled)["alone"] > 1.5
 
 
+def test_after_a_shift_within_the_range_of_a_season_no_member_returns_to_the_old_level():
+    """A week of 35 in width moves by as much: single rows stay in the range of the fit."""
+    rng = np.random.default_rng(7)
+    ds = pd.date_range("2021-01-01", periods=520, freq="D")
+    week = np.array([0, 2, 3, 5, 12, 20, -15])[ds.day_of_week]
+    noise = lfilter([1.0], [1.0, -0.5], 5 * rng.normal(size=520))
+    df = pd.DataFrame({"ds": ds, "y": 100 + week + noise})
+    shifted = df.assign(y=df["y"] + 35.0 * (df.index >= 480))
+    for model in ("ridge", "climatology_ar", "boosting_last"):
+        fitted = forecast.fit(df[:473], model, freq="1D", horizon=7, n_jobs=1)
+        errors = []
+        for n_rows in range(490, 514):
+            expected = (135 + week)[n_rows : n_rows + 7]
+            errors.append(np.abs(fitted.predict(shifted[:n_rows])[model] - expected).mean())
+        assert np.mean(errors) < 10.0  # of a return 25 and more
+
+
 @pytest.mark.parametrize("seed", [20000, 20010])
 def test_the_windows_of_a_walk_that_went_on_are_near_the_last_value(seed):
     """Two walks whose ridge was 98 and 18 % worse than the last value."""

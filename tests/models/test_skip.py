@@ -252,7 +252,7 @@ def test_the_ridge_of_a_daily_profile_with_ar_errors_is_near_the_known_best(hori
 def test_known_answer_of_a_level_beyond_its_range(last, read):
     windows, settings = windows_of([2.0, last], lookback=2, horizon=1)
     half = Skip("linear", 1, 1, lags=2, coefficients=np.array([[0.0], [-0.5], [1.0]]))
-    ranged = replace(half, level_ranges={str(windows.series[0]): [[0.0, 1.0, 4.0]]})
+    ranged = replace(half, level_ranges={str(windows.series[0]): [[0.0, 1.0, 4.0, 1]]})
     assert ranged.forecast(windows, settings).item() == pytest.approx(last + 1.0 - 0.5 * read)
     assert half.forecast(windows, settings).item() == pytest.approx(last + 1.0 - 0.5 * last)
     again = Skip.from_saved(json.loads(json.dumps(ranged.to_json())), ranged.to_arrays())
@@ -263,7 +263,7 @@ def test_known_answer_of_a_level_beyond_its_range(last, read):
 def test_a_level_beyond_its_range_that_drives_growth_is_read_as_it_is(last):
     windows, settings = windows_of([2.0, last], lookback=2, horizon=1)
     grows = Skip("linear", 1, 1, lags=2, coefficients=np.array([[0.0], [0.5], [1.0]]))
-    ranged = replace(grows, level_ranges={str(windows.series[0]): [[0.0, 1.0, 4.0]]})
+    ranged = replace(grows, level_ranges={str(windows.series[0]): [[0.0, 1.0, 4.0, 1]]})
     assert ranged.forecast(windows, settings).item() == pytest.approx(1.5 * last + 1.0)
 
 

@@ -38,7 +38,7 @@ from forecast.data.windows import Layout, Windows
 from forecast.models import search
 from forecast.models.base import OF_SAVED_MODEL, RegressorSpec
 from forecast.models.problem import FittedForecaster, Parameters, Problem
-from forecast.models.skip import SkipKind
+from forecast.models.skip import SkipKind, joint_shift
 from forecast.system.errors import InputError, ModelError, quote_names, require_known, suggest
 
 ROWS_AT_ONCE = 2048
@@ -430,7 +430,7 @@ class Spec(RegressorSpec):
         """
         from threadpoolctl import threadpool_limits
 
-        parameters: dict[str, np.ndarray] = {}
+        parameters = {"levels": problem.joint_levels()}
         for output in range(problem.panel.outputs):
             try:
                 # candidates run side by side; spinning threads take ten times as long
@@ -585,11 +585,13 @@ class Spec(RegressorSpec):
         """(B, H, O) in scaled units: what the regressor of each target says of every step, put on
         the forecast of the base where its form has one.
         """
-        horizon = model.task.horizon
+        task = model.task
         channels = model.channels
-        base = np.repeat(windows.last[:, None], horizon, axis=1)
+        base = np.repeat(windows.last[:, None], task.horizon, axis=1)
         if self.base_skip is not None and model.skip is not None:
             base = model.skip.forecast(windows, channels)
+        shift = joint_shift(model.weights, windows)
+        known = windows.with_targets_moved(-shift, channels)
         parts = []
         for output in range(channels.outputs):
             prefix = f"{output}/"
@@ -599,9 +601,10 @@ class Spec(RegressorSpec):
                 if name.startswith(prefix)
             }
             form = TREE_FORMS[int(arrays.get("form", 0))]
-            x = self.inputs(windows, channels, horizon, model.task.season_length, form)
-            steps = predict(arrays, x.reshape(-1, x.shape[2])).reshape(len(windows), horizon)
-            parts.append(steps + form.has_base * base[:, :, output])
+            x = self.inputs(known, channels, task.horizon, task.season_length, form)
+            steps = predict(arrays, x.reshape(-1, x.shape[2])).reshape(len(windows), task.horizon)
+            start = base[:, :, output] if form.has_base else shift[:, [output]]
+            parts.append(steps + start)
         return np.stack(parts, axis=2)
 
     def inputs(

@@ -37,6 +37,7 @@ from forecast.models.skip import (
     calendar_terms,
     centre_sums,
     fill_missing_targets,
+    joint_shift,
     products_matrix,
     solve_ridge,
 )
@@ -62,8 +63,8 @@ class Spec(RegressorSpec):
     def fit(self, problem: Problem, *, seed: int) -> Parameters:
         """Per output `o/map` (inputs + 1, H), the inputs those of `_inputs` (rows beyond the lags
         are 0) and the last a constant; and `o/mean_of` (settings, 3), the weight, lags and
-        penalty of every map whose mean that is; of the climatology, `harmonics` and
-        `o/climatology`.
+        penalty of every map whose mean that is; of the climatology, `harmonics`,
+        `levels` and `o/climatology`.
         """
         return self._fit_outputs(problem, None)
 
@@ -80,6 +81,7 @@ class Spec(RegressorSpec):
         if self.form == "climatology":
             harmonics = np.array(calendar_harmonics(task.calendar_features), dtype=np.int64)
             arrays["harmonics"] = harmonics
+            arrays["levels"] = problem.joint_levels()
             for output in range(problem.panel.outputs):
                 arrays[f"{output}/climatology"] = _fit_climatology(problem, output, harmonics)
         for output in range(problem.panel.outputs):
@@ -165,6 +167,7 @@ class Spec(RegressorSpec):
             mean = _moving_average(window, self.average)
             return np.hstack([mean, window - mean]), np.zeros((len(window), horizon))
         usual = _climatology_values(windows, arrays["harmonics"], arrays[f"{output}/climatology"])
+        usual = usual + joint_shift(arrays, windows)[:, [output]]  # a level beyond the fit's stays
         return window - usual[:, :-horizon], usual[:, -horizon:]
 
     def forecast(
