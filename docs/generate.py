@@ -374,14 +374,6 @@ def replaced(page: str, name: str, part: str) -> str:
     return page[: page.index(begin)] + begin + part + page[page.index(end) :]
 
 
-def read_verdicts(paths: ProjectPaths) -> dict[str, Verdicts]:
-    """The verdicts of reports/verdicts.json by dataset; empty where no run has written it."""
-    if not paths.verdicts.exists():
-        return {}
-    content = json.loads(paths.verdicts.read_text(encoding="utf-8"))
-    return {name: Verdicts.model_validate(of_dataset) for name, of_dataset in content.items()}
-
-
 def leaderboards(root: Path) -> str:
     """The README's results, from the two committed files of the last whole run."""
     board = pd.read_csv(root / "reports" / "leaderboard.csv", dtype={"seed": str})
