@@ -84,7 +84,7 @@ class FrameDataset:
     options: TaskOptions
     inputs: Inputs
     plan: pd.DataFrame | None = None
-    """`unique_id, ds` and the columns known ahead of the rows after the last observations."""
+    """`unique_id, ds` and the columns known ahead, for the rows after the last observations."""
 
     @cached_property
     def settings(self) -> Dataset:
@@ -105,8 +105,8 @@ class FrameDataset:
 
     @property
     def least_test_steps(self) -> int:
-        """Of a test block in which each series has a horizon, also where its newest steps are late;
-        one that lacks more than a horizon has ended.
+        """The fewest steps of a test block in which each series has a horizon, also a series whose
+        newest steps are late. One that lacks more than a horizon counts as ended.
         """
         task = self.settings.task
         steps = _time_steps(self.frame, task.calendar)

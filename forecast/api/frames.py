@@ -340,7 +340,7 @@ def with_future(
     observed: Sequence[str],
     task: Task,
 ) -> pd.DataFrame:
-    """A history, and behind each series' last observation the rows of `future_df` in place of its
+    """A history, and after each series' last observation the rows of `future_df` in place of its
     own; `InputError` for a fault of it, and where the model reads no plan. names: with the clock of
     the history.
     """
@@ -379,9 +379,10 @@ def up_to_last_target(
     *,
     stacklevel: int,
 ) -> pd.DataFrame:
-    """A checked frame without what is observed after the last target of all series, with a warning
-    where it has such rows: a forecast begins behind its last observation. Of `plans` the later rows
-    stay, without values of the `past` inputs.
+    """The checked `frame` without what was observed after the last target of all series, since
+    forecasts begin there. Without `plans` the later rows are left out; with `plans` they stay, and
+    the `past` inputs are emptied there. Where that takes anything away, a warning says of how many
+    rows.
     """
     is_behind = is_behind_last_value(frame, names.target_col)
     is_left_out = is_behind & frame[list(past)].notna().any(axis=1) if plans else is_behind

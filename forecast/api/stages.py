@@ -73,7 +73,9 @@ from forecast.system.errors import (
 from forecast.system.stage import default_jobs
 
 BUDGET_FOLDERS = {"quick": "demo", "full": "."}
-"""Folder of the installed configs whose tuning.yaml is meant."""
+"""Word for a budget → folder of the installed configs whose tuning.yaml it is. A new folder also
+needs a line under `data-files` in pyproject.toml: without it the installed package lacks it.
+"""
 EXTRA_PACKAGES = {"statistical": ["statsforecast"], "regression": ["lightgbm", "sklearn"]}
 """Packages that a family of a kind may load; a missing one is named before anything is fitted."""
 WARNED_RULES = ("spikes", "clock_change", "leaks", "partial_end")
@@ -181,10 +183,12 @@ def _named_entry(model: str | Entry, catalogued: Mapping[str, Entry]) -> tuple[s
 
 
 def tuning_budget(tuning: str | Entry | None, **usual: PlainValue) -> Tuning:
-    """`quick`, `full`, or the keys of tuning.yaml that differ from `full`; None is `full` without
-    its trials. usual: keys that differ where `tuning` does not name them.
+    """The checked tuning.yaml of `tuning`: `quick`, `full`, or a mapping of keys that win over
+    those of `full`; None: `full` as it is. Whether any trial is run is decided by the caller.
 
-    `InputError` for another word, and for a key that tuning.yaml does not have.
+    usual: values that win over the file's and lose to those of `tuning`. A single number as `seeds`
+    is that seed, not how many. `InputError` for another word, and for a key that tuning.yaml does
+    not have.
     """
     changes: Entry = {}
     folder = "."

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from forecast import models as families
+from forecast import models as model_families
 from forecast.audit import (
     Audit,
     Finding,
@@ -290,15 +290,17 @@ def _audit_fits_and_test(
         "the pipeline with the rows after the train block moved by a ten-millionth, and with the"
         " later part of the test block changed"
     )
-    fits = ("fetch", "prepare", "train")
+    stages_of_fits = ("fetch", "prepare", "train")
     # a cluster has workers enough for both
     each_jobs = jobs if cluster.cluster_address() else max(jobs // 2, 1)
     run = partial(changed, tuned=base.tuned, jobs=each_jobs)
     train_end = ends["train"]
     moment = _moment_in_test_block(base, ends)
-    nudged = partial(run, folder / "nudged", after=train_end, change=nudge, stages=fits)
+    nudged = partial(run, folder / "nudged", after=train_end, change=nudge, stages=stages_of_fits)
     with run_beside(jobs, nudged) as receive_nudged:
-        test_run = run_isolated(run, folder / "test", after=moment, stages=(*fits, "compare"))
+        test_run = run_isolated(
+            run, folder / "test", after=moment, stages=(*stages_of_fits, "compare")
+        )
         nudged_run = receive_nudged()
     fit_folders = runs.list_fit_folders(base)
     refitted_folders = {
@@ -338,8 +340,9 @@ def _moment_in_test_block(base: Sandbox, ends: dict[str, pd.Timestamp]) -> pd.Ti
 
 def _describe_unaudited(base: Sandbox) -> list[str]:
     """What the run `base` could not show, in sentences."""
-    notes = [f"{remark}." for remark in families.describe_pretrained(base.results.records.values())]
-    failed = [name for name, record in base.results.records.items() if record.has_failed]
+    records = base.results.records
+    notes = [f"{remark}." for remark in model_families.describe_pretrained(records.values())]
+    failed = [name for name, record in records.items() if record.has_failed]
     if failed:
         notes.append(f"Not fitted within the audit's budget, so not audited: {', '.join(failed)}.")
     if not base.calibration_calls:

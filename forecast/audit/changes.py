@@ -1,10 +1,11 @@
 """What an audited pipeline is fed: copies of a frame, changed after a moment.
 
 A change (`shake`, `shrink`, `mirror`, `thin_out`, `nudge`) alters the rows after a moment and no
-other; the audit makes those that `audit.origins.ROW_CHANGES` names. `restore_plans` puts back what
-was known ahead by then; `reverse_order_of_test_errors` changes finished forecasts instead. With
-them the ends of the blocks (`block_ends`), and what the audit works out apart from the code that it
-examines: when a step may be known (`times_known`), and up to when it may have seen other data
+other. Single moments are audited with those in `audit.origins.ROW_CHANGES`, the whole pipeline
+(`audit.__main__`) with `shake` and `nudge`. `restore_plans` puts back what was known ahead at the
+moment; `reverse_order_of_test_errors` changes finished forecasts instead. With them the ends of the
+blocks (`block_ends`), and what the audit works out apart from the code that it examines: when a
+step may be known (`times_known`), and up to when it may have seen other data
 (`ends_of_labels`).
 """
 
@@ -59,8 +60,8 @@ def shake(
 
 
 def shrink(frame: pd.DataFrame, after: pd.Timestamp) -> pd.DataFrame:
-    """The same at a tenth: a jump from one row to the next, such as a threshold on later values
-    waits for.
+    """`shake` with the rows at a tenth of their values: the jump after `after` triggers a leak that
+    tests later values against a threshold.
     """
     return shake(frame, after, factor=SHRINK_FACTOR)
 
@@ -151,17 +152,19 @@ def reverse_order_of_test_errors(cache: Path) -> None:
 def cut_around_borders(
     frame: pd.DataFrame, dataset: Dataset, ends: dict[str, pd.Timestamp]
 ) -> pd.DataFrame:
-    """The rows around the borders, enough to fit every family: the code paths of a full run at a
-    part of its cost.
+    """Of each series the rows around the ends of its blocks (`block_ends`), enough to fit every
+    family, so that a run on them costs less and goes through the same code as a run on all rows.
+
+    All rows where `splits` are shares of the rows: fewer would move the ends.
     """
     if isinstance(dataset.splits, FractionSplits):
         return frame
-    steps = max(12 * dataset.lookback, 16 * dataset.season_length, 400) + dataset.horizon
+    n_rows = max(12 * dataset.lookback, 16 * dataset.season_length, 400) + dataset.horizon
     parts = []
     for _, rows in frame.groupby("unique_id", sort=False):
         times = rows["ds"].to_numpy()
-        first = max(0, count_rows_until(times, ends["train"]) - steps)
-        last = count_rows_until(times, ends["calibration"]) + steps // 2
+        first = max(0, count_rows_until(times, ends["train"]) - n_rows)
+        last = count_rows_until(times, ends["calibration"]) + n_rows // 2
         parts.append(rows.iloc[first:last])
     return pd.concat(parts, ignore_index=True)
 

@@ -370,8 +370,8 @@ def find_repeated_stretches(panel: Panel, ends: dict[str, pd.Timestamp]) -> Iter
 
 
 def find_copied_stretches(panel: Panel, ends: dict[str, pd.Timestamp]) -> Iterator[Finding]:
-    """Stretches of the test block that match train rows, level and scale aside, far better than
-    train's halves do.
+    """Stretches of the test block that match train rows, level and scale aside, far more closely
+    than stretches of the later half of train match its earlier half.
     """
     shapes = []
     for series in panel.series:

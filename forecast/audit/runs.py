@@ -41,7 +41,8 @@ validation rows may change: forecasts tell on them.
 """
 NOT_OF_THE_FIT = {"corrected_series": None}
 """In spec.json: names that belong to the corrections, which follow a fit."""
-FORECAST_KEYS = ("unique_id", "cutoff", "step", "block", "seed", "output")
+KEYS = ("unique_id", "cutoff", "step", "block", "seed", "output")
+"""What may name a row in a table of forecasts or of intervals."""
 
 
 def compare_fits(
@@ -154,7 +155,7 @@ def _targets_with_calibration_rows(
         for output, column in enumerate(panel.task.target):
             values = series.values[:, output]
             yield values, start, stop
-            yield TRANSFORMS[column.transform].to_units(values), start, stop
+            yield TRANSFORMS[column.transform].to_model_units(values), start, stop
 
 
 def compare_forecasts(
@@ -203,8 +204,8 @@ def compare_forecasts(
 
 
 def check_tuning_slice(base: Sandbox, ends: dict[str, pd.Timestamp]) -> Iterator[Finding]:
-    """The rows that tuning may see end with the validation block, by the borders of the
-    configuration.
+    """Check that the rows which tuning may see end with the validation block, by the borders of
+    the configuration.
     """
     slice_end = pd.read_parquet(base.prepared / "tuning.parquet", columns=["ds"])["ds"].max()
     if slice_end > ends["validation"]:
@@ -216,8 +217,8 @@ def check_tuning_slice(base: Sandbox, ends: dict[str, pd.Timestamp]) -> Iterator
 
 
 def check_origins(base: Sandbox, panel: Panel, ends: dict[str, pd.Timestamp]) -> Iterator[Finding]:
-    """The targets of every origin a fit or a score uses lie inside its block, by the borders of the
-    configuration. A target after the last row is taken as that row.
+    """Check that the targets of every origin which a fit or a score uses lie inside its block, by
+    the borders of the configuration. A target after the last row is taken as that row.
     """
     problem = Problem.of(panel, base.results.borders, REQUIRED_BLOCKS)
     starts = [pd.Timestamp.min, *ends.values()]
@@ -241,7 +242,7 @@ def check_origins(base: Sandbox, panel: Panel, ends: dict[str, pd.Timestamp]) ->
 def check_requested_targets(
     base: Sandbox, panel: Panel, ends: dict[str, pd.Timestamp]
 ) -> Iterator[Finding]:
-    """No fit, penalty or validation loss asked for a target after the validation block.
+    """Check that no fit, penalty or validation loss asked for a target after the validation block.
 
     Two lengths of a series are known here: the whole, and what tuning may see. A fit at a later
     origin of a refit policy is given a series that ends there, of another length, and is examined
@@ -263,8 +264,9 @@ def check_requested_targets(
 
 
 def check_folds(base: Sandbox, task: Task) -> Iterator[Finding]:
-    """No fold of a cross-validation learns from a cutoff that shares a target with one that it is
-    scored on, nor, for a skip, from a later one whose lookback holds such a target.
+    """Check that no fold of a cross-validation learns from a cutoff that shares a target with a
+    cutoff which scores the fold, nor, for a skip, from a later cutoff whose lookback holds such a
+    target.
     """
     least_after = {"skip": task.rows_per_origin, "training": task.horizon}
     for request in dict.fromkeys(base.fold_requests):
@@ -281,10 +283,11 @@ def check_folds(base: Sandbox, task: Task) -> Iterator[Finding]:
 
 
 def _values_up_to(table: pd.DataFrame, moment: pd.Timestamp) -> pd.DataFrame:
-    """Predicted numbers of cutoffs up to `moment`, by origin; the actuals, and the density at them,
-    may differ.
+    """The columns of numbers in a table of forecasts or intervals, for cutoffs up to `moment`, by
+    those of `KEYS` that the table has; without the actuals and the density at them, which may
+    differ.
     """
-    keys = [key for key in FORECAST_KEYS if key in table]
+    keys = [key for key in KEYS if key in table]
     rows = table[table["cutoff"] <= moment].set_index(keys).sort_index()
     return rows.drop(columns=["y", "ds", "log_density"], errors="ignore").select_dtypes("number")
 

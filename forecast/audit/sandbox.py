@@ -314,7 +314,7 @@ def _write_project(
         if change is not None and after is not None:
             known_until = _time_known(project, after)
             if name == project.dataset:
-                # what was observed later is changed; what is known ahead of the horizon behind it
+                # what was observed later is changed; what is known ahead of the horizon after it
                 # stays as it is
                 changed = change(trim_to_observed(frame, project.settings), after)
                 changed_frame = restore_plans(changed, frame, project.settings, after)

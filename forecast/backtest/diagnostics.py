@@ -43,9 +43,10 @@ N_WINDOWS = 3
 """Validation windows that a network is examined on, spread evenly over those of the first series.
 """
 STEP = 1e-5
+"""By which inputs are moved, in scaled units, for a gradient by central differences."""
 DIRECTIONS = 4
+"""Along so many directions among the channels, at most."""
 N_LAGS = 12
-
 FREE_RUN_STEPS = 96
 FREE_RUN_BOUND = 25.0
 """Scaled units: no series of the train range comes near, and an exponential growth soon does."""
@@ -127,11 +128,13 @@ def read_or_diagnose(data: PreparedData, folder: Path) -> NetworkDiagnosis:
     """
     cached_file = folder / f"diagnostics-{code_digest([ENGINE])[:12]}.json"
     if not cached_file.exists():
-        examine(Forecaster.load(folder / "seed"), load_problem(data)).write(cached_file)
+        diagnose_first_series(Forecaster.load(folder / "seed"), load_problem(data)).write(
+            cached_file
+        )
     return NetworkDiagnosis.read(cached_file)
 
 
-def examine(forecaster: Forecaster, problem: Problem) -> NetworkDiagnosis:
+def diagnose_first_series(forecaster: Forecaster, problem: Problem) -> NetworkDiagnosis:
     """`diagnose` on a few validation windows of the first series."""
     uid = problem.panel.series[0].unique_id
     rows = problem.rows(uid, "validation")
@@ -145,7 +148,7 @@ def free_run(
     skip: Skip,
     windows: Windows,
     channels: Layout,
-    choice: Feedback = add_network,
+    feedback: Feedback = add_network,
 ) -> tuple[LoopNumbers, np.ndarray]:
     """`skip + network`, both one-step, closed over `FREE_RUN_STEPS` rows; weights in float64. The
     verdict with its numbers, and the distance (FREE_RUN_STEPS, O) from the last observation, the
@@ -156,7 +159,7 @@ def free_run(
         for moved in (0.0, DISTURBANCE):
             start = _move_newest(_extend_windows(windows), channels, moved)
             runs.append(
-                Loop(network, weights, skip, start, channels, horizon=FREE_RUN_STEPS).run(choice)
+                Loop(network, weights, skip, start, channels, horizon=FREE_RUN_STEPS).run(feedback)
             )
         reach_by_step = np.abs(runs[0] - windows.last[:, None]).max(axis=0)
         distance = np.abs(runs[1] - runs[0]).max(axis=2)

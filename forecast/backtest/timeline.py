@@ -238,7 +238,7 @@ class SeedFits:
     timeline: FitTimeline
     refits: int
     newest: Forecaster | None = None
-    """What serves where it is a refit: the newest fit that has seen no target of the test block."""
+    """The newest refit that has seen no target of the test block: it serves. None: `final` does."""
 
 
 def fit_through_time(problem: Problem, spec: ModelSpec, fitter: CandidateFitter) -> SeedFits:
@@ -247,7 +247,7 @@ def fit_through_time(problem: Problem, spec: ModelSpec, fitter: CandidateFitter)
     Which fit forecasts what:
 
     - the first the validation block, each fold with the weights that the other folds selected
-    - the final one what follows in each series; without one the first fit goes on
+    - the final one what follows validation in each series; the first, where there is no other
     - a refit everything from its cutoff on, in validation too, until a later fit begins
 
     A refit sees no row after its cutoff. It chooses nothing: lags, penalties, steps and units stay

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 
 def _take_as_named(context: typer.Context, root: Path) -> Path:
-    """`Path()` stands for: no folder was named. A `.` that was named becomes the absolute path, so
-    that `require_project` does not look above it.
+    """The option --root: `Path()` where it was not given. A `.` that was given becomes the absolute
+    path, so that `require_project` does not look above it.
     """
     source = context.get_parameter_source("root")
     is_named = source is not None and source.name == "COMMANDLINE"

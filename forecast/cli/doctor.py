@@ -74,13 +74,12 @@ def doctor(
     project = require_project(root).resolve()
     if repair:
         _remove_and_mend(project)
-    findings = list(examine_project(project))
+    checks = list(examine_project(project))
     rows = [
-        {"what": finding.what, "found": finding.observation, "repair": finding.repair}
-        for finding in findings
+        {"what": check.what, "found": check.observation, "repair": check.repair} for check in checks
     ]
     print_rows(rows, output_format)
-    if any(finding.repair for finding in findings):
+    if any(check.repair for check in checks):
         raise typer.Exit(UNHEALTHY)
 
 
@@ -97,16 +96,23 @@ def _remove_and_mend(project: Path) -> None:
 
 
 def examine_project(root: Path) -> Iterator[HealthCheck]:
-    """Every check, in the order in which they are printed: at last locks, MLflow's paths and
-    champions.
+    """Every check, in the order in which they are printed; those of `operations.repair` (locks,
+    MLflow's paths, champions) come last.
     """
     from forecast.operations import repair
 
-    for check in (interpreter, environment, disk, runs, dvc, mlflow):
+    for check in (
+        check_interpreter,
+        check_environment,
+        check_disk,
+        check_runs,
+        check_dvc,
+        check_mlflow,
+    ):
         try:
             yield check(root)
         except OSError as error:
-            yield _unreadable(check.__name__, error)
+            yield _unreadable(check.__name__.removeprefix("check_"), error)
     try:
         yield from repair.find_faults(root, tracking_uri())
     except OSError as error:
@@ -114,17 +120,17 @@ def examine_project(root: Path) -> Iterator[HealthCheck]:
 
 
 def _unreadable(what: str, error: OSError) -> HealthCheck:
-    """What could not be examined is a finding: the others are wanted all the more."""
+    """The check of what could not be examined, which is wrong too; the other checks go on."""
     reason = f"{error.strerror or error}: {error.filename or 'this project'}"
     return HealthCheck(what, reason, "make it readable and writable")
 
 
-def interpreter(root: Path) -> HealthCheck:
+def check_interpreter(root: Path) -> HealthCheck:
     """The version of Python."""
     return HealthCheck("interpreter", f"Python {sys.version.split()[0]}")
 
 
-def environment(root: Path) -> HealthCheck:
+def check_environment(root: Path) -> HealthCheck:
     """Versions installed against requirements.lock."""
     lock = root / "requirements.lock"
     if not lock.exists():
@@ -156,7 +162,7 @@ def _installed_version(package: str) -> str:
         return "missing"
 
 
-def disk(root: Path) -> HealthCheck:
+def check_disk(root: Path) -> HealthCheck:
     """Free space on the disk of the project."""
     free = shutil.disk_usage(root).free
     return HealthCheck(
@@ -166,7 +172,7 @@ def disk(root: Path) -> HealthCheck:
     )
 
 
-def runs(root: Path) -> HealthCheck:
+def check_runs(root: Path) -> HealthCheck:
     """Whether a run holds the project's lock; while none does, temporary files of killed ones."""
     paths: list[Path] = []
     try:
@@ -182,7 +188,7 @@ def runs(root: Path) -> HealthCheck:
     )
 
 
-def dvc(root: Path) -> HealthCheck:
+def check_dvc(root: Path) -> HealthCheck:
     """Whether DVC is installed and set up."""
     for name in (".dvc/config", "dvc.yaml"):
         if not (root / name).exists():
@@ -191,7 +197,7 @@ def dvc(root: Path) -> HealthCheck:
     return HealthCheck("DVC", version, "`make setup`" if version == "missing" else "")
 
 
-def mlflow(root: Path) -> HealthCheck:
+def check_mlflow(root: Path) -> HealthCheck:
     """Whether the tracking store answers; a store that was not made yet is well too."""
     uri = tracking_uri() or f"sqlite:///{root / 'mlflow.db'}"
     advice = "set what is wanted, start the server or repair the address; then `forecast sync`"
@@ -288,4 +294,4 @@ def removable_paths(root: Path, *, with_work: bool) -> Iterator[Path]:
         yield from sorted(root.glob(pattern))
     for folder in sorted(root.iterdir()):
         if folder.is_dir() and not folder.is_symlink() and folder.name not in FOLDERS_NOT_CLEANED:
-            yield from sorted(path for path in folder.rglob("__pycache__") if path.is_dir())
+            yield from sorted(folder.rglob("__pycache__/"))

@@ -38,7 +38,7 @@ from forecast.cli.common import (
     tracking_uri,
     use_cluster,
 )
-from forecast.cli.run import revision
+from forecast.cli.run import read_revision
 from forecast.config.paths import ProjectPaths
 from forecast.system.errors import (
     INTERRUPTED,
@@ -104,7 +104,7 @@ def promote(
             project,
             dataset,
             now=now(),
-            revision=revision(project),
+            revision=read_revision(project),
             refit=None if scored else refit_on_all_data,
             reason=reason,
             tracking_uri=uri,
@@ -390,7 +390,9 @@ def _decide(root: Path, dataset: str, as_of: pd.Timestamp | None, *, dry_run: bo
 
 
 def _print_decision(decision: Decision, root: Path, *, took: float) -> None:
-    """Print what a retraining decided in `took` seconds; notes go to standard error."""
+    """Print what a retraining decided in `took` seconds; notes go to standard error. Why a champion
+    was kept is not printed here: `retrain` raises it.
+    """
     from forecast.config.task import format_time
     from forecast.operations.status import read_entry
 

@@ -263,7 +263,7 @@ class Publication:
         """One that has published nothing yet."""
         from forecast import tracking
 
-        return cls(root, revision(root), tracking.SyncResult())
+        return cls(root, read_revision(root), tracking.SyncResult())
 
     def publish_stored(self, stage: str) -> None:
         """Publish the dataset of `stage`, where that is `compare`."""
@@ -284,8 +284,8 @@ class Publication:
         """Publish what is left; what was done in all, and where the leaderboards are."""
         from forecast import tracking
 
+        self._publish([n for n in tracking.list_datasets(self.root) if n not in self.result.pages])
         result = self.result
-        self._publish([n for n in tracking.list_datasets(self.root) if n not in result.pages])
         lines = [
             f"MLflow: {len(result.published)} runs made, {result.unchanged} already there,"
             f" {len(result.set_aside)} set aside."
@@ -304,6 +304,7 @@ class Publication:
         return "\n".join(lines)
 
     def _publish(self, datasets: Sequence[str]) -> None:
+        """Publish `datasets` to MLflow, and add to `result` what was done."""
         from forecast import tracking
 
         now = time.time()
@@ -312,7 +313,7 @@ class Publication:
         )
 
 
-def revision(root: Path) -> str:
+def read_revision(root: Path) -> str:
     """The git commit of `root`, with `-dirty` when the working tree differs; empty outside a
     repository and without git.
     """

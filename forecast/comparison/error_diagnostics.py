@@ -19,13 +19,16 @@ from forecast.comparison import metrics
 from forecast.comparison.longrun import Array, dependence, standard_error
 from forecast.comparison.paired_tests import MINIMUM
 
-MOVES = 0.02  # least share of the actual variance that a forecast's own changes must have
+MIN_VARIANCE_SHARE = 0.02
+"""The variance of a forecast's changes over that of the actual ones: with less it does not move."""
 NEAR_NAIVE = 0.1
 """The most that the error of a copy differs from naive's, as a share of it."""
-GAIN = 0.05  # more than this below naive's MAE is not believed of daily closes
-# An alarm accuses somebody. At 5 % ten honest models would raise one in four runs of ten (1 -
-# 0.95^10 = 40 %).
+MOST_BELIEVED_GAIN = 0.05
+"""A MAE that is lower than naive's by a larger share is not believed of daily closes."""
 ALARM_LEVEL = 0.001
+"""An alarm accuses somebody: at 5 % ten honest models would raise one in four runs of ten (1 -
+0.95^10 = 40 %).
+"""
 
 
 def describe_copy(
@@ -49,7 +52,7 @@ def describe_copy(
         return ""
     actual, forecast = (_centre(changes, keep)[:, is_judged] for changes in (actual, forecast))
     slope, share = _regressions(actual, forecast)
-    flags = ~((share >= MOVES) & (slope > 0))
+    flags = ~((share >= MIN_VARIANCE_SHARE) & (slope > 0))
     if flags.mean() > 0.5:
         still = 100 * float(np.nanmean(share)) if np.isfinite(share).any() else 0.0
         return (
@@ -104,7 +107,7 @@ def describe_leaks(
     if len(ahead) >= MINIMUM and np.any(ahead):
         p = _p_above_zero(ahead, horizon, step_size)
     reasons = []
-    if len(actual) >= MINIMUM and gain > GAIN:
+    if len(actual) >= MINIMUM and gain > MOST_BELIEVED_GAIN:
         reasons.append(
             f"MAE {100 * gain:.1f} % below repeating the last value; more than 5 % is not believed"
             " of daily closes"

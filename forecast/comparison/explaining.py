@@ -17,7 +17,7 @@ All orders of up to `MOST_EXACT` parts; of more, `SAMPLED_PAIRS` random ones and
 which is still exact where no more than two parts act together.
 
 `explain_selected` explains `N_ORIGINS` origins of the test block, so that the mean size of a
-contribution says how much a part matters. Of the first series alone.
+contribution says how much a part matters; of the first `MOST_SERIES` series.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ SAMPLED_PAIRS = 8
 Rows = Mapping[str, int]
 """By series the row of a cutoff."""
 ForecastWith = Callable[[Sequence[frozenset[str]]], Sequence[Array]]
-"""For each set of parts the forecast (S, H, O) of all series in raw units from the level and these
-parts.
+"""For each set of parts the forecast (S, H, O) of all series in raw units of a panel that has the
+level and these parts.
 """
 
 
@@ -151,7 +151,7 @@ def _rebuild_target(
     if {SEASON, NEWEST} <= present:
         return values
     transform = TRANSFORMS[column.transform]
-    y = transform.to_units(values)
+    y = transform.to_model_units(values)
     level = trailing_level(y, task)[-1]
     course = mean_course(y, task.season_length)
     rebuilt = np.where(np.isnan(y), np.nan, level)
@@ -199,19 +199,19 @@ def explain(ensemble: Ensemble, panel: Panel, rows: Rows) -> pd.DataFrame:
     cutoff, step, ds, part, contribution`, the level first.
     """
     parts = Parts.at(rows, ensemble, panel)
-    shares = average_changes(parts.names, parts.forecast_with)
+    contribution_of = average_changes(parts.names, parts.forecast_with)
     steps = range(1, panel.task.horizon + 1)
     targets = panel.task.targets
     rows_of_a_series = pd.MultiIndex.from_product(
-        [targets, shares, steps], names=["output", "part", "step"]
+        [targets, contribution_of, steps], names=["output", "part", "step"]
     ).to_frame(index=False)
-    contributions = np.stack([*shares.values()])  # (part, series, step, output)
+    contributions = np.stack([*contribution_of.values()])  # (part, series, step, output)
     tables = []
     for number, series in enumerate(panel.series):
         cutoff = pd.Timestamp(series.ds[rows[series.unique_id]])
         ds = calendars.next_steps(panel.task.calendar, cutoff, panel.task.horizon)
         table = rows_of_a_series.assign(unique_id=series.unique_id, cutoff=cutoff)
-        table["ds"] = np.tile(ds, len(targets) * len(shares))
+        table["ds"] = np.tile(ds, len(targets) * len(contribution_of))
         # (output, part, step)
         table["contribution"] = contributions[:, number].transpose(2, 0, 1).ravel()
         tables.append(table)

@@ -21,8 +21,8 @@ from forecast.system.errors import quote
 
 LEAST_SHARE = 0.05
 """Of the mean of the actuals: a forecast with a lower mean is as good as zero."""
-LEAST_MISSING = 0.05
-"""Of the sum of the actuals: a smaller part that the forecasts miss is not told."""
+LEAST_SHORTFALL = 0.05
+"""Of the sum of the actuals: a sum of forecasts that is too low by a smaller share is not told."""
 MEDIAN_SHARES = (0.35, 0.55)
 """Of the actuals that are above their forecasts, where these are medians: a half, more or less in
 a short test block. With a higher share forecasts are too low at most steps; no mean mends that.
@@ -40,10 +40,10 @@ def is_zero_median(y: ArrayLike, y_hat: ArrayLike) -> bool:
     return bool(np.mean(np.asarray(y_hat, dtype=float)) < LEAST_SHARE * known.mean())
 
 
-def missing_share(y: ArrayLike, y_hat: ArrayLike) -> float:
-    """The part of the sum of `y`, actuals of zero and more, that the forecasts `y_hat` of the same
-    rows miss as medians do: about half of the actuals are above, by more than the others are below.
-    Zero where they miss nothing, or for another reason.
+def sum_shortfall(y: ArrayLike, y_hat: ArrayLike) -> float:
+    """The share of the sum of the actuals `y` by which the sum of the forecasts `y_hat` of the same
+    rows is too low because they are medians. Zero where the sum is not too low, where the share of
+    actuals above their forecasts is outside of `MEDIAN_SHARES`, and where an actual is below zero.
     """
     actuals, forecasts = np.asarray(y, dtype=float), np.asarray(y_hat, dtype=float)
     lowest_share, highest_share = MEDIAN_SHARES
@@ -95,10 +95,10 @@ def describe_low_test(results: Results, model: str, task: Task) -> str:
     low_series = {
         name: targets[name]
         for name, rows in by_series.items()
-        if missing_share(rows["y"], rows["y_hat"]) >= LEAST_MISSING
+        if sum_shortfall(rows["y"], rows["y_hat"]) >= LEAST_SHORTFALL
         # what is low in the test block alone follows a rise too late, as a mean would
         if name in before
-        and missing_share(before[name]["y"], before[name]["y_hat"]) >= LEAST_MISSING / 2
+        and sum_shortfall(before[name]["y"], before[name]["y_hat"]) >= LEAST_SHORTFALL / 2
     }
     medians = _select_medians(low_series)
     if not medians:
@@ -107,11 +107,11 @@ def describe_low_test(results: Results, model: str, task: Task) -> str:
     values = groups[["y", "y_hat"]]
     sums = values.sum()[values.min()["y"] >= 0]
     share = 1.0 - sums["y_hat"].sum() / sums["y"].sum()
-    n_low = (sums["y"] - sums["y_hat"] >= LEAST_MISSING * sums["y"]).sum()
+    n_low = (sums["y"] - sums["y_hat"] >= LEAST_SHORTFALL * sums["y"]).sum()
     scope = ""
     if len(by_series) > 1:
         scope = (
-            f", over all {len(sums)} series, and to {100 * LEAST_MISSING:.0f} % less or lower for"
+            f", over all {len(sums)} series, and to {100 * LEAST_SHORTFALL:.0f} % less or lower for"
             f" {n_low} of them"
         )
     if names := _name_series(medians, len(by_series)):

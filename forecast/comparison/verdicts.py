@@ -345,7 +345,7 @@ def _find_hardest(
 
 
 def _list_tied(tests: Sequence[PairedTest], ranking: str, winner: str) -> tuple[str, ...]:
-    """The selected candidate, and whose test against it is a tie."""
+    """The selected model `winner`, and the models whose test against it is a tie."""
     ties = [
         test.model
         for test in tests

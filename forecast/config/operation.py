@@ -59,13 +59,18 @@ class Hooks(Config):
 class Retraining(Config):
     """One dataset's rules, which a retraining reads from the commit, as all of configs/.
 
-    max_age_days: an older champion is stale; new_steps: so many new time steps make a challenger
-    due (default: the horizon); fresh_steps: time steps that only the gate sees (default: 28 days,
-    or 60 sessions or rows without dates, and 8 origins at least); alpha: chance that luck alone
-    promotes in a year of looks; margin: relative loss that still counts as equivalent; psi, ks_p
-    and live_error: from where on the data, or the champion's live error over what was expected, are
-    drift; after_promotion: fit the promoted recipe again on all data (unscored), or serve what was
-    scored; keep_snapshots: snapshots that stay in the work tree.
+    When a challenger is due: max_age_days: an older champion is stale. new_steps: this many time
+    steps since the last gate are enough (default: the horizon). psi, ks_p: a column drifts where
+    its population stability index is psi or more and the p of a Kolmogorov-Smirnov test below ks_p.
+    live_error: the champion drifts where its error is this multiple of the expected one or more.
+
+    How the gate decides: fresh_steps: this many time steps at the end are seen by the gate alone
+    (default: 28 days, or 60 sessions or rows without dates, and 8 origins at least). alpha: the
+    chance that luck alone promotes in a year of looks. margin: the relative loss that still counts
+    as equivalent.
+
+    What follows: after_promotion: fit the promoted recipe again on all data (unscored), or serve
+    what was scored. keep_snapshots: this many snapshots stay in the work tree.
     """
 
     max_age_days: float = Field(30.0, gt=0)

@@ -1,8 +1,9 @@
 """The transforms by which a column is modelled, each with its inverse: one row of `TRANSFORMS`.
 
-A model sees `to_units(value)`, of `diff` and `logdiff` its change from the row before. Intervals
-take their errors as differences of `to_units`, of `diff` and `logdiff` too. A new transform is one
-row here and its name in `config.task.TransformName`.
+A model sees `to_model_units(value)`, of `diff` and `logdiff` its change from the row before.
+Intervals take their errors as differences of `to_model_units`, of `diff` and `logdiff` too. A new
+transform is one row here and its name in `config.task.TransformName`; one that inputs known ahead
+may have, also in `config.datasets.FutureColumn`.
 """
 
 from __future__ import annotations
@@ -46,15 +47,15 @@ def log_slope_of_logit(raw: np.ndarray) -> np.ndarray:
 class Transform:
     """A scale of values, there and back.
 
-    to_units, to_raw: raw values to that scale, and its exact inverse. log_slope: ln of the
-    derivative of `to_units` at raw values, which a density in units needs to be one of raw values.
-    lower, upper: the bounds of raw values, which lie strictly between them.
-    takes_changes: modelled is the change on that scale from one row to the next; such a transform
-    is not asked for its `log_slope`.
+    to_model_units, to_raw: raw values to that scale, and its exact inverse. log_slope: ln of the
+    derivative of `to_model_units` at raw values; added to the log density in model units it gives
+    the log density of raw values. lower, upper: the bounds of raw values, which lie strictly
+    between them. takes_changes: a model sees the change on that scale from one row to the next;
+    such a transform is not asked for its `log_slope`.
     """
 
     name: str
-    to_units: Formula = np.asarray
+    to_model_units: Formula = np.asarray
     to_raw: Formula = np.asarray
     log_slope: Formula = np.zeros_like
     lower: float = -math.inf
@@ -64,12 +65,12 @@ class Transform:
     @property
     def has_raw_units(self) -> bool:
         """Whether model units are raw ones, as those of `diff` are too."""
-        return self.to_units is np.asarray
+        return self.to_model_units is np.asarray
 
     @property
     def is_log(self) -> bool:
         """Whether a change in these units is a relative change of the raw value."""
-        return self.to_units is np.log
+        return self.to_model_units is np.log
 
 
 TRANSFORMS = {

@@ -355,7 +355,7 @@ def _trim_to_ends(
     lateness: Lateness,
 ) -> pd.DataFrame:
     """`frame` up to each series' last row with an observation; of one that is late up to its row at
-    the newest of all, if the columns `<plan>+<step>` there have the horizon behind it.
+    the newest of all, if the columns `<plan>+<step>` there have the horizon after it.
     """
     has_value = frame[list(observed)].notna().any(axis=1)
     times = np.unique(frame["ds"][has_value])

@@ -54,14 +54,14 @@ class Cutoffs(NamedTuple):
 
 
 def find_leading(
-    observed: pd.DataFrame, target: Any, columns: list[Any], spans: Spans, to_units: Formula
+    observed: pd.DataFrame, target: Any, columns: list[Any], spans: Spans, to_model_units: Formula
 ) -> list[Any]:
-    """The numeric `columns` that lead `target`, whose transform is `to_units`."""
+    """The numeric `columns` that lead `target`, whose transform is `to_model_units`."""
     spacing = -(-len(observed) // MAX_CUTOFFS)
     train_blocks, validation_blocks = [], []
     if columns:
         for _, rows in observed.groupby("unique_id"):
-            blocks = _read_series(rows, target, columns, spans, to_units, spacing)
+            blocks = _read_series(rows, target, columns, spans, to_model_units, spacing)
             if blocks is not None:
                 train_blocks.append(blocks[0])
                 validation_blocks.append(blocks[1])
@@ -86,7 +86,7 @@ def _read_series(
     target: Any,
     columns: list[Any],
     spans: Spans,
-    to_units: Formula,
+    to_model_units: Formula,
     spacing: int,
 ) -> tuple[Cutoffs, Cutoffs] | None:
     """The train and the validation cutoffs of a series, one in every `spacing` rows; None for a
@@ -99,7 +99,7 @@ def _read_series(
     if n_fitted - n_train < MIN_HORIZONS * horizon or is_train.sum() < 2:
         return None
     filled = rows[[target, *columns]].astype(float).ffill()
-    filled[target] = to_units(filled[target].to_numpy())
+    filled[target] = to_model_units(filled[target].to_numpy())
     train_rows = filled[:n_train]
     values = ((filled - train_rows.mean()) / train_rows.std().replace(0, 1)).to_numpy()
     times = pd.DatetimeIndex(rows["ds"])[cutoffs]

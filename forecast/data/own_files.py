@@ -36,7 +36,7 @@ SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 GROUP_MARKS = ".,' \u00a0\u202f\u2019"
 """What may stand between thousands."""
 UNITS = frozenset("$€£¥₹%‰") | {"°C", "°F", "°"}
-"""What may stand before or behind every number of a column."""
+"""What may stand before or after every number of a column."""
 MAX_LINE = 10_000
 """Characters of a line that a format is guessed from."""
 NUMBER = re.compile(
@@ -80,7 +80,7 @@ MIN_OTHER_VALUES = 20
 """Among fewer different numbers one may be a code or a class like any other."""
 csv.field_size_limit(BLOCK_BYTES)  # of a header that is read with each of the separators
 HEADER_LINES = 2
-"""Which of a file hold the names of its columns: the first, or that behind `sep=;`."""
+"""Which of a file hold the names of its columns: the first, or that after `sep=;`."""
 MAX_COLUMNS = 5_000
 """Of a file or a request: a table of series has one row per series and time, not a column."""
 
@@ -213,14 +213,16 @@ def _read_csv(path: Path, where: str, form: FileFormat, texts: Collection[str]) 
 
 
 def _blank_numbers(
-    rows: pd.DataFrame, missing: Iterable[str], texts: Collection[str]
+    rows: pd.DataFrame, missing: Collection[str], texts: Collection[str]
 ) -> pd.DataFrame:
-    """`rows` with empty cells for the numbers among `missing`, however these are written."""
+    """`rows` itself, changed to NaN where a number equals one that is written in `missing` (-999
+    also where the cell holds -999.0); columns of `texts` as they are.
+    """
     if not missing:
         return rows
-    marks = pd.to_numeric(pd.Series(missing, dtype="str"), errors="coerce").dropna().tolist()
+    numbers = pd.to_numeric(pd.Series(missing, dtype="str"), errors="coerce").dropna().tolist()
     columns = rows.select_dtypes("number").columns.drop(texts, errors="ignore")
-    rows[columns] = rows[columns].mask(rows[columns].isin(marks))
+    rows[columns] = rows[columns].mask(rows[columns].isin(numbers))
     return rows
 
 

@@ -346,7 +346,9 @@ class RunRecord(FullRecipe):
 
     @property
     def has_failed(self) -> bool:
-        """Whether a seed failed, or no member was left; it has no forecasts then."""
+        """Whether it has no forecasts: a single failed seed fails a candidate, and a combination
+        fails without members.
+        """
         return self.status != "ok"
 
     @property

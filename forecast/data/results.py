@@ -73,8 +73,10 @@ def parse_table(source: Path | TextIO) -> pd.DataFrame:
     return pd.read_csv(source, dtype=TEXT_COLUMNS)
 
 
-def _table(name: str) -> cached_property[pd.DataFrame]:
-    """A table of stage `compare`, read from its file."""
+def _table_property(name: str) -> cached_property[pd.DataFrame]:
+    """A property of `Results`: the table `name` of stage `compare`, which `read_table` gives when
+    it is first asked for.
+    """
 
     def read(results: Results) -> pd.DataFrame:
         return results.read_table(name)
@@ -199,19 +201,19 @@ class Results:
         """Whether stage `compare` has run."""
         return self._compared_path("verdicts.json").exists()
 
-    leaderboard = _table("leaderboard")
-    by_step = _table("by_step")
-    by_series = _table("by_series")
-    intervals = _table("intervals")
+    leaderboard = _table_property("leaderboard")
+    by_step = _table_property("by_step")
+    by_series = _table_property("by_series")
+    intervals = _table_property("intervals")
     """Their scores: one row per series, level and step, step 0 being all of them."""
-    reliability = _table("reliability")
-    crps = _table("crps")
+    reliability = _table_property("reliability")
+    crps = _table_property("crps")
     """Of the served intervals, by series (`comparison.intervals.CRPS_COLUMNS`)."""
-    distributions = _table("distributions")
+    distributions = _table_property("distributions")
     """Scores of quantiles, densities and probabilities."""
-    levels = _table("levels")
+    levels = _table_property("levels")
     """Of a hierarchy the errors by level (`comparison.levels`)."""
-    bands = _table("bands")
+    bands = _table_property("bands")
     """Intervals of the chosen models on test: model, ranking, series, level, cutoff, step, lower,
     upper.
     """

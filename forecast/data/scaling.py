@@ -51,7 +51,7 @@ def transform_column(values: np.ndarray, column: TaskColumn, unique_id: str = ""
             f" {row}; `transform: {column.transform}` needs values above {transform.lower:g} and"
             f" below {transform.upper:g}. Use `none` or `diff`, or correct the data."
         )
-    units = transform.to_units(values)
+    units = transform.to_model_units(values)
     return np.diff(units, prepend=np.nan) if transform.takes_changes else units
 
 
@@ -95,7 +95,7 @@ def invert_transform(units: np.ndarray, column: TaskColumn, last_raw: np.ndarray
     """
     transform = TRANSFORMS[column.transform]
     if transform.takes_changes:
-        units = transform.to_units(last_raw)[:, None] + np.cumsum(units, axis=1)
+        units = transform.to_model_units(last_raw)[:, None] + np.cumsum(units, axis=1)
     return np.clip(transform.to_raw(units), *column.limits)
 
 

@@ -67,7 +67,7 @@ def check_frame(
     if frame["ds"].dtype.kind == "M" and (outside := lie_outside(frame["ds"])).any():
         row = describe_row(frame, first_true(outside))
         raise error(f"{where}, {row}: {OUTSIDE_SENTENCE} Correct the row.")
-    frame = _cast_lossless(frame[[*KEY_COLUMNS, *columns]], columns)
+    frame = _cast_columns(frame[[*KEY_COLUMNS, *columns]], columns)
     fault = _describe_first_fault(frame, columns)
     if fault is not None:
         raise error(f"{where}{fault}")
@@ -82,14 +82,14 @@ OUTSIDE_SENTENCE = "this time lies outside of the years 1678 to 2199, wanted one
 
 
 def lie_outside(times: pd.Series) -> pd.Series:
-    """Which times, of any resolution, nanoseconds or the steps after them cannot hold."""
+    """(n,): which times, of any resolution, lie outside of `EARLIEST_TIME` to `LATEST_TIME`."""
     zone = getattr(times.dtype, "tz", None)
     early, late = (moment.tz_localize(zone).as_unit("s") for moment in (EARLIEST_TIME, LATEST_TIME))
     return (times < early) | (times >= late)
 
 
 def first_true(condition: pd.Series | np.ndarray) -> int:
-    """The position of the first row of which a condition holds that holds of some."""
+    """The position of the first true value of `condition`, which has to have one."""
     return int(np.argmax(condition))
 
 
@@ -229,9 +229,9 @@ def _is_text(values: pd.Series) -> bool:
     return bool(values.dtype == TEXT_DTYPE and is_string_dtype(values))
 
 
-def _cast_lossless(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
-    """Numbers to float (whole ones above 2**53 lose digits), times to ns, names of series to text;
-    what cannot be cast stays to be told.
+def _cast_columns(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """Numbers as float64 (whole numbers above 2**53 lose digits), times in nanoseconds, names of
+    series as text; what cannot be cast stays, for `_describe_first_fault`.
     """
     casts: dict[str, Any] = {
         name: np.float64

@@ -35,9 +35,9 @@ BLOCKS = ("train", "validation", "calibration", "test")
 REQUIRED_BLOCKS = ("train", "validation", "test")
 """The blocks that no dataset goes without; without that of calibration there are no intervals."""
 MIN_CALIBRATION_CUTOFFS = 4
-"""So many an interval of 80 % takes."""
+"""The fewest cutoffs of a calibration block that give an interval of 80 %."""
 FIRST_ROW = np.datetime64(1, "m")
-"""The highest number that a count of rows begins with."""
+"""Row 1: rows that a series numbers by itself begin with it or with row 0."""
 TESTED_HORIZONS = 8
 """Separate horizons of a test block, where the rows allow: over five a test finds half as much
 (docs/research/paired-tests.md).
@@ -134,13 +134,16 @@ class Borders:
 
 
 def resolve_borders(panel: Panel, splits: AnySplits, needed: tuple[str, ...] = BLOCKS) -> Borders:
-    """Dates hold to the end of their day. Shares are counted on the time steps of all series, or on
-    those since one of them began: where the number of series with an origin in every `needed`
-    block, and with no shorter a train block than one of validation, times the root of the steps, is
-    largest. A mean over four times as many steps is twice as precise.
+    """The ends of the blocks by the configured dates, each to the end of its day, or by shares.
 
-    Rows that every series numbers from 0 or 1 are no moments, as years are: where such series end
-    apart, each is cut as if they ended together.
+    Shares are of the time steps of all series from the first step of one of them on. That series is
+    chosen for which n_series * sqrt(n_steps) is largest, as a mean over four times as many steps is
+    twice as precise; n_series counts the series with an origin in every `needed` block and a train
+    block no shorter than validation.
+
+    Rows that every series numbers by itself from 0 or 1 (not years) are no moments that series
+    share: where such series differ in length, each has borders of its own (`Borders.by_series`),
+    counted from its end.
     """
     if isinstance(splits, Splits):
         return _borders_by_date(splits)
@@ -301,7 +304,8 @@ def split_panel(
 def borders_of(frame: pd.DataFrame, name: str, dataset: Dataset) -> tuple[Borders, list[Violation]]:
     """Where the blocks of a prepared frame end, and the series that are too short for one of them.
 
-    `InputError` naming the longest of them where all are, and where sums would lack one.
+    `InputError` naming the longest of these where all series are too short, or where they belong to
+    a hierarchy, whose sums need every series.
     """
     panel = panel_of_times(frame, name, dataset.task)
     borders, faults = find_borders(panel, dataset.splits)
@@ -323,8 +327,8 @@ def panel_of_times(frame: pd.DataFrame, name: str, task: Task) -> Panel:
 
 
 def find_borders(panel: Panel, splits: AnySplits) -> tuple[Borders, list[Violation]]:
-    """Where the blocks end, and the series that are too short for one of them: all may be. Where
-    none has a cutoff to calibrate on, none needs it.
+    """Where the blocks end, and the series that are too short for one of them, which may be all.
+    Where no series has an origin in all blocks, that of calibration is not asked for.
     """
     for needed in (BLOCKS, REQUIRED_BLOCKS):
         borders = resolve_borders(panel, splits, needed)

@@ -87,9 +87,9 @@ def write_vintages(
 def newest_forecasts(
     table: pd.DataFrame, dataset: Dataset, rows: pd.DataFrame, column: str, *, step: int
 ) -> pd.DataFrame:
-    """For each row (`unique_id, ds`): `ds` of the time `step` steps later, and `issued_at, value`
-    of the newest forecast of it by the instant at which the row became known; NaN where there was
-    none.
+    """For each of `rows` (`unique_id, ds`): in `ds` the time `step` steps later, in `issued_at` and
+    `value` the newest forecast of that time among those issued until the row became known; NaN
+    where there was none.
     """
     requests = rows[["unique_id", "ds"]].assign(
         row=np.arange(len(rows)), known=read_until(dataset.calendar, rows["ds"])

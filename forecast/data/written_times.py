@@ -338,14 +338,15 @@ def _local_to_utc(
 
 
 def _tell_hours_apart(times: pd.Series, zone: str) -> pd.Series:
-    """Times of one series of the clock of `zone`; one of `CLOCK_ERRORS` for one that never stands
-    there, and where it cannot be said which of two instants is meant.
+    """`times` of one series, as the clock of `zone` shows them, with their zone. Raises one of
+    `CLOCK_ERRORS` for a time that this clock never shows, and where it cannot be said which of two
+    instants is meant.
     """
     try:
         return times.dt.tz_localize(zone, ambiguous="infer")
     except CLOCK_ERRORS:
         zoned = times.dt.tz_localize(zone, ambiguous=(~times.duplicated()).to_numpy())
-        # of the first row nothing before it tells, and going back is no order
+        # no row before the first tells which hour that is; rows that go back have no order
         first = times.iloc[:1].dt.tz_localize(zone, ambiguous="NaT")
         if first.isna().any() or not zoned.is_monotonic_increasing:
             raise

@@ -129,7 +129,7 @@ def volatility(values: Array, rows: ArrayLike, task: Task) -> Array:
     lookback_rows = np.asarray(rows, dtype=np.int64)[:, None] - np.arange(task.lookback - season)
     volatilities = []
     for column, target_values in zip(task.target, values.T, strict=False):
-        y = TRANSFORMS[column.transform].to_units(target_values)
+        y = TRANSFORMS[column.transform].to_model_units(target_values)
         change = np.full(len(y), np.nan)
         change[season:] = y[season:] - y[:-season]
         changes = np.where(lookback_rows >= 0, change[np.maximum(lookback_rows, 0)], np.nan)
@@ -384,9 +384,9 @@ class SplitConformal:
 
         A missing actual is left out of its step. Several series stand side by side as (n, S * H).
         """
-        to_units = TRANSFORMS[transform].to_units
-        actual = to_units(np.asarray(y, dtype=float))
-        forecast = to_units(np.asarray(y_hat, dtype=float))
+        to_model_units = TRANSFORMS[transform].to_model_units
+        actual = to_model_units(np.asarray(y, dtype=float))
+        forecast = to_model_units(np.asarray(y_hat, dtype=float))
         if difficulty is None:
             difficulty = Difficulty(np.full(len(actual), np.nan))
         before = np.asarray(difficulty.volatility, dtype=float)
@@ -588,7 +588,7 @@ class SplitConformal:
         1. `growth`: how many times the ceilings of tested steps hold at each.
         """
         transform = TRANSFORMS[self.transform]
-        centre = transform.to_units(y_hat)
+        centre = transform.to_model_units(y_hat)
         factors, is_quiet = self._find_scales(difficulty, centre.shape[-1])
         others, quiet = quantiles
         margins = factors * np.where(is_quiet, quiet, others)
@@ -746,9 +746,9 @@ def usual_error(blocks: Iterable[tuple[ArrayLike, ArrayLike]], transform: str) -
 
 def errors_in_units(y: ArrayLike, y_hat: ArrayLike, transform: str) -> Array:
     """The `absolute_errors` in the units that a target of this transform is modelled in."""
-    to_units = TRANSFORMS[transform].to_units
+    to_model_units = TRANSFORMS[transform].to_model_units
     return absolute_errors(
-        to_units(np.asarray(y, dtype=float)), to_units(np.asarray(y_hat, dtype=float))
+        to_model_units(np.asarray(y, dtype=float)), to_model_units(np.asarray(y_hat, dtype=float))
     )
 
 

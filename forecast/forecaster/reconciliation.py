@@ -73,8 +73,10 @@ def learn_smearing(forecasts: pd.DataFrame, task: Task) -> Array:
     errors_by_place: dict[tuple[int, int, int], Array] = {}
     for place, column, group in _group_by_step(forecasts, rows, task):
         if column.point == "mean":
-            to_units = TRANSFORMS[column.transform].to_units
-            errors = to_units(group["y"].to_numpy()) - to_units(group["y_hat"].to_numpy())
+            to_model_units = TRANSFORMS[column.transform].to_model_units
+            errors = to_model_units(group["y"].to_numpy()) - to_model_units(
+                group["y_hat"].to_numpy()
+            )
             errors_by_place[place] = errors[np.isfinite(errors)]
     for (series, step, output), errors in errors_by_place.items():
         if len(errors) < FEW_ERRORS:
@@ -105,7 +107,7 @@ def smear(y_hat: Array, errors: Array, column: TaskColumn) -> Array:
         return y_hat
     transform = TRANSFORMS[column.transform]
     with np.errstate(divide="ignore"):  # a forecast at the end of what the transform takes
-        units = transform.to_units(y_hat)
+        units = transform.to_model_units(y_hat)
     return np.asarray(
         np.clip(transform.to_raw(units[:, None] + errors).mean(axis=1), *column.limits)
     )

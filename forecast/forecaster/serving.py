@@ -4,8 +4,9 @@
 `Service` is what a model served by MLflow calls (`tracking.served`). A history is a long frame:
 `unique_id`, `ds` and the columns of the task. It is cut to the rows that the model reads, and
 refused where a series is not known, a step of the calendar is missing in a column without
-`max_missing`, or a value is out of range; nothing is filled in or guessed. The Python door and the
-command `predict` read their frames themselves, and share what stands below `Service`.
+`max_missing`, or a value is out of range; nothing is filled in or guessed. The Python door
+(`api.model`) and the command `predict` (`operations.predicting`) read their frames themselves, and
+share the functions of this module.
 """
 
 from __future__ import annotations
@@ -64,7 +65,8 @@ ADVICE_BY_REMEDY = {
 DEFAULT_LEVELS: tuple[float, ...] = ()
 """In percent, of the intervals that a served model gives where a request names none."""
 MAX_ROWS = 200_000
-MAX_ROWS_OF_RECURSION = 10_000_000
+MAX_ROWS_OF_WHOLE_HISTORY = 10_000_000
+"""Of a request: to a model that reads its lookback alone, and to one that reads all rows."""
 
 
 @dataclass(frozen=True)
@@ -260,7 +262,7 @@ def _require_table(history: Any, ensemble: Ensemble) -> pd.DataFrame:
     most = MAX_ROWS
     remedy = "Send the newest ones"
     if ensemble.needs_whole_history:
-        most = MAX_ROWS_OF_RECURSION
+        most = MAX_ROWS_OF_WHOLE_HISTORY
         remedy = "Serve a model that reads its lookback alone"
     if len(history) > most:
         raise InputError(f"{REQUEST}: found {len(history)} rows, wanted at most {most}. {remedy}.")

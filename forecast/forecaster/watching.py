@@ -94,8 +94,8 @@ def watch(
 
 
 def decide_alarms(p_values: Array, share: float, memory: float) -> tuple[Array, Array]:
-    """The alarm level of every p-value (n,) in turn, and which are alarms (bool). share: of the
-    alarms, that may be false; memory: observations, at least 1.
+    """The alarm level of every p-value (n,) in turn, and which are alarms (bool). share: the share
+    of alarms that may be false; memory: in observations, at least 1.
     """
     decay = 1 - 1 / memory
     levels = np.empty(len(p_values))

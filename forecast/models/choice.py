@@ -99,12 +99,12 @@ validation moves no coefficient of the train rows.
 """
 MIN_WEIGHT = 0.01
 """Weight from which on a setting is in the mean."""
-CHANGE_WEIGHTS = np.linspace(0.0, 1.0, 11)
+CHANGE_SHARES = np.linspace(0.0, 1.0, 11)
 """Shares of the forecast change that are tried for a series."""
 SURE = 1.5
 """A share counts by its error and so many standard errors more."""
 BORROWED_STRETCHES = 5
-"""Of every series, beside its own: as many stretches that have the mean of all series."""
+"""So many stretches with the mean and variance of all series are added to those of each series."""
 USUAL_SPREAD = 0.4
 """Deviation, from stretch to stretch, of the loss of a whole change, in units of the error of the
 last value: a series alone borrows it, since one or two stretches do not show it.
@@ -184,16 +184,16 @@ def _choose_shape(
         )
         for fold, case in cases.items()
     }
-    errors_of_series = _errors_by_weight(folds, maps, largest, channels)
+    errors_of_series = _errors_by_share(folds, maps, largest, channels)
     return replace(largest.with_mean_of(weight_of), change_weights=weigh_changes(errors_of_series))
 
 
-def _errors_by_weight(
+def _errors_by_share(
     folds: Folds, maps: Mapping[int, np.ndarray], largest: Skip, channels: Layout
 ) -> dict[str, np.ndarray]:
-    """The mean absolute errors of each series, (stretches, outputs, shares): of the last value and
-    each of `CHANGE_WEIGHTS` of the change that the map of the fold gives, over stretches of a
-    horizon, in scaled units; NaN where nothing was observed.
+    """By series the mean absolute errors (stretches, outputs, shares) in scaled units of the last
+    value with each of `CHANGE_SHARES` of the change added that the map of the fold forecasts. A
+    stretch is a horizon of cutoffs; NaN where nothing was observed in it.
     """
     stretches: dict[str, list[np.ndarray]] = defaultdict(list)
     errors: dict[str, list[np.ndarray]] = defaultdict(list)
@@ -202,7 +202,7 @@ def _errors_by_weight(
             scored = windows.select(fold == k)
             scored_target = target[fold == k]
             change = largest.inputs(scored, channels) @ maps[k][:-1] + maps[k][-1]
-            shares_of_change = change.reshape(scored_target.shape)[..., None] * CHANGE_WEIGHTS
+            shares_of_change = change.reshape(scored_target.shape)[..., None] * CHANGE_SHARES
             missed = np.abs((scored_target - scored.last[:, None])[..., None] - shares_of_change)
             is_known = np.isfinite(missed)
             count = is_known.sum(axis=1)
@@ -235,7 +235,7 @@ def weigh_changes(errors: Mapping[str, np.ndarray]) -> dict[str, tuple[float, ..
     errors: by series (stretches, outputs, shares).
     """
     relative = [_relative_losses(each) for each in errors.values()]
-    shares = [_sure_shares(losses) for losses in zip(*relative, strict=True)]
+    shares = [_surest_shares(losses) for losses in zip(*relative, strict=True)]
     return {uid: tuple(each) for uid, *each in zip(errors, *shares, strict=True)}
 
 
@@ -251,27 +251,30 @@ def _relative_losses(errors: np.ndarray) -> list[np.ndarray]:
     return by_output
 
 
-def _sure_shares(losses: Sequence[np.ndarray]) -> list[float]:
-    """The share of each series, by its losses (stretches, shares) and `BORROWED_STRETCHES`, whose
-    mean and variance are those of all series; a series alone borrows `USUAL_SPREAD`.
+def _surest_shares(losses: Sequence[np.ndarray]) -> list[float]:
+    """For one output, by series: of `CHANGE_SHARES` the one whose mean loss plus `SURE` standard
+    errors is least. losses: of each series (stretches, shares).
+
+    Each series also counts `BORROWED_STRETCHES` stretches with the mean and the variance of all
+    series. Where there is only one series, these have no mean and the variance of `USUAL_SPREAD`.
     """
-    known = [each for each in losses if len(each)] or [np.zeros((1, len(CHANGE_WEIGHTS)))]
+    known = [each for each in losses if len(each)] or [np.zeros((1, len(CHANGE_SHARES)))]
     mean_of_all = np.mean([each.mean(axis=0) for each in known], axis=0)
     centred = np.concatenate([each - each.mean(axis=0) for each in known])
     variance_of_all = (centred**2).sum(axis=0) / max(len(centred) - len(known), 1)
-    n_borrowed = BORROWED_STRETCHES
+    n_borrowed = BORROWED_STRETCHES  # that count in the mean; in the variance all do
     if len(losses) == 1:  # its mean, borrowed from itself, would be evidence twice
         n_borrowed = 0
-        variance_of_all = (USUAL_SPREAD * CHANGE_WEIGHTS) ** 2
+        variance_of_all = (USUAL_SPREAD * CHANGE_SHARES) ** 2
     shares = []
     for each in losses:
-        rows = max(len(each) + n_borrowed, 1)
-        mean = (each.sum(axis=0) + n_borrowed * mean_of_all) / rows
+        n_stretches = max(len(each) + n_borrowed, 1)
+        mean = (each.sum(axis=0) + n_borrowed * mean_of_all) / n_stretches
         deviations = each - each.sum(axis=0) / max(len(each), 1)
         squares = (deviations**2).sum(axis=0) + BORROWED_STRETCHES * variance_of_all
-        freedom = len(each) + BORROWED_STRETCHES - 1
-        bound = mean + SURE * np.sqrt(squares / (rows * freedom))
-        shares.append(float(CHANGE_WEIGHTS[bound.argmin()]))
+        degrees_of_freedom = len(each) + BORROWED_STRETCHES - 1
+        bound = mean + SURE * np.sqrt(squares / (n_stretches * degrees_of_freedom))
+        shares.append(float(CHANGE_SHARES[bound.argmin()]))
     return shares
 
 

@@ -6,7 +6,7 @@ and shared. It hands out windows and targets by block (`windows`, `targets`, `ex
 of cross-validation (`folds`, `sample_validation_windows`), and the fitted skips (`skip`), which
 every seed and trial shares. Units come from the train rows and stay in every problem made from this
 one: `joined` (train and validation as train), `with_rows` (rows up to a refit), `with_series`. A
-fit is given no target behind its block; nothing here fits a network or chooses a candidate.
+fit is given no target after its block; nothing here fits a network or chooses a candidate.
 
 Fits ask a problem for targets, so a problem can tell a recorder which rows they have seen. The leak
 audit sets one for the time of a run (`record_with`); without it nothing is told.
@@ -632,7 +632,7 @@ def _outside_folds(
     series: Series, rows: np.ndarray, starts: np.ndarray, before: int, after: int
 ) -> np.ndarray:
     """(folds, n): which of the cutoffs at `rows` (n,) lie at least `before` rows before the first
-    row of each fold, or `after` rows behind its last: the embargo of cross-validation. starts: the
+    row of each fold, or `after` rows after its last: the embargo of cross-validation. starts: the
     time at which each fold begins; a fold ends where the next begins.
     """
     begin = np.searchsorted(series.ds, starts)[:, None]
@@ -729,7 +729,7 @@ def mean_losses_by_fold(
     losses: Sequence[np.ndarray], known: Sequence[np.ndarray], counted: np.ndarray
 ) -> np.ndarray:
     """(1 + folds,): the mean of the `known` losses (n, H, O) of all sampled windows, then for each
-    fold of those that count for it (`sample_validation_windows`); NaN where none does.
+    fold that of the windows which count for it (`sample_validation_windows`); NaN without any.
     """
     is_known = np.concatenate(known)
     totals = np.where(is_known, np.concatenate(losses), 0.0).sum(axis=(1, 2))

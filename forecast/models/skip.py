@@ -174,7 +174,7 @@ def _no_coefficients() -> np.ndarray:
 class Skip:
     """A fitted skip, or the shape of one that is not fitted yet.
 
-    Two of one shape are equal, whatever their coefficients. All fields behind `season_length`
+    Two of one shape are equal, whatever their coefficients. All fields after `season_length`
     belong to the kind `linear` alone.
     """
 

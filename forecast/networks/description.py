@@ -1,4 +1,4 @@
-"""The description of a network as data: what `layers` builds in Keras and `inference` steps in
+"""The description of a network as data: `layers` builds it in Keras, `inference` computes it with
 NumPy.
 
 A `Network` is a tuple of `Block`s in series between its inputs and a linear read-out. A block is a
@@ -118,9 +118,7 @@ class Taps(Block):
         return -1 - np.array(self.delays)
 
     def weights_and_width(self, width: int, network: Network) -> tuple[WeightSpecs, int]:
-        """No weights, and a column for each delay of each channel; InputError where they do not fit
-        the input.
-        """
+        """No weights, and a column for each delay of each channel."""
         columns = width if self.channels is None else len(self.channels)
         return {}, columns * len(self.delays)
 
@@ -350,8 +348,8 @@ def weights_at(weights: Arrays, path: str) -> dict[str, np.ndarray]:
 
 
 def count_twins(weights: Arrays) -> int:
-    """How many networks `weights` are of, which differ in nothing else: each array then has them as
-    its first axis.
+    """How many twins the arrays of `weights` hold along a first axis of their own: networks that
+    differ in nothing but their weights. 1 where the arrays have no such axis.
     """
     readout = weights.get("readout/kernel", np.empty((0, 0)))
     return len(readout) if readout.ndim == 3 else 1

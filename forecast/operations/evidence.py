@@ -177,15 +177,16 @@ def fresh_losses(
     data: GateData,
     challenger: Ensemble,
     champion: Ensemble | None,
-    last_targets: Sequence[pd.Timestamp],
+    seen_until: Sequence[pd.Timestamp],
 ) -> pd.DataFrame:
-    """Losses on the fresh origins, those of the test block after all that the models have seen:
-    index cutoff, columns challenger, naive and, if there is one, champion.
+    """The mean scaled absolute errors (`GateData.mean_loss`) on the fresh origins: index cutoff,
+    columns challenger, naive (the last value) and, if there is one, champion.
 
-    `last_targets`: the last target that each model used in fitting, early stopping, tuning or
-    calibration.
+    `seen_until`: for each model the time of the last target that it used in fitting, early
+    stopping, tuning or calibration. Fresh are the origins of the test block whose first target is
+    later than all of these.
     """
-    rows = data.fresh_rows(last_targets)
+    rows = data.fresh_rows(seen_until)
     table = _forecasts_again(challenger, data.panel, rows)
     losses = {
         "challenger": data.mean_loss(table, "y_hat"),
@@ -434,7 +435,7 @@ def _seasonal_changes(
 ) -> NDArray[np.float64]:
     """(T,): the change of `values` (T,) over one season, in the units of the column's transform."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        units = pd.Series(TRANSFORMS[column.transform].to_units(values))
+        units = pd.Series(TRANSFORMS[column.transform].to_model_units(values))
     return np.asarray(units.diff(season_length), dtype=np.float64)
 
 

@@ -203,8 +203,8 @@ def _ask_gate(
     )
     data = evidence.GateData.read(tree.path, job.dataset)
     job.log_step("gate")
-    rival, last_targets = _rival_model(job, tree, current, settings, card, data.panel.by_id.keys())
-    losses = evidence.fresh_losses(data, load_trained_ensemble(candidate), rival, last_targets)
+    rival, seen_until = _rival_model(job, tree, current, settings, card, data.panel.by_id.keys())
+    losses = evidence.fresh_losses(data, load_trained_ensemble(candidate), rival, seen_until)
     ledger = None
     gathered = None
     if current is not None:
@@ -231,7 +231,7 @@ def _ask_gate(
         update={
             "age_days": draft.numbers.age_days,
             "new_steps": draft.numbers.new_steps,
-            "refitted_champion": int(rival is not None and len(last_targets) == 1),
+            "refitted_champion": int(rival is not None and len(seen_until) == 1),
         }
     )
     decided = draft.model_copy(
@@ -296,7 +296,7 @@ def _count_new_steps(
 ) -> int:
     """How many of the steps `times` come after the newest data that any decision has seen.
 
-    Without a decision the count begins behind the champion's data; without a champion it is all.
+    Without a decision the count begins after the champion's data; without a champion it is all.
     """
     ends = [earlier.data_end for earlier in read_decisions(job.root, job.dataset)]
     steps = pd.DatetimeIndex(times)
@@ -304,7 +304,7 @@ def _count_new_steps(
         return int((steps > pd.Timestamp(max(ends))).sum())
     if current is None:
         return len(steps)
-    # where a day ends another begins: `as_of` is also the name of the first step behind it
+    # where a day ends another begins: `as_of` is also the name of the first step after it
     return int((known_from(calendar, steps) > pd.Timestamp(current.card.as_of)).sum())
 
 

@@ -1,12 +1,12 @@
 """The state of each dataset in under a second: read from small files of this machine, no model
 loaded.
 
-`read_status` gives a `DatasetStatus`, whose `state` is `good` or names every fault: no champion, a
-damaged file of it, damaged issued forecasts or data, a champion that is stale, whose forecasts are
-poor or one of whose series is gone, an observation that is stale, a file that is gone or was
-changed since its snapshot. Nothing is repaired here (`forecast.operations.repair` does) and the
-registry is not asked. Drift and the last run are what retraining wrote into its newest decision;
-the next run is what the scheduler planned.
+`read_status` gives a `DatasetStatus`, whose `state` is `good` or names every fault: no champion; a
+damaged file of the champion, of issued forecasts or of data; a champion that is stale, forecasts
+poorly or knows a series that is gone; a newest observation that is stale; a source file that is
+gone or was changed since its snapshot. Nothing is repaired here (`forecast.operations.repair` does)
+and the registry is not asked. Drift and the last run are what retraining wrote into its newest
+decision; the next run is what the scheduler planned.
 """
 
 from __future__ import annotations
@@ -61,10 +61,12 @@ MIN_SCORED_FORECASTS = 8
 
 @dataclass(frozen=True)
 class DatasetStatus:
-    """One dataset. Times are ISO 8601 in UTC. `skill` is of the test block, where `scored_version`
-    was scored: the champion, or the version whose recipe it is on all data. `live_error` is
-    relative to the error there (1: as expected), of the issued forecasts alone (`live_accuracy`);
-    what makes a retraining due is `evidence.measure_live_error`.
+    """One dataset. Times are ISO 8601 in UTC.
+
+    scored_version: the champion, or the version whose recipe it is, fitted again on all data;
+    skill: of that version in the test block. live_error: of the issued forecasts
+    (`live_accuracy`), over the error in the test block (1: as expected). It counts in `state`; a
+    retraining is due by `evidence.measure_live_error` instead.
     """
 
     dataset: str

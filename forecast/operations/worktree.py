@@ -74,8 +74,9 @@ def open_tree(root: Path, dataset: str) -> WorkTree:
 
 
 def _copy_compiled_code(code: Path, tree: Path) -> None:
-    """Copy the checkout's `code` over that of a new work tree, with times, by which Python and
-    Numba know what they compiled of it; kernels take ten CPU seconds. Edits are yet to be undone.
+    """Copy the checkout's `code` over that of a new work tree, with the times of files, by which
+    Python and Numba know what they have compiled; kernels take ten CPU seconds. The copy has the
+    checkout's edits, which the caller undoes.
     """
     # of a project with an installed package there is none; a file may vanish as others compile
     with contextlib.suppress(FileNotFoundError, shutil.Error):
@@ -224,8 +225,8 @@ def _git(folder: Path, *words: str) -> str:
 
 
 def newest_data_root(root: Path, dataset: str) -> Path:
-    """The folder in which the dataset was taken last; the checkout's where both are equal or only
-    it has a snapshot.
+    """The checkout or the work tree of retraining, in whichever the dataset was fetched last; the
+    checkout where both are equal or only it has a snapshot.
 
     Not the one with the later data: a corrected file may end before the faulty one.
     """

@@ -280,7 +280,7 @@ def series_table(results: Results, ranking: str) -> Table:
 
 
 def select_served(table: pd.DataFrame) -> pd.DataFrame:
-    """The last row of each model and series: that of the seeds' mean, which stands behind them, or
+    """The last row of each model and series: that of the seeds' mean, which stands after them, or
     of the only seed.
     """
     return table.groupby(["model", "series"]).tail(1).set_index(["model", "series"]).sort_index()

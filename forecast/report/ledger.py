@@ -35,11 +35,12 @@ def cost_table(results: Results, costs: Costs) -> Table:
     return Table(text.columns("costs"), rows)
 
 
-def _row(cost: CandidateCost, record: RunRecord) -> Row:
-    """The row of one candidate: its name, then a cell for each later column of `costs`.
+def _row(seconds: CandidateCost, record: RunRecord) -> Row:
+    """The row of one candidate: its name, then a cell for each later column of `costs` in
+    templates/columns.yaml, in that order.
 
-    CPU seconds are those of `cost`, which may be unknown; steps and targets those of `record`. A
-    zero is shown as nothing.
+    A cell is empty where no trial, step, target or refit was counted, and where seconds are
+    unknown.
     """
     usable = sum(seed.status == "ok" for seed in record.seeds)
     trials = len(record.trials)
@@ -50,8 +51,8 @@ def _row(cost: CandidateCost, record: RunRecord) -> Row:
         _steps(record.cost),
         whole(record.cost.targets_learnt_from or None),
         whole(record.n_params),
-        text.cell(cost.tuning_cpu_seconds if trials else None, text.duration),
-        text.cell(cost.cpu_seconds, text.duration),
+        text.cell(seconds.tuning_cpu_seconds if trials else None, text.duration),
+        text.cell(seconds.cpu_seconds, text.duration),
         TableCell(f"{usable} of {len(record.seeds)}", usable),
         whole(record.rows_seen),
         whole(record.refits or None),

@@ -129,15 +129,18 @@ def _ignore_existing() -> Iterator[None]:
 
 
 def _make_database(store: TrackingStore) -> None:
-    """Make a database file that is not there yet, or empty: aside, then moved into place, so that a
-    process that is stopped meanwhile leaves no half of it. The caller holds the store's lock.
+    """Make the store's SQLite file where it is missing or empty, and remove what stopped processes
+    left of theirs; nothing for a store of another kind. The caller holds the store's lock.
+
+    The file is made under a temporary name and moved into place, so that a process that is stopped
+    meanwhile leaves no half of it.
     """
     database = store.database
     if database is not None and not (database.exists() and database.stat().st_size):
-        for left in database.parent.glob(f"{files.TEMPORARY}{database.name}-*"):
-            files.remove(left)
+        for leftover in database.parent.glob(f"{files.TEMPORARY}{database.name}-*"):
+            files.remove(leftover)
         with files.atomic_path(database) as temporary:
-            _migrated_client(f"{SQLITE}{temporary}")
+            _migrated_client(f"{SQLITE}{temporary}")  # makes the file that it opens
 
 
 def _migrated_client(uri: str) -> MlflowClient:

@@ -136,20 +136,21 @@ class _Experiment:
             if experiment.tags.get(name) != value:
                 client.set_experiment_tag(experiment.experiment_id, name, value)
 
-    def put(self, record: CandidateRun, number: int) -> None:
-        """Make the run of `record` the only current one of its candidate; `number` orders new ones.
+    def put(self, candidate_run: CandidateRun, number: int) -> None:
+        """Make MLflow's run of `candidate_run` the only current one of its candidate; `number`
+        orders new ones.
 
-        A run with the record's digest is taken as it is, also one that was set aside.
+        A run with its digest is taken as it is, also one that was set aside.
         """
-        current = self.current.get(record.candidate, [])
-        same = [run for run in current if run.data.tags.get(RECORD_DIGEST) == record.digest]
-        same = same or self._search(f"tags.{RECORD_DIGEST} = '{record.digest}'")
+        current = self.current.get(candidate_run.candidate, [])
+        same = [run for run in current if run.data.tags.get(RECORD_DIGEST) == candidate_run.digest]
+        same = same or self._search(f"tags.{RECORD_DIGEST} = '{candidate_run.digest}'")
         if same:
-            self._refresh(same[0], record)
+            self._refresh(same[0], candidate_run)
             self.result.unchanged += 1
         else:
-            self.writer.write(record, number)
-            self.result.published.append(f"{record.content.dataset}: {record.name}")
+            self.writer.write(candidate_run, number)
+            self.result.published.append(f"{candidate_run.record.dataset}: {candidate_run.name}")
         for run in current:
             if not same or run.info.run_id != same[0].info.run_id:
                 self._set_aside(run)
@@ -161,13 +162,13 @@ class _Experiment:
                 for run in candidate_runs:
                     self._set_aside(run)
 
-    def _refresh(self, run: Run, record: CandidateRun) -> None:
+    def _refresh(self, run: Run, candidate_run: CandidateRun) -> None:
         """Bring a run that is there up to date: its name in the list, what other candidates decide
         (tags; those no longer true are deleted), and that it is current.
         """
         run_id = run.info.run_id
         tags = run.data.tags
-        new_tags = {**runs.verdict_tags(record), CURRENT: "true"}
+        new_tags = {**runs.verdict_tags(candidate_run), CURRENT: "true"}
         if tags.get(CURRENT) != "true":
             self._mark_trials(run, current=True)
         changed = {name: value for name, value in new_tags.items() if tags.get(name) != value}
@@ -176,8 +177,8 @@ class _Experiment:
         for name in tags:
             if name.startswith("against_") and name not in new_tags:
                 self.writer.client.delete_tag(run_id, name)
-        if run.info.run_name != record.name:
-            self.writer.client.update_run(run_id, name=record.name)
+        if run.info.run_name != candidate_run.name:
+            self.writer.client.update_run(run_id, name=candidate_run.name)
 
     def _set_aside(self, run: Run) -> None:
         """Tag a run and its trials as not current, and say so in its name; it stays to compare

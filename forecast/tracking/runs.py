@@ -49,7 +49,7 @@ class CandidateRun:
     as text.
     """
 
-    content: RunRecord
+    record: RunRecord
     folder: Path
     tables: Mapping[str, Sequence[TextRow]] = field(default_factory=dict)
     tests: Sequence[PairedTest] = ()
@@ -65,7 +65,7 @@ class CandidateRun:
         board = [{**row, "chosen": ""} for row in self.table("leaderboard")]
         content = {
             "format": FORMAT,
-            "record": self.content.to_json(),
+            "record": self.record.to_json(),
             "forecasts": files.sha256(forecasts) if forecasts.exists() else None,
             "tables": {**self.tables, "leaderboard": board},
         }
@@ -83,16 +83,16 @@ class CandidateRun:
     @property
     def candidate(self) -> str:
         """The candidate's name, such as `lstm.linear`."""
-        return self.content.candidate
+        return self.record.candidate
 
     @property
     def name(self) -> str:
         """What a reader of a list sees: the model, and the ranking where it is not the default
         one.
         """
-        if self.content.ranking == "architecture":
-            return f"{self.content.model} (architecture alone)"
-        return self.content.model
+        if self.record.ranking == "architecture":
+            return f"{self.record.model} (architecture alone)"
+        return self.record.model
 
     @property
     def main_row(self) -> TextRow:
@@ -125,7 +125,7 @@ def read_candidate_runs(root: Path, dataset: str) -> list[CandidateRun]:
         tables = {name: results.text_rows(name) for name in TABLES}
         tables["intervals"] = _rows_of_all_steps(results.intervals)
         tests = results.verdicts.tests
-    records = []
+    candidate_runs = []
     for name, record in results.records.items():
         label = (record.model, record.ranking)
         candidate_run = CandidateRun(
@@ -135,8 +135,8 @@ def read_candidate_runs(root: Path, dataset: str) -> list[CandidateRun]:
             [test for test in tests if (test.model, test.ranking) == label],
             costs.get(name, UNKNOWN_COST),
         )
-        records.append(candidate_run)
-    return sorted(records, key=_validation_error, reverse=True)
+        candidate_runs.append(candidate_run)
+    return sorted(candidate_runs, key=_validation_error, reverse=True)
 
 
 def _rows_of(label: tuple[str, str], rows: Sequence[TextRow]) -> list[TextRow]:
@@ -150,8 +150,8 @@ def _rows_of_all_steps(intervals: pd.DataFrame) -> list[TextRow]:
     return list(csv.DictReader(text.splitlines()))
 
 
-def _validation_error(record: CandidateRun) -> float:
-    error = _as_float(record.main_row.get("validation_mase"))
+def _validation_error(candidate_run: CandidateRun) -> float:
+    error = _as_float(candidate_run.main_row.get("validation_mase"))
     return math.inf if error is None else error
 
 
@@ -201,37 +201,38 @@ def parameter_texts(
     return texts
 
 
-def score_points(record: CandidateRun) -> list[MetricPoint]:
+def score_points(candidate_run: CandidateRun) -> list[MetricPoint]:
     """Test errors of what serves, by horizon step, their spread over seeds; size and cost."""
-    main = record.main_row
+    main = candidate_run.main_row
     from forecast.comparison import metrics  # with it comes pandas, which `status` does without
 
     by_step = [metric.name for metric in metrics.METRICS if metric.by_step]
     points = [
         MetricPoint(f"test/{metric.name}", main.get(metric.name)) for metric in metrics.METRICS
     ]
-    for row in record.table("by_step"):
+    for row in candidate_run.table("by_step"):
         if row["seed"] == "mean":
             step = int(row["step"])
             points += [MetricPoint(f"test_by_step/{name}", row.get(name), step) for name in by_step]
     points += [
-        MetricPoint(f"test_std/{name}", record.rows.get("std", {}).get(name)) for name in by_step
+        MetricPoint(f"test_std/{name}", candidate_run.rows.get("std", {}).get(name))
+        for name in by_step
     ]
     points.append(MetricPoint("validation/mase", main.get("validation_mase")))
     points.append(MetricPoint("n_origins", main.get("n_origins")))
     return finite_points(
         points
-        + interval_points(record)
-        + distribution_points(record)
-        + count_points(record)
-        + [MetricPoint(name, getattr(record.cost, name)) for name in COSTS]
+        + interval_points(candidate_run)
+        + distribution_points(candidate_run)
+        + count_points(candidate_run)
+        + [MetricPoint(name, getattr(candidate_run.cost, name)) for name in COSTS]
     )
 
 
-def interval_points(record: CandidateRun) -> list[MetricPoint]:
+def interval_points(candidate_run: CandidateRun) -> list[MetricPoint]:
     """Coverage, width and interval score by level, all steps together, mean over the series."""
     values_by_name: dict[str, list[float]] = {}
-    for row in record.table("intervals"):
+    for row in candidate_run.table("intervals"):
         level = f"{float(row['level']):g}"
         for name in INTERVALS:
             value = _as_float(row[name])
@@ -240,41 +241,43 @@ def interval_points(record: CandidateRun) -> list[MetricPoint]:
     return [MetricPoint(name, sum(values) / len(values)) for name, values in values_by_name.items()]
 
 
-def distribution_points(record: CandidateRun) -> list[MetricPoint]:
+def distribution_points(candidate_run: CandidateRun) -> list[MetricPoint]:
     """How good the quantiles, densities and probabilities of a head are over the whole horizon.
 
     `distribution/crps`, `distribution/pinball_90`, ...; with several series the series' name
     stands before them, as their units differ.
     """
-    several = len({row["series"] for row in record.table("distributions")}) > 1
+    several = len({row["series"] for row in candidate_run.table("distributions")}) > 1
     points = []
-    for row in record.table("distributions"):
+    for row in candidate_run.table("distributions"):
         series = f"{CHARACTERS_UNKNOWN_TO_MLFLOW.sub('_', row['series'])}/" if several else ""
         level = f"_{float(row['level']):g}" if row["level"] else ""
         points.append(MetricPoint(f"distribution/{series}{row['metric']}{level}", row["value"]))
     return points
 
 
-def count_points(record: CandidateRun) -> list[MetricPoint]:
-    """What the candidate was given: trials, gradient steps, seeds, weights, rows."""
-    content = record.content
+def count_points(candidate_run: CandidateRun) -> list[MetricPoint]:
+    """The numbers fitted to data (`n_params`), the rows seen, the counts of `TrainingCost` by their
+    own names, the trials and the seeds.
+    """
+    record = candidate_run.record
     counts = {
-        "n_params": content.n_params,
-        "rows_seen": content.rows_seen,
-        **content.cost.to_json(),
-        "n_trials": len(content.trials),
-        "n_seeds": len(content.seeds),
+        "n_params": record.n_params,
+        "rows_seen": record.rows_seen,
+        **record.cost.to_json(),
+        "n_trials": len(record.trials),
+        "n_seeds": len(record.seeds),
     }
     return [MetricPoint(name, count) for name, count in counts.items()]
 
 
-def diagnostic_points(record: CandidateRun) -> list[MetricPoint]:
+def diagnostic_points(candidate_run: CandidateRun) -> list[MetricPoint]:
     """What goes on inside the first seed's network.
 
     The step of `diagnostics_by_lag/...` is the lag in rows, of `diagnostics_free_run` the step of
     the closed loop.
     """
-    examined = record.content.diagnostics
+    examined = candidate_run.record.diagnostics
     if examined is None:
         return []
     loop = examined.loop
@@ -292,10 +295,10 @@ def diagnostic_points(record: CandidateRun) -> list[MetricPoint]:
     return finite_points(points)
 
 
-def curve_points(content: RunRecord) -> list[MetricPoint]:
+def curve_points(record: RunRecord) -> list[MetricPoint]:
     """The learning curves of the final trainings: loss over gradient steps, per seed."""
     points = []
-    for fit in content.seeds:
+    for fit in record.seeds:
         for step, train, validation in fit.curve:
             points.append(MetricPoint(f"train_loss/seed_{fit.seed}", train, step))
             points.append(MetricPoint(f"validation_loss/seed_{fit.seed}", validation, step))
@@ -317,68 +320,68 @@ def finite_points(points: list[MetricPoint]) -> list[MetricPoint]:
     return [point._replace(value=value) for point, value in read if value is not None]
 
 
-def run_tags(record: CandidateRun) -> dict[str, str]:
+def run_tags(candidate_run: CandidateRun) -> dict[str, str]:
     """What to filter and group by; see `verdict_tags` for those that may change later."""
-    content = record.content
-    failed = [f"seed {fit.seed}: {fit.reason}" for fit in content.seeds if fit.status != "ok"]
+    record = candidate_run.record
+    failed = [f"seed {fit.seed}: {fit.reason}" for fit in record.seeds if fit.status != "ok"]
     values = {
-        "model": content.model,
-        "family": content.family,
-        "kind": content.kind,
-        "ranking": content.ranking,
-        "status": content.status,
-        "reason": content.reason,
-        "skip": content.skip or "none",
-        "tuned": ", ".join(sorted(content.tuned)),
-        "gradient_steps": content.cost.gradient_steps,
-        "seeds": ", ".join(str(fit.seed) for fit in content.seeds),
+        "model": record.model,
+        "family": record.family,
+        "kind": record.kind,
+        "ranking": record.ranking,
+        "status": record.status,
+        "reason": record.reason,
+        "skip": record.skip or "none",
+        "tuned": ", ".join(sorted(record.tuned)),
+        "gradient_steps": record.cost.gradient_steps,
+        "seeds": ", ".join(str(fit.seed) for fit in record.seeds),
         "failed_seeds": "; ".join(failed),
-        "loop": loop_verdict(content),
-        "did_not_train": "true" if content.is_untrained else "",
-        "data_digest": content.digests.data[:DIGEST_LENGTH],
+        "loop": loop_verdict(record),
+        "did_not_train": "true" if record.is_untrained else "",
+        "data_digest": record.digests.data[:DIGEST_LENGTH],
     }
     return {name: str(value)[:MAX_TEXT] for name, value in values.items() if value}
 
 
-def loop_verdict(content: RunRecord) -> str:
+def loop_verdict(record: RunRecord) -> str:
     """How a recursive network behaves on its own forecasts: stable, marginal, sensitive, drifting
     or unstable.
     """
-    examined = content.diagnostics
+    examined = record.diagnostics
     return "" if examined is None else examined.loop_verdict
 
 
-def verdict_tags(record: CandidateRun) -> dict[str, str]:
+def verdict_tags(candidate_run: CandidateRun) -> dict[str, str]:
     """Tags that depend on the other candidates: refreshed in place."""
-    words = {f"against_{test.family}": test.word for test in record.tests}
+    words = {f"against_{test.family}": test.word for test in candidate_run.tests}
     return {
-        "chosen": str(record.is_chosen).lower(),
+        "chosen": str(candidate_run.is_chosen).lower(),
         **words,
-        "mlflow.note.content": run_note(record),
+        "mlflow.note.content": run_note(candidate_run),
     }
 
 
-def run_note(record: CandidateRun) -> str:
+def run_note(candidate_run: CandidateRun) -> str:
     """The run's page in words: that it was chosen, why it failed, or that it did not train; what
     the model is, its members, an unsafe closed loop, and what the tests say.
     """
     from forecast.data.results import describe_members
 
-    content = record.content
-    loop = loop_verdict(content)
+    record = candidate_run.record
+    loop = loop_verdict(record)
     is_unsafe = loop != "" and loop not in SAFE_LOOPS
     remarks = [
-        (record.is_chosen, "**Chosen on validation in its ranking.**"),
-        (content.is_untrained, UNTRAINED),
-        (content.has_failed, f"**Failed:** {content.reason}"),
-        (content.description, content.description),
-        (content.equation, f"`{content.equation}`"),
-        (content.source, f"Source: {content.source}"),
-        (content.members, f"Members: {describe_members(content)}"),
+        (candidate_run.is_chosen, "**Chosen on validation in its ranking.**"),
+        (record.is_untrained, UNTRAINED),
+        (record.has_failed, f"**Failed:** {record.reason}"),
+        (record.description, record.description),
+        (record.equation, f"`{record.equation}`"),
+        (record.source, f"Source: {record.source}"),
+        (record.members, f"Members: {describe_members(record)}"),
         (is_unsafe, f"**Closed loop {loop}**: see `diagnostics_free_run`."),
     ]
     lines = [sentence for applies, sentence in remarks if applies]
-    return "\n\n".join([*lines, *(test.sentence for test in record.tests)])
+    return "\n\n".join([*lines, *(test.sentence for test in candidate_run.tests)])
 
 
 def flatten(

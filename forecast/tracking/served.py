@@ -45,7 +45,7 @@ class ServedForecaster(PythonModel):
     def predict(
         self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        """The forecast after the last rows of `model_input`; see above for `params`."""
+        """The forecast after the last rows of `model_input`; `params`: see this module."""
         from forecast.forecaster.serving import advise_caller
         from forecast.system.errors import ForecastError
 

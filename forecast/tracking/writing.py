@@ -63,31 +63,42 @@ class Writer:
     start: int
     revision: str = ""
 
-    def write(self, record: CandidateRun, number: int) -> None:
+    def write(self, candidate_run: CandidateRun, number: int) -> None:
         """The parent run with everything under it; it becomes current last, when nothing is missing
         any more.
         """
         # Lists are sorted by creation: so parents stand above trials, and the best model first.
         start = self.start + 1 + number
         commit = {"mlflow.source.git.commit": self.revision} if self.revision else {}
-        tags = {CANDIDATE: record.candidate, CURRENT: "false", **runs.run_tags(record), **commit}
-        with self._run(record.name, start, tags) as run_id:
+        tags = {
+            CANDIDATE: candidate_run.candidate,
+            CURRENT: "false",
+            **runs.run_tags(candidate_run),
+            **commit,
+        }
+        with self._run(candidate_run.name, start, tags) as run_id:
             points = (
-                runs.score_points(record)
-                + runs.curve_points(record.content)
-                + runs.diagnostic_points(record)
+                runs.score_points(candidate_run)
+                + runs.curve_points(candidate_run.record)
+                + runs.diagnostic_points(candidate_run)
             )
-            values = runs.parameter_texts(record.content.params, record.content.tuned)
+            values = runs.parameter_texts(candidate_run.record.params, candidate_run.record.tuned)
             self._log(run_id, values, points, start)
-            self._log_dataset(run_id, record)
-            self._write_trials(record, run_id)
-            self._log_files(run_id, record)
+            self._log_dataset(run_id, candidate_run)
+            self._write_trials(candidate_run, run_id)
+            self._log_files(run_id, candidate_run)
             self.tag(
                 run_id,
-                {**runs.verdict_tags(record), RECORD_DIGEST: record.digest, CURRENT: "true"},
+                {
+                    **runs.verdict_tags(candidate_run),
+                    RECORD_DIGEST: candidate_run.digest,
+                    CURRENT: "true",
+                },
             )
-            seconds = record.cost.wall_seconds or 0.0
-            self._end(run_id, failed=record.content.has_failed, at=start + int(1000 * seconds))
+            seconds = candidate_run.cost.wall_seconds or 0.0
+            self._end(
+                run_id, failed=candidate_run.record.has_failed, at=start + int(1000 * seconds)
+            )
 
     def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Set tags of a run."""
@@ -101,23 +112,23 @@ class Writer:
         self.client.update_run(run_id, status="FAILED", name=f"{name} (interrupted)")
         self._end(run_id, failed=True, at=self.start)
 
-    def _write_trials(self, record: CandidateRun, parent: str) -> None:
+    def _write_trials(self, candidate_run: CandidateRun, parent: str) -> None:
         """One child run of `parent` for each trial of the study, the best one marked."""
-        trials = record.content.trials
+        trials = candidate_run.record.trials
         best = best_trial(trials)
         for number, trial in enumerate(trials):
             tags = {
                 PARENT: parent,
-                "model": record.content.model,
-                CANDIDATE: record.candidate,
+                "model": candidate_run.record.model,
+                CANDIDATE: candidate_run.candidate,
                 "kind": TRIAL,
-                "ranking": record.content.ranking,
+                "ranking": candidate_run.record.ranking,
                 "best_trial": str(trial is best).lower(),
                 CURRENT: "true",
             }
             if trial.reason:
                 tags["reason"] = trial.reason[: runs.MAX_TEXT]
-            name = f"trial {trial.number}{' (best)' if trial is best else ''}: {record.name}"
+            name = f"trial {trial.number}{' (best)' if trial is best else ''}: {candidate_run.name}"
             start = self.start - number
             with self._run(name, start, tags) as run_id:
                 self._log(
@@ -159,37 +170,39 @@ class Writer:
                 run_id, metrics[first : first + BATCH], params if first == 0 else ()
             )
 
-    def _log_dataset(self, run_id: str, record: CandidateRun) -> None:
+    def _log_dataset(self, run_id: str, candidate_run: CandidateRun) -> None:
         """The prepared data as the run's input, by their digest."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
-        content = record.content
-        source = json.dumps({"uri": f"data/prepared/{content.dataset}"})
-        digest = content.digests.data[: runs.DIGEST_LENGTH] or "unknown"
-        data = Dataset(content.dataset, digest, "local", source)
+        record = candidate_run.record
+        source = json.dumps({"uri": f"data/prepared/{record.dataset}"})
+        digest = record.digests.data[: runs.DIGEST_LENGTH] or "unknown"
+        data = Dataset(record.dataset, digest, "local", source)
         self.client.log_inputs(
             run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])]
         )
 
-    def _log_files(self, run_id: str, record: CandidateRun) -> None:
+    def _log_files(self, run_id: str, candidate_run: CandidateRun) -> None:
         """Log the record and the model of the first seed that has one as artifacts of a run."""
         with files.scratch_folder() as folder:
-            record.content.write(folder / "record.json")
+            candidate_run.record.write(folder / "record.json")
             self.client.log_artifacts(run_id, str(folder))
-            for fit in record.content.seeds:
-                saved = record.folder / f"seed-{fit.seed}"
+            for fit in candidate_run.record.seeds:
+                saved = candidate_run.folder / f"seed-{fit.seed}"
                 if saved.exists():
-                    self._log_model(run_id, record, saved, folder / "model")
+                    self._log_model(run_id, candidate_run, saved, folder / "model")
                     break
 
-    def _log_model(self, run_id: str, record: CandidateRun, saved: Path, folder: Path) -> None:
+    def _log_model(
+        self, run_id: str, candidate_run: CandidateRun, saved: Path, folder: Path
+    ) -> None:
         """Log a `saved` forecaster as a model of the run, loadable as `models:/<id>` and
         registrable in the UI.
         """
         from mlflow.entities import LoggedModelOutput
 
         save_model(saved, folder)
-        name = record.name.replace(" (architecture alone)", "-architecture").translate(
+        name = candidate_run.name.replace(" (architecture alone)", "-architecture").translate(
             NAME_REPLACEMENTS
         )
         model = self.client.create_logged_model(self.experiment_id, name=name, source_run_id=run_id)

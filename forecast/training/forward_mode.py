@@ -202,7 +202,7 @@ class ForwardMode(BlockVisitor[Signal]):
         return out
 
     def _n_columns(self, path: str) -> int:
-        """q behind the block at `path`: one more than the number of its last weight."""
+        """q after the block at `path`: one more than the number of its last weight."""
         block_weights = (name for name in self.first_column_of if name.startswith(f"{path}/"))
         return max(self.first_column_of[name] + self.weights[name].size for name in block_weights)
 

@@ -246,7 +246,8 @@ def _describe_cost(problem: LeastSquares, starts: Sequence[Array], options: Opti
 class _Run:
     """One descent from one start, iteration by iteration; `reason` stays empty while it goes on.
 
-    `score`: of the `best` weights so far; `rises`: iterations since; `ends`: when its time is used.
+    `score`: of the `best` weights so far; `rises`: iterations since these; `ends`: when its time is
+    used up, on the clock `time.perf_counter`.
     """
 
     def __init__(self, problem: LeastSquares, weights: Array, options: Options) -> None:

@@ -203,7 +203,7 @@ def _rows_of_all(arrays: Sequence[Array]) -> Array:
 
 
 def find_hidden_layer(network: Network) -> str | None:
-    """The path of the one tanh layer behind the taps; "" where the taps are read out directly; None
+    """The path of the one tanh layer after the taps; "" where the taps are read out directly; None
     for networks of any other shape, which `OneLayerProblem` does not take.
     """
     match network.blocks[_count_tap_blocks(network.blocks) :]:

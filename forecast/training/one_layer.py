@@ -62,22 +62,26 @@ class OneLayer:
             return w1, b1, w2, b2, np.zeros((*several, o, d), dtype=weights.dtype)
         return w1, b1, w2, b2, weights[..., first_b2 + o :].reshape(*several, o, d)
 
-    def flatten(self, weights: Mapping[str, Array], layer: str) -> Array:
-        """The flat vector of the weights by name of a network whose hidden layer has the path
-        `layer`.
+    def flatten(self, weights: Mapping[str, Array], layer_path: str) -> Array:
+        """The flat vector (n_weights,) of a network's weights by name; `layer_path`: the path of
+        its hidden layer. The readout's kernel (K + d, O) has the linear part below its first K
+        rows.
         """
         readout = weights["readout/kernel"]
         parts = [readout[: self.hidden].T, weights["readout/bias"], readout[self.hidden :].T]
         if self.hidden:
-            parts = [weights[f"{layer}/kernel"].T, weights[f"{layer}/bias"], *parts]
+            parts = [weights[f"{layer_path}/kernel"].T, weights[f"{layer_path}/bias"], *parts]
         return np.concatenate([np.asarray(part, np.float64).ravel() for part in parts])
 
-    def unflatten(self, flat: Array, layer: str) -> dict[str, Array]:
-        """The inverse of `flatten`: copies, by name."""
+    def unflatten(self, flat: Array, layer_path: str) -> dict[str, Array]:
+        """The inverse of `flatten`: copies of the parts of `flat` (n_weights,) by name."""
         w1, b1, w2, b2, w3 = self.split(flat)
         weights_by_name = {}
         if self.hidden:
-            weights_by_name = {f"{layer}/kernel": np.array(w1.T), f"{layer}/bias": np.array(b1)}
+            weights_by_name = {
+                f"{layer_path}/kernel": np.array(w1.T),
+                f"{layer_path}/bias": np.array(b1),
+            }
         readout = np.concatenate([w2.T, w3.T]) if self.linear else np.array(w2.T)
         return {**weights_by_name, "readout/kernel": readout, "readout/bias": np.array(b2)}
 
@@ -87,7 +91,7 @@ class OneLayer:
         return np.tanh(z @ w1.T + b1) @ w2.T + z @ w3.T + b2
 
     def of_row(self, weights: Array) -> Callable[[Array, Array], object]:
-        """The map of a single row: v (O,) from z (d,) with a one behind it, written to its second
+        """The map of a single row: v (O,) from z (d,) with a one after it, written to its second
         argument; of several weights (runs, n_weights) v (runs, O) from z (runs, d).
         """
         w1, b1, w2, b2, w3 = self.split(weights)

@@ -135,7 +135,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_they_are_those_of_the_saved_network_on_validation_windows(folder):
-    assert diagnostics.read_or_diagnose(PLACE, folder) == diagnostics.examine(
+    assert diagnostics.read_or_diagnose(PLACE, folder) == diagnostics.diagnose_first_series(
         forecaster("narx", "last"), problems.shops()
     )
 

@@ -558,9 +558,9 @@ def test_no_part_of_a_password_is_shown_whatever_marks_it_has(
     password: str, shown: str, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"mysql://me:{password}@host/name")
-    assert doctor.mlflow(project)[1] == f"mysql://{shown}: not examined"
+    assert doctor.check_mlflow(project)[1] == f"mysql://{shown}: not examined"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{project}/a@b/mlflow.db")
-    assert doctor.mlflow(project)[1].startswith(f"sqlite:///{project}/a@b/mlflow.db: ")
+    assert doctor.check_mlflow(project)[1].startswith(f"sqlite:///{project}/a@b/mlflow.db: ")
 
 
 def test_clean_asks_first_and_never_touches_snapshots_or_records(tmp_path: Path) -> None:
@@ -602,12 +602,12 @@ def test_clean_counts_what_is_gone_and_names_what_is_left(
 def test_doctor_calls_nothing_left_over_while_a_run_writes(tmp_path: Path) -> None:
     root = small_project.write(tmp_path / "project")
     (root / "data" / ".tmp-half").write_text("")
-    assert doctor.runs(root).observation == "1 temporary file"
+    assert doctor.check_runs(root).observation == "1 temporary file"
     with hold_lock(root / RUN_LOCK, purpose="`forecast run`"):
-        running = doctor.runs(root)
+        running = doctor.check_runs(root)
     assert running.what == "runs" and not running.repair
     doctor._remove_and_mend(root)
-    assert doctor.runs(root) == HealthCheck("runs", "none is running")
+    assert doctor.check_runs(root) == HealthCheck("runs", "none is running")
 
 
 def test_a_stream_that_was_closed_takes_no_file_s_place_and_costs_no_result() -> None:
@@ -630,9 +630,9 @@ def test_doctor_names_the_file_of_dvc_that_is_missing(missing: str, tmp_path: Pa
     for name in (".dvc/config", "dvc.yaml"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("")
-    assert not doctor.dvc(tmp_path).repair
+    assert not doctor.check_dvc(tmp_path).repair
     (tmp_path / missing).unlink()
-    assert doctor.dvc(tmp_path) == HealthCheck("DVC", f"no {missing} here", doctor.RESTORE)
+    assert doctor.check_dvc(tmp_path) == HealthCheck("DVC", f"no {missing} here", doctor.RESTORE)
 
 
 def test_doctor_reports_on_a_store_that_cannot_be_written(

@@ -13,7 +13,7 @@ from scipy.signal import lfilter
 import forecast
 from forecast import models
 from forecast.forecaster import Budget, fit
-from forecast.models.choice import CHANGE_WEIGHTS, weigh_changes
+from forecast.models.choice import CHANGE_SHARES, weigh_changes
 from forecast.models.problem import Problem
 from forecast.models.skip import Skip
 from tests.support import problems
@@ -193,7 +193,7 @@ def errors_with_best(share: float, stretches: int, noise: float) -> np.ndarray:
     """(stretches, 1, shares): lowest at `share`, by as much as the shares differ."""
     rng = np.random.default_rng(1)
     lowest_at = share + noise * rng.normal(size=(stretches, 1))
-    return (1 + (CHANGE_WEIGHTS - lowest_at) ** 2)[:, None]
+    return (1 + (CHANGE_SHARES - lowest_at) ** 2)[:, None]
 
 
 def test_a_sure_series_has_its_own_share_and_one_of_a_single_stretch_borrows_from_all():
@@ -214,10 +214,10 @@ def test_a_gain_that_may_be_luck_moves_no_share():
 
 
 def test_a_series_alone_needs_more_than_two_stretches_that_happen_to_agree():
-    losses = 1 - 0.2 * CHANGE_WEIGHTS[None, None] + np.zeros((2, 1, 1))
+    losses = 1 - 0.2 * CHANGE_SHARES[None, None] + np.zeros((2, 1, 1))
     assert weigh_changes({"alone": losses})["alone"] == (0.0,)
     assert weigh_changes({"alone": np.repeat(losses, 20, axis=0)})["alone"] == (1.0,)
-    clear = 1 - 0.9 * CHANGE_WEIGHTS[None, None]
+    clear = 1 - 0.9 * CHANGE_SHARES[None, None]
     assert weigh_changes({"alone": clear})["alone"] == (1.0,)
 
 

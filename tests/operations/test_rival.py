@@ -40,9 +40,9 @@ def judged(moved, monkeypatch):
 def test_a_champion_that_has_seen_no_fresh_row_is_compared_as_it_serves(judged, moved):
     job, tree, settings, card, calls = judged
     current = champion.load(moved, NAME)
-    rival, last_targets = retrain._rival_model(job, tree, current, settings, card, {NAME})
+    rival, seen_until = retrain._rival_model(job, tree, current, settings, card, {NAME})
     assert rival is current.ensemble and not calls
-    assert last_targets == [pd.Timestamp(card.last_target_used)] * 2
+    assert seen_until == [pd.Timestamp(card.last_target_used)] * 2
 
 
 def test_a_champion_fitted_on_all_data_is_represented_by_its_recipe_at_the_challenger_s_cutoff(
@@ -53,14 +53,14 @@ def test_a_champion_fitted_on_all_data_is_represented_by_its_recipe_at_the_chall
     data = evidence.GateData.read(moved, NAME)
     newest = data.panel.series[0].ds[-1]
     seen_all = current.card.model_copy(update={"last_target_used": str(newest), "refit_of": 1})
-    rival, last_targets = retrain._rival_model(
+    rival, seen_until = retrain._rival_model(
         job, tree, replace(current, card=seen_all), settings, card, {NAME}
     )
     assert calls == ["gate"] and rival is not current.ensemble
     border = pd.Timestamp(card.last_target_used)
-    assert last_targets == [border]
+    assert seen_until == [border]
     (series,) = data.panel.series
-    rows = data.fresh_rows(last_targets)[NAME]
+    rows = data.fresh_rows(seen_until)[NAME]
     assert len(rows) and (series.ds[rows + 1] > np.datetime64(border)).all()
     assert not len(data.fresh_rows([border, pd.Timestamp(newest)])[NAME])
 

@@ -133,10 +133,10 @@ def settings() -> dict[str, list[str]]:
             f"those within {percent(losses.NEAR_BAR - 1)} of it",
             f"costs {equivalent} more loss than the other",
             f"at least {paired_tests.ORIGINS} origins",
-            f"under {percent(alarms.MOVES)} of the actual variance",
+            f"under {percent(alarms.MIN_VARIANCE_SHARE)} of the actual variance",
             "changes at the 5 % level",  # error_diagnostics: a slope above its standard error
             f"an error within {percent(alarms.NEAR_NAIVE)} of its",
-            f"more than {percent(alarms.GAIN)} below the naive",
+            f"more than {percent(alarms.MOST_BELIEVED_GAIN)} below the naive",
             f"at the {percent(alarms.ALARM_LEVEL)} level",
             f"({intervals.min_calibration_size(0.95)} for 95 %)",
             f"= L / (L + {intervals.PRIOR_ROWS})",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from forecast.cli.run import revision
+from forecast.cli.run import read_revision
 from forecast.operations.worktree import require_committed
 from forecast.system.errors import InputError
 from forecast.system.processes import run_git
@@ -18,7 +18,7 @@ def test_the_commit_of_a_run_is_empty_and_no_error_where_git_is_not_installed(
     assert run_git(tmp_path, "init", "-q").returncode == 0
     monkeypatch.setenv("PATH", str(tmp_path))
     assert run_git(tmp_path, "status").returncode == 127
-    assert revision(tmp_path) == ""
+    assert read_revision(tmp_path) == ""
 
 
 def test_a_retraining_asks_for_git_where_it_is_not_installed(

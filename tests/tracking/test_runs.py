@@ -117,7 +117,7 @@ def test_a_closed_loop_that_does_not_hold_is_named(records):
 
 
 def test_learning_curves_have_one_line_per_seed_over_gradient_steps(records):
-    points = runs.curve_points(records["lstm.linear"].content)
+    points = runs.curve_points(records["lstm.linear"].record)
     assert [step for step, _ in values(points, "train_loss/seed_0")] == [0, 10, 20, 30]
     assert values(points, "validation_loss/seed_1")[0] == (0, pytest.approx(0.4 + 1 + 0.02))
 
@@ -150,24 +150,22 @@ def test_the_note_says_what_the_model_is_and_how_it_compares(records):
 
 def test_a_failed_model_says_why_first(tmp_path):
     write_records(tmp_path, failed=("lstm.last",))
-    failed = next(
-        record for record in read_candidate_runs(tmp_path, "weather") if record.content.has_failed
-    )
+    failed = next(run for run in read_candidate_runs(tmp_path, "weather") if run.record.has_failed)
     assert runs.run_note(failed).startswith("**Failed:** the loss became NaN at step 12")
     assert runs.run_tags(failed)["reason"] == "the loss became NaN at step 12"
 
 
 def test_a_failed_seed_is_named(records):
-    content = records["lstm.last"].content
-    seeds = (content.seeds[0], SeedFit(seed=1, status="failed", reason="diverged"))
-    tags = runs.run_tags(CandidateRun(content.model_copy(update={"seeds": seeds}), Path()))
+    record = records["lstm.last"].record
+    seeds = (record.seeds[0], SeedFit(seed=1, status="failed", reason="diverged"))
+    tags = runs.run_tags(CandidateRun(record.model_copy(update={"seeds": seeds}), Path()))
     assert tags["failed_seeds"] == "seed 1: diverged"
 
 
 def test_a_network_that_did_not_train_is_said_to_be_none(records):
-    content = records["lstm.linear"].content
-    seeds = tuple(fit.model_copy(update={"best_step": 0}) for fit in content.seeds)
-    untrained = CandidateRun(content.model_copy(update={"seeds": seeds}), Path())
+    record = records["lstm.linear"].record
+    seeds = tuple(fit.model_copy(update={"best_step": 0}) for fit in record.seeds)
+    untrained = CandidateRun(record.model_copy(update={"seeds": seeds}), Path())
     assert runs.run_note(untrained).startswith("**Did not train:**")
     assert runs.run_tags(untrained)["did_not_train"] == "true"
     assert "did_not_train" not in runs.run_tags(records["lstm.linear"])

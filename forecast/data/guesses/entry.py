@@ -2,7 +2,7 @@
 with what it was read from behind it, so that one look confirms or corrects it; `data.entries` puts
 the block into configs/datasets.yaml.
 
-A column with values behind the end of another is a plan, known ahead; what leads the target is an
+A column with values after the end of another is a plan, known ahead; what leads the target is an
 input, and the other numbers are offered in a comment.
 """
 
@@ -208,7 +208,7 @@ def _guess_roles(
     where: str,
 ) -> GuessedRoles:
     """The roles of `columns`, some of them `numbers`, from the rows up to each series' last target
-    and those behind. `InputError` where a plan is written in words, which no model reads.
+    and those after it. `InputError` where a plan is written in words, which no model reads.
     """
     others = [column for column in columns if column != target]
     by_series = observed.groupby("unique_id")[others]
@@ -387,11 +387,11 @@ def _past_lines(
     spans: Spans,
 ) -> list[str]:
     """The key of the numbers that lead the target, and a comment that offers all of them."""
-    to_units = TRANSFORMS[transform].to_units
+    to_model_units = TRANSFORMS[transform].to_model_units
     leaks = find_leaks(observed, target, names, spans.horizon, Quality().leaks.limit)
     leaking = dict.fromkeys(leak.column for leak in leaks)
     names = [name for name in names if name not in leaking]
-    leading = find_leading(observed, target, names, spans, to_units)
+    leading = find_leading(observed, target, names, spans, to_model_units)
     entries = _column_entries(observed, calendar, names)
     lines = []
     if leaking:

@@ -85,9 +85,13 @@ NO_TARGET = math.inf
 def pick_target(
     rows: pd.DataFrame, times: pd.Series, numbers: list[str], target: str, where: str
 ) -> Any:
-    """The column that `target` names; else, of those that change in a series and are no plan, by
-    name, else the first number that is neither a forecast nor a switch; `InputError` where there is
-    none. A temperature behind a number that is no weather, as of arrivals, is rather its input.
+    """The column that `target` names. Else, of the columns that change within a series and are
+    neither forecasts nor plans, the one whose name tells a target most surely; where no name does,
+    the first that is no switch.
+
+    A temperature is not taken where a number that may be a target, such as arrivals, stands before
+    it: it is rather an input of that. `InputError` where there is no number, or none called
+    `target`.
     """
     if not numbers:
         raise InputError(
@@ -114,7 +118,7 @@ def pick_target(
 
 
 def _drop_plans(values: pd.DataFrame, times: pd.Series) -> list[str]:
-    """The columns of numbers but those with a value behind the end of another, as a plan has.
+    """The columns of numbers but those with a value after the end of another, as a plan has.
 
     A gap of a usual length is no end, nor one of more than `MAX_PLAN_SHARE` of the times; weather
     (beside other numbers) and switches end where their delivery is late.

@@ -57,8 +57,8 @@ def find_violations(
 ) -> list[Violation]:
     """What breaks a rule that is not off, refusing ones first.
 
-    `frame`: checked, adjusted, all of its columns; of those over the horizon the last step stands
-    for the others. `stored`: the history that a fetch continues.
+    `frame`: checked, adjusted, with all of its columns; of an input known over the horizon only the
+    last step is examined. `stored`: the history that a fetch continues.
     """
     earlier_steps = [
         step.frame_name for step in dataset.task.future_steps if step.step < dataset.horizon

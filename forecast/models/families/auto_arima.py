@@ -4,11 +4,11 @@ not at all (statsforecast's AutoARIMA).
     phi(B) (1 - B)^d (y_t - c'x_t) = theta(B) e_t
     x_t: a constant or a drift, and Fourier terms if asked
 
-Seasonal orders take a minute or more per thousand hourly rows, `fourier` pairs of sine and cosine a
-second. Without them the season is not modelled, so such an entry is left out where there is one.
-Long series are best fitted on their `last` rows (10,000 take over ten minutes, 2,000 a second or
-two). statsforecast fits; `Arima` holds the fitted numbers and lets the Kalman filter go on over the
-rows after the fit, with fixed parameters.
+Seasonal orders would take a minute or more per thousand hourly rows; `fourier` pairs of sine and
+cosine take a second. Without these pairs the season is not modelled, so an entry without them is
+left out of datasets with a season. Long series are best fitted on their `last` rows (10,000 take
+over ten minutes, 2,000 a second or two). statsforecast fits; `Arima` holds the fitted numbers and
+lets the Kalman filter go on over the rows after the fit, with fixed parameters.
 """
 
 from __future__ import annotations

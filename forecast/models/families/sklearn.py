@@ -162,7 +162,7 @@ def boosting_arrays(model: Any) -> dict[str, np.ndarray]:
 
 
 def _parse_tree(text: str) -> TreeNodes:
-    """A tree in LightGBM's text, where child ~k is leaf k; here leaves stand behind all splits."""
+    """A tree in LightGBM's text, where child ~k is leaf k; here leaves stand after all splits."""
     fields = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
 
     def numbers(name: str) -> np.ndarray:

@@ -7,9 +7,9 @@ long-horizon networks were shown to lose to.
   direct by step).
 
 No other column of the data is seen, and each target has a map of its own, shared by all series.
-Ridge instead of the papers' gradient steps: a mean over penalties and lags, weighted by
-cross-validation (`forecast.models.choice`), as of the ridge. A refit keeps these settings. Where
-the target drifts `dlinear` has no anchor.
+They are fitted by ridge regression instead of the papers' gradient steps: as in the family `ridge`
+the map is a mean over penalties and lags, weighted by cross-validation (`forecast.models.choice`).
+A refit keeps these settings. Where the target drifts `dlinear` has no anchor.
 """
 
 from __future__ import annotations
@@ -61,10 +61,10 @@ class Spec(RegressorSpec):
         return ""
 
     def fit(self, problem: Problem, *, seed: int) -> Parameters:
-        """Per output `o/map` (inputs + 1, H), the inputs those of `_inputs` (rows beyond the lags
-        are 0) and the last a constant; and `o/mean_of` (settings, 3), the weight, lags and
-        penalty of every map whose mean that is; of the climatology, `harmonics`,
-        `levels` and `o/climatology`.
+        """For each output o two arrays: `o/map` (inputs + 1, H), the coefficients of the inputs
+        (`_inputs`; 0 for rows beyond the lags) and, last, the intercept, a weighted mean of maps;
+        and `o/mean_of` (settings, 3), the weight, lags and penalty of each of these maps. A
+        climatology also has `harmonics`, `levels` and `o/climatology`.
         """
         return self._fit_outputs(problem, None)
 
@@ -142,8 +142,8 @@ class Spec(RegressorSpec):
     def _linear_batch(
         self, arrays: Mapping[str, np.ndarray], output: int, windows: Windows, target: np.ndarray
     ) -> LinearBatch:
-        """The batch of whole lookbacks: targets less their base (B, H); to learn from with missing
-        steps filled.
+        """The inputs (whole lookbacks) and targets (B, H) less their base of a batch. Missing steps
+        are filled in the targets that a fit learns, and NaN in those that score it.
         """
         x, base = self._inputs(windows, arrays, output, target.shape[1])
         y = fill_missing_targets(windows.last, target)[:, :, output] - base

@@ -55,15 +55,14 @@ class Head(Config):
     has_constants: ClassVar[bool] = True
     """False: nothing is fitted on the train rows, and `loss:` of the entry trains it."""
     compares_with_last: ClassVar[bool] = False
-    """True: it asks how a value lies to the last observed one, which a series of changes does not
-    have.
+    """True: it forecasts whether a value lies above the last observed one, which a target that is
+    modelled by its changes does not have.
     """
     uses_lead: ClassVar[bool] = False
-    """True: what the head learns depends on where the skip lies from the last value, and not on the
-    residual alone.
-    """
+    """True: what the head learns depends on the lead, and not on the residual alone."""
     has_density: ClassVar[bool] = False
-    """True: a log score says something about the forecast, and not about how quantiles are joined.
+    """True: the density is what the head learns, so a log score judges the forecast; False: it
+    only joins quantiles.
     """
     has_distribution: ClassVar[bool] = True
     """True: `distribution` gives quantiles, probabilities and samples."""

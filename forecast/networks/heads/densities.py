@@ -8,12 +8,13 @@ A head is a frozen pydantic class whose fields are the options of `head:` in con
 `fit` learns constants of (H, O) from the train residuals alone; `loss` is one value per forecast,
 (..., H, O), of raw outputs (..., H, O, K); `distribution` adds the skip's forecast. `loss` is
 written once for NumPy and TensorFlow (`xp`), so only functions that both have are called. In the
-equations p1, p2, p3 are the raw outputs, and c, d and k make them begin right: at p2 = 0 the scale
-is that of the train residuals, at p3 = 0 nu is `FIRST_DOF`, and k = sqrt((nu - 2) / nu) there turns
-a spread into the scale of a t.
+equations p1, p2, p3 are the raw outputs and s is the train residuals' spread. Three constants make
+training begin right: c (`base.UNIT`), so that at p2 = 0 the scale is that of the train residuals;
+d (`SHIFT`), so that at p3 = 0 nu is `FIRST_DOF`; and k = sqrt((nu - 2) / nu) at that nu, in
+`StudentT.fit`, which turns a spread into the scale of a t.
 
-Another density of the scaled residual is a subclass of `Head` here: its `kind` is found, nothing is
-registered.
+Another density of the scaled residual is a subclass of `Head` here; `networks.heads` finds it by
+its `kind`.
 """
 
 from __future__ import annotations

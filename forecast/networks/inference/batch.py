@@ -348,9 +348,11 @@ def _batch_first(states: Arrays) -> dict[str, np.ndarray]:
 
 
 def check_weights(network: Network, weights: Mapping[str, np.ndarray]) -> np.dtype:
-    """The dtype of the weights; InputError unless names and shapes are those of the network."""
+    """The dtype of the weights; InputError unless names and shapes are those of the network and
+    all arrays have one dtype.
+    """
     expected = {(name, weight.shape) for name, weight in weight_specs(network).items()}
-    first_axis = min(count_twins(weights) - 1, 1)
+    first_axis = 1 if count_twins(weights) > 1 else 0  # that of the twins is not the network's
     given = {(name, array.shape[first_axis:]) for name, array in weights.items()}
     if given != expected:
         raise InputError(

@@ -241,8 +241,9 @@ class StepWriter(BlockVisitor[str]):
         return self.assign(f"segments({_line_code(path, x)}, {arguments})")
 
     def visit_recurrent(self, block: Recurrent, path: str, x: str) -> str:
-        """A step of the cell, or, after segments, a loop over all of them that begins anew at
-        every row.
+        """A step of the cell; after segments, at every row a loop over all segments from the
+        cell's first state; for a block with parts, after that loop one more step for each part's
+        embedding. `state`, `after`, `W` and `CELLS` are names of the template.
         """
         if not self.network.is_segmented:
             return self.assign(f"step_cell({path!r}, {x}, state, after)")

@@ -43,7 +43,7 @@ def hide_keras_extras() -> Iterator[None]:
 
 
 def set_up_tensorflow() -> None:
-    """One thread, and of every operation the same bits for the same input.
+    """Make TensorFlow use one thread and give the same bits for the same input.
 
     Small recurrent nets run fastest with one thread per process and one process per core; several
     threads sum up in another order. On a GPU, memory is taken as needed instead of all at once.

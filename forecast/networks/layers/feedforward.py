@@ -6,7 +6,7 @@ time, C channels (`CutSegments` first cuts T into segments). Rows before the fir
 Weights start at zero and get their values from `assemble`. Every layer states the shape of its
 output: to find it Keras would trace the layer, which is most of what building a model costs.
 
-`DelayedDense` is what a delay line and the dense layer behind it compute, as a convolution: laying
+`DelayedDense` is what a delay line and the dense layer after it compute, as a convolution: laying
 the delayed rows side by side copies every row as often as there are delays, and the gradient adds
 as many padded copies again, which costs four to eight times the convolution, whose products are the
 same.
@@ -158,7 +158,7 @@ def last_rows(x: tf.Tensor, count: Any) -> tf.Tensor:
 
 
 def pad_before(x: tf.Tensor, longest: int) -> tf.Tensor:
-    """`x (B, T, C)` behind the `longest` rows of zeros that a delay needs before its first."""
+    """`x (B, T, C)` after the `longest` rows of zeros that a delay needs before its first."""
     return tf.pad(x, [[0, 0], [longest, 0], [0, 0]])
 
 

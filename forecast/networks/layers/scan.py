@@ -42,7 +42,7 @@ class Scan(keras.Layer):
     """`(B, T, C)` to outputs `(B, T, units)`, from states of zero.
 
     With `go_backwards` it reads the sequence from its end, and its outputs are in that order. With
-    `all_states` the states of every step `(B, T, size)` come behind the outputs, in the order of
+    `all_states` the states of every step `(B, T, size)` come after the outputs, in the order of
     the cell's `states()`. With `parts` the outputs are `(B, parts, units)`.
     """
 

@@ -3,7 +3,7 @@
 `Wiring` walks the blocks of a `Network` and makes one functional Keras model of its layers, for
 windows and for the chunks of a training; `assemble` uses it.
 
-Two rules save work. A delay line and the dense layer behind it become one convolution
+Two rules save work. A delay line and the dense layer after it become one convolution
 (`feedforward.DelayedDense`); and where only the last steps are read out, layers without a memory of
 their own compute no more steps than these need (`count_wanted_steps`).
 

@@ -197,10 +197,13 @@ def load_tensorflow(folder: Path) -> ctypes.CDLL:
 
 
 def register_operation(
-    library: ctypes.CDLL, address: int, name: str, inputs: int, outputs: int
+    library: ctypes.CDLL, address: int, name: str, n_inputs: int, n_outputs: int
 ) -> None:
-    """Make the machine code at `address` an operation of TensorFlow for the CPU, all tensors being
-    float32; once in a process, or TensorFlow ends it.
+    """Make the machine code at `address` the operation `name` of TensorFlow for the CPU, with
+    float32 tensors of unknown shape; the code must stay in memory.
+
+    A second call with one name makes TensorFlow abort the process. Any other fault shows only when
+    the operation is called: the status of the registration is not read.
     """
 
     def call(function_name: str, *arguments: Any) -> ctypes.c_void_p:
@@ -210,7 +213,7 @@ def register_operation(
 
     status = call("NewStatus")
     definition = call("NewOpDefinitionBuilder", name.encode())
-    for kind, count in (("Input", inputs), ("Output", outputs)):
+    for kind, count in (("Input", n_inputs), ("Output", n_outputs)):
         for number in range(count):
             argument = f"{kind.lower()}{number}: float"
             call(f"OpDefinitionBuilderAdd{kind}", definition, argument.encode())
