@@ -121,14 +121,12 @@ class ClosedLoop(LeastSquares):
         run = train.free_run(weights)
         weighted = self.residuals(weights).reshape(-1, measured)
         weight = train.weight[:, :measured] * (weighted != 0)
-        z, is_free = train.regressors(run)
-        _, slopes = net.layer.linearised(weights, z, net.past_outputs)
+        _, z, gain = train.linearise(weights, run)
         train.follow(run)
         last_rows: Array | None = None
         for part in train.blocks_of_rows(net.n_weights):
-            gain = train.gain(slopes, is_free, part)
             direct = combine(net.layer.jacobian(weights, z[:, part].T))
-            jacobian = solve_feedback(direct, gain, net.y_delays, last_rows)
+            jacobian = solve_feedback(direct, gain[..., part], net.y_delays, last_rows)
             last_rows = jacobian[:, -max(net.y_delays) :].copy()
             jacobian = jacobian[..., :measured] * weight[part]
             yield weighted[part].ravel(), jacobian.reshape(len(jacobian), -1)
@@ -214,17 +212,15 @@ class StackedExperiments:
         """v by Newton's method from the last finite run; None when it goes astray, or does not
         settle in `NEWTON_STEPS`.
         """
-        net = self.net
         run = self._guess
         with np.errstate(over="ignore", invalid="ignore"):
             for steps_left in reversed(range(NEWTON_STEPS)):
-                z, is_free = self.regressors(run)
-                v, slopes = net.layer.linearised(weights, z, net.past_outputs)
+                v, _, gain = self.linearise(weights, run)
                 difference = v.T - run
                 worst = np.abs(difference).max()
                 if not worst < (NEWTON_LOST if steps_left else NEWTON_TOLERANCE):
                     return None
-                run = run + self._correction(slopes, is_free, difference)
+                run = run + self._correction(gain, difference)
                 # of the run before: the error after a step is that of its square
                 if worst < NEWTON_TOLERANCE:
                     return run
@@ -237,48 +233,44 @@ class StackedExperiments:
         firsts = range(0, len(self.y), rows)
         return [slice(first, min(first + rows, len(self.y))) for first in firsts]
 
-    def _correction(self, slopes: Array, is_free: Array, difference: Array) -> Array:
+    def _correction(self, gain: Array, difference: Array) -> Array:
         """Newton's step (rows, O): the solution of the linearised system for what the run
         misses.
         """
         last_rows: Array | None = None
         correction = np.empty_like(difference)
         for part in self.blocks_of_rows(1):
-            gain = self.gain(slopes, is_free, part)
             direct = difference[None, part].copy()
-            step = solve_feedback(direct, gain, self.net.y_delays, last_rows)
+            step = solve_feedback(direct, gain[..., part], self.net.y_delays, last_rows)
             last_rows = step[:, -max(self.net.y_delays) :].copy()
             correction[part] = step[0]
         return correction
 
     def regressors(self, run: Array) -> tuple[Array, Array]:
-        """z (d, rows) of the closed loop given all outputs v, and whether they are within their
-        bounds (O, rows).
+        """z (d, rows) of the closed loop given all outputs v, and (delays * O, rows) how its past
+        outputs follow v: 1, or 0 where they are measured, on a bound, or of another experiment.
         """
         v = np.ascontiguousarray(run.T)
         z = self.measured_z.copy()
         o = self.net.outputs
         fed = np.minimum(np.maximum(v, self._low), self._high)
+        is_free = fed == v
+        follows = np.zeros((self.net.past_outputs, len(run)))
         for index, delay in enumerate(self.net.y_delays):
             columns = slice(index * o, (index + 1) * o)
-            z[columns, delay:] += fed[:, :-delay] * self.fed_back[index, :, delay:]
-        return z, fed == v
+            fed_back = self.fed_back[index, :, delay:]
+            z[columns, delay:] += fed[:, :-delay] * fed_back
+            np.multiply(fed_back, is_free[:, :-delay], out=follows[columns, delay:])
+        return z, follows
 
-    def gain(self, slopes: Array, is_free: Array, part: slice) -> Array:
-        """dv_t/dv_{t-d} (O, delays, O, rows of the part): 0 across the start of an experiment, and
-        from an output on its bound.
-
-        slopes (O, delays * O, rows): of the layer by past outputs; is_free (O, rows): not on a
-        bound.
+    def linearise(self, weights: Array, run: Array) -> tuple[Array, Array, Array]:
+        """What the layer makes of the past outputs of a run: v (O, rows), the z (d, rows) that it
+        sees, and dv_t/dv_{t-d} (O, delays * O, rows).
         """
-        o, n = self.net.outputs, len(self.net.y_delays)
-        gain = slopes[..., part].reshape(o, n, o, -1) * self.fed_back[..., part]
-        if is_free.all():
-            return gain
-        for index, delay in enumerate(self.net.y_delays):
-            first = max(part.start, delay)
-            gain[:, index, :, first - part.start :] *= is_free[:, first - delay : part.stop - delay]
-        return gain
+        z, follows = self.regressors(run)
+        v, slopes = self.net.layer.linearised(weights, z, self.net.past_outputs)
+        slopes *= follows
+        return v, z, slopes
 
 
 def solve_feedback(
@@ -287,21 +279,21 @@ def solve_feedback(
     """D (p, rows, O) with D_t = direct_t + sum_d gain_{t,d} D_{t-d}; direct (p, rows, O) is
     overwritten.
 
-    gain (O, delays, O, rows); last_rows (p, deepest, O): D of the rows just before, None: zeros.
+    gain (O, delays * O, rows); last_rows (p, deepest, O): D of the rows just before, None: zeros.
     """
     p, rows, o = direct.shape
     deepest = max(delays)
     width = (deepest + 1) * o
     # [t, i]: minus the coefficients of the outputs before y_{t,i}, in the order of time, then 0
     band = np.zeros((rows, o, width))
-    for index, delay in enumerate(delays):
+    for delay, of_delay in zip(delays, np.split(gain, len(delays), axis=1), strict=True):
         if last_rows is not None:
-            reach = min(delay, rows)  # rows of this block whose y_{t-d} lies in the block before
-            earlier = last_rows[:, deepest - delay : deepest - delay + reach]
-            direct[:, :reach] += np.einsum("pri,oir->pro", earlier, gain[:, index, :, :reach])
+            n_early = min(delay, rows)  # rows of this block whose y_{t-d} lies in the block before
+            earlier = last_rows[:, deepest - delay : deepest - delay + n_early]
+            direct[:, :n_early] += np.einsum("pri,oir->pro", earlier, of_delay[..., :n_early])
         for target in range(o):
             first = width - 1 - target - delay * o
-            band[:, target, first : first + o] = -gain[target, index].T
+            band[:, target, first : first + o] = -of_delay[target].T
     right_sides = direct.reshape(p, rows * o).T
     # as the transposed of an upper triangle, whose sums run faster than the lower one's
     solution, info = lapack.dtbtrs(
