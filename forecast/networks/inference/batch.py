@@ -299,7 +299,6 @@ class Pass(BlockVisitor[np.ndarray]):
             encoded[:, number] = run(row)
             for name, state in run.states().items():
                 states[name][:, number] = state
-        self.final[path] = _batch_first(run.states())
         return self._decode(block, path, encoded, states)
 
     def _decode(

@@ -16,8 +16,9 @@ one goes on where the other stopped and nothing is lost: a closed loop that is h
 y is the open loop. All values are in scaled units, and the arrays are taken as they are:
 `forecast.identification`, which runs these loops, has checked what its user gave.
 
-Refused with `InputError`: networks that need their whole window (bidirectional, segments), rows of
-another shape; a loop that explodes is a `ModelError` where it is asked (`ahead`, `require_finite`).
+Refused with `InputError`: networks that need their whole window (bidirectional, segments) or have a
+decoder, rows of another shape; a loop that explodes is a `ModelError` where it is asked (`ahead`,
+`require_finite`).
 """
 
 from __future__ import annotations
@@ -30,9 +31,7 @@ import numpy as np
 from forecast.networks.cells.base import activate, numpy_namespace
 from forecast.networks.description import (
     Arrays,
-    CellBlock,
     Dense,
-    EncoderDecoder,
     Network,
     Parallel,
     Recurrent,
@@ -49,7 +48,7 @@ from forecast.networks.inference.batch import (
     final_states,
     interleave_windows,
 )
-from forecast.networks.inference.steppers import decode, split_twins, step_cell
+from forecast.networks.inference.steppers import split_twins, step_cell
 from forecast.networks.visitor import BlockVisitor
 from forecast.networks.weights import first_states, future_width
 from forecast.system.errors import ModelError
@@ -92,9 +91,8 @@ def step(
             z = _multiply_rows(frames, weights["future/kernel"], weights["future/bias"])
             x = np.concatenate([x, np.tanh(z)], axis=1)
     after: States = {}
-    x = Step(network, weights, states, after, frame).visit_series(network.blocks, "", x)
-    if not network.decoder:
-        x = _multiply_rows(x, weights["readout/kernel"], weights["readout/bias"])
+    x = Step(weights, states, after).visit_series(network.blocks, "", x)
+    x = _multiply_rows(x, weights["readout/kernel"], weights["readout/bias"])
     x = interleave_windows(x, twins)
     return x.reshape(len(x), shapes.horizon, shapes.outputs, shapes.parameters), after
 
@@ -110,14 +108,12 @@ def _multiply_rows(x: np.ndarray, kernel: np.ndarray, bias: np.ndarray) -> np.nd
 @dataclass
 class Step(BlockVisitor[np.ndarray]):
     """One row `(B, columns)` on its way through the network: reads the states `before`, fills
-    `after`; `frame (B, H, F)` is the known future after the row.
+    `after`.
     """
 
-    network: Network
     weights: Arrays
     before: States
     after: States
-    frame: np.ndarray | None
 
     unfit_reason = "which cannot take one row at a time"
 
@@ -140,21 +136,10 @@ class Step(BlockVisitor[np.ndarray]):
 
     def visit_recurrent(self, block: Recurrent, path: str, x: np.ndarray) -> np.ndarray:
         """One step of the cell."""
-        return self._step_cell(block, path, weights_at(self.weights, path), x)
-
-    def _step_cell(self, block: CellBlock, path: str, w: Arrays, x: np.ndarray) -> np.ndarray:
         cell = block.cell_object
-        output, self.after[path] = step_cell(cell, split_twins(cell, w), x, self.before[path])
+        twins = split_twins(cell, weights_at(self.weights, path))
+        output, self.after[path] = step_cell(cell, twins, x, self.before[path])
         return output
-
-    def visit_encoder_decoder(self, block: EncoderDecoder, path: str, x: np.ndarray) -> np.ndarray:
-        """One step of the encoder, and the H steps of the decoder from there."""
-        encoder_weights = weights_at(self.weights, f"{path}/encoder")
-        encoded = self._step_cell(block, path, encoder_weights, x)
-        states = {name: state.T for name, state in self.after[path].items()}
-        frames = None if self.frame is None else self.frame.transpose(1, 2, 0)
-        w = weights_at(self.weights, f"{path}/decoder")
-        return decode(self.network, block, self.weights, w, encoded.T, states, frames).T
 
 
 @dataclass(frozen=True)
