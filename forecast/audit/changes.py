@@ -4,9 +4,8 @@ A change (`shake`, `shrink`, `mirror`, `thin_out`, `nudge`) alters the rows afte
 other. Single moments are audited with those in `audit.origins.ROW_CHANGES`, the whole pipeline
 (`audit.__main__`) with `shake` and `nudge`. `restore_plans` puts back what was known ahead at the
 moment; `reverse_order_of_test_errors` changes finished forecasts instead. With them the ends of the
-blocks (`block_ends`), and what the audit works out apart from the code that it examines: when a
-step may be known (`times_known`), and up to when it may have seen other data
-(`ends_of_labels`).
+blocks (`block_ends`), and when a step may be known (`times_known`), which the audit works out apart
+from the code that it examines.
 """
 
 from __future__ import annotations
@@ -198,17 +197,6 @@ def times_known(calendar: Calendar, times: Any) -> pd.DatetimeIndex:
         is_last = steps.day_of_year > 7 * (calendar.weeks - 1)
         return pd.DatetimeIndex(np.where(is_last, new_years, steps + pd.Timedelta(7, "D")))
     return calendars.known_from(calendar, steps)  # the library alone knows when a session closes
-
-
-def ends_of_labels(calendar: Calendar, times: Any) -> pd.DatetimeIndex:
-    """Up to when each step may have seen other data (UTC): to the end of its label's day, except
-    where the label is sure to be the start of the step.
-    """
-    offset = to_offset(calendar.freq) if isinstance(calendar, RegularCalendar) else None
-    begins = offset is None or isinstance(offset, pd.offsets.Tick | pd.offsets.Day)
-    if begins or type(offset).__name__.endswith("Begin"):
-        return times_known(calendar, times)
-    return pd.DatetimeIndex(times).floor("D") + pd.Timedelta("1D")
 
 
 def _change_later_rows(

@@ -20,7 +20,6 @@ from forecast.audit import Finding, data_checks
 from forecast.audit.changes import (
     block_ends,
     count_rows_until,
-    ends_of_labels,
     mirror,
     restore_plans,
     shake,
@@ -108,7 +107,7 @@ def find_stale_moments(project: Project, other: str) -> list[pd.Timestamp]:
     times = pd.DatetimeIndex(np.sort(observed_rows["ds"].unique()))
     calendar = load_dataset(other, project.paths.configs).calendar
     known_times = np.unique(times_known(calendar, project.raw[other].dropna()["ds"]))
-    moments_known = ends_of_labels(project.settings.calendar, times)
+    moments_known = calendars.read_until(project.settings.calendar, times)
     known_rows = np.searchsorted(known_times, moments_known, side="right")
     last_steps = np.flatnonzero(np.diff(known_rows, append=known_rows[-1:] + 1))
     run_lengths = np.diff(last_steps, prepend=-1)

@@ -36,7 +36,6 @@ from forecast import models
 from forecast.audit.changes import (
     NUDGE_SHARE,
     block_ends,
-    ends_of_labels,
     nudge,
     restore_plans,
     times_known,
@@ -45,7 +44,7 @@ from forecast.backtest.candidates import plan_candidates
 from forecast.config.datasets import Dataset, load_dataset
 from forecast.config.experiment import load_models
 from forecast.config.paths import ProjectPaths
-from forecast.data import snapshots, vintages
+from forecast.data import calendars, snapshots, vintages
 from forecast.data.columns import joined_datasets, trim_to_observed
 from forecast.data.results import Results
 from forecast.models.problem import Purpose, record_with
@@ -366,7 +365,7 @@ def _time_known(project: Project, after: pd.Timestamp) -> pd.Timestamp:
     """
     rows = project.frame["ds"][project.frame["ds"] <= after]
     last = rows.max() if len(rows) else after
-    return pd.Timestamp(ends_of_labels(project.settings.calendar, [last])[0])
+    return pd.Timestamp(calendars.read_until(project.settings.calendar, [last])[0])
 
 
 def _last_row_known(project: Project, other: str, known_until: pd.Timestamp) -> pd.Timestamp:

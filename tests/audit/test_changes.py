@@ -8,7 +8,6 @@ import pytest
 
 from forecast.audit.changes import (
     block_ends,
-    ends_of_labels,
     mirror,
     shake,
     shrink,
@@ -16,7 +15,7 @@ from forecast.audit.changes import (
     times_known,
 )
 from forecast.config.task import RegularCalendar, SessionCalendar, WeekdayCalendar, YearWeekCalendar
-from forecast.data.calendars import Calendar, grid, known_from, read_until
+from forecast.data.calendars import Calendar, grid, known_from
 from tests.support.example_data import dataset
 
 DAYS = pd.date_range("2024-01-01", periods=20)
@@ -54,7 +53,6 @@ def test_a_tenth_is_a_jump_and_thinned_rows_are_missing() -> None:
 def test_what_the_audit_takes_for_known_is_what_the_project_does(calendar: Calendar) -> None:
     times = pd.bdate_range("2023-06-30", "2023-07-10")
     assert (times_known(calendar, times) == known_from(calendar, times)).all()
-    assert (ends_of_labels(calendar, times) == read_until(calendar, times)).all()
 
 
 @pytest.mark.parametrize("weeks", [52, 53])
