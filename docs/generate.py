@@ -7,7 +7,6 @@ are those of the committed reports/leaderboard.csv and reports/verdicts.json.
 
 from __future__ import annotations
 
-import json
 import re
 import textwrap
 from collections.abc import Callable, Mapping
