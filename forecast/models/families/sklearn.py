@@ -45,8 +45,6 @@ ROWS_AT_ONCE = 2048
 """Rows forecast at once, so that the table of rows and trees stays small."""
 ROWS_NEAR = 128
 """The same by neighbours, for the table of rows and points."""
-NEAR_GROUP = 16
-"""Points that are looked at together when neighbours are searched."""
 STEPS_PER_CUTOFF = 4
 """Pairs that boosting learns from of one cutoff: those of neighbouring steps tell nearly the same.
 """
@@ -290,31 +288,15 @@ def _sum_of_kernels(arrays: Mapping[str, np.ndarray], rows: np.ndarray) -> np.nd
     return sums + arrays["intercept"]
 
 
-def _find_smallest(values: np.ndarray, count: int) -> np.ndarray:
-    """(n, count): the places of the smallest of `values` (n, points), in no order.
-
-    Of groups of points only the `count` with the smallest minima are looked at: a point of another
-    group has `count` smaller ones. A partition of all points took five times as long.
-    """
-    groups = max(values.shape[1] // NEAR_GROUP, count)
-    rest = -values.shape[1] % groups
-    padded = np.pad(values, ((0, 0), (0, rest)), constant_values=np.inf)
-    minima = padded.reshape(len(values), -1, groups).min(axis=1)
-    near_groups = np.argpartition(minima, count - 1, axis=1)[:, None, :count]
-    first_places = np.arange(0, padded.shape[1], groups)[:, None]
-    candidates = (first_places + near_groups).reshape(len(values), -1)
-    near = np.take_along_axis(padded, candidates, axis=1)
-    nearest = np.argpartition(near, count - 1, axis=1)[:, :count]
-    return np.take_along_axis(candidates, nearest, axis=1)
-
-
 def _mean_of_nearest(arrays: Mapping[str, np.ndarray], x: np.ndarray) -> np.ndarray:
     """(n,): the mean answer of the nearest points, ranked by their squared distance without |x|^2,
     which is the same for all.
     """
     points = arrays["points"]
     ranks = np.sum(points**2, axis=1) - 2.0 * (x @ points.T)
-    return np.mean(arrays["answers"][_find_smallest(ranks, int(arrays["count"]))], axis=1)
+    count = int(arrays["count"])
+    nearest = np.argpartition(ranks, count - 1, axis=1)[:, :count]
+    return np.mean(arrays["answers"][nearest], axis=1)
 
 
 def _sum_of_leaves(arrays: Mapping[str, np.ndarray], x: np.ndarray) -> np.ndarray:
