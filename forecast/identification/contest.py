@@ -62,20 +62,20 @@ class RowResult:
 
 
 def compete(
-    record: ExperimentEntry,
+    entry: ExperimentEntry,
     experiments: Mapping[str, Experiment],
     advance: Callable[[str], None] = show_nothing,
 ) -> list[RowResult]:
     """The contestants, the lowest validation error first and those without a model last; Ctrl-C
     keeps those that are done. `advance` is called with the name after its fits.
     """
-    fitted, test = split(experiments, record.test)
-    train, validation = split(fitted, record.validation)
+    fitted, test = split(experiments, entry.test)
+    train, validation = split(fitted, entry.validation)
     results: list[RowResult] = []
     with suppress(KeyboardInterrupt):
         stages = [(train, validation), (fitted, test)]
-        for row in record.rows:
-            results.append(_fit_row(row, stages, record.seed))
+        for row in entry.rows:
+            results.append(_fit_row(row, stages, entry.seed))
             advance(row)
     return sorted(results, key=lambda result: (result.model is None, result.validation))
 

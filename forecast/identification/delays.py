@@ -156,21 +156,21 @@ def dead_times(
     """
     last = min(deepest, min(map(len, experiments)) // 4)
     inputs, outputs = count_columns(experiments)
-    reach = last + compared
-    x, y = arx_regressors(experiments, reach)
+    longest = last + compared
+    x, y = arx_regressors(experiments, longest)
     n_past = DEAD_TIME_Y_DELAYS * outputs
     if last < MIN_DEAD_TIME or len(y) <= n_past + compared:
         return ((0,),) * inputs
     steps = []
     for column in range(inputs):
-        lags = n_past + column + inputs * np.arange(reach + 1)
+        lags = n_past + column + inputs * np.arange(longest + 1)
         others = np.delete(np.arange(x.shape[1]), lags)
         # what these leave of the rest, in as few rows as it has columns
         left = triangulate(x[:, [*others, *lags]], y)[len(others) :, len(others) :]
         gains = []
-        for first in range(reach + 1):
-            delays = left[:, first : min(first + compared, reach + 1)]
-            deviances = nested_deviances(delays, left[:, reach + 1 :], len(y))
+        for first in range(longest + 1):
+            delays = left[:, first : min(first + compared, longest + 1)]
+            deviances = nested_deviances(delays, left[:, longest + 1 :], len(y))
             gains.append(deviances[0] - deviances[-1])
         steps.append(_hold_back(np.array(gains), compared, np.log(len(y))))
     return tuple(steps)
@@ -260,14 +260,14 @@ def take_out_drift(
     """Without the line in y that no input explains, about its middle, and a note of it; several
     experiments as they are.
     """
-    record, *others = experiments
-    if others or not (rise := measure_drift(record)).any():
+    experiment, *others = experiments
+    if others or not (rise := measure_drift(experiment)).any():
         return experiments, []
-    line = np.linspace(-0.5, 0.5, len(record))[:, None] * rise
+    line = np.linspace(-0.5, 0.5, len(experiment))[:, None] * rise
     listed = ", ".join(f"{value:.3g}" for value in rise)
     note = (
         f"Over the record y drifts by {listed} beside what the inputs explain. This line was taken"
         " out, and the errors told here are those without it; a free run has y's level in the"
         " middle of the record, so its error on a record that drifts is larger."
     )
-    return [record.with_arrays(y=record.y - line)], [note]
+    return [experiment.with_arrays(y=experiment.y - line)], [note]

@@ -33,7 +33,7 @@ def export(model: Model, path: Path | str, *, description: str = "") -> None:
     if Path(path).suffix != ".py":
         raise InputError(f"{path} does not end in .py: the model is written as Python. Name it so.")
     description = description or model.net.describe()
-    if all(member.net.is_narx for member in model.members):
+    if all(member.net.has_narx_form for member in model.members):
         files.write_text(Path(path), _narx_text(model, description))
     else:
         _export_network(model, Path(path), description)
@@ -42,9 +42,9 @@ def export(model: Model, path: Path | str, *, description: str = "") -> None:
 def _narx_text(model: Model, description: str) -> str:
     """Every array in full, so that the file gives the model's results to rounding."""
     nets = []
-    reach = 0
+    input_memory = 0
     for member in model.members:
-        narx = member.net.narx(model.inputs, model.outputs)
+        narx = member.net.narx_form(model.inputs, model.outputs)
         layer = narx.layer
         arrays = member.weights
         if not isinstance(layer, PolynomialLayer):
@@ -60,7 +60,7 @@ def _narx_text(model: Model, description: str) -> str:
             "low": narx.low,
             "high": narx.high,
         }
-        reach = max(reach, narx.input_reach)
+        input_memory = max(input_memory, narx.input_memory)
         line = ", ".join(f"{name!r}: {value}" for name, value in entries.items())
         nets.append(f"    {{{line}}},")
     scaling = [
@@ -69,7 +69,7 @@ def _narx_text(model: Model, description: str) -> str:
     ]
     sizes = [
         f"START = {model.start}  # rows that only fill the delays\n{_limit_text(model)}",
-        f"REACH = {reach}  # rows before the present one whose u acts",
+        f"INPUT_MEMORY = {input_memory}  # rows before the present one whose u acts",
         f"FITTED_ROWS = {FITTED_ROWS}  # that the first states of a net are fitted to",
     ]
     lines = [f'"""{description}"""', "", "from __future__ import annotations", ""]
@@ -149,7 +149,7 @@ def initial(u=()):
     """The state before the first row: zeros for y, the first u (I,) for all before it."""
     first = (np.reshape(np.asarray(u, float), -1) - U_MEAN) / U_SCALE
     past_y = [np.zeros((max(net["y_delays"]), net["outputs"])) for net in NETS]
-    return past_y, np.tile(first, (REACH + 1, 1))
+    return past_y, np.tile(first, (INPUT_MEMORY + 1, 1))
 
 
 def prepare(u, y):

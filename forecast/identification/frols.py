@@ -54,7 +54,7 @@ def frols(
     rows = DividedRows.of(net, experiments, dividetrain())
     scaling = Standardization.fit(rows.experiments)
     scaled = [scaling.scale(e) for e in rows.experiments]
-    narx = net.narx(*rows.sizes)
+    narx = net.narx_form(*rows.sizes)
     problem = OpenLoop(narx, scaled, net.start)
     first_terms, weights = select_terms(problem.z, problem.y, degree=degree, most=terms)
     narx = replace(narx, terms=first_terms)
@@ -82,7 +82,7 @@ def formula(model: Model, *, digits: int = 12) -> str:
     """
     if not isinstance(model.net, Net) or not model.net.terms:
         raise InputError(f"A {model.net.kind} has no formula; wanted a model of `frols`.")
-    narx = model.net.narx(model.inputs, model.outputs)
+    narx = model.net.narx_form(model.inputs, model.outputs)
     scaling = model.scaling
     past_y = np.tile([scaling.y_mean, scaling.y_scale], len(narx.y_delays))
     past_u = np.tile([scaling.u_mean, scaling.u_scale], len(narx.u_delays))

@@ -226,10 +226,10 @@ def keep_plausible(
         n_passed += 1
     notes = []
     if n_passed < len(trials) and u.size:
-        reach = "up to half as large again" if n_passed == 2 else "like the record's"
+        range_of_inputs = "up to half as large again" if n_passed == 2 else "like the record's"
         notes.append(
             "Under larger inputs most models leave their bounds, as may the system: trust the model"
-            f" under inputs {reach}."
+            f" under inputs {range_of_inputs}."
         )
     if dropped := np.count_nonzero(~stay):
         notes.append(

@@ -359,7 +359,7 @@ class Model:
         with np.errstate(over="ignore", invalid="ignore"):  # of runs that are lost
             return runs.std(axis=0) * self.scaling.y_scale
 
-    def _describe_reach(self, u: Array, runs: Array, is_free: bool) -> tuple[str, ...]:
+    def _describe_unseen_inputs(self, u: Array, runs: Array, is_free: bool) -> tuple[str, ...]:
         """Notes where u (T, I) leaves the range it was trained on: how far, and how much the nets
         differ there; and where the nets of a free run differ in the other rows.
         """
@@ -471,7 +471,7 @@ class Model:
         runs, after = self._member_runs(u, y, state)
         run = self.scaling.unscale_y(median_run(runs))
         is_free = y is None and self.net.feedback
-        notes = self._describe_reach(u, runs, is_free)
+        notes = self._describe_unseen_inputs(u, runs, is_free)
         if is_free:
             self._require_on_record(run[None], notes)
         return LoopRun(self._as_given(run, state.is_vector), State(after, state.is_vector), notes)

@@ -96,7 +96,7 @@ class Narx:
         return OneLayer(self.regressors, self.hidden, self.outputs, self.linear)
 
     @property
-    def input_reach(self) -> int:
+    def input_memory(self) -> int:
         """Rows before the present one whose u acts."""
         longest = max((steps for _, steps in self.held_back), default=0)
         return max(self.u_delays, default=0) + longest
@@ -203,7 +203,7 @@ class Narx:
         """Before the first row of u (T, I): zeros for y whatever the weights, the first u for all
         before it.
         """
-        rows = self.input_reach
+        rows = self.input_memory
         past_u = np.repeat(u[:1], rows, axis=0) if len(u) else np.zeros((rows, self.inputs))
         return Memory(np.zeros((max(self.y_delays), self.outputs)), past_u)
 

@@ -45,8 +45,8 @@ class Net:
 
     What `identify` finds besides: `low`, `high` (O,), scaled, the bounds the output cannot pass;
     `dead_times` (I,), the steps by which each input is held back, several where outputs differ in
-    it; `first`, how many rows a run begins with, None where the delays say it: before the first
-    row u is taken as in it; `states`, of the net's own; `terms`, the products of a polynomial.
+    it; `first`, the measured rows that a run begins with, None: as many as the longest delay;
+    `states`, how many the net has of its own; `terms`, the products of a polynomial.
     """
 
     kind: str
@@ -101,22 +101,22 @@ class Net:
             )
 
     @property
-    def is_narx(self) -> bool:
-        """Whether it feeds y back and has one hidden layer at most, or is a polynomial: then its
-        numerics are those of `identification.narx`.
+    def has_narx_form(self) -> bool:
+        """Whether it can be computed as a `narx.Narx`: it feeds y back and has one hidden layer at
+        most, or is a polynomial; narnet, which has no inputs, too.
         """
         return self.feedback and len(self.hidden) <= 1
 
-    def narx(self, inputs: int, outputs: int) -> Narx:
+    def narx_form(self, inputs: int, outputs: int) -> Narx:
         """The same net in the form that has exact derivatives of its free run; `InputError` unless
-        `is_narx`, and as of `check_inputs`.
+        `has_narx_form`, and as of `check_inputs`.
         """
         if not self.feedback:
             raise InputError(
                 f"A {self.kind} feeds no forecast back: there is no loop to train it in. `train`"
                 " alone trains it."
             )
-        if not self.is_narx:
+        if not self.has_narx_form:
             raise InputError(
                 "Closed-loop training is for narx and nar nets with one hidden layer; this is a"
                 f" {self.kind} with {len(self.hidden)}. Train it in open loop and run it in closed"
@@ -140,8 +140,8 @@ class Net:
 
     def loop(self, inputs: int, outputs: int) -> Narx | NetworkLoop:
         """The numerics of both loops."""
-        if self.is_narx:
-            return self.narx(inputs, outputs)
+        if self.has_narx_form:
+            return self.narx_form(inputs, outputs)
         return NetworkLoop(self.network(inputs, outputs), self.shift)
 
     def describe(self) -> str:
@@ -203,7 +203,7 @@ class NetSet:
 
     nets: tuple[Net, ...]
     kind: str = "set"
-    is_narx: ClassVar[bool] = False  # its nets are trained one by one
+    has_narx_form: ClassVar[bool] = False  # its nets are trained one by one
 
     @property
     def feedback(self) -> bool:
@@ -226,7 +226,7 @@ class NetSet:
             f"A set of {len(self.nets)} nets is no single network; take one of `Model.members`."
         )
 
-    narx = network
+    narx_form = network
 
     def loop(self, inputs: int, outputs: int) -> SetLoop:
         """The numerics of both loops."""

@@ -62,38 +62,40 @@ def perform(
             f"y has shape {measured.shape} and the forecast {predicted.shape}; wanted equal shapes."
         )
     error = measured - predicted
-    counts = np.isfinite(error) * (1.0 if weight is None else weight_columns(weight, measured))
+    error_weights = np.isfinite(error) * (
+        1.0 if weight is None else weight_columns(weight, measured)
+    )
     is_relative = measure in ("fit", "nmse", "vaf")
-    if not (counts.any(axis=0).all() if is_relative else counts.any()):
+    if not (error_weights.any(axis=0).all() if is_relative else error_weights.any()):
         raise InputError(
             "No row that counts has both a measured value and a forecast. Leave out the rows that"
             ' fill the delays, and for "fit", "nmse" and "vaf" an output without any.'
         )
     if is_relative:
-        return _relative_performance(measured, np.nan_to_num(error), counts, measure)
+        return _relative_performance(measured, np.nan_to_num(error), error_weights, measure)
     size = np.abs(error) if measure in ("mae", "sae") else error**2
-    total = float(np.nansum(size * counts))
+    total = float(np.nansum(size * error_weights))
     if measure not in ("sse", "sae"):
-        total /= counts.sum()
+        total /= error_weights.sum()
     return float(np.sqrt(total)) if measure == "rmse" else total
 
 
-def _relative_performance(y: Array, error: Array, counts: Array, measure: Measure) -> float:
-    """Mean over the outputs; all (T, O), `counts` 0 where the error does not count. `InputError`
-    for a constant y.
+def _relative_performance(y: Array, error: Array, error_weights: Array, measure: Measure) -> float:
+    """Mean over the outputs; all (T, O), `error_weights` 0 where the error does not count.
+    `InputError` for a constant y.
     """
-    mean = np.average(np.nan_to_num(y), axis=0, weights=counts)
-    variance = np.average((np.nan_to_num(y) - mean) ** 2, axis=0, weights=counts)
+    mean = np.average(np.nan_to_num(y), axis=0, weights=error_weights)
+    variance = np.average((np.nan_to_num(y) - mean) ** 2, axis=0, weights=error_weights)
     # rounding gives a constant a variance too
     if not (np.sqrt(variance) > 1e-14 * np.abs(mean)).all():
         raise InputError(f"y is constant where it counts; {measure!r} needs it to move.")
     if measure == "vaf":
-        error = error - np.average(error, axis=0, weights=counts)
-    nmse = np.average(error**2, axis=0, weights=counts) / variance
+        error = error - np.average(error, axis=0, weights=error_weights)
+    nmse = np.average(error**2, axis=0, weights=error_weights) / variance
     if measure == "nmse":
         return float(nmse.mean())
-    share = nmse if measure == "vaf" else np.sqrt(nmse)
-    return float(100 * (1 - share.mean()))
+    unexplained = nmse if measure == "vaf" else np.sqrt(nmse)
+    return float(100 * (1 - unexplained.mean()))
 
 
 def ploterrcorr(errors: npt.ArrayLike, longest: int = 20) -> Figure:

@@ -2,10 +2,10 @@
 
 `narx.Narx` computes with a `PolynomialLayer` where it has `terms`, so loops, derivatives of the
 free run and training are those of every net. `select_terms` is FROLS, forward regression with the
-error-reduction ratio (Billings, Korenberg & Chen 1988): of all products up to a degree, in turn the
-one whose part that is orthogonal to those chosen explains most of y. It stops where Schwarz's
-criterion is least. It sees one-step errors, which noise on y biases: `term_search` goes on by the
-free run.
+error-reduction ratio (Billings, Korenberg & Chen 1988). Of all products up to a degree it takes one
+after the other: the next is that whose part orthogonal to those taken explains most of y. It stops
+where Schwarz's criterion is least. It sees one-step errors, which noise on y biases: `term_search`
+goes on by the free run.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ are an `InputError`, no model that follows a held-out block a `ModelError`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -98,7 +98,7 @@ MOST_WEIGHTS = 1.5  # for each value of y: a larger net would be chosen by chanc
 AHEAD = 10  # steps by whose forecasts a series without inputs is judged
 SAME_AHEAD = 1.05  # times the least error of these forecasts: about the same
 SAME_ONE_STEP = 1.1  # times the least one-step error of a candidate's fits: as good as that
-REACH_SHARE = 8  # the shortest record has so many times the rows that delays reach
+ROWS_PER_DELAY = 8  # the shortest experiment has so many times the rows of the longest delay
 MOST_INPUT_DELAYS = 20
 MOST_STATES = 12  # of all outputs together, where a linear model is of an order above 3
 POLYNOMIAL_INPUTS = 5  # delays of u that a polynomial sees
@@ -224,11 +224,11 @@ class _Search:
             self.input_delays = max(self._count_arx_delays(MOST_INPUT_DELAYS)[0], 4)
         self.nets = {candidate: self._net_of(candidate) for candidate in settings.candidates}
         shortest = min(map(len, self.searched))
-        reach = shortest // REACH_SHARE
+        longest_delay = shortest // ROWS_PER_DELAY
         self.ahead_nets = {}
         if not self.plain.inputs:
             for candidate in settings.ahead_candidates:
-                order = max(min(candidate.order // self.plain.outputs, reach), 1)
+                order = max(min(candidate.order // self.plain.outputs, longest_delay), 1)
                 self.ahead_nets[candidate] = self._net_on_delays(candidate, order, 0)
         nets = (*self.nets.values(), *self.ahead_nets.values())
         longest_start = max(net.rows_to_start(settings.start) for net in nets)
@@ -300,10 +300,11 @@ class _Search:
             good = list_good(likely)
             # more is chosen in the end than few blocks tell: count a model of each
             others = [*mean_errors(likely)] if left else []
-            in_folds = [str(each) for each in self.nets if each not in hopeless] * left
+            remaining = [candidate for candidate in self.nets if candidate not in hopeless]
+            beginnings = [str(candidate) for candidate in remaining]
             self.pace.tell(
                 stage,
-                [*in_folds, *good * len(self.folds), *others],
+                [*beginnings * left, *remaining * left, *good * len(self.folds), *others],
                 [*good * BEST_FITS, *others],
             )
         return likely
@@ -314,31 +315,33 @@ class _Search:
         """
         block = self.folds[fold]
         members = []
-        for number, (candidate, net) in enumerate(self.nets.items()):
-            if candidate in hopeless:
-                continue
-            with suppress(ModelError, np.linalg.LinAlgError), self.pace.measure(str(candidate)):
-                begun = self._begin(Member(candidate, fold, net, np.empty(0)), number)
-                with self.pace.measure(candidate):
-                    trained = self.trainer.train(
-                        begun, block.train, block.held_out, self.settings.fold_iterations
-                    )
-                members.append(trained)
+        iterations = self.settings.fold_iterations
+        for begun in self._begin_models(fold, self.nets, hopeless):
+            with (
+                suppress(ModelError, np.linalg.LinAlgError),
+                self.pace.measure(begun.candidate),
+            ):
+                members.append(self.trainer.train(begun, block.train, block.held_out, iterations))
         return members
 
-    def _begin(self, member: Member, number: int) -> Member:
-        """A model as its fold begins it; `number`: of its candidate, to draw by. `ModelError` where
-        it cannot be begun or is too large.
+    def _begin_models(
+        self, fold: int, nets: Mapping[Candidate, Narx], hopeless: Sequence[Candidate] = ()
+    ) -> Iterator[Member]:
+        """The models of the candidates that are not hopeless as the fold begins them, without those
+        that cannot be begun or are too large.
         """
-        begun = self.trainer.begin(
-            member,
-            self.folds[member.fold].train,
-            np.random.default_rng([self.seed, member.fold, number]),
-        )
         n_values = sum(int(np.count_nonzero(e.error_weights)) for e in self.experiments)
-        if begun.net.n_weights > min(lm.MAX_WEIGHTS, MOST_WEIGHTS * n_values):
-            raise ModelError("More weights than the values of y determine.")
-        return begun
+        most_weights = min(lm.MAX_WEIGHTS, MOST_WEIGHTS * n_values)
+        for number, (candidate, net) in enumerate(nets.items()):
+            if candidate in hopeless:
+                continue
+            rng = np.random.default_rng([self.seed, fold, number])
+            with suppress(ModelError, np.linalg.LinAlgError):
+                with self.pace.measure(str(candidate)):
+                    member = Member(candidate, fold, net, np.empty(0))
+                    begun = self.trainer.begin(member, self.folds[fold].train, rng)
+                if begun.net.n_weights <= most_weights:
+                    yield begun
 
     def fit_ahead(self, folded: list[Member]) -> list[Member]:
         """For a series without inputs: the models on delays, fitted one step ahead, of the
@@ -347,12 +350,8 @@ class _Search:
         """
         fitted: list[Member] = []
         for fold in range(len(self.folds)) if self.ahead_nets else ():
-            begun = []
             with self.pace.measure(AHEAD_FOLD):
-                for number, (candidate, net) in enumerate(self.ahead_nets.items()):
-                    with suppress(ModelError, np.linalg.LinAlgError):
-                        member = Member(candidate, fold, net, np.empty(0))
-                        begun.append(self._begin(member, number))
+                begun = [*self._begin_models(fold, self.ahead_nets)]
             if self.trainer.is_interrupted:
                 break  # the last of these are as they were drawn
             fitted += begun

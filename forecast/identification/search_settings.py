@@ -40,8 +40,8 @@ class Candidate:
     "polynomial": `identification.polynomial`; `order`: the most delays of y.
     "arx": a linear model of delays that stays as it is fitted one step ahead; `order`: the most
     delays of y, and the most of u.
-    "states": a net on y, u and states of its own (`identification.states`); `order`: the highest
-    order of the linear model that it begins as.
+    "states": a net on y, u and states of its own (`identification.states`), begun as a linear
+    model; `order`: of that model, lower where several outputs would make many states.
     "linear states": the same without tanh units.
     "one signal": the same whose tanh units all see one signal (`states.OneSignal`).
     """

@@ -38,7 +38,7 @@ UNSEEN_INPUT_NAMES = (
 
 @dataclass(frozen=True)
 class Stability:
-    """`reach`: the farthest the run under the record's inputs goes from where it starts, in
+    """`excursion`: the farthest the run under the record's inputs goes from where it starts, in
     deviations of y.
 
     `exponent`: ln of how the distance of two neighbouring runs changes per step, None once they
@@ -46,7 +46,7 @@ class Stability:
     """
 
     verdict: str
-    reach: float | None
+    excursion: float | None
     exponent: float | None
     step: int | None = None
     under: str | None = None
@@ -70,7 +70,7 @@ def stability(model: Model, experiment: Experiment) -> Stability:
     if step is not None:
         verdict = "unstable" if separates else "drifting"
         return Stability(verdict, None, exponent, step, "the record's own inputs")
-    reach = float(np.abs(run - model.scaling.scale_y(first_y[-1])).max())
+    excursion = float(np.abs(run - model.scaling.scale_y(first_y[-1])).max())
     if model.inputs:
         for name, unseen in zip(
             UNSEEN_INPUT_NAMES, unseen_inputs([experiment], rows=1_000), strict=True
@@ -78,11 +78,11 @@ def stability(model: Model, experiment: Experiment) -> Stability:
             run = _free_run(model, np.concatenate([u[:start], unseen]), first_y)
             step = _first_lost_step(model, run)
             if step is not None:
-                return Stability("fragile", reach, exponent, step, name)
+                return Stability("fragile", excursion, exponent, step, name)
     if separates:
-        return Stability("sensitive", reach, exponent)
+        return Stability("sensitive", excursion, exponent)
     forgets = exponent is None or exponent < -ZERO_EXPONENT
-    return Stability("stable" if forgets else "marginal", reach, exponent)
+    return Stability("stable" if forgets else "marginal", excursion, exponent)
 
 
 def _free_run(model: Model, u: Array, first_y: Array, disturbance: float = 0.0) -> Array:

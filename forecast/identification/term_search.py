@@ -22,7 +22,7 @@ from forecast.system.errors import ModelError
 from forecast.training import levenberg_marquardt as lm
 
 ITERATIONS = 8  # of training after each term that is dropped
-HOPELESS = 8.0  # no more terms are dropped once the criterion is this far above the least so far
+MOST_RISE = 8.0  # of the criterion above its least, at which no more terms are dropped
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ def _drop_terms(
     watch: lm.Watch | None,
 ) -> Polynomial:
     """Backward elimination: the term is dropped whose coefficients are least significant, until
-    the criterion is hopeless or a run does not stay finite; of these polynomials the one with the
-    least criterion. `ModelError` where not even the run with all terms stays finite.
+    the criterion has risen by `MOST_RISE` or a run does not stay finite; of these polynomials the
+    one with the least criterion. `ModelError` where not even the run with all terms stays finite.
     """
     options = lm.Options(max_iterations=ITERATIONS, by_gain=True)
     best = Polynomial(net, weights, np.inf)
@@ -84,7 +84,7 @@ def _drop_terms(
         guess = problem.train.free_run(run.weights)
         n = problem.n_residuals
         criterion = n * np.log(max(run.score, 1e-300)) + np.log(n) * problem.n_weights
-        if criterion > best.criterion + HOPELESS:
+        if criterion > best.criterion + MOST_RISE:
             break
         if criterion <= best.criterion:
             best = Polynomial(net, run.weights, criterion)

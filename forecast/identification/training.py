@@ -133,7 +133,7 @@ def train(
         weights, training = task.fit(options)
         seconds = options.seconds - (perf_counter() - begin)
         may_go_on = seconds > 0 and not (watch is not None and watch.interrupted)
-        if for_use is None and may_go_on and not task.is_followed(weights):
+        if for_use is None and may_go_on and not task.free_run_follows(weights):
             task = replace(task, for_use="prediction")
             weights, training = task.fit(replace(options, seconds=seconds))
             training = replace(training, notes=(NOT_FOLLOWED,))
@@ -197,7 +197,7 @@ class _Task:
 
     def fit(self, options: lm.Options) -> tuple[dict[str, Array], TrainingRecord]:
         """Weights by name, and how they were found."""
-        weights, run = (_fit_one_layer if self.net.is_narx else _fit_network)(self, options)
+        weights, run = (_fit_one_layer if self.net.has_narx_form else _fit_network)(self, options)
         return weights, TrainingRecord(run.reason, run.curve, effective=run.effective_weights)
 
     def validation_error(self) -> Callable[[Mapping[str, Array]], float] | None:
@@ -206,7 +206,7 @@ class _Task:
             return None
         return validation_error(self.net, self.rows, self.scaling, self.for_use)
 
-    def is_followed(self, weights: Mapping[str, Array]) -> bool:
+    def free_run_follows(self, weights: Mapping[str, Array]) -> bool:
         """Whether the free run is nearer to y on the validation rows than the mean of the train
         rows, and without inputs by half: a few rows are followed by chance. True where no free
         run reaches these rows, and for other uses.
@@ -231,7 +231,7 @@ def _fit_one_layer(task: _Task, options: lm.Options) -> tuple[dict[str, Array], 
     solved instead of stepped.
     """
     rows, scaling = task.rows, task.scaling
-    narx = task.net.narx(*rows.sizes)
+    narx = task.net.narx_form(*rows.sizes)
     parts = rows.validation_parts(scaling)
     problem = OpenLoop(narx, rows.scale(scaling, TRAIN), task.net.start, parts)
     if parts and task.for_use != "simulation":
@@ -274,7 +274,7 @@ def train_parallel(
             f"Got {type(model).__name__} where a trained model was wanted. Give `train(net, ...)`."
         )
     net = model.net
-    narx = net.narx(model.inputs, model.outputs)
+    narx = net.narx_form(model.inputs, model.outputs)
     rows = DividedRows.of(net, experiments, divide or divideblock())
     require_same_names([model.names, *(e.names for e in experiments)])
     for e in experiments:
