@@ -34,7 +34,7 @@ from forecast.backtest import combinations
 from forecast.backtest.backtest import forecast_blocks
 from forecast.backtest.candidates import Candidate
 from forecast.backtest.timeline import CandidateFitter, fit_through_time
-from forecast.config.experiment import Combination
+from forecast.config.models import Combination
 from forecast.config.task import Task
 from forecast.data.sources import packaged
 from forecast.forecaster import Budget, Problem, intervals

@@ -22,7 +22,7 @@ import numpy as np
 from forecast.backtest.all_rows import recipe_candidate
 from forecast.backtest.backtest import load_tensorflow
 from forecast.backtest.timeline import CandidateFitter
-from forecast.config.experiment import load_tuning
+from forecast.config.models import load_tuning
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import load_task
 from forecast.data.panel import from_frame

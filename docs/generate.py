@@ -34,7 +34,7 @@ from forecast.config.datasets import (
     QualityRule,
     Splits,
 )
-from forecast.config.experiment import (
+from forecast.config.models import (
     Combination,
     Evaluation,
     LevenbergMarquardt,

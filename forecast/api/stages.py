@@ -33,14 +33,14 @@ from forecast.api.installation import installation_folder, require_installed
 from forecast.backtest.all_rows import refit_on_all_rows
 from forecast.backtest.backtest import BlockForecasts, forecast_table
 from forecast.backtest.candidates import plan_candidates
-from forecast.backtest.experiment import Experiment
 from forecast.backtest.prepared_data import DataInMemory, PreparedFile, PreparedRows
-from forecast.backtest.training import train_experiment
-from forecast.backtest.tuning import tune_experiment
+from forecast.backtest.setup import Setup
+from forecast.backtest.training import train_candidates
+from forecast.backtest.tuning import tune_candidates
 from forecast.comparison.comparing import Comparison, compare_candidates, table_text
 from forecast.comparison.sentences import name_untrained
 from forecast.config.datasets import Dataset
-from forecast.config.experiment import (
+from forecast.config.models import (
     COMBINATION,
     NAIVE,
     Models,
@@ -351,7 +351,7 @@ def run_stages(
             warnings.warn(f"{WHERE}: {left_out}", stacklevel=5)
         warned = [finding for finding in prepared.findings if finding.rule in WARNED_RULES]
         warn_of(warned, dataset.names.time_col, settings.calendar)
-        experiment = Experiment(
+        setup = Setup(
             data=_hold_in_memory(folder, "frame.parquet", settings, prepared),
             task=settings.task,
             borders=prepared.borders.to_json(),
@@ -361,14 +361,14 @@ def run_stages(
         )
         if is_tuned:
             studied = replace(
-                experiment,
+                setup,
                 data=_hold_in_memory(folder, "tuning.parquet", settings, prepared),
                 held_models=[
                     name for name in entries if entries[name] != catalogued.models.get(name)
                 ],
             )
-            tune_experiment(studied, jobs=jobs)
-        train_experiment(experiment, jobs=jobs)
+            tune_candidates(studied, jobs=jobs)
+        train_candidates(setup, jobs=jobs)
     return FrameResults(ProjectPaths.of(folder), NAME, settings, prepared)
 
 

@@ -44,7 +44,7 @@ from forecast.audit.sandbox import (
     run_stages,
 )
 from forecast.backtest.timeline import RefitSchedule
-from forecast.config.experiment import RefitFrequency
+from forecast.config.models import RefitFrequency
 from forecast.config.paths import ProjectPaths
 from forecast.data.panel import Panel, from_frame
 from forecast.forecaster import Budget

@@ -24,7 +24,7 @@ from forecast.audit import Finding
 from forecast.audit.changes import count_rows_until
 from forecast.audit.origins import bits_differ
 from forecast.audit.sandbox import Sandbox
-from forecast.config.experiment import Combination
+from forecast.config.models import Combination
 from forecast.data.panel import Panel, add_series_names
 from forecast.data.records import StudyRecord
 from forecast.data.results import Results

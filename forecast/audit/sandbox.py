@@ -42,7 +42,7 @@ from forecast.audit.changes import (
 )
 from forecast.backtest.candidates import plan_candidates
 from forecast.config.datasets import Dataset, load_dataset
-from forecast.config.experiment import load_models
+from forecast.config.models import load_models
 from forecast.config.paths import ProjectPaths
 from forecast.data import calendars, snapshots, vintages
 from forecast.data.columns import joined_datasets, trim_to_observed

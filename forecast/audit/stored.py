@@ -31,7 +31,7 @@ from forecast.backtest.backtest import load_tensorflow
 from forecast.backtest.candidates import Candidate
 from forecast.backtest.timeline import CandidateFitter, RefitSchedule
 from forecast.comparison.comparing import compare_candidates, table_text
-from forecast.config.experiment import load_evaluation, load_tuning
+from forecast.config.models import load_evaluation, load_tuning
 from forecast.config.paths import ProjectPaths
 from forecast.data import splits
 from forecast.data.panel import Panel, from_frame

@@ -1,7 +1,7 @@
 """Stages `tune` and `train`: every candidate tuned, fitted, and made to forecast every cutoff.
 
     candidates       which models of a grid are trained, and the keys of their results
-    experiment       the settings and data that both stages compute with (prepared_data: the rows)
+    setup            the settings and data that both stages compute with (prepared_data: the rows)
     tuning, studies  stage `tune`: one study per network
     training         stage `train`: jobs over the cores, cache, records
     backtest         one job: fit, forecast, save

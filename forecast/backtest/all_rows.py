@@ -24,7 +24,7 @@ from forecast.backtest.candidates import Candidate
 from forecast.backtest.prepared_data import DataInMemory, PreparedData
 from forecast.backtest.timeline import CandidateFitter
 from forecast.backtest.training import TrainingJob, join_forecasters
-from forecast.config.experiment import Tuning
+from forecast.config.models import Tuning
 from forecast.data.panel import Series, from_frame
 from forecast.data.records import Digests, Recipe, RunRecord
 from forecast.data.scaling import Scaling

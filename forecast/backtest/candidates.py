@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 from forecast import models
-from forecast.config.experiment import NAIVE, SIMPLE_FORECASTS, Models
+from forecast.config.models import NAIVE, SIMPLE_FORECASTS, Models
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import Task
 from forecast.models.base import ModelSpec

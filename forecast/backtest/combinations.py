@@ -38,7 +38,7 @@ import pandas as pd
 from scipy.optimize import nnls
 
 from forecast.backtest.timeline import RefitSchedule
-from forecast.config.experiment import COMBINATION, MEMBER_GROUPS, Combination
+from forecast.config.models import COMBINATION, MEMBER_GROUPS, Combination
 from forecast.data.records import (
     DatedWeights,
     Digests,

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from forecast.backtest.candidates import Candidate, plan_candidates
 from forecast.config.datasets import Dataset, Datasets, load_datasets
-from forecast.config.experiment import Tuning, load_evaluation, load_models, load_tuning
+from forecast.config.models import Tuning, load_evaluation, load_models, load_tuning
 from forecast.config.paths import ProjectPaths
 from forecast.config.reading import PlainValue
 from forecast.system import files

@@ -35,7 +35,7 @@ from operator import attrgetter
 import numpy as np
 
 from forecast.backtest.candidates import Candidate
-from forecast.config.experiment import RefitFrequency
+from forecast.config.models import RefitFrequency
 from forecast.data.panel import Panel
 from forecast.data.splits import Blocks
 from forecast.forecaster import Budget, FitResult, Forecaster, Problem, fit, fit_again

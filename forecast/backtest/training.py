@@ -1,7 +1,7 @@
 """The train stage: every candidate and seed over the cores, each once per key, then one record per
 candidate.
 
-`train_dataset` reads a project's files, `train_experiment` has its data in memory; both fill
+`train_dataset` reads a project's files, `train_candidates` has its data in memory; both fill
 trained/<candidate>/ with record.json (`RunRecord`), forecasts.parquet and the saved models, and
 then make the combinations of what was trained (`forecast.backtest.combinations`). One
 `TrainingJob` is one candidate and seed; its fit (`forecast.backtest.backtest`) lies in the cache
@@ -35,9 +35,9 @@ from forecast.backtest.candidates import (
 )
 from forecast.backtest.combinations import write_combination
 from forecast.backtest.diagnostics import read_or_diagnose
-from forecast.backtest.experiment import Experiment, read_training_experiment
 from forecast.backtest.prepared_data import PreparedData
-from forecast.config.experiment import Combination
+from forecast.backtest.setup import Setup, read_training_setup
+from forecast.config.models import Combination
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import Task
 from forecast.data.records import (
@@ -94,12 +94,12 @@ def train_dataset(
     """Stage `train`: data/trained/<dataset>/<candidate>/ for every model of the grid, or `models`
     and references.
     """
-    experiment = read_training_experiment(paths, dataset)
-    train_experiment(experiment, models, jobs=jobs)
+    setup = read_training_setup(paths, dataset)
+    train_candidates(setup, models, jobs=jobs)
 
 
-def train_experiment(
-    experiment: Experiment,
+def train_candidates(
+    setup: Setup,
     models: tuple[str, ...] = (),
     *,
     jobs: int,
@@ -107,15 +107,15 @@ def train_experiment(
     """Train every model of the grid, or `models` and references, with the values that tuning left,
     and print what does not suit the data.
     """
-    config = experiment.models
-    paths = experiment.data.paths
-    dataset = experiment.data.dataset
+    config = setup.models
+    paths = setup.data.paths
+    dataset = setup.data.dataset
     only = add_references(models, config)
     planned, unsuited = plan_candidates(
         config,
         only,
-        season_length=experiment.task.season_length,
-        vintages=experiment.has_vintages,
+        season_length=setup.task.season_length,
+        vintages=setup.has_vintages,
     )
     for name, reason in unsuited.items():
         print(f"train {dataset}: {name} is left out: {reason}", flush=True)
@@ -125,22 +125,22 @@ def train_experiment(
     combinations = {
         name: rule.without_members(unsuited) for name, rule in config.combinations(only).items()
     }
-    run = plan_run(experiment)
+    run = plan_run(setup)
     train(run, planned, studies, paths.trained(dataset), jobs=jobs, combinations=combinations)
 
 
-def plan_run(experiment: Experiment) -> TrainingRun:
-    """The run that trains on the data of `experiment` with its budget and seeds."""
-    tuning = experiment.tuning
+def plan_run(setup: Setup) -> TrainingRun:
+    """The run that trains on the data of `setup` with its budget and seeds."""
+    tuning = setup.tuning
     # what corrects the forecasts is learnt from all series
-    is_one_part = bool(experiment.task.hierarchy or experiment.task.asks_mean)
+    is_one_part = bool(setup.task.hierarchy or setup.task.asks_mean)
     return TrainingRun(
-        data=share_shapes(experiment.data),
-        task=experiment.task,
+        data=share_shapes(setup.data),
+        task=setup.task,
         budget=Budget(tuning.final_steps, tuning.evaluate_every),
         seeds=tuning.seeds,
-        borders=experiment.borders,
-        n_series=1 if is_one_part else experiment.n_series,
+        borders=setup.borders,
+        n_series=1 if is_one_part else setup.n_series,
     )
 
 

@@ -1,6 +1,6 @@
 """The tune stage: one study per network and ranking, over the cores, on the tuning slice alone.
 
-`tune_dataset` reads a project's files, `tune_experiment` has its data in memory; both fill a folder
+`tune_dataset` reads a project's files, `tune_candidates` has its data in memory; both fill a folder
 with one `StudyRecord` per candidate that has something to tune, which stage `train` reads. Every
 trial is one fit on the train rows (`ValidationLoss`), scored on the validation block; rows after
 that block are in neither the data nor the key. A finished study lies in the cache under its key
@@ -29,8 +29,8 @@ from forecast.backtest.candidates import (
     result_key,
     task_digest,
 )
-from forecast.backtest.experiment import Experiment, read_tuning_experiment
 from forecast.backtest.prepared_data import PreparedData
+from forecast.backtest.setup import Setup, read_tuning_setup
 from forecast.backtest.studies import StudyStore, TrialOutcome, run_study
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import Task
@@ -64,7 +64,7 @@ class TuningPlan:
     storage: str = ""
     """URL of the database that machines share; empty: journals in files."""
     held_models: Collection[str] = ()
-    """As in `Experiment`."""
+    """As in `Setup`."""
 
     def search_space(self, candidate: Candidate) -> Space:
         """What the trials of a candidate vary."""
@@ -81,24 +81,24 @@ def tune_dataset(
     """Stage `tune`: data/tuned/<dataset>/<candidate>.json for every network of the grid (or of
     `models`).
     """
-    tune_experiment(read_tuning_experiment(paths, dataset), models, jobs=jobs)
+    tune_candidates(read_tuning_setup(paths, dataset), models, jobs=jobs)
 
 
-def tune_experiment(experiment: Experiment, models: tuple[str, ...] = (), *, jobs: int) -> None:
+def tune_candidates(setup: Setup, models: tuple[str, ...] = (), *, jobs: int) -> None:
     """Study every network of the grid (or of `models` and references) on the tuning slice."""
-    data = experiment.data
-    budget = experiment.tuning
-    only = add_references(models, experiment.models)
-    grid, _ = plan_candidates(experiment.models, only, season_length=experiment.task.season_length)
+    data = setup.data
+    budget = setup.tuning
+    only = add_references(models, setup.models)
+    grid, _ = plan_candidates(setup.models, only, season_length=setup.task.season_length)
     plan = TuningPlan(
         data=share_shapes(data),
-        task=experiment.task,
+        task=setup.task,
         budget=Budget(budget.trial_steps, budget.evaluate_every, chooses_by_fold=False),
         n_trials=budget.n_trials,
         seed=budget.base_seed,
-        borders=experiment.borders,
+        borders=setup.borders,
         storage=postgres.team_database(),
-        held_models=experiment.held_models,
+        held_models=setup.held_models,
     )
     tune(plan, grid, data.paths.tuned(data.dataset), jobs=jobs)
 

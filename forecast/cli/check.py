@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from forecast.config.datasets import Dataset
-    from forecast.config.experiment import Combination, Models
+    from forecast.config.models import Combination, Models
     from forecast.data.roles import ColumnRole
     from forecast.models.base import ModelSpec
 
@@ -174,7 +174,7 @@ def read_data(
     """
     import pandas as pd
 
-    from forecast.config.experiment import load_models
+    from forecast.config.models import load_models
     from forecast.data import preparation, quality, snapshots
     from forecast.data.scaling import check_transforms
     from forecast.data.splits import borders_of
@@ -215,7 +215,7 @@ def config_readers(root: Path) -> dict[str, Callable[[Path], Any]]:
     """
     from forecast.cli.operation import load_jobs
     from forecast.config.datasets import load_datasets
-    from forecast.config.experiment import load_evaluation, load_models, load_tuning
+    from forecast.config.models import load_evaluation, load_models, load_tuning
     from forecast.config.operation import check_retraining
 
     def read_models(folder: Path) -> dict[str, ModelSpec | Combination]:
@@ -243,7 +243,7 @@ def load_specs(models: Models, folder: Path) -> dict[str, ModelSpec | Combinatio
 
     Raises `InputError` for a wrong entry, and for a grid without the reference of all scores.
     """
-    from forecast.config.experiment import NAIVE
+    from forecast.config.models import NAIVE
     from forecast.models import spec
 
     path = folder / "models.yaml"
@@ -297,7 +297,7 @@ def model_rows(root: Path) -> list[dict[str, Cell]]:
     """One row per entry of configs/models.yaml: first those of the grid that a run compares, in its
     order, which have `yes` as `in_run`.
     """
-    from forecast.config.experiment import load_models
+    from forecast.config.models import load_models
 
     folder = ProjectPaths.of(root).configs
     models = load_models(folder)

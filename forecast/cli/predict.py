@@ -69,7 +69,7 @@ def predict(
 ) -> None:
     """Forecast with the champion from the newest snapshot; neither trains nor fetches."""
     from forecast.config.datasets import load_dataset
-    from forecast.config.experiment import load_evaluation
+    from forecast.config.models import load_evaluation
     from forecast.operations import predicting
 
     project = require_project(root)

@@ -170,7 +170,7 @@ def select_datasets(root: Path, dataset: str, models: tuple[str, ...]) -> tuple[
     a whole run of a dataset that is not in `run`.
     """
     from forecast.config.datasets import load_datasets
-    from forecast.config.experiment import load_models
+    from forecast.config.models import load_models
 
     folder = ProjectPaths.of(root).configs
     load_models(folder).entries_to_fit(models)

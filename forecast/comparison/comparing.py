@@ -35,7 +35,7 @@ from forecast.comparison.losses import (
 from forecast.comparison.low_medians import describe_low_test
 from forecast.comparison.scores import ForecastCube, ScoredCandidate
 from forecast.comparison.verdicts import compare
-from forecast.config.experiment import (
+from forecast.config.models import (
     NAIVE,
     Combination,
     Evaluation,

@@ -29,7 +29,7 @@ import pandas as pd
 
 from forecast.comparison.metrics import coverage_by_step, mae
 from forecast.comparison.scores import ForecastCube, ScoredCandidate
-from forecast.config.experiment import NAIVE
+from forecast.config.models import NAIVE
 from forecast.config.task import Task, TaskColumn
 from forecast.data.comparison_records import CandidateLabel, UnsupportedLevel
 from forecast.data.panel import target_number

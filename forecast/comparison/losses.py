@@ -17,7 +17,7 @@ from collections.abc import Collection
 import numpy as np
 import pandas as pd
 
-from forecast.config.experiment import SIMPLE_FORECASTS
+from forecast.config.models import SIMPLE_FORECASTS
 from forecast.data.calendars import Calendar, grid
 from forecast.system.errors import InputError
 

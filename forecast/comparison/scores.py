@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.comparison import metrics
-from forecast.config.experiment import NAIVE
+from forecast.config.models import NAIVE
 from forecast.config.task import Task
 from forecast.data.panel import add_series_names, series_name
 from forecast.data.records import RunRecord

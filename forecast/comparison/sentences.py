@@ -28,7 +28,7 @@ from forecast.comparison.longrun import (
 )
 from forecast.comparison.losses import NO_ACTUALS
 from forecast.comparison.metrics import ALL_STEPS_BAND
-from forecast.config.experiment import COMBINATION, JUDGED_STEPS, NAIVE, Tuning
+from forecast.config.models import COMBINATION, JUDGED_STEPS, NAIVE, Tuning
 from forecast.data.comparison_records import (
     Alarm,
     PairedTest,

@@ -27,7 +27,7 @@ from forecast.comparison import paired_tests, sentences
 from forecast.comparison.longrun import Spacing
 from forecast.comparison.losses import Key, candidate_keys, keys_in_ranking, losses_by_origin
 from forecast.comparison.paired_tests import ORIGINS, equivalence, non_overlapping
-from forecast.config.experiment import NAIVE
+from forecast.config.models import NAIVE
 from forecast.data.comparison_records import (
     PairedTest,
     TestFamily,

@@ -2,7 +2,7 @@
 
     datasets, sources, task    datasets.yaml; what a source says of itself; what a model needs of it
     transforms                 by which a column is modelled, with their inverses
-    experiment                 models.yaml, tuning.yaml, evaluation.yaml
+    models                     models.yaml, tuning.yaml, evaluation.yaml
     operation                  retraining.yaml, schedule.yaml, experiments.yaml
     reading                    YAML → frozen model; every fault one `InputError`
     paths                      every file and folder of a project

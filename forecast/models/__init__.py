@@ -12,7 +12,7 @@ import pkgutil
 from collections.abc import Iterable
 from functools import cache
 
-from forecast.config.experiment import Training
+from forecast.config.models import Training
 from forecast.config.reading import Entry, validate_config
 from forecast.data.records import RunRecord
 from forecast.models import families

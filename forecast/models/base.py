@@ -27,7 +27,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from forecast.config.experiment import LevenbergMarquardt, RefitFrequency, Trainer, Training
+from forecast.config.models import LevenbergMarquardt, RefitFrequency, Trainer, Training
 from forecast.config.reading import Config
 from forecast.config.task import Task
 from forecast.data.windows import Layout, Windows, layout

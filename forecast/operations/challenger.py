@@ -24,7 +24,7 @@ import yaml
 
 from forecast.backtest.candidates import REFERENCE_MODELS, plan_candidates
 from forecast.config.datasets import Dataset, load_dataset
-from forecast.config.experiment import Models, load_models, load_tuning
+from forecast.config.models import Models, load_models, load_tuning
 from forecast.config.paths import ProjectPaths
 from forecast.config.reading import read_yaml
 from forecast.data import ingest, snapshots

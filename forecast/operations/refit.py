@@ -18,10 +18,10 @@ import sys
 from pathlib import Path
 
 from forecast.backtest.all_rows import recipe_candidate, refit_on_all_rows
-from forecast.backtest.experiment import read_training_experiment
+from forecast.backtest.setup import read_training_setup
 from forecast.backtest.training import plan_run, train
 from forecast.config.datasets import load_dataset
-from forecast.config.experiment import Combination
+from forecast.config.models import Combination
 from forecast.config.paths import ProjectPaths
 from forecast.data.preparation import prepare_frame
 from forecast.data.records import FullRecipe
@@ -56,7 +56,7 @@ def refit_at_gate(root: Path, dataset: str, recipe: FullRecipe, target: Path, *,
     """Train the recipe at the borders that stage `prepare` wrote, and fill `target` with its
     candidate, anew where it exists; what was trained already comes from the cache of stage `train`.
     """
-    run = plan_run(read_training_experiment(ProjectPaths.of(root), dataset))
+    run = plan_run(read_training_setup(ProjectPaths.of(root), dataset))
     combined = {}
     if recipe.members:
         weights = {member.candidate: member.weight for member in recipe.members}
@@ -75,8 +75,8 @@ def refit_on_all_data(root: Path, dataset: str, scored: Path, target: Path, *, j
     has other rows than those that were compared.
     """
     paths = ProjectPaths.of(root)
-    experiment = read_training_experiment(paths, dataset)
-    data = plan_run(experiment).data
+    setup = read_training_setup(paths, dataset)
+    data = plan_run(setup).data
     raw = files.read_frame(paths.raw(dataset))
     prepared = prepare_frame(raw, dataset, load_dataset(dataset, paths.configs))
     if not prepared.frame.reset_index(drop=True).equals(data.load().frame):
@@ -86,7 +86,7 @@ def refit_on_all_data(root: Path, dataset: str, scored: Path, target: Path, *, j
         )
     # standard error has the reason of a failure alone
     refit_on_all_rows(
-        data, prepared.served, scored, target, experiment.tuning, jobs=jobs, stream=sys.stdout
+        data, prepared.served, scored, target, setup.tuning, jobs=jobs, stream=sys.stdout
     )
 
 

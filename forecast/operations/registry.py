@@ -32,7 +32,7 @@ import pandas as pd
 
 from forecast.comparison import metrics
 from forecast.config.datasets import load_dataset
-from forecast.config.experiment import NAIVE
+from forecast.config.models import NAIVE
 from forecast.config.paths import ProjectPaths
 from forecast.data import snapshots
 from forecast.data.panel import add_series_names

@@ -22,7 +22,7 @@ import pandas as pd
 
 from forecast.comparison import metrics
 from forecast.comparison.sentences import describe_selection
-from forecast.config.experiment import INTERMITTENT_GRID
+from forecast.config.models import INTERMITTENT_GRID
 from forecast.config.paths import ProjectPaths
 from forecast.data.results import (
     BASELINE,

@@ -10,7 +10,7 @@ them equal to Keras's.
 losses in TensorFlow.
 
 The next update rule is a method of `UpdateRule`, a row of its `rules` and a name in
-`config.experiment.OptimizerName`; the next point loss is not made here but in `networks.losses`.
+`config.models.OptimizerName`; the next point loss is not made here but in `networks.losses`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from forecast.config.experiment import (
+from forecast.config.models import (
     LearningRateSchedule,
     OptimizerName,
 )

@@ -13,7 +13,7 @@ import yaml
 
 from forecast.api import installation
 from forecast.config.datasets import load_datasets
-from forecast.config.experiment import load_evaluation, load_models, load_tuning
+from forecast.config.models import load_evaluation, load_models, load_tuning
 from forecast.system.errors import InputError
 from tests.support import warm_interpreter
 from tests.support.small_project import command

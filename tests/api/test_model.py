@@ -17,7 +17,7 @@ from lxml import html
 import forecast
 from forecast.api.stages import _restored_environment
 from forecast.backtest.candidates import REFERENCE_MODELS, plan_candidates
-from forecast.backtest.experiment import Experiment
+from forecast.backtest.setup import Setup
 from forecast.data.records import StudyRecord
 from forecast.models import catalogue, spec
 from forecast.models.base import ModelSpec
@@ -201,10 +201,10 @@ def test_a_search_leaves_what_the_caller_wrote_and_covers_the_rest(
 def test_a_search_starts_from_the_values_of_the_catalogue_and_holds_the_callers(
     model: Any, held: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stop(experiment: Experiment, *, jobs: int) -> None:
-        raise InputError(f"held: {experiment.held_models}")
+    def stop(setup: Setup, *, jobs: int) -> None:
+        raise InputError(f"held: {setup.held_models}")
 
-    monkeypatch.setattr("forecast.api.stages.tune_experiment", stop)
+    monkeypatch.setattr("forecast.api.stages.tune_candidates", stop)
     with pytest.raises(InputError, match=re.escape(f"held: {held}")):
         forecast.fit(waves(60), model, **STEP, tuning="quick")
 
@@ -638,12 +638,12 @@ def test_a_network_fitted_again_stands_beside_its_linear_part_fitted_as_often(
 ) -> None:
     planned: list[dict[str, object]] = []
 
-    def planning(experiment: Experiment, *_: object, **__: object) -> None:
-        found = plan_candidates(experiment.models, season_length=7).candidates
+    def planning(setup: Setup, *_: object, **__: object) -> None:
+        found = plan_candidates(setup.models, season_length=7).candidates
         planned.append({one.model: one.spec.refit_frequency for one in found})
         raise InputError("planned")
 
-    monkeypatch.setattr("forecast.api.stages.tune_experiment", planning)
+    monkeypatch.setattr("forecast.api.stages.tune_candidates", planning)
     again = {"family": family, "units": 2, "refit": 5}
     for asked in (forecast.fit, forecast.compare):
         with pytest.raises(InputError, match="planned"):

@@ -8,7 +8,7 @@ import pytest
 
 from forecast import models
 from forecast.backtest.candidates import add_references, plan_candidates
-from forecast.config.experiment import SIMPLE_FORECASTS, Models, load_models
+from forecast.config.models import SIMPLE_FORECASTS, Models, load_models
 from forecast.config.reading import validate_config
 from forecast.system.errors import InputError
 

@@ -20,7 +20,7 @@ from forecast.backtest.combinations import (
     stack,
     write_combination,
 )
-from forecast.config.experiment import Combination, Models
+from forecast.config.models import Combination, Models
 from forecast.data.records import Digests, RunRecord
 from forecast.system import files
 from forecast.system.errors import InputError, ModelError

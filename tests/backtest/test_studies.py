@@ -285,7 +285,7 @@ def test_a_database_holds_the_same_study_as_a_journal(tmp_path):
 
 
 def test_importing_tuning_does_not_import_optuna():
-    read = "forecast.backtest.studies, forecast.backtest.tuning, forecast.config.experiment"
+    read = "forecast.backtest.studies, forecast.backtest.tuning, forecast.config.models"
     code = f"import sys, {read}; sys.exit('optuna' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
     assert tuning.run_study is run_study

@@ -14,7 +14,7 @@ from forecast.comparison import comparing, metrics, scores, sentences
 from forecast.comparison.comparing import check_same_budget
 from forecast.comparison.losses import LOSS_COLUMNS
 from forecast.comparison.sentences import describe_short_budget
-from forecast.config.experiment import Evaluation, Tuning, load_tuning
+from forecast.config.models import Evaluation, Tuning, load_tuning
 from forecast.config.paths import ProjectPaths
 from forecast.data.results import Results
 from forecast.data.splits import Borders

@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 
 from forecast.config.datasets import load_datasets
-from forecast.config.experiment import load_tuning
+from forecast.config.models import load_tuning
 from forecast.config.reading import read_yaml
 from forecast.config.task import RegularCalendar
 from forecast.system.errors import InputError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import forecast
-from forecast.config.experiment import load_models
+from forecast.config.models import load_models
 from forecast.config.usual_names import USUAL_NAMES, require_model
 from forecast.system.errors import InputError
 from tests.support.example_data import hourly

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from forecast import models
-from forecast.config.experiment import load_models
+from forecast.config.models import load_models
 from forecast.models.base import NetworkSpec
 from forecast.networks import inference
 from forecast.networks.description import Network

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from forecast import models
-from forecast.config.experiment import load_models
+from forecast.config.models import load_models
 from forecast.networks import inference
 from tests.contract.families import random_weights
 from tests.support import problems

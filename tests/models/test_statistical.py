@@ -16,7 +16,7 @@ import pytest
 from hypothesis import strategies
 from scipy.signal import lfilter
 
-from forecast.config.experiment import load_models
+from forecast.config.models import load_models
 from forecast.data import panel, splits
 from forecast.forecaster import Budget, Problem, fit, fit_again
 from forecast.models import catalogue, series_fit, statistical

@@ -14,7 +14,7 @@ import pytest
 
 from forecast.backtest.candidates import REFERENCE_MODELS, plan_candidates
 from forecast.config.datasets import load_dataset
-from forecast.config.experiment import load_models
+from forecast.config.models import load_models
 from forecast.data.panel import Panel, from_frame
 from forecast.data.records import RunRecord
 from forecast.forecaster.ensemble import MANIFEST, Ensemble, load_trained_ensemble

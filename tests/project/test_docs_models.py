@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from forecast.config.experiment import load_models
+from forecast.config.models import load_models
 from forecast.models import catalogue
 from tests.support.small_project import ROOT
 

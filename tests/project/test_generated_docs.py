@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from docs import generate
-from forecast.config.experiment import load_models
+from forecast.config.models import load_models
 from forecast.data.comparison_records import Untrained, Verdicts
 from forecast.models import catalogue
 from forecast.system import errors

@@ -18,7 +18,7 @@ from forecast.api.frame_dataset import block_shares
 from forecast.comparison import error_diagnostics as alarms
 from forecast.comparison import longrun, losses, metrics, paired_tests, verdicts
 from forecast.comparison.intervals import EVEN_LEVELS
-from forecast.config.experiment import LevenbergMarquardt
+from forecast.config.models import LevenbergMarquardt
 from forecast.config.operation import (
     DEFAULT_GATE_DAYS,
     DEFAULT_GATE_SESSIONS,

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from forecast.config.datasets import load_dataset, load_datasets
-from forecast.config.experiment import Models, load_models
+from forecast.config.models import Models, load_models
 from forecast.data import sources
 from forecast.data.preparation import take_snapshot
 from forecast.data.snapshots import move_pointer

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from forecast.comparison.metrics import leaderboard_columns
-from forecast.config.experiment import INTERMITTENT_GRID
+from forecast.config.models import INTERMITTENT_GRID
 from forecast.config.paths import ProjectPaths
 from forecast.data.comparison_records import Untrained
 from forecast.data.results import Results

@@ -18,7 +18,7 @@ import pandas as pd
 import yaml
 
 from forecast.config.datasets import Quality
-from forecast.config.experiment import INTERMITTENT_GRID
+from forecast.config.models import INTERMITTENT_GRID
 from forecast.config.transforms import TRANSFORMS
 from forecast.data import own_files
 from forecast.data.calendars import (

@@ -10,7 +10,7 @@ import pytest
 
 from forecast import models
 from forecast.backtest.candidates import plan_candidates, result_key
-from forecast.config.experiment import (
+from forecast.config.models import (
     Evaluation,
     Models,
     Training,

@@ -1,7 +1,7 @@
-"""What stages `tune` and `train` compute with: the settings of an experiment and its data.
+"""What stages `tune` and `train` compute with: the settings of a backtest and its data.
 
-A stage reads an `Experiment` from a project's files (`read_tuning_experiment`,
-`read_training_experiment`); `forecast.fit` and `compare` make one in memory. It holds no candidate
+A stage reads a `Setup` from a project's files (`read_tuning_setup`,
+`read_training_setup`); `forecast.fit` and `compare` make one in memory. It holds no candidate
 and no result: those are planned by `forecast.backtest.candidates` from its `models`.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from forecast.backtest.prepared_data import PreparedData
 from forecast.config.datasets import load_dataset
-from forecast.config.experiment import Models, Tuning, load_models, load_tuning
+from forecast.config.models import Models, Tuning, load_models, load_tuning
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import Task, load_task
 from forecast.data.splits import BordersFile
@@ -20,7 +20,7 @@ from forecast.system import files
 
 
 @dataclass(frozen=True)
-class Experiment:
+class Setup:
     """The settings and the data of one dataset's tuning or training."""
 
     data: PreparedData
@@ -42,13 +42,13 @@ class Experiment:
         return bool(self.data.vintages)
 
 
-def read_tuning_experiment(paths: ProjectPaths, dataset: str) -> Experiment:
+def read_tuning_setup(paths: ProjectPaths, dataset: str) -> Setup:
     """What stage `tune` computes with, from the files that lie before it."""
     digest = files.sha256(paths.prepared(dataset) / "tuning.parquet")
-    return _experiment(PreparedData(paths, dataset, "tuning.parquet", digest))
+    return _setup(PreparedData(paths, dataset, "tuning.parquet", digest))
 
 
-def read_training_experiment(paths: ProjectPaths, dataset: str) -> Experiment:
+def read_training_setup(paths: ProjectPaths, dataset: str) -> Setup:
     """What stage `train` computes with, from the files that lie before it."""
     vintages = ""
     if load_dataset(dataset, paths.configs).vintage_columns:
@@ -56,14 +56,14 @@ def read_training_experiment(paths: ProjectPaths, dataset: str) -> Experiment:
     frame_digest = files.sha256(paths.frame(dataset))
     data = PreparedData(paths, dataset, "frame.parquet", frame_digest, vintages)
     n_series = len(files.read_json(paths.quality(dataset))["series"])
-    return replace(_experiment(data), n_series=n_series)
+    return replace(_setup(data), n_series=n_series)
 
 
-def _experiment(data: PreparedData) -> Experiment:
-    """The experiment on `data`, with the settings that its project has."""
+def _setup(data: PreparedData) -> Setup:
+    """The setup on `data`, with the settings that its project has."""
     paths = data.paths
     dataset = data.dataset
-    return Experiment(
+    return Setup(
         data=data,
         task=load_task(paths.task(dataset)),
         borders=files.read_json(paths.borders(dataset)),
