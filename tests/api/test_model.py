@@ -771,7 +771,7 @@ def test_later_observations_that_the_model_cannot_explain_are_alarms(
     is_fault = (later["ds"] == fault) & (later["unique_id"] == "b")
     later.loc[is_fault, "y"] += 5.0
     judged = ridge.watch(later, newest=20, pooled=pooled)
-    assert list(judged.columns) == ["unique_id", "ds", "y", "ridge", "p", "level", "alarm"]
+    assert list(judged.columns) == ["unique_id", "ds", "y", "ridge", "p", "alarm_level", "alarm"]
     assert len(judged) == 40
     alarms = judged[judged["alarm"]]
     assert ("b", fault) in set(zip(alarms["unique_id"], alarms["ds"], strict=True))

@@ -147,7 +147,7 @@ def test_the_intervals_of_the_test_block_are_those_of_the_report(
     bands = project.bands[project.bands["model"] == model]
     found = board.forecasts(model, levels=[80, 95]).sort_values(["unique_id", "cutoff", "ds"])
     for level in (80, 95):
-        own = bands[np.isclose(bands["level"], level / 100)].drop_duplicates(keys).sort_values(keys)
+        own = bands[bands["level"] == level].drop_duplicates(keys).sort_values(keys)
         assert (
             found[f"{model}-lo-{level}"].to_numpy().tobytes() == own["lower"].to_numpy().tobytes()
         )

@@ -325,11 +325,11 @@ def test_an_hour_is_known_when_it_has_ended():
         ),
         (
             {"kind": "regular", "freq": "1h", "opening_hours": {"first": 9, "last": 17}},
-            "open.first.*wanted a time of day in quotes",
+            "opening_hours.first.*wanted a time of day in quotes",
         ),
         (
             {"kind": "regular", "freq": "1h", "opening_hours": {"first": "09:30", "last": 24 * 60}},
-            "open.last.*wanted a time of day in quotes",
+            "opening_hours.last.*wanted a time of day in quotes",
         ),
         (
             {"kind": "index", "opening_hours": {"first": "09:30", "last": "16:00"}},
