@@ -207,6 +207,21 @@ def test_a_promotion_by_hand_makes_an_earlier_decision_void(running: Path, tmp_p
     assert not (ProjectPaths.of(root).retraining(NAME) / "pending").exists()
 
 
+@pytest.mark.parametrize(
+    ("word", "event"),
+    [
+        ("better", "promoted"),
+        ("equivalent", "promoted"),
+        ("renewed", "promoted"),
+        ("first", "promoted"),
+        ("kept", "kept"),
+        ("not due", "not_due"),
+    ],
+)
+def test_hooks_are_told_what_happened(word: str, event: str) -> None:
+    assert decided(word).event == event
+
+
 def test_decisions_are_known_by_what_made_them() -> None:
     names = ("as_of", "data_sha256", "config_hash", "revision")
     assert decision.decision_key(decided("kept")) == decision.decision_key(
