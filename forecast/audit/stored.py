@@ -176,9 +176,9 @@ def run_with_reversed_test_errors(
 def refit_without_later_rows(
     base: Sandbox, end: pd.Timestamp, budget: Budget, folder: Path
 ) -> list[Finding]:
-    """Every model of `base` fitted once more from rows that end with the validation block, at
-    `end`: it must be the one that was saved, of its seed, with its curve. What is not there cannot
-    be looked at, however late.
+    """Fit every model of `base` once more from rows that end with the validation block, at `end`;
+    findings where one is not the saved model of its seed, with its learning curve. The new fit
+    cannot look at later rows, so where they differ the saved one did.
     """
     results = base.results
     frame = results.frame

@@ -275,8 +275,8 @@ def _order_jobs(
     come before other networks. What is short is left for the end, so that no worker is idle then.
 
     Each worker begins with a network, since loky judges its memory by its first task, and with a
-    long one: the first also pays for what all share, which beside many other seconds changes little
-    of the time that is told to be left.
+    long one: a first task also pays for what all tasks of the worker share, and the longer it is,
+    the less that misleads the estimate of the time left.
     """
 
     def is_short(job: TrainingJob) -> bool:

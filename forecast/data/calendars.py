@@ -225,9 +225,10 @@ def series_lengths(frame: pd.DataFrame, calendar: Calendar) -> pd.Series:
 
 
 def usual_length(lengths: pd.Series) -> int:
-    """The length that spans and blocks are chosen for: nine in ten series have it, as have those of
-    at least a tenth of the median length; a quarter where there are fewer than ten series, so that
-    a short one does not shorten the blocks of all. Shorter ones may be left out.
+    """The length that spans and blocks are chosen for; shorter series may be left out. It is the
+    10 % quantile of `lengths`, or, where that is larger, the least length that is at least a tenth
+    of the median (a quarter where there are fewer than ten series), so that a few short series do
+    not shorten the blocks of all.
     """
     decile = lengths.quantile(0.1, interpolation="lower")
     least = lengths.median() / (10 if len(lengths) >= 10 else 4)

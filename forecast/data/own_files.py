@@ -69,11 +69,15 @@ MISSING_TEXTS = [
     "nan",
     "null",
 ]
-"""What pandas reads as missing."""
-MISSING_MARK = r"(?i)\W+|m|t|nil|none|missing|nd|n\.d\.|n\.a\.|k\.a\.|#(div/0|value|ref)!"
-"""How else a cell says that it has no value: signs alone, as `.` and `--`, or these words."""
-PLACEHOLDER = r"-(9{2,}|8{3,}|7{3,})(\.[09]+)?|-32768"
-"""Numbers that programs write for no value; a positive 999 may be a value like any other."""
+"""Cells that are read as missing whatever the entry says: those of pandas."""
+MISSING_PATTERN = r"(?i)\W+|m|t|nil|none|missing|nd|n\.d\.|n\.a\.|k\.a\.|#(div/0|value|ref)!"
+"""Other cells that stand for no value (`find_missing_marks`), for the entry to name under
+`missing`: signs alone, as `.` and `--`, or these words.
+"""
+PLACEHOLDER_PATTERN = r"-(9{2,}|8{3,}|7{3,})(\.[09]+)?|-32768"
+"""Numbers that programs write for no value (`find_placeholders`); a positive 999 may be a value
+like any other.
+"""
 FLAGS = {"yes": 1.0, "no": 0.0, "true": 1.0, "false": 0.0, "y": 1.0, "n": 0.0}
 """How a cell says whether, in any case of letters, and what models read."""
 MIN_OTHER_VALUES = 20
@@ -260,18 +264,18 @@ def find_missing_marks(values: pd.Series) -> list[str]:
     if is_numeric_dtype(values):
         return []
     cells = pd.Series(values.dropna().unique(), dtype="str")
-    return cells[cells.str.strip().str.fullmatch(MISSING_MARK)].tolist()
+    return cells[cells.str.strip().str.fullmatch(MISSING_PATTERN)].tolist()
 
 
 def find_placeholders(values: pd.Series) -> list[float]:
-    """The numbers of a column that stand for no value: written as a `PLACEHOLDER`, repeated, and
-    below zero where no other is, or below all others by more than their range.
+    """The numbers of a column that stand for no value: written as in `PLACEHOLDER_PATTERN`,
+    repeated, and below zero where no other is, or below all others by more than their range.
     """
     counts = values.value_counts()
     if len(counts) <= MIN_OTHER_VALUES or counts.index.min() >= 0:
         return []
     numbers = counts.index.to_series()
-    looks_like_placeholder = numbers.astype("str").str.fullmatch(PLACEHOLDER)
+    looks_like_placeholder = numbers.astype("str").str.fullmatch(PLACEHOLDER_PATTERN)
     others = numbers[~looks_like_placeholder]
     low = others.min()
     is_far_below = (low - numbers > others.max() - low) | (low >= 0)

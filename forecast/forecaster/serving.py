@@ -161,9 +161,10 @@ def advise_caller(message: str) -> str:
 def read_ordered_panel(
     history: pd.DataFrame, keys: tuple[str, str], ensemble: Ensemble
 ) -> Panel | None:
-    """The newest rows of a history that needs neither conversion nor order: names as text, every
-    step of the calendar once, numbers. None for any other, which `check_frame` mends or tells of;
-    the panel is the same, in a tenth of the time. keys: its columns of names and of times.
+    """The newest rows of a history that needs neither conversion nor sorting: names are text, every
+    step of the calendar is there once, all else is numbers. None for any other history, which has
+    to go through `check_frame`; that gives the same panel in ten times the time. keys: the columns
+    of names and of times.
     """
     task = ensemble.task
     values = _read_numbers(history, keys, task)

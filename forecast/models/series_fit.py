@@ -44,8 +44,8 @@ class SeriesFit:
     begins: str
     """Time of the first row of its fit, ISO format to the second: its recursion starts there."""
     added: float
-    """To the scaled values before the fit: the centre of the train rows where all values lie above
-    zero, so that it is the target's own zero, else 0.
+    """What was added to the scaled values before the fit: where all values lie above zero, the
+    centre of the train rows, so that 0 is the target's own zero; else 0.
     """
 
 

@@ -108,8 +108,8 @@ def leaderboard_table(results: Results, ranking: str) -> Table:
 
 
 def _distribution_column(results: Results, name: str) -> tuple[str, str]:
-    """The column of a score after the metrics: `crps`, `scaled_crps` or the interval score of a
-    level (`winkler_80`, ...).
+    """The title and help of the column of a score beside the metrics: `crps`, `scaled_crps`, or any
+    other as the interval score of a level (`winkler_80`, ...).
     """
     unit = text.in_brackets(results.unit)
     if name == "crps":

@@ -70,6 +70,7 @@ def as_csv(rows: list[Row]) -> str:
 
 
 OF_DISTRIBUTIONS = ("crps", "scaled_crps", "winkler_")
+"""How the names of scores beside the metrics begin: `as_csv` drops any other column."""
 
 
 def write_verdicts(paths: ProjectPaths, datasets: Iterable[str]) -> None:

@@ -214,8 +214,8 @@ class Pace:
         # so far it is imports, and the first task of every worker
         if elapsed < START_SECONDS or not took or 9 * self._n_done.total() < n_left:
             return ""
-        at_once = sum(self._seconds.values()) / (now - self._first_began)
-        return f", about {format_duration(self._work_left() / at_once)} left"
+        n_at_work = sum(self._seconds.values()) / (now - self._first_began)
+        return f", about {format_duration(self._work_left() / n_at_work)} left"
 
     def _work_left(self) -> float:
         """The seconds of the pieces that are left, one after another. Of a kind of which none is

@@ -129,7 +129,7 @@ class _Experiment:
             self.current.setdefault(run.data.tags[CANDIDATE], []).append(run)
 
     def describe(self, sentences: Sequence[str]) -> None:
-        """The experiment's page: the verdict, and how to read the runs."""
+        """Write the experiment's page: the verdict, and how to read the runs."""
         client = self.writer.client
         experiment = client.get_experiment(self.writer.experiment_id)
         for name, value in experiment_tags(sentences, experiment.creation_time or 0).items():

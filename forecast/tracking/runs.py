@@ -192,7 +192,9 @@ class MetricPoint(NamedTuple):
 def parameter_texts(
     params: Mapping[str, Any], tuned: Mapping[str, Any] | None = None
 ) -> dict[str, str]:
-    """Model parameters with the tuned values in their place; nested ones as `outer.inner`."""
+    """Model parameters as text of at most `MAX_TEXT` characters, the tuned values in the place of
+    the others; nested ones as `outer.inner`, without what is None or empty.
+    """
     texts = {}
     for name, value in flatten({**params, **(tuned or {})}):
         if value is not None and value != {}:

@@ -1,9 +1,10 @@
 """Family `historical`: the average of a series over its whole history; mean or median.
 
-Nothing is estimated at the fit: each cutoff has the average of the rows before it. Of a price it is
-that of the changes, continued: the drift of the market. Of anything else it is that of the values,
-of all or of those at the same step of a season. It knows nothing of the recent past: what beats the
-naive forecast without beating it may owe its gain to a constant alone.
+Nothing is estimated at the fit: each cutoff has the average of the rows before it. For a price the
+average change is continued from the last value (the drift of the market). For anything else the
+forecast is the average value, of all rows or of those at the same step of a season. It knows
+nothing of the recent past: what beats the naive forecast without beating it may owe its gain to a
+constant alone.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 many columns.
 
 `projection: learnt` trains the combinations with the rest; `pca` takes the principal axes of the
-train inputs and leaves them. Known future inputs pass beside the projection.
+train inputs and does not train them. Known future inputs pass beside the projection.
 
 `Spec` (a `NetworkSpec`) is what an entry of configs/models.yaml with this family is read as. Its
 `build` gives the `Network` of blocks for the `Shapes` of a task: past (B, T, C) to forecasts (B, H,

@@ -3,8 +3,8 @@
 The model maps `{"past": (B, T, C), "future": (B, T + H, F)}` to `(B, T, H, O, K)`; see
 `description`. Batch and time are open, so chunks for training and windows for validation share one
 model. Layers are named after their blocks ("parallel.0.hidden"), weights after both
-("parallel/0/hidden/kernel"), the same names `networks.inference` uses; `set_weights` refuses others
-and other shapes. For `forecast.training.gradient`.
+("parallel/0/hidden/kernel"), the same names `networks.inference` uses. For
+`forecast.training.gradient`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ def get_weights(model: keras.Model) -> dict[str, np.ndarray]:
 
 
 def set_weights(model: keras.Model, weights: Mapping[str, np.ndarray]) -> None:
-    """Give every weight of the model the value of its name."""
+    """Give every weight of the model the value of its name; KeyError for a name that is missing in
+    `weights`, ValueError for another shape. Further names are not looked at.
+    """
     for name, variable in named_weights(model):
         variable.assign(weights[name])
 
