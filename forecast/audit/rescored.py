@@ -95,8 +95,8 @@ def _absolute_errors(table: pd.DataFrame, block: str) -> pd.DataFrame:
 def _check_candidate(
     table: pd.DataFrame, panel: Panel, ends: BlockEnds, seeds: list[int], name: str, detector: str
 ) -> Iterator[Finding]:
-    """Every seed forecasts every origin of the grid of every block, and `y` is the value at `ds`,
-    `step` rows on.
+    """Check that every seed forecasts every origin of the grid of every block, and that `y` is the
+    value at `ds`, which is `step` rows after the cutoff.
     """
     task = panel.task
     for series in panel.series:

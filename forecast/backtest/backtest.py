@@ -75,7 +75,9 @@ def share_shapes(data: PreparedData) -> PreparedData:
 
 @lru_cache(maxsize=2)
 def load_problem(data: PreparedData, needed: tuple[str, ...] = REQUIRED_BLOCKS) -> Problem:
-    """The prepared frame as a problem, once per process."""
+    """The prepared frame as a problem; a process keeps the last two and computes none of them
+    again.
+    """
     rows = data.load()
     panel = from_frame(rows.frame, data.dataset, rows.task)
     problem = replace(Problem.of(panel, rows.borders, needed), shapes=data.shapes)

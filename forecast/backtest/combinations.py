@@ -162,7 +162,7 @@ class MemberErrors:
 def learn_weights(rule: Combination, errors: MemberErrors) -> Weights:
     """The weight of every member, those of weight 0 left out.
 
-    `ModelError` where no member is left, or one that the rule gives a weight is missing.
+    `ModelError` where no member is left, or where a member with a fixed weight is missing.
     """
     if isinstance(rule.weights, dict):
         return _fixed_weights(rule.weights, errors)

@@ -5,9 +5,9 @@ The contest is `identification.contest`'s; here it is printed, saved (result.jso
 chosen one as a NumPy file) and published. Ctrl-C keeps the rows that are done; without any model it
 is a `ModelError`.
 
-It imports at its call and computes nothing itself: another contestant is added in
-`identification.contest` and by name in `config.operation.Simulator`, another column in what is
-printed here.
+The contest is imported when the command is called, and nothing is computed here: another
+contestant is added in `identification.contest` and by name in `config.operation.Simulator`, another
+column in what is printed here.
 """
 
 from __future__ import annotations

@@ -140,8 +140,8 @@ def write_json(path: Path | str, content: Any) -> None:
 
 
 def json_number(value: Any) -> Any:
-    """A number, or nested lists or arrays of numbers, for JSON: it has no NaN, so what was not
-    measured is null.
+    """A number, or nested lists or arrays of numbers, for JSON, which has no NaN and no infinity:
+    both become None.
     """
     value = value.tolist() if hasattr(value, "tolist") else value
     if isinstance(value, list | tuple):

@@ -83,13 +83,13 @@ def sync(
     store = tracking_store(root, uri)
     result = SyncResult()
     names = [name for name in list_datasets(root) if datasets is None or name in datasets]
-    records = {name: read_candidate_runs(root, name) for name in names}
-    if not records and not former_folders(store):
+    runs_by_dataset = {name: read_candidate_runs(root, name) for name in names}
+    if not runs_by_dataset and not former_folders(store):
         return result
     what = f"Publishing to {show_address(store.uri)}"
     lock = hold_store_lock(store, "publishing", purpose=what, timeout=mlflow_client.TIMEOUT)
     with lock, mlflow_client.connect(store) as client:
-        for name, dataset_runs in records.items():
+        for name, candidate_runs in runs_by_dataset.items():
             experiment_id = mlflow_client.ensure_experiment(client, name, store).experiment_id
             writer = Writer(client, experiment_id, store.publisher, int(1000 * now), revision)
             target = _Experiment(writer, result)
@@ -97,10 +97,10 @@ def sync(
             target.read_current()
             target.describe(verdict_sentences(root, name))
             result.pages[name] = leaderboard_page(experiment_id)
-            for number, record in enumerate(dataset_runs):
-                target.put(record, number)
+            for number, candidate_run in enumerate(candidate_runs):
+                target.put(candidate_run, number)
             if store.owned:
-                target.keep_only({record.candidate for record in dataset_runs})
+                target.keep_only({candidate_run.candidate for candidate_run in candidate_runs})
     return result
 
 

@@ -48,7 +48,7 @@ TIME_COLUMN_NAMES = (
     "zeit",
     "jahr",
 )
-"""Names of columns that hold times, if in a form that is not known."""
+"""Names of columns that hold times, even where these are in a form that is not known."""
 DATE_NAMES = ("date", "datum", "datetime", "timestamp")
 COUNTED_ROWS = CalendarFit(RegularCalendar.model_validate({"kind": "index"}), 0, 0)
 NUMBERS_FOR_TIMES = {

@@ -514,8 +514,8 @@ class Spec(RegressorSpec):
     def _training_table(
         self, problem: Problem, block: str, output: int, form: TreeForm = TREE_FORMS[0]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Inputs (n, features) and what is left of the targets (n,), over all series; unobserved
-        ones left out. `ModelError` where train rows leave fewer than two.
+        """Inputs (n, features) and targets (n,), less the skip where `form.has_base`, over all
+        series and without unobserved targets. `ModelError` where train rows leave fewer than two.
         """
         horizon = problem.panel.task.horizon
         season = problem.panel.task.season_length

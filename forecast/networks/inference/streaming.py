@@ -164,9 +164,9 @@ def run_loop(
 ) -> tuple[np.ndarray, LoopState]:
     """The forecasts `(B, T, O)` of all rows, each from y of the row before it, and the state after.
 
-    drive (B, T, D), the other past channels; y (B, T, O) is fed back where it is a number, the
-    forecast where it is NaN: of y without a number the run is the closed loop. An unstable loop
-    leaves what numbers can hold: see `require_finite`.
+    drive (B, T, D): the other past channels. y (B, T, O) is fed back where it is a number, the
+    forecast where y is NaN; where all of y is NaN, the run is the closed loop. An unstable loop
+    overflows: see `require_finite`.
     """
     channels = list(network.shapes.target_channels)
     others = [c for c in range(network.shapes.channels) if c not in channels]
