@@ -116,7 +116,7 @@ class MemberErrors:
         )
 
     def average_groups(self, groups: Sequence[tuple[str, ...]]) -> MemberErrors:
-        """The mean of each group as one member, by the name of its first."""
+        """The errors of each group's mean forecast, as of one member with the name of its first."""
         means = []
         for group in groups:
             columns = [self.members.index(name) for name in group]

@@ -216,8 +216,8 @@ def average_over_series(scores: pd.DataFrame, by: list[str], reference: Referenc
 
 
 def add_mean_and_spread(scores: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    """Completes `scores` to a row for each seed, `mean` and, with several seeds, `std` (n - 1) of
-    their scores.
+    """`scores` with a row for each seed, one for `mean` and, of several seeds, one for `std`: the
+    standard deviation (n - 1) of their scores.
 
     `mean` is no average of scores: it is what the mean of the seeds' forecasts scores, and that is
     what serves. Several seeds have it already; of one seed it is that seed's row again.

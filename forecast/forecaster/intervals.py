@@ -205,7 +205,9 @@ class Season(NamedTuple):
     """
 
     def at(self, positions: NDArray[np.int64]) -> Season:
-        """By target; a position that the calibration block has not is a usual one."""
+        """By target, from that by position: at `positions` (n, S * H) of the season. At a position
+        that the calibration block lacks the factor is 1, and it is not quiet.
+        """
         n_positions, n_series = self.factors.shape
         series = np.arange(positions.shape[1]) * n_series // positions.shape[1]
         places = np.minimum(positions, n_positions), series

@@ -316,7 +316,9 @@ class Skip:
         return replace(self, lags=lags, product_lags=product_lags, plan_lags=plan_lags)
 
     def with_mean_of(self, weights: Mapping[Skip, float]) -> Skip:
-        """The shape of the weighted mean of some that have no other inputs than this one."""
+        """The shape of a mean of the shapes in `weights`, which read no inputs but those of this
+        one.
+        """
         return replace(
             self,
             penalty=max(weights, key=weights.__getitem__).penalty,

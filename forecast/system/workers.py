@@ -94,9 +94,10 @@ def run_with_progress(
 
 
 def run_items(items: Sequence[WorkItem], *, jobs: int) -> Iterator[WorkOutcome]:
-    """Outcomes as they are ready.
+    """Run every item, here or on the cluster; outcomes as they are ready.
 
-    A failing task never stops the others; Ctrl-C stops all at once.
+    A failing task never stops the others; Ctrl-C stops all at once. Left in the environment: one
+    thread for each library of `cluster.THREADS`, where nothing else is set.
     """
     if not items:
         return
