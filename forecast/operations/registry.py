@@ -387,8 +387,9 @@ def _tell_registry(root: Path, dataset: str, store: TrackingStore) -> list[str]:
     if is_behind:
         sentences.append(f"{dataset}: version {aliases['champion']} is the registry's champion too")
     if replaced:
-        kept_aliases = aliases if is_lost or is_behind else registered.aliases
-        champion.write_aliases(root, dataset, kept_aliases)
+        if not is_lost and not is_behind:
+            aliases = dict(registered.aliases)
+        champion.write_aliases(root, dataset, aliases)
     return sentences
 
 
