@@ -300,6 +300,7 @@ def test_certificates_from_the_settings_are_enough_for_tls(tmp_path):
         settings |= {f"{role}__CERT": certificate, f"{role}__KEY": key}
     about = {f"DASK_DISTRIBUTED__COMM__TLS__{name}": str(path) for name, path in settings.items()}
     asks = (
+        "import dask; dask.config.refresh();"  # read at its import, which is past
         "from forecast.system.workers import WorkItem, run_items;"
         "from tests.support.cluster_tasks import square;"
     )
@@ -309,9 +310,7 @@ def test_certificates_from_the_settings_are_enough_for_tls(tmp_path):
 
         def asked(**about: str) -> str:
             env = {**os.environ, cluster.VARIABLE: address, **about}
-            done = subprocess.run(
-                [sys.executable, "-c", asks], env=env, capture_output=True, text=True, timeout=60
-            )
+            done = warm_interpreter.run([sys.executable, "-c", asks], cwd=ROOT, env=env)
             return done.stdout + done.stderr
 
         assert "[16]" in asked(**about)
