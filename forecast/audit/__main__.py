@@ -353,8 +353,8 @@ def _describe_unaudited(base: Sandbox) -> list[str]:
     exact = [name for name in fitted if runs.is_moved_by_nudge(base, name)]
     if exact:
         notes.append(
-            f"Validation is forecast almost exactly by {', '.join(exact)}: no fit of it was compared"
-            " after a nudge, which its choices may follow."
+            f"Validation is forecast almost exactly by {', '.join(exact)}: its fits were not compared"
+            " after a nudge, which their choices may follow."
         )
     if not base.calibration_calls:
         notes.append(
