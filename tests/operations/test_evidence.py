@@ -150,12 +150,12 @@ def losses(first: int, n: int, champion: float = 1.0) -> pd.DataFrame:
 
 def test_the_ledger_counts_each_origin_once(tmp_path: Path) -> None:
     ledger = evidence.Ledger.read(tmp_path / "ledger.json")
-    ledger.add(losses(0, 30), version=1, recipe="a", at=NOW)
-    ledger.add(losses(1, 30), version=1, recipe="a", at=NOW + pd.Timedelta(1, "D"))
+    ledger.add(losses(0, 30), version=1, config_hash="a", at=NOW)
+    ledger.add(losses(1, 30), version=1, config_hash="a", at=NOW + pd.Timedelta(1, "D"))
     ledger.write(tmp_path / "ledger.json")
     again = evidence.Ledger.read(tmp_path / "ledger.json")
-    again.add(losses(1, 30), version=1, recipe="a", at=NOW + pd.Timedelta(2, "D"))
-    gathered = again.evidence(version=1, recipe="a")
+    again.add(losses(1, 30), version=1, config_hash="a", at=NOW + pd.Timedelta(2, "D"))
+    gathered = again.evidence(version=1, config_hash="a")
     assert gathered is not None and (
         len(gathered.champion),
         gathered.n_first,
@@ -171,14 +171,18 @@ def test_a_further_champion_or_recipe_begins_anew_with_a_smaller_share_of_alpha(
     tmp_path: Path,
 ) -> None:
     ledger = evidence.Ledger.read(tmp_path / "ledger.json")
-    for number, (version, recipe) in enumerate([(1, "a"), (1, "b"), (2, "b")]):
+    for number, (version, config_hash) in enumerate([(1, "a"), (1, "b"), (2, "b")]):
         ledger.add(
-            losses(0, 10), version=version, recipe=recipe, at=NOW + pd.Timedelta(number, "D")
+            losses(0, 10),
+            version=version,
+            config_hash=config_hash,
+            at=NOW + pd.Timedelta(number, "D"),
         )
-    ledger.add(losses(0, 10, champion=0.5), version=9, recipe="same function", at=NOW)
-    ledger.add(losses(0, 10), version=3, recipe="b", at=NOW + pd.Timedelta(2 * 365, "D"))
+    ledger.add(losses(0, 10, champion=0.5), version=9, config_hash="same function", at=NOW)
+    ledger.add(losses(0, 10), version=3, config_hash="b", at=NOW + pd.Timedelta(2 * 365, "D"))
     found = [
-        ledger.evidence(version=v, recipe=r) for v, r in [(1, "a"), (1, "b"), (2, "b"), (3, "b")]
+        ledger.evidence(version=v, config_hash=r)
+        for v, r in [(1, "a"), (1, "b"), (2, "b"), (3, "b")]
     ]
     assert [e.pair_number for e in found if e is not None] == [1, 2, 3, 1]
     assert all(e is not None and len(e.champion) == 10 for e in found)
@@ -186,8 +190,8 @@ def test_a_further_champion_or_recipe_begins_anew_with_a_smaller_share_of_alpha(
 
 def test_a_loss_that_is_not_finite_is_no_evidence(tmp_path: Path) -> None:
     ledger = evidence.Ledger.read(tmp_path / "ledger.json")
-    ledger.add(losses(0, 10, champion=np.nan), version=1, recipe="a", at=NOW)
-    assert ledger.evidence(version=1, recipe="a") is None
+    ledger.add(losses(0, 10, champion=np.nan), version=1, config_hash="a", at=NOW)
+    assert ledger.evidence(version=1, config_hash="a") is None
 
 
 def test_psi_of_a_known_shift() -> None:

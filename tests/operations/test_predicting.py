@@ -374,7 +374,7 @@ def test_a_closed_loop_goes_on_beyond_its_horizon_and_a_direct_model_refuses(mov
 def test_a_level_that_calibration_cannot_support_is_refused_when_asked_and_left_out_when_usual(
     moved,
 ):
-    for asked, possible in [((99,), "80,95"), ((0.99, 0.8), "80")]:
+    for asked, possible in [((99,), "80,95"), ((99, 80), "80")]:
         with pytest.raises(InputError, match=r"interval of 99 % takes at least 99") as caught:
             forecast(moved, levels=asked)
         assert re.match(rf"{NAME}: Series '\w+': \d+ calibration errors", str(caught.value))

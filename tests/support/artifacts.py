@@ -250,17 +250,18 @@ def reliability(name: str) -> pd.DataFrame:
     rows = []
     for model, ranking in (("lstm", "shipped"), ("ridge", "baseline"), ("naive", "baseline")):
         for series in SERIES[name]:
-            for level in (0.2, 0.5, 0.8, 0.95):
+            for level in (20.0, 50.0, 80.0, 95.0):
+                nominal = level / 100
                 row = {"model": model, "ranking": ranking, "series": series, "level": level}
-                covered = level - 0.05 * (model == "naive")
+                covered = nominal - 0.05 * (model == "naive")
                 row |= {
                     "n_calibration": 40,
                     "n": 360,
                     "coverage": covered,
-                    "low": level - 0.03,
-                    "high": level + 0.03,
+                    "low": nominal - 0.03,
+                    "high": nominal + 0.03,
                 }
-                rows.append({**row, "inside": model != "naive", "width": 10 * level})
+                rows.append({**row, "inside": model != "naive", "width": 10 * nominal})
     return pd.DataFrame(rows)
 
 
@@ -432,7 +433,7 @@ def distributions(name: str) -> pd.DataFrame:
         ("brier", None, 0.2),
         ("rise_rate", None, 0.5),
     ]
-    numbers += [("coverage", 0.8, 0.75), ("pinball", 0.9, 0.125)]
+    numbers += [("coverage", 80.0, 0.75), ("pinball", 90.0, 0.125)]
     rows = [
         {**about, "metric": metric, "level": level, "value": value}
         for metric, level, value in numbers
