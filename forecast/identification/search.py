@@ -149,8 +149,11 @@ def search_members(
     with limit_to_one_thread():
         input_dead_times = dead_times(limit_rows(scaled, start), settings.longest_dead_time)
         # an input that acts after several dead times is several to the search
-        columns = [column for column, each in enumerate(input_dead_times) for _ in each]
-        steps = [step for each in input_dead_times for step in each]
+        columns: list[int] = []
+        steps: list[int] = []
+        for column, each in enumerate(input_dead_times):
+            columns += [column] * len(each)
+            steps += each
         aligned = [e.with_arrays(u=delay_inputs(e.u[:, columns], steps)) for e in scaled]
         search = _Search(aligned, settings, seed, announce, watch)
         folded = search.train_folds()

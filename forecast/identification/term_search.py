@@ -21,7 +21,7 @@ from forecast.identification.problems import ClosedLoop, StackedExperiments
 from forecast.system.errors import ModelError
 from forecast.training import levenberg_marquardt as lm
 
-ITERATIONS = 8  # of training after each term that is dropped
+ITERATIONS = 4  # of training after each term that is dropped
 MOST_RISE = 8.0  # of the criterion above its least, at which no more terms are dropped
 
 
