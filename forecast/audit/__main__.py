@@ -307,11 +307,7 @@ def _audit_fits_and_test(
         folder.replace("/chosen-", "/seed-") for folder in fit_folders if "/chosen-" in folder
     }
     # of what was fitted again the fit before
-    first_fit_folders = [
-        folder
-        for folder in fit_folders
-        if folder not in refitted_folders and not runs.is_moved_by_nudge(base, folder.split("/")[0])
-    ]
+    first_fit_folders = [folder for folder in fit_folders if folder not in refitted_folders]
     nudge_detector = "nudge after the train block"
     detector = "change inside the test block"
     return [
@@ -349,13 +345,6 @@ def _describe_unaudited(base: Sandbox) -> list[str]:
     failed = [name for name, record in records.items() if record.has_failed]
     if failed:
         notes.append(f"Not fitted within the audit's budget, so not audited: {', '.join(failed)}.")
-    fitted = dict.fromkeys(folder.split("/")[0] for folder in runs.list_fit_folders(base))
-    exact = [name for name in fitted if runs.is_moved_by_nudge(base, name)]
-    if exact:
-        notes.append(
-            f"Validation is forecast almost exactly by {', '.join(exact)}: its fits were not compared"
-            " after a nudge, which their choices may follow."
-        )
     if not base.calibration_calls:
         notes.append(
             "No interval was calibrated in this pipeline; there was nothing to audit there."

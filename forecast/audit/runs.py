@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.audit import Finding
-from forecast.audit.changes import NUDGE_SHARE, count_rows_until
+from forecast.audit.changes import count_rows_until
 from forecast.audit.sandbox import Sandbox
 from forecast.config.task import Task
 from forecast.config.transforms import TRANSFORMS
@@ -41,8 +41,6 @@ validation rows may change: forecasts tell on them.
 """
 NOT_OF_THE_FIT = {"corrected_series": None}
 """In spec.json: names that belong to the corrections, which follow a fit."""
-NUDGES_BELOW_ERROR = 1000.0
-"""A validation error of fewer nudges is compared with another's in steps that a nudge can cross."""
 KEYS = ("unique_id", "cutoff", "step", "block", "seed", "output")
 """What may name a row in a table of forecasts or of intervals."""
 
@@ -57,16 +55,6 @@ def compare_fits(
         for name in differing_files(base.trained / folder, other.trained / folder):
             text = f"{name} of {folder} changes with rows after {moment:%Y-%m-%d %H:%M}"
             yield Finding(FINDING_KIND_BY_FILE[name], detector, folder.split("/")[0], text)
-
-
-def is_moved_by_nudge(base: Sandbox, candidate: str) -> bool:
-    """Whether the validation errors of `candidate` are about as small as the nudge itself, as of a
-    series that repeats exactly: a choice between two of its settings may then follow the nudge.
-    """
-    table = base.results.forecasts(candidate)
-    rows = table[table["block"] == "validation"]
-    error = (rows["y"] - rows["y_hat"]).abs().mean()
-    return bool(error < NUDGES_BELOW_ERROR * NUDGE_SHARE * rows["y"].abs().mean())
 
 
 def compare_choices(
