@@ -44,30 +44,10 @@ LIBRARIES = (
     "mlflow.store.tracking.sqlalchemy_workspace_store",
     "alembic.command",
     "sqlalchemy.dialects.sqlite",
-    "mlflow.store.model_registry.sqlalchemy_store",
-    "aiohttp",
-    "networkx",
     "tensorflow",
     "keras",
     "dvc.cli.parser",  # the last: it puts another stream in the place of sys.stderr
-    # what `dvc repro` imports on its way, a quarter of a second
-    "configobj",
-    "dvc.cachemgr",
-    "dvc.data_cloud",
-    "dvc.lock",
-    "dvc.repo.artifacts",
-    "dvc.repo.datasets",
-    "dvc.repo.graph",
-    "dvc.repo.index",
-    "dvc.repo.metrics",
-    "dvc.repo.params",
-    "dvc.repo.plots",
     "dvc.repo.reproduce",
-    "dvc.repo.stage",
-    "dvc.rwlock",
-    "dvc.scm",
-    "dvc_data.hashfile.db",
-    "ruamel.yaml",
 )
 SERVER = str(Path(warm_client.__file__).with_name("warm_server.py"))
 """What the command line of every forked program names."""
