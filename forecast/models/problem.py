@@ -399,7 +399,7 @@ class Problem:
 
     def level_ranges(self) -> dict[str, list[list[float]]]:
         """By series, for each target the lowest, mean and highest level of the scaled train rows,
-        and the rows that a level is the mean of: a season of which those of each series hold
+        and the rows that a level is of (`levels_of`): a season of which those of each series hold
         `LEVEL_SEASONS`, or one. A series without a value of a target is left out.
         """
         ranges = {}

@@ -72,6 +72,8 @@ FADE = 0.25
 """So much of the range of a fit beyond it a level counts nothing
 (docs/research/shares-by-series.md).
 """
+MOST_LEVEL_ROWS = 2**20
+"""Of a series, counted in each of the levels that they are in."""
 DAMPING = 1e-6
 """Of the mean square of a term: an input that never moves has no slope."""
 MAX_SOLVED_BYTES = 2**24
@@ -221,8 +223,8 @@ class Skip:
         default_factory=dict, compare=False
     )
     """By series, for each output the lowest, mean and highest level of the fit, beyond which its
-    level counts less, and of how many rows a level is the mean (`unseen_shift`); empty where none
-    is read, or a closed loop stands on it.
+    level counts less, and of how many rows a level is (`levels_of`); empty where none is read, or a
+    closed loop stands on it.
     """
     coefficients: np.ndarray = field(default_factory=_no_coefficients, compare=False)
     """(features + 1, H * O), the intercept last."""
@@ -756,10 +758,15 @@ def fill_missing_targets(last: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 def levels_of(values: np.ndarray, rows: int) -> np.ndarray:
-    """(..., n, O): the means of so many rows that follow each other in `values` (..., T, O). Those
-    of a season tell a level that single rows of it, whose range is wider, do not.
+    """(..., n, O): of so many rows that follow each other in `values` (..., T, O) the mean without
+    their lowest and highest quarter, from every row on or, of long `values`, evenly spread ones.
+
+    Seasons tell a level that single rows, whose range is wider, do not; one wild row is no level.
     """
-    return np.lib.stride_tricks.sliding_window_view(values, rows, axis=-2).mean(axis=-1)
+    spans = np.lib.stride_tricks.sliding_window_view(values, rows, axis=-2)
+    every = 1 + values.shape[-2] * rows // MOST_LEVEL_ROWS
+    cut = rows // 4
+    return np.sort(spans[..., ::every, :, :])[..., cut : rows - cut].mean(axis=-1)
 
 
 def unseen_shift(windows: Windows, ranges: np.ndarray) -> np.ndarray:
@@ -769,15 +776,16 @@ def unseen_shift(windows: Windows, ranges: np.ndarray) -> np.ndarray:
     """
     low, mean, high, rows = np.moveaxis(ranges, -1, 0)
     values = fill_gaps(windows.z[:, :, : ranges.shape[1]])[0]
-    level = values[:, -int(rows.max()) :].mean(axis=1)
+    n_rows = int(rows.max())
+    level = levels_of(values[:, -n_rows:], n_rows)[:, 0]
     overshoot = np.maximum(np.maximum(low - level, level - high), 0.0)
     width = np.maximum(FADE * (high - low), np.finfo(float).eps)
     return np.asarray(np.minimum(overshoot / width, 1.0) * (level - mean))
 
 
 def joint_shift(parameters: Mapping[str, np.ndarray], windows: Windows) -> np.ndarray:
-    """(B, O): `unseen_shift` beyond `levels` (O, 4) of all series together; 0 where they are no
-    means.
+    """(B, O): `unseen_shift` beyond `levels` (O, 4) of all series together; 0 where each is of a
+    single row.
     """
     levels = parameters["levels"]
     return unseen_shift(windows, levels[None]) * (levels[:, 3] > 1.0)

@@ -137,6 +137,24 @@ def test_after_a_shift_within_the_range_of_a_season_no_member_returns_to_the_old
         assert np.mean(errors) < 10.0  # of a return 25 and more
 
 
+@pytest.mark.filterwarnings("ignore:Unlike all that the fit has seen")
+def test_a_wild_day_within_the_last_week_is_no_new_level():
+    """A day at about zero moves the mean of its week by 14, beyond all weeks of the fit."""
+    rng = np.random.default_rng(0)
+    ds = pd.date_range("2021-01-01", periods=500, freq="D")
+    week = np.array([0, 2, 3, 5, 12, 20, -15])[ds.day_of_week]
+    noise = lfilter([1.0], [1.0, -0.5], 5 * rng.normal(size=500))
+    df = pd.DataFrame({"ds": ds, "y": 100 + week + noise})
+    fitted = forecast.fit(df[:473], "climatology_ar", freq="1D", horizon=7, n_jobs=1)
+    errors = []
+    for n_rows in range(480, 490):
+        for day in range(3, 7):
+            wild = df[:n_rows].assign(y=df["y"].where(df.index != n_rows - day, 0.0))
+            expected = (100 + week)[n_rows : n_rows + 7]
+            errors.append((fitted.predict(wild)["climatology_ar"] - expected).mean())
+    assert abs(np.mean(errors)) < 5.0  # with the mean as its level -16
+
+
 @pytest.mark.parametrize("seed", [20000, 20010])
 def test_the_windows_of_a_walk_that_went_on_are_near_the_last_value(seed):
     """Two walks whose ridge was 98 and 18 % worse than the last value."""

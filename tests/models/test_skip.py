@@ -32,6 +32,7 @@ from forecast.models.skip import (
     feature_names,
     fill_missing_targets,
     fit_linear_map,
+    levels_of,
     linear_features,
     mean_absolute_error,
     products_matrix,
@@ -183,6 +184,20 @@ def test_a_setting_that_has_no_solution_on_the_train_rows_leaves_the_mean():
 
 
 # with the last the shops' last values are nearer
+def test_known_answer_of_levels_without_their_lowest_and_highest_quarter():
+    values = np.array([1.0, 2.0, 3.0, 900.0, 4.0, 5.0])[None, :, None]
+    assert levels_of(values, 1)[0, :, 0].tolist() == values[0, :, 0].tolist()
+    assert levels_of(values, 4)[0, :, 0].tolist() == [2.5, 3.5, 4.5]
+
+
+def test_the_levels_of_a_long_series_are_of_evenly_spread_rows():
+    rows = np.arange(50_000.0)[:, None]
+    levels = levels_of(rows, 48)[:, 0]
+    every = round(levels[1] - levels[0])
+    assert every == 3 and len(levels) == -(-(50_000 - 47) // every)
+    assert levels == pytest.approx(23.5 + every * np.arange(len(levels)))
+
+
 @pytest.mark.parametrize("penalty", PENALTIES[:-1])
 def test_the_fitted_skip_is_the_mean_of_ridges_of_scikit_learn(penalty, monkeypatch):
     monkeypatch.setattr(choice, "PENALTIES", (penalty,))

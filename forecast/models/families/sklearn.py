@@ -39,6 +39,7 @@ from forecast.models import search
 from forecast.models.base import OF_SAVED_MODEL, RegressorSpec
 from forecast.models.problem import FittedForecaster, Parameters, Problem
 from forecast.models.skip import SkipKind, joint_shift
+from forecast.networks.description import weights_at
 from forecast.system.errors import InputError, ModelError, quote_names, require_known, suggest
 
 ROWS_AT_ONCE = 2048
@@ -570,18 +571,13 @@ class Spec(RegressorSpec):
         task = model.task
         channels = model.channels
         base = np.repeat(windows.last[:, None], task.horizon, axis=1)
-        if self.base_skip is not None and model.skip is not None:
+        if model.skip is not None:
             base = model.skip.forecast(windows, channels)
         shift = joint_shift(model.weights, windows)
         known = windows.with_targets_moved(-shift, channels)
         parts = []
         for output in range(channels.outputs):
-            prefix = f"{output}/"
-            arrays = {
-                name.removeprefix(prefix): array
-                for name, array in model.weights.items()
-                if name.startswith(prefix)
-            }
+            arrays = weights_at(model.weights, str(output))
             form = TREE_FORMS[int(arrays.get("form", 0))]
             x = self.inputs(known, channels, task.horizon, task.season_length, form)
             steps = predict(arrays, x.reshape(-1, x.shape[2])).reshape(len(windows), task.horizon)
