@@ -86,6 +86,6 @@ def _post(address: str, content: str, seconds: float) -> str:
         answer = web.send("POST", address, seconds=seconds, content=content, headers=headers)
     except (aiohttp.ClientError, TimeoutError, web.OversizeError) as error:
         return f"webhook at {show_address(address)}: {type(error).__name__}"
-    if answer.status >= 400:
+    if answer.status >= 300:  # another address would have to be called
         return f"webhook at {show_address(address)} answered {answer.status}"
     return ""

@@ -26,13 +26,13 @@ NEWS = RetrainingFailure(dataset="wave", exit_code=3, reason="a test")
 
 @pytest.fixture
 def listener() -> Iterator[tuple[str, list[dict[str, object]]]]:
-    """A web server on loopback; `/no` answers 500."""
+    """A web server on loopback; `/no` answers 500, `/gone` leads to another address."""
     heard: list[dict[str, object]] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             heard.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
-            self.send_response(500 if self.path == "/no" else 204)
+            self.send_response({"/no": 500, "/gone": 308}.get(self.path, 204))
             self.end_headers()
 
         def log_message(self, *words: object) -> None:
@@ -108,6 +108,10 @@ def test_what_goes_wrong_is_a_sentence_and_no_error(
     assert notify(
         hooks(webhook=f"{address}/no"), "failed", NEWS, root=tmp_path, environment=GIVEN
     ) == [f"webhook at {address} answered 500"]
+    moved = hooks(webhook=f"{address}/gone")
+    assert notify(moved, "failed", NEWS, root=tmp_path, environment=GIVEN) == [
+        f"webhook at {address} answered 308"
+    ]
     gone = notify(
         hooks(webhook="http://127.0.0.1:1/secret"),
         "failed",
