@@ -301,7 +301,7 @@ def rollback_here(root: Path, dataset: str, *, now: pd.Timestamp, reason: str = 
 def _require_previous(root: Path, dataset: str, aliases: Mapping[str, int]) -> int:
     """The version that a rollback leads to; `InputError` where there is none."""
     previous = aliases.get("previous")
-    if previous is None or previous == aliases.get("champion"):
+    if previous is None or aliases.get("champion", previous) == previous:
         versions = champion.stored_versions(root, dataset) or "none"
         raise InputError(
             f"Dataset {dataset!r} has no previous champion to go back to; its versions: {versions}."
@@ -361,10 +361,13 @@ def _copy_from_registry(root: Path, dataset: str, version: int, store: TrackingS
         champion.store_version(root, dataset, version, folder)
 
 
-def _tell_registry(root: Path, dataset: str, store: TrackingStore) -> list[str]:
+def _tell_registry(
+    root: Path, dataset: str, store: TrackingStore, check_lock: CheckLock
+) -> list[str]:
     """Register again, under their numbers, the intact local versions that the registry lost. Where
-    it lost its aliases too, or missed a rollback and has had no other champion since, it takes the
-    local ones. A sentence for each thing done; a damaged version is passed over.
+    it has no champion any more, or missed a rollback and has had no other champion since, the local
+    champion and the previous one are its own too. A sentence for each thing done; a damaged version
+    is passed over.
     """
     registered = model_registry.read_registry(store, dataset)
     numbers = {version.number for version in registered.versions}
@@ -377,18 +380,14 @@ def _tell_registry(root: Path, dataset: str, store: TrackingStore) -> list[str]:
             sentences.append(f"{dataset}: version {version} registered again")
             numbers.add(version)
     aliases = _readable_aliases(root, dataset)
-    replaced = aliases.pop(champion.REGISTERED, 0)
-    is_lost = sentences and not registered.aliases
-    is_behind = replaced and registered.aliases.get("champion") == replaced
-    if is_lost or is_behind:
-        # the previous champion first: a kill in between loses none
-        moves = sorted((alias for alias in aliases.items() if alias[1] in numbers), reverse=True)
-        model_registry.move_aliases(store, dataset, moves)
-    if is_behind:
-        sentences.append(f"{dataset}: version {aliases['champion']} is the registry's champion too")
+    replaced = aliases.pop(champion.REGISTERED, None)
+    if registered.aliases.get("champion") in (None, replaced):
+        for alias in ("previous", "champion"):  # what a kill in between leaves is finished later
+            version = aliases.get(alias, 0)
+            if version in numbers:
+                model_registry.move_aliases(store, dataset, [(alias, version)], check_lock)
+                sentences.append(f"{dataset}: version {version} is {alias} in the registry too")
     if replaced:
-        if not is_lost and not is_behind:
-            aliases = dict(registered.aliases)
         champion.write_aliases(root, dataset, aliases)
     return sentences
 
@@ -467,7 +466,7 @@ def _open_registry(
     ):
         for pattern in ("[0-9]", "aliases"):  # the history has a lock of its own
             files.remove_leftovers(champion.version_folder(root, dataset), pattern)
-        yield OpenRegistry(store, check, _tell_registry(root, dataset, store))
+        yield OpenRegistry(store, check, _tell_registry(root, dataset, store, check))
 
 
 def selected_candidate(

@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
+from mlflow import MlflowClient
 from typer.testing import CliRunner
 
 from forecast.cli import app
@@ -176,7 +177,8 @@ def test_a_rollback_works_while_the_registry_is_away_which_follows_later(moved):
     assert "on this machine alone" in read_champion(moved, NAME).faults[0]
     assert projects.registry_aliases(moved, NAME)["champion"] == 2
     assert registry.repair_registry(moved, NAME) == [
-        "wave: version 1 is the registry's champion too"
+        "wave: version 2 is previous in the registry too",
+        "wave: version 1 is champion in the registry too",
     ]
     assert tried_aliases(moved) == ({"champion": 1, "previous": 2},) * 2
     assert not read_champion(moved, NAME).faults
@@ -216,6 +218,24 @@ def test_what_was_promoted_while_a_machine_was_cut_off_stays_after_its_rollback(
     assert roll_back(moved, AWAY).exit_code == 0
     registry.repair_registry(moved, NAME)
     assert tried_aliases(moved) == ({"champion": third, "previous": 2},) * 2
+
+
+def test_a_rolled_back_machine_serves_no_version_of_others_that_it_does_not_have(moved):
+    third = projects.register(moved, "naive")
+    before = champion.read_aliases(moved, NAME)
+    registry.promote(moved, NAME, third, now=NOW)  # by another machine
+    champion.write_aliases(moved, NAME, before)
+    shutil.rmtree(champion.version_folder(moved, NAME, third))
+    assert roll_back(moved, AWAY).exit_code == 0
+    projects.register(moved, "ridge")
+    served = champion.load(moved, NAME)
+    assert (served.version, served.notice) == (1, "")
+
+
+def test_without_a_champion_a_rollback_without_a_registry_is_refused(moved):
+    champion.write_aliases(moved, NAME, {"previous": 1})
+    done = roll_back(moved, AWAY)
+    assert isinstance(done.exception, InputError) and "no previous champion" in str(done.exception)
 
 
 def test_a_rollback_that_the_registry_missed_outlives_the_loss_of_it(repro, moved):
@@ -269,8 +289,50 @@ def test_a_lost_registry_is_made_again_with_the_same_numbers(repro, moved):
     shutil.copy(repro / "mlflow.db", moved)  # a new one: it knows nothing
     shutil.rmtree(champion.version_folder(moved, NAME, 1))
     champion.write_aliases(moved, NAME, {"champion": 2})
-    assert registry.repair_registry(moved, NAME) == ["wave: version 2 registered again"]
+    assert registry.repair_registry(moved, NAME) == [
+        "wave: version 2 registered again",
+        "wave: version 2 is champion in the registry too",
+    ]
     assert projects.registry_aliases(moved, NAME) == {"champion": 2}
+
+
+@pytest.mark.parametrize("moves", [0, 1])
+def test_a_kill_while_a_lost_registry_is_told_its_aliases_loses_no_champion(
+    repro, moved, monkeypatch, moves
+):
+    shutil.copy(repro / "mlflow.db", moved)  # a new one: it knows nothing
+    with monkeypatch.context() as patch:
+        kill_after(moves, patch)
+        with pytest.raises(KeyboardInterrupt):
+            registry.repair_registry(moved, NAME)
+    registry.repair_registry(moved, NAME)
+    assert tried_aliases(moved) == ({"champion": 2, "previous": 1},) * 2
+
+
+@pytest.mark.parametrize("moves", [0, 1])
+def test_a_kill_while_the_registry_is_told_of_a_rollback_leaves_it_told_the_next_time(
+    moved, monkeypatch, moves
+):
+    assert roll_back(moved, AWAY).exit_code == 0
+    with monkeypatch.context() as patch:
+        kill_after(moves, patch)
+        with pytest.raises(KeyboardInterrupt):
+            registry.repair_registry(moved, NAME)
+    registry.repair_registry(moved, NAME)
+    assert tried_aliases(moved) == ({"champion": 1, "previous": 2},) * 2
+
+
+def kill_after(moves, patch):
+    """Let this process be killed before the alias move that follows `moves` others."""
+    move = MlflowClient.set_registered_model_alias
+    left = iter(range(moves))
+
+    def move_or_die(*words):
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        move(*words)
+
+    patch.setattr(MlflowClient, "set_registered_model_alias", move_or_die)
 
 
 def test_the_history_of_a_recipe_fitted_again_on_all_data_has_the_skill_it_was_scored_with(moved):
