@@ -36,7 +36,7 @@ from forecast.data.panel import Panel, add_series_names, from_frame, target_numb
 from forecast.data.quality import QualityFile
 from forecast.data.records import CandidateCost, RunRecord, read_run_records
 from forecast.data.splits import Borders
-from forecast.system.errors import DamagedError, InputError
+from forecast.system.errors import DamagedError, InputError, one_line
 from forecast.system.files import read_frame, read_json
 
 BASELINE = "baseline"
@@ -117,7 +117,7 @@ class Results:
     @cached_property
     def task(self) -> Task:
         """What was trained for, which the entry may no longer say."""
-        return load_task(self.paths.task(self.name))
+        return _read_part(self.paths.task(self.name), "prepare", load_task)
 
     @property
     def panel(self) -> Panel:
@@ -427,12 +427,7 @@ def _read_text_rows(path: Path) -> tuple[Row, ...]:
 
 def _read_json_part(path: Path, stage: str) -> dict[str, Any]:
     """The mapping in a stage's JSON file; `DamagedError` where it holds none."""
-    try:
-        content = _read_part(path, stage, read_json)
-    except ValueError as error:
-        raise DamagedError(
-            f"{path}: not valid JSON ({error}). Delete it and run `dvc repro` to make it again."
-        ) from None
+    content = _read_part(path, stage, read_json)
     if not isinstance(content, dict):
         raise DamagedError(
             f"{path}: found {type(content).__name__}, wanted a mapping. Run stage `{stage}` again."
@@ -441,7 +436,9 @@ def _read_json_part(path: Path, stage: str) -> dict[str, Any]:
 
 
 def _read_part(path: Path, stage: str, reader: Callable[[Path], Content]) -> Content:
-    """What `reader` makes of a stage's file; `InputError` naming the stage where it is absent."""
+    """What `reader` makes of a stage's file; `InputError` naming the stage where it is absent,
+    `DamagedError` where it holds something else.
+    """
     try:
         return reader(path)
     except FileNotFoundError:
@@ -450,3 +447,8 @@ def _read_part(path: Path, stage: str, reader: Callable[[Path], Content]) -> Con
             " first; a run with --model: `--root narrowed/<its folder>`."
         )
         raise InputError(message) from None
+    except ValueError as error:  # so are the errors of pandas, Arrow and JSON
+        raise DamagedError(
+            f"{path}: cannot be read ({one_line(error)}). Delete it and run `dvc repro` to make it"
+            " again."
+        ) from None

@@ -10,7 +10,7 @@ import pytest
 from forecast.config.paths import ProjectPaths
 from forecast.data.results import Results, describe_members, read_costs, read_leaderboard
 from forecast.system import files
-from forecast.system.errors import DataError, InputError
+from forecast.system.errors import DamagedError, DataError, InputError
 from tests.support.artifacts import candidates, write_project
 from tests.support.records import run_record
 
@@ -55,12 +55,22 @@ def test_before_the_first_run_every_part_names_the_stage_that_makes_it(tmp_path,
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [("{", "not valid JSON"), ("[]", "found list, wanted a mapping")]
+    ("content", "said"), [("{", "cannot be read"), ("[]", "found list, wanted a mapping")]
 )
 def test_a_damaged_file_is_an_error_of_the_data(own, content, said):
     (own.compared("hourly") / "verdicts.json").write_text(content)
     with pytest.raises(DataError, match=said):
         _ = Results(own, "hourly").verdicts
+
+
+@pytest.mark.parametrize("part", ["leaderboard", "bands", "intervals", "quality", "task"])
+def test_every_damaged_part_is_named(own, part):
+    files.write_json(own.task("hourly"), {})
+    folders = (own.compared("hourly"), own.task("hourly").parent)
+    (path,) = [path for folder in folders for path in folder.glob(f"{part}.*")]
+    path.write_bytes(path.read_bytes()[:-40] if path.suffix == ".parquet" else b"")
+    with pytest.raises(DamagedError, match=rf"{path.name}: cannot be read \(.*run `dvc repro`"):
+        getattr(Results(own, "hourly"), part)
 
 
 def test_rows_as_text_keep_every_digit_that_was_written(paths):

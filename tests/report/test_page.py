@@ -462,7 +462,7 @@ def test_forecasts_that_are_gone_are_named(project):
 
 def test_a_broken_json_is_named(project):
     (project / "data/compared/hourly/verdicts.json").write_text("{")
-    with pytest.raises(DataError, match=r"verdicts.json: not valid JSON"):
+    with pytest.raises(DataError, match=r"verdicts.json: cannot be read"):
         rendered(project, HOURLY)
 
 
