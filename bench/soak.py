@@ -34,6 +34,7 @@ from forecast.config.paths import ProjectPaths
 from forecast.operations import champion, records, registry
 from forecast.system.errors import ForecastError
 from forecast.system.files import TEMPORARY
+from forecast.tracking import model_registry, tracking_store
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS = (
@@ -130,7 +131,7 @@ class Soak:
                 self.problems.append(f"{when}: {held.notice}")
         except ForecastError as error:
             self.problems.append(f"{when}: no champion: {error}")
-        named = registry.registry_aliases(self.root, dataset)
+        named = dict(model_registry.read_registry(tracking_store(self.root), dataset).aliases)
         if {k: v for k, v in named.items() if k != "challenger"} != self._local(dataset):
             self.problems.append(
                 f"{when}: registry {named}, here {champion.read_aliases(self.root, dataset)}"
