@@ -39,8 +39,10 @@ class Series:
     ds: np.ndarray
     values: np.ndarray
     future: np.ndarray
-    gathered: dict[tuple[Task, bytes, bytes], Any] | None = None
-    """Windows that the forecasters of one request share; None: none are kept."""
+    gathered: dict[tuple[Task, bytes, bytes, int], Any] | None = None
+    """Windows that the forecasters of one request share, by what they depend on: task, scaling,
+    rows and size of a batch. None: none are kept.
+    """
 
     def __len__(self) -> int:
         """Its steps, those without an observation included."""

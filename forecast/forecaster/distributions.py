@@ -119,8 +119,8 @@ def sample_paths(
             )
         return raw.reshape(-1, *shape)
 
-    size = max(MAX_LOOPS_AT_ONCE // count, 1)
-    return _evaluate_windows(forecaster, panel, rows, shape, draw_paths, size=size)
+    batch_size = max(MAX_LOOPS_AT_ONCE // count, 1)
+    return _evaluate_windows(forecaster, panel, rows, shape, draw_paths, batch_size=batch_size)
 
 
 def rise_probability(
@@ -180,17 +180,18 @@ def _evaluate_windows(
     shape: tuple[int, ...],
     evaluate: Callable[[Series, Windows], np.ndarray],
     *,
-    size: int = 512,
+    batch_size: int = 512,
 ) -> dict[str, np.ndarray]:
-    """Per series what `evaluate` makes (B, *shape) of the windows that end at its `rows`, `size` of
-    them at a time, joined in the order of the rows; `InputError` for series that are not there.
+    """(n, *shape) per series: what `evaluate` makes of the windows that end at its n `rows`, B =
+    `batch_size` of them at a time, as (B, *shape). `InputError` for series that are not there.
     """
     forecaster.require_series(panel, rows)
     result = {}
     for uid, cutoff_rows in rows.items():
         series = panel.by_id[uid]
-        batches = forecaster.windows(series, np.asarray(cutoff_rows), size=size)
+        batches = forecaster.windows(series, np.asarray(cutoff_rows), batch_size=batch_size)
         parts = [evaluate(series, windows) for windows in batches]
+        # the empty array: no rows give no batch, of which nothing can be joined
         result[uid] = np.concatenate([np.empty((0, *shape)), *parts])
     return result
 

@@ -246,9 +246,11 @@ class Forecaster:
                 forecasts.append(self.to_raw_units(part, series, rows))
         return forecasts
 
-    def windows(self, series: Series, rows: np.ndarray, *, size: int = 512) -> Iterator[Windows]:
-        """What a forecast at each of `rows` sees, `size` windows at a time; `InputError` for a row
-        without a whole lookback before it, or with inputs that are not known over its horizon.
+    def windows(
+        self, series: Series, rows: np.ndarray, *, batch_size: int = 512
+    ) -> Iterator[Windows]:
+        """What a forecast at each of `rows` sees, `batch_size` windows at a time; `InputError` for
+        a row without a whole lookback before it, or whose inputs are not known over its horizon.
         """
         require_rows(self.task, series, rows)
         last = int(rows.max(initial=0))
@@ -260,17 +262,19 @@ class Forecaster:
                 f" row {known - 1}. Start earlier, or ask for fewer."
             )
         if series.gathered is None:
-            return self._gather_windows(series, rows, size)
-        key = (self.task, self.scaling.bytes_of(series), rows.tobytes())
+            return self._gather_windows(series, rows, batch_size)
+        key = (self.task, self.scaling.bytes_of(series), rows.tobytes(), batch_size)
         if key not in series.gathered:
-            series.gathered[key] = [*self._gather_windows(series, rows, size)]
+            series.gathered[key] = [*self._gather_windows(series, rows, batch_size)]
         return iter(series.gathered[key])
 
-    def _gather_windows(self, series: Series, rows: np.ndarray, size: int) -> Iterator[Windows]:
+    def _gather_windows(
+        self, series: Series, rows: np.ndarray, batch_size: int
+    ) -> Iterator[Windows]:
         """The `windows` of rows that are there."""
         z = self.scaling.scale_series(series, self.task)
         return task_windows(
-            self.task, z, series.future, rows, unique_id=series.unique_id, size=size
+            self.task, z, series.future, rows, unique_id=series.unique_id, size=batch_size
         )
 
     def forecast_with_skip(self, windows: Windows) -> np.ndarray:

@@ -170,3 +170,12 @@ def test_a_saved_head_without_its_constants_is_refused(tmp_path):
     with pytest.raises(DamagedError, match=r"head\.npz: cannot be read .*train the model again"):
         Forecaster.load(tmp_path)
     assert files.read_json(tmp_path / "spec.json")["spec"]["head"] == {"kind": "gaussian"}
+
+
+def test_kept_windows_come_in_batches_of_the_size_that_is_asked_for():
+    model = forecaster("gru", "gaussian")
+    series = PANEL.with_shared_windows().by_id["north"]
+    rows = np.repeat(NORTH["north"], 30)
+    for batch_size in (512, 20):
+        sizes = [len(windows) for windows in model.windows(series, rows, batch_size=batch_size)]
+        assert max(sizes) <= batch_size and sum(sizes) == len(rows)
