@@ -40,8 +40,8 @@ from forecast.forecaster.intervals import (
     Difficulty,
     SplitConformal,
     absolute_errors,
-    conformal_rank,
     put_in_pool,
+    require_enough_errors,
     select_pooled,
     usual_error,
 )
@@ -286,7 +286,7 @@ def _level_faults(
         return dict.fromkeys(levels, str(error))
     for level in levels:
         try:
-            conformal_rank(n_errors, level / 100)
+            require_enough_errors(n_errors, level / 100)
         except InputError as error:
             reasons[level] = str(error)
     return reasons

@@ -217,7 +217,7 @@ class Ensemble:
             arrays[f"{i:04d}-season"] = conformal.season.factors
             arrays[f"{i:04d}-season-quiet"] = conformal.season.is_quiet
             pooled_target = target_number(name, self.task.targets)
-            if (pool := conformal.newest.pool) is not None:
+            if (pool := conformal.newest.ranked_pool) is not None:
                 arrays[f"pool-{pooled_target}"] = pool.calibration
                 arrays[f"pool-{pooled_target}-newest"] = pool.newest
             calibration[name] = {
@@ -227,7 +227,7 @@ class Ensemble:
                 "step_size": conformal.step_size,
                 "usual_error": files.json_number(conformal.usual_errors[0]),
                 "highest": files.json_number(conformal.newest.highest[0]),
-                "pooled_target": None if conformal.pool is None else pooled_target,
+                "pooled_target": None if conformal.ranked_pool is None else pooled_target,
             }
         files.write_arrays(folder / SCORES, arrays)
         content: dict[str, Any] = {
@@ -281,7 +281,7 @@ class Ensemble:
                 limits=target.limits,
                 season=Season(arrays[f"{i:04d}-season"], arrays[f"{i:04d}-season-quiet"]),
                 step_size=saved["step_size"],
-                pool=pool,
+                ranked_pool=pool,
                 usual_errors=np.array([saved["usual_error"]], dtype=float),
                 highest=np.array([np.inf if saved["highest"] is None else saved["highest"]]),
             )

@@ -19,7 +19,7 @@ steps, and larger errors of the validation block raise those of calibration (`re
 keeps the guarantee of ranks alone, and both cover simulated series of many kinds more nearly as
 asked (docs/research/interval-widths.md). Many series with short calibration blocks rank the newest
 errors of all together, each over the mean of its series (`put_in_pool`). A coverage that too few
-calibration errors support is refused with the number needed (`conformal_rank`).
+calibration errors support is refused with the number needed (`require_enough_errors`).
 """
 
 from __future__ import annotations
@@ -89,26 +89,29 @@ NO_CALIBRATION = (
 """What to do without any calibration error; with so few rows the other blocks have none to give."""
 
 
-@lru_cache(maxsize=1024)
-def conformal_rank(n: int, coverage: float) -> int:
-    """Which of n sorted calibration scores is the half width of an interval of `coverage`:
+def conformal_ranks(n: NDArray[Any] | int, coverage: Array | float) -> NDArray[np.int64]:
+    """Which of n sorted calibration scores sets the margin of an interval of `coverage`, a share:
     number ceil((n + 1) coverage), counted from 1, covers the next score with probability at least
-    `coverage`, a share.
+    `coverage`. A rank above n: there are too few scores.
+    """
+    exact = (n + 1) * coverage
+    return np.ceil(np.round(exact, 9)).astype(np.int64)  # 20 * 0.95 is a hair above 19 in binary
 
-    `InputError` naming the number needed when n is too small, since the rank would lie beyond the
-    largest score.
+
+@lru_cache(maxsize=1024)
+def require_enough_errors(n: int, coverage: float) -> None:
+    """`InputError` naming the number of calibration errors needed where n of a step are too few
+    for an interval of `coverage`, and for a coverage outside (0, 1).
     """
     if not 0 < coverage < 1:
         raise InputError(f"Coverage {coverage}; wanted strictly between 0 and 1 (0.95 = 95 %).")
-    rank = math.ceil(round((n + 1) * coverage, 9))  # 20 * 0.95 is a hair above 19 in binary
-    if rank > n:
+    if conformal_ranks(n, coverage) > n:
         needed = min_calibration_size(coverage)
         advice = "Lengthen the calibration block or ask for a lower level." if n else NO_CALIBRATION
         raise InputError(
             f"{plural(n, 'calibration error')} found for a step; an interval of"
             f" {100 * coverage:g} % takes at least {needed}. {advice}"
         )
-    return rank
 
 
 def min_calibration_size(coverage: float) -> int:
@@ -354,10 +357,10 @@ class SplitConformal:
     """Of the target, in its unit: no end of an interval lies outside."""
     step_size: int = 1
     """The rows between two origins of the test block."""
-    pool: RankedPool | None = None
+    ranked_pool: RankedPool | None = None
     """Of short blocks what is ranked instead of the scores, by `put_in_pool`."""
-    all_pooled: Pool | None = None
-    """Of what `pool` is made anew at every cutoff."""
+    pool: Pool | None = None
+    """What `ranked_pool` is made of anew at every cutoff."""
     ds: Times = field(default_factory=NO_TIMES.copy)
     """(n, S * H): of the targets of the calibration block."""
     test_ds: Times = field(default_factory=NO_TIMES.copy)
@@ -483,8 +486,8 @@ class SplitConformal:
     @cached_property
     def counts(self) -> NDArray[np.int64]:
         """(S * H,): the errors of each step that margins rest on."""
-        if self.pool is not None:
-            n_errors = np.isfinite(self.pool.calibration).sum(axis=0)
+        if self.ranked_pool is not None:
+            n_errors = np.isfinite(self.ranked_pool.calibration).sum(axis=0)
             return np.tile(n_errors, len(self.usual_errors))
         return np.asarray(np.isfinite(self.scores).sum(axis=0))
 
@@ -492,10 +495,10 @@ class SplitConformal:
     def newest(self) -> SplitConformal:
         """What holds once all the test block is known."""
         known = self.known_after(len(self.test_scores))
-        if self.all_pooled is None:
+        if self.pool is None:
             return known
-        after_all = self.all_pooled.steps[-1] + np.timedelta64(1, "ns")
-        return replace(known, pool=self.all_pooled.known_before(after_all), all_pooled=None)
+        after_all = self.pool.steps[-1] + np.timedelta64(1, "ns")
+        return replace(known, ranked_pool=self.pool.known_before(after_all), pool=None)
 
     @cached_property
     def ranked(self) -> RankedScores:
@@ -519,9 +522,9 @@ class SplitConformal:
         steps = np.tile(np.arange(1, horizon + 1), self.typical.size)
         origins_later = -(-steps // self.step_size)
         known = self.known_after(np.maximum(origin + 1 - origins_later, 0))
-        if self.all_pooled is None:
+        if self.pool is None:
             return known
-        return replace(known, pool=self.all_pooled.known_before(self.test_ds[origin, 0]))
+        return replace(known, ranked_pool=self.pool.known_before(self.test_ds[origin, 0]))
 
     def known_after(self, n_later: ArrayLike) -> SplitConformal:
         """What holds once `n_later` origins of the test block, or so many (S * H,) of each step,
@@ -546,7 +549,7 @@ class SplitConformal:
 
     def require(self, coverage: float) -> None:
         """`InputError` naming the errors needed where too few support intervals of `coverage`."""
-        conformal_rank(int(self.counts.min()), coverage)
+        require_enough_errors(int(self.counts.min()), coverage)
 
     def bounds_in_turn(
         self, y_hat: Array, difficulty: Difficulty, coverages: Sequence[float]
@@ -609,8 +612,8 @@ class SplitConformal:
         Of few scores a step whose quantile is zero has that of all steps of its series: a product
         that nobody bought in any of four months may be bought in the next.
         """
-        if self.pool is not None:
-            of_step = self.pool.quantiles(coverage)[..., None, :]
+        if self.ranked_pool is not None:
+            of_step = self.ranked_pool.quantiles(coverage)[..., None, :]
             margins = self.usual_errors[:, None] * of_step
             margins = margins.reshape(*margins.shape[:-2], -1)
             return np.stack([margins, margins])
@@ -652,12 +655,11 @@ def lean_on_steps(margins: Array, scores: RankedScores, coverage: ArrayLike) -> 
 
 
 def quantile_of_each(ranked: Array, coverage: ArrayLike) -> Array:
-    """(..., C): by coverage, the score of rank `conformal_rank` of each column of (n, C) in rising
-    order, NaN last; NaN where that rank lies beyond the scores.
+    """(..., C): by coverage, the score that `conformal_ranks` names in each column of (n, C), which
+    is in rising order, NaN last; NaN where that rank lies beyond the scores.
     """
     counts = np.isfinite(ranked).sum(axis=0)
-    exact_ranks = (counts + 1) * np.asarray(coverage)[..., None]
-    ranks = np.ceil(np.round(exact_ranks, 9)).astype(np.int64)
+    ranks = conformal_ranks(counts, np.asarray(coverage)[..., None])
     last = np.minimum(ranks, len(ranked)) - 1
     quantiles = ranked[last, np.arange(len(counts))]
     return np.where(ranks <= counts, quantiles, np.nan)
@@ -700,19 +702,19 @@ def pool_short_series(
 def put_in_pool(
     conformals: Sequence[SplitConformal], *, are_numbered: bool = False
 ) -> list[SplitConformal]:
-    """All of them, each with the errors of all over the usual error of its series, which is above
-    zero.
+    """Copies of `conformals` that share one pool: the scores of every series, each divided by the
+    usual error of its own series, which is above zero.
 
-    are_numbered: rows have numbers for times, which are no moments where test blocks begin apart;
-    the newest errors are then those before as many steps of each test block.
+    are_numbered: the rows of each series are numbered, not dated, and one number is not one moment
+    in two series: so they are counted from the begin of each test block.
     """
     if not conformals:
         return []
     if are_numbered:
         begins = [(each.test_ds if len(each.test_ds) else each.ds)[0, 0] for each in conformals]
         conformals = [
-            replace(each, ds=each.ds - begin, test_ds=each.test_ds - begin)
-            for each, begin in zip(conformals, np.array(begins) - begins[0], strict=True)
+            replace(each, ds=each.ds - shift, test_ds=each.test_ds - shift)
+            for each, shift in zip(conformals, np.array(begins) - begins[0], strict=True)
         ]
     calibration = [_divide_by_usual(each, each.scores) for each in conformals]
     test = [_divide_by_usual(each, each.test_scores) for each in conformals]
@@ -720,12 +722,12 @@ def put_in_pool(
     ds += [_split_series(each, each.test_ds) for each in conformals]
     ranked = np.sort(np.concatenate(calibration), axis=0)
     pool = Pool(ranked, np.concatenate([*calibration, *test]), np.concatenate(ds))
-    first = RankedPool(ranked, ranked[:0])
-    return [replace(each, pool=first, all_pooled=pool) for each in conformals]
+    before_test = RankedPool(ranked, ranked[:0])
+    return [replace(each, ranked_pool=before_test, pool=pool) for each in conformals]
 
 
 def _divide_by_usual(conformal: SplitConformal, scores: Array) -> Array:
-    """(n * S, H): those of each series over its usual error."""
+    """(n * S, H): the scores (n, S * H), each divided by the usual error of its series."""
     usual_errors = np.tile(conformal.usual_errors, len(scores))
     return _split_series(conformal, scores) / usual_errors[:, None]
 

@@ -408,5 +408,5 @@ def test_intervals_of_many_short_series_are_the_same_for_table_and_service(
     table = forecasts_of(panel, starts, np.zeros(len(ds)))
     served = ensemble.calibrate_intervals(table, panel.task)
     compare_intervals(table, panel, level, served)
-    pools = [each.newest.pool for each in served.values()]
+    pools = [each.newest.ranked_pool for each in served.values()]
     assert all(pool is not None and len(pool.newest) < len(pool.calibration) for pool in pools)

@@ -32,27 +32,28 @@ def share_inside(y: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> float:
 
 
 def test_the_rank_is_that_of_the_conformal_formula():
-    assert intervals.conformal_rank(19, 0.95) == 19
-    assert intervals.conformal_rank(99, 0.9) == 90
-    assert intervals.conformal_rank(500, 0.8) == 401
+    assert intervals.conformal_ranks(19, 0.95) == 19
+    assert intervals.conformal_ranks(99, 0.9) == 90
+    assert intervals.conformal_ranks(500, 0.8) == 401
 
 
 @pytest.mark.parametrize(("coverage", "needed"), [(0.8, 4), (0.9, 9), (0.95, 19), (0.99, 99)])
 def test_a_coverage_the_set_is_too_small_for_is_refused_with_the_number_needed(coverage, needed):
     assert intervals.min_calibration_size(coverage) == needed
-    intervals.conformal_rank(needed, coverage)
+    intervals.require_enough_errors(needed, coverage)
     with pytest.raises(InputError, match=f"takes at least {needed}\\."):
-        intervals.conformal_rank(needed - 1, coverage)
+        intervals.require_enough_errors(needed - 1, coverage)
 
 
 @given(st.integers(1, 400), st.integers(1, 99))
 def test_a_coverage_is_refused_exactly_when_fewer_origins_than_needed_are_given(n, percent):
     coverage = percent / 100
     if n >= intervals.min_calibration_size(coverage):
-        assert 1 <= intervals.conformal_rank(n, coverage) <= n
+        intervals.require_enough_errors(n, coverage)
+        assert 1 <= intervals.conformal_ranks(n, coverage) <= n
     else:
         with pytest.raises(InputError):
-            intervals.conformal_rank(n, coverage)
+            intervals.require_enough_errors(n, coverage)
 
 
 def test_the_margin_is_the_ranked_absolute_residual_of_each_step():
@@ -199,7 +200,7 @@ def test_promised_coverage_holds_on_average_over_small_calibration_sets():
 )
 def test_what_an_unsupported_level_takes_is_right_for_every_number(n, coverage, words):
     with pytest.raises(InputError, match=words):
-        intervals.conformal_rank(n, coverage)
+        intervals.require_enough_errors(n, coverage)
 
 
 def test_a_missing_actual_is_left_out_of_its_step_and_may_make_it_too_small():
@@ -293,7 +294,7 @@ def test_failed_forecasts_are_refused():
     with pytest.raises(InputError, match="not finite"):
         SplitConformal.calibrate(np.zeros((5, 2)), np.full((5, 2), np.nan))
     with pytest.raises(InputError, match="strictly between"):
-        intervals.conformal_rank(100, 95)
+        intervals.require_enough_errors(100, 95)
 
 
 def test_the_band_is_at_least_six_points_and_stays_inside_zero_and_one():
@@ -521,10 +522,10 @@ def test_fewer_shops_have_margins_of_their_own():
 def test_no_error_of_a_pool_is_used_before_its_target_is_known():
     shops = shops_behind_christmas(12)
     before = shops["0"].bounds_in_turn(np.zeros((4, 2)), Difficulty(np.full(4, np.nan)), [0.8])
-    pool = shops["0"].all_pooled
+    pool = shops["0"].pool
     is_later = pool.ds >= shops["0"].test_ds[1, 0]
     other = replace(pool, errors=np.where(is_later, 1e6, pool.errors), ranked_before={})
-    changed = replace(shops["0"], all_pooled=other)
+    changed = replace(shops["0"], pool=other)
     after = changed.bounds_in_turn(np.zeros((4, 2)), Difficulty(np.full(4, np.nan)), [0.8])
     np.testing.assert_array_equal(after.high[:, :2], before.high[:, :2])
     assert (after.high[:, 3] > before.high[:, 3]).all()

@@ -9,7 +9,7 @@ import pytest
 from lxml import html
 
 from forecast.comparison.sentences import describe_difference
-from forecast.forecaster.intervals import NO_CALIBRATION, conformal_rank
+from forecast.forecaster.intervals import NO_CALIBRATION, require_enough_errors
 from forecast.report.answer import advise, describe_result, describe_scale
 from forecast.report.figures import describe_horizon
 from forecast.report.panels import sort_by_size
@@ -278,6 +278,6 @@ def test_what_no_block_has_room_for_is_not_advised(project):
     change_verdicts(project, unsupported_levels=[refused])
     assert advise(results(project, HOURLY))[-1].startswith("Lengthen the calibration block")
     with pytest.raises(InputError) as no_errors:
-        conformal_rank(0, 0.8)
+        require_enough_errors(0, 0.8)
     change_verdicts(project, unsupported_levels=[refused | {"reason": str(no_errors.value)}])
     assert advise(results(project, HOURLY))[-1] == f"There are no intervals. {NO_CALIBRATION}"
