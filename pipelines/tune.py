@@ -1,5 +1,5 @@
-"""Stage `tune`: every network studied on the tuning slice, train rows to fit and validation rows to
-score.
+"""Stage `tune`: every candidate with a search space is studied on the tuning slice, fitted on the
+train rows and scored on validation.
 
 A thin door for DVC: `forecast.backtest.tuning` does the work.
 """
@@ -18,8 +18,8 @@ def main(
     state: str = ".forecast",
     jobs: int = 0,
 ) -> None:
-    """Write data/tuned/<dataset>/<candidate>.json for every network of the grid (or of
-    --models).
+    """Write data/tuned/<dataset>/<candidate>.json for every candidate of the grid (or of --models)
+    with a search space.
     """
     tune_dataset(ProjectPaths.of(root, state), dataset, models, jobs=jobs)
 

@@ -1,7 +1,7 @@
-"""The tune stage: one study per network and ranking, over the cores, on the tuning slice alone.
+"""The tune stage: one study per candidate with a search space, on all cores, on the tuning slice.
 
 `tune_dataset` reads a project's files, `tune_candidates` has its data in memory; both fill a folder
-with one `StudyRecord` per candidate that has something to tune, which stage `train` reads. Every
+with one `StudyRecord` per such candidate, which stage `train` reads. Every
 trial is one fit on the train rows (`ValidationLoss`), scored on the validation block; rows after
 that block are in neither the data nor the key. A finished study lies in the cache under its key
 (`study_key`) and is not run again; a study is drawn by `forecast.backtest.studies`.
@@ -78,24 +78,24 @@ class TuningPlan:
 def tune_dataset(
     paths: ProjectPaths, dataset: str, models: tuple[str, ...] = (), *, jobs: int
 ) -> None:
-    """Stage `tune`: data/tuned/<dataset>/<candidate>.json for every network of the grid (or of
-    `models`).
+    """Stage `tune`: data/tuned/<dataset>/<candidate>.json for every candidate of the grid (or of
+    `models`) with a search space.
     """
     tune_candidates(read_tuning_setup(paths, dataset), models, jobs=jobs)
 
 
 def tune_candidates(setup: Setup, models: tuple[str, ...] = (), *, jobs: int) -> None:
-    """Study every network of the grid (or of `models` and references) on the tuning slice."""
+    """Study every candidate of the grid (or of `models` and references) that has a search space."""
     data = setup.data
-    budget = setup.tuning
+    tuning = setup.tuning
     only = add_references(models, setup.models)
     grid, _ = plan_candidates(setup.models, only, season_length=setup.task.season_length)
     plan = TuningPlan(
         data=share_shapes(data),
         task=setup.task,
-        budget=Budget(budget.trial_steps, budget.evaluate_every, chooses_by_fold=False),
-        n_trials=budget.n_trials,
-        seed=budget.base_seed,
+        budget=Budget(tuning.trial_steps, tuning.evaluate_every, chooses_by_fold=False),
+        n_trials=tuning.n_trials,
+        seed=tuning.base_seed,
         borders=setup.borders,
         storage=postgres.team_database(),
         held_models=setup.held_models,
@@ -117,17 +117,13 @@ def tune(plan: TuningPlan, planned: list[Candidate], target: Path, *, jobs: int)
     for candidate in tunable:
         path = plan.data.paths.studies / f"{study_key(plan, candidate)}.json"
         cached_files[candidate.name] = path
-        # two names for one configuration are studied once
+        # two names for one configuration are studied once; progress counts the second as finished
         if not path.exists():
             missing.setdefault(path, candidate)
     ordered = _order_studies(list(missing.values()), jobs)
     items = [_work_item(plan, candidate) for candidate in ordered]
     pieces = {candidate.name: Piece(candidate.spec.kind) for candidate in tunable}
-    finished = [
-        candidate.name
-        for candidate in tunable
-        if missing.get(cached_files[candidate.name]) is not candidate
-    ]
+    finished = [candidate.name for candidate in tunable if candidate not in ordered]
     label = f"tune {plan.data.dataset}"
     for outcome in workers.run_with_progress(items, label, pieces, jobs=jobs, finished=finished):
         if not outcome.error:

@@ -154,11 +154,12 @@ SIMPLE_FORECASTS = (
     "lookback_mean",
     "drift",
 )
-"""Entries that any series has for nothing: who is called better has to beat each of them. Prices
-have a drift, returns scatter about a mean, what grows goes on growing, and there the last value is
-no bar. Beside them stand
-`backtest.candidates.REFERENCE_MODELS`, which a board of one's own models is judged against,
-`comparison.intervals.SHOWN_REFERENCES` and the words of `comparison.sentences.BARS`.
+"""Entries that any series has for nothing: who is called better has to beat each of them, its bars.
+Prices have a drift, returns scatter about a mean, what grows goes on growing, and there the last
+value is too low a bar. Another needs its words in `comparison.sentences.BARS`.
+
+References are others: `backtest.candidates.REFERENCE_MODELS` are trained beside models that a user
+names, `comparison.intervals.SHOWN_REFERENCES` are charted beside the selected ones.
 """
 
 

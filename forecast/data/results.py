@@ -5,7 +5,10 @@ Everybody reads them here: the report, the terminal, MLflow's records, `forecast
 makes a champion.
 
 A part whose stage has not run is an `InputError` naming the stage, a damaged file a `DamagedError`.
-Nothing is computed here but look-ups.
+Little is computed here: what is asked of several parts, such as the best network of a ranking.
+
+A ranking is one leaderboard: of networks as shipped (on their default skip), or of their
+architecture alone (on the last value). Baselines, which have no skip, stand in both.
 
 The next part of a run is one more property of `Results`, with its stage and file; but for
 tables of distributions, readers open no file of a run by themselves.
@@ -138,8 +141,8 @@ class Results:
 
     @property
     def as_of(self) -> str:
-        """The day the data were taken, or the last row's when no pointer says it, never today; or
-        its row.
+        """The day when the data were fetched; where no pointer says it the last row's day, of rows
+        without dates its number. Never today.
         """
         last = max(
             (str(series["last"]) for series in self.quality.get("series", {}).values()), default=""

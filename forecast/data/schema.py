@@ -248,7 +248,9 @@ def _cast_columns(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
 
 
 def describe_text_cell(frame: pd.DataFrame, column: str) -> str:
-    """The end of the sentence about a column that should hold numbers and does not."""
+    """What is wrong with a column that should hold numbers: the first cell that does not, or the
+    type of all. Begins with a comma or a colon, to stand behind the name of the file.
+    """
     position = find_text_cell(frame[column])
     if position is None:
         return f": column {column!r} is of type {frame[column].dtype}, wanted numbers."
@@ -261,7 +263,9 @@ def describe_text_cell(frame: pd.DataFrame, column: str) -> str:
 
 
 def _describe_key_fault(frame: pd.DataFrame, column: str) -> str:
-    """The end of the sentence about a name or time that is empty or of the wrong type."""
+    """What is wrong with `unique_id` or `ds`, empty or of the wrong type; see
+    `describe_text_cell`.
+    """
     content = {"unique_id": "a series name", "ds": "a time in UTC"}[column]
     missing = frame[column].isna()
     if missing.any():

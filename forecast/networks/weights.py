@@ -78,8 +78,8 @@ def weight_specs(network: Network) -> WeightSpecs:
     shapes = network.shapes
     weights: WeightSpecs = {}
     if projected := future_width(network):
-        frame = shapes.horizon * shapes.future_channels
-        weights["future/kernel"] = Weight((frame, projected), "glorot_uniform")
+        columns = shapes.horizon * shapes.future_channels
+        weights["future/kernel"] = Weight((columns, projected), "glorot_uniform")
         weights["future/bias"] = Weight((projected,), "zeros")
     widths = WidthVisitor.of_network(network)
     steps = 1 if network.decoder else shapes.horizon // network.parts

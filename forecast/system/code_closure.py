@@ -44,27 +44,28 @@ def code_digest(
     with pause_garbage_collection():
         sources = follow_imports(tuple(sorted(modules)), root, found_by_name)
     for file in sorted(sources):
-        total.update(f"{_relative_name(file, root).as_posix()}\0{sources[file].meaning}\0".encode())
+        total.update(f"{_relative_name(file, root).as_posix()}\0{sources[file].digest}\0".encode())
     return total.hexdigest()
 
 
 @dataclass(frozen=True)
 class _SourceFile:
-    """One file: in which state it was read, what it imports anywhere, whether it finds modules by
-    name, the digest of what it computes.
+    """One file: its stamp when it was read (`_stamp_of`), what it imports anywhere, whether it
+    finds modules by name, the digest of what it computes.
     """
 
-    state: str
+    stamp: str
     imported: list[str]
     finds_by_name: bool
-    meaning: str
+    digest: str
 
 
 def follow_imports(
     modules: tuple[str, ...], root: Path, found_by_name: bool
 ) -> dict[Path, _SourceFile]:
-    """Every file below `root` that importing and running `modules` may execute, with what it says;
-    `ValueError` for a module that is not there.
+    """Every file of the project at `root` that importing and running `modules` may execute, with
+    what it says; `ValueError` for a module that is not there. A file may lie elsewhere
+    (`_find_package`, `_list_added`).
 
     A package that finds its members by file name (`pkgutil.iter_modules`,
     `importlib.import_module`) brings all of them with `found_by_name`; else only those imported by
@@ -77,7 +78,7 @@ def follow_imports(
         raise ValueError(f"no module {missing[0]!r} below {root}")
     sources: dict[str, tuple[Path, _SourceFile]] = {}
     known = _read_known(root)
-    reader_state = _state_of(Path(__file__))
+    reader_stamp = _stamp_of(Path(__file__))
     count_read = 0
     waiting = list(modules)
     while waiting:
@@ -88,10 +89,10 @@ def follow_imports(
         parent = name.rpartition(".")[0]
         is_package = file.name == "__init__.py"
         package = name if is_package else parent
-        state = f"{_state_of(file)} {reader_state}"
+        stamp = f"{_stamp_of(file)} {reader_stamp}"
         source = known.get(name)
-        if source is None or source.state != state:
-            source = known[name] = _read_source(file, state, package)
+        if source is None or source.stamp != stamp:
+            source = known[name] = _read_source(file, stamp, package)
             count_read += 1
         sources[name] = file, source
         # `from a import b` names a module of `a` or an attribute of it: both are tried.
@@ -105,10 +106,10 @@ def follow_imports(
     return dict(sources.values())
 
 
-def _state_of(file: Path) -> str:
+def _stamp_of(file: Path) -> str:
     """Time of change and size, by which Python trusts its bytecode too."""
-    stamp = file.stat()
-    return f"{stamp.st_mtime_ns} {stamp.st_size}"
+    status = file.stat()
+    return f"{status.st_mtime_ns} {status.st_size}"
 
 
 def _known_file(root: Path) -> Path:
@@ -118,7 +119,9 @@ def _known_file(root: Path) -> Path:
 
 @cache
 def _read_known(root: Path) -> dict[str, _SourceFile]:
-    """What this process or an earlier one read of each file, by module."""
+    """What this process or an earlier one read of each file, by module: one dictionary for the
+    whole process, to which `follow_imports` adds.
+    """
     try:
         content = files.read_json(_known_file(root))
         return {name: _SourceFile(**fields) for name, fields in content.items()}
@@ -200,9 +203,9 @@ def _is_for_types_alone(test: ast.expr) -> bool:
     return isinstance(test, ast.Name | ast.Attribute) and "TYPE_CHECKING" in ast.dump(test)
 
 
-def _read_source(file: Path, state: str, package: str) -> _SourceFile:
+def _read_source(file: Path, stamp: str, package: str) -> _SourceFile:
     """What a file imports, calls and defines, and a digest of its code without docstrings and
-    comments; `state` as of the cache, to know when the file has changed.
+    comments; `stamp` tells later whether the file has changed.
     """
     tree = ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
     for node in ast.walk(tree):
@@ -219,7 +222,7 @@ def _read_source(file: Path, state: str, package: str) -> _SourceFile:
             names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
     text = ast.dump(tree)
     finds = any(repr(name) in text for name in _FINDS_BY_NAME)
-    return _SourceFile(state, names, finds, hashlib.sha256(text.encode()).hexdigest())
+    return _SourceFile(stamp, names, finds, hashlib.sha256(text.encode()).hexdigest())
 
 
 def _is_documented(

@@ -9,7 +9,7 @@ them equal to Keras's.
 `Settings` says how a network is trained, `UpdateRule` changes its weights, `TensorMaths` writes
 losses in TensorFlow.
 
-The next update rule is a method of `UpdateRule`, a row of its `rules` and a name in
+The next update rule is a method of `UpdateRule`, a row of `rules` there and a name in
 `config.models.OptimizerName`; the next point loss is not made here but in `networks.losses`.
 """
 
@@ -137,14 +137,14 @@ class UpdateRule:
     """
 
     def __init__(self, variables: list[Any], settings: Settings) -> None:
-        """For these variables, with zero moments; the rule and the schedule stay as set here."""
+        """Keep the variables, with zero moments; the rule and the schedule are fixed here."""
         self._variables = variables
         self._schedule = settings.schedule
         self._sizes = [int(np.prod(v.shape)) for v in variables]
         self._reads_inputs = np.repeat([reads_inputs(v) for v in variables], self._sizes)
         total = sum(self._sizes)
-        self._mean = tf.Variable(tf.zeros(total), trainable=False)
-        self._mean_square = tf.Variable(tf.zeros(total), trainable=False)
+        self._first_moment = tf.Variable(tf.zeros(total), trainable=False)
+        self._second_moment = tf.Variable(tf.zeros(total), trainable=False)
         self._step = tf.Variable(0, dtype=tf.int64, trainable=False)
         # variables, so that a trace serves other numbers
         self._numbers = {name: tf.Variable(0.0, trainable=False) for name in settings.rule_numbers}
@@ -155,11 +155,11 @@ class UpdateRule:
             "momentum": self._momentum,
         }
         self._direction = rules[settings.rule]
-        self.begin(settings)
+        self.reset(settings)
 
-    def begin(self, settings: Settings) -> None:
-        """Reset the moments and take these numbers; rule and schedule stay."""
-        for variable in (self._mean, self._mean_square, self._step):
+    def reset(self, settings: Settings) -> None:
+        """Zero the moments and take the numbers of `settings`; rule and schedule stay."""
+        for variable in (self._first_moment, self._second_moment, self._step):
             variable.assign(tf.zeros_like(variable))
         for name, value in settings.rule_numbers.items():
             self._numbers[name].assign(value)
@@ -186,14 +186,15 @@ class UpdateRule:
         self._step.assign_add(1)
 
     def _momentum(self, gradient: Any) -> Any:
-        return self._mean.assign(MOMENTUM * self._mean + gradient)
+        """The velocity, which stands in the first moment."""
+        return self._first_moment.assign(MOMENTUM * self._first_moment + gradient)
 
     def _adam(self, gradient: Any) -> Any:
         """The step of Adam for a learning rate of 1, from the moments, which it moves."""
         t = tf.cast(self._step + 1, tf.float32)
-        mean = self._mean.assign(BETA_1 * self._mean + (1.0 - BETA_1) * gradient)
-        mean_square = self._mean_square.assign(
-            BETA_2 * self._mean_square + (1.0 - BETA_2) * tf.square(gradient)
+        mean = self._first_moment.assign(BETA_1 * self._first_moment + (1.0 - BETA_1) * gradient)
+        mean_square = self._second_moment.assign(
+            BETA_2 * self._second_moment + (1.0 - BETA_2) * tf.square(gradient)
         )
         scale = tf.sqrt(1.0 - BETA_2**t) / (1.0 - BETA_1**t)
         return scale * mean / (tf.sqrt(mean_square) + EPSILON)

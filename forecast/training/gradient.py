@@ -245,7 +245,7 @@ class Updates:
         self.data.fill(chunks)
         set_weights(self.model, weights)
         set_seed(self.model, seed)
-        self._updater.begin(settings)
+        self._updater.reset(settings)
 
     def _take_steps(self, starts: tf.Tensor) -> tf.Tensor:
         """The mean loss of as many steps as `starts` (steps, B) has rows, the first rows of the

@@ -208,7 +208,7 @@ def test_a_rule_begun_anew_with_other_numbers_does_what_one_made_with_them_does(
     traced = tf.function(begun.apply)
     traced([tf.constant([1.0, 1.0])])
     again.assign([1.0, 2.0])
-    begun.begin(wanted)
+    begun.reset(wanted)
     for step in range(5):
         for apply in (traced, made.apply):
             apply([tf.constant([1.0 + step, -0.5])])

@@ -1,13 +1,13 @@
 """Family `encoder_decoder` (sequence to sequence): one recurrent net reads the past, a second one,
 started from its state, writes the horizon step by step.
 
-With `feedback` the decoder is fed its own previous output beside the known future inputs; a head
-without a location, such as bins, has nothing to feed back, and then it is not.
+With `feedback` the decoder is fed its own previous output beside the known future inputs, but for a
+head without a location, such as bins, which has nothing to feed back.
 
 `Spec` (a `NetworkSpec`) is what an entry of configs/models.yaml with this family is read as. Its
 `build` gives the `Network` of blocks for the `Shapes` of a task: past (B, T, C) to forecasts (B, H,
 O, K), relative to the skip. Here nothing is trained and TensorFlow is not imported. Another option
-is a field of `Spec` that `build` reads.
+of the network is a field of `Spec` that `build` reads; `chunk` is one of training.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Spec(NetworkSpec):
         return Network(blocks, shapes, self.future_units)
 
     def space(self) -> Mapping[str, search.Dimension]:
-        """What tuning may vary, by field name. `choices` would add `dropout`, which is refused."""
+        """What tuning may vary, by field name: not `dropout`, which is refused."""
         return {
             "learning_rate": search.LogUniform(5e-4, 5e-2),
             "units": search.Choice((16, 24, 48)),

@@ -96,8 +96,8 @@ class Head(Config):
         return None
 
     def loss(self, xp: Maths, raw: Array, target: Array, constants: Constants) -> Array:
-        """(..., H, O): the loss of each value, from raw (..., H, O, K), the offset already in
-        it.
+        """(..., H, O): the loss of each value, from raw (..., H, O, K), the offset already in it,
+        and what `target` gives (..., H, O), which is not the series' own value.
         """
         raise NotImplementedError
 

@@ -40,9 +40,9 @@ HALF = np.float32(0.5)
 ONE = np.float32(1)
 SATURATION = np.float32(7.8)
 
-# tanh by x (A + B s + C s^2 + D s^3) / (1 + P s + Q s^2 + R s^3 + S s^4), s = x^2: of all such
-# functions that with the smallest relative error up to SATURATION, 1.2e-7.
-A, B, C, D, P, Q, R, S = np.array(
+# tanh by x (N0 + N1 s + N2 s^2 + N3 s^3) / (1 + D1 s + D2 s^2 + D3 s^3 + D4 s^4), s = x^2: of all
+# such functions that with the smallest relative error up to SATURATION, 1.2e-7.
+N0, N1, N2, N3, D1, D2, D3, D4 = np.array(
     [
         0.99999988,
         0.12943116,
@@ -70,7 +70,7 @@ def tanh_fraction(x: Any) -> Any:
     """
     x = SATURATION if x > SATURATION else (-SATURATION if x < -SATURATION else x)
     s = x * x
-    return x * (((D * s + C) * s + B) * s + A), (((S * s + R) * s + Q) * s + P) * s + ONE
+    return x * (((N3 * s + N2) * s + N1) * s + N0), (((D4 * s + D3) * s + D2) * s + D1) * s + ONE
 
 
 @compile_inlined
@@ -88,8 +88,8 @@ def sigmoid(x: Any) -> Any:
 
 @compile_inlined
 def lstm_step(gates: Any, c_before: Any, c: Any, h: Any) -> None:
-    """One step of the LSTM: from the sums of i, f, g, o in `gates`, which these replace, and c
-    before it to `c` and `h`.
+    """One step of the LSTM: writes c and h after it to `c` and `h` (B * U,), and the activations of
+    i, f, g, o over their sums in `gates` (4, B * U).
     """
     prefer_wide_registers()
     for k in range(c.size):
@@ -108,8 +108,8 @@ def lstm_step(gates: Any, c_before: Any, c: Any, h: Any) -> None:
 
 @compile_inlined
 def lstm_step_back(gates: Any, c_before: Any, c: Any, dh: Any, dc: Any) -> None:
-    """From the gradients dh and dc of h and c after a step: those of the sums, which replace the
-    gates' values in `gates`, and that of c before the step, which replaces `dc`.
+    """From the gradients `dh` and `dc` of h and c after a step: writes those of the sums over the
+    activations in `gates`, and that of c before the step over `dc`.
     """
     for k in range(c_before.size):
         i = gates[0, k]
@@ -128,8 +128,9 @@ def lstm_step_back(gates: Any, c_before: Any, c: Any, dh: Any, dc: Any) -> None:
 
 @compile_inlined
 def gru_step(gates: Any, h: Any) -> None:
-    """One step of the GRU: from the sums of the update gate, the reset gate and g's of x and of h
-    in `gates`, of which the first three are replaced by their values, and h before it to `h` after.
+    """One step of the GRU: `gates` (4, B * U) holds the sums of the update gate, of the reset gate
+    and of g, from x and from h apart. Writes h after the step over `h` before it (B * U,), and the
+    activations over the first three sums.
     """
     prefer_wide_registers()
     for k in range(h.size):
@@ -145,8 +146,9 @@ def gru_step(gates: Any, h: Any) -> None:
 
 @compile_inlined
 def gru_step_back(gates: Any, h_before: Any, dh: Any, past: Any) -> None:
-    """From the gradient of h after a step, `dh` + `past`: those of the sums, which replace the
-    gates' values in `gates`, and the share of h before the step that passes by the gates, `past`.
+    """From the gradient `dh` + `past` of h after a step: writes those of the sums over the
+    activations in `gates`, and that of h before the step, as far as it does not pass through the
+    sums, over `past`.
     """
     for k in range(h_before.size):
         u = gates[0, k]
@@ -171,7 +173,7 @@ def simple_step(gates: Any, h: Any) -> None:
 
 @compile_inlined
 def simple_step_back(gates: Any, dh: Any) -> None:
-    """The gradient `dh` of h after a step to that of the sum, which replaces h in `gates`."""
+    """From the gradient `dh` of h after a step: writes that of the sum over h in `gates`."""
     for k in range(dh.size):
         gates[0, k] = dh[k] * (ONE - gates[0, k] * gates[0, k])
 
