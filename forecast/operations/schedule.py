@@ -245,7 +245,7 @@ def _end_process(process: subprocess.Popen[bytes]) -> None:
 
 def next_run(name: str, job: ScheduledJob, after: datetime) -> datetime:
     """The first moment (UTC) at which `job` runs after `after` (any zone), its jitter included."""
-    return next(moment for moment in _run_times(name, job, after) if moment > after)
+    return min(moment for moment in _run_times(name, job, after) if moment > after)
 
 
 def missed_run(
@@ -264,17 +264,16 @@ def missed_run(
 
 
 def _run_times(name: str, job: ScheduledJob, around: datetime) -> Iterator[datetime]:
-    """Every moment of the job in UTC from two days before `around` on, rising, jitter included:
-    drawn from name, day and time, so that it is the same whenever it is asked for.
+    """The moments of the job in UTC, from those of two days before `around` to those of eight days
+    after it, so that a weekly job has one behind it. Jitter is included, by which a late time of
+    one day may come after an early one of the next; it is drawn from name, day and time, so that it
+    is the same whenever it is asked for.
     """
-    day = around.astimezone(job.zone).date() - timedelta(days=2)
-    while True:
+    today = around.astimezone(job.zone).date()
+    for day in (today + timedelta(days=n) for n in range(-2, 9)):
         if WEEKDAYS[day.weekday()] in job.days:
-            moments = []
             for at in job.times:
                 # fold 0: the first of two equal local times
                 local = datetime.combine(day, at, tzinfo=job.zone).astimezone(UTC)
                 jitter = random.Random(f"{name} {day} {at}").uniform(0, 60 * job.jitter_minutes)
-                moments.append(local + timedelta(seconds=round(jitter)))
-            yield from sorted(moments)
-        day += timedelta(days=1)
+                yield local + timedelta(seconds=round(jitter))

@@ -79,6 +79,17 @@ def test_jitter_puts_off_by_at_most_what_is_allowed_and_by_the_same_each_time_it
     assert min(late) >= timedelta(0) and max(late) <= timedelta(minutes=10) and len(set(late)) > 20
 
 
+@pytest.mark.parametrize("at", [["06:00", "20:00"], ["00:00", "23:59"], ["08:00"]])
+def test_no_run_is_skipped_where_jitter_puts_one_behind_the_first_of_the_next_day(at) -> None:
+    put_off = job(at=at, days=["mon", "tue"], jitter_minutes=719)
+    thursday_after_twelve_weeks = moment("2026-03-26T00:00")
+    found = []
+    after = moment("2026-01-03T00:00")
+    while (after := next_run("a", put_off, after)) < thursday_after_twelve_weeks:
+        found.append(after)
+    assert len(found) == len(set(found)) == 12 * 2 * len(at)
+
+
 @pytest.mark.parametrize(
     ("last", "expected"),
     [
