@@ -178,7 +178,7 @@ def run_watched(
     meanwhile: Callable[[], None] | None = None,
 ) -> int:
     """The exit status of `command`, while which `meanwhile` is called again and again. Ctrl-C ends
-    it in about 5 seconds (`stop_process_tree`), and the lock that it leaves is removed
+    it in about 5 seconds (`stop_dvc`), and the lock that it leaves is removed
     (`require_idle_dvc`); a bug in `meanwhile` ends it, too.
     """
     sys.stdout.flush()
@@ -192,27 +192,31 @@ def run_watched(
         return process.wait()
     except BaseException:
         with suppress(psutil.NoSuchProcess):  # Ctrl-C in a terminal is meant for it too
-            stop_process_tree(psutil.Process(process.pid))
+            stop_dvc(psutil.Process(process.pid))
         process.wait()
         require_idle_dvc(root)
         raise
 
 
-def stop_process_tree(parent: psutil.Process, grace: float = 3.0) -> None:
-    """Ends `parent` and what it started: its children may unwind first, while it cannot start
-    another.
+def stop_dvc(dvc: psutil.Process, grace_seconds: float = 3.0) -> None:
+    """Kill DVC and what it started. It is suspended first, so that it starts no other stage while
+    its stages unwind for `grace_seconds` after a SIGTERM, those behind a shell included.
     """
     try:
-        parent.suspend()
-        descendants = parent.children(recursive=True)
-        stages = parent.children()
-        for shell in [stage for stage in stages if stage.name() in SHELLS]:
-            stages += shell.children()
+        dvc.suspend()
+        descendants = dvc.children(recursive=True)
+        children = dvc.children()
     except psutil.NoSuchProcess:
         return
+    stages = list(children)
+    for child in children:
+        # one that has ended meanwhile must not leave DVC suspended
+        with suppress(psutil.NoSuchProcess):
+            if child.name() in SHELLS:
+                stages += child.children()
     send_signal(stages, signal.SIGTERM)
-    _wait(stages, grace)
-    send_signal([*descendants, parent], signal.SIGKILL)
+    _wait(stages, grace_seconds)
+    send_signal([*descendants, dvc], signal.SIGKILL)
     _wait(descendants, 0.5)
 
 

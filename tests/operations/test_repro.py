@@ -7,9 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from forecast.operations import repro
+from forecast.system.processes import is_alive
 
 
 def test_the_code_of_the_command_comes_back(
@@ -65,3 +67,23 @@ def test_a_stage_of_the_users_own_is_named_behind_those_of_the_pipeline(
         "train@wave",
         "compare@wave",
     ]
+
+
+def test_a_stage_that_ends_while_dvc_is_stopped_leaves_nothing_suspended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with subprocess.Popen(["sh", "-c", "sleep 60 & sleep 60 & wait"]) as process:
+        dvc = psutil.Process(process.pid)
+        while len(children := dvc.children()) < 2:
+            pass
+
+        def ended(stage: psutil.Process) -> str:
+            raise psutil.NoSuchProcess(stage.pid)
+
+        monkeypatch.setattr(psutil.Process, "name", ended)
+        repro.stop_dvc(dvc, grace_seconds=5)
+        try:
+            assert process.wait(timeout=5) < 0
+        finally:
+            process.kill()
+    assert not any(is_alive(child.pid) for child in children)
