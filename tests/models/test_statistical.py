@@ -126,7 +126,7 @@ def test_arima_filtered_on_from_the_fit_equals_statsforecast_forward(
     fitted = fitted_to("auto_arima", y[:TRAIN], season=8, options={**options, "pairs": fourier})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        terms = auto_arima.fourier(np.arange(220), 8, fourier) if fourier else None
+        terms = auto_arima.fourier_terms(np.arange(220), 8, fourier) if fourier else None
         model = (
             statsforecast_models()
             .AutoARIMA(season_length=1, **options)
@@ -168,7 +168,7 @@ def test_arima_on_the_last_rows_knows_their_place_in_the_season() -> None:
 
 
 def test_the_svd_of_fourier_terms_is_thin_and_has_the_right_vectors_to_the_bit() -> None:
-    terms = auto_arima.fourier(np.arange(800), 24, 6)
+    terms = auto_arima.fourier_terms(np.arange(800), 24, 6)
     left, sizes, right = np.linalg.svd(
         terms.view(auto_arima.ThinSvdArray)[np.ones(800, dtype=bool)]
     )
@@ -188,7 +188,7 @@ def test_a_given_arima_order_is_fitted_as_statsforecast_fits_it() -> None:
         season=8,
         options={"orders": [(2, 0, 1)], "pairs": 2},
     )
-    terms = auto_arima.fourier(np.arange(TRAIN + 6), 8, 2)
+    terms = auto_arima.fourier_terms(np.arange(TRAIN + 6), 8, 2)
     theirs = (
         statsforecast_models().ARIMA(order=(2, 0, 1), season_length=1).fit(y[:TRAIN], terms[:TRAIN])
     )

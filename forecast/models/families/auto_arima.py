@@ -13,7 +13,7 @@ lets the Kalman filter go on over the rows after the fit, with fixed parameters.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -55,20 +55,19 @@ class Arima:
         *,
         pairs: int = 0,
         last: int | None = None,
-        orders: Sequence[Order] | None = None,
-        **search: int,
+        candidates: Sequence[Order] | None = None,
     ) -> Arima:
         """By statsforecast on the rows of y (T,).
 
         pairs: Fourier pairs of the season. last: rows used, counted from the end; None: all.
-        orders: of which the one with the lowest AICc is taken; None: AutoARIMA searches, within
-        the bounds of `search` (its own arguments, such as `max_p`).
+        candidates: orders, of which the one with the lowest AICc is taken; None: AutoARIMA
+        searches.
         """
         first = 0 if last is None else max(len(y) - last, 0)
         terms = None
         if pairs:
-            terms = fourier(np.arange(first, len(y)), season, pairs).view(ThinSvdArray)
-        fitted = _lowest_aicc(y[first:], terms, orders, search)
+            terms = fourier_terms(np.arange(first, len(y)), season, pairs).view(ThinSvdArray)
+        fitted = _lowest_aicc(y[first:], terms, candidates)
         system = fitted["model"]
         arma = [int(order) for order in fitted["arma"]]
         coefficients = list(fitted["coef"].items())[sum(arma[:4]) :]
@@ -126,7 +125,7 @@ class Arima:
         """
         total = np.zeros(len(rows))
         n_columns = sum(name.startswith("ex_") for name, _ in self.regressors)
-        harmonic = fourier(rows, self.season, n_columns // 2)
+        harmonic = fourier_terms(rows, self.season, n_columns // 2)
         for name, value in self.regressors:
             if name == "drift":
                 total += value * (rows - self.first + 1.0)
@@ -137,30 +136,28 @@ class Arima:
         return total
 
 
-def _lowest_aicc(
-    y: Array, terms: Array | None, orders: Sequence[Order] | None, search: Mapping[str, int]
-) -> Any:
+def _lowest_aicc(y: Array, terms: Array | None, candidates: Sequence[Order] | None) -> Any:
     """statsforecast's fitted model (a dictionary) of y (T,) on `terms` (T, columns), of the order
-    with the lowest AICc: of `orders`, or of those that AutoARIMA tries within `search`.
+    with the lowest AICc: of `candidates`, or of those that AutoARIMA tries.
     """
     from statsforecast.models import ARIMA, AutoARIMA
 
-    if orders is None:
-        return AutoARIMA(season_length=1, **search).fit(y, terms).model_
-    fits = [ARIMA(order=order, season_length=1).fit(y, terms).model_ for order in orders]
+    if candidates is None:
+        return AutoARIMA(season_length=1).fit(y, terms).model_
+    fits = [ARIMA(order=order, season_length=1).fit(y, terms).model_ for order in candidates]
     # NaN where nothing is left to explain, as of a constant series: the first will do
     return fits[int(np.argmin(np.nan_to_num([fit["aicc"] for fit in fits], nan=np.inf)))]
 
 
-def fourier(rows: RowNumbers, season: int, pairs: int) -> Array:
+def fourier_terms(rows: RowNumbers, season: int, pairs: int) -> Array:
     """(rows, 2 pairs): the sines, then the cosines, of the first harmonics of the season."""
     angle = 2 * np.pi * np.asarray(rows)[:, None] * np.arange(1, pairs + 1) / season
     return np.hstack([np.sin(angle), np.cos(angle)])
 
 
 class ThinSvdArray(np.ndarray):
-    """(rows, terms): statsforecast takes its whole SVD, rows x rows (6 GB of 20,000), for the right
-    vectors alone.
+    """(rows, terms): an array whose SVD is the thin one. statsforecast asks for the full one, rows
+    x rows (6 GB for 20,000 rows), and uses its right vectors alone.
     """
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
@@ -173,7 +170,7 @@ def _as_rows(matrix: Array) -> tuple[tuple[float, ...], ...]:
     return tuple(map(tuple, matrix.tolist()))
 
 
-def _require_one_d(orders: tuple[Order, ...]) -> tuple[Order, ...]:
+def _require_same_differences(orders: tuple[Order, ...]) -> tuple[Order, ...]:
     """`orders`; ValueError unless there is one and all have the same number of differences."""
     if len({d for _, d, _ in orders}) != 1:
         raise ValueError(
@@ -189,7 +186,9 @@ def _as_list(value: Any) -> Any:
     return [value] if is_single else value
 
 
-Orders = Annotated[tuple[Order, ...], BeforeValidator(_as_list), AfterValidator(_require_one_d)]
+Orders = Annotated[
+    tuple[Order, ...], BeforeValidator(_as_list), AfterValidator(_require_same_differences)
+]
 
 
 class Spec(StatisticalSpec):
@@ -230,4 +229,4 @@ class Spec(StatisticalSpec):
             raise ValueError(
                 f"its {pairs} Fourier pairs need {2 * pairs}; give a longer history or fewer pairs"
             )
-        return Arima.fit(y, season, pairs=pairs, last=self.last, orders=self.order)
+        return Arima.fit(y, season, pairs=pairs, last=self.last, candidates=self.order)
