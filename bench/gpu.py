@@ -176,7 +176,7 @@ def random_series() -> TrainingSeries:
         past=values,
         future=np.zeros((ROWS + 1, 0), np.float32),
         target=values[:, None, :1],
-        weight=np.ones((ROWS, 1, 1), bool),
+        sample_weight=np.ones((ROWS, 1, 1), bool),
     )
 
 

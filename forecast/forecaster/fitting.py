@@ -256,7 +256,7 @@ def build_training_series(problem: Problem, skip: Skip) -> JoinedSeries:
         past=np.empty((0, problem.channels.channels), np.float32),
         future=all_series[0].future[:0].astype(np.float32),
         target=target,
-        weight=target.astype(bool),
+        sample_weight=target.astype(bool),
     )
     joined = JoinedSeries.allocate(stops, columns)
     for series, stop, rows in zip(all_series, stops, joined.split(), strict=True):
@@ -267,7 +267,7 @@ def build_training_series(problem: Problem, skip: Skip) -> JoinedSeries:
             target_values = problem.targets(uid, windows.rows, horizon=horizon)
             residual = target_values - skip.forecast(windows, problem.channels)
             known = np.isfinite(residual)
-            rows.weight[windows.rows] = known
+            rows.sample_weight[windows.rows] = known
             rows.target[windows.rows] = np.where(known, residual, 0.0)
     return joined
 

@@ -205,7 +205,7 @@ def fit_head(
             " `difference_inputs`, or another head."
         )
     parts = series.split()
-    residuals = [np.where(s.weight, s.target, np.nan).astype(np.float64) for s in parts]
+    residuals = [np.where(s.sample_weight, s.target, np.nan).astype(np.float64) for s in parts]
     leads = [np.zeros_like(residual) for residual in residuals]
     if head.uses_lead:
         leads = _skip_leads(problem, skip)
@@ -230,7 +230,7 @@ def _set_head_targets(
     return replace(
         series,
         target=np.nan_to_num(target).astype(np.float32),
-        weight=np.isfinite(target),
+        sample_weight=np.isfinite(target),
         offset=None if offset is None else offset.astype(np.float32),
     )
 

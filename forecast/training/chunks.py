@@ -31,29 +31,30 @@ class TrainingSeries:
     """One series up to its train end. T rows, H horizon, O outputs, all in scaled units.
 
     past (T, C) float32; future (T + H, F) float32; target (T, H, O) float32: what the network has
-    to add to the skip for the forecasts made at row t, or what its head makes of that; weight (T,
-    H, O) bool, false where a target is missing or lies outside the train block; offset (T, H, O)
-    float32, where the head has one.
+    to add to the skip for the forecasts made at row t, or what its head makes of that;
+    sample_weight (T, H, O) bool, false where a target is missing or lies outside the train block,
+    or for Levenberg-Marquardt any factor of the residual; offset (T, H, O) float32, where the head
+    has one.
     """
 
     past: np.ndarray
     future: np.ndarray
     target: np.ndarray
-    weight: np.ndarray
+    sample_weight: np.ndarray
     offset: np.ndarray | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class JoinedSeries:
     """All series end to end, H spare rows of zeros after each, so that `future` has the same row
-    numbers as the rest. `past`, `future`, `target`, `weight`, `offset`: as in `TrainingSeries`;
-    `spans`: (first row, rows) of each series.
+    numbers as the rest. `spans`: (first row, rows) of each series; the other fields as in
+    `TrainingSeries`.
     """
 
     past: np.ndarray
     future: np.ndarray
     target: np.ndarray
-    weight: np.ndarray
+    sample_weight: np.ndarray
     spans: tuple[tuple[int, int], ...]
     offset: np.ndarray | None = None
 
@@ -61,8 +62,8 @@ class JoinedSeries:
     def allocate(cls, lengths: Sequence[int], like: TrainingSeries) -> JoinedSeries:
         """Zeros for series of `lengths` rows, in the columns and dtypes of `like`.
 
-        Each array begins on a line of the cache, as TensorFlow needs it to take the memory and not
-        a copy, which of thousands of series would be most of a process.
+        Each array begins on a line of the cache, so that TensorFlow uses its memory without a copy:
+        for thousands of series that copy would be most of a process's memory.
         """
         edges = np.cumsum([0, *(rows + like.target.shape[1] for rows in lengths)]).tolist()
         arrays = {}
@@ -74,15 +75,15 @@ class JoinedSeries:
 
     @classmethod
     def of(cls, series: Sequence[TrainingSeries]) -> JoinedSeries:
-        """Copies of the series; a target that does not count is 0, for zero times the loss of NaN
-        or 1e30 would not be.
+        """Copies of the series; a target that does not count is 0: NaN or 1e30 would give a loss
+        that a weight of zero does not remove.
         """
         joined = cls.allocate([len(each.past) for each in series], series[0])
         for copy, each in zip(joined.split(), series, strict=True):
             for name, array in vars(copy).items():
                 if array is not None:
                     array[:] = getattr(each, name)
-        joined.target[~(joined.weight > 0)] = 0
+        joined.target[joined.sample_weight == 0] = 0
         return joined
 
     def split(self) -> list[TrainingSeries]:
@@ -91,7 +92,7 @@ class JoinedSeries:
         result = []
         for first, rows in self.spans:
             last = first + rows
-            arrays = [self.target[first:last], self.weight[first:last]]
+            arrays = [self.target[first:last], self.sample_weight[first:last]]
             if self.offset is not None:
                 arrays.append(self.offset[first:last])
             past = self.past[first:last]
@@ -127,8 +128,7 @@ class TrainedNetwork:
     """The weights with the lowest validation loss, and the step they are of. `curve`: (step, train
     loss, validation loss); `note`: a sentence on what was unusual.
 
-    `best_by_fold`: step and weights with the lowest of each further loss that validation gave,
-    those of its folds.
+    `best_by_fold`: for each fold of validation the step with its lowest loss, and the weights then.
     """
 
     weights: Weights
@@ -167,8 +167,9 @@ def _starts_with_loss(joined: JoinedSeries, length: int, burn_in: int) -> np.nda
     starts = np.concatenate(
         [first + np.arange(rows - length + 1, dtype=np.int32) for first, rows in joined.spans]
     )
-    before = np.zeros(len(joined.weight) + 1, np.int32)  # of each row how many before it count
-    np.cumsum(joined.weight.any(axis=(1, 2)), out=before[1:])
+    # before[t]: how many of the rows 0 ... t - 1 have a target that counts
+    before = np.zeros(len(joined.sample_weight) + 1, np.int32)
+    np.cumsum(joined.sample_weight.any(axis=(1, 2)), out=before[1:])
     supervised_starts = starts[before[starts + length] > before[starts + burn_in]]
     if len(supervised_starts) == 0:
         raise InputError(

@@ -286,7 +286,7 @@ class _BatchData:
         chunk carry a loss.
         """
         self.variables: dict[str, tf.Variable] = {}
-        for name in ("past", "future", "target", "weight", "offset"):
+        for name in ("past", "future", "target", "sample_weight", "offset"):
             array = getattr(chunks, name)
             if array is not None:
                 self.variables[name] = tf.Variable(
@@ -332,7 +332,7 @@ class _BatchData:
         """The mean loss of one step over the known targets of its chunks."""
         rows = self.rows[-self.n_supervised :]
         target = self._gather("target", starts, rows)
-        weight = tf.cast(self._gather("weight", starts, rows), tf.float32)
+        weight = tf.cast(self._gather("sample_weight", starts, rows), tf.float32)
         offset = None
         if "offset" in self.variables:
             offset = self._gather("offset", starts, rows)

@@ -116,13 +116,12 @@ class Watch:
 
 @contextmanager
 def note_interrupt(watch: Watch | None) -> Iterator[None]:
-    """With a watch Ctrl-C is only noted, whatever the work is about just then.
+    """With a watch the first Ctrl-C inside is only noted, by `Watch.note_signal`.
 
-    A watch may serve for several works.
+    Calls with the same watch may be nested: the outermost installs and removes the handler.
     """
-    # another thread never hears it
+    # only the main thread may install a handler
     other = threading.current_thread() is not threading.main_thread()
-    # or it listens already
     if watch is None or other or signal.getsignal(signal.SIGINT) == watch.note_signal:
         yield
         return

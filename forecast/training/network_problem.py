@@ -56,8 +56,8 @@ class NetworkProblem(lm.LeastSquares):
         *,
         burn_in: int = 0,
     ) -> None:
-        """Gather the residuals of `network`, which makes a point forecast at every step, over all
-        `series`.
+        """network: one that makes a point forecast at every step. burn_in: the first rows of each
+        of `series` that are not counted.
         """
         self.network = network
         if validate is not None:
@@ -69,7 +69,7 @@ class NetworkProblem(lm.LeastSquares):
         firsts = np.cumsum([0, *sizes[:-1]]).tolist()
         self.first_column_of = dict(zip(self.shapes, firsts, strict=True))
         self.n_weights = sum(sizes)
-        self.residual_weights = [each.weight.astype(np.float64) for each in series]
+        self.residual_weights = [each.sample_weight.astype(np.float64) for each in series]
         for weight in self.residual_weights:
             weight[:burn_in] = 0.0
         self.n_residuals = sum(int(np.count_nonzero(weight)) for weight in self.residual_weights)
@@ -131,8 +131,8 @@ class NetworkProblem(lm.LeastSquares):
 
 
 def draw_weights(network: Network, seed: int) -> Weights:
-    """First weights by name; the read-out gets small random values, or no unit would learn at
-    first.
+    """First weights by name; the read-out gets small random values, as the zeros of `initialise`
+    would pass no derivative on to the units before it.
     """
     weights = initialise(network, seed, "float64")
     rng = np.random.default_rng(seed)
@@ -141,10 +141,10 @@ def draw_weights(network: Network, seed: int) -> Weights:
 
 class OneLayerProblem(NetworkProblem):
     """The same, faster, for one hidden layer, or none, over the taps of the past: all rows at once
-    by `OneLayer`, no zero stored twice.
+    by `OneLayer`.
 
-    Taps have no weights, so what they pass on is computed once; rows that count nowhere are left
-    out.
+    Taps have no weights, so what they pass on is computed once; rows without a target that counts
+    are left out.
     """
 
     def __init__(
@@ -155,9 +155,7 @@ class OneLayerProblem(NetworkProblem):
         *,
         burn_in: int = 0,
     ) -> None:
-        """Gather the residuals of `network` over all `series`; its shape must be one for which
-        `find_hidden_layer` gives a path, if an empty one.
-        """
+        """As in `NetworkProblem`, for a network of which `find_hidden_layer` does not give None."""
         super().__init__(network, series, validate, burn_in=burn_in)
         taps = network.blocks[: _count_tap_blocks(network.blocks)]
         tapped = []
@@ -177,11 +175,11 @@ class OneLayerProblem(NetworkProblem):
         order = self.layer.flatten(
             self.weights_by_name(np.arange(self.n_weights, dtype=np.float64)), path
         )
-        # of the layer's weights among those of the network
+        # where each weight of the layer is in the network's flat vector
         self.order = np.asarray(order, np.int64)
 
     def residuals(self, weights: Array) -> Array:
-        """(n_residuals,) the weighted errors of all series, one after the other."""
+        """The weighted errors of all series, one after the other, without the rows left out."""
         return ((self.layer.value(weights[self.order], self.z) - self.target) * self.weight).ravel()
 
     def blocks(self, weights: Array) -> Iterator[tuple[Array, Array]]:

@@ -47,7 +47,7 @@ def test_a_training_target_is_what_the_network_adds_to_the_skip():
         )
         known = np.isfinite(wanted)
         np.testing.assert_allclose(series.target[rows][known], wanted[known], atol=1e-6)
-        np.testing.assert_array_equal(series.weight[rows], known)
+        np.testing.assert_array_equal(series.sample_weight[rows], known)
         assert len(series.past) == blocks.train[1] == len(series.future) - H
 
 
@@ -75,7 +75,7 @@ def test_no_training_target_lies_outside_the_train_block():
     for (_, blocks), series in zip(
         shops.blocks.items(), build_training_series(shops, NOTHING).split(), strict=True
     ):
-        counted = np.flatnonzero(series.weight.any(axis=(1, 2)))
+        counted = np.flatnonzero(series.sample_weight.any(axis=(1, 2)))
         assert counted.min() >= LOOKBACK - 1
         assert counted.max() + H == blocks.train[1] - 1
 
@@ -89,7 +89,7 @@ def test_rows_after_the_train_block_are_in_no_training_series():
     )
     pairs = (build_training_series(p, NOTHING).split() for p in (plain, changed))
     for a, b in zip(*pairs, strict=True):
-        for name in ("past", "future", "target", "weight"):
+        for name in ("past", "future", "target", "sample_weight"):
             np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
 
 

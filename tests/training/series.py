@@ -40,7 +40,7 @@ def training_series(y: np.ndarray, horizon: int = 1) -> TrainingSeries:
         past=y[:, None].astype(np.float32),
         future=np.zeros((len(y) + horizon, 0), np.float32),
         target=target.astype(np.float32),
-        weight=inside[:, :, None].astype(np.float32),
+        sample_weight=inside[:, :, None].astype(np.float32),
     )
 
 

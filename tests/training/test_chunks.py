@@ -81,7 +81,7 @@ def test_the_shortest_series_sets_the_length():
 
 def test_chunks_whose_supervised_steps_have_no_target_are_left_out():
     series = marked(0, 12)
-    series.weight[4:9] = 0
+    series.sample_weight[4:9] = 0
     chunks = join_series([series], supervised=2, burn_in=1)
     assert chunks.starts.tolist() == [0, 1, 2, 7, 8, 9]
 
@@ -89,7 +89,7 @@ def test_chunks_whose_supervised_steps_have_no_target_are_left_out():
 @pytest.mark.parametrize("garbage", [np.nan, np.inf, 1e30])
 def test_what_lies_where_the_weight_is_zero_is_not_kept(garbage):
     series = marked(0, 12)
-    series.weight[3:5] = 0
+    series.sample_weight[3:5] = 0
     series.target[3:5] = garbage
     chunks = join_series([series], supervised=4, burn_in=2)
     assert np.isfinite(chunks.target).all() and chunks.target.max() < 100

@@ -282,9 +282,9 @@ def weights_after_training(whole):
 @pytest.mark.parametrize("garbage", [np.nan, 1e30])
 def test_targets_without_weight_change_no_bit(garbage):
     plain = series.training_series(series.ar2(40, 0))
-    plain.weight[10:14] = 0
+    plain.sample_weight[10:14] = 0
     hidden = replace(
-        plain, target=np.where(plain.weight > 0, plain.target, garbage).astype(np.float32)
+        plain, target=np.where(plain.sample_weight > 0, plain.target, garbage).astype(np.float32)
     )
     a, b = (
         weights_after_training(join_series([s], supervised=8, burn_in=4)) for s in (plain, hidden)

@@ -40,7 +40,7 @@ def learnt(
         past=signal[:, None].astype(np.float32),
         future=np.zeros((len(y) + 1, 0), np.float32),
         target=np.nan_to_num(target).astype(np.float32),
-        weight=np.isfinite(target).astype(np.float32),
+        sample_weight=np.isfinite(target).astype(np.float32),
         offset=None if offset is None else offset.astype(np.float32),
     )
     network = Network(
@@ -136,13 +136,14 @@ def test_up_and_down_learns_a_sign_that_can_be_known_and_how_sure_it_may_be():
 def test_missing_targets_teach_a_head_nothing(loud_and_quiet):
     _, _, y = loud_and_quiet
     plain = series.training_series(y[:200])
-    plain.weight[50:60] = 0
+    plain.sample_weight[50:60] = 0
     head = FittedHead.fit(Gaussian(), y[:, None, None], np.zeros((STEPS, 1, 1)))
     network = Network((Taps("now", (0,)), Dense("hidden", 3)), Shapes(1, 0, 1, 1, 30, parameters=2))
     ends = []
     for garbage in (0.0, 1e30):
         told = replace(
-            plain, target=np.where(plain.weight > 0, plain.target, garbage).astype(np.float32)
+            plain,
+            target=np.where(plain.sample_weight > 0, plain.target, garbage).astype(np.float32),
         )
         chunks = join_series([told], supervised=16, burn_in=0)
         trained = gradient.fit(

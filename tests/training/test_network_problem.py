@@ -47,7 +47,7 @@ def series_of(rows: int, seed: int) -> TrainingSeries:
         past=rng.normal(size=(rows, CHANNELS)).astype(np.float32),
         future=rng.normal(size=(rows + HORIZON, FUTURE)).astype(np.float32),
         target=rng.normal(size=(rows, HORIZON, 1)).astype(np.float32),
-        weight=weight,
+        sample_weight=weight,
     )
 
 
@@ -77,7 +77,9 @@ def test_the_jacobian_of_every_cell_equals_central_differences(
     network = network_of(Recurrent("cell", name, 3, cell_options(name)), future=name != "jordan")
     series = [series_of(12, 0), series_of(9, 1)]
     if name == "jordan":
-        series = [TrainingSeries(s.past, s.future[:, :0], s.target, s.weight) for s in series]
+        series = [
+            TrainingSeries(s.past, s.future[:, :0], s.target, s.sample_weight) for s in series
+        ]
     problem = NetworkProblem(network, series, burn_in=2)
     check_against_differences(problem, problem.draw_start(0))
 
@@ -109,7 +111,9 @@ def test_the_jacobian_of_composed_networks_equals_central_differences(
     network = network_of(*blocks, future=not isinstance(blocks[0], Parallel))
     series = [series_of(12, 0)]
     if not network.future_units:
-        series = [TrainingSeries(s.past, s.future[:, :0], s.target, s.weight) for s in series]
+        series = [
+            TrainingSeries(s.past, s.future[:, :0], s.target, s.sample_weight) for s in series
+        ]
     problem = NetworkProblem(network, series)
     check_against_differences(problem, problem.draw_start(0))
 
@@ -130,7 +134,7 @@ def test_one_hidden_layer_has_the_derivatives_of_the_general_way(
     monkeypatch.setattr(lm, "block_rows", lambda *_: 5)
     network = network_of(*blocks, future=False)
     series = [
-        TrainingSeries(s.past, s.future[:, :0], s.target, s.weight)
+        TrainingSeries(s.past, s.future[:, :0], s.target, s.sample_weight)
         for s in (series_of(12, 0), series_of(9, 1))
     ]
     general, own = (kind(network, series, burn_in=2) for kind in (NetworkProblem, OneLayerProblem))
@@ -151,7 +155,9 @@ def test_the_short_way_is_many_times_as_fast_on_a_long_record() -> None:
         (taps, Parallel("paths", ((Dense("h", 10),), ()))), Shapes(2, 0, 1, 1, lookback=8)
     )
     long = series_of(10_000, 0)
-    series = [TrainingSeries(long.past, long.future[:, :0], long.target[:, :1], long.weight[:, :1])]
+    series = [
+        TrainingSeries(long.past, long.future[:, :0], long.target[:, :1], long.sample_weight[:, :1])
+    ]
     seconds = []
     with threadpool_limits(1):
         for kind in (NetworkProblem, OneLayerProblem):
@@ -194,7 +200,8 @@ def test_a_small_elman_net_learns_a_product_over_time_that_no_linear_model_can()
 def test_the_best_restart_on_validation_is_returned_by_name() -> None:
     network = network_of(Dense("h", 2), future=False)
     series = [
-        TrainingSeries(s.past, s.future[:, :0], s.target, s.weight) for s in [series_of(30, 0)]
+        TrainingSeries(s.past, s.future[:, :0], s.target, s.sample_weight)
+        for s in [series_of(30, 0)]
     ]
     weights, run = fit(
         make_problem(network, series, lambda w: float(np.abs(w["readout/bias"]).sum())),
