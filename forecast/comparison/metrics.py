@@ -1,9 +1,10 @@
 """Scores of forecasts: pure formulas on arrays, in the unit of the data unless the name says
 otherwise.
 
-Every function takes arrays of any equal shape and averages over all of it. A missing actual (NaN)
-is left out; a missing forecast where the actual is known makes the score NaN: skipping it would
-flatter a model that failed. METRICS is the table of those that every candidate is given.
+A score takes arrays of any equal shape and averages over all of it, unless its docstring gives
+shapes. A missing actual (NaN) is left out; a missing forecast where the actual is known makes the
+score NaN: skipping it would flatter a model that failed. METRICS is the table of those that every
+candidate is given.
 
 A new metric of every candidate is one row of METRICS; scores of intervals and distributions are no
 rows of it. Two tables name their columns themselves and do not follow: the terminal's (`SCORES`
@@ -228,8 +229,10 @@ def _average_by_step(values: Array, known: NDArray[np.bool_]) -> Array:
 
 
 def row_means(values: Array, known: NDArray[np.bool_]) -> Array:
-    """(R,): the mean of what is known of every row of (R, n), each as `average` has it; NaN of
-    nothing.
+    """(R,): the mean of what is known of every row of (R, n); NaN of nothing.
+
+    Rows with equally many are averaged together: a sum over all rows, with zeros for what is not
+    known, would not have the last bits that `average` gives of one row.
     """
     counts = known.sum(axis=1)
     means = np.full(len(values), np.nan)

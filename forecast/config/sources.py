@@ -1,8 +1,8 @@
 """What the source of a dataset says of itself, and how the settings of each kind are found.
 
 A source is one file in forecast/data/sources/ with a class `Settings` (a `Source`, or a
-`RemoteSource` that is asked over the network) and a function `read`. This room is below `data`: the
-file is imported by its name, the `kind` of an entry, when that entry is read.
+`RemoteSource` that is asked over the network) and a function `read`. `config` may not
+import `data`, so the file is imported by its name, the `kind` of an entry, when that entry is read.
 
 The next source is such a file; nothing is registered. What all sources may be asked is a property
 of `Source`.
@@ -40,7 +40,7 @@ Url = Annotated[str, AfterValidator(_scheme_and_host_only)]
 class Source(Config):
     """Base of all settings.
 
-    What it says of itself fits a source without network that is read whole each time.
+    The defaults suit a source without network that is read whole each time.
     """
 
     kind: str

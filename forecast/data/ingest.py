@@ -39,8 +39,8 @@ SHORT_STEP = pd.Timedelta(12, "h")
 
 @dataclass(frozen=True)
 class FetchResult:
-    """What happened. `rows_before` is 0 at the first fetch; `revised` is the table of
-    `snapshots.find_revisions`.
+    """What happened. `rows_before`: those stored before, 0 at the first fetch; of a restored
+    snapshot its own. `revised`: the table of `snapshots.find_revisions`.
 
     failed: series that the source could not give, or has no more, with the reason. is_restored: a
     stored snapshot of exactly this moment was taken, and no source was asked. is_unchanged: the

@@ -31,11 +31,12 @@ from forecast.system import files
 from forecast.system.errors import InputError
 
 WILD_SPANS = 30
-"""How many spans beyond the middle nine tenths of the train rows a value is wild that stands alone.
-Real ones of the panels lie within 22 of them: docs/research/quarter-hour.md.
+"""A value is wild that lies below the 5 % or above the 95 % quantile of the train rows by more than
+this many times their distance. Real values of the panels lie within 22 of it:
+docs/research/quarter-hour.md.
 """
 MIN_ROWS_FOR_LIMITS = 20
-"""Train rows with a value; of fewer, neither limits nor a range are known."""
+"""With fewer observed train rows a column has neither limits nor a range."""
 
 
 def transform_column(values: np.ndarray, column: TaskColumn, unique_id: str = "") -> np.ndarray:
@@ -106,10 +107,11 @@ class Scaling:
     centre: dict[str, np.ndarray]
     scale: dict[str, np.ndarray]
     limits: dict[str, np.ndarray]
-    """By series (2, C): the raw values beyond which one is wild; NaN where none is."""
+    """By series (2, C): the lowest and highest raw value that is not wild; NaN where none is wild.
+    """
     ranges: dict[str, np.ndarray]
-    """By series (2, C): the lowest and highest of the `judged_units` of the train rows, of a plan
-    those of all its steps; NaN where they are too few.
+    """By series (2, C): the lowest and highest of the `judged_units` of the train rows; the steps
+    of a plan share theirs; NaN where there are too few.
     """
     static: dict[str, np.ndarray]
     """By series (S,): its static inputs."""
@@ -195,7 +197,7 @@ class Scaling:
         return b"".join(part.tobytes() for part in parts)
 
     def to_json(self) -> dict[str, dict[str, list[Any]]]:
-        """Centre, scale, limits and ranges as lists, by series."""
+        """By series every field as a list."""
         return {
             uid: {name: files.json_number(by_series[uid]) for name, by_series in vars(self).items()}
             for uid in sorted(self.centre)
@@ -212,9 +214,7 @@ class Scaling:
         )
 
     def _statistics_of(self, series: Series, statistics: dict[str, np.ndarray]) -> np.ndarray:
-        """(C,) centre or scale, or (2, C) limits, of a series; `InputError` for one that was not
-        trained on.
-        """
+        """What a field holds of one series; `InputError` for one that was not trained on."""
         if series.unique_id not in statistics:
             raise InputError(
                 f"Series {series.unique_id!r} was not in the training data; known:"
@@ -224,8 +224,9 @@ class Scaling:
 
 
 def _find_limits(values: np.ndarray) -> tuple[float, float]:
-    """What values beyond are wild, of those of the train rows; NaN where they are few, or half of
-    them are one value, as of rain or of rare sales.
+    """The lowest and highest value that is not wild, from the train rows (T,) of a column; NaN
+    where fewer than `MIN_ROWS_FOR_LIMITS` are observed, or the quartiles are equal, as of rain or
+    of rare sales.
     """
     observed = values[np.isfinite(values)]
     if len(observed) < MIN_ROWS_FOR_LIMITS:
@@ -255,8 +256,8 @@ def reads_changes(task: Task) -> np.ndarray:
 
 def _find_ranges(values: np.ndarray, task: Task, unique_id: str) -> np.ndarray:
     """(2, C): of each column the lowest and highest of the `judged_units` of its raw values (T, C);
-    the steps of a plan share theirs. NaN where they are few, and of what follows from the date,
-    which nobody types.
+    the steps of a plan share theirs. NaN where fewer than `MIN_ROWS_FOR_LIMITS` are observed, and
+    for inputs that follow from the date, which nobody types.
     """
     judged = judged_units(transform_columns(values, task, unique_id), task)
     ranges = np.stack([np.fmin.reduce(judged), np.fmax.reduce(judged)])

@@ -256,7 +256,7 @@ def _stretches(
     start = int(first_rows.min())
     flat: np.ndarray = values[start : int(first_rows.max()) + length].ravel().astype(dtype)
     size = length * columns
-    # sliding_window_view looks at its arguments for as long as a window takes
+    # sliding_window_view would check its arguments for as long as one window takes to copy
     pieces = np.ndarray((len(flat) - size + 1, size), dtype, flat, strides=2 * flat.strides)
     return pieces[(first_rows - start) * columns].reshape(len(first_rows), length, columns)
 

@@ -56,7 +56,7 @@ def describe_unseen(faults_by_series: Mapping[str, Sequence[str]]) -> str:
 
 def _find_far(series: Series, scaling: Scaling, task: Task) -> list[str]:
     """The farthest value that is far off in each column of a series, in words, as `'price' of 'shop
-    1' is 48.9 at 2025-06-20 and as far off at 2 more steps (in training 4.29 to 4.99)`.
+    1' is 48.9 at 2025-06-20 and is far off at 2 more steps (in training 4.29 to 4.99)`.
     """
     rows = slice(-max(task.horizon, 2), None)  # a change takes two
     units = judged_units(transform_columns(series.values[rows], task, series.unique_id), task)
@@ -64,7 +64,7 @@ def _find_far(series: Series, scaling: Scaling, task: Task) -> list[str]:
     excess = np.fmax(low - units, units - high)
     is_hidden = np.isnan(scaling.hide_wild(series)) & np.isfinite(series.values)
     excess[is_hidden[rows]] = np.inf
-    # by the place of its first column, what is judged together and its times
+    # by its first column, each group of values that is judged together: its index and its times
     judged: dict[int, tuple[Any, np.ndarray]] = {
         place: (np.s_[:, place], series.ds[rows]) for place in range(len(task.observed_names))
     }

@@ -6,9 +6,9 @@ sums over the windows that end at `first` .. `last` obey a recursion (those of a
     G[i + 1, j + 1] = G[i, j] + a[first - 1 - i] b[first - 1 - j] - a[last - i] b[last - j]
     G[i, j] = sum over t = first .. last of a[t - i] b[t - j]
 
-What is summed over rows is the first row and column of G, as correlations by FFT, and the inputs
-that are no such rows, as products of the calendar with the newest ones. It rounds otherwise than
-sums over windows do, so lookbacks for which it gains little do without (`MIN_OPERATIONS`).
+Two things are still summed over rows: the first row and column of G, as correlations by FFT, and
+the products with the inputs that are no lag of a sequence (the calendar). The result differs from a
+sum over windows by rounding, so it is used only where it saves much time (`MIN_OPERATIONS`).
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ def is_long(shape: Skip, channels: Layout, n_cutoffs: int) -> bool:
 
 
 class LongWindows:
-    """The windows of one series, whose `products_matrix` of the `design_of` a shape is summed
-    without making them.
+    """Sums the `products_matrix` of the `design_of` a shape over the windows of one series, without
+    making the windows.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class LongWindows:
                 self._others.append(number)
                 position[name] = len(position)
         self._columns = [*(position[column] for column in columns), len(position)]
-        # one more column, of zeros, is subtracted from those that stay as they are
+        # after the ones a column of zeros: it is subtracted from the columns that hold no changes
         position[None] = len(position) + 1
         self._subtracted = [*(position[column] for column in subtracted), position[None]]
 
@@ -115,7 +115,7 @@ class LongWindows:
         return np.interp(np.arange(len(target)), known, target[known])
 
     def sum_products(self, cutoffs: np.ndarray) -> np.ndarray:
-        """The `products_matrix` summed over those of the rising `cutoffs` that are regular."""
+        """The `products_matrix` summed over the regular ones of `cutoffs`, which rise."""
         size = self._n_lagged + len(self._others) + 1
         total = np.zeros((size + 1, size + 1))
         for stretch in np.split(cutoffs, np.flatnonzero(np.diff(cutoffs) > 1) + 1):
@@ -131,7 +131,7 @@ class LongWindows:
         return half.take(self._columns, axis=1) - half.take(self._subtracted, axis=1)
 
     def _at_cutoffs(self, rows: np.ndarray) -> np.ndarray:
-        """(n, others + 1): the columns that are no rows of a sequence, and one."""
+        """(n, others + 1): the columns that are no lag of a sequence, and a column of ones."""
         windows = gather_windows(
             self._filled,
             self._future,
@@ -154,7 +154,7 @@ class LongWindows:
         spectra = [np.zeros((n_fixed, n_values // 2 + 1), complex) for _ in self._lags]
         for start in range(first, stop, rows_per_batch):
             rows = np.arange(start, min(start + rows_per_batch, stop))
-            # from the first column of each sequence the others follow
+            # the recursion needs only the first column of each sequence
             firsts = [lags.values[rows - lags.first_lag][:, None] for lags in self._lags]
             at_cutoffs = np.hstack([self._at_cutoffs(rows), *firsts])
             fixed += at_cutoffs.T @ at_cutoffs
@@ -205,7 +205,7 @@ def _columns_of(
     shape: Skip, channels: Layout, n_future: int
 ) -> tuple[list[Column | FeatureName], list[Column | None]]:
     """Inputs and outputs of `shape` in the order of `design_of`, and what is subtracted from each;
-    a name where an input is no row of a sequence.
+    a name where an input is no lag of a sequence.
     """
     columns: list[Column | FeatureName] = []
     subtracted: list[Column | None] = []

@@ -281,7 +281,7 @@ class Problem:
     def long_windows(
         self, shape: Skip, cutoffs: Mapping[str, np.ndarray]
     ) -> dict[str, LongWindows]:
-        """By series what sums over these cutoffs without windows, where that pays."""
+        """By series its `LongWindows`, where they pay for so many cutoffs."""
         result = {}
         for uid, rows in cutoffs.items():
             if uid not in shape.unused_series and is_long(shape, self.channels, len(rows)):

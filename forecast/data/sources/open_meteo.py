@@ -107,11 +107,9 @@ def read(request: Request) -> RawFrame:
     source = request.dataset.source
     assert isinstance(source, Settings) and request.as_of is not None
     client = _Client(request, source)
-    frames, failed, provisional = (
-        [],
-        {},
-        [request.as_of.normalize() - pd.Timedelta(source.provisional_days, "D")],
-    )
+    frames = []
+    failed = {}
+    provisional = [request.as_of.normalize() - pd.Timedelta(source.provisional_days, "D")]
     for name in source.places:
         try:
             frames.append(client.history(name))
@@ -187,8 +185,8 @@ class _Client:
         return pd.concat(frames, ignore_index=True) if frames else None
 
     def _ask_newest(self, name: str, variables: dict[str, str]) -> pd.DataFrame:
-        """Hours not yet begun, as the service forecasts them: issued when it answers, were `as_of`
-        earlier.
+        """Hours not yet begun, as the service forecasts them: issued when it answers, even if
+        `as_of` is earlier.
         """
         window = {"forecast_days": str(FORECAST_DAYS)}
         frame = self._ask(name, f"{self.source.forecast_url}/v1/forecast", window, variables)
@@ -279,7 +277,7 @@ def _require_not_ahead(as_of: pd.Timestamp, service_time: pd.Timestamp, what: st
     """
     if as_of > service_time + CLOCK_TOLERANCE:
         raise DataError(
-            f"{what}: asked for hours up to {as_of:%Y-%m-%d %H:%M} UTC, where the service's clock"
+            f"{what}: asked for hours up to {as_of:%Y-%m-%d %H:%M} UTC, but the service's clock"
             f" says {service_time:%Y-%m-%d %H:%M}: its forecasts would count as observations."
             " Set this machine's clock."
         )

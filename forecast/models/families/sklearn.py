@@ -597,7 +597,8 @@ class Spec(RegressorSpec):
         the share of the horizon, the values of past seasons (none without a season, as many as the
         lookback has) and the known-future inputs of each step.
 
-        Levels are measured from the newest value; where the form has no base, from 0.
+        Levels are measured from the newest value, unless the form has no base or the channel holds
+        changes.
         """
         past = windows.past.astype(np.float64)
         steps = np.arange(1, horizon + 1)
@@ -624,8 +625,9 @@ class Spec(RegressorSpec):
         self, past: np.ndarray, channels: Layout, season: int, levels: Sequence[np.ndarray]
     ) -> Iterator[np.ndarray]:
         """(B, columns) each, the same for every step of the horizon: of each target the newest
-        rows, and mean, lowest and highest of the last season and of the whole lookback; of other
-        inputs the newest rows and means.
+        levels, the newest input value, and mean, lowest and highest level of the last season and of
+        the whole lookback; of other inputs the newest value, and the means of three rows and of the
+        last season.
         """
         season_rows = max(season, 2)
         for channel, level in zip(channels.target_channels, levels, strict=True):

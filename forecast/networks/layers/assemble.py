@@ -22,8 +22,8 @@ from forecast.networks.weights import initialise
 def assemble(
     network: Network, *, seed: int, dtype: str = "float32", read: int | None = None
 ) -> keras.Model:
-    """The network as a functional Keras model with the initial weights of `seed`; `read` as in
-    `Wiring.model`.
+    """The network as a functional Keras model with the initial weights of `seed`; `read`: how
+    many of the last steps are read out, None: every one.
     """
     model = Wiring(network, dtype, seed).model(read)
     set_weights(model, initialise(network, seed, dtype))

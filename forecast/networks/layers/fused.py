@@ -73,8 +73,8 @@ DATA_GRADIENT = Operation("ForecastRecurrenceToData", inputs=3, outputs=1)
 def run_fused(
     cell: Cell, w: Tensors, x: tf.Tensor, first: Tensors, all_states: bool
 ) -> list[tf.Tensor]:
-    """The states of the cell over x `(B, T, C)`: h `(B, T, U)` and, of an LSTM, c after every step
-    or, unless `all_states`, after the last.
+    """The states of the cell over x `(B, T, C)`: h `(B, T, U)` after every step; of an LSTM c too,
+    with `all_states` after every step, else `(B, 1, U)` after the last.
     """
     weights = [w[name] for name in ("kernel", "bias", "recurrent_kernel")]
     first_states = tf.stack([first[name] for name in cell.states()])
@@ -101,8 +101,8 @@ def recur_with_gradient(*arguments: tf.Tensor) -> tuple[list[tf.Tensor], Callabl
     def gradient(dh: tf.Tensor, dc: tf.Tensor) -> tuple[Any, ...]:
         """From the gradients of h and c: those of x, the weights and the first states."""
         weights = arguments[1:4]
-        *d_weights, d_first, changed = run_operation(BACKWARD, *weights, tape, dh, dc)
-        dx = run_operation(DATA_GRADIENT, weights[0], changed, dh)
+        *d_weights, d_first, d_sums_tape = run_operation(BACKWARD, *weights, tape, dh, dc)
+        dx = run_operation(DATA_GRADIENT, weights[0], d_sums_tape, dh)
         return *dx, *d_weights, d_first, None
 
     return states, gradient
@@ -138,7 +138,7 @@ def register_recurrences() -> bool:
         door.register_operation(
             library, callback.address, operation.name, operation.inputs, operation.outputs
         )
-        tf.no_gradient(operation.name)  # `recur` gives it
+        tf.no_gradient(operation.name)  # `recur_with_gradient` gives it
     return True
 
 

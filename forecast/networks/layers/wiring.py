@@ -68,7 +68,7 @@ class Wiring(BlockVisitor[Tensor]):
     wanted_steps: dict[str, int | None] = field(default_factory=dict)
 
     def model(self, read: int | None = None) -> keras.Model:
-        """The Keras model, read out at so many last steps alone (None: at all): `(B, T, H, O, K)`.
+        """The Keras model, read out at the last `read` steps, None: every one: `(B, T, H, O, K)`.
 
         For windows, whose last step is the forecast, and for chunks, whose burn-in is not counted.
         """
@@ -123,7 +123,7 @@ class Wiring(BlockVisitor[Tensor]):
     def _encoder_decoder(
         self, block: EncoderDecoder, inputs: Mapping[str, Tensor], read: int | None
     ) -> Tensor:
-        """The forecasts of the network's last block, at the last `read` steps or at all."""
+        """The forecasts of the network's last block, at the last `read` steps, None: every one."""
         x = self.visit_series(self.network.blocks[:-1], "", self._first(inputs, None))
         encoder = self._layer(
             f"{block.name}/encoder", Scan, cell=block.cell_object, all_states=True
