@@ -239,7 +239,7 @@ def test_a_clock_ahead_of_the_service_s_is_refused_before_forecasts_count_as_obs
 ):
     with pytest.raises(
         DataError,
-        match="up to 2021-06-02 01:00 UTC, where the service's clock says 2021-06-01 22:00",
+        match="up to 2021-06-02 01:00 UTC, but the service's clock says 2021-06-01 22:00",
     ):
         take(tmp_path, city(services, recent_url=services.url), BEFORE + pd.Timedelta("3h"))
     take(tmp_path, city(services, recent_url=services.url), BEFORE - pd.Timedelta("3h"))
