@@ -204,16 +204,16 @@ def check_mlflow(root: Path) -> HealthCheck:
     if uri.startswith("sqlite:"):
         advice = "`forecast doctor --repair`; then `forecast sync`"
     try:
-        return HealthCheck("MLflow", f"{show_address(uri)}: {_answer(uri)}")
+        return HealthCheck("MLflow", f"{show_address(uri)}: {_answer(root, uri)}")
     except (OSError, ForecastError) as error:
         return HealthCheck("MLflow", f"{show_address(uri)}: {hide_parts(str(error), uri)}", advice)
 
 
-def _answer(uri: str) -> str:
-    """What a tracking store answers; raises the error of the one that does not."""
+def _answer(root: Path, uri: str) -> str:
+    """What the tracking store of a project answers; raises the error of one that does not."""
     from forecast.tracking import database_file, hold_store_lock, tracking_store
 
-    store = tracking_store(Path(), uri)
+    store = tracking_store(root, uri)
     if store.database is not None:
         if not store.database.exists():
             return "not made yet; the first run makes it"
@@ -226,7 +226,8 @@ def _answer(uri: str) -> str:
 
         from forecast.data import web
 
-        # held by another process: so there is a place for locks
+        # taken only to see whether anything keeps locks, InputError where nothing does; where
+        # another process holds it, something does
         lock = hold_store_lock(store, "doctor", purpose="An examination", timeout=0.0)
         with suppress(BusyError), lock:
             pass

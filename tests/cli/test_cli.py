@@ -563,6 +563,16 @@ def test_no_part_of_a_password_is_shown_whatever_marks_it_has(
     assert doctor.check_mlflow(project)[1].startswith(f"sqlite:///{project}/a@b/mlflow.db: ")
 
 
+def test_doctor_examines_the_store_of_the_project_and_not_of_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / "team.db").write_text("no database")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///team.db")
+    assert "damaged" in doctor.check_mlflow(tmp_path / "project").observation
+
+
 def test_clean_asks_first_and_never_touches_snapshots_or_records(tmp_path: Path) -> None:
     root = small_project.write(tmp_path / "project")
     (root / "mlflow.db").write_text("")
