@@ -77,19 +77,20 @@ def _find_far(series: Series, scaling: Scaling, task: Task) -> list[str]:
         n_far = int((excess[part] > 0).sum())
         if not n_far:
             continue
-        row = int(np.nanargmax(excess[part]))
+        farthest = int(np.nanargmax(excess[part]))
         column = task.columns[place]
-        numbers = np.array([units[part][row], *scaling.ranges[series.unique_id][:, place]])
+        numbers = np.array([units[part][farthest], *scaling.ranges[series.unique_id][:, place]])
         transform = TRANSFORMS[column.transform]
-        verb = "changes by"
-        if not (is_change[place] or transform.takes_changes):
+        if is_change[place] or transform.takes_changes:
+            verb = "changes by"
+        else:
             verb = "is"
             numbers = transform.to_raw(numbers)
         value, lowest, highest = numbers
         others = f" and is far off at {plural(n_far - 1, 'more step')}" if n_far > 1 else ""
         faults.append(
             f"{quote(column.name)} of {quote(series.unique_id)} {verb} {value:g} at"
-            f" {format_times([times[row]], task.calendar)}{others}"
+            f" {format_times([times[farthest]], task.calendar)}{others}"
             f" (in training {lowest:g} to {highest:g})"
         )
     return faults

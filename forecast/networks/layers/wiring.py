@@ -101,8 +101,8 @@ class Wiring(BlockVisitor[Tensor]):
         return self._layer("past.future", feedforward.Joined)([past, frames])
 
     def _forecast(self, inputs: Mapping[str, Tensor], read: int | None) -> Tensor:
-        """The forecasts `(B, steps, H, O, K)` at the last `read` steps, or at all where it is None;
-        at the last alone of a network that needs its whole window.
+        """The forecasts `(B, steps, H, O, K)` at the last `read` steps, None: every one; at the
+        last alone of a network that needs its whole window.
         """
         network = self.network
         if network.decoder:
