@@ -167,27 +167,27 @@ def _log_model_copy(
     client: MlflowClient,
     at: TrackingStore,
     name: str,
-    model: Path,
+    forecaster_folder: Path,
     sample: pd.DataFrame | None,
     run_id: str | None,
 ) -> LoggedModel:
-    """The logged copy of `model`: where the store keeps it, and its id; `run_id`: the run that it
-    comes from.
+    """The logged copy of a saved ensemble: where the store keeps it, and its id; `run_id`: the run
+    that the ensemble comes from.
     """
     experiment = mlflow_client.ensure_experiment(client, name, at)
     with files.scratch_folder() as folder:
-        saved = folder / "model"
-        save_model(model, saved, example=sample)
+        model_folder = folder / "model"
+        save_model(forecaster_folder, model_folder, example=sample)
         if sample is not None:
-            _try_forecast(saved, sample)
+            _try_forecast(model_folder, sample)
         model_copy = client.create_logged_model(
             experiment.experiment_id, name="champion-candidate", source_run_id=run_id
         )
-        client.log_model_artifacts(model_copy.model_id, str(saved))
+        client.log_model_artifacts(model_copy.model_id, str(model_folder))
         return client.finalize_logged_model(model_copy.model_id, "READY")
 
 
-def _try_forecast(saved: Path, sample: pd.DataFrame) -> None:
+def _try_forecast(model_folder: Path, sample: pd.DataFrame) -> None:
     """Load the saved model as MLflow will, and forecast once; `ModelError` where that fails or is
     not finite.
     """
@@ -197,7 +197,7 @@ def _try_forecast(saved: Path, sample: pd.DataFrame) -> None:
 
     fault = "The model was saved, but its copy forecasts nothing finite; it was not registered."
     try:
-        answer = mlflow.pyfunc.load_model(str(saved), suppress_warnings=True).predict(sample)
+        answer = mlflow.pyfunc.load_model(str(model_folder), suppress_warnings=True).predict(sample)
     except MlflowException as error:
         raise ModelError(f"{fault} It said: {error.message}") from None
     if answer.empty or not np.isfinite(answer["y_hat"].to_numpy()).all():

@@ -1,11 +1,11 @@
 """`ServedForecaster`: the model as MLflow runs it (models from code), and the sentences that
-MLflow's scoring server lacks. A copy of this file lies beside each logged model.
+MLflow's scoring server lacks. A copy of this file lies beside each logged model; no module imports it.
 
 Input: the long frame (`unique_id, ds` in UTC, the dataset's prepared columns), at least `lookback`
 rows per series. Parameters: `horizon` (0: as trained) and `levels` (percent, such as [80, 95]; none
 unless asked, `forecaster.serving.DEFAULT_LEVELS`). Output: `unique_id, output, cutoff, step, ds,
 y_hat` and `lo_80, hi_80` per level, in raw units, and a `note` where something about a series is
-odd. NumPy only, no TensorFlow. It needs an environment in which this project is installed.
+odd. It forecasts without TensorFlow. It needs an environment in which this project is installed.
 Whatever is wrong with a request is one sentence and status 400.
 
 MLflow's scoring server drops parameters that it does not know, and answers a table that it refuses
@@ -61,8 +61,8 @@ class ServedForecaster(PythonModel):
 
 
 def word_errors() -> None:
-    """Let the scoring server of this process name the fault of a request in a sentence; nothing in
-    another process.
+    """Let the scoring server of this process name the fault of a request in a sentence; nothing
+    happens in a process that is no such server.
     """
     server: Any = sys.modules.get("mlflow.pyfunc.scoring_server")
     if server is None or server._SERVER_MODEL_PATH not in os.environ:

@@ -194,32 +194,34 @@ class Writer:
                     break
 
     def _log_model(
-        self, run_id: str, candidate_run: CandidateRun, saved: Path, folder: Path
+        self, run_id: str, candidate_run: CandidateRun, forecaster_folder: Path, model_folder: Path
     ) -> None:
-        """Log a `saved` forecaster as a model of the run, loadable as `models:/<id>` and
-        registrable in the UI.
+        """Log a saved forecaster as a model of the run, loadable as `models:/<id>` and registrable
+        in the UI; its copy is made in `model_folder`.
         """
         from mlflow.entities import LoggedModelOutput
 
-        save_model(saved, folder)
+        save_model(forecaster_folder, model_folder)
         name = candidate_run.name.replace(" (architecture alone)", "-architecture").translate(
             NAME_REPLACEMENTS
         )
         model = self.client.create_logged_model(self.experiment_id, name=name, source_run_id=run_id)
-        self.client.log_model_artifacts(model.model_id, str(folder))
+        self.client.log_model_artifacts(model.model_id, str(model_folder))
         self.client.finalize_logged_model(model.model_id, "READY")
         self.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
 
 
-def read_task(saved: Path) -> Task:
+def read_task(forecaster_folder: Path) -> Task:
     """The task of a saved forecaster, or of the first member of a saved ensemble."""
-    spec = min(saved.rglob("spec.json"))
+    spec = min(forecaster_folder.rglob("spec.json"))
     return Task.model_validate(files.read_json(spec)["task"])
 
 
-def save_model(saved: Path, folder: Path, *, example: pd.DataFrame | None = None) -> None:
-    """An MLflow model in `folder` around a saved forecaster or ensemble, with a request that it
-    answers (`example`); see `forecast.tracking.served`.
+def save_model(
+    forecaster_folder: Path, model_folder: Path, *, example: pd.DataFrame | None = None
+) -> None:
+    """An MLflow model in `model_folder` around the forecaster or ensemble saved in
+    `forecaster_folder`, with a request that it answers (`example`); see `forecast.tracking.served`.
     """
     import mlflow.pyfunc
     from mlflow.utils import environment
@@ -227,17 +229,21 @@ def save_model(saved: Path, folder: Path, *, example: pd.DataFrame | None = None
     # It would look through all packages for a mismatch between what is installed and
     # `requirements`, which say what is installed: a fifth of `promote --scored`.
     checks: Any = environment
+    check = checks.warn_dependency_requirement_mismatches
     checks.warn_dependency_requirement_mismatches = show_nothing
-    with mlflow_client.silence_warnings():
-        mlflow.pyfunc.save_model(
-            str(folder),
-            python_model=str(SERVED_CODE),
-            input_example=example,
-            signature=signature_of(read_task(saved)),
-            artifacts={"forecaster": str(saved)},
-            # Given, because MLflow would take seconds to infer them and get them wrong.
-            pip_requirements=_installed_requirements(),
-        )
+    try:
+        with mlflow_client.silence_warnings():
+            mlflow.pyfunc.save_model(
+                str(model_folder),
+                python_model=str(SERVED_CODE),
+                input_example=example,
+                signature=signature_of(read_task(forecaster_folder)),
+                artifacts={"forecaster": str(forecaster_folder)},
+                # Given, because MLflow would take seconds to infer them and get them wrong.
+                pip_requirements=_installed_requirements(),
+            )
+    finally:
+        checks.warn_dependency_requirement_mismatches = check
 
 
 @cache

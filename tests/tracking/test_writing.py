@@ -87,6 +87,13 @@ def seen(tmp_path_factory) -> Seen:
         )
 
 
+def test_saving_a_model_leaves_the_checks_of_mlflow_as_they_were(seen: Seen) -> None:
+    from mlflow.utils import environment, requirements_utils
+
+    check = requirements_utils.warn_dependency_requirement_mismatches
+    assert environment.warn_dependency_requirement_mismatches is check
+
+
 def test_a_model_may_have_marks_in_its_name_that_mlflow_refuses(tmp_path):
     root = write_records(tmp_path, candidates=("lstm.linear",), origins=2)
     folder = root / "data" / "trained" / "weather" / "lstm.linear"
