@@ -1,5 +1,6 @@
 """`ServedForecaster`: the model as MLflow runs it (models from code), and the sentences that
-MLflow's scoring server lacks. A copy of this file lies beside each logged model; no module imports it.
+MLflow's scoring server lacks. A copy of this file lies beside each logged model; no module imports
+it.
 
 Input: the long frame (`unique_id, ds` in UTC, the dataset's prepared columns), at least `lookback`
 rows per series. Parameters: `horizon` (0: as trained) and `levels` (percent, such as [80, 95]; none
