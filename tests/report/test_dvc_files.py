@@ -68,6 +68,7 @@ def test_every_plot_of_the_pipeline_is_drawn_from_rows_that_are_there(
 ) -> None:
     dvc(shown, "plots", "show", "-o", str(tmp_path / "plots"))
     page = (tmp_path / "plots" / "index.html").read_text(encoding="utf-8")
+    assert '"level in percent"' in page and '"coverage, a share"' in page
     for plot in yaml.safe_load((ROOT / "dvc.yaml").read_text())["plots"]:
         ((name, settings),) = plot.items()
         ((file, y),) = settings["y"].items()
