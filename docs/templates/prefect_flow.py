@@ -8,7 +8,7 @@ from prefect import flow
 
 @flow
 def retrain(dataset: str = "weather") -> int:
-    """One retraining; 4 (challenger refused) and 75 (one runs already) are no faults."""
+    """One retraining; 4 (champion kept) and 75 (one runs already) are no faults."""
     command = f".venv/bin/forecast retrain {dataset}".split()
     code = subprocess.run(command, cwd=Path.home() / "forecast", check=False).returncode
     if code not in (0, 4, 75):
