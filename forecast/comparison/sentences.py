@@ -87,8 +87,8 @@ def describe_tests(
     by_rule: Collection[str] = (),
 ) -> list[str]:
     """The result of each ranking after its title, most important first; `networks` names the
-    models that are one, `bars` the simple forecasts that "better" has to beat, the lowest first;
-    `by_rule` as in `name_choice`.
+    models that are one, `bars` the simple forecasts that "better" has to beat, the decisive one
+    first; `by_rule` as in `name_choice`.
     """
     sentences: list[str] = []
     for ranking, best in chosen.items():
@@ -106,24 +106,24 @@ def describe_tests(
 
 
 def describe_bars(bars: Sequence[str], tests: Sequence[PairedTest]) -> list[str]:
-    """What "better" is measured against (`losses.select_bars`), and which of it not everybody was
-    asked of.
+    """What "better" is measured against (`losses.select_bars`), and which of these bars count only
+    where the difference from them does not drift.
     """
     names = listing([BARS[name] for name in bars])
     lines = [f"Better means better than {names}, the lowest of the simple forecasts on validation."]
-    not_asked = {test.against for test in tests if _is_not_asked(test, bars)}
-    if not_asked:
-        drifting = listing([BARS[name] for name in bars if name in not_asked])
+    drifting = {test.against for test in tests if _is_drifting_bar(test, bars)}
+    if drifting:
+        listed = listing([BARS[name] for name in bars if name in drifting])
         lines.append(
-            f"Where the difference from {drifting} drifts through the whole test block, better"
+            f"Where the difference from {listed} drifts through the whole test block, better"
             " means better than the others."
         )
     return lines
 
 
-def _is_not_asked(test: PairedTest, bars: Sequence[str]) -> bool:
-    """Whether a test against one of the further `bars` says nothing of who is better: its
-    difference drifts through the whole test block.
+def _is_drifting_bar(test: PairedTest, bars: Sequence[str]) -> bool:
+    """Whether the model is ahead of one of the further `bars` by a difference that drifts through
+    the whole test block: no test says for how long. One that is behind is not better anyway.
     """
     return test.against in bars[1:] and test.is_drift and (test.mean_difference or 0.0) < 0
 
@@ -365,7 +365,7 @@ def _describe_selected(
             if test.is_kept_from_better:
                 outcome = _outcome_of_hardest(test, of_best)
             lines.append(f"{best}, {choice}, is {outcome}.")
-        elif _is_not_asked(test, bars):
+        elif _is_drifting_bar(test, bars):
             size = percent(test.relative_difference)
             lines.append(
                 f"{BARS[test.against]} (error {size}) was not asked: the difference drifts through"
@@ -400,7 +400,7 @@ def _describe_tied(best: str, against_best: Sequence[PairedTest]) -> list[str]:
     ties = [test for test in against_best if test.is_tie]
     if ties:
         listed = _list_differences(ties)
-        sentences.append(f"no test distinguishes {best} from {listed}{_describe_sight(ties)}.")
+        sentences.append(f"no test distinguishes {best} from {listed}{_describe_detectable(ties)}.")
     undecided = [t for t in against_best if t.word not in ("better", "worse") and not t.is_tie]
     if undecided:
         sentences.append(f"no test decides between {best} and {_list_differences(undecided)}.")
@@ -409,7 +409,7 @@ def _describe_tied(best: str, against_best: Sequence[PairedTest]) -> list[str]:
     return sentences
 
 
-def _describe_sight(tests: Sequence[PairedTest]) -> str:
+def _describe_detectable(tests: Sequence[PairedTest]) -> str:
     """What difference these tests would have found in four of five samples; empty without any."""
     sizes = sorted((t.detectable, t.model) for t in tests if t.detectable is not None)
     if not sizes:
@@ -501,16 +501,16 @@ def _outcome(test: PairedTest, other: str) -> str:
         return f"equivalent to {other} (error {size}, neither error is 2 % above the other)"
     if test.word == "undecided" and test.p is None:
         return f"undecided against {other}: {plural(test.n, 'origin')}, too few separate horizons"
-    sight = ""
+    remark = ""
     if test.detectable is not None and not test.is_beyond_detectable:
-        sight = f"; {percent(test.detectable)[1:]} would be found in four of five samples"
+        remark = f"; {percent(test.detectable)[1:]} would be found in four of five samples"
     elif test.is_drift:
-        sight = "; the difference drifts through the whole test block, which leaves no bound of it"
+        remark = "; the difference drifts through the whole test block, which leaves no bound of it"
     elif test.detectable is None and test.word == "undecided":
-        sight = "; too few separate horizons to find any difference"
+        remark = "; too few separate horizons to find any difference"
     note = f": {test.note}" if test.note else ""
     words = f"{test.word} {_PREPOSITIONS[test.word]} {other}{note}"
-    return f"{words} (error {size}, {p}, {test.n} origins{sight})"
+    return f"{words} (error {size}, {p}, {test.n} origins{remark})"
 
 
 def describe_p(test: PairedTest) -> str:
@@ -569,7 +569,7 @@ def percent(share: float | None) -> str:
 
 
 def p_text(p: float | None) -> str:
-    """`p = 0.013`, `p < 0.001`, or `no p`."""
+    """`p = 0.013`, `p = 0.12` from 0.1 on, `p < 0.001`, or `no p`."""
     if p is None:
         return "no p"
     if p < 0.001:

@@ -1,14 +1,14 @@
-"""The page's tables of scores: the leaderboard of one ranking (`leaderboard`), the errors of every
-series (`series_table`, or `many_series` where there are more than four), and the scores of heads
-that forecast a distribution (`distribution_table`).
+"""The page's tables of scores: the leaderboard of one ranking (`leaderboard_table`), the errors of
+every series (`series_table`, or `many_series` where there are more than four), and the scores of
+heads that forecast a distribution (`distribution_table`).
 
 The terminal's leaderboard is in `report.leaderboard`, that of `forecast.compare` in `api.board`.
 Everything is read from `Results`, nothing is computed but shares and quantiles over series. Errors
 of several series are never pooled in their units. A change of error is signed: below zero is
 better, and a network's change against its own skip counts only with the word "better".
 
-Another column of the leaderboard is a cell of `_row`, with its heading among the page's column
-texts.
+Another column of the leaderboard is a cell of `_row` and, in the same place, its heading in
+`leaderboard_table`.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ def _forecasts_volatility(dataset: Dataset) -> bool:
 
 
 def leaderboard_table(results: Results, ranking: str) -> Table:
-    """The leaderboard of one ranking with the baselines and the skips: a row for each model, scored
-    by the mean forecast of its seeds ± their spread, the lowest error first.
+    """The leaderboard of one ranking with the baselines: a row for each model, scored by the mean
+    forecast of its seeds ± their spread, the lowest error first.
 
     The last columns are the scores of distributions: interval scores and CRPS in the unit of a
     single series, or one Scaled CRPS for several. A failed row ends before them.
@@ -99,11 +99,11 @@ def leaderboard_table(results: Results, ranking: str) -> Table:
     rows = _sort_rows([_row(results, ranking, part, others) for _, part in groups])
     scores = in_ranking(scores_of_distributions(results).reset_index(), ranking)
     by_model = scores.set_index("model").drop(columns="ranking").dropna(axis=1, how="all")
-    for name, score_of in by_model.items():
+    for name, score_by_model in by_model.items():
         columns.append(_distribution_column(results, str(name)))
         for row in rows:
             if row.cls != "failed":
-                row.cells.append(number(score_of.get(row.model)))
+                row.cells.append(number(score_by_model.get(row.model)))
     return Table(columns, rows)
 
 

@@ -172,12 +172,12 @@ def holm(test: PairedTest) -> str:
     """`, Holm p = 0.012` of one test, or nothing when it has no p."""
     if test.p_holm is None:
         return ""
-    return f", Holm {p_text(test.p_holm)}{sight(test)}"
+    return f", Holm {p_text(test.p_holm)}{describe_detectable(test)}"
 
 
-def sight(test: PairedTest) -> str:
-    """`, +3.1 % would be found`: what the test finds in four of five samples, on the side on which
-    the difference is.
+def describe_detectable(test: PairedTest) -> str:
+    """`, +3.1 % would be found`: the least difference that the test finds in four of five samples,
+    with the sign of the observed one; empty where it is not known.
     """
     if test.detectable is None:
         return ""
