@@ -129,7 +129,7 @@ def read_record(
     A variable (T, columns) gives all its columns. `experiment`: a column whose values tell several
     experiments apart, in the order of the file; None: one alone, or one for each cell of a table
     per cell, as in iddata. A field is named alone, or with its struct (`train.u`) where several
-    have it; a variable of that name goes before any field, as nothing else could name it.
+    have it; a name that a variable and a field share is the variable's.
     `time`: a column of numbers, of ISO dates or of such as 31.12.2020 23:50, by which rows out of
     order, left out or in uneven steps are refused; steps within 10 % of the median are even. None:
     the first column of a CSV where it is of such dates.
@@ -342,7 +342,8 @@ def _full_name(path: Path | str, name: str, tables: Sequence[str]) -> str:
         return name
     if len(fields) > 1:
         raise InputError(f"{path} has {name!r} more than once. Name one of {fields}.")
-    _require_columns(path, [] if fields else [name], tables)
+    if not fields:
+        _require_columns(path, [name], tables)
     return fields[0]
 
 

@@ -56,11 +56,11 @@ def frols(
     scaled = [scaling.scale(e) for e in rows.experiments]
     narx = net.narx_form(*rows.sizes)
     problem = OpenLoop(narx, scaled, net.start)
-    first_terms, weights = select_terms(problem.z, problem.y, degree=degree, most=terms)
+    first_terms, weights = select_terms(problem.z, problem.y, degree=degree, max_terms=terms)
     narx = replace(narx, terms=first_terms)
     lost = []
     try:
-        polynomial = refine_terms(narx, weights, scaled, net.start, degree=degree, most=terms)
+        polynomial = refine_terms(narx, weights, scaled, net.start, degree=degree, max_terms=terms)
         narx, weights = polynomial.net, polynomial.weights
     except ModelError:
         lost = ["Its free run diverges; the coefficients are those of the one-step fit."]

@@ -113,9 +113,11 @@ def column_numbers(terms: tuple[Term, ...], columns: int) -> npt.NDArray[np.intp
     return np.array([(*term, *(columns,) * (degree - len(term))) for term in terms])
 
 
-def select_terms(z: Array, y: Array, *, degree: int, most: int) -> tuple[tuple[Term, ...], Array]:
-    """Of the products of z (rows, d) up to the degree, at most `most` that explain y (rows, O), in
-    the order they were chosen, and C (terms, O), flat, of their least-squares fit.
+def select_terms(
+    z: Array, y: Array, *, degree: int, max_terms: int
+) -> tuple[tuple[Term, ...], Array]:
+    """Of the products of z (rows, d) up to the degree, at most `max_terms` that explain y (rows,
+    O), in the order they were chosen, and C (terms, O), flat, of their least-squares fit.
 
     Several outputs share their terms: the ratio is that of all sums of squares together. The degree
     is lowered until there are `MAX_PRODUCTS` or fewer. `ModelError` where no term explains y, as in
@@ -129,7 +131,7 @@ def select_terms(z: Array, y: Array, *, degree: int, most: int) -> tuple[tuple[T
     least = ROUNDING * max(float(np.sum(y**2)), 1e-300)
     chosen: list[int] = []
     criteria = []
-    for count in range(1, 1 + min(most, len(candidates), len(y) // 4)):
+    for count in range(1, 1 + min(max_terms, len(candidates), len(y) // 4)):
         squares = np.sum(parts**2, axis=0)
         explained = np.sum((parts.T @ left) ** 2, axis=1) / np.maximum(squares, 1e-300)
         explained[squares <= NO_PART * sizes] = 0.0

@@ -1,8 +1,9 @@
 """How the models of a search are made: each kind of candidate begun, trained in a fold, and trained
 on with all rows; and the time that is left.
 
-A candidate takes after the folds what it took in them (`Pace`), by rows times iterations, in
-seconds of the processor, and told by the clock, as the machine gave its time so far.
+`Pace` estimates the time that is left: after the folds a candidate is taken to need the seconds of
+the processor that it needed in them, in proportion to rows times iterations; what the clock shows
+is longer by as much as it was so far.
 
 `Trainer` serves one search. A `Member` comes from `begin` with the weights that its training starts
 from; `train` trains it on its free run and judges it on rows held out, `train_on` trains it on with
@@ -90,7 +91,8 @@ class Pace:
 
 @dataclass(frozen=True)
 class Trainer:
-    """Of nets with the columns and bounds of `plain`; `start`: the measured rows of a free run.
+    """Makes and trains the nets of a search. All have the columns and bounds of `plain`; `start`:
+    the measured rows that a free run begins from.
 
     Linear models are trained once for every fold and order, whatever candidates begin as them.
     """
@@ -105,48 +107,51 @@ class Trainer:
         """Whether Ctrl-C was pressed: what is left is only to be judged."""
         return self.watch is not None and self.watch.interrupted
 
-    def begin(self, member: Member, train: list[Experiment], rng: np.random.Generator) -> Member:
-        """With the weights that the training of its fold starts from: terms chosen one step ahead
-        (polynomials), a one-step fit (delays), or the linear model with tanh units that do not act
-        yet (states).
+    def begin(
+        self, member: Member, train_rows: list[Experiment], rng: np.random.Generator
+    ) -> Member:
+        """The member with the weights from which training on the fold's `train_rows` starts: terms
+        chosen one step ahead (kind polynomial), a one-step fit (delays, arx), or the linear model
+        with tanh units that do not act yet (nets with states, one signal).
         """
         net, kind = member.net, member.candidate.kind
         if kind == "polynomial":
-            problem = self._open_loop(net, train)
+            problem = self._open_loop(net, train_rows)
             terms, weights = select_terms(
-                problem.z, problem.y, degree=POLYNOMIAL_DEGREE, most=POLYNOMIAL_TERMS
+                problem.z, problem.y, degree=POLYNOMIAL_DEGREE, max_terms=POLYNOMIAL_TERMS
             )
             return replace(member, net=replace(net, terms=terms), weights=weights)
         if kind in ("delays", "arx"):
             member = replace(member, weights=initial_weights(net, rng))
-            return replace(member, weights=self.fit_one_step(member, train))
+            return replace(member, weights=self.fit_one_step(member, train_rows))
+        # every measured output has `order` - 1 states
         order = net.outputs // net.measured_outputs
         if (member.fold, order) not in self._linear:
-            self._linear[member.fold, order] = self._train_linear(order, train)
+            self._linear[member.fold, order] = self._train_linear(order, train_rows)
         bend = add_bent_signal if kind == "one signal" else add_hidden_units
         return replace(member, weights=bend(net, self._linear[member.fold, order], rng))
 
     def train(
         self,
         member: Member,
-        train: list[Experiment],
+        train_rows: list[Experiment],
         held_out: list[Experiment],
         iterations: int,
     ) -> Member:
-        """Trained on with Bayesian regularisation, and judged on the rows held out."""
+        """The member trained with Bayesian regularisation, and judged on the rows held out."""
         start = member.net.rows_to_start(self.start)
         if member.net.terms:
             polynomial = refine_terms(
                 member.net,
                 member.weights,
-                train,
+                train_rows,
                 start,
                 degree=POLYNOMIAL_DEGREE,
-                most=POLYNOMIAL_TERMS,
+                max_terms=POLYNOMIAL_TERMS,
                 watch=self.watch,
             )
             member = replace(member, net=polynomial.net, weights=polynomial.weights)
-        problem = ClosedLoop(member.net, train, start)
+        problem = ClosedLoop(member.net, train_rows, start)
         if not member.net.terms and member.candidate.kind != "arx":
             member = replace(member, weights=self._minimise(problem, member, iterations))
         run = problem.train.free_run(member.weights)
@@ -158,7 +163,7 @@ class Trainer:
     def train_on(
         self, member: Member, experiments: Sequence[Experiment], iterations: int
     ) -> Member:
-        """Trained on all rows of the experiments, with its error there."""
+        """The member trained on all rows of the experiments, with its error there."""
         start = member.net.rows_to_start(self.start)
         problem = ClosedLoop(member.net, experiments, start, guess=member.run)
         weights = member.weights
@@ -187,17 +192,17 @@ class Trainer:
     def _open_loop(self, net: Narx, experiments: Sequence[Experiment]) -> OpenLoop:
         return OpenLoop(net, experiments, net.rows_to_start(self.start))
 
-    def _train_linear(self, order: int, train: list[Experiment]) -> Array:
+    def _train_linear(self, order: int, train_rows: list[Experiment]) -> Array:
         """Weights of the linear model with states trained on its free run (output error), its
         states chosen again as it moves.
         """
         net = with_states(self.plain, order, 0)
         options = lm.Options(max_iterations=LINEAR_ITERATIONS, by_gain=True)
-        weights = limit_poles(net, linear_weights(net, train))
+        weights = limit_poles(net, linear_weights(net, train_rows))
         for _ in range(LINEAR_ROUNDS):
-            weights = whiten_states(net, weights, train)
+            weights = whiten_states(net, weights, train_rows)
             # a problem serves one descent: it goes on from the run of states before
-            problem = ClosedLoop(net, train, self.start)
+            problem = ClosedLoop(net, train_rows, self.start)
             weights = lm.minimise(problem, weights, options=options, watch=self.watch).weights
         return weights
 

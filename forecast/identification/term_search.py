@@ -41,22 +41,24 @@ def refine_terms(
     start: int,
     *,
     degree: int,
-    most: int,
+    max_terms: int,
     watch: lm.Watch | None = None,
 ) -> Polynomial:
-    """Terms up to the degree, at most `most`, that simulate scaled experiments from their first
-    `start` rows; `ModelError` where the free run of the terms that `net` has diverges.
+    """Terms up to the degree, at most `max_terms`, that simulate scaled experiments from their
+    first `start` rows; `ModelError` where the free run of the terms that `net` has diverges.
     """
-    first = _drop_terms(net, weights, experiments, start, watch)
-    train = StackedExperiments(first.net, experiments, start)
-    z, _ = train.regressors(train.free_run(first.weights))
-    counts = train.weight.all(axis=1)
+    first_pass = _drop_terms(net, weights, experiments, start, watch)
+    train = StackedExperiments(first_pass.net, experiments, start)
+    z, _ = train.regressors(train.free_run(first_pass.weights))
+    is_observed = train.weight.all(axis=1)
     try:
-        terms, weights = select_terms(z.T[counts], train.y[counts], degree=degree, most=most)
-        second = _drop_terms(replace(net, terms=terms), weights, experiments, start, watch)
+        terms, weights = select_terms(
+            z.T[is_observed], train.y[is_observed], degree=degree, max_terms=max_terms
+        )
+        second_pass = _drop_terms(replace(net, terms=terms), weights, experiments, start, watch)
     except ModelError:
-        return first
-    return min(first, second, key=lambda polynomial: polynomial.criterion)
+        return first_pass
+    return min(first_pass, second_pass, key=lambda polynomial: polynomial.criterion)
 
 
 def _drop_terms(
@@ -76,22 +78,22 @@ def _drop_terms(
     for _ in net.terms:
         problem = ClosedLoop(net, experiments, start, guess=guess)
         try:
-            run = lm.minimise(problem, weights, options=options, watch=watch)
+            result = lm.minimise(problem, weights, options=options, watch=watch)
         except ModelError:
             if best.net is net:
                 raise
             break
-        guess = problem.train.free_run(run.weights)
+        guess = problem.train.free_run(result.weights)
         n = problem.n_residuals
-        criterion = n * np.log(max(run.score, 1e-300)) + np.log(n) * problem.n_weights
+        criterion = n * np.log(max(result.score, 1e-300)) + np.log(n) * problem.n_weights
         if criterion > best.criterion + MOST_RISE:
             break
         if criterion <= best.criterion:
-            best = Polynomial(net, run.weights, criterion)
-        hessian, _ = lm.normal_equations(problem, run.weights)
+            best = Polynomial(net, result.weights, criterion)
+        hessian, _ = lm.normal_equations(problem, result.weights)
         if not np.isfinite(hessian).all():  # a chaotic run, whose derivatives grow without end
             break
-        by_term = run.weights.reshape(len(net.terms), -1)
+        by_term = result.weights.reshape(len(net.terms), -1)
         variances = np.diag(np.linalg.pinv(hessian, hermitian=True)).reshape(by_term.shape)
         # the run does not feel a term without variance, as of a constant u
         ratios = (variances > 1e-200) * by_term**2 / np.maximum(variances, 1e-200)

@@ -48,7 +48,7 @@ def test_the_terms_of_a_law_are_chosen_in_the_order_of_what_they_explain() -> No
     rng = np.random.default_rng(1)
     z = rng.normal(size=(500, 3))
     y = (2.0 * z[:, 0] + 0.5 * z[:, 1] * z[:, 2] - 0.1 * z[:, 2] ** 3)[:, None]
-    terms, weights = select_terms(z, y + 0.001 * rng.normal(size=y.shape), degree=3, most=8)
+    terms, weights = select_terms(z, y + 0.001 * rng.normal(size=y.shape), degree=3, max_terms=8)
     assert terms[:2] == ((0,), (1, 2)) and set(terms) == {(0,), (1, 2), (2, 2, 2)}
     ratios = error_reductions(z, y, terms)
     assert list(ratios) == sorted(ratios, reverse=True)
