@@ -71,7 +71,7 @@ MISSING_TEXTS = [
 ]
 """Cells that are read as missing whatever the entry says: those of pandas."""
 MISSING_PATTERN = r"(?i)\W+|m|t|nil|none|missing|nd|n\.d\.|n\.a\.|k\.a\.|#(div/0|value|ref)!"
-"""Other cells that stand for no value (`find_missing_marks`), for the entry to name under
+"""Other cells that stand for no value (`find_missing_texts`), for the entry to name under
 `missing`: signs alone, as `.` and `--`, or these words.
 """
 PLACEHOLDER_PATTERN = r"-(9{2,}|8{3,}|7{3,})(\.[09]+)?|-32768"
@@ -259,7 +259,7 @@ def parse_flags(values: pd.Series) -> pd.Series:
     return values.map(flags).astype(float)
 
 
-def find_missing_marks(values: pd.Series) -> list[str]:
+def find_missing_texts(values: pd.Series) -> list[str]:
     """The texts of a column that stand for no value, if its others are numbers."""
     if is_numeric_dtype(values):
         return []

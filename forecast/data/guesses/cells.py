@@ -1,5 +1,6 @@
 """The rows of a file of the user's own, and which of its cells are numbers: placeholders such as
--999 are read as no value, yes and no as 1 and 0, padded numbers as quantities where they change.
+-999 are read as no value, yes and no as 1 and 0, numbers with leading zeros as quantities where
+they change within a series, else as codes.
 """
 
 from __future__ import annotations
@@ -17,42 +18,44 @@ from forecast.system.errors import InputError
 
 
 def read_rows(
-    path: Path, where: str, form: own_files.FileFormat
+    path: Path, where: str, file_format: own_files.FileFormat
 ) -> tuple[pd.DataFrame, own_files.FileFormat]:
-    """The rows, and the format with the texts that stand for no value in columns of numbers.
+    """The rows, and the format with the texts that stand for no value in columns of numbers. With
+    such texts the file is read twice.
 
-    `InputError` for a table of names alone, and for two lines of names.
+    `InputError` for a header without rows, and for a header of two lines.
     """
-    lines = own_files.first_lines(path, where, form.encoding)
-    if {line.partition(form.separator)[0] for line in lines[:2]} == {"Price", "Ticker"}:
+    lines = own_files.first_lines(path, where, file_format.encoding)
+    if {line.partition(file_format.separator)[0] for line in lines[:2]} == {"Price", "Ticker"}:
         raise InputError(
             f"{where}: two lines name its columns, as yfinance writes them, wanted one. Read it by"
             " pandas with `header=[0, 1], index_col=0` and write `stack('Ticker').reset_index()` of"
             " it."
         )
-    texts = ["unique_id", *own_files.find_codes(lines, form)]
-    table = own_files.read_table(path, where, form, texts=texts)
+    codes = own_files.find_codes(lines, file_format)
+    texts = ["unique_id", *codes]
+    table = own_files.read_table(path, where, file_format, texts=texts)
     if table.empty:
         raise InputError(
             f"{where}: found no rows below the names of the columns. Check what wrote the file."
         )
-    for code in texts[1:]:
+    for code in codes:
         numbers = table[code].mask(table[code].isin(own_files.MISSING_TEXTS))
         if own_files.is_code(numbers):
             table[code] = numbers
-    marks = {column: own_files.find_missing_marks(table[column]) for column in table}
-    every = tuple(itertools.chain.from_iterable(marks.values()))
-    if not every:
-        return table, form
+    missing_texts = {column: own_files.find_missing_texts(table[column]) for column in table}
+    candidates = tuple(itertools.chain.from_iterable(missing_texts.values()))
+    if not candidates:
+        return table, file_format
     missing: list[str] = []
-    marked = own_files.read_table(
-        path, where, form.model_copy(update={"missing": every}), texts=texts
+    with_missing = own_files.read_table(
+        path, where, file_format.model_copy(update={"missing": candidates}), texts=texts
     )
-    for column, values in marked.items():
+    for column, values in with_missing.items():
         if is_numeric_dtype(values) and values.notna().any():
             table[column] = values
-            missing += marks[column]
-    return table, form.model_copy(update={"missing": tuple(dict.fromkeys(missing))})
+            missing += missing_texts[column]
+    return table, file_format.model_copy(update={"missing": tuple(dict.fromkeys(missing))})
 
 
 def read_padded_numbers(rows: pd.DataFrame, time: str | None) -> pd.DataFrame:
