@@ -87,8 +87,8 @@ def describe_tests(
     by_rule: Collection[str] = (),
 ) -> list[str]:
     """The result of each ranking after its title, most important first; `networks` names the
-    models that are one, `bars` the simple forecasts that "better" has to beat, the decisive one
-    first; `by_rule` as in `name_choice`.
+    models that are one, `bars` the simple forecasts that "better" has to beat, of which the
+    change of error is shown from the first; `by_rule` as in `name_choice`.
     """
     sentences: list[str] = []
     for ranking, best in chosen.items():

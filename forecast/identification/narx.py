@@ -315,7 +315,9 @@ class Narx:
 
 
 def initial_weights(net: Narx, rng: np.random.Generator) -> Array:
-    """Random hidden units over inputs of about unit size, a small read-out, no linear path yet."""
+    """Random tanh units over inputs of about unit size and a small read-out of them; the linear path
+    is zero, and so is all of a net without such units.
+    """
     w1, b1 = random_hidden_weights(net, rng)
     w2 = 0.1 * rng.normal(size=net.outputs * net.hidden)
     return np.concatenate([w1, b1, w2, np.zeros(net.n_weights - len(w1) - len(b1) - len(w2))])
