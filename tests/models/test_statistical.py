@@ -114,24 +114,23 @@ def test_theta_from_cumulative_sums_equals_statsforecast_forward_at_every_origin
 
 
 @pytest.mark.parametrize(
-    ("fixed", "fourier"),
-    [({"d": 1, "max_d": 1}, 0), ({"d": 0, "max_d": 0}, 2), ({"d": 1, "max_p": 3, "max_q": 0}, 3)],
-    ids=["integrated", "mean and season", "autoregressive with season"],
+    ("order", "fourier"),
+    [(None, 0), ((2, 0, 1), 2), ((2, 1, 0), 3)],
+    ids=["searched", "mean and season", "autoregressive with season"],
 )
 def test_arima_filtered_on_from_the_fit_equals_statsforecast_forward(
-    fixed: dict[str, int], fourier: int
+    order: tuple[int, int, int] | None, fourier: int
 ) -> None:
     y = seasonal_series(positive=False) + 0.02 * np.arange(200)
-    options = {**fixed, "approximation": True}
-    fitted = fitted_to("auto_arima", y[:TRAIN], season=8, options={**options, "pairs": fourier})
+    options = {"candidates": order and [order], "pairs": fourier}
+    fitted = fitted_to("auto_arima", y[:TRAIN], season=8, options=options)
+    reference = statsforecast_models().AutoARIMA(season_length=1)
+    if order is not None:
+        reference = statsforecast_models().ARIMA(order=order, season_length=1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         terms = auto_arima.fourier_terms(np.arange(220), 8, fourier) if fourier else None
-        model = (
-            statsforecast_models()
-            .AutoARIMA(season_length=1, **options)
-            .fit(y[:TRAIN], None if terms is None else terms[:TRAIN])
-        )
+        model = reference.fit(y[:TRAIN], None if terms is None else terms[:TRAIN])
         expected = [
             model.forward(
                 y[: t + 1],
@@ -160,7 +159,7 @@ def test_arima_on_the_last_rows_knows_their_place_in_the_season() -> None:
     y = 5 * np.sin(2 * np.pi * np.arange(200) / 8) + 0.01 * np.random.default_rng(0).normal(
         size=200
     )
-    options = {"last": 61, "pairs": 1, "d": 0, "max_d": 0, "approximation": True}
+    options = {"last": 61, "pairs": 1, "candidates": [(1, 0, 0)]}
     got = fit_and_forecast(
         "auto_arima", y, train_end=TRAIN, origins=[149, 170], horizon=9, season=8, options=options
     )
@@ -186,7 +185,7 @@ def test_a_given_arima_order_is_fitted_as_statsforecast_fits_it() -> None:
         origins=[TRAIN - 1],
         horizon=6,
         season=8,
-        options={"orders": [(2, 0, 1)], "pairs": 2},
+        options={"candidates": [(2, 0, 1)], "pairs": 2},
     )
     terms = auto_arima.fourier_terms(np.arange(TRAIN + 6), 8, 2)
     theirs = (
@@ -256,7 +255,7 @@ def test_a_constant_series_is_forecast_as_that_constant() -> None:
 def test_a_constant_series_has_no_aicc_and_is_forecast_by_an_arima_of_given_order(
     value: float, orders: list[Any]
 ) -> None:
-    about = {"orders": orders, "pairs": 2}
+    about = {"candidates": orders, "pairs": 2}
     got = fit_and_forecast(
         "auto_arima",
         np.full(60, value),
@@ -278,7 +277,7 @@ def test_an_arima_whose_first_order_cannot_be_fitted_takes_the_second() -> None:
     actual = np.stack([y[origins + step] for step in range(1, 7)], axis=1)
 
     def error(orders: list[Any]) -> float:
-        options = {"orders": orders, "pairs": 2}
+        options = {"candidates": orders, "pairs": 2}
         forecasts = fit_and_forecast(
             "auto_arima",
             y,
@@ -415,7 +414,7 @@ def test_of_a_short_list_of_orders_the_one_of_lowest_aicc_is_taken() -> None:
     rng = np.random.default_rng(0)
     y = lfilter([1.0], [1.0, -1.2, 0.5], rng.normal(size=400))
     orders = [(1, 0, 0), (2, 0, 0), (0, 0, 1)]
-    fitted = fitted_to("auto_arima", y, options={"orders": orders})
+    fitted = fitted_to("auto_arima", y, options={"candidates": orders})
     aicc = {
         order: statsforecast_models().ARIMA(order=order).fit(y).model_["aicc"] for order in orders
     }
