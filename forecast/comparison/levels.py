@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.comparison.scores import ScoredCandidate
-from forecast.comparison.sentences import percent, title_of
+from forecast.comparison.sentences import signed_percent, title_of
 from forecast.config.task import Task
 from forecast.data.hierarchy import SERIES_LEVEL, TOTAL, level_of
 from forecast.data.results import Results
@@ -81,7 +81,7 @@ def describe_levels(table: pd.DataFrame, chosen: Mapping[str, str]) -> list[str]
         against_sums = of_levels["mase"] / of_levels["mase_bottom_up"] - 1
         changes = zip(of_levels["level"], against_base, against_sums, strict=True)
         for level, change, change_of_sums in changes:
-            parts.append(f"{level} {percent(change)} ({percent(change_of_sums)})")
+            parts.append(f"{level} {signed_percent(change)} ({signed_percent(change_of_sums)})")
         if parts:
             sentences.append(
                 f"{title_of(ranking)}: reconciliation changes the MASE of {model} by"

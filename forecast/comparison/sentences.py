@@ -54,7 +54,7 @@ BARS = {
     "lookback_mean": "the mean of the lookback",
     "drift": "the line through the lookback",
 }
-"""In words what a simple forecast does: what any other is to be better than."""
+"""In words what each simple forecast does; `losses.select_bars` chooses the bars among them."""
 _PREPOSITIONS = {"not distinguishable": "from", "undecided": "against"}
 LEAVE_OUT = (
     " It has no score. Leave it out (`grids` in configs/models.yaml, in Python `models`), or give"
@@ -249,9 +249,9 @@ def describe_difference(test: PairedTest) -> str:
     """`-12.3 %, 95 % interval -15.0 % to -9.6 %`: a relative difference with its limits."""
     limits = test.relative_limits
     if limits is None:
-        return percent(test.relative_difference)
+        return signed_percent(test.relative_difference)
     low, high = map(percent, limits)
-    return f"{percent(test.relative_difference)}, 95 % interval {low} to {high}"
+    return f"{signed_percent(test.relative_difference)}, 95 % interval {low} to {high}"
 
 
 def describe_warnings(
@@ -270,7 +270,7 @@ def describe_warnings(
     sentences = []
     for ranking, model in chosen.items():
         lower = [
-            f"{BARS[test.against]} ({percent(test.relative_difference)})"
+            f"{BARS[test.against]} ({signed_percent(test.relative_difference)})"
             for test in tests
             if test.model == model and test.ranking in (ranking, "baseline")
             if test.family in ("bar", "reference") and (test.relative_difference or 0.0) > 0
@@ -366,7 +366,7 @@ def _describe_selected(
                 outcome = _outcome_of_hardest(test, of_best)
             lines.append(f"{best}, {choice}, is {outcome}.")
         elif _is_drifting_bar(test, bars):
-            size = percent(test.relative_difference)
+            size = signed_percent(test.relative_difference)
             lines.append(
                 f"{BARS[test.against]} (error {size}) was not asked: the difference drifts through"
                 " the whole test block."
@@ -414,9 +414,11 @@ def _describe_detectable(tests: Sequence[PairedTest]) -> str:
     sizes = sorted((t.detectable, t.model) for t in tests if t.detectable is not None)
     if not sizes:
         return ""
-    reach = percent(sizes[0][0])[1:]
+    lowest, first_model = sizes[0]
+    highest, last_model = sizes[-1]
+    reach = percent(lowest)
     if len(sizes) > 1:
-        reach = f"{reach} ({sizes[0][1]}) to {percent(sizes[-1][0])[1:]} ({sizes[-1][1]})"
+        reach += f" ({first_model}) to {percent(highest)} ({last_model})"
     return f"; with these origins a difference of {reach} is found in four of five samples"
 
 
@@ -483,7 +485,7 @@ def _describe_skips(tests: Sequence[PairedTest]) -> list[str]:
     others = []
     for test in tests:
         if test.word == "worse":
-            others.append(f"{test.model} (worse, {percent(test.relative_difference)})")
+            others.append(f"{test.model} (worse, {signed_percent(test.relative_difference)})")
         elif test.word != "better":
             others.append(test.model)
     if others:
@@ -503,7 +505,7 @@ def _outcome(test: PairedTest, other: str) -> str:
         return f"undecided against {other}: {plural(test.n, 'origin')}, too few separate horizons"
     remark = ""
     if test.detectable is not None and not test.is_beyond_detectable:
-        remark = f"; {percent(test.detectable)[1:]} would be found in four of five samples"
+        remark = f"; {percent(test.detectable)} would be found in four of five samples"
     elif test.is_drift:
         remark = "; the difference drifts through the whole test block, which leaves no bound of it"
     elif test.detectable is None and test.word == "undecided":
@@ -527,7 +529,9 @@ def describe_p(test: PairedTest) -> str:
 def _list_differences(tests: Sequence[PairedTest]) -> str:
     """`gru (-3.1 %) and lstm (-2.0 %)`, lowest first."""
     ordered = sorted(tests, key=lambda test: (test.relative_difference or 0.0, test.model))
-    return listing([f"{test.model} ({percent(test.relative_difference)})" for test in ordered])
+    return listing(
+        [f"{test.model} ({signed_percent(test.relative_difference)})" for test in ordered]
+    )
 
 
 def _count_of(some: int, total: int) -> str:
@@ -558,9 +562,9 @@ def listing(names: Sequence[str]) -> str:
     return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def percent(share: float | None) -> str:
-    """`-12.3 %` with its sign, `-0.02 %` where one decimal would be zero; a dash when it does not
-    exist.
+def signed_percent(share: float | None) -> str:
+    """`-12.3 %` with its sign, `-0.02 %` where one decimal would show zero for 0.001 % or more; a
+    dash when it does not exist.
     """
     if share is None or not math.isfinite(share):
         return "-"
@@ -575,3 +579,8 @@ def p_text(p: float | None) -> str:
     if p < 0.001:
         return "p < 0.001"
     return f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
+
+
+def percent(share: float) -> str:
+    """`12.3 %`: as `signed_percent`, without a plus."""
+    return signed_percent(share).removeprefix("+")

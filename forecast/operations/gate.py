@@ -35,7 +35,7 @@ from forecast.comparison.longrun import (
     standard_error,
 )
 from forecast.comparison.paired_tests import MARGIN, MINIMUM, equivalence, relative
-from forecast.comparison.sentences import percent
+from forecast.comparison.sentences import signed_percent
 from forecast.operations.records import EquivalenceNumbers, GateNumbers, Outcome, SequentialTest
 from forecast.system import files
 
@@ -138,16 +138,22 @@ def decide(
     if fresh.champion is None:
         if skill >= 0:
             return GateVerdict(
-                "first", f"there is no champion; skill against naive {percent(skill)}", numbers
+                "first",
+                f"there is no champion; skill against naive {signed_percent(skill)}",
+                numbers,
             )
         return GateVerdict(
-            "kept", f"worse than naive ({percent(skill)} skill); there is no champion yet", numbers
+            "kept",
+            f"worse than naive ({signed_percent(skill)} skill); there is no champion yet",
+            numbers,
         )
     if evidence is None or not np.isfinite(fresh.champion).all():
         # whatever has skill is better than forecasts that are not finite
         if skill > 0:
             return GateVerdict("better", NO_CHAMPION_LOSS, numbers)
-        return GateVerdict("kept", f"{NO_CHAMPION_LOSS}, but skill is {percent(skill)}", numbers)
+        return GateVerdict(
+            "kept", f"{NO_CHAMPION_LOSS}, but skill is {signed_percent(skill)}", numbers
+        )
     return _compare(fresh, fresh.champion, evidence, spacing, rules, numbers, is_same_recipe)
 
 
@@ -187,13 +193,13 @@ def _compare(
     )
     ageing = numbers.ageing
     described = _describe_test(sequence)
-    is_tested = not sequence.note and sequence.z > WORSE_Z
+    is_not_worse = not sequence.note and sequence.z > WORSE_Z
     if sequence.is_better and difference < 0:
         verdict = GateVerdict("better", f"better than the champion: {described}", numbers)
     elif ageing and word == "equivalent":
         reason = f"no worse than the champion, which is {ageing}"
         verdict = GateVerdict("equivalent", reason, numbers)
-    elif ageing and is_same_recipe and is_tested:
+    elif ageing and is_same_recipe and is_not_worse:
         reason = "the champion's recipe on newer data, not shown to be worse; the champion is "
         verdict = GateVerdict("renewed", f"{reason}{ageing}", numbers)
     elif is_identical:
@@ -209,13 +215,13 @@ def _compare(
     if skill > 0:
         return verdict
     return GateVerdict(
-        "kept", f"no better than repeating the last value ({percent(skill)} skill)", numbers
+        "kept", f"no better than repeating the last value ({signed_percent(skill)} skill)", numbers
     )
 
 
 def _skill(loss: Losses, naive: Losses) -> float:
-    """1 - mean loss over that of repeating the last value; where that one makes no error, 0 for a
-    loss of zero too and minus infinity for any other.
+    """1 - mean loss / mean loss of repeating the last value. Where that one makes no error (NaN in
+    `metrics.skill`) a verdict needs a number too: 0 for no loss, minus infinity for any other.
     """
     naive_mean = float(naive.mean())
     if naive_mean > 0:

@@ -52,8 +52,8 @@ def test_small_percentages_keep_a_digit_that_tells_them_from_zero():
 def test_a_share_reads_alike_from_a_run_and_from_its_committed_report(share):
     kept = float(round_cell(str(share)))
     assert text.signed_percent(share) == text.signed_percent(kept)
-    assert sentences.percent(share) == sentences.percent(kept)
-    assert text.signed_percent(share).replace("−", "-") == sentences.percent(share)
+    assert sentences.signed_percent(share) == sentences.signed_percent(kept)
+    assert text.signed_percent(share).replace("−", "-") == sentences.signed_percent(share)
 
 
 def test_a_spread_has_the_decimals_of_its_mean():
