@@ -65,7 +65,7 @@ def _replace_damaged_database(root: Path, store: TrackingStore) -> Iterator[str]
     follows. A sentence for it, and one for each dataset that lost versions.
     """
     # a database that another process is just making is not whole yet
-    with files.hold_lock(store.lock, purpose="A repair", timeout=mlflow_client.TIMEOUT):
+    with files.hold_lock(store.publisher_lock, purpose="A repair", timeout=mlflow_client.TIMEOUT):
         moved = database_file.move_damaged(store)
     if moved is None:
         return

@@ -26,7 +26,7 @@ from forecast.system.errors import BusyError, ForecastError, InputError, one_lin
 if TYPE_CHECKING:
     import psycopg
 
-VARIABLE = "FORECAST_DATABASE"
+DATABASE_VARIABLE = "FORECAST_DATABASE"
 SCHEME = "postgresql"
 SILENT_SECONDS = 30
 """Seconds without an answer after which either side takes the other for gone."""
@@ -61,10 +61,10 @@ def team_database() -> str:
     """The database that FORECAST_DATABASE names, for studies and locks; empty where a machine works
     alone; `InputError` for any other database.
     """
-    given = os.environ.get(VARIABLE, "").strip()
+    given = os.environ.get(DATABASE_VARIABLE, "").strip()
     if given and not is_postgres(given):
         raise InputError(
-            f"{VARIABLE}: found {show_address(given)!r}, wanted"
+            f"{DATABASE_VARIABLE}: found {show_address(given)!r}, wanted"
             " postgresql://user:password@host/name."
         )
     return given

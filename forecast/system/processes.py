@@ -75,8 +75,8 @@ def run_git(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def is_alive(pid: int, *, noted_at: float | None = None) -> bool:
-    """Whether a process of this number works: no zombie and, with `noted_at`, none that began after
-    that moment.
+    """Whether a process of this number runs, also one that nobody may look at: no zombie and, with
+    `noted_at`, none that began after that moment.
 
     noted_at: seconds since 1970 at which the number was noted; a later bearer of it is another
     process.

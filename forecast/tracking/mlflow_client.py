@@ -59,7 +59,7 @@ def connect(store: TrackingStore) -> Iterator[MlflowClient]:
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     purpose = f"Publishing to {show_address(store.uri)}"
-    with files.hold_lock(store.lock, purpose=purpose, timeout=TIMEOUT):
+    with files.hold_lock(store.publisher_lock, purpose=purpose, timeout=TIMEOUT):
         database_file.require_sound(store)
         with silence_warnings(), _explain_errors(store):
             _make_database(store)

@@ -40,14 +40,14 @@ class TrackingStore:
     `artifact_root` is the folder mlartifacts: of the project, or beside an SQLite file that lies
     outside of it. It is None where a server (http, https, databricks) decides.
 
-    `publisher` names this project on this host: while it holds `lock`, a RUNNING run of that
-    publisher has no living process behind it. `owned`: the store belongs to the project alone, so
-    every RUNNING run in it is dead then.
+    `publisher` names this project on this host: while it holds `publisher_lock`, a RUNNING run of
+    that publisher has no living process behind it. `owned`: the store belongs to the project alone,
+    so every RUNNING run in it is dead then.
     """
 
     uri: str
     artifact_root: Path | None
-    lock: Path
+    publisher_lock: Path
     publisher: str
     owned: bool
 
@@ -127,8 +127,8 @@ def _lock_file(store: TrackingStore, name: str) -> Path:
     if urlsplit(store.uri).hostname not in LOOPBACK:
         raise InputError(
             f"MLFLOW_TRACKING_URI={show_address(store.uri)!r}: several machines may write to this"
-            f" server, and nothing keeps them apart. Found no {postgres.VARIABLE}, wanted the"
-            " address of a PostgreSQL, the same on every machine (docs/team.md). Without a team"
+            f" server, and nothing keeps them apart. Found no {postgres.DATABASE_VARIABLE}, wanted"
+            " the address of a PostgreSQL, the same on every machine (docs/team.md). Without a team"
             " start the server on 127.0.0.1, or unset MLFLOW_TRACKING_URI."
         )
     digest = hashlib.sha256(store.uri.encode()).hexdigest()[:12]

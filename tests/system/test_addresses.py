@@ -71,7 +71,7 @@ def test_a_hook_that_fails_shows_no_address_of_its_words_and_no_bare_token(tmp_p
 
 
 def test_a_server_without_locks_is_refused_without_its_password(tmp_path, monkeypatch):
-    monkeypatch.delenv(postgres.VARIABLE, raising=False)
+    monkeypatch.delenv(postgres.DATABASE_VARIABLE, raising=False)
     store = tracking_store(tmp_path, f"http://user:{SECRET}@mlflow.example.org/{SECRET}")
     with (
         pytest.raises(ForecastError, match="FORECAST_DATABASE") as refused,

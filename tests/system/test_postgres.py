@@ -181,7 +181,7 @@ def test_no_server_and_no_address_are_one_sentence(
         locked(f"postgresql:///x?host={tmp_path}"),
     ):
         pass
-    monkeypatch.setenv(postgres.VARIABLE, "mysql://team:secret@host/name")
+    monkeypatch.setenv(postgres.DATABASE_VARIABLE, "mysql://team:secret@host/name")
     with pytest.raises(
         InputError, match="FORECAST_DATABASE: found 'mysql://host', wanted postgresql://"
     ) as refused:
