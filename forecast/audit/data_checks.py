@@ -295,11 +295,12 @@ def _ranges_by_class(classes: np.ndarray, values: np.ndarray) -> list[tuple[floa
     return sorted(statistics[["min", "max"]].itertuples(index=False, name=None))
 
 
-def differing_values(project: Project, base: Panel) -> Iterator[tuple[str, pd.Timestamp, str]]:
+def find_differing_values(project: Project, base: Panel) -> Iterator[tuple[str, pd.Timestamp, str]]:
     """(series, time, column) of every value of the source that the prepared rows lack or hold
     otherwise.
 
-    Columns of the source by their own names; prices that are adjusted are meant to differ.
+    Columns of the source by their own names. Nothing where prices are adjusted: they are meant to
+    differ.
     """
     if project.settings.source.adjustment != "none":
         return
@@ -325,11 +326,9 @@ def check_actuals(project: Project, base: Panel) -> Iterator[Finding]:
     """A finding for each target of which the prepared rows, by which forecasts are scored, lack a
     value of the source or hold another.
     """
-    targets = base.task.targets
-    for name in targets:
-        differing = [
-            (uid, time) for uid, time, column in differing_values(project, base) if column == name
-        ]
+    all_differing = list(find_differing_values(project, base))
+    for name in base.task.targets:
+        differing = [(uid, time) for uid, time, column in all_differing if column == name]
         if differing:
             uid, time = differing[0]
             text = (

@@ -86,7 +86,7 @@ def select_moments(
     for name in others:
         most = max(1, MOST_STALE_MOMENTS // len(others))
         suspect_moments += find_stale_moments(project, name)[:most]
-    differing_times = sorted({at for _, at, _ in data_checks.differing_values(project, base)})
+    differing_times = sorted({at for _, at, _ in data_checks.find_differing_values(project, base)})
     suspect_moments += _draw(differing_times, MOST_DIFFERING_MOMENTS, rng)
     moments = {*random_times, *borders, *suspect_moments}
     return sorted(moment for moment in moments if times[0] < moment < times[-1])
@@ -134,7 +134,7 @@ def audit_changed_moments(
         of `ROW_CHANGES`, and by `shake` where the data checks refuse what that change leaves.
         """
         for change in (ROW_CHANGES[number % len(ROW_CHANGES)], shake):
-            place = folder / f"origin-{number}" / change.__name__
+            place = folder / f"changed-{number}" / change.__name__
             with contextlib.nullcontext() if change is shake else contextlib.suppress(InputError):
                 return run_isolated(prepare, project, project.frame, place, moment, change, borders)
         raise AssertionError("not reached")
@@ -152,15 +152,15 @@ def audit_cut_moments(
     def prepare_cut(
         number: int, moment: pd.Timestamp, borders: splits.Borders | None
     ) -> PreparedPanel | None:
-        """The panel from the rows up to `moment`, with plans as they were known then; None where
-        they are too few, or hold too many gaps, for a pipeline.
+        """What the stages make of the rows up to `moment`, with plans as they were known then; None
+        where they are too few, or hold too many gaps, for a pipeline.
         """
         frame = project.frame[project.frame["ds"] <= moment].reset_index(drop=True)
         frame = restore_plans(frame, project.frame, project.settings, moment)
         # one too short for the blocks, or with too large a share of gaps: no pipeline for that day
         with contextlib.suppress(InputError):
             return run_isolated(
-                prepare, project, frame, folder / f"end-{number}", None, borders=borders
+                prepare, project, frame, folder / f"cut-{number}", moment=None, borders=borders
             )
         return None
 
