@@ -64,8 +64,8 @@ class Member:
 def stay_within(
     members: Sequence[Member], experiments: Sequence[Experiment], u: Array, start: int
 ) -> npt.NDArray[np.bool_]:
-    """(members,): whether the free run under these inputs (T, I) never reaches bounds that the
-    record does not reach either.
+    """(members,): whether the free run under these inputs (T, I) stays inside the bounds of the
+    outputs that stay inside them in the record.
     """
     y = np.nan_to_num(join_rows(experiments)[1])
     stay = np.empty(len(members), bool)
@@ -75,8 +75,8 @@ def stay_within(
         first_rows = experiments[0].y[: net.rows_to_start(start)]
         run = net.free_run(weights, u, first_rows[: len(u)])
         is_outside = (net.bounded(run) != run)[..., : y.shape[1]]
-        never_reached = (net.bounded(y) == y).all(axis=0)
-        stay[is_of_net] = ~is_outside[..., never_reached].any(axis=(0, 2))
+        is_inside = (net.bounded(y) == y).all(axis=0)
+        stay[is_of_net] = ~is_outside[..., is_inside].any(axis=(0, 2))
     return stay
 
 

@@ -157,8 +157,8 @@ def search_members(
         aligned = [e.with_arrays(u=delay_inputs(e.u[:, columns], steps)) for e in scaled]
         search = _Search(aligned, settings, seed, announce, watch)
         folded = search.train_folds()
-        ahead = search.fit_ahead(folded)
-        members = ahead or search.train_on(folded)
+        members_ahead = search.fit_ahead(folded)
+        members = members_ahead or search.choose_and_train(folded)
     members = [
         replace(m, net=replace(m.net, inputs=len(input_dead_times), dead_times=input_dead_times))
         for m in members
@@ -166,10 +166,10 @@ def search_members(
     chosen, notes_of_bounds = keep_plausible(members, scaled, start)
     if all(member.net.is_linear for member in chosen):
         chosen = [widen_bounds(member, scaled) for member in chosen]
-    first = count_start_rows(chosen, scaled, start, settings.most_start * search.averaged)
+    first = count_start_rows(chosen, scaled, start, settings.most_start * search.rows_per_mean)
     notes = [
-        f"Fitted one step ahead, chosen by forecasts of {search.ahead} steps on held-out blocks."
-        if ahead
+        f"Fitted one step ahead, chosen by forecasts of {search.n_steps} steps on held-out blocks."
+        if members_ahead
         else "Chosen by their free run on the held-out blocks.",
         *drift_notes,
         *_describe_search(search, input_dead_times),
@@ -182,11 +182,11 @@ def search_members(
 
 def _describe_search(search: _Search, input_dead_times: Sequence[Sequence[int]]) -> Iterator[str]:
     """What the rows were taken for, and whether the search was interrupted, a sentence each."""
-    if search.averaged > 1:
+    if search.rows_per_mean > 1:
         yield (
             "The record moves slowly against its rows: models were chosen on means of"
-            f" {search.averaged} rows, of which the errors on held-out blocks are, and trained on"
-            " the rows themselves last."
+            f" {search.rows_per_mean} rows, of which the errors on held-out blocks are, and trained"
+            " on the rows themselves last."
         )
     if any(map(any, input_dead_times)):
         rows = ", ".join(
@@ -217,11 +217,11 @@ class _Search:
         self.plain = Narx(inputs, outputs, (1,), (), hidden=0, low=low, high=high)
         self.trainer = Trainer(self.plain, settings.start, watch)
         spread = [c for c in settings.candidates if c.kind in SPREAD_KINDS]
-        self.averaged = count_averaged_rows(experiments, settings.start) if spread else 1
-        if self.averaged > 1:
+        self.rows_per_mean = count_averaged_rows(experiments, settings.start) if spread else 1
+        if self.rows_per_mean > 1:
             settings = replace(settings, candidates=tuple(spread))
         self.settings = settings
-        self.searched = limit_rows(average_rows(experiments, self.averaged), settings.start)
+        self.searched = limit_rows(average_rows(experiments, self.rows_per_mean), settings.start)
         self.input_delays = 0
         if self.plain.inputs:
             self.input_delays = max(self._count_arx_delays(MOST_INPUT_DELAYS)[0], 4)
@@ -235,7 +235,7 @@ class _Search:
                 self.ahead_nets[candidate] = self._net_on_delays(candidate, order, 0)
         nets = (*self.nets.values(), *self.ahead_nets.values())
         longest_start = max(net.rows_to_start(settings.start) for net in nets)
-        self.ahead = max(1, min(AHEAD, shortest - 1 - longest_start))
+        self.n_steps = max(1, min(AHEAD, shortest - 1 - longest_start))
         self.folds = [
             Fold(*split_fold(self.searched, number, settings.folds, settings.start))
             for number in range(settings.folds)
@@ -304,10 +304,10 @@ class _Search:
             # more is chosen in the end than few blocks tell: count a model of each
             others = [*mean_errors(likely)] if left else []
             remaining = [candidate for candidate in self.nets if candidate not in hopeless]
-            beginnings = [str(candidate) for candidate in remaining]
+            first_weights = [str(candidate) for candidate in remaining]
             self.pace.tell(
                 stage,
-                [*beginnings * left, *remaining * left, *good * len(self.folds), *others],
+                [*first_weights * left, *remaining * left, *good * len(self.folds), *others],
                 [*good * BEST_FITS, *others],
             )
         return likely
@@ -382,16 +382,16 @@ class _Search:
 
     def _judge_ahead(self, member: Member) -> Member:
         """With the error of forecasts of its held-out block as `held_out_rmse`: the mean over steps
-        1 to `self.ahead` of the root mean square, from measured rows.
+        1 to `self.n_steps` of the root mean square, from measured rows.
         """
         net = member.net
         first = net.rows_to_start(self.settings.start)
-        sums = np.zeros((2, self.ahead))
+        sums = np.zeros((2, self.n_steps))
         for e, held_out in zip(self.searched, self.folds[member.fold].held_out, strict=True):
             memory = net.absorb(member.weights, e.u[:first], e.y[:first])
-            forecasts = net.ahead(member.weights, memory, e.u[first:], e.y[first:], self.ahead)
+            forecasts = net.ahead(member.weights, memory, e.u[first:], e.y[first:], self.n_steps)
             targets, weights = (
-                sliding_window_view(table[first + 1 :], self.ahead, axis=0).swapaxes(1, 2)
+                sliding_window_view(table[first + 1 :], self.n_steps, axis=0).swapaxes(1, 2)
                 for table in (held_out.y, held_out.error_weights)
             )
             squares = weights * np.where(weights > 0, forecasts - targets, 0.0) ** 2
@@ -414,33 +414,33 @@ class _Search:
             train_rmse=self.trainer.one_step_rmse(member, self.searched),
         )
 
-    def train_on(self, folded: list[Member]) -> list[Member]:
-        """Those chosen of what the folds made, trained on all rows; `ModelError` for none."""
+    def choose_and_train(self, folded: list[Member]) -> list[Member]:
+        """Some of the models of the folds, trained further on all rows; `ModelError` for none."""
         if not folded:
             raise ModelError(
                 "No NARX model follows any held-out block in free run; other inputs may be missing."
             )
         means = mean_errors(folded)
         best = min(means, key=means.__getitem__)
-        trained = self._train_all([member for member in folded if member.candidate == best])
+        trained = self._train_further([member for member in folded if member.candidate == best])
         others = [member for member in folded if member.candidate != best]
         # how well the best follows the record tells which of the others can be chosen
         good = list_good([*trained, *others])
-        trained += self._train_all([member for member in others if member.candidate in good])
+        trained += self._train_further([member for member in others if member.candidate in good])
         with self.pace.measure(JUDGING):
             staying = leave_out_straying(trained, self.searched, self.settings.start)
         # in the end there are some more trials like this one, and runs over all rows
         rows = sum(map(len, self.experiments))
         judging = [JUDGING] * (7 + rows // UNSEEN_ROWS)
         chosen = keep_best_fits(choose_members(staying))
-        if self.averaged > 1:
-            chosen = [spread_over_rows(member, self.averaged) for member in chosen]
+        if self.rows_per_mean > 1:
+            chosen = [spread_over_rows(member, self.rows_per_mean) for member in chosen]
         candidates = [member.candidate for member in chosen]
         self.pace.tell("Training on all blocks", judging, candidates)
         iterations = limit_iterations(self.experiments, self.settings.refit_iterations[1])
         last = []
         for number, member in enumerate(chosen, 1):
-            last.append(self.trainer.train_on(member, self.experiments, iterations))
+            last.append(self.trainer.train_further(member, self.experiments, iterations))
             stage = f"Last training, {number} of {len(chosen)} models"
             self.pace.tell(stage, judging, candidates[number:])
         members = leave_out_lost(last)
@@ -449,7 +449,7 @@ class _Search:
             members = [*chosen, *members]
         return members
 
-    def _train_all(self, members: list[Member]) -> list[Member]:
-        """These trained on the rows that are searched."""
+    def _train_further(self, members: list[Member]) -> list[Member]:
+        """These members trained further, on all rows that are searched."""
         iterations = limit_iterations(self.searched, self.settings.refit_iterations[0])
-        return [self.trainer.train_on(member, self.searched, iterations) for member in members]
+        return [self.trainer.train_further(member, self.searched, iterations) for member in members]

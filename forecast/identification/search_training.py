@@ -1,15 +1,15 @@
 """How the models of a search are made: each kind of candidate begun, trained in a fold, and trained
-on with all rows; and the time that is left.
+further on all rows; and the time that is left.
 
 `Pace` estimates the time that is left: after the folds a candidate is taken to need the seconds of
 the processor that it needed in them, in proportion to rows times iterations; what the clock shows
 is longer by as much as it was so far.
 
 `Trainer` serves one search. A `Member` comes from `begin` with the weights that its training starts
-from; `train` trains it on its free run and judges it on rows held out, `train_on` trains it on with
-other rows, `fit_one_step` on its one-step errors. Each raises `ModelError` or `LinAlgError` for a
-model that cannot be made so, except `train_on`, which leaves it as it was. After Ctrl-C (`Watch`)
-weights stay as they are.
+from; `train` trains it on its free run and judges it on rows held out, `train_further` goes on with
+other rows, `fit_one_step` fits its one-step errors. Each raises `ModelError` or `LinAlgError` for a
+model that cannot be made so, except `train_further`, which leaves it as it was. After Ctrl-C
+(`Watch`) weights stay as they are.
 
 What differs between kinds is asked for here alone: search for `.kind`.
 """
@@ -160,10 +160,10 @@ class Trainer:
         train_rmse = max(float(np.sqrt(problem.train.error_of(run))), ROUNDING)
         return replace(member, held_out_rmse=held_out_rmse, train_rmse=train_rmse, run=run)
 
-    def train_on(
+    def train_further(
         self, member: Member, experiments: Sequence[Experiment], iterations: int
     ) -> Member:
-        """The member trained on all rows of the experiments, with its error there."""
+        """The member trained further, on all rows of the experiments, with its error there."""
         start = member.net.rows_to_start(self.start)
         problem = ClosedLoop(member.net, experiments, start, guess=member.run)
         weights = member.weights

@@ -100,7 +100,7 @@ def test_the_words_follow_the_losses():
 
 
 def test_the_end_of_an_interval_beside_zero_keeps_its_sign():
-    assert [percent(share) for share in (-0.009, -0.0002, 0.00004, 0.0)] == [
+    assert [signed_percent(share) for share in (-0.009, -0.0002, 0.00004, 0.0)] == [
         "-0.9 %",
         "-0.02 %",
         "+0.004 %",
