@@ -15,7 +15,7 @@ from forecast.comparison.sentences import (
     describe_notes,
     describe_p,
     describe_warnings,
-    percent,
+    signed_percent,
 )
 from forecast.comparison.verdicts import compare, verdict
 from forecast.data.comparison_records import Alarm, PairedTest, UnsupportedLevel, Untrained
@@ -209,7 +209,7 @@ def test_who_is_better_than_one_constant_and_not_than_its_neighbour_is_not_bette
     assert gru.not_better_than == "historical_median"
     assert gru.sentence == (
         f"gru against historical_mean and historical_median: not distinguishable"
-        f" ({percent(gru.relative_difference)}, p {gru.p_holm:.3g} against historical_median"
+        f" ({signed_percent(gru.relative_difference)}, p {gru.p_holm:.3g} against historical_median"
         f" after Holm for {gru.corrected_for} tests)."
     )
     chosen = verdicts(gaps, {"shipped": "gru"}, bars=CONSTANTS)
@@ -217,7 +217,7 @@ def test_who_is_better_than_one_constant_and_not_than_its_neighbour_is_not_bette
     assert re.search(
         "gru, selected on validation, is not distinguishable from the simple forecasts: better than"
         r" historical_mean \(error -[^()]*, p < 0.001\), but not than historical_median \(error"
-        rf" {re.escape(percent(rival.relative_difference))}, [^()]*p = {rival.p:.2f}, ",
+        rf" {re.escape(signed_percent(rival.relative_difference))}, [^()]*p = {rival.p:.2f}, ",
         chosen.sentences[0],
     )
     # the rows that it is better than are not tied with it, however the claim ended
