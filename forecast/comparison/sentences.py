@@ -63,7 +63,7 @@ LEAVE_OUT = (
 
 
 class EqualShares(NamedTuple):
-    """The members of a combination that nothing was learnt for on validation."""
+    """The members of a combination whose weights were not learnt on validation."""
 
     members: list[str]
     """Those with a share of their own; networks may share one together."""
@@ -72,7 +72,7 @@ class EqualShares(NamedTuple):
 
 
 def title_of(ranking: str) -> str:
-    """`As shipped`: the title of a ranking at the begin of a sentence."""
+    """`As shipped`: the title of a ranking at the beginning of a sentence."""
     title = RANKING_TITLES.get(ranking)
     return ranking if title is None else title.capitalize()
 
@@ -149,7 +149,7 @@ def describe_untrained(untrained: Collection[Untrained]) -> list[str]:
 
 
 def describe_short_budget(tuning: Tuning, records: Iterable[RunRecord]) -> str:
-    """What the networks had, where it is too little to judge them by; empty without networks."""
+    """The budget of the networks where it is too small to judge them by; empty without networks."""
     if tuning.final_steps >= JUDGED_STEPS or not any(record.is_network for record in records):
         return ""
     trials = f"{plural(tuning.n_trials, 'trial')} of {plural(tuning.trial_steps, 'step')}"
@@ -310,9 +310,9 @@ def describe_twins(twins: Iterable[Sequence[str]]) -> list[str]:
 
 
 def _describe_missed_levels(model: str, ranking: str, intervals: pd.DataFrame) -> list[str]:
-    """One sentence per level whose intervals are off by more than is allowed: of several series by
-    their mean coverage, beyond two of its standard errors; that of one among them is mostly noise.
-    A series without actuals says nothing.
+    """A sentence for each level whose intervals miss it by more than is allowed. Of several series
+    their mean coverage counts, beyond two of its standard errors, as that of a single one is mostly
+    noise; one far too low is told. Series without actuals are left out.
 
     A network with rows of both rankings is another model in each.
     """

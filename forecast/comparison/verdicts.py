@@ -81,8 +81,8 @@ def compare(
 
     "Better" than the bar, the first of `bars` from which no selected candidate drifts, means better
     than each of them in one test: its p is the highest of theirs, which needs no correction for
-    their number (intersection-union, Berger 1982). Another from which it drifts is not asked
-    (`_find_hardest`).
+    their number (intersection-union, Berger 1982). A further bar from which a candidate drifts need
+    not be beaten (`_find_hardest`).
 
     The claims, each pair of a selected candidate and the bar or a skip, are corrected together by
     Holm, and so are its pairs with the other simple forecasts; so their words do not depend on what
@@ -152,8 +152,9 @@ def compare(
 def _put_drifting_last(
     bars: Sequence[Key], winners: Sequence[Key], means: pd.DataFrame, spacing: Spacing
 ) -> list[Key]:
-    """`bars`, after the others those that have a higher loss than every selected candidate by what
-    drifts through the whole test block: no test says for how long. One that is selected stays.
+    """`bars`, with those put last that have a higher loss than every selected candidate where the
+    difference drifts through the whole test block, so that no test says how long it will last. A
+    bar that is selected keeps its place.
     """
 
     def is_drifting(bar: Key) -> bool:
@@ -223,9 +224,9 @@ def _test_hypotheses(
     """Every test of every family, with its word. A pair in `groups` is corrected together with the
     others of its group, any other within its family; `corrected_for` counts the pairs that were.
 
-    The p of a pair is that of the hypothesis that comes first, whichever way round. Who is below
-    the bar has the p against the hardest of `bars`; who is better so is better than each of them
-    that was asked.
+    The p of a pair is that of the hypothesis that comes first, whichever way round. A
+    candidate with a lower loss than the bar has the p against the hardest of `bars`; where that
+    says "better", it is better than each of the bars that were tested.
     """
     losses = {key: means[key].to_numpy(dtype=float) for key in candidate_keys(means)}
     results = {
@@ -289,8 +290,8 @@ class Place(NamedTuple):
 
 
 class HardestBar(NamedTuple):
-    """The highest p of a candidate's tests against the bars, 1 where it is not the lower one, and
-    whose it is; `tested_bars`: those that were looked at.
+    """The highest p of a candidate's tests against the bars, 1 for a bar with the lower loss, and
+    which bar has it; `tested_bars`: those that the candidate has to beat.
     """
 
     p: float
@@ -324,9 +325,9 @@ def _find_hardest(
 ) -> dict[Key, HardestBar]:
     """Which of `bars` is the hardest for each candidate that is no bar itself.
 
-    One after the first that has the higher loss is not asked where the difference drifts through
-    the whole test block, as that from a mean of all history does through a season: it says neither
-    that the candidate is better nor that it is not.
+    A bar after the first that has the higher loss need not be beaten where the difference drifts
+    through the whole test block, as that from a mean of all history does through a season: the test
+    says neither that the candidate is better nor that it is not.
     """
     against_bars: dict[Key, list[tuple[float, Key]]] = {}
     for (_, candidate, against), test in results.items():

@@ -13,9 +13,9 @@ with a boundary that is valid at all times together (a confidence sequence).
 docs/decisions/0009-a-gate-asked-every-day.md has the alternatives and the simulation.
 
 Whatever says "better", "equivalent" or "renewed", the challenger must also lose less than naive on
-the fresh origins. That guards against forecasts that have gone wrong and claims nothing; so it is
-naive, one reference at all times, and not the bar of the run (`losses.select_bars`), which another
-run may choose anew. Nothing is counted or written here (`evidence.Ledger`), and nothing promoted.
+the fresh origins. That guards against forecasts that have gone wrong and claims nothing; so the
+reference is always naive, and not the bar of the run (`losses.select_bars`), which another run may
+choose anew. Nothing is counted or written here (`evidence.Ledger`), and nothing promoted.
 """
 
 from __future__ import annotations

@@ -215,5 +215,5 @@ def _list_versions(client: MlflowClient, name: str) -> list[RegisteredVersion]:
 
 
 def model_digest(model: Path) -> str:
-    """Different for any two different saved ensembles."""
+    """The sha256 of a saved ensemble's manifest, which differs between any two ensembles."""
     return files.sha256(model / "ensemble.json")
