@@ -331,11 +331,13 @@ def check_actuals(project: Project, base: Panel) -> Iterator[Finding]:
         differing = [(uid, time) for uid, time, column in all_differing if column == name]
         if differing:
             uid, time = differing[0]
-            text = (
+            yield Finding(
+                "actuals",
+                "comparison with the source",
+                name,
                 f"{len(differing)} values of {name} are not those of the source, such as series"
-                f" {uid} at {time}"
+                f" {uid} at {time}",
             )
-            yield Finding("actuals", "comparison with the source", name, text)
 
 
 def find_repeated_stretches(panel: Panel, ends: dict[str, pd.Timestamp]) -> Iterator[Finding]:

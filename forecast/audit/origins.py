@@ -220,10 +220,12 @@ def _compare_scalings(
                 bits_differ(base_scaling.centre[uid], other.scaling.centre[uid]).any()
                 or bits_differ(base_scaling.scale[uid], other.scaling.scale[uid]).any()
             ):
-                text = (
-                    f"the scaling of series {uid} changes with rows after {moment:%Y-%m-%d %H:%M}"
+                yield Finding(
+                    "scaling",
+                    "change after an origin",
+                    uid,
+                    f"the scaling of series {uid} changes with rows after {moment:%Y-%m-%d %H:%M}",
                 )
-                yield Finding("scaling", "change after an origin", uid, text)
                 return
 
 

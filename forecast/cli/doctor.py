@@ -228,8 +228,10 @@ def _answer(root: Path, uri: str) -> str:
 
         # taken only to see whether anything keeps locks, InputError where nothing does; where
         # another process holds it, something does
-        lock = hold_store_lock(store, "doctor", purpose="An examination", timeout=0.0)
-        with suppress(BusyError), lock:
+        with (
+            suppress(BusyError),
+            hold_store_lock(store, "doctor", purpose="An examination", timeout=0.0),
+        ):
             pass
         try:
             return f"answers {web.send('GET', uri.rstrip('/') + '/health', seconds=3).status}"

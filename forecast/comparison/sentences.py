@@ -73,8 +73,7 @@ class EqualShares(NamedTuple):
 
 def title_of(ranking: str) -> str:
     """`As shipped`: the title of a ranking at the beginning of a sentence."""
-    title = RANKING_TITLES.get(ranking)
-    return ranking if title is None else title.capitalize()
+    return RANKING_TITLES.get(ranking, ranking).capitalize()
 
 
 def describe_tests(

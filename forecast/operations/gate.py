@@ -144,7 +144,7 @@ def decide(
             )
         return GateVerdict(
             "kept",
-            f"worse than naive ({signed_percent(skill)} skill); there is no champion yet",
+            f"worse than naive ({_describe_skill(skill)}); there is no champion yet",
             numbers,
         )
     if evidence is None or not np.isfinite(fresh.champion).all():
@@ -152,7 +152,9 @@ def decide(
         if skill > 0:
             return GateVerdict("better", NO_CHAMPION_LOSS, numbers)
         return GateVerdict(
-            "kept", f"{NO_CHAMPION_LOSS}, but skill is {signed_percent(skill)}", numbers
+            "kept",
+            f"{NO_CHAMPION_LOSS}, but no better than naive ({_describe_skill(skill)})",
+            numbers,
         )
     return _compare(fresh, fresh.champion, evidence, spacing, rules, numbers, is_same_recipe)
 
@@ -215,7 +217,7 @@ def _compare(
     if skill > 0:
         return verdict
     return GateVerdict(
-        "kept", f"no better than repeating the last value ({signed_percent(skill)} skill)", numbers
+        "kept", f"no better than repeating the last value ({_describe_skill(skill)})", numbers
     )
 
 
@@ -227,6 +229,11 @@ def _skill(loss: Losses, naive: Losses) -> float:
     if naive_mean > 0:
         return 1 - float(loss.mean()) / naive_mean
     return -math.inf if loss.any() else 0.0
+
+
+def _describe_skill(skill: float) -> str:
+    """`-12.3 % skill`; of naive without an error there is no share."""
+    return f"{signed_percent(skill)} skill" if math.isfinite(skill) else "which makes no error"
 
 
 def sequential_test(evidence: PairEvidence, spacing: Spacing, *, alpha: float) -> SequentialTest:

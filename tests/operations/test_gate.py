@@ -160,6 +160,19 @@ def test_where_repeating_the_last_value_never_errs_only_what_never_errs_has_no_l
     assert verdict.numbers.challenger_skill is None  # no number that JSON could not hold
 
 
+@pytest.mark.parametrize("champion", ["none", "not finite", "better"])
+def test_a_reason_says_that_repeating_the_last_value_never_errs(champion: str) -> None:
+    fresh, evidence = case(0.5)
+    fresh = replace(fresh, naive=np.zeros(len(fresh.naive)))
+    assert fresh.champion is not None
+    if champion == "none":
+        fresh = replace(fresh, champion=None)
+    elif champion == "not finite":
+        fresh.champion[0] = np.nan
+    verdict = decide(fresh, evidence, STEPS, RULES, ageing="stale")
+    assert verdict.word == "kept" and "(which makes no error)" in verdict.reason
+
+
 def test_the_boundary_is_that_of_the_normal_mixture() -> None:
     """sqrt(2 (ln 2 + 2 ln 10)) at the first look for alpha 0.05; every further pair gets a smaller
     share of alpha.
