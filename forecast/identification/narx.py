@@ -315,8 +315,8 @@ class Narx:
 
 
 def initial_weights(net: Narx, rng: np.random.Generator) -> Array:
-    """Random tanh units over inputs of about unit size and a small read-out of them; the linear path
-    is zero, and so is all of a net without such units.
+    """Random tanh units over inputs of about unit size and a small read-out of them; the linear
+    path is zero, and so is all of a net without such units.
     """
     w1, b1 = random_hidden_weights(net, rng)
     w2 = 0.1 * rng.normal(size=net.outputs * net.hidden)
