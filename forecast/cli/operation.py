@@ -329,7 +329,7 @@ def retrain(
     """Fetch, train a challenger beside your checkout, and promote it if the gate finds it better.
 
     Exits 0 when done or nothing is to do, 2 for wrong input, 3 for the data, 4 when the gate
-    keeps the champion, 75 when a retraining of the data set runs already.
+    keeps the champion, 75 when a retraining of the data set runs already, 130 when interrupted.
     """
     from forecast.operations.records import RetrainingFailure
     from forecast.operations.worktree import require_committed
@@ -371,7 +371,7 @@ def retrain(
 def _decide(root: Path, dataset: str, as_of: pd.Timestamp | None, *, dry_run: bool) -> Decision:
     """What becomes of a challenger, its steps printed; carried out unless it is a `dry_run`."""
     # these take a second
-    from forecast.operations import retrain as work
+    from forecast.operations import retrain as retraining
     from forecast.operations.challenger import RetrainingJob
 
     def log_step(step: str) -> None:
@@ -386,7 +386,7 @@ def _decide(root: Path, dataset: str, as_of: pd.Timestamp | None, *, dry_run: bo
         as_of=as_of,
         log_step=log_step,
     )
-    return work.rehearse(job) if dry_run else work.retrain(job)
+    return retraining.rehearse(job) if dry_run else retraining.retrain(job)
 
 
 def _print_decision(decision: Decision, root: Path, *, took: float) -> None:
@@ -457,14 +457,14 @@ def run(root: Path = ROOT) -> None:
 @schedule.command("next")
 def print_next_runs(root: Path = ROOT, output_format: Format = FORMAT) -> None:
     """When each job runs next, and how its last run ended."""
-    from forecast.operations.schedule import last_run, next_runs
+    from forecast.operations.schedule import next_times, read_last_run
 
     project = require_project(root).resolve()
     jobs = load_jobs(project / "configs")
     rows: list[dict[str, Cell]] = []
-    for name, moment in next_runs(jobs, datetime.now(UTC)).items():
+    for name, moment in next_times(jobs, datetime.now(UTC)).items():
         job = jobs.jobs[name]
-        last = last_run(project, name)
+        last = read_last_run(project, name)
         shown_moment = moment.isoformat()
         if output_format is Format.table:
             shown_moment = f"{moment.astimezone(job.zone):%a %Y-%m-%d %H:%M %Z}"

@@ -6,8 +6,7 @@ that a kill between any two is finished by the next run.
         decisions/<key>.json    every finished one
 
 `write_pending` and `finish_pending` are the two halves; `conclude` records a decision here and in
-MLflow. What is decided, and why, is worked out in
-`forecast.operations.retrain`.
+MLflow. What is decided, and why, is worked out in `forecast.operations.retrain`.
 
 A refit that fails leaves the scored version in service; a promotion that another machine has
 overtaken becomes "kept"; what MLflow or a hook did not take costs no decision.

@@ -1,5 +1,4 @@
-"""The hooks of a retraining: a command of the user's and a webhook are told what happened
-(`notify`).
+"""Hooks, which tell how a retraining ended: a command of the user's and a webhook (`notify`).
 
 It imports no pandas, so that a retraining which fails at once can tell of it at once.
 

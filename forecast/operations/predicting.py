@@ -86,7 +86,7 @@ def forecast_champion(
             f"{plan}: the champion of {dataset!r} reads no column known ahead, so a plan changes"
             " nothing. Forecast without it."
         )
-    frame = prepare_newest(root, dataset, ensemble, plan=plan)
+    frame = read_newest_frame(root, dataset, ensemble, plan=plan)
     whole = from_frame(frame, dataset, ensemble.task)
     panel, left_out = keep_forecastable(whole, ensemble)
     judged = _judge_levels(ensemble, panel, levels, usual_levels)
@@ -166,12 +166,12 @@ def _judge_levels(
     return judged
 
 
-def prepare_newest(
+def read_newest_frame(
     root: Path, dataset: str, ensemble: Ensemble, *, plan: Path | None = None
 ) -> pd.DataFrame:
     """The newest snapshot, the checkout's or a retraining's, as a long frame, prepared and checked
-    as in training; `plan` as in `forecast_champion`. A file that was edited since is no fault: a
-    timer would not forecast any more.
+    as in training; `plan` as in `forecast_champion`. Files edited since the snapshot are accepted:
+    else a scheduled forecast would fail after every edit.
     """
     entry = load_dataset(dataset, ProjectPaths.of(root).configs).with_columns_of(ensemble.task)
     frame, _ = preparation.check_data(
@@ -269,7 +269,7 @@ def watch_champion(
     """
     current = champion.load(root, dataset)
     ensemble = current.ensemble
-    panel = from_frame(prepare_newest(root, dataset, ensemble), dataset, ensemble.task)
+    panel = from_frame(read_newest_frame(root, dataset, ensemble), dataset, ensemble.task)
     rows = _rows_before_unseen(panel, pd.Timestamp(current.card.last_target_used))
     watched = watch(ensemble, panel, rows, rate=rate, pooled=pooled)
     steps = newest or ensemble.task.horizon

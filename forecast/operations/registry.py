@@ -40,7 +40,7 @@ from forecast.data.results import Results
 from forecast.data.splits import Borders
 from forecast.forecaster.ensemble import Ensemble, load_trained_ensemble
 from forecast.operations import champion
-from forecast.operations.predicting import prepare_newest
+from forecast.operations.predicting import read_newest_frame
 from forecast.operations.records import ChampionCard, HistoryEvent
 from forecast.system import files
 from forecast.system.errors import DataError, ForecastError, InputError, quote_names
@@ -398,7 +398,7 @@ def _sample_request(root: Path, dataset: str, ensemble: Ensemble) -> pd.DataFram
     fits it.
     """
     try:
-        frame = prepare_newest(root, dataset, ensemble)
+        frame = read_newest_frame(root, dataset, ensemble)
     except ForecastError:
         return None
     if ensemble.task.plans:

@@ -86,15 +86,15 @@ def run_dvc(
     if code:
         # DVC removes outs before a stage runs; those of a failed stage come back from its cache, or
         # from memory.
-        open_stages = unfinished_stages(root, targets)
-        if open_stages:
-            command = [*dvc_command(), "checkout", "--quiet", "--allow-missing", *open_stages]
+        unfinished = unfinished_stages(root, targets)
+        if unfinished:
+            command = [*dvc_command(), "checkout", "--quiet", "--allow-missing", *unfinished]
             subprocess.run(command, cwd=root, capture_output=True, check=False)
         for name, content in contents.items():
             if not (root / name).exists():
                 files.write_bytes(root / name, content)
         failed = {line["stage"]: (line["code"], line["message"]) for line in lines if line["code"]}
-        raise explain_failures(failed, open_stages)
+        raise explain_failures(failed, unfinished)
 
 
 def _read_stage_log(log: Path) -> list[dict[str, Any]]:
@@ -232,20 +232,20 @@ def _wait(processes: Sequence[psutil.Process], seconds: float) -> None:
 
 
 def explain_failures(
-    failed: dict[str, tuple[int, str]], open_stages: Sequence[str]
+    failed: dict[str, tuple[int, str]], unfinished: Sequence[str]
 ) -> ForecastError:
     """The error that names every stage that failed and every one that had to wait for it.
 
     `failed`: the message and exit code of each stage that failed; a killed one has no message, but
-    it is the first of its dataset's `open_stages`.
+    it is the first `unfinished` one of its dataset.
     """
     failures = dict(failed)
-    for stage in open_stages:
+    for stage in unfinished:
         if _dataset(stage) and not any(_dataset(stage) == _dataset(name) for name in failures):
             failures[stage] = (1, "ended without a message (killed, or out of memory)")
     if not failures:
         return ForecastError("DVC could not run the pipeline; its own message stands above.")
-    waiting = [stage for stage in open_stages if stage not in failures]
+    waiting = [stage for stage in unfinished if stage not in failures]
     lines = [f"Failed: {stage}: {message}" for stage, (_, message) in failures.items()]
     lines += [f"Not made because of that: {', '.join(waiting)}."] if waiting else []
     advice = "The rest is finished. Repair the cause, then the same command again."

@@ -13,7 +13,7 @@ the gap for a local time that does not exist. What survives this process lies be
     <job>.log           what the last runs printed, cut to the newest `LOG_BYTES`
 
 `Scheduler` runs the jobs of a project; one of them at a time per project (`BusyError`). A missed
-time is made up for once, however many passed (`missed_run`); a job that outlasts its timeout is
+time is made up for once, however many passed (`missed_time`); a job that outlasts its timeout is
 ended.
 """
 
@@ -79,7 +79,7 @@ class Scheduler:
             ProjectPaths.of(self.root).lock("schedule"), purpose="`forecast schedule run`"
         ):
             files.remove_leftovers(ProjectPaths.of(self.root).schedule)
-            for name, moment in next_runs(self.schedule, self.clock()).items():
+            for name, moment in next_times(self.schedule, self.clock()).items():
                 self.log_event(f"{name}: next at {moment:%Y-%m-%d %H:%M:%S} UTC")
             pool = ThreadPoolExecutor(max_workers=2 * len(self.schedule.jobs))
             scheduler = BackgroundScheduler(timezone=UTC, executors={"default": pool})
@@ -113,9 +113,9 @@ class Scheduler:
 
     def _add_job(self, scheduler: BackgroundScheduler, name: str, job: ScheduledJob) -> None:
         """Give the job to APScheduler; one that missed a time runs at once."""
-        last = last_run(self.root, name)
+        last = read_last_run(self.root, name)
         last_started = datetime.fromisoformat(last.started) if last is not None else None
-        missed = missed_run(name, job, last_started, self.clock())
+        missed = missed_time(name, job, last_started, self.clock())
         if missed is not None:
             self.log_event(f"{name}: missed {missed:%Y-%m-%d %H:%M} UTC; running once now")
         scheduler.add_job(
@@ -183,7 +183,7 @@ class Scheduler:
     def _write_heartbeat(self) -> None:
         """Write heartbeat.json; a fault is logged and not raised."""
         now = self.clock()
-        planned = next_runs(self.schedule, now)
+        planned = next_times(self.schedule, now)
         heartbeat = Heartbeat(
             pid=os.getpid(),
             at=now.isoformat(),
@@ -213,15 +213,15 @@ class JobTrigger(BaseTrigger):
             return now
         # From the run before, not from now: so that APScheduler sees what was slept through and
         # runs it once.
-        return next_run(self.name, self.job, min(previous_fire_time or now, now))
+        return next_time(self.name, self.job, min(previous_fire_time or now, now))
 
 
-def next_runs(schedule: Schedule, now: datetime) -> dict[str, datetime]:
+def next_times(schedule: Schedule, now: datetime) -> dict[str, datetime]:
     """Job → its next moment in UTC."""
-    return {name: next_run(name, job, now) for name, job in schedule.jobs.items()}
+    return {name: next_time(name, job, now) for name, job in schedule.jobs.items()}
 
 
-def last_run(root: Path, name: str) -> JobRun | None:
+def read_last_run(root: Path, name: str) -> JobRun | None:
     """The last run of a job; None when it never ran."""
     return read_if_valid(JobRun, ProjectPaths.of(root).schedule / f"{name}.json")
 
@@ -243,12 +243,12 @@ def _end_process(process: subprocess.Popen[bytes]) -> None:
     send_signal(family, signal.SIGKILL)
 
 
-def next_run(name: str, job: ScheduledJob, after: datetime) -> datetime:
+def next_time(name: str, job: ScheduledJob, after: datetime) -> datetime:
     """The first moment (UTC) at which `job` runs after `after` (any zone), its jitter included."""
     return min(moment for moment in _run_times(name, job, after) if moment > after)
 
 
-def missed_run(
+def missed_time(
     name: str, job: ScheduledJob, last_started: datetime | None, now: datetime
 ) -> datetime | None:
     """The first time that passed since the last start; None when there is none, or when the job
@@ -259,7 +259,7 @@ def missed_run(
     """
     if last_started is None:
         return None
-    moment = next_run(name, job, last_started)
+    moment = next_time(name, job, last_started)
     return moment if moment <= now else None
 
 

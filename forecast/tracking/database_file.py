@@ -148,11 +148,12 @@ def claim_artifacts(store: TrackingStore) -> list[Path]:
 
 
 def _replace_prefix(writer: sqlite3.Connection, old: str, new: str) -> None:
-    """Replace the folder `old` by `new` at the beginning of every artifact path."""
+    """Replace the folder `old` by `new` at the beginning of the artifact paths in it."""
+    prefix = f"{old}/"
     for table, column in PATH_COLUMNS:
         writer.execute(
-            # names of our own
+            # names of our own, not a user's; substr counts from 1
             f"update {table} set {column} = ? || substr({column}, ?) "  # noqa: S608
             f"where substr({column}, 1, ?) = ?",
-            (f"{new}/", len(old) + 2, len(old) + 1, f"{old}/"),
+            (f"{new}/", len(prefix) + 1, len(prefix), prefix),
         )

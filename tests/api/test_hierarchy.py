@@ -17,7 +17,7 @@ from forecast.data.results import Results
 from forecast.forecaster.ensemble import load_trained_ensemble
 from forecast.forecaster.forecaster import Forecaster
 from forecast.operations import predicting, refit
-from forecast.operations.predicting import prepare_newest
+from forecast.operations.predicting import read_newest_frame
 from forecast.report import board as report_board
 from forecast.system import files
 from forecast.system.errors import InputError
@@ -166,7 +166,7 @@ def test_what_is_served_after_the_newest_snapshot_adds_up_also_when_refitted(
     results: Results, tmp_path: Path
 ) -> None:
     ensemble = load_trained_ensemble(results.folder("ridge"))
-    panel = from_frame(prepare_newest(results.paths.root, NAME, ensemble), NAME, ensemble.task)
+    panel = from_frame(read_newest_frame(results.paths.root, NAME, ensemble), NAME, ensemble.task)
     rows = {name: np.array([len(panel.by_id[name]) - 1]) for name in NAMES}
     before = {name: values[0, :, 0] for name, values in ensemble.predict(panel, rows).items()}
     np.testing.assert_allclose(before["total"], before["North"] + before["South"])

@@ -32,7 +32,7 @@ from forecast.config.operation import load_schedule
 from forecast.data import preparation, snapshots, vintages
 from forecast.operations import champion
 from forecast.operations.records import read_decisions
-from forecast.operations.schedule import next_run
+from forecast.operations.schedule import next_time
 from forecast.operations.worktree import newest_data_root
 from tests.operations import projects, retraining
 from tests.support import services as fake
@@ -526,7 +526,7 @@ def lived(month: Month) -> Month:
         month.retrained(name, wanted=(0,))
     while True:
         after = month.now.tz_localize("UTC").to_pydatetime()
-        moment, name = min((next_run(name, job, after), name) for name, job in jobs.items())
+        moment, name = min((next_time(name, job, after), name) for name, job in jobs.items())
         month.now = pd.Timestamp(moment).tz_convert("UTC").tz_localize(None)
         if month.now > LAST:
             return month

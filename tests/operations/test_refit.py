@@ -14,7 +14,7 @@ from forecast.forecaster import fitting
 from forecast.forecaster.ensemble import load_trained_ensemble
 from forecast.forecaster.serving import keep_forecastable
 from forecast.operations import refit
-from forecast.operations.predicting import prepare_newest
+from forecast.operations.predicting import read_newest_frame
 from forecast.system import files
 from forecast.system.errors import DataError
 from pipelines import fetch, prepare, train
@@ -98,7 +98,7 @@ def test_a_station_too_young_for_any_block_is_in_the_fit_that_serves(tmp_path: P
     with pytest.raises(DataError, match="have changed since it was compared"):
         frame_project.promoted(results, "ridge", tmp_path / "fewer")
     files.write_frame(raw, rows)
-    panel = from_frame(prepare_newest(tmp_path, frame_project.NAME, serving), "df", serving.task)
+    panel = from_frame(read_newest_frame(tmp_path, frame_project.NAME, serving), "df", serving.task)
     usable, left_out = keep_forecastable(panel, serving)
     rows = {name: np.array([len(series) - 1]) for name, series in usable.by_id.items()}
     forecasts = serving.predict(usable, rows)

@@ -26,9 +26,9 @@ from forecast.operations.schedule import (
     TIMED_OUT,
     JobTrigger,
     Scheduler,
-    last_run,
-    missed_run,
-    next_run,
+    missed_time,
+    next_time,
+    read_last_run,
 )
 from forecast.operations.status import read_status
 from forecast.system import files
@@ -50,7 +50,7 @@ def moment(text: str) -> datetime:
 def runs(of: ScheduledJob, first: str, count: int) -> list[str]:
     found, at = [], moment(first)
     for _ in range(count):
-        at = next_run("job", of, at)
+        at = next_time("job", of, at)
         found.append(at.strftime("%m-%d %H:%M"))
     return found
 
@@ -71,9 +71,9 @@ def test_a_local_time_that_comes_twice_runs_once_and_a_skipped_one_after_the_gap
 
 def test_jitter_puts_off_by_at_most_what_is_allowed_and_by_the_same_each_time_it_is_asked() -> None:
     put_off = job(jitter_minutes=10)
-    found = [next_run("a", put_off, moment(f"2026-01-{day:02}T00:00")) for day in range(1, 29)]
+    found = [next_time("a", put_off, moment(f"2026-01-{day:02}T00:00")) for day in range(1, 29)]
     assert found == [
-        next_run("a", put_off, moment(f"2026-01-{day:02}T00:00")) for day in range(1, 29)
+        next_time("a", put_off, moment(f"2026-01-{day:02}T00:00")) for day in range(1, 29)
     ]
     late = [at - at.replace(hour=5, minute=30, second=0) for at in found]
     assert min(late) >= timedelta(0) and max(late) <= timedelta(minutes=10) and len(set(late)) > 20
@@ -85,7 +85,7 @@ def test_no_run_is_skipped_where_jitter_puts_one_behind_the_first_of_the_next_da
     thursday_after_twelve_weeks = moment("2026-03-26T00:00")
     found = []
     after = moment("2026-01-03T00:00")
-    while (after := next_run("a", put_off, after)) < thursday_after_twelve_weeks:
+    while (after := next_time("a", put_off, after)) < thursday_after_twelve_weeks:
         found.append(after)
     assert len(found) == len(set(found)) == 12 * 2 * len(at)
 
@@ -101,7 +101,7 @@ def test_no_run_is_skipped_where_jitter_puts_one_behind_the_first_of_the_next_da
     ids=["ran", "one missed", "a month missed is one run", "clock set back"],
 )
 def test_what_was_missed_is_made_up_for_once(last: str, expected: str | None) -> None:
-    found = missed_run("a", job(), moment(last), moment("2026-01-05T12:00"))
+    found = missed_time("a", job(), moment(last), moment("2026-01-05T12:00"))
     assert found == (moment(expected) if expected else None)
 
 
@@ -207,7 +207,7 @@ def until(true: Callable[[], bool], seconds: float = 20.0) -> None:
 @pytest.mark.parametrize("code", [0, 4, 75])
 def test_a_tick_keeps_the_exit_code_and_what_was_printed(tmp_path: Path, code: int) -> None:
     assert scheduler(tmp_path, CODE=str(code)).run_job("a") == code
-    kept = last_run(tmp_path, "a")
+    kept = read_last_run(tmp_path, "a")
     assert kept is not None and kept.code == code and kept.started <= (kept.ended or "")
     assert "told ['status']" in (tmp_path / ".forecast" / "schedule" / "a.log").read_text()
 
@@ -273,7 +273,7 @@ def test_a_missed_run_is_started_at_once_and_the_end_of_the_scheduler_ends_it(
     own.ending.set()
     thread.join(timeout=20)
     assert not thread.is_alive()
-    stopped = last_run(tmp_path, "a")
+    stopped = read_last_run(tmp_path, "a")
     assert stopped is not None and stopped.code == STOPPED
     assert json.loads(beat.read_text())["state"] == "ended"
 
