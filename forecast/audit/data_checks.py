@@ -113,9 +113,9 @@ def check_history(project: Project) -> Iterator[Finding]:
 
 
 def find_outdated_file(project: Project, repeated_run: Sandbox) -> str:
-    """The first of the raw and the prepared rows, where they are there, that is not what its stages
-    make of the snapshot now: of a run before the last fetch, or edited in between; empty where both
-    are.
+    """The file of raw rows, else that of prepared ones, that is not what its stages make of the
+    snapshot now, as after a fetch without a run or after an edit; empty where each is, or is not
+    there.
     """
     for name in ("raw", "frame"):
         path = getattr(project.paths, name)(project.dataset)

@@ -209,9 +209,7 @@ def _compare_at_moments(
 def _compare_scalings(
     base_scaling: Scaling, others: list[tuple[pd.Timestamp, PreparedPanel]]
 ) -> Iterator[Finding]:
-    """Centres and spreads of the train block, whatever comes after it and however much that is
-    changed.
-    """
+    """One finding where the centre or the scale of a series depends on rows after its train block."""
     for moment, other in others:
         if other.scaling is None:
             continue
@@ -323,7 +321,9 @@ def _compare_forecasts(
     others: list[tuple[pd.Timestamp, Panel]],
     fitted_until: pd.Timestamp,
 ) -> list[Finding]:
-    """Forecasts up to each moment are the same, and one made a lookback later is not."""
+    """Findings where a forecast up to a moment depends on later rows, where forecasting reads a
+    file, and where no forecast depends on the rows before it, so that nothing can be said.
+    """
     findings = []
     detector = "change after an origin"
     for name, forecaster in load_forecasters(trained).items():
@@ -388,7 +388,7 @@ def _count_differences(
 def _origins_that_differ(
     forecaster: Forecaster, base: Panel, other: Panel, rows: dict[str, np.ndarray]
 ) -> np.ndarray:
-    """(n,): of the origins at `rows` of every series whether its two forecasts differ in a bit."""
+    """(n,): at which of `rows`, those of every series, the two forecasts differ in a bit."""
     base_forecasts = forecaster.predict(base, rows)
     other_forecasts = forecaster.predict(other, rows)
     differ = [bits_differ(base_forecasts[uid], other_forecasts[uid]) for uid in base_forecasts]

@@ -169,8 +169,8 @@ def read_data(
     """The prepared frame, which fits its transforms, and how many series a run does not score; the
     grid that the entry names is read too.
 
-    files_may_differ: a file that changed since its snapshot, as one does that grows every day, is
-    noted and no fault, but one that was taken here and is gone is.
+    files_may_differ: a file that changed since its snapshot, such as one that grows every day, is
+    only noted; one that a fetch on this machine read and that is gone is a fault all the same.
     """
     import pandas as pd
 

@@ -1,8 +1,8 @@
 """`forecast doctor | clean`: is this machine fit to run, and what can be removed.
 
 `doctor` makes every check (`examine_project`: a `HealthCheck` each, with its repair) and exits 5
-where one has a repair; what cannot be examined is one too. `--repair` first removes leftovers and
-mends what `operations.repair` can. `clean` removes caches and stage outputs, and with `--work`
+where one has a repair; a check that cannot be made has one too. `--repair` first removes leftovers
+and mends what `operations.repair` can. `clean` removes caches and stage outputs, and with `--work`
 finished tuning and training; never snapshots, champions, issued forecasts or mlflow.db.
 """
 

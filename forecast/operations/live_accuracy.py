@@ -9,9 +9,9 @@ accuracy.
 `store_issue` keeps one, `update_live_scores` scores all. A damaged file is an error that says how
 to go on; it is never replaced without being asked.
 
-The live error here is of the forecasts that were issued, as far as their actuals are known, over
-the test error at the same steps (1: as expected), which is raised as far as repeating the last
-value errs more than on the test block (`naive_growth`), as in a heating season; `status` shows it.
+The live error here is the error of the issued forecasts whose actuals are known, divided by the
+test error at the same steps (1: as expected). The test error is first multiplied by `naive_growth`:
+in a heating season repeating the last value errs more too. `status` shows the result.
 Whether a retraining is due is decided by the same error of other forecasts
 (`evidence.measure_live_error`): the champion's, made again at the newest cutoffs that it has not
 seen, issued or not.

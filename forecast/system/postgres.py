@@ -108,8 +108,8 @@ def open_connection(uri: str, *, seconds: int, name: str = "forecast") -> psycop
 
 @contextmanager
 def hold_lock(uri: str, name: str, *, purpose: str, timeout: float) -> Iterator[CheckLock]:
-    """The lock `name` of all processes on a PostgreSQL, else none; `BusyError` naming its holder
-    after `timeout` s.
+    """Hold the lock `name` on the PostgreSQL at `uri`, against all processes; nothing is locked on
+    another store. `BusyError` naming the holder after `timeout` seconds.
     """
     if not is_postgres(uri):
         yield check_nothing
@@ -137,8 +137,8 @@ def hold_lock(uri: str, name: str, *, purpose: str, timeout: float) -> Iterator[
 
 
 def _ask(session: psycopg.Connection, purpose: str, question: str, *values: object) -> object:
-    """The first row of the server's answer; `BusyError` for a lock that another process holds,
-    whose key is the one of `values`, and when the session is gone, and with it the lock.
+    """The first row of the server's answer. `BusyError` where another process holds the lock, whose
+    key is then the one value of `values`, and where the session has ended, which frees the lock.
     """
     from psycopg import OperationalError
     from psycopg.errors import LockNotAvailable

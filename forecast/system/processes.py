@@ -2,7 +2,7 @@
 command.
 
 `stop_on_signals` makes Ctrl-C and SIGTERM unwind a command; `prepare_worker` and `end_with_parent`
-end what it started, also after a kill -9; `is_alive` tells whether a noted process still works.
+end what it started, also after a kill -9; `is_alive` tells whether a noted process still runs.
 Also what a process asks of its system: git (`run_git`), memory, and when garbage is collected.
 """
 
