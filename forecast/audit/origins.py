@@ -209,7 +209,7 @@ def _compare_at_moments(
 def _compare_scalings(
     base_scaling: Scaling, others: list[tuple[pd.Timestamp, PreparedPanel]]
 ) -> Iterator[Finding]:
-    """One finding where the centre or the scale of a series depends on rows after its train block."""
+    """One finding where centre or scale of a series depend on rows after its train block."""
     for moment, other in others:
         if other.scaling is None:
             continue
