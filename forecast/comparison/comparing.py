@@ -346,7 +346,7 @@ def _raise_alarms(
 
 
 def check_same_budget(records: Iterable[RunRecord], tuning: Tuning) -> list[BudgetExemption]:
-    """The networks exempt from a part of the check.
+    """Check that every network had the budget of `tuning`; gives those exempt from a part of it.
 
     `records`: those of the train stage. Baselines are not tuned, and a failed model is in no
     comparison. A network trained by Levenberg-Marquardt takes no gradient steps, so its trials and

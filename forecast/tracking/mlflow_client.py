@@ -168,8 +168,8 @@ def _migrated_client(uri: str) -> MlflowClient:
 
 @contextmanager
 def silence_warnings() -> Iterator[None]:
-    """MLflow calls what SQLAlchemy deprecates, and advises on type hints; neither can be acted on
-    here.
+    """Show no `UserWarning`, no `FutureWarning` and none of MLflow, SQLAlchemy or Alembic: MLflow
+    calls what SQLAlchemy deprecates and advises on type hints, which cannot be mended here.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"mlflow|sqlalchemy|alembic")
