@@ -75,9 +75,10 @@ def champion_recipe(current: Champion) -> FullRecipe:
         first = _recipe(meta.candidate, ensemble.forecasters[0])
         return FullRecipe(**{**first.to_json(), "model": meta.model})
     first_seeds = dict(zip(reversed(ensemble.members), reversed(ensemble.forecasters), strict=True))
-    members = []
-    for name, weight in ensemble.weights.items():
-        members.append(MemberRecipe(**_recipe(name, first_seeds[name]).to_json(), weight=weight))
+    members = [
+        MemberRecipe(**_recipe(name, first_seeds[name]).to_json(), weight=weight)
+        for name, weight in ensemble.weights.items()
+    ]
     return FullRecipe(
         candidate=current.card.candidate,
         model=current.card.model,

@@ -61,16 +61,13 @@ def finish_pending(
     tracking_uri: str,
     refit: Refit | None,
     log_step: Callable[[str], None],
-) -> Decision | None:
-    """Carry out the pending decision, every step of which may have been done before; None when
-    there is none.
+) -> Decision:
+    """Carry out the pending decision, every step of which may have been done before.
 
     A refit that fails is noted and leaves the scored version in service. A decision that another
     machine's promotion has overtaken becomes "kept".
     """
     pending = ProjectPaths.of(root).retraining(dataset) / "pending"
-    if not (pending / "decision.json").exists():
-        return None
     decision = Decision.read(pending / "decision.json")
     card = ChampionCard.read(pending / "card.json")
     log_step("register")

@@ -467,18 +467,14 @@ def judge_due(
     of them (none given: a horizon) of any.
 
     Age is that of the data, of which the newest were known at `as_of`, or by the clock where rows
-    have no dates; `status` has this rule of age once more (`_find_stale_champion`), without pandas:
-    change both.
+    have no dates.
     """
     if card is None:
         return DueDecision(("there is no champion",), "")
-    began = card.as_of
-    today = as_of
-    if dataset.calendar.counts_rows:
-        began = card.created_at
-        today = now
+    counts_rows = dataset.calendar.counts_rows
+    age = card.age(now if counts_rows else as_of, counts_rows=counts_rows)
     # Not below 0: `card` may count to the moment of a question, later than the data it brought.
-    age_days = max(0.0, (today - pd.Timestamp(began)) / DAY)
+    age_days = max(0.0, age / DAY)
     ageing = []
     if age_days >= rules.max_age_days:
         ageing.append(f"stale ({age_days:.0f} days old, {rules.max_age_days:g} allowed)")

@@ -99,10 +99,9 @@ def read_issues(root: Path, dataset: str) -> pd.DataFrame:
     except FileNotFoundError:
         return pd.DataFrame()
     except (OSError, ValueError) as error:  # an Arrow error is a ValueError
-        cause = one_line(error)
         raise DamagedError(
-            f"{path}: cannot be read ({cause}). `forecast doctor --repair` moves it away: storing"
-            " starts anew."
+            f"{path}: cannot be read ({one_line(error)}). `forecast doctor --repair` moves it away:"
+            " storing starts anew."
         ) from None
 
 
@@ -110,8 +109,6 @@ def join_actuals(issues: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
     """Every value of the `issues` with an actual in `frame` (the newest prepared one): their
     columns and `y`.
     """
-    if issues.empty:
-        return issues
     targets = [name for name in issues["output"].unique() if name in frame.columns]
     values = frame.set_index(["unique_id", "ds"])[targets].rename_axis(columns="output")
     actuals = pd.Series(values.stack(), name="y").reset_index()

@@ -15,6 +15,7 @@ ISO 8601 in UTC.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from operator import attrgetter
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -61,6 +62,13 @@ class ChampionCard(Record):
     """The same of repeating the last value."""
     refit_of: int | None = None
     """The version whose recipe was fitted again on all data, unscored."""
+
+    def age(self, newest: datetime, *, counts_rows: bool) -> timedelta:
+        """How old the version is when the newest row was known at `newest` (UTC, without zone): by
+        its data, or by when it was made where rows have no dates.
+        """
+        began = self.created_at if counts_rows else self.as_of
+        return newest - datetime.fromisoformat(began)
 
     def registry_tags(self) -> dict[str, str]:
         """Tags for the model registry: every field that is one value, and the test scores."""

@@ -146,12 +146,12 @@ def promote_selected(
     """
     folder, card = selected_candidate(root, dataset, now=now, revision=revision)
     scored = register_candidate(root, dataset, folder, card, tracking_uri=tracking_uri)
-    current = champion.read_aliases(root, dataset).get("champion")
+    current = champion.read_aliases(root, dataset).get("champion", 0)
     current_card = champion.find_card(root, dataset, current)
     version = scored
     fault = ""
     if refit is not None:
-        if current is not None and current_card is not None and current_card.refit_of == scored:
+        if current_card is not None and current_card.refit_of == scored:
             return SelectedPromotion(current)
         with files.scratch_folder() as scratch:
             try:
@@ -272,15 +272,14 @@ def rollback(
 
     `InputError` when there is none.
     """
-    repair_registry(
-        root, dataset, tracking_uri=tracking_uri
-    )  # a lost one knows no previous version
+    # a lost one knows no previous version
+    repair_registry(root, dataset, tracking_uri=tracking_uri)
     previous = _require_previous(root, dataset, champion.read_aliases(root, dataset))
     move_champion(root, dataset, Promotion(previous, reason, "rolled back"), now, tracking_uri)
     return previous
 
 
-def rollback_here(root: Path, dataset: str, *, now: pd.Timestamp, reason: str = "") -> int:
+def rollback_here(root: Path, dataset: str, *, now: pd.Timestamp, reason: str) -> int:
     """Make the previous version the champion of this machine; returns its number. The registry's
     aliases follow when it is used next, unless another version became the champion there.
 
@@ -529,11 +528,8 @@ def make_card(
 
 def _error_by_step(results: Results, candidate: str) -> dict[str, list[float | None]]:
     """Per series (`uid/output` with several targets) the MAE of the mean over seeds, by step, on
-    the test origins; empty for a candidate without forecasts.
+    the test origins.
     """
-    record = results.records.get(candidate)
-    if record is None or record.has_failed:
-        return {}
     rows = add_series_names(results.forecasts(candidate, "test"))
     mean = rows.groupby(["series", "cutoff", "step"])[["y", "y_hat"]].mean()
     mae = (mean["y"] - mean["y_hat"]).abs().groupby(["series", "step"]).mean()

@@ -168,14 +168,18 @@ def read_status(root: Path, dataset: str, *, now: datetime) -> DatasetStatus:
         training_cutoff = format_time(kind, card.training_cutoff, 19)
         age_days = round(_age(card.created_at, now) / DAY, 1)
     scored_version, skill = champion.find_score(root, dataset, local.version)
-    rules, wrong_rules = _read_rules(root, dataset)
-    faults = [*_find_faults(root, dataset, entry, local, data), *wrong_rules]
-    if card is not None and rules is not None:
+    faults = list(_find_faults(root, dataset, entry, local, data))
+    if card is not None:
         faults += _find_lost_series(dataset, card, data)
         faults += _find_other_task(root, dataset, entry, local.version)
-        faults += _find_stale_champion(dataset, entry, card, data, decisions, rules, now)
     faults += _find_stale_data(dataset, entry, data, now)
-    faults += _find_poor(dataset, live, rules)
+    try:
+        rules = load_retraining(dataset, ProjectPaths.of(root).configs)
+        if card is not None:
+            faults += _find_stale_champion(dataset, entry, card, data, decisions, rules, now)
+        faults += _find_poor(dataset, live, rules)
+    except ForecastError as error:
+        faults.append(str(error))
     return DatasetStatus(
         dataset=dataset,
         champion=local.version,
@@ -316,9 +320,8 @@ def find_damaged_issues(root: Path, dataset: str) -> str:
     try:
         pyarrow.parquet.read_table(path)
     except (OSError, ValueError) as error:  # an Arrow error is a ValueError
-        cause = one_line(error)
         return (
-            f"{path}: cannot be read ({cause}); no forecast is kept or scored any more."
+            f"{path}: cannot be read ({one_line(error)}); no forecast is kept or scored any more."
             " `forecast doctor --repair` moves it away"
         )
     return ""
@@ -334,20 +337,19 @@ def _find_stale_champion(
     now: datetime,
 ) -> Iterator[str]:
     """A sentence where the champion is stale: at least `max_age_days` older than the newest row
-    (than now where rows have no dates), with rows after its data. `evidence.judge_due` has the same
-    rule, but loads pandas: change both. A retraining asks no gate twice about the same rows, so
-    the sentence has what was decided about them.
+    (than now where rows have no dates), with rows after its data. A retraining asks no gate twice
+    about the same rows, so the sentence has what was decided about them.
 
     The newest row of a service is taken to be of now, since nothing is fetched here. Data that came
     with a package never get newer.
     """
     is_dated = entry.calendar_kind != "index"
-    newest = now
+    newest = now.replace(tzinfo=None)
     if entry.source_kind == "packaged" or (entry.source_files and data.known <= card.as_of):
         return
     if entry.source_files and is_dated:
-        newest = datetime.fromisoformat(data.known).replace(tzinfo=now.tzinfo)
-    age = _age(card.as_of if is_dated else card.created_at, newest)
+        newest = datetime.fromisoformat(data.known)
+    age = card.age(newest, counts_rows=not is_dated)
     if age < timedelta(days=rules.max_age_days):
         return
     subject = "the champion's snapshot is" if is_dated else "the champion is"
@@ -432,13 +434,13 @@ def _find_stale_data(
         )
 
 
-def _find_poor(dataset: str, live: LiveAccuracy, rules: Retraining | None) -> Iterator[str]:
+def _find_poor(dataset: str, live: LiveAccuracy, rules: Retraining) -> Iterator[str]:
     """A sentence where the mean live error is `live_error` of configs/retraining.yaml or more.
 
     mean = error * min(scored, 8) / 8 with `MIN_SCORED_FORECASTS` = 8: of fewer scored forecasts the
     missing ones count as error 0, the least that they could bring.
     """
-    if rules is None or live.error is None:
+    if live.error is None:
         return
     least_mean = live.error * min(live.scored, MIN_SCORED_FORECASTS) / MIN_SCORED_FORECASTS
     if not least_mean < rules.live_error:
@@ -447,14 +449,6 @@ def _find_poor(dataset: str, live: LiveAccuracy, rules: Retraining | None) -> It
             " allowed; see whether the newest rows are right, then `forecast retrain"
             f" {dataset}`"
         )
-
-
-def _read_rules(root: Path, dataset: str) -> tuple[Retraining | None, list[str]]:
-    """configs/retraining.yaml for the dataset; of a wrong file None, and what is wrong with it."""
-    try:
-        return load_retraining(dataset, ProjectPaths.of(root).configs), []
-    except ForecastError as error:
-        return None, [str(error)]
 
 
 def _describe_drift(decision: Decision | None) -> str:

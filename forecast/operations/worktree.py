@@ -91,8 +91,8 @@ def require_committed(root: Path, dataset: str) -> None:
     """
     root = root.resolve()
     _revision(root)
-    committed = run_git(root, "show", "HEAD:./configs/datasets.yaml")
-    content = yaml.safe_load(committed.stdout) if committed.returncode == 0 else None
+    # an empty text where git has no such file
+    content = yaml.safe_load(run_git(root, "show", "HEAD:./configs/datasets.yaml").stdout)
     datasets = content.get("datasets") if isinstance(content, dict) else None
     missing = ""
     if not isinstance(datasets, dict) or dataset not in datasets:

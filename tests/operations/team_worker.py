@@ -24,7 +24,6 @@ def carry_out(root: Path, uri: str) -> None:
     found = decision.finish_pending(
         root, NAME, now=NOW, tracking_uri=uri, refit=None, log_step=lambda step: None
     )
-    assert found is not None
     print(
         json.dumps(
             {"made": made, "word": found.word, "reason": found.reason, "version": found.version}

@@ -43,12 +43,12 @@ def pending(root: Path, word: str = "better", **more: object) -> None:
     decision.write_pending(root, decided(word, **more), folder, meta)
 
 
-def finish(root: Path, refit: decision.Refit | None = None) -> Decision | None:
+def finish(root: Path, refit: decision.Refit | None = None) -> Decision:
     steps: list[str] = []
     found = decision.finish_pending(
         root, NAME, now=NOW, tracking_uri="", refit=refit, log_step=steps.append
     )
-    assert found is None or (steps[0] == "register" and steps[-1] == "record")
+    assert steps[0] == "register" and steps[-1] == "record"
     return found
 
 
@@ -65,13 +65,12 @@ def refit(candidate: Path, target: Path) -> None:
 def test_a_promotion_is_registered_promoted_refitted_and_recorded(project: Path) -> None:
     pending(project)
     found = finish(project, refit)
-    assert found is not None and (found.version, found.refit_version) == (1, 2)
+    assert (found.version, found.refit_version) == (1, 2)
     held = champion.load(project, NAME)
     assert held.version == 2 and held.card.refit_of == 1 and not held.card.metrics
     assert held.card.last_target_used == "2024-07-18T00:00:00"
-    assert finish(project) is None and [
-        d.version for d in records.read_decisions(project, NAME)
-    ] == [1]
+    assert not (ProjectPaths.of(project).retraining(NAME) / "pending").exists()
+    assert [d.version for d in records.read_decisions(project, NAME)] == [1]
     assert [event.event for event in champion.read_events(project, NAME)] == [
         "promoted",
         "promoted",
@@ -87,7 +86,7 @@ def test_a_rollback_takes_back_a_whole_retraining_and_a_second_one_undoes_it(
     registry.promote(root, NAME, before, now=NOW)
     pending(root, champion=before, served_version=before)
     found = finish(root, refit)
-    assert found is not None and (found.version, found.refit_version) == (2, 3)
+    assert (found.version, found.refit_version) == (2, 3)
     wanted = {"champion": found.refit_version, "previous": before}
     assert champion.read_aliases(root, NAME) == wanted
     pending(root, champion=before, served_version=before)  # killed before it was recorded
@@ -103,7 +102,7 @@ def test_a_refit_that_fails_leaves_the_scored_version_in_service(project: Path) 
 
     pending(project)
     found = finish(project, fails)
-    assert found is not None and found.refit_version is None and "it diverged" in found.note
+    assert found.refit_version is None and "it diverged" in found.note
     assert champion.load(project, NAME).version == 1
 
 
@@ -151,7 +150,7 @@ def test_a_promotion_that_mlflow_cannot_take_waits_and_the_champion_stays(
     )
     database.write_bytes(kept)
     found = finish(root)
-    assert found is not None and champion.load(root, NAME).card.candidate == "ridge"
+    assert champion.load(root, NAME).card.candidate == "ridge"
     assert projects.registry_aliases(root, NAME)["champion"] == found.version
 
 
@@ -184,7 +183,7 @@ def test_a_disk_that_is_full_from_a_late_step_on_costs_no_champion_and_the_next_
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not champion.load(root, NAME).notice
     found = finish(root, refit)
-    assert found is not None and found.refit_version is not None
+    assert found.refit_version is not None
     assert champion.load(root, NAME).version == found.refit_version
     assert projects.registry_aliases(root, NAME) == champion.read_aliases(root, NAME)
     assert not list((root / ".forecast").rglob(f"{files.TEMPORARY}*"))
@@ -195,7 +194,7 @@ def test_a_promotion_by_hand_makes_an_earlier_decision_void(running: Path, tmp_p
     shutil.copytree(running, root)
     pending(root, champion=1, served_version=1)
     found = finish(root, refit)
-    assert found is not None and found.word == "kept" and found.refit_version is None
+    assert found.word == "kept" and found.refit_version is None
     assert (
         found.reason
         == "version 2 became the champion in the meantime; this one was judged against version 1"
