@@ -47,6 +47,7 @@ far as that costs no training.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
@@ -143,13 +144,11 @@ def order_findings(findings: list[Finding]) -> tuple[Finding, ...]:
     """Causes first; equal findings of several models or origins once, with the number of the
     others.
     """
-    findings_by_check: dict[tuple[str, str], list[Finding]] = {}
-    for finding in sorted(findings, key=attrgetter("order")):
-        findings_by_check.setdefault((finding.kind, finding.detector), []).append(finding)
     merged_findings = []
-    for alike in findings_by_check.values():
-        first = alike[0]
-        n_others = len({finding.where for finding in alike}) - 1
+    order = attrgetter("order")
+    for _, group in groupby(sorted(findings, key=order), order):
+        first, *others = group
+        n_others = len({finding.where for finding in others} - {first.where})
         if n_others:
             first = replace(first, where=f"{first.where} and {n_others} more")
         merged_findings.append(first)

@@ -102,9 +102,9 @@ def audit(
     dataset: str,
     folder: Path,
     *,
-    models: tuple[str, ...] = (),
-    jobs: int = 1,
-    log_progress: LogProgress = show_nothing,
+    models: tuple[str, ...],
+    jobs: int,
+    log_progress: LogProgress,
 ) -> Audit:
     """Audit the project in `root`; `folder` is an empty one for the runs, `models` narrows the
     grid.
@@ -325,12 +325,8 @@ def _moment_in_test_block(base: Sandbox, ends: dict[str, pd.Timestamp]) -> pd.Ti
     cutoffs = np.sort(table.loc[table["block"] == "test", "cutoff"].unique())
     if not len(cutoffs):
         return ends["calibration"]
-    refit_intervals = [
-        record.params["refit"]
-        for record in base.results.records.values()
-        if record.params.get("refit", "never") != "never"
-    ]
-    frequency: RefitFrequency = refit_intervals[0] if refit_intervals else "never"
+    frequencies = (record.params.get("refit", "never") for record in base.results.records.values())
+    frequency: RefitFrequency = next((each for each in frequencies if each != "never"), "never")
     schedule = RefitSchedule.of(frequency, np.sort(table["cutoff"].unique()))
     refit_cutoffs = cutoffs[np.isin(cutoffs, np.array(schedule.cutoffs, cutoffs.dtype))]
     if len(refit_cutoffs):

@@ -78,15 +78,21 @@ def check_history(project: Project) -> Iterator[Finding]:
         record = path.with_suffix(".json")
         content = files.read_note(record)
         if record.exists() and not content:
-            text = (
-                f"{record.name} cannot be read, so it is not known whether {path.name} was changed"
+            yield Finding(
+                "history",
+                "digest of the snapshot",
+                record.name,
+                f"{record.name} cannot be read, so it is not known whether {path.name} was changed",
             )
-            yield Finding("history", "digest of the snapshot", record.name, text)
             continue
         frame = pd.read_parquet(path)
         if content.get("sha256") and snapshots.content_sha256(frame) != content["sha256"]:
-            text = f"{path.name} was changed after it was fetched"
-            yield Finding("history", "digest of the snapshot", path.name, text)
+            yield Finding(
+                "history",
+                "digest of the snapshot",
+                path.name,
+                f"{path.name} was changed after it was fetched",
+            )
         if path == pointed:
             continue
         provisional_from = None
@@ -104,12 +110,14 @@ def check_history(project: Project) -> Iterator[Finding]:
         final = changed[changed["kind"] != "provisional"]
         if len(final):
             row = final.iloc[0]
-            text = (
+            yield Finding(
+                "history",
+                "comparison of snapshots",
+                str(row["column"]),
                 f"{len(final)} values differ between {path.name} and {pointed.name}, such as"
                 f" {row['column']} at {row['ds']}: {row['before']:g}, then {row['after']:g}; not"
-                " known at the time"
+                " known at the time",
             )
-            yield Finding("history", "comparison of snapshots", str(row["column"]), text)
 
 
 def find_outdated_file(project: Project, repeated_run: Sandbox) -> str:
@@ -146,13 +154,21 @@ def check_columns(panel: Panel) -> Iterator[Finding]:
             column = series.values[:, position]
             shift = _shift_to_target(target, column)
             if shift is not None:
-                text = f"{subject} is {target_name} {shift} steps later"
-                yield Finding("target", "correlation with later values", name, text)
+                yield Finding(
+                    "target",
+                    "correlation with later values",
+                    name,
+                    f"{subject} is {target_name} {shift} steps later",
+                )
             furthest = min(task.horizon, MOST_LAGS)
             for ahead in range(1, furthest + 1):
                 if _decides_change(target, column, ahead):
-                    text = f"{subject} decides how {target_name} changes over {ahead} steps"
-                    yield Finding("column", "classes against later changes", name, text)
+                    yield Finding(
+                        "column",
+                        "classes against later changes",
+                        name,
+                        f"{subject} decides how {target_name} changes over {ahead} steps",
+                    )
                     break
             for view, target_view, column_view in _views(target, column):
                 explained = explain_later_target(
@@ -160,11 +176,13 @@ def check_columns(panel: Panel) -> Iterator[Finding]:
                 )
                 if explained is not None:
                     step, unexplained = explained
-                    text = (
+                    yield Finding(
+                        "column",
+                        "regression on later values",
+                        name,
                         f"{subject} explains all but {100 * unexplained:.2g} % of what the past"
-                        f" leaves unexplained of {view}{target_name} {step} steps later"
+                        f" leaves unexplained of {view}{target_name} {step} steps later",
                     )
-                    yield Finding("column", "regression on later values", name, text)
                     break
 
 
@@ -177,8 +195,12 @@ def check_future_inputs(panel: Panel) -> Iterator[Finding]:
     """
     for name, target, column in _future_inputs(panel):
         if _is_same_quantity(target, column):
-            text = f"{name} is {panel.task.target[0].name} of that step, up to a factor and a level"
-            yield Finding("target", "regression on the step declared", name, text)
+            yield Finding(
+                "target",
+                "regression on the step declared",
+                name,
+                f"{name} is {panel.task.target[0].name} of that step, up to a factor and a level",
+            )
 
 
 def describe_strong_plans(panel: Panel) -> tuple[str, ...]:
@@ -363,11 +385,13 @@ def find_repeated_stretches(panel: Panel, ends: dict[str, pd.Timestamp]) -> Iter
     is_periodic = sum(count for count in train.values() if count > 1) > train.total() / 2
     if repeats and not is_periodic:
         uid, time = repeats[0]
-        text = (
+        yield Finding(
+            "repeated",
+            "search for equal stretches",
+            uid,
             f"{len(repeats)} stretches of {REPEAT_LENGTH} test values are also in the training"
-            f" rows, such as {uid} from {time}"
+            f" rows, such as {uid} from {time}",
         )
-        yield Finding("repeated", "search for equal stretches", uid, text)
 
 
 def find_copied_stretches(panel: Panel, ends: dict[str, pd.Timestamp]) -> Iterator[Finding]:
@@ -385,12 +409,14 @@ def find_copied_stretches(panel: Panel, ends: dict[str, pd.Timestamp]) -> Iterat
     usual_rest = _unexplained_by_best_match(early, late)
     least_rest = _unexplained_by_best_match(train, test)
     if least_rest < COPY_LIMIT * usual_rest and usual_rest > PERIODIC_LIMIT:
-        text = (
+        yield Finding(
+            "repeated",
+            "search for alike stretches",
+            panel.series[0].unique_id,
             f"a stretch of {MATCH_LENGTH} test values matches train rows"
             f" {usual_rest / max(least_rest, 1e-12):.0f} times as closely as stretches of the train"
-            " block match each other"
+            " block match each other",
         )
-        yield Finding("repeated", "search for alike stretches", panel.series[0].unique_id, text)
 
 
 def _normed_stretches(values: np.ndarray) -> np.ndarray:

@@ -274,8 +274,12 @@ def _compare_inputs(
         or len(other_series) < rows
         or not np.array_equal(base_series.ds[:rows], other_series.ds[:rows])
     ):
-        text = f"series {base_series.unique_id} has other rows when later ones change"
-        yield Finding("features", "change after an origin", base_series.unique_id, text)
+        yield Finding(
+            "features",
+            "change after an origin",
+            base_series.unique_id,
+            f"series {base_series.unique_id} has other rows when later ones change",
+        )
         return
     for position, column in enumerate(project.settings.columns):
         differ = bits_differ(
@@ -293,12 +297,20 @@ def _compare_inputs(
             if is_filled_gap:
                 kind = "gap"
                 subject += ", missing in the source,"
-            text = f"{subject} uses rows after it: {detector}"
-            yield Finding(kind, "change after an origin", column.column, text)
+            yield Finding(
+                kind,
+                "change after an origin",
+                column.column,
+                f"{subject} uses rows after it: {detector}",
+            )
     common_rows = min(len(base_series.future), len(other_series.future))
     if bits_differ(base_series.future[:common_rows], other_series.future[:common_rows]).any():
-        text = f"the inputs known in advance change with observations: {detector}"
-        yield Finding("known future", "change after an origin", base_series.unique_id, text)
+        yield Finding(
+            "known future",
+            "change after an origin",
+            base_series.unique_id,
+            f"the inputs known in advance change with observations: {detector}",
+        )
 
 
 def load_forecasters(trained: Path) -> dict[str, Forecaster]:
@@ -335,20 +347,34 @@ def _compare_forecasts(
                 )
                 follows_history |= later_differ
                 if early_differences:
-                    text = (
-                        f"{early_differences} forecasts of {name} made at or before {moment} change"
-                        " with the rows after it"
+                    findings.append(
+                        Finding(
+                            "forecast",
+                            detector,
+                            name,
+                            f"{early_differences} forecasts of {name} made at or before {moment}"
+                            " change with the rows after it",
+                        )
                     )
-                    findings.append(Finding("forecast", detector, name, text))
         if opened:
-            text = f"forecasting with {name} opened {opened[0]}, beside the rows it was given"
-            findings.append(Finding("beside", "files opened meanwhile", name, text))
-        if not follows_history:
-            text = (
-                f"no forecast of {name} changes with the rows before its cutoff, so nothing can be"
-                " said about it"
+            findings.append(
+                Finding(
+                    "beside",
+                    "files opened meanwhile",
+                    name,
+                    f"forecasting with {name} opened {opened[0]}, beside the rows it was given",
+                )
             )
-            findings.append(Finding("forecast", "change before an origin", name, text))
+        if not follows_history:
+            findings.append(
+                Finding(
+                    "forecast",
+                    "change before an origin",
+                    name,
+                    f"no forecast of {name} changes with the rows before its cutoff, so nothing can"
+                    " be said about it",
+                )
+            )
     return findings
 
 

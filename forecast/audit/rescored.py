@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -109,11 +108,13 @@ def _check_candidate(
             actual, series_rows["y"].to_numpy()
         )
         if wrong.any():
-            text = (
+            yield Finding(
+                "origins",
+                detector,
+                name,
                 f"{int(wrong.sum())} of {len(series_rows)} forecasts of {name} are scored against a"
-                " value of another time"
+                " value of another time",
             )
-            yield Finding("origins", detector, name, text)
         labels = [series_rows[name].to_numpy() for name in ("block", "seed")]
         rows_by_block_and_seed = pd.Series(cutoff).groupby(labels).agg(set)
         for previous_block, block in pairwise(ends):
@@ -124,11 +125,13 @@ def _check_candidate(
             for seed in seeds:
                 scored_rows = rows_by_block_and_seed.get((block, seed), set())
                 if scored_rows != grid:
-                    text = (
+                    yield Finding(
+                        "origins",
+                        detector,
+                        name,
                         f"{name}, seed {seed}: {len(scored_rows)} origins in {block}, {len(grid)}"
-                        " on the grid"
+                        " on the grid",
                     )
-                    yield Finding("origins", detector, name, text)
 
 
 def _check_scores(table: pd.DataFrame, test_errors: ErrorsByRow) -> Iterator[Finding]:
@@ -151,18 +154,16 @@ def _check_scores(table: pd.DataFrame, test_errors: ErrorsByRow) -> Iterator[Fin
                 if missed.notna().all() and naive.get(name, 0.0) > 0:
                     expected["skill"] = 1 - expected["mae"] / naive[name]
                 for metric, value in expected.items():
-                    if not _is_close(float(row.get(metric, np.nan)), value):
-                        text = (
+                    tolerance = SCORE_TOLERANCE
+                    score = float(row.get(metric, np.nan))
+                    if not np.isclose(score, value, rtol=tolerance, atol=tolerance, equal_nan=True):
+                        yield Finding(
+                            "scores",
+                            DETECTOR,
+                            model,
                             f"{metric} of {model} ({ranking}), {name}, seed {seed}, is"
-                            f" {row.get(metric)}; its forecasts have {value:g}"
+                            f" {row.get(metric)}; its forecasts have {value:g}",
                         )
-                        yield Finding("scores", DETECTOR, model, text)
-
-
-def _is_close(published: Any, expected: Any) -> Any:
-    """Whether scores are equal to `SCORE_TOLERANCE`; NaN equals NaN."""
-    tolerance = SCORE_TOLERANCE
-    return np.isclose(published, expected, rtol=tolerance, atol=tolerance, equal_nan=True)
 
 
 def _check_validation_scores(
@@ -180,11 +181,13 @@ def _check_validation_scores(
         expected = float((by_series / scale.reindex(by_series.index)).mean(skipna=False))
         published = float(published_scores[row])
         if np.isfinite(expected) and not np.isclose(published, expected, rtol=1e-6):
-            text = (
+            yield Finding(
+                "choice",
+                DETECTOR,
+                row[0],
                 f"the validation score of {row[0]} ({row[1]}) is {published:.6g}; its forecasts"
-                f" have {expected:.6g}"
+                f" have {expected:.6g}",
             )
-            yield Finding("choice", DETECTOR, row[0], text)
 
 
 def _check_choice(
@@ -213,12 +216,14 @@ def _check_choice(
         losses_in_ranking = losses_of_learnt or losses_in_ranking
         best = min(losses_in_ranking, key=losses_in_ranking.__getitem__, default=model)
         limit = losses_in_ranking.get(best, np.inf) * (1 + SCORE_TOLERANCE)
-        if losses_in_ranking.get(model, np.inf) > limit or model not in losses_in_ranking:
-            text = (
+        if not losses_in_ranking.get(model, np.nan) <= limit:
+            yield Finding(
+                "choice",
+                DETECTOR,
+                ranking,
                 f"{model} was chosen with {losses_in_ranking.get(model)} on validation; {best} has"
-                f" {losses_in_ranking.get(best)}"
+                f" {losses_in_ranking.get(best)}",
             )
-            yield Finding("choice", DETECTOR, ranking, text)
 
 
 def _validation_loss(errors: pd.DataFrame, scale: pd.Series) -> float:
@@ -237,11 +242,19 @@ def check_best_kept(base: Sandbox, detector: str) -> Iterator[Finding]:
         values = {trial.number: trial.value for trial in study.trials if trial.value is not None}
         best = study.best
         if best is not None and values and values.get(best) != min(values.values()):
-            text = f"trial {best} was kept with {values.get(best)}, not the lowest of {path.stem}"
-            yield Finding("tuning", detector, path.stem, text)
+            yield Finding(
+                "tuning",
+                detector,
+                path.stem,
+                f"trial {best} was kept with {values.get(best)}, not the lowest of {path.stem}",
+            )
     for name, record in base.results.records.items():
         for fit in record.seeds:
             looks = {step: loss for step, _, loss in fit.curve if loss is not None}
             if looks and looks.get(fit.best_step) != min(looks.values()):
-                text = f"seed {fit.seed} of {name} kept step {fit.best_step}, not the lowest"
-                yield Finding("training", detector, name, text)
+                yield Finding(
+                    "training",
+                    detector,
+                    name,
+                    f"seed {fit.seed} of {name} kept step {fit.best_step}, not the lowest",
+                )

@@ -53,8 +53,12 @@ def compare_fits(
     """
     for folder in fits:
         for name in differing_files(base.trained / folder, other.trained / folder):
-            text = f"{name} of {folder} changes with rows after {moment:%Y-%m-%d %H:%M}"
-            yield Finding(FINDING_KIND_BY_FILE[name], detector, folder.split("/")[0], text)
+            yield Finding(
+                FINDING_KIND_BY_FILE[name],
+                detector,
+                folder.split("/")[0],
+                f"{name} of {folder} changes with rows after {moment:%Y-%m-%d %H:%M}",
+            )
 
 
 def compare_choices(
@@ -109,11 +113,13 @@ def compare_calibrations(
         zip(base.calibration_calls, other.calibration_calls, strict=False)
     ):
         if not _has_equal_arrays(base_call, other_call):
-            text = (
+            yield Finding(
+                "calibration",
+                detector,
+                f"call {number}",
                 f"calibration call {number} was given values that change with rows after"
-                f" {moment:%Y-%m-%d %H:%M}"
+                f" {moment:%Y-%m-%d %H:%M}",
             )
-            yield Finding("calibration", detector, f"call {number}", text)
             return
 
 
@@ -137,9 +143,13 @@ def check_calibration_rows(
         given_keys = [_bytes_of_actuals(row) for row in call["y"] if np.isfinite(row).all()]
         outside = sum(not is_in_block.get(key, True) for key in given_keys)
         if outside:
-            rows_text = f"{outside} of {len(given_keys)} rows given to calibration call {number}"
-            text = f"{rows_text} lie outside the calibration block"
-            yield Finding("calibration", "rows of the calibration calls", f"call {number}", text)
+            yield Finding(
+                "calibration",
+                "rows of the calibration calls",
+                f"call {number}",
+                f"{outside} of {len(given_keys)} rows given to calibration call {number} lie"
+                " outside the calibration block",
+            )
             return
 
 
@@ -181,26 +191,32 @@ def compare_forecasts(
             kind = "calibration"
             noun = "intervals"
         if name == "naive" and table.equals(other_table):
-            text = (
+            yield Finding(
+                "beside",
+                detector,
+                name,
                 f"repeating the last value gives the same when rows after {moment:%Y-%m-%d %H:%M}"
-                " change"
+                " change",
             )
-            yield Finding("beside", detector, name, text)
         if not base_values.index.equals(other_values.index):
-            text = (
+            yield Finding(
+                kind,
+                detector,
+                name,
                 f"{name} has {len(base_values)} {noun}, then {len(other_values)} when rows after"
-                f" {moment:%Y-%m-%d %H:%M} change"
+                f" {moment:%Y-%m-%d %H:%M} change",
             )
-            yield Finding(kind, detector, name, text)
             continue
         pairs = zip(base_values.to_numpy(), other_values.to_numpy(), strict=True)
         n_differing = sum(not np.array_equal(a, b, equal_nan=True) for a, b in pairs)
         if n_differing:
-            text = (
+            yield Finding(
+                kind,
+                detector,
+                name,
                 f"{n_differing} of {len(base_values)} {noun} of {name} change with rows after"
-                " their cutoff"
+                " their cutoff",
             )
-            yield Finding(kind, detector, name, text)
 
 
 def check_tuning_slice(base: Sandbox, ends: dict[str, pd.Timestamp]) -> Iterator[Finding]:
@@ -209,11 +225,13 @@ def check_tuning_slice(base: Sandbox, ends: dict[str, pd.Timestamp]) -> Iterator
     """
     slice_end = pd.read_parquet(base.prepared / "tuning.parquet", columns=["ds"])["ds"].max()
     if slice_end > ends["validation"]:
-        text = (
+        yield Finding(
+            "tuning",
+            "end of the slice",
+            "tuning.parquet",
             f"the slice for tuning reaches to {slice_end}, the validation block to"
-            f" {ends['validation']}"
+            f" {ends['validation']}",
         )
-        yield Finding("tuning", "end of the slice", "tuning.parquet", text)
 
 
 def check_origins(base: Sandbox, panel: Panel, ends: dict[str, pd.Timestamp]) -> Iterator[Finding]:
@@ -230,12 +248,12 @@ def check_origins(base: Sandbox, panel: Panel, ends: dict[str, pd.Timestamp]) ->
             is_outside = (times <= start.to_datetime64()) | (times > end.to_datetime64())
             n_outside = int(is_outside.any(axis=1).sum())
             if n_outside:
-                text = (
-                    f"{n_outside} of {len(rows)} origins of the {name} block have targets"
-                    " outside of it"
-                )
                 yield Finding(
-                    "blocks", "origins of every block", f"{series.unique_id}, {name}", text
+                    "blocks",
+                    "origins of every block",
+                    f"{series.unique_id}, {name}",
+                    f"{n_outside} of {len(rows)} origins of the {name} block have targets"
+                    " outside of it",
                 )
 
 
@@ -259,8 +277,12 @@ def check_requested_targets(
     )
     for (stage, purpose), count in late_requests.items():
         kind = "tuning" if stage == "tune" else purpose
-        text = f"{count} calls of the stage {stage} asked for targets after the validation block"
-        yield Finding(kind, "targets asked for", f"{purpose} of {stage}", text)
+        yield Finding(
+            kind,
+            "targets asked for",
+            f"{purpose} of {stage}",
+            f"{count} calls of the stage {stage} asked for targets after the validation block",
+        )
 
 
 def check_folds(base: Sandbox, task: Task) -> Iterator[Finding]:
@@ -272,12 +294,12 @@ def check_folds(base: Sandbox, task: Task) -> Iterator[Finding]:
     for request in dict.fromkeys(base.fold_requests):
         if request.before < task.horizon or request.after < least_after[request.purpose]:
             nearest = min(request.before, request.after)
-            text = (
-                f"a fold of the stage {request.stage} learns from a cutoff {nearest} rows from one"
-                " that it is scored on, without the embargo of lookback and horizon"
-            )
             yield Finding(
-                "folds", "borders of the folds", f"{request.purpose} of {request.stage}", text
+                "folds",
+                "borders of the folds",
+                f"{request.purpose} of {request.stage}",
+                f"a fold of the stage {request.stage} learns from a cutoff {nearest} rows from one"
+                " that it is scored on, without the embargo of lookback and horizon",
             )
             return
 

@@ -105,12 +105,24 @@ def _repeat_comparison(base: Sandbox) -> list[Finding]:
         try:
             pd.testing.assert_frame_equal(results.read_table(name), expected, rtol=TABLE_TOLERANCE)
         except AssertionError:
-            text = f"the table {name} is not what the forecasts give"
-            findings.append(Finding("scores", STORED_DETECTOR, name, text))
+            findings.append(
+                Finding(
+                    "scores",
+                    STORED_DETECTOR,
+                    name,
+                    f"the table {name} is not what the forecasts give",
+                )
+            )
     chosen = results.verdicts.chosen
     if chosen != repeated.verdicts.chosen:
-        text = f"{chosen} was chosen; from the forecasts follows {repeated.verdicts.chosen}"
-        findings.append(Finding("choice", STORED_DETECTOR, "verdicts.json", text))
+        findings.append(
+            Finding(
+                "choice",
+                STORED_DETECTOR,
+                "verdicts.json",
+                f"{chosen} was chosen; from the forecasts follows {repeated.verdicts.chosen}",
+            )
+        )
     return findings
 
 
@@ -138,8 +150,15 @@ def _audit_saved_models(base: Sandbox, panel: Panel, borders: splits.Borders) ->
                     np.allclose(saved.centre[uid], scaling.centre[uid], rtol=1e-9)
                     and np.allclose(saved.scale[uid], scaling.scale[uid], rtol=1e-9)
                 ):
-                    text = f"the scaling of {name} for series {uid} is not that of the train block"
-                    findings.append(Finding("scaling", STORED_DETECTOR, name, text))
+                    findings.append(
+                        Finding(
+                            "scaling",
+                            STORED_DETECTOR,
+                            name,
+                            f"the scaling of {name} for series {uid} is not that of the train"
+                            " block",
+                        )
+                    )
             seed = int(folder.name.removeprefix("seed-"))
             seed_rows = table[table["seed"] == seed]
             if record.refits:
@@ -200,8 +219,9 @@ def refit_without_later_rows(
             except (ModelError, LookupError, ValueError) as error:
                 # whatever a fit says that misses its rows
                 kind = "skip" if spec.fitted_as == "ridge" else "training"
-                text = f"{name} needs later rows: {error}"
-                findings.append(Finding(kind, REFIT_DETECTOR, name, text))
+                findings.append(
+                    Finding(kind, REFIT_DETECTOR, name, f"{name} needs later rows: {error}")
+                )
                 continue
             findings += _compare_with_saved(
                 fits, entry, base.trained / name, folder / f"{name}-{entry.seed}"
@@ -291,14 +311,20 @@ def _compare_settings(record: RunRecord, study: Path, folder: Path) -> Iterator[
     name = folder.name
     best = (StudyRecord.read(study).best_params or {}) if study.exists() else {}
     if record.tuned != best:
-        text = f"the record of {name} says it was tuned to {record.tuned}; its study found {best}"
-        yield Finding("stored", STORED_DETECTOR, name, text)
+        yield Finding(
+            "stored",
+            STORED_DETECTOR,
+            name,
+            f"the record of {name} says it was tuned to {record.tuned}; its study found {best}",
+        )
     for path in sorted(folder.glob("seed-*/spec.json")):
         if files.read_json(path)["spec"] != record.params:
-            text = (
-                f"the model saved in {name}/{path.parent.name} has other settings than its record"
+            yield Finding(
+                "stored",
+                STORED_DETECTOR,
+                name,
+                f"the model saved in {name}/{path.parent.name} has other settings than its record",
             )
-            yield Finding("stored", STORED_DETECTOR, name, text)
 
 
 def _check_weighted_mean(
@@ -327,15 +353,21 @@ def _check_weighted_mean(
         stored_forecasts.index.equals(expected.index)
         and np.allclose(stored_forecasts, expected, rtol=1e-9)
     ):
-        text = f"the forecasts kept of {name} are not the weighted mean of its members' forecasts"
-        yield Finding("stored", STORED_DETECTOR, name, text)
+        yield Finding(
+            "stored",
+            STORED_DETECTOR,
+            name,
+            f"the forecasts kept of {name} are not the weighted mean of its members' forecasts",
+        )
     test_start = table.loc[table["block"] == "test", "cutoff"].min()
     serving = {member.candidate: member.weight for member in record.members}
     if serving != newest_weights(record.weights, test_start).weights:
-        text = (
-            f"the weights that serve in {name} are not the last ones learnt before the test block"
+        yield Finding(
+            "stored",
+            STORED_DETECTOR,
+            name,
+            f"the weights that serve in {name} are not the last ones learnt before the test block",
         )
-        yield Finding("stored", STORED_DETECTOR, name, text)
 
 
 def _compare_forecasts(
@@ -367,8 +399,10 @@ def _compare_forecasts(
         if len(stored_values) != len(new_values) or not np.allclose(
             stored_values, new_values, rtol=FORECAST_TOLERANCE, atol=FORECAST_TOLERANCE * spread
         ):
-            text = (
+            yield Finding(
+                "stored",
+                STORED_DETECTOR,
+                name,
                 f"the forecasts kept of {name} for series {series.unique_id} are not those of the"
-                " saved model"
+                " saved model",
             )
-            yield Finding("stored", STORED_DETECTOR, name, text)
