@@ -84,7 +84,7 @@ for command in (
     run.new,
     identify.identify,
 ):
-    app.command(command.__name__)(command)
+    app.command()(command)
 app.add_typer(operation.schedule, name="schedule")
 
 
@@ -131,9 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     collect_garbage_rarely()
     # for plugins it would read the entry points of every installed package, a tenth of `status`
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
-    if arguments is None:
-        arguments = sys.argv[1:]
-    words = list(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         require_short(words)
         require_address_space(COMMAND_ADDRESS_SPACE)

@@ -88,7 +88,7 @@ class Check:
     roles: tuple[ColumnRole, ...] = ()
 
 
-def check_run(root: Path, dataset: str = "") -> Iterator[Check]:
+def check_run(root: Path, dataset: str) -> Iterator[Check]:
     """The checks of `check_project` on what a run reads: a fault of the files of operations is only
     printed, and a data file that changed is one.
     """

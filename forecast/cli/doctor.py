@@ -278,11 +278,8 @@ def clean(
 
 def _size_in_bytes(path: Path) -> int:
     """The size of a file, or of all files below a folder; links count nothing."""
-    if path.is_file():
-        return path.stat().st_size
-    return sum(
-        file.stat().st_size for file in path.rglob("*") if file.is_file() and not file.is_symlink()
-    )
+    paths = [path, *path.rglob("*")]
+    return sum(each.stat().st_size for each in paths if each.is_file() and not each.is_symlink())
 
 
 def removable_paths(root: Path, *, with_work: bool) -> Iterator[Path]:

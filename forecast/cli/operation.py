@@ -96,8 +96,14 @@ def promote(
 
     def refit_on_all_data(candidate: Path, target: Path) -> None:
         print(f"{dataset}: fitting {candidate.name} again on all data", file=sys.stderr, flush=True)
-        record = candidate / "record.json"
-        challenger.run_refit(project, dataset, record, target, on="all", environment=os.environ)
+        challenger.run_refit(
+            project,
+            dataset,
+            candidate / "record.json",
+            target,
+            on="all",
+            environment=os.environ,
+        )
 
     with keep_output_clean(output_format):
         promotion = registry.promote_selected(
@@ -201,10 +207,7 @@ def status(
     if output_format is Format.json:
         print_rows([asdict(one_status) for one_status in statuses], output_format)
     else:
-        lines = []
-        for one_status in statuses:
-            lines += _status_lines(one_status)
-        print_rows(lines, output_format)
+        print_rows([line for each in statuses for line in _status_lines(each)], output_format)
     if not all(one_status.is_good for one_status in statuses):
         raise typer.Exit(UNHEALTHY)
 
@@ -375,8 +378,7 @@ def _decide(root: Path, dataset: str, as_of: pd.Timestamp | None, *, dry_run: bo
     from forecast.operations.challenger import RetrainingJob
 
     def log_step(step: str) -> None:
-        time_of_day = f"{datetime.now(UTC):%H:%M:%S}"
-        print(f"{time_of_day} retrain {dataset}: {step}", file=sys.stderr, flush=True)
+        _log(f"retrain {dataset}: {step}")
 
     job = RetrainingJob(
         root=root,
@@ -510,5 +512,5 @@ def load_jobs(folder: Path) -> Schedule:
 
 
 def _log(line: str) -> None:
-    """Print a line of the scheduler with the time, UTC."""
+    """Print a line of a retraining or of the scheduler with the time, UTC."""
     print(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {line}", file=sys.stderr, flush=True)

@@ -299,8 +299,7 @@ class Publication:
             address = "http://127.0.0.1:5000"
         if result.pages:
             lines.append(head)
-        for name, page in sorted(result.pages.items()):
-            lines.append(f"  {name}: {address}{page}")
+        lines += [f"  {name}: {address}{page}" for name, page in sorted(result.pages.items())]
         return "\n".join(lines)
 
     def _publish(self, datasets: Sequence[str]) -> None:
