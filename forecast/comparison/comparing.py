@@ -124,13 +124,14 @@ def compare_candidates(
     """
     scored, references = scores.score_candidates(results, frame, task, borders)
     reference = references["test"]
-    exempt = check_same_budget(results.records.values(), tuning)
+    records = results.records.values()
+    exempt = check_same_budget(records, tuning)
     selectable = [s for s in scored if s.record.family != SERVICE]  # it cannot be served
     validation = block_losses(selectable, reference.scale, "validation")
     lowest = select_models(validation)
     # where combinations were learnt, one of them is selected
     chosen = select_models(validation, _learnt_combinations(selectable))
-    unlearnt = _find_unlearnt(results.records.values())
+    unlearnt = _find_unlearnt(records)
     lowest = {r: model for r, model in lowest.items() if chosen[r] not in unlearnt}
     test = block_losses(scored, reference.scale, "test")
     interval_parts, unsupported = interval_tables(
@@ -167,12 +168,12 @@ def compare_candidates(
         level_sentences = describe_levels(tables["levels"], chosen)
     leaks = _find_leaks(scored, task)
     all_steps = tables["intervals"].query("step == 0")
-    short_budget = sentences.describe_short_budget(tuning, results.records.values())
+    short_budget = sentences.describe_short_budget(tuning, records)
     warnings = [
         describe_low_test(results, chosen.get("shipped", ""), task),
         *sentences.describe_unlearnt(chosen, unlearnt),
         *sentences.describe_warnings(chosen, verdicts.tests, all_steps, leaks, unsupported),
-        *sentences.describe_failures(results.records.values()),
+        *sentences.describe_failures(records),
         *sentences.describe_twins(_find_twins(scored)),
         short_budget,
     ]
@@ -399,7 +400,6 @@ def _budget_faults(record: RunRecord, tuning: Tuning, *, by_gradient: bool) -> l
             tuning.final_steps * len(tuning.seeds),
         ),
     )
-    for what, spent, budget in counts:
-        if spent != budget:
-            faults.append(f"{spent} {what}, wanted {budget}")
-    return faults
+    return faults + [
+        f"{spent} {what}, wanted {budget}" for what, spent, budget in counts if spent != budget
+    ]

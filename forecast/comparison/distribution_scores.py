@@ -66,8 +66,10 @@ def _score_candidate(
         rows = rows.sort_values(["cutoff", "step"], kind="stable")
         before = last[str(series)].reindex(rows["cutoff"]).to_numpy()
         n = int(rows["y"].notna().sum())
-        for metric, level, value in _score_rows(rows, before, levels):
-            scores.append((series, metric, level, n, value))
+        scores += [
+            (series, metric, level, n, value)
+            for metric, level, value in _score_rows(rows, before, levels)
+        ]
     frame = pd.DataFrame(scores, columns=["series", "metric", "level", "n", "value"])
     by_number = frame.groupby(["series", "metric", "level", "n"], sort=False, dropna=False)
     return by_number["value"].agg(lambda seeds: seeds.mean(skipna=False)).reset_index()

@@ -103,10 +103,9 @@ class CandidateBlocks:
     validation: Sequence[ForecastCube] = ()
 
     @cached_property
-    def pairs(self) -> list[tuple[ForecastCube | None, ForecastCube]]:
-        """The calibration block, where there is one, and the cutoffs to cover of every series."""
-        calibration_of = {cube.series: cube for cube in self.calibration}
-        return [(calibration_of.get(cube.series), cube) for cube in self.test]
+    def calibration_of(self) -> dict[str, ForecastCube]:
+        """The calibration block by series."""
+        return {cube.series: cube for cube in self.calibration}
 
     @cached_property
     def finite_validation(self) -> dict[str, ForecastCube]:
@@ -177,7 +176,8 @@ def stack_series(
     groups: dict[Any, list[int]] = {}
     unsupported = []
     n_pooled = _count_pooled_errors(blocks)
-    for number, (calibration, cube) in enumerate(blocks.pairs):
+    for number, cube in enumerate(blocks.test):
+        calibration = blocks.calibration_of.get(cube.series)
         supported = []
         for level, reason in _level_faults(calibration, levels, n_pooled.get(cube.series)).items():
             if reason:
@@ -204,13 +204,8 @@ def stack_series(
 
 def _stack(numbers: list[int], levels: tuple[float, ...], blocks: CandidateBlocks) -> SeriesStack:
     """The series of these numbers side by side: of one target, of blocks of equal shapes."""
-    earlier = []
-    cubes = []
-    for number in numbers:
-        calibration, cube = blocks.pairs[number]
-        cubes.append(cube)
-        if calibration is not None:  # one without has no supported level
-            earlier.append(calibration)
+    cubes = [blocks.test[number] for number in numbers]
+    earlier = [blocks.calibration_of[cube.series] for cube in cubes]
     target = target_of(cubes[0].series, blocks.task)
     conformal = SplitConformal.calibrate(
         *_put_beside(earlier, blocks.task),
@@ -246,10 +241,10 @@ def _count_pooled_errors(blocks: CandidateBlocks) -> dict[str, int]:
     at the step that has the fewest.
     """
     actuals: dict[str, dict[str, np.ndarray]] = {}
-    for calibration, cube in blocks.pairs:
-        if calibration is not None:
+    for cube in blocks.test:
+        if cube.series in blocks.calibration_of:
             target = target_of(cube.series, blocks.task).name
-            actuals.setdefault(target, {})[cube.series] = calibration.y
+            actuals.setdefault(target, {})[cube.series] = blocks.calibration_of[cube.series].y
     pooled: dict[str, int] = {}
     for by_series in actuals.values():
         names = select_pooled(by_series, blocks.usual_error)
@@ -311,12 +306,11 @@ def _score_stack(stack: SeriesStack) -> SeriesColumns:
     """
     y = stack.y
     bounds = stack.bounds()
-    tables = []
-    for low, high, level in zip(bounds.low, bounds.high, stack.levels, strict=True):
-        tables.append(coverage_by_step(y, low, high, nominal=level / 100))
-    columns = {}
-    for name in tables[0]:
-        columns[name] = np.stack([table[name] for table in tables], axis=1)
+    tables = [
+        coverage_by_step(y, low, high, nominal=level / 100)
+        for low, high, level in zip(bounds.low, bounds.high, stack.levels, strict=True)
+    ]
+    columns = {name: np.stack([table[name] for table in tables], axis=1) for name in tables[0]}
     counts = stack.n_calibration
     fewest = counts.min(axis=1, keepdims=True)
     columns["n_calibration"] = np.concatenate([fewest, counts], axis=1)[:, None]

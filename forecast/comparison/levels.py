@@ -76,12 +76,13 @@ def describe_levels(table: pd.DataFrame, chosen: Mapping[str, str]) -> list[str]
     for ranking, model in chosen.items():
         is_shown = (table["model"] == model) & table["ranking"].isin([ranking, "baseline"])
         of_levels = table[is_shown & table["mase_base"].notna()]
-        parts = []
         against_base = of_levels["mase"] / of_levels["mase_base"] - 1
         against_sums = of_levels["mase"] / of_levels["mase_bottom_up"] - 1
         changes = zip(of_levels["level"], against_base, against_sums, strict=True)
-        for level, change, change_of_sums in changes:
-            parts.append(f"{level} {signed_percent(change)} ({signed_percent(change_of_sums)})")
+        parts = [
+            f"{level} {signed_percent(base)} ({signed_percent(sums)})"
+            for level, base, sums in changes
+        ]
         if parts:
             sentences.append(
                 f"{title_of(ranking)}: reconciliation changes the MASE of {model} by"

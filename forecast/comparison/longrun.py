@@ -161,14 +161,15 @@ def standard_error(
     means = _means_of_runs(values, allowed.run)
     cycles = _orthonormal_waves(len(means), allowed.cycles)
     residuals = means - cycles @ (cycles.T @ means)
+    earlier = residuals[:-1]
     slope = 0.0
-    energy = float(residuals[:-1] @ residuals[:-1])
+    energy = float(earlier @ earlier)
     if energy > 0:
-        correlation = float(residuals[1:] @ residuals[:-1]) / energy
+        correlation = float(residuals[1:] @ earlier) / energy
         correlation += (1 + 3 * correlation) / len(means)  # least squares is too low by this much
         excess = (correlation - allowed.overlap_correlation) / (1 - allowed.overlap_correlation)
         slope = min(max(excess, 0.0), MAX_SLOPE)
-    whitened = residuals[1:] - slope * residuals[:-1]
+    whitened = residuals[1:] - slope * earlier
     cosines = _orthonormal_cosines(len(whitened), allowed.cosines, allowed.cycles)
     variance = float(np.mean((cosines.T @ whitened) ** 2)) * inflation(slope, len(means))
     # residuals of losses in proportion are rounding errors of the losses

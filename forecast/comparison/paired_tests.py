@@ -204,9 +204,10 @@ def _pair(loss_a: ArrayLike, loss_b: ArrayLike) -> tuple[Array, Array]:
     """Both as float64; `InputError` for a loss that is not finite."""
     a = np.asarray(loss_a, dtype=float)
     b = np.asarray(loss_b, dtype=float)
-    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+    is_bad = ~(np.isfinite(a) & np.isfinite(b))
+    if is_bad.any():
         raise InputError(
-            f"{int((~np.isfinite(a) | ~np.isfinite(b)).sum())} of {len(a)} origins have a loss that"
+            f"{is_bad.sum()} of {len(a)} origins have a loss that"
             " is not finite. Leave out the model that returned it: dropping its hardest origins"
             " would flatter it."
         )
@@ -229,7 +230,6 @@ def equivalence(
     loss_b: ArrayLike,
     *,
     margin: float = MARGIN,
-    origins: int = ORIGINS,
     **spacing: Unpack[Spacing],
 ) -> Equivalence:
     """Is a no more than `margin` worse than b? Not finding a difference is no evidence; a narrow
@@ -237,7 +237,7 @@ def equivalence(
 
     The relative loss increase is R = mean(a) / mean(b) - 1; its standard error comes from the
     linearised series (a - (1 + R) b) / mean(b) with the variance of `longrun` (delta method).
-    "equivalent" when the one-sided 95 % upper bound of R is below `margin` on at least `origins`
+    "equivalent" when the one-sided 95 % upper bound of R is below `margin` on at least `ORIGINS`
     origins whose horizons do not overlap (the non-inferiority half of Schuirmann's 1987 two
     one-sided tests; ask again with a and b exchanged for both halves).
     """
@@ -252,8 +252,8 @@ def equivalence(
     if not same:
         upper = _upper_limit_of_increase(a, b, dependence(n, **spacing))
     n_separate = non_overlapping(n, **spacing)
-    if n_separate < origins:
-        few = f"{n_separate} non-overlapping origins; {origins} are needed"
+    if n_separate < ORIGINS:
+        few = f"{n_separate} non-overlapping origins; {ORIGINS} are needed"
         return Equivalence("undecided", upper, few)
     return Equivalence("equivalent" if upper < margin else "undecided", upper)
 

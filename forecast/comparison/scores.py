@@ -288,20 +288,21 @@ def _score_candidate(
     """
     if record.has_failed:
         return ScoredCandidate(record)
-    last = reference["test"].last
+    on_test = reference["test"]
     blocks = {
-        b: tuple(series_forecasts(results.forecasts(record.candidate, b), last)) for b in BLOCKS[1:]
+        b: tuple(series_forecasts(results.forecasts(record.candidate, b), on_test.last))
+        for b in BLOCKS[1:]
     }
-    by_series = series_scores(blocks["test"], reference["test"])
-    by_step = step_scores(blocks["test"], reference["test"])
+    by_series = series_scores(blocks["test"], on_test)
+    by_step = step_scores(blocks["test"], on_test)
     on_validation = series_scores(blocks["validation"], reference["validation"])
     return_memory()
     return ScoredCandidate(
         record=record,
         blocks=blocks,
-        board=add_mean_and_spread(average_over_series(by_series, ["seed"], reference["test"]), []),
+        board=add_mean_and_spread(average_over_series(by_series, ["seed"], on_test), []),
         by_step=add_mean_and_spread(
-            average_over_series(by_step, ["seed", "step"], reference["test"]), ["step"]
+            average_over_series(by_step, ["seed", "step"], on_test), ["step"]
         ),
         by_series=by_series,
         validation=add_mean_and_spread(

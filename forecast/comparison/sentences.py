@@ -174,12 +174,9 @@ def describe_left_out(left_out: Mapping[tuple[str, str], str]) -> list[str]:
 
 def describe_notes(tests: Sequence[PairedTest]) -> list[str]:
     """Which tests could not be made as usual, by reason: a few by their pairs, many by number."""
-    by_note: dict[str, list[PairedTest]] = {}
-    for test in tests:
-        if test.note:
-            by_note.setdefault(test.note, []).append(test)
     sentences = []
-    for note, tests_of_note in sorted(by_note.items()):
+    for note in sorted({test.note for test in tests if test.note}):
+        tests_of_note = [test for test in tests if test.note == note]
         pairs = list(
             dict.fromkeys(f"{test.model} against {test.against}" for test in tests_of_note)
         )
@@ -428,7 +425,7 @@ def _describe_rivals(ranking: str, best: str, tests: Sequence[PairedTest], bar: 
     rivals = [t for t in tests if t.family == "best" and (t.ranking, t.against) == (ranking, best)]
     if not rivals:
         return ""
-    rivals.sort(key=_mean_difference)
+    rivals.sort(key=lambda test: test.mean_difference or 0.0)
     skips = {test.against for test in tests if test.family == "skip"}
     lowest = rivals[0]
     parts = [f"{lowest.model}, the lowest of the others, is {_outcome(lowest, best)}"]
@@ -438,10 +435,6 @@ def _describe_rivals(ranking: str, best: str, tests: Sequence[PairedTest], bar: 
     if best not in skips and hardest_skip is not None and hardest_skip is not lowest:
         parts.append(f"{hardest_skip.model} is {_outcome(hardest_skip, best)}")
     return f" {'; '.join(parts)}."
-
-
-def _mean_difference(test: PairedTest) -> float:
-    return math.nan if test.mean_difference is None else test.mean_difference
 
 
 def _describe_networks(dataset: str, tests: Sequence[PairedTest]) -> list[str]:

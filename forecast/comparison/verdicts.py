@@ -105,12 +105,14 @@ def compare(
     skips = _skip_by_network(losses)
     not_tested = {(network.model, network.ranking) for network in untrained}
     means = means[[key for key in candidate_keys(means) if key not in not_tested]]
+    # without the rankings whose selected model was left out
     selected = {
-        ranking: find_candidate(means, chosen[ranking], ranking)
+        ranking: key
         for ranking in RANKINGS
-        if ranking in chosen
+        for key in keys_in_ranking(means, ranking)
+        if key[0] == chosen.get(ranking)
     }
-    winners = [winner for winner in selected.values() if winner is not None]
+    winners = list(selected.values())
     near = [(name, "baseline") for name in bars if (name, "baseline") in means] or [REFERENCE]
     bar_keys = _put_drifting_last(near, winners, means, spacing)
     references = list(dict.fromkeys((*bar_keys, REFERENCE)))
@@ -120,11 +122,7 @@ def compare(
     for winner in winners:
         groups |= {frozenset((winner, key)): "claims" for key in (bar_keys[0], *skips.values())}
     tests = _test_hypotheses(hypotheses, groups, bar_keys, means, alpha, spacing)
-    tied = {
-        ranking: _list_tied(tests, ranking, winner[0])
-        for ranking, winner in selected.items()
-        if winner is not None
-    }
+    tied = {ranking: _list_tied(tests, ranking, winner[0]) for ranking, winner in selected.items()}
     networks = {model for model, _ in skips}  # a combination is none
     bar_names = [name for name, _ in bar_keys]
     lines = [
@@ -177,15 +175,10 @@ def _skip_by_network(losses: pd.DataFrame) -> dict[Key, Key]:
     }
 
 
-def find_candidate(means: pd.DataFrame, model: str, ranking: str) -> Key | None:
-    """The column of `means` that stands for `model` in `ranking`; None where it was left out."""
-    return next((key for key in keys_in_ranking(means, ranking) if key[0] == model), None)
-
-
 def _hypotheses(
     means: pd.DataFrame,
     skips: Mapping[Key, Key],
-    selected: Mapping[str, Key | None],
+    selected: Mapping[str, Key],
     references: Sequence[Key],
 ) -> dict[TestFamily, list[Hypothesis]]:
     """What each family tests: everybody against the bar, the first of `references`, and against
@@ -206,8 +199,6 @@ def _hypotheses(
     skip = [Hypothesis(key[1], key, skips[key]) for key in candidates if skips.get(key) in models]
     best: list[Hypothesis] = []
     for ranking, winner in selected.items():
-        if winner is None:
-            continue
         rivals = [key for key in keys_in_ranking(means, ranking) if key != winner]
         best += [Hypothesis(ranking, key, winner) for key in rivals]
     return {"bar": against_bar, "reference": against_others, "skip": skip, "best": best}
