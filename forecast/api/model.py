@@ -241,14 +241,16 @@ class Model:
             )
         with files.atomic_directory(target) as temporary:
             self.ensemble.save(temporary)
-            description = {
-                "schema": MODEL_SCHEMA,
-                "name": self.name,
-                "id_col": self.names.id_col,
-                "time_col": self.names.time_col,
-                "clock": self.names.clock,
-            }
-            files.write_json(temporary / DESCRIPTION, description)
+            files.write_json(
+                temporary / DESCRIPTION,
+                {
+                    "schema": MODEL_SCHEMA,
+                    "name": self.name,
+                    "id_col": self.names.id_col,
+                    "time_col": self.names.time_col,
+                    "clock": self.names.clock,
+                },
+            )
 
     def export(self, path: str | Path, *, seed: int = 0) -> None:
         """The network of the fit's first seed (or another) as one .py file that needs NumPy

@@ -50,12 +50,14 @@ def write_network(ensemble: Ensemble, path: Path, *, seed: int = 0) -> None:
         description=forecaster.spec.equation,
         linear=_linear_map(forecaster),
     )
-    description = {
-        "past": _channel_names(forecaster),
-        "scaling": forecaster.scaling.to_json(),
-        "task": forecaster.task.model_dump(mode="json"),
-    }
-    files.write_json(path.with_suffix(".json"), description)
+    files.write_json(
+        path.with_suffix(".json"),
+        {
+            "past": _channel_names(forecaster),
+            "scaling": forecaster.scaling.to_json(),
+            "task": forecaster.task.model_dump(mode="json"),
+        },
+    )
 
 
 def _channel_names(forecaster: Forecaster) -> list[str]:

@@ -161,8 +161,10 @@ def _migrated_client(uri: str) -> MlflowClient:
             # makes and migrates the database, under the lock
             client.search_experiments(max_results=1)
     except ModuleNotFoundError as error:
-        needed = f"{show_address(uri)}: needs the driver {error.name!r}, which is not installed."
-        raise InputError(f"{needed} A plain postgresql:// takes psycopg.") from None
+        raise InputError(
+            f"{show_address(uri)}: needs the driver {error.name!r}, which is not installed. A plain"
+            " postgresql:// takes psycopg."
+        ) from None
     return client
 
 
