@@ -241,16 +241,14 @@ class Model:
             )
         with files.atomic_directory(target) as temporary:
             self.ensemble.save(temporary)
-            files.write_json(
-                temporary / DESCRIPTION,
-                {
-                    "schema": MODEL_SCHEMA,
-                    "name": self.name,
-                    "id_col": self.names.id_col,
-                    "time_col": self.names.time_col,
-                    "clock": self.names.clock,
-                },
-            )
+            description = {
+                "schema": MODEL_SCHEMA,
+                "name": self.name,
+                "id_col": self.names.id_col,
+                "time_col": self.names.time_col,
+                "clock": self.names.clock,
+            }
+            files.write_json(temporary / DESCRIPTION, description)
 
     def export(self, path: str | Path, *, seed: int = 0) -> None:
         """The network of the fit's first seed (or another) as one .py file that needs NumPy

@@ -50,14 +50,12 @@ def write_network(ensemble: Ensemble, path: Path, *, seed: int = 0) -> None:
         description=forecaster.spec.equation,
         linear=_linear_map(forecaster),
     )
-    files.write_json(
-        path.with_suffix(".json"),
-        {
-            "past": _channel_names(forecaster),
-            "scaling": forecaster.scaling.to_json(),
-            "task": forecaster.task.model_dump(mode="json"),
-        },
-    )
+    description = {
+        "past": _channel_names(forecaster),
+        "scaling": forecaster.scaling.to_json(),
+        "task": forecaster.task.model_dump(mode="json"),
+    }
+    files.write_json(path.with_suffix(".json"), description)
 
 
 def _channel_names(forecaster: Forecaster) -> list[str]:

@@ -130,10 +130,11 @@ def count_origins(results: Results) -> tuple[int, int, int]:
 
 def combinations(results: Results, ranking: str) -> list[tuple[str, str]]:
     """The name of each combination and its members with their weights; then what was left out."""
-    return [
-        (model, "; ".join(filter(None, [describe_members(record), record.reason])))
-        for model, record in sorted(results.combinations(ranking).items())
-    ]
+    rows = []
+    for model, record in sorted(results.combinations(ranking).items()):
+        parts = filter(None, [describe_members(record), record.reason])
+        rows.append((model, "; ".join(parts)))
+    return rows
 
 
 def _sort_rows(rows: list[Row], cell: int = 0) -> list[Row]:

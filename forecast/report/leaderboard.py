@@ -29,17 +29,19 @@ from forecast.data.results import (
     DIGITS,
     MEAN,
     RANKING_TITLES,
+    RANKINGS,
     WHOLE_HORIZON,
     Results,
     Row,
 )
 from forecast.report import text
-from forecast.report.ledger import ORDER
 from forecast.system.errors import with_minus
 from forecast.system.files import round_numbers, write_json
 
 if TYPE_CHECKING:
     from rich.console import Console, JustifyMethod
+
+RANKING_ORDER = (BASELINE, *RANKINGS)
 
 
 def combine_leaderboards(paths: ProjectPaths, datasets: Iterable[str]) -> list[Row]:
@@ -132,7 +134,7 @@ def _sort_key(row: Row) -> tuple[int, str, str, float, str]:
     """Sorts by ranking, model, skip and seed; the seeds' summaries last, their mean first."""
     seed = row["seed"]
     number = float(seed) if seed.isdigit() else math.inf
-    return ORDER.index(row["ranking"]), row["model"], row["skip"], number, seed
+    return RANKING_ORDER.index(row["ranking"]), row["model"], row["skip"], number, seed
 
 
 SCORES = {

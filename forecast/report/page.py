@@ -58,31 +58,30 @@ def render(results: Sequence[Results], costs: Mapping[str, ledger.Costs]) -> str
     for of_dataset in results:
         records |= {record.model: record for record in of_dataset.records.values()}
         networks += [record for record in of_dataset.records.values() if record.is_network]
-    page = text.render(
-        "page.html.j2",
-        datasets=[
+    content = {
+        "datasets": [
             DatasetContent(d, costs.get(d.name, {}), panels.read_forecasts(d)) for d in results
         ],
-        answer=answer,
-        board=board,
-        calibration=calibration,
-        diagnostics=diagnostics,
-        figures=figures,
-        ledger=ledger,
-        panels=panels,
-        calendar_yaml=calendar_yaml,
-        describe_limits=describe_limits,
-        describe_alarms=describe_alarms,
-        ranking_titles=RANKING_TITLES,
-        text=text,
-        models=sorted(records),
-        networks=sorted({record.model for record in networks}),
-        seeds=sorted({len(record.seeds) for record in networks}),
-        as_of=text.listing([f"{d.as_of} ({d.name})" for d in results]),
+        "answer": answer,
+        "board": board,
+        "calibration": calibration,
+        "diagnostics": diagnostics,
+        "figures": figures,
+        "ledger": ledger,
+        "panels": panels,
+        "calendar_yaml": calendar_yaml,
+        "describe_limits": describe_limits,
+        "describe_alarms": describe_alarms,
+        "ranking_titles": RANKING_TITLES,
+        "text": text,
+        "models": sorted(records),
+        "networks": sorted({record.model for record in networks}),
+        "seeds": sorted({len(record.seeds) for record in networks}),
+        "as_of": text.listing([f"{d.as_of} ({d.name})" for d in results]),
         # each model once: its sentence, equation and source
-        catalogue=[records[model] for model in sorted(records)],
-    )
-    return str(page)
+        "catalogue": [records[model] for model in sorted(records)],
+    }
+    return str(text.render("page.html.j2", **content))
 
 
 @dataclass(frozen=True)

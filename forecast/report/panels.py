@@ -149,13 +149,13 @@ def last_panel(results: Results, forecasts: list[SeriesForecasts]) -> ChartPanel
 
 def forecast_panels(results: Results, forecasts: list[SeriesForecasts]) -> list[ChartPanel]:
     """Per series the origins of the test block that `pick_origins` names; none of private data."""
+    panels: list[ChartPanel] = []
     if is_private(results):
-        return []
-    return [
-        _origin_panel(results, drawing, word, origin)
-        for drawing in forecasts
-        for word, origin in pick_origins(drawing)
-    ]
+        return panels
+    for drawing in forecasts:
+        for word, origin in pick_origins(drawing):
+            panels.append(_origin_panel(results, drawing, word, origin))
+    return panels
 
 
 def pick_origins(forecasts: SeriesForecasts) -> list[tuple[str, int]]:

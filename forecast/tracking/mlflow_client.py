@@ -161,10 +161,8 @@ def _migrated_client(uri: str) -> MlflowClient:
             # makes and migrates the database, under the lock
             client.search_experiments(max_results=1)
     except ModuleNotFoundError as error:
-        raise InputError(
-            f"{show_address(uri)}: needs the driver {error.name!r}, which is not installed. A plain"
-            " postgresql:// takes psycopg."
-        ) from None
+        needed = f"{show_address(uri)}: needs the driver {error.name!r}, which is not installed."
+        raise InputError(f"{needed} A plain postgresql:// takes psycopg.") from None
     return client
 
 

@@ -206,12 +206,12 @@ def _try_forecast(model_folder: Path, sample: pd.DataFrame) -> None:
 
 def _list_versions(client: MlflowClient, name: str) -> list[RegisteredVersion]:
     """The versions of a registered model, oldest first, without those that only use up a number."""
+    model_versions = client.search_model_versions(f"name = '{name}'", max_results=10_000)
     versions = [
         RegisteredVersion(int(v.version), v.tags.get(MODEL_DIGEST, ""), dict(v.tags))
-        for v in client.search_model_versions(f"name = '{name}'", max_results=10_000)
-        if FILLER not in v.tags
+        for v in model_versions
     ]
-    return sorted(versions, key=attrgetter("number"))
+    return sorted((v for v in versions if FILLER not in v.tags), key=attrgetter("number"))
 
 
 def model_digest(model: Path) -> str:

@@ -128,15 +128,14 @@ def read_candidate_runs(root: Path, dataset: str) -> list[CandidateRun]:
     candidate_runs = []
     for name, record in results.records.items():
         label = (record.model, record.ranking)
-        candidate_runs.append(
-            CandidateRun(
-                record,
-                results.folder(name),
-                {table: _rows_of(label, rows) for table, rows in tables.items()},
-                [test for test in tests if (test.model, test.ranking) == label],
-                costs.get(name, UNKNOWN_COST),
-            )
+        candidate_run = CandidateRun(
+            record,
+            results.folder(name),
+            {table: _rows_of(label, rows) for table, rows in tables.items()},
+            [test for test in tests if (test.model, test.ranking) == label],
+            costs.get(name, UNKNOWN_COST),
         )
+        candidate_runs.append(candidate_run)
     return sorted(candidate_runs, key=_validation_error, reverse=True)
 
 
@@ -221,16 +220,14 @@ def score_points(candidate_run: CandidateRun) -> list[MetricPoint]:
         MetricPoint(f"test_std/{name}", candidate_run.rows.get("std", {}).get(name))
         for name in by_step
     ]
+    points.append(MetricPoint("validation/mase", main.get("validation_mase")))
+    points.append(MetricPoint("n_origins", main.get("n_origins")))
     return finite_points(
-        [
-            *points,
-            MetricPoint("validation/mase", main.get("validation_mase")),
-            MetricPoint("n_origins", main.get("n_origins")),
-            *interval_points(candidate_run),
-            *distribution_points(candidate_run),
-            *count_points(candidate_run),
-            *(MetricPoint(name, getattr(candidate_run.cost, name)) for name in COSTS),
-        ]
+        points
+        + interval_points(candidate_run)
+        + distribution_points(candidate_run)
+        + count_points(candidate_run)
+        + [MetricPoint(name, getattr(candidate_run.cost, name)) for name in COSTS]
     )
 
 

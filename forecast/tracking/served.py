@@ -57,9 +57,8 @@ class ServedForecaster(PythonModel):
             raise request_error(advise_caller(str(error))) from None
         except Exception:
             logging.getLogger(__name__).exception("The forecast failed")
-            raise MlflowException(
-                "The forecast failed; the server's log says why.", error_code=INTERNAL_ERROR
-            ) from None
+            message = "The forecast failed; the server's log says why."
+            raise MlflowException(message, error_code=INTERNAL_ERROR) from None
 
 
 def word_errors() -> None:
