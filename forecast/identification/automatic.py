@@ -74,7 +74,9 @@ def identify(
 
 
 def _net_of(member: Member, start: int) -> Net:
-    """The member's net as a description; `start`: rows at its own rate that fill the delays."""
+    """The member's net as a description; `start`: the least number of measured rows that a run
+    begins with.
+    """
     narx = member.net
     kind = "narxnet" if narx.inputs else "narnet"
     return Net(

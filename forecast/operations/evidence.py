@@ -385,7 +385,7 @@ def measure_live_error(
 ) -> Shift | None:
     """The champion's error on the newest origins after everything it has seen, over what its test
     block promised, times `naive_growth`: forecasts made again here, unlike `live_accuracy`, which
-    scores those issued and is only shown.
+    scores those issued, by which `forecast status` calls a champion poor.
 
     A mean that is no number counts as too high. Left out are series of which nothing was expected,
     which the champion need not know, and those with fewer than 8 origins that it has not seen, such

@@ -284,14 +284,14 @@ def group_times(times: pd.DatetimeIndex) -> dict[str, pd.Index]:
     """The groups of the times by title: the month and, of steps up to a day, the hour and the
     weekday; only those of more than one group.
     """
-    groups: dict[str, pd.Index] = {"month": _months_of(times)}
+    groups: dict[str, pd.Index] = {"month": _months_or_quarters(times)}
     step = times.unique().sort_values().to_series().diff().median()
     if step <= pd.Timedelta(days=1):
         groups = {"hour of the day, UTC": times.hour, "weekday": times.day_of_week} | groups
     return {title: keys for title, keys in groups.items() if keys.nunique() > 1}
 
 
-def _months_of(times: pd.DatetimeIndex) -> pd.PeriodIndex:
+def _months_or_quarters(times: pd.DatetimeIndex) -> pd.PeriodIndex:
     """The month of each time, or the quarter where they span more than `MOST_MONTHS`."""
     months = times.to_period("M")
     return months if months.nunique() <= MOST_MONTHS else times.to_period("Q")
