@@ -272,7 +272,7 @@ def clock_of(df: Any, time_col: str) -> str:
     return ""
 
 
-def require_same_clock(
+def require_zones_in_both_or_none(
     clock: str, known: str, calendar: Calendar, *, where: str, known_where: str = WHERE
 ) -> None:
     """`InputError` where one of two frames has times of a zone and the other none, which would be
@@ -340,9 +340,9 @@ def with_future(
     observed: Sequence[str],
     task: Task,
 ) -> pd.DataFrame:
-    """A history, and after each series' last observation the rows of `future_df` in place of its
-    own; `InputError` for a fault of it, and where the model reads no plan. names: with the clock of
-    the history.
+    """`history`, and after each series' last observation the rows of `future_df` in place of its
+    own. `InputError` for a fault of `future_df`, where the model reads no plan, and where one of
+    the two has times of a zone and the other none (`names.clock`); two zones may differ.
     """
     if not plans:
         raise InputError(
@@ -361,7 +361,7 @@ def with_future(
         future = long_frame(future_df, names, plans, task.calendar, task.hierarchy)
     except InputError as error:
         raise InputError(re.sub(rf"\b{WHERE}\b", FUTURE, str(error))) from None
-    require_same_clock(clock, names.clock, task.calendar, where=FUTURE)
+    require_zones_in_both_or_none(clock, names.clock, task.calendar, where=FUTURE)
     if unknown := set(future["unique_id"]).difference(history["unique_id"]):
         warnings.warn(
             f"{FUTURE}: series without a history are left out: {quote_names(unknown)}",

@@ -321,7 +321,7 @@ class Model:
         most_unobserved = task.horizon - 1  # and at most what `require_observed` lets pass
         if df is not None:
             names = replace(names, clock=frames.clock_of(df, names.time_col))
-            frames.require_same_clock(
+            frames.require_zones_in_both_or_none(
                 names.clock,
                 self.names.clock,
                 task.calendar,

@@ -302,7 +302,8 @@ class Model:
         self, u: npt.ArrayLike | None, y: npt.ArrayLike | None = None, *, steps: int
     ) -> Array:
         """(T - steps, steps, O): at row t the closed-loop forecasts of t + 1 ... t + steps under
-        the inputs given; (T - steps, steps) for a y (T,). `InputError` unless 1 <= steps < T - start.
+        the inputs given; (T - steps, steps) for a y (T,). `InputError` unless
+        1 <= steps < T - start.
         """
         self.refuse_open()
         inputs, outputs = self._columns(u, y)

@@ -2,8 +2,9 @@
 
 For the page: the last test forecast (its first screen), the origins that a stated rule picks, and
 the mean absolute error by hour of the day, weekday and month. All are drawn from `SeriesForecasts`:
-the test forecasts of the few models that are shown, for one series. Of data whose terms forbid to
-pass their values on no forecast is drawn, only errors; rows without dates have no calendar.
+the test forecasts of the few models that are shown, for one series. Of private data (`is_private`:
+their terms forbid to pass values on) the forecasts are not drawn, the errors through the calendar
+are; rows without dates have no calendar.
 
 `last_panel`, `forecast_panels` and `calendar_panels` draw, `pick_origins` has the rule.
 
@@ -268,7 +269,7 @@ WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 def calendar_panels(results: Results, forecasts: list[SeriesForecasts]) -> list[ChartPanel]:
     """Mean absolute test error by the hour, weekday and month that was forecast, per series in its
-    unit, all steps together; only where there is more than one of them. None of rows without dates.
+    unit, all steps together; only where there is more than one of them; of private data too. None of rows without dates.
     """
     panels: list[ChartPanel] = []
     if results.dataset.calendar.counts_rows:
