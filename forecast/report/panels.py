@@ -269,7 +269,8 @@ WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 def calendar_panels(results: Results, forecasts: list[SeriesForecasts]) -> list[ChartPanel]:
     """Mean absolute test error by the hour, weekday and month that was forecast, per series in its
-    unit, all steps together; only where there is more than one of them; of private data too. None of rows without dates.
+    unit, all steps together; only where there is more than one of them; of private data too. None
+    of rows without dates.
     """
     panels: list[ChartPanel] = []
     if results.dataset.calendar.counts_rows:
