@@ -84,7 +84,7 @@ for command in (
     run.new,
     identify.identify,
 ):
-    app.command()(command)
+    app.command(command.__name__)(command)
 app.add_typer(operation.schedule, name="schedule")
 
 
