@@ -116,7 +116,7 @@ class MemberErrors:
         )
 
     def average_groups(self, groups: Sequence[tuple[str, ...]]) -> MemberErrors:
-        """The errors of each group's mean forecast, as of one member with the name of its first."""
+        """The members of each group averaged into one, which has the name of the group's first."""
         means = []
         for group in groups:
             columns = [self.members.index(name) for name in group]

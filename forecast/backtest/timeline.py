@@ -207,7 +207,7 @@ class FitTimeline:
     ) -> dict[str, np.ndarray]:
         """(n, ...) by series: what `predictor` makes at `rows` (n,) with the fit of each cutoff.
 
-        Without a predictor the point forecasts (n, H, O) in raw units.
+        By default the point forecasts (n, H, O) in raw units.
         """
         numbers = {
             uid: self.fit_numbers(uid, panel.by_id[uid].ds[cutoff_rows])

@@ -246,7 +246,7 @@ def describe_difference(test: PairedTest) -> str:
     limits = test.relative_limits
     if limits is None:
         return signed_percent(test.relative_difference)
-    low, high = map(percent, limits)
+    low, high = map(signed_percent, limits)
     return f"{signed_percent(test.relative_difference)}, 95 % interval {low} to {high}"
 
 

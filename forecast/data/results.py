@@ -377,7 +377,7 @@ def describe_members(record: RunRecord) -> str:
     """`gru 0.60, ridge 0.40`: the members of a combination with the weights that serve (those of
     the beginning of the test block; later ones are in `RunRecord.weights`); empty for any other
     record. Two rows of one model, with and without its skip, are told by their candidates:
-    `gru.linear 0.60, gru.none 0.40`.
+    `gru.linear 0.60, gru.last 0.40`.
     """
     candidates_of_model = Counter(member.model for member in record.members)
     parts = []

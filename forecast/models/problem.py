@@ -405,7 +405,7 @@ class Problem:
         ranges = {}
         task = self.panel.task
         fewest = min(blocks.train[1] - blocks.train[0] for blocks in self.blocks.values())
-        longest = min(fewest // LEVEL_SEASONS, task.lookback)
+        longest = min(fewest // LEVEL_SEASONS, first_cutoff(task) + 1)  # no season beyond a window
         rows = task.season_length if task.season_length <= longest else 1
         for uid, blocks in self.blocks.items():
             targets = self.scaled(uid)[slice(*blocks.train), : self.panel.outputs]

@@ -62,7 +62,8 @@ class PointLoss:
     """The loss of a point forecast.
 
     `of_error` trains; `of_validation_error` stops and tunes, and is the same unless `of_error` is
-    only a smooth stand-in for it.
+    only a smooth stand-in for it. `repr` tells losses apart where traced updates are kept, so a
+    parameter of a loss stands in it, and the functions do not.
     """
 
     name: str

@@ -377,15 +377,17 @@ def scratch_folder() -> Iterator[Path]:
 
 
 def clear_scratch() -> list[Path]:
-    """Removes the folders of this machine's processes that are gone; returns them."""
+    """Remove the folders that processes of this machine left behind when they ended; returns their
+    paths, also of those that could not be removed whole.
+    """
     prefix = _scratch_prefix()
-    left = []
+    left_behind = []
     for path in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
         pid = path.name.removeprefix(prefix).partition("-")[0]
         if pid.isdigit() and not processes.is_alive(int(pid)):
             shutil.rmtree(path, ignore_errors=True)
-            left.append(path)
-    return left
+            left_behind.append(path)
+    return left_behind
 
 
 def _scratch_prefix() -> str:

@@ -550,6 +550,6 @@ def test_what_has_no_value_behind_the_last_row_may_be_measured_and_no_plan() -> 
 
     (finding,) = findings(0)
     assert finding.rule == "perfect_plan"
-    assert finding.sentence.startswith("'holiday': known ahead, but without a value behind")
+    assert finding.sentence.startswith("'holiday': known ahead, but without a value after")
     assert "assume a perfect forecast" in finding.sentence and "`issued_path`" in finding.sentence
     assert findings(HORIZON) == []

@@ -9,7 +9,7 @@ import pytest
 from forecast.config.datasets import load_dataset
 from forecast.data import preparation, snapshots
 from forecast.system import files
-from forecast.system.errors import InputError
+from forecast.system.errors import DamagedError, InputError
 from pipelines import fetch, prepare
 from tests.support.example_data import hourly, write_project
 
@@ -92,12 +92,16 @@ def test_a_series_too_short_for_its_blocks_is_told_before_anything_is_tuned(tmp_
     assert not (tmp_path / "data" / "prepared").exists()
 
 
-@pytest.mark.parametrize("content", [None, b"half a file"], ids=["absent", "damaged"])
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [(None, InputError), (b"half a file", DamagedError)],
+    ids=["absent", "damaged"],
+)
 def test_a_raw_file_that_cannot_be_read_is_named_with_the_next_move(
-    content: bytes | None, tmp_path: Path
+    content: bytes | None, error: type[Exception], tmp_path: Path
 ):
     write_project(tmp_path, mine={})
     if content is not None:
         files.write_bytes(tmp_path / "data" / "raw" / "mine.parquet", content)
-    with pytest.raises(InputError, match=r"data/raw/mine\.parquet: .* `dvc repro`"):
+    with pytest.raises(error, match=r"data/raw/mine\.parquet: .* `dvc repro`"):
         prepare.main("mine", root=str(tmp_path))
