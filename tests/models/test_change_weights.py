@@ -120,13 +120,18 @@ def test_a_level_beyond_those_of_the_fit_does_not_pull_the_forecast_back():
     assert relative_errors(problem, pulled)["alone"] > 1.5
 
 
+def days_with_a_week(n_rows, seed):
+    """A frame of days around 100 with a week of 35 in width, and the week (n_rows,) alone."""
+    rng = np.random.default_rng(seed)
+    ds = pd.date_range("2021-01-01", periods=n_rows, freq="D")
+    week = np.array([0, 2, 3, 5, 12, 20, -15])[ds.day_of_week]
+    noise = lfilter([1.0], [1.0, -0.5], 5 * rng.normal(size=n_rows))
+    return pd.DataFrame({"ds": ds, "y": 100 + week + noise}), week
+
+
 def test_after_a_shift_within_the_range_of_a_season_no_member_returns_to_the_old_level():
     """A week of 35 in width moves by as much: single rows stay in the range of the fit."""
-    rng = np.random.default_rng(7)
-    ds = pd.date_range("2021-01-01", periods=520, freq="D")
-    week = np.array([0, 2, 3, 5, 12, 20, -15])[ds.day_of_week]
-    noise = lfilter([1.0], [1.0, -0.5], 5 * rng.normal(size=520))
-    df = pd.DataFrame({"ds": ds, "y": 100 + week + noise})
+    df, week = days_with_a_week(520, seed=7)
     shifted = df.assign(y=df["y"] + 35.0 * (df.index >= 480))
     for model in ("ridge", "climatology_ar", "boosting_last"):
         fitted = forecast.fit(df[:473], model, freq="1D", horizon=7, n_jobs=1)
@@ -140,11 +145,7 @@ def test_after_a_shift_within_the_range_of_a_season_no_member_returns_to_the_old
 @pytest.mark.filterwarnings("ignore:Unlike all that the fit has seen")
 def test_a_wild_day_within_the_last_week_is_no_new_level():
     """A day at about zero moves the mean of its week by 14, beyond all weeks of the fit."""
-    rng = np.random.default_rng(0)
-    ds = pd.date_range("2021-01-01", periods=500, freq="D")
-    week = np.array([0, 2, 3, 5, 12, 20, -15])[ds.day_of_week]
-    noise = lfilter([1.0], [1.0, -0.5], 5 * rng.normal(size=500))
-    df = pd.DataFrame({"ds": ds, "y": 100 + week + noise})
+    df, week = days_with_a_week(500, seed=0)
     fitted = forecast.fit(df[:473], "climatology_ar", freq="1D", horizon=7, n_jobs=1)
     errors = []
     for n_rows in range(480, 490):

@@ -301,11 +301,7 @@ def test_a_kill_while_a_lost_registry_is_told_its_aliases_loses_no_champion(
     repro, moved, monkeypatch, moves
 ):
     shutil.copy(repro / "mlflow.db", moved)  # a new one: it knows nothing
-    with monkeypatch.context() as patch:
-        kill_after(moves, patch)
-        with pytest.raises(KeyboardInterrupt):
-            registry.repair_registry(moved, NAME)
-    registry.repair_registry(moved, NAME)
+    repair_after_a_kill(moved, moves, monkeypatch)
     assert tried_aliases(moved) == ({"champion": 2, "previous": 1},) * 2
 
 
@@ -314,12 +310,17 @@ def test_a_kill_while_the_registry_is_told_of_a_rollback_leaves_it_told_the_next
     moved, monkeypatch, moves
 ):
     assert roll_back(moved, AWAY).exit_code == 0
+    repair_after_a_kill(moved, moves, monkeypatch)
+    assert tried_aliases(moved) == ({"champion": 1, "previous": 2},) * 2
+
+
+def repair_after_a_kill(root, moves, monkeypatch):
+    """A repair of the registry that is killed after so many moved aliases, and a whole one."""
     with monkeypatch.context() as patch:
         kill_after(moves, patch)
         with pytest.raises(KeyboardInterrupt):
-            registry.repair_registry(moved, NAME)
-    registry.repair_registry(moved, NAME)
-    assert tried_aliases(moved) == ({"champion": 1, "previous": 2},) * 2
+            registry.repair_registry(root, NAME)
+    registry.repair_registry(root, NAME)
 
 
 def kill_after(moves, patch):
