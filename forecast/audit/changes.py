@@ -40,7 +40,8 @@ REVERSED_ERROR_RANGE = (0.05, 0.5)
 below the errors of the calibration block, so margins that adapt win as well.
 """
 NUDGE_SHARE = 1e-7
-"""Relative. Any sum over nudged rows changes its last bits; no choice between two losses changes.
+"""Relative. Any sum over nudged rows changes its last bits; no choice between two losses changes,
+unless the errors themselves are about as small, as of a series without noise.
 """
 
 
