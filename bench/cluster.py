@@ -75,7 +75,7 @@ def trivial(number: int) -> None:
     with LocalCluster(
         n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=50
     ) as here:
-        os.environ[cluster.VARIABLE] = here.scheduler_address
+        os.environ[cluster.CLUSTER_VARIABLE] = here.scheduler_address
         start, _ = timed([WorkItem("first", nothing, (0,))])
         took, _ = timed([WorkItem(str(n), nothing, (n,)) for n in range(number)])
     print(
@@ -94,7 +94,7 @@ def sixteen(seconds: np.ndarray, drawn: Path) -> None:
         "silence_logs": 50,
     }
     with LocalCluster(n_workers=WORKERS, threads_per_worker=1, **about) as here:
-        os.environ[cluster.VARIABLE] = here.scheduler_address
+        os.environ[cluster.CLUSTER_VARIABLE] = here.scheduler_address
         timed([WorkItem(f"warm {n}", sleeping, (0.1,)) for n in range(WORKERS)])
         took, done = timed([WorkItem(str(n), sleeping, (float(s),)) for n, s in enumerate(seconds)])
     print(

@@ -257,7 +257,7 @@ def continue_stages(
     known_modules = {*sys.modules}
     if jobs == 1:
         # one job is this forked process alone, which notes what it does
-        os.environ.pop(cluster.VARIABLE, None)
+        os.environ.pop(cluster.CLUSTER_VARIABLE, None)
     with record_file_access(project.paths.root, sandbox.paths.root) as opened, record_with(sandbox):
         for name in stages:
             sandbox.stage = name

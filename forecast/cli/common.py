@@ -81,7 +81,7 @@ def use_cluster(address: str) -> None:
     from forecast.system import cluster
 
     if address:
-        os.environ[cluster.VARIABLE] = address
+        os.environ[cluster.CLUSTER_VARIABLE] = address
     cluster.cluster_address()
 
 

@@ -1,10 +1,9 @@
-"""Errors, files, processes, workers, progress and stages: the lowest room, which knows nothing of
-forecasting.
+"""The lowest layer: errors, files, processes and parallel work. Nothing here knows forecasting.
 
-    errors, files, addresses      what can go wrong; whole writes, locks; secrets kept out of text
-    stage, processes              the door of a stage, its progress; processes that end together
-    workers, cluster              parallel tasks, here or on a Dask cluster
-    postgres                      locks among machines
-    code_closure                  the digest of the code that a result depends on
-    bootstrap                     `make setup`, with the standard library alone
+errors, files, addresses      expected failures; atomic writes and locks; hiding passwords
+stage, processes              running a pipeline stage; signals and child processes
+workers, cluster              parallel tasks on this machine or on a Dask cluster
+postgres                      locks shared by several machines
+code_closure                  the digest of the code that a result depends on
+bootstrap                     `make setup`, with the standard library alone
 """

@@ -1,11 +1,10 @@
-"""Addresses of servers, databases and webhooks as messages may show them.
+"""Addresses of servers, databases and webhooks, without the passwords and tokens in them.
 
-A password or a token can stand in any part of an address: before the host, as its port, in its path
-or query. So of an address only scheme, host and a port that is a number are ever printed, and what
-a library says about it is printed without the other parts. A file is no secret: `sqlite:///...` is
-shown whole.
+A secret can stand in any part of an address: before the host, as the port, in the path or query.
+So only scheme, host and a numeric port are printed. Addresses of files (`sqlite:///...`) are
+printed whole.
 
-`show_address` shows one, `hide_addresses` and `hide_parts` clean a text.
+`show_address` shortens one address; `hide_addresses` and `hide_parts` clean a message.
 """
 
 from __future__ import annotations
@@ -20,8 +19,10 @@ HOST = re.compile(r"([\w.-]+|\[[0-9A-Fa-f:.]+\])(:\d+)?")
 
 
 def show_address(address: str) -> str:
-    """`http://host:5000` of `http://user:token@host:5000/path`; a path of this machine as it is,
-    unless it has a `:`, `@` or `?`: that may be an address without its scheme.
+    """The address without secrets: `http://user:token@host:5000/path` gives `http://host:5000`.
+
+    A path of this machine is returned unchanged, unless it contains `:`, `@` or `?`: it may then be
+    an address that lacks its scheme, and `...` is returned.
     """
     scheme, separator, rest = address.partition("://")
     if not separator:
@@ -29,7 +30,7 @@ def show_address(address: str) -> str:
     if scheme in FILE_SCHEMES:
         return address
     host_part = re.split("[/?#]", rest, maxsplit=1)[0]
-    # a password with a slash in it: what stands before the slash may be half of it
+    # a password may contain a slash; the part before the slash may then be half of the password
     if "@" in rest.removeprefix(host_part):
         return f"{scheme}://{HIDDEN}"
     host = host_part.rpartition("@")[2]
@@ -42,12 +43,12 @@ def show_address(address: str) -> str:
 
 
 def hide_addresses(text: str) -> str:
-    """The text with every address in it as `show_address` has it."""
+    """The text with every address in it shortened by `show_address`."""
     return ADDRESS.sub(lambda match: show_address(match[0]), text)
 
 
 def hide_parts(text: str, address: str) -> str:
-    """The text of an error about `address`, without those parts of it that may be secret."""
+    """An error message about `address`, with the parts of it hidden that may be secret."""
     public_part = show_address(address)
     if public_part == address:
         return text

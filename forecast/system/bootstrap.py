@@ -1,11 +1,10 @@
-"""`make setup`: the environment `.venv` from the hashed locks, with nothing but a bare Python.
+"""`make setup`: installs the environment `.venv` from the hashed lock files.
 
-requirements.lock is what a run needs; `--dev` adds requirements-dev.lock: tests, lint, MLflow's
-pages.
+requirements.lock has what a run needs; `--dev` adds requirements-dev.lock (tests, lint, MLflow's
+pages). This module runs before anything is installed, so it imports the standard library only.
 
-It runs before anything is installed, so it imports the standard library only. A stamp holding the
-digest of what was installed is written last: an interrupted install has no stamp and is made anew,
-a finished one is not touched until a lock changes.
+A stamp file with the digests of the lock files is written last. An interrupted install has no
+finished stamp and is made again; a finished one is left alone until a lock file changes.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ RUN_LOCK = Path(".forecast") / "locks" / "run.lock"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Makes or refreshes the environment; the exit code of the command."""
+    """Makes or updates the environment; returns the exit code of the command."""
     parser = argparse.ArgumentParser(prog="make setup", description=__doc__)
     parser.add_argument("--root", type=Path, default=Path.cwd(), help="the project's root")
     parser.add_argument("--dev", action="store_true", help="with tests, lint and MLflow's pages")
@@ -56,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def setup(root: Path, *, dev: bool = False) -> None:
-    """Installs into `root/.venv` unless its stamp says that these locks are already there."""
+    """Installs into `root/.venv`, unless its stamp shows that these lock files are installed."""
     if not is_current(root, dev=dev):
         require_python(PYTHON)
         with hold_run_lock(root):
@@ -64,17 +63,15 @@ def setup(root: Path, *, dev: bool = False) -> None:
 
 
 def is_current(root: Path, *, dev: bool = False) -> bool:
-    """Whether the stamp in `root/.venv` is of these locks, this project and this folder, and its
-    interpreter is there.
+    """Whether `root/.venv` has an interpreter and a stamp of these lock files, this project and
+    this folder.
     """
     expected = _expected_stamp(root, dev=dev)
     return expected.items() <= _read_stamp(root).items() and _interpreter(root).exists()
 
 
 def require_python(version: str) -> None:
-    """`InputError` in one line, naming the Debian package, unless a virtual environment can be
-    made.
-    """
+    """Raises `InputError`, naming the Debian package, where no virtual environment can be made."""
     if version not in PYTHON_VERSIONS:
         supported = f"{', '.join(PYTHON_VERSIONS[:-1])} or {PYTHON_VERSIONS[-1]}"
         raise InputError(f"Python {version} found, wanted {supported}. {_REPAIR}")
@@ -94,8 +91,9 @@ _REPAIR = (
 
 @contextlib.contextmanager
 def hold_run_lock(root: Path) -> Iterator[None]:
-    """The lock of `forecast run`, held without its library; `BusyError` naming the PID when it is
-    taken.
+    """Holds the lock of `forecast run`, without the library filelock.
+
+    Raises `BusyError` naming the holder's PID when the lock is taken.
     """
     import fcntl
 
@@ -123,8 +121,9 @@ def _interpreter(root: Path) -> Path:
 
 
 def _read_stamp(root: Path) -> dict[str, str]:
-    """What the environment says of itself; without `python` while it is unfinished, empty where it
-    is not of this program.
+    """The stamp of the environment; it has the key `python` only when the install was finished.
+
+    Empty for an environment that this program did not make.
     """
     try:
         stamp: dict[str, str] = json.loads((root / ".venv" / STAMP).read_text(encoding="utf-8"))
@@ -134,8 +133,8 @@ def _read_stamp(root: Path) -> dict[str, str]:
 
 
 def _expected_stamp(root: Path, *, dev: bool) -> dict[str, str]:
-    """All of a finished environment's stamp but `python`: digests of the locks and of the tables
-    `project` and `build-system` of pyproject.toml, and the resolved root.
+    """The stamp of a finished environment, without `python`: the digests of the lock files and of
+    the tables `project` and `build-system` of pyproject.toml, and the resolved root.
     """
     names = {"lock": LOCK, "dev": DEV_LOCK} if dev else {"lock": LOCK}
     digests = {
@@ -149,8 +148,10 @@ def _expected_stamp(root: Path, *, dev: bool) -> dict[str, str]:
 
 
 def _install(root: Path, *, dev: bool) -> None:
-    """Make `.venv` hold what the locks say. It is made anew where an earlier set-up did not finish
-    or was of another Python; development packages that are there stay. The stamp is finished last.
+    """Installs what the lock files name into `.venv`, and finishes the stamp last.
+
+    `.venv` is made again where an earlier install did not finish or used another Python.
+    Development packages that are installed already stay.
     """
     venv = root / ".venv"
     earlier = _read_stamp(root)
@@ -185,12 +186,12 @@ def _write_stamp(venv: Path, stamp: dict[str, str]) -> None:
 
 
 def _install_lock(root: Path, name: str) -> None:
-    """pip with every hash checked and bytecode compiled: without it importing TensorFlow takes 11 s
-    instead of 4.
+    """Installs the packages of a lock file with pip, checking every hash.
 
-    A lock names everything that is needed, so pip adds nothing: what others ask for and never
-    import is left out on purpose (docs/decisions/0021-installing.md). `ForecastError` with pip's
-    last lines where it fails.
+    Bytecode is compiled at once: without it importing TensorFlow takes 11 s instead of 4. pip adds
+    no dependencies: the lock file names all that is needed, and leaves out on purpose what packages
+    require but never import (docs/decisions/0021-installing.md). Raises `ForecastError` with pip's
+    last lines on failure.
     """
     print(f"Installing the packages of {name}", flush=True)
     options = ["--compile", "--no-deps", "--require-hashes", "-r", str(root / name)]
@@ -208,7 +209,7 @@ def _install_lock(root: Path, name: str) -> None:
 
 
 def _show_progress(lines: Iterable[str]) -> Iterable[str]:
-    """A line at every 40th package instead of pip's own; returns the last ones of those."""
+    """Prints a line at every 40th package instead of pip's output; returns pip's last lines."""
     collected = 0
     last_lines = deque[str](maxlen=8)
     for line in lines:
@@ -224,13 +225,13 @@ def _show_progress(lines: Iterable[str]) -> Iterable[str]:
 
 
 def _pip(root: Path) -> list[str]:
-    """The beginning of a `pip install` into the environment."""
+    """The first words of a `pip install` command for the environment."""
     python = str(_interpreter(root))
     return [python, "-m", "pip", "install", "--no-input", "--disable-pip-version-check"]
 
 
 def _run(command: list[str], purpose: str) -> None:
-    """Run a command silently; `ForecastError` with its last line where it fails."""
+    """Runs a command silently; raises `ForecastError` with its last line of output on failure."""
     done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     if done.returncode:
         lines = (done.stderr.strip() or done.stdout.strip()).splitlines()

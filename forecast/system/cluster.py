@@ -1,16 +1,16 @@
-"""The tasks of `forecast.system.workers` on a Dask cluster instead of this machine's cores.
+"""Runs the tasks of `forecast.system.workers` on a Dask cluster instead of this machine's cores.
 
-    FORECAST_CLUSTER=tcp://host:8786     a scheduler that somebody runs (tls:// with certificates)
-    FORECAST_CLUSTER=local:4             four worker processes here, for the time of a stage
+    FORECAST_CLUSTER=tcp://host:8786     a running scheduler (tls:// with certificates)
+    FORECAST_CLUSTER=local:4             four worker processes here, for the duration of a stage
 
-Only whole tasks travel: a study, a training, a fit. A worker reads and writes the files of this
-machine; one that does not see them is refused, and so is one with other code or other packages,
-which would give other numbers. A task whose worker dies is run again on another. Dask gives
-it up at the fourth death (`allowed-failures`); it is run once more after all others, and then it
-has failed.
+A task is a whole study, training or fit. Workers read and write the files of this machine. A worker
+that does not see these files is refused, and so is one with other code or packages, whose numbers
+could differ.
 
-`run_on_cluster` is what `workers` calls; `cluster_address` refuses a malformed address. Without a
-scheduler, or when it goes away, it is a `BusyError`: what is finished is kept.
+A task whose worker dies is run again on another worker. Dask gives a task up when its fourth worker
+dies (`allowed-failures`); we then run it once more after all others, and after that it has failed.
+
+`workers` calls `run_on_cluster`.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ if TYPE_CHECKING:
 
     from forecast.system.workers import WorkItem
 
-VARIABLE = "FORECAST_CLUSTER"
+CLUSTER_VARIABLE = "FORECAST_CLUSTER"
 WAIT_SECONDS = 10
-"""For a scheduler to answer."""
+"""How long to wait for a scheduler to answer."""
 START_SECONDS = 60
-"""For the first of its workers, which after a Ctrl-C are just being started again."""
+"""How long to wait for the first worker; after a Ctrl-C the workers are just being restarted."""
 MAX_SUBMITTED = 512
-"""Tasks that the scheduler knows of at most; when half are done, as many follow in one message, the
-cheapest way.
+"""The most tasks that the scheduler holds; when half are done, it is sent new ones in one message,
+which is the cheapest way.
 """
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 PACKAGES = (
@@ -66,7 +66,7 @@ PACKAGES = (
     "tensorflow-cpu",
     "optuna",
 )
-"""Those that compute: other versions of them may give other numbers."""
+"""The packages that compute: another version of one of them may give other numbers."""
 ALL_DIED = (
     "every worker process that ran it died, most likely for lack of memory. Give the workers more "
     "(`dask worker --memory-limit`), or fewer of them a machine; the other tasks are finished."
@@ -78,18 +78,19 @@ OTHER_VERSION_ADVICE = (
 
 
 def cluster_address() -> str:
-    """The address of the cluster that this command was given; empty: this machine's cores.
+    """The address in the environment variable FORECAST_CLUSTER; empty means this machine's cores.
 
-    `InputError` for a malformed address.
+    Raises `InputError` for a malformed address.
     """
-    address = os.environ.get(VARIABLE, "").strip()
+    address = os.environ.get(CLUSTER_VARIABLE, "").strip()
     match = re.fullmatch(
-        r"(?:tcp|tls)://(?:[^\s/:]+|\[[0-9a-fA-F:.]+\]):(\d{1,5})|local:[1-9]\d{0,3}", address
+        r"(?:tcp|tls)://(?:[^\s/:]+|\[[0-9a-fA-F:.]+\]):(?P<port>\d{1,5})|local:[1-9]\d{0,3}",
+        address,
     )
-    if address and (not match or not 0 < int(match[1] or 1) < 65536):
+    if address and (not match or (match["port"] and not 0 < int(match["port"]) < 65536)):
         raise InputError(
-            f"{VARIABLE} (or --cluster): {show_address(address)!r} is no address of a cluster."
-            " Wanted tcp://host:port, tls://host:port or local:<worker processes>."
+            f"{CLUSTER_VARIABLE} (or --cluster): {show_address(address)!r} is no address of a"
+            " cluster. Wanted tcp://host:port, tls://host:port or local:<worker processes>."
         )
     return address
 
@@ -97,12 +98,12 @@ def cluster_address() -> str:
 def run_on_cluster(
     function: Callable[[WorkItem], Any], items: Sequence[WorkItem], address: str
 ) -> Iterator[tuple[WorkItem, Any]]:
-    """Each task with what `function` returned of it, or with the `ForecastError` that ended it, as
-    they are ready.
+    """Yields each task with what `function` returned for it, or with the `ForecastError` that ended
+    it, as soon as it is ready.
 
-    `BusyError` (75) when no scheduler or worker answers or the scheduler goes away: what is
-    finished is kept, the command can be repeated. `InputError` without Dask, and for a worker that
-    does not see the files or computes otherwise.
+    Raises `BusyError` (exit code 75) when no scheduler or worker answers or the scheduler goes
+    away; finished tasks are kept and the command can be repeated. Raises `InputError` without Dask,
+    and for a worker that does not see the files or has other code or packages.
     """
     advice = "What is finished is kept: run the same command again."
     with _connect(address) as client:
@@ -128,15 +129,17 @@ def run_on_cluster(
 
 @contextmanager
 def _connect(address: str) -> Iterator[Client]:
-    """A client of the scheduler at `address`, or of worker processes started here for `local:N`;
-    `InputError` without Dask, `BusyError` when no scheduler answers.
+    """A client of the scheduler at `address`, or of worker processes started here for `local:N`.
+
+    Raises `InputError` without Dask, `BusyError` when no scheduler answers.
     """
     try:
         import dask
         from distributed import Client, LocalCluster
     except ImportError:
         raise InputError(
-            f"{VARIABLE} is {address!r}, and Dask is not installed. Install the extra `cluster`."
+            f"{CLUSTER_VARIABLE} is {address!r}, and Dask is not installed. Install the extra"
+            " `cluster`."
         ) from None
     with (
         ExitStack() as stack,
@@ -170,8 +173,9 @@ def _connect(address: str) -> Iterator[Client]:
 
 
 def _require_scheduler(address: str) -> None:
-    """Asked before Dask's client is, which takes half a minute and a traceback to give up;
-    `BusyError` where none answers.
+    """Raises `BusyError` when no Dask scheduler answers at `address`.
+
+    Dask's own client would take half a minute to give up, and print a traceback.
     """
     from distributed.core import rpc
     from distributed.security import Security
@@ -182,10 +186,11 @@ def _require_scheduler(address: str) -> None:
             return str((await server.identity())["type"])
 
     try:
-        with ThreadPoolExecutor(1) as thread:  # a notebook has a loop of its own
+        with ThreadPoolExecutor(1) as thread:  # a notebook already runs a loop in its thread
             role = thread.submit(asyncio.run, asyncio.wait_for(ask_role(), WAIT_SECONDS)).result()
     except (OSError, MemoryError, TypeError) as error:
-        # no Dask, whose first bytes are no length; no certificates
+        # MemoryError: another kind of server, whose first bytes Dask takes for a length;
+        # TypeError: no certificates are configured
         role = str(error) or type(error).__name__
     if role != "Scheduler":
         raise BusyError(
@@ -197,8 +202,8 @@ def _require_scheduler(address: str) -> None:
 
 @cache
 def code_identity() -> dict[str, str]:
-    """Digests of what must be the same where numbers shall be: the code and the packages as this
-    process began.
+    """Digests of this process's code and packages; two processes whose digests are equal compute
+    the same numbers.
     """
     from forecast.system.code_closure import PROJECT
 
@@ -217,10 +222,10 @@ def code_identity() -> dict[str, str]:
 
 @contextmanager
 def _folder_seen_by_workers(client: Client, items: Sequence[WorkItem]) -> Iterator[Path]:
-    """An empty folder beside the files of the first task (all lie on one disk), by which a worker
-    tells that it sees them.
+    """Makes an empty folder on the disk of the first task's files (all tasks use one disk), and
+    checks that every worker sees it.
 
-    `InputError` for a worker that does not, or that computes otherwise.
+    Raises `InputError` for a worker that does not see it or has other code or packages.
     """
     path = (items[0].writes or Path.cwd() / "any").absolute()
     disk = next(folder for folder in path.parents if folder.is_dir())
@@ -240,7 +245,7 @@ def _folder_seen_by_workers(client: Client, items: Sequence[WorkItem]) -> Iterat
 
 
 def _describe_unfit(identity: dict[str, str], shared_folder: Path) -> str:
-    """Why this worker may not run a task, and the next move; empty where it may."""
+    """Why this worker may not run tasks, and what to do about it; empty where it may."""
     own_identity = code_identity()
     differences = [
         f"has other {what} (digest {own_identity[what]}, here {digest})"
@@ -263,8 +268,10 @@ def _submit(
     shared_folder: Path,
     numbered_items: list[tuple[int, WorkItem]],
 ) -> list[Future]:
-    """The futures of tasks (at least one, each with its place in the order), in that order; each
-    gives `_run_if_suited`'s answer. `shared_folder` is that of `_folder_seen_by_workers`.
+    """Submits numbered tasks (at least one) and returns their futures in the same order.
+
+    The result of a future is that of `_run_if_suited`. shared_folder: made by
+    `_folder_seen_by_workers`.
     """
     items = [item for _, item in numbered_items]
     return client.map(
@@ -289,8 +296,10 @@ def _run_if_suited(
     shared_folder: Path,
     folder: Path,
 ) -> tuple[str, Any]:
-    """(why not, what the function returned): this worker may have come after the others were asked
-    what they are. Relative paths are those of `folder`.
+    """Runs a task on this worker: ("", result), or (why the worker is unfit, None).
+
+    A worker that joined late was not checked by `_folder_seen_by_workers`. Relative paths are
+    resolved from `folder`.
     """
     fault = _describe_unfit(identity, shared_folder)
     if fault:
@@ -305,61 +314,68 @@ def _as_completed(
     items: Sequence[WorkItem],
     submitted: dict[Future, WorkItem],
 ) -> Iterator[tuple[WorkItem, Any]]:
-    """Each task with its outcome, as `run_on_cluster`; `submitted` always holds what is with the
-    scheduler. `InputError` for a worker that came later and computes otherwise.
+    """Yields each task with its result, as `run_on_cluster` does.
+
+    submitted: is kept up to date with the tasks that the scheduler holds. Raises `InputError` for a
+    worker that joined late and is unfit.
     """
     from distributed import as_completed
     from distributed.scheduler import KilledWorker
 
-    left = deque(enumerate(items))
-    suspected = set[str]()
+    queue = deque(enumerate(items))
+    tried_twice = set[str]()
     waiting = as_completed(loop=client.loop, raise_errors=False)
-    while left or submitted:
-        if left and len(submitted) <= MAX_SUBMITTED // 2:
-            some = [left.popleft() for _ in range(min(MAX_SUBMITTED - len(submitted), len(left)))]
-            futures = submit(some)
-            submitted.update(zip(futures, (item for _, item in some), strict=True))
+    while queue or submitted:
+        if queue and len(submitted) <= MAX_SUBMITTED // 2:
+            n_new = min(MAX_SUBMITTED - len(submitted), len(queue))
+            numbered_items = [queue.popleft() for _ in range(n_new)]
+            futures = submit(numbered_items)
+            submitted.update(zip(futures, (item for _, item in numbered_items), strict=True))
             waiting.update(futures)
-        batch = _next_ready(client, waiting)
+        batch = _wait_for_next(client, waiting)
         finished = [future for future in batch if future.status == "finished"]
         try:
-            results = client.gather(finished) if finished else []  # one question for all of them
-        except KilledWorker:  # a result that died with its worker was made again in vain
+            results = client.gather(finished) if finished else []  # one request for all of them
+        except KilledWorker:  # a result was lost with its worker, and computing it again failed
             waiting.update(batch)
             continue
         for future, (fault, result) in zip(finished, results, strict=True):
             if fault:
-                raise InputError(f"A worker that came later {fault}")
+                raise InputError(f"A worker that joined late {fault}")
             yield submitted.pop(future), result
         for future in set(batch).difference(finished):
             if future.status in ("pending", "lost") and client.status == "running":
-                # its result died with the worker that held it, and is being made again
+                # the result was lost with its worker and is being computed again
                 waiting.add(future)
                 continue
             _require_killed(future)
             item = submitted.pop(future)
-            if item.name in suspected:
+            if item.name in tried_twice:
                 yield item, ForecastError(f"{item.name}: {ALL_DIED}")
-            else:  # Dask blames what waited on a worker too: once more, after all the others
-                suspected.add(item.name)
-                left.append((len(items), item))
+            else:
+                # Dask also blames tasks that only waited on a dying worker: so each is tried once
+                # more, after all the others
+                tried_twice.add(item.name)
+                queue.append((len(items), item))
 
 
-def _next_ready(client: Client, waiting: Any) -> list[Future]:
-    """Waits for the next ones. `TimeoutError` when every worker went and none came back."""
-    looked = time.monotonic()
+def _wait_for_next(client: Client, waiting: Any) -> list[Future]:
+    """Waits until at least one future is done. `TimeoutError` when no worker is left for
+    `START_SECONDS`.
+    """
+    last_check = time.monotonic()
     while not waiting.has_ready():
         with waiting.thread_condition:
             waiting.thread_condition.wait(0.1)
-        if time.monotonic() - looked > START_SECONDS and client.status == "running":
+        if time.monotonic() - last_check > START_SECONDS and client.status == "running":
             client.wait_for_workers(1, timeout=START_SECONDS)
-            looked = time.monotonic()
+            last_check = time.monotonic()
     return list(waiting.next_batch())
 
 
 def _require_killed(future: Future) -> None:
-    """Raises what else ended a task that is not finished; `ConnectionError` where nobody works on
-    it any more.
+    """Raises the error of a task that ended by anything but the death of its workers, and
+    `ConnectionError` for one that was cancelled or lost.
     """
     from distributed.scheduler import KilledWorker
 
@@ -370,27 +386,28 @@ def _require_killed(future: Future) -> None:
         raise error
 
 
-def _cancel(client: Client, left: list[Future]) -> None:
-    """Ends what still waits, and the workers that run one of ours: a thread cannot be stopped, its
-    process can.
+def _cancel(client: Client, unfinished: list[Future]) -> None:
+    """Cancels the unfinished tasks and restarts the workers that run one of them: a thread cannot
+    be stopped, its process can.
     """
-    if not left or client.status != "running":
+    if not unfinished or client.status != "running":
         return
-    ours = {future.key for future in left}
-    busy = [worker for worker, keys in client.processing().items() if ours & set(keys)]
-    client.cancel(left, force=True)
-    with suppress(Exception):  # a worker without a nanny ends its task by itself
+    our_keys = {future.key for future in unfinished}
+    busy = [worker for worker, keys in client.processing().items() if our_keys & set(keys)]
+    client.cancel(unfinished, force=True)
+    with suppress(Exception):  # a worker without a nanny cannot be restarted and ends its task
         client.restart_workers(busy, timeout=WAIT_SECONDS, raise_for_error=False)
 
 
 def dask_setup(worker: Any) -> None:
-    """For `dask worker --preload forecast.system.cluster`: one thread per task, in BLAS as in
-    Dask.
+    """Prepares a worker (`dask worker --preload forecast.system.cluster`): one thread per task.
+
+    Raises `SystemExit` for a worker with several threads.
     """
     code_identity()
     for name in THREADS:
         os.environ.setdefault(name, "1")
-    # as glibc adapts itself; Dask has it give back every page at once
+    # glibc's own largest thresholds; Dask makes glibc give back every page at once, which is slow
     with suppress(AttributeError, OSError):
         for threshold, megabytes in ((-1, 64), (-3, 32)):  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
             ctypes.CDLL(None).mallopt(threshold, megabytes << 20)

@@ -1,11 +1,10 @@
-"""Which of the project's files a module runs (`follow_imports`), and the digest of what they
-compute (`code_digest`): the static import graph, function-level imports included, nothing executed.
+"""The static import graph of a module (`follow_imports`) and the digest of its code
+(`code_digest`).
 
-Stages run again, and trained models are kept, by a digest of the code that they depend on: an edit
-costs exactly what it can change.
-
-Comments, docstrings and layout change no digest; of modules found by file name only those that are
-named count. What a file says is kept beside Python's bytecode, by its size and time of change.
+A stage runs again, and a trained model is made again, when the digest of the code that it depends
+on has changed. Imports inside functions count; nothing is executed. Comments, docstrings and layout
+do not enter the digest. Parsed files are cached beside Python's bytecode, by size and time of
+change.
 """
 
 from __future__ import annotations
@@ -34,11 +33,11 @@ _FINDS_BY_NAME = ("import_module", "iter_modules")
 def code_digest(
     modules: Iterable[str], root: Path = PROJECT, *, found_by_name: bool = False
 ) -> str:
-    """The digest of what the closure of `modules` computes: comments, docstrings and layout do not
-    change it.
+    """The digest of the code of `modules` and of all that they import, without comments, docstrings
+    and layout.
 
-    Members found by name are not followed by default: name the one that is used, such as
-    `models.families.lstm`.
+    By default modules that are imported by file name (`import_module`) are not followed: add the
+    one that is used, such as `models.families.lstm`, to `modules`.
     """
     total = hashlib.sha256()
     with pause_garbage_collection():
@@ -50,34 +49,34 @@ def code_digest(
 
 @dataclass(frozen=True)
 class _SourceFile:
-    """One file: its stamp when it was read (`_stamp_of`), what it imports anywhere, whether it
-    finds modules by name, the digest of what it computes.
-    """
+    """What was parsed from one file."""
 
     stamp: str
+    """`_stamp_of` the file and of this module when it was parsed."""
     imported: list[str]
     finds_by_name: bool
+    """Whether it imports modules by file name (`_FINDS_BY_NAME`)."""
     digest: str
+    """SHA-256 of its syntax tree without docstrings."""
 
 
 def follow_imports(
     modules: tuple[str, ...], root: Path, found_by_name: bool
 ) -> dict[Path, _SourceFile]:
-    """Every file of the project at `root` that importing and running `modules` may execute, with
-    what it says; `ValueError` for a module that is not there. A file may lie elsewhere
-    (`_find_package`, `_list_added`).
+    """Every file that importing and running `modules` of the project at `root` may execute.
 
-    A package that finds its members by file name (`pkgutil.iter_modules`,
-    `importlib.import_module`) brings all of them with `found_by_name`; else only those imported by
-    statement. `TYPE_CHECKING` imports do not run.
+    found_by_name: also follow all members of a package that imports its members by file name
+    (`pkgutil.iter_modules`, `importlib.import_module`). Imports under `TYPE_CHECKING` do not count.
+    A file may lie outside `root` (`_find_package`, `_list_added`). Raises `ValueError` for a
+    missing module.
     """
-    # listed for this call alone: files may come and go between two
+    # listed at every call: files may come and go between two calls
     files_by_module = _list_modules(root)
     missing = [name for name in modules if name not in files_by_module]
     if missing:
         raise ValueError(f"no module {missing[0]!r} below {root}")
     sources: dict[str, tuple[Path, _SourceFile]] = {}
-    known = _read_known(root)
+    cache_of_sources = _read_cache(root)
     reader_stamp = _stamp_of(Path(__file__))
     count_read = 0
     waiting = list(modules)
@@ -90,9 +89,9 @@ def follow_imports(
         is_package = file.name == "__init__.py"
         package = name if is_package else parent
         stamp = f"{_stamp_of(file)} {reader_stamp}"
-        source = known.get(name)
+        source = cache_of_sources.get(name)
         if source is None or source.stamp != stamp:
-            source = known[name] = _read_source(file, stamp, package)
+            source = cache_of_sources[name] = _read_source(file, stamp, package)
             count_read += 1
         sources[name] = file, source
         # `from a import b` names a module of `a` or an attribute of it: both are tried.
@@ -102,47 +101,49 @@ def follow_imports(
         # `a.b.c` executes `a/__init__.py` and `a/b/__init__.py` first
         waiting += [*targets, parent]
     if count_read:
-        _keep_known(root, known)
+        _write_cache(root, cache_of_sources)
     return dict(sources.values())
 
 
 def _stamp_of(file: Path) -> str:
-    """Time of change and size, by which Python trusts its bytecode too."""
+    """The file's time of change and size; Python checks its bytecode by the same two."""
     status = file.stat()
     return f"{status.st_mtime_ns} {status.st_size}"
 
 
-def _known_file(root: Path) -> Path:
-    # the tree of the same text is another one under another Python
+def _cache_file(root: Path) -> Path:
+    # another Python makes another syntax tree of the same text
     return root / "forecast" / "__pycache__" / f"sources.{sys.implementation.cache_tag}.json"
 
 
 @cache
-def _read_known(root: Path) -> dict[str, _SourceFile]:
-    """What this process or an earlier one read of each file, by module: one dictionary for the
-    whole process, to which `follow_imports` adds.
+def _read_cache(root: Path) -> dict[str, _SourceFile]:
+    """The files parsed by earlier processes, by module; empty where the cache file is unusable.
+
+    Every call returns the same dictionary, and `follow_imports` adds what it parses.
     """
     try:
-        content = files.read_json(_known_file(root))
+        content = files.read_json(_cache_file(root))
         return {name: _SourceFile(**fields) for name, fields in content.items()}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
 
 
-def _keep_known(root: Path, known: dict[str, _SourceFile]) -> None:
-    """For the processes to come: to parse the code takes half of a second in each."""
+def _write_cache(root: Path, sources: dict[str, _SourceFile]) -> None:
+    """Save the parsed files for later processes; parsing all code takes half a second."""
     if not (root / "forecast").is_dir():
         return  # a project with stages of its own, whose code lies elsewhere
-    content = {name: vars(source) for name, source in known.items()}
-    # a folder that is not ours or a full disk: the next process parses again
+    content = {name: vars(source) for name, source in sources.items()}
+    # a folder that is not writable or a full disk: the next process parses again
     with suppress(OSError, ForecastError):
-        files.write_json(_known_file(root), content)
+        files.write_json(_cache_file(root), content)
 
 
 def _list_modules(root: Path) -> dict[str, str]:
-    """The file of every module of this project, by name.
+    """The file of every module of this project, by the module's name.
 
-    Every folder is listed once: most names that code imports are no module's, but a function's.
+    Listing each folder once is cheaper than looking for a file per imported name: most of these
+    names are functions and no modules.
     """
     modules: dict[str, str] = {}
     for package in PACKAGES:
@@ -158,7 +159,7 @@ def _list_modules(root: Path) -> dict[str, str]:
 
 
 def _list_files(package: str, folder: str, names: list[str]) -> dict[str, str]:
-    """The files among the `names` in a folder of a package, by the module that each is."""
+    """The Python files among the `names` in a package's folder, by the module's name."""
     return {
         f"{package}.{name.removesuffix('.py')}": os.path.join(folder, name)  # noqa: PTH118
         for name in names
@@ -167,7 +168,7 @@ def _list_files(package: str, folder: str, names: list[str]) -> dict[str, str]:
 
 
 def _list_added(packages: set[str]) -> dict[str, str]:
-    """What is in folders that a caller, such as a notebook with a cell of its own, added to the
+    """The modules in folders that a caller, such as a notebook that defines a cell, added to the
     `__path__` of one of the packages.
     """
     modules: dict[str, str] = {}
@@ -179,8 +180,8 @@ def _list_added(packages: set[str]) -> dict[str, str]:
 
 
 def _find_package(package: str, root: Path) -> Path:
-    """Where a package lies: below `root`, or, as the stages of a project of one's own, beside what
-    started this.
+    """The folder of a package: below `root`, or where Python finds it, such as the stages of a
+    user's own project.
     """
     folder = root / package
     if folder.exists() or root != PROJECT:
@@ -192,7 +193,7 @@ def _find_package(package: str, root: Path) -> Path:
 
 
 def _relative_name(file: Path, root: Path) -> Path:
-    """How a file is named: from `root`, or from the folder that holds its package."""
+    """The file's path relative to `root`, or else to the folder that holds its package."""
     if file.is_relative_to(root):
         return file.relative_to(root)
     package = next((parent for parent in file.parents if parent.name in PACKAGES), file.parent)
@@ -204,9 +205,7 @@ def _is_for_types_alone(test: ast.expr) -> bool:
 
 
 def _read_source(file: Path, stamp: str, package: str) -> _SourceFile:
-    """What a file imports, calls and defines, and a digest of its code without docstrings and
-    comments; `stamp` tells later whether the file has changed.
-    """
+    """Parse a file; `stamp` is stored with the result and tells later whether it has changed."""
     tree = ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
     for node in ast.walk(tree):
         if _is_documented(node):

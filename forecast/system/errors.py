@@ -1,9 +1,7 @@
-"""What can go wrong, by who has to act. Every message names what is wrong, what was found, what was
-wanted and the next move. `EXIT_CODES` says what each exit code of a command means.
+"""The exceptions of the package, the exit codes of its commands, and helpers that word messages.
 
-`ForecastError` is every expected failure: `InputError` (the user's configuration, file or
-argument), `DataError` (a service), `DamagedError` (a file of ours), `BusyError` (a lock),
-`ModelError` (a fit). The rest helps to word messages.
+There is one exception per party that has to act; all derive from `ForecastError`. A message says
+what is wrong, what was found, what was wanted, and what to do next.
 """
 
 from __future__ import annotations
@@ -56,7 +54,7 @@ ERROR_OF_CODE: dict[int, type[ForecastError]] = {
     kind.exit_code: kind
     for kind in (ForecastError, InputError, DataError, ChampionKeptError, DamagedError, BusyError)
 }
-"""The error that a command of ours ended with, by its exit code."""
+"""The error class of each exit code, to raise again what a command of ours ended with."""
 
 
 class ExitCode(NamedTuple):
@@ -64,11 +62,11 @@ class ExitCode(NamedTuple):
 
     code: int
     outcome: str
-    """In a few words, as the log of the scheduler has it."""
+    """A few words, for the scheduler's log."""
     meaning: str
-    """In a sentence."""
+    """A sentence."""
     move: str
-    """Who does what next."""
+    """Who should do what next."""
 
 
 TIMED_OUT = 124
@@ -119,27 +117,27 @@ EXIT_CODES = (
     ExitCode(INTERRUPTED, "interrupted", "interrupted with Ctrl-C or SIGTERM", "the same again"),
     ExitCode(STOPPED, "stopped", "`schedule`: the scheduler was told to end", "nobody"),
 )
-"""Every code that a command or a job ends with."""
+"""Every exit code of a command or of a scheduled job."""
 UNHEALTHY = DamagedError.exit_code
 
 
 class HealthCheck(NamedTuple):
-    """One check of `forecast doctor`: what was examined, what was seen, and the repair; empty where
-    all is well.
-    """
+    """One check of `forecast doctor`."""
 
     what: str
+    """What was examined."""
     observation: str
     repair: str = ""
+    """What to do; empty where all is well."""
 
 
 def describe_exit_code(code: int) -> str:
-    """The outcome in a few words; `failed` for a code that no command of ours chooses."""
+    """The outcome in a few words; `failed` for a code that is not in `EXIT_CODES`."""
     return next((known.outcome for known in EXIT_CODES if known.code == code), "failed")
 
 
 def combine_exit_codes(codes: Iterable[int]) -> int:
-    """What a command with several failures ends with: the highest of their codes, in any order."""
+    """The exit code of a command with several failures: the highest of their codes, at least 1."""
     return max([ForecastError.exit_code, *codes])
 
 
@@ -153,20 +151,18 @@ LONGEST_WORD = 4096
 
 
 def quote(value: object) -> str:
-    """The value in quotes, control characters escaped; of a long one its two ends."""
+    """The value in quotes, control characters escaped; the middle of a long one is left out."""
     text, half = str(value), MOST_SHOWN // 2
     return repr(text if len(text) <= MOST_SHOWN else f"{text[:half]}…{text[-half:]}")
 
 
 def one_line(words: object) -> str:
-    """What an error or a library says, without breaks of lines."""
+    """The text of an error or a library on one line."""
     return " ".join(str(words).split())
 
 
 def shorten_message(message: str) -> str:
-    """The message with long values in quotes, and words longer than any name, cut to their two
-    ends.
-    """
+    """The message without the middle of long quoted values and of very long words."""
     shortened = re.sub(rf"'([^'\s]{{{MOST_SHOWN + 1},}})'", lambda match: quote(match[1]), message)
     return re.sub(rf"\S{{{5 * MOST_SHOWN},}}", lambda match: quote(match[0])[1:-1], shortened)
 
@@ -182,27 +178,24 @@ def require_short(words: Iterable[str]) -> None:
 
 
 def quote_names(names: Iterable[object]) -> str:
-    """`['a', 'b']` as `'a', 'b'`, sorted, for messages; of very many the first ones and how many
-    more.
-    """
-    known = sorted(map(str, names))
-    return list_first(known, MOST_NAMES, quote)
+    """`'a', 'b'` of `['b', 'a']`: sorted and quoted, for messages; at most `MOST_NAMES` of them."""
+    return list_first(sorted(map(str, names)), MOST_NAMES, quote)
 
 
 MINUS = "−"
 
 
 def with_minus(sentence: str) -> str:
-    """A sentence that is written in ASCII with signs of minus; what stands in backticks is code."""
+    """The sentence with `−` for the hyphen of negative numbers; backticks quote code, as it is."""
     parts = sentence.split("`")
     parts[::2] = [re.sub(r"(?<!\S)(\(?)-(?=[\d.])", rf"\1{MINUS}", part) for part in parts[::2]]
     return "`".join(parts)
 
 
 def list_first(items: Sequence[T], most: int, show: Callable[[T], str]) -> str:
-    """`a, b and 3 more`: the first of the items as `show` writes them, and how many are left."""
-    left = len(items) - most
-    more = f" and {left} more" if left > 0 else ""
+    """`a, b and 3 more`: the first `most` items as `show` writes them, and how many follow."""
+    n_left = len(items) - most
+    more = f" and {n_left} more" if n_left > 0 else ""
     return ", ".join(map(show, items[:most])) + more
 
 
@@ -213,19 +206,19 @@ def plural(number: float, noun: str) -> str:
 
 
 def hours_or_days(hours: float) -> str:
-    """`5 hours`, from two days on `3 days`."""
+    """`5 hours`; from 48 hours on in days: `3 days`."""
     return plural(hours / 24, "day") if hours >= 48 else plural(hours, "hour")
 
 
 MEMORY_TEXT = re.compile("Cannot allocate memory|failed to map segment from shared object")
-"""How the loader of shared libraries says that there is no memory for one."""
+"""What the loader of shared libraries says when it has no memory to load one."""
 
 
 def explain_out_of_memory(error: BaseException) -> str:
-    """The message for an error that means too little memory, naming what asked for it; empty for
-    any other error.
+    """The message for an error that means too little memory; empty for any other error.
 
-    A library that does not fit any more ends in an ImportError or OSError whose text says so.
+    Besides MemoryError these are an OSError with ENOMEM, and the ImportError or OSError of a shared
+    library that does not fit into memory.
     """
     lines = [line for line in str(error).splitlines() if MEMORY_TEXT.search(line)]
     is_loader = isinstance(error, ImportError | OSError) and bool(lines)
@@ -241,8 +234,10 @@ def explain_out_of_memory(error: BaseException) -> str:
 
 
 def explain(error: BaseException) -> tuple[str, int]:
-    """The message and exit code of what a user can mend: an expected failure, too little memory, a
-    file or disk that cannot be used, a text that the locale lacks. An empty message for a bug.
+    """The message and exit code of an error that a user can mend; an empty message for a bug.
+
+    A user can mend a `ForecastError`, too little memory, a file or disk that cannot be used, and a
+    text that the locale cannot encode.
     """
     if isinstance(error, ForecastError):
         return str(error), error.exit_code
@@ -258,7 +253,7 @@ def explain(error: BaseException) -> tuple[str, int]:
 
 
 def _explain_encoding(error: UnicodeEncodeError) -> str:
-    """The message for a path or text that the locale of this process cannot write."""
+    """The message for a path or text that the locale of this process cannot encode."""
     characters = error.object[error.start : error.end]
     return (
         f"{quote(error.object)}: found {quote(characters)}, which the locale's encoding"
@@ -268,15 +263,17 @@ def _explain_encoding(error: UnicodeEncodeError) -> str:
 
 
 def suggest_known(name: str, known: Iterable[object]) -> str:
-    """` Did you mean 'x'? Known: 'x', 'y'`: the end of a sentence about an unknown name."""
+    """` Did you mean 'x'? Known: 'x', 'y'`, the end of a message about an unknown name."""
     return f"{suggest(name, known)} Known: {quote_names(known)}"
 
 
 def require_known(
     name: object, known: Collection[object], sentence: str, error: type[Exception] = InputError
 ) -> None:
-    """`Unknown dataset 'x'. Did you mean 'y'? Known: 'y'.` as `error`, where `sentence` is `Unknown
-    dataset` and `known` lacks `name`.
+    """Raises `error` where `known` lacks `name`.
+
+    The message for the sentence `Unknown dataset` is `Unknown dataset 'x'. Did you mean 'y'? Known:
+    'y'.`
     """
     if name not in known:
         raise error(f"{sentence} {name!r}.{suggest_known(str(name), known)}.")
@@ -289,8 +286,9 @@ def require_column(
     advice: str,
     error: type[ForecastError] = InputError,
 ) -> None:
-    """`mine.csv: column 'x' is missing. Did you mean 'y'? Found 'y'.` and the next move, as `error`
-    where `present` lacks `name`.
+    """Raises `error` where `present` lacks the column `name`.
+
+    The message is `<where>: column 'x' is missing. Did you mean 'y'? Found 'y'. <advice>`.
     """
     if name not in present:
         fault = f"{where}: column {name!r} is missing.{suggest(name, present)}"
@@ -298,8 +296,8 @@ def require_column(
 
 
 def suggest(name: str, known: Iterable[object]) -> str:
-    """` Did you mean 'x'?` when one of `known` is close to `name`, in capitals or not, else an
-    empty string.
+    """` Did you mean 'x'?` where one of `known` is close to `name`, else empty; the case of letters
+    does not matter.
     """
     import difflib
 

@@ -1,10 +1,8 @@
-"""Every write of the project: a temporary file beside the target, flushed, then renamed over it.
+"""Atomic writes, reading, digests, lock files and scratch folders.
 
-A kill or a full disk at any moment leaves the old file or the new one, never half of either.
-`atomic_path` and `atomic_directory` do it for any content; `write_text`, `write_json`,
-`write_frame` and `write_arrays`, each with its reader, for what is kept. A damaged file of what is
-kept is a `DamagedError` of `read_saved`, `read_frame` and `read_arrays`. Also digests of files and
-contents, lock files (`hold_lock`), and scratch folders that go with their process.
+Every write of the project makes a temporary file beside the target, flushes it, and renames it over
+the target. So a kill or a full disk at any moment leaves the old file or the new one, never half a
+file. Readers raise `DamagedError` for a damaged file of ours.
 """
 
 from __future__ import annotations
@@ -32,7 +30,7 @@ if TYPE_CHECKING:
 
 TEMPORARY = ".tmp-"
 ASIDE_PATTERN = "-????????.old"
-"""How the name of an earlier folder ends while a new one takes its place, as a glob pattern."""
+"""The end of the name of an old folder while a new one takes its place, as a glob pattern."""
 T = TypeVar("T")
 
 
@@ -51,8 +49,8 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 def atomic_directory(path: Path | str) -> Iterator[Path]:
     """A temporary directory to fill; on success it replaces `path` whole.
 
-    An earlier one is set aside for a moment. After a kill in it, the next write or
-    `remove_leftovers` puts it back.
+    For a moment the old directory has another name. After a kill in that moment the next write, or
+    `remove_leftovers`, puts it back.
     """
     with _replace_whole(path) as (temporary, target):
         for aside in target.parent.glob(f"{TEMPORARY}{glob.escape(target.name)}{ASIDE_PATTERN}"):
@@ -72,24 +70,23 @@ def atomic_directory(path: Path | str) -> Iterator[Path]:
 
 
 def _put_back(aside: Path) -> bool:
-    """Rename the earlier folder back where nothing has taken its place (False), else remove it;
-    True where it was removed and is gone.
+    """Rename an old folder back where no new one has taken its place, else remove it; returns
+    whether it was removed.
     """
     # the random number between "-" and ".old" has no "-"
     target = aside.with_name(aside.name.removeprefix(TEMPORARY).rpartition("-")[0])
     if not target.exists():
         aside.replace(target)
         return False
-    # under another name: half of a folder must never be put back
+    # renamed first: a half-removed folder must never be put back
     return remove(aside.rename(aside.with_suffix(".gone")))
 
 
 @contextmanager
 def _replace_whole(path: Path | str) -> Iterator[tuple[Path, Path]]:
-    """A name beside `path` that nothing has yet, and the target; what was made under it is removed
-    on any error.
+    """An unused name beside `path`, and `path`; on any error what has that name is removed.
 
-    What `tempfile` makes is the owner's alone; here the user's umask decides.
+    Unlike files of `tempfile`, which only the owner can read, these get the user's umask.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -104,8 +101,10 @@ def _replace_whole(path: Path | str) -> Iterator[tuple[Path, Path]]:
 
 @contextmanager
 def explain_full_disk(target: Path) -> Iterator[None]:
-    """Turns the `OSError` of a full disk into a `ForecastError` that names `target` and says that
-    what was there before is intact, which the caller sees to. Other errors pass.
+    """Turns the `OSError` of a full disk into a `ForecastError` that names `target`.
+
+    The message promises that the earlier content of `target` is intact; the caller must see to
+    that.
     """
     try:
         yield
@@ -131,8 +130,8 @@ def write_text(path: Path | str, content: str) -> None:
 
 
 def write_json(path: Path | str, content: Any) -> None:
-    """Write JSON with sorted keys, whole; equal content is equal bytes, NaN and infinity are
-    refused.
+    """Write JSON with sorted keys, so that equal content gives equal bytes; `ValueError` for NaN
+    and infinity.
     """
     write_text(
         path, json.dumps(content, indent=1, sort_keys=True, allow_nan=False, default=str) + "\n"
@@ -140,9 +139,7 @@ def write_json(path: Path | str, content: Any) -> None:
 
 
 def json_number(value: Any) -> Any:
-    """A number, or nested lists or arrays of numbers, for JSON, which has no NaN and no infinity:
-    both become None.
-    """
+    """A number, or nested lists or arrays of numbers, for JSON: NaN and infinity become None."""
     value = value.tolist() if hasattr(value, "tolist") else value
     if isinstance(value, list | tuple):
         return [json_number(member) for member in value]
@@ -150,8 +147,8 @@ def json_number(value: Any) -> Any:
 
 
 def round_numbers(value: Any, digits: int) -> Any:
-    """A number, or a mapping, list or array of numbers, as `json_number` has it, to so many
-    significant digits.
+    """The numbers in a value, mapping, list or array, rounded to so many significant digits; NaN
+    and infinity become None.
     """
     value = value.tolist() if hasattr(value, "tolist") else value
     if isinstance(value, Mapping):
@@ -162,7 +159,7 @@ def round_numbers(value: Any, digits: int) -> Any:
 
 
 def six_digits(value: Any) -> Any:
-    """The value with its numbers rounded to six significant digits."""
+    """`round_numbers` to six digits."""
     return round_numbers(value, 6)
 
 
@@ -172,7 +169,7 @@ def read_json(path: Path | str) -> Any:
 
 
 def read_note(path: Path | str) -> dict[str, Any]:
-    """What a JSON file notes; empty where it is absent, damaged or something else."""
+    """The object in a JSON file; empty where the file is absent, damaged or holds no object."""
     try:
         content = read_json(path)
     except (OSError, ValueError):
@@ -181,13 +178,13 @@ def read_note(path: Path | str) -> dict[str, Any]:
 
 
 ENSEMBLE_SCHEMA = 8
-"""Of the manifest of a saved ensemble; here, as `forecast status` looks at it without NumPy."""
+"""Format number of the manifest of a saved ensemble; here, since `status` must not import NumPy."""
 
 
 def read_saved(path: Path, schema: int) -> dict[str, Any]:
-    """What this program saved under the format number `schema`.
+    """The content of a JSON file that this program saved with the format number `schema`.
 
-    `DamagedError` for a file that cannot be read, `InputError` for one of another number.
+    Raises `DamagedError` for a file that cannot be read, `InputError` for another format number.
     """
     try:
         content: dict[str, Any] = read_json(path)
@@ -209,7 +206,7 @@ def write_frame(path: Path | str, frame: Any) -> None:
 
 
 def join_frames(path: Path | str, parts: Sequence[Path]) -> None:
-    """Write the Parquet files `parts`, of one schema, as one, a row group in memory at a time."""
+    """Join Parquet files of one schema to one file, with one row group in memory at a time."""
     from pyarrow.parquet import ParquetFile, ParquetWriter
 
     sources = [ParquetFile(part) for part in parts]
@@ -223,15 +220,15 @@ def join_frames(path: Path | str, parts: Sequence[Path]) -> None:
 
 
 def read_frame(path: Path | str, filters: Any = None) -> Any:
-    """The Parquet file as a pandas frame, each column let go by Arrow as soon as pandas has it; of
-    `filters`, as pyarrow takes them, only the rows that fit. What is freed goes back to the system.
+    """The Parquet file as a pandas frame, read with as little memory as possible.
 
-    `DamagedError` for a damaged file; `InputError` for an absent one, which no stage has made yet.
+    filters: which rows to read, as in `pyarrow.parquet.read_table`. Raises `DamagedError` for a
+    damaged file, `InputError` for an absent one, which no stage has made yet.
     """
     import pyarrow
     import pyarrow.parquet
 
-    # Arrow's own pool keeps what is freed: of thousands of series half of a process's memory
+    # Arrow's own pool keeps freed memory: with thousands of series half of a process's memory
     usual_pool = pyarrow.default_memory_pool()
     pyarrow.set_memory_pool(pyarrow.system_memory_pool())
     try:
@@ -248,13 +245,13 @@ def read_frame(path: Path | str, filters: Any = None) -> Any:
             f"{path}: cannot be read as Parquet ({cause}). Delete it, then run `dvc repro`."
         ) from None
     finally:
-        pyarrow.set_memory_pool(usual_pool)  # what others of this process chose
+        pyarrow.set_memory_pool(usual_pool)
     return frame
 
 
 def write_arrays(path: Path | str, arrays: dict[str, np.ndarray]) -> None:
-    """Write NumPy arrays as an uncompressed .npz, which has no time stamps: equal arrays are equal
-    bytes. `ValueError` for objects.
+    """Write NumPy arrays as an uncompressed .npz without time stamps, so that equal arrays give
+    equal bytes; `ValueError` for arrays of Python objects.
     """
     import numpy as np
 
@@ -266,8 +263,10 @@ def write_arrays(path: Path | str, arrays: dict[str, np.ndarray]) -> None:
 
 
 def read_arrays(path: Path | str) -> dict[str, np.ndarray]:
-    """The arrays of an .npz by name; `DamagedError` for a file that is absent, cut short, no .npz,
-    or holds Python objects: reading them could run code.
+    """The arrays of an .npz by name.
+
+    Raises `DamagedError` for a file that is absent, cut short, no .npz, or holds Python objects,
+    since reading those could run code.
     """
     import zipfile
 
@@ -299,8 +298,8 @@ def sha256(path: Path | str) -> str:
 
 
 def find_changed(root: Path, paths: Sequence[Path], digests: Sequence[str]) -> Path | None:
-    """The first of `paths` below `root` that no longer has its digest; None where all have it, are
-    gone, or are not among `digests`.
+    """The first of the files `paths` below `root` whose digest is no longer the one in `digests`;
+    None without such a file. Missing files do not count, nor paths beyond the end of `digests`.
     """
     for path, digest in zip(paths, digests, strict=False):
         if (root / path).is_file() and sha256(root / path) != digest:
@@ -309,14 +308,16 @@ def find_changed(root: Path, paths: Sequence[Path], digests: Sequence[str]) -> P
 
 
 def sha256_of(content: Any) -> str:
-    """The digest of anything JSON can hold, independent of key order."""
+    """The digest of content that JSON can hold, independent of the order of keys."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
 @contextmanager
 def hold_lock(path: Path | str, *, purpose: str, timeout: float = 0.0) -> Iterator[None]:
-    """Hold the lock file `path`, with a note of this process's PID beside it; `BusyError` (exit 75)
-    naming the holder's PID when it is still taken after `timeout` seconds.
+    """Hold the lock file `path`, with this process's PID in a file beside it.
+
+    Raises `BusyError` (exit code 75) naming the holder's PID when the lock is still taken after
+    `timeout` seconds.
     """
     import filelock  # not at import: `status` does without it
 
@@ -342,15 +343,15 @@ def hold_lock(path: Path | str, *, purpose: str, timeout: float = 0.0) -> Iterat
 
 
 def remove_leftovers(folder: Path | str, name: str = "") -> list[Path]:
-    """Remove temporary files and folders that a killed process left below `folder`, of files whose
-    name begins with `name`, which may be a pattern as `glob` takes it; returns the paths of those
-    that were removed and are gone.
+    """Remove the temporary files and folders that a killed process left below `folder`; returns
+    the removed paths.
 
-    A folder that was set aside is put back where its successor is missing.
+    name: only those of targets whose name begins with this glob pattern. An old folder whose
+    successor is missing is put back.
     """
     leftovers = [p for p in Path(folder).rglob(f"{TEMPORARY}{name}*") if p.exists()]
     removed = []
-    for path in reversed(leftovers):  # first what lies in a folder, which may move
+    for path in reversed(leftovers):  # contents before their folder, which may be renamed
         clear = _put_back if path.match(f"*{ASIDE_PATTERN}") else remove
         if clear(path):
             removed.append(path)
@@ -358,7 +359,7 @@ def remove_leftovers(folder: Path | str, name: str = "") -> list[Path]:
 
 
 def remove(path: Path) -> bool:
-    """Remove a file or a folder, which may be gone already; whether it is."""
+    """Remove a file or a folder, which may be missing; returns whether it is gone."""
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -368,8 +369,8 @@ def remove(path: Path) -> bool:
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A temporary folder; gone at the end of the block, or after a kill -9 when the next one is
-    taken.
+    """A temporary folder, removed at the end of the block; after a kill -9 the next call of
+    `scratch_folder` removes it.
     """
     clear_scratch()
     with tempfile.TemporaryDirectory(prefix=f"{_scratch_prefix()}{os.getpid()}-") as name:
@@ -377,19 +378,18 @@ def scratch_folder() -> Iterator[Path]:
 
 
 def clear_scratch() -> list[Path]:
-    """Remove the folders that processes of this machine left behind when they ended; returns their
-    paths, also of those that could not be removed whole.
+    """Remove the scratch folders of processes of this machine that have ended; returns the removed
+    paths.
     """
     prefix = _scratch_prefix()
-    left_behind = []
+    removed = []
     for path in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
         pid = path.name.removeprefix(prefix).partition("-")[0]
-        if pid.isdigit() and not processes.is_alive(int(pid)):
-            shutil.rmtree(path, ignore_errors=True)
-            left_behind.append(path)
-    return left_behind
+        if pid.isdigit() and not processes.is_alive(int(pid)) and remove(path):
+            removed.append(path)
+    return removed
 
 
 def _scratch_prefix() -> str:
-    """With the host's name: containers may share a folder and not their process numbers."""
+    """Contains the host's name: containers may share a folder, but their PIDs are their own."""
     return f"forecast-{socket.gethostname()}-"

@@ -1,13 +1,9 @@
-"""PostgreSQL, where processes of several machines meet: the one door to its driver, and locks that
-its server keeps.
+"""Connections to PostgreSQL, and locks that processes on several machines share through it.
 
-A lock is an advisory lock of a session of its own. The server frees it in the moment that session
-ends, however its process did; there is no heartbeat and nothing to take over. Where a machine or
-the way to it goes silent, both sides end the session after `SILENT_SECONDS`.
-docs/decisions/0018-locks-of-postgresql.md has what was weighed.
-
-`hold_lock` yields a check that the lock is still held; `team_database` says where studies and locks
-are shared. Waiting too long is a `BusyError` naming the holder.
+A lock is an advisory lock, held by a session of its own. The server frees it as soon as that
+session ends, however its process ended, so no heartbeat is needed. When a machine or its network
+goes silent, both sides end the session after `SILENT_SECONDS`.
+docs/decisions/0018-locks-of-postgresql.md has the alternatives.
 """
 
 from __future__ import annotations
@@ -18,6 +14,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from forecast.system.addresses import hide_parts, show_address
@@ -29,7 +26,7 @@ if TYPE_CHECKING:
 DATABASE_VARIABLE = "FORECAST_DATABASE"
 SCHEME = "postgresql"
 SILENT_SECONDS = 30
-"""Seconds without an answer after which either side takes the other for gone."""
+"""Seconds without an answer after which either side takes the other for dead."""
 KEEPALIVES = {
     "keepalives_idle": SILENT_SECONDS // 3,
     "keepalives_interval": SILENT_SECONDS // 3,
@@ -48,9 +45,7 @@ HOLDER_QUERY = """
     and classid::bigint << 32 | objid::bigint = %s
 """
 CheckLock = Callable[[], object]
-"""Raises `BusyError` when the lock was lost meanwhile; to be called right before each change that
-needs the lock.
-"""
+"""Raises `BusyError` when the lock was lost; to be called before each change that needs it."""
 
 
 def check_nothing() -> None:
@@ -58,8 +53,8 @@ def check_nothing() -> None:
 
 
 def team_database() -> str:
-    """The database that FORECAST_DATABASE names, for studies and locks; empty where a machine works
-    alone; `InputError` for any other database.
+    """The address of the shared database of studies and locks (FORECAST_DATABASE); empty where it
+    is not set. Raises `InputError` for an address that is not PostgreSQL's.
     """
     given = os.environ.get(DATABASE_VARIABLE, "").strip()
     if given and not is_postgres(given):
@@ -71,14 +66,15 @@ def team_database() -> str:
 
 
 def is_postgres(uri: str) -> bool:
-    """`postgresql://...`, whatever driver it names."""
+    """Whether the address is `postgresql://...` or, with a driver, `postgresql+driver://...`."""
     return uri.partition("://")[0].partition("+")[0] == SCHEME
 
 
 def open_connection(uri: str, *, seconds: int, name: str = "forecast") -> psycopg.Connection:
-    """An open connection in autocommit.
+    """A connection in autocommit mode.
 
-    `InputError` without the driver, `ForecastError` without an answer.
+    seconds: how long to wait for the server. name: shown to other sessions as the holder of a lock.
+    Raises `InputError` without the driver, `ForecastError` without an answer.
     """
     try:
         import psycopg
@@ -96,7 +92,7 @@ def open_connection(uri: str, *, seconds: int, name: str = "forecast") -> psycop
     try:
         return psycopg.connect(SCHEME + uri[uri.index("://") :], autocommit=True, **options)
     except psycopg.Error as error:
-        # of an address that it cannot read psycopg shows the part that it stumbles over
+        # psycopg's message for an unreadable address quotes part of it, which may be secret
         reason = "the address cannot be read"
         if isinstance(error, psycopg.OperationalError):
             reason = hide_parts(one_line(error), uri)
@@ -108,8 +104,10 @@ def open_connection(uri: str, *, seconds: int, name: str = "forecast") -> psycop
 
 @contextmanager
 def hold_lock(uri: str, name: str, *, purpose: str, timeout: float) -> Iterator[CheckLock]:
-    """Hold the lock `name` on the PostgreSQL at `uri`, against all processes; nothing is locked on
-    another store. `BusyError` naming the holder after `timeout` seconds.
+    """Hold the lock `name` on the PostgreSQL server at `uri`; yields a check that it is still held.
+
+    Does nothing where `uri` is another kind of store. Raises `BusyError` naming the holder after
+    `timeout` seconds.
     """
     if not is_postgres(uri):
         yield check_nothing
@@ -127,24 +125,22 @@ def hold_lock(uri: str, name: str, *, purpose: str, timeout: float) -> Iterator[
             "statement_timeout": 0,
             "lock_timeout": max(1, int(1000 * timeout)),
         }.items():
-            _ask(session, purpose, "select set_config(%s, %s, false)", setting, str(value))
-        _ask(session, purpose, "select pg_advisory_lock(%s)", key)
-
-        def check_session() -> None:
-            _ask(session, purpose, "select 1")
-
-        yield check_session
+            _execute(session, purpose, "select set_config(%s, %s, false)", setting, str(value))
+        _execute(session, purpose, "select pg_advisory_lock(%s)", key)
+        yield partial(_execute, session, purpose, "select 1")
 
 
-def _ask(session: psycopg.Connection, purpose: str, question: str, *values: object) -> object:
-    """The first row of the server's answer. `BusyError` where another process holds the lock, whose
-    key is then the one value of `values`, and where the session has ended, which frees the lock.
+def _execute(session: psycopg.Connection, purpose: str, query: str, *values: object) -> None:
+    """Execute a query with its values.
+
+    Raises `BusyError` where another process holds the lock, whose key is then the only value, and
+    where the session has ended, which frees the lock.
     """
     from psycopg import OperationalError
     from psycopg.errors import LockNotAvailable
 
     try:
-        return session.execute(question, values).fetchone()
+        session.execute(query, values)
     except LockNotAvailable:
         holder = session.execute(HOLDER_QUERY, values).fetchone() or ["it has just ended"]
         raise BusyError(

@@ -1,9 +1,8 @@
-"""Processes that end together: no worker outlives the command that started it, whatever ended that
-command.
+"""Signals, child processes, memory and garbage collection.
 
-`stop_on_signals` makes Ctrl-C and SIGTERM unwind a command; `prepare_worker` and `end_with_parent`
-end what it started, also after a kill -9; `is_alive` tells whether a noted process still runs.
-Also what a process asks of its system: git (`run_git`), memory, and when garbage is collected.
+No worker outlives the command that started it, however that command ended: `stop_on_signals` makes
+Ctrl-C and SIGTERM unwind a command, and `prepare_worker` and `end_with_parent` end the processes
+that it started, also after a kill -9.
 """
 
 from __future__ import annotations
@@ -27,16 +26,17 @@ from forecast.system.errors import ForecastError, InputError
 
 POLL_SECONDS = 0.5
 KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
-"""What no process can refuse; Windows has one signal, and psutil ends a process by it."""
-COLLECT_AFTER = 100_000
-"""New containers, such as lists and dictionaries, after which the newest ones are looked through;
-Python's own 700 are met hundreds of times while pandas is imported.
+"""The signal that no process can ignore. Windows has only SIGTERM, by which psutil ends a process.
 """
-CLOCK_ERROR = 5.0  # seconds; psutil knows a process's start from a boot time rounded to seconds
+COLLECT_AFTER = 100_000
+"""New containers, such as lists, between two garbage collections; Python's 700 are reached hundreds
+of times while pandas is imported.
+"""
+CLOCK_ERROR = 5.0  # seconds; psutil derives a process's start from a boot time in whole seconds
 
 
 def require_unix(what: str) -> None:
-    """`InputError` on a system without Unix's processes and signals."""
+    """Raises `InputError` on a system without Unix's processes and signals."""
     if os.name != "posix":
         raise InputError(
             f"{what} needs a Unix system, found {sys.platform}. On Windows run it in WSL, in a"
@@ -46,7 +46,10 @@ def require_unix(what: str) -> None:
 
 
 def require_address_space(least_bytes: int) -> None:
-    """`ForecastError` under a limit (`ulimit -v`) below which libraries in C end the process."""
+    """Raises `ForecastError` where the limit of addresses (`ulimit -v`) is below `least_bytes`.
+
+    Below it libraries in C abort the process without a message.
+    """
     try:
         import resource
     except ImportError:  # Windows has no such limit
@@ -61,9 +64,7 @@ def require_address_space(least_bytes: int) -> None:
 
 
 def run_git(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """What `git ...` answers in `folder`; code 127, as a shell's, where git is not installed
-    or there is no such folder.
-    """
+    """The finished `git ...` in `folder`; its code is 127 where git or the folder is missing."""
     command = ["git", *words]
     try:
         return subprocess.run(
@@ -75,11 +76,10 @@ def run_git(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def is_alive(pid: int, *, noted_at: float | None = None) -> bool:
-    """Whether a process of this number runs, also one that nobody may look at: no zombie and, with
-    `noted_at`, none that began after that moment.
+    """Whether the process `pid` runs and is no zombie; True also for one that we may not inspect.
 
-    noted_at: seconds since 1970 at which the number was noted; a later bearer of it is another
-    process.
+    noted_at: seconds since 1970 when the PID was written down; a process that started later got a
+    reused PID and does not count.
     """
     try:
         process = psutil.Process(pid)
@@ -94,36 +94,40 @@ def is_alive(pid: int, *, noted_at: float | None = None) -> bool:
 
 @contextlib.contextmanager
 def pause_garbage_collection() -> Iterator[None]:
-    """For work whose objects all stay, such as imports: a quarter of TensorFlow's start-up goes
-    into looking through them for garbage, again and again.
+    """No garbage collection inside the block, for work that makes many lasting objects.
+
+    Garbage collection takes a quarter of TensorFlow's import.
     """
-    collected = gc.isenabled()
+    was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if collected:
+        if was_enabled:
             gc.enable()
 
 
 def collect_garbage_rarely() -> None:
-    """For the rest of this process. What a command imports stays, and Python looks through it for
-    garbage again and again, last at the end: a third of what `predict` and `status` took.
+    """Collect garbage less often in the rest of this process, and not at its end.
+
+    A command's imports make many lasting objects; going through them took a third of the time of
+    `predict` and `status`.
     """
     gc.set_threshold(COLLECT_AFTER)
     atexit.register(gc.freeze)
 
 
 def use_system_memory() -> None:
-    """For this process and those that it starts, before Arrow is loaded: what Arrow frees
-    `return_memory` gives back too. Its own pool keeps it, of thousands of series a quarter of a
-    gigabyte.
+    """Let Arrow use the system's memory pool in this process and its children, so that
+    `return_memory` can give back what Arrow frees; to be called before Arrow is imported.
+
+    With thousands of series Arrow's own pool would keep a quarter of a gigabyte.
     """
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
 
 
 def return_memory() -> None:
-    """Give what is freed back to the system: glibc keeps what thousands of small arrays leave."""
+    """Give freed memory back to the system; glibc keeps that of thousands of small arrays."""
     with contextlib.suppress(AttributeError, OSError, TypeError):  # of other systems
         import ctypes
 
@@ -131,25 +135,25 @@ def return_memory() -> None:
 
 
 def prepare_worker() -> None:
-    """First call inside a worker process: Ctrl-C is left to the parent, and the worker ends when
-    the parent does.
+    """The first call in a worker process: it ignores Ctrl-C and ends with its parent.
 
-    A terminal sends SIGINT to the whole process group; a worker that answered it would print a
-    traceback of its own. At its end nothing is taken apart: a worker then holds no file or lock,
-    and TensorFlow's objects would take up to a second, for which the command waits.
+    A terminal sends SIGINT to the whole process group; a worker that handled it would print a
+    traceback of its own. At exit the worker skips Python's clean-up: it holds no file or lock, and
+    the command would wait up to a second for TensorFlow's objects.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    atexit.register(os._exit, 0)  # of all handlers the last, as it is the first to be registered
+    atexit.register(os._exit, 0)  # registered first, so it runs after all other handlers
     end_with_parent()
 
 
 def end_with_parent(grace: float = 0.0, *, command: int = 0) -> None:
-    """Watches the parent from a thread and ends this process, and its children, soon after the
-    parent is gone, or `command`: the process, if any, for which the parent works. What was killed
-    while this one began has left it another parent already.
+    """Starts a thread that ends this process and its children soon after the parent has ended.
 
-    A parent killed with -9 cannot say goodbye; without this its workers would go on writing into
-    the next run. With `grace` the process gets SIGTERM first and that many seconds to unwind.
+    Without it the workers of a parent that was killed with -9 would write into the next run.
+
+    grace: seconds to unwind after a SIGTERM; 0 ends the process at once. command: PID of the
+    process for which the parent works (0: none), whose end counts too; it notices a parent that was
+    killed before this call.
     """
     arguments = (os.getppid(), command, grace)
     threading.Thread(
@@ -158,12 +162,12 @@ def end_with_parent(grace: float = 0.0, *, command: int = 0) -> None:
 
 
 def _end_after_parent(parent: int, command: int, grace: float) -> None:
-    """Wait until this process has another parent than `parent`, or `command` (0: none) is gone,
-    then end it and its children.
+    """Wait until this process has another parent than `parent`, or the process `command` (0: none)
+    has ended; then end this process and its children.
     """
     is_needed = True
     while is_needed:
-        time.sleep(POLL_SECONDS)  # first, for what begins to get where a signal is answered
+        time.sleep(POLL_SECONDS)  # before the first check, so that signal handlers are installed
         is_needed = os.getppid() == parent and (not command or is_alive(command))
     if grace > 0:
         os.kill(os.getpid(), signal.SIGTERM)
@@ -173,43 +177,41 @@ def _end_after_parent(parent: int, command: int, grace: float) -> None:
 
 
 def end_children(grace: float = 1.0) -> None:
-    """Terminates every descendant, kills what is left after `grace` seconds."""
-    children = psutil.Process().children(recursive=True)
-    left = children
+    """Terminates every descendant and kills those that still run after `grace` seconds."""
+    running = psutil.Process().children(recursive=True)
     if grace > 0:
-        send_signal(children, signal.SIGTERM)
-        _, left = psutil.wait_procs(children, timeout=grace)
-    send_signal(left, KILL)
-    psutil.wait_procs(left, timeout=2.0)
+        send_signal(running, signal.SIGTERM)
+        _, running = psutil.wait_procs(running, timeout=grace)
+    send_signal(running, KILL)
+    psutil.wait_procs(running, timeout=2.0)
 
 
 def current_executor() -> Any:
-    """The executor in which joblib keeps workers for the next call; None where there is none.
-    Asking joblib for it by its public name would make a new one.
+    """The executor whose workers joblib keeps for the next call, or None.
+
+    joblib's public function would start a new executor.
     """
     executors = sys.modules.get("joblib.externals.loky.reusable_executor")
     return getattr(executors, "_executor", None)
 
 
 def close_workers() -> None:
-    """Shuts joblib's idle workers down now, so that their memory and CPU time are counted with this
-    process.
-    """
+    """Shuts joblib's idle workers down, so that their CPU time is counted with this process."""
     executor = current_executor()
     if executor is not None:
         executor.shutdown(wait=True)  # killing them would leave semaphores behind, and a warning
 
 
 def send_signal(processes: Sequence[psutil.Process], number: int) -> None:
-    """A signal to each that is still there."""
+    """Sends a signal to each process that still exists."""
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.send_signal(number)
 
 
 def stop_on_signals() -> None:
-    """SIGTERM and Ctrl-C unwind alike and once: locks are released, temporary files removed, a
-    second is ignored.
+    """SIGTERM and Ctrl-C raise KeyboardInterrupt in this process, which releases locks and removes
+    temporary files; later ones are ignored meanwhile.
     """
     default_hook = sys.unraisablehook
 
@@ -218,12 +220,12 @@ def stop_on_signals() -> None:
             signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    def send_again(lost: Any) -> None:
-        """Python swallows what is raised in a destructor or a weak reference's callback: a little
-        later once more.
+    def send_again(ignored: Any) -> None:
+        """Send the signal again where Python ignored the exception, since it was raised in a
+        destructor or a weak reference's callback.
         """
-        if not issubclass(lost.exc_type, KeyboardInterrupt):
-            return default_hook(lost)
+        if not issubclass(ignored.exc_type, KeyboardInterrupt):
+            return default_hook(ignored)
         signal.signal(signal.SIGTERM, stop)
         timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM))
         timer.daemon = True
@@ -231,14 +233,14 @@ def stop_on_signals() -> None:
 
     sys.unraisablehook = send_again
     signal.signal(signal.SIGTERM, stop)
-    # as under nohup: then Ctrl-C is not meant for us
+    # ignored by whoever started us, such as nohup: then it stays ignored
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, stop)
 
 
 def die_with_parent() -> None:
-    """For `preexec_fn`: the kernel ends the child when its parent dies, however that happens (Linux
-    only).
+    """For `preexec_fn` of a child process: the kernel sends the child SIGTERM when its parent dies
+    (Linux only).
     """
     if sys.platform == "linux":
         import ctypes
@@ -248,8 +250,8 @@ def die_with_parent() -> None:
 
 
 def exit_now(code: int) -> None:
-    """Ends this process now: `atexit` handlers of executors wait for workers that are already
-    gone.
+    """Ends this process and its children at once, without `atexit` handlers, which may wait for
+    dead workers.
     """
     end_children()
     for stream in (sys.stdout, sys.stderr):

@@ -1,12 +1,8 @@
-"""The door through which a pipeline stage is entered, and what it shows on its way.
+"""Runs a pipeline stage (`run_stage`) and shows its progress (`show_progress`).
 
-Every `pipelines/<stage>.py` ends with `run_stage(main)`; `main` reads, calls and writes. An
-expected failure is one message and its exit code; a bug keeps its traceback and exits 1; Ctrl-C and
-SIGTERM end every worker and exit 130. `show_progress` shows what was done last, how many are done,
-how long is left: a bar on a terminal, plain lines elsewhere. Its times are shown
-and forgotten; nothing of them reaches a result.
-
-The next stage is a file in pipelines/ that ends like the others, with its entry in dvc.yaml.
+Every `pipelines/<stage>.py` ends with `run_stage(main)`. An expected failure prints one message and
+sets its exit code; a bug prints its traceback and exits 1; Ctrl-C and SIGTERM end every worker and
+exit 130. Progress is a bar on a terminal and plain lines elsewhere.
 """
 
 from __future__ import annotations
@@ -28,10 +24,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NoReturn, TextIO
 
-from forecast.system.errors import (
-    INTERRUPTED,
-    explain,
-)
+from forecast.system.errors import INTERRUPTED, explain
 from forecast.system.processes import (
     close_workers,
     collect_garbage_rarely,
@@ -44,16 +37,16 @@ from forecast.system.processes import (
 LOG_VARIABLE = "FORECAST_STAGE_LOG"
 JOBS_VARIABLE = "FORECAST_JOBS"
 COMMAND_VARIABLE = "FORECAST_COMMAND"
-"""The process for which stages run, and with which they end."""
+"""Holds the PID of the command for which stages run; they end when it ends."""
 
 
 def run_stage(function: Callable[..., Any], arguments: Sequence[str] | None = None) -> NoReturn:
-    """Call `function` with the command line and exit: 0, the `ForecastError`'s code, 130 after
-    Ctrl-C, 1 for a bug.
+    """Call `function` with the arguments of the command line, then exit with 0, the code of its
+    `ForecastError`, 130 after Ctrl-C or SIGTERM, or 1 for a bug.
 
-    Its parameters without default are positional, the others options: `main(dataset, root=".",
-    models=())` is `python -m pipelines.tune weather --root . --models lstm,gru`. A parameter `jobs`
-    is filled from `FORECAST_JOBS`, else with the number of cores, unless it is given.
+    Its parameters without a default are positional, the others options: `main(dataset, root=".",
+    models=())` is `python -m pipelines.tune weather --root . --models lstm,gru`. The default of a
+    parameter `jobs` is `FORECAST_JOBS`, or else the number of cores.
     """
     began = time.time()
     module = function.__module__ if function.__module__ != "__main__" else Path(sys.argv[0]).stem
@@ -76,7 +69,7 @@ def run_stage(function: Callable[..., Any], arguments: Sequence[str] | None = No
 
 
 def default_jobs(environment: Mapping[str, str]) -> int:
-    """`FORECAST_JOBS`, or the cores this process may use."""
+    """The number in `FORECAST_JOBS`, or else of the cores that this process may use."""
     jobs = environment.get(JOBS_VARIABLE, "")
     if jobs.isdigit() and int(jobs):
         return int(jobs)
@@ -84,7 +77,7 @@ def default_jobs(environment: Mapping[str, str]) -> int:
 
 
 def _parser(function: Callable[..., Any], stage: str) -> argparse.ArgumentParser:
-    """The command line of a stage, from the signature and docstring of its `main`."""
+    """The argument parser of a stage, from the signature and docstring of its `main`."""
     parser = argparse.ArgumentParser(
         prog=f"python -m pipelines.{stage}", description=inspect.getdoc(function)
     )
@@ -99,7 +92,7 @@ def _parser(function: Callable[..., Any], stage: str) -> argparse.ArgumentParser
 
 
 def split_names(text: str) -> tuple[str, ...]:
-    """The names in a list separated by commas."""
+    """The names in a text that separates them by commas."""
     names = [name.strip() for name in text.split(",")]
     return tuple(name for name in names if name)
 
@@ -107,9 +100,7 @@ def split_names(text: str) -> tuple[str, ...]:
 def _run_and_explain(
     function: Callable[..., Any], options: dict[str, Any], stage: str
 ) -> tuple[int, str]:
-    """Run the stage; its exit code, and the message that was printed on standard error, empty where
-    it succeeded.
-    """
+    """Run the stage; returns its exit code and the error message that was printed, or ""."""
     try:
         function(**options)
     except KeyboardInterrupt:
@@ -124,7 +115,7 @@ def _run_and_explain(
         message, code = explain(error)
         if message:
             return _print_error(f"{stage}: {message}", code)
-        # the boundary: a bug is shown whole, recorded, and exits 1
+        # a bug: its traceback is printed
         import traceback
 
         traceback.print_exception(error)
@@ -138,8 +129,9 @@ def _print_error(message: str, code: int) -> tuple[int, str]:
 
 
 def _write_log_line(**content: float | str) -> None:
-    """One line at the begin and one at the end of a stage for `forecast run`, which sees neither
-    these nor exit codes through DVC, in the file that FORECAST_STAGE_LOG names; none without it.
+    """Append a line to the file that FORECAST_STAGE_LOG names, if it is set.
+
+    `forecast run` reads there when a stage began and ended, and its exit code, which DVC hides.
     """
     log = os.environ.get(LOG_VARIABLE)
     if not log:
@@ -154,32 +146,32 @@ def _write_log_line(**content: float | str) -> None:
 
 PLAIN_SECONDS = 5.0
 SILENT_SECONDS = 30.0
-"""How often it is said that the work goes on, whether or not something was finished."""
-START_SECONDS = 10.0  # before them nothing is said of the time left
+"""After so many seconds without output a line says that the work goes on."""
+START_SECONDS = 10.0  # no estimate of the remaining time is shown before
 
 
 def show_nothing(_text: str) -> None:
-    """Takes the name of a finished piece, or a line of a log, where nobody looks at it."""
+    """Ignores the name of a finished piece, or a line of a log."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A piece of work, beside the others whose time is to be told."""
+    """A piece of work, for the estimate of the remaining time."""
 
     kind: str = ""
     weight: float = 1.0
-    """How long it takes beside others of its kind."""
+    """Its expected duration relative to other pieces of its kind."""
 
 
 Show = Callable[[int, str, str], None]
-"""Called with the number of finished pieces, the name of the last one, and how long is left."""
+"""Called with the number of finished pieces, the name of the last one, and the remaining time."""
 
 
 class Pace:
-    """How long pieces of each kind took for their weight, and how many of them are left."""
+    """Estimates the remaining time from the seconds per weight of the finished pieces."""
 
     def __init__(self, total: int, pieces: Mapping[str, Piece], clock: Callable[[], float]) -> None:
-        """pieces: those that are known by name; the others are alike."""
+        """pieces: by name, those whose kind or weight differs; the others are `Piece()`."""
         self._clock = clock
         self._pieces = pieces
         self._n_left = Counter(pieces.values())
@@ -190,12 +182,14 @@ class Pace:
         self.started = clock()
         self._first_began = math.inf
         self.last = self.started
-        """When the newest piece was finished."""
+        """The time when the last piece was finished."""
 
     def finish(self, name: str, seconds: float | None) -> str:
-        """After one more piece `, about 3 min 05 s left`, or how long all took; nothing while too
-        little is done to tell. seconds: of its work; None: all since the one before, 0: it was
-        there already.
+        """Count a finished piece; returns `, about 3 min 05 s left`, at the end ` in 9 min 10 s`,
+        and "" while too few are finished for an estimate.
+
+        seconds: how long it took; None means the time since the last one, 0 that it was finished
+        before.
         """
         piece = self._pieces.get(name, Piece())
         now = self._clock()
@@ -211,23 +205,25 @@ class Pace:
         elapsed = now - self.started
         if not n_left:
             return f" in {format_duration(elapsed)}"
-        # so far it is imports, and the first task of every worker
+        # until then most of the time was imports and the first task of every worker
         if elapsed < START_SECONDS or not took or 9 * self._n_done.total() < n_left:
             return ""
         n_at_work = sum(self._seconds.values()) / (now - self._first_began)
         return f", about {format_duration(self._work_left() / n_at_work)} left"
 
     def _work_left(self) -> float:
-        """The seconds of the pieces that are left, one after another. Of a kind of which none is
-        finished each takes as long as the shortest kind so far: what takes long comes early.
+        """The seconds that the unfinished pieces take one after another.
+
+        A kind of which no piece is finished counts as the fastest kind so far, since slow kinds
+        begin early.
         """
         shortest = min(self._seconds[kind] / n for kind, n in self._n_done.items())
         work = 0.0
         for piece, n in (+self._n_left).items():
-            each = shortest
+            seconds = shortest
             if piece.kind in self._seconds:
-                each = piece.weight * self._seconds[piece.kind] / self._weight[piece.kind]
-            work += n * each
+                seconds = piece.weight * self._seconds[piece.kind] / self._weight[piece.kind]
+            work += n * seconds
         return work
 
 
@@ -240,10 +236,10 @@ def show_progress(
     stream: TextIO | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Callable[..., None]]:
-    """`with show_progress(12, "tune weather") as advance: ... advance("lstm")`; goes to standard
-    error by default.
+    """Shows the progress of `total` pieces: `with show_progress(12, "tune weather") as advance: ...
+    advance("lstm")`.
 
-    pieces: by name, where some take longer than others.
+    pieces: by name, where some take longer than others. stream: standard error by default.
     """
     out = stream or sys.stderr
     pace = Pace(total, pieces, clock)
@@ -260,7 +256,7 @@ def show_progress(
 
 @contextmanager
 def _terminal_progress(total: int, label: str, out: TextIO, _pace: Pace) -> Iterator[Show]:
-    """A bar on a terminal."""
+    """Progress as a bar on a terminal."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -289,19 +285,19 @@ def _terminal_progress(total: int, label: str, out: TextIO, _pace: Pace) -> Iter
 
 @contextmanager
 def _plain_progress(total: int, label: str, out: TextIO, pace: Pace) -> Iterator[Show]:
-    """A line every few seconds where there is no terminal."""
+    """Progress as a line every few seconds, where there is no terminal."""
     last, n_finished = pace.started, 0
     is_over, has_news = threading.Event(), threading.Event()
 
     def tell_alive() -> None:
-        """Print a line after `SILENT_SECONDS` without another, so that nobody thinks it hangs."""
+        """Print a line after `SILENT_SECONDS` without one, so that it does not seem to hang."""
         while not is_over.wait(SILENT_SECONDS):
             if not has_news.is_set():
                 print(f"{label}: at work, {n_finished} of {total} done", file=out, flush=True)
             has_news.clear()
 
     def show(done: int, name: str, left: str) -> None:
-        """Print a line at the end; before it, no sooner than `PLAIN_SECONDS` after the last."""
+        """Print a line at the end, and before it at most every `PLAIN_SECONDS`."""
         nonlocal last, n_finished
         n_finished = done
         if done < total and pace.last - last < PLAIN_SECONDS:

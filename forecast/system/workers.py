@@ -1,10 +1,8 @@
-"""`run_items`: independent tasks (`WorkItem`) over the cores, one process per core, one thread
-each; results do not depend on which is run when and where.
+"""Runs independent tasks in parallel: one process per core, with one thread each.
 
-A task that fails is an outcome (`WorkOutcome`) with its error and stops no other;
-`raise_failures` then makes one error of all, as `run_with_progress` does, which shows what is done.
-
-With FORECAST_CLUSTER the same tasks go to a Dask cluster (`forecast.system.cluster`).
+Results do not depend on the order of tasks or on the worker. A task that fails stops no other: its
+outcome has the error, and `run_with_progress` raises one error for all failures at the end. With
+FORECAST_CLUSTER the tasks go to a Dask cluster (`forecast.system.cluster`).
 """
 
 from __future__ import annotations
@@ -31,34 +29,35 @@ from forecast.system.stage import Piece, show_progress
 
 T = TypeVar("T")
 MAX_GROWTH = int(1.5e9)
-"""Bytes by which a worker may grow before another one takes its place, where half of the memory is
-enough for all. joblib's 300 MB are fewer than traced networks and the data of one dataset take, and
-a new worker spends ten CPU seconds on imports, traces and choices that the old one had made.
+"""Bytes by which a worker may grow before joblib replaces it, or less where the memory is small.
+
+joblib's own 300 MB are less than traced networks and the data of a dataset take, and a new worker
+spends ten CPU seconds on imports and traces.
 """
 KILLED_WORKER = (
     "a worker process was killed from outside, most likely by the kernel for want of memory. Take"
     " fewer processes at once (`--jobs 1`), fewer series or a shorter `lookback`; then run the same"
     " command again, which goes on with what is finished."
 )
-"""Of every task that was not finished then."""
+"""The error of every task that was unfinished when a worker was killed."""
 
 
 @dataclass(frozen=True)
 class WorkItem:
-    """A module-level function and its arguments under a name for people."""
+    """A task: a module-level function, its arguments, and a name for messages."""
 
     name: str
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
     prepare: Callable[[], None] | None = None
-    """Runs before the function; should do its work, such as a long import, once per process."""
+    """Called before the function; should do its work, such as a long import, once per process."""
     writes: Path | None = None
-    """The folder that it fills, which workers of a cluster must see."""
+    """The folder that it writes to; workers of a cluster must see it."""
 
 
 @dataclass(frozen=True)
 class WorkOutcome:
-    """What a task returned, or why it did not."""
+    """What a task returned, or why it failed."""
 
     name: str
     value: Any = None
@@ -66,7 +65,7 @@ class WorkOutcome:
     """The message of a `ForecastError`, or the traceback of a bug; empty where it succeeded."""
     exit_code: int = 0
     seconds: float = 0.0
-    """Of work, without what prepared the process."""
+    """How long the function took, without `prepare`."""
 
 
 def run_with_progress(
@@ -78,9 +77,10 @@ def run_with_progress(
     finished: Sequence[str] = (),
     stream: TextIO | None = None,
 ) -> Iterator[WorkOutcome]:
-    """`run_items`, and its progress; at the end one error naming every task that failed.
+    """`run_items` with progress; at the end it raises one error that names every failed task.
 
-    label, pieces, stream: as in `show_progress`. finished: names of what was there already.
+    label, pieces, stream: as in `show_progress`. finished: names of pieces that an earlier run
+    finished, which are counted as done.
     """
     outcomes = []
     with show_progress(len(finished) + len(items), label, pieces, stream=stream) as advance:
@@ -94,10 +94,10 @@ def run_with_progress(
 
 
 def run_items(items: Sequence[WorkItem], *, jobs: int) -> Iterator[WorkOutcome]:
-    """Run every item, here or on the cluster; outcomes as they are ready.
+    """Run every item, here or on the cluster; yields outcomes as they are ready.
 
-    A failing task never stops the others; Ctrl-C stops all at once. Left in the environment: one
-    thread for each library of `cluster.THREADS`, where nothing else is set.
+    A failing task does not stop the others; Ctrl-C stops all. The environment variables
+    `cluster.THREADS` that are not set become 1, and stay so.
     """
     if not items:
         return
@@ -110,18 +110,18 @@ def run_items(items: Sequence[WorkItem], *, jobs: int) -> Iterator[WorkOutcome]:
     for item, result in cluster.run_on_cluster(_run_item, items, address):
         if isinstance(result, WorkOutcome):
             yield result
-        else:  # what the cluster itself could not run
+        else:  # the error of the cluster, which could not run the task
             yield WorkOutcome(item.name, error=str(result), exit_code=1)
 
 
 def _run_locally(items: Sequence[WorkItem], jobs: int) -> Iterator[WorkOutcome]:
-    """The outcomes of worker processes of this machine; with one job, of this process.
+    """Run the items in worker processes of this machine, or with one job in this process.
 
-    Whoever kills a worker, mostly the kernel for want of memory, takes the results of all workers
-    that are busy then; what was finished before is kept.
+    A worker that is killed, mostly by the kernel for lack of memory, makes joblib end all busy
+    workers: their tasks fail, the finished ones are kept.
     """
     n_jobs = min(jobs, len(items))
-    if n_jobs == 1:  # no process to prepare: Ctrl-C stays with this one
+    if n_jobs == 1:
         for item in items:
             yield _run_item(item)
         return
@@ -133,7 +133,7 @@ def _run_locally(items: Sequence[WorkItem], jobs: int) -> Iterator[WorkOutcome]:
         n_jobs=n_jobs, batch_size=1, pre_dispatch="n_jobs", return_as="generator_unordered"
     )
     with warnings.catch_warnings():
-        # loky replaces a worker that has grown by so much; that bounds memory, loses nothing
+        # joblib warns when it replaces a worker that has grown too much; nothing is lost by it
         warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
         growth = min(MAX_GROWTH, psutil.virtual_memory().total // (2 * n_jobs))
         tasks = [joblib.delayed(_run_in_worker)(item, growth) for item in items]
@@ -147,11 +147,11 @@ def _run_locally(items: Sequence[WorkItem], jobs: int) -> Iterator[WorkOutcome]:
 
 
 def interleave_groups(items: Sequence[T], group: Callable[[T], str], n_workers: int) -> list[T]:
-    """The items in an order in which most workers stay with one group, whose data or traces they
-    have in memory.
+    """The items in an order in which a worker mostly gets items of one group, whose data or traces
+    it then has in memory.
 
-    Of `n_workers` groups the first item of each, then the second of each, ...; then the next
-    `n_workers` groups. So two items of a group mostly stand `n_workers` apart.
+    The order is: the first item of each of the first `n_workers` groups, then the second item of
+    each, and so on; then the next `n_workers` groups.
     """
     items_by_group: dict[str, list[T]] = {}
     for item in items:
@@ -159,20 +159,20 @@ def interleave_groups(items: Sequence[T], group: Callable[[T], str], n_workers: 
     groups = list(items_by_group.values())
     ordered: list[T] = []
     for first in range(0, len(groups), n_workers):
-        for row in zip_longest(*groups[first : first + n_workers]):
-            ordered += [item for item in row if item is not None]
+        for items_of_round in zip_longest(*groups[first : first + n_workers]):
+            ordered += [item for item in items_of_round if item is not None]
     return ordered
 
 
 def kill_pool() -> None:
-    """End the idle workers that joblib keeps for the next call, and remove its folders."""
+    """End the idle workers that joblib keeps for the next call."""
     executor = current_executor()
     if executor is not None:
         executor.terminate(kill_workers=True)
 
 
 def raise_failures(outcomes: Sequence[WorkOutcome], *, what: str) -> None:
-    """One error naming every task that failed, after all the others have finished."""
+    """Raises one `ForecastError` that names every failed task, where there is any."""
     failed = [outcome for outcome in outcomes if outcome.error]
     if not failed:
         return
@@ -187,8 +187,9 @@ _prepared = False
 
 
 def _run_in_worker(item: WorkItem, growth: int) -> WorkOutcome:
-    """An item in a worker process; the first one prepares that process, which may grow by `growth`
-    bytes.
+    """Run an item in a worker process; the first call prepares that process.
+
+    growth: bytes by which the process may grow before joblib replaces it.
     """
     global _prepared
     if not _prepared:
@@ -201,11 +202,13 @@ def _run_in_worker(item: WorkItem, growth: int) -> WorkOutcome:
 
 
 @lru_cache(1)
-def _thread_controller(modules: int) -> Any:
-    """The numeric libraries that have threads; searched again when the number of modules changed,
-    since a search takes longer than a trivial task.
+def _thread_controller(n_modules: int) -> Any:
+    """The controller of the numeric libraries' threads.
+
+    It is made again only when the number of imported modules has changed, since the search for
+    libraries takes longer than a short task.
     """
-    # loaded inside a task, its BLAS would have all threads, and be told by some
+    # imported now: a BLAS that is loaded inside a task would not be limited
     import scipy.linalg  # noqa: F401
     from threadpoolctl import ThreadpoolController
 
@@ -213,15 +216,17 @@ def _thread_controller(modules: int) -> Any:
 
 
 def limit_to_one_thread() -> Any:
-    """The context of every task: the numeric libraries on one thread, for several sum up in another
-    order.
+    """A context in which numeric libraries use one thread: several threads sum in another order,
+    which gives other last digits.
     """
     return _thread_controller(len(sys.modules)).limit(limits=1)
 
 
 def _run_item(item: WorkItem) -> WorkOutcome:
-    """One item, on one thread, after its `prepare`. Whatever goes wrong stands in the outcome: the
-    message of a `ForecastError`, the traceback of a bug.
+    """Run one item on one thread, after its `prepare`.
+
+    An exception becomes the outcome's error: the message of a `ForecastError`, the traceback of a
+    bug.
     """
     try:
         if item.prepare is not None:
@@ -234,5 +239,5 @@ def _run_item(item: WorkItem) -> WorkOutcome:
     except ForecastError as error:
         return WorkOutcome(item.name, error=str(error), exit_code=error.exit_code)
     except Exception:  # noqa: BLE001
-        # the boundary of a task: a bug is reported with the others' results kept
+        # a bug in one task must not lose the results of the others
         return WorkOutcome(item.name, error=traceback.format_exc(), exit_code=1)

@@ -95,7 +95,7 @@ def local(tmp_path_factory):
 
 @pytest.fixture
 def given(local, monkeypatch):
-    monkeypatch.setenv(cluster.VARIABLE, local)
+    monkeypatch.setenv(cluster.CLUSTER_VARIABLE, local)
     return local
 
 
@@ -121,7 +121,7 @@ def wait_for(path: Path, seconds: float = 20.0):
     ],
 )
 def test_a_malformed_address_is_refused_with_what_is_wanted(text, monkeypatch):
-    monkeypatch.setenv(cluster.VARIABLE, text)
+    monkeypatch.setenv(cluster.CLUSTER_VARIABLE, text)
     with pytest.raises(InputError, match="Wanted tcp://host:port"):
         cluster.cluster_address()
 
@@ -140,7 +140,7 @@ def test_where_no_scheduler_answers_it_says_so_within_its_time(answer, monkeypat
     monkeypatch.setattr(cluster, "WAIT_SECONDS", 1)
     with socket.create_server(("127.0.0.1", 0)) as there:
         address = f"tcp://127.0.0.1:{there.getsockname()[1]}"
-        monkeypatch.setenv(cluster.VARIABLE, address)
+        monkeypatch.setenv(cluster.CLUSTER_VARIABLE, address)
         there.settimeout(20)
         if answer is None:
             there.close()
@@ -156,7 +156,7 @@ def test_results_and_failures_are_those_of_the_cores_of_this_machine(given, monk
     monkeypatch.setattr(cluster, "MAX_SUBMITTED", 6)
     tasks = [*(WorkItem(f"{n}", square, (n,)) for n in range(20)), WorkItem("wrong", refuse, ())]
     there = run(*tasks)
-    monkeypatch.delenv(cluster.VARIABLE)
+    monkeypatch.delenv(cluster.CLUSTER_VARIABLE)
     here = {o.name: o for o in workers.run_items(tasks, jobs=1)}
     assert {n: (o.value, o.error, o.exit_code) for n, o in there.items()} == {
         n: (o.value, o.error, o.exit_code) for n, o in here.items()
@@ -164,7 +164,7 @@ def test_results_and_failures_are_those_of_the_cores_of_this_machine(given, monk
 
 
 def test_a_cluster_for_the_time_of_a_stage_needs_nobody_who_runs_one(monkeypatch, capfd):
-    monkeypatch.setenv(cluster.VARIABLE, "local:1")
+    monkeypatch.setenv(cluster.CLUSTER_VARIABLE, "local:1")
     assert run(WorkItem("three", square, (3,)))["three"].value == 9
     assert "cluster local:1: 1 worker, dashboard http://127.0.0.1:" in capfd.readouterr().err
 
@@ -175,7 +175,7 @@ def test_a_worker_keeps_the_memory_that_it_will_want_again(given, monkeypatch, w
     """Dask's nanny has glibc give back every free page at once: 350,000 faults instead of
     hundreds.
     """
-    monkeypatch.setenv(cluster.VARIABLE, where or given)
+    monkeypatch.setenv(cluster.CLUSTER_VARIABLE, where or given)
     assert run(WorkItem("arrays", pages_of_arrays, ()))["arrays"].value < 30_000
 
 
@@ -309,7 +309,7 @@ def test_certificates_from_the_settings_are_enough_for_tls(tmp_path):
         assert address.startswith("tls://")
 
         def asked(**about: str) -> str:
-            env = {**os.environ, cluster.VARIABLE: address, **about}
+            env = {**os.environ, cluster.CLUSTER_VARIABLE: address, **about}
             done = warm_interpreter.run([sys.executable, "-c", asks], cwd=ROOT, env=env)
             return done.stdout + done.stderr
 
@@ -412,7 +412,7 @@ def test_two_clients_at_once_get_their_own_results(given):
 
 def test_a_scheduler_that_goes_away_ends_the_command_with_what_is_finished(tmp_path, monkeypatch):
     with started(tmp_path, 1) as (address, scheduler, _):
-        monkeypatch.setenv(cluster.VARIABLE, address)
+        monkeypatch.setenv(cluster.CLUSTER_VARIABLE, address)
         loop = workers.run_items(
             [WorkItem("fast", square, (2,)), WorkItem("slow", slow, (tmp_path / "late", 60))],
             jobs=2,
@@ -429,7 +429,7 @@ def test_a_cluster_whose_last_worker_went_for_good_is_not_waited_for_without_end
     tmp_path, monkeypatch
 ):
     with started(tmp_path, 1) as (address, _, nannies):
-        monkeypatch.setenv(cluster.VARIABLE, address)
+        monkeypatch.setenv(cluster.CLUSTER_VARIABLE, address)
         loop = workers.run_items(
             [WorkItem("fast", square, (2,)), WorkItem("slow", slow, (tmp_path / "late", 60))],
             jobs=2,

@@ -51,7 +51,7 @@ def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     with LocalCluster(
         n_workers=2, processes=True, local_directory=str(tmp_path / "dask"), **about
     ) as here:
-        monkeypatch.setenv(cluster.VARIABLE, here.scheduler_address)
+        monkeypatch.setenv(cluster.CLUSTER_VARIABLE, here.scheduler_address)
         yield here.scheduler_address
 
 
@@ -201,7 +201,7 @@ def test_a_training_whose_worker_is_killed_ends_equal(
     with killed(address, lambda: memo.exists() and any(memo.iterdir())) as pids:
         there = trained(tmp_path / "there", tmp_path / "trained there")
     assert len(pids) == 1 and eventually(lambda: not psutil.pid_exists(pids[0]))
-    monkeypatch.delenv(cluster.VARIABLE)
+    monkeypatch.delenv(cluster.CLUSTER_VARIABLE)
     assert there == trained(tmp_path / "here", tmp_path / "trained here")
 
 
@@ -230,7 +230,7 @@ def test_a_study_whose_worker_is_killed_ends_equal_and_keeps_its_finished_trials
     with killed(address, begun) as pids:
         there = tuned(tmp_path / "there", tmp_path / "tuned there")
     assert len(pids) == 1 and eventually(lambda: not psutil.pid_exists(pids[0]))
-    monkeypatch.delenv(cluster.VARIABLE)
+    monkeypatch.delenv(cluster.CLUSTER_VARIABLE)
     assert there == tuned(tmp_path / "here", tmp_path / "tuned here")
     costs = [json.loads(path.read_text()) for path in sorted(tmp_path.rglob("*.tuning.json"))]
     assert len(costs) == 2 and all(cost["cpu_seconds"] > 0 for cost in costs)
