@@ -1,6 +1,23 @@
-"""`python -m forecast` is the command `forecast`."""
+"""The command `forecast`, also as `python -m forecast`."""
 
-from forecast.cli import main
+
+def main() -> None:
+    """Run the command of `sys.argv`.
+
+    Ctrl-C and SIGTERM end it with exit code 130, also while modules are still imported.
+    """
+    try:
+        from forecast.system.errors import INTERRUPTED
+        from forecast.system.processes import exit_now, stop_on_signals
+
+        stop_on_signals()
+        from forecast import cli
+
+        cli.main()
+    except KeyboardInterrupt:
+        # raised before or after the command itself, which prints what it kept
+        exit_now(INTERRUPTED)
+
 
 if __name__ == "__main__":
     main()

@@ -52,7 +52,7 @@ from forecast.system.errors import (
     require_known,
     with_minus,
 )
-from forecast.system.processes import require_unix, stop_on_signals
+from forecast.system.processes import require_unix
 from forecast.system.stage import format_duration
 
 if TYPE_CHECKING:
@@ -84,7 +84,6 @@ def promote(
     from forecast.operations import challenger, evidence, registry
     from forecast.report.answer import describe_doubt
 
-    stop_on_signals()
     project = require_dataset(root, dataset).resolve()
     uri = tracking_uri()
     reason = reason or "by hand"
@@ -338,7 +337,6 @@ def retrain(
     from forecast.operations.worktree import require_committed
 
     require_unix("`forecast retrain`")
-    stop_on_signals()
     use_cluster(cluster)
     project = require_project(root).resolve()
     moment = parse_as_of(as_of)

@@ -46,7 +46,7 @@ from forecast.system.addresses import show_address
 from forecast.system.bootstrap import RUN_LOCK
 from forecast.system.errors import InputError, require_known, with_minus
 from forecast.system.files import hold_lock, remove_leftovers
-from forecast.system.processes import require_unix, return_memory, run_git, stop_on_signals
+from forecast.system.processes import require_unix, return_memory, run_git
 from forecast.system.stage import JOBS_VARIABLE, default_jobs, format_duration, split_names
 
 if TYPE_CHECKING:
@@ -97,7 +97,6 @@ def run(
     from forecast.report.leaderboard import print_leaderboards
 
     require_unix("`forecast run`")
-    stop_on_signals()
     use_cluster(cluster)
     project = require_project(root).resolve()
     started = time.monotonic()

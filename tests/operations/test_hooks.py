@@ -142,7 +142,6 @@ def test_every_end_without_a_decision_is_a_failure_that_hooks_are_told_of(
     def fail(*_words: object, **_options: object) -> None:
         raise error
 
-    monkeypatch.setattr(operation, "stop_on_signals", lambda: None)
     monkeypatch.setattr(operation, "require_dataset", fail)
     CliRunner().invoke(app, ["retrain", "wave", "--root", str(root)])
     news = json.loads((root / "told.json").read_text())
