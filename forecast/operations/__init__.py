@@ -1,16 +1,17 @@
-"""From experiment to operation: the champion of each dataset, its forecasts, and what is known
-about them.
+"""Models in service: champions, their forecasts, retraining, scheduling and status.
 
-    registry, champion    versions and aliases: in MLflow and here together; what is stored here
-    predicting, live_accuracy    the champion's forecast; issued forecasts and their scores
-    retrain               a gated retraining, with its parts: worktree (where), challenger (the
-                          steps), evidence (numbers), gate (the test), decision (what follows),
-                          refit (a recipe fitted again)
-    schedule              commands at their times
-    status, repair        what is wrong, and what `forecast doctor --repair` mends
-    repro                 DVC as a child process
-    records               what all of these write down
+    champion, registry    the local store of model versions; the same together with MLflow
+    predicting            the champion's forecast
+    live_accuracy         issued forecasts and their scores
+    retrain               a gated retraining. Its parts: worktree (a checkout of its own),
+                          challenger (fetch, tune, train), evidence (losses, drift, whether one
+                          is due), gate (the test), pending (carrying a decision out), refit (a
+                          recipe fitted again), hooks (notifications)
+    schedule              starts commands at set times
+    status, repair        faults, and what `forecast doctor --repair` does about them
+    repro                 runs DVC as a child process
+    records               the file formats of all of these
 
-Besides `cli` the only layer that may know the clock, the environment and the terminal. Modules that
-a forecast needs import neither TensorFlow nor MLflow.
+Besides `cli` this is the only layer that may read the clock, the environment and the terminal.
+Modules that a forecast needs import neither TensorFlow nor MLflow.
 """

@@ -1,12 +1,8 @@
-"""The steps of a retraining in its work tree: `fetch_data`, `provide_tuned_values`,
-`write_configuration`, `run_stages`, `run_refit`; and the `RetrainingJob` that they are given.
+"""The steps that make a challenger in a work tree: fetch data, provide tuned values, write the
+configuration, run stages, refit a recipe.
 
-Each can be repeated, and none touches the person's checkout or the champion. In which order they
-run, and whether at all, is decided in `forecast.operations.retrain`.
-
-A `RetrainingJob` is one call: dataset, moment (UTC) and environment. What a step makes is files of
-the work tree, which the next one reads. The next step is a function here of the job and its
-`WorkTree`, with its place in `retrain`.
+Every step can be repeated, and none changes the user's checkout or the champion. A step writes
+files into the work tree, which the next step reads. `forecast.operations.retrain` calls them.
 """
 
 from __future__ import annotations
@@ -42,38 +38,40 @@ from forecast.system.stage import COMMAND_VARIABLE, show_nothing
 
 @dataclass(frozen=True)
 class RetrainingJob:
-    """One call. `now` and `as_of` are UTC without zone; `log_step` is called with each step as it
-    begins.
-    """
+    """One call of `forecast retrain`."""
 
     root: Path
     dataset: str
     now: pd.Timestamp
+    """UTC, without time zone."""
     environment: Mapping[str, str]
     as_of: pd.Timestamp | None = None
+    """Use only data known by then (UTC, without time zone)."""
     log_step: Callable[[str], None] = show_nothing
+    """Called with the name of each step when it begins."""
 
     @property
     def tracking_uri(self) -> str:
-        """The value of MLFLOW_TRACKING_URI; empty: the project's own database."""
+        """The value of MLFLOW_TRACKING_URI; empty means the project's own database."""
         return self.environment.get("MLFLOW_TRACKING_URI", "")
 
     @property
     def folder(self) -> Path:
-        """Everything that this dataset's retrainings keep."""
+        """The folder of all files that this dataset's retrainings write."""
         return ProjectPaths.of(self.root).retraining(self.dataset)
 
 
 def champion_recipe(current: Champion) -> FullRecipe:
-    """The champion's recipe as a train stage's record has it; a combination's has those of its
-    members, and its rule where that learns the weights, since these have seen rows that a gate
-    scores.
+    """The champion's recipe: what to fit, without its parameters.
+
+    The recipe of a combination has those of its members, and its rule where that learns the
+    weights: the champion's own weights may have been learnt from rows that a gate scores.
     """
     ensemble = current.ensemble
     if not ensemble.members:
-        meta = current.card
-        first = _recipe(meta.candidate, ensemble.forecasters[0])
-        return FullRecipe(**{**first.to_json(), "model": meta.model})
+        first = _recipe(current.card.candidate, ensemble.forecasters[0])
+        return FullRecipe(**{**first.to_json(), "model": current.card.model})
+    # reversed, so that of several seeds of one member the first one stays in the dictionary
     first_seeds = dict(zip(reversed(ensemble.members), reversed(ensemble.forecasters), strict=True))
     members = [
         MemberRecipe(**_recipe(name, first_seeds[name]).to_json(), weight=weight)
@@ -89,8 +87,9 @@ def champion_recipe(current: Champion) -> FullRecipe:
 
 
 def _recipe(candidate: str, forecaster: Forecaster) -> Recipe:
-    """The recipe of one saved forecaster: its parameters, and the kind of skip that it was fitted
-    with. `candidate` is a name such as `lstm.linear`, whose first part is the model.
+    """The recipe of one saved forecaster: its spec and its kind of skip.
+
+    candidate: a name such as `lstm.linear`, which begins with the model's name.
     """
     spec = forecaster.spec
     skip = forecaster.skip
@@ -104,19 +103,19 @@ def _recipe(candidate: str, forecaster: Forecaster) -> Recipe:
 
 
 def digest_configuration(tree: WorkTree, settings: Dataset) -> str:
-    """The digest of the configuration that tuned values and models follow: the values of the
-    dataset's entry, of all of models.yaml and of tuning.yaml, as committed. Comments, entries of
-    other datasets, `run`, retraining.yaml and edits that are not committed do not change it.
+    """The digest of the committed configuration that tuning and training depend on: the dataset's
+    entry, models.yaml and tuning.yaml, without comments.
     """
-    followed = (settings, load_models(tree.paths.configs), load_tuning(tree.paths.configs))
-    return files.sha256_of([part.model_dump(mode="json") for part in followed])[:16]
+    parts = (settings, load_models(tree.paths.configs), load_tuning(tree.paths.configs))
+    return files.sha256_of([part.model_dump(mode="json") for part in parts])[:16]
 
 
 def provide_tuned_values(job: RetrainingJob, tree: WorkTree, config_hash: str) -> None:
     """Put the tuned values of the configuration with this digest into the work tree.
 
-    They are made once per configuration, at the committed data and splits: new data retrain without
-    tuning again. The work tree has fetched already, so it is set back to its commit for that time.
+    Tuning runs once per configuration, on the committed data and splits; with new data only
+    training runs again. For the tuning the work tree goes back to its commit, since it holds newly
+    fetched data already.
     """
     stored = job.folder / "tuned" / config_hash
     if not stored.exists():
@@ -133,14 +132,11 @@ def provide_tuned_values(job: RetrainingJob, tree: WorkTree, config_hash: str) -
 def write_configuration(
     tree: WorkTree, dataset: str, splits: Mapping[str, float] | Mapping[str, str]
 ) -> None:
-    """The work tree's own configuration: its blocks as `splits` say, one dataset to run, and tuned
-    values that are read and not searched for.
+    """Change the work tree's configuration: new `splits`, one dataset, only models that can be
+    selected, and no stage `tune`.
 
-    Only what can be shipped, and what its selection depends on, is trained: the other ranking
-    compares architectures.
-
-    Without the stage `tune` in its dvc.yaml, data/tuned/<dataset> is a dependency like any file:
-    kept while the person's configuration is, hashed by DVC.
+    Without that stage DVC treats data/tuned/<dataset> as a file that the training depends on. The
+    ranking that compares architectures is left out.
     """
     configs = tree.paths.configs
     config = load_models(configs, load_dataset(dataset, configs).grid)
@@ -161,9 +157,10 @@ def write_configuration(
 
 
 def selectable_models(config: Models) -> tuple[str, ...]:
-    """The entries of the grid that what is selected depends on: of a grid with combinations whose
-    weights are learnt, one of which is selected, these, their members and the references (with the
-    linear ones, of which one is selected where the members fail); else all.
+    """The entries of the grid that can be selected, or that the selection depends on.
+
+    With combinations that learn their weights, one of them is selected: then these are the
+    combinations, their members and the reference models. Otherwise it is the whole grid.
     """
     grid = config.grids[config.grid]
     rules = config.combinations().items()
@@ -177,15 +174,15 @@ def selectable_models(config: Models) -> tuple[str, ...]:
 
 
 def _last_pointer(job: RetrainingJob, dataset: str) -> Path:
-    """Where the pointer of the newest fetch stays: that in the work tree goes back to the commit's
-    each time.
+    """The file that keeps the pointer of the newest fetch; the work tree's own pointer is set back
+    to the commit by each retraining.
     """
     name = "pointer.json" if dataset == job.dataset else f"pointer-{dataset}.json"
     return job.folder / name
 
 
 def copy_snapshots(root: Path, tree: Path) -> None:
-    """Copy what the checkout's pointers name and the work tree lacks; the checkout is only read."""
+    """Copy the pointers of the checkout, and the snapshots they name, that the work tree lacks."""
     for source in sorted(ProjectPaths.of(root).pointers.glob("*.json")):
         copied = tree / source.relative_to(root)
         if not copied.exists():
@@ -198,8 +195,9 @@ def copy_snapshots(root: Path, tree: Path) -> None:
 
 
 def fetch_data(job: RetrainingJob, tree: WorkTree) -> None:
-    """New data into the work tree's own store, from where its last fetch ended; what is joined
-    comes first. `InputError` where a file of the user's is gone.
+    """Fetch new data into the work tree, from where its last fetch ended; joined datasets first.
+
+    Raises `InputError` where a source file of the user is missing.
     """
     copy_snapshots(job.root, tree.path)
     for name in with_joined_datasets([job.dataset], tree.paths.configs):
@@ -213,8 +211,9 @@ def fetch_data(job: RetrainingJob, tree: WorkTree) -> None:
                 )
             worktree.copy_whole(source, tree.path / path)
         last = _last_pointer(job, name)
-        continued = entry.source.overlap is not None  # anything else is read whole each time
-        if continued and last.exists() and (tree.path / files.read_json(last)["snapshot"]).exists():
+        # a source without overlap is read whole each time
+        can_continue = entry.source.overlap is not None and last.exists()
+        if can_continue and (tree.path / files.read_json(last)["snapshot"]).exists():
             worktree.copy_whole(last, tree.paths.pointer(name))
         request = Request(name, entry, tree.path, as_of=job.as_of, environment=job.environment)
         ingest.fetch_snapshot(request, now=job.now)
@@ -240,10 +239,10 @@ def run_refit(
     on: Literal["gate", "all"],
     environment: Mapping[str, str],
 ) -> None:
-    """Fit the recipe in `record` again, in a process in the folder `project`, and fill `target`.
+    """Run `forecast.operations.refit` in the folder `project`, which fits the recipe in `record`
+    again and writes the folder `target`.
 
-    `on`, `record` and `target` are those of `forecast.operations.refit`; its error is raised.
-    `ForecastError` where the work tree is gone.
+    Raises the error that the refit ended with, and `ForecastError` where `project` is missing.
     """
     if not project.exists():
         raise ForecastError(
@@ -255,7 +254,7 @@ def run_refit(
         command,
         cwd=project,
         env={**environment, COMMAND_VARIABLE: str(os.getpid())},
-        stdout=2,  # its progress goes to the standard error of this process
+        stdout=2,  # its progress goes to this process's standard error
         stderr=subprocess.PIPE,
         encoding="utf-8",
         check=False,

@@ -1,16 +1,13 @@
-"""The local champion store: what `forecast predict` reads, without MLflow and without TensorFlow.
+"""The local store of model versions, which `forecast predict` reads without MLflow and TensorFlow.
 
     .forecast/champions/<dataset>/
         aliases.json     {"champion": 3, "previous": 2, "challenger": 4}
-        history.jsonl    what happened to the versions, a `HistoryEvent` per line
-        <version>/       the ensemble, every file with its digest; in champion.json its card
+        history.jsonl    one `HistoryEvent` per line
+        <version>/       the ensemble, and its card in champion.json; every file has a digest
 
-The MLflow registry is the record; this store is a copy that survives without it. A version's folder
-appears whole and never changes; `aliases.json` is the only thing that moves, in one rename. `load`
-gives the `Champion` that serves, the previous one with a notice where its files are damaged. Which
-version serves is decided in `forecast.operations.registry`; nothing here asks MLflow.
-
-A damaged file is a `DamagedError`, a dataset without a champion an `InputError`.
+The store is a copy of the MLflow registry that works without it. A version's folder is written
+whole and never changes; only `aliases.json` is replaced. `forecast.operations.registry` changes
+both. Damaged files raise `DamagedError`.
 """
 
 from __future__ import annotations
@@ -31,33 +28,35 @@ from forecast.system import files
 from forecast.system.errors import DamagedError, ForecastError, InputError, one_line
 
 if TYPE_CHECKING:
-    # with it comes pandas, which `status` does without
+    # imports pandas, which `status` must not
     from forecast.forecaster.ensemble import Ensemble
 
 SCHEMA = 3
-"""Number of the format of champion.json; a file of any other number is refused."""
+"""Format number of champion.json; a file with another number is refused."""
 CARD_FILE = "champion.json"
 REGISTERED = "registered"
-"""Alias here alone: the registry's champion, since a rollback that the registry missed."""
+"""A local alias: the champion of the registry, while it has not heard of a rollback made here."""
 KEPT_VERSIONS = 3
-"""Newest versions that stay on disk besides those an alias names."""
+"""How many of the newest versions stay on disk, besides those that an alias names."""
 
 
 @dataclass(frozen=True)
 class Champion:
-    """A loaded version. `notice`: a sentence when it is not the one that was wanted, else empty."""
+    """A loaded version."""
 
     version: int
     ensemble: Ensemble
     card: ChampionCard
     notice: str = ""
+    """A sentence where the previous version stands in for a damaged champion, else empty."""
 
 
 def load(root: Path, dataset: str) -> Champion:
-    """The champion; when its files are damaged, the previous one with a notice.
+    """The champion, or the previous version with a notice where the champion's files are damaged.
 
-    `InputError` when the dataset has none. Where the previous one cannot be loaded either, the
-    error of the champion's own files: `DamagedError`, or `InputError` for another schema.
+    Raises `InputError` where the dataset has no champion, and the error of the champion's files
+    (`DamagedError`, or `InputError` for another schema) where the previous version cannot be loaded
+    either.
     """
     aliases = read_aliases(root, dataset)
     if "champion" not in aliases:
@@ -74,8 +73,9 @@ def load(root: Path, dataset: str) -> Champion:
 def _load_previous(
     root: Path, dataset: str, aliases: Mapping[str, int], error: ForecastError
 ) -> Champion:
-    """The version before the champion, which cannot be loaded because of `error`, with a notice
-    that says so; an error of that kind where there is none, or where it fails as well.
+    """The previous version, with a notice, where the champion cannot be loaded because of `error`.
+
+    Raises an error of the same class where there is no previous version or it fails as well.
     """
     repair = (
         f"`forecast doctor --repair` takes it from the registry; `forecast promote {dataset}` makes"
@@ -97,12 +97,12 @@ def _load_previous(
 
 
 def load_version(root: Path, dataset: str, version: int) -> Champion:
-    """One stored version, every file checked against its digest."""
+    """Load a stored version and check every file against its digest."""
     return load_folder(version_folder(root, dataset, version), version)
 
 
 def load_folder(folder: Path, version: int) -> Champion:
-    """The version in `folder`: one of the store, or a downloaded one; every file is checked."""
+    """Load a version from `folder`, stored or downloaded, and check every file."""
     from forecast.forecaster.ensemble import MANIFEST, Ensemble
 
     card, model_sha256 = _read_card_and_digest(folder)
@@ -112,8 +112,9 @@ def load_folder(folder: Path, version: int) -> Champion:
 
 
 def verify_version(root: Path, dataset: str, version: int) -> None:
-    """Raises what `load_version` would for a missing or damaged file, or one that another version
-    of this program saved, from digests and numbers of formats alone: milliseconds.
+    """Check a stored version by digests and format numbers alone, which takes milliseconds.
+
+    Raises what `load_version` would for a missing or damaged file or another format.
     """
     folder = version_folder(root, dataset, version)
     manifest = folder / "ensemble.json"
@@ -123,12 +124,12 @@ def verify_version(root: Path, dataset: str, version: int) -> None:
 
 
 def read_card(root: Path, dataset: str, version: int) -> ChampionCard:
-    """What is known about a stored version, without loading its model."""
+    """The card of a stored version, without loading its model."""
     return _read_card_and_digest(version_folder(root, dataset, version))[0]
 
 
 def find_card(root: Path, dataset: str, version: int | None) -> ChampionCard | None:
-    """What is known about a version; None for one that is not stored here, such as a pruned one."""
+    """The card of a version; None for one that is not stored here (any more)."""
     if version is None:
         return None
     try:
@@ -138,8 +139,10 @@ def find_card(root: Path, dataset: str, version: int | None) -> ChampionCard | N
 
 
 def find_score(root: Path, dataset: str, version: int | None) -> tuple[int | None, float | None]:
-    """The version that the leaderboard scored (of a refit on all data the one whose recipe it has)
-    and its skill on the test block; None where that is not stored here any more.
+    """The version whose test score stands for this one, and its skill on the test block.
+
+    For a refit on all data that is the version whose recipe was fitted again. (None, None) where it
+    is not stored here any more.
     """
     card = find_card(root, dataset, version)
     while card and card.refit_of:
@@ -149,14 +152,12 @@ def find_score(root: Path, dataset: str, version: int | None) -> tuple[int | Non
 
 
 def store_version(root: Path, dataset: str, version: int, folder: Path) -> None:
-    """Take over one version, as `write_version` left it in `folder`, whole. No alias moves."""
+    """Copy a version that `write_version` made in `folder` into the store. No alias moves."""
     copy_whole(folder, version_folder(root, dataset, version))
 
 
 def write_version(folder: Path, ensemble: Ensemble, card: ChampionCard) -> None:
-    """Write the ensemble and champion.json into `folder`; this is also what the registry's artifact
-    holds.
-    """
+    """Write the ensemble and champion.json into `folder`, which is also the registry's artifact."""
     from forecast.forecaster.ensemble import MANIFEST
 
     ensemble.save(folder)
@@ -169,8 +170,9 @@ def write_version(folder: Path, ensemble: Ensemble, card: ChampionCard) -> None:
 
 
 def read_aliases(root: Path, dataset: str) -> dict[str, int]:
-    """Alias → version as this machine knows it; empty before the first registration; `DamagedError`
-    for a file that cannot be read.
+    """Alias → version on this machine; empty before the first registration.
+
+    Raises `DamagedError` for a file that cannot be read.
     """
     path = version_folder(root, dataset) / "aliases.json"
     try:
@@ -185,7 +187,7 @@ def read_aliases(root: Path, dataset: str) -> dict[str, int]:
 
 
 def write_aliases(root: Path, dataset: str, aliases: Mapping[str, int]) -> None:
-    """Write aliases.json: the one step that changes which version forecasts; atomic."""
+    """Write aliases.json atomically; this changes which version forecasts."""
     files.write_json(version_folder(root, dataset) / "aliases.json", dict(aliases))
 
 
@@ -197,8 +199,10 @@ def stored_versions(root: Path, dataset: str) -> list[int]:
 
 
 def prune_versions(root: Path, dataset: str) -> None:
-    """Remove stored versions, except the newest `KEPT_VERSIONS`, those that an alias names and
-    those that scored them; the registry keeps them all.
+    """Remove old stored versions; the registry keeps all.
+
+    The newest `KEPT_VERSIONS` stay, and the versions that an alias names, with those whose test
+    score stands for them.
     """
     aliased = read_aliases(root, dataset).values()
     scored = [find_score(root, dataset, version)[0] for version in aliased]
@@ -208,15 +212,15 @@ def prune_versions(root: Path, dataset: str) -> None:
 
 
 def version_folder(root: Path, dataset: str, version: int | None = None) -> Path:
-    """The folder of one version; without `version` the dataset's, in which all versions lie."""
+    """The folder of one version, or without `version` the dataset's folder of all versions."""
     folder = ProjectPaths.of(root).champions(dataset)
     return folder if version is None else folder / str(version)
 
 
 def _read_card_and_digest(folder: Path) -> tuple[ChampionCard, str]:
-    """What champion.json in `folder` holds: the card, and the digest of the model's manifest.
+    """The card in champion.json of `folder`, and the digest of the model's manifest.
 
-    `DamagedError` for a file that is not what was saved.
+    Raises `DamagedError` for a file that is not what was saved.
     """
     path = folder / CARD_FILE
     content = files.read_saved(path, SCHEMA)
@@ -227,7 +231,7 @@ def _read_card_and_digest(folder: Path) -> tuple[ChampionCard, str]:
 
 
 def _require_same(path: Path, sha256: str) -> None:
-    """`DamagedError` for a file that is missing or has another digest."""
+    """Raises `DamagedError` for a file that is missing or has another digest."""
     if not path.exists() or files.sha256(path) != sha256:
         raise DamagedError(
             f"{path}: missing, or not the file that was saved (its sha256 differs). `forecast"
@@ -238,13 +242,14 @@ def _require_same(path: Path, sha256: str) -> None:
 HISTORY = "history.jsonl"
 HISTORY_TIMEOUT = 10.0
 MAX_EVENTS = 1000
-"""Events that stay: three years of daily ones."""
+"""How many of the newest events are kept: three years of daily ones."""
 
 
 def record_event(root: Path, dataset: str, event: HistoryEvent) -> None:
-    """Append one event; the file is replaced whole, so a kill leaves the old one or the new one.
-    What an earlier kill left of it is removed; `BusyError` while another process writes it for
-    longer than `HISTORY_TIMEOUT` seconds.
+    """Append one event to the history, atomically.
+
+    Raises `BusyError` while another process writes the history for longer than `HISTORY_TIMEOUT`
+    seconds.
     """
     folder = version_folder(root, dataset)
     with files.hold_lock(
@@ -259,7 +264,7 @@ def record_event(root: Path, dataset: str, event: HistoryEvent) -> None:
 
 
 def read_events(root: Path, dataset: str) -> list[HistoryEvent]:
-    """All events, oldest first; a line that cannot be read is left out."""
+    """All events, oldest first; unreadable lines are left out."""
     path = version_folder(root, dataset) / HISTORY
     if not path.exists():
         return []
@@ -272,8 +277,9 @@ def read_events(root: Path, dataset: str) -> list[HistoryEvent]:
 
 @dataclass(frozen=True)
 class HistoryRow:
-    """One event as `forecast history` prints it, with what is known about its version: nothing of
-    one that is not stored here.
+    """One event as `forecast history` prints it.
+
+    Model, cutoff and skill are empty for a version that is not stored here.
     """
 
     at: str
@@ -283,13 +289,13 @@ class HistoryRow:
     model: str
     training_cutoff: str
     scored_version: int | None
-    """Whose skill that is: of a refit on all data the version whose recipe it has."""
+    """The version that `test_skill` belongs to (`find_score`)."""
     test_skill: float | None
     reason: str
 
 
 def history_rows(root: Path, dataset: str, calendar_kind: str) -> list[HistoryRow]:
-    """All events, oldest first, each with what is known about its version."""
+    """All events, oldest first, each with the card of its version."""
     rows = []
     for event in read_events(root, dataset):
         card = find_card(root, dataset, event.version)

@@ -1,15 +1,11 @@
-"""What one retraining decided, and the steps after it: written down first, then carried out, so
-that a kill between any two is finished by the next run.
+"""Carries out the decision of a retraining: register, promote, refit and record.
 
     .forecast/retrain/<dataset>/
-        pending/                a decision that is not carried out yet, with the candidate
-        decisions/<key>.json    every finished one
+        pending/                the decision that is being carried out, with the candidate
+        decisions/<key>.json    every finished decision
 
-`write_pending` and `finish_pending` are the two halves; `conclude` records a decision here and in
-MLflow. What is decided, and why, is worked out in `forecast.operations.retrain`.
-
-A refit that fails leaves the scored version in service; a promotion that another machine has
-overtaken becomes "kept"; what MLflow or a hook did not take costs no decision.
+A decision is written down before anything is done (`write_pending`), so that after a kill the next
+retraining can finish it (`finish_pending`).
 """
 
 from __future__ import annotations
@@ -32,7 +28,7 @@ from forecast.tracking.writing import log_content
 
 
 def decision_key(decision: Decision) -> str:
-    """One digest of what decides: the same again is nothing to do."""
+    """The digest of all inputs of a decision; equal inputs are decided only once."""
     return files.sha256_of(
         [
             decision.dataset,
@@ -45,7 +41,7 @@ def decision_key(decision: Decision) -> str:
 
 
 def write_pending(root: Path, decision: Decision, candidate: Path, card: ChampionCard) -> None:
-    """Write down the decision and all that carrying it out needs, whole or not at all."""
+    """Write the decision and all that `finish_pending` needs, atomically."""
     pending = ProjectPaths.of(root).retraining(decision.dataset) / "pending"
     with files.atomic_directory(pending) as folder:
         shutil.copytree(candidate, folder / "candidate")
@@ -62,10 +58,12 @@ def finish_pending(
     refit: Refit | None,
     log_step: Callable[[str], None],
 ) -> Decision:
-    """Carry out the pending decision, every step of which may have been done before.
+    """Carry out the pending decision and return it as it was concluded; a step that was done before
+    changes nothing.
 
-    A refit that fails is noted and leaves the scored version in service. A decision that another
-    machine's promotion has overtaken becomes "kept".
+    Where another machine has changed the champion since the gate, the decision becomes "kept".
+    refit: fits the recipe again on all data, None to skip that; where it fails, the scored version
+    serves and the decision's note says why.
     """
     pending = ProjectPaths.of(root).retraining(dataset) / "pending"
     decision = Decision.read(pending / "decision.json")
@@ -110,8 +108,8 @@ def _promote_refit(
     now: pd.Timestamp,
     tracking_uri: str,
 ) -> Decision:
-    """The decision after its recipe, fitted again on all data in `folder`, became the champion,
-    unscored.
+    """Make the recipe that was fitted again on all data, in `folder`, the champion; returns the
+    decision with the refit's version, or with a note why it does not serve.
     """
     assert decision.version is not None
     version = registry.register_refit(
@@ -132,7 +130,7 @@ def _promote_refit(
 
 
 def conclude(root: Path, decision: Decision, *, now: pd.Timestamp, tracking_uri: str) -> None:
-    """Write the decision down as a finished one: here first, then in MLflow, where it may fail."""
+    """Record a finished decision: in its file, in the history, and in MLflow if that answers."""
     dataset = decision.dataset
     folder = ProjectPaths.of(root).retraining(dataset) / "decisions"
     decision.write(folder / f"{decision.key}.json")

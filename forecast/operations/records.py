@@ -1,15 +1,15 @@
-"""What operation writes down between two commands: typed records, each with one file format.
+"""The typed records that commands in operation write, each with one file format.
 
-    ChampionCard    champion.json of a version: what is known about it
+    ChampionCard    champion.json of a version: where it comes from, and its scores
     HistoryEvent    a line of history.jsonl: what happened to a version
-    LiveScores      .forecast/issued/<dataset>.json: how its forecasts met their actuals
+    LiveScores      .forecast/issued/<dataset>.json: the accuracy of issued forecasts
     Decision        .forecast/retrain/<dataset>/decisions/<key>.json: what a retraining decided;
-                    not-due.json beside the folder: the last one that had nothing to decide
+                    not-due.json beside the folder: the last retraining that was not due
     JobRun          .forecast/schedule/<job>.json: the last run of a scheduled job
-    Heartbeat       .forecast/schedule/heartbeat.json: that the scheduler runs, and what comes next
+    Heartbeat       .forecast/schedule/heartbeat.json: sign of life of the scheduler
 
-They need neither pandas nor SciPy, so that `forecast status` reads them in milliseconds. Times are
-ISO 8601 in UTC.
+The module needs neither pandas nor SciPy, so that `forecast status` reads records in milliseconds.
+Times are ISO 8601 in UTC.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from typing import Literal, TypeVar
 from forecast.config.operation import HookEvent
 from forecast.config.paths import ProjectPaths
 from forecast.data.records import Number, Record
-from forecast.system.errors import DataError
+from forecast.system.errors import DamagedError, DataError
 
 Outcome = Literal["better", "equivalent", "renewed", "first", "kept"]
-"""What a gate decides; all but `kept` promote."""
+"""What a gate decides; all but `kept` promote the challenger."""
 R = TypeVar("R", bound=Record)
 
 
 def read_if_valid(kind: type[R], path: Path) -> R | None:
-    """The record in `path`; None where the file is absent or holds something else."""
+    """The record in `path`; None where the file is missing or holds something else."""
     try:
         return kind.read(path)
     except (FileNotFoundError, DataError):
@@ -39,17 +39,17 @@ def read_if_valid(kind: type[R], path: Path) -> R | None:
 
 
 class ChampionCard(Record):
-    """What is known about one version of a dataset's model."""
+    """Where one version of a dataset's model comes from, and its test scores."""
 
     dataset: str
     candidate: str
     model: str
     training_cutoff: str
-    """The last row that choices and weights saw, not what a refit on all data added."""
+    """The last row of training and validation; in a refit on all data later rows were used too."""
     last_target_used: str
-    """The last actual of fit, tuning or calibration."""
+    """The last target used in fitting, tuning or calibration."""
     as_of: str
-    """When the data were known that it was made from."""
+    """The moment up to which its data were known."""
     data_sha256: str
     config_hash: str
     git_revision: str
@@ -57,28 +57,29 @@ class ChampionCard(Record):
     metrics: Mapping[str, float] = {}
     """Test scores of the ensemble, by name as in the leaderboard."""
     expected: Mapping[str, list[Number]] = {}
-    """Series to the test MAE by step (H,): what live errors are set against."""
+    """Series → test MAE by step (H,), with which live errors are compared."""
     naive: Mapping[str, list[Number]] = {}
-    """The same of repeating the last value."""
+    """Series → test MAE by step (H,) of repeating the last value."""
     refit_of: int | None = None
-    """The version whose recipe was fitted again on all data, unscored."""
+    """For a refit on all data, which has no score: the version whose recipe was fitted again."""
 
     def age(self, newest: datetime, *, counts_rows: bool) -> timedelta:
-        """How old the version is when the newest row was known at `newest` (UTC, without zone): by
-        its data, or by when it was made where rows have no dates.
+        """How old the version's data are at the moment `newest` (UTC, without time zone).
+
+        counts_rows: rows have no dates; then the time since the version was made.
         """
         began = self.created_at if counts_rows else self.as_of
         return newest - datetime.fromisoformat(began)
 
     def registry_tags(self) -> dict[str, str]:
-        """Tags for the model registry: every field that is one value, and the test scores."""
+        """Tags for the model registry: every field with a single value, and the test scores."""
         values = self.model_dump(exclude={"metrics", "expected", "naive"}, exclude_none=True)
         tags = {name: str(value) for name, value in values.items()}
         return tags | {f"test_{name}": f"{value:.6g}" for name, value in self.metrics.items()}
 
 
 class RetrainingFailure(Record):
-    """What hooks are told of a retraining that ended with an error."""
+    """A retraining that ended with an error, as hooks get it."""
 
     dataset: str
     exit_code: int
@@ -86,18 +87,18 @@ class RetrainingFailure(Record):
 
 
 class HistoryEvent(Record):
-    """What became of one version."""
+    """What happened to one version."""
 
     at: str
     event: str
     version: int | None = None
     replaced: int | None = None
-    """The version that was champion before, of a promotion or a rollback."""
+    """For a promotion or a rollback: the champion before."""
     reason: str = ""
     decision: str = ""
-    """The key of the decision, of a gate."""
+    """For a gate: the key of its decision."""
     drift: str = ""
-    """The columns that drifted, of a gate."""
+    """For a gate: the columns that drifted."""
 
 
 class LiveAccuracy(Record):
@@ -106,66 +107,68 @@ class LiveAccuracy(Record):
     version: int
     issues: int
     scored: int
-    """Issues with known actuals."""
+    """How many issues have known actuals."""
     error: Number
-    """Mean over series of the MAE over what was expected at the same steps (1: as on test)."""
+    """Mean over series of MAE / expected MAE at the same steps (`error_over_expected`)."""
     skill: Number
-    """1 - MAE over that of repeating the last value, of all series together."""
+    """1 - MAE / MAE of repeating the last value, over all series."""
     coverage: Mapping[str, float] = {}
-    """Level in percent to the share of actuals inside the interval."""
+    """Level in percent → share of actuals inside the interval."""
 
 
 class LiveScores(Record):
     """The live accuracy of a dataset's versions, oldest first, as last computed."""
 
     as_of: str = ""
-    """When the actuals were known."""
+    """The moment up to which actuals were known."""
     live: tuple[LiveAccuracy, ...] = ()
     issues_sha256: str = ""
-    """Of the file of issued forecasts that they were computed from."""
+    """Digest of the file of issued forecasts that was scored."""
 
 
 def read_live_scores(root: Path, dataset: str) -> LiveScores:
-    """The scores as last written; empty when there are none."""
+    """The scores as last written; empty where there are none."""
     path = ProjectPaths.of(root).live_forecasts(dataset).with_suffix(".json")
     return read_if_valid(LiveScores, path) or LiveScores()
 
 
 class Shift(Record):
-    """What was measured of one column of one series, or of the champion's error."""
+    """The drift of one column of one series, or of the champion's error."""
 
     what: str
+    """The series and column, or that it is the error."""
     psi: Number = None
     """Population stability index."""
     ks_p: Number = None
-    """The p-value of the Kolmogorov-Smirnov test, which is asked where the index is high."""
+    """p-value of the Kolmogorov-Smirnov test, which is made where the index is high."""
     live_error: Number = None
-    """The error over what was expected, as `live_accuracy` has it."""
+    """The champion's error / expected error (`live_accuracy.error_over_expected`)."""
     drifted: bool = False
 
 
 class EquivalenceNumbers(Record):
-    """What the equivalence test says of challenger and champion."""
+    """The equivalence test of challenger and champion."""
 
     word: str
+    """Its outcome."""
     upper: Number
-    """Upper limit of the challenger's relative loss."""
+    """Upper confidence limit of the challenger's relative loss difference."""
     note: str = ""
 
 
 class SequentialTest(Record):
-    """Where the evidence stands: `z` (above zero: the challenger is ahead) against `boundary`."""
+    """The sequential test: the challenger is better once `z` reaches `boundary`."""
 
     z: float
     boundary: Number = None
     n: int | None = None
-    """Origins counted."""
+    """How many origins were counted."""
     mean_difference: Number = None
-    """Mean of champion - challenger."""
+    """Mean of the champion's loss less the challenger's."""
     alpha: Number = None
-    """The share of the gate's alpha that this pair has."""
+    """This pair's share of the gate's alpha."""
     note: str = ""
-    """Why there is no test, empty where there is one."""
+    """Why there is no test; empty where there is one."""
 
     @property
     def is_better(self) -> bool:
@@ -174,73 +177,77 @@ class SequentialTest(Record):
 
 
 class GateNumbers(Record):
-    """Everything a gate decided on; a field is None where the gate came to its decision before.
+    """The numbers of a gate's decision; None where it was made before they were computed.
 
-    Losses are means over the fresh origins, skills 1 - loss / naive's loss there. `n_fresh` origins
-    were there, `least_fresh` are needed; `ageing`: why the champion is stale or drifting.
+    Losses are means over the fresh origins; skills are 1 - loss / naive's loss there.
     """
 
     n_fresh: int | None = None
+    """How many fresh origins there were."""
     least_fresh: int | None = None
+    """How many fresh origins are needed."""
     ageing: str | None = None
+    """Why the champion is stale or drifting; empty where it is neither."""
     naive_loss: float | None = None
     challenger_loss: float | None = None
     challenger_skill: float | None = None
     champion_loss: float | None = None
     champion_skill: float | None = None
     relative_difference: float | None = None
-    """The challenger's loss over the champion's, less 1."""
+    """The challenger's loss / the champion's loss - 1."""
     evidence: SequentialTest | None = None
     pair_number: int | None = None
-    """As in `PairEvidence`."""
+    """See `PairEvidence`."""
     equivalence: EquivalenceNumbers | None = None
     age_days: float | None = None
-    """Of the champion."""
+    """The champion's age."""
     new_steps: int | None = None
-    """Time steps since the last gate."""
+    """Time steps since the last decision."""
     refitted_champion: int | None = None
-    """1 where the champion's recipe, fitted again, stood in for it; else 0."""
+    """1 where the rival was the champion's recipe, fitted again; 0 where it was the champion."""
 
 
 class Decision(Record):
-    """What one retraining decided, and what it decided on.
-
-    `data_end`: the newest row; `config_hash`, `revision`: the configuration and the commit that the
-    challenger follows; `candidate`: its folder's name, empty before one is made; `note`: what went
-    wrong without changing the decision.
-    """
+    """What one retraining decided, and why."""
 
     key: str
-    """Digest of what made it: the same again is nothing to do."""
+    """Digest of the decision's inputs (`pending.decision_key`)."""
     dataset: str
     as_of: str
     data_sha256: str
     data_end: str
+    """The time of the newest row."""
     config_hash: str
+    """Digest of the configuration that the challenger follows."""
     revision: str
+    """The commit that the challenger was made from."""
     at: str
     word: Outcome | Literal["not due"]
     reason: str
     champion: int | None = None
     """The version that the challenger was compared with."""
     served_version: int | None = None
-    """The version that had the alias then: another one where a damaged champion was replaced."""
+    """The version with the alias champion; not `champion` where its files were damaged and the
+    previous version stood in for it.
+    """
     candidate: str = ""
+    """The challenger's candidate; empty where none was made."""
     version: int | None = None
     """The version that was promoted."""
     refit_version: int | None = None
-    """The version that was fitted again on all data and promoted."""
+    """Its refit on all data, where that was promoted too."""
     numbers: GateNumbers = GateNumbers()
     drift: tuple[Shift, ...] = ()
     due: tuple[str, ...] = ()
-    """Why a challenger was made."""
+    """Why a challenger was due."""
     unused_edits: tuple[str, ...] = ()
-    """Paths of the checkout with edits that were not committed."""
+    """Paths of the checkout with edits that were not committed, and so not used."""
     note: str = ""
+    """What went wrong without changing the decision."""
 
     @property
     def drifted(self) -> list[str]:
-        """What has drifted."""
+        """The columns, or the champion's error, that have drifted."""
         return [shift.what for shift in self.drift if shift.drifted]
 
     @property
@@ -250,32 +257,42 @@ class Decision(Record):
 
     @property
     def event(self) -> HookEvent:
-        """What hooks are told of it."""
+        """The event of hooks that it is."""
         if self.promotes:
             return "promoted"
         return "kept" if self.word == "kept" else "not_due"
 
 
 def read_decisions(root: Path, dataset: str) -> list[Decision]:
-    """Every finished decision, oldest first; one that cannot be read is left out."""
+    """Every finished decision, oldest first.
+
+    Raises `DamagedError` naming a file that cannot be read, such as one of another version.
+    """
     folder = ProjectPaths.of(root).retraining(dataset) / "decisions"
-    files_read = [read_if_valid(Decision, path) for path in folder.glob("*.json")]
-    decisions = [decision for decision in files_read if decision is not None]
+    decisions = []
+    for path in folder.glob("*.json"):
+        try:
+            decisions.append(Decision.read(path))
+        except DamagedError:
+            raise DamagedError(
+                f"{path}: no decision that this version can read. Delete it: its data may then be"
+                " decided on once more."
+            ) from None
     return sorted(decisions, key=attrgetter("data_end", "at"))
 
 
 def not_due_file(root: Path, dataset: str) -> Path:
-    """Of the last retraining that was not due."""
+    """The file of the last retraining that was not due."""
     return ProjectPaths.of(root).retraining(dataset) / "not-due.json"
 
 
 class JobRun(Record):
-    """One run of a scheduled job; `ended` and `code` are None while it runs."""
+    """A run of a scheduled job; `ended` and `code` are None while it runs."""
 
     started: str
     ended: str | None = None
     code: int | None = None
-    """Its exit code."""
+    """The exit code."""
 
 
 class Heartbeat(Record):
@@ -287,4 +304,4 @@ class Heartbeat(Record):
     running: tuple[str, ...] = ()
     """The jobs that run now."""
     next: Mapping[str, str] = {}
-    """Job to the time of its next run."""
+    """Job → the time of its next run."""

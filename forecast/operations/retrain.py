@@ -1,14 +1,10 @@
-"""`forecast retrain`: fetch, check, decide whether a challenger is due, make one beside the
-person's checkout, ask the gate, and move the alias. Every step can be repeated; until the alias
-moves, the champion is the old one.
+"""`forecast retrain`: fetch data, decide whether a challenger is due, make one in a work tree, ask
+the gate, and promote.
 
-`retrain` does it all under locks of machine and team; `judge` gives the `JudgedChallenger`, a
-`Decision` that nothing has been done about, and `rehearse` stops there. The steps themselves are in
-`challenger`, the numbers in `evidence`, the test in `gate`, what follows in `decision`.
-
-Nothing is tuned or trained before a challenger is due, and the same data, configuration and
-revision are decided once (`Decision.key`). One retraining of a dataset runs at a time, on all
-machines that share the store; a second is a `BusyError`.
+`judge` does everything up to the gate, `rehearse` stops there, `retrain` also carries the decision
+out. Every step can be repeated, and the champion changes last. Nothing is tuned or trained unless a
+challenger is due, and the same data, configuration and revision are decided only once. Only one
+retraining of a dataset runs at a time, on all machines that share the store.
 """
 
 from __future__ import annotations
@@ -31,7 +27,7 @@ from forecast.data.calendars import Calendar, known_from
 from forecast.data.panel import Panel, from_frame
 from forecast.data.records import RunRecord
 from forecast.forecaster.ensemble import Ensemble, load_trained_ensemble
-from forecast.operations import challenger, champion, decision, evidence, gate, worktree
+from forecast.operations import challenger, champion, evidence, gate, pending, worktree
 from forecast.operations.challenger import RetrainingJob
 from forecast.operations.champion import Champion
 from forecast.operations.records import (
@@ -51,24 +47,24 @@ from forecast.tracking import database_file, hold_store_lock, tracking_store
 
 @dataclass(frozen=True)
 class JudgedChallenger:
-    """A decision that nothing has been done about."""
+    """A decision that is not carried out yet."""
 
     decision: Decision
     rules: Retraining
     tree: WorkTree
     ledger: evidence.Ledger | None = None
-    """With the fresh origins of a challenger that had a rival, not saved yet."""
+    """The ledger with the new losses, to be saved; None without a champion or challenger."""
     candidate: Path | None = None
     """The folder of the challenger; None where none was made."""
     card: ChampionCard | None = None
-    """That of the challenger."""
+    """The challenger's card."""
 
 
 def retrain(job: RetrainingJob) -> Decision:
-    """Finish what an earlier run left, then judge a challenger and carry the decision out.
+    """Judge a challenger and carry the decision out; or finish the decision of a killed run.
 
-    `BusyError` while another retraining of the dataset runs, on this machine or on one that shares
-    the store.
+    Raises `BusyError` while another retraining of the dataset runs, on this machine or on one that
+    shares the store.
     """
     with _machine_lock(job), _team_lock(job):
         job.log_step("unfinished")
@@ -84,28 +80,28 @@ def retrain(job: RetrainingJob) -> Decision:
         if judged.decision.promotes:
             assert judged.candidate is not None and judged.card is not None
             job.log_step("write down")
-            decision.write_pending(job.root, judged.decision, judged.candidate, judged.card)
+            pending.write_pending(job.root, judged.decision, judged.candidate, judged.card)
             final = _finish(job)
             assert final is not None
         else:
             job.log_step("record")
-            decision.conclude(job.root, judged.decision, now=job.now, tracking_uri=job.tracking_uri)
+            pending.conclude(job.root, judged.decision, now=job.now, tracking_uri=job.tracking_uri)
             final = judged.decision
         worktree.prune_tree(job.root, judged.tree, snapshots=judged.rules.keep_snapshots)
         return final
 
 
 def rehearse(job: RetrainingJob) -> Decision:
-    """The decision as `retrain` would make it; nothing is recorded, counted, registered or
-    promoted.
-    """
+    """The decision that `retrain` would make; nothing is recorded, registered or promoted."""
     with _machine_lock(job):
         return judge(job).decision
 
 
 def judge(job: RetrainingJob) -> JudgedChallenger:
-    """Everything up to the gate, in the dataset's work tree, which this fills; tuning and training
-    only where a challenger is due. What was decided before is "not due". Nothing is recorded.
+    """Do everything up to the gate in the dataset's work tree, and record nothing.
+
+    Tuning and training run only where a challenger is due. "not due" is also what was decided
+    before.
     """
     job.log_step("work tree")
     tree = worktree.open_tree(job.root, job.dataset)
@@ -160,7 +156,7 @@ def judge(job: RetrainingJob) -> JudgedChallenger:
     challenger.provide_tuned_values(job, tree, config_hash)
     challenger.write_configuration(tree, job.dataset, splits)
     job.log_step("challenger")
-    # Not committed to the shared cache: challengers of every day would fill it.
+    # not stored in DVC's shared cache, which daily challengers would fill
     challenger.run_stages(job, tree, f"compare@{job.dataset}", "--no-commit")
     return _ask_gate(job, tree, draft, current, due.ageing, rules)
 
@@ -168,8 +164,9 @@ def judge(job: RetrainingJob) -> JudgedChallenger:
 def _draft_decision(
     job: RetrainingJob, tree: WorkTree, frame: pd.DataFrame, config_hash: str
 ) -> Decision:
-    """A decision with everything that makes its key (dataset, data, configuration and revision,
-    not the time), before anything is judged: "not due" and no reason until then.
+    """A decision with its key and all that the key depends on, before anything is judged.
+
+    Its word is "not due" without a reason until then.
     """
     pointer = snapshots.read_pointer(tree.path, job.dataset)
     draft = Decision(
@@ -185,7 +182,7 @@ def _draft_decision(
         reason="",
         unused_edits=tree.unused_edits,
     )
-    return draft.model_copy(update={"key": decision.decision_key(draft)})
+    return draft.model_copy(update={"key": pending.decision_key(draft)})
 
 
 def _ask_gate(
@@ -196,7 +193,7 @@ def _ask_gate(
     ageing: str,
     rules: Retraining,
 ) -> JudgedChallenger:
-    """The gate's decision on the challenger that was made in the work tree."""
+    """Let the gate decide on the challenger that was made in the work tree."""
     settings = load_dataset(job.dataset, tree.paths.configs)
     candidate, card = selected_candidate(
         tree.path, job.dataset, now=job.now, revision=tree.revision
@@ -208,7 +205,7 @@ def _ask_gate(
     ledger = None
     gathered = None
     if current is not None:
-        # a recipe that cannot be fitted any more
+        # missing where the champion's recipe could not be fitted again
         losses["champion"] = losses.get("champion", np.nan)
         ledger = evidence.Ledger.read(job.folder / "ledger.json")
         ledger.add(losses, version=current.version, config_hash=draft.config_hash, at=job.now)
@@ -253,11 +250,11 @@ def _rival_model(
     card: ChampionCard,
     series: Set[str],
 ) -> tuple[Ensemble | None, list[pd.Timestamp]]:
-    """The challenger's rival at the gate, and the last targets that the two have used.
+    """The challenger's rival at the gate, and the times of the last targets that both have used.
 
-    The champion as it serves where it has seen none of the challenger's fresh origins and forecasts
-    the same thing of all `series`; else its recipe, fitted again at the challenger's cutoff (in
-    rival/ of the job's folder); None when that fails, and without a champion.
+    The rival is the champion as it serves where it has not seen the challenger's fresh origins, has
+    the same task and knows all `series`. Otherwise it is the champion's recipe, fitted again at the
+    challenger's cutoff. It is None where that fit fails, and without a champion.
     """
     challenger_end = pd.Timestamp(card.last_target_used)
     if current is None:
@@ -277,7 +274,7 @@ def _rival_model(
 def _measure_drift(
     current: Champion | None, panel: Panel, settings: Dataset, rules: Retraining
 ) -> list[Shift]:
-    """Shifts of the data and of the champion's error; none without a champion."""
+    """The drift of the data and of the champion's errors; empty without a champion."""
     if current is None:
         return []
     fresh_steps = rules.count_fresh_steps(settings)
@@ -294,9 +291,8 @@ def _measure_drift(
 def _count_new_steps(
     job: RetrainingJob, current: Champion | None, times: np.ndarray, calendar: Calendar
 ) -> int:
-    """How many of the steps `times` come after the newest data that any decision has seen.
-
-    Without a decision the count begins after the champion's data; without a champion it is all.
+    """How many of the steps `times` are later than the newest data of all decisions, or without a
+    decision later than the champion's data; all where there is no champion either.
     """
     ends = [earlier.data_end for earlier in read_decisions(job.root, job.dataset)]
     steps = pd.DatetimeIndex(times)
@@ -304,16 +300,13 @@ def _count_new_steps(
         return int((steps > pd.Timestamp(max(ends))).sum())
     if current is None:
         return len(steps)
-    # where a day ends another begins: `as_of` is also the name of the first step after it
+    # compared by when rows became known: `as_of` may be the very time of the first new row
     return int((known_from(calendar, steps) > pd.Timestamp(current.card.as_of)).sum())
 
 
 def _finish(job: RetrainingJob) -> Decision | None:
-    """Carry out the decision that an earlier run, or this one, has written down; None when there is
-    none.
-    """
-    pending = job.folder / "pending" / "decision.json"
-    if not pending.exists():
+    """Carry out the pending decision of this run or of a killed one; None where there is none."""
+    if not (job.folder / "pending" / "decision.json").exists():
         return None
     tree = WorkTree(job.folder / "tree", "", ())
     rules = load_retraining(job.dataset, tree.paths.configs)
@@ -321,7 +314,7 @@ def _finish(job: RetrainingJob) -> Decision | None:
     def refit_on_all_data(candidate: Path, target: Path) -> None:
         _run_refit(job, tree, candidate / "record.json", target, on="all")
 
-    return decision.finish_pending(
+    return pending.finish_pending(
         job.root,
         job.dataset,
         now=job.now,
@@ -334,15 +327,13 @@ def _finish(job: RetrainingJob) -> Decision | None:
 def _run_refit(
     job: RetrainingJob, tree: WorkTree, record: Path, target: Path, *, on: Literal["gate", "all"]
 ) -> None:
-    """Fit a recipe again in the work tree, whose stages log into the checkout's own store."""
+    """`challenger.run_refit` in the work tree, logging into the checkout's tracking store."""
     environment = worktree.environment_with_store(job.root, job.environment)
     challenger.run_refit(tree.path, job.dataset, record, target, on=on, environment=environment)
 
 
 def _load_champion(job: RetrainingJob) -> Champion | None:
-    """The champion, or None while the dataset has none; a damaged one is an error that says what to
-    do.
-    """
+    """The champion, or None where the dataset has none; an error of `champion.load` is raised."""
     if "champion" not in champion.read_aliases(job.root, job.dataset):
         return None
     current = champion.load(job.root, job.dataset)
@@ -353,9 +344,10 @@ def _load_champion(job: RetrainingJob) -> Champion | None:
 
 @contextmanager
 def _team_lock(job: RetrainingJob) -> Iterator[None]:
-    """From here to the last alias; it begins with the champion that the others may have made.
+    """Hold the lock of the dataset's retraining on all machines that share the store.
 
-    `DamagedError` for a damaged database: what is made in hours could not be registered.
+    First the champion that other machines may have promoted is taken over. Raises `DamagedError`
+    for a damaged database, into which the challenger could not be registered later.
     """
     store = tracking_store(job.root, job.tracking_uri)
     database_file.require_sound(store)
@@ -370,10 +362,11 @@ def _team_lock(job: RetrainingJob) -> Iterator[None]:
 
 @contextmanager
 def _machine_lock(job: RetrainingJob) -> Iterator[None]:
-    """The dataset's retraining on this machine, for this process alone; what killed ones left is
-    removed. `InputError` for an unknown dataset, `BusyError` while another one works.
+    """Hold the lock of the dataset's retraining on this machine, and remove what killed ones left.
+
+    Raises `InputError` for an unknown dataset, `BusyError` while another retraining runs.
     """
-    # before any folder is made: a wrong name leaves none behind
+    # checked before any folder is made for it
     load_dataset(job.dataset, ProjectPaths.of(job.root).configs)
     lock = ProjectPaths.of(job.root).lock(f"retrain-{job.dataset}")
     with files.hold_lock(lock, purpose=f"Retraining {job.dataset!r}"):

@@ -154,7 +154,12 @@ def read_status(root: Path, dataset: str, *, now: datetime) -> DatasetStatus:
     as_of = data.last if kind == "index" else data.as_of
     scores = read_live_scores(root, dataset).live
     live = next((accuracy for accuracy in scores if accuracy.version == local.version), NOT_LIVE)
-    decisions = read_decisions(root, dataset)
+    faults = []
+    decisions = []
+    try:
+        decisions = read_decisions(root, dataset)
+    except DamagedError as error:
+        faults.append(str(error))
     not_due = read_if_valid(Decision, not_due_file(root, dataset))
     decision = max(filter(None, [*decisions, not_due]), key=attrgetter("at"), default=None)
     last_run, next_run = _describe_runs(root, dataset, decision)
@@ -168,7 +173,7 @@ def read_status(root: Path, dataset: str, *, now: datetime) -> DatasetStatus:
         training_cutoff = format_time(kind, card.training_cutoff, 19)
         age_days = round(_age(card.created_at, now) / DAY, 1)
     scored_version, skill = champion.find_score(root, dataset, local.version)
-    faults = list(_find_faults(root, dataset, entry, local, data))
+    faults += _find_faults(root, dataset, entry, local, data)
     if card is not None:
         faults += _find_lost_series(dataset, card, data)
         faults += _find_other_task(root, dataset, entry, local.version)

@@ -12,7 +12,7 @@ import signal
 import sys
 from pathlib import Path
 
-from forecast.operations import decision, registry
+from forecast.operations import pending, registry
 from forecast.tracking import sync
 from tests.operations import projects
 from tests.operations.projects import NAME, NOW
@@ -21,7 +21,7 @@ from tests.operations.projects import NAME, NOW
 def carry_out(root: Path, uri: str) -> None:
     """Publish all records, then carry the pending decision out."""
     made = sync(root, uri, now=NOW.timestamp()).published
-    found = decision.finish_pending(
+    found = pending.finish_pending(
         root, NAME, now=NOW, tracking_uri=uri, refit=None, log_step=lambda step: None
     )
     print(

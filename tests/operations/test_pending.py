@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import resource
 import shutil
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from forecast.config.paths import ProjectPaths
 from forecast.data.results import Results
-from forecast.operations import champion, decision, records, registry
+from forecast.operations import champion, pending, records, registry
 from forecast.operations.records import Decision, GateNumbers
 from forecast.operations.registry import make_card
 from forecast.system import files
-from forecast.system.errors import ForecastError, ModelError
+from forecast.system.errors import DamagedError, ForecastError, ModelError
 from forecast.tracking import mlflow_client, tracking_store
 from tests.operations import projects
 from tests.operations.projects import NAME, NOW
@@ -37,15 +37,15 @@ def decided(word: str, key: str = "a", **more: object) -> Decision:
     return Decision(key=key, dataset=NAME, word=word, **{**common, **more})  # type: ignore[arg-type]
 
 
-def pending(root: Path, word: str = "better", **more: object) -> None:
+def write_down(root: Path, word: str = "better", **more: object) -> None:
     folder = root / "data" / "trained" / NAME / "ridge"
     meta = make_card(Results(ProjectPaths.of(root), NAME), folder.name, now=NOW, revision="abc")
-    decision.write_pending(root, decided(word, **more), folder, meta)
+    pending.write_pending(root, decided(word, **more), folder, meta)
 
 
-def finish(root: Path, refit: decision.Refit | None = None) -> Decision:
+def finish(root: Path, refit: registry.Refit | None = None) -> Decision:
     steps: list[str] = []
-    found = decision.finish_pending(
+    found = pending.finish_pending(
         root, NAME, now=NOW, tracking_uri="", refit=refit, log_step=steps.append
     )
     assert steps[0] == "register" and steps[-1] == "record"
@@ -63,7 +63,7 @@ def refit(candidate: Path, target: Path) -> None:
 
 
 def test_a_promotion_is_registered_promoted_refitted_and_recorded(project: Path) -> None:
-    pending(project)
+    write_down(project)
     found = finish(project, refit)
     assert (found.version, found.refit_version) == (1, 2)
     held = champion.load(project, NAME)
@@ -84,12 +84,12 @@ def test_a_rollback_takes_back_a_whole_retraining_and_a_second_one_undoes_it(
     root = project
     before = projects.register(root, "naive")
     registry.promote(root, NAME, before, now=NOW)
-    pending(root, champion=before, served_version=before)
+    write_down(root, champion=before, served_version=before)
     found = finish(root, refit)
     assert (found.version, found.refit_version) == (2, 3)
     wanted = {"champion": found.refit_version, "previous": before}
     assert champion.read_aliases(root, NAME) == wanted
-    pending(root, champion=before, served_version=before)  # killed before it was recorded
+    write_down(root, champion=before, served_version=before)  # killed before it was recorded
     finish(root, refit)
     assert champion.read_aliases(root, NAME) == wanted
     assert registry.rollback(root, NAME, now=NOW) == before
@@ -100,7 +100,7 @@ def test_a_refit_that_fails_leaves_the_scored_version_in_service(project: Path) 
     def fails(candidate: Path, target: Path) -> None:
         raise ModelError("it diverged")
 
-    pending(project)
+    write_down(project)
     found = finish(project, fails)
     assert found.refit_version is None and "it diverged" in found.note
     assert champion.load(project, NAME).version == 1
@@ -109,10 +109,10 @@ def test_a_refit_that_fails_leaves_the_scored_version_in_service(project: Path) 
 def test_what_mlflow_does_not_take_costs_no_decision_and_the_same_is_logged_once(
     project: Path,
 ) -> None:
-    decision.conclude(project, decided("kept"), now=NOW, tracking_uri=GONE)
+    pending.conclude(project, decided("kept"), now=NOW, tracking_uri=GONE)
     assert [d.word for d in records.read_decisions(project, NAME)] == ["kept"]
     for _ in range(2):  # a kill after logging
-        decision.conclude(project, decided("kept"), now=NOW, tracking_uri="")
+        pending.conclude(project, decided("kept"), now=NOW, tracking_uri="")
     with mlflow_client.connect(tracking_store(project)) as client:
         experiment = client.get_experiment_by_name(f"{NAME} retraining")
         runs = client.search_runs([experiment.experiment_id])
@@ -136,7 +136,7 @@ def test_a_promotion_that_mlflow_cannot_take_waits_and_the_champion_stays(
 ) -> None:
     root = tmp_path / "copy"
     shutil.copytree(running, root)
-    pending(
+    write_down(
         root, champion=1, served_version=2
     )  # the champion was damaged, the previous one stood in for it
     database = root / "mlflow.db"
@@ -167,7 +167,7 @@ def test_a_disk_that_is_full_from_a_late_step_on_costs_no_champion_and_the_next_
 ) -> None:
     root = tmp_path / "copy"
     shutil.copytree(running, root)
-    pending(root, champion=2, served_version=2)
+    write_down(root, champion=2, served_version=2)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def fill_disk(name: str) -> None:
@@ -176,7 +176,7 @@ def test_a_disk_that_is_full_from_a_late_step_on_costs_no_champion_and_the_next_
 
     try:
         with pytest.raises((ForecastError, OSError)):
-            decision.finish_pending(
+            pending.finish_pending(
                 root, NAME, now=NOW, tracking_uri="", refit=refit, log_step=fill_disk
             )
     finally:
@@ -192,7 +192,7 @@ def test_a_disk_that_is_full_from_a_late_step_on_costs_no_champion_and_the_next_
 def test_a_promotion_by_hand_makes_an_earlier_decision_void(running: Path, tmp_path: Path) -> None:
     root = tmp_path / "copy"
     shutil.copytree(running, root)
-    pending(root, champion=1, served_version=1)
+    write_down(root, champion=1, served_version=1)
     found = finish(root, refit)
     assert found.word == "kept" and found.refit_version is None
     assert (
@@ -223,17 +223,28 @@ def test_hooks_are_told_what_happened(word: str, event: str) -> None:
 
 def test_decisions_are_known_by_what_made_them() -> None:
     names = ("as_of", "data_sha256", "config_hash", "revision")
-    assert decision.decision_key(decided("kept")) == decision.decision_key(
+    assert pending.decision_key(decided("kept")) == pending.decision_key(
         decided("better", at="later", numbers=GateNumbers())
     )
-    others = [decision.decision_key(decided("kept", **{name: "other"})) for name in names]
-    assert len({decision.decision_key(decided("kept")), *others}) == 5
+    others = [pending.decision_key(decided("kept", **{name: "other"})) for name in names]
+    assert len({pending.decision_key(decided("kept")), *others}) == 5
 
 
-def test_a_decision_that_cannot_be_read_is_left_out(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"half": ',
+        '{"key": "c", "word": "kept"}',
+        json.dumps({**decided("kept").to_json(), "numbers": {"test": {"z": 1.0}}}),
+    ],
+    ids=["half", "fields", "old numbers"],
+)
+def test_a_decision_that_cannot_be_read_is_named_and_not_passed_over(
+    tmp_path: Path, content: str
+) -> None:
     folder = ProjectPaths.of(tmp_path).retraining(NAME) / "decisions"
     decided("kept", key="b").write(folder / "b.json")
-    files.write_text(folder / "a.json", '{"half": ')
-    files.write_json(folder / "c.json", {"key": "c", "word": "kept"})
     assert [d.key for d in records.read_decisions(tmp_path, NAME)] == ["b"]
-    assert pd.Timestamp(records.read_decisions(tmp_path, NAME)[0].at) == NOW
+    files.write_text(folder / "a.json", content)
+    with pytest.raises(DamagedError, match=r"a\.json: .*Delete it: "):
+        records.read_decisions(tmp_path, NAME)

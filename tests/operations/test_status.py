@@ -35,7 +35,7 @@ from forecast.system import files
 from forecast.system.errors import quote_names
 from tests.operations import projects
 from tests.operations.projects import NAME, prepared
-from tests.operations.test_decision import decided
+from tests.operations.test_pending import decided
 from tests.support import small_project
 
 NOW = datetime(2024, 7, 21, 6, 30, tzinfo=UTC)

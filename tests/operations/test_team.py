@@ -25,7 +25,7 @@ import requests
 from bench.soak import STEPS, killed_at
 from forecast.config.paths import ProjectPaths
 from forecast.data.results import Results
-from forecast.operations import champion, decision, registry
+from forecast.operations import champion, pending, registry
 from forecast.operations.challenger import RetrainingJob
 from forecast.operations.registry import make_card
 from forecast.operations.retrain import retrain
@@ -35,7 +35,7 @@ from forecast.system.processes import die_with_parent
 from forecast.tracking import hold_store_lock, mlflow_client, tracking_store
 from tests.operations import postgres, projects, retraining
 from tests.operations.projects import NAME, NOW
-from tests.operations.test_decision import decided
+from tests.operations.test_pending import decided
 from tests.support import small_project, warm_interpreter
 
 SECONDS = 300
@@ -149,7 +149,7 @@ def machines(repro: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
         retraining.commit(root)
         folder = root / "data" / "trained" / NAME / candidate
         meta = make_card(Results(ProjectPaths.of(root), NAME), folder.name, now=NOW, revision="abc")
-        decision.write_pending(root, decided("first", key=name), folder, meta)
+        pending.write_pending(root, decided("first", key=name), folder, meta)
         found.append(root)
     return found[0], found[1]
 
