@@ -1,18 +1,16 @@
-"""What a retraining decides on, as numbers: losses on fresh origins, drift, and whether a
-challenger is due. Nothing is fetched, trained or promoted here.
+"""The numbers behind a retraining: losses on fresh origins, drift, and whether a challenger is due.
 
     gate_splits            blocks that leave the newest origins to the gate
-    GateData, fresh_losses mean scaled errors of challenger, champion and naive on fresh origins:
-                           those of the test block after everything that both models have seen
-    Ledger                 every origin of a pair of models counted once: what the gate tests
+    GateData, fresh_losses mean scaled errors of challenger, champion and naive at fresh origins:
+                           those of the test block after all data that both models have used
+    Ledger                 the losses of each pair of models, every origin once; the gate tests them
     measure_shifts, measure_live_error    drift of the data, and of the champion's errors
-    judge_due              a `DueDecision`: by age, drift and new rows
+    judge_due              whether a challenger is due, by age, drift and new rows
 
-Drift: have the data, or the champion's errors, moved away from what the champion was trained on?
-Distributions are compared on changes over one season (in the transformed scale): the level of a
-July differs from the year's without any drift, and a price's level always does. The population
-stability index says how large the shift is, the Kolmogorov-Smirnov test whether so few independent
-values can tell; both must agree. The live error needs neither.
+Drift of a column is a change in the distribution of its seasonal differences (in the transformed
+scale): levels differ between July and the whole year without any drift, and a price's level always
+drifts. The population stability index measures the size of the change; the Kolmogorov-Smirnov test
+must confirm that it is not chance.
 """
 
 from __future__ import annotations
@@ -51,12 +49,11 @@ YEAR = pd.Timedelta(365, "D")
 def gate_splits(
     ds: pd.Series, name: str, dataset: Dataset, *, fresh_steps: int
 ) -> dict[str, float] | dict[str, str]:
-    """`splits` for data at the times `ds`: the newest `fresh_steps` steps as cutoffs of the gate,
-    before them calibration and validation as long as they are configured, everything earlier for
-    training.
+    """The `splits` of a challenger's configuration, for data at the times `ds`.
 
-    Blocks end with a day; those of rows without dates are shares. `DataError` when too little is
-    left to train on.
+    The newest `fresh_steps` steps are cutoffs of the gate. Before them come calibration and
+    validation, as long as configured; everything earlier is for training. Blocks end with a day, or
+    are shares where rows have no dates. Raises `DataError` when too little is left to train on.
     """
     steps = pd.DatetimeIndex(np.unique(ds.to_numpy()))
     first = max(len(steps) - (fresh_steps + dataset.horizon - 1), 0)
@@ -82,8 +79,8 @@ def gate_splits(
 
 
 def describe_missing_gate_rows(root: Path, name: str) -> str:
-    """Why `retrain` could not judge with the rows of the last run, as `gate_splits` says it; empty
-    where they are enough, or not here.
+    """Why the rows of the last run are too few for `retrain`; empty where they are enough, or where
+    there is no last run.
     """
     paths = ProjectPaths.of(root)
     if not paths.frame(name).exists():
@@ -99,9 +96,7 @@ def describe_missing_gate_rows(root: Path, name: str) -> str:
 
 
 def _lengths(dataset: Dataset, steps: pd.DatetimeIndex) -> tuple[pd.Timedelta, pd.Timedelta]:
-    """How long calibration and validation are: as many days as configured, or the shares of what
-    there is.
-    """
+    """How long calibration and validation are: days as configured, or their shares of `steps`."""
     splits = dataset.splits
     if isinstance(splits, FractionSplits):
         span = steps[-1] - steps[0]
@@ -115,24 +110,23 @@ def _lengths(dataset: Dataset, steps: pd.DatetimeIndex) -> tuple[pd.Timedelta, p
 
 @dataclass(frozen=True)
 class GateData:
-    """The prepared data of one gate. `scale`: by name (`series_name`) what errors are divided by,
-    so that those of all can be averaged.
-    """
+    """The prepared data of one gate."""
 
     panel: Panel
     borders: Borders
     scale: Mapping[str, float]
+    """Series (`series_name`) → what its errors are divided by before they are averaged."""
 
     @classmethod
     def read(cls, project: Path, name: str) -> GateData:
-        """What stage `prepare` wrote below `project`."""
+        """The data that stage `prepare` wrote below `project`."""
         results = Results(ProjectPaths.of(project), name)
         panel = results.panel
         return cls(panel, results.borders, _error_scales(panel, results.borders))
 
     def fresh_rows(self, after: Sequence[pd.Timestamp]) -> dict[str, np.ndarray]:
-        """Per series the origins of the test block whose first target lies after every moment of
-        `after`.
+        """Series → the rows of the test block's origins whose first target is later than all
+        moments in `after`.
         """
         rows_by_series = {}
         last = np.datetime64(max(after, default=pd.Timestamp(0)))
@@ -142,10 +136,10 @@ class GateData:
         return rows_by_series
 
     def mean_loss(self, table: pd.DataFrame, forecast: str) -> pd.Series:
-        """Mean scaled absolute error of the column `forecast` of `table` (`_forecasts_again`), over
-        horizon, targets and series at each origin, indexed by its time.
+        """Mean scaled absolute error of the column `forecast` of `table` (`_forecast_at`), over
+        horizon, targets and series, indexed by the time of the origin.
 
-        An unknown actual is left out; what a model cannot forecast is an infinite error.
+        Unknown actuals are left out; a missing forecast is an infinite error.
         """
         scale = table["series"].map(self.scale)
         errors = ((table["y"] - table[forecast]).abs() / scale).fillna(np.inf)
@@ -154,8 +148,8 @@ class GateData:
 
 
 def _error_scales(panel: Panel, borders: Borders) -> dict[str, float]:
-    """By name (`series_name`) the in-sample error of the seasonal naive forecast over the train
-    block, as MASE has it; `DataError` for a series that is constant there.
+    """Series (`series_name`) → the error of the seasonal naive forecast over the train block, by
+    which MASE scales errors too. Raises `DataError` for a series that is constant there.
     """
     names = panel.task.targets
     season = panel.task.season_length
@@ -179,21 +173,20 @@ def fresh_losses(
     champion: Ensemble | None,
     seen_until: Sequence[pd.Timestamp],
 ) -> pd.DataFrame:
-    """The mean scaled absolute errors (`GateData.mean_loss`) on the fresh origins: index cutoff,
-    columns challenger, naive (the last value) and, if there is one, champion.
+    """Mean scaled absolute errors (`GateData.mean_loss`) at the fresh origins.
 
-    `seen_until`: for each model the time of the last target that it used in fitting, early
-    stopping, tuning or calibration. Fresh are the origins of the test block whose first target is
-    later than all of these.
+    The columns are challenger, naive (the last value) and, if there is one, champion; the index is
+    the cutoff. seen_until: the time of the last target that each model used in fitting, early
+    stopping, tuning or calibration; an origin is fresh where its first target is later than all.
     """
     rows = data.fresh_rows(seen_until)
-    table = _forecasts_again(challenger, data.panel, rows)
+    table = _forecast_at(rows, challenger, data.panel)
     losses = {
         "challenger": data.mean_loss(table, "y_hat"),
         "naive": data.mean_loss(table, "last"),
     }
     if champion is not None:
-        rival_table = _forecasts_again(champion, data.panel, rows)
+        rival_table = _forecast_at(rows, champion, data.panel)
         losses["champion"] = data.mean_loss(rival_table, "y_hat")
     return pd.DataFrame(losses)
 
@@ -211,44 +204,46 @@ TASK_FIELDS = (
     "lookback",
     "calendar",
 )
-"""What two models must have in common to forecast the same."""
+"""Fields of `Task` in which two models must agree for their losses to be compared."""
 
 
 def has_same_task(champion: Ensemble, task: Task) -> bool:
-    """Whether the champion forecasts what the configuration asks for now: the same columns, steps
-    and lookback.
-    """
+    """Whether the champion's task is the configured one: the same columns, steps and lookback."""
     return all(getattr(champion.task, name) == getattr(task, name) for name in TASK_FIELDS)
 
 
 class LedgerEntry(Record):
-    """The losses of one pair at one origin, as counted once."""
+    """The losses of one pair of models at one origin."""
 
     origin: str
     """The cutoff of the forecasts, ISO 8601."""
     version: int
-    """The champion."""
+    """The champion's version."""
     config_hash: str
     """Digest of the configuration that the challenger follows."""
     champion: float
+    """The champion's mean scaled absolute error."""
     challenger: float
+    """The challenger's mean scaled absolute error."""
     at: str
-    """When it was counted."""
+    """When the entry was added."""
 
 
 class Ledger(Record):
-    """Every origin that a gate has counted, once: `.forecast/retrain/<dataset>/ledger.json`.
+    """The losses of all pairs of models that a gate compared, each origin once; stored in
+    `.forecast/retrain/<dataset>/ledger.json`.
 
-    Which model stood against which at an origin was settled before its targets were known, so the
-    differences are evidence however often they are looked at.
+    Which two models are compared at an origin is settled before its targets are known, so the
+    losses stay valid evidence however often the gate looks at them.
     """
 
     rows: list[LedgerEntry] = Field(default_factory=list)
 
     @classmethod
     def read(cls, path: Path) -> Ledger:
-        """The ledger in `path`, empty where there is none; `DamagedError` for a file that cannot be
-        read.
+        """The ledger in `path`, empty where the file is missing.
+
+        Raises `DamagedError` for a file that cannot be read.
         """
         try:
             return super().read(path)
@@ -262,10 +257,9 @@ class Ledger(Record):
     def add(
         self, losses: pd.DataFrame, *, version: int, config_hash: str, at: pd.Timestamp
     ) -> None:
-        """Count the origins of `losses` that are newer than any this pair has counted, and where
-        both losses are finite; in memory, until `write`.
+        """Add the losses at origins later than all of this pair's entries, where both are finite.
 
-        `losses` has columns champion and challenger and is indexed by origin.
+        losses: columns champion and challenger, indexed by origin. Nothing is saved before `write`.
         """
         counted = [pd.Timestamp(entry.origin) for entry in self._entries_of(version, config_hash)]
         newest = max(counted, default=pd.Timestamp.min)
@@ -283,59 +277,58 @@ class Ledger(Record):
             )
 
     def evidence(self, *, version: int, config_hash: str) -> PairEvidence | None:
-        """What one pair has gathered, None when nothing.
+        """The losses of one pair, or None where it has no entries.
 
-        The pair's number counts the pairs begun in the year before it began, itself included; two
-        models that lost the same at every origin were never told apart, so they are no test.
+        The pair's number counts the pairs that began in the year before it, itself included. Pairs
+        with equal losses at every origin do not count: the gate tested nothing there.
         """
         entries = self._entries_of(version, config_hash)
         if not entries:
             return None
         first_look = entries[0].at
+        n_earlier = self._count_pairs_before(version, config_hash, pd.Timestamp(first_look))
         return PairEvidence(
             champion=np.array([entry.champion for entry in entries]),
             challenger=np.array([entry.challenger for entry in entries]),
-            pair_number=self._pairs_begun_before(version, config_hash, pd.Timestamp(first_look))
-            + 1,
+            pair_number=n_earlier + 1,
             n_first=sum(entry.at == first_look for entry in entries),
         )
 
-    def _pairs_begun_before(self, version: int, config_hash: str, moment: pd.Timestamp) -> int:
-        """How many other pairs, of different models, began in the year up to `moment`."""
-        begun: dict[tuple[int, str], pd.Timestamp] = {}
+    def _count_pairs_before(self, version: int, config_hash: str, moment: pd.Timestamp) -> int:
+        """How many other pairs with different losses began in the year up to `moment`."""
+        starts: dict[tuple[int, str], pd.Timestamp] = {}
         for entry in self.rows:
             if entry.champion != entry.challenger:
-                begun.setdefault((entry.version, entry.config_hash), pd.Timestamp(entry.at))
-        begun.pop((version, config_hash), None)
-        return sum(moment - YEAR < at <= moment for at in begun.values())
+                starts.setdefault((entry.version, entry.config_hash), pd.Timestamp(entry.at))
+        starts.pop((version, config_hash), None)
+        return sum(moment - YEAR < start <= moment for start in starts.values())
 
     def _entries_of(self, version: int, config_hash: str) -> list[LedgerEntry]:
         return [e for e in self.rows if e.version == version and e.config_hash == config_hash]
 
 
-BINS = 10
 MIN_VALUES = 20
-"""Independent values below which a distribution is not compared."""
+"""The fewest independent values of which a distribution is compared."""
+MIN_LIVE_ORIGINS = 8
+"""The fewest unseen origins of a series that enter the champion's live error."""
 
 
-def psi(reference: ArrayLike, current: ArrayLike, *, bins: int = BINS) -> float:
-    """Population stability index: sum of (q - p) ln(q / p) over the deciles of the reference
+def psi(reference: ArrayLike, current: ArrayLike) -> float:
+    """Population stability index: the sum of (q - p) ln(q / p) over the deciles of the reference
     (Siddiqi 2006).
 
     0 for equal shares; above 0.1 is called moderate, above 0.25 large. Empty bins count half an
     observation.
     """
     old = np.asarray(reference, dtype=float)
-    edges = np.unique(np.quantile(old, np.linspace(0, 1, bins + 1)[1:-1]))
+    edges = np.unique(np.quantile(old, np.linspace(0, 1, 11)[1:-1]))
     p = _bin_shares(old, edges)
     q = _bin_shares(np.asarray(current, dtype=float), edges)
     return float(np.sum((q - p) * np.log(q / p)))
 
 
 def _bin_shares(values: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The share of `values` in each bin between the edges (bins,); half an observation in an empty
-    one.
-    """
+    """The share of `values` in each bin between the edges; an empty bin counts half a value."""
     counts = np.bincount(np.searchsorted(edges, values), minlength=len(edges) + 1)
     return np.maximum(counts, 0.5) / counts.sum()
 
@@ -343,12 +336,11 @@ def _bin_shares(values: NDArray[np.float64], edges: NDArray[np.float64]) -> NDAr
 def measure_shifts(
     panel: Panel, card: ChampionCard, rules: Retraining, *, fresh_steps: int
 ) -> list[Shift]:
-    """Every column of every series: what came after the champion's training against the training
-    rows.
+    """Drift of every column of every series between the training rows and the newest rows.
 
-    `fresh_steps`: how many of the newest steps are looked at; none of them may be a training row.
-    Left out are columns with fewer than `MIN_VALUES` values on either side, and of an input known
-    ahead all steps but the first.
+    fresh_steps: how many of the newest steps are compared; training rows among them do not count.
+    Columns with fewer than `MIN_VALUES` values on either side are left out, and all steps but the
+    first of an input known ahead.
     """
     shifts = []
     cutoff = np.datetime64(pd.Timestamp(card.training_cutoff))
@@ -361,11 +353,10 @@ def measure_shifts(
             is_train = series.ds <= cutoff
             is_new = ~is_train
             is_new[: max(len(series) - fresh_steps, 0)] = False
-            # a quarter of a season apart: near enough to independence, and enough values
-            old, new = (
-                change[rows & np.isfinite(change)][:: max(1, season // 4)]
-                for rows in (is_train, is_new)
-            )
+            # values a quarter of a season apart are nearly independent, and still many
+            spacing = max(1, season // 4)
+            old = change[is_train & np.isfinite(change)][::spacing]
+            new = change[is_new & np.isfinite(change)][::spacing]
             if min(len(old), len(new)) < MIN_VALUES:
                 continue
             size = psi(old, new)
@@ -383,13 +374,12 @@ def measure_shifts(
 def measure_live_error(
     champion: Ensemble, card: ChampionCard, panel: Panel, rules: Retraining, *, fresh_steps: int
 ) -> Shift | None:
-    """The champion's error on the newest origins after everything it has seen, over what its test
-    block promised, times `naive_growth`: forecasts made again here, unlike `live_accuracy`, which
-    scores those issued, by which `forecast status` calls a champion poor.
+    """The champion's error at the newest origins that it has not seen, relative to its test error
+    (`live_accuracy.error_over_expected`); its forecasts there are made here.
 
-    A mean that is no number counts as too high. Left out are series of which nothing was expected,
-    which the champion need not know, and those with fewer than 8 origins that it has not seen, such
-    as a closed shop; None where none remains.
+    It decides whether a retraining is due; `forecast status` instead scores issued forecasts. A
+    mean that is no number counts as too high. Series without a test error, and those with fewer
+    than `MIN_LIVE_ORIGINS` such origins, are left out; None where no series remains.
     """
     task = panel.task
     last_used = np.datetime64(pd.Timestamp(card.last_target_used))
@@ -401,22 +391,23 @@ def measure_live_error(
         last_seen = int(np.searchsorted(series.ds, last_used, side="right")) - 1
         first = max(last_seen, stop - fresh_steps, task.lookback - 1)
         origins = np.arange(first, stop, task.step_size)
-        if len(origins) >= 8:
+        if len(origins) >= MIN_LIVE_ORIGINS:
             rows[series.unique_id] = origins
     if not rows:
         return None
-    ratio = error_over_expected(_forecasts_again(champion, panel, rows), card)
+    ratio = error_over_expected(_forecast_at(rows, champion, panel), card)
     if ratio is None:
         return None
     is_high = not ratio < rules.live_error
     return Shift(what="live error of the champion", live_error=ratio, drifted=is_high)
 
 
-def _forecasts_again(
-    ensemble: Ensemble, panel: Panel, rows: Mapping[str, NDArray[np.int64]]
+def _forecast_at(
+    rows: Mapping[str, NDArray[np.int64]], ensemble: Ensemble, panel: Panel
 ) -> pd.DataFrame:
-    """`forecast_table` with `series` and `last` (the last observed value) of the ensemble's
-    forecasts at the origins `rows`, where the actual is known.
+    """The ensemble's forecasts at the origins `rows`, where the actual is known.
+
+    Columns as in `forecast_table`, and `series` and `last`, the last observed value.
     """
     with np.errstate(all="ignore"):
         forecasts_by_series = ensemble.predict(panel, rows)
@@ -433,7 +424,7 @@ def _forecasts_again(
 def _seasonal_changes(
     values: NDArray[np.float64], column: TaskColumn, season_length: int
 ) -> NDArray[np.float64]:
-    """(T,): the change of `values` (T,) over one season, in the units of the column's transform."""
+    """The change of `values` over one season, (T,), in the units of the column's transform."""
     with np.errstate(invalid="ignore", divide="ignore"):
         units = pd.Series(TRANSFORMS[column.transform].to_model_units(values))
     return np.asarray(units.diff(season_length), dtype=np.float64)
@@ -441,15 +432,16 @@ def _seasonal_changes(
 
 @dataclass(frozen=True)
 class DueDecision:
-    """Whether a challenger is made, and whether one not shown to be better may take over."""
+    """Whether a challenger is due, and whether the champion is ageing."""
 
     reasons: tuple[str, ...]
-    """Why a challenger is made; empty when it is not."""
+    """Why a challenger is due; empty where it is not."""
     ageing: str
-    """Why the champion is stale or drifting, so that a challenger which is equivalent, or its own
-    recipe, may take over; else empty."""
+    """Why the champion is stale or drifting; empty where it is neither. An ageing champion may be
+    replaced by an equivalent challenger or by its own recipe.
+    """
     age_days: float | None = None
-    """Of the champion; None while there is none."""
+    """The champion's age; None without a champion."""
 
 
 def judge_due(
@@ -462,18 +454,19 @@ def judge_due(
     now: pd.Timestamp,
     new_steps: int,
 ) -> DueDecision:
-    """Judge by age, drift and new rows whether a challenger is due: always without a champion;
-    where there are new steps, of a champion that is stale or drifting; and with `rules.new_steps`
-    of them (none given: a horizon) of any.
+    """Judge by age, drift and new rows whether a challenger is due.
 
-    Age is that of the data, of which the newest were known at `as_of`, or by the clock where rows
-    have no dates.
+    It is due without a champion; with any new step where the champion is stale or drifting; and
+    with `rules.new_steps` new steps (default: a horizon) in any case.
+
+    as_of: when the newest row became known; the champion's age is measured up to then, or up to
+    `now` where rows have no dates.
     """
     if card is None:
         return DueDecision(("there is no champion",), "")
     counts_rows = dataset.calendar.counts_rows
     age = card.age(now if counts_rows else as_of, counts_rows=counts_rows)
-    # Not below 0: `card` may count to the moment of a question, later than the data it brought.
+    # not below 0: a card's `as_of` may be the moment of a fetch, later than the newest row
     age_days = max(0.0, age / DAY)
     ageing = []
     if age_days >= rules.max_age_days:

@@ -1,21 +1,19 @@
-"""The gate: may the challenger take the champion's place? Pure statistics on losses; nothing of
-files or clocks.
+"""The gate: the statistical test of whether a challenger may replace the champion.
 
-`decide` gives a `GateVerdict` from `FreshLosses` (the newest origins) and `PairEvidence` (every
-origin that this pair has counted): "better" by `sequential_test`, "equivalent" by an equivalence
-test where the champion ages, "renewed" where it ages and the challenger is its recipe on newer
-data, "first" where there is none, else "kept".
+`decide` judges from `FreshLosses` (the newest origins) and `PairEvidence` (all origins of this pair
+so far): "better" by `sequential_test`; "equivalent" by an equivalence test, if the champion is
+ageing; "renewed" if it is ageing and the challenger is its recipe on newer data; "first" without a
+champion; else "kept".
 
-A gate that is asked every day is asked 250 times a year, and a test at 5 % then says "better" by
-luck in every fifth year of two equal recipes or more. So evidence is gathered instead of asked for
-anew: the loss difference of every origin enters one growing series once, and the series is compared
-with a boundary that is valid at all times together (a confidence sequence).
-docs/decisions/0009-a-gate-asked-every-day.md has the alternatives and the simulation.
+A gate may be asked every day. Of two equal recipes a fixed test at 5 % would then call the
+challenger better at least every fifth year. So the loss difference of each origin enters one
+growing series once, and the series is compared with a boundary that is valid at all times together
+(a confidence sequence); docs/decisions/0009-a-gate-asked-every-day.md has the alternatives and the
+simulation.
 
-Whatever says "better", "equivalent" or "renewed", the challenger must also lose less than naive on
-the fresh origins. That guards against forecasts that have gone wrong and claims nothing; so the
-reference is always naive, and not the bar of the run (`losses.select_bars`), which another run may
-choose anew. Nothing is counted or written here (`evidence.Ledger`), and nothing promoted.
+In every case the challenger must also beat naive at the fresh origins, as a guard against broken
+forecasts. The reference is naive, not the run's strongest simple forecast (`losses.select_bars`),
+since another run may select another one.
 """
 
 from __future__ import annotations
@@ -40,59 +38,59 @@ from forecast.operations.records import EquivalenceNumbers, GateNumbers, Outcome
 from forecast.system import files
 
 FEWEST_COSINES = 5
-"""Unless the overlap allows fewer."""
+"""The fewest cosines of the variance estimate, unless the overlap of horizons allows fewer."""
 SHARE_OF_COSINES = 0.7
-"""Of the cosines of a single test: a series that is looked at daily meets its worst day, and the
-lowest frequencies are the least misled by errors that persist.
+"""The number of cosines relative to that of a single test. A daily test meets its worst day, and
+estimates from fewer, lower frequencies are less misled by persistent errors.
 """
 WORSE_Z = -1.645
-"""At or below it a recipe on newer data is shown to be worse: one-sided, 5 % at a single look."""
+"""At or below this z a recipe on newer data is shown to be worse (one-sided, 5 % at one look)."""
 NO_CHAMPION_LOSS = (
     "the champion's forecasts are not finite there, or its recipe could not be fitted again"
 )
 SAME_RECIPE = "the challenger is the recipe that serves: both forecast the same at every origin"
 Losses = NDArray[np.float64]
-"""One mean scaled absolute error per origin, in the order of time."""
+"""Mean scaled absolute errors (n,), one per origin, in the order of time."""
 
 
 @dataclass(frozen=True)
 class GateRules:
-    """What a gate asks of a challenger."""
+    """The settings of a gate."""
 
     alpha: float = 0.05
-    """Chance of any "better" without a reason, over a year of looks."""
+    """Probability of a wrong "better" in a year of daily tests."""
     margin: float = MARGIN
-    """Relative loss up to which a challenger is equivalent."""
+    """Relative loss difference up to which a challenger is equivalent."""
     min_fresh: int = 60
-    """The fewest fresh origins that a gate decides on."""
+    """The fewest fresh origins on which a gate decides."""
 
 
 @dataclass(frozen=True)
 class FreshLosses:
-    """Mean loss over horizon and series at each fresh origin (n,), in the order of time."""
+    """The losses at the fresh origins; n is equal for all."""
 
     challenger: Losses
     naive: Losses
-    """Of repeating the last value."""
+    """Those of repeating the last value."""
     champion: Losses | None = None
-    """Of the champion or its recipe; None while there is no champion."""
+    """Those of the champion or its recipe; None without a champion."""
 
 
 @dataclass(frozen=True)
 class PairEvidence:
-    """Losses of one pair of champion and recipe at every origin counted so far (m,), each once."""
+    """The losses of one pair of champion and challenger at all origins so far."""
 
     champion: Losses
     challenger: Losses
     pair_number: int
-    """Which pair this is among those begun within a year, from 1."""
+    """The number of this pair among those that began within a year, from 1."""
     n_first: int
-    """Origins at the first look."""
+    """How many origins there were at the first test."""
 
 
 @dataclass(frozen=True)
 class GateVerdict:
-    """`word`: better, equivalent, renewed and first promote; kept does not."""
+    """The gate's outcome and its numbers."""
 
     word: Outcome
     reason: str
@@ -108,14 +106,16 @@ def decide(
     ageing: str = "",
     is_same_recipe: bool = False,
 ) -> GateVerdict:
-    """The verdict. `ageing`: why the champion is stale or drifting, empty while it is neither;
-    `is_same_recipe`: the challenger is the champion's recipe on newer data; `evidence`: None where
-    the champion gave no forecasts to compare with; then any skill is enough.
+    """Decide whether the challenger is promoted.
 
-    Promotes when the challenger is better (`sequential_test`), or equivalent to an ageing champion,
-    or an ageing champion's recipe and not shown to be worse: what the leaderboard scored is that
-    recipe, fitted again and again. In all these cases only with a lower loss than naive on the
-    fresh origins. Without a champion, skill not below naive's is enough.
+    It is promoted when it is better (`sequential_test`), or equivalent to an ageing champion, or an
+    ageing champion's recipe on newer data and not shown to be worse; in all these cases only with a
+    lower loss than naive at the fresh origins. Without a champion a loss not above naive's is
+    enough.
+
+    ageing: why the champion is stale or drifting, empty where it is neither. is_same_recipe:
+    whether the challenger is the champion's recipe on newer data. evidence: None where the champion
+    has no finite forecasts; then a lower loss than naive is enough.
     """
     n_fresh = len(fresh.challenger)
     counts = GateNumbers(n_fresh=n_fresh, least_fresh=rules.min_fresh, ageing=ageing)
@@ -148,7 +148,7 @@ def decide(
             numbers,
         )
     if evidence is None or not np.isfinite(fresh.champion).all():
-        # whatever has skill is better than forecasts that are not finite
+        # a challenger with skill is better than a champion without finite forecasts
         if skill > 0:
             return GateVerdict("better", NO_CHAMPION_LOSS, numbers)
         return GateVerdict(
@@ -168,18 +168,16 @@ def _compare(
     numbers: GateNumbers,
     is_same_recipe: bool,
 ) -> GateVerdict:
-    """The verdict on a challenger and a `champion` with finite losses.
+    """Decide between a challenger and a champion with finite losses.
 
-    A rule about the newest weeks would look at `fresh`, which holds the newest 28 days or 60
-    sessions by default (`Retraining.count_fresh_steps`): "better" already asks for a lower mean
-    loss there (`difference`), "equivalent" does not.
+    "better" also asks for a lower mean loss at the fresh origins, "equivalent" does not.
     """
     sequence = sequential_test(
         evidence, spacing, alpha=pair_alpha(rules.alpha, evidence.pair_number)
     )
     same = equivalence(evidence.challenger, evidence.champion, margin=rules.margin, **spacing)
-    # Two models with the same loss at every origin are one function: no number of origins is needed
-    # to see it.
+    # two models with equal losses at every origin are taken for the same function, however few
+    # origins there are
     is_identical = np.array_equal(fresh.challenger, champion)
     word = "equivalent" if is_identical else same.word
     difference = files.json_number(relative(fresh.challenger, champion)) or 0.0
@@ -222,8 +220,10 @@ def _compare(
 
 
 def _skill(loss: Losses, naive: Losses) -> float:
-    """1 - mean loss / mean loss of repeating the last value. Where that one makes no error (NaN in
-    `metrics.skill`) a verdict needs a number too: 0 for no loss, minus infinity for any other.
+    """1 - mean loss / mean loss of naive.
+
+    Where naive makes no error it is 0 without a loss, else minus infinity; `metrics.skill` is NaN
+    there, which a verdict cannot compare.
     """
     naive_mean = float(naive.mean())
     if naive_mean > 0:
@@ -232,17 +232,17 @@ def _skill(loss: Losses, naive: Losses) -> float:
 
 
 def _describe_skill(skill: float) -> str:
-    """`-12.3 % skill`; of naive without an error there is no share."""
+    """`-12.3 % skill`, or a clause where naive makes no error and there is no percentage."""
     return f"{signed_percent(skill)} skill" if math.isfinite(skill) else "which makes no error"
 
 
 def sequential_test(evidence: PairEvidence, spacing: Spacing, *, alpha: float) -> SequentialTest:
-    """Is the mean of champion - challenger above zero, whenever and however often this is asked?
+    """Test whether the mean of champion - challenger is above zero; valid however often it is made.
 
-    z is the normal quantile of the t ratio with the standard error and degrees of freedom of
-    `longrun`; the boundary is the one-sided normal mixture (Robbins 1970; Howard, Ramdas, McAuliffe
+    z is the normal quantile of the t ratio, with the standard error and degrees of freedom of
+    `longrun`. The boundary is the one-sided normal mixture (Robbins 1970; Howard, Ramdas, McAuliffe
     & Sekhon 2021, eq. 14), used with an estimated variance as an asymptotic confidence sequence
-    (Waudby-Smith, Arbour, Sinha, Kennedy & Ramdas 2024). Identical losses are z = 0.
+    (Waudby-Smith, Arbour, Sinha, Kennedy & Ramdas 2024). For identical losses z is 0.
     """
     difference = evidence.champion - evidence.challenger
     n = len(difference)
@@ -261,7 +261,7 @@ def sequential_test(evidence: PairEvidence, spacing: Spacing, *, alpha: float) -
     usual_cosines = max(FEWEST_COSINES, round(SHARE_OF_COSINES * allowed.cosines))
     cosines = limit_cosines(usual_cosines, n, **spacing)
     error = standard_error(difference, replace(allowed, cosines=cosines), many_runs_inflation)
-    # ahead by one amount everywhere: only a sign, and no variance to judge it by
+    # the same difference at every origin: there is no variance to judge it by
     if error.value == 0.0:
         return start.model_copy(update={"note": "no variance"})
     z = normal_score(float(difference.mean()) / error.value, error.dof)
@@ -269,22 +269,22 @@ def sequential_test(evidence: PairEvidence, spacing: Spacing, *, alpha: float) -
 
 
 def boundary(information: float, alpha: float) -> float:
-    """What z must reach: sqrt((1 + 1/v) (ln(1 + v) + 2 ln(1 / 2 alpha))).
+    """The boundary that z must reach: sqrt((1 + 1/v) (ln(1 + v) + 2 ln(1 / 2 alpha))).
 
-    `information` is v, the origins counted over those at the first look.
+    information: v, the number of origins / their number at the first test.
     """
     v = max(information, 1e-9)
     return math.sqrt((1 + 1 / v) * (math.log1p(v) + 2 * math.log(1 / (2 * alpha))))
 
 
 def pair_alpha(alpha: float, pair_number: int) -> float:
-    """alpha's share of pair number k (from 1): 6 / (pi k)^2; over all k they sum to alpha."""
+    """The part of alpha for pair number k (from 1): alpha 6 / (pi k)²; all parts sum to alpha."""
     return alpha * 6 / (math.pi * pair_number) ** 2
 
 
 def normal_score(t: float, dof: float) -> float:
-    """The standard normal quantile at the probability that a t ratio with `dof` has at `t`; tails
-    stay finite.
+    """The standard normal quantile at the probability of `t` under Student's t distribution with
+    `dof` degrees of freedom; finite also in the far tails.
     """
     tail = max(float(scipy.special.stdtr(dof, -abs(t))), 1e-300)
     return math.copysign(-float(scipy.special.ndtri(tail)), t)

@@ -1,11 +1,8 @@
-"""Hooks, which tell how a retraining ended: a command of the user's and a webhook (`notify`).
+"""Notifications of how a retraining ended: a command of the user and a webhook.
 
-It imports no pandas, so that a retraining which fails at once can tell of it at once.
-
-`notify` is called at the end of a retraining with its `Decision` or `RetrainingFailure`. A hook
-that fails is a returned sentence and never an error, so that it cannot undo a decision; addresses
-may hold secrets, so only their host is ever printed. Another way to tell is one more field of
-`Hooks` (`forecast.config.operation`) and one more call in `notify`.
+`notify` is called at the end of a retraining. A hook that fails is a returned sentence and never an
+error, so that it cannot undo a decision. Addresses may hold secrets, so only their host is printed.
+The module imports no pandas, so that a retraining that fails early can notify at once.
 """
 
 from __future__ import annotations
@@ -29,8 +26,9 @@ def notify(
     root: Path,
     environment: Mapping[str, str],
 ) -> list[str]:
-    """Run the command and call the webhook with the JSON of `news`, where `event` is asked for; a
-    sentence, no error, for each that failed.
+    """Run the command and call the webhook with the JSON of `news`, if `hooks.on` has `event`.
+
+    Returns a sentence for each hook that failed.
     """
     if event not in hooks.on:
         return []
@@ -38,7 +36,7 @@ def notify(
     address = environment.get("FORECAST_WEBHOOK") or hooks.webhook
     faults = []
     if hooks.command:
-        # its words and what it prints may hold a secret address
+        # the command and its output may contain a secret address
         faults.append(hide_addresses(_run_command(hooks, event, content, root, environment)))
     if "://" in address:
         faults.append(_post(address, content, hooks.timeout_seconds))
@@ -50,9 +48,7 @@ def notify(
 def _run_command(
     hooks: Hooks, event: str, content: str, root: Path, environment: Mapping[str, str]
 ) -> str:
-    """Why the hook's command failed, could not be started or took too long; empty where it ended
-    with 0.
-    """
+    """Run the hook's command; returns why it failed or took too long, or "" where it exits 0."""
     name = " ".join(hooks.command)
     try:
         done = subprocess.run(
@@ -74,9 +70,9 @@ def _run_command(
 
 
 def _post(address: str, content: str, seconds: float) -> str:
-    """Why the webhook at `address` did not take the event; empty where it did.
+    """Send `content` to the webhook at `address`; returns why that failed, or "".
 
-    The address may be a secret, so only its host is printed, and nothing that aiohttp says of it.
+    The message has no text of aiohttp, which may contain the whole address.
     """
     import aiohttp
 
@@ -85,6 +81,6 @@ def _post(address: str, content: str, seconds: float) -> str:
         answer = web.send("POST", address, seconds=seconds, content=content, headers=headers)
     except (aiohttp.ClientError, TimeoutError, web.OversizeError) as error:
         return f"webhook at {show_address(address)}: {type(error).__name__}"
-    if answer.status >= 300:  # another address would have to be called
+    if answer.status >= 300:  # redirects are not followed
         return f"webhook at {show_address(address)} answered {answer.status}"
     return ""

@@ -1,24 +1,13 @@
-"""Forecasts as they were issued, kept, and scored when their actuals arrive: the champion's live
-accuracy.
+"""Stores issued forecasts and scores them once their actuals are known.
 
     .forecast/issued/
-        <dataset>.parquet    every issue, the newest `KEPT_ISSUES`; what was issued once never
-                             changes
-        <dataset>.json       its scores against the newest data that any command has seen
+        <dataset>.parquet    the newest `KEPT_ISSUES` issues, as they were issued
+        <dataset>.json       their scores against the newest data
 
-`store_issue` keeps one, `update_live_scores` scores all. A damaged file is an error that says how
-to go on; it is never replaced without being asked.
-
-The live error here is the error of the issued forecasts whose actuals are known, divided by the
-test error at the same steps (1: as expected). The test error is first multiplied by `naive_growth`:
-in a heating season repeating the last value errs more too. `status` shows the result.
-Whether a retraining is due is decided by the same error of other forecasts
-(`evidence.measure_live_error`): the champion's, made again at the newest cutoffs that it has not
-seen, issued or not.
-
-An issue is the champion's forecast over its trained horizon with every level its calibration
-supports, whatever `forecast predict` was asked to show. `last` holds the last observed value: what
-repeating it would have forecast.
+An issue is the champion's forecast over its trained horizon, with every level that its calibration
+supports and with `last`, the last observed value. The live error is the error of issued forecasts
+relative to the test error at the same steps (`error_over_expected`). `forecast status` shows it;
+whether a retraining is due is judged by forecasts that are made again (`evidence`).
 """
 
 from __future__ import annotations
@@ -43,9 +32,9 @@ from forecast.system import files
 from forecast.system.errors import DamagedError, one_line
 
 KEPT_ISSUES = 2000
-"""Issues kept per dataset, newest first: years of daily ones."""
+"""How many of the newest issues of a dataset are kept: years of daily ones."""
 TIMEOUT = 10.0
-"""Seconds to wait for another process that keeps an issue."""
+"""Seconds to wait for another process that writes issues."""
 
 
 def store_issue(
@@ -56,31 +45,33 @@ def store_issue(
     *,
     now: pd.Timestamp,
 ) -> None:
-    """Add one issue; the same cutoff and version again changes nothing.
+    """Store an issue; one with the same cutoff and version as a stored one changes nothing.
 
-    table: `ensemble.forecast_latest` over the trained horizon; last: series → last
-    observed value.
+    table: of `ensemble.forecast_latest` over the trained horizon. last: series → last observed
+    value.
     """
     dataset = current.card.dataset
     issue = add_series_names(table)
     label = f"{table['cutoff'].max().isoformat()} v{current.version}"
-    known = issue["series"].map(dict(last))
-    issue = issue.assign(last=known, version=current.version, issue=label, issued_at=now.floor("s"))
-    with hold_issues(root, dataset):
+    last_values = issue["series"].map(dict(last))
+    issue = issue.assign(
+        last=last_values, version=current.version, issue=label, issued_at=now.floor("s")
+    )
+    with lock_issues(root, dataset):
         earlier = read_issues(root, dataset)
         if len(earlier) and (earlier["issue"] == label).any():
             return
-        every = pd.concat([earlier, issue], ignore_index=True) if len(earlier) else issue
-        newest = every["issue"].drop_duplicates().tail(KEPT_ISSUES)
-        files.write_frame(
-            ProjectPaths.of(root).live_forecasts(dataset), every[every["issue"].isin(newest)]
-        )
+        issues = pd.concat([earlier, issue], ignore_index=True) if len(earlier) else issue
+        newest = issues["issue"].drop_duplicates().tail(KEPT_ISSUES)
+        path = ProjectPaths.of(root).live_forecasts(dataset)
+        files.write_frame(path, issues[issues["issue"].isin(newest)])
 
 
 @contextmanager
-def hold_issues(root: Path, dataset: str) -> Iterator[None]:
-    """Hold the lock of the dataset's issued forecasts, and remove what a killed process left of
-    them; `BusyError` after `TIMEOUT` seconds.
+def lock_issues(root: Path, dataset: str) -> Iterator[None]:
+    """Hold the lock of the dataset's issued forecasts, and remove what a killed process left.
+
+    Raises `BusyError` after `TIMEOUT` seconds.
     """
     paths = ProjectPaths.of(root)
     purpose = f"Keeping a forecast of {dataset!r}"
@@ -90,8 +81,9 @@ def hold_issues(root: Path, dataset: str) -> Iterator[None]:
 
 
 def read_issues(root: Path, dataset: str) -> pd.DataFrame:
-    """Every kept issue, in the order they were issued; empty when there is none, `DamagedError` for
-    a damaged file.
+    """All stored issues, oldest first; empty where there are none.
+
+    Raises `DamagedError` for a damaged file.
     """
     path = ProjectPaths.of(root).live_forecasts(dataset)
     try:
@@ -106,9 +98,7 @@ def read_issues(root: Path, dataset: str) -> pd.DataFrame:
 
 
 def join_actuals(issues: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
-    """Every value of the `issues` with an actual in `frame` (the newest prepared one): their
-    columns and `y`.
-    """
+    """The rows of `issues` whose actual is known in the prepared `frame`, with it as column `y`."""
     targets = [name for name in issues["output"].unique() if name in frame.columns]
     values = frame.set_index(["unique_id", "ds"])[targets].rename_axis(columns="output")
     actuals = pd.Series(values.stack(), name="y").reset_index()
@@ -118,7 +108,7 @@ def join_actuals(issues: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def score_versions(root: Path, dataset: str, frame: pd.DataFrame) -> list[LiveAccuracy]:
-    """Live accuracy per version, oldest first."""
+    """The live accuracy of each version, oldest first."""
     issues = read_issues(root, dataset)
     if issues.empty:
         return []
@@ -142,31 +132,31 @@ def score_versions(root: Path, dataset: str, frame: pd.DataFrame) -> list[LiveAc
 
 
 def number_rows(table: pd.DataFrame, kind: str) -> pd.DataFrame:
-    """Of rows without dates (calendar `index`) their numbers as `cutoff` and `ds`: row n stands n
-    minutes after 1970-01-01. Any other table as it is.
+    """The table with row numbers for the times in `cutoff` and `ds`, where rows have no dates
+    (calendar kind `index`): there row n has the time n minutes after 1970-01-01.
     """
     times = [name for name in ("cutoff", "ds") if name in table and kind == "index"]
     return table.assign(**{name: row_numbers(table[name]) for name in times})
 
 
 def update_live_scores(root: Path, dataset: str, frame: pd.DataFrame, *, as_of: str) -> LiveScores:
-    """The scores against `frame`, written down so that `status` need not read a snapshot."""
+    """Score all issues against `frame` and save the scores, which `status` reads."""
     path = ProjectPaths.of(root).live_forecasts(dataset)
-    # before it is read: what is written or damaged later has another digest
+    # computed before the file is read, so that a later change of the file is noticed
     sha256 = files.sha256(path) if path.exists() else ""
     live = tuple(score_versions(root, dataset, frame))
     scores = LiveScores(as_of=as_of, live=live, issues_sha256=sha256)
-    with hold_issues(root, dataset):
+    with lock_issues(root, dataset):
         scores.write(path.with_suffix(".json"))
     return scores
 
 
 def error_over_expected(rows: pd.DataFrame, card: ChampionCard) -> float | None:
-    """Mean over series of MAE / expected MAE at the same steps; the expected one grows with that of
-    the last value. None where nothing was expected, NaN where a forecast is no number.
+    """Mean over series of MAE / expected MAE at the same steps; 1 means as on the test block.
 
-    rows: `series, step, y, y_hat, last`, the actuals known. Of the forecasts that were issued it is
-    shown; of those made again for unseen rows it makes a retraining due.
+    The expected MAE is the test MAE times `naive_growth`: in a season in which repeating the last
+    value errs more, a larger error is expected too. None where no series has a test MAE, NaN where
+    a forecast is not a number. rows: columns series, step, y, y_hat, last; actuals are known.
     """
     ratios = []
     for series, series_rows in rows.groupby("series"):
@@ -182,16 +172,18 @@ def error_over_expected(rows: pd.DataFrame, card: ChampionCard) -> float | None:
 
 
 def naive_growth(live: float, on_test: float) -> float:
-    """How many times as much repeating the last value errs now as on the test block, at the same
-    steps; 1 where it errs less, or made no error there.
+    """The error of repeating the last value, relative to its error on the test block at the same
+    steps; at least 1, and 1 where it made no error on the test block.
     """
     return max(live / on_test, 1.0) if on_test > 0 else 1.0
 
 
 def _skill(rows: pd.DataFrame, card: ChampionCard | None) -> float | None:
-    """1 - MAE / MAE of the last value, at the same cutoffs and steps; None where no last value is
-    known, or it made no error. Both are means over series, in units of what the last value errs on
-    the test block: a mean of ratios would be that of one series that hardly moved.
+    """1 - MAE / MAE of the last value at the same cutoffs and steps; None where no last value is
+    known, or it made no error.
+
+    Each series' MAE is divided by the last value's error on the test block, and both are averaged
+    over series before they are compared: one series that hardly moved must not decide the ratio.
     """
     model = naive = 0.0
     for series, known in rows[rows["last"].notna()].groupby("series"):
@@ -203,9 +195,7 @@ def _skill(rows: pd.DataFrame, card: ChampionCard | None) -> float | None:
 
 
 def _coverage(rows: pd.DataFrame) -> dict[str, float]:
-    """By level in percent the share of known actuals inside the interval; a level that no row has
-    is left out.
-    """
+    """Level in percent → share of actuals inside the interval; only levels that some row has."""
     coverage = {}
     for low in rows.filter(regex="^lo_").columns:
         level = low.removeprefix("lo_")

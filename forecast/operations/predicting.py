@@ -1,13 +1,9 @@
-"""`forecast_champion`: the champion's `Forecast` from the newest snapshot.
-`watch_champion`: which of the newest observations it cannot explain.
+"""The champion's forecast from the newest snapshot (`forecast_champion`), and alarms for newest
+observations that it cannot explain (`watch_champion`).
 
-NumPy and pandas, neither TensorFlow nor MLflow. Nothing is fetched or trained. Each forecast is
-stored for scoring (`forecast.operations.live_accuracy`); a fault of that is a notice and never
-costs the forecast. A damaged champion is replaced by the previous one, with a notice.
-
-`forecast_champion` returns a table in the target's unit, a row per series and step, with the
-notices for the user; the forecast is made from rows up to the newest observation only. What the
-commands `forecast predict` and `watch` print of it is decided in `forecast.cli.predict`.
+Nothing is fetched or trained, and neither TensorFlow nor MLflow is imported. Each forecast is
+stored for scoring (`forecast.operations.live_accuracy`); where that fails, a notice says so. The
+commands `forecast predict` and `watch` print the results (`forecast.cli.predict`).
 """
 
 from __future__ import annotations
@@ -27,16 +23,8 @@ from forecast.data import preparation, snapshots
 from forecast.data.panel import Panel, from_frame, series_name
 from forecast.data.scaling import check_transforms
 from forecast.data.windows import fill_gaps
-from forecast.forecaster.ensemble import (
-    Ensemble,
-    JudgedLevels,
-    forecast_latest,
-    judge_levels,
-)
-from forecast.forecaster.serving import (
-    describe_odd_rows,
-    keep_forecastable,
-)
+from forecast.forecaster.ensemble import Ensemble, JudgedLevels, forecast_latest, judge_levels
+from forecast.forecaster.serving import describe_odd_rows, keep_forecastable
 from forecast.forecaster.watching import Watched, watch
 from forecast.operations import champion, live_accuracy
 from forecast.operations.champion import Champion
@@ -46,15 +34,19 @@ from forecast.system.errors import ForecastError, InputError, plural, quote_name
 
 @dataclass(frozen=True)
 class Forecast:
-    """`table`: see `forecast_latest`, of rows without dates with their numbers; `panel`:
-    the history it was made from; `notices`: sentences.
-    """
+    """A forecast of the champion."""
 
     champion: Champion
     table: pd.DataFrame
+    """As of `forecast_latest`: a row per series, output and step, in the target's unit; where rows
+    have no dates, with row numbers for times.
+    """
     panel: Panel
+    """The history that it was made from."""
     levels: tuple[float, ...]
+    """The levels of its intervals, in percent."""
     notices: tuple[str, ...]
+    """Sentences for the user."""
 
 
 def forecast_champion(
@@ -67,16 +59,15 @@ def forecast_champion(
     levels: Sequence[float] | None = None,
     plan: Path | None = None,
 ) -> Forecast:
-    """Forecast `horizon` steps (the trained ones when None) after the newest snapshot's last rows,
-    and keep the issue.
+    """Forecast `horizon` steps (default: the trained horizon) after the newest snapshot's last
+    rows, and store the issue.
 
-    levels: of intervals, in percent, such as 80; None takes those of `usual_levels` that
-    calibration and horizon support. plan: a file with the inputs known ahead, after the last
-    observations, instead of what the snapshot has of them. `InputError` for a horizon the model
-    cannot reach, for a given level that no series supports, and for a plan that the model does not
-    read.
+    levels: of intervals, in percent; None takes those of `usual_levels` that calibration and
+    horizon support. plan: a file with the inputs known ahead, used instead of the snapshot's.
 
-    `ForecastError` where the forecast is not finite.
+    Raises `InputError` for a horizon that the model cannot reach, a given level that no series
+    supports, or a plan that the model does not use; `ForecastError` where the forecast is not
+    finite.
     """
     current = champion.load(root, dataset)
     n_steps = horizon or current.ensemble.task.horizon
@@ -106,22 +97,22 @@ def forecast_champion(
     storing_fault = _store_issue(
         root, current, frame, panel, usual_levels, now, (table, shown_levels)
     )
-    notes = [
+    notices = [
         current.notice,
         _describe_changed_files(root, dataset),
         left_out,
-        _describe_lost(ensemble, whole),
+        _describe_lost_series(ensemble, whole),
         _describe_zeros(table, panel),
         *notices,
         *describe_odd_rows(panel, ensemble),
         storing_fault,
     ]
     table = live_accuracy.number_rows(table, ensemble.task.calendar.kind)
-    return Forecast(current, table, panel, shown_levels, tuple(filter(None, notes)))
+    return Forecast(current, table, panel, shown_levels, tuple(filter(None, notices)))
 
 
 def _describe_changed_files(root: Path, dataset: str) -> str:
-    """Which of the dataset's files changed since they were read, and what to do; else empty."""
+    """Which source files changed since the snapshot, and what to do; empty where none did."""
     entry = load_dataset(dataset, ProjectPaths.of(root).configs)
     changed = preparation.describe_changed_files(dataset, entry, newest_data_root(root, dataset))
     if changed:
@@ -129,8 +120,8 @@ def _describe_changed_files(root: Path, dataset: str) -> str:
     return changed
 
 
-def _describe_lost(ensemble: Ensemble, panel: Panel) -> str:
-    """The series that the champion was fitted on and the data have no more, as a sentence."""
+def _describe_lost_series(ensemble: Ensemble, panel: Panel) -> str:
+    """A sentence about series that the champion was fitted on and that the data lack, or ""."""
     lost = ensemble.scaling.centre.keys() - panel.by_id.keys()
     if not lost:
         return ""
@@ -138,25 +129,28 @@ def _describe_lost(ensemble: Ensemble, panel: Panel) -> str:
 
 
 def _describe_zeros(table: pd.DataFrame, panel: Panel) -> str:
-    """The series that are demanded in the lookback and forecast as nearly zero, as a sentence."""
+    """A sentence about series that are forecast as nearly zero despite demand in the lookback, or
+    "".
+    """
     task = panel.task
     zero_series = {}
     groups = table.groupby(["unique_id", "output"], sort=False)
     for (series, output), rows in groups:
-        place = task.targets.index(str(output))
-        observed = panel.by_id[str(series)].values[:, place]
+        number = task.targets.index(str(output))
+        observed = panel.by_id[str(series)].values[:, number]
         is_demanded = np.nansum(observed[-task.lookback :]) > 0
         if is_demanded and is_zero_median(observed, rows["y_hat"]):
             name = series_name(str(series), str(output), task.targets)
-            zero_series[name] = task.target[place]
+            zero_series[name] = task.target[number]
     return describe_zero_forecasts("The champion", zero_series, groups.ngroups)
 
 
 def _judge_levels(
     ensemble: Ensemble, panel: Panel, levels: Sequence[float] | None, usual_levels: Sequence[float]
 ) -> JudgedLevels:
-    """What the series make of `levels` (None: the usual ones); `InputError` for a given one that
-    none can support, which ends with those of `levels` that are possible, else with the usual ones.
+    """Which of `levels` (None: of the usual ones) the series support.
+
+    Raises `InputError` for a given level that no series supports; it names the possible ones.
     """
     judged = judge_levels(ensemble, panel, usual_levels if levels is None else levels)
     if levels is not None and judged.unsupported:
@@ -169,9 +163,11 @@ def _judge_levels(
 def read_newest_frame(
     root: Path, dataset: str, ensemble: Ensemble, *, plan: Path | None = None
 ) -> pd.DataFrame:
-    """The newest snapshot, the checkout's or a retraining's, as a long frame, prepared and checked
-    as in training; `plan` as in `forecast_champion`. Files edited since the snapshot are accepted:
-    else a scheduled forecast would fail after every edit.
+    """The newest snapshot (the checkout's or a retraining's) as a long frame, prepared and checked
+    as in training.
+
+    plan: as in `forecast_champion`. Source files may have been edited since the snapshot;
+    otherwise a scheduled forecast would fail after every edit.
     """
     entry = load_dataset(dataset, ProjectPaths.of(root).configs).with_columns_of(ensemble.task)
     frame, _ = preparation.check_data(
@@ -186,9 +182,7 @@ def read_newest_frame(
 
 
 def last_values(panel: Panel) -> dict[str, float]:
-    """By name (`series_name`: of the series, or "series/target" with several targets) the last
-    observed value.
-    """
+    """Series (`series_name`: with several targets "series/target") → last observed value."""
     targets = panel.task.targets
     last = {}
     for series in panel.series:
@@ -207,12 +201,11 @@ def _store_issue(
     now: pd.Timestamp,
     printed_forecast: tuple[pd.DataFrame, tuple[float, ...]],
 ) -> str:
-    """Store this forecast until its actuals arrive, and score earlier ones whose actuals have.
+    """Store the champion's issue and score earlier ones; returns a sentence for a fault, or "".
 
-    Stored are the whole trained horizon and the configured `levels`; `printed_forecast` (table,
-    its levels) is stored as it is where it has both. Returns a sentence for what went wrong, none
-    when all was written: a full disk must not cost the forecast. Nothing is stored of rows that the
-    model was fitted on: it would be scored on what it has seen.
+    An issue has the whole trained horizon and the configured `levels`. printed_forecast: (table,
+    levels), which is stored where it has both. Nothing is stored where the data end before the rows
+    that the model was fitted on: it would be scored on rows that it has seen.
     """
     dataset = current.card.dataset
     newest = pd.Timestamp(panel.newest)
@@ -243,14 +236,14 @@ def _store_issue(
 
 @dataclass(frozen=True)
 class WatchedChampion:
-    """The champion and what it makes of the observations that are new to it; `table` as in
-    `Watched`, of rows without dates with their numbers, and with `is_newest`: among the last so
-    many of its series.
-    """
+    """The champion's judgement of the observations that it has not been fitted on."""
 
     champion: Champion
     watched: Watched
     table: pd.DataFrame
+    """As in `Watched`, with `is_newest` (among the newest rows of its series); where rows have no
+    dates, with row numbers for times.
+    """
 
     @property
     def has_new_alarms(self) -> bool:
@@ -261,11 +254,11 @@ class WatchedChampion:
 def watch_champion(
     root: Path, dataset: str, *, rate: float, pooled: bool = False, newest: int = 0
 ) -> WatchedChampion:
-    """Judge each observation of the newest snapshot after all that the champion has learnt from, so
-    that a later call only adds to what an earlier one said.
+    """Judge each observation of the newest snapshot that is later than all the champion has used;
+    with more data a later call adds rows and changes none.
 
-    rate, pooled: as in `forecaster.watching`. newest: rows of each series that count as new, 0:
-    a horizon. `InputError` without a champion.
+    rate, pooled: as in `forecaster.watching`. newest: how many rows of each series count as newest,
+    0 means a horizon. Raises `InputError` without a champion.
     """
     current = champion.load(root, dataset)
     ensemble = current.ensemble
@@ -283,7 +276,9 @@ def watch_champion(
 
 
 def _rows_before_unseen(panel: Panel, last_used: pd.Timestamp) -> dict[str, np.ndarray]:
-    """By series the row before each observation after `last_used` that has a whole lookback."""
+    """Series → the row before each observation that is later than `last_used` and has a whole
+    lookback before it.
+    """
     rows = {}
     for series in panel.series:
         n_used = int(np.searchsorted(series.ds, last_used.to_datetime64(), side="right"))

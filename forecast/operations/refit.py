@@ -1,14 +1,11 @@
-"""A recipe fitted again at other borders, in a process of its own inside the work tree: committed
-code, own memory.
+"""Fits a recipe again at other borders; a process of its own that `challenger.run_refit` starts in
+the work tree.
 
     python -m forecast.operations.refit DATASET --record FILE --target FOLDER --on gate | all
 
-`gate`: at the challenger's borders, with the forecasts a gate needs; `all`: on everything up to the
-last row (`backtest.all_rows`).
-
-For `challenger.run_refit` alone. `Recipe` in, the folder of a trained candidate out. Of `gate` a
-model that fails is a failed record, of `all` an error; there the forecasts for intervals are those
-of the scored version.
+`gate` fits at the challenger's borders and makes the forecasts that a gate needs; a model that
+fails gives a failed record. `all` fits on all rows up to the last one (`backtest.all_rows`); a
+model that fails is an error.
 """
 
 from __future__ import annotations
@@ -27,7 +24,7 @@ from forecast.data.preparation import prepare_frame
 from forecast.data.records import FullRecipe
 from forecast.operations.worktree import copy_whole
 from forecast.system import files
-from forecast.system.errors import DataError, InputError
+from forecast.system.errors import DataError
 from forecast.system.stage import run_stage
 
 
@@ -39,22 +36,20 @@ def main(
     root: str = ".",
     jobs: int = 0,
 ) -> None:
-    """Fill `target` as the train stage fills data/trained/<dataset>/<candidate>; `InputError` for
-    another `on` than gate or all.
+    """Fit the recipe in the file `record` and write the folder `target`, with the files that the
+    train stage writes into data/trained/<dataset>/<candidate>.
     """
     project = Path(root)
     recipe_file = Path(record)
     if on == "gate":
         refit_at_gate(project, dataset, FullRecipe.read(recipe_file), Path(target), jobs=jobs)
-    elif on == "all":
-        refit_on_all_data(project, dataset, recipe_file.parent, Path(target), jobs=jobs)
     else:
-        raise InputError(f"--on {on!r}: wanted gate or all.")
+        refit_on_all_data(project, dataset, recipe_file.parent, Path(target), jobs=jobs)
 
 
 def refit_at_gate(root: Path, dataset: str, recipe: FullRecipe, target: Path, *, jobs: int) -> None:
-    """Train the recipe at the borders that stage `prepare` wrote, and fill `target` with its
-    candidate, anew where it exists; what was trained already comes from the cache of stage `train`.
+    """Train the recipe at the borders that stage `prepare` wrote, and write its candidate's folder
+    `target`; the cache of stage `train` is used.
     """
     run = plan_run(read_training_setup(ProjectPaths.of(root), dataset))
     combined = {}
@@ -70,9 +65,11 @@ def refit_at_gate(root: Path, dataset: str, recipe: FullRecipe, target: Path, *,
 
 
 def refit_on_all_data(root: Path, dataset: str, scored: Path, target: Path, *, jobs: int) -> None:
-    """Fit the recipe of the trained candidate `scored` up to the last row and fill `target`
-    (`backtest.all_rows`). Series that were not scored come from data/raw; `DataError` where that
-    has other rows than those that were compared.
+    """Fit the recipe of the trained candidate in the folder `scored` on all rows, and write the
+    folder `target` (`backtest.all_rows`).
+
+    Series that were not scored are read from data/raw. Raises `DataError` where data/raw has other
+    rows than those that were compared.
     """
     paths = ProjectPaths.of(root)
     setup = read_training_setup(paths, dataset)
@@ -84,7 +81,7 @@ def refit_on_all_data(root: Path, dataset: str, scored: Path, target: Path, *, j
             f"Dataset {dataset!r}: its rows or its entry have changed since it was compared. Run"
             f" `forecast run --dataset {dataset}` first, or `forecast promote {dataset} --scored`."
         )
-    # standard error has the reason of a failure alone
+    # progress goes to standard output: the caller takes standard error for the error message
     refit_on_all_rows(
         data, prepared.served, scored, target, setup.tuning, jobs=jobs, stream=sys.stdout
     )

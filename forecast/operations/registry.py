@@ -1,23 +1,20 @@
-"""Versions and aliases of a dataset's champion: the MLflow registry and the local store, moved
-together.
+"""Registers, promotes and rolls back versions of a dataset's model, in the MLflow registry and in
+the local store together.
 
-    selected_candidate    folder and card of what the last `dvc repro` chose on validation
-    register_candidate    makes it a version, alias `challenger` unless it is the champion already
-    register_refit        makes its recipe, fitted again on all data, a version without a score
+    selected_candidate    folder and card of the candidate that the last run selected
+    register_candidate    makes a candidate a version
+    register_refit        makes a refit on all data a version, which has no score
     promote               makes a version `champion`, the old one `previous`
-    promote_selected      all four for the last run's choice
-    move_champion         the same of a `Promotion`: of a gate's unless the champion has changed
-    rollback              makes `previous` the champion again; `InputError` where there is none
+    promote_selected      all of these for the last run's selection
+    move_champion         carries out a `Promotion`, of a gate or by hand
+    rollback              makes `previous` the champion again
     rollback_here         the same on this machine alone, while the registry does not answer
-    champion.load         the champion's ensemble and card, without MLflow
+    repair_registry       makes registry and local store agree
 
-Every step can be repeated, and a kill between any two leaves a champion that can be loaded: the
-registry's aliases move first, the local ones last, and until then the local champion is the old
-one. `repair_registry` makes the two agree. A version that does not exist is an `InputError`. Among
-all machines that share the store, one process at a time changes a dataset's versions and aliases;
-another waits for `TIMEOUT`, then it is a `BusyError`. `tracking_uri` is the value of
-MLFLOW_TRACKING_URI; empty: the project's own database. MLflow's side alone is
-`forecast.tracking.model_registry`.
+Every step can be repeated. The registry's aliases change first and the local ones last, so that a
+kill leaves a local champion that can be loaded. On all machines that share the store, one process
+at a time changes a dataset's versions and aliases; another waits for `TIMEOUT` seconds, then raises
+`BusyError`. tracking_uri: the value of MLFLOW_TRACKING_URI; empty means the project's own database.
 """
 
 from __future__ import annotations
@@ -49,16 +46,16 @@ from forecast.tracking import TrackingStore, hold_store_lock, model_registry, tr
 from forecast.tracking.model_registry import RegisteredModel
 
 TIMEOUT = 120.0
-"""Seconds to wait for another process that moves aliases of the same dataset."""
+"""Seconds to wait for another process that changes versions of the same dataset."""
 SCORES = (*(metric.name for metric in metrics.METRICS), "n_origins")
 
 
 Refit = Callable[[Path, Path], None]
-"""(the candidate's folder, the folder to fill): the recipe fitted again on all data."""
+"""Fits the recipe in a candidate's folder again on all data and writes the second folder."""
 
 
 class ChampionChangedError(ForecastError):
-    """Another version became the champion after it was decided to promote this one."""
+    """Another version became the champion after a gate had decided for this one."""
 
 
 def register_candidate(
@@ -67,10 +64,10 @@ def register_candidate(
     """Make the candidate in `trained_dir` (data/trained/<dataset>/<candidate>) a version; returns
     its number.
 
-    The logged copy is loaded as MLflow will and tried on the newest snapshot, where there is one,
-    before it becomes a version. It gets the alias `challenger`, unless it is the champion already;
-    the same candidate again is the same version. `ForecastError` when MLflow cannot be written,
-    `ModelError` when the copy forecasts nothing finite.
+    It gets the alias `challenger`, unless it is the champion already. The same candidate again is
+    the same version. The copy in MLflow is first loaded and tried on the newest snapshot, where
+    there is one. Raises `ForecastError` when MLflow cannot be written, `ModelError` when the copy's
+    forecast is not finite.
     """
     ensemble = load_trained_ensemble(trained_dir)
     sample = _sample_request(root, dataset, ensemble)
@@ -99,11 +96,11 @@ def register_refit(
     *,
     tracking_uri: str,
 ) -> int:
-    """Make the recipe of `scored_version`, fitted again on all data in `folder`, a version, which
-    serves only when it is promoted; returns its number. Its `borders.json` are those of this fit.
+    """Make the refit on all data in `folder` a version; returns its number.
 
-    Nothing is left to score it on, so its card has no metrics: what its errors are expected to be,
-    and the intervals, are out-of-sample ones of the scored version.
+    scored_version, scored_card: the version whose recipe was fitted again. No data are left to
+    score the refit on, so its card has no metrics, and its expected errors and intervals are those
+    of the scored version.
     """
     borders = Borders.from_json(files.read_json(folder / "borders.json"))
     card = scored_card.model_copy(
@@ -119,13 +116,12 @@ def register_refit(
 
 @dataclass(frozen=True)
 class SelectedPromotion:
-    """What became of the last run's choice. `refit_fault`: why the scored version serves although a
-    refit was wanted, else empty.
-    """
+    """The promotion of the last run's selection."""
 
     version: int
     """The champion."""
     refit_fault: str = ""
+    """Why the refit failed, so that the scored version serves; else empty."""
 
 
 def promote_selected(
@@ -138,19 +134,19 @@ def promote_selected(
     reason: str = "",
     tracking_uri: str = "",
 ) -> SelectedPromotion:
-    """Make what the last `dvc repro` chose on validation the champion: its recipe fitted again on
-    all data, or without `refit` the version that was scored.
+    """Make the candidate that the last run selected on validation the champion: its refit on all
+    data, or the scored version without `refit` or where that fails.
 
-    The same call again finds the same versions and fits nothing. A refit that fails leaves the
-    scored version in service. `InputError` without a comparison.
+    The same call again finds the same versions and fits nothing. Raises `InputError` without a
+    comparison.
     """
     folder, card = selected_candidate(root, dataset, now=now, revision=revision)
     scored = register_candidate(root, dataset, folder, card, tracking_uri=tracking_uri)
-    current = champion.read_aliases(root, dataset).get("champion", 0)
-    current_card = champion.find_card(root, dataset, current)
     version = scored
     fault = ""
     if refit is not None:
+        current = champion.read_aliases(root, dataset).get("champion", 0)
+        current_card = champion.find_card(root, dataset, current)
         if current_card is not None and current_card.refit_of == scored:
             return SelectedPromotion(current)
         with files.scratch_folder() as scratch:
@@ -173,10 +169,11 @@ class Promotion:
     version: int
     reason: str
     event: str = "promoted"
-    """What the history calls it."""
+    """The event's name in the history."""
     is_judged: bool = False
-    """Whether a gate decided for it, against the champion `judged_against`."""
+    """Whether a gate decided for it."""
     judged_against: int | None = None
+    """The champion that the gate compared it with; None where there was none."""
 
 
 def promote(
@@ -188,25 +185,23 @@ def promote(
     reason: str = "",
     tracking_uri: str = "",
 ) -> None:
-    """Make `version` the champion and the champion the previous one.
-
-    Where it is the champion already, the previous one stays and the history gets no line; the
-    aliases are written again, a damaged local copy is made again and old local versions go.
-    `InputError` for an unknown version.
-    """
+    """Make `version` the champion by hand; see `move_champion`."""
     move_champion(root, dataset, Promotion(version, reason), now, tracking_uri)
 
 
 def move_champion(
     root: Path, dataset: str, promotion: Promotion, now: pd.Timestamp, tracking_uri: str
 ) -> None:
-    """Order: registry `previous`, registry `champion`, registry `challenger` away, then the local
-    copy, then the line in the history. Of a retraining's two versions, the scored one and its
-    refit, neither becomes the other's `previous` where there is one already: a rollback takes back
-    the whole retraining. After the first it leads to the scored version.
+    """Make the promotion's version the champion, and the old champion `previous`.
 
-    `InputError` for a version that is not registered, `ChampionChangedError` where a gate judged
-    against another champion than there is by now.
+    The order is: the registry's aliases `previous`, `champion` and `challenger`, the local aliases,
+    the history. Where the version is the champion already, `previous` and the history stay as they
+    are. A retraining promotes two versions, the scored one and its refit. The scored one does not
+    become `previous` where there is a `previous` already, so that a rollback takes back the whole
+    retraining.
+
+    Raises `InputError` for a version that is not registered, `ChampionChangedError` where the
+    champion is no longer the one that the gate compared with.
     """
     version = promotion.version
     with _open_registry(root, dataset, tracking_uri) as opened:
@@ -240,11 +235,10 @@ def move_champion(
 
 
 def _require_same_champion(promotion: Promotion, registered: RegisteredModel) -> None:
-    """`ChampionChangedError` when the champion is another one than the promotion was judged
-    against.
+    """Raises `ChampionChangedError` where the champion is not the one that the gate compared with.
 
-    Not another one is the version itself, or its own recipe fitted again: those are left by a
-    promotion that was killed.
+    The promoted version itself and its refit are accepted too: a killed promotion may have made
+    them the champion.
     """
     version = promotion.version
     against = promotion.judged_against
@@ -258,10 +252,10 @@ def _require_same_champion(promotion: Promotion, registered: RegisteredModel) ->
 
 
 def _are_one_recipe(registered: RegisteredModel, version: int, other: int | None) -> bool:
-    """Whether one of the two is the other fitted again on all data."""
-    both = {str(version), str(other)}
+    """Whether one of the two versions is the refit of the other on all data."""
+    pair = {str(version), str(other)}
     return any(
-        both == {str(known.number), known.tags.get("refit_of")} for known in registered.versions
+        pair == {str(known.number), known.tags.get("refit_of")} for known in registered.versions
     )
 
 
@@ -270,9 +264,9 @@ def rollback(
 ) -> int:
     """Make the previous version the champion again; returns its number.
 
-    `InputError` when there is none.
+    Raises `InputError` where there is no previous version.
     """
-    # a lost one knows no previous version
+    # a registry that was lost and made again knows no previous version
     repair_registry(root, dataset, tracking_uri=tracking_uri)
     previous = _require_previous(root, dataset, champion.read_aliases(root, dataset))
     move_champion(root, dataset, Promotion(previous, reason, "rolled back"), now, tracking_uri)
@@ -280,10 +274,11 @@ def rollback(
 
 
 def rollback_here(root: Path, dataset: str, *, now: pd.Timestamp, reason: str) -> int:
-    """Make the previous version the champion of this machine; returns its number. The registry's
-    aliases follow when it is used next, unless another version became the champion there.
+    """Make the previous version the champion on this machine alone; returns its number.
 
-    `InputError` when there is no previous version, `DamagedError` where its files are damaged.
+    The registry's aliases follow when it is used next, unless another version became the champion
+    there meanwhile. Raises `InputError` where there is no previous version, `DamagedError` where
+    its files are damaged.
     """
     lock = ProjectPaths.of(root).lock(f"champion-{dataset}")
     with files.hold_lock(lock, purpose=f"Rolling back {dataset!r}", timeout=TIMEOUT):
@@ -298,7 +293,7 @@ def rollback_here(root: Path, dataset: str, *, now: pd.Timestamp, reason: str) -
 
 
 def _require_previous(root: Path, dataset: str, aliases: Mapping[str, int]) -> int:
-    """The version that a rollback leads to; `InputError` where there is none."""
+    """The version that a rollback makes the champion; `InputError` where there is none."""
     previous = aliases.get("previous")
     if previous is None or aliases.get("champion", previous) == previous:
         versions = champion.stored_versions(root, dataset) or "none"
@@ -312,7 +307,7 @@ def _require_previous(root: Path, dataset: str, aliases: Mapping[str, int]) -> i
 def _record_move(
     root: Path, dataset: str, promotion: Promotion, replaced: int | None, now: pd.Timestamp
 ) -> None:
-    """The line of the history for a version that became the champion instead of `replaced`."""
+    """Write into the history that the promotion's version became the champion after `replaced`."""
     event = HistoryEvent(
         at=now.floor("s").isoformat(),
         event=promotion.event,
@@ -326,13 +321,12 @@ def _record_move(
 def repair_registry(
     root: Path, dataset: str, *, tracking_uri: str = "", timeout: float = TIMEOUT
 ) -> list[str]:
-    """Make registry and local store agree, whichever of them lost something; a sentence for each
-    thing done.
+    """Make registry and local store agree; returns a sentence for each change.
 
     Versions that the registry lost (its database was deleted) are registered again under their
-    numbers; champion and previous that are damaged, missing or others here are downloaded; the
-    registry's aliases are taken over. `BusyError` when another process moves them for longer than
-    `timeout` seconds.
+    numbers. Champion and previous version are downloaded where the local copy is damaged, missing
+    or another model. The registry's aliases are taken over. Raises `BusyError` when another process
+    holds the lock for longer than `timeout` seconds.
     """
     with _open_registry(root, dataset, tracking_uri, timeout) as opened:
         sentences = opened.sentences
@@ -351,22 +345,21 @@ def repair_registry(
 
 
 def _copy_from_registry(root: Path, dataset: str, version: int, store: TrackingStore) -> None:
-    """Fill the folder of one version in the local store from the registry's artifact; no alias
-    moves.
-    """
+    """Download one version into the local store; no alias moves."""
     with files.scratch_folder() as scratch:
         folder = model_registry.download_version(store, dataset, version, scratch)
-        champion.load_folder(folder, version)  # a damaged one is refused
+        champion.load_folder(folder, version)  # raises where the download is damaged
         champion.store_version(root, dataset, version, folder)
 
 
-def _tell_registry(
+def _restore_registry(
     root: Path, dataset: str, store: TrackingStore, check_lock: CheckLock
 ) -> list[str]:
-    """Register again, under their numbers, the intact local versions that the registry lost. Where
-    it has no champion any more, or missed a rollback and has had no other champion since, the local
-    champion and the previous one are its own too. A sentence for each thing done; a damaged version
-    is passed over.
+    """Register the intact local versions that the registry lost again, under their numbers; returns
+    a sentence for each change.
+
+    The local aliases champion and previous are set in the registry too where it has no champion, or
+    where a rollback was made here alone and the registry's champion has not changed since.
     """
     registered = model_registry.read_registry(store, dataset)
     numbers = {version.number for version in registered.versions}
@@ -381,7 +374,8 @@ def _tell_registry(
     aliases = _readable_aliases(root, dataset)
     replaced = aliases.pop(champion.REGISTERED, None)
     if registered.aliases.get("champion") in (None, replaced):
-        for alias in ("previous", "champion"):  # what a kill in between leaves is finished later
+        # champion last: a registry without it, left by a kill, is completed the next time
+        for alias in ("previous", "champion"):
             version = aliases.get(alias, 0)
             if version in numbers:
                 model_registry.move_aliases(store, dataset, [(alias, version)], check_lock)
@@ -392,9 +386,10 @@ def _tell_registry(
 
 
 def _sample_request(root: Path, dataset: str, ensemble: Ensemble) -> pd.DataFrame | None:
-    """What the model would forecast from today, or with a plan from one horizon earlier: the plan
-    after the last observation may be given only with each forecast. None without a snapshot that
-    fits it.
+    """The rows of a sample request from the newest snapshot; None without a snapshot that fits.
+
+    Where the model needs a plan the sample ends one horizon earlier, since the plan after the last
+    observation may be given only with each forecast.
     """
     try:
         frame = read_newest_frame(root, dataset, ensemble)
@@ -409,9 +404,9 @@ def _sample_request(root: Path, dataset: str, ensemble: Ensemble) -> pd.DataFram
 
 
 def _matches_registry(root: Path, dataset: str, version: int, registered: RegisteredModel) -> bool:
-    """Whether the local copy is intact and no other model stands under its number in the registry.
+    """Whether the local copy is intact and the registry's version of that number is the same model.
 
-    True where the registry has no such version, or has it without a digest.
+    True also where the registry has no such version, or no digest of it.
     """
     digest = next((v.digest for v in registered.versions if v.number == version), "")
     return _is_intact(root, dataset, version) and digest in (
@@ -424,13 +419,13 @@ def _is_intact(root: Path, dataset: str, version: int) -> bool:
     """Whether the local copy of a version can be loaded."""
     try:
         champion.load_version(root, dataset, version)
-    except Exception:  # noqa: BLE001  (whatever is wrong with the copy, it is made again)
+    except Exception:  # noqa: BLE001  any fault of the copy makes the caller replace it
         return False
     return True
 
 
 def _readable_aliases(root: Path, dataset: str) -> dict[str, int]:
-    """The local aliases; none where their file is damaged."""
+    """The local aliases; empty where their file is damaged."""
     try:
         return champion.read_aliases(root, dataset)
     except DataError:
@@ -439,22 +434,20 @@ def _readable_aliases(root: Path, dataset: str) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class OpenRegistry:
-    """The registry of a dataset while this process alone, among all machines, changes it.
-
-    `sentences`: what was done at first to make it know what this machine does.
-    """
+    """The registry of a dataset while this process holds its lock."""
 
     store: TrackingStore
     check_lock: CheckLock
     sentences: list[str]
+    """What `_restore_registry` changed."""
 
 
 @contextmanager
 def _open_registry(
     root: Path, dataset: str, tracking_uri: str, timeout: float = TIMEOUT
 ) -> Iterator[OpenRegistry]:
-    """Here by a lock file, among machines by a lock in the store they share; what a killed process
-    left of versions and aliases is removed, what the registry lost or missed is told to it.
+    """Lock the dataset's versions on this machine and in the shared store, remove what a killed
+    process left, and restore what the registry lost.
     """
     store = tracking_store(root, tracking_uri)
     name = f"champion-{dataset}"
@@ -463,16 +456,18 @@ def _open_registry(
         files.hold_lock(ProjectPaths.of(root).lock(name), purpose=purpose, timeout=timeout),
         hold_store_lock(store, name, purpose=purpose, timeout=timeout) as check,
     ):
-        for pattern in ("[0-9]", "aliases"):  # the history has a lock of its own
+        for pattern in ("[0-9]", "aliases"):  # not history.jsonl, which has a lock of its own
             files.remove_leftovers(champion.version_folder(root, dataset), pattern)
-        yield OpenRegistry(store, check, _tell_registry(root, dataset, store, check))
+        yield OpenRegistry(store, check, _restore_registry(root, dataset, store, check))
 
 
 def selected_candidate(
     project: Path, dataset: str, *, now: pd.Timestamp, revision: str
 ) -> tuple[Path, ChampionCard]:
-    """Folder and description of the candidate chosen on validation as shipped; `InputError` without
-    a comparison.
+    """Folder and card of the candidate that validation selected in the ranking as shipped.
+
+    Raises `InputError` without a comparison, where the entry changed since, and where no candidate
+    is selected or the selected one has failed.
     """
     results = Results(ProjectPaths.of(project), dataset)
     if not results.is_compared:
@@ -505,7 +500,7 @@ def selected_candidate(
 def make_card(
     results: Results, candidate: str, *, now: pd.Timestamp, revision: str
 ) -> ChampionCard:
-    """The description of one trained candidate; `now` is UTC without zone."""
+    """The card of a trained candidate; `now` is UTC without time zone."""
     record = results.records[candidate]
     score = results.score(record.model, record.ranking) or {}
     pointer = snapshots.read_pointer(results.paths.root, results.name)
@@ -527,9 +522,7 @@ def make_card(
 
 
 def _error_by_step(results: Results, candidate: str) -> dict[str, list[float | None]]:
-    """Per series (`uid/output` with several targets) the MAE of the mean over seeds, by step, on
-    the test origins.
-    """
+    """Series (`uid/output` with several targets) → test MAE of the seeds' mean by step (H,)."""
     rows = add_series_names(results.forecasts(candidate, "test"))
     mean = rows.groupby(["series", "cutoff", "step"])[["y", "y_hat"]].mean()
     mae = (mean["y"] - mean["y_hat"]).abs().groupby(["series", "step"]).mean()

@@ -1,9 +1,8 @@
-"""What `forecast doctor` finds in operation and how `--repair` mends it: MLflow's database and the
-paths in it, champions and issued forecasts.
+"""The checks of `forecast doctor` on MLflow's database, champions and issued forecasts
+(`find_faults`), and their repair (`repair_faults`).
 
-`find_faults` only reads; `repair_faults` changes what can be made again, in an order in which each
-step can rely on those before. A damaged file is moved aside and never deleted. What cannot be
-brought back (runs of MLflow, versions that the registry alone had) is named.
+Damaged files are moved aside and never deleted. What cannot be restored (MLflow's runs, versions
+that only the registry had) is named.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from pathlib import Path
 
 from forecast.config.paths import ProjectPaths
 from forecast.operations import champion
-from forecast.operations.live_accuracy import hold_issues
+from forecast.operations.live_accuracy import lock_issues
 from forecast.operations.status import find_damaged_issues, read_champion
 from forecast.system import files
 from forecast.system.errors import ForecastError, HealthCheck
@@ -23,9 +22,7 @@ REPAIR = "`forecast doctor --repair`"
 
 
 def find_faults(root: Path, tracking_uri: str) -> Iterator[HealthCheck]:
-    """A finding for MLflow's paths and for each dataset's champion, also where they are
-    well; one for issued forecasts where they are damaged.
-    """
+    """Check MLflow's paths and each dataset's champion; damaged issued forecasts are listed too."""
     yield _check_paths(root, tracking_uri)
     for dataset in list_champion_datasets(root):
         yield _check_champion(root, dataset)
@@ -34,21 +31,22 @@ def find_faults(root: Path, tracking_uri: str) -> Iterator[HealthCheck]:
 
 
 def repair_faults(root: Path, tracking_uri: str) -> Iterator[str]:
-    """Mend what `find_faults` names, and yield a sentence for each thing done or not possible:
-    a damaged database is moved away, MLflow's paths corrected, damaged issued forecasts moved
-    aside, and each champion and its registry made to agree. A dataset that cannot be mended keeps
-    no other from it.
+    """Repair what `find_faults` finds; yields a sentence for each change and each failure.
+
+    A damaged database and damaged issued forecasts are moved aside, MLflow's paths are corrected,
+    and each dataset's local store and registry are made to agree. A failure with one dataset does
+    not stop the others.
     """
     from forecast.operations import registry
 
     store = tracking_store(root, tracking_uri)
     yield from _replace_damaged_database(root, store)
     if database_file.former_folders(store):
-        with mlflow_client.connect(store):
+        with mlflow_client.connect(store):  # connecting corrects the paths
             yield "MLflow's paths lead into this folder again"
     for dataset in list_champion_datasets(root):
         try:
-            with hold_issues(root, dataset):
+            with lock_issues(root, dataset):
                 if find_damaged_issues(root, dataset):
                     moved = files.move_aside(ProjectPaths.of(root).live_forecasts(dataset))
                     yield (
@@ -61,10 +59,10 @@ def repair_faults(root: Path, tracking_uri: str) -> Iterator[str]:
 
 
 def _replace_damaged_database(root: Path, store: TrackingStore) -> Iterator[str]:
-    """Move a damaged database of this project away; the registry is then made anew by what
-    follows. A sentence for it, and one for each dataset that lost versions.
+    """Move a damaged database of this project aside; yields a sentence for that, and one for each
+    dataset that lost versions.
     """
-    # a database that another process is just making is not whole yet
+    # locked: a database that another process is just making looks damaged
     with files.hold_lock(store.publisher_lock, purpose="A repair", timeout=mlflow_client.TIMEOUT):
         moved = database_file.move_damaged(store)
     if moved is None:
@@ -80,7 +78,7 @@ def _replace_damaged_database(root: Path, store: TrackingStore) -> Iterator[str]
 
 
 def _check_paths(root: Path, tracking_uri: str) -> HealthCheck:
-    """Whether MLflow's database leads into this folder; a damaged or locked one is a fault too."""
+    """Check that the paths in MLflow's database lie in this folder, and that it can be read."""
     try:
         former = database_file.former_folders(tracking_store(root, tracking_uri))
     except ForecastError as error:
@@ -101,7 +99,7 @@ def list_champion_datasets(root: Path) -> list[str]:
 
 
 def _check_champion(root: Path, dataset: str) -> HealthCheck:
-    """Whether the champion's files are whole, and which version it is."""
+    """Check the champion's files."""
     local = read_champion(root, dataset)
     what = f"champion {dataset}"
     if local.faults or local.version is None:

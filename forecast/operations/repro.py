@@ -1,11 +1,8 @@
-"""DVC as a child process: `run_dvc` starts `dvc repro`, passes on what it prints and names what
-failed; `run_narrowed` runs the stages of a few models past DVC, in a folder of their own.
+"""Runs the pipeline: `run_dvc` starts `dvc repro` as a child process, `run_narrowed` runs the
+stages of a few models without DVC, in a folder of their own.
 
-DVC removes the outs of a stage before it runs, so those of a stage that failed are brought back. A
-child ends with this process, and Ctrl-C ends it within seconds.
-
-What failed becomes one `ForecastError` with the exit code of its stage, naming what had to wait;
-while another `dvc repro` works it is a `BusyError`.
+DVC removes the outs of a stage before it runs; those of a failed stage are restored. All failures
+become one `ForecastError`, which names the stages that failed and those that depend on them.
 """
 
 from __future__ import annotations
@@ -32,9 +29,10 @@ from forecast.system.stage import COMMAND_VARIABLE, LOG_VARIABLE, format_duratio
 
 STAGES = ("settings", "fetch", "prepare", "tune", "train", "compare", "report")
 SHELLS = ("sh", "dash", "bash", "zsh", "fish", "ksh")
-# What a narrowed run reads beside its own folder, and the finished work it shares with whole runs.
 SHARED = ("configs", "requirements.lock", "data/pointers", "data/snapshots", ".forecast")
+"""Files and folders of the project that a narrowed run links into its own folder."""
 UNCACHED = ("reports/leaderboard.csv", "reports/metrics.json", "reports/verdicts.json")
+"""Outs that are not in DVC's cache."""
 
 
 def run_dvc(
@@ -45,19 +43,18 @@ def run_dvc(
     options: Sequence[str] = ("--keep-going",),
     on_stored: Callable[[str], None] = show_nothing,
 ) -> None:
-    """`dvc repro` of everything, or up to the stages `targets`. Where it fails, outs of the stages
-    that are not finished are brought back, and the `ForecastError` names what failed and what had
-    to wait; `BusyError` while another one works.
+    """Run `dvc repro` of everything, or up to the stages `targets`.
 
-    on_stored: called in this process with each stage that has ended well and whose outs DVC has
-    put in place, while the next ones run; the last ones may be left out.
+    on_stored: called with the name of each successful stage whose outs DVC has stored, while later
+    stages run; the last stages may be left out. Raises `ForecastError` (`explain_failures`) after
+    restoring the outs of unfinished stages, and `BusyError` while another `dvc repro` runs.
     """
     require_idle_dvc(root)
     _remove_half_written_record(root / "dvc.lock")
     contents = {name: (root / name).read_bytes() for name in UNCACHED if (root / name).exists()}
     with files.scratch_folder() as folder:
         log = folder / "stages.jsonl"
-        # dvc.yaml takes `python3` of PATH where the folder has no .venv
+        # where the folder has no .venv, dvc.yaml runs the `python3` of PATH
         path = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', os.defpath)}"
         stage_environment = {
             **environment,
@@ -69,7 +66,7 @@ def run_dvc(
         reported: set[str] = set()
 
         def report_stored() -> None:
-            # DVC moves a stage's outs into its cache and back before it begins the next stage
+            # without the last line: DVC stores a stage's outs before it begins the next stage
             for line in _read_stage_log(log)[:-1]:
                 if line.get("code") == 0 and line["stage"] not in reported:
                     reported.add(line["stage"])
@@ -84,8 +81,7 @@ def run_dvc(
         ]
         print(f"\nStages: {', '.join(spent)}", flush=True)
     if code:
-        # DVC removes outs before a stage runs; those of a failed stage come back from its cache, or
-        # from memory.
+        # DVC has removed the outs of stages that failed: restore them from its cache or `contents`
         unfinished = unfinished_stages(root, targets)
         if unfinished:
             command = [*dvc_command(), "checkout", "--quiet", "--allow-missing", *unfinished]
@@ -98,8 +94,8 @@ def run_dvc(
 
 
 def _read_stage_log(log: Path) -> list[dict[str, Any]]:
-    """The lines of a run's stages so far: one of each that has begun, and one of each that ended by
-    itself, with its `code`.
+    """The lines that the stages have written so far: one when a stage begins, and one with its
+    `code` when it ends, unless it was killed.
     """
     if not log.exists():
         return []
@@ -108,21 +104,21 @@ def _read_stage_log(log: Path) -> list[dict[str, Any]]:
 
 
 def _remove_half_written_record(path: Path) -> None:
-    """Remove a dvc.lock that a kill left empty or half written; record.json is written whole.
+    """Remove a dvc.lock that a kill left half written.
 
-    DVC writes it in place and refuses to begin while it is not whole: its last line is then cut off
-    or a stage lacks a part. What finished stages made lies in its cache of runs, so the next run
-    takes it from there.
+    DVC does not write it atomically and refuses to run with half of it: the last line is cut off,
+    or a stage lacks a part. Nothing is lost: the next run takes finished stages from DVC's run
+    cache.
     """
     with suppress(FileNotFoundError, yaml.YAMLError, UnicodeDecodeError):
         text = path.read_text(encoding="utf-8")
-        if text.endswith("\n") and _is_whole(yaml.safe_load(text)):
+        if text.endswith("\n") and _is_complete(yaml.safe_load(text)):
             return
     path.unlink(missing_ok=True)
 
 
-def _is_whole(record: object) -> bool:
-    """Whether a dvc.lock lacks no part, of itself or of a stage."""
+def _is_complete(record: object) -> bool:
+    """Whether the content of a dvc.lock, and every stage in it, lacks no value."""
     if not isinstance(record, dict) or None in record.values():
         return False
     stages = record.get("stages", {}).values()
@@ -130,13 +126,14 @@ def _is_whole(record: object) -> bool:
 
 
 def dvc_command() -> list[str]:
-    """DVC of this environment, whatever PATH says."""
+    """The command of this environment's DVC, which need not be in PATH."""
     return [sys.executable, "-m", "dvc"]
 
 
 def require_idle_dvc(root: Path) -> None:
-    """`BusyError` naming the PID while a `dvc repro` outside `forecast run` works; a dead one's
-    lock is removed, also one that it was killed in the middle of writing.
+    """Raises `BusyError`, naming the PID, while a `dvc repro` runs in `root`.
+
+    The lock file of a process that has ended is removed, also when it is half written.
     """
     lock = root / ".dvc" / "tmp" / "rwlock"
     try:
@@ -145,7 +142,7 @@ def require_idle_dvc(root: Path) -> None:
     except OSError:
         return
     except (ValueError, KeyError, AttributeError):
-        # DVC does not write it in one step, and refuses to begin while half of it is there.
+        # DVC does not write it atomically, and refuses to run with half of it
         lock.unlink(missing_ok=True)
         return
     working = [pid for pid in writers if is_alive(pid, noted_at=written)]
@@ -159,11 +156,11 @@ def require_idle_dvc(root: Path) -> None:
 
 
 def _read_writers(lock: Path) -> list[int]:
-    """PIDs of those who write outs, from DVC's lock file; `ValueError` where it is not whole."""
+    """The PIDs of processes that write outs, from DVC's lock file; `ValueError` for half a file."""
     try:
         return _pids_in(lock)
     except ValueError:
-        time.sleep(0.2)  # a living DVC may be writing it
+        time.sleep(0.2)  # a running DVC may just be writing it
         return _pids_in(lock)
 
 
@@ -177,9 +174,10 @@ def run_watched(
     environment: Mapping[str, str],
     meanwhile: Callable[[], None] | None = None,
 ) -> int:
-    """The exit status of `command`, while which `meanwhile` is called again and again. Ctrl-C ends
-    it in about 5 seconds (`stop_dvc`), and the lock that it leaves is removed
-    (`require_idle_dvc`); a bug in `meanwhile` ends it, too.
+    """Run a command and return its exit status.
+
+    meanwhile: called every `POLL_SECONDS` until the command ends. Any exception, such as Ctrl-C,
+    ends the command within about 5 seconds (`stop_dvc`).
     """
     sys.stdout.flush()
     env = dict(environment)
@@ -191,7 +189,7 @@ def run_watched(
                 process.wait(timeout=POLL_SECONDS)
         return process.wait()
     except BaseException:
-        with suppress(psutil.NoSuchProcess):  # Ctrl-C in a terminal is meant for it too
+        with suppress(psutil.NoSuchProcess):  # a terminal sends Ctrl-C to the command too
             stop_dvc(psutil.Process(process.pid))
         process.wait()
         require_idle_dvc(root)
@@ -199,8 +197,10 @@ def run_watched(
 
 
 def stop_dvc(dvc: psutil.Process, grace_seconds: float = 3.0) -> None:
-    """Kill DVC and what it started. It is suspended first, so that it starts no other stage while
-    its stages unwind for `grace_seconds` after a SIGTERM, those behind a shell included.
+    """Kill DVC and all processes that it started.
+
+    DVC is suspended first, so that it starts no other stage. Its stages, also those started through
+    a shell, get SIGTERM and `grace_seconds` to unwind.
     """
     try:
         dvc.suspend()
@@ -210,7 +210,7 @@ def stop_dvc(dvc: psutil.Process, grace_seconds: float = 3.0) -> None:
         return
     stages = list(children)
     for child in children:
-        # one that has ended meanwhile must not leave DVC suspended
+        # a child that has just ended must not leave DVC suspended
         with suppress(psutil.NoSuchProcess):
             if child.name() in SHELLS:
                 stages += child.children()
@@ -221,8 +221,8 @@ def stop_dvc(dvc: psutil.Process, grace_seconds: float = 3.0) -> None:
 
 
 def _wait(processes: Sequence[psutil.Process], seconds: float) -> None:
-    """Until all have ended: a suspended parent leaves them as zombies, which psutil's own wait
-    takes for running.
+    """Wait until all processes have ended or are zombies, as a suspended parent leaves them, which
+    `psutil.wait_procs` takes for running.
     """
     end = time.monotonic() + seconds
     while time.monotonic() < end and any(
@@ -234,10 +234,10 @@ def _wait(processes: Sequence[psutil.Process], seconds: float) -> None:
 def explain_failures(
     failed: dict[str, tuple[int, str]], unfinished: Sequence[str]
 ) -> ForecastError:
-    """The error that names every stage that failed and every one that had to wait for it.
+    """One error that names every failed stage and every stage that was not run because of it.
 
-    `failed`: the message and exit code of each stage that failed; a killed one has no message, but
-    it is the first `unfinished` one of its dataset.
+    failed: stage → (exit code, message), without stages that were killed. Where a dataset has
+    unfinished stages but no failed one, its first unfinished stage was killed.
     """
     failures = dict(failed)
     for stage in unfinished:
@@ -255,9 +255,10 @@ def explain_failures(
 
 
 def unfinished_stages(root: Path, targets: Sequence[str]) -> list[str]:
-    """The stages that `dvc status` finds out of date: those of all datasets together, then one
-    dataset after the other in the order of the pipeline, a user's own stages last of each. Empty
-    where DVC fails.
+    """The stages that `dvc status` finds out of date; empty where DVC fails.
+
+    Stages without a dataset come first, then those of each dataset in the order of the pipeline,
+    with a user's own stages last.
     """
     command = [*dvc_command(), "status", "--json", *targets, *(["--with-deps"] if targets else [])]
     output = subprocess.run(
@@ -271,7 +272,7 @@ def unfinished_stages(root: Path, targets: Sequence[str]) -> list[str]:
 
 
 def _pipeline_order(stage: str) -> tuple[str, int]:
-    """Sorts stages by dataset, then by place in the pipeline, where a user's own are last."""
+    """The sort key of a stage: its dataset, then its place in the pipeline."""
     name, _, dataset = stage.partition("@")
     return dataset, STAGES.index(name) if name in STAGES else len(STAGES)
 
@@ -281,8 +282,8 @@ def _dataset(stage: str) -> str:
 
 
 def narrowed_name(dataset: str, models: Sequence[str]) -> str:
-    """Of a narrowed run; many models are told apart by a digest, since file systems take names of
-    255 bytes.
+    """The folder name of a narrowed run; long lists of models are shortened to a digest, since file
+    names have at most 255 bytes.
     """
     name = "-".join([dataset, *models])
     if len(name) <= 100:
@@ -293,10 +294,10 @@ def narrowed_name(dataset: str, models: Sequence[str]) -> str:
 def run_narrowed(
     root: Path, dataset: str, models: Sequence[str], environment: Mapping[str, str]
 ) -> Path:
-    """Only `models` (and the baselines they are judged by) in a folder of their own; the folder.
+    """Run the stages for `models`, and the baselines they are compared with, in a folder of their
+    own; returns the folder.
 
-    DVC's outs stay whole; finished tuning and training is shared with whole runs through
-    `.forecast/`.
+    The outs of whole runs stay as they are; the caches in `.forecast/` are shared with them.
     """
     folder = root / NARROWED / narrowed_name(dataset, models)
     for name in SHARED:

@@ -1,20 +1,16 @@
-"""`forecast schedule run`: one process that starts commands at their times, each in a process of
-its own.
+"""`forecast schedule run`: starts commands at set times, each in a process of its own.
 
-APScheduler keeps the threads. When a job runs is said here (`next_run`), not by the scheduler's
-cron trigger: that one fires twice and more in the hour that a clock repeats. Every configured time
-of every configured day gives one moment: the first of two equal local times, and the moment after
-the gap for a local time that does not exist. What survives this process lies below
-`.forecast/schedule/`:
+Files below `.forecast/schedule/`:
 
-    heartbeat.json      written every few seconds: pid, time, what runs, what comes next
-    <job>.json          the last run: started, ended, exit code; it decides after a restart what
-                        was missed
-    <job>.log           what the last runs printed, cut to the newest `LOG_BYTES`
+    heartbeat.json      written every few seconds: PID, time, running jobs, next times
+    <job>.json          the last run: started, ended, exit code; shows after a restart whether a
+                        time was missed
+    <job>.log           the output of the newest runs, at most about `LOG_BYTES`
 
-`Scheduler` runs the jobs of a project; one of them at a time per project (`BusyError`). A missed
-time is made up for once, however many passed (`missed_time`); a job that outlasts its timeout is
-ended.
+APScheduler provides the threads, but not the times: its cron trigger fires several times in the
+hour that a clock repeats. Here every configured time of a configured day gives one moment
+(`next_time`): the first of two equal local times, and the moment after the gap for a local time
+that does not exist.
 """
 
 from __future__ import annotations
@@ -56,24 +52,27 @@ def read_clock() -> datetime:
 
 @dataclass
 class Scheduler:
-    """The jobs of one project.
+    """Runs the jobs of one project.
 
-    `log_event` gets one line per event; `environment` is that of the commands; `clock` and
-    `heartbeat_seconds` are given by tests; setting `ending` ends it.
+    A job that missed its time, while no scheduler ran or the machine slept, runs once. A job that
+    runs longer than its timeout is ended.
     """
 
     root: Path
     schedule: Schedule
     environment: Mapping[str, str]
+    """The environment of the commands."""
     log_event: Callable[[str], None]
+    """Called with a line for each event."""
     heartbeat_seconds: float = HEARTBEAT_SECONDS
     clock: Callable[[], datetime] = read_clock
     ending: threading.Event = field(default_factory=threading.Event)
+    """Set by the caller to end the scheduler."""
     _running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def run(self) -> None:
-        """Start jobs at their times, and write the heartbeat, until `ending` is set; then running
-        jobs are ended too. `BusyError` while another scheduler of this project runs.
+        """Start jobs at their times and write the heartbeat until `ending` is set, then end running
+        jobs. Raises `BusyError` while another scheduler of this project runs.
         """
         with files.hold_lock(
             ProjectPaths.of(self.root).lock("schedule"), purpose="`forecast schedule run`"
@@ -96,7 +95,7 @@ class Scheduler:
                 self._write_heartbeat()
 
     def run_job(self, name: str) -> int:
-        """Run one job to its end or its timeout; the exit code, also kept in `<job>.json`."""
+        """Run a job to its end or timeout; returns the exit code, also written to `<job>.json`."""
         job = self.schedule.jobs[name]
         started = self.clock()
         path = ProjectPaths.of(self.root).schedule / f"{name}.json"
@@ -112,7 +111,7 @@ class Scheduler:
         return code
 
     def _add_job(self, scheduler: BackgroundScheduler, name: str, job: ScheduledJob) -> None:
-        """Give the job to APScheduler; one that missed a time runs at once."""
+        """Add the job to APScheduler; one that missed a time runs at once."""
         last = read_last_run(self.root, name)
         last_started = datetime.fromisoformat(last.started) if last is not None else None
         missed = missed_time(name, job, last_started, self.clock())
@@ -129,8 +128,8 @@ class Scheduler:
         )
 
     def _run_unless_ending(self, name: str) -> None:
-        """What APScheduler calls at the time of the job `name`: run it to its end, with a heartbeat
-        before and after; nothing once the scheduler is told to end.
+        """Called by APScheduler: run the job, with a heartbeat before and after; do nothing once
+        `ending` is set.
         """
         if self.ending.is_set():
             return
@@ -139,8 +138,8 @@ class Scheduler:
         self._write_heartbeat()
 
     def _run_command(self, name: str, job: ScheduledJob) -> int:
-        """Start the job's command in a process of its own, its output into the job's log; the exit
-        code.
+        """Run the job's command in a process of its own, with its output in the job's log; returns
+        the exit code.
         """
         log = ProjectPaths.of(self.root).schedule / f"{name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -168,10 +167,10 @@ class Scheduler:
                 del self._running[name]
 
     def _wait(self, process: subprocess.Popen[bytes], seconds: float) -> int:
-        """The exit code; 124 after the timeout, 143 when the scheduler is told to end: both end
-        what it started.
+        """Wait for the process; returns its exit code, or ends it with its descendants and returns
+        124 after the timeout and 143 once `ending` is set.
         """
-        until = time.monotonic() + seconds  # the wall clock may be set while a job runs
+        until = time.monotonic() + seconds  # not the wall clock, which may be set meanwhile
         while not self.ending.is_set() and time.monotonic() < until:
             try:
                 return process.wait(timeout=min(0.5, max(0.0, until - time.monotonic())))
@@ -181,7 +180,7 @@ class Scheduler:
         return STOPPED if self.ending.is_set() else TIMED_OUT
 
     def _write_heartbeat(self) -> None:
-        """Write heartbeat.json; a fault is logged and not raised."""
+        """Write heartbeat.json; an error is logged and not raised."""
         now = self.clock()
         planned = next_times(self.schedule, now)
         heartbeat = Heartbeat(
@@ -194,30 +193,30 @@ class Scheduler:
         try:
             heartbeat.write(ProjectPaths.of(self.root).schedule / "heartbeat.json")
         except Exception as error:  # noqa: BLE001
-            # a full disk for a while must not end the scheduler
+            # a disk that is full for a while must not end the scheduler
             self.log_event(f"heartbeat could not be written: {error}")
 
 
 class JobTrigger(BaseTrigger):
-    """`next_run` for APScheduler. `at_once`: the first run is now, to make up for a missed one."""
+    """`next_time` as a trigger of APScheduler."""
 
     def __init__(self, name: str, job: ScheduledJob, *, at_once: bool) -> None:
-        """`name` is that of the job, which its jitter depends on."""
+        """at_once: the first run is now, since the job missed a time."""
         self.name = name
         self.job = job
         self.at_once = at_once
 
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
-        """When the job runs next, asked by APScheduler."""
+        """When the job runs next; APScheduler calls this."""
         if previous_fire_time is None and self.at_once:
             return now
-        # From the run before, not from now: so that APScheduler sees what was slept through and
-        # runs it once.
+        # counted from the previous run, so that APScheduler sees a time that the machine slept
+        # through, and runs the job once for it
         return next_time(self.name, self.job, min(previous_fire_time or now, now))
 
 
 def next_times(schedule: Schedule, now: datetime) -> dict[str, datetime]:
-    """Job → its next moment in UTC."""
+    """Job → its next time in UTC."""
     return {name: next_time(name, job, now) for name, job in schedule.jobs.items()}
 
 
@@ -227,9 +226,7 @@ def read_last_run(root: Path, name: str) -> JobRun | None:
 
 
 def _end_process(process: subprocess.Popen[bytes]) -> None:
-    """SIGTERM to the command, which unwinds; what is left of it and its descendants after
-    `UNWIND_SECONDS` is killed.
-    """
+    """Send SIGTERM to the command; after `UNWIND_SECONDS` kill it and its descendants."""
     try:
         family = psutil.Process(process.pid).children(recursive=True)
     except psutil.NoSuchProcess:
@@ -244,18 +241,17 @@ def _end_process(process: subprocess.Popen[bytes]) -> None:
 
 
 def next_time(name: str, job: ScheduledJob, after: datetime) -> datetime:
-    """The first moment (UTC) at which `job` runs after `after` (any zone), its jitter included."""
+    """The first time (UTC), with jitter, at which `job` runs after `after` (any time zone)."""
     return min(moment for moment in _run_times(name, job, after) if moment > after)
 
 
 def missed_time(
     name: str, job: ScheduledJob, last_started: datetime | None, now: datetime
 ) -> datetime | None:
-    """The first time that passed since the last start; None when there is none, or when the job
-    never ran.
+    """The first time of the job since its last start, if that has passed; None where it has not,
+    and for a job that never ran.
 
-    However many times passed, it is one: they coalesce. A start that lies in the future was
-    written by a clock that has been set back since: then nothing was missed.
+    A last start in the future was written before the clock was set back; then nothing was missed.
     """
     if last_started is None:
         return None
@@ -264,10 +260,10 @@ def missed_time(
 
 
 def _run_times(name: str, job: ScheduledJob, around: datetime) -> Iterator[datetime]:
-    """The moments of the job in UTC, from those of two days before `around` to those of eight days
-    after it, so that a weekly job has one behind it. Jitter is included, by which a late time of
-    one day may come after an early one of the next; it is drawn from name, day and time, so that it
-    is the same whenever it is asked for.
+    """The times of the job in UTC with jitter, from two days before `around` to eight days after,
+    which is enough for a weekly job; not sorted.
+
+    The jitter is drawn from name, day and time, so that every call gives the same.
     """
     today = around.astimezone(job.zone).date()
     for day in (today + timedelta(days=n) for n in range(-2, 9)):

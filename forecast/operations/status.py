@@ -1,12 +1,10 @@
-"""The state of each dataset in under a second: read from small files of this machine, no model
-loaded.
+"""The state of each dataset for `forecast status`, read in under a second from small files of this
+machine, without loading a model and without asking the registry.
 
-`read_status` gives a `DatasetStatus`, whose `state` is `good` or names every fault: no champion; a
-damaged file of the champion, of issued forecasts or of data; a champion that is stale, forecasts
-poorly or knows a series that is gone; a newest observation that is stale; a source file that is
-gone or was changed since its snapshot. Nothing is repaired here (`forecast.operations.repair` does)
-and the registry is not asked. Drift and the last run are what retraining wrote into its newest
-decision; the next run is what the scheduler planned.
+`read_status` finds: no champion; damaged files of champion, decisions, issued forecasts or data; a
+champion that is stale, forecasts poorly, has another task or knows a series that is gone; a stale
+newest observation; a source file that is gone or was changed since its snapshot. Drift and the last
+run come from the newest decision, the next run from the scheduler's heartbeat.
 """
 
 from __future__ import annotations
@@ -50,24 +48,18 @@ from forecast.system.errors import (
 
 DAY = timedelta(days=1)
 MIN_OBSERVATION_AGE = timedelta(days=7)
-"""Observations may always be so old: weekends, holidays, providers that deliver days later."""
+"""Observations of this age are never stale: weekends, holidays, slow providers."""
 NOT_LIVE = LiveAccuracy(version=0, issues=0, scored=0, error=None, skill=None)
-"""Of a champion none of whose forecasts was kept."""
+"""The live accuracy of a champion without issued forecasts."""
 TOTAL = "total"
-"""`forecast.data.hierarchy` has it once more, but loads pandas."""
+"""A copy of the constant in `forecast.data.hierarchy`, which imports pandas."""
 MIN_SCORED_FORECASTS = 8
-"""From so many scored forecasts on the mean live error is judged as it stands."""
+"""With fewer scored forecasts the mean live error is judged with caution (`_find_poor`)."""
 
 
 @dataclass(frozen=True)
 class DatasetStatus:
-    """One dataset. Times are ISO 8601 in UTC.
-
-    scored_version: the champion, or the version whose recipe it is, fitted again on all data;
-    skill: of that version in the test block. live_error: of the issued forecasts
-    (`live_accuracy`), over the error in the test block (1: as expected). It counts in `state`; a
-    retraining is due by `evidence.measure_live_error` instead.
-    """
+    """The status of one dataset. Times are ISO 8601 in UTC."""
 
     dataset: str
     champion: int | None
@@ -78,8 +70,11 @@ class DatasetStatus:
     last_observation: str
     last_observation_age_h: float | None
     scored_version: int | None
+    """The version whose test score stands for the champion (`champion.find_score`)."""
     skill: float | None
+    """That version's skill on the test block."""
     live_error: float | None
+    """The error of issued forecasts over their expected error (`LiveAccuracy`)."""
     live_skill: float | None
     live_coverage: Mapping[str, float]
     live_issues: int
@@ -87,6 +82,7 @@ class DatasetStatus:
     last_run: str
     next_run: str
     state: str
+    """`good`, or a sentence for each fault."""
 
     @property
     def is_good(self) -> bool:
@@ -96,9 +92,7 @@ class DatasetStatus:
 
 @dataclass(frozen=True)
 class LocalChampion:
-    """The champion as this machine's files have it: its version and card, None where there is none,
-    and what is wrong with the files.
-    """
+    """The champion in this machine's store, None where there is none, and faults of its files."""
 
     version: int | None = None
     card: ChampionCard | None = None
@@ -107,9 +101,7 @@ class LocalChampion:
 
 @dataclass(frozen=True)
 class DatasetEntry:
-    """What an entry of configs/datasets.yaml says, unchecked; empty texts and 0 where it does not:
-    `forecast check` names what is wrong.
-    """
+    """Values of an entry in configs/datasets.yaml, unchecked; empty or 0 where they are missing."""
 
     calendar_kind: str = ""
     source_kind: str = ""
@@ -120,31 +112,29 @@ class DatasetEntry:
 
 @dataclass(frozen=True)
 class NewestData:
-    """The snapshot that a forecast would be made from, as its pointer and record say; texts are
-    empty where they do not.
-    """
+    """The newest snapshot according to its pointer and record; empty where there is none."""
 
     as_of: str = ""
-    """When the snapshot was known."""
+    """The moment up to which its data were known."""
     last: str = ""
     """The time of its newest row."""
     known: str = ""
-    """When that row became known: of a session its close."""
+    """When that row became known; for a trading session that is its close."""
     step: timedelta = timedelta()
     """Mean time between two rows of a series."""
     file_digests: Sequence[str] = ()
-    """Of the files that the snapshot was read from, as they were then."""
+    """The digests of its source files when they were read."""
     series: Sequence[str] = ()
     unplanned: Sequence[str] = ()
-    """Holes of its plans in the horizon, for which a forecast is refused."""
+    """Sentences about gaps of its plans in the horizon, for which a forecast is refused."""
     damaged: Path | None = None
-    """The one of the two that is not as it was written."""
+    """The damaged file among pointer, record and snapshot."""
 
 
 def read_status(root: Path, dataset: str, *, now: datetime) -> DatasetStatus:
-    """What this machine knows of one dataset; a fault stands in `state` and is never raised.
+    """The status of one dataset on this machine; faults are in `state` and never raised.
 
-    `now` with its zone.
+    now: with its time zone.
     """
     local = read_champion(root, dataset)
     entry = read_entry(root, dataset)
@@ -214,7 +204,7 @@ def _find_faults(
     local: LocalChampion,
     data: NewestData,
 ) -> Iterator[str]:
-    """A sentence for each fault of the files: of the champion, the data and issued forecasts."""
+    """Yield a sentence for each fault of the files of the champion, the data and the issues."""
     yield from local.faults
     if not local.faults and local.version is None:
         yield (
@@ -242,17 +232,15 @@ def _find_faults(
 
 
 def _read_newest_data(project: Path, dataset: str) -> NewestData:
-    """What the pointer below `project` and the record of its snapshot say; nothing where one of
-    them is absent, which `forecast fetch` makes.
-    """
+    """The newest snapshot below `project`; empty where the pointer or the record is missing."""
     path = ProjectPaths.of(project).pointer(dataset)
     try:
         pointer = files.read_json(path)
         snapshot = project / pointer["snapshot"]
         path = snapshot.with_suffix(".json")
         record = read_snapshot_record(path)
-        # an absent one is read from its source again
-        if snapshot.exists() and not _is_whole_parquet(snapshot):
+        # a missing snapshot is no fault: it is read from its source again
+        if snapshot.exists() and not _has_parquet_marks(snapshot):
             return NewestData(damaged=snapshot)
         span = datetime.fromisoformat(record["last"]) - datetime.fromisoformat(record["first"])
         known = record.get("known", record["last"])
@@ -279,9 +267,10 @@ def _read_newest_data(project: Path, dataset: str) -> NewestData:
         return NewestData(damaged=path)
 
 
-def _is_whole_parquet(path: Path) -> bool:
-    """Whether the file begins and ends as Parquet does: not cut off, nor something else. A digest
-    of its content would take longer than all of `status`.
+def _has_parquet_marks(path: Path) -> bool:
+    """Whether the file begins and ends with Parquet's mark, so that it is not cut off.
+
+    A digest of its content would take longer than all of `status`.
     """
     with path.open("rb") as file:
         begin = file.read(4)
@@ -290,7 +279,7 @@ def _is_whole_parquet(path: Path) -> bool:
 
 
 def read_champion(root: Path, dataset: str) -> LocalChampion:
-    """The champion as this machine's files have it; nothing is raised."""
+    """The champion in this machine's store; faults are returned and not raised."""
     try:
         aliases = champion.read_aliases(root, dataset)
         if "champion" not in aliases:
@@ -300,7 +289,7 @@ def read_champion(root: Path, dataset: str) -> LocalChampion:
         if champion.REGISTERED in aliases:
             faults.append("rolled back on this machine alone; `forecast status --registry`")
         for alias in ("champion", "previous"):
-            try:  # digests of small files: it costs nothing
+            try:
                 if alias in aliases:
                     champion.verify_version(root, dataset, aliases[alias])
             except ForecastError as error:
@@ -311,10 +300,10 @@ def read_champion(root: Path, dataset: str) -> LocalChampion:
 
 
 def find_damaged_issues(root: Path, dataset: str) -> str:
-    """Why the issued forecasts cannot be read, so that none is kept any more; empty where they
-    can.
+    """Why the file of issued forecasts cannot be read; empty where it can.
 
-    Read are those that changed since they were scored: pandas takes longer than all of `status`.
+    A file that has not changed since it was scored is not read, which takes longer than all of
+    `status`.
     """
     path = ProjectPaths.of(root).live_forecasts(dataset)
     scored = read_live_scores(root, dataset).issues_sha256
@@ -341,12 +330,13 @@ def _find_stale_champion(
     rules: Retraining,
     now: datetime,
 ) -> Iterator[str]:
-    """A sentence where the champion is stale: at least `max_age_days` older than the newest row
-    (than now where rows have no dates), with rows after its data. A retraining asks no gate twice
-    about the same rows, so the sentence has what was decided about them.
+    """Yield a sentence where the champion is stale: its data are at least `max_age_days` older than
+    the newest row, and there are rows after them.
 
-    The newest row of a service is taken to be of now, since nothing is fetched here. Data that came
-    with a package never get newer.
+    The newest row of a service counts as of now, since nothing is fetched here; without dates the
+    champion's own age counts. Data that come with a package never get newer. Where the newest rows
+    were decided on already, the sentence says what was decided, since a retraining would not ask
+    the gate again.
     """
     is_dated = entry.calendar_kind != "index"
     newest = now.replace(tzinfo=None)
@@ -368,8 +358,9 @@ def _find_stale_champion(
 
 
 def _find_lost_series(dataset: str, card: ChampionCard, data: NewestData) -> Iterator[str]:
-    """A sentence where the snapshot has no row of a series that the champion forecasts, with the
-    new name that is nearest. The champion's names may have a target behind them, or be sums.
+    """Yield a sentence where the snapshot lacks series that the champion forecasts.
+
+    A name of the champion may be a series, `series/target`, or a sum of series.
     """
     if not data.series:
         return
@@ -393,7 +384,7 @@ def _find_lost_series(dataset: str, card: ChampionCard, data: NewestData) -> Ite
 def _find_other_task(
     root: Path, dataset: str, entry: DatasetEntry, version: int | None
 ) -> Iterator[str]:
-    """A sentence where the champion forecasts another horizon or target than the entry asks for."""
+    """Yield a sentence where the champion's horizon or target is not the configured one."""
     task = files.read_note(
         champion.version_folder(root, dataset, version) / "forecaster-0/spec.json"
     ).get("task")
@@ -410,7 +401,7 @@ def _find_other_task(
 
 
 def _list_prefixes(name: str) -> set[str]:
-    """`a/b/c` itself, `a/b` and `a`."""
+    """`{"a", "a/b", "a/b/c"}` of `a/b/c`."""
     parts = name.split("/")
     return {"/".join(parts[:depth]) for depth in range(1, len(parts) + 1)}
 
@@ -418,9 +409,8 @@ def _list_prefixes(name: str) -> set[str]:
 def _find_stale_data(
     dataset: str, entry: DatasetEntry, data: NewestData, now: datetime
 ) -> Iterator[str]:
-    """A sentence where the newest observation is so old that no forecast from it reaches beyond
-    now, and older than `MIN_OBSERVATION_AGE`, or is of a later day. Data that came with a package
-    never get newer.
+    """Yield a sentence where the newest observation is older than a horizon and than
+    `MIN_OBSERVATION_AGE`, or of a later day than now.
     """
     if not data.known or entry.calendar_kind == "index" or entry.source_kind == "packaged":
         return
@@ -440,10 +430,11 @@ def _find_stale_data(
 
 
 def _find_poor(dataset: str, live: LiveAccuracy, rules: Retraining) -> Iterator[str]:
-    """A sentence where the mean live error is `live_error` of configs/retraining.yaml or more.
+    """Yield a sentence where the mean live error is at least `live_error` of
+    configs/retraining.yaml.
 
-    mean = error * min(scored, 8) / 8 with `MIN_SCORED_FORECASTS` = 8: of fewer scored forecasts the
-    missing ones count as error 0, the least that they could bring.
+    With fewer than `MIN_SCORED_FORECASTS` scored forecasts the missing ones count as error 0, the
+    least that they could have.
     """
     if live.error is None:
         return
@@ -457,17 +448,18 @@ def _find_poor(dataset: str, live: LiveAccuracy, rules: Retraining) -> Iterator[
 
 
 def _describe_drift(decision: Decision | None) -> str:
-    """What had drifted at the newest decision, and its day; in words where there is none."""
+    """What had drifted at the newest decision, and the decision's day."""
     if decision is None:
         return "not examined yet"
     return f"{', '.join(decision.drifted) or 'none'} ({decision.at[:10]})"
 
 
 def _describe_runs(root: Path, dataset: str, decision: Decision | None) -> tuple[str, str]:
-    """The last retraining (a scheduled run that ended without a decision or still runs, else the
-    newest decision) and the next planned one, in words.
+    """The last retraining and the next planned one, in words.
 
-    A scheduler that was killed leaves a heartbeat that says it runs; its process tells.
+    The last one is a scheduled run that still runs or ended without a decision, else the newest
+    decision. Whether the scheduler runs is told by its process, since a killed one leaves a
+    heartbeat that says `running`.
     """
     folder = ProjectPaths.of(root).schedule
     jobs = _retraining_jobs(root, dataset)
@@ -481,7 +473,6 @@ def _describe_runs(root: Path, dataset: str, decision: Decision | None) -> tuple
         and heartbeat.state == "running"
         and processes.is_alive(heartbeat.pid, noted_at=heartbeat_file.stat().st_mtime)
     )
-    # it ended without a decision, or still runs
     if newest is not None and (decision is None or newest.started > decision.at):
         outcome = f"exit {newest.code}"
         if newest.code is None:
@@ -496,8 +487,8 @@ def _describe_runs(root: Path, dataset: str, decision: Decision | None) -> tuple
 
 
 def _retraining_jobs(root: Path, dataset: str) -> list[str]:
-    """The jobs of configs/schedule.yaml that retrain the dataset; none of a wrong file, which
-    `check` names.
+    """The jobs of configs/schedule.yaml that retrain the dataset; empty for a faulty file, which
+    `forecast check` reports.
     """
     try:
         schedule = load_schedule(ProjectPaths.of(root).configs)
@@ -516,16 +507,16 @@ def _age(moment: str, now: datetime) -> timedelta:
 
 
 def run_datasets(root: Path) -> list[str]:
-    """The datasets of `run` in configs/datasets.yaml; none where it cannot be read, which `check`
-    names.
+    """The datasets under `run` in configs/datasets.yaml; empty for a faulty file, which `forecast
+    check` reports.
     """
     names = read_datasets_yaml(root).get("run")
     return [str(name) for name in names] if isinstance(names, list) else []
 
 
 def read_entry(root: Path, dataset: str) -> DatasetEntry:
-    """A dataset's entry of configs/datasets.yaml, read without pandas; what it lacks is `check`'s
-    to tell.
+    """A dataset's entry of configs/datasets.yaml, read without pandas; empty for a faulty entry,
+    which `forecast check` reports.
     """
     try:
         entry = read_datasets_yaml(root)["datasets"][dataset]

@@ -1,14 +1,8 @@
-"""One git work tree per dataset in which challengers are made: the person's checkout is never
-touched.
+"""A git work tree per dataset, `.forecast/retrain/<dataset>/tree/`, in which challengers are made,
+so that the user's checkout is never changed.
 
-    .forecast/retrain/<dataset>/tree/    detached at the checkout's commit; its own data, pointer,
-                                         dvc.lock, .forecast
-
-DVC's cache is shared, so what the checkout has made already is not made again; the interpreter is
-the running one. What is not committed is not used: `uncommitted_paths` names it.
-
-`open_tree` makes or repairs it, `prune_tree` bounds what retrainings leave. No git repository, no
-commit or no DVC project is an `InputError`.
+It is at the checkout's commit, and has its own data, pointer, dvc.lock and .forecast. DVC's cache
+is shared with the checkout. Edits that are not committed are not used.
 """
 
 from __future__ import annotations
@@ -30,18 +24,17 @@ from forecast.system.processes import run_git
 
 CODE = ("forecast", "pipelines", "configs", "dvc.yaml", "requirements.lock", "pyproject.toml")
 UNCLEANED = ("data", ".forecast", ".dvc/config.local", ".dvc/tmp", "reports", "dvc.lock")
-"""What `git clean` leaves: data and finished work of earlier retrainings."""
+"""What `git clean` leaves in place: data and caches of earlier retrainings."""
 
 
 @dataclass(frozen=True)
 class WorkTree:
-    """A work tree at `revision`; `unused_edits`: paths with edits in the checkout that are not
-    committed.
-    """
+    """A work tree at the commit `revision`."""
 
     path: Path
     revision: str
     unused_edits: tuple[str, ...]
+    """Paths of the checkout with edits that are not committed."""
 
     @property
     def paths(self) -> ProjectPaths:
@@ -50,10 +43,10 @@ class WorkTree:
 
 
 def open_tree(root: Path, dataset: str) -> WorkTree:
-    """The dataset's work tree at the checkout's commit, made or repaired; edits of an earlier run
-    in it are undone.
+    """Make or repair the dataset's work tree at the checkout's commit; edits in it are undone.
 
-    `InputError` when `root` is no git repository with a commit.
+    Raises `InputError` where `root` is not the root of a git repository with a commit and of a DVC
+    project.
     """
     root = root.resolve()
     revision = _revision(root)
@@ -64,7 +57,7 @@ def open_tree(root: Path, dataset: str) -> WorkTree:
         _git(root, "worktree", "prune")
         _git(root, "worktree", "add", "--quiet", "--force", "--detach", str(tree), revision)
         _copy_compiled_code(root / "forecast", tree)
-    # ours alone: the dataset's lock is held
+    # left by a killed git: no other process works here while we hold the dataset's lock
     index_lock = _git(tree, "rev-parse", "--path-format=absolute", "--git-path", "index.lock")
     Path(index_lock.strip()).unlink(missing_ok=True)
     _git(tree, "checkout", "--quiet", "--force", "--detach", revision)
@@ -74,24 +67,25 @@ def open_tree(root: Path, dataset: str) -> WorkTree:
 
 
 def _copy_compiled_code(code: Path, tree: Path) -> None:
-    """Copy the checkout's `code` over that of a new work tree, with the times of files, by which
-    Python and Numba know what they have compiled; kernels take ten CPU seconds. The copy has the
-    checkout's edits, which the caller undoes.
+    """Copy the folder `code` of the checkout with its compiled files into a new work tree.
+
+    Compiling the kernels again would take ten CPU seconds. File times are kept, by which Python and
+    Numba recognise what they have compiled. The caller undoes the checkout's edits in the copy.
     """
-    # of a project with an installed package there is none; a file may vanish as others compile
+    # a project with an installed package has no such folder; compiled files may vanish meanwhile
     with contextlib.suppress(FileNotFoundError, shutil.Error):
         shutil.copytree(code, tree / code.name, dirs_exist_ok=True)
-    # else git would write every file anew whose time is another
+    # without it git would write all files again, since their times have changed
     run_git(tree, "update-index", "-q", "--refresh")
 
 
 def require_committed(root: Path, dataset: str) -> None:
-    """`InputError` naming the commit to make for a dataset whose entry is not in the checkout's
-    commit; also outside a git repository.
+    """Raises `InputError`, with the commands to run, where the dataset's entry or dvc.yaml is not
+    committed, and outside a git repository.
     """
     root = root.resolve()
     _revision(root)
-    # an empty text where git has no such file
+    # the output is empty where the commit has no such file
     content = yaml.safe_load(run_git(root, "show", "HEAD:./configs/datasets.yaml").stdout)
     datasets = content.get("datasets") if isinstance(content, dict) else None
     missing = ""
@@ -107,7 +101,7 @@ def require_committed(root: Path, dataset: str) -> None:
 
 
 def uncommitted_paths(root: Path) -> tuple[str, ...]:
-    """Paths of code and configuration whose state in the checkout is not the commit's."""
+    """Paths of code and configuration with edits in the checkout that are not committed."""
     output = _git(
         root, "status", "--porcelain", "--", *(name for name in CODE if (root / name).exists())
     )
@@ -115,8 +109,8 @@ def uncommitted_paths(root: Path) -> tuple[str, ...]:
 
 
 def environment_with_store(root: Path, given: Mapping[str, str]) -> dict[str, str]:
-    """The environment of stages in the work tree: the tracking address is absolute and the
-    checkout's own.
+    """The environment of stages in the work tree, with the checkout's tracking store as an absolute
+    address.
     """
     from forecast.tracking import tracking_store
 
@@ -127,7 +121,7 @@ def environment_with_store(root: Path, given: Mapping[str, str]) -> dict[str, st
 
 
 def copy_whole(source: Path, target: Path) -> None:
-    """A copy of a file or a folder at `target`, whole or not at all."""
+    """Copy a file or a folder to `target`, atomically."""
     if source.is_dir():
         with files.atomic_directory(target) as temporary:
             shutil.copytree(source, temporary, dirs_exist_ok=True)
@@ -137,8 +131,8 @@ def copy_whole(source: Path, target: Path) -> None:
 
 
 def prune_tree(root: Path, tree: WorkTree, *, snapshots: int) -> None:
-    """Bound what retrainings leave: old snapshots that no commit holds, and finished work of
-    earlier data.
+    """Remove caches of earlier data, and of each dataset all but the newest `snapshots` snapshots
+    that are not committed.
     """
     committed = set(_git(tree.path, "ls-files", "--", "data/snapshots").splitlines())
     for folder in (*tree.paths.snapshots.glob("*"), *tree.paths.snapshots.glob("*/issued")):
@@ -156,7 +150,7 @@ def prune_tree(root: Path, tree: WorkTree, *, snapshots: int) -> None:
 
 
 def _is_tree(tree: Path, root: Path) -> bool:
-    """Whether `tree` is a whole work tree of this repository, after `_link`."""
+    """Whether `tree` is a work tree of this repository, after `_link` has corrected its paths."""
     if not (tree / ".git").is_file():
         return False
     common = _git(root, "rev-parse", "--path-format=absolute", "--git-common-dir").strip()
@@ -168,10 +162,11 @@ def _is_tree(tree: Path, root: Path) -> bool:
 
 
 def _link(tree: Path, worktrees: Path) -> None:
-    """Make the work tree of a moved or copied project this repository's own.
+    """Correct the two absolute paths by which git connects a work tree and its repository, after
+    the project was moved or copied.
 
-    Git keeps an absolute path at both ends. `git worktree repair` follows them, and so writes into
-    the original of a copy.
+    `git worktree repair` would follow the paths of a copied project into the original and change
+    it.
     """
     registration = worktrees / Path((tree / ".git").read_text(encoding="utf-8").strip()).name
     if (registration / "gitdir").is_file():
@@ -181,8 +176,9 @@ def _link(tree: Path, worktrees: Path) -> None:
 
 
 def _revision(root: Path) -> str:
-    """The commit of the checkout; `InputError` where `root` is not the root of a repository that
-    has one.
+    """The commit of the checkout.
+
+    Raises `InputError` where `root` is not the root of a git repository with a commit.
     """
     head = run_git(root, "rev-parse", "HEAD")
     top = run_git(root, "rev-parse", "--show-toplevel")
@@ -197,10 +193,11 @@ def _revision(root: Path) -> str:
 
 
 def _share_cache(root: Path, tree: Path) -> None:
-    """Let DVC in the work tree use the checkout's cache; `InputError` where there is no DVC
-    project.
+    """Let DVC in the work tree use the checkout's cache.
+
+    Raises `InputError` where the checkout is no DVC project.
     """
-    # DVC puts streams of its own in the place of the standard ones
+    # importing DVC replaces the standard streams; the redirection undoes that
     with contextlib.redirect_stdout(sys.stdout), contextlib.redirect_stderr(sys.stderr):
         from dvc.config import Config, ConfigError
     folder = root / ".dvc"
@@ -209,13 +206,13 @@ def _share_cache(root: Path, tree: Path) -> None:
     except (OSError, ConfigError) as error:
         raise InputError(f"{root}: no DVC project ({error}). Restore .dvc from git.") from None
     cache = settings["cache"].get("dir", folder / "cache")
-    # what is staged here nobody commits; without it DVC advises to `git add`
+    # autostage: without it DVC advises to `git add` its files, which nobody commits here
     text = f"[cache]\n    dir = {cache}\n[core]\n    autostage = true\n"
     files.write_text(tree / ".dvc" / "config.local", text)
 
 
 def _git(folder: Path, *words: str) -> str:
-    """The output of a git command in `folder`; `ForecastError` with git's words when it fails."""
+    """The output of a git command in `folder`; `ForecastError` with git's message on failure."""
     done = run_git(folder, *words)
     if done.returncode:
         raise ForecastError(
@@ -225,18 +222,19 @@ def _git(folder: Path, *words: str) -> str:
 
 
 def newest_data_root(root: Path, dataset: str) -> Path:
-    """The checkout or the work tree of retraining, in whichever the dataset was fetched last; the
-    checkout where both are equal or only it has a snapshot.
+    """Where the dataset was fetched last: in the checkout or in the work tree of its retraining;
+    the checkout where both are equal.
 
-    Not the one with the later data: a corrected file may end before the faulty one.
+    The time of fetching decides and not the newest row: a corrected file may end before the faulty
+    one.
     """
     tree = ProjectPaths.of(root).retraining(dataset) / "tree"
-    return tree if _read_taking(tree, dataset) > _read_taking(root, dataset) else root
+    return tree if _fetch_time(tree, dataset) > _fetch_time(root, dataset) else root
 
 
-def _read_taking(project: Path, dataset: str) -> datetime:
-    """When the snapshot that `project` points to was taken there, or, where the pointer came from
-    git or `--as-of`, when its data were known; the beginning of time where it holds none.
+def _fetch_time(project: Path, dataset: str) -> datetime:
+    """When the snapshot that `project` points to was fetched there, or, where the pointer came from
+    git or `--as-of`, when its data were known; `datetime.min` without a snapshot.
     """
     paths = ProjectPaths.of(project)
     try:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from forecast.operations import champion, live_accuracy, repair
-from forecast.operations.live_accuracy import hold_issues
+from forecast.operations.live_accuracy import lock_issues
 from forecast.operations.status import read_status
 from forecast.system.errors import DamagedError
 from forecast.system.files import TEMPORARY
@@ -136,7 +136,7 @@ def test_a_repair_leaves_a_forecast_alone_that_another_process_is_writing(moved,
     folder = moved / ".forecast" / "issued"
     folder.mkdir(parents=True, exist_ok=True)
     being_written = folder / f"{TEMPORARY}{NAME}.parquet-0a0b0c0d"
-    with hold_issues(moved, NAME):
+    with lock_issues(moved, NAME):
         being_written.write_bytes(b"half")
         done = small_project.command(moved, "doctor", "--repair")
         assert being_written.exists()

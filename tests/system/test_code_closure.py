@@ -99,7 +99,7 @@ def digest_of_another_process(project: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(
         code_closure, "_read_source", lambda *about: read.append(about) or read_source(*about)
     )
-    code_closure._read_known.cache_clear()
+    code_closure._read_cache.cache_clear()
     digest = code_digest(["forecast.a"], project)
     monkeypatch.undo()
     return digest, len(read)
