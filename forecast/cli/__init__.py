@@ -1,8 +1,8 @@
-"""The command `forecast`: `app` has its commands, functions of the modules here; `main` runs one.
+"""The command line `forecast`: `app` has the commands of the modules here, `main` runs one of them.
 
-A command imports what it needs when it is called, so `--help` is quick. It reads arguments, calls
-the rooms below and prints: results on standard output, notices and faults on standard error, the
-exit code by `system.errors.EXIT_CODES`. Docstrings of commands are their help.
+A command reads arguments, calls lower layers, and prints results to standard output, notices and
+errors to standard error. Its docstring is its help text. It imports what it needs when it is
+called, so that `--help` is quick. Exit codes are in `system.errors.EXIT_CODES`.
 """
 
 from __future__ import annotations
@@ -21,12 +21,7 @@ from typer._click.exceptions import ClickException
 
 import forecast
 from forecast.cli import check, data, doctor, identify, operation, predict, run
-from forecast.system.errors import (
-    InputError,
-    explain,
-    require_short,
-    shorten_message,
-)
+from forecast.system.errors import InputError, explain, require_short, shorten_message
 from forecast.system.processes import (
     collect_garbage_rarely,
     require_address_space,
@@ -34,7 +29,7 @@ from forecast.system.processes import (
 )
 
 COMMAND_ADDRESS_SPACE = 600_000_000
-"""Bytes with which NumPy and pandas load; below them they end the process as they like."""
+"""Bytes of addresses that NumPy and pandas need; with fewer they abort the process."""
 
 app = typer.Typer(
     name="forecast",
@@ -89,13 +84,15 @@ app.add_typer(operation.schedule, name="schedule")
 
 
 EXTRAS = {"flask": "ui", "psycopg": "postgres"}
-"""Package → the extra that brings it, where that is not `pipeline`."""
+"""Package → the extra that installs it, where that is not `pipeline`."""
 
 
 def _make_output_safe() -> None:
-    """No result is lost to a degree sign where a terminal is ASCII or Latin-1. A stream that was
-    closed becomes the null device: the next file would get its number, and with it what a library
-    prints.
+    """Let printing never fail: characters that the terminal's encoding lacks are replaced, and a
+    standard stream that the caller closed becomes the null device.
+
+    Otherwise the next file that is opened would get the closed stream's number, and the output of
+    libraries with it.
     """
     for number, name in ((1, "stdout"), (2, "stderr")):
         if getattr(sys, name) is None:
@@ -109,27 +106,24 @@ def _make_output_safe() -> None:
 
 
 def _name_unknown_user() -> None:
-    """In a container the user id may be one that the system does not know; DVC asks for its name,
-    MLflow for its home.
+    """Set a user name and a home folder, which DVC and MLflow ask for, where the user id is unknown
+    to the system, as in some containers.
     """
     try:
         getpass.getuser()
         Path.home()
-    except (KeyError, ImportError, OSError, RuntimeError):  # by versions of Python and systems
+    except (KeyError, ImportError, OSError, RuntimeError):  # differs by Python version and system
         os.environ.setdefault("LOGNAME", "unknown")
         os.environ.setdefault("HOME", tempfile.gettempdir())
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run one command and end the process.
-
-    An expected failure is one message on standard error and its exit code.
-    """
+    """Run one command and exit; an expected failure prints one message and sets its exit code."""
     _make_output_safe()
     _name_unknown_user()
     use_system_memory()
     collect_garbage_rarely()
-    # for plugins it would read the entry points of every installed package, a tenth of `status`
+    # pydantic would read the entry points of every package for plugins, a tenth of `status`
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:

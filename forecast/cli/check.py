@@ -1,10 +1,8 @@
-"""`forecast check | models | audit`: the configurations, what they train, and leaks in what they
-make.
+"""`forecast check | models | audit`: checks configurations and data, lists models, looks for leaks.
 
-`check` reads every file of configs/ and the data that run, goes on after a fault and raises all of
-them as one error (`check_project`, `raise_faults`; `forecast run` begins with `check_run`); nothing
-is fetched or written. `models` lists entries and families. `audit` runs `forecast.audit` in a
-process of its own; exit code 5: a leak was found.
+`check` reads every file of configs/ and the data of the datasets that run, and reports all faults
+as one error; nothing is fetched or written. `forecast run` begins with the same checks
+(`check_run`). `audit` runs `forecast.audit` in a process of its own.
 """
 
 from __future__ import annotations
@@ -45,11 +43,11 @@ if TYPE_CHECKING:
     from forecast.models.base import ModelSpec
 
 MOST_NAMED = 5
-"""Names listed in one line."""
+"""How many names a line of `check` lists at most."""
 OPERATION_FILES = ("schedule.yaml", "retraining.yaml")
-"""Files of configs/ that only operations read."""
+"""Optional files of configs/ that a run does not read."""
 DESCRIPTIONS = ("kind", "summary", "equation", "source")
-"""What a family says of itself."""
+"""Attributes of a model family that `models` prints."""
 
 
 def check(
@@ -77,24 +75,24 @@ def check(
 
 @dataclass(frozen=True)
 class Check:
-    """A configuration file or a dataset, what reading it gave in words, and its fault.
-
-    roles: of a dataset that is right, what each of its columns is.
-    """
+    """The check of a configuration file or a dataset."""
 
     subject: str
+    """The file or dataset."""
     finding: str
+    """A summary of its content, or `wrong`."""
     fault: ForecastError | None = None
     roles: tuple[ColumnRole, ...] = ()
+    """The roles of a dataset's columns."""
 
 
 def check_run(root: Path, dataset: str) -> Iterator[Check]:
-    """The checks of `check_project` on what a run reads: a fault of the files of operations is only
-    printed, and a data file that changed is one.
+    """The checks before a run: as `check_project`, but faults of `OPERATION_FILES` are only
+    printed, and a data file that changed since its snapshot is a fault.
     """
-    unread = [f"configs/{name}" for name in OPERATION_FILES]
+    not_needed = [f"configs/{name}" for name in OPERATION_FILES]
     for check in check_project(root, dataset, files_may_differ=False):
-        if check.subject not in unread:
+        if check.subject not in not_needed:
             yield check
         elif check.fault:
             print(f"This run does not need it, but: {check.fault}", file=sys.stderr)
@@ -103,8 +101,9 @@ def check_run(root: Path, dataset: str) -> Iterator[Check]:
 def check_project(
     root: Path, dataset: str = "", *, files_may_differ: bool = True
 ) -> Iterator[Check]:
-    """A check of every configuration file, then of the data that run, or those of `dataset`;
-    `files_may_differ` as in `read_data`.
+    """Check every configuration file, then the data of all datasets under `run`, or of `dataset`.
+
+    files_may_differ: as in `read_data`.
     """
     from forecast.config.datasets import load_dataset
     from forecast.data.roles import describe_roles
@@ -126,7 +125,7 @@ def check_project(
         return
     names = datasets.run
     if dataset:
-        # an unknown name is answered with the nearest one
+        # raises for an unknown name, and suggests the nearest one
         load_dataset(dataset, ProjectPaths.of(root).configs)
         names = (dataset,)
     for name in names:
@@ -136,15 +135,15 @@ def check_project(
         except ForecastError as fault:
             yield Check(f"dataset {name}", "wrong", fault)
         else:
-            described = _described_rows(frame, settings.calendar.kind, n_not_scored)
+            finding = _describe_rows(frame, settings.calendar.kind, n_not_scored)
             roles = tuple(describe_roles(frame, settings))
-            yield Check(f"dataset {name}", described, roles=roles)
+            yield Check(f"dataset {name}", finding, roles=roles)
 
 
 def raise_faults(checks: Sequence[Check]) -> None:
-    """Raise one error with the message of every fault, where there is one.
+    """Raise one error with the messages of all faults, if there are any.
 
-    It has the exit code of the first, since what the user can repair stands first.
+    It is of the first fault's class: faults that the user can repair come first.
     """
     faults = [check.fault for check in checks if check.fault is not None]
     if faults:
@@ -152,8 +151,8 @@ def raise_faults(checks: Sequence[Check]) -> None:
 
 
 def _list_names(content: Any) -> str:
-    """`right: stocks, weather`: the names that a configuration file has, `right: 64 entries` of
-    more than `MOST_NAMED`, where it has some.
+    """`right: stocks, weather`, `right: 64 entries` for more than `MOST_NAMED` names, or `right`
+    for a file without names.
     """
     names = content if isinstance(content, dict) else getattr(content, "run", None)
     if not names:
@@ -166,11 +165,12 @@ def _list_names(content: Any) -> str:
 def read_data(
     name: str, dataset: Dataset, root: Path, *, files_may_differ: bool
 ) -> tuple[pd.DataFrame, int]:
-    """The prepared frame, which fits its transforms, and how many series a run does not score; the
-    grid that the entry names is read too.
+    """Check a dataset and print what was noticed; returns its prepared frame, and the number of
+    series that a run does not score.
 
-    files_may_differ: a file that changed since its snapshot, such as one that grows every day, is
-    only noted; one that a fetch on this machine read and that is gone is a fault all the same.
+    files_may_differ: a source file that changed since its snapshot, such as one that grows every
+    day, is only noted. A source file that was fetched on this machine must exist in any case.
+    Raises a `ForecastError` for a fault, also in the grid that the entry names.
     """
     import pandas as pd
 
@@ -208,10 +208,9 @@ def read_data(
 
 
 def config_readers(root: Path) -> dict[str, Callable[[Path], Any]]:
-    """The function that reads and checks each file of configs/, by its name; called with the
-    folder.
+    """File of configs/ → the function that reads and checks it, called with the folder.
 
-    Files that only operations read are left out where they are absent.
+    Files of `OPERATION_FILES` are left out where they do not exist.
     """
     from forecast.cli.operation import load_jobs
     from forecast.config.datasets import load_datasets
@@ -239,9 +238,10 @@ def config_readers(root: Path) -> dict[str, Callable[[Path], Any]]:
 
 
 def load_specs(models: Models, folder: Path) -> dict[str, ModelSpec | Combination]:
-    """Every entry of configs/models.yaml as its family's spec or as a combination, by name.
+    """Entry of configs/models.yaml → its family's spec, or the combination.
 
-    Raises `InputError` for a wrong entry, and for a grid without the reference of all scores.
+    Raises `InputError` for a wrong entry, and for a grid without the naive model, with which all
+    scores are compared.
     """
     from forecast.config.models import NAIVE
     from forecast.models import spec
@@ -268,9 +268,10 @@ def load_specs(models: Models, folder: Path) -> dict[str, ModelSpec | Combinatio
     return {**specs, **models.combinations(all_names)}
 
 
-def _described_rows(frame: pd.DataFrame, kind: str, n_not_scored: int) -> str:
-    """`right: 900 rows of 3 series, 2020-01-01 to 2022-06-18; 1 series not scored`; `kind`: of the
-    calendar.
+def _describe_rows(frame: pd.DataFrame, kind: str, n_not_scored: int) -> str:
+    """`right: 900 rows of 3 series, 2020-01-01 to 2022-06-18; 1 series not scored`.
+
+    kind: the calendar's.
     """
     from forecast.config.task import format_time
 
@@ -294,8 +295,8 @@ def models(
 
 
 def model_rows(root: Path) -> list[dict[str, Cell]]:
-    """One row per entry of configs/models.yaml: first those of the grid that a run compares, in its
-    order, which have `yes` as `in_run`.
+    """A row per entry of configs/models.yaml: first those that a run compares (`in_run` is `yes`),
+    in their order, then the others.
     """
     from forecast.config.models import load_models
 

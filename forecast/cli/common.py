@@ -1,11 +1,5 @@
-"""What the commands share: options, the clock, and rows as a table for people or JSON for
-programs (`print_rows`).
-
-`require_project` refuses a folder without a project, `parse_as_of` a text that is not a moment or
-names a future one, `use_cluster` a text that is not an address; text that a spreadsheet would run
-is defused (`escape_formulas`).
-
-An option that two commands share is defined here once.
+"""What several commands share: options, the clock, checks of arguments, and printing rows as a
+table or as JSON.
 """
 
 from __future__ import annotations
@@ -30,8 +24,8 @@ if TYPE_CHECKING:
 
 
 def _take_as_named(context: typer.Context, root: Path) -> Path:
-    """The option --root: `Path()` where it was not given. A `.` that was given becomes the absolute
-    path, so that `require_project` does not look above it.
+    """The value of --root. `--root .` becomes an absolute path, to distinguish it from the default:
+    only without --root does `require_project` also search the parent folders.
     """
     source = context.get_parameter_source("root")
     is_named = source is not None and source.name == "COMMANDLINE"
@@ -48,9 +42,7 @@ ROOT = typer.Option(
 
 
 def complete_dataset(incomplete: str) -> list[str]:
-    """What a shell offers for the name of a dataset: those of the project in this folder or above
-    that begin so.
-    """
+    """Shell completion of dataset names, from the project in this folder or above."""
     from forecast.operations.status import read_datasets_yaml
 
     try:
@@ -74,15 +66,15 @@ CLUSTER = typer.Option(
 
 
 def use_cluster(address: str) -> None:
-    """Let every stage of this command work on that cluster; empty: as FORECAST_CLUSTER says.
+    """Let every stage of this command run on the cluster at `address`; "" leaves FORECAST_CLUSTER.
 
-    Raises `InputError` for a text that is not an address.
+    Raises `InputError` for a malformed address.
     """
     from forecast.system import cluster
 
     if address:
         os.environ[cluster.CLUSTER_VARIABLE] = address
-    cluster.cluster_address()
+    cluster.cluster_address()  # for its InputError
 
 
 class Format(StrEnum):
@@ -100,9 +92,7 @@ Cell = str | int | float | bool | None
 
 
 def print_rows(rows: Sequence[Mapping[str, Cell]], output_format: Format) -> None:
-    """Print `rows` of equal keys, which are the columns: a table for a terminal, or a list of JSON
-    objects.
-    """
+    """Print rows with equal keys as a table, whose columns are the keys, or as a JSON list."""
     if output_format is Format.json:
         print(json.dumps([dict(row) for row in rows], indent=1, ensure_ascii=False))
         return
@@ -115,18 +105,18 @@ def print_rows(rows: Sequence[Mapping[str, Cell]], output_format: Format) -> Non
     columns = list(rows[0]) if rows else []
     for column in columns:
         table.add_column(column.replace("_", " "), overflow="fold")
-    for row in rows:  # as Text: `[t-1]` of an equation is no markup
+    for row in rows:  # as Text, since rich would take `[t-1]` in an equation for markup
         table.add_row(*(Text("" if value is None else str(value)) for value in row.values()))
     console = Console()
     if not sys.stdout.isatty():
-        console = Console(width=200)  # a pipe or a file: folding there would break `grep`
+        console = Console(width=200)  # for a pipe or a file, where folded lines break `grep`
     console.print(table)
 
 
 @contextmanager
 def keep_output_clean(output_format: Format) -> Iterator[None]:
-    """Send whatever is printed inside, by child processes too, to standard error unless a table is
-    wanted: programs read standard output.
+    """With `--format json`, send what is printed inside the block to standard error, also by child
+    processes: programs read standard output.
     """
     if output_format is Format.table:
         yield
@@ -143,8 +133,8 @@ def keep_output_clean(output_format: Format) -> Iterator[None]:
 
 
 def require_project(root: Path) -> Path:
-    """`root` when it is a project's folder; where none was named (`Path()`) this one or the nearest
-    above it, as git and DVC have it; else `InputError`.
+    """`root`, or for the default `Path()` the nearest project folder among this one and its
+    parents; `InputError` where there is no project.
     """
     above = Path.cwd().parents if root == Path() else ()
     for folder in (root, *above):
@@ -157,9 +147,7 @@ def require_project(root: Path) -> Path:
 
 
 def require_dataset(root: Path, dataset: str) -> Path:
-    """`root` when it is a project's folder with that dataset, else `InputError` with the nearest
-    name.
-    """
+    """`require_project`, and `InputError` with the nearest name where it has no such dataset."""
     from forecast.config.reading import read_yaml
 
     project = require_project(root)
@@ -169,21 +157,21 @@ def require_dataset(root: Path, dataset: str) -> Path:
 
 
 def tracking_uri() -> str:
-    """The value of MLFLOW_TRACKING_URI; empty: the project's own database."""
+    """The value of MLFLOW_TRACKING_URI; empty means the project's own database."""
     return os.environ.get("MLFLOW_TRACKING_URI", "")
 
 
 def now() -> pd.Timestamp:
-    """The clock, UTC without zone; below the commands time is an argument."""
+    """The current time in UTC, without time zone; below the commands the time is an argument."""
     import pandas as pd
 
     return pd.Timestamp(datetime.now(UTC)).tz_localize(None)
 
 
 def parse_as_of(text: str) -> pd.Timestamp | None:
-    """The moment that `--as-of` names, UTC without zone; None where it is not given.
+    """The time in `--as-of` in UTC, without time zone; None where it is not given.
 
-    Raises `InputError` for another text, and for a moment in the future, before hours of work.
+    Raises `InputError` for a text that is no time, and for a time in the future.
     """
     if not text:
         return None
@@ -211,8 +199,8 @@ def parse_as_of(text: str) -> pd.Timestamp | None:
 
 
 def escape_formulas(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with an apostrophe before text that a spreadsheet would run as a formula (OWASP,
-    CSV injection).
+    """The table with an apostrophe before each text that a spreadsheet would execute as a formula
+    (OWASP, CSV injection).
     """
     table = table.copy(deep=False)
     for column in table.select_dtypes(["object", "string", "category"]):

@@ -1,9 +1,7 @@
-"""`forecast add`, `fetch` and `data`: take new data, and summarise the stored snapshots.
+"""`forecast add | fetch | data`: adds a dataset, takes new snapshots, summarises stored ones.
 
-`fetch` goes on with the next dataset where a service fails, and ends with exit code 3; the stored
-snapshot stays, and with `--allow-stale` will do. It also scores issued forecasts. `add` guesses an
-entry from a file, fetches it, and writes configs/datasets.yaml last; a name that is taken is
-refused. `data` writes nothing.
+`fetch` also scores issued forecasts. Where a service fails it goes on with the next dataset and
+exits 3 at the end; with `--allow-stale` a stored snapshot is accepted instead.
 """
 
 from __future__ import annotations
@@ -74,7 +72,7 @@ def fetch(
         try:
             with keep_output_clean(output_format):
                 _fetch_one(name, project, moment, settings)
-        except DataError as error:  # one service's fault keeps no other dataset from being fetched
+        except DataError as error:  # the other datasets are fetched all the same
             row, _ = ingest.summarize(name, settings, root=project, now=now())
             if not row.rows:
                 none = " There is no older snapshot to go on with." if allow_stale else ""
@@ -148,14 +146,16 @@ def add(
     ]
     print(block, end="")
     _fetch_new(entry, project, settings)
-    # last: whatever ends this command before, the same command does it again
+    # written last, so that after a failure the same command can be repeated
     files.write_text(config, new_text)
     _print_next_steps(entry, project)
 
 
 def _fetch_new(entry: str, project: Path, settings: Dataset) -> None:
-    """Take the data of an entry that is new; `InputError` says where rows of an earlier one of its
-    name are stored.
+    """Fetch the data of a new entry.
+
+    The `InputError` of a file that does not continue the stored rows of an earlier entry with this
+    name explains that.
     """
     try:
         _fetch_one(entry, project, None, settings)
@@ -169,7 +169,7 @@ def _fetch_new(entry: str, project: Path, settings: Dataset) -> None:
 
 
 def _print_next_steps(name: str, project: Path) -> None:
-    """Say where a new entry stands, and what to do with it."""
+    """Print where the new entry was written, and what to do next."""
     print(
         f"Written to configs/datasets.yaml. If it is right: `forecast run --dataset {name}`.\n"
         f"Else correct it there, then `forecast fetch {name}`."
@@ -183,13 +183,13 @@ def _print_next_steps(name: str, project: Path) -> None:
 
 
 def _entry_name(path: Path) -> str:
-    """A name for the entry of a file: the file's own, as far as it may be one."""
+    """The file's name as a name of an entry: without characters that are not allowed there."""
     stem = path.name.partition(".")[0]
     return re.sub(r"[^A-Za-z0-9_-]+", "_", stem).strip("_-") or "mine"
 
 
 def _fetch_one(name: str, project: Path, moment: pd.Timestamp | None, settings: Dataset) -> None:
-    """Take a new snapshot of one dataset, report it, and score the forecasts issued before."""
+    """Take a new snapshot of one dataset, print a report, and score issued forecasts."""
     from forecast.data import ingest
     from forecast.data.sources import Request
     from forecast.system.stage import show_nothing, show_progress
@@ -240,14 +240,13 @@ def data(
     print_rows(rows, output_format)
     for line in findings:
         print(line)
-    if any(summary.rows is None for summary, _ in summaries):  # not to be read
+    if any(summary.rows is None for summary, _ in summaries):  # a snapshot cannot be read
         raise typer.Exit(UNHEALTHY)
 
 
 def _score_issued(dataset: str, settings: Dataset, root: Path, as_of: str) -> None:
-    """Score the forecasts issued earlier whose actuals are known now.
-
-    A fault is reported and fails no fetch that succeeded.
+    """Score the issued forecasts whose actuals are known now; a fault is only printed, since the
+    fetch itself succeeded.
     """
     from forecast.data import preparation
     from forecast.operations import live_accuracy
@@ -262,7 +261,7 @@ def _score_issued(dataset: str, settings: Dataset, root: Path, as_of: str) -> No
 
 
 def _report(dataset: str, fetched: FetchResult, root: Path, kind: str) -> None:
-    """Print what a fetch took and what is wrong with it; `kind`: of the calendar."""
+    """Print what was fetched and what is wrong with it; kind: the calendar's."""
     from forecast.config.task import format_time
     from forecast.data import snapshots
     from forecast.data.quality import abridge_findings, describe_left_out
@@ -297,7 +296,7 @@ def _report(dataset: str, fetched: FetchResult, root: Path, kind: str) -> None:
 
 
 def _short_time(value: Any) -> Any:
-    """Times as people write them: `2024-06-03`, `2024-06-03 21:00`."""
+    """`2024-06-03` or `2024-06-03 21:00` of a text in ISO 8601; other values are unchanged."""
     if isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", value):
         return value[:16].replace("T", " ").removesuffix(" 00:00")
     return value

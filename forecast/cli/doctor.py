@@ -1,9 +1,8 @@
-"""`forecast doctor | clean`: is this machine fit to run, and what can be removed.
+"""`forecast doctor | clean`: examines and repairs a project and its environment, and removes what
+can be made again.
 
-`doctor` makes every check (`examine_project`: a `HealthCheck` each, with its repair) and exits 5
-where one has a repair; a check that cannot be made has one too. `--repair` first removes leftovers
-and mends what `operations.repair` can. `clean` removes caches and stage outputs, and with `--work`
-finished tuning and training; never snapshots, champions, issued forecasts or mlflow.db.
+`clean` removes caches and stage outputs, with `--work` also finished tuning and training; never
+snapshots, champions, issued forecasts or mlflow.db.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ STAGE_OUTPUTS = (
     "reports/report.html",
 )
 FOLDERS_NOT_CLEANED = (".venv", ".git", ".dvc")
-MIN_FREE_BYTES = 3e9  # environment, DVC's cache and MLflow's artifacts of one run
+MIN_FREE_BYTES = 3e9  # the environment, and one run's DVC cache and MLflow artifacts
 RESTORE = "restore it from git, or copy it from a folder that `forecast new` made"
 LOCKED_VERSION = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)\s*(;[^\\\n]*)?", re.MULTILINE)
 """A line of requirements.lock: package, version, condition."""
@@ -84,7 +83,7 @@ def doctor(
 
 
 def _remove_and_mend(project: Path) -> None:
-    """Remove what killed runs left and mend what operation can; each repair is a line."""
+    """Remove what killed runs left and repair what can be repaired; each repair is printed."""
     from forecast.operations import repair
 
     with hold_lock(project / RUN_LOCK, purpose="`forecast run`"):
@@ -96,8 +95,8 @@ def _remove_and_mend(project: Path) -> None:
 
 
 def examine_project(root: Path) -> Iterator[HealthCheck]:
-    """Every check, in the order in which they are printed; those of `operations.repair` (locks,
-    MLflow's paths, champions) come last.
+    """Make every check, in the order in which they are printed; last those of
+    `operations.repair`.
     """
     from forecast.operations import repair
 
@@ -120,18 +119,18 @@ def examine_project(root: Path) -> Iterator[HealthCheck]:
 
 
 def _unreadable(what: str, error: OSError) -> HealthCheck:
-    """The check of what could not be examined, which is wrong too; the other checks go on."""
+    """The failed check of something that could not be read."""
     reason = f"{error.strerror or error}: {error.filename or 'this project'}"
     return HealthCheck(what, reason, "make it readable and writable")
 
 
 def check_interpreter(root: Path) -> HealthCheck:
-    """The version of Python."""
+    """The version of Python, which is never a fault."""
     return HealthCheck("interpreter", f"Python {sys.version.split()[0]}")
 
 
 def check_environment(root: Path) -> HealthCheck:
-    """Versions installed against requirements.lock."""
+    """Compare the installed versions with requirements.lock."""
     lock = root / "requirements.lock"
     if not lock.exists():
         return HealthCheck("environment", "no requirements.lock here", RESTORE)
@@ -155,7 +154,7 @@ def check_environment(root: Path) -> HealthCheck:
 
 
 def _installed_version(package: str) -> str:
-    """`1.2.0`, or `missing`."""
+    """The installed version of a package, or `missing`."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -163,7 +162,7 @@ def _installed_version(package: str) -> str:
 
 
 def check_disk(root: Path) -> HealthCheck:
-    """Free space on the disk of the project."""
+    """Check the free space on the project's disk."""
     free = shutil.disk_usage(root).free
     return HealthCheck(
         "disk",
@@ -173,7 +172,7 @@ def check_disk(root: Path) -> HealthCheck:
 
 
 def check_runs(root: Path) -> HealthCheck:
-    """Whether a run holds the project's lock; while none does, temporary files of killed ones."""
+    """Whether a run is going on; if none is, look for temporary files of killed runs."""
     paths: list[Path] = []
     try:
         with hold_lock(root / RUN_LOCK, purpose="`forecast run`"):
@@ -189,7 +188,7 @@ def check_runs(root: Path) -> HealthCheck:
 
 
 def check_dvc(root: Path) -> HealthCheck:
-    """Whether DVC is installed and set up."""
+    """Check that DVC is installed and set up."""
     for name in (".dvc/config", "dvc.yaml"):
         if not (root / name).exists():
             return HealthCheck("DVC", f"no {name} here", RESTORE)
@@ -198,19 +197,19 @@ def check_dvc(root: Path) -> HealthCheck:
 
 
 def check_mlflow(root: Path) -> HealthCheck:
-    """Whether the tracking store answers; a store that was not made yet is well too."""
+    """Check that the tracking store answers; one that was not made yet is no fault."""
     uri = tracking_uri() or f"sqlite:///{root / 'mlflow.db'}"
     advice = "set what is wanted, start the server or repair the address; then `forecast sync`"
     if uri.startswith("sqlite:"):
         advice = "`forecast doctor --repair`; then `forecast sync`"
     try:
-        return HealthCheck("MLflow", f"{show_address(uri)}: {_answer(root, uri)}")
+        return HealthCheck("MLflow", f"{show_address(uri)}: {_probe_store(root, uri)}")
     except (OSError, ForecastError) as error:
         return HealthCheck("MLflow", f"{show_address(uri)}: {hide_parts(str(error), uri)}", advice)
 
 
-def _answer(root: Path, uri: str) -> str:
-    """What the tracking store of a project answers; raises the error of one that does not."""
+def _probe_store(root: Path, uri: str) -> str:
+    """The state of the tracking store in words; raises an error where it does not answer."""
     from forecast.tracking import database_file, hold_store_lock, tracking_store
 
     store = tracking_store(root, uri)
@@ -226,8 +225,7 @@ def _answer(root: Path, uri: str) -> str:
 
         from forecast.data import web
 
-        # taken only to see whether anything keeps locks, InputError where nothing does; where
-        # another process holds it, something does
+        # taken only for the InputError where nothing can keep locks for this store
         with (
             suppress(BusyError),
             hold_store_lock(store, "doctor", purpose="An examination", timeout=0.0),
@@ -277,15 +275,14 @@ def clean(
 
 
 def _size_in_bytes(path: Path) -> int:
-    """The size of a file, or of all files below a folder; links count nothing."""
-    paths = [path, *path.rglob("*")]
-    return sum(each.stat().st_size for each in paths if each.is_file() and not each.is_symlink())
+    """The size of a file, or of all files below a folder, without links."""
+    files_below = [path, *path.rglob("*")]
+    return sum(p.stat().st_size for p in files_below if p.is_file() and not p.is_symlink())
 
 
 def removable_paths(root: Path, *, with_work: bool) -> Iterator[Path]:
-    """What can be made again: caches and stage outputs.
-
-    with_work: also finished studies, training and DVC's cache.
+    """The caches and stage outputs of a project; with_work: also finished tuning and training, and
+    DVC's cache.
     """
     patterns = [*CACHES, *STAGE_OUTPUTS]
     if with_work:

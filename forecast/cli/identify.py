@@ -1,13 +1,8 @@
-"""`forecast identify`: models of an input-output record, ranked by their free run; results and runs
-in MLflow.
+"""`forecast identify`: models an input-output record, ranks the models by their free run, saves
+them, and publishes them to MLflow.
 
-The contest is `identification.contest`'s; here it is printed, saved (result.json, models, the
-chosen one as a NumPy file) and published. Ctrl-C keeps the rows that are done; without any model it
-is a `ModelError`.
-
-The contest is imported when the command is called, and nothing is computed here: another
-contestant is added in `identification.contest` and by name in `config.operation.Simulator`, another
-column in what is printed here.
+`identification.contest` trains and ranks; here results are printed and written (result.json, the
+models, and the selected one as a file that needs NumPy alone).
 """
 
 from __future__ import annotations
@@ -29,11 +24,11 @@ if TYPE_CHECKING:
     from forecast.identification.contest import RowResult
 
 JSON_KEYS = ("row", "validation", "test", "rmse", "seconds")
-"""Of a result's rows, what `--format json` prints."""
+"""The keys of a result's rows that `--format json` prints."""
 
 MEASURE = "free-run RMSE / deviation of y in the rows fitted"
-"""What the printed errors are, a mean over the outputs. Not by the deviation in the rows that they
-are measured on, where y may stand still.
+"""The printed error measure, a mean over the outputs. The deviation is that of the fitted rows,
+since y may be constant in the rows that are scored.
 """
 
 
@@ -90,6 +85,7 @@ def _print_result(result: dict[str, Any], contestants: Sequence[RowResult]) -> N
     for row in result["rows"]:
         cells = {"row": row["row"]}
         for key in ("validation", "test"):
+            # None: the error is not finite, such as that of a free run that diverges
             cells[f"{key}, {MEASURE}"] = "lost" if row[key] is None else f"{row[key]:.4g}"
         cells["CPU seconds"] = f"{row['seconds']:.4g}"
         rows.append(cells)
@@ -101,9 +97,9 @@ def _print_result(result: dict[str, Any], contestants: Sequence[RowResult]) -> N
 
 
 def _result(contestants: Sequence[RowResult]) -> dict[str, Any]:
-    """The part of result.json that the contest gives: its rows and a sentence.
+    """The contest's part of result.json: its rows, and a sentence about the selected model.
 
-    Raises `ModelError` where no row gave a model.
+    Raises `ModelError` where no row has a model.
     """
     if not contestants or contestants[0].model is None:
         notes = " ".join(f"{contestant.row}: {contestant.note}" for contestant in contestants)
@@ -124,7 +120,7 @@ def _result(contestants: Sequence[RowResult]) -> dict[str, Any]:
 def _publish(
     root: Path, name: str, settings: dict[str, Any], rows: Sequence[dict[str, Any]], folder: Path
 ) -> None:
-    """A run per row in the experiment of the record's name."""
+    """Publish each row as a run of the MLflow experiment `name`."""
     from forecast.tracking import tracking_store
     from forecast.tracking.writing import log_content
 

@@ -1,9 +1,7 @@
-"""`forecast promote | rollback | status | history`: which model serves, and what became of others;
-`forecast retrain` and `forecast schedule run | next`: gated retrainings, by hand or at set times.
+"""`forecast promote | rollback | status | history | retrain | schedule`: models in service.
 
-What they do is `forecast.operations`'; here arguments are read, outcomes printed and hooks called.
-`promote` and `rollback` ask no gate. `retrain` exits 4 where the gate keeps the champion, 75 while
-another one runs; `status` exits 5 where something is wrong, and asks MLflow only with `--registry`.
+The work is done in `forecast.operations`; here arguments are read, outcomes are printed, and hooks
+are called.
 """
 
 from __future__ import annotations
@@ -147,7 +145,8 @@ def rollback(
     except (ForecastError, OSError) as error:
         fault, exit_code = explain(error)
         has_moved = read_champion(project, dataset).version != before
-        if has_moved or exit_code != ForecastError.exit_code:  # the store answers, or is damaged
+        # only a store that does not answer is worked around, and only before the champion moved
+        if has_moved or exit_code != ForecastError.exit_code:
             raise
         version = registry.rollback_here(project, dataset, now=moment, reason=reason)
         print(
@@ -232,7 +231,7 @@ def history(dataset: str = DATASET, root: Path = ROOT, output_format: Format = F
 def _print_champion(
     project: Path, dataset: str, version: int, output_format: Format = Format.table
 ) -> None:
-    """Print which version serves, for people with the next command."""
+    """Print which version is the champion; as a table, with the next command."""
     if output_format is Format.json:
         print_rows([{"dataset": dataset, "champion": version}], output_format)
         return
@@ -243,9 +242,10 @@ def _print_champion(
 
 
 def _describe_version(project: Path, dataset: str, version: int) -> str:
-    """`version 3 (gru, test skill +40.1 % over the last value)`, of a refit, which has no score of
-    its own, `version 4 (version 3 (gru, ...) fitted again on all data)`; the number alone of a
-    version that is not stored here.
+    """`version 3 (gru, test skill +40.1 % over the last value)`.
+
+    For a refit, which has no score, `version 4 (version 3 (gru, ...) fitted again on all data)`;
+    for a version that is not stored here only its number.
     """
     from forecast.operations import champion
 
@@ -262,7 +262,7 @@ def _describe_version(project: Path, dataset: str, version: int) -> str:
 
 
 def _status_lines(row: DatasetStatus) -> list[dict[str, str]]:
-    """A status as lines of what and value: its fields are too many columns for a terminal."""
+    """A status as rows of `what` and `value`: its fields are too many columns for a terminal."""
     values = {
         "data": f"as of {row.data_as_of}{_last_observation(row)}",
         "drift": row.drift,
@@ -282,7 +282,7 @@ def _status_lines(row: DatasetStatus) -> list[dict[str, str]]:
 
 
 def _champion_lines(row: DatasetStatus) -> dict[str, str]:
-    """What and value of a champion and of what it forecast."""
+    """The rows of `_status_lines` about the champion and its issued forecasts."""
     test_skill = _signed_percent(row.skill)
     if row.scored_version is None:
         test_skill = "unknown: the version that was scored is not stored here any more"
@@ -304,7 +304,7 @@ def _champion_lines(row: DatasetStatus) -> dict[str, str]:
 
 
 def _last_observation(row: DatasetStatus) -> str:
-    """`; last observation 2024-06-03T21:00, 5 hours old`; nothing where none is known."""
+    """`; last observation 2024-06-03T21:00, 5 hours old`, or "" where none is known."""
     hours = row.last_observation_age_h
     if hours is None:
         return ""
@@ -331,7 +331,8 @@ def retrain(
     """Fetch, train a challenger beside your checkout, and promote it if the gate finds it better.
 
     Exits 0 when done or nothing is to do, 2 for wrong input, 3 for the data, 4 when the gate
-    keeps the champion, 75 when a retraining of the data set runs already, 130 when interrupted.
+    keeps the champion, 5 for a damaged file, 75 when a retraining of the data set runs already,
+    130 when interrupted.
     """
     from forecast.operations.records import RetrainingFailure
     from forecast.operations.worktree import require_committed
@@ -370,8 +371,8 @@ def retrain(
 
 
 def _decide(root: Path, dataset: str, as_of: pd.Timestamp | None, *, dry_run: bool) -> Decision:
-    """What becomes of a challenger, its steps printed; carried out unless it is a `dry_run`."""
-    # these take a second
+    """Run `retrain.retrain`, or `retrain.rehearse` for a `dry_run`, and print the steps."""
+    # imported late, which takes a second: an early failure can then notify at once
     from forecast.operations import retrain as retraining
     from forecast.operations.challenger import RetrainingJob
 
@@ -390,8 +391,9 @@ def _decide(root: Path, dataset: str, as_of: pd.Timestamp | None, *, dry_run: bo
 
 
 def _print_decision(decision: Decision, root: Path, *, took: float) -> None:
-    """Print what a retraining decided in `took` seconds; notes go to standard error. Why a champion
-    was kept is not printed here: `retrain` raises it.
+    """Print a decision, and that it took `took` seconds; notes go to standard error.
+
+    The reason why a champion was kept is not printed here: `retrain` raises it as an error.
     """
     from forecast.config.task import format_time
     from forecast.operations.status import read_entry
@@ -409,7 +411,7 @@ def _print_decision(decision: Decision, root: Path, *, took: float) -> None:
     if decision.note:
         print(decision.note, file=sys.stderr)
     data_end = format_time(read_entry(root, decision.dataset).calendar_kind, decision.data_end)
-    # a rehearsal and what is not due leave no decision
+    # a rehearsal and a retraining that is not due write no decision
     decisions = ProjectPaths.of(root).retraining(decision.dataset) / "decisions"
     is_written = (decisions / f"{decision.key}.json").exists()
     key = f", decision {decision.key}" if is_written else ""
@@ -417,7 +419,7 @@ def _print_decision(decision: Decision, root: Path, *, took: float) -> None:
 
 
 def _notify(root: Path, dataset: str, event: HookEvent, news: Decision | RetrainingFailure) -> None:
-    """Call the hooks of the checkout's configuration; what is wrong with them is only printed."""
+    """Call the hooks of the checkout's configuration; their faults are only printed."""
     from forecast.config.operation import load_retraining
     from forecast.operations.hooks import notify
 
@@ -445,11 +447,8 @@ def run(root: Path = ROOT) -> None:
     jobs = load_jobs(project / "configs")
     scheduler = Scheduler(project, jobs, dict(os.environ), log_event=_log)
 
-    def end(_number: int, _frame: object) -> None:
-        scheduler.ending.set()
-
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, end)
+        signal.signal(number, lambda *_: scheduler.ending.set())
     scheduler.run()
     _log("ended")
 
@@ -481,8 +480,10 @@ def print_next_runs(root: Path = ROOT, output_format: Format = FORMAT) -> None:
 
 
 def load_jobs(folder: Path) -> Schedule:
-    """configs/schedule.yaml of `folder`; `InputError` for a fault in it, and for words of a job
-    that its command does not take, or that name no dataset.
+    """Read configs/schedule.yaml in `folder`.
+
+    Raises `InputError` for a fault in it, for arguments that a job's command does not take, and for
+    an unknown dataset.
     """
     from forecast.cli import app
     from forecast.config.operation import load_schedule
@@ -494,7 +495,7 @@ def load_jobs(folder: Path) -> Schedule:
     for name, job in schedule.jobs.items():
         command, *words = job.run
         try:
-            # --help would print the help here and end this command: it is not taken
+            # without --help, which would print the help and end this command
             context = commands[command].make_context(command, words, help_option_names=[])
         except ClickException as error:
             raise InputError(
@@ -502,7 +503,7 @@ def load_jobs(folder: Path) -> Schedule:
                 f" ({error.format_message()}). `forecast {command} --help` says what it takes."
             ) from None
         datasets = context.params.get("datasets") or [context.params.get("dataset")]
-        if isinstance(known, dict):  # what else it is, its readers tell
+        if isinstance(known, dict):  # other faults of datasets.yaml are reported where it is read
             for dataset in filter(None, datasets):
                 where = f"{folder / 'schedule.yaml'}: correct or remove job {name}: unknown dataset"
                 require_known(dataset, known, where)
@@ -510,5 +511,5 @@ def load_jobs(folder: Path) -> Schedule:
 
 
 def _log(line: str) -> None:
-    """Print a line of a retraining or of the scheduler with the time, UTC."""
+    """Print a line with the time (UTC) to standard error."""
     print(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {line}", file=sys.stderr, flush=True)

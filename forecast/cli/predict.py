@@ -1,10 +1,8 @@
-"""`forecast predict | watch | export`: what the champion says about the steps after the newest
-snapshot, and which observations it cannot explain; forecasts, observations or the leaderboard of
-the last run as a frame for other tools.
+"""`forecast predict | watch | export`: prints the champion's forecast, alarms for observations that
+it cannot explain, and results of the last run as a frame for other tools.
 
-`predict` prints a table, csv, json or parquet to standard output (parquet not to a terminal), and
-notices to standard error; it neither trains nor fetches. `export` writes csv or parquet to standard
-output or a file (`-o`), or a network as a file. csv has times as text, parquet as times.
+Results go to standard output (parquet not to a terminal) or to a file, notices to standard error.
+csv has times as text, parquet as times.
 """
 
 from __future__ import annotations
@@ -73,7 +71,7 @@ def predict(
     from forecast.operations import predicting
 
     project = require_project(root)
-    # a misspelt name is reported here, with the nearest right one
+    # raises for an unknown name, and suggests the nearest one
     settings = load_dataset(dataset, project / "configs")
     forecast = predicting.forecast_champion(
         project,
@@ -130,18 +128,18 @@ def watch(
             numbers = ["y", "y_hat", "p", "alarm_level"]
             keys = _keys(verdict.table)
             _print_numbers(_with_written_times(alarms, zone=zone), keys, numbers, "is_newest")
-        print(_watch_sentences(verdict, rate))
+        print(_describe_alarms(verdict, rate))
     if verdict.has_new_alarms:
         raise typer.Exit(UNHEALTHY)
 
 
 def _keys(table: pd.DataFrame) -> list[str]:
-    """The columns of series and target, where there are several."""
+    """The columns among `unique_id` and `output` that have several values."""
     return [name for name in ("unique_id", "output") if table[name].nunique() > 1]
 
 
 def _print_numbers(table: pd.DataFrame, keys: list[str], numbers: list[str], *others: str) -> None:
-    """Print a row for each time: `keys`, then `numbers`, to six digits if they are not text yet."""
+    """Print the columns `keys`, `ds`, `numbers` (to six digits, or as text) and `others`."""
     for name in numbers:
         if table[name].dtype.kind == "f":
             table = table.assign(**{name: table[name].map(_six_digits)})
@@ -149,8 +147,8 @@ def _print_numbers(table: pd.DataFrame, keys: list[str], numbers: list[str], *ot
     print_rows(cast("list[dict[str, Cell]]", records), Format.table)
 
 
-def _watch_sentences(verdict: WatchedChampion, rate: float) -> str:
-    """How many observations were judged and by what, and what the bound on false alarms is."""
+def _describe_alarms(verdict: WatchedChampion, rate: float) -> str:
+    """How many observations were judged, how many alarms there are, and how many may be false."""
     current = verdict.champion
     judged = (
         f"{plural(len(verdict.table), 'observation')} after all that version {current.version}"
@@ -171,7 +169,7 @@ def _watch_sentences(verdict: WatchedChampion, rate: float) -> str:
 
 @dataclass(frozen=True)
 class Provenance:
-    """Which model made a forecast, how old and how good it is, and after which row it begins."""
+    """Which model made a forecast, its age and test scores, and the forecast's cutoff."""
 
     dataset: str
     model: str
@@ -185,7 +183,7 @@ class Provenance:
 
 
 def describe_provenance(forecast: Forecast) -> Provenance:
-    """The provenance of a forecast, its age as of now."""
+    """The provenance of a forecast, with the model's age now."""
     import pandas as pd
 
     from forecast.config.task import format_time
@@ -205,7 +203,7 @@ def describe_provenance(forecast: Forecast) -> Provenance:
 
 
 def _json_content(forecast: Forecast) -> dict[str, Any]:
-    """What `--format json` prints: the provenance, the notices, and a row per step without NaN."""
+    """What `--format json` prints: provenance, notices, and a row per step, with null for NaN."""
     table = _with_written_times(forecast.table, SHOWN_TIME).astype(object)
     return {
         **asdict(describe_provenance(forecast)),
@@ -215,7 +213,7 @@ def _json_content(forecast: Forecast) -> dict[str, Any]:
 
 
 def _print_table(forecast: Forecast, settings: Dataset) -> None:
-    """Print the forecast for people: title, a row per step, and a sentence about its provenance."""
+    """Print the forecast as a title, a row per step, and a sentence about its provenance."""
     table = _with_written_times(forecast.table, zone=settings.source.clock)
     numbers = [name for name in table.columns if name == "y_hat" or name.startswith(("lo_", "hi_"))]
     targets = forecast.panel.task.targets
@@ -231,7 +229,9 @@ def _print_table(forecast: Forecast, settings: Dataset) -> None:
 
 
 def _with_shown_decimals(table: pd.DataFrame, numbers: list[str], panel: Panel) -> pd.DataFrame:
-    """`numbers` as text, with the `decimals_of` the observations of their series and target."""
+    """The table with the columns `numbers` as text, with as many decimals as the observations of
+    their series and target (`text.decimals_of`).
+    """
     from forecast.report import text
 
     as_text = table.astype(dict.fromkeys(numbers, object))
@@ -246,7 +246,7 @@ def _with_shown_decimals(table: pd.DataFrame, numbers: list[str], panel: Panel) 
 
 
 def _six_digits(value: float) -> str:
-    """A number of a table; nothing for NaN."""
+    """The number as text with six significant digits; "" for NaN."""
     return "" if math.isnan(value) else with_minus(f"{value:.6g}")
 
 
@@ -273,8 +273,10 @@ def _provenance_sentence(provenance: Provenance) -> str:
 
 
 def _with_written_times(table: pd.DataFrame, style: str = "", *, zone: str = "") -> pd.DataFrame:
-    """Times as people write them: a session is a date, an hour is an hour (of `zone` with its
-    offset, else of UTC), a row without a date its number.
+    """The table with `cutoff` and `ds` as text, in the strftime format `style`.
+
+    By default dates and hours: `2024-06-03`, or `2024-06-03 21:00` in UTC, or in the time zone
+    `zone` with its offset. Row numbers of data without dates are unchanged.
     """
     import pandas as pd
 
@@ -293,9 +295,9 @@ def _with_written_times(table: pd.DataFrame, style: str = "", *, zone: str = "")
 
 
 def parse_levels(text: str) -> tuple[float, ...] | None:
-    """`80,95` → (80.0, 95.0); `none` → (); empty → None, the usual ones.
+    """`80,95` → (80.0, 95.0); `none` → (); "" → None, which means the usual levels.
 
-    Raises `InputError` for anything else.
+    Raises `InputError` for any other text.
     """
     if not text:
         return None
@@ -345,21 +347,21 @@ def export(
 
     Or the network of `--models` (of the row that validation chose) as a Python file.
     """
-    from forecast.api import export as frames
+    from forecast.api import export as result_frames
     from forecast.api.network_file import write_network
     from forecast.config.paths import ProjectPaths
     from forecast.data.results import Results
 
     results = Results(ProjectPaths.of(require_dataset(root, dataset)), dataset)
     if what == "network":
-        write_network(frames.load_ensemble(results, models, ranking), output)
+        write_network(result_frames.load_ensemble(results, models, ranking), output)
         return
     if what == "observations":
-        table = frames.observations(results)
+        table = result_frames.observations(results)
     elif what == "leaderboard":
-        table = frames.leaderboard(results, ranking=ranking)
+        table = result_frames.leaderboard(results, ranking=ranking)
     else:
-        table = frames.cross_validation(
+        table = result_frames.cross_validation(
             results,
             ranking=ranking,
             models=split_names(models),
@@ -370,7 +372,7 @@ def export(
 
 
 def _write(frame: pd.DataFrame, file_format: FileFormat, output: Path = STANDARD_OUTPUT) -> None:
-    """Write the frame to a file or to standard output; text safe for a spreadsheet."""
+    """Write the frame to a file or to standard output; csv with `escape_formulas`."""
     from forecast.system import files
 
     is_parquet = file_format == "parquet"

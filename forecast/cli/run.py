@@ -1,12 +1,8 @@
-"""`forecast run | sync | ui | new | compare`: a project from its folder to its leaderboard.
+"""`forecast run | sync | ui | new | compare`: makes a project, runs its pipeline, publishes results
+to MLflow, and compares two models in words.
 
-`run` checks, calls `dvc repro`, publishes and shows the leaderboard; `new` makes a project that
-needs no clone, or brings one to the installed version; `compare` puts two models of the last run
-into words, with the tests that were made.
-
-One run of a project at a time, by its lock (else `BusyError`). `run --model` runs those models
-beside the pipeline and publishes nothing. Ctrl-C keeps what is finished. `ui` becomes MLflow's
-server on this machine, or where runs are kept on a server only names its address.
+`run` checks the project, calls `dvc repro`, publishes, and prints the leaderboard; only one run of
+a project at a time. `run --model` runs a few models beside the pipeline and publishes nothing.
 """
 
 from __future__ import annotations
@@ -56,16 +52,14 @@ if TYPE_CHECKING:
     from forecast.tracking import SyncResult
 
 FINISHED_WORK = (".forecast/memo", ".forecast/studies", ".forecast/shapes", ".forecast/cost")
-"""What later runs take from earlier ones."""
+"""Caches of finished work, which later runs use."""
 FOLDERS_OF_A_RUN = ("data", "reports", "narrowed", *FINISHED_WORK)
-"""The folders that a run writes. Champions, issues and retrainings are written by other processes,
-at any time.
-"""
+"""The folders that only a run writes to; other processes may write elsewhere at the same time."""
 
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A project that was brought up to date, its datasets, and the page about them."""
+    """A finished run: where its results are, its datasets, and its report."""
 
     paths: ProjectPaths
     datasets: Sequence[str]
@@ -138,7 +132,7 @@ def run(
 def _run_narrowed(
     project: Path, datasets: Sequence[str], models: tuple[str, ...], environment: dict[str, str]
 ) -> list[FinishedRun]:
-    """Run some models alone, each dataset in a project beside the pipeline's."""
+    """Run only `models`, each dataset in a folder beside the pipeline's."""
     from forecast.report import page
 
     runs = []
@@ -151,22 +145,25 @@ def _run_narrowed(
 def _run_whole(
     publication: Publication, datasets: Sequence[str], environment: dict[str, str], *, only: str
 ) -> FinishedRun:
-    """Bring every stage up to date, or those of the dataset `only`, and begin to publish."""
+    """Bring every stage up to date, or those of the dataset `only`; datasets are published as soon
+    as their results are stored.
+    """
     from forecast.report import page
 
     paths = ProjectPaths.of(publication.root)
     targets = [f"compare@{only}"] if only else []
     repro.run_dvc(paths.root, targets, environment, on_stored=publication.publish_stored)
     report = paths.report
-    # DVC restores what a stage made before, but not the page, which is not one of its outs
+    # DVC may restore the stage `report` from its cache, but not the page, which is no out of it
     if only or not report.exists():
         report = page.write(paths, datasets, paths.reports / only)
     return FinishedRun(paths, datasets, report)
 
 
 def select_datasets(root: Path, dataset: str, models: tuple[str, ...]) -> tuple[str, ...]:
-    """The datasets to run: `dataset`, or those of `run`; `InputError` for an unknown model, and for
-    a whole run of a dataset that is not in `run`.
+    """The datasets to run: `dataset`, or those under `run` in configs/datasets.yaml.
+
+    Raises `InputError` for an unknown model, and for a whole run of a dataset not under `run`.
     """
     from forecast.config.datasets import load_datasets
     from forecast.config.models import load_models
@@ -185,21 +182,21 @@ def select_datasets(root: Path, dataset: str, models: tuple[str, ...]) -> tuple[
 
 
 def _check_and_clean(root: Path, dataset: str) -> None:
-    """Check configurations and data, and remove what an interrupted run left."""
+    """Check configurations and data, and remove temporary files of interrupted runs."""
     from forecast.api import installation
 
     if advice := installation.describe_outdated(root):
         print(advice)
     print("Checking configs and data", flush=True)
     raise_faults(list(check_run(root, dataset)))
-    return_memory()  # for the stages: of thousands of series the data were half a gigabyte
+    return_memory()  # for the stages; with thousands of series the checked data take half a GB
     for path in remove_run_leftovers(root):
         print(f"Removed {path.relative_to(root)}, left by an interrupted run", flush=True)
     files.clear_scratch()
 
 
 def remove_run_leftovers(root: Path) -> list[Path]:
-    """Remove what killed runs left in the folders of a project; the paths."""
+    """Remove the temporary files of killed runs; returns the removed paths."""
     removed = []
     for folder in FOLDERS_OF_A_RUN:
         removed += remove_leftovers(root / folder)
@@ -245,33 +242,34 @@ def ui(
 
 @dataclass
 class Publication:
-    """The publishing of one run, by this process alone. A dataset is published as soon as its stage
-    `compare` is stored, since the stages that follow leave a core idle; the others, and all after a
-    failure, at the end.
+    """Publishes the results of one run to MLflow.
+
+    A dataset is published as soon as its stage `compare` is stored, while later stages run; the
+    others, and all after a failure, at the end.
     """
 
     root: Path
     revision: str
-    """The git commit at the begin of the run."""
+    """The git commit when the run began."""
     result: SyncResult
-    """Of the datasets that are published."""
+    """What was published so far."""
     has_failed: bool = False
 
     @classmethod
     def of(cls, root: Path) -> Publication:
-        """One that has published nothing yet."""
+        """A publication that has published nothing yet."""
         from forecast import tracking
 
         return cls(root, read_revision(root), tracking.SyncResult())
 
     def publish_stored(self, stage: str) -> None:
-        """Publish the dataset of `stage`, where that is `compare`."""
+        """Publish the dataset of a stored stage, if that is `compare`."""
         name, _, dataset = stage.partition("@")
         if name != "compare" or self.has_failed:
             return
         try:
             self._publish([dataset])
-        except Exception as fault:  # noqa: BLE001  the stages work on; `finish` tries again
+        except Exception as fault:  # noqa: BLE001  the stages run on; `finish` tries again
             self.has_failed = True
             print(
                 f"Publishing {dataset!r} failed ({type(fault).__name__}: {fault}). It is tried"
@@ -280,7 +278,9 @@ class Publication:
             )
 
     def finish(self) -> str:
-        """Publish what is left; what was done in all, and where the leaderboards are."""
+        """Publish the other datasets; returns what was published, and the leaderboards' addresses
+        in words.
+        """
         from forecast import tracking
 
         self._publish([n for n in tracking.list_datasets(self.root) if n not in self.result.pages])
@@ -302,7 +302,7 @@ class Publication:
         return "\n".join(lines)
 
     def _publish(self, datasets: Sequence[str]) -> None:
-        """Publish `datasets` to MLflow, and add to `result` what was done."""
+        """Publish `datasets` to MLflow and add the outcome to `result`."""
         from forecast import tracking
 
         now = time.time()
@@ -312,19 +312,16 @@ class Publication:
 
 
 def read_revision(root: Path) -> str:
-    """The git commit of `root`, with `-dirty` when the working tree differs; empty outside a
-    repository and without git.
-    """
+    """The git commit of `root`, with `-dirty` after it for uncommitted edits; "" without one."""
     git = run_git(root, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
     return git.stdout.strip() if git.returncode == 0 else ""
 
 
 PIPELINE_PACKAGES = ("dvc", "mlflow", "tensorflow")
-"""What a run imports and the core of the package does without."""
+"""Packages that a run needs and that are not installed with the package's core."""
 
 
 def new(
-    # how typer wants it
     directory: Path = typer.Argument(help="An empty or new folder."),  # noqa: B008
 ) -> None:
     """Make a project with configs, stages and the embedded data, on which `dvc repro` runs at
@@ -340,7 +337,7 @@ def new(
     missing = [name for name in PIPELINE_PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         print(f"A run needs {' and '.join(missing)}: `pip install 'rolling-forecast[pipeline]'`.")
-    # as this command was started, so that the next one can be typed
+    # printed as this command was started, so that it can be copied
     command = f"{sys.executable} -m forecast"
     if sys.argv[0] == shutil.which("forecast"):
         command = "forecast"
@@ -356,22 +353,20 @@ def new(
 
 @dataclass(frozen=True)
 class PairComparison:
-    """Two models of one dataset and ranking.
-
-    `difference`: (error of a - error of b) / error of b; below 0, a is better; None where b makes
-    no error. `metric` is mae, or mase where a dataset has several series, whose units must not be
-    pooled. `sentences`: what was tested.
-    """
+    """The comparison of two models in one dataset and ranking."""
 
     dataset: str
     ranking: str
     a: str
     b: str
     metric: str
+    """mae, or mase where a dataset has several series, whose units must not be averaged."""
     error_a: float
     error_b: float
     difference: float | None
+    """error_a / error_b - 1, below 0 where a is better; None where b makes no error."""
     sentences: list[str]
+    """The outcomes of the tests."""
 
     @property
     def headline(self) -> str:
@@ -409,9 +404,9 @@ def compare(
 
 
 def compare_models(root: Path, a: str, b: str, dataset: str = "") -> list[PairComparison]:
-    """Compare two models in every dataset and ranking in which both stand.
+    """Compare two models in every dataset and ranking that has both.
 
-    Raises `InputError` where there is none, and for an unknown name.
+    Raises `InputError` where no ranking has both, and for an unknown name.
     """
     from forecast.data.results import Results, read_leaderboard
 
@@ -433,7 +428,7 @@ def compare_models(root: Path, a: str, b: str, dataset: str = "") -> list[PairCo
 
 
 def ranking_titles() -> dict[str, str]:
-    """The rankings as a reader knows them, the baselines last."""
+    """Ranking → its title, the baselines last."""
     from forecast.data.results import BASELINE, RANKING_TITLES
 
     return {**RANKING_TITLES, BASELINE: "baselines"}
@@ -442,7 +437,7 @@ def ranking_titles() -> dict[str, str]:
 def _compare_in_rankings(
     results: Results, a: str, b: str, rows: pd.DataFrame
 ) -> list[PairComparison]:
-    """The two models in each ranking of one dataset; `rows`: those of its leaderboard."""
+    """Compare the two models in each ranking of one dataset; rows: the dataset's leaderboard."""
     from forecast.comparison.sentences import describe_pair
     from forecast.data.results import MEAN, in_ranking
 
@@ -451,7 +446,7 @@ def _compare_in_rankings(
     comparisons = []
     for ranking in ranking_titles():
         board = in_ranking(means, ranking).set_index("model")
-        # baselines stand in both rankings: two of them are compared once
+        # baselines are in every ranking, but two baselines are compared only once
         if not {a, b} <= {*board.index} or ranking not in {*board.loc[[a, b], "ranking"]}:
             continue
         errors = board.loc[[a, b], ["mae", "mase"]].dropna(axis="columns").iloc[:, 0]

@@ -1,14 +1,15 @@
-"""The only door to MLflow: stages write records, this package publishes them idempotently.
+"""MLflow: publishing a project's records as runs, and the model registry. The only package that
+imports MLflow.
 
-    sync                       publish the records of a project: runs, metrics, models
-    read_candidate_runs        the records as a run shows them
+    sync                       publishes the records of a project: runs, metrics, models
+    read_candidate_runs        the records, with their rows of the leaderboard
     tracking_store             where runs are kept, from MLFLOW_TRACKING_URI
     model_registry, served     registered models and their aliases; the model that MLflow serves
-    hold_store_lock            keeping several machines apart
+    hold_store_lock            a lock among all machines that use one store
     database_file              damage of a database file, and its paths after a copy
 
-The records are the truth and MLflow is a view of them: a wiped database, a new URI or a restored
-run cache is healed by `sync`. Only the parent process calls this.
+The stages' records are the source, and MLflow shows a copy of them: after the database was lost or
+another address was set, `sync` publishes everything again. Worker processes never call MLflow.
 """
 
 from forecast.tracking.publishing import SyncResult, sync

@@ -1,16 +1,10 @@
-"""The file of MLflow's database: is it sound, and do its artifact paths lead into this project?
+"""The SQLite file of MLflow's database: finds damage, and corrects artifact paths after a project
+was copied or moved.
 
-A damaged file is found by SQLite's own check, before MLflow retries for a minute, and moved away by
-`forecast doctor --repair`.
-
-Of a project that was copied, moved or restored the paths lead to where it was. MLflow writes
-absolute artifact paths into its database, and no call of its client changes one: a copy would go on
-writing into its original. The database of a project lies in its folder, and so do its artifacts, so
-a path to another folder is where the project was before. This is the one module that knows tables
-of MLflow; docs/decisions/0019-paths-in-mlflows-database.md has what else was tried.
-
-`find_damage` and `former_folders` only read; `move_damaged` and `claim_artifacts` change, for
-`mlflow_client.connect` and `operations.repair`.
+MLflow stores absolute artifact paths and has no call that changes one, so a copied project would go
+on writing into its original. A project's database and its artifacts lie in the same folder, so a
+path into another folder shows where the project was before. Only this module knows MLflow's tables;
+docs/decisions/0019-paths-in-mlflows-database.md has the alternatives.
 """
 
 from __future__ import annotations
@@ -30,14 +24,15 @@ PATH_COLUMNS = (
     ("model_versions", "source"),
     ("model_versions", "storage_location"),
 )
-"""Every (table, column) in which MLflow keeps the path of an artifact."""
+"""Every (table, column) in which MLflow stores the path of an artifact."""
 
 
 def former_folders(store: TrackingStore) -> list[Path]:
-    """The folders in which the project of this database was before; empty when it was in no other.
+    """The folders in which this project was before it was copied or moved here, by the paths in its
+    database.
 
-    In a database that another project writes to as well, that one's experiments are not mistaken
-    for copies: they have no folder here while others do. `DamagedError` for a damaged file,
+    Experiments of another project that writes to the same database do not count: they have no
+    folder here, while this project's have. Raises `DamagedError` for a damaged file,
     `ForecastError` for a locked one.
     """
     root = store.artifact_root
@@ -55,8 +50,9 @@ def former_folders(store: TrackingStore) -> list[Path]:
 
 
 def find_damage(store: TrackingStore) -> str:
-    """What is wrong with the file of the store's database; an empty text where it is sound, new,
-    locked by another process, or not on this machine.
+    """What is wrong with the file of the store's database, by SQLite's own check.
+
+    Empty where it is sound, missing, locked by another process, or not on this machine.
     """
     database = store.database
     if database is None or not database.exists():
@@ -66,7 +62,7 @@ def find_damage(store: TrackingStore) -> str:
     try:
         with _open_to_read(database) as reader:
             (answer,) = reader.execute("pragma quick_check(1)").fetchone()
-    except sqlite3.OperationalError:  # locked, or not to be read now: what uses it next says so
+    except sqlite3.OperationalError:  # locked or unreadable: reported by what uses it next
         return ""
     except sqlite3.DatabaseError as error:
         return f"damaged ({error})"
@@ -76,21 +72,19 @@ def find_damage(store: TrackingStore) -> str:
 
 
 def _open_to_read(database: Path) -> closing[sqlite3.Connection]:
-    """A connection that makes no file and waits a few seconds for a writer."""
+    """A read-only connection that waits 5 seconds for a writer; it does not create the file."""
     return closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=5))
 
 
 def require_sound(store: TrackingStore) -> None:
-    """`DamagedError` with the next move for a damaged file; it reads the whole file."""
+    """Raises `DamagedError` for a damaged file; the check reads the whole file."""
     damage = find_damage(store)
     if damage:
         raise _damage_error(store, damage)
 
 
 def _damage_error(store: TrackingStore, damage: str) -> DamagedError:
-    """The error for a damaged database: what was found, and what to do, which depends on whose it
-    is.
-    """
+    """The error for a damaged database; the advice depends on whether the project owns it."""
     move = "Restore it from a backup, or move it away: the next command makes a new one."
     if store.owned:
         move = (
@@ -101,9 +95,8 @@ def _damage_error(store: TrackingStore, damage: str) -> DamagedError:
 
 
 def move_damaged(store: TrackingStore) -> Path | None:
-    """Move a damaged database of this project's own away; the new path, or None when it is sound.
-
-    Runs and registered versions are lost with it: those on this machine can be published again.
+    """Move a damaged database that the project owns aside; returns the new path, or None where it
+    is sound.
     """
     if store.database is None or not store.owned or not find_damage(store):
         return None
@@ -113,8 +106,9 @@ def move_damaged(store: TrackingStore) -> Path | None:
 
 
 def _experiment_folders(store: TrackingStore, database: Path) -> dict[str, Path]:
-    """Experiment → the folder of its artifacts; empty before MLflow made its tables;
-    `ForecastError` for one that cannot be read.
+    """Experiment → the folder of its artifacts; empty before MLflow has made its tables.
+
+    Raises `DamagedError` for a damaged file, `ForecastError` for one that cannot be read now.
     """
     try:
         with _open_to_read(database) as reader:
@@ -133,26 +127,25 @@ def _experiment_folders(store: TrackingStore, database: Path) -> dict[str, Path]
 
 
 def claim_artifacts(store: TrackingStore) -> list[Path]:
-    """Write today's folder into the database for all `former_folders`, or for none; returns them.
-
-    Needs the store's lock.
+    """Replace all `former_folders` in the database by the project's folder, in one transaction;
+    returns them. The caller holds the store's lock.
     """
     former = former_folders(store)
     if former and store.artifact_root is not None:
-        today = store.artifact_root.parent
+        project = store.artifact_root.parent
         with closing(sqlite3.connect(str(store.database), timeout=30)) as writer, writer:
             for folder in former:
-                _replace_prefix(writer, folder.as_uri(), today.as_uri())
-                _replace_prefix(writer, str(folder), str(today))
+                _replace_prefix(writer, folder.as_uri(), project.as_uri())
+                _replace_prefix(writer, str(folder), str(project))
     return former
 
 
 def _replace_prefix(writer: sqlite3.Connection, old: str, new: str) -> None:
-    """Replace the folder `old` by `new` at the beginning of the artifact paths in it."""
+    """Replace the folder `old` at the beginning of artifact paths by `new`."""
     prefix = f"{old}/"
     for table, column in PATH_COLUMNS:
         writer.execute(
-            # names of our own, not a user's; substr counts from 1
+            # S608: the names come from PATH_COLUMNS; substr counts from 1
             f"update {table} set {column} = ? || substr({column}, ?) "  # noqa: S608
             f"where substr({column}, 1, ?) = ?",
             (f"{new}/", len(prefix) + 1, len(prefix), prefix),

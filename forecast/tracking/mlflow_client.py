@@ -1,11 +1,7 @@
-"""Opening MLflow: quiet, without telemetry, its database made and migrated by one process at a
-time.
+"""Opens MLflow (`connect`): under the store's lock, without telemetry and warnings, and with its
+database made and migrated.
 
-MLflow is imported by what opens it alone.
-
-`connect` is the one way to a client: it holds the store's lock, and turns errors of MLflow and its
-database into a `ForecastError` of one sentence without secrets (`DamagedError` for the file,
-`BusyError` for a lock).
+Errors of MLflow and its database become a `ForecastError` of one sentence without secrets.
 """
 
 from __future__ import annotations
@@ -28,33 +24,33 @@ if TYPE_CHECKING:
     from mlflow.entities import Experiment
 
 NOWHERE = "none:/nowhere"
-"""Source of a version that is no model.
-
-A server refuses a local path, and any address whose host it does not know.
+"""The source of a registered version that has no model. A server accepts no local path, and no
+address whose host it does not know.
 """
 
 TIMEOUT = 300.0
-"""Seconds to wait for another process that is publishing to the same store."""
+"""Seconds to wait for another process that publishes to the same store."""
 
 SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
-    # without it a process would keep writing to a database file that was deleted meanwhile, and
-    # keep connections that others who share a server need
+    # no pool: a process must not go on writing to a database file that was deleted meanwhile, nor
+    # hold connections of a server that others need
     "MLFLOW_SQLALCHEMYSTORE_POOLCLASS": "NullPool",
 }
-"""What MLflow reads from the environment; a value the user has set stays."""
+"""Environment variables of MLflow and the values that are set where the user has set none."""
 
 
 @contextmanager
 def connect(store: TrackingStore) -> Iterator[MlflowClient]:
-    """A client of `store`, for this process alone among all of this project or file.
+    """A client of `store`, used by one process of this project (or of this database file) at a
+    time.
 
-    A database that came here with a copy, a move or a backup is made this project's own first.
-    Raises `DamagedError` for a file that is no sound database, `ForecastError` when the store
-    cannot be reached or written, `BusyError` when another process holds it longer than `TIMEOUT`.
+    The paths of a copied or moved database are corrected first (`claim_artifacts`). Raises
+    `DamagedError` for a damaged database file, `ForecastError` when the store cannot be reached or
+    written, `BusyError` when another process uses it for longer than `TIMEOUT`.
     """
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
@@ -74,19 +70,20 @@ def connect(store: TrackingStore) -> Iterator[MlflowClient]:
 
 
 def ensure_experiment(client: MlflowClient, name: str, store: TrackingStore) -> Experiment:
-    """The experiment `name`, made, restored from the bin, or made anew when its artifacts are gone.
+    """The experiment `name`: the present one, one restored from the bin, or a new one.
 
-    After mlartifacts/ was deleted its location leads nowhere, and the records can restore
-    everything. In a database that several machines share the artifacts may lie on another one:
-    `InputError`.
+    An experiment whose artifacts were deleted (mlartifacts/) is renamed and made again, since the
+    records can restore everything. Raises `InputError` where the artifacts may lie on another
+    machine that shares the database.
     """
     experiment = client.get_experiment_by_name(name)
-    at = experiment.artifact_location if experiment is not None else ""
-    if experiment is not None and at.startswith("file:") and not path_of(at).exists():
+    location = experiment.artifact_location if experiment is not None else ""
+    is_local = location.startswith("file:")
+    if experiment is not None and is_local and not path_of(location).exists():
         if store.database is None:
             raise InputError(
-                f"MLflow keeps the artifacts of {name!r} in {at}, which this machine does not have."
-                " Use the address of an MLflow server (http://...), or a folder that all machines"
+                f"MLflow keeps the artifacts of {name!r} in {location}, which this machine does not"
+                " have. Use the address of an MLflow server (http://...), or a folder that all machines"
                 " share."
             )
         client.rename_experiment(
@@ -96,13 +93,13 @@ def ensure_experiment(client: MlflowClient, name: str, store: TrackingStore) -> 
             client.delete_experiment(experiment.experiment_id)
         experiment = None
     if experiment is None:
-        location = None
+        new_location = None
         if store.artifact_root is not None:
             folder = store.artifact_root / name
             folder.mkdir(parents=True, exist_ok=True)
-            location = folder.as_uri()
+            new_location = folder.as_uri()
         with _ignore_existing():
-            client.create_experiment(name, artifact_location=location)
+            client.create_experiment(name, artifact_location=new_location)
         return client.get_experiment_by_name(name)
     if experiment.lifecycle_stage != "active":
         client.restore_experiment(experiment.experiment_id)
@@ -110,7 +107,7 @@ def ensure_experiment(client: MlflowClient, name: str, store: TrackingStore) -> 
 
 
 def ensure_model(client: MlflowClient, name: str, description: str) -> None:
-    """The registered model `name`, made by whoever comes first."""
+    """Create the registered model `name` unless it exists."""
     if not client.search_registered_models(f"name = '{name}'"):
         with _ignore_existing():
             client.create_registered_model(name, description=description)
@@ -118,7 +115,7 @@ def ensure_model(client: MlflowClient, name: str, description: str) -> None:
 
 @contextmanager
 def _ignore_existing() -> Iterator[None]:
-    """What the block makes may be there already: another machine was faster."""
+    """Ignore MLflow's error that something exists already: another machine was faster."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -129,11 +126,8 @@ def _ignore_existing() -> Iterator[None]:
 
 
 def _make_database(store: TrackingStore) -> None:
-    """Make the store's SQLite file where it is missing or empty, and remove what stopped processes
-    left of theirs; nothing for a store of another kind. The caller holds the store's lock.
-
-    The file is made under a temporary name and moved into place, so that a process that is stopped
-    meanwhile leaves no half of it.
+    """Make the store's SQLite file atomically where it is missing or empty, and remove what stopped
+    processes left. Does nothing for another kind of store. The caller holds the store's lock.
     """
     database = store.database
     if database is not None and not (database.exists() and database.stat().st_size):
@@ -144,13 +138,15 @@ def _make_database(store: TrackingStore) -> None:
 
 
 def _migrated_client(uri: str) -> MlflowClient:
-    """A client of the store at `uri`, its tables made and brought to the installed version, under a
-    lock where several machines share them; `InputError` when a driver is missing.
+    """A client of the store at `uri`, whose tables are made or migrated to the installed version,
+    under a lock where several machines share them.
+
+    Raises `InputError` when a driver is missing.
     """
     from mlflow import MlflowClient
 
-    # They announce each migration step, advise on signatures and print the traceback of every error
-    # that is raised as well; the run's progress display must not be broken.
+    # they print migration steps, advice on signatures, and tracebacks of errors that they also
+    # raise, which would break the progress display
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
@@ -158,8 +154,7 @@ def _migrated_client(uri: str) -> MlflowClient:
             uri, "tables", purpose=f"Making the tables of {show_address(uri)}", timeout=TIMEOUT
         ):
             client = MlflowClient(tracking_uri=uri)
-            # makes and migrates the database, under the lock
-            client.search_experiments(max_results=1)
+            client.search_experiments(max_results=1)  # makes and migrates the tables
     except ModuleNotFoundError as error:
         needed = f"{show_address(uri)}: needs the driver {error.name!r}, which is not installed."
         raise InputError(f"{needed} A plain postgresql:// takes psycopg.") from None
@@ -168,8 +163,8 @@ def _migrated_client(uri: str) -> MlflowClient:
 
 @contextmanager
 def silence_warnings() -> Iterator[None]:
-    """Show no `UserWarning`, no `FutureWarning` and none of MLflow, SQLAlchemy or Alembic: MLflow
-    calls what SQLAlchemy deprecates and advises on type hints, which cannot be mended here.
+    """Show no `UserWarning`, no `FutureWarning` and no warning of MLflow, SQLAlchemy or Alembic:
+    they are about MLflow's own code, which cannot be changed here.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"mlflow|sqlalchemy|alembic")
@@ -180,8 +175,8 @@ def silence_warnings() -> Iterator[None]:
 
 @contextmanager
 def _explain_errors(store: TrackingStore) -> Iterator[None]:
-    """An error of MLflow or of the database below it becomes a `ForecastError` of one sentence,
-    without the secret parts of the address.
+    """Turn an error of MLflow or its database into a `ForecastError` of one sentence, without the
+    secret parts of the address.
     """
     import sqlite3
 
@@ -200,7 +195,7 @@ def _explain_errors(store: TrackingStore) -> Iterator[None]:
 
 
 def _advise(message: str) -> str:
-    """The next move for an error of MLflow, by what its message holds."""
+    """What to do about an error of MLflow, by its message."""
     if "out-of-date database schema" in message or "Can't locate revision" in message:
         return (
             "The database is of another MLflow version: run `.venv/bin/mlflow db upgrade <URI>`, or"

@@ -1,15 +1,8 @@
-"""MLflow's model registry: one registered model per dataset, its versions with tags, and the
-aliases that name them.
+"""MLflow's model registry: a registered model per dataset, its versions with tags, and aliases.
 
-A version's artifact is a folder `forecaster.serving` loads. Every call holds the store's lock
-(`mlflow_client.connect`), so two processes of one project never make one version twice or move an
-alias between each other's steps; those of a team are kept apart by `hold_store_lock`. What a
-version means, and which one serves, is decided by `forecast.operations.registry`.
-
-A logged copy that forecasts nothing finite becomes no version (`ModelError`); a version that does
-not exist is a `ForecastError`.
-
-`register_version`, `read_registry` (a `RegisteredModel`), `move_aliases`, `download_version`.
+`forecast.operations.registry` decides which version is the champion and keeps processes and
+machines apart; here are the calls of MLflow. A version's artifact is a folder that
+`forecaster.serving` loads.
 """
 
 from __future__ import annotations
@@ -40,19 +33,22 @@ ARTIFACT = "artifacts"
 
 @dataclass(frozen=True)
 class RegisteredVersion:
-    """One registered version; `digest` is the sha256 of its ensemble's manifest."""
+    """One registered version."""
 
     number: int
     digest: str
+    """`model_digest` of its ensemble."""
     tags: Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class RegisteredModel:
-    """One dataset in the registry."""
+    """The registered model of one dataset."""
 
     versions: tuple[RegisteredVersion, ...]
+    """Oldest first."""
     aliases: Mapping[str, int]
+    """Alias → version."""
 
 
 def register_version(
@@ -64,12 +60,11 @@ def register_version(
     sample: pd.DataFrame | None = None,
     number: int | None = None,
 ) -> int:
-    """Log `model` (a saved ensemble), try it on `sample`, make it a version of `name` and return
-    its number.
+    """Make the saved ensemble in the folder `model` a version of `name`; returns its number.
 
-    Idempotent: a version with this digest is taken as it is. `number` asks for that number exactly,
-    which a registry made anew needs; numbers in between are used up. `ModelError` when the logged
-    copy forecasts nothing finite.
+    An existing version with the same digest is returned. sample: a request on which the logged copy
+    is tried first; `ModelError` when its forecast is not finite. number: the version must get this
+    number, as in a registry that was lost and is made again.
     """
     digest = model_digest(model)
     with mlflow_client.connect(store) as client:
@@ -78,8 +73,8 @@ def register_version(
         for version in versions:
             if version.digest == digest and number in (None, version.number):
                 return version.number
-        # A registry never gives a number twice, not even a deleted one's: those before `number` are
-        # used up.
+        # The registry numbers versions itself and never reuses a number: the numbers before
+        # `number` are used up by versions that are deleted at once.
         newest = max((version.number for version in versions), default=0)
         while number is not None and newest < number - 1:
             filler = client.create_model_version(name, mlflow_client.NOWHERE, tags={FILLER: "true"})
@@ -87,8 +82,8 @@ def register_version(
             client.delete_model_version(name, str(newest))
         run_id = _find_run(client, name, tags.get(CANDIDATE, ""))
         model_copy = _log_model_copy(client, store, name, model, sample, run_id)
-        # A server wants the id to see that the source is its own; without one, MLflow would look
-        # the model up in its global store, which need not be this one.
+        # A server needs the model's id to accept its source. With a database as the store the id is
+        # left out, since MLflow would look it up in its global store, which may be another one.
         model_id = model_copy.model_id if store.artifact_root is None else None
         version = client.create_model_version(
             name,
@@ -101,7 +96,7 @@ def register_version(
 
 
 def read_registry(store: TrackingStore, name: str) -> RegisteredModel:
-    """Versions, oldest first, and aliases; both empty for a dataset that has none."""
+    """The registered model of a dataset; without versions and aliases where there is none."""
     with mlflow_client.connect(store) as client:
         models = client.search_registered_models(f"name = '{name}'")
         aliases = (
@@ -116,8 +111,9 @@ def move_aliases(
     moves: Sequence[tuple[str, int | None]],
     check_lock: CheckLock = check_nothing,
 ) -> None:
-    """Move each alias (None removes it), `check_lock` called before; a kill in between leaves all
-    on real versions; `ForecastError` for a version that is not there.
+    """Set each alias to its version (None removes the alias), in the given order.
+
+    check_lock: called before each change. Raises `ForecastError` for a version that does not exist.
     """
     from mlflow.exceptions import MlflowException
 
@@ -132,7 +128,10 @@ def move_aliases(
 
 
 def download_version(store: TrackingStore, name: str, version: int, target: Path) -> Path:
-    """The version's ensemble folder, copied below `target`; `DamagedError` where it has none."""
+    """Copy the version's ensemble below `target`; returns its folder.
+
+    Raises `DamagedError` where the artifact has no ensemble.
+    """
     import mlflow.artifacts
 
     with mlflow_client.connect(store) as client:
@@ -150,8 +149,8 @@ def download_version(store: TrackingStore, name: str, version: int, target: Path
 
 
 def _find_run(client: MlflowClient, dataset: str, candidate: str) -> str | None:
-    """The current run of the candidate, whose page then names the version; None where no run was
-    published.
+    """The id of the candidate's current run, whose page will link to the version; None where no run
+    was published.
     """
     experiment = client.get_experiment_by_name(dataset)
     if experiment is None:
@@ -171,8 +170,9 @@ def _log_model_copy(
     sample: pd.DataFrame | None,
     run_id: str | None,
 ) -> LoggedModel:
-    """The logged copy of a saved ensemble: where the store keeps it, and its id; `run_id`: the run
-    that the ensemble comes from.
+    """Log a copy of a saved ensemble as an MLflow model, after trying it on `sample`.
+
+    run_id: the run that the ensemble comes from.
     """
     experiment = mlflow_client.ensure_experiment(client, name, at)
     with files.scratch_folder() as folder:
@@ -188,8 +188,9 @@ def _log_model_copy(
 
 
 def _try_forecast(model_folder: Path, sample: pd.DataFrame) -> None:
-    """Load the saved model as MLflow will, and forecast once; `ModelError` where that fails or is
-    not finite.
+    """Load the saved model as MLflow does, and forecast once.
+
+    Raises `ModelError` where that fails or the forecast is not finite.
     """
     import mlflow.pyfunc
     import numpy as np
@@ -215,5 +216,5 @@ def _list_versions(client: MlflowClient, name: str) -> list[RegisteredVersion]:
 
 
 def model_digest(model: Path) -> str:
-    """The sha256 of a saved ensemble's manifest, which differs between any two ensembles."""
+    """The SHA-256 of a saved ensemble's manifest, which differs between any two ensembles."""
     return files.sha256(model / "ensemble.json")

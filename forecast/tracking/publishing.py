@@ -1,13 +1,12 @@
-"""`sync`: make an MLflow store show exactly the records of a project, a run for each candidate.
+"""Publishes the records of a project to MLflow (`sync`): one run per candidate.
 
-A record is known again by its digest, so publishing twice changes nothing, and whatever happened to
-the store or to an earlier publisher is made good: missing runs are written; runs that no record
-stands behind any more are set aside, that is tagged current=false and named `..., earlier (...)`,
-and never deleted; runs left RUNNING are closed, and are not current either. Saved views of the
-experiments' pages are written as well, since MLflow shows no metric until somebody picks it.
+A record is recognised by its digest, so publishing twice changes nothing. Missing runs are written.
+Runs without a record are set aside, which means tagged current=false and renamed `..., earlier
+(...)`; they are never deleted. Runs that a killed publisher left RUNNING are closed. Runs of other
+projects in a shared store are not changed.
 
-Runs of other projects in a shared store are left alone. A store that cannot be written is a
-`ForecastError`; what is published by then stays, and the next call goes on.
+Saved views of the experiments' pages are written too, since MLflow shows no metric column until a
+user picks it.
 """
 
 from __future__ import annotations
@@ -45,18 +44,19 @@ if TYPE_CHECKING:
 
 @dataclass
 class SyncResult:
-    """What a call changed, by name of run; `unchanged` counts the records that were there
-    already.
-    """
+    """What `sync` changed."""
 
     published: list[str] = field(default_factory=list)
+    """Names of new runs."""
     set_aside: list[str] = field(default_factory=list)
+    """Names of runs that are no longer current."""
     unchanged: int = 0
+    """How many records had a run already."""
     pages: dict[str, str] = field(default_factory=dict)
-    """Per dataset, the part of the address after the server's that opens its leaderboard."""
+    """Dataset → the path of its leaderboard on the server."""
 
     def add(self, other: SyncResult) -> None:
-        """Take in what another call changed, of other datasets."""
+        """Add the result for other datasets."""
         self.published += other.published
         self.set_aside += other.set_aside
         self.unchanged += other.unchanged
@@ -71,14 +71,13 @@ def sync(
     now: float,
     revision: str = "",
 ) -> SyncResult:
-    """Make the store show exactly the records below `root`, or those of `datasets`, whatever
-    happened to it or to an earlier publisher.
+    """Publish the records below `root`, of all datasets or of `datasets`.
 
-    Afterwards each record's candidate has exactly one current parent run; in a store of this
-    project's own any other current run is set aside. `uri` is the value of MLFLOW_TRACKING_URI;
-    `now` in seconds since 1970; `revision` the git commit. Raises `ForecastError` when the store
-    cannot be written; what is published by then stays. `BusyError` while others publish to it for
-    longer than `mlflow_client.TIMEOUT`.
+    Afterwards each candidate with a record has exactly one current run; in a store that the project
+    owns, all other runs are set aside. uri: the value of MLFLOW_TRACKING_URI. now: seconds since
+    1970. revision: the git commit. Raises `ForecastError` when the store cannot be written (what is
+    published by then stays), `BusyError` while others publish for longer than
+    `mlflow_client.TIMEOUT`.
     """
     store = tracking_store(root, uri)
     result = SyncResult()
@@ -106,17 +105,16 @@ def sync(
 
 @dataclass
 class _Experiment:
-    """The runs of one experiment, as they are and as they should be; `current`: by candidate those
-    tagged so.
-    """
+    """Publishes the runs of one dataset."""
 
     writer: Writer
     result: SyncResult
     current: dict[str, list[Run]] = field(default_factory=dict)
+    """Candidate → its runs that are tagged current; normally one."""
 
     def close_left_running(self, store: TrackingStore) -> None:
-        """Close every run that a dead publisher left RUNNING, its trials no longer current: in a
-        store of this project's own every run, else those of this publisher.
+        """Close the runs that a killed publisher left RUNNING; in a store that the project does not
+        own, only those of this publisher.
         """
         for run in self._search("attributes.status = 'RUNNING'"):
             if store.owned or run.data.tags.get(PUBLISHER) == store.publisher:
@@ -129,7 +127,7 @@ class _Experiment:
             self.current.setdefault(run.data.tags[CANDIDATE], []).append(run)
 
     def describe(self, sentences: Sequence[str]) -> None:
-        """Write the experiment's page: the verdict, and how to read the runs."""
+        """Write the experiment's description and saved views."""
         client = self.writer.client
         experiment = client.get_experiment(self.writer.experiment_id)
         for name, value in experiment_tags(sentences, experiment.creation_time or 0).items():
@@ -137,10 +135,10 @@ class _Experiment:
                 client.set_experiment_tag(experiment.experiment_id, name, value)
 
     def put(self, candidate_run: CandidateRun, number: int) -> None:
-        """Make MLflow's run of `candidate_run` the only current one of its candidate; `number`
-        orders new ones.
+        """Make the run of `candidate_run` the only current one of its candidate.
 
-        A run with its digest is taken as it is, also one that was set aside.
+        A run with its digest is used again, also one that was set aside. number: the place of a new
+        run in lists.
         """
         current = self.current.get(candidate_run.candidate, [])
         same = [run for run in current if run.data.tags.get(RECORD_DIGEST) == candidate_run.digest]
@@ -163,8 +161,8 @@ class _Experiment:
                     self._set_aside(run)
 
     def _refresh(self, run: Run, candidate_run: CandidateRun) -> None:
-        """Bring a run that is there up to date: its name in the list, what other candidates decide
-        (tags; those no longer true are deleted), and that it is current.
+        """Update an existing run: make it current, and set its name and the tags that depend on
+        other candidates.
         """
         run_id = run.info.run_id
         tags = run.data.tags
@@ -181,9 +179,7 @@ class _Experiment:
             self.writer.client.update_run(run_id, name=candidate_run.name)
 
     def _set_aside(self, run: Run) -> None:
-        """Tag a run and its trials as not current, and say so in its name; it stays to compare
-        with.
-        """
+        """Tag a run and its trials as not current, and rename it."""
         self._mark_trials(run, current=False)
         name = run.info.run_name.partition(", earlier")[0]
         started = datetime.fromtimestamp(run.info.start_time / 1000, UTC)
@@ -198,7 +194,7 @@ class _Experiment:
             self.writer.tag(trial.info.run_id, {CURRENT: str(current).lower()})
 
     def _search(self, condition: str) -> list[Run]:
-        """Every run of the experiment that meets `condition`, page after page."""
+        """All runs of the experiment that meet `condition`."""
         matching: list[Run] = []
         token = None
         while True:
@@ -211,9 +207,8 @@ class _Experiment:
                 return matching
 
 
-# Saved views: MLflow hides every metric column until a user picks it. Its page stores such a choice
-# as a tag of the experiment; the same tag written here appears under `Views`, and `page` is the
-# address that opens it.
+# Saved views: MLflow hides every metric column until a user picks it, and stores the choice as a
+# tag of the experiment. The same tags, written here, appear under `Views`.
 
 GUIDE = (
     "Tick runs and press Compare. `test/...` is the mean over the seeds, `test_by_step/...` has the"
@@ -225,7 +220,7 @@ VIEWS = {
     LEADERBOARD: (
         "Leaderboard",
         "!= 'trial'",
-        "metrics.test/mase",  # of several series there is no mean `test/mae`
+        "metrics.test/mase",  # with several series there is no mean `test/mae`
         (
             "tags.ranking tags.chosen metrics.test/mase metrics.test/skill metrics.test/mae"
             " metrics.validation/mase metrics.test_std/mase metrics.n_params metrics.cpu_seconds"
@@ -252,16 +247,17 @@ VIEWS = {
         ),
     ),
 }
-"""Title, the kind of run that is shown, the column it is sorted by, the columns."""
+"""View → title, the kind of run that it shows, the column that it is sorted by, its columns."""
 
 
 def experiment_tags(sentences: Sequence[str], created: int) -> dict[str, str]:
-    """The verdict as the experiment's description, its kind, and its saved views; `created` in ms
-    since 1970.
+    """The tags of an experiment: its description, kind and saved views.
+
+    created: milliseconds since 1970.
     """
     return {
         "mlflow.note.content": "\n\n".join([*sentences, GUIDE]),
-        # otherwise the page opens as one for chat agents
+        # without it the page opens as one for chat agents
         "mlflow.experimentKind": "custom_model_development",
         **{
             f"mlflow.sharedViewState.{name}": _view_json(created, *view)
@@ -271,7 +267,7 @@ def experiment_tags(sentences: Sequence[str], created: int) -> dict[str, str]:
 
 
 def leaderboard_page(experiment_id: str) -> str:
-    """The part of the address after the server's: the leaderboard of one dataset."""
+    """The path of an experiment's leaderboard on the server."""
     return (
         f"/#/experiments/{experiment_id}/runs?viewStateShareKey={LEADERBOARD}"
         "&workflowType=machine_learning"
@@ -279,8 +275,10 @@ def leaderboard_page(experiment_id: str) -> str:
 
 
 def _view_json(created: int, title: str, kind: str, order_by: str, columns: str) -> str:
-    """A saved view as MLflow's page stores it. `columns`: names such as `metrics.test/mae`,
-    separated by blanks; `created` in ms since 1970.
+    """A saved view as MLflow's page stores it.
+
+    created: milliseconds since 1970. columns: names such as `metrics.test/mae`, separated by
+    blanks.
     """
     parts = (column.split(".", 1) for column in [order_by, *columns.split()])
     order_by, *shown_columns = (f"{group}.`{name}`" for group, name in parts)

@@ -1,14 +1,10 @@
-"""The records that the stages leave, read for publishing, and what the run of one shows.
+"""The content of MLflow's runs, computed from the records of the stages, without MLflow itself.
 
-`read_candidate_runs` gives a `CandidateRun` for each trained candidate of a dataset: its record,
-its rows of every table of stage `compare`, and a digest. From it come parameters
-(`parameter_texts`), metrics (`..._points`, lists of `MetricPoint`), tags (`run_tags`,
-`verdict_tags`) and a note. Nothing here knows MLflow: `forecast.tracking.writing` gives it to
-MLflow.
+`read_candidate_runs` gives a `CandidateRun` per trained candidate of a dataset. From it come
+parameters (`parameter_texts`), metrics (lists of `MetricPoint`), tags (`run_tags`, `verdict_tags`)
+and a note. `forecast.tracking.writing` writes them.
 
-Names are those of the record and the leaderboard, one word for one thing. MLflow draws a chart per
-metric, in sections by what stands before the `/`, sorted by name: test errors come first, learning
-curves after them.
+MLflow draws a chart per metric, in sections by the part of its name before the `/`.
 """
 
 from __future__ import annotations
@@ -31,8 +27,8 @@ from forecast.system import files
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMAT = 4
-"""Part of every digest: raise it when published runs should be made anew from the same records."""
+RUN_FORMAT = 4
+"""Part of every run's digest; raised where all runs must be published again from equal records."""
 
 
 TextRow = dict[str, str]
@@ -44,27 +40,24 @@ TABLES = ("leaderboard", "by_step", "distributions")
 
 @dataclass(frozen=True)
 class CandidateRun:
-    """One trained candidate of one dataset: its record, where it lies, and what stage `compare`
-    says of it. `tables` are its rows of `TABLES` and, over all steps, of `intervals`, every value
-    as text.
-    """
+    """One trained candidate of a dataset, with its results of stage `compare`."""
 
     record: RunRecord
     folder: Path
+    """The candidate's folder in data/trained."""
     tables: Mapping[str, Sequence[TextRow]] = field(default_factory=dict)
+    """Its rows of `TABLES`, and its rows over all steps of `intervals`."""
     tests: Sequence[PairedTest] = ()
     cost: CandidateCost = UNKNOWN_COST
 
     @cached_property
     def digest(self) -> str:
-        """Tells a published run from a newer record: it changes with record, forecasts and every
-        row, not with what other candidates decide.
-        """
+        """A digest of its record, forecasts and rows, by which its published run is found again."""
         forecasts = self.folder / "forecasts.parquet"
-        # without `chosen`, which other candidates can change: it is refreshed on the run
+        # without `chosen`, which depends on other candidates and is updated on the run
         board = [{**row, "chosen": ""} for row in self.table("leaderboard")]
         content = {
-            "format": FORMAT,
+            "format": RUN_FORMAT,
             "record": self.record.to_json(),
             "forecasts": files.sha256(forecasts) if forecasts.exists() else None,
             "tables": {**self.tables, "leaderboard": board},
@@ -72,12 +65,12 @@ class CandidateRun:
         return files.sha256_of(content)[:16]
 
     def table(self, name: str) -> Sequence[TextRow]:
-        """Its rows of one table; none before stage `compare`."""
+        """Its rows of one table; empty before stage `compare`."""
         return self.tables.get(name, ())
 
     @property
     def rows(self) -> dict[str, TextRow]:
-        """The rows of its leaderboard by seed (`0`, `mean`, `std`, ...)."""
+        """Seed (`0`, `mean`, `std`, ...) → its row of the leaderboard."""
         return {row["seed"]: row for row in self.table("leaderboard")}
 
     @property
@@ -87,21 +80,19 @@ class CandidateRun:
 
     @property
     def name(self) -> str:
-        """What a reader of a list sees: the model, and the ranking where it is not the default
-        one.
-        """
+        """The run's name: the model, with the ranking where that is not the default one."""
         if self.record.ranking == "architecture":
             return f"{self.record.model} (architecture alone)"
         return self.record.model
 
     @property
     def main_row(self) -> TextRow:
-        """What the mean of the seeds' forecasts scores; empty before stage `compare`."""
+        """The scores of the mean of all seeds' forecasts; empty before stage `compare`."""
         return self.rows.get("mean", {})
 
     @property
     def is_chosen(self) -> bool:
-        """Whether validation decides for it in its ranking."""
+        """Whether validation selected it in its ranking."""
         return any(row.get("chosen", "").lower() in ("true", "1") for row in self.rows.values())
 
 
@@ -113,7 +104,7 @@ def list_datasets(root: Path) -> list[str]:
 
 
 def read_candidate_runs(root: Path, dataset: str) -> list[CandidateRun]:
-    """Every record of `dataset`, the best validation error last, failed and unscored ones first."""
+    """The runs of all records of `dataset`, the lowest validation error last."""
     from forecast.data.results import Results, read_costs
 
     paths = ProjectPaths.of(root)
@@ -144,7 +135,7 @@ def _rows_of(label: tuple[str, str], rows: Sequence[TextRow]) -> list[TextRow]:
 
 
 def _rows_of_all_steps(intervals: pd.DataFrame) -> list[TextRow]:
-    """The scores over all steps, as text."""
+    """The rows over all steps, with their values as text."""
     all_steps = intervals[intervals["step"] == 0]
     text = all_steps.to_csv(index=False, float_format="%.12g", lineterminator="\n")
     return list(csv.DictReader(text.splitlines()))
@@ -156,7 +147,7 @@ def _validation_error(candidate_run: CandidateRun) -> float:
 
 
 def verdict_sentences(root: Path, dataset: str) -> tuple[str, ...]:
-    """The verdict in words; none before stage `compare`."""
+    """The dataset's verdict in sentences; empty before stage `compare`."""
     from forecast.data.results import Results
 
     results = Results(ProjectPaths.of(root), dataset)
@@ -167,18 +158,18 @@ LOOP = ("reach", "exponent")
 SAFE_LOOPS = ("stable", "marginal")
 INTERVALS = ("coverage", "width", "winkler")
 COSTS = ("cpu_seconds", "wall_seconds", "tuning_cpu_seconds")
-"""Of a candidate, as far as they were kept."""
+"""Fields of `CandidateCost` that are metrics of a run."""
 DIGEST_LENGTH = 12
 UNTRAINED = (
     "**Did not train:** in no seed was a step better on validation than the model that the network"
     " stands on, so the forecasts are the same. It is not counted as a model."
 )
 MAX_TEXT = 500
-"""Characters of a parameter or tag; MLflow refuses a run over one that is much longer."""
+"""The most characters of a parameter or tag; MLflow refuses much longer ones."""
 
 
 CHARACTERS_UNKNOWN_TO_MLFLOW = re.compile(r"[^\w.\- /]")
-"""Characters that MLflow takes in no metric's name."""
+"""Characters that MLflow does not allow in the name of a metric."""
 
 
 class MetricPoint(NamedTuple):
@@ -192,8 +183,9 @@ class MetricPoint(NamedTuple):
 def parameter_texts(
     params: Mapping[str, Any], tuned: Mapping[str, Any] | None = None
 ) -> dict[str, str]:
-    """Model parameters as text of at most `MAX_TEXT` characters, the tuned values in the place of
-    the others; nested ones as `outer.inner`, without what is None or empty.
+    """Model parameters as text of at most `MAX_TEXT` characters, with the tuned values.
+
+    Nested parameters are named `outer.inner`; those that are None or empty are left out.
     """
     texts = {}
     for name, value in flatten({**params, **(tuned or {})}):
@@ -204,9 +196,9 @@ def parameter_texts(
 
 
 def score_points(candidate_run: CandidateRun) -> list[MetricPoint]:
-    """Test errors of what serves, by horizon step, their spread over seeds; size and cost."""
+    """Test and validation errors, their spread over seeds, interval scores, size and cost."""
     main = candidate_run.main_row
-    from forecast.comparison import metrics  # with it comes pandas, which `status` does without
+    from forecast.comparison import metrics  # imports pandas, which `status` must not
 
     by_step = [metric.name for metric in metrics.METRICS if metric.by_step]
     points = [
@@ -232,7 +224,7 @@ def score_points(candidate_run: CandidateRun) -> list[MetricPoint]:
 
 
 def interval_points(candidate_run: CandidateRun) -> list[MetricPoint]:
-    """Coverage, width and interval score by level, all steps together, mean over the series."""
+    """Coverage, width and interval score of each level over all steps, as means over series."""
     values_by_name: dict[str, list[float]] = {}
     for row in candidate_run.table("intervals"):
         level = f"{float(row['level']):g}"
@@ -244,10 +236,10 @@ def interval_points(candidate_run: CandidateRun) -> list[MetricPoint]:
 
 
 def distribution_points(candidate_run: CandidateRun) -> list[MetricPoint]:
-    """How good the quantiles, densities and probabilities of a head are over the whole horizon.
+    """Scores of a head's distribution over the whole horizon: `distribution/crps`,
+    `distribution/pinball_90`, ...
 
-    `distribution/crps`, `distribution/pinball_90`, ...; with several series the series' name
-    stands before them, as their units differ.
+    With several series, whose units differ, the series is part of the name.
     """
     several = len({row["series"] for row in candidate_run.table("distributions")}) > 1
     points = []
@@ -259,9 +251,7 @@ def distribution_points(candidate_run: CandidateRun) -> list[MetricPoint]:
 
 
 def count_points(candidate_run: CandidateRun) -> list[MetricPoint]:
-    """The numbers fitted to data (`n_params`), the rows seen, the counts of `TrainingCost` by their
-    own names, the trials and the seeds.
-    """
+    """The number of fitted parameters, rows, trials and seeds, and the counts of `TrainingCost`."""
     record = candidate_run.record
     counts = {
         "n_params": record.n_params,
@@ -274,10 +264,10 @@ def count_points(candidate_run: CandidateRun) -> list[MetricPoint]:
 
 
 def diagnostic_points(candidate_run: CandidateRun) -> list[MetricPoint]:
-    """What goes on inside the first seed's network.
+    """The diagnostics of the first seed's network.
 
-    The step of `diagnostics_by_lag/...` is the lag in rows, of `diagnostics_free_run` the step of
-    the closed loop.
+    The step of `diagnostics_by_lag/...` is the lag in rows, that of `diagnostics_free_run` the step
+    of the closed loop.
     """
     examined = candidate_run.record.diagnostics
     if examined is None:
@@ -298,7 +288,7 @@ def diagnostic_points(candidate_run: CandidateRun) -> list[MetricPoint]:
 
 
 def curve_points(record: RunRecord) -> list[MetricPoint]:
-    """The learning curves of the final trainings: loss over gradient steps, per seed."""
+    """The learning curves of each seed: losses by gradient step."""
     points = []
     for fit in record.seeds:
         for step, train, validation in fit.curve:
@@ -308,7 +298,7 @@ def curve_points(record: RunRecord) -> list[MetricPoint]:
 
 
 def trial_points(trial: Trial) -> list[MetricPoint]:
-    """The trial's validation loss over its gradient steps, and the value Optuna got."""
+    """A trial's validation loss by gradient step, and its value for Optuna."""
     points = [MetricPoint("trial/value", trial.value)]
     points += [
         MetricPoint("trial/validation_loss", row[-1], int(row[0] or 0)) for row in trial.curve
@@ -317,13 +307,17 @@ def trial_points(trial: Trial) -> list[MetricPoint]:
 
 
 def finite_points(points: list[MetricPoint]) -> list[MetricPoint]:
-    """Without what is missing, not a number or infinite; a chart can show none of it."""
-    read = [(point, _as_float(point.value)) for point in points]
-    return [point._replace(value=value) for point, value in read if value is not None]
+    """The points whose value is a finite number, as float."""
+    values = [_as_float(point.value) for point in points]
+    return [
+        point._replace(value=value)
+        for point, value in zip(points, values, strict=True)
+        if value is not None
+    ]
 
 
 def run_tags(candidate_run: CandidateRun) -> dict[str, str]:
-    """What to filter and group by; see `verdict_tags` for those that may change later."""
+    """The tags of a run that never change; `verdict_tags` has the others."""
     record = candidate_run.record
     failed = [f"seed {fit.seed}: {fit.reason}" for fit in record.seeds if fit.status != "ok"]
     values = {
@@ -346,15 +340,15 @@ def run_tags(candidate_run: CandidateRun) -> dict[str, str]:
 
 
 def loop_verdict(record: RunRecord) -> str:
-    """How a recursive network behaves on its own forecasts: stable, marginal, sensitive, drifting
-    or unstable.
+    """How a recursive network behaves when fed with its own forecasts: stable, marginal, sensitive,
+    drifting or unstable; "" for other models.
     """
     examined = record.diagnostics
     return "" if examined is None else examined.loop_verdict
 
 
 def verdict_tags(candidate_run: CandidateRun) -> dict[str, str]:
-    """Tags that depend on the other candidates: refreshed in place."""
+    """The tags that depend on other candidates, and are updated on existing runs."""
     words = {f"against_{test.family}": test.word for test in candidate_run.tests}
     return {
         "chosen": str(candidate_run.is_chosen).lower(),
@@ -364,8 +358,8 @@ def verdict_tags(candidate_run: CandidateRun) -> dict[str, str]:
 
 
 def run_note(candidate_run: CandidateRun) -> str:
-    """The run's page in words: that it was chosen, why it failed, or that it did not train; what
-    the model is, its members, an unsafe closed loop, and what the tests say.
+    """The run's description in Markdown: whether it was selected, failed or did not train, the
+    model, its members, an unsafe closed loop, and the outcomes of the tests.
     """
     from forecast.data.results import describe_members
 
@@ -389,7 +383,7 @@ def run_note(candidate_run: CandidateRun) -> str:
 def flatten(
     content: Mapping[str, Any], separator: str = ".", prefix: str = ""
 ) -> Iterator[tuple[str, Any]]:
-    """Every value in nested content, named by its path."""
+    """Every value in nested content, with its path as the name."""
     for name, value in content.items():
         if isinstance(value, Mapping) and value:
             yield from flatten(value, separator, f"{prefix}{name}{separator}")
@@ -398,7 +392,7 @@ def flatten(
 
 
 def _as_float(value: Any) -> float | None:
-    """The number in a text or value; None for anything else and for what is not finite."""
+    """The value as a number; None where it is no number or not finite."""
     try:
         number = float(value)
     except (OverflowError, TypeError, ValueError):

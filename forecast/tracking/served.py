@@ -1,16 +1,14 @@
-"""`ServedForecaster`: the model as MLflow runs it (models from code), and the sentences that
-MLflow's scoring server lacks. A copy of this file lies beside each logged model; no module imports
-it.
+"""The model that MLflow serves. No module imports this file: MLflow stores a copy of it with each
+logged model and runs it ("models from code"), where this project is installed.
 
-Input: the long frame (`unique_id, ds` in UTC, the dataset's prepared columns), at least `lookback`
-rows per series. Parameters: `horizon` (0: as trained) and `levels` (percent, such as [80, 95]; none
-unless asked, `forecaster.serving.DEFAULT_LEVELS`). Output: `unique_id, output, cutoff, step, ds,
-y_hat` and `lo_80, hi_80` per level, in raw units, and a `note` where something about a series is
-odd. It forecasts without TensorFlow. It needs an environment in which this project is installed.
-Whatever is wrong with a request is one sentence and status 400.
+Input: the long frame (`unique_id`, `ds` in UTC, the dataset's prepared columns) with at least
+`lookback` rows per series. Parameters: `horizon` (0: as trained) and `levels` (percent; default
+`forecaster.serving.DEFAULT_LEVELS`). Output, in raw units: `unique_id, output, cutoff, step, ds,
+y_hat`, per level such as 80 `lo_80, hi_80`, and a `note` where something about a series is odd. A
+faulty request is answered with one sentence and status 400.
 
-MLflow's scoring server drops parameters that it does not know, and answers a table that it refuses
-with the table. `word_errors` wraps the server's functions where the model is loaded.
+MLflow's scoring server itself would ignore unknown parameters, and answer a faulty table with the
+whole table; `word_errors` replaces functions of the server to prevent that.
 """
 
 from __future__ import annotations
@@ -30,7 +28,7 @@ from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, INVALID_PARAMETER_VALUE
 from mlflow.pyfunc import PythonModel
 
 PARAMETERS = {"horizon", "levels"}
-"""Of a request, as `Service.answer` takes them."""
+"""The parameters of a request that `Service.answer` has."""
 
 
 class ServedForecaster(PythonModel):
@@ -46,24 +44,23 @@ class ServedForecaster(PythonModel):
     def predict(
         self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        """The forecast after the last rows of `model_input`; `params`: see this module."""
+        """The forecast after the last rows of `model_input`; see the module's docstring."""
         from forecast.forecaster.serving import advise_caller
         from forecast.system.errors import ForecastError
 
         try:
             return self.service.answer(model_input, **(params or {}))
         except ForecastError as error:
-            # any other exception would reach the caller as a stack trace
             raise request_error(advise_caller(str(error))) from None
-        except Exception:
+        except Exception:  # MLflow would send the traceback to the caller
             logging.getLogger(__name__).exception("The forecast failed")
             message = "The forecast failed; the server's log says why."
             raise MlflowException(message, error_code=INTERNAL_ERROR) from None
 
 
 def word_errors() -> None:
-    """Let the scoring server of this process name the fault of a request in a sentence; nothing
-    happens in a process that is no such server.
+    """Let MLflow's scoring server answer a faulty request with a sentence; does nothing in another
+    process.
     """
     server: Any = sys.modules.get("mlflow.pyfunc.scoring_server")
     if server is None or server._SERVER_MODEL_PATH not in os.environ:
@@ -76,23 +73,25 @@ def word_errors() -> None:
 def answer_unchecked(
     answer: Callable[..., Any], data: bytes, content_type: str, model: Any, _schema: Any
 ) -> Any:
-    """`answer` to a table as it came: MLflow's check against the signature reads no CSV, and shows
-    the whole table where it refuses one; `Service.answer` checks it in sentences.
+    """Call `answer` without MLflow's check of the table against the signature, which reads no CSV
+    and prints the whole table; `Service.answer` checks it.
 
-    `MlflowException` with the sentence alone for every fault of the request.
+    Raises `MlflowException` with only the sentence about the fault.
     """
     model.metadata.signature.inputs = None
     try:
         return answer(data, content_type, model, None)
     except MlflowException as error:
-        # MLflow puts the parsed table before the sentence, and JSON that it cannot parse behind it
+        # MLflow adds the parsed table before the sentence, and JSON that it cannot parse after it
         error.message = error.message.rpartition("\nError: ")[2].partition("\nInput: ")[0]
         raise
 
 
 def decode_table(decode: Callable[[Any], Any], request: Any) -> Mapping[str, Any]:
-    """The decoded JSON; `MlflowException` for a parameter that is not one of `PARAMETERS`, which
-    MLflow would drop without a word, and for a horizon of 0, by which it means that none was given.
+    """Decode the JSON of a request.
+
+    Raises `MlflowException` for an unknown parameter, which MLflow would ignore, and for horizon 0,
+    which MLflow passes where none was given.
     """
     from forecast.system.errors import quote_names
 
@@ -112,7 +111,7 @@ def decode_table(decode: Callable[[Any], Any], request: Any) -> Mapping[str, Any
 
 
 def request_error(message: str) -> MlflowException:
-    """What the server answers with status 400 and this sentence."""
+    """The exception that the server answers with this message and status 400."""
     return MlflowException(message, error_code=INVALID_PARAMETER_VALUE)
 
 

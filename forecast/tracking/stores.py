@@ -1,14 +1,9 @@
-"""`tracking_store`: where runs are kept, decided once per command from MLFLOW_TRACKING_URI and the
-project's folder, as a `TrackingStore`: absolute address, absolute artifact root, lock.
+"""Where MLflow's runs are kept (`tracking_store`), and the locks of such a store
+(`hold_store_lock`). MLflow is not imported, and nothing is opened.
 
-Without an address it is the project's own mlflow.db. Nothing is opened, made or asked here, and
-MLflow is not imported. Addresses of a kind that MLflow no longer writes to are refused.
-
-`hold_store_lock` keeps apart all processes that write to one store, on whatever machine. A
-project's own store is protected by that project's lock files. A team has PostgreSQL, whose server
-keeps the locks (`forecast.system.postgres`); on one machine a lock file does. A server that other
-machines reach is refused without a PostgreSQL: MLflow itself has no locks.
-docs/decisions/0018-locks-of-postgresql.md has what was weighed.
+A store that the project owns is protected by the project's own lock files. Other stores on this
+machine get a lock file; stores that several machines share are locked through PostgreSQL, since
+MLflow has no locks (docs/decisions/0018-locks-of-postgresql.md).
 """
 
 from __future__ import annotations
@@ -35,32 +30,33 @@ SERVERS = ("http", "https", "databricks", "postgresql", "mysql", "mssql")
 
 @dataclass(frozen=True)
 class TrackingStore:
-    """One tracking store as seen from one project.
-
-    `artifact_root` is the folder mlartifacts: of the project, or beside an SQLite file that lies
-    outside of it. It is None where a server (http, https, databricks) decides.
-
-    `publisher` names this project on this host: while it holds `publisher_lock`, a RUNNING run of
-    that publisher has no living process behind it. `owned`: the store belongs to the project alone,
-    so every RUNNING run in it is dead then.
-    """
+    """The tracking store of one project."""
 
     uri: str
+    """Absolute address."""
     artifact_root: Path | None
+    """The folder mlartifacts of the project, or beside an SQLite file outside of it; None where a
+    server (http, https, databricks) decides.
+    """
     publisher_lock: Path
+    """The lock file of processes that publish from this project, or to this SQLite file."""
     publisher: str
+    """Names this project on this host. While we hold `publisher_lock`, no other process works on
+    this publisher's runs, so those left RUNNING are dead.
+    """
     owned: bool
+    """Whether the store belongs to this project alone."""
 
     @property
     def database(self) -> Path | None:
-        """The SQLite file, if the store is one."""
+        """The SQLite file; None for another kind of store."""
         return Path(self.uri.removeprefix(SQLITE)) if self.uri.startswith(SQLITE) else None
 
 
 def tracking_store(root: Path, uri: str = "") -> TrackingStore:
     """The store at `uri` (the value of MLFLOW_TRACKING_URI), by default `<root>/mlflow.db`.
 
-    A relative SQLite path is taken from `root`, not from wherever the process runs. `InputError`
+    A relative SQLite path is relative to `root`, not to the working directory. Raises `InputError`
     for a kind of store that MLflow 3 no longer writes to.
     """
     root = root.resolve()
@@ -88,7 +84,7 @@ def tracking_store(root: Path, uri: str = "") -> TrackingStore:
 
 
 def path_of(location: str) -> Path:
-    """The folder that a `file:` location of an artifact names."""
+    """The folder of an artifact location `file:...`."""
     return Path(unquote(urlsplit(location).path))
 
 
@@ -96,11 +92,11 @@ def path_of(location: str) -> Path:
 def hold_store_lock(
     store: TrackingStore, name: str, *, purpose: str, timeout: float
 ) -> Iterator[CheckLock]:
-    """Hold the lock `name` of the store; yields the check that it is still held.
+    """Hold the lock `name` of the store; yields a check that it is still held.
 
-    Nothing is locked for a store of this project's own. `InputError` where no lock can keep several
-    machines apart, `BusyError` naming the holder when another process has it after `timeout`
-    seconds.
+    Does nothing for a store that the project owns. Raises `InputError` where several machines may
+    use the store and no PostgreSQL is set, `BusyError` naming the holder when another process has
+    the lock after `timeout` seconds.
     """
     if store.owned:
         yield check_nothing
@@ -113,14 +109,15 @@ def hold_store_lock(
 
 
 def _lock_database(store: TrackingStore) -> str:
-    """The address of the PostgreSQL that keeps the locks of a store; empty where there is none."""
+    """The address of the PostgreSQL that keeps the store's locks; empty where there is none."""
     return store.uri if postgres.is_postgres(store.uri) else postgres.team_database()
 
 
 def _lock_file(store: TrackingStore, name: str) -> Path:
-    """Where this machine locks a store outside of the project: beside its file, or by its address.
+    """The lock file of a store outside of the project: beside its SQLite file, or named by the
+    address of a server on this machine.
 
-    `InputError` for a server that other machines reach as well.
+    Raises `InputError` for a server that other machines may use too.
     """
     if store.database is not None:
         return Path(f"{store.database}.{name}.lock")

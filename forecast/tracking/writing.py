@@ -1,9 +1,8 @@
-"""Writes to MLflow: a candidate as one parent run with its record, its model and child runs for its
-trials (`Writer`), a saved model (`save_model`), and a decision of a retraining or a
-row of an identification as one run of its own (`log_content`).
+"""Writes runs and models to MLflow.
 
-What is written is worked out in `forecast.tracking.runs`, and whether it is needed in
-`forecast.tracking.publishing`. A few calls each, no global MLflow state.
+`Writer` writes a candidate as a parent run with its record, its model, and child runs for its
+trials. `save_model` makes an MLflow model of a saved forecaster. `log_content` writes one run for a
+retraining's decision or a row of an identification. `forecast.tracking.runs` computes the content.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from forecast.tracking.runs import CandidateRun, MetricPoint
 from forecast.tracking.stores import TrackingStore
 
 if TYPE_CHECKING:
-    import pandas as pd  # not at import: a look at the store does without it
+    import pandas as pd
     from mlflow import MlflowClient
     from mlflow.models import ModelSignature
 
@@ -48,26 +47,29 @@ REQUIREMENTS = (
     "threadpoolctl",
 )
 NAME_REPLACEMENTS = str.maketrans(dict.fromkeys("/:.%\"'", "_"))
-"""Marks that MLflow takes in no model's name."""
+"""Characters that MLflow does not allow in the name of a model."""
 BATCH = 1000
-"""Metrics that MLflow takes in one call."""
+"""The most metrics that MLflow accepts in one call."""
 
 
 @dataclass(frozen=True)
 class Writer:
-    """Writes runs to one experiment; `start` in milliseconds since 1970."""
+    """Writes runs to one experiment."""
 
     client: MlflowClient
     experiment_id: str
     publisher: str
     start: int
+    """Milliseconds since 1970."""
     revision: str = ""
+    """The git commit, if any."""
 
     def write(self, candidate_run: CandidateRun, number: int) -> None:
-        """The parent run with everything under it; it becomes current last, when nothing is missing
-        any more.
+        """Write the parent run and its trials; it is tagged current last, when it is complete.
+
+        number: the place of the run in lists.
         """
-        # Lists are sorted by creation: so parents stand above trials, and the best model first.
+        # lists are sorted by start: parents above trials, and the best model, written last, first
         start = self.start + 1 + number
         commit = {"mlflow.source.git.commit": self.revision} if self.revision else {}
         tags = {
@@ -107,13 +109,13 @@ class Writer:
         self.client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
 
     def close(self, run_id: str, name: str) -> None:
-        """End a run whose publishing was interrupted."""
+        """End a run whose publishing was interrupted, as failed and not current."""
         self.tag(run_id, {CURRENT: "false", "reason": "publishing was interrupted"})
         self.client.update_run(run_id, status="FAILED", name=f"{name} (interrupted)")
         self._end(run_id, failed=True, at=self.start)
 
     def _write_trials(self, candidate_run: CandidateRun, parent: str) -> None:
-        """One child run of `parent` for each trial of the study, the best one marked."""
+        """Write a child run of `parent` for each trial of the study; the best one is marked."""
         trials = candidate_run.record.trials
         best = best_trial(trials)
         for number, trial in enumerate(trials):
@@ -141,7 +143,7 @@ class Writer:
 
     @contextmanager
     def _run(self, name: str, start: int, tags: Mapping[str, str]) -> Iterator[str]:
-        """A new run that does not stay RUNNING when publishing it fails or is interrupted."""
+        """A new run, which is closed when the block fails or is interrupted."""
         technical = {PUBLISHER: self.publisher, "mlflow.source.name": "forecast"}
         run = self.client.create_run(
             self.experiment_id, start, {**tags, **technical}, run_name=name
@@ -149,7 +151,7 @@ class Writer:
         try:
             yield run.info.run_id
         except BaseException:
-            # the store itself may be what failed; `sync` closes it then
+            # where the store itself has failed, the next `sync` closes the run
             with contextlib.suppress(Exception):
                 self.close(run.info.run_id, name)
             raise
@@ -160,7 +162,7 @@ class Writer:
     def _log(
         self, run_id: str, values: Mapping[str, str], points: list[MetricPoint], at: int
     ) -> None:
-        """Parameters and metrics of a run; metrics in batches, as many as MLflow takes at once."""
+        """Log the parameters and metrics of a run, the metrics in batches."""
         from mlflow.entities import Metric, Param
 
         metrics = [Metric(point.name, point.value, at, point.step) for point in points]
@@ -171,7 +173,7 @@ class Writer:
             )
 
     def _log_dataset(self, run_id: str, candidate_run: CandidateRun) -> None:
-        """The prepared data as the run's input, by their digest."""
+        """Log the prepared data, by their digest, as the run's input."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         record = candidate_run.record
@@ -183,7 +185,7 @@ class Writer:
         )
 
     def _log_files(self, run_id: str, candidate_run: CandidateRun) -> None:
-        """Log the record and the model of the first seed that has one as artifacts of a run."""
+        """Log the record, and the model of the first seed that has one, as artifacts of a run."""
         with files.scratch_folder() as folder:
             candidate_run.record.write(folder / "record.json")
             self.client.log_artifacts(run_id, str(folder))
@@ -196,8 +198,9 @@ class Writer:
     def _log_model(
         self, run_id: str, candidate_run: CandidateRun, forecaster_folder: Path, model_folder: Path
     ) -> None:
-        """Log a saved forecaster as a model of the run, loadable as `models:/<id>` and registrable
-        in the UI; its copy is made in `model_folder`.
+        """Log a saved forecaster as a model of the run, which MLflow's page can register.
+
+        model_folder: a scratch folder for the MLflow model.
         """
         from mlflow.entities import LoggedModelOutput
 
@@ -220,14 +223,16 @@ def read_task(forecaster_folder: Path) -> Task:
 def save_model(
     forecaster_folder: Path, model_folder: Path, *, example: pd.DataFrame | None = None
 ) -> None:
-    """An MLflow model in `model_folder` around the forecaster or ensemble saved in
-    `forecaster_folder`, with a request that it answers (`example`); see `forecast.tracking.served`.
+    """Write an MLflow model with the forecaster or ensemble in `forecaster_folder` into
+    `model_folder`; see `forecast.tracking.served`.
+
+    example: a request that it answers, stored with the model.
     """
     import mlflow.pyfunc
     from mlflow.utils import environment
 
-    # It would look through all packages for a mismatch between what is installed and
-    # `requirements`, which say what is installed: a fifth of `promote --scored`.
+    # MLflow would compare all installed packages with the requirements, which are the installed
+    # ones anyway: a fifth of the time of `promote --scored`.
     checks: Any = environment
     check = checks.warn_dependency_requirement_mismatches
     checks.warn_dependency_requirement_mismatches = show_nothing
@@ -239,7 +244,7 @@ def save_model(
                 input_example=example,
                 signature=signature_of(read_task(forecaster_folder)),
                 artifacts={"forecaster": str(forecaster_folder)},
-                # Given, because MLflow would take seconds to infer them and get them wrong.
+                # MLflow would take seconds to infer them, wrongly
                 pip_requirements=_installed_requirements(),
             )
     finally:
@@ -248,16 +253,15 @@ def save_model(
 
 @cache
 def _installed_requirements() -> list[str]:
-    """What a served model needs, in the versions that are installed here."""
+    """The packages that a served model needs, in the installed versions."""
     return [f"{name}=={version(name)}" for name in REQUIREMENTS]
 
 
 def signature_of(task: Task) -> ModelSignature:
-    """Inputs, outputs and parameters of a served forecaster, without which some registries refuse a
-    model.
+    """The inputs, outputs and parameters of a served forecaster; some registries require them.
 
-    Every input is optional and of any type: MLflow would answer a wrong one with the whole table,
-    and whole numbers not at all; `forecast.forecaster.serving` answers them in a sentence.
+    Every input is optional and of any type, so that `forecast.forecaster.serving` checks requests
+    and not MLflow, which refuses whole numbers and answers a faulty table with the whole table.
     """
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
@@ -288,9 +292,9 @@ def signature_of(task: Task) -> ModelSignature:
 
 
 CONTENT_KEY = "content_key"
-"""The tag that holds the `key` of a content: of a decision, or of an identification."""
-DECISION_LIMIT = 5000
-"""Characters of a tag that every store takes."""
+"""The tag with the `key` of a decision or of a row of an identification."""
+MAX_TAG = 5000
+"""The most characters of a tag that every store accepts."""
 
 
 def log_content(
@@ -303,10 +307,11 @@ def log_content(
     now: float,
     folder: Path | None = None,
 ) -> str:
-    """One finished run of `content`: its numbers as metrics, its words as tags, itself as `file`,
-    what lies in `folder` as artifacts; its id. The same `key` again is the same run.
+    """Write one finished run of `content`, unless there is one with its `key`; returns its id.
 
-    `now` in seconds since 1970. Raises as `mlflow_client.connect` does.
+    `content["numbers"]` become metrics, texts and numbers tags, all of `content` the artifact
+    `file`, and the files in `folder` artifacts. now: seconds since 1970. Raises the errors of
+    `mlflow_client.connect`.
     """
     start = int(1000 * now)
     with mlflow_client.connect(store) as client:
@@ -325,7 +330,7 @@ def log_content(
         points = [MetricPoint(*number) for number in runs.flatten(content.get("numbers", {}), "/")]
         writer._log(run_id, {}, runs.finite_points(points), start)
         words = {
-            k: str(v)[:DECISION_LIMIT]
+            k: str(v)[:MAX_TAG]
             for k, v in content.items()
             if isinstance(v, str | int | float) and k != "key"
         }

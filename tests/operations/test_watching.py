@@ -101,4 +101,4 @@ def test_alarms_of_one_series_of_several_name_it_and_chance_has_its_number(moved
     assert NAME in capsys.readouterr().out and predict._keys(row) == []
     (n_errors,) = verdict.watched.n_errors.values()
     crowd = replace(verdict, table=pd.concat([row] * 3 * (n_errors + 1)))
-    assert f"at most 3 (one observation in {n_errors + 1}," in predict._watch_sentences(crowd, 10)
+    assert f"at most 3 (one observation in {n_errors + 1}," in predict._describe_alarms(crowd, 10)
