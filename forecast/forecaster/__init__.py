@@ -3,12 +3,14 @@
     fitting, trainers      a fit of any family; the two trainers of a network
     forecaster             a fitted model: point forecasts, saving
     loops                  the closed loop of a one-step map, over the horizon or as long as wanted
-    distributions          what a head says beyond the point
+    distributions          quantiles, paths and probabilities of a network's distribution head
+    reconciliation         means of transformed targets, and forecasts of a hierarchy that add up
     intervals, watching    conformal intervals around any forecast; observations outside of them
     ensemble, serving      seeds or members as one model; a request answered
+    unseen                 warnings about inputs unlike the training data
 
-Backtest, operations, audit and the Python door stand above; a fitted model forecasts without
-TensorFlow, which training alone imports.
+Backtest, operations, audit and the Python door use this package. A fitted model forecasts without
+TensorFlow, which only training imports.
 """
 
 from forecast.forecaster.distributions import (

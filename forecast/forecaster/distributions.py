@@ -1,14 +1,15 @@
-"""What a model with a density, quantiles, bins or a class says beyond its point forecast, in raw
-units.
+"""Quantiles, sample paths, rise probabilities and log densities of a network with a distribution
+head, in raw units.
 
-Direct families give one distribution per step; paths join them by the Gaussian copula of the
-validation residuals. Recursive families give one step; their paths are closed loops fed with what
-was drawn, and quantiles and chances of all steps are read off such paths. So is everything of a
-target with `transform: diff` or `logdiff`, whose steps add up.
+A direct family gives one distribution per step; `sample_paths` joins the steps by a Gaussian copula
+that was estimated on the validation residuals. A recursive family gives the distribution of the
+next step alone: each of its paths is a closed loop that is fed with drawn values, and the quantiles
+and probabilities of all steps are estimated from such paths. The same holds for targets with
+`transform: diff` or `logdiff`, because their forecasts are sums of steps.
 
-`predict_quantiles`, `rise_probability` and `log_density` take a formula where every step has one
-(`has_formula`), else `N_PATHS` paths of `sample_paths`, equal for equal seeds. A model with a point
-head is refused; a density is NaN where there is no formula.
+`predict_quantiles` and `rise_probability` use a formula where every step has one (`has_formula`),
+else `N_PATHS` paths; `log_density` is NaN without a formula. `InputError` for a model with a point
+head.
 """
 
 from __future__ import annotations
@@ -26,27 +27,27 @@ from forecast.networks.heads.distributions import Distribution, draw_uniforms, q
 from forecast.system.errors import InputError
 
 N_PATHS = 200
-"""Drawn where no formula gives a quantile or a probability."""
+"""Paths drawn for quantiles and probabilities that no formula gives."""
 MAX_LOOPS_AT_ONCE = 4096
-"""Closed loops that run side by side; bounds the memory of drawing."""
+"""Paths drawn in one batch, which bounds the memory that drawing needs."""
 
 DISTRIBUTIONS_FILE = "distributions.parquet"
-"""What the train stage keeps of a head, with the keys of `forecasts.parquet`: `p_rise`, the
+"""File of the train stage with the keys of `forecasts.parquet` and these columns: `p_rise`, the
 probability of a value above the last one; `q_0.025` to `q_0.975`, quantiles in raw units;
-`log_density`, ln of the density at the actual, for heads that are densities and steps that have a
-formula.
+`log_density`, ln of the density at the actual (NaN for heads without a density, and without a
+formula).
 """
 EVEN_QUANTILES = tuple(round(0.05 * k, 2) for k in range(1, 20))
 STORED_QUANTILES = (0.025, *EVEN_QUANTILES, 0.975)
-"""The probabilities of the quantiles that are kept: an even grid for the CRPS, and the ends of the
-95 % interval.
+"""Probabilities of the stored quantiles: an even grid for the CRPS, and the ends of the 95 %
+interval.
 """
 RISE_COLUMN = "p_rise"
 LOG_DENSITY_COLUMN = "log_density"
 
 
 def quantile_column(probability: float) -> str:
-    """`q_0.1`: the column of a quantile."""
+    """The name of the column that holds a quantile, such as `q_0.1`."""
     return f"q_{probability:g}"
 
 
@@ -58,11 +59,12 @@ def predict_quantiles(
     *,
     seed: int = 0,
 ) -> dict[str, np.ndarray]:
-    """Quantiles (n, H, O, Q) in raw units at `probabilities`, per series, of the forecasts made at
-    `rows`; they never cross.
+    """Quantiles (n, H, O, Q) per series at the Q `probabilities`, in raw units, of the forecasts
+    made at `rows` (n,). They never cross.
 
-    Exact where every step has a formula (`has_formula`), else of `N_PATHS` paths drawn with `seed`.
-    `InputError` for a probability outside (0, 1) and for a model whose head gives no distribution.
+    They are exact where every step has a formula (`has_formula`), else estimated from `N_PATHS`
+    paths drawn with `seed`. `InputError` for a probability outside (0, 1) and for a model whose
+    head gives no distribution of values.
     """
     if not all(0 < probability < 1 for probability in probabilities):
         raise InputError(
@@ -86,7 +88,7 @@ def predict_quantiles(
 
     def exact_quantiles(series: Series, windows: Windows) -> np.ndarray:
         """(B, H, O, Q) in raw units, by the formula of the head's distribution."""
-        distribution = _distribution(forecaster, windows)
+        distribution = _predict_distribution(forecaster, windows)
         scaled = quantiles(distribution, probabilities, (len(windows), *shape))
         raw = [
             forecaster.to_raw_units(of_quantile, series, windows.rows)
@@ -100,18 +102,17 @@ def predict_quantiles(
 def sample_paths(
     forecaster: Forecaster, panel: Panel, rows: Mapping[str, np.ndarray], count: int, *, seed: int
 ) -> dict[str, np.ndarray]:
-    """`count` random paths (n, count, H, O) in raw units, per series, made at `rows`; equal seeds
-    give equal paths.
+    """`count` random paths (n, count, H, O) per series, in raw units, from each of `rows` (n,).
 
-    Every cutoff has random numbers of its own, so its paths depend neither on the cutoffs beside it
-    nor on how much history comes with it. `InputError` for a model with a point head.
+    Equal seeds give equal paths. The random numbers depend on the seed and the time of the cutoff
+    alone, not on which other cutoffs are asked for. `InputError` for a model with a point head.
     """
     _require_head(forecaster)
     shape = (count, forecaster.task.horizon, forecaster.channels.outputs)
 
     def draw_paths(series: Series, windows: Windows) -> np.ndarray:
         """(B, count, H, O) in raw units."""
-        # a diverging loop is seen by who asks
+        # a diverging closed loop gives inf or NaN, which callers check
         with np.errstate(over="ignore", invalid="ignore"):
             scaled = _sample_scaled_paths(forecaster, windows, series.ds[windows.rows], count, seed)
             raw = forecaster.to_raw_units(
@@ -126,9 +127,11 @@ def sample_paths(
 def rise_probability(
     forecaster: Forecaster, panel: Panel, rows: Mapping[str, np.ndarray], *, seed: int = 0
 ) -> dict[str, np.ndarray]:
-    """The probability (n, H, O) that the value lies above the last observed one, per series, of the
-    forecasts made at `rows`; by formula in scaled units, or from `N_PATHS` paths in raw ones drawn
-    with `seed`. `InputError` as of `sample_paths`.
+    """The probability (n, H, O) per series that the target lies above its last observed value, of
+    the forecasts made at `rows` (n,).
+
+    By formula, or from `N_PATHS` paths drawn with `seed`. `InputError` for a model with a point
+    head.
     """
     head = _require_head(forecaster)
     horizon = forecaster.task.horizon
@@ -136,8 +139,8 @@ def rise_probability(
     if has_formula(forecaster):
 
         def exact_probability(_: Series, windows: Windows) -> np.ndarray:
-            raw, base = _network_and_skip(forecaster, windows)
-            return head.rise_probability(raw, base, windows.last[:, None])
+            parameters, skip_forecast = _network_and_skip(forecaster, windows)
+            return head.rise_probability(parameters, skip_forecast, windows.last[:, None])
 
         return _evaluate_windows(forecaster, panel, rows, (horizon, outputs), exact_probability)
     result = {}
@@ -145,7 +148,7 @@ def rise_probability(
         observed = fill_gaps(panel.by_id[uid].values[None, :, :outputs])[0][0]
         last = observed[np.asarray(rows[uid])]
         above = (paths > last[:, None, None, :]).sum(axis=1)
-        # no number of paths makes an event impossible
+        # strictly between 0 and 1: a finite number of paths rules nothing out
         result[uid] = (above + 0.5) / (N_PATHS + 1)
     return result
 
@@ -153,9 +156,11 @@ def rise_probability(
 def log_density(
     forecaster: Forecaster, panel: Panel, rows: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """ln of the density (n, H, O), in raw units, at what was observed, per series, of the forecasts
-    made at `rows`; NaN where the actual is missing, for heads that are no densities and where steps
-    have no formula.
+    """ln of the forecast density (n, H, O) per series at the actual values, in raw units, of the
+    forecasts made at `rows` (n,).
+
+    NaN where the actual is missing, for a head without a density, and where `has_formula` is false.
+    `InputError` for a model with a point head.
     """
     head = _require_head(forecaster)
     horizon = forecaster.task.horizon
@@ -164,11 +169,11 @@ def log_density(
         return {uid: np.full((len(at), horizon, outputs), np.nan) for uid, at in rows.items()}
 
     def density_at_actual(series: Series, windows: Windows) -> np.ndarray:
-        """(B, H, O): of the scaled value, and how fast that grows with the raw one."""
-        ahead = windows.rows[:, None] + np.arange(1, horizon + 1)
-        z = _extend_with_missing(forecaster.scaling.scale_series(series, forecaster.task), horizon)
-        density = _distribution(forecaster, windows).logpdf(z[ahead, :outputs])
-        return density + _log_slope(forecaster, series, ahead)
+        """(B, H, O): the log density of the scaled value plus the log slope of the scaling."""
+        target_rows = windows.rows[:, None] + np.arange(1, horizon + 1)
+        z = _append_missing_rows(forecaster.scaling.scale_series(series, forecaster.task), horizon)
+        density = _predict_distribution(forecaster, windows).logpdf(z[target_rows, :outputs])
+        return density + _log_slope(forecaster, series, target_rows)
 
     return _evaluate_windows(forecaster, panel, rows, (horizon, outputs), density_at_actual)
 
@@ -182,8 +187,9 @@ def _evaluate_windows(
     *,
     batch_size: int = 512,
 ) -> dict[str, np.ndarray]:
-    """(n, *shape) per series: what `evaluate` makes of the windows that end at its n `rows`, B =
-    `batch_size` of them at a time, as (B, *shape). `InputError` for series that are not there.
+    """The results (n, *shape) of `evaluate` per series, for the windows that end at its `rows`
+    (n,). `evaluate` is given up to `batch_size` windows at a time and returns (B, *shape).
+    `InputError` for unknown series.
     """
     forecaster.require_series(panel, rows)
     result = {}
@@ -191,22 +197,20 @@ def _evaluate_windows(
         series = panel.by_id[uid]
         batches = forecaster.windows(series, np.asarray(cutoff_rows), batch_size=batch_size)
         parts = [evaluate(series, windows) for windows in batches]
-        # the empty array: no rows give no batch, of which nothing can be joined
+        # the empty array is the result where there are no rows
         result[uid] = np.concatenate([np.empty((0, *shape)), *parts])
     return result
 
 
 def has_formula(forecaster: Forecaster) -> bool:
-    """True: every step has a distribution in closed form; False: all steps are read off drawn
-    paths.
-    """
+    """Whether every step has a distribution in closed form; otherwise paths must be drawn."""
     return not forecaster.spec.is_recursive and not any(
         TRANSFORMS[c.transform].takes_changes for c in forecaster.task.target
     )
 
 
 def _require_head(forecaster: Forecaster) -> FittedHead:
-    """The model's head; `InputError` where it gives a point alone."""
+    """The distribution head of the model; `InputError` for a model with a point head."""
     if forecaster.head is None:
         raise InputError(
             "The model gives a point alone and no distribution. Give the entry of a network in"
@@ -217,14 +221,16 @@ def _require_head(forecaster: Forecaster) -> FittedHead:
 
 
 def _network_and_skip(forecaster: Forecaster, windows: Windows) -> tuple[np.ndarray, np.ndarray]:
-    """The network's raw parameters (B, H, O, K) and the skip's forecast (B, H, O)."""
+    """The distribution parameters (B, H, O, K) that the network gives, and the skip's forecast (B,
+    H, O).
+    """
     assert forecaster.skip is not None
     return forecaster.network_output(windows), forecaster.skip.forecast(
         windows, forecaster.channels
     )
 
 
-def _distribution(forecaster: Forecaster, windows: Windows) -> Distribution:
+def _predict_distribution(forecaster: Forecaster, windows: Windows) -> Distribution:
     """The distribution of the scaled targets (B, H, O) after each window."""
     return _require_head(forecaster).distribution(*_network_and_skip(forecaster, windows))
 
@@ -232,8 +238,8 @@ def _distribution(forecaster: Forecaster, windows: Windows) -> Distribution:
 def _sample_scaled_paths(
     forecaster: Forecaster, windows: Windows, cutoffs: np.ndarray, count: int, seed: int
 ) -> np.ndarray:
-    """`count` paths from each window, (B, count, H, O) in scaled units; cutoffs (B,), the times of
-    the windows' last rows, are part of the seeds.
+    """`count` paths (B, count, H, O) from each window, in scaled units. cutoffs (B,): the times of
+    the windows' last rows, which are part of the random seeds.
     """
     horizon = forecaster.task.horizon
     outputs = forecaster.channels.outputs
@@ -242,50 +248,45 @@ def _sample_scaled_paths(
         rng = np.random.default_rng([seed, int(time)])
         draws.append(draw_uniforms(forecaster.dependence, (count, horizon * outputs), rng))
     uniform_numbers = np.stack(draws).reshape(len(windows) * count, horizon, outputs)
-    repeated = repeat_windows(windows, count)
+    repeated = windows.select(np.repeat(np.arange(len(windows)), count))
     if forecaster.spec.is_recursive:
         paths = _sample_loop(forecaster, repeated, uniform_numbers)
     else:
-        raw, base = _network_and_skip(forecaster, windows)
-        raw = np.repeat(raw, count, axis=0)
-        base = np.repeat(base, count, axis=0)
+        parameters, skip_forecast = (
+            np.repeat(array, count, axis=0) for array in _network_and_skip(forecaster, windows)
+        )
         head = _require_head(forecaster)
-        paths = head.sample(raw, base, repeated.last[:, None], uniform_numbers)
+        paths = head.sample(parameters, skip_forecast, repeated.last[:, None], uniform_numbers)
     return paths.reshape(len(windows), count, horizon, outputs)
 
 
 def _sample_loop(
     forecaster: Forecaster, windows: Windows, uniform_numbers: np.ndarray
 ) -> np.ndarray:
-    """Closed loops fed with what is drawn at each step: the paths (B, H, O) in scaled units, drawn
-    with `uniform_numbers` (B, H, O) in (0, 1).
+    """Paths (B, H, O) in scaled units of closed loops that are fed with the values drawn at each
+    step. `uniform_numbers` (B, H, O) in (0, 1) are turned into those values.
     """
     head = _require_head(forecaster)
     steps = iter(range(uniform_numbers.shape[1]))
 
     def feedback(raw: np.ndarray, base: np.ndarray, last: np.ndarray) -> np.ndarray:
-        """The value (B, O) drawn at the next step, see `loops.Feedback`."""
+        """The values (B, O) drawn at the next step; a `loops.Feedback`."""
         u = uniform_numbers[:, next(steps), None]
         return head.sample(raw[:, None], base[:, None], last[:, None], u)[:, 0]
 
     return forecaster.run_closed_loop(windows, uniform_numbers.shape[1], feedback=feedback)
 
 
-def repeat_windows(windows: Windows, count: int) -> Windows:
-    """Every window `count` times, one copy after another."""
-    return Windows(*(np.repeat(part, count, axis=0) for part in vars(windows).values()))
-
-
-def _extend_with_missing(values: np.ndarray, steps: int) -> np.ndarray:
-    """(T + steps, C): nothing is known yet after the last row."""
+def _append_missing_rows(values: np.ndarray, steps: int) -> np.ndarray:
+    """(T + steps, C): `values` (T, C) and NaN for the rows that are not observed yet."""
     return np.concatenate([values, np.full((steps, values.shape[1]), np.nan)])
 
 
-def _log_slope(forecaster: Forecaster, series: Series, ahead: np.ndarray) -> np.ndarray:
-    """(n, H, O): ln of how fast the scaled value grows with the raw one, at the rows `ahead` (n,
-    H); added to the log density of a scaled value it gives that of the raw one.
+def _log_slope(forecaster: Forecaster, series: Series, target_rows: np.ndarray) -> np.ndarray:
+    """(n, H, O): ln of the derivative of the scaled value by the raw value at `target_rows` (n, H).
+    The log density of the raw value is that of the scaled value plus this.
     """
-    values = _extend_with_missing(series.values, forecaster.task.horizon)[ahead]
+    values = _append_missing_rows(series.values, forecaster.task.horizon)[target_rows]
     parts = []
     for output, column in enumerate(forecaster.task.target):
         scale = forecaster.scaling.scale[series.unique_id][output]

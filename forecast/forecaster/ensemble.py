@@ -1,16 +1,12 @@
-"""`Ensemble`, what goes into service: one candidate's forecasters, one per seed, and the
-errors behind its intervals.
+"""`Ensemble`, the model in service: the forecasters of one candidate, one per seed, and the
+calibration errors behind its intervals.
 
-`load_trained_ensemble` reads it from what the train stage wrote, `forecast_latest` makes the table
-of forecasts and intervals that users see. The forecast is the mean over the seeds, the
-leaderboard's row with seed `mean`; of a combination, the weighted mean of its members' forecasts,
-each the mean over its seeds. The interval around it is split conformal with the newest errors of
-its backtest and as wide as the lookback was volatile, as in the compare stage. A folder of plain
-JSON and arrays, loadable without TensorFlow; `ensemble.json` holds the digest of every file,
-so a damaged copy is refused.
-
-Refused with `InputError`: a longer horizon than the model can be continued to, and a level that the
-calibration errors do not support.
+`load_trained_ensemble` reads it from the files of the train stage; `forecast_latest` makes the
+table of forecasts and intervals that users see. The forecast is the mean over the seeds; that of a
+combination is the weighted mean over its members, each the mean over its seeds. Intervals are split
+conformal with the newest errors of the backtest, as in the compare stage. A saved ensemble is a
+folder of JSON and arrays that is loaded without TensorFlow; `ensemble.json` has the digest of every
+file, so a damaged copy is refused.
 """
 
 from __future__ import annotations
@@ -55,22 +51,25 @@ SAVED_ARRAYS = {
     "-quiet": "is_quiet",
     "-test-quiet": "test_is_quiet",
 }
-"""The end of an array's name in SCORES, after the number of its series, and its field."""
+"""Arrays of SCORES: the ending of the name (after the number of the series) and the field of
+`SplitConformal`.
+"""
 MAX_HORIZONS = 10
-"""A closed loop is continued to at most this many trained horizons: beyond it only shows where it
-settles.
+"""A closed loop runs for at most this many trained horizons; after that it has settled to a value
+or cycle that says nothing about the data.
 """
 
 
 @dataclass(frozen=True)
 class Ensemble:
-    """The forecasters whose mean is the forecast in service, and what intervals are made with.
+    """The forecasters whose mean is the forecast in service, and the intervals around it.
 
-    `forecasters`: one per seed, of a combination one per seed of each member. `calibrated`: by
-    series (`uid`, or `uid/output` with several targets) the calibration errors of the mean. Of a
-    combination: `members`, the candidate that each forecaster is a seed of; `weights` of these
-    candidates; `rule`, its entry in configs/models.yaml where a backtest learns the weights again.
-    These three are empty where the forecasters are seeds of one candidate.
+    `forecasters`: one per seed; of a combination one per seed of each member. `calibrated`: by
+    series (`uid`, or `uid/output` with several targets) the calibration errors of that mean.
+
+    For a combination only: `members`, the candidate that each forecaster is a seed of; `weights` of
+    these candidates; `rule`, the options of its entry in configs/models.yaml where a backtest
+    learns the weights again.
     """
 
     forecasters: tuple[Forecaster, ...]
@@ -81,7 +80,7 @@ class Ensemble:
 
     @property
     def task(self) -> Task:
-        """What all forecasters were trained for."""
+        """The task that all forecasters were trained for."""
         return self.forecasters[0].task
 
     @property
@@ -91,12 +90,12 @@ class Ensemble:
 
     @property
     def scaling(self) -> Scaling:
-        """What the targets were scaled by; its keys are the series of the fit."""
+        """The scaling of the fit; the keys of its fields are the series of the fit."""
         return self.forecasters[0].scaling
 
     @property
     def series(self) -> tuple[str, ...]:
-        """The names under which errors and intervals are kept, per series and target."""
+        """The keys of `calibrated`: the name of each series and target."""
         targets = self.task.targets
         names: list[str] = []
         for uid in sorted(self.scaling.centre):
@@ -104,8 +103,8 @@ class Ensemble:
         return tuple(names)
 
     def select_newest_rows(self, history: pd.DataFrame) -> pd.DataFrame:
-        """The rows of a long frame that a forecast from its end may read: all of them where a model
-        is a recursion.
+        """The rows of a long frame that a forecast from its end may read; all rows where a model is
+        a recursion.
         """
         if self.needs_whole_history:
             return history
@@ -119,10 +118,10 @@ class Ensemble:
         return any(forecaster.spec.starts_at_train_end for forecaster in self.forecasters)
 
     def predict(self, panel: Panel, rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """(n, H, O) raw units per series at `rows`: the mean of the seeds' forecasts, or the
-        members' weighted one.
+        """Forecasts (n, H, O) per series, in raw units, made at `rows` (n,): the mean over the
+        seeds, or the weighted mean over the members.
         """
-        # each forecast is that of the forecaster alone up to rounding, so a backtest goes without
+        # joined seeds round differently from single ones, so a backtest does not join them
         is_request = all(len(at) == 1 for at in rows.values())
         forecasters = self._joined_seeds if is_request else list(self.forecasters)
         if is_request and len(forecasters) > 1:
@@ -149,7 +148,9 @@ class Ensemble:
 
     @cached_property
     def _joined_seeds(self) -> list[Forecaster]:
-        """The forecasters, seeds of one network as one: they see the same windows and skip."""
+        """The forecasters, with the seeds of one network joined into one where they can be
+        (`Forecaster.join_twin`).
+        """
         joined: list[Forecaster] = []
         for forecaster in self.forecasters:
             pair = joined[-1].join_twin(forecaster) if joined else None
@@ -160,15 +161,14 @@ class Ensemble:
         return joined
 
     def with_horizon(self, horizon: int) -> Ensemble:
-        """This ensemble with a horizon of at least `horizon`; `InputError` where the model cannot
-        be continued.
+        """This ensemble with a horizon of at least `horizon`; `InputError` for a longer horizon
+        than the model can forecast.
         """
         trained = self.task.horizon
         if horizon < 1:
             raise InputError(f"Horizon {horizon}: wanted at least 1 step.")
         if horizon <= trained:
             return self
-        # a saved model does not know its name in the leaderboard, only its family
         is_fixed = any(
             not f.spec.can_extend_horizon or f.correction is not None for f in self.forecasters
         )
@@ -188,13 +188,13 @@ class Ensemble:
         return replace(self, forecasters=tuple(replace(f, task=longer) for f in self.forecasters))
 
     def without_reconciliation(self) -> Ensemble:
-        """This ensemble with the forecasts that each series of a hierarchy has by itself."""
+        """This ensemble without reconciliation: every series and sum is forecast by itself."""
         return replace(
             self, forecasters=tuple(replace(f, reconciliation=None) for f in self.forecasters)
         )
 
     def calibration(self, series: str) -> SplitConformal:
-        """What intervals of `series` are made with; `InputError` where it has none."""
+        """The calibration errors of `series`; `InputError` where it has none."""
         if series not in self.calibrated:
             raise InputError(
                 f"No interval of {series!r}: there are no calibration errors. {NO_CALIBRATION}"
@@ -292,7 +292,7 @@ class Ensemble:
 
 
 def require_members(weights: Iterable[str], present: Iterable[str], *, where: str) -> None:
-    """`DamagedError` naming the members that have a weight and are not there."""
+    """`DamagedError` that names the members with a weight and without a saved forecaster."""
     missing = sorted(set(weights) - set(present))
     if missing:
         raise DamagedError(
@@ -312,7 +312,9 @@ def load_trained_ensemble(folder: Path) -> Ensemble:
 
 
 def load_without_calibration(folder: Path) -> Ensemble:
-    """The same, which gives no intervals: their errors of thousands of series take seconds."""
+    """The ensemble of `load_trained_ensemble` without calibration errors, so without intervals:
+    calibrating thousands of series takes seconds.
+    """
     record = RunRecord.read(folder / "record.json")
     weights = {member.candidate: member.weight for member in record.members}
     rule = record.params if len(record.weights) > 1 else {}
@@ -333,8 +335,8 @@ def load_without_calibration(folder: Path) -> Ensemble:
 
 
 def list_served_models(folder: Path) -> list[Path]:
-    """The folders of a candidate's saved forecasters, ordered by seed; of one fitted again in its
-    backtest those of the newest fit that saw no target of the test block.
+    """The folders of a candidate's saved forecasters, ordered by seed. Where the candidate was
+    fitted again during its backtest: those of the newest fit that saw no target of the test block.
     """
 
     def seed(path: Path) -> int:
@@ -345,12 +347,12 @@ def list_served_models(folder: Path) -> list[Path]:
 
 
 def calibrate_intervals(forecasts: pd.DataFrame, task: Task) -> dict[str, SplitConformal]:
-    """The intervals of each series, from a candidate's forecasts.parquet: made of the errors of the
-    mean over its seeds on the calibration and the test block, resized by those on the validation
-    block.
+    """The `SplitConformal` of each series and target, from the forecasts.parquet of a candidate:
+    from the errors of the mean over its seeds on the calibration and test blocks, resized by those
+    on the validation block.
 
-    In model units, those after the target's transform, as in the compare stage: errors of a `log`
-    target are ratios.
+    Errors are in model units (after the target's transform), as in the compare stage: those of a
+    `log` target are ratios.
     """
     targets = {column.name: column for column in task.target}
     mean = add_series_names(_mean_over_seeds(forecasts))
@@ -389,7 +391,9 @@ def calibrate_intervals(forecasts: pd.DataFrame, task: Task) -> dict[str, SplitC
 
 
 def _mean_over_seeds(forecasts: pd.DataFrame) -> pd.DataFrame:
-    """One row per target of each series and block, in the order of the cutoffs and steps."""
+    """The mean forecast over the seeds: one row per block, series, target, cutoff and step, in this
+    order.
+    """
     keys = ["block", "unique_id", "output", "cutoff", "step"]
     targets = forecasts.groupby(keys, observed=True)
     # the same for every seed
@@ -398,8 +402,8 @@ def _mean_over_seeds(forecasts: pd.DataFrame) -> pd.DataFrame:
 
 
 def block_errors(rows: pd.DataFrame, task: Task) -> tuple[Array, Array, Difficulty]:
-    """Actuals and mean forecasts (n, H) and difficulty of one series in one block, whose rows, one
-    per target, stand in the order of the cutoffs and steps.
+    """Actuals (n, H), mean forecasts (n, H) and difficulty of one target of one series in one
+    block; `rows` are in the order of cutoffs and steps.
     """
     shape = (-1, rows["step"].nunique())
     y, y_hat, volatility, ds = (
@@ -411,12 +415,11 @@ def block_errors(rows: pd.DataFrame, task: Task) -> tuple[Array, Array, Difficul
 def forecast_latest(
     ensemble: Ensemble, panel: Panel, *, horizon: int, levels: Sequence[float]
 ) -> dict[str, np.ndarray]:
-    """The table of forecasts after the last row of each series, by column: `unique_id, output,
-    cutoff, step, ds, y_hat`, and per level, in percent, `lo_80, hi_80`.
+    """The table of forecasts after the last row of each series, as columns by name: `unique_id,
+    output, cutoff, step, ds, y_hat`, and the interval ends of each level (percent): `lo_80, hi_80`.
 
-    `ensemble` reaches `horizon` and `panel` was made with its task. Ends are empty for a series
-    whose newest errors are too few for a level; `InputError` for a level that they are too few for
-    in every series.
+    `ensemble` must reach `horizon`, and `panel` be made with its task. Interval ends are NaN for a
+    series that has too few errors for a level; `InputError` where every series has too few.
     """
     if unsupported := judge_levels(ensemble, panel, levels).unsupported:
         raise InputError(unsupported[0])
@@ -457,26 +460,25 @@ def forecast_latest(
 
 
 class JudgedLevels(NamedTuple):
-    """Which interval levels, in percent, the newest errors of the series of a panel support."""
+    """Which interval levels (percent) the calibration errors of a panel's series support."""
 
     supported: tuple[float, ...]
-    """By one series at least."""
+    """Levels with enough errors in at least one series."""
     unsupported: tuple[str, ...]
-    """A sentence on each of the others."""
+    """A sentence on each other level."""
     incomplete: tuple[str, ...]
-    """A sentence on each supported level that some series lack."""
+    """A sentence on each supported level for which some series have too few errors."""
 
 
 def judge_levels(ensemble: Ensemble, panel: Panel, levels: Iterable[float]) -> JudgedLevels:
-    """The levels that the newest errors of the series of `panel` support, and why the others are
-    not, by the first series where they are not.
+    """Which of `levels` (percent) the calibration errors of the series of `panel` support. The
+    sentence on a missing level gives the reason for the first series that lacks it.
     """
     targets = panel.task.targets
     names = [series_name(s.unique_id, target, targets) for s in panel.series for target in targets]
     supported, unsupported, incomplete = [], [], []
     for level in levels:
-        reasons = [_explain_unsupported(ensemble, name, level) for name in names]
-        reasons = [reason for reason in reasons if reason]
+        reasons = [*filter(None, (_explain_unsupported(ensemble, name, level) for name in names))]
         if reasons and len(reasons) == len(names):
             unsupported.append(reasons[0])
             continue
@@ -490,9 +492,7 @@ def judge_levels(ensemble: Ensemble, panel: Panel, levels: Iterable[float]) -> J
 
 
 def _explain_unsupported(ensemble: Ensemble, name: str, level: float) -> str:
-    """Why there is no interval of `level`, in percent, for the series of this name; an empty text
-    where there is one.
-    """
+    """Why the series of this name has no interval of `level` (percent); empty where it has one."""
     try:
         ensemble.calibration(name).newest.require(level / 100)
     except InputError as error:
@@ -502,8 +502,8 @@ def _explain_unsupported(ensemble: Ensemble, name: str, level: float) -> str:
 
 
 def read_levels(levels: float | Sequence[float] | None) -> tuple[float, ...]:
-    """Levels in percent, each once and in the order given; none for None. `InputError` for what is
-    no number from 1 to below 100.
+    """The given levels (percent) without duplicates, in their order; empty for None. `InputError`
+    for a level that is no number from 1 to below 100.
     """
     percents: tuple[float, ...] = ()
     if isinstance(levels, Iterable):

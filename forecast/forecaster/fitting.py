@@ -1,15 +1,10 @@
-"""Fitting one model on a problem: rules, regressors, ridge, statistical models and networks.
+"""Fits a model of any family to a problem; the backtest uses it.
 
-`fit` gives a `FitResult` of any `ModelSpec`, fitted on the train rows; what has to be chosen
-(steps, penalties) is chosen on validation. `fit_again` fits the same choice once more on train and
-validation together. The backtest calls both. There are three procedures (`FIT_PROCEDURES`): a
-family that fits its own parameters, ridge regression, and a network beside a skip, by gradient
-steps or Levenberg-Marquardt.
-
-A fit never looks beyond the validation block of its problem. What cannot be fitted is a
-`ModelError`, of which the backtest makes a failed record.
-
-Another procedure is a row of `FIT_PROCEDURES`.
+`fit` fits a `ModelSpec` on the train rows and chooses what has to be chosen (steps, penalties) on
+validation. `fit_again` keeps these choices and fits once more on train and validation together.
+There are three procedures (`FIT_PROCEDURES`): a family that fits its own parameters, ridge
+regression, and a network beside a skip. A fit never reads rows after the validation block. A model
+that cannot be fitted is a `ModelError`, which the backtest records as failed.
 """
 
 from __future__ import annotations
@@ -48,19 +43,19 @@ if TYPE_CHECKING:
     from forecast.training.chunks import JoinedSeries
 
 MAX_CACHED_BYTES = 2**22
-"""Bytes of targets up to which they are kept for the next seed or trial."""
+"""Training series with targets of at most this many bytes are kept for the next seed or trial."""
 CLOSED_LOOP_ORIGINS = 256
-"""Validation origins per series on which a closed loop is scored while it trains; spread evenly."""
+"""Evenly spaced validation cutoffs per series on which a closed loop is scored while it trains."""
 
 
 @dataclass(frozen=True)
 class FitResult:
-    """A fitted model and how it came about.
+    """A fitted model, and the record of its training.
 
-    `best_step`, `curve` and `note` are those of the training: the step whose weights were kept,
-    (step, train loss, validation loss) in scaled units, and a sentence on what was unusual.
-    `forecasters_by_fold`, `steps_by_fold`: of each fold of validation the forecaster, and its step,
-    whose loss on the other folds is lowest; none where no step was selected.
+    `best_step`: the step whose weights were kept. `curve`: (step, train loss, validation loss) in
+    scaled units. `note`: a sentence on anything unusual. `forecasters_by_fold`: for each fold of
+    validation, the forecaster of the step that has the lowest loss on the other folds;
+    `steps_by_fold`: these steps. Both are empty where no step is chosen.
     """
 
     forecaster: Forecaster
@@ -80,9 +75,10 @@ def fit(
     seed: int,
     budget: Budget,
 ) -> FitResult:
-    """Fit `spec` on the train rows; early stopping and penalties look at validation alone.
+    """Fit `spec` on the train rows; its steps and penalties are chosen on validation.
 
-    skip: the closed-form part beside a network; ignored by models that have none.
+    skip: the closed-form part beside a network; other models ignore it. `ModelError` where the
+    model cannot be fitted.
     """
     panel = problem.panel
     bare = Forecaster(dataset_name=panel.name, task=panel.task, spec=spec, scaling=problem.scaling)
@@ -98,9 +94,11 @@ def fit_again(
     seed: int,
     budget: Budget,
 ) -> FitResult:
-    """`first`, which `fit` made, fitted once more on train and validation together; what it chose
-    on validation (lags, penalties, steps, trees) stays. Its curve and validation loss are those of
-    `first`. On later rows a network may keep its weights: its linear part alone is fitted then.
+    """Fit the model of `first`, a result of `fit`, once more on train and validation together.
+
+    The choices of `first` on validation (lags, penalties, steps, trees) stay, and so do its curve
+    and validation loss. Where the entry keeps network weights at a refit, only the skip is fitted
+    to the newer rows.
     """
     first_skip = first.forecaster.skip
     if spec.keeps_weights_at_refit and problem.chosen_by is not None and first_skip is not None:
@@ -119,8 +117,8 @@ def fit_again(
 
 @dataclass(frozen=True)
 class FitOptions:
-    """What a fit begins with; the arguments of `fit`. `first`: of a second fit, the result of the
-    first, whose choices it keeps.
+    """The arguments of `fit`; and for a second fit the result of the `first`, whose choices it
+    keeps.
     """
 
     skip: SkipKind
@@ -130,8 +128,8 @@ class FitOptions:
 
 
 def _fit_parameters(problem: Problem, bare: Forecaster, options: FitOptions) -> FitResult:
-    """A family whose spec fits its own parameters (`ModelSpec.fit`); where it is tuned, with the
-    validation error that ranks its trials. In a second fit what the first chose stays.
+    """Fit a family whose spec fits its own parameters (`ModelSpec.fit`). The first fit of a family
+    that can be tuned has a validation error, by which trials are ranked.
     """
     spec = bare.spec
     skip_kind = bare.spec.base_skip
@@ -154,8 +152,8 @@ def _fit_parameters(problem: Problem, bare: Forecaster, options: FitOptions) -> 
 
 
 def _fit_ridge(problem: Problem, bare: Forecaster, options: FitOptions) -> FitResult:
-    """The linear skip alone, of one step where its loop is closed; with `rectify`'s correction
-    where the family has it. A note names the inputs that it does not read.
+    """Fit the linear skip as the whole model: for one step where the family runs it in closed loop,
+    else for the horizon; with the correction of `rectify` where the family has one.
     """
     spec = bare.spec
     horizon = 1 if spec.is_recursive or spec.is_corrected else problem.panel.task.horizon
@@ -168,7 +166,9 @@ def _fit_ridge(problem: Problem, bare: Forecaster, options: FitOptions) -> FitRe
 
 
 def _notes_on_skip(problem: Problem, skip: Skip) -> Iterator[str]:
-    """What a reader of its row must know: inputs that it leaves out, changes that it shrinks."""
+    """Notes for the record: the inputs that the skip does not read, and how much it shrinks the
+    forecast change.
+    """
     columns = zip(problem.channels.value, problem.panel.task.columns, strict=True)
     unread = [column.frame_name for channel, column in columns if channel in skip.unread]
     if unread:
@@ -186,8 +186,8 @@ def _notes_on_skip(problem: Problem, skip: Skip) -> Iterator[str]:
 
 
 def _fit_network(problem: Problem, bare: Forecaster, options: FitOptions) -> FitResult:
-    """A skip in closed form and, beside it, the network with its head; the weights that validation
-    chose, or, in a second fit, those after as many steps as the first one chose.
+    """Fit a skip in closed form and train the network and its head beside it. The first fit keeps
+    the weights with the lowest validation loss; a second fit trains for as many steps.
     """
     spec: Any = bare.spec
     network: Network = spec.network(problem.panel.task)
@@ -198,7 +198,6 @@ def _fit_network(problem: Problem, bare: Forecaster, options: FitOptions) -> Fit
         problem.training[key] = series
     head, series = fit_head(problem, skip, spec, series)
     descent = GradientOptions(options.seed, options.budget, problem.channels.change_channels, head)
-    # the steps up to the best one, on more rows; how steps hang together stays
     if options.first is not None:
         stop = options.first.best_step
         trained = train_by_gradient(network, series, None, spec, descent, stop=stop)
@@ -242,9 +241,9 @@ FIT_PROCEDURES: dict[str, Callable[[Problem, Forecaster, FitOptions], FitResult]
 
 
 def build_training_series(problem: Problem, skip: Skip) -> JoinedSeries:
-    """What a network is trained on, per series: its scaled inputs up to the train end and, at every
-    train cutoff, what it has to add to the skip; weight 0 where a target is missing or beyond the
-    train block.
+    """The training data of a network: the scaled inputs of every series up to the train end and, at
+    every train cutoff, the residuals of the skip as targets. The sample weight is 0 where a target
+    is missing or lies after the train block.
     """
     from forecast.training.chunks import JoinedSeries, TrainingSeries
 
@@ -275,9 +274,9 @@ def build_training_series(problem: Problem, skip: Skip) -> JoinedSeries:
 def window_error(
     problem: Problem, network: Network, skip: Skip, loss: ForecastLoss
 ) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
-    """The function by which a direct network is stopped and tuned: weights by name → the mean
-    losses (1 + folds,) of `loss` on the windows of `sample_validation_windows`, each exactly as a
-    forecast sees it. What does not depend on the weights is computed once.
+    """The validation error of a direct network as a function of its weights by name: the mean of
+    `loss` (1 + folds,) on the windows of `sample_validation_windows`, over all of them and then for
+    each fold. Everything that does not depend on the weights is computed once.
     """
     windows_and_targets, is_counted = sample_validation_windows(problem, skip.horizon)
     cases = []
@@ -287,7 +286,7 @@ def window_error(
         cases.append((windows.past, future, target - base, base - windows.last[:, None]))
 
     def error(weights: dict[str, np.ndarray]) -> np.ndarray:
-        """(1 + folds,): over all of validation, then over what counts for each of its folds."""
+        """(1 + folds,): over all of validation, then over the windows that count for each fold."""
         losses = []
         are_known = []
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
@@ -304,15 +303,15 @@ def window_error(
 def closed_loop_error(
     problem: Problem, network: Network, skip: Skip, loss: PointLoss
 ) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
-    """The same of a one-step network with a point head: its closed loop runs over the whole horizon
-    of the task from `CLOSED_LOOP_ORIGINS` validation cutoffs of each series, as a forecast does.
+    """The validation error (as `window_error`) of a recursive network with a point head: its closed
+    loop runs over the whole horizon of the task from `CLOSED_LOOP_ORIGINS` cutoffs of each series.
     """
     horizon = problem.panel.task.horizon
     cases, is_counted = sample_validation_windows(problem, horizon, per_series=CLOSED_LOOP_ORIGINS)
     observed = [np.isfinite(target) for _, target in cases]
 
     def error(weights: dict[str, np.ndarray]) -> np.ndarray:
-        """(1 + folds,): over all of validation, then over what counts for each of its folds."""
+        """(1 + folds,): over all of validation, then over the windows that count for each fold."""
         losses = []
         with np.errstate(over="ignore", invalid="ignore"):
             for windows, target in cases:
@@ -326,26 +325,22 @@ def closed_loop_error(
 def fit_correction(
     problem: Problem, recursive: Forecaster, shape: Skip | None = None
 ) -> Forecaster:
-    """The one-step forecaster with a correction fitted on what its closed loop leaves of the train
-    rows.
-
-    The mixed strategy: a recursive forecast, and a direct correction of every step of the horizon.
+    """The recursive forecaster with a direct correction of every step of the horizon.
 
     RECTIFY (Ben Taieb & Hyndman 2012, Recursive and direct multi-step forecasting: the best of both
     worlds):
 
         forecast[t + h] = recursive[t + h] + correction_h(window at t)            h = 1 .. H
 
-    The recursive forecast keeps the path of a one-step law; its bias, which grows where that law is
-    bent or misses something, is taken out by one ridge regression per step, fitted on what the
-    recursive forecast leaves of the train targets. The penalty is chosen on validation, and is
-    large where nothing is left to correct; `shape` has the one chosen before. The family `rectify`
-    is this on arx; any other recursive forecaster (narx, jordan) can have it too.
+    The correction removes the bias of the closed loop, which grows with the step where the one-step
+    model is misspecified. It is one ridge regression per step on the errors of the closed loop in
+    the train rows; its penalty is chosen on validation, or given by `shape`, an earlier correction.
+    The family `rectify` is this on arx; any other recursive forecaster (narx, jordan) can have it.
     """
     task = problem.panel.task
 
     def residual_target(windows: Windows, target: np.ndarray) -> np.ndarray:
-        """What the recursion leaves of the targets, written as a change from the last value."""
+        """The error of the closed loop, shifted by the last value that a skip starts from."""
         return target - recursive.run_closed_loop(windows, task.horizon) + windows.last[:, None]
 
     lags = task.candidate_lags()[-1:]

@@ -1,14 +1,11 @@
-"""`Forecaster`, a fitted model of any family: spec, scaling, skip and weights; forecasts with NumPy
-alone.
+"""`Forecaster`, a fitted model of any family, which forecasts with NumPy alone.
 
-`fitting` makes it, backtest and service forecast with the same object, and it is saved as a folder
-of JSON and arrays. A forecast is the skip's, and beside it the network's by its head; recursive
-models run in closed loop over the horizon; rules and statistical models forecast by themselves. A
-forecast at a row sees exactly the last `lookback` rows up to it, so what is served equals what was
-backtested. The exceptions are statistical models, whose state is filtered from the first row on,
-and trees that read the season before the lookback (`reads_season`). Refused with `InputError`:
-series that are not there, a row without a whole lookback, saved files of another schema.
-Distributions of a forecaster have a module of their own beside this one.
+`fitting` makes it; backtest and service forecast with the same object, which is saved as a folder
+of JSON and arrays. A forecast is the sum of the skip and the network; recursive models run in
+closed loop over the horizon; rules and statistical models forecast by themselves. A forecast at a
+row reads exactly the last `lookback` rows up to it, so service and backtest agree. The exceptions
+are statistical models, whose state is filtered from the first row on, and trees that read the
+season before the lookback (`reads_season`). `distributions` has quantiles and sample paths.
 """
 
 from __future__ import annotations
@@ -43,21 +40,19 @@ from forecast.system import files
 from forecast.system.errors import InputError, quote_names
 
 SCHEMA = 9
-"""Of a saved model's files; `files.read_saved` refuses every other."""
+"""Version of the saved files; `files.read_saved` refuses any other."""
 SKIPS = ("skip", "correction")
-"""Fields that are saved in spec.json and a file of arrays each, where they are set."""
+"""Fields that are each saved in spec.json and in a file of arrays, where they are set."""
 SINGLE_ARRAYS = ("dependence", "smearing", "reconciliation")
-"""Fields that are saved as a file of one array each, where they are set."""
+"""Fields that are each saved as a file of one array, where they are set."""
 MIN_SERIES_IN_GROUP = 20
 MAX_ROWS_IN_GROUP = 64
-"""From so many series on, of at most so many rows each, requests are joined in one batch; else
-every series is forecast to the bit as if it were asked for alone.
+"""Requests for at least so many series, of at most so many rows each, are forecast in joined
+batches. Any smaller request gives the same bits as one for a single series.
 """
-
-
 ROUNDING = 1e-8
-"""Linear parts that differ by less are one: workers that sum the same rows in other parts find
-coefficients that differ by 1e-10.
+"""Skips whose coefficients differ by less are equal: processes that sum the same rows in other
+portions find coefficients that differ by 1e-10.
 """
 
 
@@ -66,13 +61,12 @@ class Forecaster:
     """A fitted model of one dataset, with its task and scaling: ready to forecast.
 
     `skip`: the closed-form part that the network is added to, or that is the whole model.
-    `weights`: of the network by name, or the fitted arrays of another family. `statistical[uid]`:
-    of a statistical family the fit of each target. `head`: of a network that gives more than a
-    point, see `forecaster.distributions`; `dependence` (H * O, H * O): how the steps of a direct
-    one hang together (`networks.heads.distributions`). `correction`: of the mixed strategy, what a
-    linear map of the whole horizon adds to the closed loop. `smearing`, `reconciliation`: what
-    makes forecasts means, and those of a hierarchy add up (`forecaster.reconciliation`), learnt
-    from `corrected_series`; `InputError` where the model has others.
+    `weights`: by name, of a network, or the fitted arrays of another family. `statistical[uid]`:
+    the fit of each target, of a statistical family. `head`: the distribution head of a network
+    (`forecaster.distributions`). `dependence` (H * O, H * O): the correlation between the steps and
+    targets of a direct network with such a head. `correction`: the linear map that the family
+    `rectify` adds to the closed loop. `smearing`, `reconciliation`: make forecasts means, and those
+    of a hierarchy add up (`forecaster.reconciliation`); learnt from `corrected_series`.
     """
 
     dataset_name: str
@@ -89,10 +83,10 @@ class Forecaster:
     smearing: np.ndarray | None = None
     reconciliation: np.ndarray | None = None
     steps: int | None = None
-    """Gradient steps that its weights took; None of a model that takes none."""
+    """Gradient steps that its weights took; None for a model that is not trained by gradient."""
 
     def __post_init__(self) -> None:
-        """Raises `InputError` for corrections that were learnt from other series."""
+        """`InputError` where `smearing` and `reconciliation` were learnt from other series."""
         others = self.scaling.centre.keys() ^ self.corrected_series
         if self.corrected_series and others:
             raise InputError(
@@ -108,27 +102,27 @@ class Forecaster:
 
     @cached_property
     def network(self) -> Network | None:
-        """The description of its network; None for every other model."""
+        """The description of its network; None for a model without one."""
         return self.spec.network(self.task)
 
     @property
     def n_params(self) -> int:
-        """Numbers fitted to data: a network's weights, or the skip's coefficients where it stands
-        alone.
+        """How many numbers were fitted: the weights of a network, or the coefficients of a skip
+        that is the whole model.
         """
         return self.spec.n_params(self)
 
     def predict(self, panel: Panel, rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Point forecasts (n, H, O) in raw units per series, made at `rows` (the last row each may
-        see); `InputError` for series that the panel does not have.
+        """Point forecasts (n, H, O) per series, in raw units, made at `rows` (n,), the last row
+        that each forecast may see. `InputError` for series that the panel lacks.
 
-        Those of a hierarchy add up: every series of it is forecast, whichever are asked for.
+        Reconciled forecasts of a hierarchy add up; for them every series of it is forecast.
         """
         self.require_series(panel, rows)
         if self.reconciliation is None:
             return self._predict_each(panel, rows)
-        moments = {uid: panel.by_id[uid].ds[np.asarray(at)] for uid, at in rows.items()}
-        cutoffs = np.unique(np.concatenate(list(moments.values())))
+        times = {uid: panel.by_id[uid].ds[np.asarray(at)] for uid, at in rows.items()}
+        cutoffs = np.unique(np.concatenate(list(times.values())))
         base = self._predict_each(panel, self._rows_at(panel, cutoffs))
         names = sorted(base)
         values = reconcile(
@@ -138,13 +132,15 @@ class Forecaster:
             self.task.target[0].minimum,
         )
         coherent = dict(zip(names, values, strict=True))
-        return {uid: coherent[uid][np.searchsorted(cutoffs, moments[uid])] for uid in rows}
+        return {uid: coherent[uid][np.searchsorted(cutoffs, times[uid])] for uid in rows}
 
     def _rows_at(self, panel: Panel, cutoffs: np.ndarray) -> dict[str, np.ndarray]:
-        """The rows of all series of a hierarchy at `cutoffs`; `InputError` where one lacks."""
+        """The rows of all series and sums of a hierarchy at `cutoffs`; `InputError` where a series
+        is missing or has no row at a cutoff.
+        """
         names = sorted(self.scaling.centre)
         series = [names[place] for place in summing_matrix(names)[1]]
-        missing = sorted({*series} - {*panel.by_id})  # no sum, which nobody gives
+        missing = sorted({*series} - {*panel.by_id})
         if missing:
             raise InputError(
                 f"Series {quote_names(missing)} not found; forecasts of a hierarchy add up, so"
@@ -152,9 +148,9 @@ class Forecaster:
             )
         rows = {}
         for uid in names:
-            moments = panel.by_id[uid].ds
-            rows[uid] = np.minimum(np.searchsorted(moments, cutoffs), len(moments) - 1)
-            if (moments[rows[uid]] != cutoffs).any():
+            times = panel.by_id[uid].ds
+            rows[uid] = np.minimum(np.searchsorted(times, cutoffs), len(times) - 1)
+            if (times[rows[uid]] != cutoffs).any():
                 raise InputError(
                     f"Series {uid!r} has no row at a cutoff of the others; wanted one end for all,"
                     " so that their forecasts add up. Complete it."
@@ -162,7 +158,7 @@ class Forecaster:
         return rows
 
     def _predict_each(self, panel: Panel, rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """`predict` of every series by itself."""
+        """Point forecasts (n, H, O) of every series by itself, without reconciliation."""
         requests = {uid: (panel.by_id[uid], np.asarray(at)) for uid, at in rows.items() if len(at)}
         values = self.spec.predict(self, list(requests.values()))
         if self.smearing is not None:
@@ -174,8 +170,8 @@ class Forecaster:
         return dict.fromkeys(rows, nothing) | dict(zip(requests, values, strict=True))
 
     def _to_means(self, forecasts: np.ndarray, unique_id: str) -> np.ndarray:
-        """(n, H, O) in raw units: means instead of the medians `forecasts` of one series; steps
-        beyond the trained ones have the errors of the last.
+        """The means (n, H, O) of one series by the smearing estimate, from its median `forecasts`
+        (n, H, O) in raw units. Steps after the trained horizon use the errors of its last step.
         """
         assert self.smearing is not None
         errors = self.smearing[sorted(self.scaling.centre).index(unique_id)]
@@ -187,9 +183,11 @@ class Forecaster:
         return means
 
     def join_twin(self, other: Forecaster) -> Forecaster | None:
-        """Both as one, of n in all each forecasting one of n rows in turn; None where they differ
-        in more than the weights of a network, or where something is made of the network's output.
-        Segments, whose parts of the horizon are steps of their own, go alone.
+        """One forecaster with the weights of both networks along a new first axis. Of n joined
+        networks, network k forecasts the rows k, k + n, k + 2 n, ... of a request.
+
+        None where the two differ in more than the weights, have a head or corrections, or read
+        segments.
         """
         if self.network is None or self.network.is_segmented:
             return None
@@ -209,12 +207,12 @@ class Forecaster:
         return replace(self, weights=weights)
 
     def _settings(self) -> tuple[Any, ...]:
-        """What a network forecasts with beside its spec and fitted numbers, to be compared."""
+        """The settings beside the spec that two networks must share to be joined."""
         skip = self._require_skip()
         return self.task, self.scaling.to_json(), skip.to_json(), [*skip.to_arrays()]
 
     def require_series(self, panel: Panel, rows: Mapping[str, np.ndarray]) -> None:
-        """`InputError` for series that the panel does not have."""
+        """`InputError` for series that the panel lacks."""
         unknown = [uid for uid in rows if uid not in panel.by_id]
         if unknown:
             raise InputError(
@@ -223,9 +221,9 @@ class Forecaster:
             )
 
     def predict_windows(self, requests: Sequence[ForecastRequest]) -> list[np.ndarray]:
-        """The forecasts (n, H, O) in raw units of each request, a series and its rows, for families
-        that read windows alone (`ModelSpec.scaled_forecast`); small requests are joined, see
-        `_group_requests`.
+        """The forecasts (n, H, O) of each request in raw units, by `ModelSpec.scaled_forecast`; for
+        families that read windows alone. Many small requests are forecast together
+        (`_group_requests`).
         """
         reader = self
         first_row = self.task.season_length - 1
@@ -249,8 +247,8 @@ class Forecaster:
     def windows(
         self, series: Series, rows: np.ndarray, *, batch_size: int = 512
     ) -> Iterator[Windows]:
-        """What a forecast at each of `rows` sees, `batch_size` windows at a time; `InputError` for
-        a row without a whole lookback before it, or whose inputs are not known over its horizon.
+        """The windows that forecasts at `rows` read, up to `batch_size` at a time. `InputError` for
+        a row without a whole lookback, or without the known-future inputs of its horizon.
         """
         require_rows(self.task, series, rows)
         last = int(rows.max(initial=0))
@@ -271,22 +269,21 @@ class Forecaster:
     def _gather_windows(
         self, series: Series, rows: np.ndarray, batch_size: int
     ) -> Iterator[Windows]:
-        """The `windows` of rows that are there."""
+        """The `windows` of valid rows, without the cache."""
         z = self.scaling.scale_series(series, self.task)
         return task_windows(
             self.task, z, series.future, rows, unique_id=series.unique_id, size=batch_size
         )
 
     def forecast_with_skip(self, windows: Windows) -> np.ndarray:
-        """Point forecasts (B, H, O) in scaled units: the skip and, beside it, the network with its
-        head. One-step models run in closed loop over the horizon, and the correction of the mixed
-        strategy is added to that.
+        """Point forecasts (B, H, O) in scaled units: the skip plus the network. One-step models run
+        in closed loop over the horizon; the correction of `rectify` is added to that.
         """
         if self.spec.is_recursive or self.correction is not None:
-            run = self.run_closed_loop(windows, self.task.horizon)
+            path = self.run_closed_loop(windows, self.task.horizon)
             if self.correction is None:
-                return run
-            return run + self.correction.forecast(windows, self.channels) - windows.last[:, None]
+                return path
+            return path + self.correction.forecast(windows, self.channels) - windows.last[:, None]
         base = self._require_skip().forecast(windows, self.channels)
         if self.network is None:
             return base
@@ -298,21 +295,21 @@ class Forecaster:
     def run_closed_loop(
         self, windows: Windows, horizon: int, *, feedback: Feedback | None = None
     ) -> np.ndarray:
-        """(B, horizon, O) in scaled units: the closed `Loop`, fed with the point forecast unless
-        `feedback` is given.
+        """Forecasts (B, horizon, O) of the closed `Loop` in scaled units, fed with point forecasts
+        unless `feedback` is given.
         """
         skip = self._require_skip()
         loop = Loop(self.network, self.weights, skip, windows, self.channels, horizon=horizon)
         return loop.run(feedback or self.point_step)
 
     def _require_skip(self) -> Skip:
-        """The skip of a family that has one."""
+        """The skip; for families that always have one."""
         assert self.skip is not None
         return self.skip
 
     def network_output(self, windows: Windows) -> np.ndarray:
-        """(B, H, O, K): the raw parameters that a direct network gives at the end of each window;
-        `InputError` for a model that is no network.
+        """The output (B, H, O, K) of a direct network at the end of each window, before its head;
+        `InputError` for a model without a network.
         """
         network = self.network
         if network is None:
@@ -321,16 +318,14 @@ class Forecaster:
         return inference.forecast_last(network, self.weights, windows.past, future)
 
     def point_step(self, raw: np.ndarray, base: np.ndarray, last: np.ndarray) -> np.ndarray:
-        """(B, O): the head's point forecast of one step of a closed loop, see
-        `forecaster.loops.Feedback`.
-        """
+        """The point forecast (B, O) of one step of a closed loop; a `loops.Feedback`."""
         if self.head is None:
             return add_network(raw, base, last)
         return self.head.point(raw[:, None], base[:, None], last[:, None])[:, 0]
 
     def to_raw_units(self, scaled: np.ndarray, series: Series, rows: np.ndarray) -> np.ndarray:
-        """Forecasts `scaled` (n, any number of steps, O), made at `rows` (n,), in the units of the
-        data: unscaled, and the transform of each target undone from its last observed value.
+        """The forecasts `scaled` (n, H, O) made at `rows` (n,) of a series, in the units of the
+        data: unscaled, and the transform of each target inverted. H may be any number of steps.
         """
         raw = np.empty_like(scaled, dtype=np.float64)
         last = np.full((len(rows), raw.shape[2]), np.nan)
@@ -343,9 +338,8 @@ class Forecaster:
         return raw
 
     def save(self, folder: Path) -> None:
-        """Write the folder that `load` reads, over an earlier model where one is in it: spec,
-        scaling, skip and weights as JSON and arrays, no pickle, loadable without TensorFlow; equal
-        content is equal bytes.
+        """Write the folder that `load` reads, over any earlier model in it: spec, scaling, skip and
+        weights as JSON and arrays, without pickle. Equal models give equal bytes.
         """
         folder.mkdir(parents=True, exist_ok=True)
         content: dict[str, Any] = {
@@ -367,7 +361,7 @@ class Forecaster:
         if self.head:
             arrays["head"] = self.head.constants
         for name in SINGLE_ARRAYS:
-            # that of an earlier model, which `load` would take for one of this
+            # a file of an earlier model would be loaded as part of this one
             (folder / f"{name}.npz").unlink(missing_ok=True)
             if getattr(self, name) is not None:
                 arrays[name] = {name: getattr(self, name)}
@@ -378,10 +372,10 @@ class Forecaster:
 
     @classmethod
     def load(cls, folder: Path) -> Forecaster:
-        """The saved forecaster, without TensorFlow.
+        """The saved forecaster.
 
-        `InputError` when the folder holds another schema, or a spec or task that is none;
-        `DamagedError` for a missing or damaged file.
+        `InputError` for another schema, an invalid spec or an invalid task; `DamagedError` for a
+        missing or damaged file.
         """
         content = files.read_saved(folder / "spec.json", SCHEMA)
         spec = models.spec(
@@ -413,9 +407,9 @@ class Forecaster:
 
 
 def _group_requests(requests: Sequence[ForecastRequest]) -> Iterator[list[ForecastRequest]]:
-    """The requests that are forecast together: `MIN_SERIES_IN_GROUP` series or more, none of more
-    than `MAX_ROWS_IN_GROUP` rows, about `WINDOWS_PER_BATCH` windows at a time. Any other request is
-    forecast alone.
+    """The requests in groups that are forecast together, of about `WINDOWS_PER_BATCH` windows each.
+    Every request is a group of its own where there are fewer than `MIN_SERIES_IN_GROUP`, or one has
+    more than `MAX_ROWS_IN_GROUP` rows.
     """
     sizes = [len(rows) for _, rows in requests]
     if len(sizes) < MIN_SERIES_IN_GROUP or max(sizes) > MAX_ROWS_IN_GROUP:
@@ -428,7 +422,7 @@ def _group_requests(requests: Sequence[ForecastRequest]) -> Iterator[list[Foreca
 
 
 def _load_head(spec: ModelSpec, folder: Path) -> FittedHead | None:
-    """The saved head of a network that gives more than a point; None for any other."""
+    """The saved distribution head; None for a model with a point head."""
     head = spec.distribution_head
     if head is None:
         return None

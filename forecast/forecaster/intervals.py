@@ -1,5 +1,5 @@
-"""Prediction intervals around any forecaster: split conformal per horizon step, as wide as the
-series was restless, by the newest errors that are known.
+"""Prediction intervals around any forecaster: split conformal per horizon step, from the newest
+known errors, and wider after a volatile lookback.
 
     conformal = SplitConformal.calibrate(y, y_hat, difficulty)        # of the calibration block
     conformal = conformal.resized(y, y_hat, difficulty)               # of the validation block
@@ -7,19 +7,23 @@ series was restless, by the newest errors that are known.
     conformal.bounds_in_turn(y_hat, difficulty, [0.8, 0.95])          # of the test block
     conformal.newest.bounds(y_hat, difficulty, 0.8)                   # at any later cutoff
 
-Whatever shows or scores an interval asks `bounds_in_turn` or `bounds`, which give its low and high
-end (`Bounds`). The score of an origin is the absolute error of its point forecast, so intervals are
-symmetric around it on the scale of the transform, divided by its `Difficulty` (locally weighted:
-Papadopoulos, Gammerman & Vovk 2008; Lei et al. 2018, section 5.2): a width that the lookback before
-it gives, so that margins set in a calm season are wider after a restless week, and how large the
-calibration errors of its hour or weekday were. A position of the season with errors far below the
-usual (a closed day, solar power at night) is quiet: margins are learnt apart for these and for the
-others (Mondrian: Vovk, Gammerman & Shafer 2005, section 4.5). The margin of a step leans on all
-steps, and larger errors of the validation block raise those of calibration (`resized`); neither
-keeps the guarantee of ranks alone, and both cover simulated series of many kinds more nearly as
-asked (docs/research/interval-widths.md). Many series with short calibration blocks rank the newest
-errors of all together, each over the mean of its series (`put_in_pool`). A coverage that too few
-calibration errors support is refused with the number needed (`require_enough_errors`).
+Every table and metric of intervals uses `bounds_in_turn` or `bounds`, which give both ends
+(`Bounds`). Three words have one meaning each in this module:
+
+    error     |y - y_hat| in model units, those after the target's transform
+    score     an error divided by the difficulty of its forecast; scores are ranked
+    margin    half the width of an interval in model units: a quantile of scores x difficulty
+
+Difficulty has two factors (locally weighted: Papadopoulos, Gammerman & Vovk 2008; Lei et al. 2018,
+section 5.2): the volatility of the lookback, and the size of calibration errors at the same hour or
+weekday. A position of the season with errors far below the usual (a closed day, solar power at
+night) is quiet; scores at quiet positions are ranked apart (Mondrian: Vovk, Gammerman & Shafer
+2005, section 4.5). The margin of a step is drawn towards that of all steps (`lean_on_steps`), and
+large errors of the validation block raise those of calibration (`resized`): neither keeps the
+guarantee of ranks alone, but both bring the coverage of simulated series closer to the nominal one
+(docs/research/interval-widths.md). Many series with short calibration blocks rank their errors
+together (`put_in_pool`). A coverage for which there are too few errors is refused
+(`require_enough_errors`).
 """
 
 from __future__ import annotations
@@ -48,37 +52,45 @@ Limits = tuple[float, float]
 """The lowest and the highest value that a target can have."""
 UNBOUNDED: Limits = (-math.inf, math.inf)
 POWER = 0.75
-"""By which the ratio of volatilities enters a width (docs/research/interval-widths.md)."""
+"""Exponent of the ratio of volatilities in a width (docs/research/interval-widths.md)."""
 PRIOR_ROWS = 5
-"""As volatile as the calibration block, that are put to those of a lookback."""
+"""Rows of the usual volatility that are added to those of a lookback, whose own volatility is an
+uncertain estimate.
+"""
 PRIOR_ERRORS = 60
-"""Of the usual size, beside those of a season's position (docs/research/interval-widths.md)."""
+"""Errors of the usual size that are added to those of a position of the season
+(docs/research/interval-widths.md).
+"""
 QUIET = 1 / 3
-"""Times the usual error: a position of the season below it is quiet, where it has PRIOR_ERRORS."""
+"""A position of the season is quiet where its mean error is below this share of the usual error,
+and it has at least PRIOR_ERRORS errors.
+"""
 SHORT_BLOCK = 19
-"""Calibration origins, fewer than which support no 95 % and are not `resized`."""
+"""A calibration block of fewer origins supports no 95 % interval and is not `resized`."""
 FEW_ZEROS = 8
-"""Fewer errors that are all zero say little: a product that is bought in a third of the months is
-bought in none of eight one time in 25. Nights and closed days have as many.
+"""Fewer errors that are all zero are weak evidence: a product that is bought in a third of the
+months is bought in none of eight one time in 25. Nights and closed days have more zeros.
 """
 POOLED_BLOCK = 39
-"""Calibration origins, fewer than which let series rank their errors together."""
+"""Series with calibration blocks of fewer origins rank their errors together."""
 MIN_POOLED_SERIES = 10
-"""So many of one target do; fewer rank their own."""
+"""The least number of such series of one target; where there are fewer, each ranks its own."""
 POOLED_HORIZONS = 3
-"""The newest, whose errors are ranked together (docs/research/interval-widths.md)."""
+"""From how many of the newest horizons a pool takes errors (docs/research/interval-widths.md)."""
 RENEWALS = 40
-"""How many times margins are learnt anew until about all their errors are new."""
+"""Margins are computed anew so many times while all their errors are replaced by newer ones."""
 LEANING = 0.3
 """The weight of all steps together in the margin of each (docs/research/interval-widths.md)."""
 RESIZING = 8
-"""The power of the mean of both blocks' errors that calibration errors are made as large as: near
-the larger."""
+"""Calibration errors are resized to the power mean of this order of both blocks' mean errors, which
+is near the larger one.
+"""
 MAX_RESIZED = 2.0
-"""Times as large at most."""
+"""The largest factor of that."""
 CEILING = 4.0
-"""Of a logarithm's upper ends, in highest values: one day of zero sales among a hundred of 150 is
-an error of five logarithms, and its upper end would be twenty thousand.
+"""Upper ends of a target with `transform: log` are at most this many times its highest value: one
+day of zero sales among a hundred of 150 is an error of five logarithms, and its upper end would be
+twenty thousand.
 """
 
 
@@ -86,22 +98,22 @@ NO_CALIBRATION = (
     "The blocks leave no cutoff to calibrate on, or no value behind one: wait for more rows, or"
     " begin anew with a shorter horizon."
 )
-"""What to do without any calibration error; with so few rows the other blocks have none to give."""
+"""Advice where there is no calibration error at all, and the other blocks have no rows to spare."""
 
 
 def conformal_ranks(n: NDArray[Any] | int, coverage: Array | float) -> NDArray[np.int64]:
-    """Which of n sorted calibration scores sets the margin of an interval of `coverage`, a share:
-    number ceil((n + 1) coverage), counted from 1, covers the next score with probability at least
-    `coverage`. A rank above n: there are too few scores.
+    """The rank (from 1) of the score among n sorted calibration scores that sets the margin of an
+    interval of `coverage`, a share: ceil((n + 1) coverage). It covers the next score with
+    probability at least `coverage`. A rank above n: there are too few scores.
     """
     exact = (n + 1) * coverage
-    return np.ceil(np.round(exact, 9)).astype(np.int64)  # 20 * 0.95 is a hair above 19 in binary
+    return np.ceil(np.round(exact, 9)).astype(np.int64)  # in floats 20 * 0.95 is just above 19
 
 
 @lru_cache(maxsize=1024)
 def require_enough_errors(n: int, coverage: float) -> None:
-    """`InputError` naming the number of calibration errors needed where n of a step are too few
-    for an interval of `coverage`, and for a coverage outside (0, 1).
+    """`InputError` where n calibration errors of a step are too few for an interval of `coverage`;
+    it names the number needed. `InputError` also for a coverage outside (0, 1).
     """
     if not 0 < coverage < 1:
         raise InputError(f"Coverage {coverage}; wanted strictly between 0 and 1 (0.95 = 95 %).")
@@ -120,11 +132,11 @@ def min_calibration_size(coverage: float) -> int:
 
 
 def volatility(values: Array, rows: ArrayLike, task: Task) -> Array:
-    """(n, O): how much each target of `values` (T, C) changed over a season inside the lookback up
-    to each of `rows`.
+    """(n, O): the volatility of each target of `values` (T, C) in the lookback that ends at each of
+    `rows` (n,).
 
-    The root mean square of the seasonal differences, in the units errors are taken in; of those of
-    one row where the lookback is no longer than a season. NaN where none is known.
+    It is the root mean square of the seasonal differences in model units, or of the differences
+    between neighbouring rows where the lookback is no longer than a season. NaN without any.
     """
     season = task.season_length
     if season >= task.lookback:
@@ -141,31 +153,36 @@ def volatility(values: Array, rows: ArrayLike, task: Task) -> Array:
 
 
 def visible_volatility(scaling: Scaling, series: Series, rows: ArrayLike, task: Task) -> Array:
-    """The `volatility` of what models see of a series: without its wild values."""
+    """The `volatility` of a series without its wild values, which models do not see either."""
     return volatility(scaling.hide_wild(series), rows, task)
 
 
 def root_mean(squares: Array) -> Array:
-    """The root of the mean over the first axis of what is known; NaN where nothing is."""
+    """The root of the mean of the finite `squares` over the first axis; NaN without any."""
     return np.sqrt(mean_known(squares))
 
 
 def mean_known(values: Array) -> Array:
-    """The mean over the first axis of what is known; NaN where nothing is."""
+    """The mean of the finite `values` over the first axis; NaN where none is finite."""
     known = np.isfinite(values)
     count = known.sum(axis=0)
     mean = np.where(known, values, 0.0).sum(axis=0) / np.maximum(count, 1)
     return np.asarray(np.where(count > 0, mean, np.nan))
 
 
-def widths(volatility: ArrayLike, typical: ArrayLike, lookback: int) -> Array:
-    """How many times as wide as usual an interval is after this `volatility`; 1 where it is not
-    known, or where `typical`, that of the calibration block, is not above zero.
+def divide_known(numerator: Array, denominator: Array) -> Array:
+    """`numerator` / `denominator`; 1 where the numerator is not finite or the denominator is not
+    above zero.
     """
-    current = np.asarray(volatility, dtype=float)
-    reference = np.asarray(typical, dtype=float)
-    is_known = np.isfinite(current) & (reference > 0)
-    ratio = np.where(is_known, current, 1.0) / np.where(is_known, reference, 1.0)
+    is_known = np.isfinite(numerator) & (denominator > 0)
+    return np.where(is_known, numerator, 1.0) / np.where(is_known, denominator, 1.0)
+
+
+def widths(volatility: ArrayLike, typical: ArrayLike, lookback: int) -> Array:
+    """The width of an interval after this `volatility`, as a multiple of the usual one; 1 where the
+    volatility is not known, or `typical`, that of the calibration block, is not above zero.
+    """
+    ratio = divide_known(np.asarray(volatility, dtype=float), np.asarray(typical, dtype=float))
     share = lookback / (lookback + PRIOR_ROWS)
     return np.asarray((share * ratio**2 + 1 - share) ** (POWER / 2))
 
@@ -180,36 +197,36 @@ def _widths_of_columns(
 
 
 class Difficulty(NamedTuple):
-    """What is known of forecasts before their errors: of one series, or of S side by side."""
+    """What says how large the errors of n forecasts may be: of one series, or of S side by side."""
 
     volatility: Array
-    """(n,) or (n, S): before each cutoff, in model units; NaN where it is not known."""
+    """(n,) or (n, S): that of the lookback, in model units; NaN where it is not known."""
     positions: NDArray[np.int64] | None = None
-    """(n, S * H): of every target in its season (`calendars.season_positions`)."""
+    """(n, S * H): the position in the season of every forecast time
+    (`calendars.season_positions`).
+    """
     ds: Times = NO_TIMES
-    """(n, S * H): of every target."""
+    """(n, S * H): every forecast time."""
 
     @classmethod
     def of_targets(cls, volatility: Array, ds: NDArray[np.datetime64], task: Task) -> Difficulty:
-        """The difficulty of forecasts of the times `ds` (n, S * H)."""
+        """The difficulty of forecasts for the times `ds` (n, S * H)."""
         return cls(volatility, season_positions(task.calendar, ds, task.season_length), ds)
 
 
 class Season(NamedTuple):
-    """How the errors of the calibration block compare with the usual: (P, S) by position in the
-    season, or (n, S * H) by target.
+    """The size of calibration errors by position in the season: arrays (P, S), or (n, S * H) with
+    one value per forecast.
     """
 
     factors: Array
-    """The root of how many times as large as usual they are."""
+    """The square root of the ratio of their mean to the mean of all errors."""
     is_quiet: NDArray[np.bool_]
-    """Whether they are far below the usual, so that margins are learnt from these positions
-    apart.
-    """
+    """Whether they are far below the usual, so that scores at these positions are ranked apart."""
 
     def at(self, positions: NDArray[np.int64]) -> Season:
-        """By target, from that by position: at `positions` (n, S * H) of the season. At a position
-        that the calibration block lacks the factor is 1, and it is not quiet.
+        """The values (n, S * H) at `positions` (n, S * H), from those by position (P, S). A
+        position that the calibration block lacks has the factor 1 and is not quiet.
         """
         n_positions, n_series = self.factors.shape
         series = np.arange(positions.shape[1]) * n_series // positions.shape[1]
@@ -223,12 +240,11 @@ NO_SEASON = Season(np.ones((0, 1)), np.ones((0, 1), dtype=bool))
 
 
 def compare_positions(scores: Array, positions: NDArray[np.int64], n_series: int) -> Season:
-    """How large the scores (n, S * H) at each position of a season are, over those of their step.
-
-    `PRIOR_ERRORS` of the usual size are put to those of a factor, for a short block.
+    """The size of the scores (n, S * H) at each position of a season, relative to the mean score of
+    their step. `PRIOR_ERRORS` of the usual size are added, for short blocks.
     """
     is_known = np.isfinite(scores)
-    means = np.where(is_known, scores, 0.0).sum(axis=0) / np.maximum(is_known.sum(axis=0), 1)
+    means = mean_known(scores)
     series = np.arange(scores.shape[1]) * n_series // scores.shape[1]
     of_known = positions[is_known], np.broadcast_to(series, scores.shape)[is_known]
     sums = np.zeros((positions.max() + 1, n_series))
@@ -240,15 +256,16 @@ def compare_positions(scores: Array, positions: NDArray[np.int64], n_series: int
 
 
 class Bounds(NamedTuple):
-    """Both ends of intervals, in the target's unit; each is a number of its own."""
+    """Both ends of intervals, in the target's unit."""
 
     low: Array
     high: Array
 
 
 def newest_places(scores: Array, n_newest: int, ends: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(n_newest, C): the rows of the newest known scores of each column, in their order; a missing
-    one takes nobody's place. Rows from `ends` (C,) on are missing.
+    """(n_newest, C): the row numbers of the newest known scores of each column, oldest first;
+    missing scores (NaN) come only where a column has fewer. `ends` (C,): the row after the last
+    score of each column.
     """
     if (np.isfinite(scores).sum(axis=0) == ends).all():
         return ends - n_newest + np.arange(n_newest)[:, None]
@@ -258,37 +275,37 @@ def newest_places(scores: Array, n_newest: int, ends: NDArray[np.int64]) -> NDAr
 
 @dataclass(frozen=True)
 class RankedScores:
-    """Scores of each step of S series, ranked once for all coverages and forecasts."""
+    """Sorted scores of each step of S series; sorted once for all coverages and forecasts."""
 
     of_steps: Array
-    """(n, S * H) in rising order, NaN last."""
+    """(n, S * H): each column in rising order, NaN last."""
     n_series: int
 
     @cached_property
     def means(self) -> Array:
-        """(S * H,): the mean of each step."""
+        """(S * H,): the mean score of each step."""
         return mean_known(self.of_steps)
 
     @cached_property
     def relative(self) -> Array:
-        """(n * H, S): the scores of all steps together, each over the mean of its step, in rising
-        order.
+        """(n * H, S): the scores of all steps of a series together, each divided by the mean of its
+        step; each column in rising order, NaN last.
         """
         scores = self.of_steps / np.where(self.means > 0, self.means, 1.0)
         return np.sort(join_steps(scores, self.n_series), axis=0)
 
 
 class RankedPool(NamedTuple):
-    """Errors of all series that rank theirs together, each over the usual error of its series: (N,
-    H) by step in rising order, NaN last.
+    """The pooled errors that hold at one cutoff, (N, H): each divided by the usual error of its
+    series; each column in rising order, NaN last.
     """
 
     calibration: Array
     newest: Array
 
     def quantiles(self, coverage: ArrayLike) -> Array:
-        """(..., H): of the newest; where they are too few for a coverage no less than the largest
-        of them, and of the calibration block.
+        """(..., H): the quantiles of the newest errors. Where these are too few for a coverage, the
+        larger of the largest newest error and the quantile of the calibration block.
         """
         of_calibration = quantile_of_each(self.calibration, coverage)
         if not len(self.newest):
@@ -300,19 +317,21 @@ class RankedPool(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Pool:
-    """Errors of all series that rank theirs together."""
+    """The errors of all series that rank theirs together, at all times."""
 
     calibration: Array
-    """(N, H): as `RankedPool` has them."""
+    """(N, H): as in `RankedPool`."""
     errors: Array
-    """(n, H): of the calibration and the test blocks, in no order."""
+    """(n, H): of the calibration and test blocks, unsorted, each divided by the usual error of its
+    series.
+    """
     ds: Times
-    """(n, H): of their targets."""
+    """(n, H): the forecast times of `errors`."""
     ranked_before: dict[np.datetime64, RankedPool] = field(default_factory=dict)
 
     def known_before(self, ds: np.datetime64) -> RankedPool:
-        """What holds where the first target is that of `ds`: errors of the newest
-        `POOLED_HORIZONS` before.
+        """The pooled errors for a forecast whose first step is at `ds`: the newest errors are those
+        of the `POOLED_HORIZONS` horizons before it.
         """
         if ds not in self.ranked_before:
             first = np.searchsorted(self.steps, ds) - POOLED_HORIZONS * self.ds.shape[1]
@@ -324,54 +343,55 @@ class Pool:
 
     @cached_property
     def steps(self) -> Times:
-        """The times of the targets, in their order, each once."""
+        """The forecast times in rising order, without duplicates."""
         return np.unique(self.ds)
 
 
 @dataclass(frozen=True)
 class SplitConformal:
-    """Symmetric intervals in model units, those after the target's transform (Vovk, Gammerman &
-    Shafer 2005; Lei et al. 2018).
+    """The scores of one target that intervals are made of, and what turns them into intervals:
+    symmetric in model units (Vovk, Gammerman & Shafer 2005; Lei et al. 2018).
 
-    Made by `calibrate`, of one series or of several side by side; by `forecaster.ensemble` when it
-    is loaded.
+    Made by `calibrate`, for one series or for S series side by side, or read by
+    `forecaster.ensemble`.
     """
 
     scores: Array
-    """(n, S * H): the absolute errors that margins are learnt from, in the order of time: of the
-    calibration block, or after `known_after` the newest. Each is over the width at its cutoff and
-    the factor of its position; NaN where the actual is missing."""
+    """(n, S * H): the scores that are ranked, in the order of time: those of the calibration block,
+    or after `known_after` the newest. NaN where the actual is missing.
+    """
     is_quiet: NDArray[np.bool_]
-    """(n, S * H): those at quiet positions."""
+    """(n, S * H): which of them are at quiet positions."""
     typical: Array
     """Volatility in the calibration block: (), or (S,) of S series; not above 0 where unknown."""
     test_scores: Array
-    """(m, S * H): the scores of the test block, after it; none before `followed_by`."""
+    """(m, S * H): the scores of the test block, set by `followed_by`; no rows without it."""
     test_is_quiet: NDArray[np.bool_]
-    """(m, S * H)."""
+    """(m, S * H): which of them are at quiet positions."""
     lookback: int = 1
     season: Season = NO_SEASON
     transform: str = "none"
-    """Of the target; it gives the units of the errors (`TRANSFORMS`)."""
+    """The transform of the target, which gives the model units (`TRANSFORMS`)."""
     limits: Limits = UNBOUNDED
-    """Of the target, in its unit: no end of an interval lies outside."""
+    """The limits of the target, in its unit: no end of an interval lies outside."""
     step_size: int = 1
     """The rows between two origins of the test block."""
     ranked_pool: RankedPool | None = None
-    """Of short blocks what is ranked instead of the scores, by `put_in_pool`."""
+    """For short blocks the pooled errors, which are used instead of the scores (`put_in_pool`)."""
     pool: Pool | None = None
-    """What `ranked_pool` is made of anew at every cutoff."""
+    """The pool from which `ranked_pool` is made at every cutoff."""
     ds: Times = field(default_factory=NO_TIMES.copy)
-    """(n, S * H): of the targets of the calibration block."""
+    """(n, S * H): the forecast times of the calibration block."""
     test_ds: Times = field(default_factory=NO_TIMES.copy)
-    """(m, S * H): of those of the test block."""
+    """(m, S * H): the forecast times of the test block."""
     usual_errors: Array = field(default_factory=lambda: np.ones(1))
-    """(S,): of short blocks, by `usual_error`."""
+    """(S,): the `usual_error` of each series, by which its pooled errors are divided."""
     highest: Array = field(default_factory=lambda: np.full(1, np.inf))
     """(S,): the highest actual known before the test block, in the target's unit; infinite where
-    none is known."""
+    none is known.
+    """
     test_highest: Array = field(default_factory=lambda: np.empty((0, 1)))
-    """(m, S): the highest of the test block up to each origin."""
+    """(m, S): the highest actual of the test block up to each origin."""
 
     @classmethod
     def calibrate(
@@ -384,10 +404,9 @@ class SplitConformal:
         transform: str = "none",
         limits: Limits = UNBOUNDED,
     ) -> SplitConformal:
-        """From actuals and forecasts (n, H) of the calibration block and their difficulty; all
-        widths are 1 without it.
-
-        A missing actual is left out of its step. Several series stand side by side as (n, S * H).
+        """Intervals from actuals and forecasts (n, H) of the calibration block, or (n, S * H) for S
+        series side by side. Without `difficulty` a score is the error itself. A missing actual is
+        left out of the scores of its step.
         """
         to_model_units = TRANSFORMS[transform].to_model_units
         actual = to_model_units(np.asarray(y, dtype=float))
@@ -427,8 +446,8 @@ class SplitConformal:
     def followed_by(
         self, y: ArrayLike, y_hat: ArrayLike, difficulty: Difficulty, *, step_size: int = 1
     ) -> SplitConformal:
-        """With the errors of the test block, shaped as `calibrate` takes them; its origins are in
-        the order of time, `step_size` rows apart.
+        """These intervals with the errors of the test block, whose arguments are shaped as in
+        `calibrate`; its origins are in the order of time, `step_size` rows apart.
         """
         errors = errors_in_units(y, y_hat, self.transform)
         factors, is_quiet = self._find_scales(difficulty, errors.shape[-1])
@@ -442,16 +461,15 @@ class SplitConformal:
         )
 
     def resized(self, y: ArrayLike, y_hat: ArrayLike, difficulty: Difficulty) -> SplitConformal:
-        """With larger calibration errors where those of the validation block, shaped as `calibrate`
-        takes them, are larger: a calm calibration block is no sign of a calm test block. Smaller
-        ones there make them hardly smaller.
+        """These intervals with larger calibration scores where the errors of the validation block
+        are larger, since a calm calibration block may precede a restless test block. Smaller errors
+        there make them hardly smaller. The arguments are those of the validation block, shaped as
+        in `calibrate`.
         """
         n_series = self.typical.size
         sizes = mean_known(join_steps(self.scores, n_series))
         earlier = mean_known(join_steps(self.scale_absolute_errors(y, y_hat, difficulty), n_series))
-        is_known = (sizes > 0) & np.isfinite(earlier)
-        ratio = np.where(is_known, earlier, 1.0) / np.where(is_known, sizes, 1.0)
-        ratio = np.minimum(ratio, 2 * MAX_RESIZED)  # its power is finite
+        ratio = np.minimum(divide_known(earlier, sizes), 2 * MAX_RESIZED)  # its power is finite
         factors = np.minimum(((1 + ratio**RESIZING) / 2) ** (1 / RESIZING), MAX_RESIZED)
         horizon = self.scores.shape[1] // n_series
         highest = highest_by_origin(y, n_series).max(axis=0, initial=-np.inf)
@@ -464,9 +482,7 @@ class SplitConformal:
     def scale_absolute_errors(
         self, y: ArrayLike, y_hat: ArrayLike, difficulty: Difficulty
     ) -> Array:
-        """(n, S * H): absolute errors in model units, each over the width at its cutoff and the
-        factor of its position.
-        """
+        """(n, S * H): the scores of forecasts, which are their errors divided by difficulty."""
         errors = errors_in_units(y, y_hat, self.transform)
         factors, _ = self._find_scales(difficulty, errors.shape[-1])
         return errors / factors
@@ -474,8 +490,8 @@ class SplitConformal:
     def _find_scales(
         self, difficulty: Difficulty, n_columns: int
     ) -> tuple[Array, NDArray[np.bool_]]:
-        """(n, S * H): how many times as large as usual an error may be, by volatility and position,
-        and whether its position is quiet.
+        """The factor (n, S * H) by which difficulty makes each error larger than usual, and whether
+        its position is quiet (n, S * H).
         """
         factors = _widths_of_columns(difficulty.volatility, self.typical, self.lookback, n_columns)
         if difficulty.positions is None:
@@ -485,7 +501,7 @@ class SplitConformal:
 
     @cached_property
     def counts(self) -> NDArray[np.int64]:
-        """(S * H,): the errors of each step that margins rest on."""
+        """(S * H,): how many known errors the margin of each step is made of."""
         if self.ranked_pool is not None:
             n_errors = np.isfinite(self.ranked_pool.calibration).sum(axis=0)
             return np.tile(n_errors, len(self.usual_errors))
@@ -493,7 +509,7 @@ class SplitConformal:
 
     @cached_property
     def newest(self) -> SplitConformal:
-        """What holds once all the test block is known."""
+        """These intervals once all of the test block is known."""
         known = self.known_after(len(self.test_scores))
         if self.pool is None:
             return known
@@ -502,21 +518,21 @@ class SplitConformal:
 
     @cached_property
     def ranked(self) -> RankedScores:
-        """The scores of each step."""
+        """The sorted scores of each step, at quiet and other positions together."""
         return RankedScores(np.sort(self.scores, axis=0), self.typical.size)
 
     @cached_property
     def ranked_by_quietness(self) -> tuple[RankedScores, Array]:
-        """Sorted, NaN last: the scores of each step at positions that are not quiet; and (n * H, S)
-        the scores at quiet positions, which are few, all steps of a series together.
+        """The sorted scores of each step at positions that are not quiet; and those at quiet
+        positions (n * H, S), which are few, so all steps of a series are sorted together.
         """
         others = np.where(self.is_quiet, np.nan, self.scores)
         quiet = join_steps(np.where(self.is_quiet, self.scores, np.nan), self.typical.size)
         return RankedScores(np.sort(others, axis=0), self.typical.size), np.sort(quiet, axis=0)
 
     def known_at(self, origin: int) -> SplitConformal:
-        """What holds at the cutoff of this origin of the test block, from 0: an error is known when
-        its own target is.
+        """These intervals at the cutoff of test origin number `origin` (from 0), from the errors of
+        forecasts whose actual is known by then.
         """
         horizon = self.scores.shape[1] // self.typical.size
         steps = np.tile(np.arange(1, horizon + 1), self.typical.size)
@@ -527,8 +543,9 @@ class SplitConformal:
         return replace(known, ranked_pool=self.pool.known_before(self.test_ds[origin, 0]))
 
     def known_after(self, n_later: ArrayLike) -> SplitConformal:
-        """What holds once `n_later` origins of the test block, or so many (S * H,) of each step,
-        are known: of each step the newest errors, as many as the calibration block has.
+        """These intervals once the first `n_later` origins of the test block are known, one number
+        or one for each step (S * H,). The scores of each step are then the newest ones, as many as
+        the calibration block has.
         """
         n_later = np.broadcast_to(n_later, self.scores.shape[1:])
         test_scores = self.test_scores[: n_later.max(initial=0)]
@@ -548,15 +565,15 @@ class SplitConformal:
         )
 
     def require(self, coverage: float) -> None:
-        """`InputError` naming the errors needed where too few support intervals of `coverage`."""
+        """`InputError` where there are too few errors for intervals of `coverage`."""
         require_enough_errors(int(self.counts.min()), coverage)
 
     def bounds_in_turn(
         self, y_hat: Array, difficulty: Difficulty, coverages: Sequence[float]
     ) -> Bounds:
         """The intervals of L coverages around the forecasts of the test block (m, S * H), in the
-        order of time: each end is (L, m, S * H). By the errors known at the cutoff, learnt anew
-        every n / 40 origins; see `bounds`.
+        order of time: each end is (L, m, S * H). Each interval is made from the errors known at its
+        cutoff, or at one up to n / `RENEWALS` origins before. `InputError` as in `bounds`.
         """
         for coverage in coverages:
             self.require(coverage)
@@ -568,12 +585,11 @@ class SplitConformal:
         return self._bounds_of_quantiles(y_hat, difficulty, quantiles)
 
     def bounds(self, y_hat: ArrayLike, difficulty: Difficulty, coverage: float) -> Bounds:
-        """Both ends of the intervals of `coverage` around forecasts in the target's unit: `y_hat`
-        (n, H), S series side by side as in `calibrate`. Margins beyond the calibrated steps are
-        that of the last, grown as of a random walk; only one series may have another horizon.
+        """The intervals of `coverage` around the forecasts `y_hat` (n, H) or (n, S * H), in the
+        target's unit. `InputError` where there are too few errors for `coverage`.
 
-        Raises:
-            InputError: there are too few errors for `coverage`; it names the number needed.
+        The forecasts of a single series may have another horizon: the margins of further steps grow
+        from that of the last calibrated one as those of a random walk do.
         """
         self.require(coverage)
         forecasts = np.asarray(y_hat, dtype=float)
@@ -589,8 +605,8 @@ class SplitConformal:
     def _bounds_of_quantiles(
         self, y_hat: Array, difficulty: Difficulty, quantiles: Array, growth: Array | float = 1.0
     ) -> Bounds:
-        """From quantiles (2, ..., n, C) of the scores at other and at quiet positions; n may be
-        1. `growth`: how many times the ceilings of tested steps hold at each.
+        """The intervals of `quantiles` (2, ..., n, C), those of the scores at other positions and
+        at quiet ones; n may be 1. growth (C,): the factor of the ceiling at each step.
         """
         transform = TRANSFORMS[self.transform]
         centre = transform.to_model_units(y_hat)
@@ -606,11 +622,13 @@ class SplitConformal:
         return Bounds(np.clip(low, *self.limits), np.clip(high, *self.limits))
 
     def quantiles(self, coverage: ArrayLike) -> Array:
-        """(2, ..., S * H): those of the scores at other and at quiet positions, by coverage; of
-        all scores of a step where either are too few for it there. Those of a pool serve both.
+        """(2, ..., S * H): by coverage, the quantiles of the scores at other positions and at quiet
+        ones. Both are the quantile of all scores of the step where either has too few scores, or
+        where errors are pooled.
 
-        Of few scores a step whose quantile is zero has that of all steps of its series: a product
-        that nobody bought in any of four months may be bought in the next.
+        With fewer than `FEW_ZEROS` scores, a step whose quantile is zero has the quantile of all
+        steps of its series: a product that nobody bought in any of four months may be bought in the
+        next.
         """
         if self.ranked_pool is not None:
             of_step = self.ranked_pool.quantiles(coverage)[..., None, :]
@@ -642,21 +660,21 @@ def join_steps(scores: Array, n_series: int) -> Array:
 
 
 def lean_on_steps(margins: Array, scores: RankedScores, coverage: ArrayLike) -> Array:
-    """The margins (..., S * H) of each step, nearer to those of all steps together: the largest of
-    twenty errors is little known. One of zero, or of a single step, stays.
+    """The margins (..., S * H) of each step, drawn towards that of all steps together, because the
+    largest of twenty errors is an uncertain estimate. A margin of zero stays, and so does that of a
+    single step.
     """
     horizon = scores.of_steps.shape[1] // scores.n_series
     if horizon == 1:
         return margins
     of_all = scores.means * np.repeat(quantile_of_each(scores.relative, coverage), horizon, axis=-1)
-    is_above = (margins > 0) & (of_all > 0)
-    ratio = np.where(is_above, of_all, 1.0) / np.where(is_above, margins, 1.0)
-    return np.asarray(margins * ratio**LEANING)
+    positive = np.where(of_all > 0, of_all, np.nan)  # no margin is drawn to zero
+    return np.asarray(margins * divide_known(positive, margins) ** LEANING)
 
 
 def quantile_of_each(ranked: Array, coverage: ArrayLike) -> Array:
-    """(..., C): by coverage, the score that `conformal_ranks` names in each column of (n, C), which
-    is in rising order, NaN last; NaN where that rank lies beyond the scores.
+    """(..., C): by coverage, the score of rank `conformal_ranks` in each column of `ranked` (n, C),
+    which is in rising order, NaN last. NaN where a column has fewer scores than that rank.
     """
     counts = np.isfinite(ranked).sum(axis=0)
     ranks = conformal_ranks(counts, np.asarray(coverage)[..., None])
@@ -668,11 +686,11 @@ def quantile_of_each(ranked: Array, coverage: ArrayLike) -> Array:
 def select_pooled(
     errors: Mapping[str, ArrayLike], usual_error_of: Callable[[str], float]
 ) -> list[str]:
-    """Which series of one target rank their errors together: those with fewer than `POOLED_BLOCK`
-    errors (n, H) of calibration, one at every step, that are not all zero; none where they are too
-    few series.
+    """The series of one target that rank their errors together: those with fewer than
+    `POOLED_BLOCK` calibration origins, a known error at every step, and a usual error above zero.
+    None where these are fewer than `MIN_POOLED_SERIES`.
 
-    errors: or the actuals, which are missing (NaN) where their errors are; usual_error_of: the
+    errors: by series (n, H), errors or actuals, NaN where missing. usual_error_of: gives the
     `usual_error` of a series.
     """
     short = []
@@ -690,8 +708,8 @@ def select_pooled(
 def pool_short_series(
     calibrated: Mapping[str, SplitConformal], *, are_numbered: bool = False
 ) -> dict[str, SplitConformal]:
-    """The series of one target, those that rank their errors together with the errors of all;
-    are_numbered: as for `put_in_pool`.
+    """`calibrated`, by series of one target, where those with short blocks share a pool
+    (`select_pooled`, `put_in_pool`).
     """
     errors = {name: conformal.scores for name, conformal in calibrated.items()}
     names = select_pooled(errors, lambda name: calibrated[name].usual_errors[0])
@@ -705,8 +723,8 @@ def put_in_pool(
     """Copies of `conformals` that share one pool: the scores of every series, each divided by the
     usual error of its own series, which is above zero.
 
-    are_numbered: the rows of each series are numbered, not dated, and one number is not one moment
-    in two series: so they are counted from the begin of each test block.
+    are_numbered: rows are numbered instead of dated, so equal numbers in two series are not the
+    same time; they are then counted from the first row of each test block.
     """
     if not conformals:
         return []
@@ -733,14 +751,14 @@ def _divide_by_usual(conformal: SplitConformal, scores: Array) -> Array:
 
 
 def _split_series(conformal: SplitConformal, values: NDArray[Any]) -> NDArray[Any]:
-    """(n * S, H) of (n, S * H)."""
+    """`values` (n, S * H) reshaped to (n * S, H)."""
     horizon = conformal.scores.shape[1] // len(conformal.usual_errors)
     return values.reshape(-1, horizon)
 
 
 def usual_error(blocks: Iterable[tuple[ArrayLike, ArrayLike]], transform: str) -> float:
-    """The mean absolute error of the actuals and forecasts of some blocks in model units; NaN where
-    none is known.
+    """The mean absolute error in model units over the actuals and forecasts of several blocks; NaN
+    where none is known.
     """
     errors = [errors_in_units(y, y_hat, transform) for y, y_hat in blocks]
     known = [of_block[np.isfinite(of_block)] for of_block in errors]
@@ -749,7 +767,7 @@ def usual_error(blocks: Iterable[tuple[ArrayLike, ArrayLike]], transform: str) -
 
 
 def errors_in_units(y: ArrayLike, y_hat: ArrayLike, transform: str) -> Array:
-    """The `absolute_errors` in the units that a target of this transform is modelled in."""
+    """The `absolute_errors` in model units, those after the transform of the target."""
     to_model_units = TRANSFORMS[transform].to_model_units
     return absolute_errors(
         to_model_units(np.asarray(y, dtype=float)), to_model_units(np.asarray(y_hat, dtype=float))

@@ -1,11 +1,11 @@
-"""The closed loop of a one-step map in NumPy: fed with its own forecasts up to any horizon.
+"""The closed loop of a one-step model in NumPy, which is fed with its own forecasts.
 
-`Loop` runs a batch of them, of a skip and, beside it, a network; a `Feedback` says what is fed back
+`Loop` runs a batch of them for a skip and, beside it, a network. A `Feedback` says what is fed back
 at each step: the point forecast, or a value drawn from the head's distribution. Recursive families
 forecast with it, and are validated with it while they train.
 
-Past-only inputs are not known after the cutoff: the loop is fed the forecasts of them that its skip
-carries (its `Carry`) as if they were measured.
+Past-only inputs are not known after the cutoff: the loop uses the forecasts of them by the skip's
+`Carry` as if they were measured.
 """
 
 from __future__ import annotations
@@ -21,20 +21,22 @@ from forecast.networks import inference
 from forecast.networks.description import Network, States
 
 Feedback = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
-"""(the network's raw output (B, O, K), the skip's forecast (B, O), the newest value (B, O)) -> the
-next value.
+"""A function of the network's output (B, O, K), the skip's forecast (B, O) and the newest value (B,
+O) that gives the value (B, O) to feed back.
 """
 
 
 def add_network(raw: np.ndarray, base: np.ndarray, last: np.ndarray) -> np.ndarray:
-    """The point forecast: skip + network."""
+    """The point forecast (B, O): skip + network; the `Feedback` of a network with a point head."""
     return base + raw[..., 0]
 
 
 class Loop:
-    """A batch of closed loops after `windows`, `horizon` steps at most, one at a time: look at
-    what is proposed, then say what is fed back. The forecasts are those of `skip + network`, both
-    one-step; without a network, of the skip. Nothing measured after the cutoff is ever read.
+    """A batch of closed loops that start after `windows` and run for at most `horizon` steps.
+
+    Each step has two calls: `propose` gives the one-step forecasts of the skip and the network (or
+    of the skip alone), and `advance` is given the values to feed back. Nothing measured after the
+    cutoff is read.
     """
 
     def __init__(
@@ -47,9 +49,9 @@ class Loop:
         *,
         horizon: int,
     ) -> None:
-        """Read `windows` up to their last rows; `weights` by name, also those of twins."""
+        """Read `windows` up to their last rows; `weights` by name, of one network or of twins."""
         inputs = windows.z[:, :, channels.outputs :]
-        # of the past-only inputs, in scaled units; NaN where their last values are repeated
+        # forecasts of the past-only inputs in scaled units; NaN where the last value is repeated
         carried = np.full((len(inputs), horizon, inputs.shape[2]), np.nan)
         if skip.carry is not None:
             carried = skip.carry.forecast_inputs(inputs, horizon)
@@ -60,23 +62,20 @@ class Loop:
         self._skip = skip
         self._channels = channels
         self._carried = carried
-        # NaN: never observed
+        # the last observed inputs; NaN where never observed
         self._input = np.where(np.isfinite(inputs).any(axis=1), fill_gaps(inputs)[0][:, -1], np.nan)
-        # room for the rows of the horizon; of z the targets, which is what a skip reads
-        rows_ahead = [(0, 0), (0, horizon), (0, 0)]
-        self._z = np.pad(windows.z[:, :, : channels.outputs], rows_ahead)
-        self._past = np.pad(windows.past, rows_ahead)
+        # room for the rows of the horizon; a skip reads only the targets of z
+        padding = [(0, 0), (0, horizon), (0, 0)]
+        self._z = np.pad(windows.z[:, :, : channels.outputs], padding)
+        self._past = np.pad(windows.past, padding)
         n_rows = windows.past.shape[1]
-        # the last rows
         self._windows = replace(windows, z=self._z[:, :n_rows], past=self._past[:, :n_rows])
         self._raw, self._state = _fill_memory(network, weights, windows)
         self._row: np.ndarray | None = None
         self._step = 1
 
     def run(self, feedback: Feedback = add_network) -> np.ndarray:
-        """(B, H, O) scaled forecasts; `feedback`: what is fed back at each step, e.g. a value drawn
-        from a density.
-        """
+        """The values (B, H, O) that are fed back at each step of the horizon, in scaled units."""
         forecasts = []
         for _ in range(self._carried.shape[1]):
             forecasts.append(feedback(*self.propose()))
@@ -84,8 +83,8 @@ class Loop:
         return np.stack(forecasts, axis=1)
 
     def propose(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The network's raw output (B, O, K), the skip's forecast (B, O) and the newest value (B,
-        O).
+        """The arguments of a `Feedback` for the next step: the network's output (B, O, K), the
+        skip's forecast (B, O) and the newest value (B, O).
         """
         windows = self._windows
         future = windows.future[:, : windows.past.shape[1] + self._step]
@@ -100,7 +99,7 @@ class Loop:
         return self._raw, self._skip.forecast(view, self._channels)[:, 0], windows.last
 
     def advance(self, values: np.ndarray) -> None:
-        """Feed `values` (B, O) back as if they had been observed: one row further."""
+        """Feed `values` (B, O) back as if they had been observed, and move on by one row."""
         windows = self._windows
         self._row = self._next_row(values)
         newest = windows.past.shape[1] + self._step - 1
@@ -113,16 +112,16 @@ class Loop:
         self._step += 1
 
     def _next_row(self, targets: np.ndarray) -> np.ndarray:
-        """The row (B, channels) of the time that was forecast: `targets` as forecast, past-only
-        inputs as carried or, where nothing is carried, repeated as they were.
+        """The input row (B, channels) after the newest one: `targets` (B, O) as forecast, and
+        past-only inputs as forecast by the `Carry`, or repeated.
         """
         carried = self._carried[:, self._step - 1]
         is_known = np.isfinite(carried)
-        # no change is known from nothing
+        # an input that was never observed has no change
         last_inputs = np.where(np.isnan(self._input), carried, self._input)
         values = np.concatenate([targets, carried], axis=1)
         last = np.concatenate([self._windows.last, last_inputs], axis=1)
-        # a forecast that is no number must not be passed over
+        # a target counts as observed even if it is NaN, so that NaN is not replaced in silence
         is_observed = np.concatenate([np.ones(targets.shape, dtype=bool), is_known], axis=1)
         row = self._windows.past[:, -1].copy()
         for i in range(values.shape[1]):
@@ -133,10 +132,10 @@ class Loop:
     def _write(
         self, row: np.ndarray, i: int, value: np.ndarray, last: np.ndarray, observed: np.ndarray
     ) -> None:
-        """Write column i of the task into the new row, in place: its value or, with
-        `difference_inputs`, its change from `last`; where it was not observed it repeats the row
-        before. A mask and the log of the rows since the last observation are kept up where the
-        column has them.
+        """Write column i of the task into `row` in place: its value (B,) or, with
+        `difference_inputs`, its change from `last` (B,); the value of the row before where it was
+        not `observed`. The channels of its mask and of the log of rows since the last observation
+        are written too, where the column has them.
         """
         channels = self._channels
         channel = channels.value[i]
@@ -151,14 +150,16 @@ class Loop:
 
 
 def _hold_issued_values(path: np.ndarray, newest: np.ndarray, steps: tuple[int, ...]) -> None:
-    """Fill future inputs in `path` (B, H, inputs), in place, from `newest` (B, inputs): at row k of
-    the horizon the input h steps ahead is what the cutoff knew of step k + h, where it knew it.
+    """Write known-future inputs into `path` (B, H, inputs) in place, from the `newest` row (B,
+    inputs). At row k of the horizon the input h steps ahead is the value that the newest row had
+    for k + h steps ahead, where it had one.
 
-    `steps` has h of each column; those of one input stand side by side, h rising by 1.
+    steps: h of each column; the columns of one input stand side by side, h rising by 1.
     """
-    ahead = np.array(steps, dtype=int)
+    steps_ahead = np.array(steps, dtype=int)
     for step in range(1, path.shape[1] + 1):
-        known = np.flatnonzero((ahead > 0) & (ahead + step <= ahead.max(initial=0)))
+        is_known = (steps_ahead > 0) & (steps_ahead + step <= steps_ahead.max(initial=0))
+        known = np.flatnonzero(is_known)
         issued = newest[:, known + step]
         path[:, step - 1, known] = np.where(np.isfinite(issued), issued, path[:, step - 1, known])
 
@@ -166,7 +167,9 @@ def _hold_issued_values(path: np.ndarray, newest: np.ndarray, steps: tuple[int, 
 def _fill_memory(
     network: Network | None, weights: Mapping[str, np.ndarray], windows: Windows
 ) -> tuple[np.ndarray, States | None]:
-    """The network's raw output (B, O, K) at the last measured row, and its state after it."""
+    """The network's output (B, O, K) at the last measured row, and its state after it; zeros and
+    None without a network.
+    """
     if network is None:
         return np.zeros((*windows.last.shape, 1)), None
     past = windows.past

@@ -1,22 +1,22 @@
-"""What corrects forecasts after the model, learnt on the validation block: means, and sums that add
-up.
+"""Two corrections of forecasts after the model, both learnt on the validation block: forecasts of
+the mean, and forecasts of a hierarchy that add up.
 
-**Means** of a target that is modelled by a transform g. What is undone of a forecast in its units
-is a median; its mean is the smearing estimate (Duan 1983, Journal of the American Statistical
-Association 78), the mean of g⁻¹(g(ŷ) + e) over the errors e = g(y) - g(ŷ) of the same series and
-step; of very many errors over `SMEARED_ERRORS` quantiles of them.
+**Mean** of a target with a transform g. Inverting g turns a forecast in model units into a median.
+Its mean is the smearing estimate (Duan 1983, Journal of the American Statistical Association 78):
+the mean of g⁻¹(g(ŷ) + e) over the errors e = g(y) - g(ŷ) of the same series and step, which are
+represented by `SMEARED_ERRORS` quantiles.
 
-**Sums** of a hierarchy: minimum trace reconciliation with a shrunk covariance.
+**Hierarchy**: minimum trace reconciliation with a shrunk covariance.
 
-Base forecasts ŷ (n,) of all series and sums become S P ŷ, with P (m, n) that gives the m series:
+The base forecasts ŷ (n,) of all series and sums become S P ŷ, where P (m, n) gives the m series and
+S (n, m) sums them:
 
     bottom-up        P = [0 | I]                          the sums of the series' own forecasts
     minimum trace    P = (S' W⁻¹ S)⁻¹ S' W⁻¹              Wickramasuriya, Athanasopoulos & Hyndman
                                                           2019, equation 9
 
-W, the covariance of the base forecasts' errors, is estimated on the validation block and shrunk
-towards its diagonal (Schäfer & Strimmer 2005, table 2, target D), so that it can be inverted
-though there are more series than errors. Later blocks decide nothing.
+W, the covariance of the base forecasts' errors, is shrunk towards its diagonal (Schäfer & Strimmer
+2005, table 2, target D), so that it can be inverted where there are more series than errors.
 """
 
 from __future__ import annotations
@@ -36,22 +36,22 @@ from forecast.system.errors import ModelError
 Array = NDArray[np.float64]
 SMEARED_ERRORS = 100
 FEW_ERRORS = 19
-"""Errors of a step, fewer than which are no distribution; so few support no interval of 95 %."""
+"""A step with fewer errors uses those of all steps; fewer do not support a 95 % interval either."""
 
 
 class Corrections(TypedDict):
-    """What a `Forecaster` corrects its forecasts with; None: nothing."""
+    """The fields of a `Forecaster` that correct its forecasts; None: no such correction."""
 
     corrected_series: tuple[str, ...]
-    """Those that the two were learnt from, in alphabetical order; empty without either."""
+    """The series that the corrections were learnt from, in alphabetical order."""
     smearing: Array | None
-    """(S, H, O, quantiles) errors in model units, series in alphabetical order."""
+    """(S, H, O, quantiles): errors in model units, series in alphabetical order."""
     reconciliation: Array | None
-    """(m, n), see `minimum_trace`."""
+    """P (m, n), see `minimum_trace`."""
 
 
 def learn_corrections(forecasts: pd.DataFrame, task: Task) -> Corrections:
-    """The corrections that `task` asks for, from the validation block of a model's `forecasts`."""
+    """The corrections that `task` asks for, learnt on the validation block of `forecasts`."""
     corrections = Corrections(corrected_series=(), smearing=None, reconciliation=None)
     if task.asks_mean:
         corrections["smearing"] = learn_smearing(forecasts, task)
@@ -63,8 +63,8 @@ def learn_corrections(forecasts: pd.DataFrame, task: Task) -> Corrections:
 
 
 def learn_smearing(forecasts: pd.DataFrame, task: Task) -> Array:
-    """The `smearing` of `Corrections`; errors of 0 where none is known. Few errors of a step are no
-    distribution: a step with fewer than `FEW_ERRORS` has those of all steps.
+    """The `smearing` of `Corrections`. A step with fewer than `FEW_ERRORS` errors uses the errors
+    of all steps; 0 where no error is known.
     """
     chances = (np.arange(SMEARED_ERRORS) + 0.5) / SMEARED_ERRORS
     n_series = forecasts["unique_id"].nunique()
@@ -90,9 +90,9 @@ def learn_smearing(forecasts: pd.DataFrame, task: Task) -> Array:
 def _group_by_step(
     forecasts: pd.DataFrame, rows: pd.DataFrame, task: Task
 ) -> Iterator[tuple[tuple[int, int, int], TaskColumn, pd.DataFrame]]:
-    """The `rows` of each series, step and target, with their place (series, step, target) in the
-    arrays of `smearing`, and the target. Series are numbered among those of all `forecasts`, for a
-    block may lack some.
+    """The `rows` of each series, step and target, with their index (series, step, target) in the
+    array `smearing`, and the target. Series are numbered by their names in all `forecasts`, because
+    a block may lack some.
     """
     series = forecasts["unique_id"].rank(method="dense").astype(int) - 1
     for key, group in rows.groupby([series[rows.index], "step", "output"]):
@@ -102,11 +102,13 @@ def _group_by_step(
 
 
 def smear(y_hat: Array, errors: Array, column: TaskColumn) -> Array:
-    """The means of the forecasts y_hat (n,) in raw units, by the errors (quantiles,) of a step."""
+    """The means (n,) of the median forecasts `y_hat` (n,) in raw units, by the errors (quantiles,)
+    of their step. Forecasts of a target that asks for no mean stay.
+    """
     if column.point != "mean":
         return y_hat
     transform = TRANSFORMS[column.transform]
-    with np.errstate(divide="ignore"):  # a forecast at the end of what the transform takes
+    with np.errstate(divide="ignore"):  # the log of a forecast of zero
         units = transform.to_model_units(y_hat)
     return np.asarray(
         np.clip(transform.to_raw(units[:, None] + errors).mean(axis=1), *column.limits)
@@ -114,7 +116,7 @@ def smear(y_hat: Array, errors: Array, column: TaskColumn) -> Array:
 
 
 def smear_forecasts(forecasts: pd.DataFrame, smearing: Array, task: Task) -> pd.DataFrame:
-    """`forecasts` with means as `y_hat`; the validation block, whose errors they were learnt from,
+    """`forecasts` with means as `y_hat`. The validation block, on which `smearing` was learnt,
     keeps its medians.
     """
     means = forecasts["y_hat"].copy()
@@ -125,14 +127,15 @@ def smear_forecasts(forecasts: pd.DataFrame, smearing: Array, task: Task) -> pd.
 
 
 def shrunk_covariance(errors: Array) -> Array:
-    """(n, n): the covariance of `errors` (T, n) about zero, with correlations shrunk to zero.
+    """(n, n): the covariance of `errors` (T, n) about zero, with correlations shrunk towards zero.
 
-    The intensity is the sum of the variances of all correlations over the sum of their squares.
+    The shrinkage intensity is the sum of the estimated variances of all correlations, divided by
+    the sum of their squares.
     """
     n_rows = len(errors)
     covariance = errors.T @ errors / n_rows
     variances = np.diag(covariance)
-    # of errors that are all zero any covariance will do
+    # any positive variance will do for errors that are all zero
     deviations = np.sqrt(np.maximum(variances, 1e-12 * variances.max() or 1.0))
     scaled = errors / deviations
     correlations = scaled.T @ scaled / n_rows
@@ -149,17 +152,19 @@ def shrunk_covariance(errors: Array) -> Array:
 
 
 def minimum_trace(summing: Array, covariance: Array) -> Array:
-    """P (m, n) of the summing matrix S (n, m) and the covariance W (n, n) of the base errors."""
+    """P (m, n) = (S' W⁻¹ S)⁻¹ S' W⁻¹ from the summing matrix S (n, m) and the covariance W (n, n)
+    of the base forecasts' errors.
+    """
     weighted = np.linalg.solve(covariance, summing)
     return np.asarray(np.linalg.solve(summing.T @ weighted, weighted.T))
 
 
 def learn_reconciliation(forecasts: pd.DataFrame) -> Array:
-    """P (m, n), of m series and n series and sums, from the base forecasts of the validation block,
-    names in alphabetical order; errors of all steps are pooled, and of several seeds averaged.
+    """P (m, n) of `minimum_trace` for m series and n series and sums, names in alphabetical order,
+    from the base forecasts of the validation block. Errors of all steps are pooled, those of
+    several seeds averaged.
 
-    `ModelError` where the values of all series are known at fewer than two pairs of cutoff and
-    step.
+    `ModelError` where fewer than two pairs of cutoff and step have values of all series.
     """
     rows = forecasts[forecasts["block"] == "validation"]
     keys = ["cutoff", "step"]
@@ -180,8 +185,8 @@ def learn_reconciliation(forecasts: pd.DataFrame) -> Array:
 
 
 def reconcile(base: Array, names: list[str], projection: Array, minimum: float | None) -> Array:
-    """Coherent forecasts (n, ...) from the forecasts `base` (n, ...) of `names`: S max(P ŷ,
-    minimum), where P (m, n) is `projection`.
+    """The coherent forecasts (n, ...) S max(P ŷ, minimum) from the base forecasts ŷ (n, ...) of
+    `names`, where P (m, n) is `projection`.
     """
     summing, _ = summing_matrix(names)
     series = np.tensordot(projection, base, axes=1)
@@ -193,9 +198,8 @@ def reconcile(base: Array, names: list[str], projection: Array, minimum: float |
 def reconcile_forecasts(
     forecasts: pd.DataFrame, projection: Array, minimum: float | None
 ) -> pd.DataFrame:
-    """`forecasts` of one seed with coherent `y_hat`, and the base forecasts in a column `base`.
-
-    The validation block, which the `projection` was learnt on, keeps its base forecasts.
+    """`forecasts` of one seed with coherent `y_hat`, and a column `base` with the base forecasts.
+    The validation block, on which `projection` was learnt, keeps its base forecasts.
     """
     keys = ["cutoff", "step"]
     changed = forecasts[forecasts["block"] != "validation"]
@@ -210,6 +214,6 @@ def reconcile_forecasts(
 
 
 def bottom_up(base: Array, names: list[str]) -> Array:
-    """The forecasts (n, ...) of the series alone, added up."""
+    """The forecasts (n, ...) of `names` as the sums of the series' own base forecasts."""
     summing, places = summing_matrix(names)
     return np.asarray(np.tensordot(summing, base[places], axes=1))

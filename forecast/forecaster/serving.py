@@ -61,12 +61,16 @@ ADVICE_BY_REMEDY = {
     ", or `minimum` and `maximum` of the target": "",
     "Use `none` or `diff`, or correct": "Correct",
 }
-"""What the stages advise on files and configurations, and what whoever sends a request can do."""
+"""Advice of error messages that fits files and configurations, and the advice that fits a request
+instead.
+"""
 DEFAULT_LEVELS: tuple[float, ...] = ()
-"""In percent, of the intervals that a served model gives where a request names none."""
+"""Levels (percent) of the intervals where a request names none."""
 MAX_ROWS = 200_000
 MAX_ROWS_OF_WHOLE_HISTORY = 10_000_000
-"""Of a request: to a model that reads its lookback alone, and to one that reads all rows."""
+"""The most rows of a request: to a model that reads its lookback alone, and to one that reads all
+rows.
+"""
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ class Service:
 
     @classmethod
     def load(cls, folder: Path) -> Service:
-        """`folder` holds a saved ensemble, or one forecaster without calibration errors."""
+        """Load `folder`, which has a saved ensemble, or one forecaster (then without intervals)."""
         if (folder / MANIFEST).exists():
             return cls(Ensemble.load(folder))
         return cls(Ensemble((Forecaster.load(folder),)))
@@ -85,18 +89,17 @@ class Service:
     def answer(
         self, history: Any, horizon: int = 0, levels: Sequence[float] = DEFAULT_LEVELS
     ) -> pd.DataFrame:
-        """The frame of `forecast_latest`, times as ISO text; `levels` in percent, `horizon` 0: as
-        trained. `InputError` for a fault of the request, also where its forecast is not finite.
-
-        The request asks for the series that it has rows of. A `note` says in each row what is odd
-        about its series: values unlike those of the fit, an earlier end than that of others.
+        """The forecasts of every series in `history`: the table of `forecast_latest`, times as ISO
+        text. horizon: 0 for the trained one; levels: in percent. A column `note` tells what is odd
+        about a series: values unlike those of the fit, an earlier end than the others. `InputError`
+        for a fault of the request, also where a forecast is not finite.
         """
         steps = horizon or self.ensemble.task.horizon
         levels = read_levels(levels)
         ensemble = self.ensemble.with_horizon(steps)
         panel = self._panel(history, ensemble)
-        # one thread: beside other work those of BLAS wait for each other, a small product for a
-        # tenth of a second
+        # one thread: on a busy machine the threads of BLAS wait for each other, up to a tenth of a
+        # second for a small product
         with np.errstate(over="ignore", invalid="ignore"), limit_to_one_thread():
             table = forecast_latest(ensemble, panel, horizon=steps, levels=levels)
         if not np.isfinite(table["y_hat"]).all():
@@ -114,9 +117,9 @@ class Service:
         return answer
 
     def _panel(self, history: Any, ensemble: Ensemble) -> Panel:
-        """The history as a panel of the rows that the model reads: taken as it is where it is in
-        order, else checked and converted. `InputError` for series that are unknown and values that
-        are missing.
+        """The rows of `history` that the model reads, as a panel. A history that is in order is
+        taken as it is, any other is checked and converted. `InputError` for unknown series and
+        missing values.
         """
         given = _parse_times(_require_table(history, ensemble))
         panel = read_ordered_panel(given, KEY_COLUMNS, ensemble)
@@ -133,26 +136,24 @@ class Service:
 
 
 def _note_each(panel: Panel, ensemble: Ensemble) -> dict[str, str]:
-    """What the user of a forecast should know of it, by series; only series of which there is
-    something.
-    """
+    """The `note` of each series whose newest rows are odd."""
     unseen = find_unseen(panel, ensemble.scaling)
     notes = {}
     for series in panel.series:
+        uid = series.unique_id
         alone = replace(panel, series=(series,))
-        faults = {series.unique_id: unseen.get(series.unique_id, [])}
         sentences = [
-            describe_unseen(faults),
+            describe_unseen({uid: unseen.get(uid, [])}),
             describe_missing_inputs(alone),
             describe_unequal_ends(alone, panel.newest),
         ]
         if note := " ".join(filter(None, sentences)):
-            notes[series.unique_id] = note
+            notes[uid] = note
     return notes
 
 
 def advise_caller(message: str) -> str:
-    """The message of a fault with advice that fits a request."""
+    """`message` with advice on files and configurations replaced by advice on a request."""
     for remedy, advice in ADVICE_BY_REMEDY.items():
         message = message.replace(remedy, advice)
     return message
@@ -161,19 +162,20 @@ def advise_caller(message: str) -> str:
 def read_ordered_panel(
     history: pd.DataFrame, keys: tuple[str, str], ensemble: Ensemble
 ) -> Panel | None:
-    """The newest rows of a history that needs neither conversion nor sorting: names are text, every
-    step of the calendar is there once, all else is numbers. None for any other history, which has
-    to go through `check_frame`; that gives the same panel in ten times the time. keys: the columns
-    of names and of times.
+    """The newest rows of a history that needs neither conversion nor sorting, as a panel: names are
+    text, every step of the calendar occurs once, everything else is numbers. None for any other
+    history. This saves nine tenths of the time of `check_frame`, which gives the same panel.
+
+    keys: the columns of series names and of times.
     """
     task = ensemble.task
     values = _read_numbers(history, keys, task)
     if values is None:
         return None
-    # -1 for a missing name, which is in no order
+    # a missing name has the code -1 and so breaks the order
     codes, series_ids = pd.factorize(history[keys[0]])
     ds = history[keys[1]].to_numpy()
-    # never of a time left out
+    # false for a missing time
     is_in_range = (
         EARLIEST_TIME.to_datetime64() <= ds.min() and ds.max() < LATEST_TIME.to_datetime64()
     )
@@ -198,8 +200,8 @@ def read_ordered_panel(
 
 
 def _read_numbers(history: pd.DataFrame, keys: tuple[str, str], task: Task) -> np.ndarray | None:
-    """(T, C): the values of a history whose columns are text, times and numbers that the task
-    allows; None of any other.
+    """The values (T, C) of a history whose columns are text, times, and numbers that the task
+    allows; None for any other history.
     """
     columns = {*keys, *task.frame_names}
     is_complete = history.columns.is_unique and columns <= {*history.columns}
@@ -216,7 +218,7 @@ def _read_numbers(history: pd.DataFrame, keys: tuple[str, str], task: Task) -> n
     low, high = np.transpose([column.limits for column in task.columns])
     transforms = [TRANSFORMS[column.transform] for column in task.columns]
     is_allowed = (
-        (lowest <= highest)  # not of an empty column
+        (lowest <= highest)  # false for an empty column
         & (lowest > [transform.lower for transform in transforms])
         & (highest < [transform.upper for transform in transforms])
         & (lowest >= np.maximum(low, -MAX_MAGNITUDE))
@@ -226,9 +228,9 @@ def _read_numbers(history: pd.DataFrame, keys: tuple[str, str], task: Task) -> n
 
 
 def _check_rows(given: pd.DataFrame, task: Task) -> pd.DataFrame:
-    """The columns of `task` of a request: of an input known ahead either its column, with the plan
-    in rows after the last observation, or its values by step (`promo+1`, `promo+2`, ...); of a
-    static column either its values or its inputs (`kind=bakery`).
+    """The checked columns of `task` in a request. An input known ahead is either one column, with
+    the plan in rows after the last observation, or a column per step (`promo+1`, `promo+2`, ...). A
+    static column is given by its values or by its indicator columns (`kind=bakery`).
     """
     plans = [name for name in task.plans if future_frame_name(name, 1) not in given]
     spread = [*plans, *(task.holidays.columns if task.holidays else ())]
@@ -237,9 +239,9 @@ def _check_rows(given: pd.DataFrame, task: Task) -> pd.DataFrame:
     columns = [*observed, *plans, *by_step]
     if given.columns.is_unique:
         sent = list(map(str, given.columns))
-        for name in (*KEY_COLUMNS, *columns):  # before columns that nobody sent are added
+        for name in (*KEY_COLUMNS, *columns):  # before `encode_static` adds columns
             require_column(name, sent, REQUEST, MAPPING_HINT)
-        # a database gives rows in any order; their labels stay, which faults name
+        # rows may come in any order; their labels stay, because error messages name them
         given = given.sort_values("ds", kind="stable")
         static = [column for column in task.static if not {*column.frame_names} <= {*given}]
         given = encode_static(given, static, "unique_id", where=REQUEST)
@@ -252,7 +254,7 @@ def _check_rows(given: pd.DataFrame, task: Task) -> pd.DataFrame:
 
 
 def _require_table(history: Any, ensemble: Ensemble) -> pd.DataFrame:
-    """The history; `InputError` where it is no table, or has more rows than one request may
+    """`history` as it is; `InputError` where it is no table, or has more rows than one request may
     have.
     """
     if not isinstance(history, pd.DataFrame):
@@ -271,15 +273,15 @@ def _require_table(history: Any, ensemble: Ensemble) -> pd.DataFrame:
 
 
 def _parse_times(history: pd.DataFrame) -> pd.DataFrame:
-    """The history with a `ds` of ISO 8601 text, as JSON has no times, read as times in UTC without
-    zone; as it is where there is no such column or it holds times, with their zone. `InputError`
-    names the first row whose text is not a time.
+    """`history` with the ISO 8601 text of `ds` (JSON has no times) read as times in UTC without a
+    zone. A history whose `ds` is missing or already holds times stays as it is. `InputError` names
+    the first row whose text is not a time.
     """
     if not history.columns.is_unique or "ds" not in history or history["ds"].dtype.kind == "M":
         return history
     text = history["ds"].astype("str")
     times = pd.to_datetime(text, utc=True, format="ISO8601", errors="coerce").dt.tz_localize(None)
-    # a number would be read as a year
+    # pandas would read a number as a year
     is_other = text.to_numpy(object, na_value="") != history["ds"].to_numpy(object, na_value="")
     is_wrong = times.isna() | is_other | lie_outside(times)
     if is_wrong.any():
@@ -295,7 +297,7 @@ def _parse_times(history: pd.DataFrame) -> pd.DataFrame:
 def require_known_series(
     series_ids: Iterable[str], ensemble: Ensemble, *, where: str = REQUEST
 ) -> None:
-    """`InputError` for series that the model was not trained on."""
+    """`InputError` for series that are not in the fit."""
     known = ensemble.scaling.centre
     unknown = set(series_ids) - known.keys()
     if unknown:
@@ -308,8 +310,8 @@ def require_known_series(
 
 def keep_forecastable(panel: Panel, ensemble: Ensemble) -> tuple[Panel, str]:
     """The series of `panel` that can be forecast, and a sentence that names the others with the
-    reason; empty without any. The panel as it is where none can be forecast, so that forecasting
-    it names the reason.
+    reason (empty without any). Where none can be forecast the panel stays as it is, and forecasting
+    it raises the error.
     """
     newest = panel.newest
     left_out: dict[str, list[str]] = {}
@@ -329,9 +331,10 @@ def keep_forecastable(panel: Panel, ensemble: Ensemble) -> tuple[Panel, str]:
 
 
 def _find_obstacle(series: Series, ensemble: Ensemble, newest: np.datetime64) -> str:
-    """Why a series is not forecast; empty where it is. `newest`: the last time of any series; one
-    that ended a horizon before it, such as a closed shop, is past planning for, and one that ended
-    less early lacks rows rather than a plan.
+    """Why a series cannot be forecast; empty where it can. newest: the last time of any series.
+
+    A series whose whole horizon, or whose first step without a plan, is not after `newest` (such
+    as a closed shop) lacks rows rather than a plan.
     """
     task = ensemble.task
     if series.unique_id not in ensemble.scaling.centre:
@@ -351,7 +354,9 @@ def _find_obstacle(series: Series, ensemble: Ensemble, newest: np.datetime64) ->
 
 
 def describe_odd_rows(panel: Panel, ensemble: Ensemble) -> list[str]:
-    """Sentences on what the user should know of the rows that the forecasts follow."""
+    """Sentences on what is odd about the newest rows of `panel`: unequal ends, missing inputs,
+    values unlike those of the fit.
+    """
     sentences = [
         describe_unequal_ends(panel, panel.newest),
         describe_missing_inputs(panel),
@@ -361,8 +366,8 @@ def describe_odd_rows(panel: Panel, ensemble: Ensemble) -> list[str]:
 
 
 def describe_unequal_ends(panel: Panel, newest: np.datetime64) -> str:
-    """A sentence on the series that end before `newest`, the last time of any series, each with its
-    last one; empty where none does.
+    """A sentence that names the series that end before `newest`, with their last times; empty where
+    none does.
     """
     shorter = [series for series in panel.series if series.ds[-1] < newest]
     if not shorter:
@@ -380,13 +385,13 @@ def describe_unequal_ends(panel: Panel, newest: np.datetime64) -> str:
 
 
 def describe_missing_inputs(panel: Panel) -> str:
-    """A sentence on the inputs without a value in a row that the forecast follows, as when no new
-    issue came in; empty where there are none.
+    """A sentence on the inputs without a value in the last row of a series; empty where there are
+    none.
     """
     missing_inputs = []
     for series in panel.series:
-        for place in np.flatnonzero(np.isnan(series.values[-1])):
-            name = panel.task.frame_names[place]
+        for column in np.flatnonzero(np.isnan(series.values[-1])):
+            name = panel.task.frame_names[column]
             missing_inputs.append(f"{quote(name)} of {quote(series.unique_id)}")
     if not missing_inputs:
         return ""
@@ -397,11 +402,11 @@ def describe_missing_inputs(panel: Panel) -> str:
 
 
 def require_observed(panel: Panel, *, where: str = REQUEST, most_filled: float = 0.0) -> str:
-    """`InputError` where a column misses steps that a forecast reads: a column without
-    `max_missing` more than the share `most_filled` of the last lookback, any column all of them.
+    """Check the last lookback of every series: a column with `max_missing` needs at least one
+    value, any other may miss at most the share `most_filled` of the rows. `InputError` otherwise.
 
-    A sentence on the steps of columns without `max_missing` that the value before them stands for,
-    as the model was fitted without a gap; empty where there are none.
+    Returns a sentence on the gaps of columns without `max_missing`, which are filled with the value
+    before them although the data of the fit had no gaps; empty where there are none.
     """
     task = panel.task
     filled = []
@@ -409,7 +414,7 @@ def require_observed(panel: Panel, *, where: str = REQUEST, most_filled: float =
         is_observed = np.isfinite(series.values[-task.lookback :])
         for column, observed in zip(task.columns, is_observed.T, strict=True):
             if isinstance(column, FutureStep) and not column.may_be_missing:
-                continue  # known ahead: past rows may lack it, `require_rows` asks for the horizon
+                continue  # past rows may lack a known-future input; `require_rows` checks it
             missing = int((~observed).sum())
             allowed = len(observed) - 1 if column.may_be_missing else most_filled * len(observed)
             what = (

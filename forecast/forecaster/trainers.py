@@ -1,16 +1,10 @@
-"""The two trainers of a network, gradient steps on chunks or Levenberg-Marquardt on whole series,
-and what they need.
+"""The two trainers of a network, for `forecaster.fitting`: gradient steps on chunks, or
+Levenberg-Marquardt on whole series.
 
-For `forecaster.fitting`. What they need is principal axes, and of a head its constants and targets,
-from the train rows alone. How steps of a horizon hang together is estimated on all validation
-origins.
-
-`train_by_gradient` and `train_by_levenberg_marquardt` give a `TrainedNetwork`; before them
-`fit_head`, after them `estimate_dependence`. `Budget` is what every
-network is given.
-
-Another trainer is a function here that returns a `TrainedNetwork`, which `forecaster.fitting`
-chooses by the entry's `trainer`.
+`train_by_gradient` and `train_by_levenberg_marquardt` return a `TrainedNetwork`. Before them
+`fit_head` learns the constants of a distribution head from the train rows; after them
+`estimate_dependence` estimates on validation how the steps of the horizon are correlated. Another
+trainer is a function here that returns a `TrainedNetwork`.
 """
 
 from __future__ import annotations
@@ -43,12 +37,12 @@ if TYPE_CHECKING:
 def set_principal_axes(
     network: Network, weights: Mapping[str, np.ndarray], pasts: Sequence[np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """`weights` with those of every block `principal_of` some channels set from `pasts`, the train
-    rows (T, C) each.
+    """`weights` in which those of every `Dense` block with `principal_of` are the principal axes of
+    its channels in `pasts`, the train rows (T, C) of each series.
 
-    z = (x - mean) A: the columns of A (C', units) are the directions of greatest variance, greatest
-    first, each of length 1 with its largest entry above zero; where the rows span fewer directions
-    than `units` the rest are zero.
+    The block computes z = (x - mean) A. The columns of A (C', units) are unit vectors in the
+    directions of greatest variance, greatest first, whose largest entry is positive; columns beyond
+    the rank of the rows are zero.
     """
     result = dict(weights)
     for path, block in walk_blocks(network.blocks):
@@ -64,8 +58,8 @@ def set_principal_axes(
 
 
 def _principal_axes(rows: np.ndarray, units: int) -> tuple[np.ndarray, np.ndarray]:
-    """The mean (C',) of rows (N, C') and their first `units` axes (C', units); a direction of next
-    to no variance, which rounding alone would choose, is zero.
+    """The mean (C',) of `rows` (N, C') and their first `units` principal axes (C', units). An axis
+    with almost no variance is zero, since rounding alone would choose its direction.
     """
     mean = rows.mean(axis=0)
     variances, directions = np.linalg.eigh(
@@ -80,27 +74,29 @@ def _principal_axes(rows: np.ndarray, units: int) -> tuple[np.ndarray, np.ndarra
 
 
 ValidationLosses = Callable[[Weights], np.ndarray]
-"""As `forecast.models.problem.mean_losses_by_fold`: over all of validation first."""
+"""From weights by name to the losses (1 + folds,) of `mean_losses_by_fold`, over all of validation
+first.
+"""
 
 
 @dataclass(frozen=True)
 class Budget:
-    """Gradient steps, the same for every network, and how often the validation loss is taken."""
+    """The gradient steps that every network is given, and how often it is validated."""
 
     steps: int
     evaluate_every: int
     chooses_by_fold: bool = True
-    """Whether each fold of validation chooses a step too; a trial needs none, and ends sooner."""
+    """Whether a best step is also chosen for each fold of validation; trials do without."""
 
 
 @dataclass(frozen=True)
 class GradientOptions:
-    """What gradient descent of one network begins with, beside its data."""
+    """The options of gradient descent beside those of the spec."""
 
     seed: int
     budget: Budget
     change_channels: tuple[int, ...]
-    """Channels that hold changes: zero at the first row of a chunk."""
+    """Channels that hold changes; they are set to zero at the first row of a chunk."""
     head: FittedHead | None = None
 
 
@@ -113,9 +109,8 @@ def train_by_gradient(
     *,
     stop: int = 0,
 ) -> TrainedNetwork:
-    """`options.budget.steps` updates on chunks.
-
-    Without `validate` the first `stop` of these updates, on the same schedule.
+    """Train by `options.budget.steps` gradient steps on chunks of `series`. Without `validate`,
+    take the first `stop` of these steps on the same learning-rate schedule.
     """
     from forecast.training import chunks, gradient
     from forecast.training.descent import Settings
@@ -148,11 +143,10 @@ def train_by_levenberg_marquardt(
     *,
     seed: int,
 ) -> TrainedNetwork:
-    """Restarts of Levenberg-Marquardt in float64; step 0 is the skip alone, which stays when no
-    iteration beats it.
+    """Train by Levenberg-Marquardt in float64 with restarts; the weights are rounded to float32.
 
-    Step k + 1 of the curve is iteration k of the best restart. The weights are rounded to float32,
-    like those of every network. `ModelError` for a network too large.
+    Step 0 of the curve is the skip alone, which is kept when no iteration beats it; step k + 1 is
+    iteration k of the best restart. `ModelError` for a network with too many weights.
     """
 
     def overall_error(weights: Weights) -> float:
@@ -162,7 +156,7 @@ def train_by_levenberg_marquardt(
         network, series, overall_error, burn_in=burn_in_rows(network, spec.burn_in)
     )
     if problem.n_weights > lm.MAX_WEIGHTS:
-        # a row that failed, not a run that stops: another trial may be small enough
+        # a ModelError fails this trial or entry alone: another may be small enough
         raise ModelError(lm.describe_too_large(problem))
     skip_alone = initialise(network, seed)
     skip_error = overall_error(skip_alone)
@@ -186,10 +180,9 @@ def train_by_levenberg_marquardt(
 def fit_head(
     problem: Problem, skip: Skip, spec: NetworkSpec, series: JoinedSeries
 ) -> tuple[FittedHead | None, JoinedSeries]:
-    """The head with its constants, learnt on the train rows, and the series with its targets in
-    place of the skip's residuals; None and the series as they are for a point forecast.
-    `InputError` for a head that compares with the last value of a target that is modelled as
-    changes.
+    """The head with the constants that it learns from the train rows, and `series` with the head's
+    targets in place of the skip's residuals. For a point head: None, and `series` as they are.
+    `InputError` for a head that compares with the last value where a target has `transform: diff`.
     """
     from forecast.training.chunks import JoinedSeries
 
@@ -197,7 +190,7 @@ def fit_head(
     if head is None:
         return None, series
     changes = [c.name for c in problem.panel.task.target if TRANSFORMS[c.transform].takes_changes]
-    # a model of changes has no last value: its own zero is not the level's
+    # the zero of a model of changes is not the last level
     if head.compares_with_last and changes:
         raise InputError(
             f"Head {head.kind!r} forecasts whether the target rises above its last value, but"
@@ -215,16 +208,18 @@ def fit_head(
         np.concatenate([r[k] for r, k in zip(residuals, known, strict=True)]),
         np.concatenate([lead[k] for lead, k in zip(leads, known, strict=True)]),
     )
-    compared = [
+    with_targets = [
         _set_head_targets(fitted, *each) for each in zip(parts, residuals, leads, strict=True)
     ]
-    return fitted, JoinedSeries.of(compared)
+    return fitted, JoinedSeries.of(with_targets)
 
 
 def _set_head_targets(
     head: FittedHead, series: TrainingSeries, residual: np.ndarray, lead: np.ndarray
 ) -> TrainingSeries:
-    """The series with what its head compares with as targets: residual and lead (T, H, O)."""
+    """`series` with the targets that `head` makes of the skip's `residual` and `lead`, (T, H, O)
+    each.
+    """
     target = head.target(residual, lead)
     offset = head.offset(lead)
     return replace(
@@ -236,8 +231,8 @@ def _set_head_targets(
 
 
 def _skip_leads(problem: Problem, skip: Skip) -> list[np.ndarray]:
-    """Per series the lead of its skip: how far the skip's forecast lies from the last value,
-    skip - last (T, H, O), at every train cutoff; 0 elsewhere.
+    """The leads (T, H, O) of each series at every train cutoff: the skip's forecast minus the last
+    value; 0 at other rows.
     """
     leads = []
     for series in problem.panel.series:
@@ -250,9 +245,9 @@ def _skip_leads(problem: Problem, skip: Skip) -> list[np.ndarray]:
 
 
 def estimate_dependence(problem: Problem, forecaster: Forecaster) -> np.ndarray | None:
-    """How the steps and targets of a direct model hang together: the correlation (H * O, H * O) of
-    the normal scores of its validation errors, over all series; None for a recursive model and for
-    a head without a distribution.
+    """The correlation (H * O, H * O) between the steps and targets of a direct model: that of the
+    normal scores of its validation targets, over all series. None for a recursive model and for a
+    head without a distribution.
     """
     head = forecaster.head
     skip = forecaster.skip

@@ -1,10 +1,10 @@
-"""What a forecast is about to read that the fit has not seen: values far outside of the range of
-the train rows, and static inputs that have changed.
+"""Warnings about inputs of a forecast that are unlike the training data: values far outside of the
+range of the train rows, and static inputs that have changed.
 
-`find_unseen` looks at the newest rows of each series, as many as the horizon has, and at the plan;
-`describe_unseen` says it in a sentence. Far is what lies beyond the range by more than its width
-(`Scaling.bounds`), or is so wild that a model reads it as missing (`Scaling.hide_wild`): a comma
-lost, centimetres instead of metres. Nothing is refused here, as what is new may be true.
+`find_unseen` checks the newest rows of each series, as many as the horizon has, and the plan;
+`describe_unseen` makes a sentence of it. A value is far off where it lies beyond the range by more
+than its width (`Scaling.bounds`), or is so wild that a model reads it as missing
+(`Scaling.hide_wild`), as after a lost comma. Nothing is refused, because such a value may be true.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from forecast.data.scaling import Scaling, judged_units, reads_changes, transfor
 from forecast.system.errors import list_first, plural, quote
 
 MOST_FAULTS = 3
-"""Columns that one sentence names: each with its series, its value and its range."""
+"""The most columns that one sentence names."""
 
 
 def find_unseen(panel: Panel, scaling: Scaling) -> dict[str, list[str]]:
-    """What is unseen in the columns of each series, in words; only series that have some."""
+    """Descriptions of the far and changed values of each series that has any."""
     series_ids = [*panel.by_id]
     compared = {*series_ids}
-    if panel.task.hierarchy:  # of a sum they are the mean of its parts
+    if panel.task.hierarchy:  # the static inputs of a sum are means over its series
         compared = {series_ids[place] for place in summing_matrix(series_ids)[1]}
     unseen = {}
     for series in panel.series:
@@ -43,7 +43,7 @@ def find_unseen(panel: Panel, scaling: Scaling) -> dict[str, list[str]]:
 
 
 def describe_unseen(faults_by_series: Mapping[str, Sequence[str]]) -> str:
-    """What `find_unseen` gives as one sentence; empty for nothing."""
+    """The result of `find_unseen` as a sentence; empty without any."""
     faults = [fault for of_series in faults_by_series.values() for fault in of_series]
     if not faults:
         return ""
@@ -55,35 +55,35 @@ def describe_unseen(faults_by_series: Mapping[str, Sequence[str]]) -> str:
 
 
 def _find_far(series: Series, scaling: Scaling, task: Task) -> list[str]:
-    """The farthest value that is far off in each column of a series, in words, as `'price' of 'shop
-    1' is 48.9 at 2025-06-20 and is far off at 2 more steps (in training 4.29 to 4.99)`.
+    """A description of the farthest value of each column of a series that has far values, such as
+    `'price' of 'shop 1' is 48.9 at 2025-06-20 and is far off at 2 more steps (in training 4.29 to
+    4.99)`.
     """
-    rows = slice(-max(task.horizon, 2), None)  # a change takes two
+    rows = slice(-max(task.horizon, 2), None)  # a change needs two rows
     units = judged_units(transform_columns(series.values[rows], task, series.unique_id), task)
     low, high = scaling.bounds(series.unique_id)
     excess = np.fmax(low - units, units - high)
     is_hidden = np.isnan(scaling.hide_wild(series)) & np.isfinite(series.values)
     excess[is_hidden[rows]] = np.inf
-    # by its first column, each group of values that is judged together: its index and its times
+    # by column: the index of its values, and their times; a plan is the steps in the last row
     judged: dict[int, tuple[Any, np.ndarray]] = {
-        place: (np.s_[:, place], series.ds[rows]) for place in range(len(task.observed_names))
+        column: (np.s_[:, column], series.ds[rows]) for column in range(len(task.observed_names))
     }
     for steps in task.plan_columns.values():
         times = next_steps(task.calendar, series.ds[-1], steps.stop - steps.start).to_numpy()
         judged[steps.start] = (np.s_[-1, steps], times)
     is_change = reads_changes(task)
     faults = []
-    for place, (part, times) in judged.items():
-        n_far = int((excess[part] > 0).sum())
+    for number, (index, times) in judged.items():
+        n_far = int((excess[index] > 0).sum())
         if not n_far:
             continue
-        farthest = int(np.nanargmax(excess[part]))
-        column = task.columns[place]
-        numbers = np.array([units[part][farthest], *scaling.ranges[series.unique_id][:, place]])
+        farthest = int(np.nanargmax(excess[index]))
+        column = task.columns[number]
+        numbers = np.array([units[index][farthest], *scaling.ranges[series.unique_id][:, number]])
         transform = TRANSFORMS[column.transform]
-        if is_change[place] or transform.takes_changes:
-            verb = "changes by"
-        else:
+        verb = "changes by"
+        if not is_change[number] and not transform.takes_changes:
             verb = "is"
             numbers = transform.to_raw(numbers)
         value, lowest, highest = numbers
@@ -97,7 +97,7 @@ def _find_far(series: Series, scaling: Scaling, task: Task) -> list[str]:
 
 
 def _find_changed(series: Series, scaling: Scaling, task: Task) -> list[str]:
-    """The static columns of a series that have another value than in training, in words."""
+    """Descriptions of the static columns of a series whose value differs from that in training."""
     trained = scaling.static[series.unique_id]
     faults = []
     start = 0
@@ -114,7 +114,7 @@ def _find_changed(series: Series, scaling: Scaling, task: Task) -> list[str]:
 
 
 def _read_static(inputs: np.ndarray, column: StaticColumn) -> str:
-    """The value of a static column that its inputs stand for."""
+    """The value of a static column from its inputs (an indicator per category, or one number)."""
     if column.categories:
         return quote(column.categories[int(np.argmax(inputs))])
     return f"{inputs[0] * column.scale + column.centre:g}"

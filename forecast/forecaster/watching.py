@@ -1,25 +1,24 @@
-"""Anomalies: observations that lie further from their one-step forecast than the calibration errors
-allow, with a bound on the number of false alarms.
+"""Anomaly detection: alarms for observations far from their one-step forecast, with a bound on the
+number of false alarms.
 
     table = watch(ensemble, panel, rows, rate=10)       # one row per observation, `alarm` or not
 
-The p-value of an observation is conformal (Vovk, Gammerman & Shafer 2005): the share of calibration
-errors at least as large as its own, itself counted; so it lies outside of its interval of coverage
-1 - p. Which p-values are alarms is decided one after another, and never again, by LORD++ (Ramdas,
-Yang, Wainwright & Jordan 2017) with the decaying memory of Rebjock, Kurt, Januschowski & Callot
-(2021). Without the decay the alarm level of a test falls below the smallest p-value that some
-hundred errors can give, and no fault of a long quiet series would ever be seen:
+The p-value of an observation is conformal (Vovk, Gammerman & Shafer 2005): the share of errors at
+least as large as its own, among the calibration errors and itself; so the observation lies outside
+of its interval of coverage 1 - p. LORD++ (Ramdas, Yang, Wainwright & Jordan 2017) with the decaying
+memory of Rebjock, Kurt, Januschowski & Callot (2021) decides in the order of time which p-values
+are alarms. Without the decay the alarm level would fall below the smallest p-value that some
+hundred errors can give, and no fault of a long quiet series would be found:
 
     alarm_level[t] = share (1 - d + sum over earlier alarms s of d^(t-s) gamma[t-s])
     gamma[j] = 0.0722 ln(max(j, 2)) / (j exp(sqrt(ln j)))         (their sum is below 1)
 
 The decay d is 1 - 1 / memory, with a memory of share (n + 1) observations for n calibration errors.
-So alarm_level[t] is 1 / (n + 1), the smallest p-value there is, while all is quiet. The alarm
-levels of N observations with R alarms sum to at most N / (n + 1) + share R, and so many false
-alarms are expected where p-values are valid given the past: of a quiet stream all alarms are false,
-one in n + 1. A p-value is valid while errors are exchangeable with those of calibration; after a
-change of level, or where errors come in crowds, it is not, and there are more. A fault whose errors
-are of ordinary size is never found.
+So alarm_level[t] is 1 / (n + 1), the smallest possible p-value, while there is no alarm. The alarm
+levels of N observations with R alarms sum to at most N / (n + 1) + share R. That is also the
+expected number of false alarms while p-values are valid, that is while errors are exchangeable with
+those of calibration; after a change of level, or where errors are clustered, there are more. A
+fault whose errors are of ordinary size is never found.
 """
 
 from __future__ import annotations
@@ -37,16 +36,16 @@ from forecast.forecaster.intervals import NO_CALIBRATION, Array, Difficulty, vis
 from forecast.system.errors import InputError, quote_names
 
 ALL_SERIES = ""
-"""The name of the one stream that pooled series are."""
+"""The name of the single stream of all series, where they are pooled."""
 TOLERANCE = 1e-9
-"""Relative: alarm levels are sums of floats, and p-values stand exactly on one of them."""
+"""Relative tolerance of comparing a p-value with an alarm level, which it may equal exactly."""
 
 
 @dataclass(frozen=True)
 class Watched:
-    """`table`: `unique_id, output, ds, y, y_hat, p, alarm_level, alarm`, a row per observation, in
-    the order in which they were judged. `n_errors`: by stream (a series, or all) its calibration
-    errors.
+    """The judged observations. `table`: `unique_id, output, ds, y, y_hat, p, alarm_level, alarm`,
+    one row per observation in the order in which they were judged. `n_errors`: the number of
+    calibration errors by stream (one series, or all of them).
     """
 
     table: pd.DataFrame
@@ -61,14 +60,14 @@ def watch(
     rate: float,
     pooled: bool = False,
 ) -> Watched:
-    """Judge the observation after each of `rows` by the forecast made there; missing ones are left
-    out.
+    """Judge the observation after each of `rows` by the forecast made at that row. Missing
+    observations, and series without calibration errors, are left out.
 
-    rate: percent of the alarms that may be false; one observation in n + 1 is a false alarm
-    besides, with n calibration errors. pooled: the errors of all series, each over its median, are
-    one reference and their observations one stream, where a series alone has too few errors. A
-    series that was not scored has no errors and is not watched. `InputError` where no series was
-    scored, and for a rate that so few calibration errors cannot keep.
+    rate: the percentage of alarms that may be false; in addition one observation in n + 1 is a
+    false alarm, with n calibration errors. pooled: judge all series as one stream by the errors of
+    all, each divided by the median of its series; for series with few errors each.
+
+    `InputError` where no series has calibration errors, or they are too few for `rate`.
     """
     share = rate / 100
     if not 0 < share < 1:
@@ -94,8 +93,10 @@ def watch(
 
 
 def decide_alarms(p_values: Array, share: float, memory: float) -> tuple[Array, Array]:
-    """The alarm level of every p-value (n,) in turn, and which are alarms (bool). share: the share
-    of alarms that may be false; memory: in observations, at least 1.
+    """The alarm levels (n,) of `p_values` (n,) in the order of time, and which are alarms (n,)
+    bool.
+
+    share: the share of alarms that may be false; memory: in observations, at least 1.
     """
     decay = 1 - 1 / memory
     levels = np.empty(len(p_values))
@@ -108,8 +109,8 @@ def decide_alarms(p_values: Array, share: float, memory: float) -> tuple[Array, 
 
 
 def _gamma(since: Array) -> Array:
-    """Ramdas et al. 2017, section 3: the share of the alarm level that an alarm `since` tests ago
-    gives back.
+    """gamma[since]: the share of the alarm level that an alarm `since` tests ago gives back (Ramdas
+    et al. 2017, section 3).
     """
     return np.asarray(
         0.0722 * np.log(np.maximum(since, 2)) / (since * np.exp(np.sqrt(np.log(since))))
@@ -119,8 +120,8 @@ def _gamma(since: Array) -> Array:
 def _score_observations(
     ensemble: Ensemble, panel: Panel, rows: Mapping[str, np.ndarray], *, pooled: bool
 ) -> tuple[pd.DataFrame, dict[str, Array]]:
-    """Every observation after `rows` with its forecast, score and stream, in the order of time; by
-    stream the sorted calibration errors.
+    """Every observation after `rows` with its forecast, score and stream, in the order of time; and
+    by stream the sorted calibration scores.
     """
     targets = panel.task.targets
     references: dict[str, list[Array]] = {}
@@ -137,12 +138,12 @@ def _score_observations(
             calibration = ensemble.calibrated[label]
             scores = calibration.scores[:, 0]
             scores = scores[np.isfinite(scores)]
-            unit = 1.0
+            median_score = 1.0
             stream = label
             if pooled:
-                unit = float(np.median(scores)) or 1.0
+                median_score = float(np.median(scores)) or 1.0
                 stream = ALL_SERIES
-            references.setdefault(stream, []).append(scores / unit)
+            references.setdefault(stream, []).append(scores / median_score)
             actual = series.values[judged_rows, output]
             y_hat = forecasts[:, 0, output]
             difficulty = Difficulty.of_targets(before[:, output], ds[:, None], panel.task)
@@ -154,7 +155,7 @@ def _score_observations(
                 "y": actual,
                 "y_hat": y_hat,
                 "stream": stream,
-                "score": score[:, 0] / unit,
+                "score": score[:, 0] / median_score,
             }
             parts.append(pd.DataFrame(columns))
     if not parts:
