@@ -1,18 +1,14 @@
-"""Columns that a source does not deliver as they are used: adjusted prices, computed and joined
-columns.
+"""Columns that a source does not deliver as models use them: adjusted prices, computed columns,
+joined columns, static inputs, holidays, and the steps of inputs that are known ahead.
 
-Adjusted: later splits and dividends applied backwards from the last row, so that prices as traded
-become one comparable history. Computed: from other columns of the same row. Joined from another
-dataset: at each row the last value that was known when the row itself was.
+`data.preparation` uses `adjust_prices`, `derive_and_select`, `add_joined` and `add_known_ahead`;
+requests and the Python functions use `spread_over_horizon` and `append_plan`. A value that was not
+known at a row is NaN, and none is filled in. A column that is neither delivered nor computable is
+an `InputError`.
 
-Public holidays follow from the date alone, by the library `holidays`. A step of less than a day has
-the value of its day by the clock of the rule; a longer one the number of such days it lasts. Half
-days, school holidays and what was never law are not in it: those are columns of the data.
-
-`adjust_prices`, `derive_and_select`, `add_joined` and `add_known_ahead` do it for
-`data.preparation`; `spread_over_horizon` and `append_plan` for requests and frames of Python. A
-column that is neither there nor computable is an `InputError`; a value that was not known is NaN,
-never filled.
+Public holidays come from the library `holidays`. A step of less than a day has the value of its
+day, by the time zone of the rule; a longer step has the number of its holidays. Half days, school
+holidays and customs without a law are not included: they are columns of the data.
 """
 
 from __future__ import annotations
@@ -60,12 +56,13 @@ PRICE_COLUMNS = ("open", "high", "low", "close")
 
 
 def adjust_prices(frame: pd.DataFrame, how: Adjustment) -> pd.DataFrame:
-    """A raw long frame without its action columns; a frame that has none comes back as it is.
+    """A raw long frame with adjusted prices and without the columns `split` and `dividend`; a frame
+    without these columns is returned as it is.
 
     A price at t is divided by the product of all later split ratios and multiplied by Π (1 −
-    dividend_k / close_{k−1}) over the later ex-dates k (the CRSP convention), so returns across an
-    ex-date are those of a holder. Volume is multiplied by the split ratios. Only the scale of a
-    series depends on where it ends, never a return.
+    dividend_k / close_{k−1}) over the later ex-dates k (the CRSP convention), so that the return
+    over an ex-date is that of a shareholder. Volume is multiplied by the split ratios. Returns do
+    not depend on where the series ends; the level does.
     """
     if not set(ACTION_COLUMNS) <= set(frame.columns):
         return frame
@@ -84,59 +81,58 @@ def adjust_prices(frame: pd.DataFrame, how: Adjustment) -> pd.DataFrame:
 
 
 def _adjustment_factors(rows: pd.DataFrame, how: Adjustment) -> pd.DataFrame:
-    """What volume (`shares`) and prices (`price`) are multiplied by, per row of one series in time
-    order.
+    """The factors of volume (`shares`) and of prices (`price`), one row for each row of a series in
+    time order.
     """
     ratio = rows["split"].where(rows["split"] > 0, 1.0)
     shares = _product_of_later_rows(ratio)
     price = 1.0 / shares
     if how == "splits_and_dividends":
-        # The dividend is per share after that day's split, the close before it per share before:
-        # bring both together.
-        before = rows["close"].ffill().shift() / ratio
-        paid = rows["dividend"] / before
-        paid = paid.where((paid > 0) & (paid < 1), 0.0)
-        price = price * _product_of_later_rows(1.0 - paid)
+        # the dividend is per share after that day's split, the close of the day before is not
+        close_before = rows["close"].ffill().shift() / ratio
+        dividend_share = rows["dividend"] / close_before
+        dividend_share = dividend_share.where((dividend_share > 0) & (dividend_share < 1), 0.0)
+        price = price * _product_of_later_rows(1.0 - dividend_share)
     return pd.DataFrame({"shares": shares, "price": price})
 
 
 def _product_of_later_rows(values: pd.Series) -> pd.Series:
-    """At each row the product over all later rows."""
+    """At each row the product of all later rows."""
     return values[::-1].cumprod()[::-1].shift(-1, fill_value=1.0)
 
 
 def _log_range(high: pd.Series, low: pd.Series) -> pd.Series:
-    """ln(high / low); missing where one of them is not above zero."""
+    """ln(high / low); missing where one of them is not positive."""
     ratio = high.where(high > 0) / low.where(low > 0)
     return pd.Series(np.log(ratio), index=ratio.index)
 
 
 MOST_CATEGORIES = 10
-"""Of a static column of text that is taken unasked: one with more rather names its series."""
+"""The most categories of a text column that `add` takes as static; more are rather names of
+series.
+"""
 DERIVED_COLUMNS: dict[str, tuple[tuple[str, ...], Callable[..., pd.Series]]] = {
     "daily_range": (("high", "low"), _log_range)
 }
-"""Column → what it is computed from and how, where the source does not deliver a column of this
-name itself.
+"""By column, the columns that it is computed from and the function, where the source does not
+deliver a column of this name.
 """
 
 
 def inputs_of_column(column: str, available: Collection[str]) -> tuple[str, ...]:
-    """The source columns that `column` needs: itself, or those it is computed from when it is not
+    """The source columns that `column` needs: itself, or those it is computed from where it is not
     among `available`.
     """
-    return (
-        DERIVED_COLUMNS[column][0]
-        if column in DERIVED_COLUMNS and column not in available
-        else (column,)
-    )
+    if column in DERIVED_COLUMNS and column not in available:
+        return DERIVED_COLUMNS[column][0]
+    return (column,)
 
 
 def require_columns(
     available: Collection[str], dataset: Dataset, *, where: str, mend: str = MAPPING_HINT
 ) -> None:
-    """Raises `InputError`, which ends in `mend`, for the first column of the dataset neither there
-    nor computable.
+    """`InputError`, with `mend` as its last sentence, for the first column of the dataset that is
+    neither `available` nor computable.
     """
     for column in dataset.source_columns:
         for name in inputs_of_column(column, available):
@@ -144,7 +140,7 @@ def require_columns(
 
 
 def derive_and_select(raw: pd.DataFrame, dataset: Dataset, *, where: str) -> pd.DataFrame:
-    """`unique_id, ds` and `Task.frame_names` of a raw frame; what the dataset does not use is
+    """`unique_id, ds`, `Task.frame_names` and the static inputs of a raw frame; all else is
     dropped.
     """
     require_columns(raw.columns, dataset, where=where)
@@ -162,10 +158,10 @@ def derive_and_select(raw: pd.DataFrame, dataset: Dataset, *, where: str) -> pd.
 def encode_static(
     table: pd.DataFrame, static: Iterable[StaticColumn], id_column: str, *, where: str
 ) -> pd.DataFrame:
-    """`table` with the inputs of the `static` columns, the same number in every row of a series.
+    """`table` with the inputs of the `static` columns, constant within each series.
 
-    `InputError` for a column that is missing, changes in a series, or holds what its entry does not
-    allow.
+    `InputError` for a column that is missing, changes within a series, or holds a value that its
+    entry does not allow.
     """
     inputs: dict[str, pd.Series] = {}
     for column in static:
@@ -212,14 +208,14 @@ def encode_static(
 
 
 def guess_static(values: pd.Series) -> StaticColumn:
-    """How a column that never changes in a series becomes inputs: text by its categories, numbers
-    by the mean and standard deviation of what it holds.
+    """The entry of a column that is constant within each series: text by its categories, numbers by
+    mean and standard deviation of their distinct values.
     """
     name = str(values.name)
     if not has_number_type(values):
         categories = values.dropna().astype("str").unique()
         return StaticColumn(column=name, categories=tuple(sorted(categories)))
-    # a larger number, or none, is told where the frame is checked
+    # a number beyond the limit is refused by `check_frame`
     distinct = values[values.abs() <= MAX_MAGNITUDE].drop_duplicates()
     centre = float(f"{distinct.mean():.4g}")
     spread = float(f"{distinct.std(ddof=0):.4g}")
@@ -227,7 +223,9 @@ def guess_static(values: pd.Series) -> StaticColumn:
 
 
 def add_known_ahead(frame: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
-    """`frame` with every step of what is known ahead: the plans of the data, and holidays."""
+    """`frame` with a column for each step of what is known ahead: plans of the data, and
+    holidays.
+    """
     task = dataset.task
     return add_future_steps(
         frame, dataset.known_ahead, dataset.horizon, dataset.calendar, task.holidays
@@ -241,12 +239,12 @@ def add_future_steps(
     calendar: Calendar,
     holidays: Holidays | None = None,
 ) -> pd.DataFrame:
-    """`frame` with `horizon` columns `<name>+<step>` for each of `plans`, its columns, and for each
-    column of `holidays`: at each row the value 1, 2, ... steps later.
+    """`frame` with `horizon` columns `<name>+<step>` for each column of `plans` and of `holidays`:
+    at each row, the value 1, 2, ... steps later.
 
-    Rows after the last observation may hold plans alone, so that a forecast from there knows its
-    horizon. A step without a row or a value gives NaN: a gap of the past, or, in the horizon of a
-    forecast, a fault that `data.windows.require_rows` tells.
+    Rows after the last observation may hold plans alone. Where the later step has no row or no
+    value, the result is NaN: an ordinary gap in the past, or a fault in the horizon of a forecast,
+    which `data.windows.require_rows` reports.
     """
     if not plans and holidays is None:
         return frame
@@ -255,8 +253,10 @@ def add_future_steps(
         steps = grid(calendar, rows["ds"].iloc[0], rows["ds"].iloc[-1])
         values = rows.set_index("ds")[list(plans)].reindex(steps)
         if holidays is not None:
-            whole = steps.union(next_steps(calendar, steps[-1], horizon))
-            values = values.reindex(whole).join(holiday_columns(holidays, calendar, whole))
+            with_horizon = steps.union(next_steps(calendar, steps[-1], horizon))
+            values = values.reindex(with_horizon).join(
+                holiday_columns(holidays, calendar, with_horizon)
+            )
         shifted = {}
         for name in values.columns:
             for step in range(1, horizon + 1):
@@ -273,9 +273,8 @@ def add_future_steps(
 
 
 def holiday_columns(rule: Holidays, calendar: Calendar, times: pd.DatetimeIndex) -> pd.DataFrame:
-    """(T, columns of the rule) float64, indexed by `times`: rising steps of `calendar`, in UTC.
-
-    A weekend day that is a holiday counts as one.
+    """(T, columns of the rule) float64, indexed by `times` (T,): rising steps of `calendar`, in
+    UTC. A holiday on a weekend counts as well.
     """
     step = step_length(calendar)
     if step is not None and step < DAY:
@@ -291,7 +290,9 @@ def holiday_columns(rule: Holidays, calendar: Calendar, times: pd.DatetimeIndex)
 
 
 def _daily_columns(rule: Holidays, days: pd.DatetimeIndex) -> pd.DataFrame:
-    """The columns of the rule for unbroken `days`; what lies outside of them is no holiday."""
+    """The columns of the rule for consecutive `days`; no day outside of them counts as a
+    holiday.
+    """
     holiday = pd.Series(_holiday_shares(rule, days), index=days)
     days_ago = [-n_days for n_days in range(1, rule.days_before + 1)]
     days_ago += range(1, rule.days_after + 1)
@@ -304,7 +305,9 @@ def _daily_columns(rule: Holidays, days: pd.DatetimeIndex) -> pd.DataFrame:
 
 
 def _holiday_shares(rule: Holidays, days: pd.DatetimeIndex) -> np.ndarray:
-    """(T,) of 1 where the country has a day off; of several states the share that has."""
+    """(T,): 1 for a holiday of the country, 0 else; for several states the share that has the day
+    off.
+    """
     from holidays import country_holidays
 
     years = range(days[0].year, days[-1].year + 1)
@@ -317,8 +320,9 @@ def _holiday_shares(rule: Holidays, days: pd.DatetimeIndex) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Lateness:
-    """How many steps behind the newest value of all the last one of a series may be to end with it;
-    `plan_may_follow`: also without a plan, which comes with the forecast.
+    """most_steps: how many steps a series' last value may be behind the newest value of all series,
+    for the series to keep its rows up to the newest. plan_may_follow: also without a plan there,
+    where the plan comes with the forecast.
     """
 
     most_steps: int = 0
@@ -337,11 +341,12 @@ def spread_over_horizon(
     holidays: Holidays | None = None,
     lateness: Lateness = NO_LATENESS,
 ) -> pd.DataFrame:
-    """Rows of a history and of the plan after it as a model reads them: up to each series' last
-    value of an `observed` column, with the columns of `add_future_steps`.
+    """The rows of a history and of the plan after it, as a model reads them: up to the last value
+    of an `observed` column in each series, with the columns of `add_future_steps`.
 
-    A series that is late by no more than `lateness` keeps its rows up to the newest value of all,
-    without values, where the plan allows: what is sold out ends with the others.
+    A series that is late by at most `lateness` keeps its rows, without values, up to the newest
+    value of all series where its plan reaches beyond it: an article that is sold out ends with the
+    others.
     """
     whole = add_future_steps(frame, plans, horizon, calendar, holidays)
     return _trim_to_ends(whole, observed, plans, horizon, lateness)
@@ -354,45 +359,44 @@ def _trim_to_ends(
     horizon: int,
     lateness: Lateness,
 ) -> pd.DataFrame:
-    """`frame` up to each series' last row with an observation; of one that is late up to its row at
-    the newest of all, if the columns `<plan>+<step>` there have the horizon after it.
+    """`frame` up to the last observation of each series. A late series is kept up to the newest
+    observation of all, where its columns `<plan>+<step>` hold the whole horizon there (see
+    `Lateness`).
     """
-    has_value = frame[list(observed)].notna().any(axis=1)
-    times = np.unique(frame["ds"][has_value])
-    if not len(times):
-        return frame[has_value].reset_index(drop=True)
-    series = frame["unique_id"]
-    ends = frame["ds"][has_value].groupby(series).max()
+    series, times = frame["unique_id"], frame["ds"]
+    ends = last_value_times(frame, observed)
     planned = [future_frame_name(name, step) for name in plans for step in range(1, horizon + 1)]
-    if lateness.most_steps and {*planned} <= {*frame.columns}:
+    if lateness.most_steps and len(ends) and {*planned} <= {*frame.columns}:
+        newest = ends.max()
         n_planned = frame[planned].notna().sum(axis=1)
-        at_newest = n_planned[frame["ds"] == times[-1]].groupby(series).max().reindex(ends.index)
+        at_newest = n_planned[times == newest].groupby(series).max().reindex(ends.index)
         may_go_on = at_newest == len(planned)
         if lateness.plan_may_follow:
-            at_end = n_planned[frame["ds"] == series.map(ends)].groupby(series).max()
+            at_end = n_planned[times == series.map(ends)].groupby(series).max()
             may_go_on |= (at_newest == 0) & (at_end < len(planned))
-        is_close = ends >= times[-1 - lateness.most_steps :][0]
-        ends = ends.mask(may_go_on & is_close, times[-1])
-    return frame[frame["ds"] <= series.map(ends)].reset_index(drop=True)
+        has_value = frame[list(observed)].notna().any(axis=1)
+        earliest = np.unique(times[has_value])[-1 - lateness.most_steps :][0]
+        ends = ends.mask(may_go_on & (ends >= earliest), newest)
+    return frame[times <= series.map(ends)].reset_index(drop=True)
 
 
 def append_plan(history: pd.DataFrame, plan: pd.DataFrame, observed: Iterable[str]) -> pd.DataFrame:
-    """A long `history` with the rows of `plan` (`unique_id, ds` and columns known ahead) after
-    each series' last value of an `observed` column. From its first row there the plan stands for
-    what the history planned; its times that are past say nothing new.
+    """A long `history` in which the rows of `plan` (`unique_id, ds` and columns known ahead)
+    replace all rows from the plan's first time after each series' last value of an `observed`
+    column on. Earlier rows of the plan are ignored.
     """
-    last_times = trim_to_last_value(history, observed).groupby("unique_id")["ds"].last()
+    last_times = last_value_times(history, observed)
     ahead = plan[plan["ds"] > plan["unique_id"].map(last_times)]
-    first_times = history["unique_id"].map(ahead.groupby("unique_id")["ds"].min())
-    is_replaced = history["ds"] >= first_times
-    joined = pd.concat([history[~is_replaced], ahead])
-    return joined.sort_values(list(KEY_COLUMNS), kind="stable", ignore_index=True)
+    first_planned = history["unique_id"].map(ahead.groupby("unique_id")["ds"].min())
+    is_replaced = history["ds"] >= first_planned
+    rows = pd.concat([history[~is_replaced], ahead])
+    return rows.sort_values(list(KEY_COLUMNS), kind="stable", ignore_index=True)
 
 
 def trim_to_observed(frame: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
-    """`frame` up to each series' last row with an observation. What is planned or looked up for
-    later rows is not an observation. Where values may be missing, a series that is less than a
-    horizon late keeps its rows up to the end of the others, as in `spread_over_horizon`.
+    """`frame` up to the last row of each series with an observation; plans and looked-up values are
+    none. Where all columns may have gaps, a series that is less than a horizon late keeps its rows
+    up to the end of the others, as in `spread_over_horizon`.
     """
     if not dataset.known_ahead:
         return frame
@@ -403,8 +407,8 @@ def trim_to_observed(frame: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
 
 
 def measured_columns(frame: pd.DataFrame, dataset: Dataset) -> list[str]:
-    """The columns of a raw frame that the dataset reads as observations, of a computed column those
-    it is made of; no plan and no static column among them.
+    """The columns of a raw frame that the dataset reads as observations, without plans and static
+    columns; for a computed column those it is computed from.
     """
     names: list[str] = []
     others = [*dataset.known_ahead, *dataset.static_names]
@@ -415,56 +419,55 @@ def measured_columns(frame: pd.DataFrame, dataset: Dataset) -> list[str]:
 
 
 def trim_to_last_value(frame: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
-    """`frame` up to each series' last row with a value in one of the columns."""
-    return frame[precedes_last_value(frame, columns)].reset_index(drop=True)
+    """`frame` up to the last row of each series with a value in one of the columns."""
+    last_times = last_value_times(frame, columns)
+    return frame[frame["ds"] <= frame["unique_id"].map(last_times)].reset_index(drop=True)
+
+
+def last_value_times(frame: pd.DataFrame, columns: Iterable[str]) -> pd.Series:
+    """By `unique_id`, the last time with a value in one of the columns, for series that
+    have one.
+    """
+    has_value = frame[list(columns)].notna().any(axis=1)
+    return frame["ds"][has_value].groupby(frame["unique_id"]).max()
 
 
 def is_behind_last_value(frame: pd.DataFrame, columns: Iterable[str]) -> pd.Series:
-    """Whether each row is later than the last time at which any series has a value in one of the
-    columns: a series that ended earlier stays as it is.
+    """(n,): whether each row is later than the last value, in any series, of one of the columns. A
+    series that ended before the others has no such rows.
     """
     has_value = frame[list(columns)].notna().any(axis=1)
     return frame["ds"] > frame["ds"][has_value].max()
 
 
-def precedes_last_value(frame: pd.DataFrame, columns: Iterable[str]) -> pd.Series:
-    """Whether each row is its series' last with a value in one of the columns, or precedes it; the
-    rows of a series stand in order of time.
-    """
-    has_value = frame[list(columns)].notna().any(axis=1)
-    later_values = has_value[::-1].groupby(frame["unique_id"][::-1], sort=False).cummax()
-    return later_values[::-1].astype(bool)
-
-
 def joined_datasets(dataset: Dataset) -> list[str]:
-    """The datasets whose snapshots this one reads; the stage that fetches it depends on their
-    pointers too.
-    """
+    """The datasets whose snapshots this one reads; stage `fetch` depends on their pointers too."""
     return sorted(
         {column.joined.dataset for column in dataset.columns if column.joined is not None} - {""}
     )
 
 
 def with_joined_datasets(names: Iterable[str], configs: Path) -> list[str]:
-    """`names` and every dataset they join, those that are joined first; `InputError` for an unknown
-    name.
+    """`names` and all datasets that they join, directly or not, each after those it joins;
+    `InputError` for an unknown name.
     """
     order: dict[str, None] = {}
 
-    def add_behind_joined(name: str, above: tuple[str, ...]) -> None:
+    def append_after_joined(name: str, above: tuple[str, ...]) -> None:
         for other in joined_datasets(load_dataset(name, configs)):
             if other not in (*order, *above, name):
-                add_behind_joined(other, (*above, name))
+                append_after_joined(other, (*above, name))
         order[name] = None
 
     for name in names:
-        add_behind_joined(name, ())
+        append_after_joined(name, ())
     return list(order)
 
 
 def add_joined(frame: pd.DataFrame, dataset: Dataset, *, root: Path, where: str) -> pd.DataFrame:
-    """`frame` with a column for each `joined` one; NaN where no value was known, or only one older
-    than `max_age_days`. `InputError` for a column or series that the other dataset does not have.
+    """`frame` with its `joined` columns: at each row the last value known then, NaN where there is
+    none or it is older than `max_age_days`. `InputError` for a column or series that the other
+    dataset does not have.
     """
     lookups = {c.column: c.joined for c in dataset.columns if c.joined is not None}
     others: dict[str, Dataset] = {}
@@ -490,11 +493,8 @@ def _joined_values(
     values: pd.DataFrame,
     where: str,
 ) -> pd.Series:
-    """The values of one joined column for the rows of `frame`: the last one known when each row is;
-    NaN where none was, or only one older than `max_age_days`.
-
-    `other`, `values`: the dataset that `lookup` names, and its rows. `InputError` for a
-    column or series that it does not have.
+    """One joined column for the rows of `frame`, see `add_joined`. other, values: the dataset that
+    `lookup` names, and its rows.
     """
     subject = f"dataset {lookup.dataset!r}" if lookup.dataset else "the dataset itself"
     where = f"{where}, `joined`: {subject}"
@@ -507,7 +507,7 @@ def _joined_values(
             "value": series[lookup.column].to_numpy(),
         }
     )
-    # a week may be named by its first day or its last: within a dataset all are by the same one
+    # a week may be labelled by its first or its last day; within a dataset all labels are alike
     moments = (read_until if lookup.dataset else known_from)(dataset.calendar, frame["ds"])
     rows = pd.DataFrame({"known": moments, "row": frame.index})
     rows, known = (table.sort_values("known", kind="stable") for table in (rows, known))

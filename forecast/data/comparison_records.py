@@ -1,13 +1,10 @@
-"""What stage `compare` writes beside its tables: typed records, each with one file format.
+"""Typed records of what stage `compare` writes beside its tables.
 
     Verdicts           data/compared/<dataset>/verdicts.json: tests, choice, alarms and sentences
 
-Written by `forecast.comparison`, read through `forecast.data.results.Results`. Numbers that are not
-finite are None, since JSON has neither NaN nor infinity. In every record `ranking` is "shipped",
-"architecture" or "baseline" (a baseline stands in both others).
-
-The next field is one more field of its record, filled in `forecast.comparison`; what the report
-shows of it is read from the record.
+`forecast.comparison` writes them, `forecast.data.results.Results` reads them. Numbers that are not
+finite are None. `ranking` is "shipped", "architecture" or, for a candidate that is in both,
+"baseline".
 """
 
 from __future__ import annotations
@@ -20,17 +17,17 @@ from pydantic import Field
 from forecast.data.records import Number, Record
 
 TestFamily = Literal["bar", "reference", "skip", "best"]
-"""What a candidate is tested against: the strongest simple forecast on validation, the others near
-it and naive, its own skip alone, or the selected candidate.
+"""What a candidate is tested against: the best simple forecast on validation (bar), the other
+simple forecasts close to it and naive (reference), its own skip (skip), or the selected candidate
+(best).
 """
 TestWord = Literal["better", "worse", "not distinguishable", "equivalent", "undecided"]
 
 
 class PairedTest(Record):
-    """A Diebold-Mariano test of one candidate against another on the origins of the test block.
-
-    Differences are those of the mean loss: below zero `model` is better than `against`. It has the
-    fields of `comparison.paired_tests.DieboldMariano`.
+    """A Diebold-Mariano test of a candidate against another on the origins of the test block, with
+    the fields of `comparison.paired_tests.DieboldMariano`. A difference of mean losses below zero
+    means that `model` is better than `against`.
     """
 
     ranking: str
@@ -38,10 +35,10 @@ class PairedTest(Record):
     model: str
     against: str
     word: TestWord
-    """The verdict after correction for the number of tests."""
+    """The verdict, after correction for the number of tests."""
     statistic: Number = None
     p: Number = None
-    """Not corrected; None where nothing can be said."""
+    """Not corrected; None where there is no test."""
     p_holm: Number = None
     """Adjusted by Holm's procedure for `corrected_for` tests."""
     corrected_for: int = 1
@@ -49,29 +46,30 @@ class PairedTest(Record):
     relative_difference: Number = None
     """As a share of the mean loss of `against`."""
     ci_low: Number = None
+    """Lower 95 % confidence limit of `mean_difference`, not adjusted."""
     ci_high: Number = None
-    """95 % confidence limits of `mean_difference`, not adjusted."""
+    """Upper 95 % confidence limit of `mean_difference`, not adjusted."""
     detectable: Number = None
-    """The smallest difference on the side of this one that a test at 5 % finds in four of five
-    samples like it, as a share of the mean loss of `against`; above zero.
+    """The smallest difference of this sign that a test at 5 % finds in four of five such samples,
+    as a positive share of the mean loss of `against`.
     """
     dof: Number = None
     """Degrees of freedom of the t statistic."""
     is_drift: bool = False
-    """Whether the difference drifts through the whole test block, so that there is no limit."""
+    """Whether the difference drifts over the whole test block, so that it has no mean."""
     n: int = 0
-    """Origins."""
+    """The number of origins."""
     note: str = ""
-    """Why there is no p, or why the word is not what p alone says."""
+    """Why there is no p, or why the verdict does not follow from p alone."""
     not_better_than: str = ""
-    """The simple forecast that keeps a model from "better" though it is better than `against`."""
+    """Another simple forecast that `model` is not better than; then `word` is not "better",
+    although the model is better than `against`.
+    """
 
     @property
     def relative_limits(self) -> tuple[float, float] | None:
-        """The 95 % confidence limits of `relative_difference`; None where they are not known.
-
-        A loss is never below zero, so no difference is below -1: the interval is cut there, and
-        covers the difference as often as before.
+        """The 95 % confidence limits of `relative_difference`; None where they are not known. As
+        losses are not negative, the lower limit is at least -1.
         """
         if not self.mean_difference or not self.relative_difference:
             return None
@@ -89,9 +87,8 @@ class PairedTest(Record):
 
     @property
     def is_tie(self) -> bool:
-        """Whether the two are tied: equal, equivalent, or with enough origins not distinguishable
-        by a difference that is not beyond the detectable one. Where no difference would be
-        detected nothing is tied.
+        """Whether the two are tied: equal, equivalent, or not distinguishable although the test
+        could have detected a larger difference.
         """
         if self.word == "not distinguishable":
             return self.detectable is not None and not self.is_beyond_detectable
@@ -99,13 +96,13 @@ class PairedTest(Record):
 
     @property
     def is_kept_from_better(self) -> bool:
-        """Whether the model is better than `against`, and another simple forecast is in its way."""
+        """Whether another simple forecast (`not_better_than`) prevents the verdict "better"."""
         return self.not_better_than != "" and self.word in ("not distinguishable", "undecided")
 
     @property
     def sentence(self) -> str:
-        """`gru against naive: better (-3.1 %, p 0.004 after Holm for 9 tests).`: what is known. The
-        p is the one against another simple forecast where that keeps it from "better".
+        """`gru against naive: better (-3.1 %, p 0.004 after Holm for 9 tests).` Where another
+        simple forecast prevents "better", p is that of the test against it.
         """
         against, of_rival = self.against, ""
         if self.is_kept_from_better:
@@ -122,14 +119,16 @@ class PairedTest(Record):
 
 
 class CandidateLabel(Record):
-    """Names a candidate's rows in every table of stage `compare`."""
+    """The names of a candidate in every table of stage `compare`."""
 
     model: str
     ranking: str
 
 
 class Alarm(CandidateLabel):
-    """A candidate's forecasts of one series look like a copy of the last value, or like a leak."""
+    """A candidate whose forecasts of a series look like a copy of the last value, or like a
+    leak.
+    """
 
     unique_id: str
     """The series; series/column where a dataset has several targets."""
@@ -143,14 +142,14 @@ class BudgetExemption(CandidateLabel):
 
 
 class Untrained(CandidateLabel):
-    """A network that is its skip alone in all seeds, and so no model of its own."""
+    """A network that equals its skip in all seeds."""
 
     same_as: str
-    """The model whose forecasts it repeats."""
+    """The model that forecasts as its skip alone."""
 
 
 class UnsupportedLevel(Record):
-    """An interval level that the calibration block of one series cannot support."""
+    """An interval level for which a series has too few calibration origins."""
 
     series: str
     level: float
@@ -159,37 +158,38 @@ class UnsupportedLevel(Record):
 
 
 def name_choice(model: str, by_rule: Collection[str]) -> str:
-    """How a selected model was selected: the only words for it, so that no two sentences differ.
-    by_rule: combinations whose weights validation was too short to learn.
+    """The words for how a model was selected. by_rule: combinations whose weights validation was
+    too short to learn.
     """
     return "selected by rule" if model in by_rule else "selected on validation"
 
 
 class Verdicts(Record):
-    """Everything that the tests of one dataset decided, in numbers and in sentences."""
+    """What the tests of one dataset decided, in numbers and sentences."""
 
     dataset: str = ""
     chosen: dict[str, str] = Field(default_factory=dict)
-    """Ranking to the model that was selected before the test block was looked at."""
+    """By ranking, the model that was selected without the test block."""
     by_rule: tuple[str, ...] = ()
-    """Of them those that `name_choice` has other words for."""
+    """Those of the selected models that were selected by rule (`name_choice`)."""
     bar: str = "naive"
-    """The simple forecast with the lowest validation loss of those from which the selected model
-    does not drift: who is called better is better than it, and than those near it.
+    """The simple forecast with the lowest validation loss, among those from which the selected
+    model does not drift. A model that is called better is better than it and than those close to
+    it.
     """
     tests: tuple[PairedTest, ...] = ()
     tied: dict[str, tuple[str, ...]] = Field(default_factory=dict)
-    """Ranking to the selected model and whose test against it is a tie (`PairedTest.is_tie`)."""
+    """By ranking, the selected model and the models tied with it (`PairedTest.is_tie`)."""
     untrained: tuple[Untrained, ...] = ()
     lowest: dict[str, str] = Field(default_factory=dict)
-    """Ranking to the model with the lowest validation loss."""
+    """By ranking, the model with the lowest validation loss."""
     copies: tuple[Alarm, ...] = ()
     leaks: tuple[Alarm, ...] = ()
     unsupported_levels: tuple[UnsupportedLevel, ...] = ()
     exempt_from_budget: tuple[BudgetExemption, ...] = ()
     short_budget: str = ""
-    """What the networks had and what to do, where it is too little to judge them by."""
+    """The networks' budget and advice, where it is too small to judge networks; else empty."""
     sentences: tuple[str, ...] = ()
-    """The result in plain words, most important first."""
+    """The result in plain words, the most important sentence first."""
     warnings: tuple[str, ...] = ()
     """What a reader must not miss."""

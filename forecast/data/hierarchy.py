@@ -1,13 +1,10 @@
-"""Sums of series: groups by static columns, such as `hierarchy: [region, shop]`.
+"""Hierarchies: sums of series by groups, such as `hierarchy: [region, shop]`.
 
-A series is named by its groups, `North/shop 1`, and so are the sums above it: `North`, and `total`
-at the top (the names of hierarchicalforecast's `aggregate`). The structure is therefore read from
-the names alone. `name_by_groups` gives them, where rows enter; `add_sums` adds the sums to a frame,
-in stage `prepare` and before a forecast. `summing_matrix` is S of y = S b (Hyndman &
-Athanasopoulos, Forecasting: Principles and Practice, 3rd edition, section 11.3).
-
-Rows are ordered by series and time as everywhere; S is (all series, bottom series). What reconciles
-forecasts by it is `forecast.forecaster.reconciliation`.
+A series is named by its groups, `North/shop 1`; the sums above it are called `North` and `total`
+(as by `aggregate` of hierarchicalforecast). So the names alone give the structure. `name_by_groups`
+names the rows of a file; `add_sums` adds the sums to a frame, in stage `prepare` and before a
+forecast; `summing_matrix` is S of y = S b, by which `forecaster.reconciliation` makes forecasts add
+up (Hyndman & Athanasopoulos, Forecasting: Principles and Practice, 3rd edition, section 11.3).
 """
 
 from __future__ import annotations
@@ -23,11 +20,11 @@ from forecast.system.errors import InputError, quote_names, require_column
 TOTAL = "total"
 """The name of the sum of all series."""
 SERIES_LEVEL = "series"
-"""What the lowest level is called where no column tells its series apart."""
+"""The name of the lowest level where none of the hierarchy's columns names the series."""
 
 
 def join_names(table: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
-    """The texts of `columns` in each row, joined by a slash."""
+    """The texts of `columns`, joined by a slash, for each row."""
     first, *others = columns
     parts = table[list(columns)].astype("str")
     return parts[first].str.cat(parts[others], sep="/")
@@ -36,10 +33,11 @@ def join_names(table: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
 def name_by_groups(
     table: pd.DataFrame, groups: Sequence[str], id_column: str, *, where: str
 ) -> pd.DataFrame:
-    """`table` with the groups of each row as the name of its series in `id_column`.
+    """`table` with each row's groups as the name of its series in `id_column`.
 
-    A column `id_column` that tells more series apart is the last part of the names. `InputError`
-    for a group that is missing, empty or has a slash, and for a series in two groups.
+    Where `id_column` tells more series apart than the groups do, it is the last part of the name.
+    `InputError` for a group that is missing, empty or contains a slash, and for a series in two
+    groups.
     """
     for column in groups:
         require_column(column, table.columns, where, "Correct `hierarchy`.")
@@ -75,7 +73,7 @@ def groups_above(name: str) -> list[str]:
 
 
 def level_of(name: str, task: Task) -> str:
-    """The level that a series or sum stands on: `total`, or the last column that names it."""
+    """The level of a series or sum: `total`, or the column that its last part is from."""
     if name == TOTAL:
         return TOTAL
     depth = name.count("/")
@@ -83,28 +81,26 @@ def level_of(name: str, task: Task) -> str:
 
 
 def summing_matrix(names: Sequence[str]) -> tuple[np.ndarray, list[int]]:
-    """S (n, m) of n `names`, series and sums in any order, and where its m series stand in them.
-
-    Row i of S has a 1 for every series that is part of name i.
+    """S (n, m) for n `names` of series and sums in any order, and the positions of the m series
+    among them. Row i of S has a 1 for every series that is part of name i.
     """
     sums = {TOTAL}
     for name in names:
         sums.update(groups_above(name))
-    places = [place for place, name in enumerate(names) if name not in sums]
-    matrix = np.zeros((len(names), len(places)))
+    series_positions = [position for position, name in enumerate(names) if name not in sums]
+    matrix = np.zeros((len(names), len(series_positions)))
     row_of = {name: row for row, name in enumerate(names)}
-    for column, place in enumerate(places):
-        for name in (names[place], *groups_above(names[place])):
+    for column, position in enumerate(series_positions):
+        for name in (names[position], *groups_above(names[position])):
             matrix[row_of[name], column] = 1.0
-    return matrix, places
+    return matrix, series_positions
 
 
 def add_sums(frame: pd.DataFrame, task: Task) -> pd.DataFrame:
-    """A long frame of series with the sums of the task's hierarchy after them, ordered by name.
+    """A long frame with the sums of the task's hierarchy added, ordered by name and time.
 
-    A target is summed over the series that have begun; a value that one of them misses is missing
-    in its sums. Every other column is their mean. `InputError` where the series do not end
-    together.
+    The target is summed over the series that have begun; where one of them misses a value, so does
+    the sum. Every other column is averaged. `InputError` where the series do not end together.
     """
     if not task.hierarchy:
         return frame

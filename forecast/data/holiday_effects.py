@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.data.calendars import DAY, GUESSED_ZONES, local_times
-from forecast.data.leading import FITTED_SHARE
+from forecast.data.guesses.spans import FITTED_SHARE
 
 MOST_SERIES = 20
 """So many of the longest series show the holidays: they are those of all."""

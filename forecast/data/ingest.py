@@ -1,11 +1,10 @@
-"""`forecast fetch` and `forecast data`: take what is new from a source, and say what is stored.
+"""`forecast fetch` and `forecast data`: take new rows from a source, and summarize what is stored.
 
-`fetch_snapshot` asks the source for what is new and an overlap, compares the overlap with the
-stored history (a revised series is read again whole), checks the whole, stores a snapshot and moves
-the pointer last, so that a fault before leaves everything as it was. A fault of a service is a
-`DataError`, one of the user's file or entry an `InputError`. A stored snapshot of exactly the
-moment asked for is restored without a question. `summarize` writes nothing.
-Main types: `FetchResult`; `StoredHistory` and `ComparedAnswer` on the way to it.
+`fetch_snapshot` asks the source for new rows and an overlap, compares the overlap with the stored
+history (a series with revised values is read again whole), checks the result, stores a snapshot,
+and last moves the pointer, so that an error before changes nothing. A fault of a service is a
+`DataError`, one of the user's file or entry an `InputError`. `summarize` describes a dataset's
+stored data in one row.
 """
 
 from __future__ import annotations
@@ -34,18 +33,19 @@ from forecast.system.errors import DataError, ForecastError, InputError, hours_o
 
 MAX_FINDINGS_STORED = 50
 SHORT_STEP = pd.Timedelta(12, "h")
-"""What is measured every hour or so is no sum; the newest of it may be of a step that goes on."""
+"""Values of shorter steps are measurements rather than sums, so the newest step need not be
+over.
+"""
 
 
 @dataclass(frozen=True)
 class FetchResult:
-    """What happened. `rows_before`: those stored before, 0 at the first fetch; of a restored
-    snapshot its own. `revised`: the table of `snapshots.find_revisions`.
-
-    failed: series that the source could not give, or has no more, with the reason. is_restored: a
-    stored snapshot of exactly this moment was taken, and no source was asked. is_unchanged: the
-    rows are those of before. new_observations: rows up to the last observation, rows of a plan that
-    got their values too.
+    """The result of a fetch. rows_before: the rows stored before it, 0 at the first fetch; for a
+    restored snapshot, its own rows. revised: the table of `snapshots.find_revisions`. failed: the
+    reason for each series that the source could not give or no longer has. is_restored: a stored
+    snapshot of exactly this time was used, and no source was asked. is_unchanged: the rows are the
+    same as before. new_observations: the number of new rows up to the last observation, including
+    rows of a plan that now have values.
     """
 
     pointer: snapshots.Pointer
@@ -61,10 +61,10 @@ class FetchResult:
 
 @dataclass(frozen=True)
 class StoredHistory:
-    """The pointed snapshot of before.
+    """The pointed snapshot before a fetch.
 
-    provisional_from: rows from here on may have changed; None: none of them. can_be_continued:
-    whether the source need only be asked for what is new; else it is asked for everything.
+    provisional_from: rows from this time on may change; None: none may. can_be_continued: whether
+    the source is asked for new rows alone; else it is asked for everything.
     """
 
     frame: pd.DataFrame
@@ -74,12 +74,12 @@ class StoredHistory:
 
 
 def fetch_snapshot(request: Request, *, now: pd.Timestamp) -> FetchResult:
-    """A new snapshot as of `request.as_of` (UTC; None: now) and the pointer on it; on any error
-    everything stays as it was.
+    """Take a new snapshot as of `request.as_of` (UTC; None: now) and move the pointer to it. An
+    error leaves everything as it was. A stored snapshot of exactly this `as_of` is restored without
+    asking the source.
 
-    A snapshot that exists for exactly this `as_of` is restored without network. Raises `InputError`
-    for the user's, `DataError` for the source's fault, `BusyError` when the dataset is being
-    fetched already.
+    Raises `InputError` for the user's fault, `DataError` for the source's, `BusyError` where the
+    dataset is being fetched already.
     """
     name, as_of = request.name, request.as_of
     paths = ProjectPaths.of(request.root)
@@ -100,7 +100,7 @@ def fetch_snapshot(request: Request, *, now: pd.Timestamp) -> FetchResult:
 
 
 def restore_snapshot(name: str, root: Path, as_of: pd.Timestamp) -> FetchResult | None:
-    """The pointer moved to the stored snapshot of exactly this `as_of`, or None when there is
+    """Moves the pointer to the stored snapshot of exactly this `as_of`; None where there is
     none.
     """
     for path in snapshots.list_snapshots(root, name):
@@ -117,10 +117,10 @@ def restore_snapshot(name: str, root: Path, as_of: pd.Timestamp) -> FetchResult 
 
 @dataclass(frozen=True)
 class ComparedAnswer:
-    """What a source answered, beside what is stored.
+    """The answer of a source, compared with the stored history.
 
-    fresh: the checked rows of the answer. since: per series the first time that was asked for; a
-    series that is not named was asked for whole. revised: as `snapshots.find_revisions`.
+    fresh: its checked rows. since: by series the first time that was asked for; a series that is
+    not in it was asked for whole. revised: the table of `snapshots.find_revisions`.
     """
 
     raw: RawFrame
@@ -130,8 +130,8 @@ class ComparedAnswer:
 
 
 def _take_new(request: Request, now: pd.Timestamp) -> FetchResult:
-    """Ask the source, merge its answer with what is stored, check, store, move the pointer: last,
-    so that a fault before leaves everything as it was.
+    """Ask the source, merge its answer with the stored rows, check and store them; the pointer is
+    moved last.
     """
     stored = _read_stored(request)
     if stored is None:
@@ -145,16 +145,16 @@ def _take_new(request: Request, now: pd.Timestamp) -> FetchResult:
             since=answer.since,
             keep=request.dataset.source.series,
         )
-    known = _known_vintages(request, answer.raw, stored, now)
-    violations = _check_history(request, answer.raw, frame, known, stored, now)
-    pointer = _store_history(request, answer, frame, known, stored, violations, now)
+    issued = _known_vintages(request, answer.raw, stored, now)
+    violations = _check_history(request, answer.raw, frame, issued, stored, now)
+    pointer = _store_history(request, answer, frame, issued, stored, violations, now)
     snapshots.move_pointer(request.root, request.name, pointer)
-    before = frame[:0] if stored is None else stored.frame
-    lost_series = list_lost_series({*before["unique_id"]}, {*frame["unique_id"]})
-    n_observations = [len(trim_to_observed(rows, request.dataset)) for rows in (before, frame)]
+    rows_before = frame[:0] if stored is None else stored.frame
+    lost_series = list_lost_series({*rows_before["unique_id"]}, {*frame["unique_id"]})
+    n_observations = [len(trim_to_observed(rows, request.dataset)) for rows in (rows_before, frame)]
     return FetchResult(
         pointer,
-        len(before),
+        len(rows_before),
         len(frame),
         answer.revised,
         dict.fromkeys(lost_series, "no row of it any more") | answer.raw.failed,
@@ -165,14 +165,14 @@ def _take_new(request: Request, now: pd.Timestamp) -> FetchResult:
 
 
 def _read_source(request: Request) -> tuple[RawFrame, pd.DataFrame]:
-    """The source's answer, and its rows checked."""
+    """The source's answer, and its rows, checked."""
     raw = sources.read(request)
     return raw, preparation.check_raw(raw, request.dataset)
 
 
 def _compare_with_stored(request: Request, stored: StoredHistory) -> ComparedAnswer:
-    """The new rows and the overlap; series whose overlap was revised are read again from their
-    start, since older rows may have changed too.
+    """The answer with new rows and the overlap. A series with revised values in the overlap is read
+    again from its start, since older rows may have changed too.
     """
     dataset = request.dataset
     since = _first_times(stored, dataset)
@@ -180,7 +180,7 @@ def _compare_with_stored(request: Request, stored: StoredHistory) -> ComparedAns
     observed = trim_to_observed(stored.frame, dataset)
     compare = partial(find_revisions, observed, provisional_from=stored.provisional_from)
     revised = compare(fresh, since=since)
-    # provisional values were to change, and unanswered ones did not
+    # provisional values are expected to change, and unanswered ones did not change
     is_unexpected = ~revised["kind"].isin(["provisional", "unanswered"])
     narrowed = dataset.source.narrowed_to(set(revised.loc[is_unexpected, "unique_id"]))
     if narrowed is None or not since:
@@ -206,7 +206,7 @@ def _compare_with_stored(request: Request, stored: StoredHistory) -> ComparedAns
 def _known_vintages(
     request: Request, raw: RawFrame, stored: StoredHistory | None, now: pd.Timestamp
 ) -> pd.DataFrame:
-    """The provider's forecasts of before and of this answer, issued by `request.as_of`."""
+    """The provider's forecasts, stored and new, that were issued by `request.as_of`."""
     before = None
     if stored is not None and stored.can_be_continued and request.dataset.source.is_remote:
         before = vintages.read_vintages(request.root, request.name)
@@ -220,20 +220,22 @@ def _check_history(
     request: Request,
     raw: RawFrame,
     frame: pd.DataFrame,
-    known: pd.DataFrame,
+    issued: pd.DataFrame,
     stored: StoredHistory | None,
     now: pd.Timestamp,
 ) -> list[Violation]:
-    """What the data checks find; raises where a rule refuses, or the pipeline could not use it."""
+    """The findings of the data checks. Raises `Source.fault` where a rule refuses the rows, or the
+    pipeline could not use them.
+    """
     dataset, fault = request.dataset, request.dataset.source.fault
-    vintages.require_issued_before_known(known, dataset, where=raw.where)
-    whole = vintages.add_issued(frame, dataset, known)
-    joined = add_joined(whole, dataset, root=request.root, where=raw.where)
-    complete = add_known_ahead(joined, dataset)
+    vintages.require_issued_before_known(issued, dataset, where=raw.where)
+    with_issued = vintages.add_issued(frame, dataset, issued)
+    with_joined = add_joined(with_issued, dataset, root=request.root, where=raw.where)
+    complete = add_known_ahead(with_joined, dataset)
     prepared, violations = preparation.prepare(complete, dataset, where=raw.where, error=fault)
     too_short = preparation.find_short_series(prepared, request.name, dataset)
     violations += too_short
-    observations = preparation.adjusted_observations(whole, dataset)
+    observations = preparation.adjusted_observations(with_issued, dataset)
     before = None
     if stored is not None and stored.can_be_continued:
         before = trim_to_observed(stored.frame, dataset)
@@ -251,7 +253,7 @@ def _check_history(
         violations.append(Violation("freshness", "", "ds", 1, text, action))
     end, action = known_from(dataset.calendar, [last])[0], dataset.quality.partial_end.action
     if last <= now < end and end - last > SHORT_STEP and action != "off":
-        # no more: a week may be named by its last day
+        # no stronger words: a week may be labelled by its last day
         text = f"the newest step, {last:%Y-%m-%d}, may go on until {end} UTC. {PARTIAL_ADVICE}"
         violations.append(Violation("partial_end", "", "ds", 1, text, action))
     quality.refuse_violations(violations, where=raw.where, error=fault)
@@ -266,14 +268,14 @@ def _store_history(
     request: Request,
     answer: ComparedAnswer,
     frame: pd.DataFrame,
-    known: pd.DataFrame,
+    issued: pd.DataFrame,
     stored: StoredHistory | None,
     violations: list[Violation],
     now: pd.Timestamp,
 ) -> snapshots.Pointer:
-    """The forecasts `known` and the revisions; the snapshot with its record, where its content is
-    new; the pointer on it, or on the snapshot that is there, which is not moved yet. Of equal rows
-    in a file that was written anew the record gets the new digest of the file.
+    """Store the provider's forecasts, the revisions, and the snapshot with its record unless its
+    content is stored already. Returns the pointer to the snapshot, which is not moved yet. Where a
+    file was written anew with equal rows, the record gets its new digest.
     """
     dataset, raw = request.dataset, answer.raw
     sha = snapshots.content_sha256(frame)
@@ -281,8 +283,8 @@ def _store_history(
     if not answer.revised.empty:
         revisions = answer.revised.to_csv(index=False, lineterminator="\n")
         files.write_text(request.root / f"{path.with_suffix('')}.revisions.csv", revisions)
-    issues = vintages.write_vintages(request.root, request.name, known, as_of=raw.as_of)
-    pointer = snapshots.Pointer(raw.as_of.isoformat(), sha, path.as_posix(), **issues)
+    vintage_fields = vintages.write_vintages(request.root, request.name, issued, as_of=raw.as_of)
+    pointer = snapshots.Pointer(raw.as_of.isoformat(), sha, path.as_posix(), **vintage_fields)
     if stored is not None and stored.pointer.sha256 == pointer.sha256:
         pointer = replace(pointer, snapshot=stored.pointer.snapshot)
     else:
@@ -304,7 +306,7 @@ def _store_history(
         snapshots.write_snapshot(
             request.root, request.name, frame, as_of=raw.as_of, provenance=record
         )
-    # the same rows, written otherwise now
+    # the same rows in a file that was written anew
     path = (request.root / pointer.snapshot).with_suffix(".json")
     digest = raw.provenance.get("file_sha256")
     stored_record = files.read_note(path)
@@ -314,9 +316,9 @@ def _store_history(
 
 
 def _read_stored(request: Request) -> StoredHistory | None:
-    """The pointed snapshot up to `as_of`, and whether it can be continued: not where it is newer
-    than that, or the entry now asks something else. None when there is none that can be read, or
-    nothing was known by then: then everything is asked anew.
+    """The stored history up to `as_of`, which cannot be continued where the snapshot is newer, or
+    where the entry now asks the source for something else. None where nothing was stored or known
+    by then, or the snapshot is damaged: then everything is fetched.
     """
     name, root = request.name, request.root
     if not ProjectPaths.of(root).pointer(name).exists():
@@ -326,44 +328,47 @@ def _read_stored(request: Request) -> StoredHistory | None:
         frame = snapshots.read_pointed(root, name)
     except DataError:
         return None
-    # a damaged one would hide which forecasts and provisional rows are kept
+    # not caught: a damaged record hides which rows are provisional
     record = snapshots.read_provenance(root, name)
     if request.as_of is not None:
         frame = frame[known_from(request.dataset.calendar, frame["ds"]) <= request.as_of]
         if frame.empty:
             return None
     provisional = record.get("provisional_from")
-    earlier = request.as_of is None or pd.Timestamp(pointer.as_of) <= request.as_of
-    same = record.get("question") == request.dataset.source.identity(
+    is_earlier = request.as_of is None or pd.Timestamp(pointer.as_of) <= request.as_of
+    has_same_question = record.get("question") == request.dataset.source.identity(
         request.dataset.vintage_columns
     )
     return StoredHistory(
-        frame, pointer, pd.Timestamp(provisional) if provisional else None, earlier and same
+        frame,
+        pointer,
+        pd.Timestamp(provisional) if provisional else None,
+        is_earlier and has_same_question,
     )
 
 
 def _first_times(stored: StoredHistory, dataset: Dataset) -> dict[str, pd.Timestamp]:
-    """Per series where to ask from: the overlap before its last row, or earlier where rows were
-    provisional; empty, so that all is asked for, where the source is read whole or the history
-    cannot be continued.
+    """By series, the time from which new rows are asked for: the overlap before its last row, or
+    the first provisional row. Empty, so that everything is asked for, where the source is read
+    whole or the history cannot be continued.
     """
     overlap = dataset.source.overlap
     if overlap is None or not stored.can_be_continued:
         return {}
     last = stored.frame.groupby("unique_id")["ds"].max() - pd.Timedelta(overlap)
-    bound = stored.provisional_from
+    provisional_from = stored.provisional_from
     return {
-        str(name): (moment if bound is None else min(moment, bound)).normalize()
-        for name, moment in last.items()
+        str(name): (first if provisional_from is None else min(first, provisional_from)).normalize()
+        for name, first in last.items()
     }
 
 
 @dataclass(frozen=True)
 class SnapshotSummary:
-    """The row of a dataset in `forecast data`; what is None cannot be told, and `state` says why.
+    """The row of a dataset in `forecast data`; None where unknown, and `state` gives the reason.
 
-    first, last, as_of: times, or row numbers of rows without dates. revised: values that the last
-    fetch found changed. warnings: what the data checks found.
+    first, last, as_of: times, or row numbers of rows without dates. revised: the number of values
+    that the last fetch changed. warnings: the number of findings.
     """
 
     dataset: str
@@ -385,8 +390,8 @@ class SnapshotSummary:
 def summarize(
     name: str, dataset: Dataset, *, root: Path, now: pd.Timestamp
 ) -> tuple[SnapshotSummary, list[Violation]]:
-    """One row of `forecast data`, and what the data checks find; of data that cannot be read
-    nothing is found.
+    """One row of `forecast data`, and the findings of the data checks; no findings where the data
+    cannot be read.
     """
     if not ProjectPaths.of(root).pointer(name).exists():
         return SnapshotSummary(name, rows=0, state=f"not fetched; run `forecast fetch {name}`"), []
@@ -395,7 +400,7 @@ def summarize(
         pointer = snapshots.read_pointer(root, name)
         as_of = pd.Timestamp(pointer.as_of)
         if kind != "index" and dataset.source.has_new_rows:
-            as_of = max(as_of, now)  # a file is known as far as its last row
+            as_of = max(as_of, now)  # else a file is as old as its last row
         frame, violations = preparation.check_data(name, dataset, root=root, as_of=as_of)
         record = snapshots.read_provenance(root, name)
     except ForecastError as error:

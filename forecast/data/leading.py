@@ -1,11 +1,11 @@
-"""Which numeric columns of a file lead its target: their past helps to forecast it (`forecast
-add`).
+"""Finds the numeric columns of a file that lead its target: their past helps to forecast it. For
+`forecast add`.
 
-`find_leading` fits a linear map of the target's own lags, its seasons and the time of the week on
-the train rows of an entry that `add` writes. A column leads where the map that also reads its lags
-has a mean absolute error on the validation rows that is lower by a tenth. Most columns tell nothing
-that the target does not tell itself, and harm where they leave the range that they were fitted in
-(docs/research/quarter-hour.md).
+`find_leading_columns` fits a ridge regression on the target's lags, its last seasons and the time
+of the week, on the train rows of the entry that `add` writes. A column leads where the regression
+that also has the column's lags has a mean absolute error on the validation rows that is a tenth
+lower. Most columns add nothing to the target's own past, and harm where they leave the range that
+they were fitted in (docs/research/quarter-hour.md).
 """
 
 from __future__ import annotations
@@ -16,58 +16,58 @@ import numpy as np
 import pandas as pd
 
 from forecast.config.transforms import Formula
-from forecast.data.guesses.spans import Spans
+from forecast.data.guesses.spans import FITTED_SHARE, Spans
 
 MIN_GAIN = 0.1
-"""The share of its error by which a map has to be better with the column than without it."""
-LAGS = 25
-"""At most so many of the newest rows are read."""
-STEPS = 8
-"""At most so many steps of the horizon are forecast."""
+"""The least share by which a column has to lower the error."""
+MOST_LAGS = 25
+"""The most lags that the regression has, of the target and of a column."""
+MOST_STEPS = 8
+"""The most steps of the horizon that are compared."""
 TRAIN_SHARE = 0.6
-"""Of the rows of a series: where its validation rows begin."""
-FITTED_SHARE = 0.75
-"""Of the rows of an entry that `add` writes: those of its train and validation blocks, unless
-intervals need more.
-"""
+"""The share of a series' rows that are train rows."""
 MIN_HORIZONS = 12
-"""A series with fewer validation rows than so many horizons have is not looked at."""
+"""A series is skipped where its validation rows hold fewer horizons."""
 MAX_CUTOFFS = 5_000
-"""Of a file of more rows only every second one, or third, ... is a cutoff."""
+"""The most cutoffs: of a longer file only every second or third row is one, and so on."""
 PENALTY = 1e-3
-"""The ridge's penalty as a share of the mean square of an input."""
+"""The ridge penalty as a share of the mean square of an input."""
 
 
-class Cutoffs(NamedTuple):
-    """What maps read and forecast at the n cutoffs of a block, of all series."""
+class RegressionRows(NamedTuple):
+    """What the regressions read and forecast at n cutoffs, of one series or of several."""
 
     target_features: np.ndarray
-    """(n, features): the target's own lags and seasons, and the time."""
+    """(n, features): the target's lags and seasons, and the time."""
     column_lags: np.ndarray
-    """(n, columns, lags): the newest values of every column that may lead."""
+    """(n, columns, lags): the newest values of every other column."""
     change: np.ndarray
-    """(n, steps): the change of the target from its newest value."""
+    """(n, steps): the target's change from the cutoff to each step."""
 
-    def choose(self, is_chosen: np.ndarray) -> Cutoffs:
-        """The cutoffs where `is_chosen` (n,) holds."""
-        return Cutoffs(*(array[is_chosen] for array in self))
+    def choose(self, is_chosen: np.ndarray) -> RegressionRows:
+        """The cutoffs for which `is_chosen` (n,) is true."""
+        return RegressionRows(*(array[is_chosen] for array in self))
 
 
-def find_leading(
+def find_leading_columns(
     observed: pd.DataFrame, target: Any, columns: list[Any], spans: Spans, to_model_units: Formula
 ) -> list[Any]:
-    """The numeric `columns` that lead `target`, whose transform is `to_model_units`."""
+    """The `columns` (numeric) that lead `target`.
+
+    observed: long frame, rows of a series in order of time. to_model_units: the transform of the
+    target.
+    """
     spacing = -(-len(observed) // MAX_CUTOFFS)
     train_blocks, validation_blocks = [], []
     if columns:
         for _, rows in observed.groupby("unique_id"):
-            blocks = _read_series(rows, target, columns, spans, to_model_units, spacing)
+            blocks = _regression_rows(rows, target, columns, spans, to_model_units, spacing)
             if blocks is not None:
                 train_blocks.append(blocks[0])
                 validation_blocks.append(blocks[1])
     if not train_blocks:
         return []
-    train, validation = _join_blocks(train_blocks), _join_blocks(validation_blocks)
+    train, validation = _join_series(train_blocks), _join_series(validation_blocks)
     limit = (1 - MIN_GAIN) * _validation_error(train, validation, None)
     return [
         name
@@ -76,21 +76,21 @@ def find_leading(
     ]
 
 
-def _join_blocks(blocks: list[Cutoffs]) -> Cutoffs:
-    """The cutoffs of several series as one."""
-    return Cutoffs(*(np.concatenate(arrays) for arrays in zip(*blocks, strict=True)))
+def _join_series(blocks: list[RegressionRows]) -> RegressionRows:
+    """The cutoffs of several series as one table."""
+    return RegressionRows(*(np.concatenate(arrays) for arrays in zip(*blocks, strict=True)))
 
 
-def _read_series(
+def _regression_rows(
     rows: pd.DataFrame,
     target: Any,
     columns: list[Any],
     spans: Spans,
     to_model_units: Formula,
     spacing: int,
-) -> tuple[Cutoffs, Cutoffs] | None:
-    """The train and the validation cutoffs of a series, one in every `spacing` rows; None for a
-    series that is too short. Every column is centred and divided as its train rows say.
+) -> tuple[RegressionRows, RegressionRows] | None:
+    """The train and the validation cutoffs of one series, every `spacing`-th row; None for a series
+    that is too short. Columns are standardized by their train rows.
     """
     season, horizon, lookback = spans
     n_train, n_fitted = int(TRAIN_SHARE * len(rows)), int(FITTED_SHARE * len(rows))
@@ -103,19 +103,19 @@ def _read_series(
     train_rows = filled[:n_train]
     values = ((filled - train_rows.mean()) / train_rows.std().replace(0, 1)).to_numpy()
     times = pd.DatetimeIndex(rows["ds"])[cutoffs]
-    lags = values[cutoffs[:, None] - np.arange(min(lookback, LAGS))]
-    steps = np.unique(np.linspace(1, horizon, min(horizon, STEPS)).round().astype(int))
-    whole = Cutoffs(
-        _describe_target(values[:, 0], lags[:, :, 0], cutoffs, times, steps, spans),
-        np.nan_to_num(lags[:, :, 1:].swapaxes(1, 2)),
-        values[cutoffs[:, None] + steps, 0] - lags[:, :1, 0],
+    lags = values[cutoffs[:, None] - np.arange(min(lookback, MOST_LAGS))]
+    steps = np.unique(np.linspace(1, horizon, min(horizon, MOST_STEPS)).round().astype(int))
+    all_rows = RegressionRows(
+        target_features=_target_features(values[:, 0], lags[:, :, 0], cutoffs, times, steps, spans),
+        column_lags=np.nan_to_num(lags[:, :, 1:].swapaxes(1, 2)),
+        change=values[cutoffs[:, None] + steps, 0] - lags[:, :1, 0],
     )
-    is_known = np.isfinite(whole.target_features).all(axis=1)
-    is_known &= np.isfinite(whole.change).all(axis=1)
-    return whole.choose(is_known & is_train), whole.choose(is_known & (cutoffs >= n_train))
+    is_known = np.isfinite(all_rows.target_features).all(axis=1)
+    is_known &= np.isfinite(all_rows.change).all(axis=1)
+    return all_rows.choose(is_known & is_train), all_rows.choose(is_known & (cutoffs >= n_train))
 
 
-def _describe_target(
+def _target_features(
     values: np.ndarray,
     lags: np.ndarray,
     cutoffs: np.ndarray,
@@ -123,9 +123,11 @@ def _describe_target(
     steps: np.ndarray,
     spans: Spans,
 ) -> np.ndarray:
-    """(n, features): the newest value, and as changes from it the other `lags` (n, lags) and the
-    same step of the last season, and of the last seven where the lookback holds them; the time of
-    the week and of the season as waves.
+    """(n, features) of the target: its newest value; as differences from it, the other `lags` (n,
+    lags) and the values one season before each step, and seven seasons before where the lookback
+    holds them; sine and cosine of the time of the week and of the season.
+
+    values: (T,) the target; cutoffs: (n,) row numbers; times: (n,) of the cutoffs; steps: 1, 2, ...
     """
     newest = lags[:, :1]
     season_ago = -(-steps // spans.season) * spans.season
@@ -134,15 +136,17 @@ def _describe_target(
         delays.append(np.maximum(season_ago, 7 * spans.season))
     targets = cutoffs[:, None] + steps
     seasonal = [values[np.maximum(targets - delay, 0)] - newest for delay in delays]
-    week = np.asarray(times.day_of_week + times.hour / 24) / 7
-    turns = np.hstack([np.outer(week, (1, 2, 3)), np.outer(cutoffs / spans.season, (1, 2))])
+    weeks = np.asarray(times.day_of_week + times.hour / 24) / 7
+    turns = np.hstack([np.outer(weeks, (1, 2, 3)), np.outer(cutoffs / spans.season, (1, 2))])
     waves = [np.sin(2 * np.pi * turns), np.cos(2 * np.pi * turns)]
     return np.hstack([newest, lags[:, 1:] - newest, *seasonal, *waves])
 
 
-def _validation_error(train: Cutoffs, validation: Cutoffs, index: int | None) -> float:
-    """Mean absolute error on `validation` of the ridge that also reads the lags of column `index`;
-    None: of no column.
+def _validation_error(
+    train: RegressionRows, validation: RegressionRows, index: int | None
+) -> float:
+    """Mean absolute error on `validation` of a ridge regression fitted on `train`: on the target's
+    features and, unless `index` is None, the lags of the column of that number.
     """
     x, x_validation = train.target_features, validation.target_features
     if index is not None:

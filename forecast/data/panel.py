@@ -1,13 +1,9 @@
-"""From the long frame to arrays: a `Panel` of `Series`, each on its full calendar grid.
+"""From the long frame to arrays: a `Panel` holds one `Series` for each `unique_id`.
 
-The frame keeps real rows only; on the grid a step without an observation is NaN, so a gap is
-explicit without a row being invented. Columns stand in the order of `Task.columns`, targets first.
-Whatever fits, forecasts or audits begins with `from_frame`. Beside the values a series has the
-calendar features of its steps and of the horizon after them.
-
-`Series` has values (T, columns) in the target's unit and the features of its steps; equal frames
-give equal panels. Another array that every model shall see is a field of `Series`, filled in
-`from_frame`.
+Every model, forecast and audit begins with `from_frame`. The frame has only the rows that were
+observed; a `Series` has a row for every step of the calendar, and NaN where the frame has no row.
+Columns are in the order of `Task.columns`, targets first. An array that all models should see is a
+field of `Series`, filled by `from_frame`.
 """
 
 from __future__ import annotations
@@ -31,8 +27,8 @@ class Series:
     """One series in raw units.
 
     ds (T,) datetime64[ns], UTC without zone; values (T, C) float64, NaN = not observed, columns in
-    the order of `Task.columns` (targets first); future (T + H, F) `future_features`, H steps beyond
-    the last row included.
+    the order of `Task.columns` (targets first); future (T + H, F) the inputs of `future_features`,
+    for the steps of the series and the H steps after it.
     """
 
     unique_id: str
@@ -40,31 +36,31 @@ class Series:
     values: np.ndarray
     future: np.ndarray
     gathered: dict[tuple[Task, bytes, bytes, int], Any] | None = None
-    """Windows that the forecasters of one request share, by what they depend on: task, scaling,
-    rows and size of a batch. None: none are kept.
+    """A cache of windows that the forecasters of one request share, by task, scaling, rows and
+    batch size. None: no cache.
     """
 
     def __len__(self) -> int:
-        """Its steps, those without an observation included."""
+        """The number of steps, including those without an observation."""
         return len(self.ds)
 
     def static(self, task: Task) -> np.ndarray:
-        """(S,): its static inputs, the same at every step."""
+        """(S,): the static inputs, which are the same at every step."""
         start = task.n_calendar_inputs
         return self.future[0, start : start + len(task.static_names)]
 
 
 @dataclass(frozen=True)
 class Panel:
-    """All series of one dataset; they share columns, calendar and horizon, not their lengths."""
+    """All series of one dataset. They share columns, calendar and horizon, not their lengths."""
 
     name: str
     task: Task
     series: tuple[Series, ...]
 
     def with_shared_windows(self) -> Panel:
-        """The same for forecasters that are asked one after the other: windows are gathered once,
-        which else take a tenth of a request.
+        """The same panel with a cache of windows, for several forecasters that are asked one after
+        the other. Gathering windows takes a tenth of a request.
         """
         return replace(self, series=tuple(replace(series, gathered={}) for series in self.series))
 
@@ -80,33 +76,33 @@ class Panel:
 
     @property
     def steps(self) -> np.ndarray:
-        """The times of all series, rising, each once."""
+        """The sorted distinct times of all series."""
         return np.unique(np.concatenate([series.ds for series in self.series]))
 
     @property
     def outputs(self) -> int:
-        """How many targets each series has."""
+        """The number of targets of each series."""
         return len(self.task.target)
 
 
 def series_name(unique_id: object, target: str, targets: Sequence[object]) -> str:
-    """How errors and intervals are named: the unique_id, with the target after it where there are
-    several.
+    """The name of a forecast series in tables and messages: the unique_id, followed by the target
+    (`shop/sales`) where there are several targets.
     """
     return f"{unique_id}/{target}" if len(targets) > 1 else str(unique_id)
 
 
 def target_number(series: str, targets: Sequence[str]) -> int:
-    """Which of `targets` the series is that `series_name` named; a target may have a slash of its
-    own, as `wind m/s`.
+    """The index in `targets` of the target that is part of a `series_name`. The name of a target
+    may itself contain a slash, such as `wind m/s`.
     """
     names = [target for target in targets if series.endswith(f"/{target}")]
     return targets.index(max(names, key=len, default=targets[0]))
 
 
 def add_series_names(forecasts: pd.DataFrame) -> pd.DataFrame:
-    """A column `series`, the `series_name` of every row of a long frame with columns `unique_id`
-    and `output`.
+    """A long frame of forecasts, with columns `unique_id` and `output`, and a new column `series`
+    with the `series_name` of each row.
     """
     several = forecasts["output"].nunique() > 1 if "output" in forecasts else False
     ids = forecasts["unique_id"].astype(str)
@@ -114,8 +110,8 @@ def add_series_names(forecasts: pd.DataFrame) -> pd.DataFrame:
 
 
 def from_frame(frame: pd.DataFrame, name: str, task: Task) -> Panel:
-    """The checked long frame (`unique_id, ds`, then the task's columns) as a panel; `InputError`
-    for a column that is missing, and for no rows.
+    """The panel of a checked long frame: `unique_id, ds` and the columns of `task`. `InputError`
+    where a column is missing, or the frame has no rows.
     """
     columns = task.frame_names
     required = ("unique_id", "ds", *columns, *task.static_names)
@@ -127,25 +123,28 @@ def from_frame(frame: pd.DataFrame, name: str, task: Task) -> Panel:
             " in the data, or map it under `source.columns`."
         )
     slices = rows_by_series(frame)
-    if sum(rows.stop - rows.start for rows in slices.values()) < len(frame):  # out of order
+    if sum(rows.stop - rows.start for rows in slices.values()) < len(
+        frame
+    ):  # a series' rows are apart
         frame = frame.sort_values("unique_id", kind="stable")
         slices = rows_by_series(frame)
     values = frame[columns].to_numpy(dtype=np.float64)
     static = frame[task.static_names].to_numpy(dtype=np.float64)
     times = frame["ds"].to_numpy().astype("datetime64[ns]")
-    # series of one span share their steps: of thousands they take as much memory as the values
+    # series with the same first and last time share these arrays: with thousands of series they
+    # take as much memory as the values
     steps_of: dict[Any, tuple[np.ndarray, np.ndarray]] = {}
     series = []
     for uid, rows in sorted(slices.items()):
-        own_times = times[rows]
-        key = (own_times[0], own_times[-1], static[rows.start].tobytes())
+        series_times = times[rows]
+        key = (series_times[0], series_times[-1], static[rows.start].tobytes())
         if key not in steps_of:
-            grid = calendars.grid(task.calendar, own_times[0], own_times[-1])
+            grid = calendars.grid(task.calendar, series_times[0], series_times[-1])
             steps = grid.to_numpy().astype("datetime64[ns]")
             steps_of[key] = steps, future_features(task, grid, static[rows.start])
         ds, future = steps_of[key]
-        # a column in one piece, as pandas has it: sums over rows round by it
-        on_grid = np.asfortranarray(_on_grid(ds, own_times, values[rows]))
+        # column-major as in pandas: the rounding of sums over rows depends on it
+        on_grid = np.asfortranarray(_on_grid(ds, series_times, values[rows]))
         series.append(Series(uid, ds, on_grid, future))
     if not series:
         raise InputError(f"Dataset {name!r} has no rows. Check its source and its date range.")
@@ -153,8 +152,8 @@ def from_frame(frame: pd.DataFrame, name: str, task: Task) -> Panel:
 
 
 def _on_grid(grid: np.ndarray, times: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """`values` (n, C) at rising `times` (n,) as rows of the grid: a step without a row is NaN in
-    every column.
+    """The `values` (n, C) at rising `times` (n,) as one row for each step of `grid`; NaN where a
+    step has no row.
     """
     if np.array_equal(times, grid):
         return values
@@ -162,9 +161,9 @@ def _on_grid(grid: np.ndarray, times: np.ndarray, values: np.ndarray) -> np.ndar
 
 
 def future_features(task: Task, grid: pd.DatetimeIndex, static: np.ndarray) -> np.ndarray:
-    """(T + H, F) for the steps of the grid and the `horizon` after it: the calendar features, the
-    `static` inputs (S,) of the series, and their products, by which a season has another shape in
-    shops of another kind.
+    """(T + H, F): the inputs that are known for all times, for the steps of `grid` (T,) and the H
+    steps after it. They are the calendar features, the series' static inputs (S,), and the products
+    of the two, which let each kind of series have its own season.
     """
     calendar = np.empty((len(grid) + task.horizon, 0))
     if task.calendar_features:

@@ -1,18 +1,17 @@
-"""From a stored snapshot to the frame that the pipeline works on.
+"""From a stored snapshot to the frame that the pipeline works on, for stage `prepare`, `forecast
+check`, `forecast predict` and a fetch. The steps, in order:
 
-Stage `prepare`, `forecast check`, `forecast predict` and a fetch come this way. In this order:
-
-1. `read_snapshot` reads the stored rows; `check_raw` checks what a source gave.
-2. `add_looked_up`: columns of other datasets, what is known ahead spread over the horizon, and the
+1. `read_snapshot` reads the stored rows; `check_raw` checks the rows of a source.
+2. `add_looked_up` adds columns of other datasets, the steps of what is known ahead, and the
    provider's forecasts.
-3. `prepare`: prices adjusted, rows of a plan alone cut off, computed columns derived; then
-   `check_prepared` checks calendar and missing shares.
-4. `prepare_frame`, before training alone: step 3, then the lengths of the blocks and the
-   transforms are checked. `prepare_dataset` is the stage, which stores what it gives.
+3. `prepare` adjusts prices, cuts off rows with plans alone and computes columns; `check_prepared`
+   then checks calendar and missing shares.
+4. `prepare_frame`, before training, also finds the blocks and checks the transforms.
+   `prepare_dataset` is the stage, which writes the result.
 
-A column that lacks more than its `max_missing` is refused with the line that would allow it; where
-that is so of at most 1 % of the series, those are left out instead, and named. Nothing is filled
-in.
+A column that misses more than its `max_missing` is refused, with the line that would allow it.
+Where that concerns at most 1 % of the series, these are left out instead and named. No value is
+filled in.
 """
 
 from __future__ import annotations
@@ -59,7 +58,9 @@ from forecast.system import files
 from forecast.system.errors import DataError, ForecastError, InputError, quote_names
 
 MAX_LEFT_OUT_SHARE = 0.01
-"""Of the series: so many may lack more than they may, and the others go on without them."""
+"""The share of the series that may be left out for missing values; beyond it the data are
+refused.
+"""
 
 
 NOTHING_PLANNED = (
@@ -72,17 +73,15 @@ NOTHING_PLANNED = (
 
 @dataclass(frozen=True)
 class PreparedDataset:
-    """What stage `prepare` makes of a raw frame; `frame` has all of `Task.frame_names`, the
-    steps of the future ones too.
-    """
+    """The result of stage `prepare`; its frames have all columns of `Task.frame_names`."""
 
     frame: pd.DataFrame
-    """`unique_id, ds, *Dataset.columns`, every series in order of time."""
+    """The scored series: `unique_id, ds` and columns, each series in order of time."""
     served: pd.DataFrame
-    """The same with the series that lack a block, which a fit on all rows takes."""
+    """Also the series that lack a block, which a fit on all rows includes."""
     borders: Borders
     findings: list[Violation]
-    """Series left out of the frame, and what the rules for suspicious values found."""
+    """Series that are left out or not scored, and findings of the data checks."""
     quality: QualityFile
     """The content of quality.json: the findings, and by series its rows and missing values."""
 
@@ -93,15 +92,16 @@ class PreparedDataset:
 
 
 def rows_until(frame: pd.DataFrame, borders: Borders, end: str) -> pd.DataFrame:
-    """The rows of a long frame up to each series' `end`, a field of `Borders`."""
+    """The rows of a long frame up to each series' `end`, which is a field of `Borders`."""
     series = frame["unique_id"]
     ends = {name: getattr(borders.of_series(name), end) for name in series.unique()}
     return frame[frame["ds"] <= series.map(ends)]
 
 
 def prepare_dataset(paths: ProjectPaths, dataset: str) -> None:
-    """Stage `prepare`: frame.parquet, tuning.parquet (rows up to validation_end); borders, task,
-    quality as JSON; issued.parquet as stage `fetch` left it.
+    """Stage `prepare`: writes frame.parquet, tuning.parquet (rows up to the end of validation),
+    borders, task and quality as JSON, and a copy of the provider's forecasts of stage `fetch`,
+    issued.parquet.
     """
     settings = load_dataset(dataset, paths.configs)
     prepared = prepare_frame(files.read_frame(paths.raw(dataset)), dataset, settings)
@@ -117,18 +117,17 @@ def prepare_dataset(paths: ProjectPaths, dataset: str) -> None:
 
 
 def prepare_frame(raw: pd.DataFrame, dataset: str, settings: Dataset) -> PreparedDataset:
-    """Check a raw frame against the dataset's rules and split its time axis.
+    """Prepare a raw frame and find its blocks.
 
-    A series that lacks a block is left out of the frame and named by a finding. Raises `InputError`
-    for data that break a rule, and where every series is too short.
+    A series that lacks a block is not in the result's `frame` and has a finding. `InputError` for
+    data that break a rule, and where every series is too short.
     """
     rows = adjusted_observations(raw, settings)
-    # As of its own last row: how fresh the data are is for `forecast fetch` and `forecast data` to
-    # tell.
+    # as of the last row: `forecast fetch` and `forecast data` report how fresh the data are
     as_of = known_from(settings.calendar, [rows["ds"].max()])[0]
     violations = quality.find_violations(rows, settings, as_of=as_of)
     frame, left_out = prepare(raw, settings, where=f"data/raw/{dataset}.parquet")
-    del raw, rows  # they may be large
+    del raw, rows  # to free their memory
     borders, too_short = borders_of(frame, dataset, settings)
     findings = left_out + violations + too_short
     unfitted = [finding for finding in too_short if finding.action == "left out"]
@@ -143,8 +142,8 @@ def prepare_frame(raw: pd.DataFrame, dataset: str, settings: Dataset) -> Prepare
 def take_snapshot(
     name: str, dataset: Dataset, *, root: Path, as_of: pd.Timestamp | None = None
 ) -> snapshots.Pointer:
-    """Read a source that needs no network, check what it gave, store it; the pointer is not
-    moved.
+    """Read a source without network, check its rows and store them as a snapshot; the pointer is
+    not moved.
     """
     raw = sources.read(Request(name=name, dataset=dataset, root=root, as_of=as_of))
     frame, known_forecasts = check_raw(raw, dataset), vintages.merge_vintages(None, raw.vintages)
@@ -160,17 +159,16 @@ def take_snapshot(
 
 
 def last_observation(frame: pd.DataFrame, dataset: Dataset) -> SnapshotRecord:
-    """The last observation, for a snapshot's record, and when it became known, whose age `forecast
-    status` shows.
+    """The time of the last observation and when it became known, for the snapshot's record;
+    `forecast status` shows its age.
     """
     last = trim_to_observed(frame, dataset)["ds"].max()
     return {"last": last.isoformat(), "known": known_from(dataset.calendar, [last])[0].isoformat()}
 
 
 def read_snapshot(name: str, dataset: Dataset, *, root: Path) -> pd.DataFrame:
-    """The pointed snapshot, verified.
-
-    An absent one is made again where that needs no network, and must be equal: else `DataError`.
+    """The pointed snapshot, verified. Where its file is missing and the source needs no network, it
+    is made again; `DataError` where its content is then another.
     """
     pointer = snapshots.read_pointer(root, name)
     if (
@@ -193,9 +191,8 @@ def read_snapshot(name: str, dataset: Dataset, *, root: Path) -> pd.DataFrame:
 
 
 def _require_same_groups(name: str, dataset: Dataset, root: Path) -> None:
-    """`InputError` where the series of the snapshot were named by other groups than the entry's.
-
-    A snapshot that the audit planted has no parameters.
+    """`InputError` where the snapshot was taken with another `hierarchy` than the entry has now. A
+    snapshot that the audit made has no parameters.
     """
     parameters = snapshots.read_provenance(root, name).get("parameters", {})
     groups = parameters.get("hierarchy")
@@ -209,8 +206,8 @@ def _require_same_groups(name: str, dataset: Dataset, root: Path) -> None:
 def add_looked_up(
     frame: pd.DataFrame, dataset: Dataset, known_forecasts: pd.DataFrame, *, root: Path, where: str
 ) -> pd.DataFrame:
-    """A raw frame with the columns that come from other datasets, from what is known ahead and from
-    `known_forecasts`, the provider's.
+    """A raw frame with the columns of other datasets, the steps of what is known ahead, and the
+    provider's forecasts (`known_forecasts`, a table of vintages).
     """
     frame = add_known_ahead(add_joined(frame, dataset, root=root, where=where), dataset)
     return vintages.add_issued(frame, dataset, known_forecasts)
@@ -219,9 +216,9 @@ def add_looked_up(
 def prepare(
     raw: pd.DataFrame, dataset: Dataset, *, where: str, error: type[ForecastError] = InputError
 ) -> tuple[pd.DataFrame, list[Violation]]:
-    """`unique_id, ds` and `Task.frame_names` of a raw frame that `add_looked_up` has been
-    over, checked against the dataset's rules, with the sums of its hierarchy; the series that were
-    left out of it, with the reason, and the holes of plans.
+    """The prepared frame, and findings: series that were left out with the reason, and missing
+    values of plans. `raw` has the columns of `add_looked_up`. The frame has `unique_id, ds`,
+    `Task.frame_names` and the sums of a hierarchy. Raises `error` for data that break a rule.
     """
     frame = derive_and_select(adjusted_observations(raw, dataset), dataset, where=where)
     unobserved = _find_unobserved(raw["unique_id"], frame, dataset.task)
@@ -233,10 +230,9 @@ def prepare(
 
 
 def _find_holes_of_plans(frame: pd.DataFrame, dataset: Dataset) -> Iterator[Violation]:
-    """Series whose plan misses a step of the horizon, for which a forecast is refused.
-
-    A series of whose horizon nothing is planned is left alone: its plan comes with each forecast,
-    or it has ended.
+    """A finding for each series whose plan misses a step of the horizon, so that no forecast is
+    possible. A series without any plan has none: its plan comes with the forecast, or the series
+    has ended.
     """
     task = dataset.task
     steps = [step.frame_name for step in task.future_steps if step.name in dataset.known_ahead]
@@ -250,8 +246,8 @@ def _find_holes_of_plans(frame: pd.DataFrame, dataset: Dataset) -> Iterator[Viol
 
 
 def find_unplanned(frame: pd.DataFrame, dataset: Dataset) -> list[Violation]:
-    """The inputs known ahead of which nothing is planned in a prepared frame, as of what was
-    measured, as one finding; none where all have a plan.
+    """One finding for all inputs known ahead that have no planned value in a prepared frame, as if
+    they had been measured; empty where all have one.
     """
     last_rows = frame[~frame["unique_id"].duplicated(keep="last")]
     planned = {
@@ -267,7 +263,9 @@ def find_unplanned(frame: pd.DataFrame, dataset: Dataset) -> list[Violation]:
 
 
 def _find_unobserved(series: pd.Series, frame: pd.DataFrame, task: Task) -> list[Violation]:
-    """Which of the `series` have no value of a target in `frame`; none where all are so."""
+    """A finding for each of the `series` without any value of a target in `frame`; none where no
+    series has one.
+    """
     counts = frame.groupby("unique_id")[task.targets].count()
     counts = counts.reindex(series.unique(), fill_value=0)
     empty = counts[counts.min(axis=1) == 0].idxmin(axis=1)
@@ -280,17 +278,15 @@ def _find_unobserved(series: pd.Series, frame: pd.DataFrame, task: Task) -> list
 
 
 def without_series(frame: pd.DataFrame, left_out: list[Violation]) -> pd.DataFrame:
-    """The rows of the series that are not left out."""
+    """The rows of the series that the findings do not name."""
     if not left_out:
-        return frame.reset_index(drop=True)  # shares the columns; a selection would copy them
+        return frame.reset_index(drop=True)  # shares the columns, which a selection would copy
     is_left_out = frame["unique_id"].isin([violation.series for violation in left_out])
     return frame[~is_left_out].reset_index(drop=True)
 
 
 def adjusted_observations(raw: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
-    """All columns of a raw frame, splits and dividends applied as the dataset says, without rows of
-    a plan alone.
-    """
+    """All columns of a raw frame with adjusted prices, without rows that hold plans alone."""
     return trim_to_observed(adjust_prices(raw, dataset.source.adjustment), dataset)
 
 
@@ -303,13 +299,12 @@ def check_data(
     files_may_differ: bool = False,
     as_of: pd.Timestamp | None = None,
 ) -> tuple[pd.DataFrame, list[Violation]]:
-    """The prepared frame of one dataset and the series left out of it, with every check that
-    `forecast check` names: pointer, snapshot, schema, calendar, missing shares.
+    """The prepared frame of one dataset and findings, after all checks of `forecast check`:
+    pointer, snapshot, schema, calendar, missing shares.
 
-    `plan`: a file whose rows stand after the last observations instead of what the snapshot has
-    there. `files_may_differ`: the stored snapshot serves although the file it was taken from has
-    changed; otherwise that is an `InputError`. `as_of`: what the rules for suspicious values find
-    as of then stands after the series left out; None: they are not asked.
+    plan: a file whose rows replace those after the last observations. files_may_differ: use the
+    stored snapshot although its file has changed since; else that is an `InputError`. as_of: apply
+    the rules for suspicious values as of this time, too; None: do not.
     """
     changed = describe_changed_files(name, dataset, root)
     if changed and not files_may_differ:
@@ -338,7 +333,9 @@ def check_data(
 
 
 def check_raw(raw: RawFrame, dataset: Dataset) -> pd.DataFrame:
-    """Structure, then calendar: a fault (`Source.fault`) names the row of the origin."""
+    """The checked rows of a source: columns and types, then the calendar. Raises `Source.fault`
+    with the row of the file or answer.
+    """
     error = dataset.source.fault
     names = raw.frame.columns.drop(list(KEY_COLUMNS), errors="ignore")
     require_columns(names, dataset, where=raw.where)
@@ -351,17 +348,15 @@ def check_raw(raw: RawFrame, dataset: Dataset) -> pd.DataFrame:
 def check_prepared(
     frame: pd.DataFrame, dataset: Dataset, *, where: str, error: type[ForecastError] = InputError
 ) -> list[Violation]:
-    """Raises `error` for a time off the calendar and for a column with more missing steps than it
-    allows.
-
-    Where that is true of at most `MAX_LEFT_OUT_SHARE` of the series they are left out instead, and
-    returned by name.
+    """Findings for columns that miss more than their `max_missing`, whose series are to be left
+    out. Raises `error` where these are more than `MAX_LEFT_OUT_SHARE` of the series, and for a time
+    that is not in the calendar.
     """
     check_calendar(frame, dataset.calendar, where=where, error=error)
     lengths = series_lengths(frame, dataset.calendar)
     groups = frame.groupby("unique_id", sort=True)
     counts = groups.count()
-    # what is known ahead may have any gap of the past; of the horizon `require_rows` tells
+    # plans may have any gaps in the past; `require_rows` checks them in the horizon
     entries: dict[str, Column | FutureColumn] = {c.column: c for c in dataset.columns}
     for column in dataset.issued:
         entries |= {step.frame_name: column for step in column.as_input(dataset.horizon).columns}
@@ -372,7 +367,7 @@ def check_prepared(
         for unique_id in lengths.index[missing > entry.max_missing * lengths]:
             count, steps = int(missing[unique_id]), int(lengths[unique_id])
             share = count / steps
-            edges = groups["ds"].get_group(unique_id).iloc[[0, -1]]  # a mistyped year is one
+            edges = groups["ds"].get_group(unique_id).iloc[[0, -1]]  # a mistyped year shows there
             sentence = (
                 f"misses {count} of {steps} steps ({share:.2%}), wanted at most"
                 f" {entry.max_missing:.2%}; first and last row:"
@@ -387,8 +382,8 @@ def check_prepared(
 
 
 def find_short_series(frame: pd.DataFrame, name: str, dataset: Dataset) -> list[Violation]:
-    """The series of a prepared frame that lack a block and will not be scored; where no run is
-    possible, a warning why not.
+    """A finding for each series that lacks a block and is not scored; where all do, one with the
+    reason.
     """
     try:
         return borders_of(frame, name, dataset)[1]
@@ -397,8 +392,8 @@ def find_short_series(frame: pd.DataFrame, name: str, dataset: Dataset) -> list[
 
 
 def describe_changed_files(name: str, dataset: Dataset, root: Path) -> str:
-    """A sentence on the first of the dataset's files that was edited after its snapshot was taken,
-    which results then leave out in silence; empty where there is none.
+    """A sentence about the first file of the dataset that was edited after its snapshot was taken;
+    empty where there is none.
     """
     recorded = snapshots.read_provenance(root, name).get("file_sha256", "")
     changed = files.find_changed(root, dataset.source.files, recorded.split())
@@ -410,16 +405,17 @@ def describe_changed_files(name: str, dataset: Dataset, root: Path) -> str:
 def _describe_missing(
     where: str, findings: list[Violation], shares: list[float], columns: list[str]
 ) -> str:
-    """Every column that lacks too much: its worst series, and the line that would allow it.
+    """The message about columns that miss too much: the worst series of each, and the line of the
+    entry that would allow it.
 
-    shares, columns: of each finding how much is missing, and the column as the entry names it.
+    shares, columns: for each finding, the missing share and the column's name in the entry.
     """
     faults = []
     lines = []
-    for name, place in pd.Series(shares).groupby(columns, sort=False).idxmax().items():
-        worst = findings[place]
+    for name, number in pd.Series(shares).groupby(columns, sort=False).idxmax().items():
+        worst = findings[number]
         faults.append(f"series {worst.series!r}: column {worst.column!r} {worst.sentence[:-1]}")
-        allowed = math.ceil(100 * shares[place]) / 100
+        allowed = math.ceil(100 * shares[number]) / 100
         if allowed < 1:
             lines.append(f"{{column: {name}, max_missing: {allowed:g}}}")
     start = f"{where}, {'; '.join(faults)}. Complete the data, start later, or"

@@ -1,15 +1,12 @@
-"""What stages write beside their arrays and frames: typed records, each with one file format.
+"""Typed records of what stages write beside their arrays and frames.
 
     RunRecord     data/trained/<dataset>/<candidate>/record.json: how the candidate was trained
     SeedFit       fit.json of one seed beside its forecasts, and an entry of `RunRecord.seeds`
     StudyRecord   data/tuned/<dataset>/<candidate>.json: every tuning trial and the best of them
     SnapshotRecord   data/snapshots/<dataset>/<as_of>-<sha8>.json: where a snapshot came from
 
-A record is written by `write` and read by `read`, nowhere else. Numbers that are not finite are
-None, since JSON has neither NaN nor infinity.
-
-The next field is one more field of its record, with what an absent one means; the next record is a
-dataclass here with `read` and `write`, never a dictionary beside it.
+A `Record` is written by its `write` and read by its `read`, nowhere else. Numbers that are not
+finite are None, since JSON has neither NaN nor infinity.
 """
 
 from __future__ import annotations
@@ -39,11 +36,11 @@ SkipKind = Literal["none", "last", "seasonal", "linear"]
 Number = Annotated[float | None, BeforeValidator(files.json_number)]
 """A finite number; None where it was not measured or is not finite."""
 Rounded = Annotated[float | None, BeforeValidator(files.six_digits)]
-"""A `Number` to six significant digits: differences of forecasts give no more."""
+"""A `Number` with six significant digits, for figures made of differences of forecasts."""
 
 
 class Record(BaseModel):
-    """Base of everything that a stage writes for the next: immutable, unknown keys refused."""
+    """Base class of the records: immutable, unknown keys are refused."""
 
     # its checks are made at first use: a command uses few of all these classes
     model_config = ConfigDict(
@@ -96,9 +93,7 @@ class Record(BaseModel):
 
 
 def describe_first(error: Exception) -> str:
-    """The first fault of a record: its key and what is wrong with it; of a file without one what
-    its reader says.
-    """
+    """The first fault of a pydantic error with its key; the text of any other error."""
     if not isinstance(error, ValidationError):
         return one_line(error)
     first = error.errors()[0]
@@ -112,60 +107,61 @@ class SeedFit(Record):
     seed: int
     status: RunStatus = "ok"
     reason: str = ""
-    """Why it failed; of one that succeeded, a remark."""
+    """Why it failed; a remark where it did not."""
     best_step: int = 0
-    """The training step with the lowest validation loss; 0 where no steps are taken."""
+    """The training step with the lowest validation loss; 0 for a model without steps."""
     repeated_steps: int = 0
-    """Steps taken once more on train and validation rows together."""
+    """Training steps of the final fit on train and validation rows together."""
     steps_by_fold: tuple[int, ...] = ()
-    """By fold of the validation block, the step that the other folds have lowest."""
+    """For each fold of the validation block, the best step by the losses of the other folds."""
     validation_loss: Number = None
     curve: tuple[tuple[int, Number, Number], ...] = ()
     """(step, train loss, validation loss) in scaled units."""
     n_params: int = 0
     refits: int = 0
-    """How often it was fitted again in the backtest, after the validation block."""
+    """How often it was fitted again in the backtest after the validation block."""
     rows_seen: int = 0
-    """Train rows of all series in the fit that the test block begins with, before `refits`."""
+    """The train rows, of all series, of the fit in use when the test block begins; refits
+    excluded.
+    """
 
     @property
     def steps_taken(self) -> int:
-        """Training steps up to the last look at the validation loss, and those repeated."""
+        """Training steps up to the last validation, and the repeated ones."""
         return self.curve[-1][0] + self.repeated_steps if self.curve else 0
 
 
 class TrainingCost(Record):
-    """What training a candidate took, over all seeds, in counts that do not depend on a machine."""
+    """What training a candidate took, over all seeds, in counts that no machine changes."""
 
     gradient_steps: int = 0
-    """Gradient steps that were allowed."""
+    """The gradient steps allowed."""
     gradient_steps_taken: int = 0
     tuning_gradient_steps: int = 0
-    """Gradient steps that were allowed to all tuning trials together."""
+    """The gradient steps allowed to all tuning trials together."""
     targets_learnt_from: int = 0
-    """Target values in all batches of training and tuning."""
+    """The target values in all batches of training and tuning."""
 
 
 class CandidateCost(Record):
-    """Seconds that a candidate took; no part of its results, as no two runs take equally long.
-
-    None is what nobody measured.
+    """The seconds that a candidate took; None where not measured. They are kept apart from the
+    results, since they differ from run to run.
     """
 
     cpu_seconds: float | None = None
-    """Of training and forecasting, over all seeds."""
+    """CPU time of training and forecasting, over all seeds."""
     wall_seconds: float | None = None
-    """The same on the clock, summed over jobs that may have run side by side."""
+    """The wall time of the same, summed over jobs that may have run in parallel."""
     tuning_cpu_seconds: float | None = None
 
 
 UNKNOWN_COST = CandidateCost()
-"""Of a candidate of which nothing was kept."""
+"""The cost of a candidate without a cost file."""
 
 
 class Digests(Record):
-    """sha256 digests of everything that a result depends on: its data, its configuration, the code
-    that it runs; `key`: of all of it, by which the result is cached.
+    """sha256 digests of what a result depends on: data, configuration, code; `key`: of all
+    together, the key of the cached result.
     """
 
     data: str = ""
@@ -175,7 +171,9 @@ class Digests(Record):
 
 
 class LoopNumbers(Record):
-    """A recursive network left to its own forecasts (`backtest.diagnostics` explains them)."""
+    """A recursive network that runs on its own forecasts (`backtest.diagnostics` explains the
+    figures).
+    """
 
     verdict: str
     reach: Rounded
@@ -183,21 +181,21 @@ class LoopNumbers(Record):
 
 
 class NetworkCurves(Record):
-    """What the figures of a network are drawn from."""
+    """The data of a network's figures."""
 
     lags: tuple[int, ...]
     """Rows before the cutoff, rising from 0."""
     gradient: tuple[Rounded, ...]
-    """By lag the norm of d forecast / d input."""
+    """By lag, the norm of d forecast / d input."""
     free_run: tuple[Rounded, ...] = ()
-    """Of a closed loop by step the largest distance from the last observation."""
+    """By step of a closed loop, the largest distance from the last observation."""
 
 
 class NetworkDiagnosis(Record):
-    """What one trained network does (`forecast.backtest.diagnostics`)."""
+    """The behaviour of one trained network (`forecast.backtest.diagnostics`)."""
 
     loop: LoopNumbers | None = None
-    """Of a recursive network."""
+    """Of a recursive network; None for any other."""
     arrays: NetworkCurves
 
 
@@ -208,17 +206,17 @@ class Diagnostics(NetworkDiagnosis):
 
     @property
     def loop_verdict(self) -> str:
-        """What the closed loop of a recursive network does; empty of any other."""
+        """What the closed loop of a recursive network does; empty for any other network."""
         return self.loop.verdict if self.loop else ""
 
 
 class Trial(Record):
-    """One finished tuning trial; failed trials have a reason and no value."""
+    """One finished tuning trial; a failed one has a reason and no value."""
 
     number: int
-    """Counts the finished trials of a study from 0."""
+    """The trial's number in its study, from 0."""
     params: dict[str, Any] = {}
-    """The tuned fields of the model and their values."""
+    """The tuned fields of the model, with their values."""
     value: Number = None
     """The validation loss."""
     curve: tuple[tuple[Number, ...], ...] = ()
@@ -227,93 +225,92 @@ class Trial(Record):
 
     @property
     def steps_taken(self) -> int:
-        """Training steps up to the last look at the validation loss."""
+        """Training steps up to the last validation."""
         return int(self.curve[-1][0] or 0) if self.curve else 0
 
 
 def best_trial(trials: Sequence[Trial]) -> Trial | None:
-    """The trial with the lowest value, the earliest of equals; None when every trial failed."""
+    """The trial with the lowest value, the first of equals; None where every trial failed."""
     finished = [trial for trial in trials if trial.value is not None]
     return min(finished, key=attrgetter("value"), default=None)
 
 
 class StudyRecord(Record):
-    """The finished trials of one study and the number of the best one."""
+    """The finished trials of one study, and the number of the best one."""
 
     model: str
     skip: SkipKind | None
     study: str
-    """The key of the study: the digest of everything that its result depends on."""
+    """The key of the study: the digest of all that its result depends on."""
     n_trials: int
     gradient_steps: int
-    """Gradient steps that one trial was allowed."""
+    """The gradient steps that one trial was allowed."""
     best: int | None
-    """The number of the trial with the lowest value; None when every trial failed."""
+    """The number of the trial with the lowest value; None where every trial failed."""
     trials: tuple[Trial, ...]
 
     @property
     def best_params(self) -> dict[str, Any] | None:
-        """The values of the best trial; None when every trial failed."""
+        """The values of the best trial; None where every trial failed."""
         return None if self.best is None else self.trials[self.best].params
 
 
 class Recipe(Record):
-    """What it takes to train a candidate again, tuned values filled in."""
+    """What is needed to train a candidate again, tuned values included."""
 
     candidate: str
-    """Its name: that of the model, with `.linear` or `.last` for a network's skip."""
+    """The model's name; for a network followed by its skip, as `lstm.linear` or `lstm.last`."""
     model: str
     params: dict[str, Any]
-    """The entry of configs/models.yaml, complete; a combination's rule."""
+    """The complete entry of configs/models.yaml; for a combination its rule."""
     ranking: Ranking
     skip: SkipKind | None = None
-    """The skip that a network is added to; None for everything that has none."""
+    """The skip that a network is added to; None for other models."""
 
 
 class MemberRecipe(Recipe):
-    """The recipe of a combination's member, and its weight."""
+    """The recipe of a member of a combination, and its weight."""
 
     weight: float
 
 
 class FullRecipe(Recipe):
-    """A recipe, and of a combination those of its members, the largest weight first; members of
-    weight 0 are left out.
+    """A recipe; for a combination with those of its members, the largest weight first, without
+    members of weight 0.
     """
 
     members: tuple[MemberRecipe, ...] = ()
 
     def trains_like(self, other: FullRecipe) -> bool:
-        """Whether both train the same candidate with the same settings; of a combination the
-        members that both have, one at least, since weights are learnt anew.
+        """Whether both train the same candidate with the same settings. A combination's weights are
+        learnt again, so only the members that both have are compared; there must be at least one.
         """
         if (self.candidate, self.params) != (other.candidate, other.params):
             return False
         settings = {member.candidate: member.params for member in other.members}
         common = [member for member in self.members if member.candidate in settings]
         has_common = bool(common) or not self.members
-        return has_common and all(settings[m.candidate] == m.params for m in common)
+        return has_common and all(settings[member.candidate] == member.params for member in common)
 
 
 class DatedWeights(Record):
-    """Member weights, and the last target that they were learnt from."""
+    """The weights of a combination, and the time of the last target they were learnt from."""
 
     weights: dict[str, float]
-    """Candidate to its weight; they sum to 1, and no weight is 0: such a member is left out."""
+    """Weight by candidate; they sum to 1, and members of weight 0 are left out."""
     learnt_until: datetime
 
 
 def newest_weights(history: Sequence[DatedWeights], cutoff: datetime) -> DatedWeights:
-    """The newest of `history` (rising in time) learnt without looking past `cutoff`.
-
-    The first, those of the validation block, where none is that old.
+    """The newest of `history` (rising in time) that was learnt from no target after `cutoff`; the
+    first, from the validation block, where none is that old.
     """
     usable = [dated for dated in history if dated.learnt_until <= cutoff]
     return usable[-1] if usable else history[0]
 
 
 class RunRecord(FullRecipe):
-    """What stage `train` leaves of one candidate."""
+    """The record of one candidate that stage `train` writes."""
 
     dataset: str
     family: str
@@ -323,32 +320,30 @@ class RunRecord(FullRecipe):
     """
     status: RunStatus
     reason: str = ""
-    """Why it failed, by seed; of a combination also which members it is made without."""
+    """Why it failed, by seed; for a combination also which members are missing."""
     skip_model: str | None = None
-    """The model that is this candidate's skip standing alone."""
+    """The model that forecasts as this candidate's skip alone."""
     description: str = ""
     equation: str = ""
     source: str = ""
-    """The publication that the model is from."""
+    """The publication of the model."""
     tuned: dict[str, Any] = {}
     """The values that tuning selected, by field."""
     trials: tuple[Trial, ...] = ()
     seeds: tuple[SeedFit, ...] = ()
     cost: TrainingCost = TrainingCost()
     n_params: int = 0
-    """Numbers fitted to data; of a combination, those of all members."""
+    """The number of fitted parameters; for a combination, of all members."""
     refits: int = 0
     rows_seen: int = 0
     weights: tuple[DatedWeights, ...] = ()
-    """Of a combination its weights through the blocks, rising in time, validation first."""
+    """The weights of a combination over time, from the validation block on."""
     diagnostics: Diagnostics | None = None
     digests: Digests = Digests()
 
     @property
     def has_failed(self) -> bool:
-        """Whether it has no forecasts: a single failed seed fails a candidate, and a combination
-        fails without members.
-        """
+        """Whether it has no forecasts, as a seed failed or a combination has no members."""
         return self.status != "ok"
 
     @property
@@ -358,9 +353,9 @@ class RunRecord(FullRecipe):
 
     @property
     def is_untrained(self) -> bool:
-        """Whether it is a network of whose seeds none has a step better than the first weights.
-
-        It forecasts what its skip alone does. Levenberg-Marquardt counts no steps.
+        """Whether it is a network without a step, in any seed, that is better than the first
+        weights; it forecasts as its skip alone. Levenberg-Marquardt counts no steps, so such a
+        network is never one.
         """
         by_gradient = self.params.get("trainer", "gradient") == "gradient"
         has_steps = self.is_network and by_gradient and bool(self.seeds) and not self.has_failed
@@ -373,7 +368,7 @@ class RunRecord(FullRecipe):
 
 
 def read_run_records(trained: Path) -> dict[str, RunRecord]:
-    """Every record in data/trained/<dataset> by candidate, in the order of the names."""
+    """Every record in data/trained/<dataset> by candidate, sorted by name."""
     paths = sorted(trained.glob("*/record.json"))
     return {path.parent.name: RunRecord.read(path) for path in paths}
 
@@ -388,9 +383,9 @@ TimeText = Annotated[str, AfterValidator(_require_time)]
 
 
 class SnapshotRecord(TypedDict, total=False):
-    """The record beside a snapshot: where its rows came from. The source gives the first group, a
-    fetch the second, `write_snapshot` the third. Times are ISO 8601 in UTC; no secret, no path of
-    this machine stands in it.
+    """The record beside a snapshot: where its rows came from. The first group of keys comes from
+    the source, the second from the fetch, the third from `write_snapshot`. Times are ISO 8601 in
+    UTC. It contains no secrets and no paths of this machine.
     """
 
     source: str
@@ -398,28 +393,29 @@ class SnapshotRecord(TypedDict, total=False):
     """What the source was asked for."""
     adjustment: str
     library: Mapping[str, str]
-    """The versions of what read it."""
+    """The versions of the libraries that read the source."""
     terms: str
     retrieved_at: str | None
     file_sha256: str
-    """Digests of the user's files, in the order of `Source.files`, with a space between."""
+    """The digests of the user's files, in the order of `Source.files`, separated by spaces."""
 
     licence: Mapping[str, str]
     question: Mapping[str, object]
     """`Source.identity`: what has to stay the same for the history to be continued."""
     previous: str | None
-    """Digest of the snapshot that this one continues."""
+    """The digest of the snapshot that this one continues."""
     revised_values: int
     failed: Mapping[str, str]
-    """Series that the source could not give, and why."""
+    """The series that the source could not give, with the reason."""
     provisional_from: TimeText | None
-    """Rows from here on are read again."""
+    """Rows from this time on are read again."""
     findings: Sequence[Mapping[str, object]]
     issued: str | None
     issued_sha256: str | None
     last: TimeText
-    """The last observation, and when it became known."""
+    """The time of the last observation."""
     known: TimeText
+    """When the last observation became known."""
 
     rows: int
     series: list[str]
@@ -438,7 +434,7 @@ def read_snapshot_record(path: Path) -> SnapshotRecord:
 
     Raises:
         FileNotFoundError: there is no such file.
-        DamagedError: a key is not as a fetch writes it; the first is named.
+        DamagedError: a key is not as a fetch writes it; the message names the first.
     """
     try:
         content = files.read_json(path)

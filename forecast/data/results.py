@@ -1,17 +1,11 @@
-"""The results of a run: what the stages wrote of one dataset, each part read from its file when it
-is first asked for.
+"""`Results`: the files that the stages wrote for one dataset, each read when it is first used.
 
-Everybody reads them here: the report, the terminal, MLflow's records, `forecast compare` and what
-makes a champion.
+The report, the terminal, MLflow records, `forecast compare` and the choice of a champion read them
+here, and open no file of a run themselves, except tables of distributions. Beside the files there
+are a few look-ups over several of them, such as the best network of a ranking.
 
-A part whose stage has not run is an `InputError` naming the stage, a damaged file a `DamagedError`.
-Little is computed here: what is asked of several parts, such as the best network of a ranking.
-
-A ranking is one leaderboard: of networks as shipped (on their default skip), or of their
-architecture alone (on the last value). Baselines, which have no skip, stand in both.
-
-The next part of a run is one more property of `Results`, with its stage and file; but for
-tables of distributions, readers open no file of a run by themselves.
+A ranking is one leaderboard: networks as shipped (with their default skip), or their architecture
+alone (skip: last). Baselines, which have no skip, are in both.
 """
 
 from __future__ import annotations
@@ -43,7 +37,7 @@ from forecast.system.errors import DamagedError, InputError, one_line
 from forecast.system.files import read_frame, read_json
 
 BASELINE = "baseline"
-"""The ranking of a candidate that stands in all of them."""
+"""The ranking of a candidate that is in all of them."""
 RANKINGS = ("shipped", "architecture")
 RANKING_TITLES = {"shipped": "as shipped", "architecture": "architecture alone"}
 MEAN = "mean"
@@ -51,35 +45,31 @@ MEAN = "mean"
 SPREAD = "std"
 """In the column `seed` of a table: the standard deviation of the seeds' scores."""
 DIGITS = 5
-"""Significant digits of a measured value in the committed reports; the files of stage `compare`
-keep them all.
-"""
+"""Significant digits in the committed reports; the files of stage `compare` have all digits."""
 FORECAST_COLUMNS = ["unique_id", "cutoff", "step", "ds", "block", "seed", "y", "y_hat"]
 PARQUET_TABLES = ("bands", "by_series", "crps", "intervals", "reliability")
-"""Tables of stage `compare` with rows for every series: Parquet; the others are CSV."""
+"""Tables of stage `compare` with rows for every series, in Parquet; the others are CSV."""
 TEXT_COLUMNS = {"seed": str, "model": str, "skip": str, "dataset": str, "series": str}
 
 Content = TypeVar("Content")
 Row = dict[str, str]
-WHOLE_HORIZON = 0  # the step that stands for the horizon
+WHOLE_HORIZON = 0  # the step that means the whole horizon
 
 
 def as_reported(value: float) -> float:
-    """A measured value with the digits of the committed reports. What is rounded further begins
-    with it, so that it reads alike from a run and from its reports.
+    """A measured value rounded as in the committed reports. Further rounding starts from it, so
+    that a figure is the same from a run and from its reports.
     """
     return float(f"{value:.{DIGITS}g}")
 
 
 def parse_table(source: Path | TextIO) -> pd.DataFrame:
-    """A table of stage `compare` from its CSV; names and seeds are text."""
+    """A CSV table of stage `compare`; names and seeds are text."""
     return pd.read_csv(source, dtype=TEXT_COLUMNS)
 
 
 def _table_property(name: str) -> cached_property[pd.DataFrame]:
-    """A property of `Results`: the table `name` of stage `compare`, which `read_table` gives when
-    it is first asked for.
-    """
+    """A cached property of `Results`: the table `name` of stage `compare`."""
 
     def read(results: Results) -> pd.DataFrame:
         return results.read_table(name)
@@ -89,10 +79,8 @@ def _table_property(name: str) -> cached_property[pd.DataFrame]:
 
 @dataclass(frozen=True)
 class Results:
-    """One dataset's results.
-
-    A part whose file is missing raises `InputError` with the stage that makes it; a file that
-    cannot be read raises `DamagedError`.
+    """One dataset's results. A property whose file is missing raises `InputError` with the stage
+    that writes it; a file that cannot be read raises `DamagedError`.
     """
 
     paths: ProjectPaths
@@ -107,19 +95,19 @@ class Results:
 
     @cached_property
     def pointer(self) -> dict[str, Any]:
-        """The pointer to the snapshot; empty when there is none."""
+        """The pointer to the snapshot; empty where there is none."""
         path = self.paths.pointer(self.name)
         return _read_json_part(path, "fetch") if path.exists() else {}
 
     @property
     def frame(self) -> pd.DataFrame:
-        """The prepared rows of all blocks; not kept, as they may be large."""
+        """The prepared rows of all blocks; read each time, as they may be large."""
         frame: pd.DataFrame = read_frame(self.paths.frame(self.name))
         return frame
 
     @cached_property
     def task(self) -> Task:
-        """What was trained for, which the entry may no longer say."""
+        """The task that was trained for; the dataset's entry may have changed since."""
         return _read_part(self.paths.task(self.name), "prepare", load_task)
 
     @property
@@ -135,14 +123,16 @@ class Results:
 
     @cached_property
     def quality(self) -> QualityFile:
-        """What `quality.describe` says of the prepared frame, and what the data checks found."""
+        """The description of the prepared frame (`quality.describe`), with the findings of its
+        checks.
+        """
         content: Any = _read_json_part(self._compared_path("quality.json"), "compare")
         return content
 
     @property
     def as_of(self) -> str:
-        """The day when the data were fetched; where no pointer says it the last row's day, of rows
-        without dates its number. Never today.
+        """The day of the fetch; where no pointer has one the day of the last row, or its number
+        where rows have no dates. `unknown` without rows.
         """
         last = max(
             (str(series["last"]) for series in self.quality.get("series", {}).values()), default=""
@@ -155,37 +145,36 @@ class Results:
 
     @cached_property
     def records(self) -> dict[str, RunRecord]:
-        """Every candidate's record by its name (`naive`, `lstm.linear`), in the order of the
-        names.
-        """
+        """The record of every candidate by its name (`naive`, `lstm.linear`), sorted by name."""
         return read_run_records(self.paths.trained(self.name))
 
     def folder(self, candidate: str) -> Path:
-        """Where stage `train` wrote of `candidate`."""
+        """The folder of `candidate` that stage `train` wrote."""
         return self.paths.trained(self.name) / candidate
 
     def forecasts(self, candidate: str, block: str = "") -> pd.DataFrame:
-        """forecasts.parquet or a block: unique_id, output, cutoff, step, ds, block, seed, y, y_hat,
-        in raw units, and volatility in model units.
+        """The forecasts of a candidate in raw units, of all blocks or of one: unique_id, output,
+        cutoff, step, ds, block, seed, y, y_hat, and volatility in model units.
         """
         filters = [("block", "==", block)] if block else None
         frame: pd.DataFrame = read_frame(self.folder(candidate) / "forecasts.parquet", filters)
         return frame
 
     def forecasts_by_series(self, candidate: str) -> pd.DataFrame:
-        """FORECAST_COLUMNS of `forecasts`; with several targets unique_id is series/column."""
+        """FORECAST_COLUMNS of `forecasts`; unique_id is series/column where there are several
+        targets.
+        """
         frame = add_series_names(self.forecasts(candidate))
         return frame.assign(unique_id=frame["series"])[FORECAST_COLUMNS]
 
     @cached_property
     def naive(self) -> pd.DataFrame:
-        """The naive forecasts: every origin and every actual of all blocks; empty when naive was
-        not run.
+        """The naive forecasts, which have every origin and actual of all blocks; empty without
+        naive.
         """
-        known = "naive" in self.records
-        return (
-            self.forecasts_by_series("naive") if known else pd.DataFrame(columns=FORECAST_COLUMNS)
-        )
+        if "naive" not in self.records:
+            return pd.DataFrame(columns=FORECAST_COLUMNS)
+        return self.forecasts_by_series("naive")
 
     @property
     def naive_on_test(self) -> pd.DataFrame:
@@ -208,16 +197,16 @@ class Results:
     by_step = _table_property("by_step")
     by_series = _table_property("by_series")
     intervals = _table_property("intervals")
-    """Their scores: one row per series, level and step, step 0 being all of them."""
+    """Scores of the intervals by series, level and step; step 0 is the whole horizon."""
     reliability = _table_property("reliability")
     crps = _table_property("crps")
     """Of the served intervals, by series (`comparison.intervals.CRPS_COLUMNS`)."""
     distributions = _table_property("distributions")
     """Scores of quantiles, densities and probabilities."""
     levels = _table_property("levels")
-    """Of a hierarchy the errors by level (`comparison.levels`)."""
+    """The errors by level of a hierarchy (`comparison.levels`)."""
     bands = _table_property("bands")
-    """Intervals of the chosen models on test: model, ranking, series, level, cutoff, step, lower,
+    """Intervals of the selected models on test: model, ranking, series, level, cutoff, step, lower,
     upper.
     """
 
@@ -229,8 +218,8 @@ class Results:
 
     @property
     def explanation(self) -> pd.DataFrame:
-        """The contributions to some test forecasts of the selected model (`comparison.explaining`);
-        empty where a frame was compared in Python.
+        """Contributions to some test forecasts of the selected model (`comparison.explaining`);
+        empty for a frame that was compared in Python.
         """
         is_there = self._compared_path("explanation.csv").exists()
         return self.read_table("explanation") if is_there else pd.DataFrame()
@@ -242,30 +231,28 @@ class Results:
         return _read_part(self._compared_path(f"{name}.csv"), "compare", parse_table)
 
     def text_rows(self, table: str) -> tuple[Row, ...]:
-        """The rows of a table as the text that stage `compare` wrote, so that no digit is lost on
-        the way.
-        """
+        """The rows of a CSV table as text, so that no digit is lost."""
         return _read_part(self._compared_path(f"{table}.csv"), "compare", _read_text_rows)
 
     def _compared_path(self, file: str) -> Path:
         return self.paths.compared(self.name) / file
 
-    # What is asked of them.
+    # Look-ups over several parts.
 
     @property
     def unit(self) -> str:
-        """The unit of the first target, empty where none is given."""
+        """The unit of the first target; empty where the entry has none."""
         return self.dataset.target[0].unit
 
     def unit_of(self, series: str) -> str:
-        """The unit of one entry of `series`."""
+        """The unit of one of `series`."""
         units = self.dataset.units
         return [*units.values()][target_number(series, [*units])]
 
     @property
     def headline_metric(self) -> str:
-        """The error that is shown first: MAE for one series, which orders its models as MASE does;
-        MASE for several, whose units must not be pooled.
+        """The error that is shown first: MAE for one series (it orders models as MASE does), MASE
+        for several, whose units cannot be averaged.
         """
         return "mae" if len(self.series) <= 1 else "mase"
 
@@ -278,20 +265,20 @@ class Results:
         return tuple(ranking for ranking in RANKINGS if ranking == "shipped" or ranking in present)
 
     def candidate(self, model: str, ranking: str) -> str | None:
-        """The candidate that stands for `model` in `ranking` (a baseline stands in both), if there
-        is one.
-        """
+        """The candidate of `model` in `ranking` (a baseline is in both); None without one."""
         for name, record in self.records.items():
             if record.model == model and record.ranking in (ranking, BASELINE):
                 return name
         return None
 
     def board(self, ranking: str) -> pd.DataFrame:
-        """The leaderboard's rows that stand in `ranking`: its own and the baselines."""
+        """The leaderboard's rows of `ranking` and of the baselines."""
         return in_ranking(self.leaderboard, ranking)
 
     def score(self, model: str, ranking: str) -> dict[str, Any] | None:
-        """The leaderboard's row of `model` in `ranking`; None when there is none or it failed."""
+        """The leaderboard's row of `model` in `ranking`; None where there is none or the model
+        failed.
+        """
         means = _means_of_fitted(self.board(ranking))
         known = means[means["model"] == model].dropna(subset=[self.headline_metric])
         scores: list[dict[str, Any]] = known.to_dict("records")  # type: ignore[assignment]
@@ -302,23 +289,24 @@ class Results:
         return self.verdicts.chosen.get(ranking)
 
     def best_network(self, ranking: str) -> str | None:
-        """The network with the lowest validation error in `ranking`: what to look at when a
-        baseline was chosen; None without networks that have one.
+        """The network with the lowest validation error in `ranking`; None without one. It is shown
+        where a baseline was selected.
         """
         return self._best_networks.get(ranking)
 
     @cached_property
     def _best_networks(self) -> dict[str, str]:
-        """The best network on validation, by ranking; cached, as a page asks for every line of
-        every chart.
-        """
+        """The best network on validation, by ranking."""
         board = _means_of_fitted(self.leaderboard).dropna(subset=["validation_mase"])
         networks = {record.model for record in self.records.values() if record.is_network}
         rows = board[board["model"].isin(networks)].sort_values(["validation_mase", "model"])
-        return {str(r): str(m) for r, m in rows.groupby("ranking")["model"].first().items()}
+        return {
+            str(ranking): str(model)
+            for ranking, model in rows.groupby("ranking")["model"].first().items()
+        }
 
     def combinations(self, ranking: str) -> dict[str, RunRecord]:
-        """The records of `ranking` that combine others, by model."""
+        """The records of the combinations in `ranking`, by model."""
         return {
             record.model: record
             for record in self.records.values()
@@ -326,7 +314,7 @@ class Results:
         }
 
     def tests(self, ranking: str, family: TestFamily) -> dict[str, PairedTest]:
-        """The significance tests of one family by model."""
+        """The significance tests of one family, by model."""
         return {
             test.model: test
             for test in self.verdicts.tests
@@ -334,7 +322,7 @@ class Results:
         }
 
     def untrained(self, ranking: str) -> dict[str, str]:
-        """The model whose forecasts a network repeats, by network that did not train."""
+        """By network that did not train, the model whose forecasts it repeats."""
         return {
             network.model: network.same_as
             for network in self.verdicts.untrained
@@ -342,9 +330,9 @@ class Results:
         }
 
     def changes_from_bar(self, ranking: str) -> dict[str, float | None]:
-        """The change of each model's error from the bar's, as its test has it; for a network that
-        did not train, the change of the model whose forecasts it repeats. None where the bar made
-        no error.
+        """By model, the relative difference of its mean loss from that of the bar, as its test has
+        it; a network that did not train has that of the model which it repeats. None where the bar
+        made no error.
         """
         changes: dict[str, float | None] = {self.verdicts.bar: 0.0}
         for model, test in self.tests(ranking, "bar").items():
@@ -355,12 +343,12 @@ class Results:
         return changes
 
     def tied(self, ranking: str) -> tuple[str, ...]:
-        """The selected model of `ranking` and whose test against it is a tie."""
+        """The selected model of `ranking` and the models tied with it."""
         return self.verdicts.tied.get(ranking, ())
 
     def alarms(self, alarms: Iterable[Alarm], ranking: str) -> dict[str, list[Alarm]]:
-        """Those of the `alarms` (`verdicts.copies` or `verdicts.leaks`) that are of `ranking` or
-        the baselines, by model.
+        """The `alarms` (`verdicts.copies` or `verdicts.leaks`) of `ranking` and of baselines, by
+        model.
         """
         by_model: dict[str, list[Alarm]] = {}
         for alarm in alarms:
@@ -374,10 +362,9 @@ class Results:
 
 
 def describe_members(record: RunRecord) -> str:
-    """`gru 0.60, ridge 0.40`: the members of a combination with the weights that serve (those of
-    the beginning of the test block; later ones are in `RunRecord.weights`); empty for any other
-    record. Two rows of one model, with and without its skip, are told by their candidates:
-    `gru.linear 0.60, gru.last 0.40`.
+    """`gru 0.60, ridge 0.40`: the members of a combination with their weights at the beginning of
+    the test block; empty for any other record. Two members of one model are named by their
+    candidates: `gru.linear 0.60, gru.last 0.40`.
     """
     candidates_of_model = Counter(member.model for member in record.members)
     parts = []
@@ -385,13 +372,13 @@ def describe_members(record: RunRecord) -> str:
         is_unique = candidates_of_model[member.model] == 1
         name = member.model if is_unique else member.candidate
         parts.append(f"{name} {member.weight:.2f}")
-    # without the last date, which rows without dates have not
+    # without the last date, as rows without dates have none
     times = len(record.weights)
     return ", ".join(parts) + (f", learnt {times} times" if times > 1 else "")
 
 
 def _means_of_fitted(board: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the seeds' mean, of the candidates that could be fitted."""
+    """The rows with the mean over seeds, of candidates that could be fitted."""
     return board[(board["seed"] == MEAN) & (board["status"] == "ok")]
 
 
@@ -401,8 +388,8 @@ def in_ranking(table: pd.DataFrame, ranking: str) -> pd.DataFrame:
 
 
 def read_leaderboard(paths: ProjectPaths, dataset: str = "") -> pd.DataFrame:
-    """The rows of `dataset` as stage `compare` wrote them, else those of all in
-    reports/leaderboard.csv; `InputError` where neither is there.
+    """The leaderboard of `dataset` that stage `compare` wrote, else that of all datasets in
+    reports/leaderboard.csv; `InputError` where there is neither.
     """
     dataset_path = paths.compared(dataset) / "leaderboard.csv"
     try:
@@ -417,7 +404,7 @@ def read_leaderboard(paths: ProjectPaths, dataset: str = "") -> pd.DataFrame:
 
 
 def read_costs(paths: ProjectPaths, dataset: str) -> dict[str, CandidateCost]:
-    """What every candidate took, by its name; those of which nothing was kept are not there."""
+    """The cost of every candidate by its name, where it was recorded."""
     files = sorted(paths.cost(dataset).glob("*.json"))
     trained = [path for path in files if not path.name.endswith(".tuning.json")]
     return {path.stem: CandidateCost.read(path) for path in trained}
@@ -429,7 +416,7 @@ def _read_text_rows(path: Path) -> tuple[Row, ...]:
 
 
 def _read_json_part(path: Path, stage: str) -> dict[str, Any]:
-    """The mapping in a stage's JSON file; `DamagedError` where it holds none."""
+    """The mapping in a stage's JSON file; `DamagedError` where the file holds something else."""
     content = _read_part(path, stage, read_json)
     if not isinstance(content, dict):
         raise DamagedError(
@@ -439,8 +426,8 @@ def _read_json_part(path: Path, stage: str) -> dict[str, Any]:
 
 
 def _read_part(path: Path, stage: str, reader: Callable[[Path], Content]) -> Content:
-    """What `reader` makes of a stage's file; `InputError` naming the stage where it is absent,
-    `DamagedError` where it holds something else.
+    """A stage's file as read by `reader`; `InputError` with the name of the stage where the file is
+    absent, `DamagedError` where it cannot be read.
     """
     try:
         return reader(path)

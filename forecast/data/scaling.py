@@ -1,15 +1,13 @@
-"""Values to what a model sees and back: transforms, and scaling fitted on the train rows only.
+"""Transforms and scales values to what a model sees, and forecasts back to raw units.
 
-`z = (transform(value) - centre) / scale`. A column is centred and scaled by its train mean and
-standard deviation. One with `difference_inputs` is scaled by the standard deviation of its one-step
-*changes*, so that a forecast error of one step is of order one however far the level has wandered.
-A wild value, such as a reading without its decimal point, is to models as good as missing
-(`Scaling.hide_wild`); what is scored keeps it. An input beyond the range of its train rows by more
-than the width of that range is held there (`Scaling.bounds`), as a linear map of it has no end.
+`z = (transform(value) - centre) / scale`. Centre and scale are the mean and standard deviation of
+the train rows of a series; with `difference_inputs` the scale is the standard deviation of the
+one-step changes, so that one-step errors are of order one however far the level has wandered.
 
-`Scaling` is made once per problem and saved with every model; a constant column has scale one. A
-value that a transform cannot take is an `InputError` (`check_transforms`), a series that was not
-trained on too.
+A `Scaling` is fitted once per problem and saved with every model. It also hides wild values, such
+as a reading without its decimal point, from models (`hide_wild`; scores use all values), and clips
+inputs that are far outside of their train range (`input_bounds`), since a linear model extrapolates
+without limit.
 """
 
 from __future__ import annotations
@@ -31,17 +29,17 @@ from forecast.system import files
 from forecast.system.errors import InputError
 
 WILD_SPANS = 30
-"""A value is wild that lies below the 5 % or above the 95 % quantile of the train rows by more than
-this many times their distance. Real values of the panels lie within 22 of it:
-docs/research/quarter-hour.md.
+"""A value is wild where it is below the 5 % or above the 95 % quantile of the train rows by more
+than this many times the distance of the two quantiles. Real values of the panels are within 22 of
+it: docs/research/quarter-hour.md.
 """
 MIN_ROWS_FOR_LIMITS = 20
-"""With fewer observed train rows a column has neither limits nor a range."""
+"""A column with fewer observed train rows has neither wild limits nor a range."""
 
 
 def transform_column(values: np.ndarray, column: TaskColumn, unique_id: str = "") -> np.ndarray:
-    """(T,) raw values to modelling units; NaN stays NaN, and a change over a gap is NaN;
-    `InputError` for a value outside of what the transform takes.
+    """(T,) raw values of a column in model units. NaN stays NaN, and the change after a NaN is NaN.
+    `InputError` for a value that the transform cannot take.
     """
     transform = TRANSFORMS[column.transform]
     is_wrong = (values <= transform.lower) | (values >= transform.upper)
@@ -57,7 +55,7 @@ def transform_column(values: np.ndarray, column: TaskColumn, unique_id: str = ""
 
 
 def transform_columns(values: np.ndarray, task: Task, unique_id: str) -> np.ndarray:
-    """(T, C): `transform_column` of every column."""
+    """(T, C): the values of all columns in model units, see `transform_column`."""
     columns = [
         transform_column(column_values, column, unique_id)
         for column_values, column in zip(values.T, task.columns, strict=True)
@@ -66,8 +64,8 @@ def transform_columns(values: np.ndarray, task: Task, unique_id: str) -> np.ndar
 
 
 def check_transforms(frame: pd.DataFrame, task: Task) -> None:
-    """`InputError` for the first value of a prepared frame that its column's transform cannot
-    take, or that lies outside of the bounds of its target.
+    """`InputError` for the first value of a prepared frame that the transform of its column cannot
+    take, or that is outside of the `minimum` and `maximum` of its target.
     """
     columns = [
         column
@@ -91,8 +89,8 @@ def check_transforms(frame: pd.DataFrame, task: Task) -> None:
 
 
 def invert_transform(units: np.ndarray, column: TaskColumn, last_raw: np.ndarray) -> np.ndarray:
-    """(n, H) forecasts in modelling units back to raw ones, within the bounds of the column;
-    `last_raw` (n,) is the last observed raw value.
+    """(n, H) forecasts of a target from model units to raw units, clipped to the target's `minimum`
+    and `maximum`. last_raw (n,): the last observed raw value.
     """
     transform = TRANSFORMS[column.transform]
     if transform.takes_changes:
@@ -102,23 +100,24 @@ def invert_transform(units: np.ndarray, column: TaskColumn, last_raw: np.ndarray
 
 @dataclass(frozen=True)
 class Scaling:
-    """Per series the centre and scale of every column: `centre[uid]`, `scale[uid]`, both (C,)."""
+    """Centre and scale of every column (C,) by `unique_id`, and further statistics."""
 
     centre: dict[str, np.ndarray]
     scale: dict[str, np.ndarray]
     limits: dict[str, np.ndarray]
-    """By series (2, C): the lowest and highest raw value that is not wild; NaN where none is wild.
+    """By series (2, C): the lowest and highest raw value that is not wild; NaN where no value
+    counts as wild.
     """
     ranges: dict[str, np.ndarray]
-    """By series (2, C): the lowest and highest of the `judged_units` of the train rows; the steps
-    of a plan share theirs; NaN where there are too few.
+    """By series (2, C): minimum and maximum of the train rows, of the values that `judged_units`
+    gives. The steps of one plan have a common range. NaN where the rows are too few.
     """
     static: dict[str, np.ndarray]
     """By series (S,): its static inputs."""
 
     @classmethod
     def fit(cls, panel: Panel, blocks: dict[str, Blocks]) -> Scaling:
-        """That of the train rows of every series; `blocks` by series."""
+        """The scaling of the train rows of every series; `blocks` by `unique_id`."""
         scaling = cls({}, {}, {}, {}, {})
         for series in panel.series:
             uid = series.unique_id
@@ -132,14 +131,16 @@ class Scaling:
             ]
             scaling.centre[uid], scaling.scale[uid] = np.array(statistics).T
             scaling.static[uid] = series.static(panel.task)
-        return scaling.with_ranges_of(panel, {uid: each.train for uid, each in blocks.items()})
+        return scaling.with_ranges_of(
+            panel, {uid: of_series.train for uid, of_series in blocks.items()}
+        )
 
     def with_ranges_of(self, panel: Panel, rows: Mapping[str, tuple[int, int]]) -> Scaling:
-        """The same with the ranges of other rows, by series, such as all of those that a model is
-        fitted on.
+        """The same scaling with the ranges of other rows: `rows` gives [start, stop) by
+        `unique_id`, such as all rows that a model is fitted on.
 
-        A column that never changed in a series takes the range of all series: from them a model may
-        know what another value does, as of a promotion that the series had not yet.
+        A column that is constant in a series gets the range over all series: a model may have
+        learnt from the others what another value does, such as the first promotion of a shop.
         """
         ranges = np.stack(
             [
@@ -152,52 +153,54 @@ class Scaling:
         return replace(self, ranges=dict(zip(panel.by_id, ranges, strict=True)))
 
     def hide_wild(self, series: Series) -> np.ndarray:
-        """(T, C) raw values, with NaN for a value beyond the limits of its column, if the value of
-        the row before lies within them. Of a run of such values only the first is hidden: the
-        others show that the level has moved.
+        """(T, C) raw values, with NaN for a wild value that follows one which is not wild. Of
+        several wild values in a row only the first is hidden: the others show that the level has
+        moved.
         """
         low, high = self._statistics_of(series, self.limits)
         is_wild = (series.values < low) | (series.values > high)
         is_wild[1:] &= ~is_wild[:-1]
         return np.where(is_wild, np.nan, series.values)
 
-    def bounds(self, unique_id: str) -> np.ndarray:
-        """(2, C) in modelling units: the range of the train rows of a series, widened by its width
-        on either side; infinite where none is known.
+    def input_bounds(self, unique_id: str) -> np.ndarray:
+        """(2, C) in model units: the train range of a series, extended by its width on both sides;
+        infinite where there is no range.
         """
         low, high = self.ranges[unique_id]
         bounds = np.stack([low - (high - low), high + (high - low)])
         return np.where(np.isnan(bounds), [[-np.inf], [np.inf]], bounds)
 
     def scale_series(self, series: Series, task: Task) -> np.ndarray:
-        """(T, C) float64 in scaled units, NaN where not observed; inputs held to `bounds`."""
+        """(T, C) float64 in scaled units, NaN where missing; inputs are clipped to
+        `input_bounds`.
+        """
         units = transform_columns(self.hide_wild(series), task, series.unique_id)
         if len(task.columns) > len(task.target):
-            self._hold_inputs(units, task, series.unique_id)
+            self._clip_inputs(units, task, series.unique_id)
         return (units - self._statistics_of(series, self.centre)) / self._statistics_of(
             series, self.scale
         )
 
-    def _hold_inputs(self, units: np.ndarray, task: Task, unique_id: str) -> None:
-        """Hold the inputs in `units` (T, C) to `bounds`, in place."""
+    def _clip_inputs(self, units: np.ndarray, task: Task, unique_id: str) -> None:
+        """Clips the inputs in `units` (T, C) to `input_bounds`, in place."""
         inputs = slice(len(task.target), None)
-        judged = judged_units(units, task)[:, inputs]
-        bounded = np.clip(judged, *self.bounds(unique_id)[:, inputs])
-        excess = np.nancumsum(judged - bounded, axis=0)
+        values = judged_units(units, task)[:, inputs]
+        clipped = np.clip(values, *self.input_bounds(unique_id)[:, inputs])
+        excess = np.nancumsum(values - clipped, axis=0)
         is_change = reads_changes(task)[inputs]
-        units[:, inputs] = np.where(is_change, units[:, inputs] - excess, bounded)
+        units[:, inputs] = np.where(is_change, units[:, inputs] - excess, clipped)
 
     def unscale(self, z: np.ndarray, unique_id: str, output: int) -> np.ndarray:
-        """Scaled target values of one output back to modelling units."""
+        """Scaled values of one target in model units."""
         return z * self.scale[unique_id][output] + self.centre[unique_id][output]
 
     def bytes_of(self, series: Series) -> bytes:
-        """All that is known of one series; equal bytes scale it equally."""
+        """The statistics of one series as bytes: equal bytes scale a series equally."""
         parts = [self._statistics_of(series, by_series) for by_series in vars(self).values()]
         return b"".join(part.tobytes() for part in parts)
 
     def to_json(self) -> dict[str, dict[str, list[Any]]]:
-        """By series every field as a list."""
+        """By series, every field as a list (centre, scale, limits, ranges, static)."""
         return {
             uid: {name: files.json_number(by_series[uid]) for name, by_series in vars(self).items()}
             for uid in sorted(self.centre)
@@ -205,7 +208,7 @@ class Scaling:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Mapping[str, list[Any]]]) -> Scaling:
-        """What `to_json` wrote."""
+        """The scaling that `to_json` wrote."""
         return cls(
             *(
                 {uid: np.array(entry[name], dtype=float) for uid, entry in content.items()}
@@ -214,7 +217,7 @@ class Scaling:
         )
 
     def _statistics_of(self, series: Series, statistics: dict[str, np.ndarray]) -> np.ndarray:
-        """What a field holds of one series; `InputError` for one that was not trained on."""
+        """One field's values for one series; `InputError` for a series that was not trained on."""
         if series.unique_id not in statistics:
             raise InputError(
                 f"Series {series.unique_id!r} was not in the training data; known:"
@@ -224,9 +227,8 @@ class Scaling:
 
 
 def _find_limits(values: np.ndarray) -> tuple[float, float]:
-    """The lowest and highest value that is not wild, from the train rows (T,) of a column; NaN
-    where fewer than `MIN_ROWS_FOR_LIMITS` are observed, or the quartiles are equal, as of rain or
-    of rare sales.
+    """The lowest and highest value that is not wild, from the train rows (T,) of a column. NaN with
+    fewer than `MIN_ROWS_FOR_LIMITS` observed rows, or equal quartiles, as for rain or rare sales.
     """
     observed = values[np.isfinite(values)]
     if len(observed) < MIN_ROWS_FOR_LIMITS:
@@ -237,42 +239,42 @@ def _find_limits(values: np.ndarray) -> tuple[float, float]:
 
 
 def judged_units(units: np.ndarray, task: Task) -> np.ndarray:
-    """(T, C): what is held against the range of each column: its values in modelling units; of an
-    input with `difference_inputs` the changes since the last observed value, as its level may
-    wander anywhere.
+    """(T, C): the values that are compared with the range of each column, from `units` (T, C). They
+    are the model units; for an input with `difference_inputs`, whose level may wander, the changes
+    since the last observed value.
     """
     judged = units.copy()
-    for place in np.flatnonzero(reads_changes(task)):
-        rows = np.flatnonzero(np.isfinite(units[:, place]))
-        judged[rows, place] = np.diff(units[rows, place], prepend=np.nan)
+    for column in np.flatnonzero(reads_changes(task)):
+        rows = np.flatnonzero(np.isfinite(units[:, column]))
+        judged[rows, column] = np.diff(units[rows, column], prepend=np.nan)
     return judged
 
 
 def reads_changes(task: Task) -> np.ndarray:
-    """(C,): which columns are inputs with `difference_inputs`."""
+    """(C,): whether each column is an input with `difference_inputs`."""
     inputs = task.columns[len(task.target) :]
     return np.array([False for _ in task.target] + [column.difference_inputs for column in inputs])
 
 
 def _find_ranges(values: np.ndarray, task: Task, unique_id: str) -> np.ndarray:
-    """(2, C): of each column the lowest and highest of the `judged_units` of its raw values (T, C);
-    the steps of a plan share theirs. NaN where fewer than `MIN_ROWS_FOR_LIMITS` are observed, and
-    for inputs that follow from the date, which nobody types.
+    """(2, C): minimum and maximum of the `judged_units` of each column, from its raw values (T, C);
+    the steps of one plan have a common range. NaN with fewer than `MIN_ROWS_FOR_LIMITS` observed
+    rows, and for inputs that are computed from the date and so cannot be mistyped.
     """
     judged = judged_units(transform_columns(values, task, unique_id), task)
     ranges = np.stack([np.fmin.reduce(judged), np.fmax.reduce(judged)])
     ranges[:, np.isfinite(judged).sum(axis=0) < MIN_ROWS_FOR_LIMITS] = np.nan
-    typed = ranges.copy()
-    typed[:, len(task.observed_names) :] = np.nan
+    typed_ranges = ranges.copy()
+    typed_ranges[:, len(task.observed_names) :] = np.nan
     for steps in task.plan_columns.values():
         low, high = ranges[:, steps]
-        typed[:, steps] = [[np.fmin.reduce(low)], [np.fmax.reduce(high)]]
-    return typed
+        typed_ranges[:, steps] = [[np.fmin.reduce(low)], [np.fmax.reduce(high)]]
+    return typed_ranges
 
 
 def _centre_and_scale(values: np.ndarray, column: TaskColumn) -> tuple[float, float]:
-    """Centre and scale; a constant column gets scale one, so it becomes zeros rather than
-    infinities.
+    """Centre and scale of one column from its train rows (T,) in model units. A constant column has
+    scale one, so that it becomes zeros rather than infinities.
     """
     observed = values[np.isfinite(values)]
     if len(observed) == 0:

@@ -1,13 +1,9 @@
-"""The long frame: `unique_id, ds, <columns>`, checked once at the door; every fault is one
-sentence.
+"""The long frame `unique_id, ds, <columns>`, and its checks.
 
-`ds` is UTC without a time zone (for sessions: the date at midnight), ascending within each series;
-a cell may be NaN (missing), a row is never invented. `check_frame` is the door: sources, fetches,
-preparation, requests and the frames of Python come through it. What is a number, a time or a name
-is refused or taken, never guessed; the calendar is `data.calendars`'.
-
-A source or caller that needs another form converts to the long frame before this door; a further
-rule about every frame is a step of `check_frame`, with its sentence.
+`ds` is UTC without a time zone (a session is its date at midnight) and rises within each series. A
+cell may be NaN (missing). `check_frame` checks every frame that comes from a source, a request or a
+Python caller; what has another form is converted before. The calendar is checked elsewhere
+(`data.calendars`). A new rule about every frame is a step of `check_frame` with its message.
 """
 
 from __future__ import annotations
@@ -38,7 +34,7 @@ MAX_NAME_LENGTH = 200
 TEXT_DTYPE = pd.Series(["text"]).dtype
 MAX_MAGNITUDE = 1e100
 EARLIEST_TIME, LATEST_TIME = pd.Timestamp("1678-01-01"), pd.Timestamp("2200-01-01")
-"""Nanoseconds reach from 1677 to 2262; a forecast needs steps after the last row."""
+"""Times of nanoseconds reach from 1677 to 2262; a forecast needs steps after the last row."""
 
 
 def check_frame(
@@ -48,14 +44,14 @@ def check_frame(
     where: str,
     error: type[ForecastError] = InputError,
 ) -> pd.DataFrame:
-    """The frame with exactly `unique_id, ds, *columns`, float64 and nanosecond times, sorted by
-    series. Other columns are dropped, an empty cell stays NaN; the argument is not changed.
+    """The frame with exactly the columns `unique_id, ds, *columns`, sorted by series, with float64
+    values and nanosecond times. Other columns are dropped; `frame` itself is not changed.
 
-    Raises `error` (`InputError`; `DataError` for what a service delivered) at the first fault, with
-    `where` and the row: a column missing or doubled, no rows, a time with a zone or outside of
-    1678 to 2199, a key that is empty, text or a switch for a number, a number beyond 1e100, times
-    of a series that do not rise. `frame.index` labels the rows: `row` or, when the index is named
-    so, `line` of the user's file. Gaps and the calendar are not looked at.
+    Raises `error` (`InputError`; `DataError` for rows of a service) at the first fault, with
+    `where` and the row: a missing or repeated column; no rows; a time with a zone or outside of
+    1678 to 2199; an empty key; text or a boolean instead of a number; a number beyond 1e100; times
+    of a series that do not rise. Messages name rows by `frame.index`, as `line 7` if the index is
+    called `line`.
     """
     columns = list(columns)
     frame_columns = list(map(str, frame.columns))
@@ -71,7 +67,7 @@ def check_frame(
     fault = _describe_first_fault(frame, columns)
     if fault is not None:
         raise error(f"{where}{fault}")
-    # the same question to the column itself makes a Python string of every row
+    # asking the text column itself would make a Python string of every row
     codes, names = pd.factorize(frame["unique_id"])
     if (codes[1:] < codes[:-1]).any() or not names.is_monotonic_increasing:
         frame = frame.sort_values("unique_id", kind="stable")
@@ -82,43 +78,37 @@ OUTSIDE_SENTENCE = "this time lies outside of the years 1678 to 2199, wanted one
 
 
 def lie_outside(times: pd.Series) -> pd.Series:
-    """(n,): which times, of any resolution, lie outside of `EARLIEST_TIME` to `LATEST_TIME`."""
+    """(n,): which times, of any resolution, are outside of `EARLIEST_TIME` to `LATEST_TIME`."""
     zone = getattr(times.dtype, "tz", None)
     early, late = (moment.tz_localize(zone).as_unit("s") for moment in (EARLIEST_TIME, LATEST_TIME))
     return (times < early) | (times >= late)
 
 
 def first_true(condition: pd.Series | np.ndarray) -> int:
-    """The position of the first true value of `condition`, which has to have one."""
+    """The position of the first true value; `condition` must have one."""
     return int(np.argmax(condition))
 
 
 def _describe_first_fault(frame: pd.DataFrame, columns: list[str]) -> str | None:
-    """What is wrong with the names, then the times, the numbers, the order of the rows; None when
-    nothing is.
+    """The first fault in series names, times, numbers or the order of rows, as the end of a
+    message; None without a fault.
     """
     names, times = frame["unique_id"], frame["ds"]
-    typed = {
-        "unique_id": _is_text(names),
-        "ds": times.dtype == np.dtype("datetime64[ns]"),
-    }
-    for key, right in typed.items():
-        if frame[key].isna().any() or not right:
-            return _describe_key_fault(frame, key)
-    odd = next(
-        (name for name in names.unique() if len(name) > MAX_NAME_LENGTH or not name.isprintable()),
-        None,
-    )
-    if odd is not None:
-        row = describe_row(frame, first_true(names == odd))
-        advice = f"wanted at most {MAX_NAME_LENGTH}, all printable. Rename it."
-        return f", {row}: a series name of {len(odd)} characters; {advice}"
+    if names.isna().any() or not _is_text(names):
+        return _describe_key_fault(frame, "unique_id")
+    if times.isna().any() or times.dtype != np.dtype("datetime64[ns]"):
+        return _describe_key_fault(frame, "ds")
+    for name in names.unique():
+        if len(name) > MAX_NAME_LENGTH or not name.isprintable():
+            row = describe_row(frame, first_true(names == name))
+            advice = f"wanted at most {MAX_NAME_LENGTH}, all printable. Rename it."
+            return f", {row}: a series name of {len(name)} characters; {advice}"
     for column in columns:
         if frame[column].dtype != np.float64:
             return describe_text_cell(frame, column)
-        vast = np.abs(frame[column].to_numpy()) > MAX_MAGNITUDE
-        if vast.any():
-            position = first_true(vast)
+        is_too_large = np.abs(frame[column].to_numpy()) > MAX_MAGNITUDE
+        if is_too_large.any():
+            position = first_true(is_too_large)
             value = frame[column].iloc[position]
             return (
                 f", {describe_row(frame, position)}: column {column!r} holds {value:g}, wanted a"
@@ -129,7 +119,7 @@ def _describe_first_fault(frame: pd.DataFrame, columns: list[str]) -> str | None
 
 
 def rows_by_series(frame: pd.DataFrame) -> dict[str, slice]:
-    """Where the rows of each series stand in a frame in which they stand together."""
+    """The row range of each series, in a frame where the rows of a series are together."""
     codes, names = pd.factorize(frame["unique_id"])
     stops = np.flatnonzero(np.append(np.diff(codes) != 0, len(codes) > 0)) + 1
     starts = [0, *stops[:-1].tolist()]
@@ -140,7 +130,7 @@ def rows_by_series(frame: pd.DataFrame) -> dict[str, slice]:
 
 
 def has_rising_times(names: pd.Series, times: pd.Series) -> bool:
-    """Whether the times rise strictly within each series, wherever its rows stand."""
+    """Whether the times of each series strictly rise; its rows need not be together."""
     codes, stamps = pd.factorize(names)[0], times.to_numpy()
     if (codes[1:] < codes[:-1]).any():
         order = np.argsort(codes, kind="stable")
@@ -149,20 +139,20 @@ def has_rising_times(names: pd.Series, times: pd.Series) -> bool:
 
 
 def _describe_order_fault(frame: pd.DataFrame) -> str:
-    """The end of the sentence about times that do not rise: how many are repeated, by equal rows
-    or by others, or which is earlier.
+    """The end of the message about times of a series that do not rise: repeated times (with equal
+    or other values), or an earlier time.
     """
     repeats = frame.duplicated(list(KEY_COLUMNS))
     if repeats.any():
         differs = repeats & ~frame.duplicated()
-        first = first_true(differs if differs.any() else repeats)
+        position = first_true(differs if differs.any() else repeats)
         advice = "each with the values of an earlier one: `drop_duplicates` of pandas drops them."
         if differs.any():
             advice = (
                 f"{differs.sum()} with other values than an earlier one; keep the right ones, or"
                 " name `source.time_zone` where a clock went back."
             )
-        row = describe_row(frame, first)
+        row = describe_row(frame, position)
         return (
             f", {row}: this time stands twice in its series, wanted once. Found"
             f" {plural(repeats.sum(), 'such row')}, {advice}"
@@ -177,12 +167,12 @@ def _describe_order_fault(frame: pd.DataFrame) -> str:
 
 
 def has_number_type(values: pd.Series) -> bool:
-    """Whether a column is of real numbers, which switches and complex ones are not."""
+    """Whether a column has a real number type; booleans and complex numbers are none."""
     return is_numeric_dtype(values) and values.dtype.kind not in "bc"
 
 
 def find_text_cell(values: pd.Series) -> int | None:
-    """The position of the first cell that is neither a number nor missing; None without any."""
+    """The position of the first cell that is neither a number nor missing; None without one."""
     if has_number_type(values):
         return None
     is_text = values.notna() & pd.to_numeric(values.astype(str), errors="coerce").isna()
@@ -190,7 +180,7 @@ def find_text_cell(values: pd.Series) -> int | None:
 
 
 def name_row(index: pd.Index, position: int) -> str:
-    """`line 7` of a file of the user's, else `row 7`."""
+    """`line 7` where the index has the lines of a file, else `row 7`."""
     unit = "line" if index.name == "line" else "row"
     return f"{unit} {index[position]}"
 
@@ -198,7 +188,7 @@ def name_row(index: pd.Index, position: int) -> str:
 def describe_row(frame: pd.DataFrame, position: int) -> str:
     """`row 7 (series 'a', 2020-01-03 00:00)` for the row at `position`."""
     row = frame.iloc[position]
-    time = row.get("ds", "")  # a file of rows without dates need not have the column
+    time = row.get("ds", "")  # a file without dates need not have the column
     time = time.isoformat(sep=" ", timespec="minutes") if isinstance(time, pd.Timestamp) else time
     return (
         f"{name_row(frame.index, position)} (series"
@@ -209,8 +199,8 @@ def describe_row(frame: pd.DataFrame, position: int) -> str:
 def _require_columns(
     frame_columns: list[str], required: list[str], where: str, error: type[ForecastError]
 ) -> None:
-    """Raises `error` for a column that the frame has twice or `required` names twice, and for a
-    missing one of `required` or `KEY_COLUMNS`.
+    """Raises `error` for a column that is repeated in the frame or in `required`, and for a missing
+    one of `required` or `KEY_COLUMNS`.
     """
     counts = [*Counter(frame_columns).items(), *Counter(required).items()]
     twice = quote_names({name for name, count in counts if count > 1})
@@ -223,15 +213,16 @@ def _require_columns(
 
 
 def _is_text(values: pd.Series) -> bool:
-    """Whether the column is text as pandas keeps it: a type of its own, or objects before 3."""
+    """Whether pandas keeps the column as text: its string type, or objects before pandas 3."""
     if isinstance(values.dtype, pd.StringDtype):
         return True
     return bool(values.dtype == TEXT_DTYPE and is_string_dtype(values))
 
 
 def _cast_columns(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
-    """Numbers as float64 (whole numbers above 2**53 lose digits), times in nanoseconds, names of
-    series as text; what cannot be cast stays, for `_describe_first_fault`.
+    """The frame with numbers as float64 (integers above 2**53 lose digits), times in nanoseconds
+    and series names as text. A column that cannot be cast stays, and `_describe_first_fault`
+    reports it.
     """
     casts: dict[str, Any] = {
         name: np.float64
@@ -248,8 +239,8 @@ def _cast_columns(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
 
 
 def describe_text_cell(frame: pd.DataFrame, column: str) -> str:
-    """What is wrong with a column that should hold numbers: the first cell that does not, or the
-    type of all. Begins with a comma or a colon, to stand behind the name of the file.
+    """The end of a message about a column that should hold numbers: its first cell with text, or
+    the type of the column. Begins with `, ` or `: `, so that it follows the name of the file.
     """
     position = find_text_cell(frame[column])
     if position is None:
@@ -263,7 +254,7 @@ def describe_text_cell(frame: pd.DataFrame, column: str) -> str:
 
 
 def _describe_key_fault(frame: pd.DataFrame, column: str) -> str:
-    """What is wrong with `unique_id` or `ds`, empty or of the wrong type; see
+    """The end of a message about `unique_id` or `ds` that is empty or of the wrong type; see
     `describe_text_cell`.
     """
     content = {"unique_id": "a series name", "ds": "a time in UTC"}[column]

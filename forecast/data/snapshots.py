@@ -1,20 +1,15 @@
-"""The store of observed data: immutable snapshots that no stage owns, and one small pointer per
-dataset that moves.
+"""The store of fetched data: snapshots, which never change, and one pointer per dataset, which a
+fetch moves.
 
     data/snapshots/<dataset>/
         <as_of>-<sha8>.parquet      the raw long frame as it was known at `as_of`
         <as_of>-<sha8>.json         where it came from
     data/pointers/<dataset>.json    {"as_of", "sha256", "snapshot"}: the only time input
 
-The digest is of the content, not of the file, so it is the same for every version of the Parquet
-library. What a source says differently from what is stored becomes a table of revisions, and is
-never silently replaced.
-
-For `data.ingest`, `data.preparation` and whoever reads data by their pointer. A file whose digest
-is another is a `DamagedError`, a dataset that was never fetched an `InputError`.
-
-`write_snapshot` stores, `move_pointer` comes last; `read_pointed` reads and verifies.
-`merge_history` continues a stored history, `find_revisions` tells what a source changed in it.
+`write_snapshot` stores, `move_pointer` comes last, `read_pointed` reads and verifies the digest. It
+is a digest of the content, so it does not depend on the version of the Parquet library.
+`merge_history` continues a stored history with new rows; `find_revisions` lists the stored values
+that a source has changed.
 """
 
 from __future__ import annotations
@@ -40,19 +35,18 @@ from forecast.data.schema import KEY_COLUMNS
 from forecast.system import files
 from forecast.system.errors import DamagedError, InputError, one_line
 
-RELATIVE_TOLERANCE = (
-    1e-5  # services send prices as 32-bit floats; what differs less is the same number
-)
+RELATIVE_TOLERANCE = 1e-5
+"""Services send prices as 32-bit floats: numbers that differ less are the same."""
 REVISION_COLUMNS = ("unique_id", "ds", "column", "before", "after", "kind")
 TimeBySeries = Mapping[str, pd.Timestamp]
-"""By series."""
+"""A time for each `unique_id`."""
 NO_REVISIONS = pd.DataFrame(columns=list(REVISION_COLUMNS))
 
 
 @dataclass(frozen=True)
 class Pointer:
-    """`as_of`: UTC, ISO 8601; `snapshot`: path from the project's root; `issued`: that of the
-    service's forecasts.
+    """as_of: ISO 8601 in UTC. snapshot: the snapshot's path from the project's root. issued: the
+    path of the provider's forecasts (vintages), None where there are none.
     """
 
     as_of: TimeText
@@ -66,8 +60,9 @@ POINTER = TypeAdapter(Pointer)
 
 
 def content_sha256(frame: pd.DataFrame) -> str:
-    """The digest of names, types and values in order; every NaN counts the same, names of series by
-    their text.
+    """The digest of a frame's column names, types and values in order. All NaN count as equal. A
+    column that is neither a number nor a time without a zone counts by the text of its values:
+    booleans and times with a zone too.
     """
     digest = hashlib.sha256()
     for name in frame.columns:
@@ -85,8 +80,8 @@ def write_snapshot(
     as_of: pd.Timestamp,
     provenance: SnapshotRecord,
 ) -> Pointer:
-    """Store `frame` (checked, default index) and its provenance unless an equal snapshot exists;
-    moves no pointer.
+    """Store `frame` (checked, default index) and its record, unless an equal snapshot exists. The
+    pointer is not moved.
     """
     sha = content_sha256(frame)
     pointer = Pointer(
@@ -114,15 +109,17 @@ def write_snapshot(
 
 
 def move_pointer(root: Path, dataset: str, pointer: Pointer) -> None:
-    """Write data/pointers/<dataset>.json: the one step that changes which data the pipeline sees;
-    atomic, and last.
+    """Write data/pointers/<dataset>.json, atomically; from then on the pipeline sees the
+    snapshot.
     """
     content = {key: value for key, value in asdict(pointer).items() if value is not None}
     files.write_json(ProjectPaths.of(root).pointer(dataset), content)
 
 
 def read_pointer(root: Path, dataset: str) -> Pointer:
-    """The pointer of `dataset`; `InputError` where it was never fetched or is damaged."""
+    """The pointer of `dataset`; `InputError` where the dataset was never fetched, or for a damaged
+    file.
+    """
     path = ProjectPaths.of(root).pointer(dataset)
     if not path.exists():
         raise InputError(
@@ -138,15 +135,15 @@ def read_pointer(root: Path, dataset: str) -> Pointer:
 
 
 def read_pointed(root: Path, dataset: str) -> pd.DataFrame:
-    """The snapshot the pointer names; `DamagedError` when it is absent or has another digest than
-    the pointer says.
+    """The snapshot that the pointer names; `DamagedError` where it is absent or does not have the
+    pointer's digest.
     """
     pointer = read_pointer(root, dataset)
     return read_verified(path_in_store(root, pointer.snapshot), pointer.sha256, dataset)
 
 
 def read_verified(path: Path, sha256: str, dataset: str) -> pd.DataFrame:
-    """The frame in `path` when its content has this digest; `DamagedError` where it has not."""
+    """The frame in `path`; `DamagedError` where its content does not have this digest."""
     try:
         frame = pd.read_parquet(path)
     except (OSError, ValueError) as error:
@@ -165,8 +162,8 @@ def read_verified(path: Path, sha256: str, dataset: str) -> pd.DataFrame:
 
 
 def read_provenance(root: Path, dataset: str) -> SnapshotRecord:
-    """The record beside the pointed snapshot; empty when that was not made yet, `DamagedError` for
-    a damaged one.
+    """The record beside the pointed snapshot, empty where there is none; `DamagedError` for a
+    damaged record.
     """
     path = path_in_store(root, read_pointer(root, dataset).snapshot).with_suffix(".json")
     try:
@@ -181,14 +178,14 @@ def list_snapshots(root: Path, dataset: str) -> list[Path]:
 
 
 def snapshot_path(dataset: str, as_of: pd.Timestamp, sha256: str) -> Path:
-    """Relative to the root; a whole day is written as its date."""
+    """The path of a snapshot from the root; an `as_of` at midnight is written as a date."""
     day = as_of == as_of.normalize()
     label = as_of.strftime("%Y-%m-%d" if day else "%Y-%m-%dT%H%M%SZ")
     return ProjectPaths.of().snapshots / dataset / f"{label}-{sha256[:8]}.parquet"
 
 
 def path_in_store(root: Path, relative_path: str) -> Path:
-    """The absolute path of a file of the store; `InputError` for one that lies elsewhere."""
+    """The absolute path of a file of the store; `InputError` for one outside of data/snapshots."""
     path = Path(os.path.realpath(root / relative_path))  # `resolve` breaks off at a loop of links
     if not path.is_relative_to(ProjectPaths.of(root).snapshots.resolve()):
         raise InputError(
@@ -201,11 +198,12 @@ def path_in_store(root: Path, relative_path: str) -> Path:
 def merge_history(
     stored: pd.DataFrame, fresh: pd.DataFrame, *, since: TimeBySeries, keep: Collection[str]
 ) -> pd.DataFrame:
-    """`stored` continued by `fresh`: per series the fresh rows replace everything from `since` to
-    their own end.
+    """The `stored` rows continued by the `fresh` ones: in each series the fresh rows replace all
+    stored rows from `since` up to the last fresh time.
 
-    A series that is in `keep` but not in `fresh` stays as it is; one in neither goes. Values that
-    differ by rounding only keep their stored digits, so an unchanged history keeps its digest.
+    A series without fresh rows stays where it is in `keep`, and is dropped otherwise. Where a fresh
+    value differs from the stored one by rounding alone, the stored digits stay, so that an
+    unchanged history keeps its digest.
     """
     ends = fresh.groupby("unique_id")["ds"].max()
     parts = [_with_stored_digits(stored, fresh)]
@@ -226,23 +224,24 @@ def find_revisions(
     since: TimeBySeries,
     provisional_from: pd.Timestamp | None = None,
 ) -> pd.DataFrame:
-    """One row per value of the stored history that `fresh` changes: `unique_id, ds, column, before,
-    after, kind`.
+    """The values of the stored history that `fresh` changes, one a row: `unique_id, ds, column,
+    before, after, kind`.
 
-    kind: `changed`, `vanished` (the source has the row no more), `appeared` (a row inside the
-    stored range that was not there), `unanswered` (after the end of an answer from `since` on: the
-    row is kept), or `provisional` when the value was stored as such.
+    kind: `changed`; `vanished` (the source no longer has the row); `appeared` (a new row within the
+    stored range); `unanswered` (the row is later than the last fresh row of a series that was asked
+    for from `since` on; it is kept); or `provisional`, where the stored value was marked so
+    (`provisional_from`).
     """
-    names = _shared_values(stored, fresh)
-    # The stored rows that the fresh answer should repeat.
-    first = pd.to_datetime(stored["unique_id"].map(dict(since)))
+    columns = _shared_values(stored, fresh)
+    # the stored rows that the source was asked to repeat
+    first_asked = pd.to_datetime(stored["unique_id"].map(dict(since)))
     repeated = stored["unique_id"].isin(set(fresh["unique_id"])) & (
-        first.isna() | (stored["ds"] >= first)
+        first_asked.isna() | (stored["ds"] >= first_asked)
     )
-    before = _values_by_key(stored[repeated], names, "before")
+    before = _values_by_key(stored[repeated], columns, "before")
     ends = stored.groupby("unique_id")["ds"].max()
     in_stored_range = fresh[fresh["ds"] <= fresh["unique_id"].map(ends)]
-    both = before.join(_values_by_key(in_stored_range, names, "after"), how="outer")
+    both = before.join(_values_by_key(in_stored_range, columns, "after"), how="outer")
     changed = both[
         ~_is_same_number(both["before"].to_numpy(), both["after"].to_numpy())
     ].reset_index()
@@ -262,23 +261,24 @@ def find_revisions(
 
 
 def _canonical_values(values: pd.Series) -> tuple[str, np.ndarray]:
-    """The kind of a column and its values in one form for the digest: times in nanoseconds, numbers
-    as 64-bit floats with one NaN, text by its names and their codes.
+    """The type and the values of a column in one form for the digest: times in nanoseconds; numbers
+    as 64-bit floats; everything else, booleans and times with a zone too, as codes of distinct
+    texts, and a digest of these texts in the type.
     """
     if isinstance(values.dtype, np.dtype) and values.dtype.kind == "M":
         return "time[ns]", values.to_numpy(dtype="datetime64[ns]").astype("<i8")
     if isinstance(values.dtype, np.dtype) and values.dtype.kind in "fiu":
         numbers = values.to_numpy(dtype="<f8", copy=True)
-        numbers[np.isnan(numbers)] = np.nan
+        numbers[np.isnan(numbers)] = np.nan  # one bit pattern for every NaN
         return "float64", numbers
     codes, names = pd.factorize(values)
-    text = "\0".join(map(str, names))
-    return f"text {hashlib.sha256(text.encode()).hexdigest()}", codes.astype("<i8")
+    joined_names = "\0".join(map(str, names))
+    return f"text {hashlib.sha256(joined_names.encode()).hexdigest()}", codes.astype("<i8")
 
 
 def _values_by_key(frame: pd.DataFrame, names: list[str], side: str) -> pd.DataFrame:
-    """One row per value, indexed by series, time and column; `in_<side>` tells an absent row from a
-    missing value.
+    """One row per value, indexed by series, time and column. The column `in_<side>` tells a missing
+    value from an absent row.
     """
     table = frame.melt(
         id_vars=list(KEY_COLUMNS), value_vars=names, var_name="column", value_name=side
@@ -287,17 +287,18 @@ def _values_by_key(frame: pd.DataFrame, names: list[str], side: str) -> pd.DataF
 
 
 def _is_same_number(old: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """(n,): whether two values are equal up to rounding, or both missing."""
     close = np.abs(old - new) <= RELATIVE_TOLERANCE * np.maximum(np.abs(old), np.abs(new))
     return close | (np.isnan(old) & np.isnan(new))
 
 
 def _shared_values(stored: pd.DataFrame, fresh: pd.DataFrame) -> list[str]:
-    """The columns of values that both frames have."""
+    """The value columns that both frames have."""
     return [c for c in stored.columns if c not in KEY_COLUMNS and c in fresh.columns]
 
 
 def _with_stored_digits(stored: pd.DataFrame, fresh: pd.DataFrame) -> pd.DataFrame:
-    """`fresh` with the stored digits wherever the two are the same number."""
+    """`fresh` with the stored value where the two are equal up to rounding."""
     known = fresh[list(KEY_COLUMNS)].merge(stored, on=list(KEY_COLUMNS), how="left")
     result = fresh.reset_index(drop=True).copy()
     for name in _shared_values(stored, fresh):

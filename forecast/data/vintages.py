@@ -1,11 +1,8 @@
-"""Vintages: a data provider's own forecasts, kept apart from observations with the time each was
-issued.
+"""Vintages: a data provider's own forecasts, stored with the time at which each was issued.
 
-At a cutoff only those issued by then are used. So they can stand beside our forecasts as a row of
-their own (`forecasts_by_cutoff`, whole horizons alone), or as an input that holds what the provider
-expected (`add_issued`), without looking ahead. A fetch stores them beside the snapshots
-(`write_vintages`); what is stored once is never replaced (`merge_vintages`), and an issue later
-than its target was known is refused. A dataset without any has an empty table and NaN inputs.
+At a cutoff only forecasts issued by then are used, so nothing looks ahead. They are scored beside
+our forecasts (`forecasts_by_cutoff`), or are an input (`add_issued`). A fetch stores them beside
+the snapshots (`write_vintages`). Without vintages the table is empty and such inputs are NaN.
 """
 
 from __future__ import annotations
@@ -25,10 +22,8 @@ VINTAGE_KEYS = ["unique_id", "ds", "issued_at"]
 
 
 def read_vintages(root: Path, name: str) -> pd.DataFrame:
-    """The vintages of the pointed snapshot, `unique_id, ds, issued_at` and columns; empty when none
-    was kept.
-
-    `DamagedError` when the table is not the one that the pointer names.
+    """The vintages of the pointed snapshot: `unique_id, ds, issued_at` and columns; empty where
+    there are none. `DamagedError` where the table is not the one that the pointer names.
     """
     pointer = snapshots.read_pointer(root, name)
     if pointer.issued is None or pointer.issued_sha256 is None:
@@ -39,8 +34,8 @@ def read_vintages(root: Path, name: str) -> pd.DataFrame:
 
 
 def merge_vintages(before: pd.DataFrame | None, fresh: pd.DataFrame | None) -> pd.DataFrame:
-    """Both tables in one. A forecast that is kept stays as it is, whatever the provider delivers
-    for it later.
+    """Both tables in one. A stored forecast is never replaced, whatever the provider delivers
+    later.
     """
     tables = [table for table in (before, fresh) if table is not None and len(table)]
     if not tables:
@@ -50,9 +45,7 @@ def merge_vintages(before: pd.DataFrame | None, fresh: pd.DataFrame | None) -> p
 
 
 def require_issued_before_known(table: pd.DataFrame, dataset: Dataset, *, where: str) -> None:
-    """Raises `Source.fault` for a forecast whose issue is later than the moment at which its target
-    is known.
-    """
+    """Raises `Source.fault` for a forecast that was issued after its target had become known."""
     if table.empty:
         return
     late = (
@@ -71,8 +64,8 @@ def require_issued_before_known(table: pd.DataFrame, dataset: Dataset, *, where:
 def write_vintages(
     root: Path, name: str, table: pd.DataFrame, *, as_of: pd.Timestamp
 ) -> dict[str, str]:
-    """Store the table beside the snapshots; the pointer's `issued` and `issued_sha256`, empty
-    without any.
+    """Store the table beside the snapshots. Returns the pointer's `issued` and `issued_sha256`;
+    empty for an empty table.
     """
     if table.empty:
         return {}
@@ -87,9 +80,9 @@ def write_vintages(
 def newest_forecasts(
     table: pd.DataFrame, dataset: Dataset, rows: pd.DataFrame, column: str, *, step: int
 ) -> pd.DataFrame:
-    """For each of `rows` (`unique_id, ds`): in `ds` the time `step` steps later, in `issued_at` and
-    `value` the newest forecast of that time among those issued until the row became known; NaN
-    where there was none.
+    """For each of `rows` (`unique_id, ds`) the newest forecast of `column` for `step` steps later,
+    among those issued when the row had become known. In the order of `rows`: `ds` the target time,
+    `issued_at`, and `value`, NaN where there is no such forecast.
     """
     requests = rows[["unique_id", "ds"]].assign(
         row=np.arange(len(rows)), known=read_until(dataset.calendar, rows["ds"])
@@ -114,8 +107,8 @@ def newest_forecasts(
 
 
 def add_issued(frame: pd.DataFrame, dataset: Dataset, table: pd.DataFrame) -> pd.DataFrame:
-    """`frame` with every column of the dataset that holds the provider's forecasts, as known at
-    each row; all NaN where `table` is empty.
+    """`frame` with the dataset's `issued` columns for every step of the horizon: the newest
+    forecast known at each row; NaN where there is none.
     """
     result = frame.copy(deep=False)
     for column in dataset.issued:
@@ -128,9 +121,9 @@ def add_issued(frame: pd.DataFrame, dataset: Dataset, table: pd.DataFrame) -> pd
 
 
 def forecasts_by_cutoff(table: pd.DataFrame, dataset: Dataset, rows: pd.DataFrame) -> pd.DataFrame:
-    """`unique_id, cutoff, step, ds, issued_at` and one column per target: what the provider had
-    forecast at each row, the cutoff, for the horizon; of several targets the newest issue. Cutoffs
-    without a forecast of the whole horizon are left out.
+    """The provider's forecasts of the horizon after each of `rows`, as known at that row, the
+    cutoff: `unique_id, cutoff, step, ds, issued_at` and a column per target. `issued_at` is the
+    newest issue of several targets. A cutoff without a forecast for each step is left out.
     """
     targets = [column.column for column in dataset.target]
     names = ["unique_id", "cutoff", "step", "ds", "issued_at", *targets]

@@ -1,16 +1,14 @@
-"""What a model sees: scaled rows become input channels, the same way in training, backtest and
+"""Windows of scaled rows as input channels of a model, made the same way in training, backtest and
 service.
 
-Channels, in this order for each column of the task: the value, or with `difference_inputs` its
-change since the row before; and, for a column that may be missing (`max_missing` > 0), a mask (1 =
-observed) and the time since the last observation, log(1 + steps). A missing step repeats the last
-observed value; what lies under the mask is never read. A change whose earlier end the window does
-not hold is unknown: zero where it is an input alone, a missing step where the transform itself
-takes differences.
+Each column of the task has a channel with its value, or with `difference_inputs` with its change
+from the row before. A column that may be missing (`max_missing` > 0) has two more: a mask (1 =
+observed) and the time since the last observation, log(1 + steps). A missing value is replaced by
+the last observed one of the window. The first change of a window is unknown, as the row before is
+not in the window: zero for `difference_inputs`, missing where the transform takes differences.
 
 `layout` gives the `Layout` of the channels, `task_windows` the `Windows` that end at given rows.
-`require_rows` refuses rows without a whole lookback, and a forecast whose known-ahead inputs are
-missing.
+`require_rows` refuses a cutoff without a whole lookback, or without the values of a plan.
 """
 
 from __future__ import annotations
@@ -29,18 +27,19 @@ from forecast.data.panel import Series
 from forecast.system.errors import InputError, plural
 
 MAX_BATCH = 512
-"""Windows that `task_windows` gathers at once; the last digits of sums depend on it."""
+"""The most windows that `task_windows` gathers at once; the last digits of sums depend on it."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Which channel of a window's `past` carries what, by column of `Task.columns`.
+    """The channels of a window's `past`, by column of `Task.columns`.
 
-    value[i]: the channel of column i. mask[i], since[i]: those beside it, or -1. step[i]: of a
-    future input how many rows later, 0 of what is observed. A future input has no mask: the newest
-    row holds all that is known of the horizon. difference_inputs[i]: the channel holds changes;
-    differenced[i]: the transform of the column takes differences itself. outputs: how many targets,
-    which are the first columns.
+    value[i]: the channel with the values of column i. mask[i], since[i]: the channels of its mask
+    and of the time since the last observation, or -1. step[i]: for a future input, how many rows
+    later its value is; 0 for observed columns. A future input has no mask, as the newest row holds
+    everything known of the horizon. difference_inputs[i]: the channel holds changes.
+    differenced[i]: the column's transform takes differences. outputs: the number of targets, which
+    are the first columns.
     """
 
     value: tuple[int, ...]
@@ -58,51 +57,53 @@ class Layout:
 
     @cached_property
     def plan_channels(self) -> list[int]:
-        """The channel of each future input that holds its next row: row k - 1 of it speaks of row
-        k.
+        """For each future input the channel of its first step, which at row k - 1 holds the input's
+        value of row k.
         """
         return [value for value, step in zip(self.value, self.step, strict=True) if step == 1]
 
     @cached_property
     def past_channels(self) -> list[int]:
-        """The channels of the past exogenous columns' values."""
+        """The channels with the values of the past exogenous columns."""
         columns = list(zip(self.value, self.step, strict=True))[self.outputs :]
         return [value for value, step in columns if not step]
 
     @cached_property
     def channels(self) -> int:
-        """How many channels a window's `past` has."""
+        """The number of channels."""
         return max(*self.value, *self.mask, *self.since) + 1
 
     @cached_property
     def target_channels(self) -> tuple[int, ...]:
-        """The channels of the targets' values."""
+        """The channels with the values of the targets."""
         return self.value[: self.outputs]
 
     @cached_property
     def change_channels(self) -> tuple[int, ...]:
-        """Channels that hold a change: they are zero at a window's first row, whose predecessor is
-        not seen.
-        """
+        """The channels that hold changes; in the first row of a window a change is zero."""
         changes = zip(self.value, self.difference_inputs, self.differenced, strict=True)
-        return tuple(v for v, drifts, differs in changes if drifts or differs)
+        return tuple(
+            channel
+            for channel, is_difference, is_differenced in changes
+            if is_difference or is_differenced
+        )
 
 
 @lru_cache(maxsize=16)
 def layout(task: Task) -> Layout:
-    """The channels of a task, in the order of its columns; asked for by every batch of windows."""
+    """The channels of a task; cached, as every batch of windows needs it."""
     value, mask, since = [], [], []
     channel = 0
     for column in task.columns:
         value.append(channel)
-        gaps = column.may_be_missing and not isinstance(column, FutureStep)
-        mask.append(channel + 1 if gaps else -1)
-        since.append(channel + 2 if gaps else -1)
-        channel += 3 if gaps else 1
+        has_mask = column.may_be_missing and not isinstance(column, FutureStep)
+        mask.append(channel + 1 if has_mask else -1)
+        since.append(channel + 2 if has_mask else -1)
+        channel += 3 if has_mask else 1
     difference_inputs = tuple(c.difference_inputs for c in task.columns)
     differenced = tuple(TRANSFORMS[c.transform].takes_changes for c in task.columns)
-    observed = len(task.observed_names)
-    step = (*[0] * observed, *(column.step for column in task.future_steps))
+    n_observed = len(task.observed_names)
+    step = (*[0] * n_observed, *(column.step for column in task.future_steps))
     return Layout(
         tuple(value),
         tuple(mask),
@@ -115,11 +116,8 @@ def layout(task: Task) -> Layout:
 
 
 def fill_gaps(z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(B, L, C) with NaN → last observed value (0 before the first), observed (bool), steps since
-    observed.
-
-    Works inside each window alone, so a forecast depends on its own `lookback` rows and on nothing
-    before them.
+    """(values, is_observed, steps since the last observation), each (B, L, C), of z (B, L, C). A
+    missing value becomes the last observed one of the same window, or 0 before the first one.
     """
     observed = np.isfinite(z)
     steps = np.arange(z.shape[1])[None, :, None]
@@ -131,14 +129,14 @@ def fill_gaps(z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def input_channels(z: np.ndarray, channels: Layout) -> np.ndarray:
-    """(B, L, C) scaled values with NaN → (B, L, channels) float32 network inputs."""
+    """(B, L, channels) float32 inputs of scaled values (B, L, C), NaN where missing."""
     return _input_channels(*fill_gaps(z), channels)
 
 
 def _input_channels(
     values: np.ndarray, observed: np.ndarray, since: np.ndarray, channels: Layout
 ) -> np.ndarray:
-    """`input_channels` of what `fill_gaps` gives."""
+    """The input channels of what `fill_gaps` returns."""
     result = np.empty((*values.shape[:2], channels.channels), dtype=np.float32)
     for i, channel in enumerate(channels.value):
         column = values[:, :, i]
@@ -155,23 +153,23 @@ def _input_channels(
 
 
 def clear_first_row(past: np.ndarray, channels: Layout) -> None:
-    """Takes from the first row of `past` (B, L, channels), in place, what only the row before it
-    could tell.
+    """Sets the changes in the first row of `past` (B, L, channels) to unknown, in place: they
+    depend on a row before the window.
     """
     past[:, 0, list(channels.change_channels)] = 0.0
-    for i, differs in enumerate(channels.differenced):
-        if differs and channels.mask[i] >= 0:
+    for i, is_differenced in enumerate(channels.differenced):
+        if is_differenced and channels.mask[i] >= 0:
             past[:, 0, channels.mask[i]] = 0.0
             past[:, 0, channels.since[i]] = np.log(2.0)
 
 
 @dataclass(frozen=True)
 class Windows:
-    """A batch of origins, each with exactly its `lookback` rows.
+    """A batch of windows, each of `lookback` rows up to its cutoff.
 
-    z (B, L, C) scaled with NaN; past (B, L, channels) float32; future (B, L + H, F) float32, row s
-    of `future` belongs to row s of `past`; last (B, O) the last observed scaled target; rows (B,)
-    the origins; series (B,) the names of the series they are of.
+    z (B, L, C) scaled values, NaN where missing; past (B, L, channels) float32; future (B, L + H,
+    F) float32, whose first L rows belong to the rows of `past`; last (B, O) the last observed
+    scaled targets; rows (B,) the row numbers of the cutoffs; series (B,) their `unique_id`.
     """
 
     z: np.ndarray
@@ -182,17 +180,19 @@ class Windows:
     series: np.ndarray
 
     def __len__(self) -> int:
-        """How many windows."""
+        """The number of windows."""
         return len(self.rows)
 
     def future_exogenous(self, channels: Layout) -> np.ndarray:
-        """(B, K, S) float32: the K future inputs over the next S steps, known at the newest row."""
+        """(B, K, S) float32: the K future inputs over the next S steps, as known at the cutoff."""
         steps = max(channels.step, default=0) or 1
         newest = self.past[:, -1, channels.future_channels]
         return newest.reshape(len(newest), newest.shape[1] // steps, steps)
 
     def with_targets_moved(self, shift: np.ndarray, channels: Layout) -> Windows:
-        """With `shift` (B, O) added to the targets in `past`; to none of `difference_inputs`."""
+        """The windows with `shift` (B, O) added to the targets in `past`; targets with
+        `difference_inputs` stay as they are.
+        """
         past = self.past.copy()
         for output, channel in enumerate(channels.target_channels):
             if not channels.difference_inputs[output]:
@@ -205,20 +205,18 @@ class Windows:
 
     @classmethod
     def concatenate(cls, parts: Sequence[Windows]) -> Windows:
-        """The windows of several batches as one, of several series too: `rows` are then those of
-        each.
-        """
+        """The windows of several batches, of one or more series, in one batch."""
         arrays_by_field = zip(*(vars(part).values() for part in parts), strict=True)
         return cls(*map(np.concatenate, arrays_by_field))
 
 
 def count_windows_within(rows: int, task: Task) -> int:
-    """How many windows have together so many rows; at least one."""
+    """How many windows have at most `rows` rows together; at least one."""
     return max(rows // task.lookback, 1)
 
 
 def first_cutoff(task: Task) -> int:
-    """The first row of a series that has a whole window behind it."""
+    """The first row of a series that has a whole lookback."""
     return task.lookback - 1
 
 
@@ -231,24 +229,24 @@ def gather_windows(
     horizon: int,
     unique_id: str = "",
 ) -> Windows:
-    """The windows that end at `rows` (row t included) of the series `unique_id`: z (T, C), future
-    (T + H, F).
+    """The windows of the series `unique_id` whose last rows are `rows` (n,), from z (T, C) and
+    future (T + H, F).
     """
     first_rows = rows + 1 - lookback
-    window = _stretches(z, first_rows, lookback)
+    window = _copy_blocks(z, first_rows, lookback)
     window[:, 0, list(channels.differenced)] = np.nan
     values, observed, since = fill_gaps(window)
     past = _input_channels(values, observed, since, channels)
     last = values[:, -1, : channels.outputs].copy()
-    known_ahead = _stretches(future, first_rows, lookback + horizon, np.float32)
+    known_ahead = _copy_blocks(future, first_rows, lookback + horizon, np.float32)
     return Windows(window, past, known_ahead, last, rows, np.full(len(rows), unique_id))
 
 
-def _stretches(
+def _copy_blocks(
     values: np.ndarray, first_rows: np.ndarray, length: int, dtype: type = np.float64
 ) -> np.ndarray:
-    """(n, length, C): of values (T, C) so many rows from each of `first_rows` on. Each is copied in
-    one piece, which is quicker than an index of every row.
+    """(n, length, C): `length` rows of `values` (T, C) from each of `first_rows` (n,) on. Each
+    window is copied as one block, which is faster than indexing every row.
     """
     columns = values.shape[1]
     if not columns or not len(first_rows):
@@ -257,7 +255,9 @@ def _stretches(
     flat: np.ndarray = values[start : int(first_rows.max()) + length].ravel().astype(dtype)
     size = length * columns
     # sliding_window_view would check its arguments for as long as one window takes to copy
-    pieces = np.ndarray((len(flat) - size + 1, size), dtype, flat, strides=2 * flat.strides)
+    pieces = np.ndarray(
+        (len(flat) - size + 1, size), dtype, flat, strides=(flat.itemsize, flat.itemsize)
+    )
     return pieces[(first_rows - start) * columns].reshape(len(first_rows), length, columns)
 
 
@@ -271,8 +271,8 @@ def task_windows(
     horizon: int | None = None,
     size: int = MAX_BATCH,
 ) -> Iterator[Windows]:
-    """`gather_windows` as a model of `task` sees one series, in slices of `size`, so that no (n,
-    lookback, channels) copy ever exists whole; `horizon` by default the task's.
+    """Batches of at most `size` windows of one series, as a model of `task` sees them, so that the
+    whole array (n, lookback, channels) never exists. horizon: by default that of the task.
     """
     channels, steps = layout(task), horizon or task.horizon
     for start in range(0, len(rows), size):
@@ -288,7 +288,9 @@ def task_windows(
 
 
 def require_rows(task: Task, series: Series, rows: np.ndarray) -> None:
-    """`InputError` for rows at which a forecast does not have its lookback, or not its plan."""
+    """`InputError` where a forecast at one of `rows` lacks rows of its lookback, or values of its
+    plan.
+    """
     too_early = rows[rows < task.lookback - 1]
     if len(too_early):
         raise InputError(
@@ -301,11 +303,11 @@ def require_rows(task: Task, series: Series, rows: np.ndarray) -> None:
 
 
 def find_hole_of_plan(task: Task, series: Series) -> tuple[pd.Timestamp, str] | None:
-    """The time of the first hole in the plan and a sentence about it; None where it has none.
+    """The time of the first missing value of a plan and a sentence about it; None where none is
+    missing.
 
-    The plan is what the last row knows of the inputs over the horizon: their values at the steps
-    after it, in the order of `task.future_steps`. A hole is a step without a value that a forecast
-    needs. At earlier rows a missing value is a gap like any other.
+    The plan is what the last row of the series holds of the inputs over the horizon. An input that
+    may be missing has no hole. At earlier rows a missing value is an ordinary gap.
     """
     values = series.values[-1, len(task.observed_names) :]
     for value, column in zip(values, task.future_steps, strict=True):
@@ -322,7 +324,5 @@ def find_hole_of_plan(task: Task, series: Series) -> tuple[pd.Timestamp, str] | 
 
 
 def target_windows(z: np.ndarray, rows: np.ndarray, *, horizon: int, outputs: int) -> np.ndarray:
-    """(n, H, O) scaled targets; target[i, 0] directly follows row rows[i]; NaN where not
-    observed.
-    """
+    """(n, H, O) scaled targets: target[i, 0] is that of row rows[i] + 1; NaN where not observed."""
     return z[rows[:, None] + np.arange(1, horizon + 1)[None, :], :outputs]

@@ -3,7 +3,7 @@ range of the train rows, and static inputs that have changed.
 
 `find_unseen` checks the newest rows of each series, as many as the horizon has, and the plan;
 `describe_unseen` makes a sentence of it. A value is far off where it lies beyond the range by more
-than its width (`Scaling.bounds`), or is so wild that a model reads it as missing
+than its width (`Scaling.input_bounds`), or is so wild that a model reads it as missing
 (`Scaling.hide_wild`), as after a lost comma. Nothing is refused, because such a value may be true.
 """
 
@@ -61,7 +61,7 @@ def _find_far(series: Series, scaling: Scaling, task: Task) -> list[str]:
     """
     rows = slice(-max(task.horizon, 2), None)  # a change needs two rows
     units = judged_units(transform_columns(series.values[rows], task, series.unique_id), task)
-    low, high = scaling.bounds(series.unique_id)
+    low, high = scaling.input_bounds(series.unique_id)
     excess = np.fmax(low - units, units - high)
     is_hidden = np.isnan(scaling.hide_wild(series)) & np.isfinite(series.values)
     excess[is_hidden[rows]] = np.inf

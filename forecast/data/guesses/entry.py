@@ -75,7 +75,7 @@ from forecast.data.guesses.times import (
 )
 from forecast.data.hierarchy import join_names
 from forecast.data.holiday_effects import find_holiday_effects
-from forecast.data.leading import find_leading
+from forecast.data.leading import find_leading_columns
 from forecast.data.leaks import find_leaks
 from forecast.data.schema import describe_row, describe_text_cell
 from forecast.data.splits import longest_horizon
@@ -391,7 +391,7 @@ def _past_lines(
     leaks = find_leaks(observed, target, names, spans.horizon, Quality().leaks.limit)
     leaking = dict.fromkeys(leak.column for leak in leaks)
     names = [name for name in names if name not in leaking]
-    leading = find_leading(observed, target, names, spans, to_model_units)
+    leading = find_leading_columns(observed, target, names, spans, to_model_units)
     entries = _column_entries(observed, calendar, names)
     lines = []
     if leaking:

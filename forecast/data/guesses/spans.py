@@ -26,6 +26,10 @@ SHORT_ROWS, FEW_SERIES = 100, 10
 better than what validation makes whose block holds no two usual horizons
 (docs/research/ten-minutes.md).
 """
+FITTED_SHARE = 0.75
+"""The share of the rows that an entry's train and validation blocks have, unless intervals need
+more rows for calibration.
+"""
 FEW_ROWS = 400
 """Of fewer a member that flattens growth lowers the mean (docs/research/quarter-hour.md)."""
 

@@ -14,7 +14,7 @@ from pandas.api.typing import SeriesGroupBy
 
 from forecast.data.calendars import DAY, Calendar, count_day_steps, series_lengths, step_length
 from forecast.data.guesses.cells import words_of
-from forecast.data.leading import FITTED_SHARE
+from forecast.data.guesses.spans import FITTED_SHARE
 from forecast.system.errors import InputError, quote_names
 
 TARGET_COLUMN_NAMES = ("y", "target", "value", "values", "wert", "close", "ot")
