@@ -83,8 +83,8 @@ def ensure_experiment(client: MlflowClient, name: str, store: TrackingStore) -> 
         if store.database is None:
             raise InputError(
                 f"MLflow keeps the artifacts of {name!r} in {location}, which this machine does not"
-                " have. Use the address of an MLflow server (http://...), or a folder that all machines"
-                " share."
+                " have. Use the address of an MLflow server (http://...), or a folder that all"
+                " machines share."
             )
         client.rename_experiment(
             experiment.experiment_id, f"{name} (artifacts lost, {experiment.experiment_id})"
