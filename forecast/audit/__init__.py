@@ -1,9 +1,8 @@
-"""The executable leak audit: does anything know what it could not have known?
+"""The leak audit: finds results that depend on data which were not known at the time.
 
 The pipeline is treated as a black box. Its input, the stored snapshot, is changed after some
-moment; everything that belongs to the time before must come out bit for bit as it was. No rule
-knows any particular leak: what is listed is what may depend on which rows, and a leak is whatever
-depends on others.
+moment; everything that belongs to the time before must stay equal bit for bit. These are the rows
+on which each part may depend; a dependence on any other row is a leak:
 
     scaling, skip, weights      train rows; a choice between fits may look at validation
     tuning, the chosen model    train and validation rows
@@ -15,33 +14,26 @@ depends on others.
                                 known ahead
     a forecast                  rows up to its cutoff
 
-Which module catches which kind of leak (the keys of `KINDS`); a `Finding` names its detector:
+The modules, and the kinds of leak (keys of `KINDS`) that each can find:
 
-    module    detectors                                       kinds of leak
-    runs      rows after a moment changed: fits, choices,     scaling, skip, tuning, training,
-              calibrations and forecasts of two runs          weights, choice, calibration, scores,
-                                                              forecast, beside
-    runs      one run: the rows of tuning, origins, folds,    blocks, folds, tuning, calibration,
-              calibration rows, targets that a fit asked for  skip, training
-    origins   rows after one moment changed or cut            scaling, features, gap, known future,
-                                                              forecast, beside
-    rescored  scores and choices once more                    origins, scores, choice, tuning,
+    module        what it does                                kinds of leak
+    runs          compares fits, choices, calibrations and    scaling, skip, tuning, training,
+                  forecasts of two runs, whose rows after a   weights, choice, calibration, scores,
+                  moment differ                               forecast, beside
+    runs          checks one run: rows of tuning, origins,    blocks, folds, tuning, calibration,
+                  folds, calibration, targets used by fits    skip, training
+    origins       changes or cuts the rows after single       scaling, features, gap, known future,
+                  moments                                     forecast, beside
+    rescored      computes scores and choices again           origins, scores, choice, tuning,
                                                               training
-    data_     the data themselves                             history, target, column, actuals,
-    checks                                                    repeated
-    stored    the finished results once more; fits made       stored, scaling, training, scores,
-              once more without later rows                    choice, and those of two runs
+    data_checks   checks the data themselves                  history, target, column, actuals,
+                                                              repeated
+    stored        computes the project's stored results       stored, scaling, training, scores,
+                  again; fits again without later rows        choice, and those of two runs
 
-The leak planted for each kind is in tests/audit (`test_leaks`, `test_training_leaks`, `test_data`
-...). The next detector is a function of that module which yields findings, called by
-`audit.__main__.audit`, with a plant of its kind.
-
-What no change of later rows can show is looked for in the data themselves: a column that tells the
-target in advance, a history that was revised, blocks out of order, a stretch of test in the
-training rows. And what the project holds as its finished results is made again from its models, as
-far as that costs no training.
-
-`changes` makes what an audited pipeline is fed.
+`changes` has the changes of rows, `sandbox` runs the stages. A leak of each kind is planted in
+tests/audit. A new detector is a function that yields findings, called by `audit.__main__.audit`,
+and has a planted leak in the tests.
 """
 
 from __future__ import annotations
@@ -75,38 +67,40 @@ KINDS: dict[str, str] = {
     "calibration": "intervals that saw rows outside the calibration block",
     "scores": "scores that are not those of all forecasts at the scale of the train part",
 }
-"""Kind of finding to its name, causes before effects."""
+"""Kind of finding → its name, causes before effects."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """`kind`: a key of `KINDS`; `detector`: the check that caught it; `where`: a column, a model or
-    a file.
-    """
+    """A leak that was found."""
 
     kind: str
+    """A key of `KINDS`."""
     detector: str
+    """The check that found it."""
     where: str
+    """The column, model, series or file."""
     text: str
 
     @property
     def order(self) -> tuple[int, str]:
-        """What findings are sorted by: causes before effects, then by their detector."""
+        """The sort key of findings: causes before effects, then the detector."""
         return list(KINDS).index(self.kind), self.detector
 
 
 @dataclass(frozen=True)
 class Audit:
-    """`checked`: what was looked at and how often, so that a clean audit of nothing does not pass
-    for a clean one; `outdated_file`: one of the project that its stages would write otherwise now,
-    so that its stored results were not looked at.
-    """
+    """The outcome of an audit."""
 
     dataset: str
     findings: tuple[Finding, ...]
     checked: dict[str, int]
+    """What was checked → how often; shows that a clean audit has checked something."""
     notes: tuple[str, ...] = ()
     outdated_file: str = ""
+    """A file of the project that its stages would now write differently; then the stored results
+    were not audited.
+    """
 
     @property
     def is_clean(self) -> bool:
@@ -118,7 +112,7 @@ class Audit:
         return {**asdict(self), "clean": self.is_clean}
 
     def lines(self) -> list[str]:
-        """For a terminal: the verdict, the findings with the cause first, what was checked."""
+        """The audit for a terminal: verdict, findings, what was checked, notes."""
         checked_counts = ", ".join(f"{count} {what}" for what, count in self.checked.items())
         notes = list(self.notes)
         if self.outdated_file:
@@ -141,8 +135,8 @@ class Audit:
 
 
 def order_findings(findings: list[Finding]) -> tuple[Finding, ...]:
-    """Causes first; equal findings of several models or origins once, with the number of the
-    others.
+    """The findings with causes first; those of one kind and detector are merged to one, with the
+    number of the other places.
     """
     merged_findings = []
     order = attrgetter("order")

@@ -1,12 +1,8 @@
-"""`python -m forecast.audit DATASET`: the whole leak audit of one dataset, in the order of its
-checks.
+"""`python -m forecast.audit DATASET`: the leak audit of one dataset.
 
-A process of its own, since it runs the code that it examines. `audit` is its function: it runs the
-stages on the data as they are and on changed copies (`sandbox`), compares the runs (`runs`), the
-prepared rows and forecasts at single moments (`origins`), the published scores (`rescored`), the
-finished results of the project (`stored`) and the data themselves (`data_checks`). It refuses
-datasets with series whose blocks are shares of their own rows. `main` prints the outcome; its exit
-code is `UNHEALTHY` when a leak was found or the project's own run is out of date.
+`audit` runs all checks in their order: it runs the stages on the unchanged data and on changed
+copies and calls the other modules of this package. It is a process of its own, since it runs the
+code that it examines.
 """
 
 from __future__ import annotations
@@ -57,8 +53,8 @@ LogProgress = Callable[[str], None]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """0 when no leak was found, 5 when one was or the project's run is out of date, the error's
-    code when the audit could not be made.
+    """Run the audit and print it; returns 0 without a leak, 5 (`UNHEALTHY`) for a leak or a run
+    that is out of date, and the error's exit code where the audit could not be made.
     """
     options = _parser().parse_args(arguments)
     log_progress = show_nothing if options.json else partial(print, file=sys.stderr, flush=True)
@@ -83,7 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    """The command line of the audit; see `main`."""
+    """The argument parser of the audit."""
     parser = argparse.ArgumentParser(
         prog="forecast audit", description="Look for leaks in the pipeline of a dataset."
     )
@@ -106,23 +102,22 @@ def audit(
     jobs: int,
     log_progress: LogProgress,
 ) -> Audit:
-    """Audit the project in `root`; `folder` is an empty one for the runs, `models` narrows the
-    grid.
+    """Audit a dataset of the project in `root`.
 
-    Trained forecasters of the project are examined as they are; fits are repeated on a part of the
-    data with a budget of a few steps, since what a fit may see does not depend on how long it goes
-    on.
+    The project's trained forecasters are examined as they are. Fits are repeated on a part of the
+    data with few steps, since the rows that a fit uses do not depend on the number of its steps.
 
-    `InputError` where every series has blocks of its own.
+    folder: an empty folder for the audit's runs. models: only these entries of the grid; () means
+    all. Raises `InputError` where the blocks of series are shares of their own rows.
     """
     project = Project.of(root, dataset)
     if cluster.cluster_address():
-        jobs = max(jobs, 2)  # one job alone would run in this process
+        jobs = max(jobs, 2)  # a single job would run in this process and not on the cluster
     whole_ends = block_ends(project.frame, project.settings)
     small_frame = cut_around_borders(project.frame, project.settings, whole_ends)
     ends = block_ends(small_frame, project.settings)
-    # All runs come first, each forked from a process that has not used the audited code and so
-    # remembers nothing; with several jobs there are two at a time.
+    # All runs come first, each in a process forked from this one, which has not run the audited
+    # code yet and so has nothing of it in memory. With several jobs two runs go on at a time.
     log_progress(
         "the pipeline on the data as they are and with the rows after the validation block changed"
     )
@@ -130,7 +125,7 @@ def audit(
     changed = partial(run_stages, project, small_frame, change=shake, models=models)
     run_later = partial(changed, folder / "later", after=ends["validation"], jobs=max(jobs - 1, 1))
     with run_beside(jobs, run_later) as receive_later:
-        # one job, so that all it opens is noted
+        # one job, so that every file that it opens is recorded
         base = run_isolated(run_stages, project, small_frame, folder / "base", models=models)
         base.opened_files += opened
         if base.results.borders.by_series:
@@ -185,8 +180,8 @@ def _audit_other_fits(
     jobs: int,
     log_progress: LogProgress,
 ) -> list[Finding]:
-    """What was chosen when other fits are the better ones on test, and the fits once more without
-    later rows.
+    """Find choices that follow test errors, by reversing the order of the models' test errors, and
+    fits that need later rows, by fitting without them.
     """
     log_progress(
         "members, weights, choices and intervals with the order of test errors reversed, and fits"
@@ -218,8 +213,10 @@ def _audit_results(
     whole_ends: dict[str, pd.Timestamp],
     log_progress: LogProgress,
 ) -> tuple[list[Finding], str, str]:
-    """What the first run, the data and the finished results show by themselves; the file that is
-    out of date (`data_checks.find_outdated_file`), and why the finished results were not looked at.
+    """Check the first run, the data and the stored results.
+
+    Returns the findings, the file that is out of date (`data_checks.find_outdated_file`) or "", and
+    why the stored results were not audited, or "".
     """
     findings = [
         *_audit_first_run(base, ends),
@@ -243,7 +240,7 @@ def _audit_results(
 
 
 def _audit_first_run(base: Sandbox, ends: dict[str, pd.Timestamp]) -> list[Finding]:
-    """What the run on the data as they are did and wrote."""
+    """Check the run on the unchanged data by itself."""
     results = base.results
     panel = from_frame(results.frame, base.dataset, results.dataset.task)
     return [
@@ -264,8 +261,8 @@ def _audit_first_run(base: Sandbox, ends: dict[str, pd.Timestamp]) -> list[Findi
 def _compare_changed_after_validation(
     base: Sandbox, changed_run: Sandbox, moment: pd.Timestamp
 ) -> list[Finding]:
-    """What differs between the untouched run `base` and `changed_run`, whose rows after `moment`,
-    the end of validation, are changed: fits, choices and forecasts up to then must not.
+    """Compare the unchanged run with one whose rows after `moment`, the end of validation, are
+    changed: fits, choices and forecasts up to then must be equal.
     """
     detector = "change after the validation block"
     return [
@@ -283,17 +280,19 @@ def _audit_fits_and_test(
     jobs: int,
     log_progress: LogProgress,
 ) -> list[Finding]:
-    """The studies of the first run taken over by two runs on changed copies of the data, made by
-    `changed`, each compared with the first run.
+    """Compare the first run with two runs on changed data, which use the first run's studies: one
+    with all rows after the train block nudged, one with a later part of the test block changed.
+
+    changed: makes such a run.
     """
     log_progress(
         "the pipeline with the rows after the train block moved by a ten-millionth, and with the"
         " later part of the test block changed"
     )
     stages_of_fits = ("fetch", "prepare", "train")
-    # a cluster has workers enough for both
-    each_jobs = jobs if cluster.cluster_address() else max(jobs // 2, 1)
-    run = partial(changed, tuned=base.tuned, jobs=each_jobs)
+    # the two runs share this machine's cores, but not those of a cluster
+    jobs_per_run = jobs if cluster.cluster_address() else max(jobs // 2, 1)
+    run = partial(changed, tuned=base.tuned, jobs=jobs_per_run)
     train_end = ends["train"]
     moment = _moment_in_test_block(base, ends)
     nudged = partial(run, folder / "nudged", after=train_end, change=nudge, stages=stages_of_fits)
@@ -306,7 +305,7 @@ def _audit_fits_and_test(
     refitted_folders = {
         folder.replace("/chosen-", "/seed-") for folder in fit_folders if "/chosen-" in folder
     }
-    # of what was fitted again the fit before
+    # of a model that was fitted again only its first fit is compared
     first_fit_folders = [folder for folder in fit_folders if folder not in refitted_folders]
     nudge_detector = "nudge after the train block"
     detector = "change inside the test block"
@@ -318,15 +317,16 @@ def _audit_fits_and_test(
 
 
 def _moment_in_test_block(base: Sandbox, ends: dict[str, pd.Timestamp]) -> pd.Timestamp:
-    """The cutoff of an origin of the test block at which a model is fitted again, or of one in its
-    first quarter: one row seen too many is then one changed.
+    """The moment after which the test block is changed: the first cutoff there at which a model is
+    fitted again, so that a fit which uses one row too many uses a changed one; without such a
+    cutoff the end of the block's first quarter.
     """
     table = base.results.forecasts("naive")
     cutoffs = np.sort(table.loc[table["block"] == "test", "cutoff"].unique())
     if not len(cutoffs):
         return ends["calibration"]
     frequencies = (record.params.get("refit", "never") for record in base.results.records.values())
-    frequency: RefitFrequency = next((each for each in frequencies if each != "never"), "never")
+    frequency: RefitFrequency = next((f for f in frequencies if f != "never"), "never")
     schedule = RefitSchedule.of(frequency, np.sort(table["cutoff"].unique()))
     refit_cutoffs = cutoffs[np.isin(cutoffs, np.array(schedule.cutoffs, cutoffs.dtype))]
     if len(refit_cutoffs):
@@ -335,7 +335,7 @@ def _moment_in_test_block(base: Sandbox, ends: dict[str, pd.Timestamp]) -> pd.Ti
 
 
 def _describe_unaudited(base: Sandbox) -> list[str]:
-    """What the run `base` could not show, in sentences."""
+    """Sentences about what the run could not show."""
     records = base.results.records
     notes = [f"{remark}." for remark in model_families.describe_pretrained(records.values())]
     failed = [name for name, record in records.items() if record.has_failed]

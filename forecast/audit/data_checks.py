@@ -1,13 +1,9 @@
-"""Leaks that stand in the data themselves, where no change of later rows can show them.
+"""Finds leaks in the data themselves, which no change of later rows can show.
 
-For the audit, as findings: a history that was revised between two snapshots (`check_history`), a
-past column that tells the target in advance (`check_columns`), a future input that is the target
-(`check_future_inputs`), targets that are not the source's (`check_actuals`), rows of the test block
-that stand among the training rows (`find_repeated_stretches`, `find_copied_stretches`). The limits
-were set on honest series; a system without noise can look like a leak, which its finding says.
-
-Another such leak is a `check_*` or `find_*` here that yields `Finding`s, called by
-`audit.__main__`, with its limit and honest series that stay below it.
+These are a history that was revised between two snapshots, a past column that contains later
+targets, a future input that is the target, targets that are not the source's, and rows of the test
+block among the training rows. The limits were set on series without leaks; a system without noise
+can look like a leak, which its finding says.
 """
 
 from __future__ import annotations
@@ -30,47 +26,44 @@ from forecast.data.snapshots import find_revisions
 from forecast.system import files
 
 UNEXPLAINED_LIMIT = 0.05
-"""Of what the past leaves unexplained of a later value, the share that is still unexplained with a
-column.
-
-Honest columns of real series leave 90 % and more, an input that drives a system 15 %; a column that
-leaves under 5 % is taken to contain the value.
+"""A column leaks where it leaves less than this share unexplained of what the past leaves
+unexplained of a later target. Columns of real series without a leak leave 90 % and more, an input
+that drives a system 15 %.
 """
 SAME_CORRELATION = 0.9
-"""Correlation of changes from which a column is taken for the later target itself; honest ones have
-below 0.3.
+"""A column is the later target itself where their changes have at least this correlation; without a
+leak it is below 0.3.
 """
 IDENTITY_LIMIT = 1e-4
-"""Share of the target's variance below which a future input leaves too little to be another
-quantity: one that drives the target leaves its season and its noise.
+"""A future input is the target itself where a regression on it leaves at most this share of the
+target's variance; an input that drives the target leaves its season and its noise.
 """
 MOST_CLASSES = 12
-"""Most values of a column that is read as a few classes; each has to occur `FEWEST_PER_CLASS`
-times to be believed.
-"""
+"""The most different values of a column that is examined as classes."""
 FEWEST_PER_CLASS = 10
+"""How often each class must occur at least."""
 REPEAT_LENGTH = 12
-"""Rows of a stretch that is looked for value for value."""
+"""The length, in rows, of stretches that are compared value for value."""
 FEWEST_DISTINCT = 8
-"""Different values among them: of a plateau every stretch repeats."""
+"""The fewest different values in such a stretch; the stretches of a plateau are all equal."""
 MATCH_LENGTH = 24
-"""Rows of a stretch that is looked for up to level and scale."""
+"""The length, in rows, of stretches that are compared up to level and scale."""
 COPY_LIMIT = 0.02
-"""A test stretch is a copy when its best match among the train rows leaves less than this share of
-what the best match between the two halves of the train block leaves. Where nothing is copied, these
+"""A test stretch is a copy where its best match in the train rows leaves less unexplained than this
+share of what the best match between the two halves of the train block leaves. Without a copy these
 two differ by a factor of two or three.
 """
 PERIODIC_LIMIT = 1e-9
-"""What the best match between the two halves leaves at most of a periodic series, of which nothing
-is said.
+"""A series is periodic, and no copy is looked for, where the best match between the two halves of
+the train block leaves at most this share unexplained.
 """
 MOST_PAIRS = 100_000_000
-"""Pairs of stretches that are compared at most."""
+"""The most pairs of stretches that are compared."""
 
 
 def check_history(project: Project) -> Iterator[Finding]:
-    """A finding for each stored snapshot of the dataset that is not what its record says, or that
-    differs from the one pointed to in a value that both hold and that was not provisional.
+    """Yield a finding for each stored snapshot of the dataset whose content differs from its
+    record, or that has other values than the current snapshot, except provisional ones.
     """
     root = project.paths.root
     pointed = snapshots.path_in_store(root, snapshots.read_pointer(root, project.dataset).snapshot)
@@ -121,9 +114,8 @@ def check_history(project: Project) -> Iterator[Finding]:
 
 
 def find_outdated_file(project: Project, repeated_run: Sandbox) -> str:
-    """The file of raw rows, else that of prepared ones, that is not what its stages make of the
-    snapshot now, as after a fetch without a run or after an edit; empty where each is, or is not
-    there.
+    """The project's file of raw or prepared rows that the stages would now write differently, as
+    after a fetch without a run; "" where both are up to date or missing.
     """
     for name in ("raw", "frame"):
         path = getattr(project.paths, name)(project.dataset)
@@ -134,14 +126,12 @@ def find_outdated_file(project: Project, repeated_run: Sandbox) -> str:
 
 
 def check_columns(panel: Panel) -> Iterator[Finding]:
-    """Past inputs that speak of later values of the first target: those that are it, shifted; those
-    whose classes decide its changes; and those that, with their own past and the target's, give a
-    later value nearly exactly.
+    """Yield a finding for each past input that contains later values of the first target.
 
-    The last is compared with what the target's past alone leaves unexplained, by least squares over
-    every series and step ahead. A system without noise that is driven by such an input looks the
-    same; then the finding is to be judged by hand. Inputs of the future are
-    `check_future_inputs`'s.
+    Such an input is the shifted target; or has classes that decide the target's changes; or
+    explains, with its own past and the target's past, a later target nearly exactly (by least
+    squares, per series and step ahead). A system without noise that is driven by an input looks the
+    same, so a finding may have to be judged by hand.
     """
     task = panel.task
     n_observed = len(task.columns) - len(task.future_steps)
@@ -187,11 +177,10 @@ def check_columns(panel: Panel) -> Iterator[Finding]:
 
 
 def check_future_inputs(panel: Panel) -> Iterator[Finding]:
-    """Future inputs that *are* the target at the step they are declared for, up to a factor and a
+    """Yield a finding for each future input that is the target of its step, up to a factor and a
     level.
 
-    How strongly one drives the target is no leak: it is declared to be known by then, and what
-    changes of later rows show of it is examined elsewhere.
+    An input that only drives the target is no leak, however strongly: it is declared to be known.
     """
     for name, target, column in _future_inputs(panel):
         if _is_same_quantity(target, column):
@@ -204,8 +193,8 @@ def check_future_inputs(panel: Panel) -> Iterator[Finding]:
 
 
 def describe_strong_plans(panel: Panel) -> tuple[str, ...]:
-    """A sentence for every future input that explains nearly all that the past leaves unexplained
-    of the target, and is not the target itself: no change of data can tell whether it was known.
+    """A sentence for each future input that explains the target nearly exactly but is not the
+    target; whether it was known in time only the user can tell.
     """
     notes = []
     for name, target, column in _future_inputs(panel):
@@ -232,8 +221,8 @@ def _is_same_quantity(target: np.ndarray, column: np.ndarray) -> bool:
 
 
 def _future_inputs(panel: Panel) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Per series and future input its name, the target (T,), and the input's value for the next
-    row, (T,), as it is known at each row.
+    """Yield for each series and future input its name, the target (T,), and the input's value for
+    the next row as known at each row (T,).
     """
     task = panel.task
     first = len(task.columns) - len(task.future_steps)
@@ -245,10 +234,8 @@ def _future_inputs(panel: Panel) -> Iterator[tuple[str, np.ndarray, np.ndarray]]
 
 
 def _views(target: np.ndarray, column: np.ndarray) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Target and column as they are, by their ranks (any rising or falling map), and the size of
-    the target's changes.
-
-    The size of a change stands at the row it leads to, as the target does.
+    """Yield (words, target, column) in three versions: unchanged, as ranks (for any monotonic
+    relation), and with the absolute change of the target to each row.
     """
     yield "", target, column
     target_ranks = pd.Series(target).rank().to_numpy(dtype=float)
@@ -257,8 +244,8 @@ def _views(target: np.ndarray, column: np.ndarray) -> Iterator[tuple[str, np.nda
 
 
 def _shift_to_target(target: np.ndarray, column: np.ndarray) -> int | None:
-    """The shift at which the changes of a column are those of the later target, up to a factor;
-    None without one.
+    """The shift (rows) by which a column is ahead of the target with the same changes, up to a
+    factor; None where there is none.
     """
     changes = np.diff(target), np.diff(column)
     shifts = range(-MOST_LAGS, MOST_LAGS + 1)
@@ -270,8 +257,8 @@ def _shift_to_target(target: np.ndarray, column: np.ndarray) -> int | None:
 
 
 def _correlation(target: np.ndarray, column: np.ndarray, shift: int) -> float:
-    """The correlation of column[t] and target[t + shift]; 0 where too little is known or one of
-    them stands still.
+    """The correlation of column[t] and target[t + shift]; 0 where too few values are known or one
+    of them is constant.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         correlation = pd.Series(target).shift(-shift).corr(pd.Series(column), min_periods=MOST_LAGS)
@@ -279,11 +266,11 @@ def _correlation(target: np.ndarray, column: np.ndarray, shift: int) -> float:
 
 
 def _decides_change(target: np.ndarray, column: np.ndarray, steps: int) -> bool:
-    """Whether a column of a few values tells the change over the `steps` that follow.
+    """Whether a column with few different values decides the target's change over the next `steps`.
 
-    It does by sign, where each value goes with one sign of the change, not all with the same, and
-    the sign of the last change does not; or by size, where the sizes of the change that go with one
-    value lie apart from those of every other.
+    By sign: each value of the column has one sign of the change, and not all values the same one;
+    the sign of the last change must not decide it as well. Or by size: the ranges of the change's
+    size do not overlap between values of the column.
     """
     if len(target) <= 2 * steps:
         return False
@@ -308,8 +295,8 @@ def _has_one_sign_per_class(classes: np.ndarray, signs: np.ndarray) -> bool:
 
 
 def _ranges_by_class(classes: np.ndarray, values: np.ndarray) -> list[tuple[float, float]]:
-    """The lowest and the highest value of each class, in rising order; none unless the classes are
-    few and each occurs often.
+    """The lowest and highest value of each class, sorted; empty where there are too many classes or
+    one is too rare.
     """
     statistics = pd.Series(values).groupby(classes).agg(["min", "max", "size"])
     if not 2 <= len(statistics) <= MOST_CLASSES or statistics["size"].min() < FEWEST_PER_CLASS:
@@ -318,11 +305,8 @@ def _ranges_by_class(classes: np.ndarray, values: np.ndarray) -> list[tuple[floa
 
 
 def find_differing_values(project: Project, base: Panel) -> Iterator[tuple[str, pd.Timestamp, str]]:
-    """(series, time, column) of every value of the source that the prepared rows lack or hold
-    otherwise.
-
-    Columns of the source by their own names. Nothing where prices are adjusted: they are meant to
-    differ.
+    """Yield (series, time, column) of every value of the source that the prepared rows lack or
+    change; none where prices are adjusted, which changes them on purpose.
     """
     if project.settings.source.adjustment != "none":
         return
@@ -345,8 +329,8 @@ def find_differing_values(project: Project, base: Panel) -> Iterator[tuple[str, 
 
 
 def check_actuals(project: Project, base: Panel) -> Iterator[Finding]:
-    """A finding for each target of which the prepared rows, by which forecasts are scored, lack a
-    value of the source or hold another.
+    """Yield a finding for each target whose prepared values, by which forecasts are scored, are not
+    those of the source.
     """
     all_differing = list(find_differing_values(project, base))
     for name in base.task.targets:
@@ -363,11 +347,10 @@ def check_actuals(project: Project, base: Panel) -> Iterator[Finding]:
 
 
 def find_repeated_stretches(panel: Panel, ends: dict[str, pd.Timestamp]) -> Iterator[Finding]:
-    """Stretches of the test block that stand, value for value, in train rows of any series.
+    """Yield a finding where stretches of the test block are in the train rows, value for value.
 
-    Nothing measured repeats a dozen values exactly. A series that is periodic by construction does
-    so everywhere, which is no leak: where more than half of the train rows' stretches repeat among
-    themselves, nothing is said.
+    Measurements do not repeat a dozen values exactly. A periodic series does, which is no leak:
+    without a finding where more than half of the stretches repeat within the train rows.
     """
     train: Counter[bytes] = Counter()
     test: list[tuple[str, pd.Timestamp, bytes]] = []
@@ -395,8 +378,8 @@ def find_repeated_stretches(panel: Panel, ends: dict[str, pd.Timestamp]) -> Iter
 
 
 def find_copied_stretches(panel: Panel, ends: dict[str, pd.Timestamp]) -> Iterator[Finding]:
-    """Stretches of the test block that match train rows, level and scale aside, far more closely
-    than stretches of the later half of train match its earlier half.
+    """Yield a finding where a stretch of the test block matches train rows, up to level and scale,
+    far more closely than any stretch of the later half of train matches the earlier half.
     """
     shapes = []
     for series in panel.series:
@@ -420,8 +403,8 @@ def find_copied_stretches(panel: Panel, ends: dict[str, pd.Timestamp]) -> Iterat
 
 
 def _normed_stretches(values: np.ndarray) -> np.ndarray:
-    """(n, MATCH_LENGTH) every stretch without a gap, centred and of length one; those with few
-    distinct values are left out.
+    """All stretches without a gap and with enough different values, centred and with norm 1:
+    (n, MATCH_LENGTH).
     """
     if len(values) < MATCH_LENGTH:
         return np.empty((0, MATCH_LENGTH))
@@ -433,12 +416,12 @@ def _normed_stretches(values: np.ndarray) -> np.ndarray:
 
 
 def _unexplained_by_best_match(stretches: np.ndarray, others: np.ndarray) -> float:
-    """The least share of a stretch of `others` that its best match in `stretches` leaves
-    unexplained; 1 without a pair.
+    """The lowest share of variance of a stretch in `others` that its best match in `stretches`
+    leaves unexplained; 1 without any pair.
     """
     if not len(stretches) or not len(others):
         return 1.0
-    # a copy is longer than one stretch, so some may be left out
+    # a copy contains many stretches, so some may be left out
     step = max(1, -(-len(stretches) * len(others) // MOST_PAIRS))
     best = 0.0
     for part in np.array_split(others[::step], -(-len(others) // 512)):

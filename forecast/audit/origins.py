@@ -1,9 +1,8 @@
-"""Prepared rows, inputs and forecasts at single moments, when everything later is changed.
+"""Audits prepared rows, scaling and forecasts by changing or cutting all rows after single moments.
 
-For the audit: `select_moments` names the moments, `audit_changed_moments` changes all rows after
-each and `audit_cut_moments` leaves them out. What the stages make of the rows before, the scaling
-of the train block, and the forecasts of every saved forecaster up to that moment have to be equal
-bit for bit; a forecast made a lookback later has to differ, or nothing was shown.
+The prepared rows up to such a moment, the scaling of the train block, and the forecasts of every
+saved forecaster up to the moment must be equal bit for bit. A forecast that is made a lookback
+later must differ; otherwise the comparison has shown nothing.
 """
 
 from __future__ import annotations
@@ -40,30 +39,30 @@ ROW_CHANGES = (shake, mirror, shrink, thin_out)
 MOST_RANDOM_MOMENTS = 6
 MOST_GAP_MOMENTS = 6
 MOST_STALE_MOMENTS = 6
-"""Of all joined datasets together; each has one at least."""
+"""For all joined datasets together, but at least one for each."""
 MOST_DIFFERING_MOMENTS = 4
 SCALING_CALLS = 25
-"""How often the scaling is fitted. The last fit counts: one that leaks may be honest at first."""
+"""How often the scaling is fitted before it is compared: a leaking fit may be correct at first."""
 
 
 @dataclass(frozen=True)
 class PreparedPanel:
-    """The panel that the stages make of some rows, and the scaling of its train block where that
-    was asked for.
-    """
+    """The panel that the stages prepare from a frame."""
 
     panel: Panel
     scaling: Scaling | None = None
+    """The scaling of its train block; None where it is not compared."""
 
 
 def select_moments(
     project: Project, base: Panel, ends: dict[str, pd.Timestamp]
 ) -> list[pd.Timestamp]:
-    """Moments to cut at, in the order of time: block ends, random ones after the train block, and
-    three kinds where a pipeline may have looked ahead. These are the ends of gaps (it would have
-    filled them), the ends of the longest stretches in which nothing new of a joined dataset is
-    known, and moments whose value in `base`, the panel of the data as they are, is not the
-    source's.
+    """The moments after which rows are changed or cut, sorted.
+
+    They are the ends of blocks, random times after the train block, and times at which looking
+    ahead is likely: ends of gaps (which it would fill), ends of the longest stretches without a new
+    row of a joined dataset, and times whose value in `base`, the panel of the unchanged data, is
+    not the source's.
     """
     observed_rows = trim_to_observed(project.frame, project.settings)
     times = np.sort(observed_rows["ds"].unique())
@@ -71,7 +70,6 @@ def select_moments(
     rng = np.random.default_rng(0)
     random_times = _draw([*map(pd.Timestamp, times_after_train)], MOST_RANDOM_MOMENTS, rng)
     borders = [ends[name] for name in ("train", "validation", "calibration")]
-    # The last moment of every run of missing rows or cells, before the value that follows it.
     missing = observed_rows.drop(columns=["unique_id", "ds"]).isna()
     ends_missing_run = missing & ~missing.groupby(observed_rows["unique_id"], sort=False).shift(
         -1, fill_value=False
@@ -100,8 +98,8 @@ def _draw(moments: list[pd.Timestamp], count: int, rng: np.random.Generator) -> 
 
 
 def find_stale_moments(project: Project, other: str) -> list[pd.Timestamp]:
-    """The last rows of the stretches in which no row of a joined dataset becomes known, the longest
-    first.
+    """The last times of stretches in which no row of the joined dataset `other` becomes known, the
+    longest stretch first.
     """
     observed_rows = trim_to_observed(project.frame, project.settings)
     times = pd.DatetimeIndex(np.sort(observed_rows["ds"].unique()))
@@ -121,23 +119,28 @@ def find_stale_moments(project: Project, other: str) -> list[pd.Timestamp]:
 def audit_changed_moments(
     project: Project, base: Panel, moments: list[pd.Timestamp], trained: Path, folder: Path
 ) -> Iterator[Finding]:
-    """Every moment: all later rows changed, then prepared rows, known-future inputs, scaling and
-    forecasts compared.
+    """Change all rows after each moment, and compare prepared rows, inputs known ahead, scaling and
+    forecasts.
 
-    `base`: the panel of the data as they are; `trained`: the folder of saved forecasters.
+    base: the panel of the unchanged data. trained: the folder of saved forecasters.
     """
 
     def prepare_changed(
         number: int, moment: pd.Timestamp, borders: splits.Borders | None
     ) -> PreparedPanel:
-        """What the stages make with all rows after `moment` changed: moment by moment by another
-        of `ROW_CHANGES`, and by `shake` where the data checks refuse what that change leaves.
-        """
-        for change in (ROW_CHANGES[number % len(ROW_CHANGES)], shake):
-            place = folder / f"changed-{number}" / change.__name__
-            with contextlib.nullcontext() if change is shake else contextlib.suppress(InputError):
-                return run_isolated(prepare, project, project.frame, place, moment, change, borders)
-        raise AssertionError("not reached")
+        """Prepare with all rows after `moment` changed; the changes take turns."""
+
+        def prepare_with(change: Change) -> PreparedPanel:
+            run_folder = folder / f"changed-{number}" / change.__name__
+            return run_isolated(
+                prepare, project, project.frame, run_folder, moment, change, borders
+            )
+
+        change = ROW_CHANGES[number % len(ROW_CHANGES)]
+        if change is not shake:
+            with contextlib.suppress(InputError):  # the data checks refuse the changed rows
+                return prepare_with(change)
+        return prepare_with(shake)
 
     yield from _compare_at_moments(project, base, moments, prepare_changed, trained)
 
@@ -145,19 +148,16 @@ def audit_changed_moments(
 def audit_cut_moments(
     project: Project, base: Panel, moments: list[pd.Timestamp], trained: Path, folder: Path
 ) -> Iterator[Finding]:
-    """As `audit_changed_moments`, with the later rows not changed but absent, as on the day
-    itself.
-    """
+    """As `audit_changed_moments`, with all rows after each moment cut instead of changed."""
 
     def prepare_cut(
         number: int, moment: pd.Timestamp, borders: splits.Borders | None
     ) -> PreparedPanel | None:
-        """What the stages make of the rows up to `moment`, with plans as they were known then; None
-        where they are too few, or hold too many gaps, for a pipeline.
+        """Prepare the rows up to `moment`, with plans as known then; None where the data checks
+        refuse them, such as too few rows or too many gaps.
         """
         frame = project.frame[project.frame["ds"] <= moment].reset_index(drop=True)
         frame = restore_plans(frame, project.frame, project.settings, moment)
-        # one too short for the blocks, or with too large a share of gaps: no pipeline for that day
         with contextlib.suppress(InputError):
             return run_isolated(
                 prepare, project, frame, folder / f"cut-{number}", moment=None, borders=borders
@@ -174,11 +174,11 @@ def _compare_at_moments(
     make: Callable[[int, pd.Timestamp, splits.Borders | None], PreparedPanel | None],
     trained: Path,
 ) -> Iterator[Finding]:
-    """The findings of all `moments`: what `make` gives at each, compared with `base`.
+    """Compare the panels that `make` prepares for each moment with `base`.
 
-    `make` takes the number of the moment, the moment, and the borders of the blocks where the train
-    block has ended by then (its scaling is wanted too), else None. It gives None where the rows up
-    to the moment make no panel.
+    make: takes the moment's number, the moment, and the borders of the blocks, or None where the
+    train block has not ended by then and its scaling is not compared. It returns None where no
+    panel can be prepared.
     """
     source_values = set(project.frame.set_index(["unique_id", "ds"]).stack().dropna().index)
     ends = block_ends(project.frame, project.settings)
@@ -196,7 +196,7 @@ def _compare_at_moments(
             other_series = other.panel.by_id.get(series.unique_id)
             findings += _compare_inputs(project, series, other_series, moment, source_values)
         yield from findings
-        # a forecast from inputs that differ must differ; that is no second leak
+        # forecasts from different inputs differ too, which is no second leak
         if not findings:
             with_equal_inputs.append((moment, other))
     yield from _compare_scalings(run_isolated(_fit_scaling, base, borders), with_equal_inputs)
@@ -209,7 +209,7 @@ def _compare_at_moments(
 def _compare_scalings(
     base_scaling: Scaling, others: list[tuple[pd.Timestamp, PreparedPanel]]
 ) -> Iterator[Finding]:
-    """One finding where centre or scale of a series depend on rows after its train block."""
+    """Yield a finding where the centre or scale of a series changes with rows after a moment."""
     for moment, other in others:
         if other.scaling is None:
             continue
@@ -240,9 +240,10 @@ def prepare(
     change: Change = shake,
     borders: splits.Borders | None = None,
 ) -> PreparedPanel:
-    """What the stages fetch and prepare make of `frame`, with what is later than `moment` changed
-    (None: nothing); with `borders` the scaling as well. The caller runs it in a process of its own,
-    which knows no other frame.
+    """Run the stages fetch and prepare on `frame`, whose rows after `moment` are changed (None: no
+    row); with `borders` fit the scaling too.
+
+    The caller runs this in a process of its own, so that nothing of another frame is in memory.
     """
     sandbox = run_stages(
         project, frame, folder, after=moment, change=change, stages=("fetch", "prepare")
@@ -258,14 +259,13 @@ def _compare_inputs(
     moment: pd.Timestamp,
     source_values: set[tuple[str, pd.Timestamp, str]],
 ) -> Iterator[Finding]:
-    """A finding for each part of one series up to `moment` that depends on later rows: its times
-    (and then nothing else is compared), each column, and the inputs known ahead.
+    """Yield a finding for each part of one series up to `moment` that depends on later rows: its
+    times, each column, and the inputs known ahead.
 
-    `base_series` is made of the rows as they are, `other_series` of the same rows with all later
-    ones changed; None: it is gone. Of a column only the last row that differs is named. The kind is
-    `gap`, not `features`, where the project's data have that column and no value there: what leaks
-    is what the gap was filled with. `source_values`: (series, time, column) of every value that
-    they have.
+    base_series: from the unchanged rows. other_series: from rows that are changed after `moment`;
+    None where it is missing. source_values: (series, time, column) of every value in the source; a
+    difference where the source has none is of the kind `gap`, since a gap was filled with later
+    values. Of each column the last differing row is named.
     """
     detector = f"change after {moment:%Y-%m-%d %H:%M}"
     rows = count_rows_until(base_series.ds, moment)
@@ -314,15 +314,15 @@ def _compare_inputs(
 
 
 def load_forecasters(trained: Path) -> dict[str, Forecaster]:
-    """Every saved forecaster below `trained`, and each network once more with its weights moved
-    away from zero.
+    """Every saved forecaster below `trained`, and each network also with perturbed weights
+    (`perturb_weights`).
     """
     forecasters = {}
     for path in sorted(trained.glob("*/seed-*")):
         name = path.relative_to(trained).as_posix()
         forecasters[name] = Forecaster.load(path)
         if forecasters[name].network is not None:
-            forecasters[f"{name}, stirred"] = perturb_weights(forecasters[name])
+            forecasters[f"{name}, perturbed"] = perturb_weights(forecasters[name])
     return forecasters
 
 
@@ -333,8 +333,9 @@ def _compare_forecasts(
     others: list[tuple[pd.Timestamp, Panel]],
     fitted_until: pd.Timestamp,
 ) -> list[Finding]:
-    """Findings where a forecast up to a moment depends on later rows, where forecasting reads a
-    file, and where no forecast depends on the rows before it, so that nothing can be said.
+    """Findings where a forecast up to a moment changes with later rows, where forecasting opens a
+    file of the project, and where no forecast changes with the rows before it, so that the
+    comparison shows nothing.
     """
     findings = []
     detector = "change after an origin"
@@ -385,10 +386,11 @@ def _count_differences(
     moment: pd.Timestamp,
     fitted_until: pd.Timestamp,
 ) -> tuple[int, bool]:
-    """How many forecasts made up to `moment` differ, and whether one made later does (or none could
-    be made).
+    """How many forecasts made at or before `moment` differ, and whether a later one differs (True
+    where none could be made).
 
-    A statistical model's state begins where its fit ends; it forecasts from no earlier row.
+    Models whose state begins at the end of their fit (`starts_at_train_end`) forecast only from
+    later rows.
     """
     task = base.task.with_whole_season() if forecaster.spec.reads_season else base.task
     lookback = task.lookback
@@ -414,7 +416,7 @@ def _count_differences(
 def _origins_that_differ(
     forecaster: Forecaster, base: Panel, other: Panel, rows: dict[str, np.ndarray]
 ) -> np.ndarray:
-    """(n,): at which of `rows`, those of every series, the two forecasts differ in a bit."""
+    """Whether the two forecasts differ at each of the origins `rows` of all series: (n,)."""
     base_forecasts = forecaster.predict(base, rows)
     other_forecasts = forecaster.predict(other, rows)
     differ = [bits_differ(base_forecasts[uid], other_forecasts[uid]) for uid in base_forecasts]
@@ -422,8 +424,8 @@ def _origins_that_differ(
 
 
 def perturb_weights(forecaster: Forecaster) -> Forecaster:
-    """The same network with weights away from zero: an untrained read-out is zero and would hide
-    what it reads.
+    """The same network with noise added to its weights: the read-out of an untrained network is
+    zero, so its forecasts would not change with the inputs.
     """
     rng = np.random.default_rng(0)
     weights = {

@@ -1,14 +1,8 @@
-"""The scores and choices of the audit's own run once more, from the prepared rows and the forecasts
-alone: by code of the audit's own.
+"""Computes scores and choices again from prepared rows and forecasts, with code of the audit's own.
 
-`check_forecasts` asks whether the forecasts are complete and against the true actuals, `rescore`
-then whether the tables hold their scores and the choice follows them; `check_best_kept` whether
-trials and steps with the lowest validation loss were kept. The finished results of a project, whose
-tables `audit.stored` makes again by the compare stage's code, are asked the first and the last.
-
-A perturbation shows what a number depends on, not whether it is the number it says it is: a score
-over the easier origins, against shifted actuals, of the luckier seed, or a choice by something else
-than validation.
+Changing rows shows on which rows a number depends, but not whether the number is right: a score may
+leave out difficult origins, use shifted actuals, or be that of the best seed, and a choice may not
+follow validation.
 """
 
 from __future__ import annotations
@@ -36,13 +30,13 @@ BlockEnds = dict[str, pd.Timestamp]
 
 
 ErrorsByRow = dict[tuple[str, str], pd.DataFrame]
-"""(model, ranking) to the absolute errors on one block, see `_absolute_errors`."""
+"""(model, ranking) → the absolute errors on one block (`_absolute_errors`)."""
 
 
 def check_forecasts(
     base: Sandbox, panel: Panel, ends: BlockEnds, seeds: list[int], detector: str
 ) -> list[Finding]:
-    """Whether every candidate's forecasts are complete and against the true actuals."""
+    """Check that every candidate's forecasts are complete and have the right actuals."""
     findings: list[Finding] = []
     for name, record in base.results.records.items():
         if not record.has_failed:
@@ -53,11 +47,10 @@ def check_forecasts(
 
 
 def rescore(base: Sandbox, panel: Panel, ends: BlockEnds, seeds: list[int]) -> list[Finding]:
-    """`check_forecasts`; and whether the scores on test and validation are those of these
-    forecasts.
+    """`check_forecasts`; then check that the published scores are those of the forecasts, and that
+    the choice follows the validation scores.
 
-    A later question is asked only where the one before it found nothing: its answer would be a
-    consequence.
+    After a finding the checks that depend on it are left out.
     """
     findings = check_forecasts(base, panel, ends, seeds, DETECTOR)
     results = base.results
@@ -71,7 +64,7 @@ def rescore(base: Sandbox, panel: Panel, ends: BlockEnds, seeds: list[int]) -> l
             validation_errors[row] = _absolute_errors(results.forecasts(name), "validation")
             test_errors[row] = _absolute_errors(results.forecasts(name), "test")
     by_series = results.by_series
-    # what the published table divides the errors of each series by
+    # the scale by which the published table divides the errors of each series
     scale = (by_series["mae"] / by_series["mase"]).groupby(by_series["series"]).first()
     wrong_scores = list(_check_scores(by_series, test_errors)) or list(
         _check_validation_scores(results.leaderboard, scale, validation_errors)
@@ -80,8 +73,10 @@ def rescore(base: Sandbox, panel: Panel, ends: BlockEnds, seeds: list[int]) -> l
 
 
 def _absolute_errors(table: pd.DataFrame, block: str) -> pd.DataFrame:
-    """|y - y_hat| of one candidate's forecasts in a block: by series, cutoff and step, a column for
-    each seed, and "mean" of the seeds' mean.
+    """The absolute errors of one candidate's forecasts in a block.
+
+    Indexed by series, cutoff and step, with a column per seed, and "mean" for the mean of the
+    seeds' forecasts.
     """
     rows = add_series_names(table[table["block"] == block])
     keys = ["series", "cutoff", "step"]
@@ -94,8 +89,8 @@ def _absolute_errors(table: pd.DataFrame, block: str) -> pd.DataFrame:
 def _check_candidate(
     table: pd.DataFrame, panel: Panel, ends: BlockEnds, seeds: list[int], name: str, detector: str
 ) -> Iterator[Finding]:
-    """Check that every seed forecasts every origin of the grid of every block, and that `y` is the
-    value at `ds`, which is `step` rows after the cutoff.
+    """Check that every seed has a forecast at every origin of each block's grid, and that `y` is
+    the value at `ds`, `step` rows after the cutoff.
     """
     task = panel.task
     for series in panel.series:
@@ -135,10 +130,8 @@ def _check_candidate(
 
 
 def _check_scores(table: pd.DataFrame, test_errors: ErrorsByRow) -> Iterator[Finding]:
-    """A finding for each MAE, number of origins and skill in by_series.parquet that is not the one
-    of the forecasts, of every seed and, of several, of their mean (seed "mean").
-
-    A row that is missing there is found by its origins.
+    """Yield a finding for each MAE, number of origins and skill in by_series.parquet that is not
+    that of the forecasts, for every seed and, with several seeds, their mean.
     """
     published = table.set_index(["model", "ranking", "series", "seed"]).to_dict("index")
     naive = {}
@@ -169,8 +162,8 @@ def _check_scores(table: pd.DataFrame, test_errors: ErrorsByRow) -> Iterator[Fin
 def _check_validation_scores(
     board: pd.DataFrame, scale: pd.Series, validation_errors: ErrorsByRow
 ) -> Iterator[Finding]:
-    """The validation scores that the choice rests on, at the scale that by_series.parquet divides
-    by.
+    """Yield a finding for each validation score of the leaderboard that is not that of the
+    forecasts, at the scale of by_series.parquet.
     """
     means = board[(board["seed"] == "mean") & (board["status"] == "ok")]
     published_scores = means.set_index(["model", "ranking"])["validation_mase"].to_dict()
@@ -193,8 +186,8 @@ def _check_validation_scores(
 def _check_choice(
     results: Results, scale: pd.Series, validation_errors: ErrorsByRow
 ) -> Iterator[Finding]:
-    """The chosen model of each ranking has the lowest validation loss of the combinations with
-    learnt weights, or of all that may be chosen where none of them is in the ranking.
+    """Yield a finding for each ranking whose chosen model has not the lowest validation loss: among
+    the combinations with learnt weights, or where there are none among all models.
     """
     losses = {
         row: _validation_loss(errors, scale)
@@ -227,15 +220,15 @@ def _check_choice(
 
 
 def _validation_loss(errors: pd.DataFrame, scale: pd.Series) -> float:
-    """The mean over all origins of the series with a scale."""
+    """The mean scaled error over all origins of the series that have a scale."""
     by_origin = errors["mean"].groupby(level=["series", "cutoff"]).mean()
     scaled = by_origin / scale.reindex(by_origin.index.get_level_values("series")).to_numpy()
     return float(scaled.mean())
 
 
 def check_best_kept(base: Sandbox, detector: str) -> Iterator[Finding]:
-    """A finding for each study that did not keep the trial, and each training that did not keep the
-    step, with its lowest validation loss.
+    """Yield a finding for each study that did not keep the trial with the lowest validation loss,
+    and each training that did not keep such a step.
     """
     for path in sorted(base.tuned.glob("*.json")):
         study = StudyRecord.read(path)
@@ -250,8 +243,8 @@ def check_best_kept(base: Sandbox, detector: str) -> Iterator[Finding]:
             )
     for name, record in base.results.records.items():
         for fit in record.seeds:
-            looks = {step: loss for step, _, loss in fit.curve if loss is not None}
-            if looks and looks.get(fit.best_step) != min(looks.values()):
+            losses = {step: loss for step, _, loss in fit.curve if loss is not None}
+            if losses and losses.get(fit.best_step) != min(losses.values()):
                 yield Finding(
                     "training",
                     detector,

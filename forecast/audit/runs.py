@@ -1,9 +1,9 @@
-"""Two runs of the pipeline compared, and what one run shows by itself, as findings of the audit.
+"""Compares two runs of the pipeline (`compare_*`), and checks one run by itself (`check_*`).
 
-`compare_*` take a run on the data as they are and one on data changed after a moment: fits,
-choices, calibrations and forecasts that belong to the time before have to be equal bit for bit.
-`check_*` look at one run: its blocks, origins and folds, the targets that fits asked for, and the
-rows that intervals were calibrated on, by borders worked out from the configuration.
+Of two runs, one on the unchanged data and one on data changed after a moment, the fits, choices,
+calibrations and forecasts up to the moment must be equal bit for bit. Of one run the blocks,
+origins, folds, requested targets and calibration rows are checked against borders that are computed
+from the configuration.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ FINDING_KIND_BY_FILE = {
     "dependence.npz": "training",
     "spec.json": "training",
 }
-"""File of a saved model to what it is a finding of; not those of `forecaster.reconciliation`, which
-validation rows may change: forecasts tell on them.
+"""File of a saved model → the kind of finding where it differs. Files of
+`forecaster.reconciliation` are missing, since they may depend on validation rows.
 """
 NOT_OF_THE_FIT = {"corrected_series": None}
-"""In spec.json: names that belong to the corrections, which follow a fit."""
+"""Keys of spec.json that are written after the fit and are not compared."""
 KEYS = ("unique_id", "cutoff", "step", "block", "seed", "output")
-"""What may name a row in a table of forecasts or of intervals."""
+"""Columns that identify a row in a table of forecasts or intervals."""
 
 
 def compare_fits(
     base: Sandbox, other: Sandbox, fits: list[str], moment: pd.Timestamp, detector: str
 ) -> Iterator[Finding]:
-    """Scaling, skip and weights of the saved models in the folders `fits`; `other` differs in rows
-    after `moment`.
+    """Yield a finding for each file of the saved models in the folders `fits` that differs between
+    two runs, whose data differ after `moment`.
     """
     for folder in fits:
         for name in differing_files(base.trained / folder, other.trained / folder):
@@ -64,8 +64,8 @@ def compare_fits(
 def compare_choices(
     base: Sandbox, other: Sandbox, moment: pd.Timestamp, detector: str
 ) -> Iterator[Finding]:
-    """Tuning, learning curves, the weights of combinations, the selected models and the scales of
-    scores; `other` differs in rows after the validation block.
+    """Yield findings where tuning, learning curves, combination weights, selected models or the
+    scales of scores differ between two runs, whose data differ after `moment`.
     """
     change_text = f"changes with rows after {moment:%Y-%m-%d %H:%M}"
     for path in sorted(base.tuned.glob("*.json")):
@@ -93,8 +93,8 @@ def compare_choices(
     other_table = other.results.by_series
     if len(base_table) != len(other_table):
         return
-    # MAE / MASE is the scale of the train part, whatever the test block holds; an error of zero, as
-    # of repeating a constant, does not show it
+    # MAE / MASE is the scale of the train part, whatever the test block has; dropna: where an error
+    # is zero, as of repeating a constant, the scale is unknown
     for error, scaled in (("mae", "mase"), ("rmse", "rmsse")):
         ratio = (base_table[error] * other_table[scaled]) / (
             base_table[scaled] * other_table[error]
@@ -108,7 +108,9 @@ def compare_choices(
 def compare_calibrations(
     base: Sandbox, other: Sandbox, moment: pd.Timestamp, detector: str
 ) -> Iterator[Finding]:
-    """What conformal fits were given; `other` differs in rows after the calibration block."""
+    """Yield a finding where the inputs of a conformal fit differ between two runs, whose data
+    differ after `moment`.
+    """
     for number, (base_call, other_call) in enumerate(
         zip(base.calibration_calls, other.calibration_calls, strict=False)
     ):
@@ -126,13 +128,13 @@ def compare_calibrations(
 def check_calibration_rows(
     base: Sandbox, panel: Panel, ends: dict[str, pd.Timestamp]
 ) -> Iterator[Finding]:
-    """The actuals of every conformal fit stand in their series' calibration block, in raw or in
-    model units.
+    """Check that the actuals given to every conformal fit are of the calibration block, in raw or
+    in model units.
     """
     targets = list(_targets_with_calibration_rows(panel, ends))
     for number, call in enumerate(base.calibration_calls):
         horizon = call["y"].shape[1]
-        # every stretch of actuals: whether it stands inside the calibration block
+        # every stretch of actuals → whether it lies inside the calibration block
         is_in_block: dict[bytes, bool] = {}
         for values, start, stop in targets:
             for row in range(len(values) - horizon + 1):
@@ -156,8 +158,8 @@ def check_calibration_rows(
 def _targets_with_calibration_rows(
     panel: Panel, ends: dict[str, pd.Timestamp]
 ) -> Iterator[tuple[np.ndarray, int, int]]:
-    """Every target, as it is and transformed, with the first row of its calibration block and the
-    row after it.
+    """Yield every target, in raw and in model units, with the first row of its calibration block
+    and the row after the block.
     """
     for series in panel.series:
         start = count_rows_until(series.ds, ends["validation"])
@@ -171,9 +173,10 @@ def _targets_with_calibration_rows(
 def compare_forecasts(
     base: Sandbox, other: Sandbox, moment: pd.Timestamp, detector: str
 ) -> Iterator[Finding]:
-    """Every table with a cutoff: rows made at or before `moment` must be the same numbers.
+    """Yield a finding for each table in which numbers of a cutoff up to `moment` differ between two
+    runs, whose data differ after `moment`.
 
-    Those of the compare stage are intervals around the forecasts; what changes them alone is their
+    The tables of the compare stage have intervals; a difference there is a finding about
     calibration.
     """
     for path in sorted([*base.trained.rglob("*.parquet"), *base.compared.rglob("*.parquet")]):
@@ -220,9 +223,7 @@ def compare_forecasts(
 
 
 def check_tuning_slice(base: Sandbox, ends: dict[str, pd.Timestamp]) -> Iterator[Finding]:
-    """Check that the rows which tuning may see end with the validation block, by the borders of
-    the configuration.
-    """
+    """Check that the rows for tuning end with the validation block."""
     slice_end = pd.read_parquet(base.prepared / "tuning.parquet", columns=["ds"])["ds"].max()
     if slice_end > ends["validation"]:
         yield Finding(
@@ -235,8 +236,8 @@ def check_tuning_slice(base: Sandbox, ends: dict[str, pd.Timestamp]) -> Iterator
 
 
 def check_origins(base: Sandbox, panel: Panel, ends: dict[str, pd.Timestamp]) -> Iterator[Finding]:
-    """Check that the targets of every origin which a fit or a score uses lie inside its block, by
-    the borders of the configuration. A target after the last row is taken as that row.
+    """Check that the targets of every origin of a block lie inside the block; a target after the
+    last row counts as that row.
     """
     problem = Problem.of(panel, base.results.borders, REQUIRED_BLOCKS)
     starts = [pd.Timestamp.min, *ends.values()]
@@ -260,11 +261,11 @@ def check_origins(base: Sandbox, panel: Panel, ends: dict[str, pd.Timestamp]) ->
 def check_requested_targets(
     base: Sandbox, panel: Panel, ends: dict[str, pd.Timestamp]
 ) -> Iterator[Finding]:
-    """Check that no fit, penalty or validation loss asked for a target after the validation block.
+    """Check that no fit, penalty or validation loss used a target after the validation block.
 
-    Two lengths of a series are known here: the whole, and what tuning may see. A fit at a later
-    origin of a refit policy is given a series that ends there, of another length, and is examined
-    by its forecasts.
+    A request has only the length of its series, so two lengths are checked: the whole series, and
+    the rows for tuning. A refit in the backtest gets a series of another length; its forecasts are
+    compared instead.
     """
     last_row_by_length = {len(s): count_rows_until(s.ds, ends["validation"]) for s in panel.series}
     last_row_by_length |= {
@@ -286,9 +287,9 @@ def check_requested_targets(
 
 
 def check_folds(base: Sandbox, task: Task) -> Iterator[Finding]:
-    """Check that no fold of a cross-validation learns from a cutoff that shares a target with a
-    cutoff which scores the fold, nor, for a skip, from a later cutoff whose lookback holds such a
-    target.
+    """Check that no fold of a cross-validation learns from a cutoff whose targets are also targets
+    of a cutoff that scores the fold, or, for a skip, from a later cutoff whose lookback contains
+    such targets.
     """
     least_after = {"skip": task.rows_per_origin, "training": task.horizon}
     for request in dict.fromkeys(base.fold_requests):
@@ -305,9 +306,8 @@ def check_folds(base: Sandbox, task: Task) -> Iterator[Finding]:
 
 
 def _values_up_to(table: pd.DataFrame, moment: pd.Timestamp) -> pd.DataFrame:
-    """The columns of numbers in a table of forecasts or intervals, for cutoffs up to `moment`, by
-    those of `KEYS` that the table has; without the actuals and the density at them, which may
-    differ.
+    """The numeric columns of a table for cutoffs up to `moment`, indexed by its columns in `KEYS`;
+    without the actuals and the density at them, which may be changed.
     """
     keys = [key for key in KEYS if key in table]
     rows = table[table["cutoff"] <= moment].set_index(keys).sort_index()
@@ -315,29 +315,31 @@ def _values_up_to(table: pd.DataFrame, moment: pd.Timestamp) -> pd.DataFrame:
 
 
 def _first_weights(record: RunRecord) -> Any:
-    """The weights that a combination had on validation; None of any other. Later weights may follow
-    what changed.
+    """A combination's weights on validation; None for another model. Its later weights may depend
+    on the changed rows.
     """
     return record.weights[0].weights if record.weights else None
 
 
 def _training_outcome(record: RunRecord) -> Any:
-    """What a change of later rows must leave as it is: seeds with their curves, and settings."""
+    """The parts of a record that later rows must not change: seeds with curves, and settings."""
     fields = {"seed", "status", "best_step", "steps_by_fold", "validation_loss", "curve"}
     seeds = [fit.model_dump(include=fields) for fit in record.seeds]
     return seeds, record.tuned, record.params
 
 
 def _read_study(path: Path) -> dict[str, Any]:
-    """Without its name, the digest of what it was given, the perturbed data among it."""
+    """The content of a study, without its name, which is a digest of all its data; {} where it is
+    missing.
+    """
     if not path.exists():
         return {}
     return {key: value for key, value in files.read_json(path).items() if key != "study"}
 
 
 def list_fit_folders(base: Sandbox) -> list[str]:
-    """The folders of all saved models, as chosen and as fitted again; the provider's kept forecasts
-    are no fit.
+    """The folders of all saved models, first and final fits; without the service's forecasts, which
+    are not fitted.
     """
     names = [name for name, record in base.results.records.items() if record.family != "service"]
     folders: list[Path] = []
@@ -348,8 +350,8 @@ def list_fit_folders(base: Sandbox) -> list[str]:
 
 
 def differing_files(folder: Path, other_folder: Path) -> list[str]:
-    """The files of the saved model in `folder`, among `FINDING_KIND_BY_FILE`, that the model in
-    `other_folder` lacks or has with other content.
+    """The files in `FINDING_KIND_BY_FILE` of the saved model in `folder` that are missing or
+    different in `other_folder`.
     """
     return [
         name
@@ -359,8 +361,8 @@ def differing_files(folder: Path, other_folder: Path) -> list[str]:
 
 
 def _has_equal_content(path: Path, other_path: Path) -> bool:
-    """Whether both files hold the same: JSON by value, arrays bit for bit; False where the other is
-    missing.
+    """Whether both files have the same content: JSON by value, arrays bit for bit; False where the
+    other file is missing.
     """
     if not other_path.exists():
         return False
@@ -378,7 +380,7 @@ def _has_equal_arrays(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> boo
 
 
 def _bytes_of_actuals(values: np.ndarray) -> bytes:
-    """A stretch of actuals as bytes; in single precision, since a logarithm's last bit is not the
-    same in every loop.
+    """A stretch of actuals as bytes, in single precision: the last bit of a logarithm depends on
+    how the loop over the values is compiled.
     """
     return np.ascontiguousarray(values, dtype=np.float32).tobytes()

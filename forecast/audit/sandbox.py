@@ -1,12 +1,9 @@
-"""The real stages, run in a folder of their own on data of the audit's making, with a budget of a
-few steps.
+"""Runs the pipeline's stages for the audit: in a folder of their own, on changed data, with few
+training steps, and recording what they use.
 
-Called through `run_isolated`, each run is a process of its own, so that none remembers an earlier
-one. What it opens beside its data is noted.
-
-`Project` is what is audited, `run_stages` gives a `Sandbox` of one run (its files, and what fits
-asked for: `TargetRequest`, `FoldRequest`), `run_isolated` the process of its own. A stage that
-fails is an `InputError`: nothing can be said about leaks then.
+`run_stages` returns a `Sandbox` with the files of a run, the files that it opened, and the rows
+that its fits used. `run_isolated` calls a function in a forked process, so that a run has nothing
+of an earlier run in memory.
 """
 
 from __future__ import annotations
@@ -62,13 +59,13 @@ SMALL_BUDGET: dict[str, Any] = {
     "base_seed": 0,
 }
 REFIT_SHARE = 0.6
-"""Share of the origins of validation and calibration between two fits of a model with a refit
-policy: seldom, but one fit is made before the test block, whose rows it may not see.
+"""In the audit's runs a model with a refit schedule is fitted again after this share of the origins
+of validation and calibration: rarely, but once before the test block, whose rows it must not use.
 """
 STAGES = ("fetch", "prepare", "tune", "train", "compare")
 Change = Callable[[pd.DataFrame, pd.Timestamp], pd.DataFrame]
 RESULT_FOLDERS = ("data", ".forecast", "reports", "mlruns", "mlartifacts")
-"""Folders of a project that hold data or results; its code and settings may be read at any time."""
+"""Folders of a project with data or results; reading its code and settings is no finding."""
 P = ParamSpec("P")
 T = TypeVar("T")
 _listeners: list[tuple[str, str, list[str]]] = []
@@ -77,19 +74,17 @@ _hooked: list[int] = []
 
 @dataclass(frozen=True)
 class Project:
-    """The project under audit: what its pointers name, read once.
-
-    raw: the stored rows of the dataset and of those it joins, by name.
-    """
+    """The audited project."""
 
     paths: ProjectPaths
     dataset: str
     settings: Dataset
     raw: dict[str, pd.DataFrame]
+    """Dataset → its stored snapshot, for the audited dataset and those that it joins."""
 
     @classmethod
     def of(cls, root: Path, dataset: str) -> Project:
-        """The project in `root`, with its dataset and those that it joins."""
+        """The project in `root`, with its snapshots."""
         paths = ProjectPaths.of(root)
         settings = load_dataset(dataset, paths.configs)
         names = [dataset, *joined_datasets(settings)]
@@ -104,28 +99,30 @@ class Project:
 
 @dataclass(frozen=True)
 class TargetRequest:
-    """Targets of rows up to `last` of a series known for `rows` rows, on behalf of a stage's skip
-    or training.
-    """
+    """A request of a fit, a penalty or a validation loss for targets of one series."""
 
     stage: str
     purpose: str
+    """`skip` or `training`."""
     rows: int
+    """The length of the series."""
     last: int
+    """The last row among the requested targets."""
 
 
 @dataclass(frozen=True)
 class FoldRequest:
-    """One cross-validation of a stage's skip or training over the cutoffs of a series.
-
-    The fewest rows from a cutoff that a fold learns from to one that it is scored on, where the
-    former is the earlier (`before`) and where it is the later or the same one (`after`).
+    """The distances in one cross-validation between cutoffs that a fold learns from and cutoffs
+    that it is scored on.
     """
 
     stage: str
     purpose: str
+    """`skip` or `training`."""
     before: int
+    """The fewest rows from an earlier learnt cutoff to a scored one."""
     after: int
+    """The fewest rows from a scored cutoff to a learnt one that is later or the same."""
 
     @classmethod
     def of(
@@ -136,44 +133,45 @@ class FoldRequest:
         is_learnt_by: np.ndarray,
         fold: np.ndarray,
     ) -> FoldRequest:
-        """A request from what `Recorder.folds_given` is told; a side without any pair counts as far
-        away.
+        """The request for the arguments of `Recorder.folds_given`; a distance without any pair of
+        cutoffs is the largest integer.
         """
         far = np.iinfo(np.int64).max
-        before, after = [far], [far]
+        before = [far]
+        after = [far]
         for number, is_learnt in enumerate(is_learnt_by):
-            learnt, scored = np.sort(rows[is_learnt]), rows[fold == number]
-            place = np.searchsorted(learnt, scored)  # of the first one that is not earlier
-            has_earlier = place > 0
-            has_later = place < len(learnt)
-            before.extend(scored[has_earlier] - learnt[place[has_earlier] - 1])
-            after.extend(learnt[place[has_later]] - scored[has_later])
+            learnt = np.sort(rows[is_learnt])
+            scored = rows[fold == number]
+            next_learnt = np.searchsorted(learnt, scored)  # the first one that is not earlier
+            has_earlier = next_learnt > 0
+            has_later = next_learnt < len(learnt)
+            before.extend(scored[has_earlier] - learnt[next_learnt[has_earlier] - 1])
+            after.extend(learnt[next_learnt[has_later]] - scored[has_later])
         return cls(stage, purpose, int(min(before)), int(min(after)))
 
 
 @dataclass
 class Sandbox:
-    """One run: `paths` with configs and store, and what it did.
+    """A run of the stages: its folder, and, as the run's `Recorder`, what it used.
 
-    It is the run's `Recorder`: `calibration_calls` is what every conformal fit was given,
-    `target_requests` for which rows a fit, a penalty or a validation loss asked for targets,
-    `fold_requests` how far the folds of each cross-validation keep from what they are scored on;
-    processes beside this one tell nothing. `opened_files`: what the run read or wrote outside of
-    its folder. `libraries`: the modules beside the project's that the run has imported. `stage`:
-    the one that is running.
+    Worker processes record nothing.
     """
 
     paths: ProjectPaths
     dataset: str
     calibration_calls: list[dict[str, np.ndarray]] = field(default_factory=list)
+    """The arguments of every conformal fit."""
     target_requests: list[TargetRequest] = field(default_factory=list)
     fold_requests: list[FoldRequest] = field(default_factory=list)
     opened_files: list[str] = field(default_factory=list)
+    """Files of the project that the run opened outside of its folder."""
     libraries: list[str] = field(default_factory=list)
+    """The modules of other packages that the run imported."""
     stage: str = ""
+    """The running stage."""
 
     def __post_init__(self) -> None:
-        """Name what the stages fill."""
+        """Add the folders that the stages fill."""
         self.results = Results(self.paths, self.dataset)
         self.prepared = self.paths.prepared(self.dataset)
         self.tuned = self.paths.tuned(self.dataset)
@@ -181,24 +179,24 @@ class Sandbox:
         self.compared = self.paths.compared(self.dataset)
 
     def targets_given(self, purpose: Purpose, length: int, last: int) -> None:
-        """Note which targets were given to a fit, a penalty or a validation loss."""
+        """Record targets that were given to a fit, a penalty or a validation loss."""
         self.target_requests.append(TargetRequest(self.stage, purpose, length, last))
 
     def folds_given(
         self, purpose: Purpose, rows: np.ndarray, is_learnt_by: np.ndarray, fold: np.ndarray
     ) -> None:
-        """Note how far the folds of a cross-validation keep from what they are scored on."""
+        """Record the folds of a cross-validation."""
         request = FoldRequest.of(self.stage, purpose, rows, is_learnt_by, fold)
         self.fold_requests.append(request)
 
     def calibration_given(self, y: np.ndarray, y_hat: np.ndarray) -> None:
-        """Note what a conformal fit was given."""
+        """Record the arguments of a conformal fit."""
         self.calibration_calls.append({"y": y, "y_hat": y_hat})
 
 
 def import_stages(project: Project, folder: Path, only: tuple[str, ...] = ()) -> list[str]:
-    """Imports the stages and reads their code, once for all runs; returns what that opened of the
-    project.
+    """Imports the stages and reads their code, once for all runs; returns the project's files that
+    were opened by it.
     """
     with record_file_access(project.paths.root, folder) as opened:
         for name in STAGES:
@@ -206,10 +204,9 @@ def import_stages(project: Project, folder: Path, only: tuple[str, ...] = ()) ->
         models.catalogue()
         grid, _ = plan_candidates(load_models(project.paths.configs), only, season_length=1)
         if any(candidate.spec.is_network for candidate in grid):
-            # TensorFlow, imported once for all runs as a worker has it: with oneDNN the last digits
-            # differ
+            # imports TensorFlow with the settings of a worker: with oneDNN the last digits differ
             importlib.import_module("forecast.networks.layers")
-        # remembered by file, for the runs' own digests
+        # parses all files now; the digests of the runs then use the cache
         found_by_name = {name for candidate in grid for name in candidate.spec.modules()}
         code_digest([*(f"pipelines.{name}" for name in STAGES), *found_by_name])
     return list(dict.fromkeys(opened))
@@ -229,9 +226,9 @@ def run_stages(
 ) -> Sandbox:
     """Run `stages` on `frame` in the empty `folder`.
 
-    `change` is made of all that became known after `after`; `tuned`: a folder of studies made
-    before, which are taken over. `models` narrows the grid; with `jobs` above 1 the work beside
-    this process is not recorded.
+    change, after: all data that became known after this moment are changed. models: only these
+    entries of the grid. jobs: above 1, the work of other processes is not recorded. tuned: a folder
+    of studies to use.
     """
     _write_project(project, frame, folder, after, change)
     sandbox = Sandbox(ProjectPaths.of(folder), project.dataset)
@@ -249,14 +246,13 @@ def continue_stages(
     jobs: int,
     state: str,
 ) -> Sandbox:
-    """Run `stages` in a folder that is laid out; `state`: of the data, in words for an error.
+    """Run `stages` in the sandbox's folder; state: the data's state, for the error message.
 
-    Raises:
-        InputError: a stage failed, so that nothing can be said about leaks.
+    Raises `InputError` where a stage fails.
     """
-    known_modules = {*sys.modules}
+    modules_before = {*sys.modules}
     if jobs == 1:
-        # one job is this forked process alone, which notes what it does
+        # not on a cluster: only this process records what it uses
         os.environ.pop(cluster.CLUSTER_VARIABLE, None)
     with record_file_access(project.paths.root, sandbox.paths.root) as opened, record_with(sandbox):
         for name in stages:
@@ -264,7 +260,7 @@ def continue_stages(
             options: dict[str, Any] = {"root": str(sandbox.paths.root)}
             if name in ("tune", "train"):
                 options |= {"state": str(sandbox.paths.state), "models": models, "jobs": jobs}
-            # found by name, as DVC does: the package must not depend on its stages
+            # imported by name: the package must not depend on the stages
             stage = importlib.import_module(f"pipelines.{name}")
             try:
                 stage.main(project.dataset, **options)
@@ -278,15 +274,15 @@ def continue_stages(
     sandbox.libraries += [
         name
         for name in sys.modules
-        if name not in known_modules and name.partition(".")[0] not in ("forecast", "pipelines")
+        if name not in modules_before and name.partition(".")[0] not in ("forecast", "pipelines")
     ]
     return sandbox
 
 
 def import_libraries(run: Sandbox) -> None:
-    """What `run` has imported, seconds of some models: the processes forked from now on find it."""
+    """Import the libraries of `run`, so that processes forked later need not; it saves seconds."""
     for name in run.libraries:
-        with suppress(ImportError):  # a name that stands for no file
+        with suppress(ImportError):  # a module that is not in a file
             importlib.import_module(name)
 
 
@@ -297,10 +293,11 @@ def _write_project(
     after: pd.Timestamp | None,
     change: Change | None,
 ) -> None:
-    """Lay out a project in `folder`: the configurations with a small budget and seldom refits, and
-    a snapshot of the dataset (`frame`) and of each that it joins. With `change` what became known
-    after `after` is changed in all of them, in their vintages too; plans that were known ahead
-    stay.
+    """Write a project into `folder`: configurations with few training steps and rare refits, and
+    snapshots of the dataset (`frame`) and of those that it joins.
+
+    With `change`, all data that became known after `after` are changed, also in joined datasets and
+    vintages; plans that were known ahead stay.
     """
     shutil.copytree(project.paths.configs, folder / "configs")
     files.write_text(folder / "configs" / "tuning.yaml", yaml.safe_dump(SMALL_BUDGET))
@@ -313,8 +310,6 @@ def _write_project(
         if change is not None and after is not None:
             known_until = _time_known(project, after)
             if name == project.dataset:
-                # what was observed later is changed; what is known ahead of the horizon after it
-                # stays as it is
                 changed = change(trim_to_observed(frame, project.settings), after)
                 changed_frame = restore_plans(changed, frame, project.settings, after)
             else:
@@ -329,8 +324,8 @@ def _write_project(
 def _change_vintages(
     root: Path, name: str, after: pd.Timestamp | None, change: Change | None
 ) -> pd.DataFrame:
-    """The provider's own forecasts; those issued after `after` are nonsense, or nudged where the
-    rows are.
+    """The provider's forecasts, with those issued after `after` changed: nudged for the change
+    `nudge`, otherwise replaced by nonsense.
     """
     table = vintages.read_vintages(root, name)
     if after is not None and len(table):
@@ -345,7 +340,7 @@ def _change_vintages(
 
 
 def _refit_seldom(path: Path, frame: pd.DataFrame, dataset: Dataset) -> None:
-    """Models that are fitted again in a backtest: as seldom as shows what a later fit may see."""
+    """Set the refit schedule of every model that has one to `REFIT_SHARE`."""
     ends = block_ends(frame, dataset)
     times = frame["ds"].drop_duplicates()
     origins = 0
@@ -360,9 +355,7 @@ def _refit_seldom(path: Path, frame: pd.DataFrame, dataset: Dataset) -> None:
 
 
 def _time_known(project: Project, after: pd.Timestamp) -> pd.Timestamp:
-    """Up to when the audited dataset's last row up to `after`, which need not be a step of its
-    calendar, may have seen other data.
-    """
+    """The moment up to which the last row at or before `after` may use other datasets."""
     rows = project.frame["ds"][project.frame["ds"] <= after]
     last = rows.max() if len(rows) else after
     return pd.Timestamp(calendars.read_until(project.settings.calendar, [last])[0])
@@ -379,12 +372,10 @@ def _last_row_known(project: Project, other: str, known_until: pd.Timestamp) -> 
 
 
 def run_isolated(work: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
-    """`work(...)` in a forked process: whatever it or an earlier run keeps in memory ends with its
-    own process.
+    """Call `work(...)` in a forked process, and return its result or raise its error.
 
-    A cache that forgets what it was asked for would otherwise give a second run the numbers of the
-    first, and two runs that agree for that reason would look clean. Workers here end before:
-    forked, their pool lacks its thread. `ForecastError` where the process dies.
+    So no run finds results of another in memory: a faulty cache could otherwise make two runs equal
+    and hide a leak. Raises `ForecastError` where the process dies.
     """
     with _forked(partial(work, *arguments, **options), is_quiet=False) as receive_result:
         return receive_result()
@@ -394,8 +385,8 @@ def run_isolated(work: Callable[P, T], *arguments: P.args, **options: P.kwargs) 
 def run_beside(
     jobs: int, work: Callable[P, T], *arguments: P.args, **options: P.kwargs
 ) -> Iterator[Callable[[], T]]:
-    """`run_isolated`, of which the caller asks for the result later and does something else
-    meanwhile; its progress is not shown. With one job the work begins when it is asked for.
+    """As `run_isolated`, but in parallel with the block: yields a function that waits for the
+    result. Progress is not printed. With one job the work only begins when that function is called.
     """
     if jobs == 1:
         yield partial(run_isolated, work, *arguments, **options)
@@ -406,15 +397,16 @@ def run_beside(
 
 @contextmanager
 def _forked(work: Callable[[], T], *, is_quiet: bool) -> Iterator[Callable[[], T]]:
-    """A process that does `work`, until the context is left; what it yields waits for the result.
+    """Do `work` in a forked process, which is killed at the end of the block; yields a function
+    that waits for the result.
 
-    No thread stands between: of a process with threads no other one could be forked safely.
+    No thread is used here, since a process with threads cannot be forked safely.
     """
-    kill_pool()
+    kill_pool()  # a forked pool of workers lacks its thread
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_send_outcome, args=(sender, work, is_quiet))
-    # the libraries that have threads are looked for here, not in every process
+    # entered for its search for libraries with threads, which the forked process then need not do
     with limit_to_one_thread():
         process.start()
     sender.close()
@@ -427,18 +419,18 @@ def _forked(work: Callable[[], T], *, is_quiet: bool) -> Iterator[Callable[[], T
 
 
 def _send_outcome(sender: Connection, work: Callable[[], Any], is_quiet: bool) -> None:
-    """The result of `work`, or its error with where that arose."""
+    """Send (result, None) of `work`, or (None, error) with the traceback as a note."""
     if is_quiet:
         sys.stderr = io.StringIO()
     try:
         sender.send((_end_workers_after(work), None))
-    except Exception as error:  # noqa: BLE001  raised again where the result is asked for
+    except Exception as error:  # noqa: BLE001  raised again by `_receive_result`
         error.add_note(traceback.format_exc())
         sender.send((None, error))
 
 
 def _receive_result(receiver: Connection, process: BaseProcess) -> Any:
-    """What `_send_outcome` has sent, once the process has ended."""
+    """The result that `_send_outcome` sent; its error is raised."""
     try:
         result, error = receiver.recv()
         process.join()
@@ -454,12 +446,13 @@ def _receive_result(receiver: Connection, process: BaseProcess) -> Any:
 
 
 def _end_workers_after(work: Callable[[], T]) -> T:
-    """A forked process ends without what joblib leaves to its exit: it would wait 300 s for idle
-    workers to end, and warn of folders. What it inherits to be done at exit is its parent's to do.
+    """Call `work` in a forked process, and end joblib's workers before the process exits.
+
+    Otherwise joblib would wait 300 s for idle workers. The parent's exit handlers are not run.
     """
     atexit._clear()
     try:
-        # as every task of a stage: what is fitted again alone must be the same to the last digit
+        # as in every task of a stage, so that fits are equal to the last digit
         with limit_to_one_thread():
             return work()
     finally:
@@ -471,16 +464,15 @@ def _end_workers_after(work: Callable[[], T]) -> T:
 def record_file_access(
     root: str | os.PathLike[str], except_below: str | os.PathLike[str]
 ) -> Iterator[list[str]]:
-    """Yields a list that fills with the paths, relative to `root`, of the project's data and
-    results that are opened meanwhile, and of files written below `root`; none that lie in
-    `except_below`.
+    """Yields a list of the project's files that are opened inside the block, as paths relative to
+    `root`: data and results that are read, and all files that are written.
 
-    Noted are files and folders opened by Python in this process, not those that compiled code opens
-    by itself.
+    except_below: files in this folder are left out. Only files that Python opens in this process
+    are recorded, not those that compiled code opens itself.
     """
     if os.getpid() not in _hooked:
         _hooked.append(os.getpid())
-        # cannot be taken away again; without a listener it does nothing
+        # a hook cannot be removed; without a listener it does nothing
         sys.addaudithook(_on_access)
     opened_files: list[str] = []
     _listeners.append((_absolute(root), _absolute(except_below), opened_files))
@@ -491,7 +483,7 @@ def record_file_access(
 
 
 def _on_access(event: str, arguments: tuple[Any, ...]) -> None:
-    """Python's audit hook: tell every listener that is recording which project file was opened."""
+    """Python's audit hook: add an opened file of the project to the list of every listener."""
     if not _listeners or event not in ("open", "os.listdir", "os.scandir"):
         return
     path = arguments[0]
@@ -510,7 +502,7 @@ def _on_access(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 def _absolute(path: str | bytes | os.PathLike[Any]) -> str:
-    # a resolved path would open more files, and be noted
+    # not resolved: that would open more files, which would be recorded
     return os.path.abspath(os.fsdecode(path))  # noqa: PTH100
 
 
@@ -520,7 +512,7 @@ def _relative_to(path: str, folder: str) -> str | None:
 
 
 def _is_project_write(event: str, arguments: tuple[Any, ...], path: str) -> bool:
-    """Whether a file is opened to be written; no, of compiled code and Python's environment."""
+    """Whether a file is opened for writing, except compiled code and files of the environment."""
     if event != "open" or "__pycache__" in path or _relative_to(path, sys.prefix) is not None:
         return False
     _, mode, flags = arguments

@@ -1,15 +1,10 @@
-"""The finished results that a project holds: are they those of its models, data and settings, to
-the last digit?
+"""Audits stored results and repeats fits.
 
-Whether forecasts are complete and against the true actuals is asked as in `rescored`; all tables of
-the compare stage, and the choice, are made again by its own code.
-
-The audit's own runs show what the code does; a file edited or mixed up after its run shows only
-here (`audit_stored_results`). And fits made once more: from rows that end with the validation block
-(`refit_without_later_rows`), with the test errors of all fits in the reversed order
-(`run_with_reversed_test_errors`), and of the smallest network with all its steps
-(`audit_at_full_budget`). That one network alone is trained with as many steps as the project took;
-the other fits take few.
+`audit_stored_results` checks that the project's stored results are those of its models, data and
+settings; only this finds a file that was edited or exchanged after its run. The other functions
+repeat fits: without the rows after validation (`refit_without_later_rows`), with the order of test
+errors reversed (`run_with_reversed_test_errors`), and the smallest network with all its training
+steps (`audit_at_full_budget`).
 """
 
 from __future__ import annotations
@@ -47,11 +42,11 @@ CUTOFFS_PER_BLOCK = 3
 FORECAST_KEYS = ["unique_id", "output", "cutoff", "step"]
 TABLE_TOLERANCE = 1e-6
 FORECAST_TOLERANCE = 1e-5
-"""Of the spread of a forecast: batches of another size change its last digits."""
+"""Relative to the target's deviation; batches of another size change the last digits."""
 
 
 def reason_not_to_audit(project: Project) -> str:
-    """Why the results that the project holds cannot be looked at; empty where they can."""
+    """Why the project's stored results cannot be audited; empty where they can."""
     trained = project.paths.trained(project.dataset)
     if not (trained / "naive" / "record.json").exists():
         return (
@@ -69,9 +64,7 @@ def reason_not_to_audit(project: Project) -> str:
 def audit_stored_results(
     project: Project, panel: Panel, ends: dict[str, pd.Timestamp]
 ) -> list[Finding]:
-    """What in the finished results is not that of the project's models, data and settings; `panel`
-    is what the stages make of the snapshot now.
-    """
+    """Check the project's stored results; panel: what the stages now make of the snapshot."""
     base = Sandbox(project.paths, project.dataset)
     seeds = list(load_tuning(project.paths.configs).seeds)
     return [
@@ -83,9 +76,7 @@ def audit_stored_results(
 
 
 def _repeat_comparison(base: Sandbox) -> list[Finding]:
-    """A finding for each table of the compare stage that is not the one of the forecasts, and for
-    a choice that does not follow from them.
-    """
+    """Repeat the compare stage; findings for each table and choice that differs from the stored."""
     results = base.results
     if not results.is_compared:
         return []
@@ -127,9 +118,8 @@ def _repeat_comparison(base: Sandbox) -> list[Finding]:
 
 
 def _audit_saved_models(base: Sandbox, panel: Panel, borders: splits.Borders) -> list[Finding]:
-    """Findings on every candidate that did not fail: on its settings; on its weighted mean, where
-    it is a combination; and for each seed on the scaling and on some forecasts made again (by the
-    fit that serves, where it was fitted again).
+    """Check the settings of every candidate, the weighted mean of every combination, and for each
+    seed the scaling and some forecasts, which are made again (by the newest fit after a refit).
     """
     scaling = Problem.of(panel, borders, ("train",)).scaling
     findings: list[Finding] = []
@@ -170,7 +160,9 @@ def _audit_saved_models(base: Sandbox, panel: Panel, borders: splits.Borders) ->
 
 
 def _rows_before_refits(table: pd.DataFrame, record: RunRecord) -> pd.DataFrame:
-    """What a row that is fitted again forecasts in the test block with the fit that serves."""
+    """The forecasts in the test block before the first refit there, which the fit that serves has
+    made.
+    """
     test = table[table["block"] == "test"]
     spec = models.spec(record.params, where="record.json: params")
     schedule = RefitSchedule.of(spec.refit_frequency, np.sort(table["cutoff"].unique()))
@@ -181,8 +173,8 @@ def _rows_before_refits(table: pd.DataFrame, record: RunRecord) -> pd.DataFrame:
 def run_with_reversed_test_errors(
     project: Project, base: Sandbox, folder: Path, *, models: tuple[str, ...] = ()
 ) -> Sandbox:
-    """`base` once more from its finished fits on, whose order by test error is reversed
-    (`audit.reverse_order_of_test_errors`).
+    """Repeat the run `base` from its finished fits on, with the order of their test errors reversed
+    (`changes.reverse_order_of_test_errors`).
     """
     shutil.copytree(base.paths.root, folder)
     sandbox = Sandbox(ProjectPaths.of(folder), project.dataset)
@@ -195,9 +187,10 @@ def run_with_reversed_test_errors(
 def refit_without_later_rows(
     base: Sandbox, end: pd.Timestamp, budget: Budget, folder: Path
 ) -> list[Finding]:
-    """Fit every model of `base` once more from rows that end with the validation block, at `end`;
-    findings where one is not the saved model of its seed, with its learning curve. The new fit
-    cannot look at later rows, so where they differ the saved one did.
+    """Fit every model of `base` again from the rows up to `end`, the end of validation.
+
+    A finding for each fit or learning curve that differs from the saved one, which must then have
+    used later rows.
     """
     results = base.results
     frame = results.frame
@@ -217,7 +210,7 @@ def refit_without_later_rows(
             try:
                 fits = CandidateFitter(candidate, entry.seed, budget).fit_both(problem)
             except (ModelError, LookupError, ValueError) as error:
-                # whatever a fit says that misses its rows
+                # any of these may be raised by a fit that lacks the rows it needs
                 kind = "skip" if spec.fitted_as == "ridge" else "training"
                 findings.append(
                     Finding(kind, REFIT_DETECTOR, name, f"{name} needs later rows: {error}")
@@ -232,11 +225,11 @@ def refit_without_later_rows(
 def audit_at_full_budget(
     project: Project, base: Sandbox, end: pd.Timestamp, folder: Path
 ) -> list[Finding]:
-    """`refit_without_later_rows` of the smallest network, tuned and trained in `folder` with all
-    the steps and looks of the project.
+    """`refit_without_later_rows` for the smallest network, which is tuned and trained in `folder`
+    with all the training steps and evaluations of the project.
 
-    It begins at the last value, not on a fitted skip: there trials differ and a step beyond the
-    first is kept.
+    Its skip is the last value and not a fitted one: on a fitted skip the first step is often the
+    best one.
     """
     sizes = {
         record.model: record.n_params
@@ -279,8 +272,8 @@ def audit_at_full_budget(
 def _compare_with_saved(
     fits: tuple[FitResult, FitResult], entry: SeedFit, saved: Path, folder: Path
 ) -> Iterator[Finding]:
-    """`fits`, the first one (on train) and the final one (on validation as well), against the files
-    in `saved` and the curve in the record; `folder` is an empty one.
+    """Compare two fits, the first one (on train) and the final one (also on validation), with the
+    saved ones in `saved` and the learning curve in `entry`; folder: an empty folder.
     """
     change_text = (
         f"{saved.name}, seed {entry.seed}, differs when it is fitted without the rows after"
@@ -288,7 +281,7 @@ def _compare_with_saved(
     )
     for fitted, kind in zip(fits, ("chosen", "seed"), strict=True):
         saved_fit = saved / f"{kind}-{entry.seed}"
-        if saved_fit.exists():  # one that is not fitted again has no first fit beside it
+        if saved_fit.exists():  # a model whose final fit is the first one has no folder `chosen-`
             fitted.forecaster.save(folder / kind)
             for name in runs.differing_files(saved_fit, folder / kind):
                 yield Finding(
@@ -305,8 +298,8 @@ def _compare_with_saved(
 
 
 def _compare_settings(record: RunRecord, study: Path, folder: Path) -> Iterator[Finding]:
-    """A finding where the record's tuned values are not the best of its study, and for each saved
-    model whose settings are not the record's.
+    """Yield a finding where the record's tuned values are not the best of its study, and for each
+    saved model with other settings than the record.
     """
     name = folder.name
     best = (StudyRecord.read(study).best_params or {}) if study.exists() else {}
@@ -330,8 +323,8 @@ def _compare_settings(record: RunRecord, study: Path, folder: Path) -> Iterator[
 def _check_weighted_mean(
     name: str, record: RunRecord, table: pd.DataFrame, base: Sandbox
 ) -> Iterator[Finding]:
-    """Whether a combination's forecasts after validation are the weighted means of its members'
-    forecasts, and whether the weights that serve have seen no target of the test block.
+    """Check that a combination's forecasts after validation are the weighted means of its members'
+    forecasts, and that its weights in service were learnt before the test block.
     """
     if not record.members:
         return
@@ -373,22 +366,21 @@ def _check_weighted_mean(
 def _compare_forecasts(
     forecaster: Forecaster, table: pd.DataFrame, panel: Panel, name: str
 ) -> Iterator[Finding]:
-    """At a few origins of every later block the saved model forecasts what stands in the table of
-    one seed.
+    """Check that the saved model makes the forecasts in `table`, those of one seed, again: at the
+    first, the last and a middle origin of each block after validation.
     """
     for series in panel.series:
         series_rows = table[table["unique_id"] == series.unique_id]
-        # of the model before it was fitted on that block too
+        # without validation, whose forecasts are those of an earlier fit
         series_rows = series_rows[series_rows["block"] != "validation"]
         if series_rows.empty:
             continue
-        picked = []
+        selected = []
         for _, of_block in series_rows.groupby("block"):
             origins = np.sort(of_block["cutoff"].unique())
-            # the first, the last and some between
-            places = np.linspace(0, len(origins) - 1, min(CUTOFFS_PER_BLOCK, len(origins)))
-            picked.append(origins[np.unique(places.astype(int))])
-        cutoffs = np.sort(np.concatenate(picked))
+            numbers = np.linspace(0, len(origins) - 1, min(CUTOFFS_PER_BLOCK, len(origins)))
+            selected.append(origins[np.unique(numbers.astype(int))])
+        cutoffs = np.sort(np.concatenate(selected))
         rows = np.searchsorted(series.ds, cutoffs)
         new_forecasts = forecaster.predict(panel, {series.unique_id: rows})[series.unique_id]
         stored_rows = series_rows[series_rows["cutoff"].isin(cutoffs)]
