@@ -85,7 +85,7 @@ def predict(
     for notice in forecast.notices:
         print(notice, file=sys.stderr)
     if output_format == "csv":
-        _write(_with_written_times(forecast.table, zone=settings.source.clock), "csv")
+        _write(_with_written_times(forecast.table, zone=settings.source.local_zone), "csv")
     elif output_format == "parquet":
         _write(forecast.table, "parquet")
     elif output_format == "json":
@@ -124,7 +124,7 @@ def watch(
         print_rows(cast("list[dict[str, Cell]]", records), output_format)
     else:
         if len(alarms):
-            zone = load_dataset(dataset, project / "configs").source.clock
+            zone = load_dataset(dataset, project / "configs").source.local_zone
             numbers = ["y", "y_hat", "p", "alarm_level"]
             keys = _keys(verdict.table)
             _print_numbers(_with_written_times(alarms, zone=zone), keys, numbers, "is_newest")
@@ -214,14 +214,14 @@ def _json_content(forecast: Forecast) -> dict[str, Any]:
 
 def _print_table(forecast: Forecast, settings: Dataset) -> None:
     """Print the forecast as a title, a row per step, and a sentence about its provenance."""
-    table = _with_written_times(forecast.table, zone=settings.source.clock)
+    table = _with_written_times(forecast.table, zone=settings.source.local_zone)
     numbers = [name for name in table.columns if name == "y_hat" or name.startswith(("lo_", "hi_"))]
     targets = forecast.panel.task.targets
     title = settings.title
     if len(targets) == 1 and settings.units.get(targets[0]):
         title += f" ({settings.units[targets[0]]})"
     cutoff = table["cutoff"].max()
-    clock = "" if settings.source.clock else " UTC"
+    clock = "" if settings.source.local_zone else " UTC"
     after = f"{cutoff}{clock}" if isinstance(cutoff, str) else f"row {cutoff}"
     print(f"{title}, after {after}")
     _print_numbers(_with_shown_decimals(table, numbers, forecast.panel), _keys(table), numbers)

@@ -1,11 +1,12 @@
 """The configuration: YAML files as typed models, and the paths of a project.
 
-    datasets, sources, task    datasets.yaml; what a source says of itself; what a model needs of it
-    transforms                 by which a column is modelled, with their inverses
+    datasets, sources, task    datasets.yaml; settings of sources; the part of a dataset for models
+    transforms                 the transforms of columns and their inverses
     models                     models.yaml, tuning.yaml, evaluation.yaml
     operation                  retraining.yaml, schedule.yaml, experiments.yaml
-    reading                    YAML → frozen model; every fault one `InputError`
+    reading                    YAML to frozen models; every fault is an `InputError`
     paths                      every file and folder of a project
 
-The lowest room but `system`: it reads configurations and no data, and knows no family's options.
+Only `system` is a lower layer. This package reads no data, and does not know the options of a
+family.
 """

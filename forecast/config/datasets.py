@@ -1,13 +1,9 @@
-"""configs/datasets.yaml: one entry is one dataset.
+"""configs/datasets.yaml: one entry is one `Dataset`.
 
-A `Dataset` has its source, calendar, columns (`Column` of the target and the past, `FutureColumn`
-over the horizon, `Holidays`), spans, splits, data checks and licence; what it asks of a model is
-its `task`, which names the columns of the prepared frame too. A key or a combination of keys that
-makes no sense is refused here, with what was found and wanted, before any data are read; whether
-the data have the columns is found out in `data`.
-
-The next key of an entry is a field here with its bounds, and what combinations it refuses; a key
-that models need is handed on by `task`.
+A `Dataset` has its source, calendar, columns, spans, splits, data checks and licence; its `task` is
+the part that a model needs. A key or a combination of keys that makes no sense is refused here,
+before any data are read; whether the data have the columns is checked in `data`. A new key of an
+entry is a field here; a key that models need is also passed on by `task`.
 """
 
 from __future__ import annotations
@@ -46,27 +42,27 @@ from forecast.config.transforms import TRANSFORMS
 from forecast.system.errors import quote_names, require_known
 
 MAX_STEPS = 100_000
-"""The longest horizon, season or step: more would want more memory than any machine has, long after
-the typing error.
+"""The longest horizon, season or step; a longer one is a typing error, and would exhaust the
+memory.
 """
 
 
 def _read_off(value: Any) -> Any:
-    """YAML reads a bare `off` as false."""
+    """The text `off`, which YAML reads as false where it has no quotes."""
     return "off" if value is False else value
 
 
 class QualityRule(Config):
-    """`limit`: what the check compares with; what it means stands beside each rule of `Quality`."""
+    """action: what a finding does. limit: the number that the check compares with; its meaning is
+    beside each rule of `Quality`.
+    """
 
     action: Annotated[Literal["off", "warn", "refuse"], BeforeValidator(_read_off)]
     limit: float = Field(ge=0.0)
 
 
 class Quality(Config):
-    """Rules by name, each a function of `data/quality/checks.py`; what is not given has its
-    default.
-    """
+    """The rules by name, each a function of `data/quality/checks.py`, with their defaults."""
 
     # distance of a jump from 2:1, 3:1, ... as a share
     unadjusted_split: QualityRule = QualityRule(action="warn", limit=0.03)
@@ -95,8 +91,8 @@ class Quality(Config):
     @model_validator(mode="before")
     @classmethod
     def _with_defaults(cls, value: Any) -> Any:
-        """A rule that names its action or limit alone keeps the other of its default; a bare word
-        is an action.
+        """A rule with only an action or a limit keeps the default of the other; a bare word is an
+        action.
         """
         if not isinstance(value, dict):
             return value
@@ -108,7 +104,7 @@ class Quality(Config):
 
 
 class JoinedColumn(Config):
-    """A column of another series: the last value known when this row is, at most `max_age_days`
+    """A column of another series: at each row its last value known then, at most `max_age_days`
     old.
     """
 
@@ -121,11 +117,12 @@ class JoinedColumn(Config):
 
 
 class Column(Config):
-    """One series column: `difference_inputs` lets networks see its changes instead of its level.
+    """One column of the target or the past. difference_inputs: networks see its changes instead of
+    its level.
 
-    `minimum`, `maximum`: of a target alone; forecasts and intervals keep to them. `point`: of a
-    target with a transform, whether the forecast is its median or its mean. How far back it is read
-    is one number for all columns, chosen on validation among `Task.candidate_lags`.
+    minimum, maximum: for a target, the bounds of forecasts and intervals. point: for a target with
+    a transform, whether the forecast is the median or the mean. How far back columns are read is
+    one number for all, selected on validation from `Task.candidate_lags`.
     """
 
     column: str
@@ -153,9 +150,9 @@ class Column(Config):
 
 
 class FutureColumn(Config):
-    """An input over the horizon, of which a model sees the value at every step. Either
-    `known_ahead`: the data hold it for later rows too. Or `issued`: stored forecasts of it are
-    read, each with its time of issue.
+    """An input over the horizon; a model sees its value at every step. It is either `known_ahead`,
+    where the data hold it for later rows too, or `issued`, where stored forecasts of it are read,
+    each with its time of issue.
     """
 
     column: str
@@ -169,8 +166,8 @@ class FutureColumn(Config):
 
     @model_validator(mode="after")
     def _origin_is_stated(self) -> FutureColumn:
-        """Refuses a column that is neither known ahead nor issued, or both, and `max_missing` of
-        one that is known ahead.
+        """Refuses a column that is neither known ahead nor issued, or both, and `max_missing` of a
+        column known ahead.
         """
         if self.known_ahead == self.issued:
             raise ValueError(
@@ -197,12 +194,12 @@ class FutureColumn(Config):
 
 
 def _planned_column(name: str) -> FutureColumn:
-    """A column known ahead that no entry describes further."""
+    """A column known ahead with default settings."""
     return FutureColumn(column=name, known_ahead=True, max_missing=0.0)
 
 
 class Splits(Config):
-    """The last day (included, UTC) of each block; a block starts where the one before ends."""
+    """The last day (inclusive, UTC) of each block; a block starts where the one before ends."""
 
     train_end: date
     validation_end: date
@@ -222,7 +219,7 @@ class Splits(Config):
 
 
 class FractionSplits(Config):
-    """Blocks as shares of the time steps, for data whose dates are not known in advance."""
+    """Blocks as shares of the time steps."""
 
     train: float = Field(gt=0, lt=1)
     validation: float = Field(gt=0, lt=1)
@@ -241,7 +238,9 @@ class FractionSplits(Config):
 
 
 def _kind_of_splits(value: object) -> str:
-    """A mapping without dates is read as shares, so that a fault is told about what was meant."""
+    """`dates` for a mapping with the key of a date, else `shares`: so the messages fit what was
+    meant.
+    """
     names = value if isinstance(value, dict) else vars(value) if isinstance(value, Config) else {}
     return "dates" if names.keys() & Splits.model_fields.keys() else "shares"
 
@@ -253,7 +252,7 @@ AnySplits = Annotated[
 
 
 class Licence(Config):
-    """Under what terms the data may be used, and how they are attributed."""
+    """The terms of use of the data, and the attribution."""
 
     name: str
     attribution: str
@@ -261,13 +260,13 @@ class Licence(Config):
 
 
 class Dataset(Config):
-    """One dataset: a set of series of the same kind, forecast by one global model.
+    """One dataset: series of one kind, forecast by one global model.
 
-    `step_size`: rows between two origins of validation and test. `calibration_step_size`: the same
-    in the calibration block, where more origins steady the margins of the intervals; by default
-    that of the other blocks. `static`: inputs that never change in a series, such as the kind of a
-    shop. `hierarchy`: columns of groups, largest first, such as [region, shop], whose sums are
-    forecast too and add up.
+    step_size: rows between two origins of validation and test. calibration_step_size: the same in
+    the calibration block, where more origins make interval widths steadier; by default that of the
+    other blocks. static: inputs that never change in a series, such as the kind of a shop.
+    hierarchy: columns of groups, largest first, such as [region, shop], whose sums are forecast too
+    and add up.
     """
 
     title: str
@@ -293,14 +292,15 @@ class Dataset(Config):
     @field_validator("target", mode="before")
     @classmethod
     def _one_or_many(cls, value: object) -> object:
+        """One target may be written without a list; refuses the bare name of a column."""
         if isinstance(value, str):
             raise ValueError(f"found {value!r}, wanted {{column: {value}}}")
         return [value] if isinstance(value, dict) else value
 
     @model_validator(mode="after")
     def _columns_can_be_read(self) -> Dataset:
-        """Refuses columns whose values no source can give: named as the keys are, issued where no
-        forecasts are kept, given twice, or the target as its own input.
+        """Refuses columns that no source can give: one with the name of a key column, issued
+        without stored forecasts, named twice, or the target as its own input.
         """
         for column in self.columns:
             if column.column in ("unique_id", "ds"):
@@ -330,7 +330,9 @@ class Dataset(Config):
 
     @model_validator(mode="after")
     def _bounds_are_of_targets(self) -> Dataset:
-        """Refuses bounds of an input, and a minimum that is not below the maximum."""
+        """Refuses bounds of an input, `point: mean` without a transform, and a minimum that is not
+        below the maximum.
+        """
         for column in self.past_exogenous:
             if column.minimum is not None or column.maximum is not None:
                 raise ValueError(
@@ -356,7 +358,7 @@ class Dataset(Config):
 
     @model_validator(mode="after")
     def _static_columns_are_in_a_file(self) -> Dataset:
-        """Refuses static columns of another source, and one that has another role too."""
+        """Refuses static columns of a source without files, and one with a second role."""
         names = [column.column for column in self.static]
         if names and not self.source.files:
             raise ValueError("static: such columns are read from a source `file`. Drop the key")
@@ -375,7 +377,9 @@ class Dataset(Config):
 
     @model_validator(mode="after")
     def _sums_can_be_made(self) -> Dataset:
-        """Refuses a hierarchy of what is not in a file of one target, or is bounded otherwise."""
+        """Refuses a hierarchy without a file, with several targets, or with bounds that a sum
+        cannot keep.
+        """
         if not self.hierarchy:
             return self
         if not self.source.files or len(self.target) > 1:
@@ -405,8 +409,8 @@ class Dataset(Config):
 
     @property
     def vintage_columns(self) -> tuple[str, ...]:
-        """The source's columns of which the provider's forecasts are stored: targets, and future
-        columns with `issued`. What the source cannot keep (its own `vintage_columns`) is left out.
+        """The columns whose forecasts by the provider are stored: targets and `issued` columns,
+        where the source keeps forecasts of them.
         """
         columns: list[Column | FutureColumn] = [*self.target, *self.issued]
         names = dict.fromkeys(column.column for column in columns)
@@ -419,14 +423,14 @@ class Dataset(Config):
 
     @property
     def future_columns(self) -> tuple[FutureColumn, ...]:
-        """All inputs over the horizon: those of `future_exogenous`, then the computed holidays."""
+        """All inputs over the horizon: `future_exogenous`, then the columns of `holidays`."""
         names = self.holidays.columns if self.holidays else ()
         computed = [_planned_column(name) for name in names]
         return (*self.future_exogenous, *computed)
 
     @property
     def issued(self) -> list[FutureColumn]:
-        """The future inputs that are the provider's forecasts."""
+        """The future inputs that are forecasts of the provider."""
         return [column for column in self.future_exogenous if column.issued]
 
     @property
@@ -436,12 +440,12 @@ class Dataset(Config):
 
     @property
     def static_names(self) -> list[str]:
-        """The columns of the prepared frame that hold the inputs of the static columns."""
+        """The columns of the prepared frame with the inputs of the static columns."""
         return static_input_names(self.static)
 
     @property
     def source_columns(self) -> list[str]:
-        """What the source is asked for: all but what is joined or issued."""
+        """The columns that the source has to give: all that are not joined or issued."""
         observed = [column.column for column in self.columns if column.joined is None]
         return [*observed, *self.known_ahead, *self.static_names]
 
@@ -452,7 +456,7 @@ class Dataset(Config):
 
     @property
     def task(self) -> Task:
-        """What computing needs of this entry."""
+        """The part of this entry that a model needs."""
         return Task(
             target=tuple(column.task for column in self.target),
             past_exogenous=tuple(column.task for column in self.past_exogenous),
@@ -471,30 +475,31 @@ class Dataset(Config):
         )
 
     def _local_zone(self) -> str | None:
-        """The zone of the source's times, or of the opening hours; None where these are UTC, or
-        dates of its clock.
+        """The time zone of the source's times, or of the opening hours; None where these are UTC,
+        or local dates.
         """
         if self.calendar.keeps_wall_clock:
             return None
         calendar = self.calendar
         hours = calendar.opening_hours if isinstance(calendar, RegularCalendar) else None
-        return self.source.clock or (hours.time_zone if hours else None)
+        return self.source.local_zone or (hours.time_zone if hours else None)
 
     def _local_holidays(self) -> Holidays | None:
-        """The holidays, by the clock of the source's times where they name none of their own."""
+        """The holidays, with the source's time zone where they have none."""
         if self.holidays is None or self.holidays.time_zone is not None:
             return self.holidays
         return self.holidays.model_copy(update={"time_zone": self._local_zone()})
 
     def with_columns_of(self, task: Task) -> Dataset:
-        """This entry with the columns and the calendar of a fitted model's task: the model still
-        forecasts after the entry's columns were changed. A column that the entry no longer names is
-        taken from the source as it is.
+        """This entry with the columns and the calendar of a fitted model's task, so that the model
+        still forecasts after the entry was changed. A column that the entry no longer has is read
+        from the source as it is.
         """
         known = {column.column: column for column in self.columns}
         future = {column.column: column for column in self.future_exogenous}
 
         def column_of(fitted: TaskColumn) -> Column:
+            """The entry's column of this name, else one with the defaults."""
             max_missing = 1 - 1e-9 if fitted.may_be_missing else 0.0
             return known.get(fitted.name, Column(column=fitted.name, max_missing=max_missing))
 
@@ -515,14 +520,14 @@ class Dataset(Config):
 
 
 class Datasets(Config):
-    """The whole file: `run` names the datasets of `dvc repro`."""
+    """The whole file; `run` names the datasets of `dvc repro`."""
 
     run: tuple[str, ...] = Field(min_length=1)
     datasets: Annotated[dict[str, Dataset], require_plain_names("dataset")]
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Datasets:
-        """Refuses a join to, or a run of, a dataset that has no entry."""
+        """Refuses a join to a dataset without an entry, and one in `run`."""
         for name, dataset in self.datasets.items():
             for column in dataset.columns:
                 other = (column.joined.dataset if column.joined else "") or name
@@ -539,7 +544,7 @@ def load_datasets(folder: Path | str) -> Datasets:
 
 
 def load_dataset(name: str, folder: Path | str = "configs") -> Dataset:
-    """One entry; `InputError` with the nearest name when it is unknown."""
+    """One entry; `InputError` with the nearest name where it is unknown."""
     datasets = load_datasets(folder).datasets
     require_known(name, datasets, "Unknown dataset")
     return datasets[name]

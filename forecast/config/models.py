@@ -1,12 +1,10 @@
-"""What is compared, trained how, with what budget, by which protocol.
+"""configs/models.yaml (`Models`), configs/tuning.yaml (`Tuning`) and configs/evaluation.yaml
+(`Evaluation`): what is compared, how it is trained, and how it is tested.
 
-configs/models.yaml is `Models` (the grid, and every entry as a plain mapping that its family
-checks), with `Training` and `LevenbergMarquardt` for the options of the trainers and `Combination`
-for rows made of other rows; configs/tuning.yaml is `Tuning`, configs/evaluation.yaml `Evaluation`.
-The families themselves are a room above, so an entry's own options are not known here.
-
-Another option of every entry, trainer or budget is a field of its class here, with its bounds; an
-option of one family is a field of that family's `Spec`.
+An entry of models.yaml is a mapping that its family checks (`forecast.models`, which this package
+may not import). `Training` and `LevenbergMarquardt` are the options of the trainers, `Combination`
+is a model made of other models. An option of all entries is a field here; an option of one family
+is a field of that family's `Spec`.
 """
 
 from __future__ import annotations
@@ -15,7 +13,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from forecast.config.reading import (
     EACH_ONCE,
@@ -31,13 +29,13 @@ Trainer = Literal["gradient", "lm"]
 OptimizerName = Literal["sgd", "momentum", "adam", "adamw"]
 LearningRateSchedule = Literal["constant", "linear", "exponential", "cosine"]
 RefitFrequency = Literal["never", "quarterly", "monthly"] | Annotated[int, Field(ge=1)]
-"""When a row is fitted again: never, at the first cutoff of a quarter or month, or at every k-th
-cutoff.
+"""When a model is fitted again in a backtest: never, at the first cutoff of a quarter or month, or
+at every k-th cutoff.
 """
 
 
 class Training(Config):
-    """Options of gradient descent; what is left out is what every entry gets that says nothing."""
+    """Options of gradient descent, with the defaults of every entry."""
 
     rule: OptimizerName = Field(
         default="adamw", description="only sgd, momentum and adamw apply `weight_decay`"
@@ -63,10 +61,7 @@ class Training(Config):
 
 
 class LevenbergMarquardt(Config):
-    """Options of `trainer: lm`.
-
-    Each restart is a run of its own; validation picks run and iteration.
-    """
+    """Options of `trainer: lm`. Validation selects the restart and the iteration."""
 
     iterations: int = Field(default=30, ge=1)
     restarts: int = Field(default=3, ge=1, description="random starts")
@@ -82,13 +77,13 @@ class LevenbergMarquardt(Config):
 
 COMBINATION = "combination"
 MEMBER_GROUPS = ("networks", "all")
-"""Members that a combination may name together; of each the best on validation, at most twelve."""
+"""Groups of members of a combination; at most twelve of each, the best on validation."""
 MemberWeight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Combination(Config):
-    """A row made of other rows: the weighted mean of their forecasts, the mean over the seeds taken
-    first.
+    """A model made of other models: the weighted mean of their forecasts, each averaged over its
+    seeds.
     """
 
     kind: ClassVar[str] = COMBINATION
@@ -119,7 +114,7 @@ class Combination(Config):
 
     @model_validator(mode="after")
     def _weights_are_some(self) -> Combination:
-        """Refuses weights that are all 0, and refits of weights that nothing learns."""
+        """Refuses weights that are all 0, and refits of weights that are not learnt."""
         if isinstance(self.weights, dict) and not sum(self.weights.values()) > 0:
             raise ValueError("weights: every one is 0; give at least one member a weight above 0")
         if self.refit != "never" and not self.is_learnt:
@@ -131,11 +126,11 @@ class Combination(Config):
 
     @property
     def is_learnt(self) -> bool:
-        """Whether validation settles the weights."""
+        """Whether the weights are learnt on validation."""
         return self.weights == "stacked"
 
     def without_members(self, names: Collection[str]) -> Combination:
-        """The rule where entries of these names do not suit the data."""
+        """The rule without these members, which do not suit the data."""
         return self.model_copy(
             update={"members": tuple(name for name in self.members if name not in names)}
         )
@@ -154,23 +149,21 @@ SIMPLE_FORECASTS = (
     "lookback_mean",
     "drift",
 )
-"""Entries that any series has for nothing: who is called better has to beat each of them, its bars.
-Prices have a drift, returns scatter about a mean, what grows goes on growing, and there the last
-value is too low a bar. Another needs its words in `comparison.sentences.BARS`.
+"""Simple forecasts, which need no training; a model that is called better is better than each of
+them (the bars). The last value alone would be too easy to beat: prices drift, returns scatter about
+a mean, and growth goes on. A new one needs its words in `comparison.sentences.BARS`.
 
-References are others: `backtest.candidates.REFERENCE_MODELS` are trained beside models that a user
-names, `comparison.intervals.SHOWN_REFERENCES` are charted beside the selected ones.
+Reference models are something else: `backtest.candidates.REFERENCE_MODELS` are trained beside
+models that a user names, `comparison.intervals.SHOWN_REFERENCES` are in charts beside selected
+models.
 """
 
 
 class Models(Config):
-    """`models` maps a name to its family and options; they are checked by the family itself
-    (`forecast.models`).
-
-    `training`: what every network trained by gradient starts from; an entry's own `training` goes
-    before it. `refit`: how often every row is fitted again in a backtest; an entry's own goes
-    before it. `rankings`: the leaderboards that every network is tuned and trained for, once for
-    each.
+    """models: by name, the family of a model and its options, which the family checks
+    (`forecast.models`). training: the defaults of networks trained by gradient; an entry's
+    `training` overrides them. refit: how often models are fitted again in a backtest, unless their
+    entry says otherwise. rankings: the leaderboards; networks are tuned and trained for each.
     """
 
     grid: str
@@ -184,7 +177,7 @@ class Models(Config):
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Models:
-        """Refuses a `grid` that is not there, and a grid that names a model without an entry."""
+        """Refuses a `grid` that is not in `grids`, and a grid with a model without an entry."""
         require_known(self.grid, self.grids, "unknown grid", ValueError)
         for grid, names in self.grids.items():
             for name in names:
@@ -193,9 +186,8 @@ class Models(Config):
         return self
 
     def entries_to_fit(self, only: tuple[str, ...] = ()) -> dict[str, dict[str, Any]]:
-        """The entries of the grid, in its order, or of `only`; no combinations.
-
-        `InputError` if unknown.
+        """The entries of the grid in its order, or those in `only`, without combinations.
+        `InputError` for an unknown name.
         """
         return {
             name: entry
@@ -204,10 +196,10 @@ class Models(Config):
         }
 
     def combinations(self, only: tuple[str, ...] = ()) -> dict[str, Combination]:
-        """The other entries of the grid, or of `only`: rows made of the fitted ones; `InputError`
-        for members that are unknown, or named twice.
+        """The combinations of the grid, or of `only`; `InputError` for a member that is unknown or
+        named twice.
         """
-        # a service's forecasts cannot be served from here
+        # forecasts of a service cannot be members: they cannot be made here
         rules, unfit = {}, (COMBINATION, "service")
         fitted = [name for name, entry in self.models.items() if entry.get("family") not in unfit]
         for name, entry in self._entries(only).items():
@@ -231,9 +223,8 @@ class Models(Config):
 
 
 def load_models(folder: Path | str = "configs", grid: str = "") -> Models:
-    """configs/models.yaml of `folder`, with another grid than its own where `grid` names one.
-
-    `InputError` for a fault in it, and for a grid that it does not have.
+    """configs/models.yaml of `folder`, with the grid `grid` if it is not empty. `InputError` for a
+    fault in the file, and for an unknown grid.
     """
     path = Path(folder) / "models.yaml"
     models = load_config(Models, path)
@@ -243,15 +234,15 @@ def load_models(folder: Path | str = "configs", grid: str = "") -> Models:
 
 
 JUDGED_STEPS = 300
-"""Final gradient steps of configs/tuning.yaml: by fewer no network should be judged."""
+"""Networks with fewer `final_steps` (configs/tuning.yaml) should not be judged."""
 
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
-"""NumPy and Keras take no others."""
+"""The range of NumPy and Keras."""
 
 
 class Tuning(Config):
-    """Trials per network, gradient steps per trial, then gradient steps and seeds of the final
+    """Trials per network and gradient steps per trial, then gradient steps and seeds of the final
     training. A comparison refuses networks with fewer trials than `n_trials`
     (`comparison.comparing.check_same_budget`).
     """
@@ -269,13 +260,19 @@ def load_tuning(folder: Path | str) -> Tuning:
     return load_config(Tuning, Path(folder) / "tuning.yaml")
 
 
-Level = Annotated[float, Field(ge=1, lt=100)]
+def _require_percent(level: float) -> float:
+    """The level itself; `ValueError` where it is not a percentage from 1 to below 100."""
+    if not 1 <= level < 100:
+        raise ValueError("wanted percent from 1 to below 100, such as 80 and not 0.8")
+    return level
+
+
+Level = Annotated[float, AfterValidator(_require_percent)]
 
 
 class Evaluation(Config):
-    """`alpha`: level of every family of tests after Holm's correction.
-
-    `levels`: how many percent of the actuals each prediction interval should cover, rising.
+    """alpha: the level of every family of tests after Holm's correction. levels: the percent of the
+    actuals that each prediction interval should cover, rising.
     """
 
     alpha: float = Field(gt=0, lt=0.5)

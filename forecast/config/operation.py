@@ -1,13 +1,8 @@
-"""retraining.yaml and schedule.yaml: when a dataset is retrained, what its gate asks, which
-commands start when; and experiments.yaml: the input-output records of `forecast identify`.
+"""configs/retraining.yaml (`Retraining`), configs/schedule.yaml (`Schedule`) and
+configs/experiments.yaml (`ExperimentEntry`, the records of `forecast identify`).
 
-`load_retraining` gives the `Retraining` of one dataset (its entry over `defaults`), `load_schedule`
-the `Schedule` of `ScheduledJob`s, `load_experiment` an `ExperimentEntry`. The first two files may
-be absent. A wrong key or value is an `InputError`; what the rules do is said in
-`forecast.operations`.
-
-Another rule of retraining is a field of `Retraining` with its default, asked in
-`forecast.operations`; a rule has no effect here.
+The first two files may be absent. A wrong key or value is an `InputError`. The rules of retraining
+are explained and applied in `forecast.operations`; a new one is a field of `Retraining`.
 """
 
 from __future__ import annotations
@@ -32,22 +27,22 @@ from forecast.config.task import WEEKDAYS, ClockTime, TimeZone, Weekday
 from forecast.system.errors import require_known
 
 if TYPE_CHECKING:
-    # with it come all settings of datasets, which `status` does without
+    # not imported at run time, since `status` does without the settings of datasets
     from forecast.config.datasets import Dataset
 
 DEFAULT_GATE_SESSIONS = 60
 DEFAULT_GATE_DAYS = 28
 HookEvent = Literal["promoted", "kept", "not_due", "failed"]
-"""How a retraining ended: with a new champion, with a challenger that the gate kept out, without a
-challenger since none was due, or with an error.
+"""The end of a retraining: a new champion; a challenger that failed at the gate; no challenger,
+since none was due; an error.
 """
 
 
 class Hooks(Config):
-    """Who is told. `command`: words of a program that gets the decision as JSON on its standard
-    input and the event in FORECAST_EVENT; `webhook`: an address that gets it as a POST
-    (FORECAST_WEBHOOK in the environment goes first, so that an address which is a secret need not
-    stand in a file).
+    """Programs and addresses that are told the end of a retraining. command: the words of a program
+    that gets the decision as JSON on standard input, and the event in FORECAST_EVENT. webhook: an
+    address that gets it as a POST; FORECAST_WEBHOOK in the environment overrides it, so that a
+    secret address need not be in a file.
     """
 
     command: tuple[str, ...] = ()
@@ -57,20 +52,21 @@ class Hooks(Config):
 
 
 class Retraining(Config):
-    """One dataset's rules, which a retraining reads from the commit, as all of configs/.
+    """The rules of one dataset's retraining.
 
     When a challenger is due: max_age_days: an older champion is stale. new_steps: this many time
     steps since the last gate are enough (default: the horizon). psi, ks_p: a column drifts where
-    its population stability index is psi or more and the p of a Kolmogorov-Smirnov test below ks_p.
-    live_error: the champion drifts where its error is this multiple of the expected one or more.
+    its population stability index is at least psi and the p of a Kolmogorov-Smirnov test below
+    ks_p. live_error: the champion is poor where its live error is at least this multiple of the
+    expected one.
 
     How the gate decides: fresh_steps: this many time steps at the end are seen by the gate alone
-    (default: 28 days, or 60 sessions or rows without dates, and 8 origins at least). alpha: the
-    chance that luck alone promotes in a year of looks. margin: the relative loss that still counts
-    as equivalent.
+    (default: 28 days, or 60 sessions or rows without dates, and at least 8 origins). alpha: the
+    chance that a challenger that is no better is promoted within a year of tests. margin: the
+    relative loss that counts as equivalent.
 
     What follows: after_promotion: fit the promoted recipe again on all data (unscored), or serve
-    what was scored. keep_snapshots: this many snapshots stay in the work tree.
+    the model that was scored. keep_snapshots: the number of snapshots that stay in the work tree.
     """
 
     max_age_days: float = Field(30.0, gt=0)
@@ -86,7 +82,7 @@ class Retraining(Config):
     hooks: Hooks = Field(default_factory=lambda: Hooks.model_validate({}))
 
     def count_fresh_steps(self, dataset: Dataset) -> int:
-        """Time steps of the gate's block."""
+        """The time steps of the gate's block."""
         if self.fresh_steps is not None:
             return self.fresh_steps
         steps = DEFAULT_GATE_SESSIONS
@@ -109,14 +105,14 @@ class Retraining(Config):
 
 
 class _RetrainingFile(Config):
-    """Every key is optional everywhere, so an entry is checked as if it stood alone."""
+    """The whole file; every key may be left out, so each entry is checked by itself."""
 
     defaults: Retraining = Field(default_factory=lambda: Retraining.model_validate({}))
     datasets: dict[str, Retraining] = Field(default_factory=dict)
 
 
 def load_retraining(name: str, folder: Path | str) -> Retraining:
-    """The rules of one dataset: its entry over `defaults`; both, and the file, may be absent."""
+    """The rules of one dataset: its entry over `defaults`. Both, and the file, may be absent."""
     path = Path(folder) / "retraining.yaml"
     if not path.exists():
         return Retraining.model_validate({})
@@ -127,7 +123,7 @@ def load_retraining(name: str, folder: Path | str) -> Retraining:
 
 
 def check_retraining(names: Iterable[str], folder: Path | str) -> None:
-    """`InputError` for a wrong key or value, and for an entry of a dataset that does not exist."""
+    """`InputError` for a wrong key or value, and for an entry of an unknown dataset."""
     path, known = Path(folder) / "retraining.yaml", list(names)
     for name in validate_config(_RetrainingFile, read_yaml(path) or {}, where=str(path)).datasets:
         require_known(name, known, f"{path}: correct or remove the entry: unknown dataset")
@@ -139,9 +135,9 @@ SCHEDULED_COMMANDS = ("retrain", "fetch", "predict", "watch", "status", "check",
 class ScheduledJob(Config):
     """One command at fixed times of fixed days.
 
-    run: the words after `forecast`; at: times of day `HH:MM` in `time_zone`; jitter_minutes: each
-    run is put off by up to that much, so that many machines do not ask a service at once;
-    timeout_minutes: then the command is ended.
+    run: the words after `forecast`. at: times of day `HH:MM` in `time_zone`. jitter_minutes: each
+    run is delayed by a random time up to this, so that many machines do not ask a service at once.
+    timeout_minutes: after this the command is ended.
     """
 
     run: tuple[str, ...] = Field(min_length=1)
@@ -154,12 +150,13 @@ class ScheduledJob(Config):
     @field_validator("run", mode="before")
     @classmethod
     def _words(cls, value: object) -> object:
+        """The words of a command that is written as one text."""
         return tuple(value.split()) if isinstance(value, str) else value
 
     @field_validator("run")
     @classmethod
     def _known_command(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        """Refuses what is no command of `forecast` that a schedule may start."""
+        """Refuses commands that a schedule may not start."""
         require_known(value[0], SCHEDULED_COMMANDS, "unknown command", ValueError)
         return value
 
@@ -176,7 +173,7 @@ class ScheduledJob(Config):
 
     @property
     def zone(self) -> ZoneInfo:
-        """The time zone that `at` is read in."""
+        """The time zone of `at`."""
         return ZoneInfo(self.time_zone)
 
 
@@ -196,11 +193,11 @@ Simulator = Literal["identify", "narx_lm", "gru", "lstm", "arx"]
 
 
 class ExperimentEntry(Config):
-    """One entry. `file`: a CSV or MATLAB file with a row per time, relative to the project;
-    `record`: its column whose values tell several records apart.
+    """One experiment. file: a CSV or MATLAB file with a row per time, relative to the project.
+    record: the column whose values tell several records apart.
 
-    `test`: the share of every record's rows at its end, or the names of whole records;
-    `validation`: the share of the other rows, at the end of each.
+    test: the share of every record's rows at its end, or the names of whole records. validation:
+    the share of the other rows, at the end of each record.
     """
 
     kind: Literal["experiment"]
@@ -222,7 +219,7 @@ class Experiments(Config):
 
 
 def load_experiment(name: str, folder: Path | str) -> ExperimentEntry:
-    """One entry; `InputError` with the nearest name when it is unknown."""
+    """One entry; `InputError` with the nearest name where it is unknown."""
     known = load_config(Experiments, Path(folder) / "experiments.yaml").experiments
     require_known(name, known, "Unknown experiment")
     return known[name]

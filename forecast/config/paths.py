@@ -1,12 +1,11 @@
-"""Every file and folder of a project under one name: `ProjectPaths.of(root)`.
+"""The path of every file and folder of a project: `ProjectPaths.of(root)`. Nothing here touches the
+disk.
 
-Made once per command; nothing here touches the disk. What no stage owns lies in the folder `state`,
-which narrowed runs share with the whole project: finished trainings (`memo`), studies, shapes,
-costs, locks, champions, what retrainings and the schedule keep, live forecasts. Those are the names
-that begin with `.forecast`; every other lies below `root`.
-
-What a project has once is read (`paths.configs`); what it has of each dataset, record or lock is
-called with its name (`paths.trained("sales")`).
+A path of the project is an attribute (`paths.configs`); a path of a dataset, record or lock is
+called with its name (`paths.trained("sales")`). Names that begin with `.forecast` are in the folder
+`state`, which runs with `--model` share with the whole project: finished trainings (`memo`),
+studies, costs, locks, champions, the files of retraining and schedule, live forecasts. All others
+are below `root`.
 """
 
 from __future__ import annotations
@@ -16,15 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 NARROWED = "narrowed"
-"""The folder of the runs with `--model`, one folder in it for each."""
+"""The folder of the runs with `--model`, with a folder for each."""
 STATE_FOLDER = ".forecast"
 
 
 @dataclass(frozen=True)
 class _ProjectPath:
-    """A file or folder that a project has once, by its path from the root; what begins with
-    `STATE_FOLDER` lies there.
-    """
+    """A descriptor for a path of the project, relative to the root."""
 
     name: str
 
@@ -34,7 +31,7 @@ class _ProjectPath:
 
 @dataclass(frozen=True)
 class _NamedPath:
-    """One for each dataset, record or lock, whose name stands for `{}`."""
+    """A descriptor for a path of each dataset, record or lock, whose name replaces `{}`."""
 
     name: str
 
@@ -46,7 +43,9 @@ class _NamedPath:
 
 
 def _resolve(paths: ProjectPaths, name: str) -> Path:
-    """The place of a name below the root; what begins with `.forecast` lies in the state folder."""
+    """The path of `name` below the root, or below the state folder if it begins with
+    `STATE_FOLDER`.
+    """
     if name.startswith(STATE_FOLDER):
         return paths.state / name.removeprefix(f"{STATE_FOLDER}/")
     return paths.root / name
@@ -54,10 +53,8 @@ def _resolve(paths: ProjectPaths, name: str) -> Path:
 
 @dataclass(frozen=True)
 class ProjectPaths:
-    """`root`: the folder with `configs/` and `dvc.yaml`.
-
-    `state`: finished work that no stage owns, by default `<root>/.forecast`; narrowed runs share
-    that of the whole project.
+    """root: the folder with `configs/` and `dvc.yaml`. state: finished work that no stage owns, by
+    default `<root>/.forecast`.
 
     >>> ProjectPaths.of("shop").trained("sales").as_posix()
     'shop/data/trained/sales'
@@ -68,15 +65,15 @@ class ProjectPaths:
 
     @classmethod
     def of(cls, root: Path | str = ".", state: Path | str | None = None) -> ProjectPaths:
-        """The paths of the project in `root`; `state` as in the class, by default inside of it."""
+        """The paths of the project in `root`."""
         return cls(Path(root), Path(root) / STATE_FOLDER if state is None else Path(state))
 
     @property
     def is_narrowed(self) -> bool:
-        """Whether this is the folder of a run with `--model`, whose rows are never promoted."""
+        """Whether this is the folder of a run with `--model`, whose models are never promoted."""
         return self.root.parent.name == NARROWED
 
-    # What a person writes, and what is in git.
+    # What people write, and what is in git.
 
     configs = _ProjectPath("configs")
     datasets_yaml = _ProjectPath("configs/datasets.yaml")
@@ -89,48 +86,44 @@ class ProjectPaths:
     # What the stages make, in their order.
 
     settings = _ProjectPath("data/settings")
-    """What each stage of each dataset computes with: its settings and the digest of its code."""
+    """By stage and dataset, the settings it computes with and the digest of its code."""
     raw = _NamedPath("data/raw/{}.parquet")
-    # of the provider; the project's own are `live_forecasts`
     raw_vintages = _NamedPath("data/raw/{}.issued.parquet")
-    """The provider's own forecasts with their issue times, as far as the rows of `raw` need them.
-    """
+    """The provider's own forecasts with their issue times."""
     prepared = _NamedPath("data/prepared/{}")
     vintages = _NamedPath("data/prepared/{}/issued.parquet")
     frame = _NamedPath("data/prepared/{}/frame.parquet")
     borders = _NamedPath("data/prepared/{}/borders.json")
     task = _NamedPath("data/prepared/{}/task.json")
-    """What every later stage computes with, made of the dataset's entry in configs/datasets.yaml.
-    """
+    """The `Task` that every later stage computes with."""
     quality = _NamedPath("data/prepared/{}/quality.json")
     tuned = _NamedPath("data/tuned/{}")
     """A `StudyRecord` per candidate, made by stage `tune`."""
     trained = _NamedPath("data/trained/{}")
     compared = _NamedPath("data/compared/{}")
     identified = _NamedPath("data/identified/{}")
-    """What `forecast identify` made of an entry of configs/experiments.yaml."""
+    """The results of `forecast identify` for an entry of configs/experiments.yaml."""
     reports = _ProjectPath("reports")
     leaderboard = _ProjectPath("reports/leaderboard.csv")
     verdicts = _ProjectPath("reports/verdicts.json")
-    """Every test of the comparison, with its p-value and its interval; like the leaderboard in git.
-    """
+    """Every test of the comparison, with its p and its interval; in git like the leaderboard."""
     report = _ProjectPath("reports/report.html")
 
-    # Finished work and what operation keeps, outside of every stage.
+    # Finished work and files of operation, which no stage owns.
 
     memo = _ProjectPath(f"{STATE_FOLDER}/memo")
     studies = _ProjectPath(f"{STATE_FOLDER}/studies")
     shapes = _ProjectPath(f"{STATE_FOLDER}/shapes")
-    """The shapes of linear maps, by what they were chosen on."""
+    """The shapes of linear models, by what they were selected on."""
     cost = _NamedPath(f"{STATE_FOLDER}/cost/{{}}")
-    """CPU and wall seconds: outside every stage's outs, since no two runs take equally long."""
+    """CPU and wall seconds; no output of a stage, since they differ from run to run."""
     lock = _NamedPath(f"{STATE_FOLDER}/locks/{{}}.lock")
     all_champions = _ProjectPath(f"{STATE_FOLDER}/champions")
     champions = _NamedPath(f"{STATE_FOLDER}/champions/{{}}")
     taking = _NamedPath(f"{STATE_FOLDER}/taken/{{}}.json")
-    """{"at", "snapshot"}: when `forecast fetch` or a retraining last took which snapshot here."""
+    """{"at", "snapshot"}: when a fetch or a retraining last took which snapshot on this machine."""
     retraining = _NamedPath(f"{STATE_FOLDER}/retrain/{{}}")
-    """Everything one dataset's retraining keeps."""
+    """The files of one dataset's retraining."""
     schedule = _ProjectPath(f"{STATE_FOLDER}/schedule")
     live_forecasts = _NamedPath(f"{STATE_FOLDER}/issued/{{}}.parquet")
-    """Forecasts that were made by `forecast predict`, kept until their actuals arrive."""
+    """Forecasts of `forecast predict`, kept to be scored once their actuals arrive."""

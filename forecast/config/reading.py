@@ -1,12 +1,9 @@
-"""YAML files become frozen pydantic models at the door; a typo stops there.
+"""Reads YAML files as frozen pydantic models.
 
-`load_config` reads a file as a `Config`, `validate_config` a content that is there already. Every
-fault is one `InputError` with file, key, what was found and what was wanted, and for an unknown key
-the nearest known one. Refused beyond YAML's own rules: a key that stands twice, a date without
-quotes, a switch for a number, more than `MAX_DEPTH` levels.
-
-Every configuration class derives from `Config`; the next file is one more of them, and reads YAML
-through `load_config` alone.
+`load_config` reads a file as a `Config`, `validate_config` content that is already parsed. Every
+fault is an `InputError` with file, key, what was found and what was wanted, and for an unknown key
+the nearest known one. Also refused: a repeated key, a date without quotes, a boolean instead of a
+number, and nesting deeper than `MAX_DEPTH`.
 """
 
 from __future__ import annotations
@@ -34,7 +31,7 @@ from forecast.system.errors import InputError, one_line, quote_names, suggest
 PlainValue: TypeAlias = (
     "bool | int | float | str | Sequence[PlainValue] | Mapping[str, PlainValue] | None"
 )
-"""What YAML and JSON files hold: a scalar, a list, or a mapping from names."""
+"""The content of YAML and JSON files: a scalar, a list, or a mapping from names."""
 Entry: TypeAlias = "Mapping[str, PlainValue]"
 """An entry of a YAML file, such as a model of configs/models.yaml: its settings by name."""
 
@@ -53,15 +50,15 @@ WANTED = {
     "bool_type": "wanted true or false",
     "bool_parsing": "wanted true or false",
 }
-"""What is said of a fault, by pydantic's type of it, where its own words are of Python."""
+"""The words for a type of pydantic's errors, instead of pydantic's own."""
 MAX_DEPTH = 100
-"""How deep lists and mappings may stand in each other; no file of a project needs ten."""
+"""The deepest nesting of lists and mappings; no file of a project needs ten."""
 
 
 class Config(BaseModel):
-    """Base of every configuration: immutable, unknown keys refused."""
+    """Base class of every configuration: immutable, unknown keys are refused."""
 
-    # its checks are made at first use: a command uses few of all these classes
+    # deferred, since a command uses few of all these classes
     model_config = ConfigDict(
         frozen=True, extra="forbid", protected_namespaces=(), defer_build=True
     )
@@ -69,8 +66,8 @@ class Config(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _known_keys_and_no_switch_for_a_number(cls, value: Any) -> Any:
-        """Refuse an unknown key, and a switch where a number is wanted: YAML reads `true`, and
-        `yes`, as one, which Python takes for the number 1.
+        """Refuses an unknown key, and `true` or `yes` where a number is wanted: Python would take
+        it for 1.
         """
         for name, given in value.items() if isinstance(value, dict) else ():
             if name not in cls.model_fields:
@@ -85,12 +82,12 @@ class Config(BaseModel):
 
 
 def require_plain_names(kind: str) -> AfterValidator:
-    """For a mapping whose keys become the names of files or folders: nothing in one may lead
-    elsewhere.
+    """A validator for mappings whose keys become names of files or folders: no key may lead to
+    another folder.
     """
 
     def require_plain(mapping: dict[str, Any]) -> dict[str, Any]:
-        """The mapping itself; `ValueError` for the first key that could lead elsewhere."""
+        """The mapping itself; `ValueError` for the first key that is not allowed."""
         for name in mapping:
             if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name):
                 raise ValueError(f"{kind} name {name!r}: wanted letters, digits, '_' and '-' only")
@@ -100,7 +97,7 @@ def require_plain_names(kind: str) -> AfterValidator:
 
 
 def _require_each_once(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The values themselves; `ValueError` where one is there again."""
+    """The values themselves; `ValueError` where one is repeated."""
     repeated = [value for value, count in Counter(values).items() if count > 1]
     if repeated:
         raise ValueError(f"{quote_names(repeated)} stands twice; wanted each once")
@@ -108,9 +105,9 @@ def _require_each_once(values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 EACH_ONCE = AfterValidator(_require_each_once)
-"""For a list in which nothing may be repeated."""
+"""A validator for lists without repeated values."""
 ONE_OR_MANY = BeforeValidator(lambda value: value if isinstance(value, list | tuple) else (value,))
-"""For a list that may be written as its only entry."""
+"""A validator for lists that may be written as their only value."""
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
 
 
@@ -118,7 +115,7 @@ _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class _UniqueKeyLoader(_SafeLoader):
-    """YAML lets a repeated key silently win; here it is an error."""
+    """A safe YAML loader that refuses repeated keys and dates without quotes."""
 
     def construct_yaml_timestamp(self, node: yaml.ScalarNode) -> Any:
         """Refuses a date without quotes."""
@@ -131,7 +128,7 @@ class _UniqueKeyLoader(_SafeLoader):
         )
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """A mapping of plain, distinct keys; anything else is refused with its line."""
+        """A mapping with distinct scalar keys; anything else is refused with its line."""
         keys: set[Any] = set()
         for key_node, _ in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
@@ -139,7 +136,7 @@ class _UniqueKeyLoader(_SafeLoader):
                     None, None, "a key is a list or a mapping; wanted a name", key_node.start_mark
                 )
             if key_node.tag == "tag:yaml.org,2002:bool":
-                key_node.tag = "tag:yaml.org,2002:str"  # `on` is a key of hooks and no switch
+                key_node.tag = "tag:yaml.org,2002:str"  # YAML reads `on`, a key of hooks, as true
             key = self.construct_object(key_node, deep=deep)
             if key in keys:
                 raise yaml.constructor.ConstructorError(
@@ -155,8 +152,8 @@ _UniqueKeyLoader.add_constructor(
 
 
 def _require_shallow(text: str) -> None:
-    """Refuses text nested more than `MAX_DEPTH` deep, with the line: the loader goes down into it
-    by recursion, which ends the process.
+    """Refuses text nested deeper than `MAX_DEPTH`, with the line; the loader is recursive, and deep
+    nesting would end the process.
     """
     depth = 0
     for event in yaml.parse(text, Loader=_SafeLoader):
@@ -170,7 +167,7 @@ def _require_shallow(text: str) -> None:
 
 
 def read_yaml(path: Path | str) -> Any:
-    """The parsed file; `InputError` naming file and line when it cannot be read."""
+    """The parsed file; `InputError` naming file and line where it cannot be read."""
     target = Path(path)
     try:
         text = target.read_text(encoding="utf-8")
@@ -191,7 +188,7 @@ def read_yaml(path: Path | str) -> Any:
 
 
 def load_config(model: type[ConfigT], path: Path | str) -> ConfigT:
-    """The file as `model`; every fault is one `InputError` naming file, key, found and wanted."""
+    """The file as `model`; `InputError` naming the file and every wrong key."""
     return validate_config(model, read_yaml(path), where=str(path))
 
 
@@ -206,7 +203,7 @@ def validate_config(
     try:
         return model.model_validate(content, context=context)
     except ValidationError as error:
-        # pydantic calls a list too short, too, whose items are wrong
+        # pydantic also reports a list as too short where its items are wrong
         faults = [
             fault
             for fault in error.errors()
@@ -218,8 +215,8 @@ def validate_config(
 
 
 def _describe_fault(error: Any, content: Any) -> str:
-    """One fault of pydantic as a clause: the key as it stands in the file, what was found, what
-    was wanted; for an unknown key the nearest known one.
+    """One error of pydantic as a clause: the key in the file, what was found and wanted; for an
+    unknown key the nearest known one.
     """
     parts = _location_in_file(error["loc"], content, missing=error["type"] == "missing")
     if error["type"] == UNKNOWN_KEY:
@@ -244,9 +241,7 @@ def _describe_fault(error: Any, content: Any) -> str:
 
 
 def _location_in_file(location: tuple[Any, ...], content: Any, *, missing: bool) -> list[str]:
-    """The location as it stands in the file: pydantic adds the names of alternatives, which are no
-    keys.
-    """
+    """The keys that lead to the error, without the names of alternatives that pydantic adds."""
     parts = []
     for number, part in enumerate(location):
         in_list = (

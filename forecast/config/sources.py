@@ -1,11 +1,8 @@
-"""What the source of a dataset says of itself, and how the settings of each kind are found.
+"""The base class of the settings of data sources, and how those of each kind are found.
 
-A source is one file in forecast/data/sources/ with a class `Settings` (a `Source`, or a
-`RemoteSource` that is asked over the network) and a function `read`. `config` may not
-import `data`, so the file is imported by its name, the `kind` of an entry, when that entry is read.
-
-The next source is such a file; nothing is registered. What all sources may be asked is a property
-of `Source`.
+A source is a module of forecast/data/sources/ with a class `Settings` (a `Source`, or a
+`RemoteSource` for a web service) and a function `read`. `config` may not import `data`, so the
+module is imported by name, the `kind` of an entry, when the entry is read. Nothing is registered.
 """
 
 from __future__ import annotations
@@ -29,6 +26,7 @@ Adjustment = Literal["splits_and_dividends", "splits", "none"]
 
 
 def _scheme_and_host_only(value: str) -> str:
+    """The address itself without a slash at its end; `ValueError` for more than scheme and host."""
     if not re.fullmatch(r"https?://[A-Za-z0-9.-]+(:\d{1,5})?/?", value):
         raise ValueError("wanted http(s)://host without path, query or password")
     return value.rstrip("/")
@@ -38,29 +36,26 @@ Url = Annotated[str, AfterValidator(_scheme_and_host_only)]
 
 
 class Source(Config):
-    """Base of all settings.
-
-    The defaults suit a source without network that is read whole each time.
-    """
+    """Base class of all settings. The defaults suit a source without network that is read whole."""
 
     kind: str
     is_remote: ClassVar[bool] = False
-    """Whether it is asked over the network: its rows are then as of the moment of asking, and go on
-    from those stored before.
+    """Whether it is a web service: its rows are then as of the request, and continue the stored
+    ones.
     """
     fault: ClassVar[type[ForecastError]] = InputError
-    """Raised for wrong rows: they are the user's, or those of a service."""
-    origin: ClassVar[str] = "the source"
-    """What its rows come from, in messages."""
+    """The error for wrong rows: of the user's files, or of a service."""
+    described_as: ClassVar[str] = "the source"
+    """The origin of the rows, in messages."""
     is_for_personal_use: ClassVar[bool] = False
-    """Whether its terms forbid to show values in a page that may be passed on."""
+    """Whether its terms forbid values in a page that may be passed on."""
     has_new_rows: ClassVar[bool] = True
-    """Whether rows come with time, so that they grow old."""
+    """Whether it gets new rows with time, so that stored rows grow old."""
 
     @model_validator(mode="wrap")
     @classmethod
     def _of_its_kind(cls, value: Any, handler: ModelWrapValidatorHandler[Source]) -> Source:
-        """The `Settings` of the module that `kind` names, where a mapping is read as a `Source`;
+        """The `Settings` of the module that `kind` names, for a mapping that is read as a `Source`;
         `ValueError` for a kind without a module.
         """
         if cls is not Source or not isinstance(value, dict):
@@ -72,53 +67,48 @@ class Source(Config):
 
     @property
     def series(self) -> tuple[str, ...]:
-        """The series that are asked for one after the other; empty where all are read at once."""
+        """The series that are requested one after the other; empty where all are read at once."""
         return ()
 
     @property
     def overlap(self) -> timedelta | None:
-        """How much of a stored history is asked for again; None where it is read whole each
-        time.
-        """
+        """How much of a stored history is requested again; None where the source is read whole."""
         return None
 
     @property
     def adjustment(self) -> Adjustment:
-        """What prepare applies to prices that are stored as traded."""
+        """How stage `prepare` adjusts prices that are stored as traded."""
         return "none"
 
     @property
     def vintage_columns(self) -> tuple[str, ...]:
-        """The columns of which the provider's own forecasts can be kept."""
+        """The columns whose forecasts by the provider can be stored."""
         return ()
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The user's own files that it reads, from the project's root; that of the rows first."""
+        """The user's files that it reads, from the project's root; the file of the rows first."""
         return ()
 
     @property
-    def clock(self) -> str:
-        """The time zone in which its rows are written, and forecasts for people; empty for UTC."""
+    def local_zone(self) -> str:
+        """The time zone in which its times are written, and forecasts are shown; empty for UTC."""
         return ""
 
     def identity(self, vintage_columns: Sequence[str]) -> dict[str, Any]:
-        """What has to stay the same for a stored history, and the forecasts kept beside it, to be
-        continued.
-        """
+        """The settings that have to stay the same for stored rows and forecasts to be continued."""
         content = self.model_dump(mode="json")
         return {key: content[key] for key in ("kind", "base_url", "start") if key in content}
 
     def narrowed_to(self, revised: Collection[str]) -> Source | None:
-        """The source narrowed to the `revised` series, whose older rows may have changed too. None
-        where there are none, and for a kind of source that cannot be narrowed: nothing is read
-        again.
+        """The source with only the `revised` series, whose older rows may have changed too. None
+        where it has none of them or cannot be narrowed: nothing is read again.
         """
         return None
 
 
 class RemoteSource(Source):
-    """What every web service has: hosts, overlap with what is stored, one deadline per
+    """The settings of every web service: address, overlap with stored rows, deadline per
     dataset.
     """
 
@@ -136,6 +126,6 @@ class RemoteSource(Source):
 
 
 def source_kinds() -> list[str]:
-    """The names of the files in forecast/data/sources/."""
+    """The names of the modules in forecast/data/sources/."""
     folder = Path(__file__).resolve().parents[1] / "data" / "sources"
     return sorted(module.name for module in pkgutil.iter_modules([str(folder)]))

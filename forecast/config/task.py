@@ -1,15 +1,13 @@
-"""What a model computes with: the columns, calendar and spans of one dataset, and nothing that only
-describes it.
+"""`Task`: the columns, calendar and spans of one dataset that a model computes with.
 
-A `Task` is made once, from the entry of configs/datasets.yaml, in the prepare stage. Panel,
-problem, forecaster and saved models carry it, and cache keys are made of it: an edited title, unit,
-licence or quality threshold changes no task, so it retrains nothing. It stands in `config`, because
-both the entry that makes it and every room that computes may import it from here.
+Stage `prepare` makes the task from the entry of configs/datasets.yaml. Panels, problems,
+forecasters and saved models carry it, and cache keys contain it: a changed title, unit, licence or
+quality limit changes no task, so it retrains nothing. It is in `config`, where both the entry and
+every package that computes can import it.
 
-`Task` has `TaskColumn`s (targets, past inputs) and `FutureInput`s, whose `FutureStep`s are columns
-of the prepared frame; a calendar (sessions, weekdays, a fixed step or rows without dates); and
-maybe `Holidays`. A name that a library does not know (exchange, step, zone, country) is refused
-here.
+A task has `TaskColumn`s (targets, past inputs), `FutureInput`s, whose `FutureStep`s are columns of
+the prepared frame, a calendar, and possibly `Holidays`. Unknown names of exchanges, steps, zones
+and countries are refused here.
 """
 
 from __future__ import annotations
@@ -37,7 +35,7 @@ if TYPE_CHECKING:
 
 Point = Literal["median", "mean"]
 TransformName = Literal["none", "log", "diff", "logdiff", "log1p", "logit"]
-"""The rows of `forecast.config.transforms`."""
+"""The names in `forecast.config.transforms`."""
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 WEEKDAYS: tuple[Weekday, ...] = get_args(Weekday)
 DAY_NANOSECONDS = 86_400 * 10**9
@@ -45,10 +43,10 @@ CalendarFeature = Literal["hour_of_day", "day_of_week", "day_of_year", "month_of
 
 
 def _require_known_zone(value: str) -> str:
-    """The name itself; `ValueError` with the nearest one where no such zone exists."""
+    """The name itself; `ValueError` with the nearest one for an unknown time zone."""
     try:
         ZoneInfo(value)
-    except (KeyError, ValueError, OSError):  # listing all zones reads 600 files: here alone
+    except (KeyError, ValueError, OSError):  # only here, since listing all zones reads 600 files
         raise ValueError(
             f"unknown time zone.{suggest(value, available_timezones())} Wanted an IANA name such as"
             " Europe/Dublin"
@@ -60,9 +58,8 @@ TimeZone = Annotated[str, AfterValidator(_require_known_zone)]
 
 
 def _require_clock_time(value: Any) -> str:
-    """The text itself; `ValueError` for anything but a time of day.
-
-    YAML takes 16:00 for 16 · 60 where it has no quotes, and DVC's edits write none.
+    """The time of day as text; `ValueError` for anything else. Without quotes, which DVC's edits do
+    not write, YAML reads 16:00 as 16 · 60.
     """
     if isinstance(value, int) and 60 <= value < 24 * 60:
         return f"{value // 60:02}:{value % 60:02}"
@@ -75,7 +72,7 @@ def _require_known_exchange(value: str) -> str:
     """The code itself; `ValueError` for an exchange that the library of calendars does not have."""
     library = importlib.util.find_spec("exchange_calendars")
     for folder in (library and library.submodule_search_locations) or ():
-        # one that has a file there: importing the library takes a tenth of a second
+        # a look at the file names, since importing the library takes a tenth of a second
         if value.isupper() and Path(folder, f"exchange_calendar_{value.lower()}.py").exists():
             return value
     import exchange_calendars
@@ -93,12 +90,12 @@ ClockTime = Annotated[str, BeforeValidator(_require_clock_time)]
 
 
 class CalendarBase(Config):
-    """What all calendars have; `kind` tells them apart.
+    """Base class of the calendars; `kind` tells them apart.
 
-    A new kind is asked for in `data.calendars` (`grid`, `known_from`, `default_features`),
+    A new kind has to be handled in `data.calendars` (`grid`, `known_from`, `default_features`),
     `data.guesses`, `data.columns`, `data.sources.file`, `data.quality.checks`, `api.frames`,
     `config.operation`, `report` and `audit`: search for `calendar.kind`, and for the names of these
-    classes, which most places ask for by `isinstance`.
+    classes.
     """
 
     kind: str
@@ -110,15 +107,12 @@ class CalendarBase(Config):
 
     @property
     def keeps_wall_clock(self) -> bool:
-        """Whether steps are dates of the local clock, which become no other date in UTC."""
+        """Whether steps are local dates, which are not converted to UTC."""
         return self.kind in ("sessions", "weekdays")
 
 
 class SessionCalendar(CalendarBase):
-    """Exchange sessions: a weekend or a holiday is not a gap.
-
-    `exchange` is an ISO MIC such as XNYS.
-    """
+    """Sessions of an exchange, an ISO MIC such as XNYS: a weekend or a holiday is no gap."""
 
     kind: Literal["sessions"]
     exchange: Exchange
@@ -126,7 +120,7 @@ class SessionCalendar(CalendarBase):
 
 
 class WeekdayCalendar(CalendarBase):
-    """A list of one's own: every day of `days` except `closures`."""
+    """Every day of `days` except `closures`."""
 
     kind: Literal["weekdays"]
     days: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri")
@@ -134,10 +128,10 @@ class WeekdayCalendar(CalendarBase):
 
 
 class YearWeekCalendar(CalendarBase):
-    """Weeks counted from every 1 January, as registers of diseases name theirs: the rhythm of seven
-    days breaks at New Year.
+    """Weeks counted from every 1 January, as in registers of diseases; the rhythm of seven days
+    breaks at New Year.
 
-    weeks: of a year. The last of 52 has eight or nine days, the last of 53 one or two.
+    weeks: per year. The last of 52 has eight or nine days, the last of 53 one or two.
     """
 
     kind: Literal["year_weeks"]
@@ -145,9 +139,8 @@ class YearWeekCalendar(CalendarBase):
 
 
 class OpeningHours(Config):
-    """When a business has rows: from the step that begins at `first` (09:30) to that at `last`.
-
-    exchange: none on its holidays or after its close.
+    """The steps of a day with rows: from the one that begins at `first` (09:30) to that at `last`.
+    exchange: without its holidays and what follows its close.
     """
 
     days: Annotated[tuple[Weekday, ...], EACH_ONCE] = Field(WEEKDAYS, min_length=1)
@@ -167,7 +160,7 @@ class OpeningHours(Config):
         return self
 
     def step_starts(self, freq: str) -> np.ndarray:
-        """(steps of a day,) timedelta64: when the steps of `freq` begin, from midnight."""
+        """(steps of a day,) timedelta64: the beginnings of the steps of `freq`, from midnight."""
         import pandas as pd
 
         first, last = (pd.Timedelta(f"{clock}:00") for clock in (self.first, self.last))
@@ -175,12 +168,11 @@ class OpeningHours(Config):
 
 
 class RegularCalendar(CalendarBase):
-    """A fixed step in UTC, such as `1h`, `1D`, `15min`, `1W`, `1MS`.
+    """A fixed step in UTC, such as `1h`, `1D`, `15min`, `1W`, `1MS`. opening_hours: there are no
+    steps outside of them.
 
-    opening_hours: outside of these there are no steps.
-
-    `kind: index` is for rows without dates: row n stands at n minutes after 1970-01-01, and is
-    shown as `row n`.
+    `kind: index` is for rows without dates: row n is at n minutes after 1970-01-01, and is shown as
+    `row n`.
     """
 
     kind: Literal["regular", "index"]
@@ -190,7 +182,7 @@ class RegularCalendar(CalendarBase):
     @model_validator(mode="before")
     @classmethod
     def _index_counts_minutes(cls, value: Any) -> Any:
-        """Rows without dates stand a minute apart, whatever is written."""
+        """Rows without dates have a step of a minute, unless another is given."""
         return (
             {"freq": "1min", **value}
             if isinstance(value, dict) and value.get("kind") == "index"
@@ -200,7 +192,7 @@ class RegularCalendar(CalendarBase):
     @field_validator("freq")
     @classmethod
     def _is_a_step(cls, value: str) -> str:
-        """Refuses what pandas does not know as a step, and steps back or below a second."""
+        """Refuses unknown steps, negative ones, and those below a second."""
         from pandas.tseries.frequencies import to_offset
 
         try:
@@ -225,7 +217,7 @@ class RegularCalendar(CalendarBase):
 
     @model_validator(mode="after")
     def _steps_divide_open_days(self) -> Self:
-        """Refuses opening hours of steps that begin at another time every day."""
+        """Refuses opening hours with steps that begin at another time every day."""
         if self.opening_hours and self.counts_rows:
             raise ValueError("opening_hours: rows without dates have none; leave it out")
         if self.opening_hours:
@@ -248,9 +240,7 @@ Calendar = Annotated[
 
 
 def format_time(kind: str, moment: str, places: int | None = None) -> str:
-    """`moment` (ISO 8601) to so many places; `row 600` where the calendar is of the kind `index`,
-    without dates.
-    """
+    """`moment` (ISO 8601) cut to `places` characters; `row 600` for the kind `index`."""
     if kind != "index" or not moment:
         return moment[:places]
     return f"row {datetime.fromisoformat(moment).replace(tzinfo=UTC).timestamp() / 60:.0f}"
@@ -259,11 +249,10 @@ def format_time(kind: str, moment: str, places: int | None = None) -> str:
 class Holidays(Config):
     """Public holidays of a country: inputs over the horizon that follow from the date alone.
 
-    `country`: its ISO 3166 code, such as DE. `states`: codes of parts of it, such as [BY, BW];
-    `holiday` is then the share of them that have the day off, and without any the days of the
-    whole country. `days_before`, `days_after`: so many more columns that say that a holiday
-    follows or went before. `bridge_days`: a column of the one working day between a holiday and a
-    weekend. `time_zone`: whose dates count, for steps of less than a day (UTC by default).
+    country: an ISO 3166 code, such as DE. states: codes of its parts, such as [BY, BW]; `holiday`
+    is then the share of them with a day off. days_before, days_after: the number of columns that
+    tell of a holiday to come or in the past. bridge_days: a column of single working days between a
+    holiday and a weekend. time_zone: whose dates count, for steps of less than a day (default UTC).
     """
 
     country: str
@@ -280,12 +269,12 @@ class Holidays(Config):
         if isinstance(value, str | bool):
             value = {"country": value}
         if isinstance(value, dict) and value.get("country") is False:
-            return {**value, "country": "NO"}  # YAML reads Norway's code as a switch
+            return {**value, "country": "NO"}  # YAML reads Norway's code as false
         return value
 
     @model_validator(mode="after")
     def _places_are_known(self) -> Holidays:
-        """Refuses a country or state whose holidays the library does not have."""
+        """Refuses a country or state that the library does not have."""
         try:
             from holidays import list_supported_countries
         except ModuleNotFoundError:
@@ -320,11 +309,10 @@ class Holidays(Config):
 class TaskColumn(Config):
     """One column as a model sees it.
 
-    difference_inputs: networks see its changes instead of its level. may_be_missing: the inputs get
-    a mask and the time since the last observation beside it; the share that may be missing is the
-    data checks' concern alone. minimum, maximum: of a target; no forecast and no end of an interval
-    lies outside (None: no bound). point: of a target; whether the forecast is the median, which a
-    transform of the data leaves a median, or the mean (`forecaster.reconciliation`).
+    difference_inputs: networks see its changes instead of its level. may_be_missing: it has a mask
+    and the time since the last observation as further inputs. minimum, maximum: for a target, the
+    bounds of forecasts and intervals (None: no bound). point: for a target, whether the forecast is
+    the median, which is the same in transformed units, or the mean (`forecaster.reconciliation`).
     """
 
     name: str
@@ -349,11 +337,10 @@ class TaskColumn(Config):
 
     @property
     def is_price(self) -> bool:
-        """Declared as a price: its returns are modelled, or its log has a level that drifts.
-
-        An index that returns to a mean has a fixed level, and its direction may well be forecast.
+        """Whether it is modelled as a price: by its returns, or as a logarithm with a drifting
+        level. An index that returns to a mean is none, and its direction can be forecast.
         """
-        # with it comes NumPy, without which `status` starts
+        # imported here, since it needs NumPy, which `status` does without
         from forecast.config.transforms import TRANSFORMS
 
         transform = TRANSFORMS[self.transform]
@@ -361,12 +348,14 @@ class TaskColumn(Config):
 
 
 def future_frame_name(name: str, step: int) -> str:
-    """The column of the prepared frame that holds a future input `step` steps after each row."""
+    """The column of the prepared frame with the values of a future input `step` steps after each
+    row.
+    """
     return f"{name}+{step}"
 
 
 class FutureStep(TaskColumn):
-    """A future input at one step: at each row its value `step` rows later, as known at the row."""
+    """One step of a future input: at each row the value `step` rows later, as known at the row."""
 
     step: int = Field(ge=1)
 
@@ -377,11 +366,11 @@ class FutureStep(TaskColumn):
 
 
 class FutureInput(Config):
-    """One column that is known over the horizon: a calendar, a plan, a provider's forecast.
+    """A column that is known over the horizon: a calendar, a plan, a provider's forecast.
 
-    steps: how many rows after the cutoff a model reads, 1 to `steps`; the horizon it was fitted
-    for. may_be_missing: a forecast may go without its values over the horizon; those of the past
-    may always have gaps.
+    steps: the rows after the cutoff that a model reads, the horizon it was fitted for.
+    may_be_missing: a forecast is possible without its values over the horizon. Past values may
+    always have gaps.
     """
 
     name: str
@@ -397,7 +386,7 @@ class FutureInput(Config):
 
 @lru_cache(maxsize=256)
 def _future_steps(column: FutureInput) -> tuple[FutureStep, ...]:
-    """The columns of a future input; kept, since every window asks for them."""
+    """The columns of a future input; cached, since every batch of windows needs them."""
     return tuple(
         FutureStep(
             name=column.name,
@@ -413,8 +402,8 @@ def _future_steps(column: FutureInput) -> tuple[FutureStep, ...]:
 class StaticColumn(Config):
     """A column that never changes in a series, such as the kind or the size of a shop.
 
-    categories: of text; each is an input of 0 or 1. Without any the column holds numbers, and its
-    input is (value - centre) / scale.
+    categories: of a text column; each is an input of 0 or 1. Without categories the column holds
+    numbers, and its input is (value - centre) / scale.
     """
 
     column: str
@@ -424,21 +413,21 @@ class StaticColumn(Config):
 
     @property
     def frame_names(self) -> tuple[str, ...]:
-        """The columns of a prepared frame that hold its inputs."""
+        """The columns of a prepared frame with its inputs."""
         by_category = tuple(f"{self.column}={category}" for category in self.categories)
         return by_category or (f"{self.column} (scaled)",)
 
 
 def static_input_names(columns: Iterable[StaticColumn]) -> list[str]:
-    """The columns of a prepared frame that hold the inputs of static columns, in their order."""
+    """The columns of a prepared frame with the inputs of static columns, in their order."""
     return list(itertools.chain.from_iterable(column.frame_names for column in columns))
 
 
 class Task(Config):
     """One forecasting task.
 
-    Spans count time steps: `season_length` is the lag of the seasonal naive forecast and of MASE's
-    scale, `step_size` the rows between two origins of validation and test, `calibration_step_size`
+    Spans are in time steps. season_length: the lag of the seasonal naive forecast and of MASE's
+    scale. step_size: the rows between two origins of validation and test; calibration_step_size:
     the same in the calibration block.
     """
 
@@ -446,13 +435,15 @@ class Task(Config):
     past_exogenous: tuple[TaskColumn, ...]
     future_exogenous: tuple[FutureInput, ...]
     holidays: Holidays | None = None
-    """What the inputs over the horizon are computed from that no row of the data holds."""
+    """From these the inputs over the horizon are computed that the data do not hold."""
     calendar_features: tuple[CalendarFeature, ...]
     time_zone: TimeZone | None = None
-    """Whose clock the calendar features go by; None: that which the times are written in."""
+    """The zone of the calendar features; None: that of the times."""
     static: tuple[StaticColumn, ...] = ()
     hierarchy: tuple[str, ...] = ()
-    """The groups, largest first, by which the series are named and whose sums are forecast too."""
+    """The columns of groups, largest first, that name the series and whose sums are
+    forecast too.
+    """
     calendar: Calendar
     horizon: int = Field(ge=1)
     lookback: int = Field(ge=1)
@@ -462,7 +453,7 @@ class Task(Config):
 
     @property
     def columns(self) -> tuple[TaskColumn, ...]:
-        """Targets, past exogenous columns, then every step of the future ones: the channel order
+        """Targets, past exogenous columns, then every step of the future ones: the order of columns
         everywhere.
         """
         return (*self.target, *self.past_exogenous, *self.future_steps)
@@ -474,7 +465,7 @@ class Task(Config):
 
     @property
     def frame_names(self) -> list[str]:
-        """The columns of a prepared frame, in the channel order."""
+        """The columns of a prepared frame, in the order of `columns`."""
         return [column.frame_name for column in self.columns]
 
     @property
@@ -489,40 +480,42 @@ class Task(Config):
 
     @property
     def first_step_names(self) -> list[str]:
-        """One column of a prepared frame for each of the task: of a future input its first step."""
+        """The columns of a prepared frame, with the first step alone of each future input."""
         first_steps = [column.columns[0].frame_name for column in self.future_exogenous]
         return [*self.observed_names, *first_steps]
 
     @property
     def plans(self) -> list[str]:
-        """The inputs over the horizon whose values the data, or the caller, must give."""
+        """The future inputs whose values the data or the caller must give, which those of holidays
+        need not.
+        """
         computed = self.holidays.columns if self.holidays else ()
         return [column.name for column in self.future_exogenous if column.name not in computed]
 
     @property
     def plan_columns(self) -> dict[str, slice]:
-        """Where the steps of each plan stand among `columns`, by plan."""
-        places = {}
+        """By plan, the slice of `columns` with its steps."""
+        slices = {}
         start = len(self.observed_names)
         for column in self.future_exogenous:
-            places[column.name] = slice(start, start + column.steps)
+            slices[column.name] = slice(start, start + column.steps)
             start += column.steps
-        return {name: places[name] for name in self.plans}
+        return {name: slices[name] for name in self.plans}
 
     @property
     def static_names(self) -> list[str]:
-        """The columns of a prepared frame that hold the inputs of the static columns."""
+        """The columns of a prepared frame with the inputs of the static columns."""
         return static_input_names(self.static)
 
     @property
     def n_calendar_inputs(self) -> int:
-        """The first inputs of every step: sine and cosine of each calendar feature."""
+        """The number of calendar inputs: sine and cosine of each feature."""
         return 2 * len(self.calendar_features)
 
     @property
     def n_step_inputs(self) -> int:
-        """Inputs of every step that are known for all time: those of the calendar, the static ones
-        behind them, and their products.
+        """The number of inputs that are known for all times: calendar features, static inputs, and
+        their products.
         """
         n_static = len(self.static_names)
         return self.n_calendar_inputs * (1 + n_static) + n_static
@@ -534,12 +527,12 @@ class Task(Config):
 
     @property
     def rows_per_origin(self) -> int:
-        """The rows that a forecast sees and those that it forecasts."""
+        """The rows that a forecast sees, and those that it forecasts."""
         return self.lookback + self.horizon
 
     def candidate_lags(self) -> list[int]:
-        """How far back a linear model may look: halvings of the lookback down to two rows;
-        validation picks.
+        """The numbers of lags that a linear model may have: halvings of the lookback down to two,
+        from which validation selects.
         """
         lags = {self.lookback}
         while min(lags) // 2 >= 2 and len(lags) < 5:
@@ -547,14 +540,14 @@ class Task(Config):
         return sorted(lags)
 
     def with_whole_season(self) -> Task:
-        """The same with a lookback of a season, at least."""
+        """The task with a lookback of at least a season."""
         return self.model_copy(update={"lookback": max(self.lookback, self.season_length)})
 
     def step_size_in(self, block: str) -> int:
-        """Rows between two origins of `block`, the same for every model: every row in train."""
+        """Rows between two origins of `block`; in train every row is one."""
         return {"train": 1, "calibration": self.calibration_step_size}.get(block, self.step_size)
 
 
 def load_task(path: Path) -> Task:
-    """The task that the prepare stage wrote; `InputError` for a file that holds something else."""
+    """The task that stage `prepare` wrote; `InputError` for a file that holds something else."""
     return validate_config(Task, read_json(path), where=str(path))

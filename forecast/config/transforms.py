@@ -1,9 +1,9 @@
-"""The transforms by which a column is modelled, each with its inverse: one row of `TRANSFORMS`.
+"""The transforms of columns and their inverses, in `TRANSFORMS`.
 
-A model sees `to_model_units(value)`, of `diff` and `logdiff` its change from the row before.
-Intervals take their errors as differences of `to_model_units`, of `diff` and `logdiff` too. A new
-transform is one row here and its name in `config.task.TransformName`; one that inputs known ahead
-may have, also in `config.datasets.FutureColumn`.
+A model sees `to_model_units(value)`, or for `diff` and `logdiff` its change from the row before.
+Errors of intervals are differences of `to_model_units`, also for `diff` and `logdiff`. A new
+transform is a row here and a name in `config.task.TransformName`; if inputs known ahead may have
+it, also in `config.datasets.FutureColumn`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 Formula = Callable[[np.ndarray], np.ndarray]
-"""From an array to one of the same shape, value by value; NaN stays NaN."""
+"""A function of an array, value by value; NaN stays NaN."""
 
 
 def logit(share: np.ndarray) -> np.ndarray:
@@ -24,34 +24,33 @@ def logit(share: np.ndarray) -> np.ndarray:
 
 
 def inverse_logit(log_odds: np.ndarray) -> np.ndarray:
-    """The share of which `logit` made these log odds."""
+    """The share whose `logit` are these log odds."""
     return 0.5 * (1.0 + np.tanh(0.5 * log_odds))
 
 
 def log_slope_of_log(raw: np.ndarray) -> np.ndarray:
-    """ln of 1 / y"""
+    """ln of 1 / y, the derivative of ln y."""
     return -np.log(raw)
 
 
 def log_slope_of_log1p(raw: np.ndarray) -> np.ndarray:
-    """ln of 1 / (1 + y)"""
+    """ln of 1 / (1 + y), the derivative of ln(1 + y)."""
     return -np.log1p(raw)
 
 
 def log_slope_of_logit(raw: np.ndarray) -> np.ndarray:
-    """ln of 1 / (y (1 - y))"""
+    """ln of 1 / (y (1 - y)), the derivative of `logit`."""
     return -np.log(raw) - np.log1p(-raw)
 
 
 @dataclass(frozen=True)
 class Transform:
-    """A scale of values, there and back.
+    """A scale of values.
 
-    to_model_units, to_raw: raw values to that scale, and its exact inverse. log_slope: ln of the
-    derivative of `to_model_units` at raw values; added to the log density in model units it gives
-    the log density of raw values. lower, upper: the bounds of raw values, which lie strictly
-    between them. takes_changes: a model sees the change on that scale from one row to the next;
-    such a transform is not asked for its `log_slope`.
+    to_model_units, to_raw: from raw values to the scale, and back. log_slope: ln of the derivative
+    of `to_model_units` at raw values; a log density in model units plus it is the log density of
+    raw values. lower, upper: raw values are strictly between them. takes_changes: a model sees the
+    change on this scale from row to row; such a transform has no `log_slope`.
     """
 
     name: str
@@ -64,7 +63,7 @@ class Transform:
 
     @property
     def has_raw_units(self) -> bool:
-        """Whether model units are raw ones, as those of `diff` are too."""
+        """Whether model units are raw units, or, for `diff`, changes in raw units."""
         return self.to_model_units is np.asarray
 
     @property

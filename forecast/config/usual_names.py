@@ -1,7 +1,6 @@
-"""What the field calls models that have another name here, for the message about an unknown one.
-
-No name of `USUAL_NAMES` is accepted: the message says which row of configs/models.yaml is that
-model, or the nearest there is. The next one is a name in the table.
+"""Names of models that the field uses for entries of configs/models.yaml, for the message about an
+unknown model. They are not accepted: the message names the entry with the same or the nearest
+model.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ USUAL_NAMES = {
     "encoder_decoder": "seq2seq transformer tft patchtst informer autoformer itransformer",
     "gru_gaussian": "deepar",
 }
-"""Row → names of the same or a near model, in small letters and without marks between them."""
+"""By entry, names of the same or a similar model, in lower case and without punctuation."""
 
 
 def require_model(
@@ -36,7 +35,7 @@ def require_model(
     sentence: str = "Unknown model",
     error: type[Exception] = InputError,
 ) -> None:
-    """As `require_known`, with the row that is nearest to what is called `name` elsewhere."""
+    """As `require_known`, with the entry that is nearest to a name that the field uses."""
     plain = "".join(filter(str.isalnum, name.lower()))
     for row, usual_names in USUAL_NAMES.items():
         if name not in known and plain in usual_names.split() and row in known:

@@ -1,10 +1,9 @@
-"""From a source to arrays, for every room above: what is observed is taken, checked, stored,
-prepared and cut into the windows that models see.
+"""Data, from a source to the arrays and windows that models see, and the records of a run.
 
     sources → ingest → snapshots        `forecast fetch`: rows as a source gave them, never changed
     columns, vintages → preparation     stage `prepare`: the frame that the pipeline works on
     panel → splits → scaling → windows  stages `tune` and `train`, and every forecast
-    records, results                    what later stages write, and the one reader of it
+    records, results                    what later stages write, and its one reader
 
-Times are UTC without a zone, a missing value is NaN, and no row is ever invented.
+Times are UTC without a zone, a missing value is NaN, and no row is added.
 """

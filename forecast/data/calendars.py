@@ -1,13 +1,13 @@
-"""When a series should have a value, and features of time alone.
+"""Calendars: at which times a series should have rows, and features of time alone.
 
-A `Calendar` of the task says which times are its steps: sessions of an exchange, weekdays, weeks
-from New Year, a fixed step in UTC, or rows without dates. `grid` and `next_steps` list them,
-`find_gaps` the steps without a row, `check_calendar` refuses a time that is not a step, and
-`fit_calendar` guesses the calendar of given times. `known_from` says from which moment a step's
-value may be known, `read_until` up to which it may read others: what keeps every lookup from seeing
-ahead. `calendar_features` are the sine and
-cosine of day, week and year. A fixed step counts from the series' own times, so that no clock time
-is imposed.
+A `Calendar` of the task has sessions of an exchange, weekdays, weeks from New Year, steps of a
+fixed length in UTC, or rows without dates. `grid` and `next_steps` list its steps, `find_gaps` the
+steps without a row; `check_calendar` refuses other times; `fit_calendar` guesses the calendar of
+given times. A fixed step counts from the times of the series, so it may begin at any minute.
+
+`known_from` says from which time on a step's value may be known, `read_until` up to which time a
+step may read other data: this keeps every look-up from seeing ahead. `calendar_features` are sine
+and cosine of day, week and year.
 """
 
 from __future__ import annotations
@@ -62,46 +62,50 @@ GUESSED_EXCHANGES = (
     "XBOM",
     "BVMF",
 )
-"""Each stands for those that close on the same days, as Paris for Amsterdam and Lisbon."""
+"""Each stands for all exchanges with the same closed days, as Paris for Amsterdam and Lisbon."""
 MAX_SHARE_WITHOUT_ROW = 0.1
-"""Of the times: so many steps may lack a row in a calendar that fits."""
+"""A calendar fits where the steps without a row are at most this share of the times."""
 MAX_SHARE_CLOSED_EARLY = 0.25
-"""The same within opening hours: a Saturday may be short."""
+"""The same limit for opening hours, as Saturdays may be shorter."""
 MAX_SHARE_BY_GUESSED_CLOCK = 0.05
-"""The same by a clock that is guessed: night work in Berlin is a day in New York."""
+"""The same limit for opening hours in a guessed time zone: night work in Berlin looks like a day in
+New York.
+"""
 GUESSED_ZONES = {"Europe/Berlin": "DE", "Europe/London": "GB", "America/New_York": "US"}
-"""Clocks that a file's times may be of, each of which stands for those that change with it, and the
-country that has it.
+"""Time zones that a file's times may be in, with a country of each. Each stands for all zones whose
+clocks change at the same times.
 """
 COUNT_ADVICE = (
     "Write the first day of the period that each row stands for, such as 2024-01-01 for a month; or"
     " leave the times out and count the rows: `calendar: {kind: index}`."
 )
 ROUND_STEPS = ["1s", "1min", "5min", "10min", "15min", "30min", "1h", "1D"]
-"""Of clocks that jitter."""
+"""Steps to which the times of an imprecise clock can be rounded."""
 MIN_EVEN_STEPS = 10
-"""So many rows of a series show that its steps are even."""
+"""The fewest rows of a series that show its steps to be even."""
 MIN_OPEN_DAYS = 10
-"""So many days show which hours of a day have no rows."""
+"""The fewest days that show which hours of the day have no rows."""
 MAX_GRID_STEPS = 100_000_000
-"""Of one series: three years of seconds."""
+"""For one series: three years of seconds."""
 _CYCLES: dict[CalendarFeature, tuple[str, float, float]] = {
     "hour_of_day": ("day", 1.0, 24.0),
     "day_of_week": ("week", 7.0, 7.0),
     "day_of_year": ("year", 365.2425, 365.2425),
     "month_of_year": ("year", 365.2425, 12.0),
 }
-"""Calendar feature → its cycle, how many days that lasts, and how many of the feature's own units.
+"""By calendar feature its cycle, the cycle's length in days, and its length in the
+feature's unit.
 """
 DEFAULT_FEATURES: tuple[CalendarFeature, ...] = ("hour_of_day", "day_of_year")
-"""Features that are taken unasked; the weeks of people only where the data show them: of weather
-they are noise.
+"""Features that `add` and `forecast.fit` use by default. The day of the week is used only where the
+data show it, since for weather it is noise.
 """
 
 
 class WeekLimits(NamedTuple):
-    """When the weekday is an input: from which share of the variance on, in how many weeks at
-    least, within which share of the rows, the first ones (docs/research/calendar-inputs.md).
+    """When the day of the week is an input: where it explains at least `share` of the variance in
+    at least `weeks` weeks, which are within the first `row_share` of the rows
+    (docs/research/calendar-inputs.md).
     """
 
     share: float
@@ -111,14 +115,12 @@ class WeekLimits(NamedTuple):
 
 WEEK_LIMITS = WeekLimits(0.03, 8, 0.6)
 FEW_WEEKS = WeekLimits(0.3, 2, 0.75)
-"""The same of parts of a day where no series has so many weeks."""
+"""The limits for steps below a day where no series has that many weeks."""
 
 
 def grid(calendar: Calendar, start: Any, end: Any) -> pd.DatetimeIndex:
-    """Every step from `start` to `end`, both included; UTC without a zone, sessions as dates at
-    midnight.
-
-    A fixed step counts from `start`, which should therefore be a time of the series itself.
+    """All steps from `start` to `end`, both included; UTC without a zone, sessions as dates at
+    midnight. Steps of a fixed length count from `start`, which should be a time of the series.
     `InputError` for more than `MAX_GRID_STEPS`.
     """
     start, end = pd.Timestamp(start), pd.Timestamp(end)
@@ -149,8 +151,8 @@ def grid(calendar: Calendar, start: Any, end: Any) -> pd.DatetimeIndex:
 def _open_steps(
     freq: str, hours: OpeningHours, start: pd.Timestamp, end: pd.Timestamp
 ) -> pd.DatetimeIndex:
-    """(n,) UTC without a zone: the steps of all open days from the local day of `start` to that of
-    `end`, both whole; with an exchange without its holidays and what follows its close.
+    """(n,) in UTC: the steps within opening hours from the local day of `start` to that of `end`,
+    both whole days. With an exchange, without its holidays and what follows its close.
     """
     first, last = local_times(pd.DatetimeIndex([start, end]), hours.time_zone).normalize()
     days = pd.date_range(first, last, freq="D")
@@ -161,10 +163,10 @@ def _open_steps(
     closes = np.datetime64("9999")
     if hours.exchange:
         sessions = _exchange_calendar(hours.exchange, first.year, last.year)
-        # of a holiday NaT, which no time is before
+        # NaT for a holiday, so that no step is before it
         closes = sessions.closes.dt.tz_localize(None).reindex(days).to_numpy().repeat(len(times))
     steps = pd.DatetimeIndex([])
-    for is_summer in (True, False):  # an hour of autumn stands twice
+    for is_summer in (True, False):  # in autumn one hour is repeated
         is_dst = np.full(len(local), is_summer)
         zoned = local.tz_localize(hours.time_zone, ambiguous=is_dst, nonexistent="NaT")
         utc = zoned.tz_convert("UTC").tz_localize(None)
@@ -183,22 +185,24 @@ def _require_few_steps(n_steps: int, freq: str, start: Any, end: Any) -> None:
 
 
 def local_times(times: pd.DatetimeIndex, time_zone: str) -> pd.DatetimeIndex:
-    """`times` in UTC by the clock of `time_zone`."""
+    """Times in UTC as the clock of `time_zone` shows them."""
     return times.tz_localize("UTC").tz_convert(time_zone).tz_localize(None)
 
 
 def _fixed_grid(calendar: RegularCalendar, start: int, end: int) -> np.ndarray:
-    """The steps of one length from `start` to `end`, in nanoseconds since 1970, as datetime64."""
+    """(n,) datetime64: steps of the calendar's fixed length; `start` and `end` in nanoseconds since
+    1970.
+    """
     step = fixed_step(calendar)
     assert step is not None
     n_steps = (end - start) // step.value + 1
     _require_few_steps(n_steps, calendar.freq, start, end)
-    # behind 292 years the products wrap around, and the sums wrap back
+    # beyond 292 years the products overflow, and the sums overflow back
     return (start + step.value * np.arange(n_steps)).view("datetime64[ns]")
 
 
 def grids(calendar: Calendar, starts: np.ndarray, ends: np.ndarray) -> Iterator[np.ndarray]:
-    """The `grid` from each of `starts` to the same of `ends`, in datetime64[ns]."""
+    """For each pair of `starts` and `ends` the `grid` between them, as datetime64[ns]."""
     starts, ends = starts.astype("datetime64[ns]"), ends.astype("datetime64[ns]")
     if isinstance(calendar, RegularCalendar) and fixed_step(calendar) is not None:
         for start, end in zip(starts.astype(np.int64), ends.astype(np.int64), strict=True):
@@ -206,7 +210,7 @@ def grids(calendar: Calendar, starts: np.ndarray, ends: np.ndarray) -> Iterator[
         return
     grids_from: dict[np.datetime64, np.ndarray] = {}
     for start, end in zip(starts, ends, strict=True):
-        # every second month counts from its own start
+        # steps such as every second month count from the start of the series
         first = starts.min() if skips_time(calendar) else start
         if first not in grids_from:
             grids_from[first] = grid(calendar, first, ends.max()).to_numpy()
@@ -215,9 +219,7 @@ def grids(calendar: Calendar, starts: np.ndarray, ends: np.ndarray) -> Iterator[
 
 
 def series_lengths(frame: pd.DataFrame, calendar: Calendar) -> pd.Series:
-    """How many steps each series has from its first to its last row, those without a row
-    included.
-    """
+    """By `unique_id`, the number of steps from the first to the last row, with or without a row."""
     times = frame.groupby("unique_id", sort=True)["ds"]
     first = times.min()
     every_grid = grids(calendar, first.to_numpy(), times.max().to_numpy())
@@ -225,10 +227,10 @@ def series_lengths(frame: pd.DataFrame, calendar: Calendar) -> pd.Series:
 
 
 def usual_length(lengths: pd.Series) -> int:
-    """The length that spans and blocks are chosen for; shorter series may be left out. It is the
-    10 % quantile of `lengths`, or, where that is larger, the least length that is at least a tenth
-    of the median (a quarter where there are fewer than ten series), so that a few short series do
-    not shorten the blocks of all.
+    """The series length for which spans and blocks are chosen; shorter series may be left out. It
+    is the 10 % quantile of `lengths`, or, where that is larger, the shortest length of at least a
+    tenth of the median (a quarter with fewer than ten series), so that a few short series do not
+    shorten the blocks of all.
     """
     decile = lengths.quantile(0.1, interpolation="lower")
     least = lengths.median() / (10 if len(lengths) >= 10 else 4)
@@ -237,19 +239,17 @@ def usual_length(lengths: pd.Series) -> int:
 
 @cache
 def fixed_step(calendar: Calendar) -> pd.Timedelta | None:
-    """How long every step of the calendar lasts; None of sessions, weekdays, months, opening hours
-    and the like.
-    """
+    """The length of every step; None where steps differ, as sessions, months or opening hours."""
     return None if skips_time(calendar) else step_length(calendar)
 
 
 def skips_time(calendar: Calendar) -> bool:
-    """Whether there may be time between the end of a step and the next one."""
+    """Whether there may be time between the end of a step and the beginning of the next."""
     return not isinstance(calendar, RegularCalendar) or calendar.opening_hours is not None
 
 
 def step_length(calendar: Calendar) -> pd.Timedelta | None:
-    """How long a step such as `1h` lasts, within opening hours too; None of sessions, weekdays,
+    """The length of a step such as `1h`, also within opening hours; None for sessions, weekdays,
     months and the like.
     """
     offset = to_offset(calendar.freq) if isinstance(calendar, RegularCalendar) else None
@@ -259,7 +259,7 @@ def step_length(calendar: Calendar) -> pd.Timedelta | None:
 
 
 def count_day_steps(calendar: Calendar) -> int:
-    """The steps of a day; 0 where a step is no whole part of one."""
+    """The number of steps in a day; 0 where a step is not a whole part of one."""
     if isinstance(calendar, Daily):
         return 1
     if isinstance(calendar, RegularCalendar) and calendar.opening_hours:
@@ -269,8 +269,8 @@ def count_day_steps(calendar: Calendar) -> int:
 
 
 def next_steps(calendar: Calendar, after: Any, n: int) -> pd.DatetimeIndex:
-    """The next `n` steps after `after`, which need not be observed yet; `InputError` where the
-    calendar of an exchange does not reach so far, and where nanoseconds do not.
+    """The next `n` steps after the time `after`. `InputError` where the sessions of an exchange are
+    not known that far ahead, or nanoseconds do not reach that far.
     """
     after = pd.Timestamp(after).as_unit("ns")
     try:
@@ -283,7 +283,7 @@ def next_steps(calendar: Calendar, after: Any, n: int) -> pd.DatetimeIndex:
 
 
 def _next_steps(calendar: Calendar, after: pd.Timestamp, n: int) -> pd.DatetimeIndex:
-    """What `next_steps` gives; an error of pandas where nanoseconds do not reach so far."""
+    """`next_steps`, with pandas' errors where nanoseconds do not reach that far."""
     if (step := fixed_step(calendar)) is not None:
         back = step.to_timedelta64() * np.arange(n - 1, -1, -1)
         return pd.DatetimeIndex((after + n * step).to_datetime64() - back)
@@ -298,10 +298,11 @@ def _next_steps(calendar: Calendar, after: pd.Timestamp, n: int) -> pd.DatetimeI
 
 
 def season_positions(calendar: Calendar, times: np.ndarray, season_length: int) -> np.ndarray:
-    """Which step of its season each of `times` (of any shape, datetime64) is, from 0: an hour of
-    the day, a day of the week, a month of the year. Steps of one length are counted from 1970;
-    sessions and weekdays by the day of the week, open hours from a Monday on, all others by the
-    share of the year that is over.
+    """The position of each time in its season, from 0: the hour of the day, the day of the week,
+    the month of the year. `times` is datetime64 of any shape.
+
+    Fixed steps are counted from 1970. Sessions and weekdays have the day of the week, opening hours
+    are counted from a Monday on, and all other steps have the share of the year that has passed.
     """
     days = times.astype("datetime64[D]")
     if (step := fixed_step(calendar)) is not None:
@@ -317,7 +318,7 @@ def season_positions(calendar: Calendar, times: np.ndarray, season_length: int) 
 
 
 def _number_open_steps(freq: str, hours: OpeningHours, times: np.ndarray) -> np.ndarray:
-    """How many open steps lie between the first Monday of 1970 and each of `times`."""
+    """The number of open steps from the first Monday of 1970 to each of `times`."""
     local = local_times(pd.DatetimeIndex(times.ravel()), hours.time_zone).to_numpy()
     days = local.astype("datetime64[D]")
     is_open = [day in hours.days for day in WEEKDAYS]
@@ -330,9 +331,8 @@ def _number_open_steps(freq: str, hours: OpeningHours, times: np.ndarray) -> np.
 def calendar_features(
     ds: Any, names: Iterable[CalendarFeature], time_zone: str | None = None
 ) -> np.ndarray:
-    """(T, 2 per name): sine and cosine of the phase in each feature's period, from `ds` alone.
-
-    With a `time_zone` `ds` is UTC: people get up by the zone's clock, in summer as in winter.
+    """(T, 2 per name): sine and cosine of the position in each feature's cycle, for the times `ds`
+    (T,). With a `time_zone`, `ds` is in UTC and the features follow the local clock.
     """
     index = pd.DatetimeIndex(ds)
     if time_zone is not None:
@@ -345,8 +345,8 @@ def calendar_features(
 
 
 def cycles(calendar: Calendar, names: Iterable[CalendarFeature]) -> dict[str, float]:
-    """Name and length, in steps of `calendar`, of every cycle that calendar features describe, but
-    for cycles of less than three steps.
+    """The cycles of the calendar features by name, with their length in steps; without cycles of
+    fewer than three steps.
     """
     days = {_CYCLES[name][0]: _CYCLES[name][1] for name in names}
     if not days:
@@ -361,14 +361,14 @@ def cycles(calendar: Calendar, names: Iterable[CalendarFeature]) -> dict[str, fl
         )
         spacing = (steps[-1] - steps[0]) / DAY / (len(steps) - 1)
         lengths = {name: length / spacing for name, length in days.items()}
-    # three steps of 8 hours are a day, whatever the last digit says
+    # rounded, so that 8 hours are a third of a day
     return {name: lengths[name] for name in days if round(lengths[name], 9) >= 3}
 
 
 def default_features(calendar: Calendar, steps: int) -> list[CalendarFeature]:
-    """Day and year, where steps have one length, so many show nine tenths of one, and three steps
-    fit into it: what is known in advance of a series about which nobody has said it
-    (docs/research/calendar-inputs.md).
+    """The `DEFAULT_FEATURES` whose cycle has at least three steps and of which the `steps` of a
+    series cover nine tenths (docs/research/calendar-inputs.md). None for steps of different
+    lengths, except weeks.
     """
     if isinstance(calendar, Daily) or calendar.counts_rows:
         return []
@@ -383,10 +383,10 @@ def default_features(calendar: Calendar, steps: int) -> list[CalendarFeature]:
 
 
 def shows_week(frame: pd.DataFrame, target: Any, calendar: Calendar) -> bool:
-    """Whether the weekday tells of the values of `target`, or of the ranks of their changes from
-    row to row: what is drawn from a store on workdays shows no week in its level.
+    """Whether the day of the week explains values of `target`, or the ranks of their changes from
+    row to row (a stock that is drawn from on workdays shows no week in its level).
 
-    False of steps longer than a day, and of fewer weeks than `WEEK_LIMITS` and `FEW_WEEKS` ask.
+    False for steps longer than a day, and for fewer weeks than `WEEK_LIMITS` and `FEW_WEEKS` want.
     """
     step = step_length(calendar) if calendar.kind == "regular" else None
     if isinstance(calendar, WeekdayCalendar):
@@ -407,7 +407,7 @@ def shows_week(frame: pd.DataFrame, target: Any, calendar: Calendar) -> bool:
     if not is_read.any():
         return False
     slots = frame.groupby([series, frame["ds"] - days]).ngroup()
-    # ranks: one delivery is larger than all that is drawn in a week
+    # ranks, because one delivery exceeds all that is drawn in a week
     ranks = frame[target].groupby(series).diff().groupby(series).rank(pct=True)
     columns = {"series": series, "slot": slots, "day": days, "level": frame[target], "rank": ranks}
     rows = pd.DataFrame(columns)[is_read].sort_values(["slot", "day"], kind="stable")
@@ -416,37 +416,39 @@ def shows_week(frame: pd.DataFrame, target: Any, calendar: Calendar) -> bool:
 
 
 def _tells_weekday(rows: pd.DataFrame, values: pd.Series, limits: WeekLimits) -> bool:
-    """Whether the weekday tells at least `limits.share` of how `values`, one per row, differ
-    from those of the same time of day in the week around them.
+    """Whether the weekday explains at least `limits.share` of the variance of `values` (one per
+    row) around the mean of the same time of day in the surrounding week. Times of day are kept
+    apart, since the sum of a day may be equal on all days.
 
-    By time of day, as a week of commuters has the same sum every day. rows: ordered by `slot`, a
-    time of day of a series, and `day`.
+    rows: sorted by `slot`, a time of day of one series, and by `day`.
     """
     values = values.replace([np.inf, -np.inf], np.nan)
     slots = rows["slot"]
     weekday = rows["day"].dt.day_of_week
-    # an office has no rows at weekends
+    # weekdays with few rows, such as weekends of an office, do not count
     n_dates = values.groupby([slots, weekday]).count()
     is_usual_day = n_dates > n_dates.groupby("slot").transform("max") / 2
     days_a_week = int(is_usual_day.groupby("slot").sum().median())
-    weeks = values.set_axis(rows["day"]).groupby(slots.to_numpy())
-    around = weeks.rolling("7D", center=True, min_periods=days_a_week).mean()
-    departures = values - around.to_numpy()
+    by_time_of_day = values.set_axis(rows["day"]).groupby(slots.to_numpy())
+    week_means = by_time_of_day.rolling("7D", center=True, min_periods=days_a_week).mean()
+    departures = values - week_means.to_numpy()
     departures -= departures.groupby(slots).transform("mean")
     departures /= values.groupby(rows["series"]).transform("std").replace(0.0, 1.0)
     by_weekday = departures.groupby([slots, weekday])
     explained = (by_weekday.sum() ** 2 / by_weekday.count()).sum()
-    total, n_values, n_times = (departures**2).sum(), departures.count(), weeks.ngroups
+    total, n_values, n_times = (departures**2).sum(), departures.count(), by_time_of_day.ngroups
     if total == 0.0 or n_values <= 7 * n_times:
         return False
-    # less what the means of as many weekdays of noise would tell
-    unexplained = (total - explained) / total * (n_values - n_times) / (n_values - 7 * n_times)
-    return bool(1.0 - unexplained >= limits.share)
+    # adjusted R²: noise would seem to be explained by seven means, too
+    unexplained_share = (
+        (total - explained) / total * (n_values - n_times) / (n_values - 7 * n_times)
+    )
+    return bool(1.0 - unexplained_share >= limits.share)
 
 
 def find_gaps(frame: pd.DataFrame, calendar: Calendar) -> pd.DataFrame:
-    """The runs of steps without a row inside each series, one a row: `unique_id, first, last`, both
-    missing themselves, and how many `steps`. A weekend is no gap of an exchange.
+    """The runs of steps without a row inside each series, one a row: `unique_id, first, last` (the
+    first and last missing step) and their number `steps`. A weekend is no gap of an exchange.
     """
     series = rows_by_series(frame)
     times = frame["ds"].to_numpy("datetime64[ns]")
@@ -465,7 +467,7 @@ def find_gaps(frame: pd.DataFrame, calendar: Calendar) -> pd.DataFrame:
 def check_calendar(
     frame: pd.DataFrame, calendar: Calendar, *, where: str, error: type[ForecastError] = InputError
 ) -> None:
-    """Raises `error` at the first time that is not a step of the calendar."""
+    """Raises `error` for the first time that is not a step of the calendar."""
     times = frame["ds"].drop_duplicates()
     steps = grid(calendar, _grid_start(times, calendar), times.max())
     wrong = set(times[~times.isin(steps)])
@@ -477,8 +479,8 @@ def check_calendar(
 
 
 class CalendarFit(NamedTuple):
-    """How well a calendar fits given times: how many of them are not steps of it, and how many of
-    its steps have no row.
+    """A calendar, the number of given times that are not steps of it, and of its steps without a
+    row.
     """
 
     calendar: Calendar
@@ -486,15 +488,14 @@ class CalendarFit(NamedTuple):
     without_row: int
 
     def count_misfits(self) -> int:
-        """Times off the calendar and steps without a row, counted alike."""
+        """The sum of both numbers."""
         return self.off_calendar + self.without_row
 
 
 def fit_calendar(times: Iterable[Any], time_zone: str | None = None) -> CalendarFit:
-    """The calendar that fits these times in UTC best; opening hours by the clock of `time_zone`.
-
-    One that has all of the times, and few steps more, goes before one that lacks some: data with a
-    time off their calendar are refused.
+    """The calendar that fits the times (UTC) best; opening hours in `time_zone`. A calendar that
+    has all times and few steps without a row goes before one that lacks some times, since those
+    would be refused.
     """
     stamps = pd.DatetimeIndex(pd.Series(times).drop_duplicates().sort_values())
     tried: list[Calendar] = [
@@ -531,8 +532,8 @@ def fit_calendar(times: Iterable[Any], time_zone: str | None = None) -> Calendar
 
 
 def advise_without_calendar(times: pd.Series) -> str:
-    """What to do with times that fit no calendar: round those of a clock that jitters, such as a
-    logger's; count the rows of all others.
+    """Advice for times that fit no calendar: round those of an imprecise clock, such as a logger's;
+    else count the rows.
     """
     distinct = times.drop_duplicates().sort_values()
     usual = pd.Timedelta(distinct.diff().median())
@@ -547,8 +548,8 @@ def advise_without_calendar(times: pd.Series) -> str:
 
 
 def describe_own_steps(frame: pd.DataFrame) -> str:
-    """What to do where two series of `frame`, each of even steps, share neither a time nor a
-    calendar, as weeks that begin on other days; empty where there are none.
+    """A message where two series of `frame` have even steps but share neither times nor a calendar,
+    such as weeks that begin on different days; empty otherwise.
     """
     series, times = frame["unique_id"], frame["ds"]
     first = series.iloc[0]
@@ -578,7 +579,7 @@ def describe_own_steps(frame: pd.DataFrame) -> str:
 
 
 def _fit_steps(calendar: Calendar, stamps: pd.DatetimeIndex) -> CalendarFit:
-    """How well the steps of the calendar fit the `stamps`, each later than the one before."""
+    """How well the calendar fits `stamps`, which strictly rise."""
     steps = grid(calendar, _grid_start(pd.Series(stamps), calendar), stamps[-1])
     n_found = int(stamps.isin(steps).sum())
     return CalendarFit(calendar, len(stamps) - n_found, len(steps) - n_found)
@@ -587,8 +588,9 @@ def _fit_steps(calendar: Calendar, stamps: pd.DatetimeIndex) -> CalendarFit:
 def _fit_opening_hours(
     stamps: pd.DatetimeIndex, calendar: Calendar, time_zone: str | None
 ) -> list[CalendarFit]:
-    """Opening hours that hold all `stamps`, rising steps of `calendar`, and few times without one:
-    by each clock that may be meant where there is no `time_zone`, with the days of exchanges.
+    """Opening hours that contain all `stamps` (rising steps of `calendar`) and have few steps
+    without a row; in each of the `GUESSED_ZONES` where `time_zone` is None, and with the closed
+    days of exchanges.
     """
     day_steps = count_day_steps(calendar)
     if day_steps < 2:
@@ -612,7 +614,7 @@ def _fit_opening_hours(
     if hours is None or not 0 < best.without_row <= MAX_SHARE_WITHOUT_ROW * len(stamps):
         return fits
     for exchange in GUESSED_EXCHANGES if hours.days == WEEKDAYS[:5] else ():
-        # neither years whose sessions are not known, nor an installation without the library
+        # skipped where the library is not installed or does not know these years
         with contextlib.suppress(InputError, ModuleNotFoundError):
             of_exchange = hours.model_copy(update={"exchange": exchange})
             with_sessions = calendar.model_copy(update={"opening_hours": of_exchange})
@@ -623,8 +625,8 @@ def _fit_opening_hours(
 def _hours_with_rows(
     stamps: pd.DatetimeIndex, step: pd.Timedelta, time_zone: str
 ) -> OpeningHours | None:
-    """The hours and days that have any of `stamps`, by the clock of `time_zone`; None where these
-    are all hours, or there are fewer than `MIN_OPEN_DAYS` days.
+    """The opening hours that have `stamps`, by the clock of `time_zone`; None where they are all
+    hours of the day, or there are fewer than `MIN_OPEN_DAYS` days.
     """
     local = local_times(stamps, time_zone)
     clocks = local.strftime("%H:%M")
@@ -636,8 +638,8 @@ def _hours_with_rows(
 
 
 def _candidate_steps(stamps: pd.DatetimeIndex) -> list[str]:
-    """The commonest distance between two times, and the names of longer steps where it is at least
-    a week.
+    """The pandas name of the most frequent distance of two times; where that is a week or longer,
+    names of weeks, months, quarters and years too.
     """
     common = pd.Series(stamps[1:] - stamps[:-1]).mode().iloc[0] if len(stamps) > 1 else DAY
     common = max(common.round("s"), pd.Timedelta(1, "s"))
@@ -653,8 +655,8 @@ def _candidate_steps(stamps: pd.DatetimeIndex) -> list[str]:
 
 
 def _label_side(calendar: RegularCalendar) -> Literal["start", "end", "either"]:
-    """Which end of its interval a step is named by: `MS` the start, `ME` the end; a week is named
-    by its Monday in a till's file and by its Friday in an investor's.
+    """Which end of its interval a step is labelled by: `MS` the start, `ME` the end. Weeks may be
+    labelled by either end: a shop may write the Monday, an investor the Friday.
     """
     step = to_offset(calendar.freq)
     name = step.rule_code.partition("-")[0]
@@ -664,15 +666,16 @@ def _label_side(calendar: RegularCalendar) -> Literal["start", "end", "either"]:
 
 
 def known_from(calendar: Calendar, ds: Any) -> pd.DatetimeIndex:
-    """The instant (UTC, no zone) from which each step is sure to be known: the session's close, the
-    end of the interval; of a week whose label may be its first day or its last a week later.
+    """The time (UTC, no zone) from which each step is certainly known: the close of the session,
+    the end of the interval. A week that may be labelled by either end counts as ending a week after
+    its label.
     """
     times = pd.DatetimeIndex(ds)
     if len(times) == 0:
         return times
     if isinstance(calendar, RegularCalendar):
-        is_end = _label_side(calendar) == "end"
-        ends = times.normalize() + DAY if is_end else times + to_offset(calendar.freq)
+        is_labelled_by_end = _label_side(calendar) == "end"
+        ends = times.normalize() + DAY if is_labelled_by_end else times + to_offset(calendar.freq)
         return ends.as_unit("ns")
     ends_of_days = (times + DAY).as_unit("ns")
     if isinstance(calendar, WeekdayCalendar):
@@ -683,15 +686,14 @@ def known_from(calendar: Calendar, ds: Any) -> pd.DatetimeIndex:
     closes = _exchange_calendar(
         calendar.exchange, times.min().year, times.max().year
     ).closes.dt.tz_localize(None)
-    # A time that is no session (an unchecked answer of a service) counts as known at the end of its
-    # day.
+    # a time that is no session, in unchecked rows of a service, is known at the end of its day
     known = pd.DatetimeIndex(closes.reindex(times)).as_unit("ns")
     return known.where(known.notna(), ends_of_days)
 
 
 def read_until(calendar: Calendar, ds: Any) -> pd.DatetimeIndex:
-    """The instant (UTC, no zone) up to which each step may read other data: `known_from`, but of a
-    week the end of the label's day, which may be its last.
+    """The time (UTC, no zone) up to which each step may read other data: `known_from`, but for a
+    week that may be labelled by either end, the end of the label's day.
     """
     known = known_from(calendar, ds)
     if not isinstance(calendar, RegularCalendar) or _label_side(calendar) != "either":
@@ -701,7 +703,7 @@ def read_until(calendar: Calendar, ds: Any) -> pd.DatetimeIndex:
 
 
 def step_days(calendar: Calendar, times: pd.DatetimeIndex) -> tuple[pd.DatetimeIndex, ...]:
-    """The first and the last day of each step of a day or longer."""
+    """The first and the last day of each step, for steps of a day or longer."""
     if not isinstance(calendar, RegularCalendar | YearWeekCalendar):
         return times.normalize(), times.normalize()
     first = times
@@ -711,8 +713,8 @@ def step_days(calendar: Calendar, times: pd.DatetimeIndex) -> tuple[pd.DatetimeI
 
 
 def _cycle_position(times: pd.DatetimeIndex, name: CalendarFeature) -> np.ndarray:
-    """(T,) where each time stands in the cycle of feature `name`, in the units of the feature:
-    hours of the day, days of the week from Monday, days or months of the year.
+    """(T,): the position of each time in the cycle of feature `name`, in the feature's unit: hours
+    of the day, days of the week from Monday, days or months of the year.
     """
     if name == "day_of_week":
         return times.day_of_week.to_numpy(float)
@@ -725,8 +727,9 @@ def _cycle_position(times: pd.DatetimeIndex, name: CalendarFeature) -> np.ndarra
 
 
 def _grid_start(times: pd.Series, calendar: Calendar) -> pd.Timestamp:
-    """Where the grid is to start: for a fixed step the earliest time of the commonest phase,
-    however odd the first row; what lies before it is off the calendar.
+    """The time from which `grid` should count. Of a fixed step it is the earliest time of the most
+    frequent phase, so that a first row off the grid does not shift it; earlier times are then off
+    the calendar.
     """
     if (step := fixed_step(calendar)) is None:
         return times.min()
@@ -738,8 +741,8 @@ def _grid_start(times: pd.Series, calendar: Calendar) -> pd.Timestamp:
 def _describe_off_calendar(
     calendar: Calendar, frame: pd.DataFrame, wrong: list[pd.Timestamp]
 ) -> str:
-    """What is wrong with the first of the times off the calendar, what to do, and which calendar
-    would fit better.
+    """What is wrong with the first of the `wrong` times, what to do, and which calendar would fit
+    better.
     """
     times = frame["ds"].drop_duplicates()
     if isinstance(calendar, Daily):
@@ -778,7 +781,7 @@ def _describe_off_calendar(
 
 
 def format_times(moments: Iterable[Any], calendar: Calendar) -> str:
-    """The first few moments, for a sentence; midnights as dates, rows without dates by number."""
+    """The first few times for a message; midnights as dates, rows without dates by number."""
 
     def show(moment: Any) -> str:
         stamp = pd.Timestamp(moment)
@@ -789,22 +792,21 @@ def format_times(moments: Iterable[Any], calendar: Calendar) -> str:
 
 
 def row_numbers(moments: Any) -> np.ndarray:
-    """The numbers of rows without dates, which stand a minute apart."""
+    """The numbers of rows without dates, whose times are a minute apart."""
     return pd.DatetimeIndex(moments).as_unit("s").asi8 // 60
 
 
 def calendar_yaml(calendar: Calendar) -> str:
-    """A calendar as it is written in configs/datasets.yaml."""
+    """A calendar as written in configs/datasets.yaml."""
     left_out = {"freq"} if calendar.counts_rows else None
     content = calendar.model_dump(mode="json", exclude_defaults=True, exclude=left_out)
     return "{" + ", ".join(f"{key}: {value}" for key, value in content.items()) + "}"
 
 
 def _exchange_calendar(exchange: str, first_year: int, last_year: int) -> Any:
-    """A calendar of at least these years, as far as the library knows them; of 1970 to 2059 at
-    least, so that nearly all data share one.
-
-    `InputError` for an exchange or years that the library does not know.
+    """The exchange's calendar, for at least these years as far as the library knows them. It covers
+    1970 to 2059 too, so that nearly all datasets share one. `InputError` for an exchange or years
+    that the library does not know.
     """
     try:
         calendar = _build_exchange_calendar(exchange, min(first_year, 1970), max(last_year, 2059))
@@ -822,15 +824,14 @@ def _exchange_calendar(exchange: str, first_year: int, last_year: int) -> Any:
 
 @cache
 def _build_exchange_calendar(exchange: str, first_year: int, last_year: int) -> Any:
-    """The library's calendar of these years, or of those among them that it knows. It takes an
-    eighth of a second however short it is.
+    """The library's calendar of these years, or of those among them that it knows; cached, as it
+    takes an eighth of a second.
     """
     import exchange_calendars
 
     start, end = pd.Timestamp(first_year, 1, 1), pd.Timestamp(last_year, 12, 31)
     with warnings.catch_warnings():
-        # exchange_calendars 4.13 uses an accessor that pandas 3.1 announces to change; its result
-        # is still right.
+        # exchange_calendars 4.13 uses an accessor that pandas 3.1 deprecates
         warnings.simplefilter("ignore", category=DeprecationWarning)
         with contextlib.suppress(ValueError):
             return exchange_calendars.get_calendar(exchange, start=start, end=end)

@@ -377,7 +377,7 @@ def _trim_to_ends(
         has_value = frame[list(observed)].notna().any(axis=1)
         earliest = np.unique(times[has_value])[-1 - lateness.most_steps :][0]
         ends = ends.mask(may_go_on & (ends >= earliest), newest)
-    return frame[times <= series.map(ends)].reset_index(drop=True)
+    return _rows_until(frame, ends)
 
 
 def append_plan(history: pd.DataFrame, plan: pd.DataFrame, observed: Iterable[str]) -> pd.DataFrame:
@@ -386,9 +386,9 @@ def append_plan(history: pd.DataFrame, plan: pd.DataFrame, observed: Iterable[st
     column on. Earlier rows of the plan are ignored.
     """
     last_times = last_value_times(history, observed)
-    ahead = plan[plan["ds"] > plan["unique_id"].map(last_times)]
-    first_planned = history["unique_id"].map(ahead.groupby("unique_id")["ds"].min())
-    is_replaced = history["ds"] >= first_planned
+    ahead = plan[plan["ds"] > last_times.reindex(plan["unique_id"]).to_numpy()]
+    first_planned = ahead.groupby("unique_id")["ds"].min()
+    is_replaced = history["ds"] >= first_planned.reindex(history["unique_id"]).to_numpy()
     rows = pd.concat([history[~is_replaced], ahead])
     return rows.sort_values(list(KEY_COLUMNS), kind="stable", ignore_index=True)
 
@@ -420,8 +420,13 @@ def measured_columns(frame: pd.DataFrame, dataset: Dataset) -> list[str]:
 
 def trim_to_last_value(frame: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
     """`frame` up to the last row of each series with a value in one of the columns."""
-    last_times = last_value_times(frame, columns)
-    return frame[frame["ds"] <= frame["unique_id"].map(last_times)].reset_index(drop=True)
+    return _rows_until(frame, last_value_times(frame, columns))
+
+
+def _rows_until(frame: pd.DataFrame, ends: pd.Series) -> pd.DataFrame:
+    """The rows up to the time in `ends` of their series; none of a series without one."""
+    # not by `map`, which refuses times where there are none
+    return frame[frame["ds"] <= ends.reindex(frame["unique_id"]).to_numpy()].reset_index(drop=True)
 
 
 def last_value_times(frame: pd.DataFrame, columns: Iterable[str]) -> pd.Series:

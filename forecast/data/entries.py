@@ -1,8 +1,8 @@
-"""Entries of configs/datasets.yaml as text, for `forecast add`.
+"""Writes entries of configs/datasets.yaml as text, for `forecast add`.
 
-`entry_line` writes one key with a remark after it. `add_entry` puts a whole entry, and its name in
-`run`, into the text of the file; comments and everything else stay as they are. `data.guesses`
-works out what an entry says.
+`entry_line` writes one key with a comment. `add_entry` inserts a whole entry into the text of the
+file, and its name into `run`; comments and all else stay. `data.guesses` decides what an entry
+contains.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from forecast.system.errors import InputError
 
 
 def entry_line(key: str, value: Any, remark: str = "") -> str:
-    """The line of a key of an entry, indented as below `datasets` and its name."""
+    """The line of one key of an entry, indented below its name, with `remark` as a comment."""
     comment = f" # {remark}" if remark else ""
     return f"    {key}: {flow_yaml(value)}{comment}"
 
 
 def flow_yaml(value: Any) -> str:
-    """A value on one line of YAML."""
+    """A value as one line of YAML."""
     text = yaml.safe_dump(
         value, default_flow_style=True, width=10**6, sort_keys=False, allow_unicode=True
     )
@@ -30,10 +30,10 @@ def flow_yaml(value: Any) -> str:
 
 
 def add_entry(text: str, name: str, block: str) -> str:
-    """configs/datasets.yaml, as `text`, with the entry of `block` and its name in `run`.
+    """The text of configs/datasets.yaml with the entry `block` added, and its name in `run`.
 
-    `InputError` with what to write by hand where the file is in a form, such as an alias, that this
-    would break.
+    `InputError` with what to write by hand, where the text has a form, such as an alias or a
+    mapping in braces, in which this would change more.
     """
     try:
         before = yaml.safe_load(text) or {}
@@ -48,8 +48,9 @@ def add_entry(text: str, name: str, block: str) -> str:
     except (yaml.YAMLError, AttributeError, TypeError):  # a text where keys are wanted
         pass
     raise InputError(
-        "configs/datasets.yaml: `run` or `datasets` is written in a form (an alias?) that cannot"
-        f" be extended without changing more. Add {name!r} to `run` and this to `datasets` by hand,"
+        "configs/datasets.yaml: `run` or `datasets` is written in a form (an alias, braces?) that"
+        f" cannot be extended without changing more. Add {name!r} to `run` and this to `datasets`"
+        " by hand,"
         f" then `forecast fetch {name}`:\n{block}"
     )
 
@@ -61,11 +62,7 @@ def _add_block(text: str, block: str) -> str:
         return f"{text}\ndatasets:\n{block}"
     key, value = nodes
     indent = key.start_mark.column + 2
-    if isinstance(value, yaml.MappingNode):
-        if value.flow_style:
-            entry = flow_yaml(yaml.safe_load(block))[1:-1]
-            separator = ", " if value.value else ""
-            return _insert(text, value.start_mark.index + 1, entry + separator)
+    if isinstance(value, yaml.MappingNode) and not value.flow_style:
         indent = value.start_mark.column
     return _insert_line(
         text, key.end_mark.index, textwrap.indent(textwrap.dedent(block), " " * indent)
@@ -87,17 +84,18 @@ def _add_name(text: str, name: str) -> str:
 
 
 def _find_key(text: str, name: str) -> tuple[yaml.Node, yaml.Node] | None:
-    """A key at the top of the file and its value, as YAML parses them; None without the key."""
+    """The YAML nodes of a top-level key and its value; None without the key."""
     top = yaml.compose(text, Loader=yaml.SafeLoader)
     pairs = top.value if isinstance(top, yaml.MappingNode) else []
     return next(((key, value) for key, value in pairs if key.value == name), None)
 
 
 def _insert(text: str, position: int, added: str) -> str:
+    """`text` with `added` at `position`."""
     return text[:position] + added + text[position:]
 
 
 def _insert_line(text: str, position: int, line: str) -> str:
-    """`text` with `line` below the one that `position` lies in."""
+    """`text` with `line` inserted below the line of `position`."""
     end = text.find("\n", position)
     return _insert(text, len(text) if end < 0 else end, f"\n{line}")

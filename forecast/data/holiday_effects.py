@@ -1,8 +1,8 @@
-"""Whose public holidays move a series, from its values alone, for `forecast add`.
+"""Finds the country whose public holidays move a series, from its values alone, for `forecast add`.
 
-`find_holiday_effects` compares each day with the same weekday in the weeks around it and asks every
-country of the library `holidays` whether its days off are the ones that depart. The rule was
-written before its figures were seen: docs/research/calendar-inputs.md.
+`find_holiday_effects` compares each day with the same weekday of the surrounding weeks, and tests
+for every country of the library `holidays` whether its holidays deviate. The rule was written
+before its figures were seen: docs/research/calendar-inputs.md.
 """
 
 from __future__ import annotations
@@ -19,23 +19,29 @@ from forecast.data.calendars import DAY, GUESSED_ZONES, local_times
 from forecast.data.guesses.spans import FITTED_SHARE
 
 MOST_SERIES = 20
-"""So many of the longest series show the holidays: they are those of all."""
+"""The number of longest series that are examined; holidays are the same for all."""
 WEEKS_AROUND = 9
 MOST_DEPARTURE = 5.0
-"""In units of the usual departure: one wild value is no more than a few holidays are."""
+"""Departures, in units of the usual one, are clipped here, so that one wild value counts no
+more.
+"""
 UNUSUAL = 2.0
 MIN_HOLIDAYS = 6
 MIN_T = 6.0
-"""Some 200 countries of noise reach 4.1 in one of a hundred files."""
+"""With noise, 200 countries reach 4.1 in one of a hundred files."""
 MIN_UNUSUAL_SHARE = 2 / 3
-"""Of the holidays: a country that shares a few days with the right one has fewer."""
+"""The share of holidays that have to be unusual; fewer are where a country has some days of
+another.
+"""
 TIED = 9.0
-"""So much less is explained by chance: three units of noise, squared."""
+"""Countries are tied within this difference of explained squares: three standard errors,
+squared.
+"""
 
 
 class HolidayEffects(NamedTuple):
-    """The `country` whose holidays move a series: `n_unusual` of the `n_days` that fall on working
-    days in the rows read. `same_days`: other countries that have the same days.
+    """The `country` whose holidays move a series: `n_unusual` of its `n_days` holidays on working
+    days depart from their weekday. same_days: other countries with the same holidays.
     """
 
     country: str
@@ -45,9 +51,9 @@ class HolidayEffects(NamedTuple):
 
 
 class CountryDays(NamedTuple):
-    """What a country's holidays tell: `explained`, the squares that their mean explains, and its
-    robust `t`. `at`: which days are meant. `n_others`: holidays that are not among them. `n_parts`:
-    states and the like.
+    """How well a country's holidays explain the departures. at: the positions of its holidays on
+    working days; explained: the sum of squares that their mean explains; t: its robust t statistic;
+    n_others: the number of other holidays; n_parts: the number of states and the like.
     """
 
     country: str
@@ -61,28 +67,33 @@ class CountryDays(NamedTuple):
 def find_holiday_effects(
     frame: pd.DataFrame, target: str, step: pd.Timedelta, zone: str | None
 ) -> HolidayEffects | None:
-    """Whose holidays move `target` in `frame`, whose rows of a series stand in the order of time,
-    in UTC; `step` is a day at most, and of less the days are those of `zone`. None for nobody's.
+    """The country whose holidays move `target` in `frame`, None without one.
 
-    Read are the rows that models are fitted and chosen on, never those of a test block.
+    frame: in UTC, rows of a series in order of time. step: at most a day; shorter steps are grouped
+    to days of `zone`. Only the train and validation rows are used, never those of a test block.
     """
     departures = _daily_departures(frame, target, step, zone)
     if (departures.abs() > UNUSUAL).sum() < MIN_HOLIDAYS / 2:
-        return None  # the holidays of all countries take a third of a second
+        return None  # building all countries' holidays takes a third of a second
     values = departures.to_numpy()
-    countries = list(_ask_countries(departures))
+    countries = list(_test_countries(departures))
     most = max((days.explained for days in countries), default=0.0)
     tied = [days for days in countries if days.explained >= most - TIED]
     if not tied:
         return None
-    of_clock = GUESSED_ZONES.get(zone or "")
+    country_of_zone = GUESSED_ZONES.get(zone or "")
     chosen = min(
         tied,
-        key=lambda days: (days.country != of_clock, -days.n_parts, -days.explained, days.n_others),
+        key=lambda days: (
+            days.country != country_of_zone,
+            -days.n_parts,
+            -days.explained,
+            days.n_others,
+        ),
     )
     at = values[list(chosen.at)]
     n_unusual = int((at * np.sign(at.mean()) > UNUSUAL).sum())
-    if not _move(at, chosen.t) or n_unusual < MIN_UNUSUAL_SHARE * len(at):
+    if not _are_significant(at, chosen.t) or n_unusual < MIN_UNUSUAL_SHARE * len(at):
         return None
     same = (days.country for days in tied if days.at == chosen.at)
     others = tuple(country for country in same if country != chosen.country)
@@ -92,8 +103,8 @@ def find_holiday_effects(
 def _daily_departures(
     frame: pd.DataFrame, target: str, step: pd.Timedelta, zone: str | None
 ) -> pd.Series:
-    """How far the mean of each day lies from the usual one of its weekday, in robust units of such
-    departures, without days that have no value; of several series their mean.
+    """By day, the difference of the day's mean from the usual one of its weekday, in robust units,
+    averaged over series; without days that have no value.
     """
     by_series = frame.groupby("unique_id")[target]
     sizes = by_series.transform("size")
@@ -109,7 +120,7 @@ def _daily_departures(
     parts = []
     for _, weeks in means.groupby(pd.DatetimeIndex(means.index).day_of_week):
         usual = weeks.rolling(WEEKS_AROUND, center=True, min_periods=WEEKS_AROUND // 2 + 1).median()
-        # of what is never negative the share: it departs in proportion to its level
+        # values that are never negative depart in proportion to their level
         levels = usual.where(usual > 0) if (rows[target].dropna() >= 0).all() else 1.0
         parts.append((weeks - usual) / levels)
     departures = _in_robust_units(pd.concat(parts).sort_index())
@@ -119,14 +130,14 @@ def _daily_departures(
 
 
 def _in_robust_units(departures: pd.DataFrame) -> pd.DataFrame:
-    """The columns in units of their usual size, cut off at `MOST_DEPARTURE`."""
+    """The columns divided by their usual size, clipped at `MOST_DEPARTURE`."""
     usual = 1.4826 * departures.abs().median()
     return (departures / usual.where(usual > 0)).clip(-MOST_DEPARTURE, MOST_DEPARTURE)
 
 
 class CountryCalendar(NamedTuple):
-    """The days off of a country, as `datetime64[D]`, its weekend, as weekdays from Monday = 0, and
-    how many states and the like it has.
+    """A country's holidays (`datetime64[D]`), its weekend as weekdays from Monday = 0, and the
+    number of its states and the like.
     """
 
     country: str
@@ -135,8 +146,10 @@ class CountryCalendar(NamedTuple):
     n_parts: int
 
 
-def _ask_countries(departures: pd.Series) -> Iterator[CountryDays]:
-    """What the holidays of each country tell that has one on a working day among the days."""
+def _test_countries(departures: pd.Series) -> Iterator[CountryDays]:
+    """How well the holidays of each country explain the departures, for countries that have one on
+    a working day.
+    """
     index = pd.DatetimeIndex(departures.index)
     days, weekdays = index.to_numpy().astype("datetime64[D]"), index.day_of_week.to_numpy()
     values = departures.to_numpy()
@@ -157,23 +170,23 @@ def _ask_countries(departures: pd.Series) -> Iterator[CountryDays]:
             )
 
 
-@lru_cache(maxsize=4)  # of three years a third of a second
+@lru_cache(maxsize=4)  # a third of a second for three years
 def _calendars(first: int, last: int) -> list[CountryCalendar]:
     """The calendars of all countries that the library knows, for the years `first` to `last`."""
     from holidays import country_holidays, list_supported_countries
 
     calendars = []
     for country, parts in list_supported_countries(include_aliases=False).items():
-        with warnings.catch_warnings(action="ignore"):  # of years that a country has not
+        with warnings.catch_warnings(action="ignore"):  # about years that the library lacks
             days = country_holidays(country, years=range(first, last + 1))
         off = np.array(list(days), dtype="datetime64[D]")
         calendars.append(CountryCalendar(country, off, list(days.weekend), len(parts)))
     return calendars
 
 
-def _move(at: np.ndarray, t: float) -> bool:
-    """Whether the departures `at` holidays are beyond chance, and every second one tells of the
-    others, both ways.
+def _are_significant(at: np.ndarray, t: float) -> bool:
+    """Whether the departures `at` holidays (n,) exceed chance, and the means of every second one
+    and of the others agree in sign, and within a factor of two.
     """
     if len(at) < MIN_HOLIDAYS or t < MIN_T:
         return False

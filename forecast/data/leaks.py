@@ -1,8 +1,8 @@
-"""Which numeric columns hold a later value of the target: shifted, or in a centred mean.
+"""Finds numeric columns that contain later values of the target, by a shift or a centred mean.
 
-`find_leaks` names those that tell a later value nearly exactly: rather that value itself than
-something known before it. `forecast add` offers no such column, the rule `leaks` of stage
-`prepare` warns of it; the audit looks for leaks in its own way (`audit.data_checks`).
+A column leaks where it predicts a later target nearly exactly, so that it rather is that value than
+something known before. `forecast add` does not offer such a column, the rule `leaks` of stage
+`prepare` warns about it, and the audit tests columns with `explain_later_target`.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ import numpy as np
 import pandas as pd
 
 MOST_LAGS = 24
-"""Rows of the past, and steps ahead, among which a leak is looked for."""
+"""The most lags, and steps ahead, that are examined."""
 LEAK_SERIES = 3
-"""So many of the longest series show a leak: it is in all."""
+"""The number of longest series that are examined; a leak is in all series."""
 LEAK_ROWS = 2_000
-"""So many of their newest rows are looked at."""
+"""The number of newest rows that are examined."""
 
 
 class Leak(NamedTuple):
-    """`column` of `series` tells the target `steps` later."""
+    """`column` of `series` predicts the target `steps` later."""
 
     series: str
     column: str
@@ -32,14 +32,14 @@ class Leak(NamedTuple):
 def find_leaks(
     frame: pd.DataFrame, target: Any, columns: list[Any], horizon: int, limit: float
 ) -> Iterator[Leak]:
-    """Which numeric `columns` tell a later `target` up to `limit` in the longest series of `frame`,
-    whose rows of a series stand in the order of time.
+    """The leaks of the numeric `columns` in the longest series of `frame`, whose rows are in order
+    of time within each series. limit: see `explain_later_target`.
     """
     sizes = frame["unique_id"].value_counts()
     for series in sizes.index[:LEAK_SERIES]:
         rows = frame[frame["unique_id"] == series][[target, *columns]].tail(LEAK_ROWS)
         rows = rows.astype(float)
-        values = (rows / rows.abs().max()).to_numpy()  # the squares of 1e200 are infinite
+        values = (rows / rows.abs().max()).to_numpy()  # so that squares of 1e200 are finite
         for name, column in zip(columns, values.T[1:], strict=True):
             explained = explain_later_target(values[:, 0], column, min(horizon, MOST_LAGS), limit)
             if explained is not None:
@@ -49,9 +49,10 @@ def find_leaks(
 def explain_later_target(
     target: np.ndarray, column: np.ndarray, steps: int, limit: float
 ) -> tuple[int, float] | None:
-    """The step ahead (1 to `steps`) at which the column, beside the past of both, leaves least of
-    what the target's past alone leaves unexplained, and that share; None from `limit` on or of too
-    few rows. `target` and `column` are (T,).
+    """The step (1 to `steps`) whose target the column explains best, and the share of the target's
+    variance that is left unexplained: the residual variance of a regression on the lags of both,
+    divided by that on the target's lags alone. None where the share is not below `limit`, or rows
+    are too few. `target` and `column` are (T,).
     """
     lags = min(MOST_LAGS, max(2, len(target) // 20))
     usable = np.arange(lags, len(target) - steps)
@@ -64,17 +65,21 @@ def explain_later_target(
     is_known = np.isfinite(all_lags).all(axis=1) & np.isfinite(later_targets).all(axis=1)
     if is_known.sum() < 4 * lags:
         return None
-    alone = residual_variance(target_lags[is_known], later_targets[is_known])
-    with_column = residual_variance(all_lags[is_known], later_targets[is_known])
-    # a target that its own past gives nearly exactly leaves nothing for a column to tell
-    is_open = alone > 1e-6 * np.var(later_targets[is_known], axis=0)
-    share = np.where(is_open, with_column / np.where(alone > 0, alone, 1.0), 1.0)
+    variance_alone = residual_variance(target_lags[is_known], later_targets[is_known])
+    variance_with_column = residual_variance(all_lags[is_known], later_targets[is_known])
+    # where the target's past explains it nearly exactly, a column has nothing to add
+    is_open = variance_alone > 1e-6 * np.var(later_targets[is_known], axis=0)
+    share = np.where(
+        is_open, variance_with_column / np.where(variance_alone > 0, variance_alone, 1.0), 1.0
+    )
     step = int(np.argmin(share))
     return (step + 1, float(share[step])) if share[step] < limit else None
 
 
 def residual_variance(inputs: np.ndarray, outputs: np.ndarray) -> np.ndarray:
-    """Residual variance of each output on all inputs."""
+    """(m,): the residual variance of each output (n, m) in a linear regression on all inputs (n,
+    k).
+    """
     x = inputs - inputs.mean(axis=0)
     spread = x.std(axis=0)
     x = x / np.where(spread > 0, spread, 1.0)

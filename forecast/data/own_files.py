@@ -1,13 +1,11 @@
-"""A CSV or Parquet of the user's own, opened: for the source `file` and for `forecast add`.
+"""Opens a CSV or Parquet file of the user, for the source `file` and for `forecast add`.
 
-`read_table` gives the rows with the lines of the file as index, so that every message can name one.
-How a CSV is written (`FileFormat`) is said by the entry or found by `guess_format`: its encoding
-from all bytes, separator and number marks from the first million. What the entry says is followed
-and never corrected in silence: a message names the settings to add.
+`read_table` returns the rows with the lines of the file as index, so that messages can name them.
+The format of a CSV (`FileFormat`) is stated by the entry or guessed by `guess_format`. A stated
+format is never corrected silently: a message names the settings to add. A cell that is no number
+stays text; what numbers and times mean is decided elsewhere.
 
-Refused in one sentence: a spreadsheet, bytes that are no text, columns of one name, more columns
-than any table of series has. What the numbers and times mean is not decided here: a cell that is no
-number stays text.
+Refused: a spreadsheet, bytes that are no text, two columns of one name, too many columns.
 """
 
 from __future__ import annotations
@@ -32,13 +30,13 @@ from forecast.system.errors import InputError, one_line, quote, quote_names
 PARQUET_SUFFIXES = (".parquet", ".pq")
 SEPARATORS = (",", ";", "\t", "|")
 SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
-"""A first line for Excel, which names the separator."""
+"""A first line that names the separator for Excel."""
 GROUP_MARKS = ".,' \u00a0\u202f\u2019"
-"""What may stand between thousands."""
+"""Characters that may separate thousands."""
 UNITS = frozenset("$€£¥₹%‰") | {"°C", "°F", "°"}
-"""What may stand before or after every number of a column."""
+"""Units that may be written before or after every number of a column."""
 MAX_LINE = 10_000
-"""Characters of a line that a format is guessed from."""
+"""The number of characters of a line that are used to guess the format."""
 NUMBER = re.compile(
     r"(?![+-]0\d\d)"  # +0101,1 of a weather service is a number and its quality
     rf"[+-]?(?:\d{{1,3}}([{GROUP_MARKS}])\d{{3}}(?:\1\d{{3}})*|\d+)(?:([.,])\d+)?"
@@ -47,7 +45,7 @@ BYTE_ENCODINGS, WIDE_ENCODINGS = (
     ("utf-8", "cp1252", "latin-1"),
     ("utf-16", "utf-16-le", "utf-16-be", "utf-32"),
 )
-"""Encodings that are tried in this order; the wide ones where a byte is zero."""
+"""Encodings in the order in which they are tried; the wide ones where the file has zero bytes."""
 BLOCK_BYTES = 1 << 20
 MISSING_TEXTS = [
     "",
@@ -69,24 +67,24 @@ MISSING_TEXTS = [
     "nan",
     "null",
 ]
-"""Cells that are read as missing whatever the entry says: those of pandas."""
+"""The cells that pandas reads as missing."""
 MISSING_PATTERN = r"(?i)\W+|m|t|nil|none|missing|nd|n\.d\.|n\.a\.|k\.a\.|#(div/0|value|ref)!"
-"""Other cells that stand for no value (`find_missing_texts`), for the entry to name under
-`missing`: signs alone, as `.` and `--`, or these words.
+"""Other cells without a value: punctuation alone, such as `.` and `--`, or these words. `add` names
+them under `missing` in the entry (`find_missing_texts`).
 """
 PLACEHOLDER_PATTERN = r"-(9{2,}|8{3,}|7{3,})(\.[09]+)?|-32768"
-"""Numbers that programs write for no value (`find_placeholders`); a positive 999 may be a value
-like any other.
+"""Numbers that programs write where a value is missing (`find_placeholders`). A positive 999 is not
+one, since it may be a value.
 """
 FLAGS = {"yes": 1.0, "no": 0.0, "true": 1.0, "false": 0.0, "y": 1.0, "n": 0.0}
-"""How a cell says whether, in any case of letters, and what models read."""
+"""The number of a cell that says yes or no; case does not matter."""
 MIN_OTHER_VALUES = 20
-"""Among fewer different numbers one may be a code or a class like any other."""
+"""With fewer distinct numbers, a number such as -99 may be a code."""
 csv.field_size_limit(BLOCK_BYTES)  # of a header that is read with each of the separators
 HEADER_LINES = 2
-"""Which of a file hold the names of its columns: the first, or that after `sep=;`."""
+"""The first lines, which may hold the column names: the first, or the second after `sep=;`."""
 MAX_COLUMNS = 5_000
-"""Of a file or a request: a table of series has one row per series and time, not a column."""
+"""The most columns: a table of series has a row per series and time, not a column."""
 
 
 def _text_encoding(name: str) -> str:
@@ -116,19 +114,18 @@ class FileFormat(Config):
 
 
 def is_parquet(path: Path) -> bool:
-    """Whether a file is Parquet, by its name; every other one is read as CSV."""
+    """Whether the name is that of a Parquet file; every other file is read as CSV."""
     return path.suffix.lower() in PARQUET_SUFFIXES
 
 
 def read_table(
     path: Path, where: str, form: FileFormat, *, texts: Collection[str] = ()
 ) -> pd.DataFrame:
-    """The file's rows; a CSV keeps its line numbers as index (the header is line 1).
+    """The file's rows. The index of a CSV has its line numbers; the header is line 1.
 
-    In the columns `texts`, such as the series' names, `nan` and `NA` are text like any other, and
-    codes (`is_code`) keep their leading zeros.
-    `InputError` for a file that is absent, unreadable, too large once expanded, or written
-    otherwise than said.
+    texts: columns that are read as text, such as the names of series: `nan` and `NA` are not
+    missing, and codes (`is_code`) keep their leading zeros. `InputError` for a file that is absent,
+    unreadable or not in the stated format.
     """
     if not path.is_file():
         raise InputError(
@@ -151,7 +148,7 @@ def read_table(
 
 
 def _read_parquet(path: Path, where: str) -> pd.DataFrame:
-    """The rows of a Parquet file, an index with a name or of times as a column; any other goes."""
+    """The rows of a Parquet file; an index with a name, or of times, becomes a column."""
     from pyarrow.parquet import read_schema
 
     _require_few_columns(len(read_schema(path).names), where)
@@ -167,17 +164,17 @@ def _read_parquet(path: Path, where: str) -> pd.DataFrame:
 def _read_csv(path: Path, where: str, form: FileFormat, texts: Collection[str]) -> pd.DataFrame:
     """The rows of a CSV file, see `read_table`."""
     lines = first_lines(path, where, form.encoding)[:20]
-    # UTF-8 with an umlaut is text in nearly every other encoding too, but hardly ever by chance
-    is_other = not form.encoding.lower().startswith("utf")
-    if is_other and not _can_decode(path, "ascii") and _can_decode(path, "utf-8"):
+    # UTF-8 can be decoded in most other encodings too, but other text is hardly ever valid UTF-8
+    is_not_unicode = not form.encoding.lower().startswith("utf")
+    if is_not_unicode and not _can_decode(path, "ascii") and _can_decode(path, "utf-8"):
         raise InputError(
             f"{where}: found text in UTF-8, wanted `encoding: {form.encoding}` as its entry says."
             " Set `encoding: utf-8` under `source`, or save the file as before."
         )
     stated_mark = stated_separator(lines)
     separator = stated_mark or form.separator
-    before = int(stated_mark != "")
-    header = next(csv.reader(lines[before:], delimiter=separator), [])
+    lines_before = int(stated_mark != "")
+    header = next(csv.reader(lines[lines_before:], delimiter=separator), [])
     _require_distinct_names(header, where)
     text_columns = [column for column in header if column in texts]
     missing_texts = None
@@ -193,7 +190,7 @@ def _read_csv(path: Path, where: str, form: FileFormat, texts: Collection[str]) 
         na_values=missing_texts,
         keep_default_na=missing_texts is None,
         encoding=form.encoding,
-        skiprows=before,
+        skiprows=lines_before,
         dtype=str if form.thousands else dict.fromkeys(text_columns, str),
     )
     if not isinstance(rows.index, pd.RangeIndex):
@@ -203,7 +200,7 @@ def _read_csv(path: Path, where: str, form: FileFormat, texts: Collection[str]) 
             " where numbers have decimal commas, separate the columns by semicolons, and write"
             ' `separator: ";", decimal: ","` under `source`.'
         )
-    rows.index = pd.RangeIndex(2 + before, 2 + before + len(rows), name="line")
+    rows.index = pd.RangeIndex(2 + lines_before, 2 + lines_before + len(rows), name="line")
     for column in text_columns:
         if not is_code(rows[column]) and find_text_cell(rows[column]) is None:
             rows[column] = pd.to_numeric(rows[column])
@@ -219,8 +216,8 @@ def _read_csv(path: Path, where: str, form: FileFormat, texts: Collection[str]) 
 def _blank_numbers(
     rows: pd.DataFrame, missing: Collection[str], texts: Collection[str]
 ) -> pd.DataFrame:
-    """`rows` itself, changed to NaN where a number equals one that is written in `missing` (-999
-    also where the cell holds -999.0); columns of `texts` as they are.
+    """`rows`, changed in place: numbers that equal one in `missing` become NaN (`-999` also matches
+    -999.0). Columns of `texts` are left as they are.
     """
     if not missing:
         return rows
@@ -231,8 +228,8 @@ def _blank_numbers(
 
 
 def is_code(values: pd.Series) -> bool:
-    """Whether a column of text has digits alone, and leading zeros: those name something, as an
-    article, and are no quantity.
+    """Whether a text column has only digits, some with a leading zero: a code, such as an article
+    number, and no quantity.
     """
     if has_number_type(values):
         return False
@@ -242,7 +239,7 @@ def is_code(values: pd.Series) -> bool:
 
 
 def find_codes(lines: list[str], form: FileFormat) -> list[str]:
-    """The columns of a CSV that are codes (`is_code`) in its `first_lines`."""
+    """The columns of a CSV that are codes (`is_code`), from its `first_lines`."""
     columns = _cells_by_column(lines[bool(stated_separator(lines)) :], form.separator)
     return [
         name for name, *cells in filter(None, columns) if is_code(pd.Series(cells, dtype="str"))
@@ -250,7 +247,7 @@ def find_codes(lines: list[str], form: FileFormat) -> list[str]:
 
 
 def parse_flags(values: pd.Series) -> pd.Series:
-    """A column whose cells say yes or no as 1 and 0; every other one as it is."""
+    """A column whose cells all say yes or no as 1 and 0; any other column unchanged."""
     if has_number_type(values):
         return values
     flags = {cell: FLAGS.get(str(cell).strip().lower()) for cell in values.dropna().unique()}
@@ -260,7 +257,9 @@ def parse_flags(values: pd.Series) -> pd.Series:
 
 
 def find_missing_texts(values: pd.Series) -> list[str]:
-    """The texts of a column that stand for no value, if its others are numbers."""
+    """The distinct texts of a column that match `MISSING_PATTERN`; empty for a column of
+    numbers.
+    """
     if is_numeric_dtype(values):
         return []
     cells = pd.Series(values.dropna().unique(), dtype="str")
@@ -268,8 +267,8 @@ def find_missing_texts(values: pd.Series) -> list[str]:
 
 
 def find_placeholders(values: pd.Series) -> list[float]:
-    """The numbers of a column that stand for no value: written as in `PLACEHOLDER_PATTERN`,
-    repeated, and below zero where no other is, or below all others by more than their range.
+    """The numbers of a column that stand for a missing value: they match `PLACEHOLDER_PATTERN`, are
+    repeated, and are the only negative ones or below all others by more than the range of these.
     """
     counts = values.value_counts()
     if len(counts) <= MIN_OTHER_VALUES or counts.index.min() >= 0:
@@ -284,7 +283,7 @@ def find_placeholders(values: pd.Series) -> list[float]:
 
 
 def _require_few_columns(n_columns: int, where: str) -> None:
-    """`InputError` for a table with more columns than any of series has."""
+    """`InputError` for more than `MAX_COLUMNS`."""
     if n_columns > MAX_COLUMNS:
         raise InputError(
             f"{where}: found {n_columns:,} columns, wanted at most {MAX_COLUMNS:,}. Write one row"
@@ -293,7 +292,7 @@ def _require_few_columns(n_columns: int, where: str) -> None:
 
 
 def _require_distinct_names(header: Iterable[str], where: str) -> None:
-    """`InputError` for a header that gives two columns one name: which was meant is not known."""
+    """`InputError` for a header with two columns of one name."""
     counts = Counter(map(str.strip, header))
     repeated = [name for name, count in counts.items() if name and count > 1]
     if repeated:
@@ -304,8 +303,8 @@ def _require_distinct_names(header: Iterable[str], where: str) -> None:
 
 
 def guess_format(path: Path, where: str) -> FileFormat:
-    """The format of a CSV, from its bytes, its first line and the numbers of its first million
-    bytes; of Parquet the usual one, which says nothing.
+    """The format of a CSV: the encoding from all bytes, the rest from the first million bytes; the
+    default format for Parquet.
     """
     if is_parquet(path):
         return FileFormat()
@@ -316,8 +315,8 @@ def guess_format(path: Path, where: str) -> FileFormat:
     return _format_of(lines[2 if stated_mark else 1 :], separator, encoding)
 
 
-def _format_of(lines: list[str], separator: str, encoding: str = "utf-8") -> FileFormat:
-    """The format of rows, its marks and units guessed from their numbers."""
+def _format_of(lines: list[str], separator: str, encoding: str) -> FileFormat:
+    """The format of lines without a header, with marks and units guessed from their numbers."""
     columns = _cells_by_column(lines, separator)
     units = {_unit_of(cells) for cells in columns} - {""}
     numbers = [_bare_numbers(cells, units) for cells in columns]
@@ -335,7 +334,9 @@ def _format_of(lines: list[str], separator: str, encoding: str = "utf-8") -> Fil
 
 
 def _cells_by_column(lines: list[str], separator: str) -> list[list[str]]:
-    """The cells of each column that hold something; of a line that was cut all but its last."""
+    """The cells of each column that are not missing. A line that was cut off goes without its last
+    cell.
+    """
     rows = [
         row[:-1] if len(line) == MAX_LINE else row
         for line, row in zip(lines, csv.reader(lines, delimiter=separator), strict=False)
@@ -345,7 +346,7 @@ def _cells_by_column(lines: list[str], separator: str) -> list[list[str]]:
 
 
 def _unit_of(cells: list[str]) -> str:
-    """The unit that most of `cells` have beside a number; empty where there is none."""
+    """The unit that more than half of `cells` have beside a number; empty without one."""
     bare_cells = _bare_numbers(cells, UNITS)
     units = Counter(
         re.sub(rf"[\d{GROUP_MARKS}+-]", "", cell)
@@ -356,7 +357,7 @@ def _unit_of(cells: list[str]) -> str:
 
 
 def is_mostly_numbers(values: pd.Series) -> bool:
-    """Whether most cells of a column of text are numbers, beside whatever unit."""
+    """Whether more than half of the cells of a text column are numbers, with or without a unit."""
     counts = values.dropna().astype("str").str.strip().value_counts()
     bare = pd.Series(_bare_numbers(counts.index, UNITS), counts.index, dtype="str")
     is_number = pd.to_numeric(bare, errors="coerce").notna() | bare.map(NUMBER.fullmatch).notna()
@@ -364,8 +365,8 @@ def is_mostly_numbers(values: pd.Series) -> bool:
 
 
 def _bare_numbers(cells: Iterable[str], units: Iterable[str]) -> list[str]:
-    """`-$5`, `5 %`, `5-` and `5 %-` as numbers alone, with their sign before them; a text with a
-    unit elsewhere, or with two, stays, as does `5.-`, which in Switzerland is 5.
+    """Cells such as `-$5`, `5 %`, `5-` and `5 %-` as a number with its sign before it. A text with
+    a unit elsewhere or with two units is unchanged, and so is `5.-`, which means 5 in Switzerland.
     """
     any_unit = "|".join(map(re.escape, units)) or "(?!)"
     form = re.compile(rf"([+-]?)(?:{any_unit})\s*([^\s].*)|(.*[^\s])\s*(?:{any_unit})\s*(-?)")
@@ -379,8 +380,8 @@ def _bare_numbers(cells: Iterable[str], units: Iterable[str]) -> list[str]:
 
 
 def _shows_thousands(cells: list[str], mark: str) -> bool:
-    """Whether `mark` parts thousands in a column of numbers: some look like `1.250`, of which a
-    decimal would be written `1.25`, and all others are whole numbers below 1000.
+    """Whether `mark` separates thousands in a column of numbers: some cells look like `1.250`,
+    which would be written `1.25` as a decimal, and all others are whole numbers below 1000.
     """
     grouped = [cell for cell in cells if mark in cell]
     whole = re.compile(r"[+-]?(0|[1-9]\d{0,2})")
@@ -393,8 +394,8 @@ def _shows_thousands(cells: list[str], mark: str) -> bool:
 
 
 def find_doubtful_number(path: Path, form: FileFormat) -> str:
-    """A number of a CSV whose mark was read as decimal and parts thousands as other programs
-    write: `65.510` where semicolons, `65,510` where something else parts the columns. Else empty.
+    """A number of a CSV whose mark was read as a decimal one and may separate thousands: `65.510`
+    where semicolons, or `65,510` where another character separates the columns. Empty without one.
     """
     mark = "." if form.separator == ";" else ","
     if form.thousands or form.decimal != mark:
@@ -409,9 +410,8 @@ def find_doubtful_number(path: Path, form: FileFormat) -> str:
 
 
 def first_lines(path: Path, where: str, encoding: str = "utf-8") -> list[str]:
-    """The lines of the first million bytes that are not empty; none of Parquet.
-
-    `InputError` where the file is no text in `encoding`.
+    """The lines of the first million bytes that are not empty; none for Parquet. `InputError` where
+    the file is no text in `encoding`.
     """
     if is_parquet(path):
         return []
@@ -426,7 +426,7 @@ def first_lines(path: Path, where: str, encoding: str = "utf-8") -> list[str]:
     text = b"".join(blocks[:1]).decode(encoding, errors="replace").removeprefix("\ufeff")
     lines = [line for line in text.splitlines() if line.strip()]
     if len(blocks) > 1 and len(lines) > HEADER_LINES:
-        del lines[-1]  # it is cut, and so may be its last number
+        del lines[-1]  # cut off, perhaps within a number
     n_columns = 1 + max(
         (line.count(mark) for line in lines[:HEADER_LINES] for mark in SEPARATORS), default=0
     )
@@ -435,7 +435,7 @@ def first_lines(path: Path, where: str, encoding: str = "utf-8") -> list[str]:
 
 
 def _blocks(path: Path) -> Iterator[bytes]:
-    """The bytes of a file, unpacked where it is compressed, a million at a time."""
+    """The bytes of a file, decompressed, in blocks of a million."""
     from pandas.io.common import get_handle  # type: ignore[import-not-found]
 
     with get_handle(path, "rb", is_text=False, compression="infer") as opened:
@@ -444,9 +444,7 @@ def _blocks(path: Path) -> Iterator[bytes]:
 
 
 def guess_encoding(path: Path) -> str:
-    """The first of the known encodings that reads the whole file; empty for bytes that are no
-    text.
-    """
+    """The first known encoding that can decode the whole file; empty without one."""
     encodings: tuple[str, ...] = BYTE_ENCODINGS
     line_end = ""
     if b"\0" in next(_blocks(path), b""):
@@ -456,8 +454,8 @@ def guess_encoding(path: Path) -> str:
 
 
 def _can_decode(path: Path, encoding: str, line_end: str = "") -> bool:
-    """Whether the whole file is text in `encoding`, with `line_end` in its first block and no
-    zero characters.
+    """Whether the whole file is text in `encoding` without zero characters, with `line_end` in its
+    first block.
     """
     try:
         texts = codecs.iterdecode(_blocks(path), encoding)
@@ -468,8 +466,8 @@ def _can_decode(path: Path, encoding: str, line_end: str = "") -> bool:
 
 
 def _describe_encoding(path: Path, where: str, encoding: str) -> str:
-    """The sentence about a file that is no text in `encoding`: the known encoding that reads the
-    whole file, with the setting to add; where none does, to write CSV in UTF-8 or Parquet.
+    """The message about a file that is no text in `encoding`: the encoding that can decode it, or
+    the advice to save it as UTF-8 or Parquet.
     """
     fitting = guess_encoding(path)
     if not fitting:
@@ -485,14 +483,14 @@ def _describe_encoding(path: Path, where: str, encoding: str) -> str:
 
 
 def stated_separator(lines: list[str]) -> str:
-    """The mark of a first line `sep=;`, else empty."""
+    """The separator that a first line `sep=;` states; empty without such a line."""
     match = SEPARATOR_LINE.fullmatch(lines[0]) if lines else None
     return match[1] if match else ""
 
 
 def guess_separator(lines: list[str]) -> str:
-    """What stands between the columns: it parts every line, and into the most columns; a comma
-    where nothing does.
+    """The separator with the most columns, among those with as many columns in all lines as in the
+    header; a comma where none separates columns.
     """
     best_mark, best_score = ",", (False, 1)
     for mark in SEPARATORS:
@@ -507,25 +505,25 @@ def guess_separator(lines: list[str]) -> str:
 def guess_number_marks(
     cells: Iterable[str], separator: str, grouping: Collection[str] = ()
 ) -> tuple[str, str]:
-    """(decimal mark, thousands mark; empty where none is used), guessed from `cells` of numbers.
+    """(decimal mark, thousands mark; empty for none), guessed from `cells` of numbers.
 
-    `1,234.5` shows both marks and `0,125` its decimal one. A lone mark before three digits, as in
-    `1,234`, may be either: it parts thousands where the columns of the file are parted by it
-    (`separator`), another mark is decimal or a column shows it (`grouping`); otherwise it is
-    decimal.
+    `1,234.5` shows both marks, `0,125` its decimal mark. A single mark before three digits, as in
+    `1,234`, may be either. It separates thousands where it also separates the columns of the file
+    (`separator`), where another mark is the decimal one, or where a column shows it (`grouping`).
+    Otherwise it is the decimal mark.
     """
-    decimal, thousands, either = "", "", set()
+    decimal, thousands, ambiguous = "", "", set()
     for cell in cells:
         match = NUMBER.fullmatch(cell.strip())
-        group, sign = match.groups(default="") if match else ("", "")
-        lone = group in (".", ",") and not sign and cell.count(group) == 1
-        if lone and not cell.strip().lstrip("+-").startswith("0"):
-            either.add(group)
-        elif lone:
-            decimal = group
+        group_mark, decimal_mark = match.groups(default="") if match else ("", "")
+        is_single = group_mark in (".", ",") and not decimal_mark and cell.count(group_mark) == 1
+        if is_single and not cell.strip().lstrip("+-").startswith("0"):
+            ambiguous.add(group_mark)
+        elif is_single:
+            decimal = group_mark
         else:
-            thousands, decimal = group or thousands, sign or decimal
-    for mark in either - {decimal, thousands}:
+            thousands, decimal = group_mark or thousands, decimal_mark or decimal
+    for mark in ambiguous - {decimal, thousands}:
         if decimal or mark == separator or mark in grouping:
             thousands = mark
         else:
@@ -535,26 +533,28 @@ def guess_number_marks(
 
 
 def _has_minus_behind(values: pd.Series) -> bool:
-    """Whether a cell ends as `12,50-` does."""
+    """Whether a cell ends with a minus, as `12,50-`."""
     return bool(values.astype("str").str.endswith("-").any())
 
 
 def _parse_written(values: pd.Series, form: FileFormat) -> pd.Series:
-    """Numbers of a column of text, with one of the units or none and the sign on either side; a
-    cell that is written otherwise stays text, and is told as such later.
+    """A text column as numbers, with at most one of the units, and the sign on either side. Other
+    cells stay text, for a later message.
     """
     text = values.astype("str").str.strip().where(values.notna())
     units = [unit for unit in form.units if text.str.contains(unit, regex=False, na=False).any()]
-    units = units if len(units) == 1 else []  # two are not added up
+    units = units if len(units) == 1 else []  # amounts of two units are not comparable
     if units or _has_minus_behind(text):
-        known = text.notna()
-        text = text.where(~known, pd.Series(_bare_numbers(text[known], units), text.index[known]))
-    mark, sign = re.escape(form.thousands), re.escape(form.decimal)
-    fits = text.str.fullmatch(
-        rf"[+-]?(\d+|\d{{1,3}}({mark}\d{{3}})+)({sign}\d*)?([eE][+-]?\d+)?", na=False
+        is_filled = text.notna()
+        text = text.where(
+            ~is_filled, pd.Series(_bare_numbers(text[is_filled], units), text.index[is_filled])
+        )
+    thousands, decimal = re.escape(form.thousands), re.escape(form.decimal)
+    is_number = text.str.fullmatch(
+        rf"[+-]?(\d+|\d{{1,3}}({thousands}\d{{3}})+)({decimal}\d*)?([eE][+-]?\d+)?", na=False
     )
     plain = text.str.replace(form.thousands, "", regex=False).str.replace(
         form.decimal, ".", regex=False
     )
-    mixed = values.where(~fits, plain)
-    return pd.to_numeric(mixed) if (fits | values.isna()).all() else mixed
+    mixed = values.where(~is_number, plain)
+    return pd.to_numeric(mixed) if (is_number | values.isna()).all() else mixed

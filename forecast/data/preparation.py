@@ -178,7 +178,7 @@ def read_snapshot(name: str, dataset: Dataset, *, root: Path) -> pd.DataFrame:
         remade = take_snapshot(name, dataset, root=root, as_of=pd.Timestamp(pointer.as_of))
         if remade.sha256 != pointer.sha256:
             raise DataError(
-                f"Dataset {name!r}: {dataset.source.origin} now gives content sha256"
+                f"Dataset {name!r}: {dataset.source.described_as} now gives content sha256"
                 f" {remade.sha256[:12]}…, wanted {pointer.sha256[:12]}…"
                 f" (data/pointers/{name}.json). Results would not be comparable; to accept it:"
                 f" `forecast fetch {name}`."

@@ -42,7 +42,7 @@ Rounded = Annotated[float | None, BeforeValidator(files.six_digits)]
 class Record(BaseModel):
     """Base class of the records: immutable, unknown keys are refused."""
 
-    # its checks are made at first use: a command uses few of all these classes
+    # deferred, since a command uses few of all these classes
     model_config = ConfigDict(
         frozen=True, extra="forbid", protected_namespaces=(), defer_build=True
     )

@@ -1,9 +1,5 @@
-"""What each column of a dataset is to a model, why, and what the data show of it.
-
-For `forecast check NAME`, from the prepared frame and the entry of configs/datasets.yaml, one
-`ColumnRole` per column.
-
-Another fact about a column is a field of `ColumnRole`.
+"""The role of each column of a dataset, the reason, and a summary of its values, for `forecast
+check`.
 """
 
 from __future__ import annotations
@@ -18,8 +14,8 @@ from forecast.data.calendars import series_lengths
 
 @dataclass(frozen=True)
 class ColumnRole:
-    """`role`: the key of the entry that names the column; `reason`: what that means for a forecast;
-    `data`: what the prepared rows hold of it.
+    """role: the key of the entry under which the column stands; reason: what that means for a
+    forecast; data: a summary of the column in the prepared rows.
     """
 
     column: str
@@ -29,11 +25,13 @@ class ColumnRole:
 
 
 def describe_roles(frame: pd.DataFrame, dataset: Dataset) -> list[ColumnRole]:
-    """The roles of the columns of a prepared `frame`, in the channel order, then the calendar."""
+    """The roles of the columns of a prepared `frame`: those of the task in order, static,
+    calendar.
+    """
     n_steps = int(series_lengths(frame, dataset.calendar).sum())
     roles = []
     columns: list[Column | FutureColumn] = [*dataset.columns, *dataset.future_columns]
-    # the first step of what is known ahead stands for all
+    # a future input is described by its first step
     for column, name in zip(columns, dataset.task.first_step_names, strict=True):
         role, reason = _role_and_reason(column, dataset)
         data = _describe_values(frame[name], n_steps)
@@ -44,7 +42,7 @@ def describe_roles(frame: pd.DataFrame, dataset: Dataset) -> list[ColumnRole]:
 
 
 def _static_roles(frame: pd.DataFrame, dataset: Dataset) -> list[ColumnRole]:
-    """The roles of the static columns, with the number of series of each category."""
+    """The roles of the static columns; categories with their numbers of series."""
     first_rows = frame.groupby("unique_id").first()
     roles = []
     for column in dataset.static:

@@ -186,7 +186,7 @@ def snapshot_path(dataset: str, as_of: pd.Timestamp, sha256: str) -> Path:
 
 def path_in_store(root: Path, relative_path: str) -> Path:
     """The absolute path of a file of the store; `InputError` for one outside of data/snapshots."""
-    path = Path(os.path.realpath(root / relative_path))  # `resolve` breaks off at a loop of links
+    path = Path(os.path.realpath(root / relative_path))  # `Path.resolve` fails at a loop of links
     if not path.is_relative_to(ProjectPaths.of(root).snapshots.resolve()):
         raise InputError(
             f"Pointer leads to {relative_path!r}, wanted a file below data/snapshots. Restore it"

@@ -1,11 +1,12 @@
-"""HTTP under one deadline per dataset: bounded retries with growing, jittered waits, from
-configured hosts only.
+"""HTTP requests under one deadline per dataset, with bounded retries and jittered exponential
+backoff.
 
-No redirect is followed, the size is bounded, and a slow answer is cut at the deadline. The retries
-are our own: they keep to what is left of the deadline and to `Retry-After`.
+No redirect is followed, the size of an answer is bounded, and a slow answer is cut off at the
+deadline. Retries respect `Retry-After`.
 
-`get` is for sources: `TransientError` is tried again, `DataError` is final, and no message holds a
-query, where a key may stand. `send` is one request without retries, for hooks and doctor.
+Sources call `get` inside `Deadline.call`: `TransientError` is tried again, `DataError` is final. No
+message contains a query, which may hold a key. `send` is one request without retries, for hooks and
+`forecast doctor`.
 """
 
 from __future__ import annotations
@@ -30,21 +31,21 @@ READ_S = 30.0
 
 
 class TransientError(Exception):
-    """A fault that may pass: `retry_after` seconds when the service said how long it will last."""
+    """A fault that may pass. retry_after: seconds, None where the service did not say."""
 
     def __init__(self, reason: str, retry_after: float | None = None) -> None:
-        """`retry_after`: seconds, None where the service did not say."""
+        """retry_after: seconds, None where the service did not say."""
         super().__init__(reason)
         self.retry_after = retry_after
 
 
 @dataclass
 class Deadline:
-    """One deadline for all requests of one dataset, and how often one is tried.
+    """The deadline of all requests of one dataset, and the retries of each request.
 
-    seconds: from the making of this object to the deadline. attempts: of one request, at most.
-    first_wait_s: the wait after the first attempt; it doubles after each further one, up to
-    longest_wait_s. clock, sleep, chance (from 0 to 1): arguments, so that tests take no time.
+    seconds: from the creation of this object to the deadline. attempts: the most per request.
+    first_wait_s: the wait after the first attempt, doubled after each further one up to
+    longest_wait_s. clock, sleep and chance (a random number from 0 to 1) are replaced in tests.
     """
 
     seconds: float
@@ -57,16 +58,16 @@ class Deadline:
     started: float = field(init=False)
 
     def __post_init__(self) -> None:
-        """The time begins to run."""
+        """Starts the clock."""
         self.started = self.clock()
 
     def seconds_left(self) -> float:
-        """Seconds until the deadline, never below zero."""
+        """Seconds until the deadline, never negative."""
         return max(0.0, self.started + self.seconds - self.clock())
 
     def call(self, what: str, attempt: Callable[[], T]) -> T:
-        """The first success of `attempt`; `DataError` naming `what` when attempts or time run
-        out.
+        """The result of the first successful `attempt`; `DataError` with `what` where attempts or
+        time run out.
         """
         for number in range(1, self.attempts + 1):
             if self.seconds_left() <= 0:
@@ -87,9 +88,9 @@ class Deadline:
         raise AssertionError("unreachable")
 
     def _wait_seconds(self, number: int, asked_s: float | None) -> float:
-        """The wait after attempt `number` (1, 2, ...): the seconds that the service asked for and
-        up to one more; else the doubling wait and up to half as much again, at most
-        `longest_wait_s`. What is added is drawn, so that many clients do not return together.
+        """The wait after attempt `number` (1, 2, ...): the seconds that the service asked for plus
+        up to one more; else the doubled wait plus up to half of it, at most `longest_wait_s`. The
+        random part keeps many clients from returning at once.
         """
         if asked_s is not None:
             return asked_s + self.chance()
@@ -98,7 +99,7 @@ class Deadline:
 
 
 def parse_retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds of a `Retry-After` header, given as a number or as a date; None when absent or
+    """The seconds of a `Retry-After` header, a number or a date; None where it is absent or
     unreadable.
     """
     value = headers.get("retry-after") or headers.get("Retry-After") or ""
@@ -109,9 +110,7 @@ def parse_retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def parse_http_date(date: str) -> datetime | None:
-    """The moment of a date in a header, in UTC as HTTP has them where it names no zone; None for
-    what is no date.
-    """
+    """The UTC time of a date in a header; UTC where it has no zone, None where it is no date."""
     try:
         moment = email.utils.parsedate_to_datetime(date)
         return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
@@ -121,14 +120,14 @@ def parse_http_date(date: str) -> datetime | None:
 
 @dataclass(frozen=True)
 class Answer:
-    """`content`: the decoded body, complete."""
+    """`content`: the whole decoded body."""
 
     status: int
     headers: Mapping[str, str]
     content: bytes
 
     def json(self) -> Any:
-        """`TransientError` when the body is no JSON: a maintenance page or a torn answer."""
+        """The parsed body; `TransientError` where it is no JSON, as a maintenance page."""
         try:
             return json.loads(self.content)
         except ValueError:
@@ -139,10 +138,10 @@ class Answer:
 
 
 def get(url: str, params: Mapping[str, str], *, deadline: Deadline, what: str) -> Answer:
-    """One GET, never longer than `deadline` has left, however slowly its bytes come.
+    """One GET request that ends before the deadline.
 
-    Raises `TransientError` for what may pass (no connection, cut off, slow), `DataError` for what
-    will not. No message contains the query, which may carry a key.
+    Raises `TransientError` for what may pass (no connection, broken off, slow), `DataError` for
+    what will not.
     """
     import aiohttp
 
@@ -176,16 +175,18 @@ def send(
     content: str | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Answer:
-    """The answer to one request, whole within `seconds`; redirects are not followed.
+    """The answer to one request, complete within `seconds`; redirects are not followed.
 
-    read_seconds: the longest silence within the answer. Raises `TimeoutError`, `OversizeError` and
+    read_seconds: the longest pause within the answer. Raises `TimeoutError`, `OversizeError` and
     `aiohttp.ClientError`.
     """
     # a tenth of a second, which reading the settings of a service need not wait for
     import aiohttp
 
     async def exchange() -> Answer:
-        """The request and its answer, read piece by piece, so that one too large ends at once."""
+        """Sends the request and reads the answer in chunks, so that one too large is cut off at
+        once.
+        """
         timeout = aiohttp.ClientTimeout(
             total=seconds, sock_connect=CONNECT_S, sock_read=read_seconds
         )

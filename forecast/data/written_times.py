@@ -1,16 +1,16 @@
-"""Times as text into UTC, for the user's own files.
+"""Converts times written as text to UTC, for files of the user.
 
-ISO 8601, the formats of `DATE_FORMATS` and `TIME_FORMATS`, quarters, months and ISO weeks.
-`guess_time_format` finds the format of a column, `to_utc` reads it. Times without an offset belong
-to the clock of a zone; an hour that stands twice in autumn is told apart by the order of its rows,
-and written once it is the first.
-A time that a clock jumps over is never guessed but refused with its row.
+`guess_time_format` finds the format of a column, among ISO 8601, `DATE_FORMATS` with
+`TIME_FORMATS`, quarters, months and ISO weeks; `to_utc` reads it. Without a format, `to_utc` reads
+ISO 8601 alone.
 
-Where both orders of day and month fit a whole column (03/04/2024), `guess_time_format` takes the
-one that goes back in time the least often, then the one with the shorter longest gap: of months
-01/01, 02/01, 03/01 the other order makes days with gaps of a year. Day first where both are equal.
-`add` writes the guess into the entry, where the user sees it; `to_utc` without a format reads ISO
-8601 alone.
+Times without an offset are in a time zone. An hour that is repeated in autumn is resolved by the
+order of the rows, and is the first one where it is written once. A time that the clock skips is
+refused with its row.
+
+Where both orders of day and month fit a whole column (03/04/2024), the guess is the one with fewer
+steps back in time, then the one with the shorter longest gap (the months 01/01, 02/01, 03/01 are
+otherwise days with gaps of a year), then day first. `add` writes the guess into the entry.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from forecast.system.errors import InputError, quote, quote_names
 
 CLOCK_ERRORS: tuple[type[Exception], ...] = (ValueError,)
 with contextlib.suppress(ImportError):
-    # pandas 2 brings this package and raises its errors for hours that stand twice or never
+    # pandas 2 raises errors of this package for repeated and skipped hours
     from pytz.exceptions import InvalidTimeError
 
     CLOCK_ERRORS = (ValueError, InvalidTimeError)
@@ -48,7 +48,7 @@ _PERIOD = (
     r"^(?P<year>\d{4})[-/ ]?"
     r"(?:Q(?P<quarter>\d{1,2})|M(?P<month>\d{1,2})|W(?P<week>\d{1,2})(?:-?(?P<day>[1-7]))?)$"
 )
-"""A quarter (2020Q1, 2020-Q1), a month (2020M01), an ISO week (2020W05, 2020-W05) or a day of one
+"""A quarter (2020Q1, 2020-Q1), a month (2020M01), an ISO week (2020W05, 2020-W05), or a day of one
 (2020-W05-1).
 """
 DATE_FORMATS = (
@@ -93,24 +93,23 @@ TIME_FORMATS = (
     " %I %p",
 )
 MIN_TIME_NAMES = 4
-"""So many columns with names of times make a table with a column for each time."""
+"""The fewest columns named by times that show a table with a column for each time."""
 EARLIEST_NAME = pd.Timestamp("1800", tz="UTC")
-"""A name such as 1001 is a number and no year."""
+"""A column name such as 1001 is a number rather than a year."""
 OUTSIDE = f": {OUTSIDE_SENTENCE} Correct the row, or map another column to `ds`."
 ISO_8601 = "ISO8601"
-"""What `pandas.to_datetime` takes as the format of any ISO 8601 time."""
+"""The format by which `pandas.to_datetime` reads any ISO 8601 time."""
 
 
 def guess_time_format(values: pd.Series) -> str | None:
-    """The format that the rows of text fit (all of them; of more than a thousand 99 %), None if
-    there is none: `ISO_8601` or one for strftime.
-
-    Of several the one with the least `_measure_disorder`, day before month.
+    """The format of all rows of a text column (99 % of more than a thousand): `ISO_8601` or one for
+    strftime; None without one. Of several that fit, the one with the least `_measure_disorder`, day
+    before month.
     """
     text = values.astype("str").str.strip()
     if _fits(_periods_to_days(text), ISO_8601):
         return ISO_8601
-    # no directive reads one of these marks, so those of the first row leave few forms to try
+    # no directive reads one of these marks, so only formats with those of the first row can fit
     marks = _NO_MARK.sub("", str(next(iter(text), "")))
     formats = [day + hour for hour, day in itertools.product(TIME_FORMATS, DATE_FORMATS)]
     fitting = [form for form in formats if _NO_MARK.sub("", form) == marks and _fits(text, form)]
@@ -120,9 +119,11 @@ def guess_time_format(values: pd.Series) -> str | None:
 
 
 def describe_wide(columns: Iterable[object]) -> str:
-    """What to do with a table most of whose columns are times or months; empty for any other."""
+    """The advice for a table most of whose columns are named by times or months; empty for
+    others.
+    """
     names = pd.Series([str(name).strip() for name in columns], dtype="str")
-    # the first and the last may be of something else
+    # not the first and the last column, which may hold something else
     examples = (names.iloc[[len(names) * part // 4]] for part in (1, 2, 3))
     forms = {guess_time_format(example) for example in examples if len(example)}
     is_time = pd.Series(False, index=names.index)
@@ -138,11 +139,11 @@ def describe_wide(columns: Iterable[object]) -> str:
 
 
 def _measure_disorder(text: pd.Series, form: str) -> tuple[int, float]:
-    """How often the rows turn against their usual direction in time, as at each further series of
-    a file, and the longest gap in seconds otherwise.
+    """How often the rows go against their usual direction in time, which they also do at each new
+    series of a file, and the longest gap in seconds.
     """
     times = read_times(text, form).dropna()
-    # three centuries are more than differences of nanoseconds, the unit of pandas 2, can hold
+    # differences in nanoseconds, the unit of pandas 2, overflow beyond three centuries
     steps = times.dt.as_unit("us").diff().dt.total_seconds()
     if np.sign(steps).sum() < 0:
         steps = -steps
@@ -150,25 +151,23 @@ def _measure_disorder(text: pd.Series, form: str) -> tuple[int, float]:
 
 
 def read_times(values: pd.Series, form: str | None) -> pd.Series:
-    """Times as written in `form` (None: ISO 8601), taken as UTC; NaT for what is none."""
+    """Times written in format `form` (None: ISO 8601), taken as UTC; NaT where they are not."""
     text = _periods_to_days(values.astype("str").str.strip())
     return pd.to_datetime(text, format=form or ISO_8601, errors="coerce", utc=True)
 
 
 def sort_oldest_first(table: pd.DataFrame, form: str | None) -> pd.DataFrame:
-    """The rows of a file whose `ds` is written newest first turned round; all others as they
-    are.
-    """
+    """The rows in reverse order where `ds` is written newest first; otherwise unchanged."""
     head = table[["unique_id", "ds"]].head(1000)
     times = read_times(head["ds"], form)
-    # three centuries are more than differences of nanoseconds, the unit of pandas 2, can hold
+    # differences in nanoseconds, the unit of pandas 2, overflow beyond three centuries
     steps = times.dt.as_unit("us").groupby(head["unique_id"], sort=False).diff()
     return table[::-1] if np.sign(steps.dt.total_seconds()).sum() < 0 else table
 
 
 def _fits(text: pd.Series, form: str) -> bool:
-    """Whether `form` fits all of the first thousand rows, and 99 % of all; one row leaves most
-    forms out, and is tried first.
+    """Whether `form` fits all of the first thousand rows, and 99 % of all. One row is tried first,
+    since it excludes most formats.
     """
     read = (
         pd.to_datetime(part, format=form, errors="coerce", utc=True)
@@ -178,8 +177,8 @@ def _fits(text: pd.Series, form: str) -> bool:
 
 
 def _periods_to_days(text: pd.Series) -> pd.Series:
-    """Quarters, months and ISO weeks as the date of their first day, days of an ISO week as their
-    date; other text as it is.
+    """Quarters, months and ISO weeks as the date of their first day, a day of an ISO week as its
+    date; other text unchanged.
     """
     if not text.str.contains("[QMW]").any():
         return text
@@ -204,11 +203,10 @@ def to_utc(
 ) -> pd.Series:
     """Column `ds` of `table` as datetime64[ns] in UTC without a zone.
 
-    `form`: how text is written where that is not ISO 8601. Times without an offset are read in
-    `time_zone` (None: UTC). `wall_clock` keeps what the local clock shows instead of UTC: the local
-    date names a session. Raises `InputError` for unreadable, mixed or non-existent times, and for
-    an hour that the clock shows twice only where the order of a series' rows does not tell which
-    of the two is meant.
+    form: how text is written, None for ISO 8601. time_zone: of times without an offset, None for
+    UTC. wall_clock: keep the local time instead of UTC, since the local date names a session.
+    `InputError` for times that are unreadable, of several zones or skipped by the clock, and for a
+    repeated hour where the order of the rows does not tell which one is meant.
     """
     values = table["ds"]
     if not len(values):
@@ -236,7 +234,7 @@ def to_utc(
         raise time_fault(values, 0, where, advice)
     text = values.astype("str")
     codes = pd.Series(pd.factorize(text)[0], index=text.index)
-    distinct = text[~codes.duplicated()]  # series share their times
+    distinct = text[~codes.duplicated()]  # the series of a panel share their times
     parsed, has_offset = _parse_distinct(distinct, time_zone, wall_clock, where)
     times = pd.Series(parsed.to_numpy()[codes], index=text.index, name=text.name)
     if has_offset:
@@ -247,11 +245,10 @@ def to_utc(
 def _parse_distinct(
     values: pd.Series, zone: str | None, wall_clock: bool, where: str
 ) -> tuple[pd.Series, bool]:
-    """ISO 8601 text as times, and whether it has offsets: then they are in UTC, or the local ones
-    of `wall_clock`; else they are as the clock shows them.
+    """ISO 8601 text as times, and whether it has offsets. With offsets the times are in UTC, or
+    local for `wall_clock`; without, they are as written.
 
-    Either no row has an offset or every row has one: the same in all, or one that the clock of
-    `zone` explains.
+    Either no row has an offset, or all have one: the same offset, or that of `zone` at the time.
     """
     offsets = values.str.strip().str.extract(_OFFSET, expand=False)
     offsets = offsets.where(~values.str.strip().str.match(_ONLY_DATE))
@@ -270,7 +267,7 @@ def _parse_distinct(
     if zone is None:
         refuse_rows(values, different != different.iloc[0], where, mixed)
     elif different.nunique() > 1:
-        # fine only when the zone explains every one of them (its summer time)
+        # allowed where each is the offset of the zone at that time
         expected = utc.dt.tz_localize("UTC").dt.tz_convert(zone).dt.strftime("%z")
         advice = (
             f", no offset that {zone} had then. Correct `source.time_zone`, or write all times in"
@@ -281,8 +278,8 @@ def _parse_distinct(
 
 
 def _parse_iso(values: pd.Series, where: str, *, utc: bool = False) -> pd.Series:
-    """ISO 8601 text, quarters, months and weeks as times; `InputError` about the first row that is
-    none, with the format that fits. `utc`: the text has offsets.
+    """ISO 8601 text, quarters, months and weeks as times. `InputError` for the first row that is
+    none, with the format that fits. utc: the text has offsets.
     """
     parsed = pd.to_datetime(
         _periods_to_days(values.str.strip()), errors="coerce", utc=utc, format=ISO_8601
@@ -300,7 +297,9 @@ def _parse_iso(values: pd.Series, where: str, *, utc: bool = False) -> pd.Series
 
 
 def _refuse_odd_row(written: pd.Series, is_read: pd.Series, where: str) -> None:
-    """`InputError` about the first row that is no time, such as a total, where most rows are."""
+    """`InputError` for the first row that is no time, such as a total, where most rows are
+    times.
+    """
     if is_read.mean() > 0.5:
         example = quote(written[is_read].iloc[0])
         advice = f", wanted a time written as {example}. Correct or remove the row."
@@ -308,7 +307,9 @@ def _refuse_odd_row(written: pd.Series, is_read: pd.Series, where: str) -> None:
 
 
 def _have_years_outside(written: pd.Series) -> pd.Series:
-    """Which years `lie_outside`, of times that the nanoseconds of pandas 2 lose."""
+    """(n,): whether each year is outside of the allowed ones (`lie_outside`). Pandas 2 cannot parse
+    such times in nanoseconds.
+    """
     years = pd.to_numeric(written.str.extract(r"^\s*(\d{4})-", expand=False))
     return (years < EARLIEST_TIME.year) | (years >= LATEST_TIME.year)
 
@@ -316,20 +317,19 @@ def _have_years_outside(written: pd.Series) -> pd.Series:
 def _local_to_utc(
     times: pd.Series, table: pd.DataFrame, zone: str | None, wall_clock: bool, where: str
 ) -> pd.Series:
-    """Times of the clock of `zone` (None: UTC) in UTC; `wall_clock` leaves them as they are. An
-    hour that stands twice is told apart by its order, and is the first where it stands once among
-    rows in order, as loggers leave out the second; where neither tells, `InputError`.
+    """Times of the clock of `zone` (None: UTC) in UTC; with `wall_clock` unchanged. An hour that is
+    repeated in autumn is resolved by the order of the rows; written once among ordered rows it is
+    the first one, since loggers leave out the second. `InputError` where neither resolves it.
     """
     if wall_clock or zone in (None, "UTC"):
         return times
     has_no_instant = times.dt.tz_localize(zone, nonexistent="NaT", ambiguous="NaT").isna()
     if not has_no_instant.any():
         return _zoned_to_utc(times.dt.tz_localize(zone))
-    # The repeated hour of autumn is told apart by its order, series by series, where both halves
-    # are present.
+    # a repeated hour is resolved within each series
     try:
         series = times.groupby(table["unique_id"], sort=False)
-        parts = [_zoned_to_utc(_tell_hours_apart(part, zone)) for _, part in series]
+        parts = [_zoned_to_utc(_resolve_repeated_hours(part, zone)) for _, part in series]
         return pd.concat(parts).reindex(times.index)
     except CLOCK_ERRORS:
         clocks = f"which stands twice or never on the clocks of {zone} (summer time begins or ends)"
@@ -337,16 +337,15 @@ def _local_to_utc(
         raise time_fault(times, first_true(has_no_instant), where, end) from None
 
 
-def _tell_hours_apart(times: pd.Series, zone: str) -> pd.Series:
-    """`times` of one series, as the clock of `zone` shows them, with their zone. Raises one of
-    `CLOCK_ERRORS` for a time that this clock never shows, and where it cannot be said which of two
-    instants is meant.
+def _resolve_repeated_hours(times: pd.Series, zone: str) -> pd.Series:
+    """The local `times` of one series with their zone. Raises one of `CLOCK_ERRORS` for a time that
+    the clock skips, and for a repeated hour that cannot be resolved.
     """
     try:
         return times.dt.tz_localize(zone, ambiguous="infer")
     except CLOCK_ERRORS:
         zoned = times.dt.tz_localize(zone, ambiguous=(~times.duplicated()).to_numpy())
-        # no row before the first tells which hour that is; rows that go back have no order
+        # the first row, and rows out of order, do not tell which of the two hours is meant
         first = times.iloc[:1].dt.tz_localize(zone, ambiguous="NaT")
         if first.isna().any() or not zoned.is_monotonic_increasing:
             raise
@@ -354,18 +353,19 @@ def _tell_hours_apart(times: pd.Series, zone: str) -> pd.Series:
 
 
 def _zoned_to_utc(times: pd.Series) -> pd.Series:
+    """Times with a zone as UTC without one."""
     return times.dt.tz_convert("UTC").dt.tz_localize(None).astype("datetime64[ns]")
 
 
 def refuse_rows(values: pd.Series, wrong: pd.Series, where: str, end: str) -> None:
-    """Raises `InputError` about the first row that is `wrong`."""
+    """`InputError` about the first row that is `wrong`; `end`: see `time_fault`."""
     if wrong.any():
         raise time_fault(values, first_true(wrong), where, end)
 
 
 def time_fault(values: pd.Series, position: int, where: str, end: str) -> InputError:
-    """`mine.csv, line 7: `ds` holds 'soon'` and what `end` says of it; `values` have the name of
-    their column.
+    """The error `mine.csv, line 7: `ds` holds 'soon'<end>` about the cell at `position` of the
+    column `values`.
     """
     holds = (
         "is empty" if pd.isna(values.iloc[position]) else f"holds {quote(values.iloc[position])}"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from forecast.config.datasets import load_dataset
 from forecast.data import snapshots
-from forecast.data.columns import add_joined, adjust_prices, derive_and_select
+from forecast.data.columns import add_joined, adjust_prices, append_plan, derive_and_select
 from forecast.data.preparation import take_snapshot
 from forecast.system.errors import InputError
 from tests.support.example_data import dataset, hourly, write_project
@@ -161,3 +161,11 @@ def test_a_week_sees_that_of_its_neighbour_in_the_same_dataset():
     beside = dataset(**weekly, past_exogenous=[near])
     joined = add_joined(frame, beside, root=Path(), where="mine.csv")["near"]
     np.testing.assert_array_equal(joined, frame["temp"])
+
+
+@pytest.mark.parametrize("n_rows", [0, 2])
+def test_a_plan_without_a_later_row_changes_nothing(n_rows):
+    days = pd.date_range("2024-01-01", periods=3).as_unit("ns")
+    history = pd.DataFrame({"unique_id": "a", "ds": days, "y": 1.0, "price": [1.0, 2.0, 3.0]})
+    plan = history[["unique_id", "ds", "price"]].assign(price=9.0)
+    pd.testing.assert_frame_equal(append_plan(history, plan[:n_rows], ["y"]), history)

@@ -21,7 +21,6 @@ RUNS = {
 ENTRIES = {
     "block": "datasets:\n  a: {x: 1} # one\n  b:\n    x: 2",
     "wide": "datasets: # ours\n\n    # the first\n    a:\n        x: 1\n    b: {x: 2}",
-    "flow": "datasets: {a: {x: 1}, b: {x: 2}}",
     "quoted": '"datasets":\n  "a": {x: 1}\n  \'b\': {x: 2}',
     "anchors": "datasets:\n  a: &one {x: 1}\n  b:\n    <<: *one\n    x: 2",
     "missing": "# none yet",
@@ -53,13 +52,14 @@ def test_an_entry_is_added_to_a_file_in_any_form_and_its_comments_stay(names, en
     [
         "run: &all [a]\ndatasets: {a: {x: *all}}",
         "datasets: {a: {x: &all [a]}}\nrun: *all",
+        "run: [a]\ndatasets: {a: {x: 1}}",
         "run: a\ndatasets: {a: {}}",
         "run: [a]\ndatasets: a",
         "run: 5\ndatasets: {a: {}}",
         "- run\n- datasets",
         "run: [a\ndatasets: {a: {}}",
     ],
-    ids=["used elsewhere", "alias", "no list", "text", "number", "list", "no YAML"],
+    ids=["used elsewhere", "alias", "braces", "no list", "text", "number", "list", "no YAML"],
 )
 def test_a_form_that_would_change_more_is_refused_with_what_to_write(text):
     with pytest.raises(InputError, match=r"(?s)Add 'mine' to `run` .* by hand.*  mine:"):
@@ -76,7 +76,7 @@ def test_a_file_whose_entries_were_all_removed_gets_one(text):
 def test_a_name_that_yaml_reads_as_something_else_is_quoted(tmp_path, name):
     (tmp_path / "mine.csv").write_text("ds,y\n2024-01-01,1\n2024-01-02,2\n2024-01-03,2\n")
     block = guess_entry(tmp_path / "mine.csv", "mine.csv", name)
-    assert yaml.safe_load(add_entry("run: [a]\ndatasets: {a: {}}", name, block))["run"] == [
+    assert yaml.safe_load(add_entry("run: [a]\ndatasets:\n  a: {}", name, block))["run"] == [
         "a",
         name,
     ]

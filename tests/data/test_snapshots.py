@@ -133,6 +133,16 @@ def test_every_nan_is_the_same_and_types_of_text_do_not_matter():
     assert snapshots.content_sha256(frame) == snapshots.content_sha256(other)
 
 
+def test_a_column_of_booleans_or_of_times_with_a_zone_counts_by_its_text():
+    moments = pd.Series(pd.to_datetime(["2024-01-01", "2024-06-01"]).tz_localize("Europe/Berlin"))
+    for values in (pd.Series([True, False]), moments):
+        as_text = values.map(str).astype("str")
+        assert content_sha256(pd.DataFrame({"x": values})) == content_sha256(
+            pd.DataFrame({"x": as_text})
+        )
+    assert content_sha256(pd.DataFrame({"x": [True]})) != content_sha256(pd.DataFrame({"x": [1]}))
+
+
 def test_names_cannot_be_shifted_into_each_other():
     digests = {
         snapshots.content_sha256(pd.DataFrame({"unique_id": names}))

@@ -1,6 +1,7 @@
-"""The rows of a file of the user's own, and which of its cells are numbers: placeholders such as
--999 are read as no value, yes and no as 1 and 0, numbers with leading zeros as quantities where
-they change within a series, else as codes.
+"""Reads the rows of a file, and guesses which of its cells are numbers.
+
+Placeholders such as -999 are missing values; yes and no are 1 and 0; numbers with leading zeros are
+quantities where they change within a series, else codes.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from forecast.system.errors import InputError
 def read_rows(
     path: Path, where: str, file_format: own_files.FileFormat
 ) -> tuple[pd.DataFrame, own_files.FileFormat]:
-    """The rows, and the format with the texts that stand for no value in columns of numbers. With
-    such texts the file is read twice.
+    """The rows of the file, and its format with the texts that stand for a missing value in columns
+    of numbers (`missing`). Where there are such texts, the file is read twice.
 
     `InputError` for a header without rows, and for a header of two lines.
     """
@@ -59,8 +60,8 @@ def read_rows(
 
 
 def read_padded_numbers(rows: pd.DataFrame, time: str | None) -> pd.DataFrame:
-    """`rows`, with numbers for the codes that change in a series, but for the column `time`: these
-    are quantities that a program wrote with leading zeros.
+    """`rows` with codes that change within a series as numbers: a program wrote them with leading
+    zeros. The column `time` is left as it is.
     """
     codes = [c for c in rows if c != time and own_files.is_code(rows[c])]
     changes = rows.groupby("unique_id")[codes].nunique().gt(1).any()
@@ -68,8 +69,8 @@ def read_padded_numbers(rows: pd.DataFrame, time: str | None) -> pd.DataFrame:
 
 
 def read_flags(rows: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
-    """The rows with 1 and 0 in those of the columns that say yes and no, both: one text alone may
-    be a name, as `NO` of Norway.
+    """The rows with 1 and 0 in the `columns` that hold both yes and no; a column with one of them
+    may hold names, such as `NO` for Norway.
     """
     flags = rows[columns].apply(own_files.parse_flags)
     return rows.assign(**flags.loc[:, flags.nunique() == 2])
@@ -78,7 +79,9 @@ def read_flags(rows: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
 def blank_placeholders(
     numbers: pd.DataFrame, form: own_files.FileFormat
 ) -> tuple[pd.DataFrame, own_files.FileFormat]:
-    """The columns without the numbers that stand for no value, and the format that names them."""
+    """The columns with NaN for numbers that stand for a missing value, and the format that names
+    these.
+    """
     columns = numbers.select_dtypes("number")
     placeholders = sorted({n for c in columns for n in own_files.find_placeholders(numbers[c])})
     missing = (*form.missing, *map("{:.12g}".format, placeholders))
@@ -86,8 +89,8 @@ def blank_placeholders(
 
 
 def number_columns(rows: pd.DataFrame, columns: list[str], target: str, where: str) -> list[str]:
-    """Those of `columns` that hold numbers alone, if only a few. `InputError` where the target
-    holds text, and where no column of numbers is left: with the row and the text, or the columns.
+    """Those of `columns` that hold only numbers. `InputError` where the column `target` holds text,
+    and where no column of numbers is left.
     """
     numbers = [c for c in columns if not _is_text(rows[c]) and rows[c].notna().any()]
     text = columns_with_text(rows[columns])
@@ -106,23 +109,25 @@ def columns_with_text(table: pd.DataFrame) -> list[str]:
 
 
 def text_columns(table: pd.DataFrame) -> list[str]:
-    """The columns with text, and those of codes, whose digits begin with zeros."""
+    """The columns with text, and those with codes."""
     return [name for name in table.columns if _is_text(table[name])]
 
 
 def _is_text(values: pd.Series) -> bool:
-    """Whether a column holds something else than quantities: text, or leading zeros."""
+    """Whether a column has text, or codes with leading zeros."""
     return find_text_cell(values) is not None or own_files.is_code(values)
 
 
 def words_of(column: str) -> list[str]:
-    """`DailySales_EUR` → daily, sales, eur."""
+    """The words of a column name: `DailySales_EUR` → daily, sales, eur."""
     parted = re.sub(r"([a-z])([A-Z])", r"\1 \2", column)
     return re.findall(r"[^\W\d_]+", parted.lower())
 
 
 def describe_doubtful_number(path: Path, form: own_files.FileFormat) -> list[str]:
-    """A comment where a mark was read as decimal that may part thousands, with the settings."""
+    """A comment for a number whose decimal mark may separate thousands, with the settings for that;
+    empty without one.
+    """
     number = own_files.find_doubtful_number(path, form)
     if not number:
         return []

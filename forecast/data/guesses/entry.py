@@ -1,9 +1,8 @@
-"""`guess_entry` reads a file of the user's own and writes its entry as a block of YAML, every guess
-with what it was read from behind it, so that one look confirms or corrects it; `data.entries` puts
-the block into configs/datasets.yaml.
+"""Writes the entry of a file as a block of YAML (`guess_entry`), each guess with its reason in a
+comment, for the user to check. `data.entries` inserts the block into configs/datasets.yaml.
 
-A column with values after the end of another is a plan, known ahead; what leads the target is an
-input, and the other numbers are offered in a comment.
+A column with values after the end of the others is a plan, which is known ahead. Columns that lead
+the target are inputs; the other numbers are offered in a comment.
 """
 
 from __future__ import annotations
@@ -71,7 +70,7 @@ from forecast.data.guesses.times import (
     GuessedTimes,
     find_time_column,
     guess_times,
-    refuse_parted_time,
+    refuse_split_time,
 )
 from forecast.data.hierarchy import join_names
 from forecast.data.holiday_effects import find_holiday_effects
@@ -83,36 +82,36 @@ from forecast.data.written_times import describe_wide
 from forecast.system.errors import InputError, plural, quote, quote_names
 
 MIN_TOTAL_SHARE = 0.9
-"""Of its rows: in so many a series is the sum of all others that is taken for their total."""
+"""A series is the total of the others where it is their sum in at least this share of its rows."""
 MIN_CODE_LENGTH, MIN_CODES = 5, 10
-"""Digits of a number that may be a code, and of how many series: populations and areas of so many
-have several lengths.
+"""The least digits of a code, and the least series with codes of one length: the populations or
+areas of that many series differ in length.
 """
 MIN_STATIC_SERIES = 4
-"""From so many series on a model can learn what a static column does."""
+"""With fewer series no model can learn what a static column does."""
 MAX_SEASON_SHARE = 0.4
-"""Of the shortest series: so long a season is seen whole. The train rows, 60 %, then hold one and a
-half of it.
+"""The lookback holds a season of at most this share of the shortest series. The train rows, 60 %,
+are then one and a half seasons.
 """
 MAX_ZERO_SHARE = 0.2
-"""Of a target with a plan, such as solar power: its logarithm then bends what the plan tells of it
-(docs/research/logarithm-of-a-target.md).
+"""A target with a plan and more zeros, such as solar power, has no log transform, which would
+distort the effect of the plan (docs/research/logarithm-of-a-target.md).
 """
 ROOM_FOR_GAPS = 0.05
-"""Of the steps: so many more than the file lacks today may lack a value later, with a warning."""
+"""The share of the steps that may be missing in future beyond those that are missing now."""
 
 
-@np.errstate(invalid="ignore", over="ignore")  # an infinite number is told by `fetch`
+@np.errstate(invalid="ignore", over="ignore")  # `fetch` reports infinite numbers
 def guess_entry(
     path: Path, where: str, name: str, *, target: str = "", horizon: int | None = None
 ) -> str:
-    """The entry `name` of the file at `path` as a block of YAML, each line with the reason of its
-    guess in a comment; `where`: how messages and the entry call the file. `target` and `horizon`
-    are guessed unless given.
+    """The entry `name` of the file at `path` as a block of YAML; each line has the reason of its
+    guess in a comment. where: the name of the file in messages and in the entry. `target` and
+    `horizon` are guessed unless given.
 
     Without a column of times the rows are counted. `InputError` where a column may hold times that
-    cannot be read (rising numbers, a text for each row, a name of times), where no column holds
-    numbers, where columns are named by times, and where `target` is no column of numbers.
+    cannot be read (rising numbers, distinct texts, a name of times), where no column holds numbers,
+    where columns are named by times, and where `target` is no column of numbers.
     """
     table, file_format = read_rows(path, where, own_files.guess_format(path, where))
     time, time_format = find_time_column(table)
@@ -124,9 +123,9 @@ def guess_entry(
         table[series] = with_names[series]
     ids = [] if series is None else [series]
     if time is not None:
-        refuse_parted_time(table, time, series, where)
+        refuse_split_time(table, time, series, where)
         ids = ids or find_name_parts(table, time)
-    rows = table.copy()  # in one piece: columns are added
+    rows = table.copy()  # defragmented, since columns are added
     rows["unique_id"] = join_names(table, ids) if ids else name
     rows[ids] = table[ids].astype("str")
     rows = read_padded_numbers(rows, time)
@@ -166,8 +165,8 @@ def guess_entry(
 
 
 def _describe_series(observed: pd.DataFrame, target: str, constant: list[str]) -> Iterator[str]:
-    """A comment for a series that is the sum of all others, and for the columns `constant` in every
-    series.
+    """Comments about a series that is the sum of all others, and about the columns that are
+    `constant` in every series.
     """
     values, names = observed[target], observed["unique_id"]
     if names.nunique() > 2:
@@ -186,11 +185,11 @@ def _describe_series(observed: pd.DataFrame, target: str, constant: list[str]) -
 
 @dataclass(frozen=True)
 class GuessedRoles:
-    """The columns beside the target.
+    """The roles of the columns beside the target.
 
-    plans: numbers with values after the last observation of all series. static: one value in
-    every series, which several have. constant: one value in every series, but too few series to
-    learn from it. past: all other numbers.
+    plans: numbers with values after the last observation of all series. static: constant within
+    each series. constant: also constant, but useless as an input, since the series are too few or
+    the column repeats their names. past: all other numbers.
     """
 
     plans: list[str]
@@ -207,8 +206,8 @@ def _guess_roles(
     columns: list[str],
     where: str,
 ) -> GuessedRoles:
-    """The roles of `columns`, some of them `numbers`, from the rows up to each series' last target
-    and those after it. `InputError` where a plan is written in words, which no model reads.
+    """The roles of `columns`, of which `numbers` are numbers. observed: the rows up to each series'
+    last target; planned: the rows after the last target of all. `InputError` where a plan is text.
     """
     others = [column for column in columns if column != target]
     by_series = observed.groupby("unique_id")[others]
@@ -237,8 +236,8 @@ def _guess_roles(
 
 
 def _is_part_of_names(values: pd.Series) -> bool:
-    """Whether numbers, one a series and indexed by its name, stand in these names, or are as many
-    as the series and all of one length, as numbers of articles are: no quantities.
+    """Whether numbers, one per series and indexed by its name, are part of these names or are
+    codes: distinct and all of one length.
     """
     digits = values.dropna().map("{:.12g}".format)
     if all(text in str(name) for name, text in digits.items()):
@@ -251,7 +250,7 @@ def _is_part_of_names(values: pd.Series) -> bool:
 def _source_entry(
     where: str, file_format: own_files.FileFormat, guess: GuessedTimes, ids: list[str]
 ) -> dict[str, Any]:
-    """The key `source` of the entry; `ids`: the columns that name a series."""
+    """The value of `source`; `ids`: the columns that name a series."""
     columns = {"ds": guess.column}
     if len(ids) == 1:
         columns["unique_id"] = ids[0]
@@ -268,7 +267,7 @@ def _source_entry(
 
 
 def _source_note(guess: GuessedTimes, ids: list[str], form: own_files.FileFormat) -> str:
-    """What times, series and numbers were read from."""
+    """The comment of `source`: how times, series and numbers were read."""
     if guess.fit is COUNTED_ROWS:
         note = "rows counted"
     elif guess.zone:
@@ -296,44 +295,50 @@ def _entry_lines(
     roles: GuessedRoles,
     asked_horizon: int | None,
 ) -> list[str]:
-    """All keys of the entry but title and source.
+    """The lines of the entry but title and source.
 
-    `observed`: the rows up to each series' last target; `planned`: those after the last of all.
-    `asked_horizon`: None where it is to be guessed.
+    observed: the rows up to each series' last target; planned: those after the last target of all.
+    asked_horizon: None to guess it.
     """
     calendar = guess.fit.calendar
     rows_by_series = series_lengths(observed, calendar)  # a month that is missing shortens none
     n_rows = usual_length(without_new_series(rows_by_series))
-    usual = guess_spans(calendar)
-    season, season_note = choose_season(usual.season, n_rows)
+    usual_spans = guess_spans(calendar)
+    season, season_note = choose_season(usual_spans.season, n_rows)
     is_panel = len(rows_by_series) >= FEW_SERIES
     may_be_short = (
         n_rows < SHORT_ROWS
-        and (not is_panel or usual in YEARLY_SPANS)
+        and (not is_panel or usual_spans in YEARLY_SPANS)
         and calendar.kind != "sessions"
         and not roles.plans
         and not roles.static
     )
-    most = longest_horizon(n_rows, usual.season) if usual.season > 1 else max(n_rows // 20, 1)
-    reach = asked_horizon or usual.horizon
-    horizon, horizon_note = min(reach, most), ""
+    longest = (
+        longest_horizon(n_rows, usual_spans.season)
+        if usual_spans.season > 1
+        else max(n_rows // 20, 1)
+    )
+    wanted_horizon = asked_horizon or usual_spans.horizon
+    horizon, horizon_note = min(wanted_horizon, longest), ""
     if asked_horizon:
         is_shortened = may_be_short and not blocks_hold(n_rows, asked_horizon, season)
-        # what simple models cannot be tested on they go on to
-        most = longest_horizon(n_rows, season) if is_shortened else asked_horizon
-        horizon = min(asked_horizon, most)
+        # simple models forecast beyond the horizon that they can be tested on
+        longest = longest_horizon(n_rows, season) if is_shortened else asked_horizon
+        horizon = min(asked_horizon, longest)
         if horizon < asked_horizon:
             horizon_note = f"; {asked_horizon} are more than the blocks hold"
     elif roles.plans:
         planned_steps = int(planned.groupby("unique_id").size().min())
-        horizon, horizon_note = fit_horizon_to_plan(horizon, planned_steps, usual.horizon, n_rows)
+        horizon, horizon_note = fit_horizon_to_plan(
+            horizon, planned_steps, usual_spans.horizon, n_rows
+        )
     column = _column_entries(observed, calendar, [target])[0]
     column |= guess_scale(observed, calendar, target, season)
     if roles.plans and (observed[target] == 0).mean() > MAX_ZERO_SHARE:
         column.pop("transform", None)
     shares = block_shares(n_rows, horizon, season)
-    lookback = min(usual.lookback, 4 * max(n_rows // 20, 1))
-    if usual.season <= MAX_SEASON_SHARE * n_rows:
+    lookback = min(usual_spans.lookback, 4 * max(n_rows // 20, 1))
+    if usual_spans.season <= MAX_SEASON_SHARE * n_rows:
         lookback = max(lookback, season)
     lookback = max(min(lookback, round(shares["train"] * n_rows) - horizon - 1), 1)
     past_lines = _past_lines(
@@ -345,14 +350,14 @@ def _entry_lines(
         Spans(season, horizon, lookback),
     )
     has_inputs = any(line.startswith("    past_exogenous:") for line in past_lines)
-    is_untested = is_panel or round(shares["validation"] * n_rows) < 2 * reach
+    is_untested = is_panel or round(shares["validation"] * n_rows) < 2 * wanted_horizon
     if is_intermittent(observed, target, season):
         grid_lines = [_zeros_line(observed[target])]
     elif may_be_short and is_untested and not has_inputs:
         note = "few rows: simple models and their mean; without this line all are compared"
         grid_lines = [entry_line("grid", "short", note)]
-        if horizon < reach:
-            horizon_note += f"; `forecast predict --horizon {reach}` goes on, untested"
+        if horizon < wanted_horizon:
+            horizon_note += f"; `forecast predict --horizon {wanted_horizon}` goes on, untested"
     elif n_rows < FEW_ROWS:
         note = "a few hundred rows: theta joins the mean of models"
         grid_lines = [entry_line("grid", "few", note)]
@@ -386,7 +391,9 @@ def _past_lines(
     names: list[str],
     spans: Spans,
 ) -> list[str]:
-    """The key of the numbers that lead the target, and a comment that offers all of them."""
+    """The line of the numbers that lead the target, and comments about leaks and the other
+    numbers.
+    """
     to_model_units = TRANSFORMS[transform].to_model_units
     leaks = find_leaks(observed, target, names, spans.horizon, Quality().leaks.limit)
     leaking = dict.fromkeys(leak.column for leak in leaks)
@@ -416,7 +423,7 @@ def _past_lines(
 
 
 def _input_lines(observed: pd.DataFrame, target: str, roles: GuessedRoles) -> list[str]:
-    """The keys of what is known ahead and of what never changes in a series."""
+    """The lines of inputs that are known ahead, and of static columns."""
     lines = []
     if roles.plans:
         plans = [{"column": name, "known_ahead": True} for name in roles.plans]
@@ -442,7 +449,7 @@ def _input_lines(observed: pd.DataFrame, target: str, roles: GuessedRoles) -> li
 
 
 def _zeros_line(values: pd.Series) -> str:
-    """Names the grid of counts that are mostly zero."""
+    """The line of the grid for counts that are mostly zero."""
     share = (values.dropna() == 0).mean()
     note = (
         f"{share:.0%} of the values are zero: the absolute error rewards the median, which is zero;"
@@ -453,7 +460,7 @@ def _zeros_line(values: pd.Series) -> str:
 
 
 def _calendar_note(observed: pd.DataFrame, guess: GuessedTimes) -> str:
-    """How many rows the calendar was read from, and what does not fit it."""
+    """The comment of the calendar: the rows it was guessed from, and what does not fit it."""
     note = f"from {len(observed)} rows of {observed['unique_id'].nunique()} series"
     if guess.fit.count_misfits():
         note += (
@@ -468,8 +475,8 @@ def _calendar_note(observed: pd.DataFrame, guess: GuessedTimes) -> str:
 def _calendar_lines(
     observed: pd.DataFrame, calendar: Calendar, target: str, zone: str | None
 ) -> list[str]:
-    """The key of the features that are taken unasked, and of the day of the week where the target
-    shows it; then the public holidays that move it, or a comment that offers them.
+    """The line of the calendar features; where the target depends on the day of the week, also that
+    of public holidays, as a comment unless they move the target.
     """
     features: list[str] = [
         *default_features(calendar, int(series_lengths(observed, calendar).max()))
@@ -478,16 +485,18 @@ def _calendar_lines(
         return [entry_line("calendar_features", features, "known in advance")]
     key, country = "# holidays", GUESSED_ZONES.get(zone or "", "XX")
     note = "public holidays as inputs, by the code of your country"
-    step = step_length(calendar) or DAY  # of weekdays alone
-    if moving := find_holiday_effects(observed, target, step, zone):
-        is_known_day = step == DAY or zone is not None  # half of a far holiday is UTC's day before
-        key, country = "holidays" if is_known_day else "# holidays", moving.country
+    step = step_length(calendar) or DAY  # a weekday calendar has no step length
+    if effects := find_holiday_effects(observed, target, step, zone):
+        is_known_day = (
+            step == DAY or zone is not None
+        )  # in UTC half of a distant country's holiday is on another day
+        key, country = "holidays" if is_known_day else "# holidays", effects.country
         note = (
-            f"{moving.n_unusual} of the {moving.n_days} public holidays on working days depart from"
-            " their weekday"
+            f"{effects.n_unusual} of the {effects.n_days} public holidays on working days depart"
+            " from their weekday"
         )
-        if moving.same_days:
-            note += f"; the same days: {', '.join(moving.same_days)}"
+        if effects.same_days:
+            note += f"; the same days: {', '.join(effects.same_days)}"
     return [
         entry_line("calendar_features", [*features, "day_of_week"], "known in advance"),
         entry_line(key, country, note),
@@ -497,7 +506,7 @@ def _calendar_lines(
 def _column_entries(
     observed: pd.DataFrame, calendar: Calendar, names: list[str]
 ) -> list[dict[str, Any]]:
-    """The columns `names` with their `max_missing`: what the series lacks that lacks most, and
+    """The entries of columns with `max_missing`: the largest missing share of a series, and
     `ROOM_FOR_GAPS`.
     """
     lengths = series_lengths(observed[["unique_id", "ds"]], calendar)

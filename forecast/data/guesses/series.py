@@ -1,5 +1,5 @@
-"""The columns that name the series in a file of the user's own: text, or whole numbers, that tell
-apart the rows of one time.
+"""Guesses the columns that name the series of a file: text or whole numbers that tell apart the
+rows of one time.
 """
 
 from __future__ import annotations
@@ -11,37 +11,37 @@ import pandas as pd
 
 from forecast.data import own_files
 from forecast.data.guesses.cells import text_columns
-from forecast.data.guesses.times import stand_twice_in_autumn
+from forecast.data.guesses.times import are_repeated_hours
 from forecast.data.written_times import read_times
 
 MAX_SHARE_TWICE = 0.01
-"""Of the rows that share a time with another series, and of the times: so few may stand twice in
-their own series, as the hour does that a clock passes again in autumn; two shops of one name stand
-twice at every time.
+"""The share of the rows that share a time with another series, and of the times, that may be
+repeated within a series, such as the repeated hour in autumn. Two shops of one name are repeated at
+every time.
 """
 MIN_ROWS_OF_A_SERIES = 10
-"""On average, for a text to tell series none of whose times are shared."""
+"""The least mean length of series that share no times."""
 
 
 def find_series_column(
     table: pd.DataFrame, time: str | None, time_format: str | None
 ) -> Any | None:
-    """The column that names the series: `unique_id`, without it as follows, of several columns the
-    one with the fewest values; None without any.
+    """The column that names the series; None without one. It is `unique_id`, or else as follows; of
+    several columns the one with the fewest values.
 
-    Without times: text each of whose values stands in one stretch of rows.
-    Where no two rows share a time: text whose values have steps of their own.
-    Else the first there is: text that tells apart all rows of one time; whole numbers that do;
-    text that tells apart nearly all (`MAX_SHARE_TWICE`); whole numbers that do.
+    Without times: text, each value of which is in consecutive rows. Where no two rows share a time:
+    text, each value of which has its own steps. Otherwise the first there is of: text that tells
+    apart all rows of each time; whole numbers that do; text that tells apart nearly all
+    (`MAX_SHARE_TWICE`); whole numbers that do.
 
-    Also None where only hours of autumn stand twice: what tells these apart is a clock's name or
-    the end of a step.
+    Also None where only an hour in autumn is repeated: a column that tells its rows apart is a name
+    of a clock or the end of a step.
     """
     if "unique_id" in table.columns:
         return "unique_id"
     others = [c for c in table.columns if c != time]
     n_values = table.nunique()
-    # not a column of numbers that is text by a note in some cells
+    # without columns of numbers that have a note in some cells
     text = [
         c
         for c in text_columns(table[others])
@@ -52,13 +52,12 @@ def find_series_column(
         naming = [c for c in text if n_stretches[c] == n_values[c] < len(table)]
     else:
         rows_by_time = table[time].value_counts()
-        if rows_by_time.max() == 2 and stand_twice_in_autumn(table[time], time_format):
+        if rows_by_time.max() == 2 and are_repeated_hours(table[time], time_format):
             return None
-        # but for the hour that stands twice in autumn
+        # a quantile, to ignore the repeated hour in autumn
         n_series = rows_by_time.quantile(1 - MAX_SHARE_TWICE)
         is_twice = table[time].duplicated()
-        # numbers name series only where another one is left to forecast, and more than an hour of
-        # autumn stands twice
+        # numbers may name series where a column is left to forecast, and many times are repeated
         may_be_whole = others if len(others) > 1 and is_twice.mean() > 0.1 else []
         whole_numbers = [
             c
@@ -82,9 +81,9 @@ def find_series_column(
 
 
 def _has_own_steps(times: pd.Series, names: pd.Series) -> bool:
-    """Whether `names` tells series whose times overlap, though none is shared: each stands in rows
-    of its own, where time begins anew, or has even steps that all rows together have not, as of
-    weeks that begin on other days.
+    """Whether `names` tells apart series that overlap in time without sharing times: the rows of
+    each are together and in order of time, or each has even steps and all rows together have not,
+    such as weeks that begin on different days.
     """
     if not 2 <= names.nunique() <= len(names) / MIN_ROWS_OF_A_SERIES:
         return False
@@ -95,22 +94,22 @@ def _has_own_steps(times: pd.Series, names: pd.Series) -> bool:
         by_name = times.groupby(names)
         return bool((by_name.is_monotonic_increasing | by_name.is_monotonic_decreasing).all())
     ordered = times.sort_values()
-    alone = ordered.groupby(names[ordered.index]).diff()
-    usual = alone.groupby(names[ordered.index]).transform("median")
+    steps_in_series = ordered.groupby(names[ordered.index]).diff()
+    usual = steps_in_series.groupby(names[ordered.index]).transform("median")
     steps = ordered.diff()
-    if _share_of_even_steps(alone, usual) <= 0.9:
+    if _share_of_even_steps(steps_in_series, usual) <= 0.9:
         return False
     return _share_of_even_steps(steps, steps.median()) < 0.6
 
 
 def _share_of_even_steps(steps: pd.Series, usual: Any) -> float:
-    """How many of them are as long as `usual`, up to a fifth: months are."""
+    """The share of steps that are as long as `usual`, within a fifth, as months are."""
     return float((steps / usual).dropna().between(0.8, 1.2).mean())
 
 
 def find_name_parts(table: pd.DataFrame, time: str) -> list[str]:
-    """The columns that together, and none alone, tell apart rows of one time: two of text or whole
-    numbers, else the fewest of text. Empty where there are none.
+    """The columns that only together tell apart the rows of one time: two of text or whole numbers,
+    else the fewest of text. Empty without such columns.
     """
     if table[time].duplicated().mean() <= 0.5:
         return []

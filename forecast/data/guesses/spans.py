@@ -1,4 +1,6 @@
-"""Season, horizon, lookback and blocks of a new entry, from its calendar and its rows."""
+"""Guesses season, horizon, lookback and blocks of a new entry from its calendar and its number of
+rows.
+"""
 
 from __future__ import annotations
 
@@ -20,22 +22,21 @@ from forecast.data.splits import (
 from forecast.system.errors import quote_names
 
 CUTOFFS_OF_95_PERCENT, MAX_CALIBRATION_SHARE = 19, 0.25
-"""How many cutoffs an interval of 95 % takes, and how much of the rows they may."""
+"""The cutoffs that an interval of 95 % needs, and the largest share of the rows for them."""
 SHORT_ROWS, FEW_SERIES = 100, 10
-"""Of fewer series with fewer rows, without inputs, the mean of three statistical forecasts is
-better than what validation makes whose block holds no two usual horizons
-(docs/research/ten-minutes.md).
+"""With fewer rows, fewer series and no inputs, the mean of three statistical forecasts is better
+than what a short validation block selects (docs/research/ten-minutes.md).
 """
 FITTED_SHARE = 0.75
 """The share of the rows that an entry's train and validation blocks have, unless intervals need
 more rows for calibration.
 """
 FEW_ROWS = 400
-"""Of fewer a member that flattens growth lowers the mean (docs/research/quarter-hour.md)."""
+"""With fewer rows, a member that damps growth improves the mean (docs/research/quarter-hour.md)."""
 
 
 class Spans(NamedTuple):
-    """Lengths of an entry, in steps; the season is 1 where none is whole."""
+    """The spans of an entry, in steps; the season is 1 where there is none of whole steps."""
 
     season: int
     horizon: int
@@ -50,16 +51,18 @@ SPANS_BY_STEP = {
     "Q": Spans(4, 4, 8),
     "Y": Spans(1, 1, 4),
 }
-"""What is usual, by pandas' name of a step."""
+"""The usual spans by pandas' name of a step."""
 YEARLY_SPANS = [SPANS_BY_STEP[name] for name in "MQY"]
-"""Of steps whose season is a year: of `FEW_SERIES` and more with fewer than `SHORT_ROWS` the mean
-of statistical forecasts is better than what validation makes
+"""The spans of steps whose season is a year. For `FEW_SERIES` or more series with fewer than
+`SHORT_ROWS` the mean of statistical forecasts is better than what validation selects
 (docs/research/short-histories.md).
 """
 
 
 def guess_spans(calendar: Calendar) -> Spans:
-    """What is usual for the calendar: of a step below one day by the day, else by its name."""
+    """The usual spans of a calendar: for a step below a day from the steps of a day, else by its
+    name.
+    """
     if calendar.counts_rows:
         return Spans(1, 10, 100)
     if calendar.kind == "year_weeks":
@@ -78,16 +81,16 @@ def guess_spans(calendar: Calendar) -> Spans:
         return Spans(day if day == steps else 1, min(day, 96), min(7 * day, 672))
     name = offset.freqstr.lstrip("0123456789").split("-")[0].rstrip("SE")
     day_or_more = SPANS_BY_STEP["D"]._replace(season=1)
-    # a month of working days is a month
+    # `BM`, a month of working days, has the spans of a month
     spans = SPANS_BY_STEP.get(name[-2:].removeprefix("B") or "B", day_or_more)
     is_whole = spans.season % offset.n == 0
     return spans._replace(season=spans.season // offset.n if is_whole else 1)
 
 
 def choose_season(usual: int, n_rows: int) -> tuple[int, str]:
-    """The season of series of `n_rows`, and its note."""
+    """The season of series of `n_rows`, and the comment of its line."""
     note = "steps of a season; 1 for none"
-    if 2 * usual <= n_rows:  # errors are scaled by seasonal differences of the train rows
+    if 2 * usual <= n_rows:  # MASE needs seasonal differences of the train rows
         return usual, note
     return 1, f"{note}: {usual} would be more than half of the series"
 
@@ -95,8 +98,8 @@ def choose_season(usual: int, n_rows: int) -> tuple[int, str]:
 def fit_horizon_to_plan(
     horizon: int, planned_steps: int, usual_horizon: int, n_rows: int
 ) -> tuple[int, str]:
-    """The horizon of a file that has a plan, and what its note adds: as far as the plan where all
-    blocks, and intervals of 95 %, still have their cutoffs.
+    """The horizon of a file with a plan, and the end of its comment: as far as the plan, where all
+    blocks and intervals of 95 % still have their cutoffs.
     """
     with_intervals = int(MAX_CALIBRATION_SHARE * n_rows) - CUTOFFS_OF_95_PERCENT
     farthest = min(usual_horizon, with_intervals, n_rows // 10)
@@ -111,7 +114,9 @@ def fit_horizon_to_plan(
 
 
 def describe_horizon(rows_by_series: pd.Series, shortest: int) -> str:
-    """What the horizon was chosen for: series of `shortest` rows and more."""
+    """The comment of the horizon: the series it was chosen for, which have at least `shortest`
+    rows.
+    """
     shorter = rows_by_series.index[rows_by_series < shortest]
     if not len(shorter):
         return f"steps ahead; the shortest series has {rows_by_series.min()}"
@@ -122,22 +127,22 @@ def describe_horizon(rows_by_series: pd.Series, shortest: int) -> str:
 
 
 def without_new_series(lengths: pd.Series) -> pd.Series:
-    """`lengths` but those below a quarter of the median, where they are a third or fewer: two new
-    shops among twelve shorten no horizon; they are left out until they have grown.
+    """`lengths` without those below a quarter of the median, where these are at most a third: a few
+    new series do not shorten the horizon; they are not scored until they have grown.
     """
     is_new = lengths < lengths.median() / 4
     return lengths[~is_new] if is_new.mean() <= 1 / 3 else lengths
 
 
 def block_shares(n_rows: int, horizon: int, season: int) -> dict[str, float]:
-    """The blocks of a series of `n_rows`, as shares: those of a short one by steps. The test block
-    has 15 %, or `TESTED_HORIZONS` if half of the rows are left to train on.
+    """The blocks of a series of `n_rows` as shares; those of a short series are chosen in steps.
+    The test block has 15 %, or `TESTED_HORIZONS` where half of the rows are left to train on.
     """
     calibration = _calibration_share(n_rows, horizon)
-    # blocks end at rounded rows, so one step fewer is counted on
+    # one step fewer, since blocks end at rounded rows
     n_calibrated = int(calibration * n_rows) - MIN_CALIBRATION_CUTOFFS
     if min(n_calibrated, int(0.15 * n_rows) - 1) >= horizon or n_rows < 4 * horizon:
-        # blocks end at rounded rows, so one more is counted on
+        # one step more, since blocks end at rounded rows
         test = max(0.15, min((TESTED_HORIZONS * horizon + 1) / n_rows, 0.35 - calibration))
         return {
             "train": math.floor(100 * (0.85 - test - calibration) + 1e-6) / 100,
@@ -153,15 +158,17 @@ def block_shares(n_rows: int, horizon: int, season: int) -> dict[str, float]:
 
 
 def _calibration_share(n_rows: int, horizon: int) -> float:
-    """Of the rows: a tenth, or what has the cutoffs of an interval of 95 %, if that is no more than
-    a quarter.
+    """The share of the rows for calibration: a tenth, or what an interval of 95 % needs, up to
+    `MAX_CALIBRATION_SHARE`.
     """
     needed = np.ceil(100 * (horizon + CUTOFFS_OF_95_PERCENT) / n_rows) / 100
     return max(0.1, float(needed)) if needed <= MAX_CALIBRATION_SHARE else 0.1
 
 
 def blocks_hold(n_rows: int, horizon: int, season: int) -> bool:
-    """Whether validation and test have an origin, and calibration those of an interval of 80 %."""
+    """Whether validation and test have an origin, and calibration has enough for an interval of 80
+    %.
+    """
     shares = block_shares(n_rows, horizon, season)
     steps = {block: round(share * n_rows) for block, share in shares.items()}
     shortest_tested = min(steps["validation"], n_rows - sum(steps.values()))
@@ -170,7 +177,7 @@ def blocks_hold(n_rows: int, horizon: int, season: int) -> bool:
 
 
 def step_lines(n_rows: int, horizon: int, calibration: float) -> list[str]:
-    """The keys of the steps from one cutoff to the next; `calibration`: its share."""
+    """The lines of the steps between cutoffs. calibration: the share of that block."""
     step_size = max(1, horizon // 4)
     steps_between = int(calibration * n_rows) - 1 - horizon
     calibration_step = max(1, steps_between // (CUTOFFS_OF_95_PERCENT - 1))

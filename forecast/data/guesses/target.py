@@ -1,5 +1,5 @@
-"""The column of a file of the user's own that is forecast, and how its values are scaled: it goes
-by its name, else it is the first number that is neither a switch nor a plan.
+"""Guesses the target column of a file, and its transform and bounds. A telling name decides; else
+it is the first number that is neither a switch nor a plan.
 """
 
 from __future__ import annotations
@@ -37,61 +37,65 @@ TARGET_WORDS = (
     "temperature",
     "temperatur",
 )
-"""Words of a name that is rather the target than another number, such as `temp_c` or `daily sales`,
-and not cloud cover beside it; in this order.
-"""
+"""Words of a target's name, such as `temp_c` or `daily sales`, the surest first."""
 WEATHER_NAME = re.compile(
     "temp|hum|feucht|wind|gust|rain|regen|precip|niederschlag|snow|schnee|cloud|wolke|dew|sun|sonne"
     "|press|druck|radiation|strahlung|visib|sicht",
     re.IGNORECASE,
 )
-"""What is in a name of a number beside which a temperature may be the target."""
+"""Matches names of weather. Beside other numbers a temperature is the target, else an input."""
 MOST_CODES = 31
-"""So many values or fewer may be codes, such as of a month or a day."""
+"""With at most so many distinct values, numbers may be codes, such as of a month or a day."""
 FORECAST_WORDS = {"forecast", "fc", "fcst", "planned", "prognose", "vorhersage"}
-"""Words of a name that tells of the target or an input what somebody else expects of it."""
+"""Words in the name of a forecast of the target or an input."""
 SHARE_WORDS = {"percent", "pct", "share", "humidity", "prozent", "anteil"}
-"""Words of a name, or %, whose values from 0 to 100 (or 1) are a share."""
+"""Words in the name of a share, whose values are from 0 to 100 (or 1)."""
 TEMPERATURE_NAME = re.compile(
     "temp|°|celsius|degc|dew|^t(avg|min|max|mean|mk|mp|2m|_|$)", re.IGNORECASE
 )
-"""What is in a name whose values may fall below zero in another season."""
+"""Matches names of values that may fall below zero in another season."""
 MIN_PRICE_DAYS = 100
-"""With fewer the variance over ten days is as good as unknown."""
+"""With fewer days the variance over ten days is unknown."""
 MIN_LATER_RATIO = 0.35
-"""Of the variance over twenty days to twenty times that of one, at least: prices have .47 and more,
-stocks of goods that last a month and less .3 (docs/research/quarter-hour.md).
+"""The least variance over twenty days, divided by twenty times that of one day: prices have at
+least .47, stocks of goods that last a month at most .3 (docs/research/quarter-hour.md).
 """
 LONG_LAG = 52
-"""Weeks, months or quarters after which a price has walked on, while a season or a level is back
+"""The steps after which a season or a level has returned, and a price has not
 (docs/research/quarter-hour.md).
 """
 PLANNED_WORDS = {"price", "preis", "temp", "temperature", "temperatur"}
-"""Of `TARGET_WORDS`: a list price and a forecast of the weather are known ahead."""
+"""The `TARGET_WORDS` that may be known ahead: a list price, a weather forecast."""
 MAX_PLAN_SHARE = 0.15
-"""Of the times: a column that has been empty for longer is no longer measured."""
+"""The largest share of the times that may be missing at a column's end; beyond it, it was
+given up.
+"""
 MIN_SEASONS = 7
+"""A target has a log transform from this number of seasons on, if their log means have at least
+this standard deviation, and the log spread at least this slope on them
+(docs/research/logarithm-of-a-target.md).
+"""
 MIN_LEVEL_SPREAD = 0.05
 MIN_SLOPE = 0.8
-"""From how many seasons, which deviation of their log means, and which slope of the log spread on
-them on a target is modelled by its logarithm (docs/research/logarithm-of-a-target.md).
+"""A target has a log transform from this number of seasons on, if their log means have at least
+this standard deviation, and the log spread at least this slope on them
+(docs/research/logarithm-of-a-target.md).
 """
-MIN_SEASONS_OF_A_PLACE = 10
-"""From so many on the median of the values at one place of the season says something."""
+MIN_SEASONS_FOR_MEDIANS = 10
+"""With fewer seasons the median at one position of the season is unknown."""
 NO_TARGET = math.inf
-"""The rank of a column whose name says nothing of a target."""
+"""The rank of a name without a word of a target."""
 
 
 def pick_target(
     rows: pd.DataFrame, times: pd.Series, numbers: list[str], target: str, where: str
 ) -> Any:
-    """The column that `target` names. Else, of the columns that change within a series and are
-    neither forecasts nor plans, the one whose name tells a target most surely; where no name does,
-    the first that is no switch.
+    """The column `target`, if given. Else, of the columns that change within a series and are
+    neither forecasts nor plans, the one whose name has the lowest `_target_rank`; without such a
+    name the first that is no switch.
 
-    A temperature is not taken where a number that may be a target, such as arrivals, stands before
-    it: it is rather an input of that. `InputError` where there is no number, or none called
-    `target`.
+    A temperature is not the target where a number before it may be one, such as arrivals: it is
+    rather their input. `InputError` where there are no numbers, or none is called `target`.
     """
     if not numbers:
         raise InputError(
@@ -118,10 +122,11 @@ def pick_target(
 
 
 def _drop_plans(values: pd.DataFrame, times: pd.Series) -> list[str]:
-    """The columns of numbers but those with a value after the end of another, as a plan has.
+    """The number columns, without those that go on after the end of another and so are plans.
 
-    A gap of a usual length is no end, nor one of more than `MAX_PLAN_SHARE` of the times; weather
-    (beside other numbers) and switches end where their delivery is late.
+    A gap is no end where the column has a gap as long elsewhere, or where it is longer than
+    `MAX_PLAN_SHARE` of the times. Weather, beside other columns, and switches do not count as
+    ended: their values may come late.
     """
     has_value = values.notna().groupby(times).any().to_numpy()
     n_behind = has_value[::-1].argmax(axis=0)
@@ -133,8 +138,8 @@ def _drop_plans(values: pd.DataFrame, times: pd.Series) -> list[str]:
 
 
 def _is_measured(column: str) -> bool:
-    """Whether its name tells a target that nobody knows ahead, as sales are and a list price is
-    not.
+    """Whether the name is that of a target which nobody knows ahead: sales, and not a list
+    price.
     """
     return _target_rank(column) != NO_TARGET and PLANNED_WORDS.isdisjoint(words_of(column))
 
@@ -146,21 +151,21 @@ def _may_be_target(values: pd.Series) -> bool:
 
 
 def _target_rank(column: str) -> float:
-    """How surely the name of a column tells the target, the surest lowest."""
+    """How surely the name is that of a target: the surest has the lowest rank."""
     if column.lower() in TARGET_COLUMN_NAMES:
         return -1
     words = words_of(column)
     if set(words) in ({"adj", "close"}, {"adjusted", "close"}):
-        return -2  # the close itself jumps at a split
+        return -2  # unlike this, the close jumps at a split
     return next((rank for rank, word in enumerate(TARGET_WORDS) if word in words), NO_TARGET)
 
 
 def guess_scale(
     observed: pd.DataFrame, calendar: Calendar, target: str, season: int
 ) -> dict[str, Any]:
-    """Of the target: a price is modelled by its returns, and what varies in proportion to its level
-    by its logarithm; what was never negative has no negative forecast, and a share none above its
-    end.
+    """The transform and bounds of the target, as keys of its entry. A price is modelled by its log
+    returns, values that vary in proportion to their level by their logarithm. Values that were
+    never negative have the minimum 0, and a share has a maximum.
     """
     values = observed[target].dropna()
     if values.empty or values.min() < 0 or TEMPERATURE_NAME.search(target):
@@ -179,8 +184,8 @@ def guess_scale(
 
 
 def varies_with_level(observed: pd.DataFrame, target: str, season: int) -> bool:
-    """Whether the spread within a season grows in proportion to its level, in the rows that are
-    fitted and validated on.
+    """Whether the spread within a season is proportional to the season's level, in the train and
+    validation rows.
     """
     known = observed.dropna(subset=[target])
     rows = known.groupby("unique_id")[target]
@@ -198,10 +203,10 @@ def varies_with_level(observed: pd.DataFrame, target: str, season: int) -> bool:
 
 
 def _moves_like_price(observed: pd.DataFrame, calendar: Calendar, target: str, season: int) -> bool:
-    """Whether the logarithms of positive days walk at random in the middle series: over ten days
-    they vary about ten times as much as over one (variance ratio, Lo and MacKinlay 1988). Over
-    twenty days a stock that is refilled is back where it was, and varies no more. Of weeks and
-    longer steps so do ten and twenty of them, and `LONG_LAG`.
+    """Whether the logarithms are a random walk in the median series, by variance ratios (Lo and
+    MacKinlay 1988): over ten days they vary about ten times as much as over one. Over twenty days a
+    stock that is refilled varies no more. For steps of a week or longer, steps take the place of
+    days, and `LONG_LAG` is tested too.
     """
     is_long = (step_length(calendar) or 2 * DAY) > DAY and not count_day_steps(calendar)
     day_steps = 1 if is_long else count_day_steps(calendar)
@@ -220,22 +225,22 @@ def _moves_like_price(observed: pd.DataFrame, calendar: Calendar, target: str, s
 
 
 def is_intermittent(observed: pd.DataFrame, target: str, season: int) -> bool:
-    """Whether in most series half of the values and more are zero and none is below, at every place
-    of the season, if there are enough seasons: nights without sun and closed days are at places of
-    their own. In the rows that are fitted and validated on.
+    """Whether in most series at least half of the values are zero and none is negative, in the
+    train and validation rows. With enough seasons this has to hold at every position of the season,
+    which excludes nights without sun and closed days.
     """
     by_series = observed.groupby("unique_id")[target]
-    number = by_series.cumcount()
-    has_sold = by_series.cummax() > 0  # zeros before the first sale are not observations of sales
+    row_number = by_series.cumcount()
+    has_sold = by_series.cummax() > 0  # zeros before the first sale do not count
     fitted = observed[_is_fitted(by_series) & has_sold]
-    if by_series.size().median() < MIN_SEASONS_OF_A_PLACE * season:
+    if by_series.size().median() < MIN_SEASONS_FOR_MEDIANS * season:
         season = 1
-    medians = fitted.groupby(["unique_id", number[fitted.index] % season])[target].median()
+    medians = fitted.groupby(["unique_id", row_number[fitted.index] % season])[target].median()
     largest = medians.groupby("unique_id").max()
     is_zero = (largest == 0) & (by_series.min()[largest.index] == 0)
     return bool(is_zero.mean() > 0.5)
 
 
 def _is_fitted(by_series: SeriesGroupBy) -> pd.Series:
-    """Which rows of a column, grouped by series, the entry's models are fitted and validated on."""
+    """Which rows, of a column grouped by series, are train or validation rows."""
     return by_series.cumcount() < FITTED_SHARE * by_series.transform("size")

@@ -1,7 +1,7 @@
-"""The column of times in a file of the user's own, its format, and the clock it was written by.
+"""Guesses the column of times of a file, its format and its time zone.
 
-The first column of times is the time; without one the rows are counted. What may be times and
-cannot be read is refused, never counted.
+The first column of times is used; without one, rows are counted. A column that may hold times that
+cannot be read is refused.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ TIME_COLUMN_NAMES = (
     "zeit",
     "jahr",
 )
-"""Names of columns that hold times, even where these are in a form that is not known."""
+"""Names of columns that hold times, even in an unknown form."""
 DATE_NAMES = ("date", "datum", "datetime", "timestamp")
 COUNTED_ROWS = CalendarFit(RegularCalendar.model_validate({"kind": "index"}), 0, 0)
 NUMBERS_FOR_TIMES = {
@@ -58,22 +58,22 @@ NUMBERS_FOR_TIMES = {
     r"1\d{12}": " Milliseconds since 1970 become times by `pandas.to_datetime(..., unit='ms')`.",
     r"1\d{15}": " Microseconds since 1970 become times by `pandas.to_datetime(..., unit='us')`.",
 }
-"""Numbers that stand for times, by their digits, and what to do with them."""
+"""Patterns of numbers that stand for times, and how to convert them."""
 CLOCK_WORDS = {
     *("hour", "hr", "he", "hhmm", "period", "interval", "minute"),
     *("heure", "hora", "stunde", "uhrzeit"),
 }
+"""Words in the name of a column with the hour of a date that is in another column."""
 CLOCK_TEXT = r"([01]?\d|2[0-4])(:[0-5]\d){1,2}( ?[AaPp][Mm])?"
-"""Words of a column that holds the hour of a date in another column, and how it may be written."""
+"""How such an hour may be written."""
 
 
 @dataclass(frozen=True)
 class GuessedTimes:
-    """What a file's rows say of their times.
+    """The times of a file's rows.
 
-    column: of the file, None where it has none and the rows are counted. format: None for ISO 8601.
-    zone: the clock they are written in, None for UTC. times: in UTC, one per row. fit: the calendar
-    and what does not fit it.
+    column: its name in the file, None where rows are counted. format: None for ISO 8601. zone: the
+    time zone, None for UTC. times: in UTC, one per row. fit: the calendar and how well it fits.
     """
 
     column: str | None
@@ -84,10 +84,8 @@ class GuessedTimes:
 
 
 def find_time_column(table: pd.DataFrame) -> tuple[str | None, str | None]:
-    """The first column that holds times, and its format where that is not ISO 8601; one that counts
-    months or years where none does.
-
-    None where no column holds times.
+    """The first column that holds times, and its format (None for ISO 8601); without one, the first
+    that counts months or years. (None, None) without any.
     """
     for name in table.columns:
         values = table[name].dropna()
@@ -121,7 +119,7 @@ def _find_years(table: pd.DataFrame) -> tuple[str | None, str | None]:
 def guess_times(
     rows: pd.DataFrame, time: str | None, time_format: str | None, target: str, where: str
 ) -> GuessedTimes:
-    """The times of `rows`, which have a `unique_id`, from their column `time`; counts without."""
+    """The times of `rows`, which have a `unique_id`, from the column `time`; None: counted rows."""
     if time is None:
         column, times = _find_count_column(rows, target, where)
         return GuessedTimes(column, time_format, None, times, COUNTED_ROWS)
@@ -139,10 +137,8 @@ def guess_times(
 def _find_count_column(
     table: pd.DataFrame, target: str, where: str
 ) -> tuple[str | None, pd.Series]:
-    """The column that counts the rows of each series, None where none does; and the counts as
-    times.
-
-    `InputError` where a column may hold times in a form that is not known.
+    """The column that counts the rows of each series, None without one, and the counts as times.
+    `InputError` where another column may hold times in an unknown form.
     """
     steps = (
         table.select_dtypes("number")
@@ -183,20 +179,20 @@ def _find_count_column(
 
 
 def _refuse_odd_time(text: pd.Series, where: str) -> None:
-    """`InputError` about the first row that is no time where the first or the second one is."""
-    for place, example in (("first row", text[:1]), ("row below", text[1:2])):
+    """`InputError` for the first row that is no time, where the first or the second row is one."""
+    for position, example in (("first row", text[:1]), ("row below", text[1:2])):
         form = guess_time_format(example)
         if form is not None:
             is_none = read_times(text, form).isna()
-            advice = f", wanted a time as in the {place}. Correct or drop the row."
+            advice = f", wanted a time as in the {position}. Correct or drop the row."
             if text[is_none].str.contains(r"\b24[:.]?00").any():
                 advice += " What is 24:00 of a day, write as 00:00 of the next one."
             refuse_rows(text, is_none, where, advice)
 
 
 def _guess_zone(table: pd.DataFrame, form: str | None, where: str) -> tuple[str | None, pd.Series]:
-    """The clock that explains an hour that stands twice, or offsets that change, and the times in
-    UTC; None where none does, and the times are taken to be UTC.
+    """The time zone that explains a repeated hour or changing offsets, None for UTC, and the times
+    in UTC.
     """
     twice = table.duplicated(["unique_id", "ds"]).any()
     for zone in GUESSED_ZONES if twice else (None, *GUESSED_ZONES):
@@ -209,10 +205,9 @@ def _guess_zone(table: pd.DataFrame, form: str | None, where: str) -> tuple[str 
     return None, to_utc(table, form, time_zone=None, where=where)
 
 
-def refuse_parted_time(table: pd.DataFrame, time: str, series: str | None, where: str) -> None:
-    """`InputError` where a column of its own holds the hours of the dates in `time`: `series`,
-    which was taken for the name of a series since it tells the rows of a day apart, or, where most
-    days stand twice, any other.
+def refuse_split_time(table: pd.DataFrame, time: str, series: str | None, where: str) -> None:
+    """`InputError` where a column holds the hours to the dates in `time`. It is `series`, which
+    tells apart the rows of a day, or where most dates are repeated, any other column.
     """
     keys = [time] if series is None else [time, series]
     candidates = keys[1:]
@@ -227,7 +222,7 @@ def refuse_parted_time(table: pd.DataFrame, time: str, series: str | None, where
 
 
 def _is_clock(values: pd.Series) -> bool:
-    """Whether a column tells hours: by its name, as text (13:00) or as numbers (1300)."""
+    """Whether a column holds hours: by its name, as text (13:00), or as numbers (1300)."""
     name: Any = values.name
     text = values.dropna().astype("str").str.strip()
     if name.lower() in TIME_COLUMN_NAMES or not CLOCK_WORDS.isdisjoint(words_of(name)):
@@ -240,8 +235,8 @@ def _is_clock(values: pd.Series) -> bool:
     return bool(text.str.fullmatch(CLOCK_TEXT).all())
 
 
-def stand_twice_in_autumn(written: pd.Series, time_format: str | None) -> bool:
-    """Whether the times that stand twice are all of hours that one of the clocks passes twice."""
+def are_repeated_hours(written: pd.Series, time_format: str | None) -> bool:
+    """Whether all repeated times are within an hour that a clock of `GUESSED_ZONES` repeats."""
     times = read_times(written[written.duplicated()], time_format).dt.tz_localize(None)
     if times.isna().any():
         return False

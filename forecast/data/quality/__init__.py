@@ -1,11 +1,10 @@
-"""What the data are like, and what may be wrong with them.
+"""Findings of the data checks, for `forecast fetch` and stage `prepare`, and the description of
+each series in quality.json.
 
-`find_violations` runs the rule of every field of the entry's `quality` (a function of the same name
-in `checks`) that is not off, and gives a `Violation` for each series and column that breaks it;
-`refuse_violations` raises for those whose action is `refuse`, `format_violations` words them,
-`describe_left_out` is a table of series that are left out or not scored. For
-`forecast fetch` and stage `prepare`. `describe` says how many rows, gaps and missing values each
-series has, for quality.json and the report. Nothing is repaired.
+`find_violations` applies the rule of each field of the entry's `quality` that is not off: a
+function of the same name in `checks`. A `Violation` is one finding. `refuse_violations` raises for
+findings of rules that refuse; `format_violations` and `describe_left_out` word findings. `describe`
+counts rows, gaps and missing values of each series. Nothing is repaired.
 """
 
 from __future__ import annotations
@@ -35,9 +34,9 @@ __all__ = [
 
 SHOWN_SERIES = 3
 MOST_LINES = 5
-"""Findings that `fetch`, `check` and `run` print; more would bury a fault below them."""
+"""The most findings that `fetch`, `check` and `run` print, so that an error is not pushed away."""
 MOST_LISTED = 20
-"""Series of a table in the terminal."""
+"""The most series of a table in the terminal."""
 UNUSED = {
     "left out": ", of which there is no forecast; the others are used",
     "not scored": (
@@ -45,7 +44,7 @@ UNUSED = {
         " without intervals; to score them, give them a dataset of their own)"
     ),
 }
-"""By the action of a finding what it means for its series."""
+"""By the action of a finding, what it means for its series."""
 
 
 def find_violations(
@@ -55,32 +54,34 @@ def find_violations(
     as_of: pd.Timestamp,
     stored: pd.DataFrame | None = None,
 ) -> list[Violation]:
-    """What breaks a rule that is not off, refusing ones first.
+    """The findings of all rules that are not off, those that refuse first.
 
-    `frame`: checked, adjusted, with all of its columns; of an input known over the horizon only the
-    last step is examined. `stored`: the history that a fetch continues.
+    frame: checked, with adjusted prices and all columns; of an input known over the horizon only
+    the last step is examined. stored: the history that a fetch continues.
     """
     earlier_steps = [
         step.frame_name for step in dataset.task.future_steps if step.step < dataset.horizon
     ]
     frame = frame.drop(columns=earlier_steps, errors="ignore")
     violations: list[Violation] = []
-    extra: dict[str, dict[str, Any]] = {
+    extra_arguments: dict[str, dict[str, Any]] = {
         "freshness": {"as_of": as_of},
         "shrinkage": {"stored": stored},
     }
     for name in Quality.model_fields:
         rule = getattr(dataset.quality, name)
         if rule.action != "off":
-            found_by_rule = getattr(checks, name)(frame, dataset, rule.limit, **extra.get(name, {}))
-            violations += [replace(violation, action=rule.action) for violation in found_by_rule]
+            rule_findings = getattr(checks, name)(
+                frame, dataset, rule.limit, **extra_arguments.get(name, {})
+            )
+            violations += [replace(violation, action=rule.action) for violation in rule_findings]
     return sorted(violations, key=lambda violation: violation.action != "refuse")
 
 
 def refuse_violations(
     violations: list[Violation], *, where: str, error: type[ForecastError] = InputError
 ) -> None:
-    """Raises `error` with every finding of a rule that refuses."""
+    """Raises `error` with all findings of rules that refuse."""
     refused = [finding for finding in violations if finding.action == "refuse"]
     if refused:
         lines = "; ".join(format_violations(refused))
@@ -91,26 +92,26 @@ def refuse_violations(
 
 
 def format_violations(violations: list[Violation]) -> list[str]:
-    """`warn (freshness): series 'a', 'b' and 7 more, column 'ds': …`: one line for all series of
-    which it is true.
+    """`warn (freshness): series 'a', 'b' and 7 more, column 'ds': …`: one line for all series with
+    the same finding.
     """
     groups: dict[tuple[str, str, str, str], list[str]] = {}
     for violation in violations:
         key = (violation.action, violation.rule, violation.column, violation.sentence)
         groups.setdefault(key, []).append(violation.series)
     lines = []
-    for (action, rule, column, text), series in groups.items():
+    for (action, rule, column, sentence), series in groups.items():
         names = list_first(series, SHOWN_SERIES, repr)
-        place = [f"series {names}"] if any(series) else []
-        place += [f"column {column!r}"] if column else []
-        where = f"{', '.join(place)}: " if place else ""
-        lines.append(f"{action} ({rule}): {where}{text}")
+        places = [f"series {names}"] if any(series) else []
+        places += [f"column {column!r}"] if column else []
+        where = f"{', '.join(places)}: " if places else ""
+        lines.append(f"{action} ({rule}): {where}{sentence}")
     return lines
 
 
 def abridge_findings(violations: list[Violation], dataset: str) -> list[str]:
-    """A line for each finding but series that are left out or not scored; of many lines the first
-    of each rule, and where the others are.
+    """Lines for the findings, except series that are left out or not scored. Of more than
+    `MOST_LINES` only the first of each rule, and how to see the rest.
     """
     lines = format_violations([v for v in violations if v.action not in UNUSED])
     if len(lines) <= MOST_LINES:
@@ -124,12 +125,12 @@ def abridge_findings(violations: list[Violation], dataset: str) -> list[str]:
 
 
 def describe_left_out(violations: list[Violation]) -> str:
-    """The series that are left out or not scored, with the reason, as tables; empty where none
-    is.
-    """
+    """Tables of the series that are left out or not scored, with the reason; empty without any."""
     lines: list[str] = []
     for action, consequence in UNUSED.items():
-        rows = [(each.series, each.sentence) for each in violations if each.action == action]
+        rows = [
+            (finding.series, finding.sentence) for finding in violations if finding.action == action
+        ]
         if not rows:
             continue
         table = pd.DataFrame(rows[:MOST_LISTED], columns=["series", "why"])
@@ -144,7 +145,7 @@ def describe_left_out(violations: list[Violation]) -> str:
 
 
 class ColumnDescription(TypedDict):
-    """One column of one series; `missing` counts steps without a value, absent rows too."""
+    """One column of one series; `missing` counts steps without a value, with or without a row."""
 
     missing: int
     missing_share: float
@@ -154,7 +155,9 @@ class ColumnDescription(TypedDict):
 
 
 class SeriesDescription(TypedDict):
-    """One series: its rows, the steps they span (times in ISO 8601), and its runs of gaps."""
+    """One series: its rows, the steps from the first to the last (times in ISO 8601), its runs of
+    missing steps.
+    """
 
     rows: int
     steps: int
@@ -165,7 +168,7 @@ class SeriesDescription(TypedDict):
 
 
 class QualityFile(TypedDict):
-    """What quality.json holds; `findings`, one for each `Violation`, are put there by `prepare`."""
+    """The content of quality.json; stage `prepare` adds `findings`, one for each `Violation`."""
 
     rows: int
     series: dict[str, SeriesDescription]
@@ -196,7 +199,7 @@ def describe(frame: pd.DataFrame, dataset: Dataset) -> QualityFile:
 
 
 def _describe_column(values: np.ndarray, steps: int) -> ColumnDescription:
-    """Missing steps, least, greatest and mean value of one column of one series."""
+    """Missing steps, minimum, maximum and mean of one column of one series."""
     known = values[~np.isnan(values)]
     missing = steps - len(known)
     is_known = len(known) > 0

@@ -1,11 +1,10 @@
-"""The data checks: one function for each rule of `config.datasets.Quality`, of the rule's name.
+"""The data checks: one function for each rule of `config.datasets.Quality`, with the name of the
+rule.
 
-Each takes a checked, adjusted long frame, the dataset's entry and the rule's limit, and yields a
-`Violation` for each series (and column) that breaks it, with a sentence that says where and what to
-do. They look at all rows as they are, before the blocks are cut, and change none. Whether a finding
-warns or refuses is the entry's to say.
-
-The next check is a field of `config.datasets.Quality` and a function here of the same name.
+Each gets a checked long frame with adjusted prices, the dataset's entry and the rule's limit, and
+yields a `Violation` for each series and column that breaks the rule. All rows are checked, before
+the blocks are cut, and none is changed. The entry says whether a finding warns or refuses. A new
+check is a field of `Quality` and a function here.
 """
 
 from __future__ import annotations
@@ -27,18 +26,18 @@ from forecast.system.errors import plural
 BAR_COLUMNS = ("open", "high", "low", "close")
 SPLIT_RATIOS = np.array([1.5, 2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 25, 50, 100])
 MOST_RUNS = 3
-"""Runs of equal values in a sentence, the longest first."""
+"""The most runs of equal values in a sentence, the longest first."""
 MOST_ZEROS = 0.05
-"""A share of a series: where more values are zero, zero is an ordinary value."""
+"""Where a larger share of a series is zero, zero is an ordinary value."""
 MIN_ROWS = 20
-"""Fewer say too little of what is usual."""
+"""With fewer rows it is unknown what is usual."""
 PARTIAL_ADVICE = "If that is the sum of a step that was not over, leave the row out."
 MOST_DROPPED_ROWS = 3
-"""The last ones of a source may be provisional."""
+"""The last rows of a source may be provisional."""
 MOST_LOST_SERIES = 0.5
-"""Of those that are stored: so many articles may end between two fetches."""
+"""The largest share of the stored series that may end between two fetches."""
 ZEROS_BEFORE = re.compile(r"(?<![\d.,])0+(?=\d)")
-"""Leading zeros of a number in a name, which spreadsheets drop."""
+"""Leading zeros of a number in a name, which spreadsheets remove."""
 MIN_SPLIT_RETURN = 0.3  # a smaller return is no candidate for a split
 PRICE_NAME = "(?i)price|preis|close|kurs|quote"
 # One zone for each local hour that is skipped in spring somewhere.
@@ -47,8 +46,8 @@ CLOCK_CHANGE_ZONES = ("America/New_York", "Europe/Berlin", "Europe/London", "Aus
 
 @dataclass(frozen=True)
 class Violation:
-    """`count` values of `series` and `column` (empty: all) break `rule`; `sentence` says where and
-    what to do.
+    """A finding: `count` values of `series` and `column` (empty: all) break `rule`. `sentence` says
+    where and what to do.
     """
 
     rule: str
@@ -60,13 +59,13 @@ class Violation:
 
 
 def spikes(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
-    """Values far from both neighbours on the same side: the smaller of both steps is more than
-    `limit` times the 99th percentile of all steps. And a lowest or highest value that is far from
-    all others, such as -999, and so may stand for no value.
+    """Values far from both neighbours on the same side: the smaller step is more than `limit` times
+    the 99 % quantile of all steps. Also a minimum or maximum far from all other values, such as
+    -999, which may stand for a missing value.
     """
     for series, column, when, values in _observed_values(frame, _number_columns(frame)):
         step = np.diff(values)
-        # what is zero most of the time comes in bursts, as rain does
+        # values that are mostly zero come in bursts, as rain does
         if len(step) < MIN_ROWS or np.mean(values == 0) > 0.5:
             continue
         usual = np.quantile(np.abs(step), 0.99)
@@ -82,10 +81,10 @@ def spikes(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Viol
                 " Correct them, or leave the cells empty."
             )
             yield Violation("spikes", series, column, positions.size, text)
-        # one such as -999 is too frequent to exceed the 99th percentile of steps
+        # values such as -999 are too frequent to exceed the 99 % quantile of steps
         for extreme in sorted({values.min(), values.max()} - {0.0}):
             others, count = values[values != extreme], int((values == extreme).sum())
-            # the first and the last row have no two neighbours
+            # the first and the last row have only one neighbour, so they are not found above
             is_suspicious = count > 1 or extreme in values[[0, -1]]
             if (
                 is_suspicious
@@ -101,8 +100,8 @@ def spikes(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Viol
 
 
 def stale_repeats(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
-    """The same value, not zero, for more than `limit` rows in a row: a stuck sensor or a filled
-    gap. A greatest value that comes back is what there is room for, as of beds, and no fault.
+    """The same value, not zero, in more than `limit` consecutive rows: a stuck sensor or a filled
+    gap. A maximum that is reached several times is a capacity, as of beds, and no fault.
     """
     for series, column, when, values in _observed_values(frame, _targets(frame, dataset)):
         runs = _find_equal_runs(values)
@@ -118,19 +117,19 @@ def stale_repeats(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterat
 
 
 def zero_runs(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
-    """Zero for more than `limit` rows in a row, between values above half of the median (for more
-    than a third of a season beside one), in a target that is never negative and hardly ever zero:
-    sold out, switched off, or a fault of the counter. Nights and closed days come too often to be
-    meant.
+    """Zero in more than `limit` consecutive rows, in a target that is never negative and hardly
+    ever zero: sold out, switched off, or a broken counter. Values beyond half of the median have to
+    be on both sides, or on one side where the run is longer than a third of a season. Nights and
+    closed days are too frequent to be reported.
     """
-    long = dataset.season_length / 3 if dataset.season_length > 1 else np.inf
+    long_run = dataset.season_length / 3 if dataset.season_length > 1 else np.inf
     for series, column, when, values in _observed_values(frame, _targets(frame, dataset)):
         if values.min() < 0 or np.mean(values == 0) > MOST_ZEROS:
             continue
         runs = _find_equal_runs(values)
         is_usual = runs["value"] > np.median(values) / 2
         before, after = is_usual.shift(1, fill_value=True), is_usual.shift(-1, fill_value=True)
-        is_fall = (before & after) | ((before | after) & (runs["n_rows"] > long))
+        is_fall = (before & after) | ((before | after) & (runs["n_rows"] > long_run))
         runs = runs[is_fall & (runs["value"] == 0) & (runs["n_rows"] > limit)]
         if len(runs):
             text = (
@@ -141,9 +140,9 @@ def zero_runs(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[V
 
 
 def partial_end(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
-    """A last value of a target below the lowest before it, divided by `limit`: the sum of a month
-    or a day that was not over; a first zero is more often a true one. A newest step that is not
-    over by the clock is told by `ingest`.
+    """A last value of a target that is below a `limit`-th of the lowest before it, and not zero:
+    the sum of a month or day that was not over. `ingest` reports a newest step that is not over by
+    the clock.
     """
     for series, column, when, values in _observed_values(frame, _targets(frame, dataset)):
         if len(values) > MIN_ROWS and 0 < values[-1] < values[:-1].min() / limit:
@@ -155,18 +154,19 @@ def partial_end(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator
 
 
 def _targets(frame: pd.DataFrame, dataset: Dataset) -> list[str]:
+    """The targets that the frame has."""
     return [column.column for column in dataset.target if column.column in frame.columns]
 
 
 def _find_equal_runs(values: np.ndarray) -> pd.DataFrame:
-    """Runs of equal values in the order of time: `value`, `n_rows` and the row of the `start`."""
+    """Runs of equal consecutive values in order of time: `value`, `n_rows`, first row `start`."""
     starts = np.flatnonzero(np.append(True, np.diff(values) != 0))
     n_rows = np.diff(np.append(starts, len(values)))
     return pd.DataFrame({"value": values[starts], "n_rows": n_rows, "start": starts})
 
 
 def _list_runs(runs: pd.DataFrame, when: np.ndarray, dataset: Dataset) -> str:
-    """The longest runs with their first and last times, and how many more there are."""
+    """The longest runs with their first and last times, and the number of others."""
     spans = []
     for value, n_rows, start in runs.nlargest(MOST_RUNS, "n_rows").to_numpy():
         last = int(start + n_rows) - 1
@@ -179,8 +179,8 @@ def _list_runs(runs: pd.DataFrame, when: np.ndarray, dataset: Dataset) -> str:
 
 
 def leaks(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
-    """A past input that tells a later target nearly exactly: that value itself, shifted by some
-    rows or in a mean around its own.
+    """A past input that predicts a later target nearly exactly, as it is the target shifted, or a
+    centred mean of it.
     """
     columns = [c.column for c in dataset.past_exogenous if c.column in frame.columns]
     for target in _targets(frame, dataset) if columns else []:
@@ -194,8 +194,8 @@ def leaks(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Viola
 
 
 def missing_cells(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
-    """Rows where a column has no value, named by their times. Of a plan those steps are left out
-    that lie after the end of its series, which may have ended; `plan` tells what a forecast lacks.
+    """Rows where a column has no value. The steps of a plan that are beyond the end of its series
+    do not count, since the series may have ended; the finding `plan` reports what a forecast lacks.
     """
     steps_ahead = {
         step.frame_name: step.step
@@ -203,24 +203,26 @@ def missing_cells(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterat
         if step.name in dataset.known_ahead
     }
     n_later = frame.groupby("unique_id").cumcount(ascending=False)
-    text = "empty cells: {count} ({times})."
+    template = "empty cells: {count} ({times})."
     for column in _number_columns(frame):
         empty = frame[frame[column].isna() & (n_later >= steps_ahead.get(column, 0))]
-        yield from _violations_by_series("missing_cells", dataset, empty, limit, text, column)
+        yield from _violations_by_series("missing_cells", dataset, empty, limit, template, column)
 
 
 def _violations_by_series(
     rule: str,
     dataset: Dataset | Task,
-    wrong: pd.DataFrame,
+    wrong_rows: pd.DataFrame,
     limit: float,
-    text: str,
+    template: str,
     column: str = "",
 ) -> Iterator[Violation]:
-    """One violation for each series of which more than `limit` rows are `wrong`."""
-    for series, rows in wrong.groupby("unique_id", sort=True):
+    """A finding for each series with more than `limit` of the `wrong_rows`. template: the sentence,
+    with `{count}` and `{times}`.
+    """
+    for series, rows in wrong_rows.groupby("unique_id", sort=True):
         if len(rows) > limit:
-            sentence = text.format(
+            sentence = template.format(
                 count=len(rows), times=format_times(rows["ds"], dataset.calendar)
             )
             yield Violation(rule, str(series), column, len(rows), sentence)
@@ -229,8 +231,8 @@ def _violations_by_series(
 def _observed_values(
     frame: pd.DataFrame, names: list[str]
 ) -> Iterator[tuple[str, str, np.ndarray, np.ndarray]]:
-    """(series, column, times, values) without the empty cells; the rows of a series stand
-    together.
+    """(series, column, times, values) of each series and column, without empty cells. The rows of a
+    series have to be together.
     """
     when = frame["ds"].to_numpy()
     every_series = rows_by_series(frame)
@@ -243,12 +245,13 @@ def _observed_values(
 
 
 def _number_columns(frame: pd.DataFrame) -> list[str]:
+    """All columns but `unique_id` and `ds`."""
     return [str(name) for name in frame.columns if name not in KEY_COLUMNS]
 
 
 def _prices(frame: pd.DataFrame, dataset: Dataset) -> list[str]:
-    """The targets modelled as prices that are some by their name, their bars or their calendar:
-    only these split, and a demand whose logarithm drifts does not.
+    """The targets that are modelled as prices and called so, or have bars, or are traded on an
+    exchange's or a weekday calendar. Only prices split; a demand modelled like a price does not.
     """
     is_traded = _bar_columns(frame) or dataset.calendar.keeps_wall_clock
     return [
@@ -261,16 +264,16 @@ def _prices(frame: pd.DataFrame, dataset: Dataset) -> list[str]:
 
 
 def _bar_columns(frame: pd.DataFrame) -> list[str]:
-    """The four columns of a bar, called `Open` or `open`; empty where one is missing: a column
-    `open` alone may say whether a shop was.
+    """The columns open, high, low and close, in any case of letters; empty where one is missing, as
+    a column `open` alone may say whether a shop was open.
     """
     names = {str(name).lower(): str(name) for name in frame.columns}
     return [names[name] for name in BAR_COLUMNS] if {*BAR_COLUMNS} <= {*names} else []
 
 
 def unadjusted_split(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
-    """A price that falls to 1/2, 1/3, … of the last close, or rises as much, and does not come back
-    at once.
+    """A price that falls to 1/2, 1/3, … of the last close, or rises as much, and does not return in
+    the next row.
     """
     for series, column, times, close in _observed_values(frame, _prices(frame, dataset)):
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -290,7 +293,7 @@ def unadjusted_split(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Ite
 
 
 def gaps(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
-    """Steps of the calendar without a row; those that other series have are named as such."""
+    """Steps of the calendar without a row; also names those that other series have."""
     all_gaps = find_gaps(frame, dataset.calendar)
     is_elsewhere = all_gaps["first"].isin(frame["ds"])
     for series, series_gaps in all_gaps.groupby("unique_id", sort=False):
@@ -305,7 +308,7 @@ def gaps(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violat
 
 
 def clock_change(frame: pd.DataFrame, dataset: Dataset | Task, limit: float) -> Iterator[Violation]:
-    """A gap of one hour where clocks are put forward: the times are local, not UTC."""
+    """Gaps of one hour where clocks are put forward: the times are local and not UTC."""
     if not isinstance(dataset.calendar, RegularCalendar):
         return
     all_gaps = find_gaps(frame, dataset.calendar)
@@ -313,18 +316,18 @@ def clock_change(frame: pd.DataFrame, dataset: Dataset | Task, limit: float) -> 
     if short_gaps.empty:
         return
     skipped = short_gaps[_are_skipped_by_a_clock(short_gaps["first"])]
-    text = (
+    template = (
         "hours are missing where clocks are put forward ({times}): these look like local times;"
         " state `source.time_zone`."
     )
     rows = skipped.rename(columns={"first": "ds"})
-    yield from _violations_by_series("clock_change", dataset, rows, limit, text, "ds")
+    yield from _violations_by_series("clock_change", dataset, rows, limit, template, "ds")
 
 
 def freshness(
     frame: pd.DataFrame, dataset: Dataset, limit: float, as_of: pd.Timestamp
 ) -> Iterator[Violation]:
-    """Steps that had ended by `as_of` and have no row at the end of a series."""
+    """A series without a row for more than `limit` steps that had ended by `as_of`."""
     last_times = frame.groupby("unique_id", sort=True)["ds"].max()
     is_stale = {}
     for last in last_times.unique():
@@ -339,9 +342,10 @@ def freshness(
 def shrinkage(
     frame: pd.DataFrame, dataset: Dataset, limit: float, stored: pd.DataFrame | None
 ) -> Iterator[Violation]:
-    """Series whose stored rows go on after their last one, as after a half-copied file, or whose
-    oldest rows are gone, as from an export of the newest month: a window that moves gains as many
-    as it loses. Series that are gone are told by themselves, unless most are: they were renamed.
+    """Series that end before their stored rows do, as after a half-copied file, or whose oldest
+    rows are missing, as in an export of the newest month; a moving window gains as many rows as it
+    loses. A missing series is reported by the fetch itself, unless most are missing because they
+    were renamed.
     """
     if stored is None:
         return
@@ -370,14 +374,16 @@ def shrinkage(
 
 
 def list_lost_series(stored: set[str], present: set[str]) -> list[str]:
-    """The names `stored` that have no row any more; before a hierarchy was stated a series had no
-    groups in its name.
+    """The `stored` series that are no longer `present`. A name without groups counts as present
+    where a name with groups (`hierarchy`) ends in it.
     """
     return sorted(stored - present - {name.rpartition("/")[2] for name in present})
 
 
 def _find_renamed(stored: set[str], present: set[str]) -> Iterator[Violation]:
-    """A finding where most of the names `stored` are gone at once, with a name that came."""
+    """A finding where most of the `stored` series are missing at once, with an example of a new
+    name.
+    """
     lost = list_lost_series(stored, present)
     if len(lost) <= MOST_LOST_SERIES * len(stored):
         return
@@ -394,7 +400,7 @@ def _find_renamed(stored: set[str], present: set[str]) -> Iterator[Violation]:
 
 
 def _are_skipped_by_a_clock(moments: pd.Series) -> np.ndarray:
-    """Whether some of the known clocks jump over each of the local times in spring."""
+    """(n,): whether a clock of `CLOCK_CHANGE_ZONES` skips each of the local times in spring."""
     times = pd.DatetimeIndex(moments)
     first_of_two = np.ones(len(times), dtype=bool)
     by_zone = [

@@ -1,17 +1,15 @@
-"""Sources of data: each file here is one, named by `source.kind`, and nothing else is in this
-folder.
+"""Sources of data: each module of this folder is one, named by `source.kind`.
 
-A source is a class `Settings`, a `forecast.config.sources.Source` that checks its entry and says
-what the source has, and a function `read(request) -> RawFrame`. Whatever holds for one source alone
-stands in its file. `read` gives rows as they are, cut at `as_of` (`keep_known`); whoever asked
-checks, compares and stores them (`data.ingest`, `data.preparation`). It raises
+A source has a class `Settings`, a `forecast.config.sources.Source` that checks its entry, and a
+function `read(request) -> RawFrame`, which returns the rows known by `as_of` (`keep_known`) as they
+are. The caller checks, compares and stores them (`data.ingest`, `data.preparation`). `read` raises
 
-- `InputError` for what the user corrects: the entry, a file of theirs, a package that is not
-  installed, a question that the service refuses as wrong (HTTP 400);
-- `DataError` for what the user cannot: a service that stays away, refuses for another reason or
-  answers with something else, after the retries of `data.web`, and a damaged file of a package.
+- `InputError` for what the user can correct: the entry, a file, a package that is not installed, a
+request that the service refuses as wrong (HTTP 400); - `DataError` for what the user cannot: a
+service that does not answer after the retries of `data.web`, refuses for another reason or answers
+with something else; a damaged package.
 
-Two kinds are known by name elsewhere: `packaged` never gets stale (`operations.status`), `file` has
+Two kinds are named elsewhere: `packaged` data do not grow old (`operations.status`); `file` has
 plans and is what `forecast add` writes.
 """
 
@@ -34,17 +32,17 @@ from forecast.data.web import Deadline
 
 
 def ignore_progress(series: str) -> None:
-    """For a `Request` whose progress nobody shows."""
+    """The `advance` of a `Request` without a progress display."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """`as_of` (UTC, no zone): only sessions closed and intervals ended by then are observations;
-    None means all.
+    """A question to the source of a dataset.
 
-    `since`: per series the first time wanted; a series that is not named is wanted whole.
-    `environment` holds what may be a secret. Sources without a network ignore `since`, `deadline`
-    and `environment`. `advance` is called with each series of the source when it has been read.
+    as_of (UTC, no zone): only sessions closed and intervals ended by then are observations; None:
+    all. since: by series the first time wanted; a series that is not in it is wanted whole.
+    environment: may hold secrets. advance: called with each series after it was read. Sources
+    without a network ignore since, deadline and environment.
     """
 
     name: str
@@ -63,13 +61,13 @@ class Request:
 
 @dataclass(frozen=True)
 class RawFrame:
-    """`frame`: long, `unique_id, ds` and the source's own number columns, its index labelling the
-    rows of the origin.
+    """The answer of a source.
 
-    `as_of`: the instant by which every row was known. `provenance`: what the record of a
-    snapshot says of the source. `failed`: series → reason, for those the source could not give.
-    `provisional_from`: rows from here on may change. `vintages`: the provider's own forecasts,
-    `unique_id, ds, issued_at` and columns, kept apart from observations.
+    frame: long, `unique_id, ds` and the source's number columns; its index labels the rows of the
+    origin. as_of: the time by which every row was known. where: the source in messages. provenance:
+    for the record of a snapshot. failed: the reason for each series that the source could not give.
+    provisional_from: rows from this time on may change. vintages: the provider's own forecasts,
+    `unique_id, ds, issued_at` and columns.
     """
 
     frame: pd.DataFrame
@@ -82,9 +80,9 @@ class RawFrame:
 
 
 def keep_known(request: Request, frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.Timestamp]:
-    """The rows known by `as_of`, and the instant itself (without one: when the last observation
-    became known). Of later rows only plans are kept: without columns known ahead they are dropped,
-    else all other columns are masked.
+    """The rows known by `as_of`, and `as_of` itself (None: when the last observation became known).
+    Later rows are dropped; where columns are known ahead, they are kept with NaN in all other
+    columns.
     """
     dataset, as_of = request.dataset, request.as_of
     if as_of is None:
@@ -100,11 +98,8 @@ def keep_known(request: Request, frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.
 
 
 def read(request: Request) -> RawFrame:
-    """What the dataset's source offers up to `as_of` (None: all it has), as a raw long frame with
-    provenance.
-
-    Raises `InputError` when the configuration or a file is at fault, `DataError` when a service or
-    package is.
+    """The rows of the dataset's source up to `request.as_of`, as a raw long frame. Raises
+    `InputError` where the entry or a file is at fault, `DataError` where a service or package is.
     """
     module = importlib.import_module(f"{__name__}.{request.dataset.source.kind}")
     raw: RawFrame = module.read(request)

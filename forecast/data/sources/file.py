@@ -1,10 +1,9 @@
-"""The user's own CSV or Parquet as a source, and a plan handed in at forecast time.
+"""A CSV or Parquet file of the user as a source, and plans that are given with a forecast.
 
-`read` maps the file's columns to ours, turns rows written newest first round, reads times in the
-entry's zone into UTC and cuts off what was not known by `as_of`; beside it a second file may hold
-forecasts with the time of their issue. `read_plan` reads what is known ahead from any file. Refused
-with the line: text among numbers, times that are ambiguous or unreadable, two forecasts of one
-issue. A file outside of the project is refused as a source, since a clone would not find it.
+`read` maps the file's columns to ours, converts times of the entry's zone to UTC and drops what was
+not known by `as_of`. A second file may hold forecasts with the time of their issue. `read_plan`
+reads what is known ahead from any file. Text in number columns, unreadable times and repeated
+forecasts are refused with the line. The file has to be inside the project, so that a clone has it.
 """
 
 from __future__ import annotations
@@ -50,15 +49,14 @@ from forecast.system.errors import InputError, quote, quote_names, require_colum
 
 
 class Settings(own_files.FileFormat, Source):
-    """The user's own CSV or Parquet.
+    """A CSV or Parquet file of the user.
 
-    `columns` maps our names to the file's (`ds`, `unique_id` included).
-
-    `time_format`: how times are written where not as ISO 8601, such as `%d.%m.%Y %H:%M`. `keep`:
-    columns of the file and the one text whose rows are read, such as `{source: station}`.
+    columns: our names (`ds`, `unique_id` too) to the file's. time_format: how times are written
+    unless in ISO 8601, such as `%d.%m.%Y %H:%M`. keep: a text per column that rows must have to be
+    read, such as `{source: station}`.
     """
 
-    origin: ClassVar[str] = "the file"
+    described_as: ClassVar[str] = "the file"
     kind: Literal["file"]
     path: Path
     columns: dict[str, str] = Field(default_factory=dict)
@@ -84,7 +82,7 @@ class Settings(own_files.FileFormat, Source):
         return (self.path,) if self.issued_path is None else (self.path, self.issued_path)
 
     @property
-    def clock(self) -> str:
+    def local_zone(self) -> str:
         """Its `time_zone`."""
         return self.time_zone or ""
 
@@ -114,11 +112,11 @@ def read(request: Request) -> RawFrame:
     else:
         table = sort_oldest_first(table, source.time_format)
         table["ds"] = _to_utc(table, source.time_format, source, request.dataset, where)
-    # a corrected row that comes late is written at the end
+    # a corrected row may have been appended
     if not has_rising_times(table["unique_id"], table["ds"]):
         table = table.sort_values("ds", kind="stable")
     table[numbers] = table[numbers].apply(pd.to_numeric)
-    if not request.dataset.known_ahead:  # a forecast would begin after rows that hold nothing
+    if not request.dataset.known_ahead:  # rows without values after the last observation
         table = table[~is_behind_last_value(table, measured_columns(table, request.dataset))]
     table, as_of = keep_known(request, table)
     issues = _read_issues(request, source, as_of)
@@ -140,11 +138,12 @@ def read(request: Request) -> RawFrame:
 
 
 def read_plan(path: Path, dataset: Dataset, series: Collection[str]) -> pd.DataFrame:
-    """`unique_id, ds` and the columns known ahead of a file with a plan, for `columns.append_plan`.
+    """`unique_id, ds` and the columns known ahead from a file with a plan, for
+    `columns.append_plan`.
 
-    The file may lie anywhere, and is written as it shows by itself; its columns are called, and its
-    times meant, as in the dataset's own file. Without a column of series its rows hold for each of
-    `series`. `InputError` for what cannot be read, a column or a series that is not there.
+    The file may be anywhere; its format is guessed, its column names and time zone are those of the
+    dataset's file. Without a column of series its rows are for each of `series`. `InputError` for a
+    file that cannot be read, and for a missing column or an unknown series.
     """
     where = str(path)
     if not path.is_file():
@@ -189,8 +188,8 @@ def _require_columns(table: pd.DataFrame, required: list[str], where: str) -> No
 
 
 def _read_issues(request: Request, source: Settings, as_of: pd.Timestamp) -> pd.DataFrame | None:
-    """`unique_id, ds, issued_at, <columns>` of the file of forecasts, those issued by `as_of`; None
-    without such a file. `InputError` for a column that is missing, and for two rows of the same
+    """`unique_id, ds, issued_at` and columns from the file of forecasts, those issued by `as_of`;
+    None without such a file. `InputError` for a missing column, and for two rows of the same
     series, time and issue.
     """
     if source.issued_path is None:
@@ -205,7 +204,7 @@ def _read_issues(request: Request, source: Settings, as_of: pd.Timestamp) -> pd.
     table = table[["unique_id", *required]].astype({"unique_id": "str"}).drop_duplicates()
     table = _read_flags(table, request.dataset.vintage_columns, where)
     form = source.time_format
-    # where clocks go back an hour stands twice, in order within a series and an issue
+    # a repeated hour in autumn is resolved within each series and issue
     issue = table["unique_id"] + table["issued_at"].astype("str")
     table["ds"] = _to_utc(table.assign(unique_id=issue), form, source, request.dataset, where)
     issued = table[["unique_id", "issued_at"]].rename(columns={"issued_at": "ds"})
@@ -222,15 +221,17 @@ def _read_issues(request: Request, source: Settings, as_of: pd.Timestamp) -> pd.
 def _to_utc(
     table: pd.DataFrame, form: str | None, source: Settings, dataset: Dataset, where: str
 ) -> pd.Series:
-    """The column `ds` of `table`, written as `form` by the clock of `source`, as times in UTC; of
-    sessions and weekdays the day that is written.
+    """The column `ds` of `table`, written as `form` in the time zone of `source`, in UTC; for
+    sessions and weekdays the local date.
     """
     wall_clock = dataset.calendar.keeps_wall_clock
     return to_utc(table, form, time_zone=source.time_zone, wall_clock=wall_clock, where=where)
 
 
 def _keep_rows(table: pd.DataFrame, source: Settings, where: str) -> pd.DataFrame:
-    """The rows that `source.keep` asks for; `InputError` where it names no column or no row."""
+    """The rows that `source.keep` selects; `InputError` where it names no column, or selects no
+    row.
+    """
     for column, text in source.keep.items():
         require_column(column, table.columns, where, "Correct `source.keep`.")
         texts = table[column].astype("str")
@@ -251,9 +252,9 @@ def _read_rows(
     id_column: str = "unique_id",
     texts: Iterable[str] = (),
 ) -> pd.DataFrame:
-    """The rows of a file, with the names of series in `id_column` where it has columns of
-    `source.id_columns`: their texts, joined; where one is empty, so is the name. `InputError` for
-    a file with some of these columns alone.
+    """The rows of a file. Where it has `source.id_columns`, their texts, joined by a slash, are the
+    names of series in `id_column`; missing where one of them is. `InputError` for a file with only
+    some of these columns.
     """
     parts = [*source.id_columns]
     table = own_files.read_table(path, where, form, texts=[id_column, *parts, *texts])
@@ -267,7 +268,7 @@ def _read_rows(
 
 def _read_flags(table: pd.DataFrame, columns: Iterable[str], where: str) -> pd.DataFrame:
     """The table with 1 and 0 for yes and no in the number `columns`; `InputError` for the first
-    cell of any other text there, with its line and the setting that would read it.
+    cell of other text, with its line and the setting that would read it.
     """
     table = table.assign(**{name: own_files.parse_flags(table[name]) for name in columns})
     for name in columns:
@@ -283,8 +284,8 @@ def _read_flags(table: pd.DataFrame, columns: Iterable[str], where: str) -> pd.D
 
 
 def _counts_to_times(table: pd.DataFrame, where: str) -> pd.Series:
-    """Times for rows without dates, count n as n minutes after 1970: `ds` counts them, or their
-    order, and then all series end together. `InputError` for a `ds` that is no such count.
+    """Times of rows without dates: number n is n minutes after 1970. The numbers are in `ds`, or
+    count the rows so that all series end together. `InputError` for a `ds` that is no whole number.
     """
     rows_to_come = table.groupby("unique_id", sort=False).cumcount(ascending=False)
     counts = table["ds"] if "ds" in table else rows_to_come.max() - rows_to_come
@@ -301,10 +302,8 @@ def _counts_to_times(table: pd.DataFrame, where: str) -> pd.Series:
 
 
 def path_in_project(root: Path, path: Path) -> Path:
-    """The resolved path; `InputError` when it lies outside the project, where a clone would not
-    find it.
-    """
-    resolved = Path(os.path.realpath(root / path))  # `resolve` breaks off at a loop of links
+    """The resolved path; `InputError` where it is outside of the project."""
+    resolved = Path(os.path.realpath(root / path))  # `Path.resolve` fails at a loop of links
     if not resolved.is_relative_to(root.resolve()):
         raise InputError(
             f"{path}: lies outside the project, wanted a path inside it. Copy it to data/ and name"
@@ -316,8 +315,8 @@ def path_in_project(root: Path, path: Path) -> Path:
 def _select_columns(
     table: pd.DataFrame, dataset: Dataset, source: Settings, where: str
 ) -> pd.DataFrame:
-    """Our names for the file's columns, only those the dataset uses; without `unique_id` the file
-    is one series. `InputError` for one that the file lacks.
+    """The columns that the dataset uses, under our names; without `unique_id` the file is one
+    series. `InputError` for a column that the file lacks.
     """
     used = _file_names(dataset, source, set(table.columns))
     chosen = {}
@@ -339,7 +338,7 @@ def _select_columns(
 
 
 def _file_names(dataset: Dataset, source: Settings, file_columns: set[str]) -> dict[str, str]:
-    """Our name to the file's for every column that is read: what the dataset uses, then what
+    """Our name to the file's, for the columns that the dataset uses and those that
     `columns` maps.
     """
     ours = {*file_columns.difference(source.columns.values()), *source.columns}

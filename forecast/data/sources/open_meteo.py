@@ -1,13 +1,11 @@
-"""Open-Meteo's archive of gridded hourly weather, and its own forecasts kept apart with the time
-they were issued.
+"""Open-Meteo's archive of gridded hourly weather, and its own forecasts with the time of their
+issue.
 
-Units are asked for and checked in the answer: °C, mm, m/s, hPa, %, W/m². An hour counts as observed
-once it has ended before `as_of`; the archive's last days are provisional and read again at the next
-fetch. Hours that it does not have yet may come from the forecast service's past days; they are
-provisional until it has them.
+The units °C, mm, m/s, hPa, % and W/m² are requested and checked in the answer. An hour counts as
+observed once it has ended before `as_of`. The last days of the archive are provisional, and are
+read again at the next fetch; so are hours that the archive lacks and the forecast service has.
 
-`read` takes a `Request` and returns a `RawFrame`, hourly rows in UTC, cut at `as_of`; `Settings`
-checks the entry. Another variable is a name of the service with its unit.
+`read` returns hourly rows in UTC, cut at `as_of`; `Settings` checks the entry.
 """
 
 from __future__ import annotations
@@ -31,7 +29,7 @@ from forecast.system.errors import DataError, InputError
 
 DAYS_PER_REQUEST = 366
 PAST_DAYS = 92
-"""How far back the forecast service answers."""
+"""The number of past days that the forecast service has."""
 CLOCK_TOLERANCE = pd.Timedelta("10min")
 FORECAST_DAYS = 7
 REQUESTED_UNITS = {
@@ -52,12 +50,12 @@ class Place(Config):
 class Settings(RemoteSource):
     """Hourly weather by Open-Meteo's archive; `variables` maps our column names to the service's.
 
-    Units are °C, mm, m/s, hPa, % and W/m². The last `provisional_days` are read again at the next
-    fetch. With `recent_url` the past days of a forecast service stand in for hours that the archive
-    does not have yet. With `forecast_url` the service's own forecast is kept too, in a table apart,
-    with `previous_runs_url` those it has archived; they count as issued `issue_delay_h` after the
-    hour that the archive names, since a model run takes hours to be published. A paying customer's
-    key is read from the environment variable `api_key_env`.
+    Units are °C, mm, m/s, hPa, % and W/m². provisional_days: the last days, which are read again at
+    the next fetch. recent_url: a forecast service whose past days fill in for hours that the
+    archive lacks. forecast_url: the service whose own forecasts are stored too; previous_runs_url:
+    those that it has archived. They count as issued `issue_delay_h` after the hour that the archive
+    states, since a model run takes hours to be published. api_key_env: the environment variable
+    with a customer's key.
     """
 
     kind: Literal["open_meteo"]
@@ -74,7 +72,7 @@ class Settings(RemoteSource):
     @field_validator("variables")
     @classmethod
     def _plain_names(cls, value: dict[str, str]) -> dict[str, str]:
-        """Refuses names that could change the question put to the service."""
+        """Refuses names that could change the request."""
         for name in (*value, *value.values()):
             if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,63}", name):
                 raise ValueError(
@@ -93,7 +91,7 @@ class Settings(RemoteSource):
         return tuple(self.variables) if self.forecast_url or self.previous_runs_url else ()
 
     def identity(self, vintage_columns: Sequence[str]) -> dict[str, Any]:
-        """That of any source, the places and variables, and where its forecasts come from."""
+        """Also the places, the variables and the source of the forecasts."""
         content = self.model_dump(mode="json", include={"variables", "places"})
         archive = [*vintage_columns, self.previous_runs_url]
         vintages = {"vintages": archive} if vintage_columns else {}
@@ -102,13 +100,12 @@ class Settings(RemoteSource):
 
 def read(request: Request) -> RawFrame:
     """The hours of every place up to `request.as_of`, and the service's forecasts where they are
-    kept; `DataError` where one place fails, for places are all or nothing.
+    stored. `DataError` where one place fails, as the others alone would be another dataset.
     """
     source = request.dataset.source
     assert isinstance(source, Settings) and request.as_of is not None
     client = _Client(request, source)
-    frames = []
-    failed = {}
+    frames, faults = [], list[str]()
     provisional = [request.as_of.normalize() - pd.Timedelta(source.provisional_days, "D")]
     for name in source.places:
         try:
@@ -117,38 +114,37 @@ def read(request: Request) -> RawFrame:
                 frames.append(client.recent(name, frames[-1]["ds"].max()))
                 provisional += frames[-1]["ds"].head(1).tolist()
         except DataError as error:
-            failed[name] = str(error)
+            faults.append(str(error))
         request.advance(name)
-    if failed:  # one city more or less is not the same data set: places are all or nothing
-        raise DataError("; ".join(failed.values()))
+    if faults:
+        raise DataError("; ".join(faults))
     frame, as_of = keep_known(request, pd.concat(frames, ignore_index=True))
-    where, vintages = f"Open-Meteo, dataset {request.name!r}", client.vintages()
     return RawFrame(
         frame,
         as_of,
-        where,
-        _provenance(source),
+        where=f"Open-Meteo, dataset {request.name!r}",
+        provenance=_provenance(source),
         provisional_from=min(provisional),
-        vintages=vintages,
+        vintages=client.vintages(),
     )
 
 
 class _Client:
-    """Asks for one place at a time, inside the deadline."""
+    """Requests one place at a time, within the deadline."""
 
     def __init__(self, request: Request, source: Settings) -> None:
-        """`source`: the settings of the request's dataset."""
+        """source: the settings of the request's dataset."""
         assert request.as_of is not None
         self.request, self.source, self.as_of = request, source, request.as_of
         self.deadline = request.deadline or Deadline(source.deadline_s)
-        self.service_time = request.as_of  # until the service has answered
+        self.service_time = request.as_of  # until the service answers
 
     def _first_day(self, name: str) -> pd.Timestamp:
-        """The first day that is asked for of one place."""
+        """The first day that is requested for a place."""
         return self.request.first_time(name, self.source.start).normalize()
 
     def history(self, name: str) -> pd.DataFrame:
-        """The observed hours of one place."""
+        """The observed hours of a place."""
         first = self._first_day(name)
         last = self.as_of.normalize()
         url = f"{self.source.base_url}/v1/archive"
@@ -158,8 +154,8 @@ class _Client:
         return frame[(frame["ds"] >= first) & (frame["ds"] < last + DAY)]
 
     def recent(self, name: str, after: pd.Timestamp) -> pd.DataFrame:
-        """The hours of one place after the archive's last one (NaT: all), as the forecast service
-        has them.
+        """The hours of a place after the archive's last one, `after` (NaT: all), by the forecast
+        service.
         """
         today = self.as_of.normalize()
         earliest = max(self._first_day(name), today - pd.Timedelta(PAST_DAYS, "D"))
@@ -170,8 +166,8 @@ class _Client:
         return frame[frame["ds"] >= first] if pd.isna(after) else frame[frame["ds"] > after]
 
     def vintages(self) -> pd.DataFrame | None:
-        """`unique_id, ds, issued_at, <their columns>` of every place; None where no forecasts are
-        kept.
+        """`unique_id, ds, issued_at` and columns for every place; None where no forecasts are
+        stored.
         """
         variables = {
             name: self.source.variables[name] for name in self.request.dataset.vintage_columns
@@ -185,8 +181,8 @@ class _Client:
         return pd.concat(frames, ignore_index=True) if frames else None
 
     def _ask_newest(self, name: str, variables: dict[str, str]) -> pd.DataFrame:
-        """Hours not yet begun, as the service forecasts them: issued when it answers, even if
-        `as_of` is earlier.
+        """Hours that have not begun, as forecast now. They are issued when the service answers,
+        even if `as_of` is earlier.
         """
         window = {"forecast_days": str(FORECAST_DAYS)}
         frame = self._ask(name, f"{self.source.forecast_url}/v1/forecast", window, variables)
@@ -194,11 +190,11 @@ class _Client:
         return frame[frame["ds"] >= frame["issued_at"]]
 
     def _ask_archived(self, name: str, variables: dict[str, str]) -> Iterator[pd.DataFrame]:
-        """Forecasts made one, two, ... days before each hour, as far back as the horizon needs, up
-        to `as_of`.
+        """Forecasts made one, two, ... days before each hour, as many as the horizon needs, issued
+        by `as_of`.
         """
         delay = pd.Timedelta(self.source.issue_delay_h, "h")
-        # As many days before an hour as cover the whole horizon of a cutoff.
+        # the days from the issue of a forecast to the end of the horizon
         cutoff, dataset = pd.Timestamp("2024-01-01"), self.request.dataset
         reach = next_steps(dataset.calendar, cutoff, dataset.horizon)[-1] - cutoff + delay
         leads = range(1, min(FORECAST_DAYS, int(np.ceil(reach / DAY))) + 1)
@@ -226,7 +222,7 @@ class _Client:
         last: pd.Timestamp,
         variables: dict[str, str],
     ) -> Iterator[pd.DataFrame]:
-        """The answers of one place from day `first` to day `last`, at most a year each."""
+        """The answers for a place from day `first` to day `last`, each of at most a year."""
         while first <= last:
             end = min(first + pd.Timedelta(DAYS_PER_REQUEST - 1, "D"), last)
             window = {"start_date": f"{first:%Y-%m-%d}", "end_date": f"{end:%Y-%m-%d}"}
@@ -239,11 +235,11 @@ class _Client:
         url: str,
         window: dict[str, str],
         variables: dict[str, str],
-        as_of: pd.Timestamp = pd.Timestamp.min,
+        as_of: pd.Timestamp | None = None,
     ) -> pd.DataFrame:
-        """The hours of one place as a frame (unique_id, ds, `variables`), tried again after faults
-        that may pass. `service_time` becomes what the service's own clock says; `as_of` must not be
-        later than that.
+        """The hours of a place as a frame (unique_id, ds, `variables`), with retries. Sets
+        `service_time` from the service's clock. as_of: where given, must not be later than that
+        time.
         """
         what, place = f"Open-Meteo, place {name!r}", self.source.places[name]
         params = {
@@ -260,12 +256,13 @@ class _Client:
         deadline = self.deadline
 
         def ask_once() -> dict[str, Any]:
-            """One try; also notes the time by the service's clock."""
+            """One attempt, which also sets `service_time`."""
             answer = web.get(url, params, deadline=deadline, what=what)
             date = web.parse_http_date(answer.headers.get("date", ""))
             if date is not None:
                 self.service_time = pd.Timestamp(date).tz_localize(None)
-            _require_not_ahead(as_of, self.service_time, what)
+            if as_of is not None:
+                _require_not_ahead(as_of, self.service_time, what)
             return _parse_answer(answer, what)
 
         return _hours_to_frame(deadline.call(what, ask_once), variables, name, what)
@@ -273,7 +270,7 @@ class _Client:
 
 def _require_not_ahead(as_of: pd.Timestamp, service_time: pd.Timestamp, what: str) -> None:
     """`DataError` where `as_of`, by this machine's clock, is later than the service's time (both
-    UTC): hours to come would count as observed.
+    UTC): future hours would count as observed.
     """
     if as_of > service_time + CLOCK_TOLERANCE:
         raise DataError(
@@ -284,8 +281,8 @@ def _require_not_ahead(as_of: pd.Timestamp, service_time: pd.Timestamp, what: st
 
 
 def _parse_answer(answer: web.Answer, what: str) -> dict[str, Any]:
-    """The JSON of a good answer; faults sorted into those that may pass and those that will not:
-    `TransientError` (too busy, 5xx), `InputError` for a question that is refused, else `DataError`.
+    """The JSON of a successful answer. Raises `TransientError` for a fault that may pass (busy,
+    5xx), `InputError` for a request that is refused as wrong, else `DataError`.
     """
     if answer.status == 200:
         content = answer.json()
@@ -296,7 +293,7 @@ def _parse_answer(answer: web.Answer, what: str) -> dict[str, Any]:
         return content
     reason = _error_reason(answer)
     wait_seconds = web.parse_retry_after(answer.headers)
-    # minutely and concurrent limits pass soon; hourly and daily ones are not waited for
+    # waits for limits per minute and of concurrent requests, not for hourly or daily ones
     if answer.status == 429:
         if "inutely" in reason or "concurrent" in reason or wait_seconds is not None:
             raise TransientError(
@@ -313,7 +310,7 @@ def _parse_answer(answer: web.Answer, what: str) -> dict[str, Any]:
 
 
 def _error_reason(answer: web.Answer) -> str:
-    """Why the service refused, in its own words where its answer has any."""
+    """The reason that the service gives, else the content type."""
     try:
         return str(answer.json()["reason"])[:200]
     except (TransientError, KeyError, TypeError):
@@ -323,9 +320,9 @@ def _error_reason(answer: web.Answer) -> str:
 def _hours_to_frame(
     content: dict[str, Any], variables: dict[str, str], name: str, what: str
 ) -> pd.DataFrame:
-    """Long rows of one place from the content of a good answer; hours without any value are
-    left out. `DataError` for another zone, name or shape than was asked for, and for a unit of
-    `UNITS_NOT_READ`. `name`: the series; `what`: how a message begins.
+    """The long rows of a place from the content of an answer, without hours that have no value.
+    `DataError` for another time zone, name or shape than requested, and for a unit of
+    `UNITS_NOT_READ`. name: the series; what: the beginning of a message.
     """
     if content.get("utc_offset_seconds", 0) != 0:
         raise DataError(
@@ -356,12 +353,12 @@ def _hours_to_frame(
         raise DataError(
             f"{what}: the answer holds what is no time or number ({error}). Nothing was taken."
         ) from None
-    # An hour without any value was not observed (the archive is some days behind): no row.
+    # the archive is some days behind: its last hours have no values
     return frame.dropna(how="all", subset=list(columns))
 
 
 def _provenance(source: Settings) -> SnapshotRecord:
-    """What a snapshot's record says of where its rows came from."""
+    """The source's part of a snapshot's record."""
     return {
         "source": "open_meteo",
         "parameters": {

@@ -1,9 +1,9 @@
-"""Series that need no network: prices inside the installed `arch` package, weather inside this
-project.
+"""Datasets without a network: prices of the installed `arch` package, and weather that ships with
+this project.
 
 `us_indices`: S&P 500 and NASDAQ Composite, daily, 1999-2018, in index points, with the WTI spot
 price (USD per barrel, settled before the exchange closes) of the same session. `dublin_weather`:
-hourly, 2024-2026, `new_york_stations`: hourly readings of 2013, see NOTICE.
+hourly, 2024-2026. `new_york_stations`: hourly readings of 2013, see NOTICE.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from forecast.system.errors import DataError, InputError, require_known
 
 
 class Settings(Source):
-    """Series that come with an installed package or with this project; no network."""
+    """Series of an installed package or of this project; no network."""
 
-    origin: ClassVar[str] = "the installed package"
+    described_as: ClassVar[str] = "the installed package"
     has_new_rows: ClassVar[bool] = False
     kind: Literal["packaged"]
     name: str
@@ -59,11 +59,8 @@ def _us_indices(request: Request) -> tuple[pd.DataFrame, SnapshotRecord]:
 
 
 def _arch_table(name: str) -> pd.DataFrame:
-    """A table of `arch.data` read from its file, as `arch.data.<name>.load()` gives it.
-
-    Importing arch loads numba and matplotlib, a whole second of `forecast check`.
-
-    `DataError` where the package or its file is not there.
+    """A table of `arch.data`, as `arch.data.<name>.load()` returns it, read from its file:
+    importing arch takes a second. `DataError` where the package or the file is not installed.
     """
     file = f"arch/data/{name}/{name}.csv.gz"
     try:
@@ -75,19 +72,19 @@ def _arch_table(name: str) -> pd.DataFrame:
 
 
 def _index_frame(name: str, prices: pd.DataFrame, oil: pd.Series) -> pd.DataFrame:
-    """Long rows of one index, from its table in `arch` and the oil price by session."""
+    """The long rows of one index, from its table in `arch` and the oil price by session."""
     frame = pd.DataFrame({"unique_id": name, "ds": pd.DatetimeIndex(prices.index).as_unit("ns")})
     for column in ("Open", "High", "Low", "Close", "Volume"):
         frame[column.lower()] = prices[column].to_numpy(dtype=np.float64)
-    # Two NASDAQ sessions report a volume of 0: not reported, since the index moved on them.
+    # two NASDAQ sessions have a volume of 0 although the index moved: missing
     frame["volume"] = frame["volume"].where(frame["volume"] > 0)
     frame["wti"] = oil.reindex(prices.index).to_numpy(dtype=np.float64)
     return frame
 
 
 def _shipped_snapshot(request: Request) -> tuple[pd.DataFrame, SnapshotRecord]:
-    """The snapshot that ships with the project is itself the source; `DataError` where it is
-    missing or changed.
+    """The snapshot that ships with the project, and its record; `DataError` where it is missing or
+    changed.
     """
     try:
         return snapshots.read_pointed(request.root, request.name), snapshots.read_provenance(

@@ -1,14 +1,12 @@
 """Daily bars of Yahoo! Finance through yfinance, for personal use.
 
-Yahoo's quotes are already divided by every later split. What is stored is what was traded: splits
-are multiplied back in (the answer carries them), so a later split never rewrites history;
-`data.columns.adjust_prices` applies splits and dividends afterwards. yfinance is given an HTTP
-session of ours: its hosts only, redirects checked, size bounded, never past the deadline.
+Yahoo's quotes are divided by every later split. The stored prices are those that were traded:
+splits, which the answer contains, are multiplied back in, so that a later split changes no stored
+row. `data.columns.adjust_prices` applies splits and dividends afterwards. yfinance gets an HTTP
+session that reaches only Yahoo's hosts, checks redirects, and is bounded in size and time.
 
-`read` names tickers that fail and goes on; more than `max_failed`, or all, are a `DataError`.
-
-`read` takes a `Request` and returns a `RawFrame`, one row per session in the quote's currency, cut
-at `as_of`; `Settings` checks the entry.
+`read` returns one row per session in the quote's currency, cut at `as_of`; `Settings` checks the
+entry.
 """
 
 from __future__ import annotations
@@ -49,17 +47,15 @@ MAX_REDIRECTS = 5
 REDIRECT_STATUSES = (301, 302, 303, 307, 308)
 YAHOO = "https://query2.finance.yahoo.com"
 SETTLING_TIME = pd.Timedelta(1, "h")
-"""After a close, until which its price may still be another than the exchange's official one."""
+"""After the close, until which the price may differ from the exchange's official one."""
 
 
 class Settings(RemoteSource):
-    """Daily bars through yfinance, for personal use.
+    """Daily bars through yfinance, for personal use. Stored unadjusted, with splits and dividends.
 
-    Stored unadjusted, with their splits and dividends.
-
-    The newest session is the last one closed; asked for within an hour of its close, its price is
-    provisional. `adjust` is applied in prepare. `max_failed`: the share of tickers that may fail
-    before nothing is taken.
+    The newest session is the last one closed; its price is provisional within an hour of the close.
+    adjust: how stage `prepare` adjusts prices. max_failed: the share of tickers that may fail;
+    beyond it nothing is stored.
     """
 
     is_for_personal_use: ClassVar[bool] = True
@@ -72,7 +68,7 @@ class Settings(RemoteSource):
     @field_validator("tickers")
     @classmethod
     def _plain_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        """Refuses tickers that could change the question put to the service."""
+        """Refuses tickers that could change the request."""
         for ticker in value:
             if not re.fullmatch(r"[A-Z0-9^][A-Z0-9.^=-]{0,19}", ticker):
                 raise ValueError(
@@ -91,15 +87,14 @@ class Settings(RemoteSource):
         return self.adjust
 
     def narrowed_to(self, revised: Collection[str]) -> Settings | None:
-        """The source with the revised tickers alone; None where none of them is its own."""
+        """The source with the revised tickers alone; None where it has none of them."""
         tickers = tuple(ticker for ticker in self.tickers if ticker in revised)
         return self.model_copy(update={"tickers": tickers}) if tickers else None
 
 
 def read(request: Request) -> RawFrame:
-    """The sessions of every ticker up to `request.as_of`, what settled last as provisional. Tickers
-    that fail are named in the answer; `DataError` where they are more than `max_failed` allows, or
-    all.
+    """The sessions of every ticker up to `request.as_of`; the newest may be provisional. Tickers
+    that fail are named in the answer; `DataError` where they are more than `max_failed`, or all.
     """
     source = request.dataset.source
     assert isinstance(source, Settings) and request.as_of is not None
@@ -114,7 +109,7 @@ def read(request: Request) -> RawFrame:
         except DataError as error:
             failed[ticker] = str(error)
             most = source.max_failed * len(source.tickers)
-            # each of the others would be tried as often
+            # the other tickers would be retried as often
             if len(failed) > most and isinstance(error.__cause__, TransientError):
                 break
         request.advance(ticker)
@@ -123,21 +118,21 @@ def read(request: Request) -> RawFrame:
         raise DataError(f"{counted}, more than `max_failed` allows: {'; '.join(failed.values())}")
     frame, as_of = keep_known(request, pd.concat(frames, ignore_index=True))
     late = frame["ds"][known_from(request.dataset.calendar, frame["ds"]) > as_of - SETTLING_TIME]
-    where, unsettled = f"Yahoo, dataset {request.name!r}", late.min() if len(late) else None
     return RawFrame(
-        frame, as_of, where, _provenance(source), failed=failed, provisional_from=unsettled
+        frame,
+        as_of,
+        where=f"Yahoo, dataset {request.name!r}",
+        provenance=_provenance(source),
+        failed=failed,
+        provisional_from=late.min() if len(late) else None,
     )
 
 
 class _Client:
-    """yfinance with our session: every request guarded, every fault sorted into passing and
-    lasting.
-    """
+    """yfinance with a guarded session; its faults become `TransientError` or `DataError`."""
 
     def __init__(self, source: Settings, deadline: Deadline, cache: Path) -> None:
-        """`cache`: a folder for yfinance's time zones and cookies. `InputError` where yfinance is
-        not installed.
-        """
+        """cache: a folder for yfinance's time zones and cookies. `InputError` without yfinance."""
         if importlib.util.find_spec("yfinance") is None:
             raise InputError(
                 "A source of kind `yahoo` needs yfinance, which is not installed. Install it:"
@@ -146,25 +141,24 @@ class _Client:
         import yfinance
 
         yfinance.config.debug.hide_exceptions = False
-        logging.getLogger("yfinance").setLevel(logging.CRITICAL)  # its faults are told by ours
+        logging.getLogger("yfinance").setLevel(logging.CRITICAL)  # our errors report its faults
         self.deadline = deadline
         self.session = guarded_session(source.base_url, deadline)
         self.cache = cache
         self._open_cache()
 
     def _open_cache(self) -> None:
-        """Make our folder yfinance's cache, also where another was opened in this process."""
+        """Make `cache` the cache of yfinance, even where another was opened in this process."""
         import yfinance
 
         self.cache.mkdir(parents=True, exist_ok=True)
         yfinance.set_tz_cache_location(str(self.cache))
-        # Once opened, yfinance stays with the first folder of a process, even where that has been
-        # deleted since.
+        # else yfinance keeps the first folder of the process, even where that has been deleted
         yfinance.cache._TzCacheManager._initialise()
         yfinance.cache._CookieCacheManager._initialise()
 
     def history(self, ticker: str, first: pd.Timestamp, as_of: pd.Timestamp) -> pd.DataFrame:
-        """Long rows of one ticker as traded, from `first` on; `DataError` naming the ticker."""
+        """The long rows of one ticker as traded, from `first` on; `DataError` naming the ticker."""
         what = f"Yahoo, ticker {ticker!r}"
         bars = self.deadline.call(what, lambda: self._attempt(ticker, first, as_of, what))
         traded = undo_splits(_bars_to_frame(bars, ticker, what))
@@ -173,8 +167,8 @@ class _Client:
     def _attempt(
         self, ticker: str, first: pd.Timestamp, as_of: pd.Timestamp, what: str
     ) -> pd.DataFrame:
-        """One try for the bars of a ticker. Raises `TransientError` for what may pass, `DataError`
-        for what will not; a broken cache of yfinance is removed and made anew.
+        """One attempt to get the bars of a ticker. Raises `TransientError` for what may pass,
+        `DataError` for what will not. A broken cache of yfinance is deleted and made anew.
         """
         import yfinance
         from curl_cffi.requests.exceptions import ConnectionError as Unreachable
@@ -183,19 +177,17 @@ class _Client:
         from yfinance.data import YfData
         from yfinance.exceptions import YFException, YFRateLimitError, YFTickerMissingError
 
-        # yfinance keeps answers by URL, failed ones too: without this a retry would be given the
-        # same failure.
+        # yfinance caches failed answers too, so a retry would get the same failure
         YfData.cache_get.cache_clear()
-        # those of the ticker before say nothing of this
+        # reset what the ticker before has left
         self.session.chart_status, self.session.retry_after = 0, None
-        # To the end of tomorrow and not of `as_of`: quotes are divided by splits up to today, which
-        # must be known.
+        # up to tomorrow rather than `as_of`: quotes are divided by all splits up to today
         end = max(as_of, pd.Timestamp.now("UTC").tz_localize(None).normalize()) + pd.Timedelta(
             2, "D"
         )
         try:
             with warnings.catch_warnings():
-                # yfinance 1.7 calls pandas in ways that pandas 3.1 announces to change.
+                # yfinance 1.7 uses what pandas 3.1 deprecates
                 warnings.simplefilter("ignore", category=DeprecationWarning)
                 return yfinance.Ticker(ticker, session=self.session).history(
                     start=f"{first:%Y-%m-%d}",
@@ -204,8 +196,7 @@ class _Client:
                     timeout=REQUEST_TIMEOUT_S,
                 )
         except PeeweeException as error:
-            # A cache of time zones that was cut short costs one more request per ticker, never the
-            # data.
+            # a broken cache of time zones costs one more request per ticker
             shutil.rmtree(self.cache, ignore_errors=True)
             self._open_cache()
             raise TransientError(
@@ -230,7 +221,9 @@ class _Client:
             ) from None
 
     def _classify_missing(self, what: str, error: Exception) -> Exception:
-        """yfinance reads any error as a missing ticker; only a plain 'not there' is one."""
+        """The error for a ticker that yfinance reports as missing, which it does after any failed
+        request.
+        """
         if self.session.chart_status >= 500 or self.session.chart_status == 429:
             return TransientError(f"answered {self.session.chart_status}", self.session.retry_after)
         reason = str(error).rpartition("; ")[2].rpartition(": ")[2]
@@ -240,22 +233,22 @@ class _Client:
 
 
 def guarded_session(base_url: str, deadline: Deadline, *, max_bytes: int = MAX_BYTES) -> Any:
-    """A curl_cffi session that sends every Yahoo host to `base_url` when that is not Yahoo
-    itself.
+    """A curl_cffi session that sends requests for Yahoo to `base_url`, where that is
+    another host.
     """
     from curl_cffi import CurlOpt
     from curl_cffi.requests import Session
 
     class Guarded(Session):  # type: ignore[misc]
-        """`chart_status` and `retry_after` (seconds or None) of the last answer about prices:
-        yfinance hides them.
+        """chart_status, retry_after: the status, and the seconds or None, of the last answer about
+        prices, which yfinance hides.
         """
 
         chart_status = 0
         retry_after: float | None = None
 
         def request(self, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
-            """A request with redirects followed, each checked; `DataError` for too many."""
+            """A request that follows redirects after checking each; `DataError` for too many."""
             for _ in range(MAX_REDIRECTS + 1):
                 response = self._once(method, url, *args, **kwargs)
                 target = response.headers.get("location")
@@ -266,12 +259,12 @@ def guarded_session(base_url: str, deadline: Deadline, *, max_bytes: int = MAX_B
             raise DataError(f"Yahoo redirected more than {MAX_REDIRECTS} times.")
 
         def _once(self, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
-            """A request without redirects, inside the deadline and bounded in size; `DataError` for
-            a larger answer.
+            """One request without redirects, within the deadline; `DataError` for a too large
+            answer.
             """
             requested = kwargs.get("timeout")
             timeout = float(requested) if isinstance(requested, int | float) else 30.0
-            # curl's single number bounds the whole transfer, so a slow drip ends too.
+            # for curl a single number bounds the whole transfer
             kwargs |= {
                 "timeout": max(min(timeout, deadline.seconds_left()), 0.05),
                 "allow_redirects": False,
@@ -290,8 +283,8 @@ def guarded_session(base_url: str, deadline: Deadline, *, max_bytes: int = MAX_B
 
 
 def direct_url(url: str, base_url: str) -> str:
-    """`url` itself for Yahoo's own hosts over https, or moved to `base_url`; `DataError` for any
-    other host.
+    """`url` for Yahoo's own hosts over https, or moved to `base_url`; `DataError` for any other
+    host.
     """
     parts, base = urlsplit(url), urlsplit(base_url)
     host = parts.hostname or ""
@@ -307,8 +300,8 @@ def direct_url(url: str, base_url: str) -> str:
 
 
 def _bars_to_frame(bars: pd.DataFrame, ticker: str, what: str) -> pd.DataFrame:
-    """Long rows of one ticker from yfinance's table; `DataError` where columns were renamed or
-    nothing came.
+    """The long rows of a ticker from yfinance's table; `DataError` where columns were renamed or it
+    is empty.
     """
     absent = [name for name in (*BAR_COLUMNS, *ACTION_COLUMNS) if name not in bars.columns]
     if absent:
@@ -329,8 +322,8 @@ def _bars_to_frame(bars: pd.DataFrame, ticker: str, what: str) -> pd.DataFrame:
 
 
 def undo_splits(frame: pd.DataFrame) -> pd.DataFrame:
-    """One series' bars with every later split of the same answer multiplied back in; `split` 0
-    becomes 1.
+    """The bars of one series multiplied by all later splits of the same answer; `split` 0 becomes
+    1.
     """
     ratio = frame["split"].where(frame["split"] > 0, 1.0)
     later_splits = ratio[::-1].cumprod()[::-1] / ratio
@@ -341,7 +334,7 @@ def undo_splits(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _provenance(source: Settings) -> SnapshotRecord:
-    """What a snapshot's record says of where its rows came from."""
+    """The source's part of a snapshot's record."""
     return {
         "source": "yahoo",
         "parameters": {
