@@ -796,11 +796,16 @@ def row_numbers(moments: Any) -> np.ndarray:
     return pd.DatetimeIndex(moments).as_unit("s").asi8 // 60
 
 
+def calendar_entry(calendar: Calendar) -> dict[str, Any]:
+    """The value of `calendar` in an entry of configs/datasets.yaml."""
+    left_out = {"freq"} if calendar.counts_rows else None
+    return calendar.model_dump(mode="json", exclude_defaults=True, exclude=left_out)
+
+
 def calendar_yaml(calendar: Calendar) -> str:
     """A calendar as written in configs/datasets.yaml."""
-    left_out = {"freq"} if calendar.counts_rows else None
-    content = calendar.model_dump(mode="json", exclude_defaults=True, exclude=left_out)
-    return "{" + ", ".join(f"{key}: {value}" for key, value in content.items()) + "}"
+    keys = calendar_entry(calendar).items()
+    return "{" + ", ".join(f"{key}: {value}" for key, value in keys) + "}"
 
 
 def _exchange_calendar(exchange: str, first_year: int, last_year: int) -> Any:

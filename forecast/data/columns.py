@@ -45,6 +45,7 @@ from forecast.data.schema import (
     MAPPING_HINT,
     MAX_MAGNITUDE,
     check_frame,
+    first_true,
     has_number_type,
     name_row,
 )
@@ -169,21 +170,22 @@ def encode_static(
         require_column(name, table.columns, where, "Correct `static`.")
         values = table[name].astype("str").where(table[name].notna())
         if id_column in table:
-            for row in np.flatnonzero(table[id_column].isna())[:1]:
+            is_unnamed = table[id_column].isna()
+            if is_unnamed.any():
                 raise InputError(
-                    f"{where}, {name_row(table.index, row)}: no name of its"
+                    f"{where}, {name_row(table.index, first_true(is_unnamed))}: no name of its"
                     " series. Complete the row, or take it out where it is a total of others."
                 )
             groups = values.groupby(table[id_column].astype("str"))
             counts = groups.nunique()
-            for series in counts.index[counts == 0][:1]:
+            if (counts == 0).any():
                 raise InputError(
-                    f"{where}: series {series!r} has no value of {name!r}, which is `static`."
-                    " Take its rows out where it is a total of others, or fill the cells."
+                    f"{where}: series {counts.idxmin()!r} has no value of {name!r}, which is"
+                    " `static`. Take its rows out where it is a total of others, or fill the cells."
                 )
-            for series, count in counts[counts > 1][:1].items():
+            if (counts > 1).any():
                 raise InputError(
-                    f"{where}: series {series!r} has {count} values of {name!r};"
+                    f"{where}: series {counts.idxmax()!r} has {counts.max()} values of {name!r};"
                     " wanted one, as it is `static`. Correct the rows, or make it `past_exogenous`."
                 )
             values = groups.transform("first")

@@ -312,12 +312,7 @@ def guess_format(path: Path, where: str) -> FileFormat:
     lines = first_lines(path, where, encoding)
     stated_mark = stated_separator(lines)
     separator = stated_mark or guess_separator(lines[:20])
-    return _format_of(lines[2 if stated_mark else 1 :], separator, encoding)
-
-
-def _format_of(lines: list[str], separator: str, encoding: str) -> FileFormat:
-    """The format of lines without a header, with marks and units guessed from their numbers."""
-    columns = _cells_by_column(lines, separator)
+    columns = _cells_by_column(lines[2 if stated_mark else 1 :], separator)
     units = {_unit_of(cells) for cells in columns} - {""}
     numbers = [_bare_numbers(cells, units) for cells in columns]
     grouping = {mark for cells in numbers for mark in ".," if _shows_thousands(cells, mark)}

@@ -131,11 +131,9 @@ def rows_by_series(frame: pd.DataFrame) -> dict[str, slice]:
 
 def has_rising_times(names: pd.Series, times: pd.Series) -> bool:
     """Whether the times of each series strictly rise; its rows need not be together."""
-    codes, stamps = pd.factorize(names)[0], times.to_numpy()
-    if (codes[1:] < codes[:-1]).any():
-        order = np.argsort(codes, kind="stable")
-        codes, stamps = codes[order], stamps[order]
-    return bool(((stamps[1:] > stamps[:-1]) | (codes[1:] > codes[:-1])).all())
+    # not `diff`, since three centuries overflow in nanoseconds
+    times_before = times.groupby(names, sort=False).shift()
+    return not bool((times <= times_before).any())
 
 
 def _describe_order_fault(frame: pd.DataFrame) -> str:

@@ -18,7 +18,7 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
-from typing import NotRequired, TypedDict
+from typing import NotRequired, TypedDict, cast
 
 import numpy as np
 import pandas as pd
@@ -112,25 +112,18 @@ class Borders:
 
     def to_json(self) -> BordersFile:
         """ISO 8601 times, and under `by_series` those of each series that has its own."""
-        content: BordersFile = {
-            "train_end": self.train_end.isoformat(),
-            "validation_end": self.validation_end.isoformat(),
-            "calibration_end": self.calibration_end.isoformat(),
-            "test_end": self.test_end.isoformat(),
-        }
+        content: dict[str, object] = {name: end.isoformat() for name, end in self.ends.items()}
         if self.by_series:
             content["by_series"] = {uid: b.to_json() for uid, b in self.by_series.items()}
-        return content
+        return cast(BordersFile, content)
 
     @classmethod
     def from_json(cls, content: BordersFile) -> Borders:
         """The borders that `to_json` wrote."""
         by_series = content.get("by_series", {})
+        ends = cast(Mapping[str, str], content)
         return cls(
-            pd.Timestamp(content["train_end"]),
-            pd.Timestamp(content["validation_end"]),
-            pd.Timestamp(content["calibration_end"]),
-            pd.Timestamp(content["test_end"]),
+            *(pd.Timestamp(ends[f"{block}_end"]) for block in BLOCKS),
             by_series={uid: cls.from_json(borders) for uid, borders in by_series.items()},
         )
 
@@ -183,9 +176,8 @@ def resolve_borders(panel: Panel, splits: AnySplits, needed: tuple[str, ...] = B
 def _borders_by_date(splits: Splits) -> Borders:
     """The borders at the end of the configured days."""
     days = (splits.train_end, splits.validation_end, splits.calibration_end, splits.test_end)
-    return Borders(
-        *(pd.Timestamp(day) + pd.Timedelta(days=1) - pd.Timedelta(1, "ns") for day in days)
-    )
+    last_moment = pd.Timedelta(1, "D") - pd.Timedelta(1, "ns")
+    return Borders(*(pd.Timestamp(day) + last_moment for day in days))
 
 
 def _borders_at(stops: np.ndarray, steps: np.ndarray) -> Borders:

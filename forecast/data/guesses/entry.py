@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from forecast.config.datasets import Quality
 from forecast.config.models import INTERMITTENT_GRID
@@ -24,7 +23,7 @@ from forecast.data.calendars import (
     DAY,
     GUESSED_ZONES,
     Calendar,
-    calendar_yaml,
+    calendar_entry,
     default_features,
     series_lengths,
     shows_week,
@@ -56,6 +55,7 @@ from forecast.data.guesses.spans import (
     Spans,
     block_shares,
     blocks_hold,
+    choose_lookback,
     choose_season,
     describe_horizon,
     fit_horizon_to_plan,
@@ -89,10 +89,6 @@ areas of that many series differ in length.
 """
 MIN_STATIC_SERIES = 4
 """With fewer series no model can learn what a static column does."""
-MAX_SEASON_SHARE = 0.4
-"""The lookback holds a season of at most this share of the shortest series. The train rows, 60 %,
-are then one and a half seasons.
-"""
 MAX_ZERO_SHARE = 0.2
 """A target with a plan and more zeros, such as solar power, has no log transform, which would
 distort the effect of the plan (docs/research/logarithm-of-a-target.md).
@@ -301,7 +297,7 @@ def _entry_lines(
     asked_horizon: None to guess it.
     """
     calendar = guess.fit.calendar
-    rows_by_series = series_lengths(observed, calendar)  # a month that is missing shortens none
+    rows_by_series = series_lengths(observed, calendar)  # missing steps included
     n_rows = usual_length(without_new_series(rows_by_series))
     usual_spans = guess_spans(calendar)
     season, season_note = choose_season(usual_spans.season, n_rows)
@@ -337,10 +333,7 @@ def _entry_lines(
     if roles.plans and (observed[target] == 0).mean() > MAX_ZERO_SHARE:
         column.pop("transform", None)
     shares = block_shares(n_rows, horizon, season)
-    lookback = min(usual_spans.lookback, 4 * max(n_rows // 20, 1))
-    if usual_spans.season <= MAX_SEASON_SHARE * n_rows:
-        lookback = max(lookback, season)
-    lookback = max(min(lookback, round(shares["train"] * n_rows) - horizon - 1), 1)
+    lookback = choose_lookback(usual_spans, n_rows, round(shares["train"] * n_rows) - horizon)
     past_lines = _past_lines(
         observed,
         calendar,
@@ -351,6 +344,7 @@ def _entry_lines(
     )
     has_inputs = any(line.startswith("    past_exogenous:") for line in past_lines)
     is_untested = is_panel or round(shares["validation"] * n_rows) < 2 * wanted_horizon
+    grid_lines = []
     if is_intermittent(observed, target, season):
         grid_lines = [_zeros_line(observed[target])]
     elif may_be_short and is_untested and not has_inputs:
@@ -361,13 +355,11 @@ def _entry_lines(
     elif n_rows < FEW_ROWS:
         note = "a few hundred rows: theta joins the mean of models"
         grid_lines = [entry_line("grid", "few", note)]
-    else:
-        grid_lines = []
     return [
         *grid_lines,
         entry_line(
             "calendar",
-            yaml.safe_load(calendar_yaml(calendar)),
+            calendar_entry(calendar),
             _calendar_note(observed, guess),
         ),
         entry_line("horizon", horizon, describe_horizon(rows_by_series, n_rows) + horizon_note),

@@ -27,6 +27,10 @@ SHORT_ROWS, FEW_SERIES = 100, 10
 """With fewer rows, fewer series and no inputs, the mean of three statistical forecasts is better
 than what a short validation block selects (docs/research/ten-minutes.md).
 """
+MAX_SEASON_SHARE = 0.4
+"""The lookback holds a season of at most this share of the shortest series. The train rows, 60 %,
+are then one and a half seasons.
+"""
 FITTED_SHARE = 0.75
 """The share of the rows that an entry's train and validation blocks have, unless intervals need
 more rows for calibration.
@@ -93,6 +97,16 @@ def choose_season(usual: int, n_rows: int) -> tuple[int, str]:
     if 2 * usual <= n_rows:  # MASE needs seasonal differences of the train rows
         return usual, note
     return 1, f"{note}: {usual} would be more than half of the series"
+
+
+def choose_lookback(usual: Spans, n_rows: int, n_train: int) -> int:
+    """The lookback of series of `n_rows`: the usual one up to a fifth of the rows, or a season of
+    at most `MAX_SEASON_SHARE` of them; shorter than `n_train`, the train rows before a horizon.
+    """
+    lookback = min(usual.lookback, 4 * max(n_rows // 20, 1))
+    if usual.season <= MAX_SEASON_SHARE * n_rows:
+        lookback = max(lookback, usual.season)
+    return max(min(lookback, n_train - 1), 1)
 
 
 def fit_horizon_to_plan(

@@ -168,12 +168,10 @@ def _find_equal_runs(values: np.ndarray) -> pd.DataFrame:
 def _list_runs(runs: pd.DataFrame, when: np.ndarray, dataset: Dataset) -> str:
     """The longest runs with their first and last times, and the number of others."""
     spans = []
-    for value, n_rows, start in runs.nlargest(MOST_RUNS, "n_rows").to_numpy():
-        last = int(start + n_rows) - 1
-        first_time, last_time = (
-            format_times([when[row]], dataset.calendar) for row in (int(start), last)
-        )
-        spans.append(f"{value:g} in {n_rows:.0f} rows from {first_time} to {last_time}")
+    for run in runs.nlargest(MOST_RUNS, "n_rows").itertuples():
+        edges = when[[run.start, run.start + run.n_rows - 1]]
+        first, last = (format_times([time], dataset.calendar) for time in edges)
+        spans.append(f"{run.value:g} in {run.n_rows} rows from {first} to {last}")
     more = f" and {len(runs) - MOST_RUNS} runs more" if len(runs) > MOST_RUNS else ""
     return "; ".join(spans) + more
 
