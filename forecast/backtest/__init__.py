@@ -1,8 +1,8 @@
-"""Stages `tune` and `train`: every candidate tuned, fitted, and made to forecast every cutoff.
+"""Stages `tune` and `train`: tune and fit every candidate, and forecast every cutoff with it.
 
     candidates       which models of a grid are trained, and the keys of their results
     setup            the settings and data that both stages compute with (prepared_data: the rows)
-    tuning, studies  stage `tune`: one study per network
+    tuning, studies  stage `tune`: one study per candidate that has a search space
     training         stage `train`: jobs over the cores, cache, records
     backtest         one job: fit, forecast, save
     timeline         which fit forecasts a cutoff, and when a model is fitted again

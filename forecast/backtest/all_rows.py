@@ -1,11 +1,12 @@
-"""A scored recipe fitted once more, on every row there is: what serves.
+"""Refits a scored candidate on all rows, for serving.
 
-What was scored had to keep rows back: the test block, and the errors that intervals are made of.
-`refit_on_all_rows` fits the same recipe up to the last row. For what others choose, such as
-penalties, the newest rows of each series (as many as the validation block has, where a window is
-left to fit on) are kept back, then fitted on too; a network takes as many gradient steps as the
-scored fit of its seed took. Nothing of it can be scored, so series that lack a block are in it;
-its intervals stand on the errors of the scored fit.
+The scored fit had to keep rows back: the test block, and the calibration block whose errors the
+intervals are made of. `refit_on_all_rows` fits the same recipe up to the last row. Its forecasts
+cannot be scored: series that lack a block are fitted too, and the intervals keep the errors of the
+scored fit.
+
+To select penalties and the like, the newest rows of each series stand in for the validation block;
+then they are fitted on too. A network takes as many gradient steps as the scored fit of its seed.
 """
 
 from __future__ import annotations
@@ -47,9 +48,13 @@ def refit_on_all_rows(
     jobs: int,
     stream: TextIO | None = None,
 ) -> None:
-    """Fit the recipe of the trained candidate `scored` on all rows of `served`, each of its seeds,
-    and fill `target` as training fills a candidate's folder; the forecasts that intervals are made
-    of are copied. `prepared`: the data that it was scored on.
+    """Fit every seed of a trained candidate again on all rows, and fill the folder `target` as
+    training fills that of a candidate. The forecasts that the intervals are made of are copied.
+
+    prepared: the data that the candidate was scored on
+    served: all rows to fit on
+    scored: the folder of the trained candidate
+    stream: where the progress is shown
     """
     record = RunRecord.read(scored / "record.json")
     calibrated = scored / "forecasts.parquet"
@@ -58,21 +63,21 @@ def refit_on_all_rows(
     data = DataInMemory(**(vars(prepared) | {"rows": rows}))
     budget = Budget(tuning.final_steps, tuning.evaluate_every)
     with files.atomic_directory(target) as temporary:
-        places = [
+        members = [
             (recipe_candidate(recipe), f"members/{recipe.candidate}") for recipe in record.members
         ]
         tasks: list[WorkItem] = []
         split_jobs: list[tuple[Path, list[Path]]] = []
         n_series = served["unique_id"].nunique()
-        for candidate, folder in places or [(recipe_candidate(record), ".")]:
+        for candidate, folder in members or [(recipe_candidate(record), ".")]:
             prepare = load_tensorflow if candidate.spec.is_network else None
             for saved in list_served_models(scored / folder):
                 seed = saved.name.partition("-")[2]
-                written = temporary / folder / f"seed-{seed}"
-                job = TrainingJob(candidate, int(seed), budget, written, Digests())
+                seed_folder = temporary / folder / f"seed-{seed}"
+                job = TrainingJob(candidate, int(seed), budget, seed_folder, Digests())
                 parts = job.split(n_series)
                 if len(parts) > 1:
-                    split_jobs.append((written, [part.folder for part in parts]))
+                    split_jobs.append((seed_folder, [part.folder for part in parts]))
                 for part in parts:
                     fitter = CandidateFitter(candidate, part.seed, budget, part.series)
                     arguments = (data, fitter, saved, part.folder, corrections)
@@ -81,13 +86,13 @@ def refit_on_all_rows(
                     )
         label = f"refit {prepared.dataset}"
         list(workers.run_with_progress(tasks, label, jobs=jobs, stream=stream))
-        for whole, folders in split_jobs:
-            join_forecasters(folders).save(whole)
-            for folder_of_part in folders:
-                shutil.rmtree(folder_of_part)
+        for seed_folder, part_folders in split_jobs:
+            join_forecasters(part_folders).save(seed_folder)
+            for part_folder in part_folders:
+                shutil.rmtree(part_folder)
         record.write(temporary / "record.json")
-        every_block_ends = [served["ds"].max()] * 4
-        borders = Borders(*every_block_ends)
+        last = served["ds"].max()
+        borders = Borders(last, last, last, last)
         files.write_json(temporary / "borders.json", borders.to_json())
         shutil.copyfile(calibrated, temporary / "forecasts.parquet")
 
@@ -99,10 +104,11 @@ def _refit_seed(
     folder: Path,
     corrections: Corrections,
 ) -> None:
-    """Fit one seed, or one part of its series, of a scored recipe again on all rows and save it in
-    `folder`; it runs in a worker. A model without gradient steps is fitted as in a backtest; a
-    network is trained anew, for as many steps as the fit in `saved` took. `corrections`: all three
-    of the scored version, for nothing of this fit can be scored.
+    """Fit one seed (or some of its series) on all rows and save it in `folder`; runs in a worker.
+
+    A model without gradient steps is fitted as in a backtest. A network is trained anew, for as
+    many steps as the fit in `saved` took. corrections: those of the scored fit, since this fit has
+    no forecasts to learn others from.
     """
     problem = load_whole_problem(data)
     scored = Forecaster.load(saved)
@@ -117,7 +123,9 @@ def _refit_seed(
 
 @lru_cache(maxsize=1)
 def load_whole_problem(data: PreparedData) -> Problem:
-    """All rows to fit on, once per process; nothing is left to score on."""
+    """The problem with all rows in train and validation, and none to score on; made once per
+    process.
+    """
     rows = data.load()
     panel = from_frame(rows.frame, data.dataset, rows.task)
     length = rows.borders.validation_end - rows.borders.train_end
@@ -137,8 +145,8 @@ def load_whole_problem(data: PreparedData) -> Problem:
 
 
 def keep_newest_back(series: Series, length: pd.Timedelta, least: int) -> Blocks:
-    """The newest rows of a series, of `length`, as validation block, and those before them as train
-    block, which has at least `least` rows and at least half of all.
+    """The blocks of a series with its newest rows, of `length`, as validation block and all before
+    them as train block. The train block has at least `least` rows and at least half of all.
     """
     n_rows = len(series)
     n_before = int((series.ds <= series.ds[-1] - length.to_timedelta64()).sum())
@@ -148,7 +156,7 @@ def keep_newest_back(series: Series, length: pd.Timedelta, least: int) -> Blocks
 
 
 def recipe_candidate(recipe: Recipe) -> Candidate:
-    """The candidate that a recipe trains, tuned values filled in."""
+    """The candidate of a recipe, with its tuned values."""
     spec = models.spec(recipe.params, where="record.json: params")
     skip = recipe.skip if spec.has_skip else None
     return Candidate(recipe.model, spec, recipe.ranking, skip)

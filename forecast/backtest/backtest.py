@@ -1,16 +1,14 @@
-"""One candidate and seed: fit it, forecast every cutoff of the scored blocks, save all of it.
+"""Backtests one candidate and seed: fits it, forecasts every cutoff of the scored blocks, and saves
+models and forecasts.
 
-`fit_and_forecast` is the task that stage `train` gives to a worker. What is
-written (fit.json, forecasts.parquet, the saved models) is read by `forecast.backtest.training`. A
-model that cannot be fitted or whose forecasts are not finite leaves its reason; nothing else is
-caught. Scores and intervals are computed later, from the forecasts alone.
+`fit_and_forecast` is the task that stage `train` gives to a worker; `forecast.backtest.training`
+reads the files that it leaves. Scores and intervals are computed later, from the forecasts alone.
 
 The fit on the train rows forecasts the validation block, on which penalties, lags, steps and trees
-are selected; a network forecasts each fold of it with the weights of the step that the other folds
-select, so that it is ranked on data that did not stop it. With what the whole block selected the
-model is fitted once more, on train and validation together: that model forecasts the later blocks,
-and serves. When it is fitted again after that is said in `forecast.backtest.timeline`; what is
-saved, and serves, is then the newest fit that the first cutoff of the test block knows.
+are selected. A network forecasts each fold of that block with the weights of the step that the
+other folds select, so that no model is ranked on the data that stopped it. Then the model is fitted
+on train and validation together: this fit forecasts the later blocks and serves. If it is refitted
+after that (`forecast.backtest.timeline`), the newest fit before the test block serves.
 """
 
 from __future__ import annotations
@@ -66,8 +64,10 @@ from forecast.system.processes import return_memory
 
 
 def share_shapes(data: PreparedData) -> PreparedData:
-    """`data` with the folder in which processes share the shapes of linear maps. Its name has a
-    digest of code, which takes a process a fifth of a second: so workers are told it.
+    """`data` with the folder in which processes share the shapes of linear maps.
+
+    The name of the folder has a digest of code, which takes 0.2 s to make: so it is made once and
+    sent to the workers.
     """
     key = result_key(code=code_digest([Problem.__module__]), lock=lock_digest(data.paths))
     return replace(data, shapes=data.paths.shapes / key)
@@ -75,9 +75,7 @@ def share_shapes(data: PreparedData) -> PreparedData:
 
 @lru_cache(maxsize=2)
 def load_problem(data: PreparedData, needed: tuple[str, ...] = REQUIRED_BLOCKS) -> Problem:
-    """The prepared frame as a problem; a process keeps the last two and computes none of them
-    again.
-    """
+    """The prepared frame as a problem; a process keeps the last two."""
     rows = data.load()
     panel = from_frame(rows.frame, data.dataset, rows.task)
     problem = replace(Problem.of(panel, rows.borders, needed), shapes=data.shapes)
@@ -87,10 +85,8 @@ def load_problem(data: PreparedData, needed: tuple[str, ...] = REQUIRED_BLOCKS) 
 
 
 def load_tensorflow() -> None:
-    """Import and set up TensorFlow; again: no effect.
-
-    The import stands inside, so that only what trains a network waits for it: it is the `prepare`
-    of a `WorkItem` where the candidate uses TensorFlow.
+    """Import and set up TensorFlow: the `prepare` of a `WorkItem` that trains a network, so that
+    nothing else waits for the import.
     """
     import forecast.training.gradient  # noqa: F401
 
@@ -103,15 +99,15 @@ def fit_and_forecast(
     folder: Path,
     part: slice | None,
 ) -> dict[str, float]:
-    """Fill `folder` with the fitted models, their forecasts and fit.json; returns `cpu_seconds` and
-    `wall_seconds`.
+    """Fill `folder` with the fitted models, their forecasts (forecasts.parquet) and fit.json.
+    Returns `cpu_seconds` and `wall_seconds`.
 
-    `part`: of the series, by number; nothing else is fitted. A head with more than a point forecast
-    leaves distributions.parquet (`forecast_distributions`) as well, but not of a hierarchy, whose
-    distributions would not add up.
+    part: which series are fitted, by number; None: all
 
-    A model that cannot be fitted or gives forecasts that are not finite leaves fit.json with its
-    reason alone.
+    A head that forecasts more than a point also leaves distributions.parquet
+    (`forecast_distributions`), unless the series form a hierarchy, in which distributions would not
+    add up. A model that cannot be fitted, or whose forecasts are not finite, leaves only fit.json,
+    with the reason (`ModelError`); other errors are raised.
     """
     problem = load_problem(data)
     if candidate.spec.needs_vintages:
@@ -153,8 +149,8 @@ def fit_and_forecast(
 
 
 def _save_models(folder: Path, fits: SeedFits, corrections: Corrections) -> None:
-    """Save the fit on train and validation in seed/, the first fit in chosen/ and the newest that
-    serves in newest/, as far as they are others. What serves forecasts with the `corrections`.
+    """Save the final fit in seed/, and where they differ from it the first fit in chosen/ and the
+    serving refit in newest/. Only fits that may serve have the `corrections`.
     """
     replace(fits.final.forecaster, **corrections).save(folder / "seed")
     if fits.final is not fits.first:
@@ -164,7 +160,7 @@ def _save_models(folder: Path, fits: SeedFits, corrections: Corrections) -> None
 
 
 def _seed_fit(seed: int, fits: SeedFits, problem: Problem) -> SeedFit:
-    """The content of fit.json: how the first fit went, and what the final one has seen."""
+    """The content of fit.json: how the first fit went, and the rows that the final fit saw."""
     first = fits.first
     is_refitted = fits.final is not first
     blocks = (problem.joined if is_refitted else problem).blocks.values()
@@ -183,23 +179,23 @@ def _seed_fit(seed: int, fits: SeedFits, problem: Problem) -> SeedFit:
 
 
 def forecast_blocks(timeline: FitTimeline, problem: Problem, seed: int) -> pd.DataFrame:
-    """Long frame `unique_id, cutoff, step, ds, block, seed, output, y, y_hat, volatility` over
-    every cutoff of the scored blocks.
+    """The forecasts at every cutoff of the scored blocks, long: `unique_id, cutoff, step, ds,
+    block, seed, output, y, y_hat, volatility`.
 
-    `ModelError` where a forecast is not finite.
+    `ModelError` if a forecast is not finite.
     """
     parts = []
     for block in SCORED:
         rows = {uid: problem.rows(uid, block) for uid in problem.panel.by_id}
-        lost = []
+        diverged = []
         for uid, y_hat in timeline.predict(problem.panel, rows).items():
             if not np.isfinite(y_hat).all():
-                lost.append(uid)
+                diverged.append(uid)
             parts.append(BlockForecasts(block, uid, rows[uid], y_hat))
-        if lost:
+        if diverged:
             raise ModelError(
-                f"forecasts of {len(lost)} of {len(rows)} series in the {block} block are not"
-                f" finite: the model diverged on {list_first(lost, SHOWN_SERIES, quote)}"
+                f"forecasts of {len(diverged)} of {len(rows)} series in the {block} block are not"
+                f" finite: the model diverged on {list_first(diverged, SHOWN_SERIES, quote)}"
             )
     return forecast_table(problem.panel, problem.scaling, parts, seed)
 
@@ -217,8 +213,9 @@ class BlockForecasts(NamedTuple):
 def forecast_table(
     panel: Panel, scaling: Scaling, parts: list[BlockForecasts], seed: int
 ) -> pd.DataFrame:
-    """The rows of `forecast_blocks` by block, series, cutoff, step and output: one table from the
-    start, since those of single blocks beside it take as much memory again.
+    """The table of `forecast_blocks`, ordered by block, series, cutoff, step and output.
+
+    It is made in one piece: tables of single blocks to be joined would double the memory.
     """
     task = panel.task
     steps = np.arange(1, task.horizon + 1)
@@ -258,10 +255,11 @@ def forecast_table(
 def forecast_distributions(
     timeline: FitTimeline, problem: Problem, forecasts: pd.DataFrame, *, seed: int
 ) -> pd.DataFrame | None:
-    """The rows of `forecasts` (of one seed) with the columns of the model's head instead of
-    `y_hat`; None for a point head.
+    """The rows of `forecasts` (of one seed) with the probability of a rise, and of a head with a
+    distribution quantiles and log density, instead of `y_hat`; None for a point head.
 
-    `ModelError` where paths diverge, though the point forecast does not.
+    `ModelError` if a quantile is not finite: simulated paths may diverge where the point forecast
+    does not.
     """
     head = timeline.fits[0].forecaster.head
     if head is None:

@@ -1,13 +1,11 @@
-"""A candidate is one line of a leaderboard: a model, with the skip its ranking gives it; and the
-keys of its results.
+"""Candidates (a model with the skip that its ranking gives it: one line of a leaderboard) and the
+cache keys of their results.
 
 `plan_candidates` turns configs/models.yaml into the candidates of one dataset, for tuning, training
-and the settings of stages; models that do not suit the data are named with the reason, combinations
-are not planned here. `result_key` and the digests beside it make the names under which results are
-cached: equal key, equal result, so nothing is computed twice. An edit of one family's file changes
-that family's keys alone; later data change no tuning key.
-
-Whatever else changes a result must enter `result_key`.
+and the settings of stages; combinations are not among them. `result_key` names a cached result:
+equal keys mean equal results, so nothing is computed twice. An edit of one family's file changes
+the keys of that family alone, and new data change no tuning key. Everything that can change a
+result must enter its key.
 """
 
 from __future__ import annotations
@@ -28,8 +26,7 @@ from forecast.system.files import sha256, sha256_of
 
 Ranking = Literal["shipped", "architecture", "baseline"]
 SKIP_OF: dict[Ranking, SkipKind] = {"shipped": "linear", "architecture": "last"}
-"""As shipped, a network stands on the fitted skip; architecture alone, it has the last value and
-nothing else.
+"""The skip of a network in each ranking: fitted as shipped, the last value for architecture alone.
 """
 
 REFERENCE_MODELS = (*SIMPLE_FORECASTS, "ridge", "arx")
@@ -37,7 +34,9 @@ REFERENCE_MODELS = (*SIMPLE_FORECASTS, "ridge", "arx")
 
 @dataclass(frozen=True)
 class Candidate:
-    """`skip` is None for models that have none; they stand in both rankings as `baseline`."""
+    """A model in one ranking. `skip` is None for a model without one, which is a baseline and
+    stands in both rankings.
+    """
 
     model: str
     spec: ModelSpec
@@ -52,9 +51,7 @@ class Candidate:
         return f"{self.model}.{self.skip}"
 
     def skip_model(self) -> str | None:
-        """The model that is this candidate's skip standing alone; None without a skip, or with one
-        that is no model.
-        """
+        """The model that forecasts by this candidate's skip alone; None without a skip."""
         if self.skip == "linear":
             return linear_skip_model(self.spec)
         return NAIVE if self.skip == "last" else None
@@ -65,7 +62,7 @@ class Candidate:
 
 
 def linear_skip_model(spec: ModelSpec) -> str:
-    """The model that is the linear skip of `spec` standing alone."""
+    """The model that forecasts by the linear skip of `spec` alone."""
     return "arx" if spec.is_recursive else "ridge"
 
 
@@ -75,7 +72,7 @@ class CandidatePlan(NamedTuple):
     candidates: list[Candidate]
     """Every model that suits the data, networks once per configured ranking."""
     unsuited: dict[str, str]
-    """Model to the reason why it is left out."""
+    """Each model that is left out, with the reason."""
 
 
 def plan_candidates(
@@ -85,13 +82,13 @@ def plan_candidates(
     season_length: int,
     vintages: bool = False,
 ) -> CandidatePlan:
-    """Sort the fitted entries of the grid (or of `only`) by whether they suit the data: candidates,
-    of a network one for each ranking, of any other model one as a baseline; and the unsuited with
-    the reason.
+    """The candidates of the grid's entries (or of `only`) that suit the data, and the other entries
+    with the reason. A network is a candidate in each ranking, any other model one baseline.
 
-    vintages: whether the provider's own forecasts are stored, so that they can be a candidate.
-    `InputError` for an entry that is wrong, and for a linear model that is fitted at other times
-    than the networks on it.
+    vintages: whether the provider's own forecasts are stored, which the family `service` needs
+
+    `InputError` for a wrong entry, and for a linear model with another `refit` than the networks
+    that have it as their skip.
     """
     plan = CandidatePlan([], {})
     for name, entry in config.entries_to_fit(only).items():
@@ -117,7 +114,7 @@ def plan_candidates(
 
 
 def _require_same_refit(linear: Candidate, candidates: list[Candidate]) -> None:
-    """`InputError` where a linear model is fitted at other times than the networks on its skip."""
+    """`InputError` if a linear model has another `refit` than the networks with it as skip."""
     frequency = linear.spec.refit_frequency
     frequencies = {
         candidate.spec.refit_frequency
@@ -134,14 +131,14 @@ def _require_same_refit(linear: Candidate, candidates: list[Candidate]) -> None:
 
 
 def reason_unsuited(spec: ModelSpec, season_length: int, vintages: bool) -> str:
-    """Why a model is left out of these data; empty when it suits them."""
+    """Why a model does not suit the data; empty if it does."""
     if spec.needs_vintages and not vintages:
         return "no forecasts of the data's own service are kept"
     return spec.unsuited_reason(season_length)
 
 
 def add_references(only: tuple[str, ...], config: Models) -> tuple[str, ...]:
-    """A narrowed grid and the rows it has to be compared with, as far as they are configured."""
+    """The models `only` and the configured reference models to compare them with; empty: all."""
     if not only:
         return ()
     references = [name for name in REFERENCE_MODELS if name in config.models]
@@ -149,23 +146,20 @@ def add_references(only: tuple[str, ...], config: Models) -> tuple[str, ...]:
 
 
 def lock_digest(paths: ProjectPaths) -> str:
-    """The installed versions, as far as the lock tells them."""
+    """The digest of the file with the installed versions; empty without such a file."""
     return sha256(paths.requirements) if paths.requirements.exists() else ""
 
 
 def task_digest(task: Task) -> str:
-    """The digest of the whole task: it holds nothing that only describes.
-
-    The splits act through the borders.
-    """
+    """The digest of the task. Splits are not in it: they act through the borders."""
     return sha256_of(task.model_dump(mode="json"))
 
 
 def candidate_digest(spec: ModelSpec, engine: str) -> str:
-    """The code that `engine` (a module) and this spec run."""
+    """The digest of the code that the module `engine` and this spec run."""
     return code_digest([engine, *spec.modules()])
 
 
 def result_key(**parts: Any) -> str:
-    """One digest of everything a result depends on; short enough for a file name."""
+    """One digest of all `parts` that a result depends on, short enough for a file name."""
     return sha256_of(parts)[:40]

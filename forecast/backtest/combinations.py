@@ -1,29 +1,26 @@
-"""Combinations of trained candidates: the weighted mean of their forecasts, at no training cost.
+"""Combinations: weighted means of the forecasts of trained candidates, which cost no training.
 
-    members    networks, all, or names; of more than
-               `MAX_MEMBERS` the best on validation, with seats for models that are no networks
-               (two that forecast the same count as one)
-    weights    equal; numbers; or stacked: the non-negative weights of sum 1 with the least absolute
-               error on validation, shrunk towards equal weights by `PENALTY`. `networks` beside
-               others count as one, their mean: they err alike, and validation, on which they were
-               tuned, flatters them
+    members    `networks`, `all`, or names. Of two that forecast the same only one counts. Of more
+               than `MAX_MEMBERS` the best on validation are taken, with seats kept for models that
+               are no networks.
+    weights    `equal`, numbers, or `stacked`: the non-negative weights of sum 1 with the least
+               absolute error on validation, shrunk towards equal weights by `PENALTY`. Where a rule
+               names `networks` and others, the networks count as one member, their mean: they err
+               alike, and look too good on validation, on which they were tuned.
 
-`write_combination` reads the records and forecasts of the candidates beside it and leaves
-record.json, forecasts.parquet and copies of the saved members. Candidates that failed, that did not
-train, or that cannot be served are left out and named; without a member the combination is a failed
-record.
+`write_combination` reads the records and forecasts of the candidates and writes record.json,
+forecasts.parquet and copies of the saved members. Candidates that failed, did not train or cannot
+be served are left out and named. A combination without a member is a failed record.
 
-What is served before the test block has members and weights learnt from the validation rows alone
-(`MemberErrors`). What a combination forecasts in a fold of validation is made with the members
-and weights that the other folds give, so that its validation error can be compared with those of
-models that learnt nothing there. With `refit` the weights of the same members are learnt again
-after validation, at each of its cutoffs on every error known there.
+Members and weights that serve before the test block are learnt from validation errors alone
+(`MemberErrors`). Each fold of validation is forecast with members and weights learnt on the other
+folds, so that the validation error can be compared with that of a single model. With `refit` the
+weights of the same members are learnt again at cutoffs after validation, from all errors known
+there.
 
-Of `RunRecord`: `members` are those that serve, with the newest weights before the test block;
-`weights` holds all, a `DatedWeights` for each time they were learnt. A member of weight 0 is left
-out of both. Why a weight moved is recorded nowhere: it follows from the errors up to then. The page
-and MLflow show the weights before the test block alone, so a member that is dropped later is shown
-nowhere but in record.json; one that `select_best` left out leaves no trace there either.
+In the `RunRecord`, `members` are those that serve, with the newest weights before the test block,
+and `weights` has a `DatedWeights` for each time that weights were learnt. A member of weight 0 is
+in neither. The page and MLflow show the weights before the test block only.
 """
 
 from __future__ import annotations
@@ -57,7 +54,7 @@ from forecast.system import files
 from forecast.system.errors import ModelError, quote_names
 
 MAX_MEMBERS = 12
-"""Members of one combination: what a served forecast has time for."""
+"""Most members of one combination: a served forecast has no time for more."""
 PENALTY = 0.2
 """Penalty on the squared distance from equal weights, in mean (weighted) squared errors of the best
 member.
@@ -67,29 +64,29 @@ Chosen on the pieces of docs/research/weights-by-absolute-error.md.
 STACKING_ROUNDS = 10
 """Rounds of the search for the least absolute error."""
 ERROR_FLOOR = 0.1
-"""Errors below this share of the mean one count by their squares."""
+"""Errors below this share of the mean error count by their squares."""
 COMBINATION_RANKING: Ranking = "shipped"
 FORECAST_KEYS = ["unique_id", "cutoff", "step", "ds", "block", "output", "y", "volatility"]
 Weights = dict[str, float]
-"""Candidate to its weight; the sum is 1."""
+"""Weights by candidate; their sum is 1."""
 
 
 @dataclass(frozen=True)
 class MemberErrors:
-    """Errors of the candidates that may be members, at targets that were observed."""
+    """Errors of the candidates that may be members, at the n targets that were observed."""
 
     members: tuple[str, ...]
     models: Mapping[str, str]
-    """The model of each member."""
+    """The model of each candidate."""
     kinds: Mapping[str, str]
-    """The kind of model of each member."""
+    """The kind of model of each candidate."""
     cutoffs: np.ndarray
     """(n,): the cutoff that each target was forecast from."""
     horizon_ends: np.ndarray
     """(n,): the time of the last target of that cutoff, observed or not."""
     errors: np.ndarray
-    """(n, members): in units of the mean absolute error over all members, of each series and
-    output.
+    """(n, members): actual minus forecast, over the mean absolute error of all members on the same
+    series and output.
     """
 
     @classmethod
@@ -99,7 +96,7 @@ class MemberErrors:
         forecasts: Mapping[str, np.ndarray],
         records: Mapping[str, RunRecord],
     ) -> MemberErrors:
-        """The errors of `forecasts` (n,) by member at `rows` (n) with the columns FORECAST_KEYS."""
+        """The errors of `forecasts` (by candidate, each (n,)) at the n `rows` of FORECAST_KEYS."""
         y = rows["y"].to_numpy()
         errors = np.column_stack([y - y_hat for y_hat in forecasts.values()])
         targets = [rows[column].to_numpy() for column in ("unique_id", "output")]
@@ -115,8 +112,10 @@ class MemberErrors:
             errors=scaled[is_observed],
         )
 
-    def average_groups(self, groups: Sequence[tuple[str, ...]]) -> MemberErrors:
-        """The members of each group averaged into one, which has the name of the group's first."""
+    def merge_groups(self, groups: Sequence[tuple[str, ...]]) -> MemberErrors:
+        """One member for each group: its errors are the mean of the group's, its name is that of
+        the group's first member.
+        """
         means = []
         for group in groups:
             columns = [self.members.index(name) for name in group]
@@ -125,10 +124,11 @@ class MemberErrors:
         return replace(self, members=first_names, errors=np.column_stack(means))
 
     def select_best(self, names: tuple[str, ...]) -> tuple[str, ...]:
-        """At most `MAX_MEMBERS` of `names`, those with the lowest error, in their order.
+        """The at most `MAX_MEMBERS` of `names` with the lowest mean absolute error, in the order of
+        `names`.
 
-        The best of those that are no networks, up to two thirds of the seats, are in: networks err
-        alike, and a mean gains by members that do not.
+        Up to two thirds of the seats are kept for models that are no networks: networks err alike,
+        and a mean gains by members that do not.
         """
         loss = dict(zip(self.members, np.abs(self.errors).mean(axis=0), strict=True))
         ranked = sorted(sorted(names), key=loss.__getitem__)
@@ -139,8 +139,9 @@ class MemberErrors:
         return tuple(name for name in names if name in best)
 
     def split_folds(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Two masks (n,) for each fold of time: what the others learn from, and the fold itself; no
-        target of the one is a target of the other.
+        """Two masks (n,) for each fold of time: the targets to learn from, and those of the fold.
+
+        Horizons that reach into the fold are in neither, so that no time is a target of both.
         """
         for times in np.array_split(np.unique(self.cutoffs), VALIDATION_FOLDS):
             if len(times):
@@ -160,9 +161,9 @@ class MemberErrors:
 
 
 def learn_weights(rule: Combination, errors: MemberErrors) -> Weights:
-    """The weight of every member, those of weight 0 left out.
+    """The members that `rule` selects and their weights, without those of weight 0.
 
-    `ModelError` where no member is left, or where a member with a fixed weight is missing.
+    `ModelError` if there is no member, or if one with a fixed weight is missing.
     """
     if isinstance(rule.weights, dict):
         return _fixed_weights(rule.weights, errors)
@@ -175,7 +176,7 @@ def learn_weights(rule: Combination, errors: MemberErrors) -> Weights:
     if rule.weights == "equal":
         group_weights = np.full(len(groups), 1 / len(groups))
     else:
-        group_weights = stack(errors.average_groups(groups))
+        group_weights = stack(errors.merge_groups(groups))
     weights = {}
     for group, group_weight in zip(groups, group_weights, strict=True):
         for name in group:
@@ -186,8 +187,8 @@ def learn_weights(rule: Combination, errors: MemberErrors) -> Weights:
 def _group_members(
     rule: Combination, errors: MemberErrors, members: tuple[str, ...]
 ) -> list[tuple[str, ...]]:
-    """What counts as one member: every candidate alone, but all networks together where the rule
-    names `networks` and others beside them.
+    """The members in groups that get one weight: every candidate is its own group, but all networks
+    are one where the rule names `networks` and other members.
     """
     networks = tuple(name for name in members if errors.kinds[name] == "network")
     if "networks" not in rule.members or networks in ((), members):
@@ -196,8 +197,8 @@ def _group_members(
 
 
 def _fixed_weights(weights: Mapping[str, float], errors: MemberErrors) -> Weights:
-    """The weights of a rule with numbers, by candidate; they may name models; `ModelError` where
-    one of them has no errors here.
+    """The weights of a rule with numbers, divided by their sum, by candidate. The rule may name
+    models or candidates; `ModelError` if one of them is not in `errors`.
     """
     candidates = {model: name for name, model in errors.models.items()}
     candidates |= {name: name for name in errors.members}
@@ -212,40 +213,42 @@ def _fixed_weights(weights: Mapping[str, float], errors: MemberErrors) -> Weight
 
 
 def _select_members(rule: Combination, errors: MemberErrors) -> tuple[str, ...]:
-    """The candidates that a rule names, by group, model or `all`; of those that err alike the first
-    alone: tuning may lead two entries to one model. Those without any error are all taken: they may
-    differ beyond validation.
+    """The candidates that a rule names by group, by model or as `all`.
+
+    Of candidates with equal errors only the first is taken, as tuning may lead two entries to one
+    model. Candidates whose errors are all zero are all taken: they may differ after validation.
     """
     rule_names = set(rule.members)
     distinct: dict[bytes | str, str] = {}
-    for name, of_member in zip(errors.members, errors.errors.T, strict=True):
+    for name, member_errors in zip(errors.members, errors.errors.T, strict=True):
         if rule_names & {"all", f"{errors.kinds[name]}s", errors.models[name]}:
-            distinct.setdefault(of_member.tobytes() if of_member.any() else name, name)
+            distinct.setdefault(member_errors.tobytes() if member_errors.any() else name, name)
     return tuple(distinct.values())
 
 
 def stack(errors: MemberErrors) -> np.ndarray:
-    """(members,) weights with the least absolute error, shrunk towards equal ones; equal where
-    validation is too short to have two folds that others can learn for.
+    """(members,): the weights with the least absolute error, shrunk towards equal weights; equal
+    weights if fewer than two folds of validation leave errors to learn from.
 
-    Least squares, each target divided by its error of the round before (Schlossmacher 1973): a few
-    hard days have the most of the squares, and not of what is scored.
+    Iterated least squares: each target is divided by the root of its error in the round before
+    (Schlossmacher 1973). Plain least squares would fit a few hard days, which have most of the
+    squared error but not of the absolute error that is scored.
     """
     n_members = len(errors.members)
     weights = np.full(n_members, 1 / n_members)
     if sum(learns.any() for learns, _ in errors.split_folds()) < 2:
         return weights
     for _ in range(STACKING_ROUNDS):
-        missed = np.abs(errors.errors @ weights)
-        floor = ERROR_FLOOR * missed.mean() or 1.0
-        divided = errors.errors / np.sqrt(np.maximum(missed, floor))[:, None]
+        combined = np.abs(errors.errors @ weights)
+        floor = ERROR_FLOOR * combined.mean() or 1.0
+        divided = errors.errors / np.sqrt(np.maximum(combined, floor))[:, None]
         weights = solve_on_simplex(divided.T @ divided / len(divided), PENALTY)
     return weights
 
 
 def solve_on_simplex(square: np.ndarray, penalty: float) -> np.ndarray:
-    """The w >= 0 of sum 1 with the least w'Sw + penalty min(diag S) |w - 1/k|^2, S (`square`)
-    the mean products of the errors.
+    """(k,): the w >= 0 of sum 1 with the least w'Sw + penalty min(diag S) |w - 1/k|^2, where S
+    (`square`, (k, k)) has the mean products of the errors.
 
     As sum w = 1 this is w'Aw with A = S + penalty min(diag S) I, and w is v / sum v of the v >= 0
     with the least v'Av - 2 sum v: non-negative least squares (Lawson & Hanson 1974).
@@ -261,8 +264,8 @@ def solve_on_simplex(square: np.ndarray, penalty: float) -> np.ndarray:
 
 
 def write_combination(name: str, rule: Combination, trained: Path) -> None:
-    """Fill trained/<name>/ from the candidates beside it: record.json, forecasts.parquet and the
-    saved members.
+    """Fill the folder `name` in `trained`, from the candidates in `trained`: record.json,
+    forecasts.parquet and the saved members.
     """
     records = read_run_records(trained)
     eligible, omissions = _eligible_members(rule, records)
@@ -289,9 +292,8 @@ def write_combination(name: str, rule: Combination, trained: Path) -> None:
 def _eligible_members(
     rule: Combination, records: Mapping[str, RunRecord]
 ) -> tuple[dict[str, RunRecord], str]:
-    """The candidates that can be served, and a sentence on what the rule names and is left out.
-
-    Of a network it is the candidate of the ranking as shipped, where there is one.
+    """The candidates that may be members, and a sentence on those that the rule names but are left
+    out. A network takes part as shipped; as architecture alone only if it was not shipped.
     """
     servable = [
         record
@@ -324,11 +326,12 @@ def _combine_forecasts(
     rows: pd.DataFrame,
     values: Mapping[str, np.ndarray],
 ) -> tuple[list[DatedWeights], pd.DataFrame]:
-    """The weights through the blocks, those of validation first, and the table of forecasts.
+    """The weights in the order in which they were learnt, those of validation first, and the table
+    of forecasts.
 
-    Inside validation each fold is forecast with the weights that the other folds settle. Behind it
-    the weights of the same members are learnt again at each refit of the rule, on all errors known
-    there.
+    Each fold of validation is forecast with weights learnt on the other folds. After validation the
+    weights of the same members are learnt again at each refit of the rule, from all errors known
+    then.
     """
     in_validation = (rows["block"] == "validation").to_numpy()
     cutoffs = rows["cutoff"].to_numpy()
@@ -367,16 +370,17 @@ def _date_weights(weights: Weights, learnt_until: np.datetime64) -> DatedWeights
     return DatedWeights(weights=weights, learnt_until=pd.Timestamp(learnt_until).to_pydatetime())
 
 
-def weighted_mean(shares: Weights, values: Mapping[str, np.ndarray]) -> np.ndarray:
-    """The combined forecasts (n,)."""
-    return np.asarray(sum(weight * values[name] for name, weight in shares.items()))
+def weighted_mean(weights: Weights, values: Mapping[str, np.ndarray]) -> np.ndarray:
+    """(n,): the combined forecasts; `values` (n,) by candidate."""
+    return np.asarray(sum(weight * values[name] for name, weight in weights.items()))
 
 
 def _read_forecasts(
     records: Mapping[str, RunRecord], trained: Path
 ) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
-    """FORECAST_KEYS of every origin, and by candidate the mean forecast of its seeds there;
-    `ModelError` without any, and where origins differ.
+    """The n rows of FORECAST_KEYS, and by candidate the mean forecast (n,) of its seeds.
+
+    `ModelError` without any candidate, or if candidates were forecast at different cutoffs.
     """
     rows = pd.DataFrame()
     values: dict[str, np.ndarray] = {}
@@ -402,10 +406,10 @@ def _run_record(
     records: Mapping[str, RunRecord],
     fit: SeedFit,
 ) -> RunRecord:
-    """The record of a combination, in the form that stage `train` leaves of every candidate; its
-    members with their `weights`, the largest first, none where it failed.
+    """The record of a combination. Its members have their `weights`, the largest first; a failed
+    combination has no member.
 
-    fit: whether it succeeded, and its remark or reason.
+    fit: whether it succeeded, and its remark or reason
     """
     members = []
     for member in sorted(sorted(weights), key=weights.__getitem__, reverse=True):

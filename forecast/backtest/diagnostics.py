@@ -1,22 +1,21 @@
-"""What goes on inside one trained network, as numbers and as curves for figures
-(`NetworkDiagnosis`), for the report and MLflow.
+"""Diagnoses one trained network for the report and MLflow (`NetworkDiagnosis`): how far back its
+forecast looks, and whether the closed loop of a recursive model is stable.
 
-Looked at are a few validation windows of the first series: the gradient of the forecast by lag,
-and the closed loop of a recursive model. `read_or_diagnose` keeps the result beside the network
-under the digest of this code, so an edit here trains nothing. The train stage asks in its own
-process: 0.05 to 0.3 s a network, and no TensorFlow. Nothing here changes a forecast or a choice.
+It is examined on a few validation windows of the first series. `read_or_diagnose` stores the result
+beside the network under the digest of this code, so an edit here trains nothing. It takes 0.05 to
+0.3 s a network and no TensorFlow, and changes no forecast and no choice.
 
-A recursive model is also left to its own forecasts, far beyond the horizon: does it stay within
-bounds? Two runs, one with its newest observation moved a little, are closed over `FREE_RUN_STEPS`
-rows. What is known ahead goes on by repeating the window's own rows.
+A recursive model is run on its own forecasts over `FREE_RUN_STEPS` rows, twice: the second time
+with its newest observation moved a little. Future inputs beyond the known ones repeat those of the
+window.
 
     reach       the farthest forecast from the last observation, in scaled units (train standard
                 deviations)
-    exponent    ln of how the distance between the two runs changes, per step: below 0 the loop
-                forgets, above 0 it amplifies, 0 is a loop that keeps a level as a random walk does
+    exponent    the change per step of ln(distance between the two runs): below 0 the loop forgets a
+                disturbance, above 0 it amplifies it, at 0 it keeps it, as a random walk does
     verdict     "stable"; "marginal" (keeps disturbances); "sensitive" (amplifies them within
                 bounds, as chaos does); "drifting" (leaves the bounds and amplifies nothing, like a
-                straight line); "unstable" (leaves the bounds and amplifies, or is no longer finite)
+                straight line); "unstable" (leaves the bounds and amplifies, or is not finite)
 """
 
 from __future__ import annotations
@@ -43,22 +42,20 @@ N_WINDOWS = 3
 """Validation windows that a network is examined on, spread evenly over those of the first series.
 """
 STEP = 1e-5
-"""By which inputs are moved, in scaled units, for a gradient by central differences."""
+"""How far inputs are moved for the central differences, in scaled units."""
 DIRECTIONS = 4
-"""Along so many directions among the channels, at most."""
+"""Most directions among the channels along which inputs are moved."""
 N_LAGS = 12
 FREE_RUN_STEPS = 96
 FREE_RUN_BOUND = 25.0
-"""Scaled units: no series of the train range comes near, and an exponential growth soon does."""
+"""A reach, in scaled units, that no train series comes near and exponential growth soon passes."""
 DISTURBANCE = 1e-6
 NEUTRAL_EXPONENT = 0.01
 """Exponents closer to 0 than this cannot be told from 0 over `FREE_RUN_STEPS` rows."""
 
 
 def diagnose(forecaster: Forecaster, windows: Windows) -> NetworkDiagnosis:
-    """What the network of a forecaster does on `windows`; a handful is enough, as the cost grows
-    with B * L.
-    """
+    """Diagnose the network of a forecaster on B `windows`; the cost grows with B times lookback."""
     network = forecaster.network
     assert network is not None
     assert forecaster.skip is not None
@@ -99,11 +96,11 @@ def gradient_by_lag(
     future: np.ndarray | None,
     lags: list[int],
 ) -> np.ndarray:
-    """The Frobenius norm of d forecast / d past[:, -1 - k] for k in `lags`, root mean square over
-    windows.
+    """(lags,): the Frobenius norm of d forecast / d past[:, -1 - k] for each k in `lags`, the root
+    mean square over windows.
 
-    past (B, T, C), weights float64. The input is moved along `DIRECTIONS` random orthogonal
-    directions: with at most that many channels the norm is exact, with more an estimate.
+    past (B, T, C), weights float64. Inputs are moved along at most `DIRECTIONS` random orthogonal
+    directions: with no more channels than that the norm is exact, with more it is an estimate.
     """
     batch, _, channels = past.shape
     count = min(channels, DIRECTIONS)
@@ -112,10 +109,9 @@ def gradient_by_lag(
     for number, lag in enumerate(lags):
         moved[0, number, :, :, -1 - lag] += STEP * directions[:, None]
         moved[1, number, :, :, -1 - lag] -= STEP * directions[:, None]
-    ahead = None
     if future is not None:
-        ahead = np.tile(future, (2 * len(lags) * count, 1, 1))
-    out = inference.forecast_last(network, weights, moved.reshape(-1, *past.shape[1:]), ahead)
+        future = np.tile(future, (2 * len(lags) * count, 1, 1))
+    out = inference.forecast_last(network, weights, moved.reshape(-1, *past.shape[1:]), future)
     plus, minus = out.reshape(2, len(lags), count, batch, -1)
     slope = (plus - minus) / (2 * STEP)
     squared = (slope**2).sum(axis=(1, 3)) * channels / count
@@ -123,9 +119,7 @@ def gradient_by_lag(
 
 
 def read_or_diagnose(data: PreparedData, folder: Path) -> NetworkDiagnosis:
-    """The diagnosis of the network saved in `folder`/seed; made once and kept next to its
-    fit.json.
-    """
+    """The diagnosis of the network saved in `folder`/seed; made once and stored in `folder`."""
     cached_file = folder / f"diagnostics-{code_digest([ENGINE])[:12]}.json"
     if not cached_file.exists():
         diagnose_first_series(Forecaster.load(folder / "seed"), load_problem(data)).write(
@@ -150,9 +144,10 @@ def free_run(
     channels: Layout,
     feedback: Feedback = add_network,
 ) -> tuple[LoopNumbers, np.ndarray]:
-    """`skip + network`, both one-step, closed over `FREE_RUN_STEPS` rows; weights in float64. The
-    verdict with its numbers, and the distance (FREE_RUN_STEPS, O) from the last observation, the
-    largest over the windows.
+    """Run a one-step model, `skip + network`, on its own forecasts over `FREE_RUN_STEPS` rows.
+
+    Returns the verdict with its numbers, and the distance (FREE_RUN_STEPS, O) from the last
+    observation in scaled units, the largest over the windows. weights: in float64.
     """
     runs = []
     with np.errstate(over="ignore", invalid="ignore"):
@@ -172,8 +167,8 @@ def free_run(
 
 
 def _extend_windows(windows: Windows) -> Windows:
-    """The windows with `FREE_RUN_STEPS` rows of known-future inputs after the cutoff; those that
-    are not known repeat the window's own.
+    """The windows with `FREE_RUN_STEPS` rows of future inputs after the cutoff; beyond the known
+    ones these repeat the rows of the lookback.
     """
     lookback = windows.past.shape[1]
     rows = np.arange(lookback + FREE_RUN_STEPS)
@@ -184,7 +179,7 @@ def _extend_windows(windows: Windows) -> Windows:
 
 
 def _move_newest(windows: Windows, channels: Layout, by: float) -> Windows:
-    """The newest observation of every target larger by `by`."""
+    """The windows with the newest observation of every target raised by `by`."""
     z = windows.z.copy()
     past = windows.past.copy()
     z[:, -1, : channels.outputs] += by
@@ -193,11 +188,11 @@ def _move_newest(windows: Windows, channels: Layout, by: float) -> Windows:
 
 
 def _divergence_exponent(distance: np.ndarray) -> float | None:
-    """The slope of ln distance (B, STEPS) over the second half, averaged over windows; None once
-    the runs have met.
+    """The slope of ln distance (B, FREE_RUN_STEPS) over the second half of the steps, averaged over
+    the windows in which the two runs have not met; None if they have met in all.
     """
     half = distance[:, FREE_RUN_STEPS // 2 :]
-    met = (half <= DISTURBANCE * 1e-7).any(axis=1)  # what is left there is rounding
+    met = (half <= DISTURBANCE * 1e-7).any(axis=1)  # the rest of the distance is rounding
     if met.all():
         return None
     logs = np.log(half[~met])
@@ -206,8 +201,8 @@ def _divergence_exponent(distance: np.ndarray) -> float | None:
 
 
 def _verdict(reach: float, exponent: float | None) -> str:
-    """The word for a closed loop, as the module's docstring has it. reach: in scaled units.
-    exponent: None where the two runs have met.
+    """The word for a closed loop, as in the docstring of the module; `exponent` is None where the
+    two runs have met.
     """
     amplifies = exponent is not None and exponent >= NEUTRAL_EXPONENT
     if reach > FREE_RUN_BOUND:

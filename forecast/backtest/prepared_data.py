@@ -1,11 +1,8 @@
-"""The prepared data of one dataset as a task finds them: in the files of stage `prepare`
-(`PreparedData`), or in memory (`DataInMemory`, of `forecast.fit` and `compare`).
+"""The prepared data of one dataset, for the tasks of stages `tune` and `train`: in the files of
+stage `prepare` (`PreparedData`), or in memory (`DataInMemory`, for `forecast.fit` and `compare`).
 
-Both load the same `PreparedRows`: frame, task and the ends of the blocks. Tuning is given
-`tuning.parquet`, which ends with the validation block, so it cannot see later rows. Nothing is
-checked or changed here; that is `forecast.data.preparation`.
-
-Another thing that `prepare` hands on is a field of `PreparedRows`, loaded by both.
+Both load the same `PreparedRows`. Tuning loads `tuning.parquet`, which ends with the validation
+block, so it cannot see later rows. Data are checked in `forecast.data.preparation`, not here.
 """
 
 from __future__ import annotations
@@ -36,11 +33,11 @@ class PreparedRows:
 
 @dataclass(frozen=True)
 class PreparedData:
-    """Where one dataset's prepared data lie, and the folders for what is computed from them.
+    """Where the prepared data of one dataset lie, and the folders of what is computed from them.
 
-    `digest` is that of the frame, so a cached problem is never stale; `vintages` that of the
-    provider's forecasts, which one model alone reads. `shapes`: where processes share
-    the shapes of linear maps; None where they do not.
+    digest: that of the frame, so that a cached problem is never stale
+    vintages: the digest of the provider's stored forecasts; empty without any
+    shapes: the folder in which processes share the shapes of linear maps; None: they share none
     """
 
     paths: ProjectPaths
@@ -61,10 +58,10 @@ class PreparedData:
 
 @dataclass(frozen=True)
 class DataInMemory(PreparedData):
-    """Prepared data that go to a worker with its task; `paths` has folders for results alone."""
+    """Prepared data in memory, which are sent to a worker; `paths` is for results only."""
 
     rows: PreparedRows = field(kw_only=True, compare=False)
 
     def load(self) -> PreparedRows:
-        """The rows that came with the task."""
+        """The rows in memory."""
         return self.rows

@@ -1,8 +1,8 @@
-"""What stages `tune` and `train` compute with: the settings of a backtest and its data.
+"""The settings and data of stages `tune` and `train` (`Setup`).
 
-A stage reads a `Setup` from a project's files (`read_tuning_setup`,
-`read_training_setup`); `forecast.fit` and `compare` make one in memory. It holds no candidate
-and no result: those are planned by `forecast.backtest.candidates` from its `models`.
+The stages read them from a project's files (`read_tuning_setup`, `read_training_setup`);
+`forecast.fit` and `compare` make them in memory. `forecast.backtest.candidates` plans the
+candidates from the field `models`.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ class Setup:
     data: PreparedData
     task: Task
     borders: BordersFile
-    """End of each block, as `Borders.to_json` has it: a part of every cache key."""
+    """The end of each block, as from `Borders.to_json`; a part of every cache key."""
     models: Models
     tuning: Tuning
     n_series: int = 1
-    """How many series training fits; tuning does not ask."""
+    """How many series training fits; tuning does not use it."""
     held_models: Collection[str] = ()
-    """Models of which tuning leaves what their entry says. None of those in files, whose values are
-    where a search begins.
+    """Models of which tuning does not change the values that their entry gives. In a project there
+    are none: a search begins at the values of the entry.
     """
 
     @property
@@ -43,13 +43,13 @@ class Setup:
 
 
 def read_tuning_setup(paths: ProjectPaths, dataset: str) -> Setup:
-    """What stage `tune` computes with, from the files that lie before it."""
+    """The setup of stage `tune`, from the files of earlier stages."""
     digest = files.sha256(paths.prepared(dataset) / "tuning.parquet")
     return _setup(PreparedData(paths, dataset, "tuning.parquet", digest))
 
 
 def read_training_setup(paths: ProjectPaths, dataset: str) -> Setup:
-    """What stage `train` computes with, from the files that lie before it."""
+    """The setup of stage `train`, from the files of earlier stages."""
     vintages = ""
     if load_dataset(dataset, paths.configs).vintage_columns:
         vintages = files.sha256(paths.vintages(dataset))
@@ -60,7 +60,7 @@ def read_training_setup(paths: ProjectPaths, dataset: str) -> Setup:
 
 
 def _setup(data: PreparedData) -> Setup:
-    """The setup on `data`, with the settings that its project has."""
+    """The setup on `data`, with the settings of its project."""
     paths = data.paths
     dataset = data.dataset
     return Setup(

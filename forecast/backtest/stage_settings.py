@@ -1,10 +1,9 @@
-"""What each stage of the pipeline computes with, as JSON: its settings resolved, and the digest of
-the code it runs.
+"""The settings of each pipeline stage as JSON, with the digest of the code that the stage runs.
 
-DVC compares these files instead of YAML and source text, so that a stage is stale exactly when its
+DVC compares these files instead of YAML and source text, so that a stage is stale only when its
 result can change: a title, a unit, a comment, a docstring or a model outside of the grid retrains
-nothing. `stage_settings` gives the content of every file; `pipelines/settings.py` writes them. What
-a single result depends on is another thing: its key, `forecast.backtest.candidates.result_key`.
+nothing. `stage_settings` makes the content of every file; `pipelines/settings.py` writes them. The
+key of a single cached result is made by `forecast.backtest.candidates.result_key`.
 """
 
 from __future__ import annotations
@@ -21,22 +20,20 @@ from forecast.system.code_closure import PROJECT, code_digest
 
 TEMPLATES = "forecast/report/templates"
 UNREAD_FIELDS = {"title", "licence", "grid"}
-"""Parts of a dataset that fetch and prepare do not read; so are the columns' units."""
+"""Fields of a dataset that fetch and prepare do not read; nor do they read the columns' units."""
 BUDGET_FIELDS = {
     "tune": {"n_trials", "trial_steps", "evaluate_every", "base_seed"},
     "train": {"final_steps", "evaluate_every", "seeds"},
     "compare": {"n_trials", "trial_steps", "final_steps", "seeds"},
 }
-"""Stage to what it reads of configs/tuning.yaml."""
+"""The fields of configs/tuning.yaml that each stage reads."""
 StageContent = dict[str, PlainValue]
 """The content of one file: settings by name, as JSON."""
 
 
 def stage_settings(paths: ProjectPaths) -> dict[str, StageContent]:
-    """Relative file name → its content, `<dataset>/<stage>.json` for every dataset that runs, and
-    `report.json`.
-
-    Raises `InputError` for a configuration that cannot be read.
+    """The content of each file by its relative name: `<dataset>/<stage>.json` for every dataset
+    that runs, and `report.json`. `InputError` for a configuration that cannot be read.
     """
     datasets = load_datasets(paths.configs)
     settings_by_file = {"report.json": _report(datasets)}
@@ -49,8 +46,8 @@ def stage_settings(paths: ProjectPaths) -> dict[str, StageContent]:
 def _dataset_settings(
     paths: ProjectPaths, datasets: Datasets, name: str
 ) -> dict[str, StageContent]:
-    """The settings of each stage for one dataset. Stages `fetch` and `prepare` also depend on the
-    datasets whose columns are looked up; `compare` on the evaluation, and on no candidate.
+    """The settings of one dataset by stage. Stages `fetch` and `prepare` also depend on the
+    datasets from which columns are joined; `compare` depends on no candidate.
     """
     entry = datasets.datasets[name]
     tuning = load_tuning(paths.configs)
@@ -77,7 +74,7 @@ def _dataset_settings(
 
 
 def _settings_that_compute(entry: Dataset) -> StageContent:
-    """The entry as fetch and prepare read it."""
+    """The fields of the entry that fetch and prepare read."""
     content = entry.model_dump(mode="json", exclude=UNREAD_FIELDS)
     for column in (*content["target"], *content["past_exogenous"], *content["future_exogenous"]):
         del column["unit"]
@@ -87,8 +84,8 @@ def _settings_that_compute(entry: Dataset) -> StageContent:
 def _stage_content(
     stage: str, entry: Dataset, tuning: Tuning, candidates: list[Candidate]
 ) -> StageContent:
-    """What tuning, training and the comparison are all told; no `candidates` for the comparison,
-    which finds them by their results.
+    """The settings that tuning, training and the comparison have in common; the comparison has no
+    `candidates`, as it finds them by their results.
     """
     content: StageContent = {}
     for candidate in candidates:
@@ -103,7 +100,7 @@ def _stage_content(
 
 
 def _report(datasets: Datasets) -> StageContent:
-    """What stage `report` computes with: the entries whole, as it shows them."""
+    """The settings of stage `report`: whole entries, since it shows all of them."""
     entries = {name: datasets.datasets[name].model_dump(mode="json") for name in datasets.run}
     templates = {path.name: files.sha256(path) for path in sorted((PROJECT / TEMPLATES).glob("*"))}
     return {
@@ -115,8 +112,8 @@ def _report(datasets: Datasets) -> StageContent:
 
 
 def _code_digest(stage: str, candidates: Sequence[Candidate] = ()) -> str:
-    """The digest of what the stage runs. Of the families only those of `candidates` count; of the
-    sources, heads and cells, which are found by name, those too, or all without candidates.
+    """The digest of the code that a stage runs: of families, sources, heads and cells, which are
+    found by name, only those of `candidates`; without candidates all of them.
     """
     modules: set[str] = set()
     for candidate in candidates:

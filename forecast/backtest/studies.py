@@ -1,12 +1,11 @@
-"""One study: a fixed number of trials of one model on one data slice, drawn by TPE (Bergstra,
-Bardenet, Bengio & Kegl 2011). The only module that knows Optuna.
+"""Runs one study: a fixed number of trials of one model on one data slice, drawn by TPE (Bergstra,
+Bardenet, Bengio & Kegl 2011). The only module that uses Optuna.
 
 `run_study` asks an `Objective` for the validation loss of each trial and returns the finished
-`Trial`s, plain data that is read without Optuna. Trials are stored as they finish, in a journal of
-the `StudyStore` or in a database that machines share, so a kill costs the trial that was running
-and no other. One process runs a study at a time; a second is refused (`BusyError`). A model that
-fails is
-a finished trial with an infinite loss and a reason; any other exception stops the study.
+`Trial`s, which are read without Optuna. Trials are stored as they finish, in a journal file or in a
+database that machines share (`StudyStore`), so that a killed process loses only the running trial.
+One process runs a study at a time; a second one is refused (`BusyError`). A model that fails is a
+finished trial with an infinite loss and a reason; any other exception stops the study.
 """
 
 from __future__ import annotations
@@ -36,11 +35,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrialOutcome:
-    """What the objective returns: the validation loss (lower is better), its curve, or why the
-    model failed.
+    """The result of one trial: the validation loss (lower is better) and its curve, or the reason
+    why the model failed.
 
-    `curve` is a list of numbers or of rows such as `[step, loss]`; a non-empty `reason` makes
-    `value` infinite.
+    `curve` is a list of numbers or of rows such as `[step, loss]`; with a `reason` the loss counts
+    as infinite.
     """
 
     value: float
@@ -48,7 +47,7 @@ class TrialOutcome:
     reason: str = ""
 
     def to_plain_numbers(self) -> TrialOutcome:
-        """Plain Python numbers; a value that is not finite without a reason gets one."""
+        """The outcome in plain Python numbers; a loss that is not finite gets a reason."""
         value = float(self.value)
         reason = self.reason
         if not reason and not math.isfinite(value):
@@ -65,24 +64,24 @@ May raise `ModelError`; any other exception stops the study.
 """
 
 LONG_TRIAL = 15.0
-"""Seconds of a trial from which on the rest of a study is told."""
+"""Where trials take this many seconds, the time left of the study is printed after each."""
 LOCK_TIMEOUT = 2.0 * postgres.SILENT_SECONDS
-"""Seconds for the lock of a worker whose machine went silent."""
+"""Seconds after which the lock of a machine that went silent is free again."""
 N_RANDOM_TRIALS = 4
-"""Finished trials before TPE takes over from random draws; Optuna's own 10 would never be left with
-8 trials.
+"""Random trials before TPE takes over. With Optuna's default of 10, a study of 8 trials would never
+reach TPE.
 """
 
 
 @dataclass(frozen=True)
 class StudyStore:
-    """Where studies are stored: journals in `folder`, or a database that many machines share."""
+    """Where studies are stored: as journals in `folder`, or in a database that machines share."""
 
     folder: Path
     database: str = ""
     """A URL such as `postgresql://host/name`; empty: journals."""
     label: str = ""
-    """What a study is of, such as `weather lstm.linear`: its name in Optuna is this and its key."""
+    """What the study is of, such as `weather lstm.linear`; its name in Optuna is label and key."""
 
 
 def run_study(
@@ -95,13 +94,14 @@ def run_study(
     store: StudyStore,
     defaults: Params = MappingProxyType({}),
 ) -> tuple[Trial, ...]:
-    """Run the study `key` until `n_trials` trials have finished, counting those of earlier,
-    interrupted calls; these trials, in order.
+    """Run the study `key` until `n_trials` trials have finished, including those of earlier,
+    interrupted calls; returns them in order.
 
     Trial k is drawn with `seed + k` from the finished trials alone, so an interrupted study equals
-    an uninterrupted one. The first trial uses `defaults`; the space is widened where they lie
-    outside. A failed model counts; a killed or crashed trial does not and is repeated. `key` names
-    everything the result depends on. Raises `BusyError` when another process runs this study.
+    an uninterrupted one. The first trial has the values `defaults`; the space is widened where they
+    lie outside of it. A failed model counts as a trial; a killed or crashed trial is repeated.
+    `key` stands for everything that the result depends on. `BusyError` if another process runs this
+    study.
     """
     space = widen_space(space, defaults)
     store.folder.mkdir(parents=True, exist_ok=True)
@@ -117,7 +117,7 @@ def run_study(
             while (number := len(_finished_trials(study))) < n_trials:
                 begins.append(monotonic())
                 seconds = (begins[-1] - begins[0]) / max(len(begins) - 1, 1)
-                if seconds >= LONG_TRIAL:  # the stage hears of the end alone
+                if seconds >= LONG_TRIAL:  # the stage itself reports only finished studies
                     left = format_duration(seconds * (n_trials - number))
                     line = f"tune {store.label}: {number} of {n_trials} trials done"
                     print(f"{line}, about {left} left", file=sys.stderr, flush=True)
@@ -129,9 +129,7 @@ def run_study(
 
 @contextmanager
 def _name_storage_faults(key: str, folder: Path) -> Iterator[None]:
-    """Turns the errors of a full disk and of a database that went away into a `ForecastError`;
-    other errors pass.
-    """
+    """Turn the errors of a full disk and of a lost database into a `ForecastError`."""
     from optuna.exceptions import StorageInternalError
 
     try:
@@ -143,9 +141,7 @@ def _name_storage_faults(key: str, folder: Path) -> Iterator[None]:
 
 
 def _open_study(key: str, store: StudyStore) -> optuna.Study:
-    """The study `key` of the store, made where there is none. A journal (no database) is repaired
-    first: the caller holds the study's lock, so nobody else writes to it.
-    """
+    """Open the study `key` of the store, or make it. The caller holds the lock of the study."""
     import optuna
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
@@ -161,10 +157,10 @@ def _open_study(key: str, store: StudyStore) -> optuna.Study:
             storage = optuna.storages.RDBStorage(
                 store.database, engine_kwargs={"poolclass": NullPool}
             )
-        else:  # mended first: the caller holds the study's lock, so nobody else writes to it
+        else:
             path = store.folder / f"{key}.journal"
             repair_journal(path)
-            # its usual lock is a symbolic link, which Windows gives to administrators alone
+            # Optuna's default lock is a symbolic link, which on Windows takes an administrator
             lock = JournalFileOpenLock(str(path))
             storage = JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
         name = f"{store.label} {key}".strip()
@@ -182,8 +178,8 @@ def _close_interrupted(study: optuna.Study) -> None:
 
 
 def _finished_trials(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
-    """The finished trials, in order. FAIL marks only what was interrupted: a failed model is
-    COMPLETE with an infinite value, so that TPE learns to stay away from there.
+    """The finished trials, in order. A failed model is COMPLETE with an infinite loss, so that TPE
+    learns to avoid its values; the state FAIL marks interrupted trials.
     """
     from optuna.trial import TrialState
 
@@ -191,7 +187,7 @@ def _finished_trials(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
 
 
 def _ask_trial(study: optuna.Study, number: int, seed: int, defaults: Params) -> optuna.Trial:
-    """Trial `number` of the study, drawn with a seed of its own; the first has `defaults`."""
+    """Draw trial `number` of the study with its own seed; the first one has `defaults`."""
     from optuna.samplers import TPESampler
     from optuna.trial import TrialState
 
@@ -205,9 +201,9 @@ def _ask_trial(study: optuna.Study, number: int, seed: int, defaults: Params) ->
 def _run_trial(
     study: optuna.Study, trial: optuna.Trial, number: int, space: Space, objective: Objective
 ) -> None:
-    """Evaluate one trial and tell the study, with the curve and reason as an attribute of it.
+    """Evaluate one trial and store its loss in the study, with curve and reason as an attribute.
 
-    What interrupts it (Ctrl-C, a bug) marks it as failed, so that it is repeated.
+    A trial that is interrupted (by Ctrl-C or a bug) is marked FAIL, so that it is repeated.
     """
     from optuna.trial import TrialState
 
@@ -217,7 +213,6 @@ def _run_trial(
             outcome = objective(params, number).to_plain_numbers()
         except ModelError as error:
             outcome = TrialOutcome(math.inf, reason=str(error))
-        _report_curve(trial, outcome.curve)
         trial.set_user_attr("outcome", {"curve": outcome.curve, "reason": outcome.reason})
     except BaseException:  # Ctrl-C included: the trial must not stay RUNNING
         study.tell(trial, state=TrialState.FAIL)
@@ -225,17 +220,8 @@ def _run_trial(
     study.tell(trial, outcome.value)
 
 
-def _report_curve(trial: optuna.Trial, curve: Sequence[Any]) -> None:
-    """The validation loss at each step where it was measured, as Optuna's intermediate values; they
-    decide nothing.
-    """
-    for row in curve:
-        if isinstance(row, list) and row[-1] is not None:  # as `json_number` has what is not finite
-            trial.report(row[-1], row[0])
-
-
 def _suggest(trial: optuna.Trial, name: str, dimension: Dimension) -> Any:
-    """The value of one field of a trial, drawn by Optuna."""
+    """The value of one dimension of a trial, drawn by Optuna."""
     if isinstance(dimension, Choice):
         labels = [_label(option) for option in dimension.options]
         return _option_of_label(dimension, trial.suggest_categorical(name, labels))
@@ -243,7 +229,7 @@ def _suggest(trial: optuna.Trial, name: str, dimension: Dimension) -> Any:
 
 
 def _to_trial_record(number: int, trial: optuna.trial.FrozenTrial, space: Space) -> Trial:
-    """A finished trial of Optuna as a record, its labels as options of the space again."""
+    """A finished trial of Optuna as a record, with the options of the space for their labels."""
     outcome = trial.user_attrs["outcome"]
     params = {name: _option_of_label(space[name], trial.params[name]) for name in space}
     return Trial(
@@ -256,24 +242,23 @@ def _to_trial_record(number: int, trial: optuna.trial.FrozenTrial, space: Space)
 
 
 def _label(value: Any) -> Any:
-    """Optuna's categories are plain values; a tuple goes through its JSON text."""
+    """An option as Optuna can store it: a plain value, or a tuple as JSON text."""
     return json.dumps(value) if isinstance(value, list | tuple) else value
 
 
 def _option_of_label(dimension: Dimension, label: Any) -> Any:
-    """The option that `_label` made `label` of; a number as it is."""
+    """The option whose `_label` is `label`; a drawn number is returned as it is."""
     if not isinstance(dimension, Choice):
         return label
     return next(option for option in dimension.options if _label(option) == label)
 
 
 def repair_journal(path: Path) -> None:
-    """Remove what a killed writer left: Optuna's own lock (it would wait 30 s for it) and a torn
-    last line.
+    """Remove what a killed process left: Optuna's lock, for which the next would wait 30 s, and
+    everything from the first incomplete line on.
 
-    Optuna would append to the torn line and could never read the file again. Everything from the
-    first unreadable line on is dropped: a study is deterministic, so the trials lost with it are
-    repeated to the same result.
+    Optuna would append to an incomplete line and could then not read the file. Trials that are lost
+    are repeated with the same result, since a study is deterministic.
     """
     for leftover in path.parent.glob(f"{path.name}.lock*"):
         leftover.unlink(missing_ok=True)
@@ -287,9 +272,7 @@ def repair_journal(path: Path) -> None:
 
 
 def intact_length(content: bytes) -> int:
-    """The bytes up to the end of the last line before the first one that is not a complete JSON
-    object.
-    """
+    """The number of bytes before the first line that is not a complete JSON object."""
     length = 0
     with suppress(ValueError):
         for line in content.splitlines(keepends=True):

@@ -1,24 +1,22 @@
 """When a model is fitted again in a backtest, and which of its fits forecasts a cutoff.
 
-    RefitSchedule      the cutoffs at which a model is fitted again, and what it may see there
-    CandidateFitter    fits one candidate and seed, as often as a backtest asks
-    FitTimeline        its `DatedFit`s: which one forecasts a cutoff, and with what it forecasts
-    fit_through_time   makes all of them for one candidate and seed (`SeedFits`)
+    CandidateFitter    fits one candidate and seed
+    RefitSchedule      the cutoffs at which a model is fitted again, and the data it may see there
+    FitTimeline        the fits (`DatedFit`) of a backtest; each cutoff is forecast by one of them
+    fit_through_time   makes all fits of one candidate and seed (`SeedFits`)
 
-Backtest, combinations and audit ask these types; service reads what they saved. A cutoff is
-forecast by the newest fit that began at or before it: validation by the first fit, later blocks by
-the final one, both until the first refit.
-
-A fit at a cutoff is given a problem that ends there, so nothing later can enter it. How often a
-model is fitted again is its policy (`refit` in configs/models.yaml):
+A cutoff is forecast by the newest fit that begins at or before it: in the validation block by the
+first fit, in later blocks by the final fit, in both only until the first refit. A refit is given
+data that end at its cutoff, so nothing later can enter it. `refit` in configs/models.yaml says how
+often a model is fitted again:
 
     never      not again
     quarterly  at the first cutoff of every quarter of a year
     monthly    at the first cutoff of every calendar month
     k          at every k-th cutoff
 
-It is fitted on everything from the first row on. What the first fit selected on validation (lags,
-penalties, steps, trees) and its units stay.
+A refit uses all rows from the first one on. It keeps the scaling of the first fit, and what that
+fit selected on validation: lags, penalties, steps, trees.
 
     train      | validation                | calibration | test ...
     first fit ─► until the first refit; by fold: a fit stopped on the other folds
@@ -41,6 +39,7 @@ from forecast.data.splits import Blocks
 from forecast.forecaster import Budget, FitResult, Forecaster, Problem, fit, fit_again
 from forecast.models.base import ModelSpec
 from forecast.models.problem import validation_fold_starts
+from forecast.system.errors import InputError
 
 SCORED = ("validation", "calibration", "test")
 """The blocks whose every cutoff is forecast."""
@@ -51,27 +50,28 @@ NEVER = np.datetime64(2**63 - 1, "ns")
 """After every cutoff."""
 
 Forecasters = dict[np.datetime64, Forecaster]
-"""Each forecaster by the first cutoff that it forecasts, rising."""
+"""Forecasters by the first cutoff that they forecast, in rising order."""
 Predictor = Callable[[Forecaster, Panel, dict[str, np.ndarray]], dict[str, np.ndarray]]
-"""(forecaster, panel, rows by series) -> values by series, the first axis that of the rows."""
+"""(forecaster, panel, cutoff rows by series) -> forecasts by series; axis 0 is that of the rows."""
 
 
 @dataclass(frozen=True)
 class CandidateFitter:
-    """How one candidate and seed is fitted, on whatever rows are asked for: for the backtest, for
-    the refit before serving, and for the leak audit.
+    """Fits one candidate and seed on any rows: for the backtest, for the refit before serving, and
+    for the leak audit.
     """
 
     candidate: Candidate
     seed: int
     budget: Budget
     part: slice | None = None
-    """The numbers of the series that are fitted; None: all."""
+    """Which series are fitted, by number; None: all."""
 
     def fit_both(self, problem: Problem) -> tuple[FitResult, FitResult]:
-        """The fit on the train rows of `problem`, with the steps, penalties, lags or trees that its
-        validation block selects; and what it selected fitted on train and validation rows: the same
-        object twice where the model is not fitted again.
+        """Fit twice: on the train rows, where the validation block selects steps, penalties, lags
+        or trees; then with these on the train and validation rows.
+
+        A model that is not fitted again gives the first fit twice, as the same object.
         """
         first = fit(
             problem.with_series(self.part),
@@ -83,8 +83,8 @@ class CandidateFitter:
         return first, self.refit(problem, first)
 
     def refit(self, problem: Problem, first: FitResult) -> FitResult:
-        """What `first` selected, fitted on the rows of `problem`. Where that is the data of a
-        refit at a cutoff, a network keeps its weights; else it is trained anew.
+        """Fit what `first` selected on the rows of `problem`. At a refit cutoff a network keeps its
+        weights (`Problem.with_rows`); otherwise it is trained anew.
         """
         return fit_again(
             problem.with_series(self.part),
@@ -104,8 +104,8 @@ class RefitSchedule:
 
     @classmethod
     def of(cls, frequency: RefitFrequency, cutoffs: np.ndarray) -> RefitSchedule:
-        """A schedule that refits at the first of the rising `cutoffs` in every quarter or month, or
-        at every k-th, but never at the very first.
+        """The schedule that refits at the first of the rising `cutoffs` (n,) in every quarter or
+        month, or at every k-th of them, but never at the very first cutoff.
         """
         if frequency == "never":
             refits = cutoffs[:0]
@@ -135,8 +135,8 @@ class RefitSchedule:
         return tuple(refit for refit in self.cutoffs if refit > cutoff)
 
     def problem_at(self, problem: Problem, cutoff: np.datetime64) -> Problem:
-        """The problem as it was known at `cutoff`: every row up to it as train rows; no other
-        blocks; the same choices and units.
+        """The problem as it was known at `cutoff`: all rows up to it are train rows, the other
+        blocks are empty, and the scaling stays.
         """
         known_series = []
         blocks = {}
@@ -162,9 +162,7 @@ class DatedFit:
 
     forecaster: Forecaster
     first_cutoffs: Mapping[str, np.datetime64]
-    """The first cutoff that it forecasts of each series; it forecasts none of a series that is not
-    named.
-    """
+    """By series, the first cutoff that it forecasts; of a series without one it forecasts none."""
     is_for_validation: bool = False
     """Whether it forecasts the validation block alone."""
 
@@ -176,24 +174,32 @@ class DatedFit:
 
 @dataclass(frozen=True)
 class FitTimeline:
-    """Which fit forecasts a cutoff of a series: of those that begin there or earlier, the one that
-    begins last.
+    """The fits of a backtest. Each cutoff of a series is forecast by the fit that begins last among
+    those that begin at or before it.
 
-    `fits`: in the order of their first cutoffs; of two that begin together the later one counts.
+    `fits`: ordered by first cutoff; of two fits that begin together the later one counts.
     """
 
     fits: tuple[DatedFit, ...]
 
     def fit_numbers(self, unique_id: str, cutoffs: np.ndarray) -> np.ndarray:
-        """(n,): the place in `fits` of the fit that forecasts each of `cutoffs` (n,)."""
-        places = [i for i, fit in enumerate(self.fits) if unique_id in fit.first_cutoffs]
-        begins = np.array([self.fits[i].first_cutoffs[unique_id] for i in places])
+        """(n,): the index in `fits` of the fit that forecasts each of `cutoffs` (n,).
+
+        `InputError` for a cutoff before every fit of the series.
+        """
+        numbers = [i for i, fit in enumerate(self.fits) if unique_id in fit.first_cutoffs]
+        begins = np.array([self.fits[i].first_cutoffs[unique_id] for i in numbers])
         order = np.argsort(begins, kind="stable")
         newest = np.searchsorted(begins[order], cutoffs, side="right") - 1
-        return np.array(places)[order[newest]]
+        if (newest < 0).any():
+            raise InputError(
+                f"No fit forecasts series {unique_id!r} at {cutoffs[newest < 0][0]}: its first fit"
+                f" begins at {begins.min()}. Choose a later cutoff."
+            )
+        return np.array(numbers)[order[newest]]
 
     def serving_fit(self, test_start: np.datetime64) -> DatedFit:
-        """The newest fit that begins by `test_start`, so that it has seen no target after it."""
+        """The newest fit that begins at or before `test_start`: it has seen no later target."""
         begun = [
             fit for fit in self.fits if not fit.is_for_validation and fit.first_cutoff <= test_start
         ]
@@ -205,32 +211,35 @@ class FitTimeline:
         rows: Mapping[str, np.ndarray],
         predictor: Predictor = Forecaster.predict,
     ) -> dict[str, np.ndarray]:
-        """(n, ...) by series: what `predictor` makes at `rows` (n,) with the fit of each cutoff.
+        """(n, ...) by series: the forecasts at the cutoff rows `rows` (n,), each made by
+        `predictor` with the fit of its cutoff.
 
-        By default the point forecasts (n, H, O) in raw units.
+        By default these are point forecasts (n, H, O) in raw units.
         """
-        numbers = {
+        fit_numbers = {
             uid: self.fit_numbers(uid, panel.by_id[uid].ds[cutoff_rows])
             for uid, cutoff_rows in rows.items()
         }
-        values = dict[str, np.ndarray]()
-        for number, dated in enumerate(self.fits):
-            fit_rows = {uid: each[numbers[uid] == number] for uid, each in rows.items()}
-            if number > 0:  # the first predicts for every series, so that each has its shape
-                fit_rows = {uid: each for uid, each in fit_rows.items() if len(each)}
-            for uid, part in predictor(dated.forecaster, panel, fit_rows).items():
-                if uid not in values:
-                    values[uid] = np.empty((len(rows[uid]), *part.shape[1:]), part.dtype)
-                values[uid][numbers[uid] == number] = part
-        return values
+        forecasts: dict[str, np.ndarray] = {}
+        for number, dated_fit in enumerate(self.fits):
+            masks = {uid: numbers == number for uid, numbers in fit_numbers.items()}
+            # the first fit is asked for every series, even without rows, so that each has its shape
+            fit_rows = {
+                uid: rows[uid][mask] for uid, mask in masks.items() if number == 0 or mask.any()
+            }
+            for uid, by_fit in predictor(dated_fit.forecaster, panel, fit_rows).items():
+                if uid not in forecasts:
+                    forecasts[uid] = np.empty((len(rows[uid]), *by_fit.shape[1:]), by_fit.dtype)
+                forecasts[uid][masks[uid]] = by_fit
+        return forecasts
 
 
 @dataclass(frozen=True)
 class SeedFits:
-    """Every fit of one candidate and seed in a backtest.
+    """All fits of one candidate and seed in a backtest.
 
-    `first` saw the train rows, `final` train and validation rows; they are the same object where
-    the model is not fitted again.
+    `first` was fitted on the train rows, `final` on the train and validation rows; they are the
+    same object for a model that is not fitted again.
     """
 
     first: FitResult
@@ -238,21 +247,23 @@ class SeedFits:
     timeline: FitTimeline
     refits: int
     newest: Forecaster | None = None
-    """The newest refit that has seen no target of the test block: it serves. None: `final` does."""
+    """The newest refit that has seen no target of the test block, which serves; None: `final`
+    serves.
+    """
 
 
 def fit_through_time(problem: Problem, spec: ModelSpec, fitter: CandidateFitter) -> SeedFits:
     """Fit `spec` on the train rows, on train and validation rows, and at each of its refits.
 
-    Which fit forecasts what:
+    Which fit forecasts which cutoffs:
 
-    - the first the validation block, each fold with the weights that the other folds selected
-    - the final one what follows validation in each series; the first, where there is no other
-    - a refit everything from its cutoff on, in validation too, until a later fit begins
+    - the first fit: the validation block, each fold with the weights that the other folds selected
+    - the final fit: all cutoffs after validation; the first fit does where there is no final one
+    - a refit: all cutoffs from its own on, in validation too, until the next fit begins
 
-    A refit sees no row after its cutoff. It chooses nothing: lags, penalties, steps and units stay
-    what the first fit chose. A network that keeps its weights goes on with those of the first two
-    fits, and has a newer linear skip from each refit on. Nothing is forecast or saved here.
+    A refit sees no row after its cutoff and selects nothing: lags, penalties, steps and scaling
+    stay those of the first fit. A network that keeps its weights stays that of the first or final
+    fit, with a newer linear skip from each refit on. Nothing is forecast or saved here.
     """
     first, final = fitter.fit_both(problem)
     schedule = RefitSchedule.of_problem(spec, problem)
@@ -304,9 +315,11 @@ def _date_fits(
     begins: Mapping[str, np.datetime64],
     ends: Mapping[str, np.datetime64] | None = None,
 ) -> list[DatedFit]:
-    """The fits with the cutoffs that they forecast: of each series from `begins` on, or from the
-    fit's own first cutoff where that is later; with `ends`, for validation alone, of no series that
-    ends before it.
+    """Give each forecaster the first cutoff that it forecasts of each series: its own first cutoff,
+    or that of the series in `begins` where this is later.
+
+    `ends`: the end of validation by series, for fits that forecast validation alone; such a fit
+    forecasts no series whose validation ends before it begins.
     """
     fits = []
     for start, forecaster in forecasters.items():
@@ -324,8 +337,10 @@ def _renew_skips(
     refits: Sequence[np.datetime64],
     refit: Callable[[np.datetime64, Forecaster], Forecaster],
 ) -> Forecasters:
-    """The `forecasters`, and one more at each of `refits`, with the skip of the newest
-    refit: `refit(cutoff, forecaster)` gives the forecaster with the skip fitted at `cutoff`.
+    """The `forecasters` and a further one at each cutoff of `refits`, each with the skip of the
+    newest refit by then.
+
+    `refit(cutoff, forecaster)`: the forecaster with its skip fitted again at `cutoff`.
     """
     if not forecasters:
         return {}

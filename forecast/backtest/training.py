@@ -1,27 +1,26 @@
-"""The train stage: every candidate and seed over the cores, each once per key, then one record per
+"""Stage `train`: fits every candidate and seed in parallel, with a cache, and writes one record per
 candidate.
 
-`train_dataset` reads a project's files, `train_candidates` has its data in memory; both fill
-trained/<candidate>/ with record.json (`RunRecord`), forecasts.parquet and the saved models, and
-then make the combinations of what was trained (`forecast.backtest.combinations`). One
-`TrainingJob` is one candidate and seed; its fit (`forecast.backtest.backtest`) lies in the cache
-under a key of everything it depends on, so equal jobs are computed once and a second run computes
-nothing. A statistical model of many series is split into jobs of `SERIES_PER_TASK` series and
-joined. A model that cannot be fitted is a record with `status: failed`; a bug stops the stage,
-after everything else is stored. Which steps, lags or penalties are taken is not decided here.
+`train_dataset` reads a project's files, `train_candidates` takes a `Setup`, which may be in memory.
+Both fill trained/<candidate>/ with record.json (`RunRecord`), forecasts.parquet and the saved
+models, then make the combinations (`forecast.backtest.combinations`).
+
+A `TrainingJob` is one candidate and seed. Its fit (`forecast.backtest.backtest`) lies in the cache
+under a key of everything that it depends on, so equal jobs are computed once. A statistical model
+of many series is fitted in parts of `SERIES_PER_TASK` series, which are joined. A model that cannot
+be fitted is a record with `status: failed`; a bug stops the stage after all other jobs are stored.
 """
 
 from __future__ import annotations
 
 import itertools
 import shutil
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from operator import attrgetter
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 from forecast.backtest.backtest import fit_and_forecast, load_tensorflow, share_shapes
 from forecast.backtest.candidates import (
@@ -62,26 +61,27 @@ ENGINE = "forecast.backtest.backtest"
 KIND_BY_SERIES = "statistical"
 """The kind of model that is fitted to each series alone."""
 SERIES_PER_TASK = 500
-"""Series of such a model that one task fits: neither one task of hours nor thousands of moments."""
+"""Series of such a model that one task fits: many tasks of minutes rather than one of hours."""
 SHORT_KINDS = ("baseline", "linear")
-"""Kinds of models of which one fit takes less than a network's."""
+"""Kinds of models whose fit takes less time than that of a network."""
 FORECASTER_FOLDERS = ("seed", "chosen", "newest")
-"""Folders that `fit_and_forecast` leaves of a seed: the final fit, and where they are others the
-first fit and the newest that serves.
+"""Folders that `fit_and_forecast` fills: the final fit, and where they differ from it the first fit
+and the refit that serves.
 """
 
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """Everything the train stage needs besides the candidates."""
+    """The data and settings of stage `train`, without the candidates."""
 
     data: PreparedData
     task: Task
     budget: Budget
     seeds: tuple[int, ...]
     borders: BordersFile
-    """End of each block, as `Borders.to_json` has it."""
+    """The end of each block, as from `Borders.to_json`."""
     n_series: int = 1
+    """How many series there are; 1 where they are never fitted in parts."""
 
 
 def train_dataset(
@@ -91,11 +91,10 @@ def train_dataset(
     *,
     jobs: int,
 ) -> None:
-    """Stage `train`: data/trained/<dataset>/<candidate>/ for every model of the grid, or `models`
-    and references.
+    """Stage `train`: fill data/trained/<dataset>/<candidate>/ for every model of the grid, or for
+    `models` and the reference models.
     """
-    setup = read_training_setup(paths, dataset)
-    train_candidates(setup, models, jobs=jobs)
+    train_candidates(read_training_setup(paths, dataset), models, jobs=jobs)
 
 
 def train_candidates(
@@ -104,8 +103,8 @@ def train_candidates(
     *,
     jobs: int,
 ) -> None:
-    """Train every model of the grid, or `models` and references, with the values that tuning left,
-    and print what does not suit the data.
+    """Train every model of the grid, or `models` and the reference models, with their tuned values;
+    print which models do not suit the data.
     """
     config = setup.models
     paths = setup.data.paths
@@ -130,9 +129,9 @@ def train_candidates(
 
 
 def plan_run(setup: Setup) -> TrainingRun:
-    """The run that trains on the data of `setup` with its budget and seeds."""
+    """The training run of `setup`, with its budget and seeds."""
     tuning = setup.tuning
-    # what corrects the forecasts is learnt from all series
+    # corrections of the forecasts are learnt from all series together
     is_one_part = bool(setup.task.hierarchy or setup.task.asks_mean)
     return TrainingRun(
         data=share_shapes(setup.data),
@@ -153,13 +152,13 @@ def train(
     jobs: int,
     combinations: Mapping[str, Combination] = MappingProxyType({}),
 ) -> None:
-    """Fit and backtest `planned` with the values of `studies` (by candidate name); fill `target`,
-    and show the progress.
+    """Backtest the `planned` candidates, fill `target`, and show the progress.
 
-    `combinations`: of the planned candidates, by name.
+    studies: by the name of a candidate; their best values are filled in
+    combinations: those to make of the candidates, by name
 
-    Raises one error naming every candidate with a bug, after all others are done and stored; a
-    model that cannot be fitted is a record with `status: failed`.
+    One error names every candidate with a bug, after all others are stored; a model that cannot be
+    fitted is a record with `status: failed`.
     """
     planned_jobs = {
         candidate.name: _plan_jobs(run, candidate, studies.get(candidate.name))
@@ -170,10 +169,9 @@ def train(
     with files.atomic_directory(target) as temporary:
         for candidate in planned:
             name = candidate.name
-            record = _fill_candidate_folder(
+            _fill_candidate_folder(
                 run, candidate, studies.get(name), planned_jobs[name], temporary / name
             )
-            record.write(temporary / name / "record.json")
         for name, rule in combinations.items():
             write_combination(name, rule, temporary)
     for name, candidate_jobs in planned_jobs.items():
@@ -181,21 +179,29 @@ def train(
 
 
 def _run_jobs(run: TrainingRun, every_job: list[TrainingJob], n_workers: int) -> None:
-    """Fit everything that is not in the cache yet, longest first, jobs of one key once; keep what
-    each cost, join the parts of split jobs. One error naming all bugs at the end.
+    """Fit all jobs that are not in the cache, store the cost of each, and join split jobs. One
+    error names all bugs at the end.
     """
-    # Two names for one configuration have one key, and are computed once.
+    # two names for one configuration have one key, and are computed once
     missing = {job.folder: job for job in every_job if not job.is_done}
     cached = [job.title for job in every_job if missing.get(job.folder) is not job]
-    tuning_seconds: Counter[str] = Counter()
+    tuning_seconds: defaultdict[str, float] = defaultdict(float)
     for candidate in {job.candidate.name: job.candidate for job in missing.values()}.values():
-        cost = _tuning_cost(run, candidate.name)
-        tuning_seconds[candidate.model] += cost.get("cpu_seconds", 0.0)
+        tuning_seconds[candidate.model] += _tuning_seconds(run, candidate.name)
     parts = []
     for job in _order_jobs(list(missing.values()), n_workers, tuning_seconds):
         parts += [part for part in job.split(run.n_series) if not part.is_done]
     by_title = {part.title: part for part in parts}
-    items = [_work_item(run, part) for part in parts]
+    items = [
+        WorkItem(
+            name=part.title,
+            function=fit_and_forecast,
+            arguments=(run.data, part.candidate, part.seed, part.budget, part.folder, part.series),
+            prepare=load_tensorflow if part.candidate.spec.is_network else None,
+            writes=part.folder,
+        )
+        for part in parts
+    ]
     pieces = {part.title: _weigh_piece(run, part) for part in parts}
     label = f"train {run.data.dataset}"
     for outcome in workers.run_with_progress(items, label, pieces, jobs=n_workers, finished=cached):
@@ -208,38 +214,18 @@ def _run_jobs(run: TrainingRun, every_job: list[TrainingJob], n_workers: int) ->
 
 
 def _weigh_piece(run: TrainingRun, job: TrainingJob) -> Piece:
-    """What takes about as long as `job`: the same family, and of networks all for the seconds that
-    their tuning took.
+    """The group of jobs that take about as long as `job`, for the estimate of the time left: those
+    of its family; of networks all, weighed by the seconds of their tuning.
     """
     spec = job.candidate.spec
     if not spec.is_network:
         return Piece(spec.family)
-    return Piece(spec.kind, _tuning_cost(run, job.candidate.name).get("cpu_seconds", 1.0))
-
-
-def _work_item(run: TrainingRun, job: TrainingJob) -> WorkItem:
-    """One job as a task for a worker of this machine or of a cluster: `fit_and_forecast` with its
-    arguments, and the folder that it fills.
-    """
-    return WorkItem(
-        name=job.title,
-        function=fit_and_forecast,
-        arguments=(
-            run.data,
-            job.candidate,
-            job.seed,
-            job.budget,
-            job.folder,
-            job.series,
-        ),
-        prepare=load_tensorflow if job.candidate.spec.is_network else None,
-        writes=job.folder,
-    )
+    return Piece(spec.kind, _tuning_seconds(run, job.candidate.name) or 1.0)
 
 
 def _join_parts(folder: Path, parts: list[Path]) -> None:
-    """Fill `folder` as one task with all the series would have, from `parts`, each with some of
-    them, and remove the parts. One that failed fails the whole.
+    """Fill `folder` with the joined results of `parts`, each of which has some of the series, and
+    remove the parts. If one of them failed, the joined result is that failure.
     """
     fits = [SeedFit.read(part / "fit.json") for part in parts]
     failed = next((fit for fit in fits if fit.status != "ok"), None)
@@ -258,7 +244,7 @@ def _join_parts(folder: Path, parts: list[Path]) -> None:
 
 
 def join_forecasters(folders: list[Path]) -> Forecaster:
-    """One forecaster with the fitted numbers of every series."""
+    """One forecaster with the fits of all series of the forecasters in `folders`."""
     forecasters = [Forecaster.load(folder) for folder in folders]
     statistical: dict[str, Sequence[SeriesFit]] = {}
     for forecaster in forecasters:
@@ -269,31 +255,32 @@ def join_forecasters(folders: list[Path]) -> Forecaster:
 def _order_jobs(
     jobs: list[TrainingJob], n_workers: int, tuning_seconds: Mapping[str, float]
 ) -> list[TrainingJob]:
-    """The jobs in the order in which workers take them: a network for each worker, what takes
-    longer than a network (refits at many cutoffs, an automatic model), the other networks, then
-    rules and linear maps that are fitted once. Networks whose model took the most `tuning_seconds`
-    come before other networks. What is short is left for the end, so that no worker is idle then.
+    """The jobs in the order in which workers take them: a network for each worker; jobs that take
+    longer than a network (models with refits, automatic models); the other networks; baselines and
+    linear models that are fitted once. Of networks those with the most `tuning_seconds` of their
+    model come first. Short jobs come last, so that no worker is idle at the end.
 
-    Each worker begins with a network, since loky judges its memory by its first task, and with a
-    long one: a first task also pays for what all tasks of the worker share, and the longer it is,
-    the less that misleads the estimate of the time left.
+    Each worker begins with a network, since loky judges its memory by its first task. A long first
+    task is best: it also pays for what all tasks of the worker share (imports, traces), which
+    misleads the estimate of the time left the less, the longer the task is.
     """
-
-    def is_short(job: TrainingJob) -> bool:
-        return job.candidate.spec.kind in SHORT_KINDS and not job.candidate.spec.has_refits
-
     networks = [job for job in jobs if job.candidate.spec.is_network]
     networks.sort(key=lambda job: -tuning_seconds.get(job.candidate.model, 0.0))
     networks = workers.interleave_groups(networks, attrgetter("candidate.name"), n_workers)
-    rest = [job for job in jobs if not job.candidate.spec.is_network]
-    short = [job for job in rest if is_short(job)]
-    long = [job for job in rest if not is_short(job)]
+    short = []
+    long = []
+    for job in jobs:
+        spec = job.candidate.spec
+        if spec.kind in SHORT_KINDS and not spec.has_refits:
+            short.append(job)
+        elif not spec.is_network:
+            long.append(job)
     return [*networks[:n_workers], *long, *networks[n_workers:], *short]
 
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """One candidate (tuned values filled in) and seed; its result lies in `folder`."""
+    """One candidate, with its tuned values, and one seed; the result lies in `folder`."""
 
     candidate: Candidate
     seed: int
@@ -301,11 +288,11 @@ class TrainingJob:
     folder: Path
     digests: Digests
     series: slice | None = None
-    """The numbers of the series that it fits; None: all."""
+    """Which series it fits, by number; None: all."""
 
     @property
     def title(self) -> str:
-        """What the run's progress calls it: candidate, seed and first series."""
+        """Its name in the progress of a run: candidate, seed and first series."""
         title = self.candidate.name
         if self.candidate.spec.is_seeded:
             title += f" seed {self.seed}"
@@ -319,7 +306,9 @@ class TrainingJob:
         return (self.folder / "fit.json").exists()
 
     def split(self, n_series: int) -> list[TrainingJob]:
-        """Itself; of many series that are fitted one by one, jobs of `SERIES_PER_TASK` each."""
+        """The job itself, or for a statistical model of many series jobs of `SERIES_PER_TASK`
+        series each.
+        """
         if self.candidate.spec.kind != KIND_BY_SERIES or n_series <= SERIES_PER_TASK:
             return [self]
         parts = []
@@ -332,9 +321,9 @@ class TrainingJob:
 def _plan_jobs(
     run: TrainingRun, candidate: Candidate, study: StudyRecord | None
 ) -> list[TrainingJob]:
-    """One job per seed (of a family without chance one in all), tuned values filled in, under the
-    key of all that its result depends on; none where every tuning trial failed, which the record
-    then says.
+    """The jobs of one candidate with its tuned values: one per seed, or one in all for a family
+    that uses no seed; none if every tuning trial failed. Each has a key of everything that its
+    result depends on.
     """
     filled = candidate
     if study is not None:
@@ -374,10 +363,10 @@ def _fill_candidate_folder(
     study: StudyRecord | None,
     jobs: list[TrainingJob],
     folder: Path,
-) -> RunRecord:
-    """Make `folder` and copy the forecasts and saved forecasters of one candidate into it, from the
-    cache, where each seed has the folder of its job; a seed that failed is in the record alone.
-    Returns the record, which is not written here.
+) -> None:
+    """Make the folder of one candidate and fill it from the cache, where each seed has the folder
+    of its job: with the joined forecasts, the saved forecasters and record.json. A failed seed is
+    in the record only.
     """
     folder.mkdir(parents=True)
     fits = [SeedFit.read(job.folder / "fit.json") for job in jobs]
@@ -390,7 +379,7 @@ def _fill_candidate_folder(
         for name in FORECASTER_FOLDERS:
             if (job.folder / name).exists():
                 shutil.copytree(job.folder / name, folder / f"{name}-{job.seed}")
-    return _run_record(run, candidate, study, jobs, fits)
+    _run_record(run, candidate, study, jobs, fits).write(folder / "record.json")
 
 
 def _run_record(
@@ -400,8 +389,8 @@ def _run_record(
     jobs: list[TrainingJob],
     fits: list[SeedFit],
 ) -> RunRecord:
-    """The record of one candidate from the fits of its `jobs`, an empty list where every
-    tuning trial failed.
+    """The record of one candidate from the fits of its `jobs`; there are none if every tuning trial
+    failed.
     """
     failed = [fit for fit in fits if fit.status != "ok"]
     reason = "; ".join(f"seed {fit.seed}: {fit.reason}" for fit in failed)
@@ -439,8 +428,8 @@ def _run_record(
 def _training_cost(
     run: TrainingRun, spec: ModelSpec, study: StudyRecord | None, fits: list[SeedFit]
 ) -> TrainingCost:
-    """Steps taken end at the last look of each seed and trial at its validation loss: fewer than
-    allowed where `patience` is used up, or after an explosion.
+    """The gradient steps that training and tuning were given, and those that they took. Fewer are
+    taken where `patience` is used up or the loss explodes; they count up to the last evaluation.
     """
     if not spec.is_trained_by_gradient:
         return TrainingCost()
@@ -460,8 +449,8 @@ def _training_cost(
 def _first_diagnostics(
     run: TrainingRun, jobs: list[TrainingJob], fits: list[SeedFit]
 ) -> Diagnostics | None:
-    """The diagnostics of the first seed whose fit succeeded; None for models that are no network,
-    and where every seed failed.
+    """The diagnostics of the first seed whose fit succeeded; None without one, and for a model that
+    is no network.
     """
     for job, fit in zip(jobs, fits, strict=True):
         if fit.status == "ok" and job.candidate.spec.is_network:
@@ -471,17 +460,18 @@ def _first_diagnostics(
 
 
 def _cost_path(run: TrainingRun, job: TrainingJob) -> Path:
-    """Where the seconds of a job are stored, beside the cache of its result."""
+    """The file with the seconds of a job."""
     return run.data.paths.cost("memo") / f"{job.folder.name}.json"
 
 
-def _tuning_cost(run: TrainingRun, candidate: str) -> dict[str, Any]:
-    """What stage `tune` noted of the seconds of a candidate; empty without."""
-    return files.read_note(run.data.paths.cost(run.data.dataset) / f"{candidate}.tuning.json")
+def _tuning_seconds(run: TrainingRun, candidate: str) -> float:
+    """The CPU seconds of a candidate's study, as stage `tune` stored them; 0 if it did not."""
+    path = run.data.paths.cost(run.data.dataset) / f"{candidate}.tuning.json"
+    return float(files.read_note(path).get("cpu_seconds", 0.0))
 
 
 def _write_cost(run: TrainingRun, candidate: str, jobs: list[TrainingJob]) -> None:
-    """Write .forecast/cost/<dataset>/<candidate>.json: outside every stage's outs, since no two
+    """Write .forecast/cost/<dataset>/<candidate>.json. It is no output of the stage, since no two
     runs take equally long.
     """
     costs = []
@@ -490,10 +480,9 @@ def _write_cost(run: TrainingRun, candidate: str, jobs: list[TrainingJob]) -> No
         costs += [files.read_json(path) for path in paths if path.exists()]
     if not costs:
         return
-    tuning = _tuning_cost(run, candidate)
     total = CandidateCost(
         cpu_seconds=sum(cost["cpu_seconds"] for cost in costs),
         wall_seconds=sum(cost["wall_seconds"] for cost in costs),
-        tuning_cpu_seconds=tuning.get("cpu_seconds", 0.0),
+        tuning_cpu_seconds=_tuning_seconds(run, candidate),
     )
     total.write(run.data.paths.cost(run.data.dataset) / f"{candidate}.json")

@@ -1,10 +1,10 @@
-"""The tune stage: one study per candidate with a search space, on all cores, on the tuning slice.
+"""Stage `tune`: runs one study per candidate that has a search space, in parallel.
 
-`tune_dataset` reads a project's files, `tune_candidates` has its data in memory; both fill a folder
-with one `StudyRecord` per such candidate, which stage `train` reads. Every
-trial is one fit on the train rows (`ValidationLoss`), scored on the validation block; rows after
-that block are in neither the data nor the key. A finished study lies in the cache under its key
-(`study_key`) and is not run again; a study is drawn by `forecast.backtest.studies`.
+`tune_dataset` reads a project's files, `tune_candidates` takes a `Setup`, which may be in memory.
+Both write one `StudyRecord` per such candidate, which stage `train` reads. Every trial is one fit
+on the train rows (`ValidationLoss`), scored on the validation block; later rows are in neither the
+data nor the key. A finished study lies in the cache under its key (`study_key`) and is not run
+again. `forecast.backtest.studies` draws the trials.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ from forecast.system.workers import WorkItem
 ENGINE = "forecast.forecaster.fitting"
 TUNING_BLOCKS = ("train", "validation")
 TUNING_BORDERS = ("train_end", "validation_end", "by_series")
-"""What a trial depends on, of `Borders.to_json`."""
+"""The entries of `Borders.to_json` that a trial depends on."""
 
 
 @dataclass(frozen=True)
 class TuningPlan:
-    """What every study of a dataset shares."""
+    """The data and settings that all studies of a dataset share."""
 
     data: PreparedData
     task: Task
@@ -60,14 +60,14 @@ class TuningPlan:
     seed: int
     """The seed of every fit; trial k is drawn with `seed + k`."""
     borders: BordersFile
-    """End of each block, as `Borders.to_json` has it."""
+    """The end of each block, as from `Borders.to_json`."""
     storage: str = ""
-    """URL of the database that machines share; empty: journals in files."""
+    """URL of the database that machines share; empty: studies are journal files."""
     held_models: Collection[str] = ()
     """As in `Setup`."""
 
     def search_space(self, candidate: Candidate) -> Space:
-        """What the trials of a candidate vary."""
+        """The search space of a candidate, without the values that its entry holds."""
         space = dict(candidate.spec.search_space())
         if candidate.model in self.held_models:
             for name in candidate.spec.model_fields_set:
@@ -78,14 +78,16 @@ class TuningPlan:
 def tune_dataset(
     paths: ProjectPaths, dataset: str, models: tuple[str, ...] = (), *, jobs: int
 ) -> None:
-    """Stage `tune`: data/tuned/<dataset>/<candidate>.json for every candidate of the grid (or of
-    `models`) with a search space.
+    """Stage `tune`: write data/tuned/<dataset>/<candidate>.json for every candidate of the grid (or
+    of `models` and the reference models) that has a search space.
     """
     tune_candidates(read_tuning_setup(paths, dataset), models, jobs=jobs)
 
 
 def tune_candidates(setup: Setup, models: tuple[str, ...] = (), *, jobs: int) -> None:
-    """Study every candidate of the grid (or of `models` and references) that has a search space."""
+    """Tune every candidate of the grid (or of `models` and the reference models) that has a search
+    space.
+    """
     data = setup.data
     tuning = setup.tuning
     only = add_references(models, setup.models)
@@ -104,12 +106,11 @@ def tune_candidates(setup: Setup, models: tuple[str, ...] = (), *, jobs: int) ->
 
 
 def tune(plan: TuningPlan, planned: list[Candidate], target: Path, *, jobs: int) -> None:
-    """Study every candidate with a search space, fill `target` with `<candidate>.json`, and show
-    the progress.
+    """Run the study of every candidate with a search space, fill `target` with `<candidate>.json`,
+    and show the progress.
 
-    A study that is in the cache is not run again; one record serves all candidates of one
-    configuration. Raises one error naming every study with a bug, after all others are done and
-    kept.
+    A study in the cache is not run again; candidates of equal configuration share one study. One
+    error names every study with a bug, after all others are stored.
     """
     tunable = [candidate for candidate in planned if candidate.spec.search_space()]
     cached_files = {}
@@ -117,18 +118,26 @@ def tune(plan: TuningPlan, planned: list[Candidate], target: Path, *, jobs: int)
     for candidate in tunable:
         path = plan.data.paths.studies / f"{study_key(plan, candidate)}.json"
         cached_files[candidate.name] = path
-        # two names for one configuration are studied once; progress counts the second as finished
+        # two names for one configuration share a study; progress counts the second as finished
         if not path.exists():
             missing.setdefault(path, candidate)
     ordered = _order_studies(list(missing.values()), jobs)
-    items = [_work_item(plan, candidate) for candidate in ordered]
+    items = [
+        WorkItem(
+            candidate.name,
+            run_candidate_study,
+            (plan, candidate),
+            prepare=load_tensorflow if candidate.spec.is_network else None,
+        )
+        for candidate in ordered
+    ]
     pieces = {candidate.name: Piece(candidate.spec.kind) for candidate in tunable}
     finished = [candidate.name for candidate in tunable if candidate not in ordered]
     label = f"tune {plan.data.dataset}"
     for outcome in workers.run_with_progress(items, label, pieces, jobs=jobs, finished=finished):
         if not outcome.error:
             record, cpu_seconds = outcome.value
-            # a complete study keeps the cost of when it was made
+            # a study that was complete already keeps the cost of when it was run
             if cpu_seconds:
                 cost = plan.data.paths.cost(plan.data.dataset) / f"{outcome.name}.tuning.json"
                 files.write_json(cost, {"cpu_seconds": cpu_seconds})
@@ -141,17 +150,16 @@ def tune(plan: TuningPlan, planned: list[Candidate], target: Path, *, jobs: int)
 
 
 def _order_studies(candidates: list[Candidate], n_workers: int) -> list[Candidate]:
-    """Sort `candidates`, which come in the order of a grid, into the order in which workers take
-    their studies: a network for each worker, the other networks but the last two of each worker,
-    the other families, then those last networks.
+    """The `candidates`, which come in the order of the grid, in the order in which workers take
+    their studies: networks, but for the last two per worker; the other families; the last networks.
 
-    A network comes first because loky judges a worker's memory by its first task and replaces one
-    that loads TensorFlow later, with its traced updates; the new one spends 4 CPU seconds on
-    imports. Networks come last because a study of another family takes as long as two of networks:
-    as the last one it would leave all other workers idle.
+    Networks come first because loky judges a worker's memory by its first task, and replaces a
+    worker that loads TensorFlow later; the new one spends 4 CPU seconds on imports. Networks come
+    last because a study of another family takes as long as two of networks: as the last one it
+    would leave all other workers idle.
     """
-    # A grid begins with what is quick. Models from its begin and its end in turn: what is done then
-    # tells most of the time that is left, and the slowest is not the last.
+    # A grid begins with quick models. Models are taken from its beginning and its end in turn: so
+    # the time left is soon known, and the slowest model is not the last.
     remaining = list(dict.fromkeys(candidate.model for candidate in candidates))
     turns: list[str] = []
     while remaining:
@@ -159,7 +167,7 @@ def _order_studies(candidates: list[Candidate], n_workers: int) -> list[Candidat
         remaining.reverse()
     mixed = sorted(candidates, key=lambda candidate: turns.index(candidate.model))
     # Trial k has the same values in both rankings of a model, and so the same traced updates: the
-    # two stand `n_workers` apart, where one worker takes them.
+    # two studies stand `n_workers` apart, so that one worker takes both.
     ordered = workers.interleave_groups(mixed, attrgetter("model"), n_workers)
     networks = [candidate for candidate in ordered if candidate.spec.is_network]
     others = [candidate for candidate in ordered if not candidate.spec.is_network]
@@ -167,20 +175,8 @@ def _order_studies(candidates: list[Candidate], n_workers: int) -> list[Candidat
     return [*networks[:n_before], *others, *networks[n_before:]]
 
 
-def _work_item(plan: TuningPlan, candidate: Candidate) -> WorkItem:
-    """The study of one candidate as a task for a worker."""
-    return WorkItem(
-        candidate.name,
-        run_candidate_study,
-        (plan, candidate),
-        prepare=load_tensorflow if candidate.spec.is_network else None,
-    )
-
-
 def run_candidate_study(plan: TuningPlan, candidate: Candidate) -> tuple[StudyRecord, float]:
-    """One study in this process and the CPU seconds of its trials, which train on the train rows
-    and are scored on validation.
-    """
+    """Run the study of one candidate in this process; returns its record and the CPU seconds."""
     space = plan.search_space(candidate)
     objective = ValidationLoss(plan, candidate)
     key = study_key(plan, candidate)
@@ -210,15 +206,15 @@ def run_candidate_study(plan: TuningPlan, candidate: Candidate) -> tuple[StudyRe
 
 @dataclass
 class ValidationLoss:
-    """The objective of a study: a candidate's validation loss with the values of a trial."""
+    """The objective of a study: the validation loss of a candidate with the values of a trial."""
 
     plan: TuningPlan
     candidate: Candidate
     cpu_seconds: float = 0.0
-    """Spent on all trials so far."""
+    """CPU seconds of all trials so far."""
 
     def __call__(self, params: Params, number: int) -> TrialOutcome:
-        """Fit on the train rows of the tuning slice; the loss and its curve over the steps."""
+        """Fit on the train rows; returns the validation loss and its curve over the steps."""
         started = time.process_time()
         try:
             fitted = fit(
@@ -234,8 +230,8 @@ class ValidationLoss:
 
 
 def study_key(plan: TuningPlan, candidate: Candidate) -> str:
-    """Data slice, search space, budget, seed, code and versions; rows after the validation block
-    are not in it.
+    """The cache key of a study, made from its data, search space, budget, seed, code and versions.
+    Rows after the validation block do not enter it.
     """
     borders = {name: end for name, end in plan.borders.items() if name in TUNING_BORDERS}
     return result_key(

@@ -17,6 +17,7 @@ from forecast.backtest.timeline import CandidateFitter
 from forecast.forecaster import Budget
 from forecast.forecaster.forecaster import MAX_ROWS_IN_GROUP, MIN_SERIES_IN_GROUP
 from forecast.models.problem import VALIDATION_FOLDS, validation_fold_starts
+from forecast.system.errors import InputError
 from tests.support import problems
 
 DAYS = pd.date_range("2024-01-01", periods=300).as_unit("ns")
@@ -441,3 +442,19 @@ def test_no_fit_of_the_timeline_has_seen_a_row_behind_a_cutoff_that_it_forecasts
     for cutoff in problem.panel.by_id["a"].ds[rows]:
         fit = fits.fits[fits.fit_numbers("a", np.array([cutoff]))[0]]
         assert noting.newest_row[id(fit.forecaster)] <= cutoff
+
+
+def test_a_cutoff_before_every_fit_of_its_series_is_refused():
+    ridge = Candidate("ridge", spec("ridge"), "baseline", None)
+    forecaster = CandidateFitter(ridge, 0, ONCE).fit_both(daily())[0].forecaster
+    fits = timeline.FitTimeline(
+        (
+            timeline.DatedFit(forecaster, {"a": np.datetime64("2024-03-01", "ns")}),
+            timeline.DatedFit(forecaster, {"a": np.datetime64("2024-04-01", "ns")}),
+        )
+    )
+    cutoffs = np.array(["2024-03-01", "2024-05-01"], dtype="datetime64[ns]")
+    assert fits.fit_numbers("a", cutoffs).tolist() == [0, 1]
+    early = np.array(["2024-05-01", "2024-02-29"], dtype="datetime64[ns]")
+    with pytest.raises(InputError, match=r"series 'a' at 2024-02-29.*begins at 2024-03-01"):
+        fits.fit_numbers("a", early)
