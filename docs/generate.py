@@ -22,7 +22,7 @@ from bench import page as measured
 from bench import study_page
 from forecast.cli import app
 from forecast.comparison.metrics import METRICS
-from forecast.comparison.sentences import BARS
+from forecast.comparison.sentences import BAR_WORDS
 from forecast.config.datasets import (
     Column,
     Dataset,
@@ -301,8 +301,8 @@ def finding(dataset: str, rows: list[dict[str, Any]], verdict: Verdicts) -> str:
         best = min(others, key=lambda row: row["mase"])
         change = best["mase"] / scored[verdict.bar]["mase"] - 1
         return (
-            f"**{dataset}**: no model is shown to be better than {BARS[verdict.bar]}. The lowest"
-            f" error of the others, of `{best['model']}`, is {text.percent(abs(change))}"
+            f"**{dataset}**: no model is shown to be better than {BAR_WORDS[verdict.bar]}. The"
+            f" lowest error of the others, of `{best['model']}`, is {text.percent(abs(change))}"
             f" {'below' if change < 0 else 'above'} it."
         )
     selected = scored[verdict.chosen["shipped"]]

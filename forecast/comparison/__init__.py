@@ -1,13 +1,17 @@
-"""Whether a difference between two forecasters is real: docs/protocol.md in code.
+"""Compares forecasters: scores, selection on validation, and significance tests (docs/protocol.md).
 
-    comparing             stage `compare`: all of the following, and its files
-    scores, metrics       errors of every candidate, series and step; distribution_scores of heads
-    intervals             what the prediction intervals cover
-    losses                one loss per origin, the selection on validation
-    longrun, paired_tests the statistics of dependent losses
-    verdicts, sentences   which tests are made, their words, and the sentences
-    error_diagnostics     alarms and residuals; no ranking depends on them
+    comparing             stage `compare`: runs all of the following and writes its files
+    scores, metrics       errors of every candidate, by series and step
+    distribution_scores   scores of heads that forecast a distribution
+    intervals             coverage and width of the prediction intervals
+    levels                errors by level of a hierarchy
+    losses                one loss per origin, and the selection on validation
+    longrun, paired_tests tests of dependent losses
+    verdicts, sentences   which tests are made, and what they say in words
+    error_diagnostics     alarms: copies of the last value, leaks; no ranking depends on them
+    low_medians           warnings about medians where a mean is needed
+    explaining            contributions of the inputs to a forecast
 
-Nothing here trains or forecasts: all comes from the forecasts and actuals of `Results`, and
-`comparing` alone writes files.
+All comes from the forecasts and actuals of `Results`; nothing is trained here, only `explaining`
+forecasts, and only `comparing` writes files.
 """

@@ -1,9 +1,9 @@
-"""Stage `compare` of one dataset: from its candidates' forecasts to every table, test and alarm
-that is written.
+"""Stage `compare` of one dataset: makes all tables, tests and alarms from the forecasts of its
+candidates.
 
-`compare_dataset` reads what the stages `prepare` and `train` wrote and writes
-data/compared/<dataset>/; the Python door calls `compare_candidates` for the same. A row of a
-provider's own forecasts is scored and never selected; networks with unequal budgets are refused
+`compare_dataset` reads the files of stages `prepare` and `train` and writes
+data/compared/<dataset>/; the Python door and the audit call `compare_candidates`. A provider's own
+forecasts are scored but never selected. Networks with unequal budgets are refused
 (`check_same_budget`).
 """
 
@@ -60,22 +60,22 @@ from forecast.system.errors import InputError
 from forecast.system.processes import return_memory
 
 SERVICE = "service"
-"""The family of a provider's own forecasts: scored, and never selected."""
+"""The family of a provider's own forecasts, which are scored but never selected."""
 CSV_DIGITS = "%.12g"
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What stage `compare` writes of one dataset: tables and the verdicts."""
+    """The tables and verdicts that stage `compare` writes for one dataset."""
 
     tables: dict[str, pd.DataFrame]
-    """By the name of their file, which is Parquet for those of `PARQUET_TABLES`, else CSV."""
+    """By file name; those of `PARQUET_TABLES` are written as Parquet, the others as CSV."""
     verdicts: Verdicts
 
 
 def compare_dataset(paths: ProjectPaths, dataset: str) -> None:
-    """Write data/compared/<dataset>/: the tables, verdicts.json; and
-    quality.json as stage `prepare` left it, so that the report reads one folder.
+    """Write data/compared/<dataset>/: the tables, verdicts.json, and a copy of quality.json of
+    stage `prepare`, so that the report reads one folder.
     """
     results = Results(paths, dataset)
     frame = results.frame
@@ -114,13 +114,13 @@ def compare_candidates(
     evaluation: Evaluation,
     tuning: Tuning,
 ) -> Comparison:
-    """Score every candidate of `results`, select on the validation block, test on the test block.
-    Nothing is written.
+    """Score every candidate, select models on the validation block, and test them on the test
+    block. Nothing is written.
 
-    `results`: those of stage `train`; `frame`, `borders`: those of stage `prepare`.
+    results: with the records and forecasts of stage `train`
+    frame, borders: those of stage `prepare`
 
-    Raises:
-        InputError: networks had unequal budgets, or there are no forecasts of naive.
+    `InputError` if networks had unequal budgets, or without forecasts of naive.
     """
     scored, references = scores.score_candidates(results, frame, task, borders)
     reference = references["test"]
@@ -129,7 +129,7 @@ def compare_candidates(
     selectable = [s for s in scored if s.record.family != SERVICE]  # it cannot be served
     validation = block_losses(selectable, reference.scale, "validation")
     lowest = select_models(validation)
-    # where combinations were learnt, one of them is selected
+    # of combinations with learnt weights one is selected if there is any
     chosen = select_models(validation, _learnt_combinations(selectable))
     unlearnt = _find_unlearnt(records)
     lowest = {r: model for r, model in lowest.items() if chosen[r] not in unlearnt}
@@ -197,14 +197,14 @@ def compare_candidates(
 
 
 def _learnt_combinations(candidates: list[ScoredCandidate]) -> list[str]:
-    """The models of `candidates` that are combinations whose weights validation settles."""
+    """The models of `candidates` that are combinations with weights learnt on validation."""
     combinations = [s.record for s in candidates if s.record.kind == Combination.kind]
     return [record.model for record in combinations if Combination(**record.params).is_learnt]
 
 
 def _find_unlearnt(records: Iterable[RunRecord]) -> dict[str, sentences.EqualShares]:
-    """The members of each combination whose weights were to be learnt and were left equal on
-    validation; its networks may have one share together.
+    """By model the combinations whose weights should be learnt but were left equal on validation.
+    Where networks and others are members, the networks together may have one share.
     """
     runs = list(records)
     networks = {run.candidate for run in runs if run.is_network}
@@ -227,7 +227,9 @@ def _find_unlearnt(records: Iterable[RunRecord]) -> dict[str, sentences.EqualSha
 def build_leaderboard(
     scored: list[ScoredCandidate], chosen: Mapping[str, str], dataset: str
 ) -> pd.DataFrame:
-    """The tidy rows of one dataset; a failed candidate is one row with its status."""
+    """The leaderboard of one dataset: a row for each candidate and seed, one for the mean of its
+    seeds, one for their spread; a failed candidate has one row.
+    """
     parts = []
     for candidate in scored:
         record = candidate.record
@@ -243,7 +245,7 @@ def build_leaderboard(
         board["chosen"] = is_chosen(candidate, chosen) & (board["seed"] == MEAN)
         parts.append(board)
     table = pd.concat(parts, ignore_index=True)
-    table["chosen"] = table["chosen"].eq(True)  # a failed candidate has none
+    table["chosen"] = table["chosen"].eq(True)  # missing for a failed candidate
     table["n_params"] = table["n_params"].fillna(0).astype(int)
     table["n_origins"] = table["n_origins"].astype(int)
     return table[metrics.leaderboard_columns()]
@@ -252,9 +254,8 @@ def build_leaderboard(
 def block_losses(
     scored: list[ScoredCandidate], scale: Mapping[str, float], block: str
 ) -> pd.DataFrame:
-    """Long (`LOSS_COLUMNS`): absolute error over the train scale, mean over the horizon, of the
-    mean of the seeds' forecasts, which serves. `skip` is the baseline that is the candidate's skip
-    standing alone.
+    """The losses of all candidates in `block`, long, with LOSS_COLUMNS: the absolute error of the
+    mean of the seeds' forecasts, averaged over the horizon, over the MASE scale of the series.
     """
     parts = []
     for candidate in scored:
@@ -275,17 +276,17 @@ def block_losses(
 
 
 def _origin_losses(cube: ForecastCube) -> np.ndarray:
-    """(n,): the absolute error of the seeds' mean; an origin counts as its known steps: their mean
-    is the MAE.
+    """(n,): the absolute error of the seeds' mean, summed over the known steps of an origin and
+    divided by the mean number of known steps, so that the mean over the origins is the MAE.
     """
     error = np.abs(cube.y - cube.seed_mean)
     n_known = np.isfinite(error).sum(axis=1)
-    usual = n_known.sum() / max(np.count_nonzero(n_known), 1) or 1.0
-    return np.where(n_known > 0, np.nansum(error, axis=1) / usual, np.nan)
+    mean_known = n_known.sum() / max(np.count_nonzero(n_known), 1) or 1.0
+    return np.where(n_known > 0, np.nansum(error, axis=1) / mean_known, np.nan)
 
 
 def _join_labelled(tables: list[tuple[RunRecord, pd.DataFrame | None]]) -> pd.DataFrame:
-    """The candidates' tables one below another, with model and ranking as first columns."""
+    """The tables of all candidates as one, with model and ranking as first columns."""
     parts = [table.assign(**record.labels) for record, table in tables if table is not None]
     joined = pd.concat(parts, ignore_index=True)
     labels = ["model", "ranking"]
@@ -293,14 +294,14 @@ def _join_labelled(tables: list[tuple[RunRecord, pd.DataFrame | None]]) -> pd.Da
 
 
 def _test_cubes(scored: list[ScoredCandidate]) -> Iterator[tuple[RunRecord, ForecastCube]]:
-    """Every series of the test block of every candidate."""
+    """The test forecasts of every candidate and series."""
     for candidate in scored:
         for cube in candidate.blocks.get("test", ()):
             yield candidate.record, cube
 
 
 def _find_leaks(scored: list[ScoredCandidate], task: Task) -> list[Alarm]:
-    """What is too good to be true on declared prices."""
+    """Alarms about forecasts of prices that are too good to be true."""
     if not isinstance(task.calendar, SessionCalendar):
         return []
     cubes = _test_cubes(scored)
@@ -309,7 +310,7 @@ def _find_leaks(scored: list[ScoredCandidate], task: Task) -> list[Alarm]:
 
 
 def _find_copies(scored: list[ScoredCandidate], task: Task) -> list[Alarm]:
-    """Alarms about copies of the last value, of the candidates whose error is near naive's."""
+    """Alarms about copies of the last value, for candidates whose error is near that of naive."""
     near = []
     for candidate in scored:
         if candidate.board is None or candidate.name == NAIVE:
@@ -321,7 +322,7 @@ def _find_copies(scored: list[ScoredCandidate], task: Task) -> list[Alarm]:
 
 
 def _find_twins(scored: Iterable[ScoredCandidate]) -> list[list[str]]:
-    """Models that are no networks and have the same errors in every series, those of one list."""
+    """Lists of models with the same errors in every series; networks are not looked at."""
     twins: dict[bytes, list[str]] = {}
     for candidate in scored:
         if candidate.by_series is not None and not candidate.record.is_network:
@@ -333,8 +334,8 @@ def _find_twins(scored: Iterable[ScoredCandidate]) -> list[list[str]]:
 def _raise_alarms(
     cubes: Iterable[tuple[RunRecord, ForecastCube]], task: Task, describe: Callable[..., str]
 ) -> list[Alarm]:
-    """An alarm where `describe` has something to say of a candidate's series, judged on the seed
-    mean.
+    """An alarm for each candidate and series for which `describe` returns a reason, judged on the
+    mean of the seeds.
     """
     alarms = []
     for record, cube in cubes:
@@ -347,15 +348,11 @@ def _raise_alarms(
 
 
 def check_same_budget(records: Iterable[RunRecord], tuning: Tuning) -> list[BudgetExemption]:
-    """Check that every network had the budget of `tuning`; gives those exempt from a part of it.
+    """Check that every network had the budget of `tuning`; returns the networks that are exempt
+    from a part of it. `InputError` names all networks with another budget.
 
-    `records`: those of the train stage. Baselines are not tuned, and a failed model is in no
-    comparison. A network trained by Levenberg-Marquardt takes no gradient steps, so its trials and
-    steps are not compared with the budget: its seeds are, and its CPU seconds stand in the cost
-    table beside everybody's.
-
-    Raises:
-        InputError: a network had another budget; all of them are named.
+    Baselines and failed models are not checked. A network trained by Levenberg-Marquardt takes no
+    gradient steps, so only its seeds are checked; its CPU seconds are in the cost table.
     """
     exempt = []
     faults = []
@@ -366,8 +363,8 @@ def check_same_budget(records: Iterable[RunRecord], tuning: Tuning) -> list[Budg
         if not by_gradient:
             why = "trained by Levenberg-Marquardt, whose iterations are no gradient steps"
             exempt.append(BudgetExemption(**record.labels, why=why))
-        of_record = _budget_faults(record, tuning, by_gradient=by_gradient)
-        faults += [f"{record.candidate} has {fault}" for fault in of_record]
+        differences = _budget_differences(record, tuning, by_gradient=by_gradient)
+        faults += [f"{record.candidate} has {difference}" for difference in differences]
     if faults:
         raise InputError(
             f"Not the same budget for every network, so nothing is compared: {'; '.join(faults)}."
@@ -377,16 +374,16 @@ def check_same_budget(records: Iterable[RunRecord], tuning: Tuning) -> list[Budg
     return exempt
 
 
-def _budget_faults(record: RunRecord, tuning: Tuning, *, by_gradient: bool) -> list[str]:
-    """What this network was given and should not have been, in words: its seeds and, where it was
-    trained `by_gradient`, its trials and steps. Empty where all is as `tuning` says.
+def _budget_differences(record: RunRecord, tuning: Tuning, *, by_gradient: bool) -> list[str]:
+    """How the budget of a network differs from `tuning`, in words: in its seeds and, if it was
+    trained `by_gradient`, in its trials and steps.
     """
     seeds = sorted(fit.seed for fit in record.seeds)
-    faults = []
+    differences = []
     if seeds != sorted(tuning.seeds):
-        faults.append(f"seeds {seeds}, wanted {sorted(tuning.seeds)}")
+        differences.append(f"seeds {seeds}, wanted {sorted(tuning.seeds)}")
     if not by_gradient:
-        return faults
+        return differences
     counts = (
         ("tuning trials", len(record.trials), tuning.n_trials),
         (
@@ -400,6 +397,6 @@ def _budget_faults(record: RunRecord, tuning: Tuning, *, by_gradient: bool) -> l
             tuning.final_steps * len(tuning.seeds),
         ),
     )
-    return faults + [
+    return differences + [
         f"{spent} {what}, wanted {budget}" for what, spent, budget in counts if spent != budget
     ]

@@ -1,12 +1,9 @@
-"""Scores of quantiles, densities and rise probabilities on the test block, from the train stage's
-tables alone.
+"""Scores of forecast distributions on the test block: quantiles, densities and probabilities of a
+rise, from the tables distributions.parquet of stage `train`.
 
-Of each series in its own unit over the whole horizon, the mean over the seeds. For `comparing`, of
-candidates that left distributions.parquet; others have no row. An interval whose ends are no kept
-quantiles is NaN.
-
-`distribution_scores` returns a long table (`COLUMNS`), one row per candidate, series, metric and
-level. Another score is one more metric of `_score_candidate`.
+`distribution_scores`, for `comparing`, returns a long table (`COLUMNS`). A score is computed for
+each series in its unit over the whole horizon, and averaged over the seeds. Candidates without
+such a table have no row; an interval whose ends are not among the stored quantiles is NaN.
 """
 
 from __future__ import annotations
@@ -30,22 +27,25 @@ from forecast.forecaster.distributions import (
 )
 
 COLUMNS = ("model", "ranking", "head", "series", "metric", "level", "value", "n")
-"""One row per number.
+"""One row per candidate, series, metric and level.
 
 `level`, in percent, is that of a quantile (`pinball`) or of a central interval (`coverage`,
-`width`, `winkler`), and missing otherwise; `n` counts the actuals. `crps` is twice the mean pinball
-loss over 19 even quantiles, `log_score` the mean negative log density, `brier` judges the
-probability of a rise, `rise_rate` is how often the value rose.
+`width`, `winkler`), and missing for other metrics; `n` is the number of actuals. `crps` is twice
+the mean pinball loss of 19 evenly spaced quantiles, `log_score` the mean negative log density,
+`brier` the score of the probability of a rise, `rise_rate` the share of rises.
 """
-INTERVAL = ("coverage", "width", "winkler")
+INTERVAL_METRICS = ("coverage", "width", "winkler")
 Score = tuple[str, float | None, float]
+"""Metric, level, value."""
 
 
 def distribution_scores(
     results: Results, last: Mapping[str, pd.Series], levels: Sequence[float]
 ) -> pd.DataFrame:
-    """COLUMNS, for every candidate of stage `train` that left a table; `last`: actuals by series
-    and time; `levels` of the intervals.
+    """The scores of every candidate with distributions (`COLUMNS`).
+
+    last: the newest known actual at every time, by series
+    levels: those of the central intervals, in percent
     """
     parts = [pd.DataFrame(columns=list(COLUMNS))]
     for name, record in results.records.items():
@@ -60,7 +60,7 @@ def distribution_scores(
 def _score_candidate(
     table: pd.DataFrame, last: Mapping[str, pd.Series], levels: Sequence[float]
 ) -> pd.DataFrame:
-    """The scores of one candidate without its labels; `table`: its distributions on test, long."""
+    """The scores of one candidate from its distributions on test; without its labels."""
     scores = []
     for (series, _), rows in add_series_names(table).groupby(["series", "seed"], sort=True):
         rows = rows.sort_values(["cutoff", "step"], kind="stable")
@@ -76,7 +76,7 @@ def _score_candidate(
 
 
 def _score_rows(rows: pd.DataFrame, last: np.ndarray, levels: Sequence[float]) -> Iterator[Score]:
-    """(metric, level, value) of one seed and series; `last` (n,): the value at each cutoff."""
+    """The scores of one seed and series; `last` (n,): the newest actual at the cutoff of a row."""
     y = rows["y"].to_numpy(float)
     for probability in STORED_QUANTILES:
         column = quantile_column(probability)
@@ -100,7 +100,7 @@ def _score_rows(rows: pd.DataFrame, last: np.ndarray, levels: Sequence[float]) -
 
 
 def _score_interval(y: np.ndarray, rows: pd.DataFrame, level: float) -> Iterator[Score]:
-    """The scores of the central interval of `level`; NaN where an end is not kept."""
+    """The scores of the central interval of `level`; NaN if an end is not a stored quantile."""
     nominal = level / 100
     ends_of_interval = ((1 - nominal) / 2, (1 + nominal) / 2)
     low, high = (quantile_column(round(probability, 9)) for probability in ends_of_interval)
@@ -108,5 +108,5 @@ def _score_interval(y: np.ndarray, rows: pd.DataFrame, level: float) -> Iterator
     if low in rows and high in rows:
         ends = (y, rows[low].to_numpy(float), rows[high].to_numpy(float))
         scores = metrics.coverage_by_step(*(end[None, :, None] for end in ends), nominal=nominal)
-    for metric in INTERVAL:
+    for metric in INTERVAL_METRICS:
         yield metric, level, float(scores[metric][0, 0]) if scores else math.nan

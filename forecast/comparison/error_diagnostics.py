@@ -1,12 +1,9 @@
-"""What a candidate's errors show, for the alarms of the report.
+"""The alarms of the report: forecasts that copy the last value (`describe_copy`), and results that
+are too good to be true for daily closes (`describe_leaks`). They warn; no ranking depends on them.
 
-Forecasts that copy the last value (`describe_copy`), and results too good to be true on daily
-closes (`describe_leaks`). They warn; no ranking depends on them.
-
-Each function is given arrays, actuals and forecasts (n, H) in the target's unit with the last known
-value (n,), and returns a sentence, empty where there is nothing to say. Values that are
-not finite are left out, and too few of them judge nothing. The next alarm is a function here,
-called by `comparing`.
+Each function takes actuals and forecasts (n, H) in the unit of the target with the last known
+values (n,), and returns a sentence, or an empty text without an alarm. Values that are not finite
+are left out; with too few values there is no alarm.
 """
 
 from __future__ import annotations
@@ -20,30 +17,31 @@ from forecast.comparison.longrun import Array, dependence, standard_error
 from forecast.comparison.paired_tests import MINIMUM
 
 MIN_VARIANCE_SHARE = 0.02
-"""The variance of a forecast's changes over that of the actual ones: with less it does not move."""
+"""A forecast whose changes have a smaller share of the variance of the actual changes is still."""
 NEAR_NAIVE = 0.1
-"""The most that the error of a copy differs from naive's, as a share of it."""
+"""Only models whose error is within this share of that of naive are looked at as copies."""
 MOST_BELIEVED_GAIN = 0.05
-"""A MAE that is lower than naive's by a larger share is not believed of daily closes."""
+"""For daily closes, a MAE below that of naive by a larger share raises an alarm."""
 ALARM_LEVEL = 0.001
-"""An alarm accuses somebody: at 5 % ten honest models would raise one in four runs of ten (1 -
-0.95^10 = 40 %).
+"""Level of the test behind an alarm. At 5 % ten honest models would raise a false alarm in four of
+ten runs (1 - 0.95^10 = 40 %).
 """
 
 
 def describe_copy(
     y: ArrayLike, y_hat: ArrayLike, last: ArrayLike, *, horizon: int, step_size: int = 1
 ) -> str:
-    """Why the forecast is nearly the last value or does not move with the series; empty where it is
-    neither.
+    """Why the forecast is nearly the last value or does not move with the series; empty if neither.
 
-    `y`, `y_hat` (n, H), `last` (n,) the value at each origin, origins in time order. At each step
-    the actual change y - last is regressed on the forecast change y_hat - last (Mincer & Zarnowitz
-    1969 in changes); a step is flagged when the forecast change has under 2 % of the actual
-    change's variance or the slope is not above zero. The model is a copy when more than half of its
-    steps are flagged, or when over all steps together the forecast changes are not positively
-    related to the actual ones (one-sided test at 5 %, dependence as in `longrun`): a delayed copy
-    moves a lot, only not with the series. A step with fewer than `MINIMUM` actuals is not judged.
+    `y`, `y_hat` (n, H); `last` (n,): the value at each origin; origins in time order.
+
+    At each step the actual change y - last is regressed on the forecast change y_hat - last (Mincer
+    & Zarnowitz 1969, in changes). A step is flagged if the forecast changes have less than 2 % of
+    the variance of the actual changes or the slope is not above zero; steps with fewer than
+    `MINIMUM` actuals are not judged. The model is a copy if more than half of its steps are
+    flagged, or if over all steps the forecast changes are not positively related to the actual
+    changes (one-sided test at 5 %, dependence as in `longrun`): a delayed copy moves much, but not
+    with the series.
     """
     actual, forecast = _changes(y, y_hat, last)
     keep = np.isfinite(actual) & np.isfinite(forecast)
@@ -59,7 +57,7 @@ def describe_copy(
             f"{flags.sum()} of {len(flags)} steps hardly move or not with the series (variance"
             f" share {still:.1f} %)"
         )
-    # of the covariance of the changes, summed over the steps of an origin
+    # the covariance of the changes, summed over the steps of an origin, is tested
     p_value = _p_above_zero((actual * forecast).sum(axis=1), horizon, step_size)
     if not p_value < 0.05:
         return f"its changes are not related to the actual ones (one-sided p = {p_value:.2f})"
@@ -67,20 +65,20 @@ def describe_copy(
 
 
 def _regressions(actual: Array, forecast: Array) -> tuple[Array, Array]:
-    """(H,) each: the slope of the actual changes (n, H), which have mean 0, on the forecast ones,
-    and the variance of the forecast changes over that of the actual ones.
+    """(H,) each: the slope of the actual changes on the forecast changes (both (n, H), of mean 0),
+    and the variance of the forecast changes over that of the actual changes.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         moved = (actual**2).sum(axis=0)
         called = (forecast**2).sum(axis=0)
         share = np.where(moved > 0, called / moved, np.nan)
         slope = (actual * forecast).sum(axis=0) / called
-    # a copy that went through log and exp moves by rounding noise, and noise has a slope of its own
+    # a copy that went through log and exp changes by rounding noise, whose slope means nothing
     return np.where(share >= 1e-12, slope, np.nan), share
 
 
 def _centre(changes: Array, keep: NDArray[np.bool_]) -> Array:
-    """(n, H) less the mean of what is kept of every step; 0 elsewhere."""
+    """(n, H): the changes to `keep` minus their mean at each step; 0 for the others."""
     known = np.where(keep, changes, 0.0)
     return np.where(keep, known - known.sum(axis=0) / np.maximum(keep.sum(axis=0), 1), 0.0)
 
@@ -88,24 +86,23 @@ def _centre(changes: Array, keep: NDArray[np.bool_]) -> Array:
 def describe_leaks(
     y: ArrayLike, y_hat: ArrayLike, last: ArrayLike, *, horizon: int, step_size: int = 1
 ) -> str:
-    """Why this is too good to be true; empty where it is not.
+    """Why the forecast is too good to be true; empty if it is not. For daily closing prices only;
+    arguments as in `describe_copy`.
 
-    Arguments as in `describe_copy`; for daily closing prices only.
-
-    Raised when the MAE is more than 5 % below naive's on the same origins, or when the direction is
-    called significantly more often than by always calling the commoner sign (one-sided, level
-    0.001, dependence as in `longrun`). Nothing known forecasts closes that well, so a leak is the
-    first thing to look for.
+    There is an alarm if the MAE is more than 5 % below that of naive on the same origins, or if the
+    direction is right significantly more often than by always forecasting the commoner sign
+    (one-sided test at level 0.001, dependence as in `longrun`). No known method forecasts closes
+    that well, so a leak is likely.
     """
     actual, forecast = _changes(y, y_hat, last)
     naive = metrics.mae(actual, np.zeros_like(actual))
     gain = metrics.skill(metrics.mae(actual, forecast), naive)
     start = np.asarray(last, dtype=float)[:, None]
     hits, commoner = metrics.direction_hits(y, y_hat, start)
-    ahead = np.where(np.isfinite(hits - commoner), hits - commoner, 0.0).sum(axis=1)
+    hits_gained = np.nansum(hits - commoner, axis=1)
     p = 1.0
-    if len(ahead) >= MINIMUM and np.any(ahead):
-        p = _p_above_zero(ahead, horizon, step_size)
+    if len(hits_gained) >= MINIMUM and np.any(hits_gained):
+        p = _p_above_zero(hits_gained, horizon, step_size)
     reasons = []
     if len(actual) >= MINIMUM and gain > MOST_BELIEVED_GAIN:
         reasons.append(
@@ -122,7 +119,7 @@ def describe_leaks(
 
 
 def _p_above_zero(values: Array, horizon: int, step_size: int) -> float:
-    """One-sided p that the mean of `values`, one per origin, is above zero."""
+    """The p of the one-sided test that the mean of `values` (n,), one per origin, is above zero."""
     error = standard_error(values, dependence(len(values), horizon=horizon, step_size=step_size))
     if error.value <= 0:
         return 1.0
@@ -130,6 +127,6 @@ def _p_above_zero(values: Array, horizon: int, step_size: int) -> float:
 
 
 def _changes(y: ArrayLike, y_hat: ArrayLike, last: ArrayLike) -> tuple[Array, Array]:
-    """Actual and forecast changes (n, H) from the last value at each origin."""
+    """(n, H) each: the actual and the forecast changes from the last value at each origin."""
     start = np.asarray(last, dtype=float)[:, None]
     return np.asarray(y, dtype=float) - start, np.asarray(y_hat, dtype=float) - start

@@ -1,23 +1,25 @@
-"""Why this forecast: what level, season, newest rows and each input contribute to it.
+"""Explains a forecast: how much level, season, newest rows and each input contribute to it.
 
-    contributions = explain(ensemble, panel, rows)      # of each step; they sum to the forecast
+    contributions = explain(ensemble, panel, rows)      # by step; they sum to the forecast
 
-What a forecast sees is taken apart into `Parts`: the level (of a target, the mean of its newest
-season, or horizon where there is no season), the season (its mean course within a season, and the
-calendar), the newest rows (what they do beside level and season), and every other column. With all
-parts but the level taken away, the target is flat and each column at its mean of the train rows
-(one that is modelled by its changes: at its last value). That forecast is the contribution of the
-level; the others are Shapley values (Shapley 1953; Lundberg & Lee 2017; with one background, the
-"baseline Shapley" of Sundararajan & Najmi 2020): the change that a part makes when it is put back,
-averaged over the orders of putting back. Any model is asked by its forecasts alone, so that they
-sum to the forecast of a combination or a closed loop just as to that of a ridge, where they are its
-coefficients times its inputs.
+The lookback is taken apart into `Parts`:
 
-All orders of up to `MOST_EXACT` parts; of more, `SAMPLED_PAIRS` random ones and their reverses,
-which is still exact where no more than two parts act together.
+    level          of a target, the mean of its newest season (or horizon without a season)
+    season         the mean course of the target within a season, and the calendar inputs
+    newest rows    the deviations of the target from level and season
+    each other column
 
-`explain_selected` explains `N_ORIGINS` origins of the test block, so that the mean size of a
-contribution says how much a part matters; of the first `MOST_SERIES` series.
+Without all parts but the level, the target is flat and every other column has its mean of the train
+rows (its last value if it is modelled by its changes). The forecast then is the contribution of the
+level. The other contributions are Shapley values (Shapley 1953; Lundberg & Lee 2017; with one
+background, as the "baseline Shapley" of Sundararajan & Najmi 2020): the change of the forecast when
+a part is added, averaged over the orders of adding. They need forecasts only, so they exist for any
+model; for a ridge they are its coefficients times its inputs.
+
+All orders of up to `MOST_EXACT` parts are used; of more parts `SAMPLED_PAIRS` random orders and
+their reverses, which is still exact where no more than two parts interact.
+
+Stage `compare` calls `explain_selected`, the Python door `explain`.
 """
 
 from __future__ import annotations
@@ -43,25 +45,21 @@ LEVEL, SEASON, NEWEST = "level", "season", "newest rows"
 MOST_EXACT = 5
 SAMPLED_PAIRS = 8
 Rows = Mapping[str, int]
-"""By series the row of a cutoff."""
+"""The row of a cutoff by series."""
 ForecastWith = Callable[[Sequence[frozenset[str]]], Sequence[Array]]
-"""For each set of parts the forecast (S, H, O) of all series in raw units of a panel that has the
-level and these parts.
-"""
+"""Maps sets of parts to the forecasts (S, H, O) in raw units from the level and these parts."""
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What can be taken away from what an ensemble sees of a panel at the ends of its series."""
+    """The parts of the lookback that an ensemble forecasts from, at the ends of the series."""
 
     ensemble: Ensemble
     panel: Panel
 
     @classmethod
     def at(cls, rows: Rows, ensemble: Ensemble, panel: Panel) -> Parts:
-        """The parts of the forecasts at `rows`; of the panel they have the rows that those may
-        read.
-        """
+        """The parts of the forecasts at `rows`; the panel is cut to the rows that these read."""
         task = panel.task
         n_read = task.lookback + task.season_length
         cut = []
@@ -75,7 +73,7 @@ class Parts:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """The parts beside the level that there are, in the order in which they are shown."""
+        """The parts other than the level, in the order in which they are shown."""
         task = self.panel.task
         inputs = [column.name for column in task.columns[self.panel.outputs :]]
         has_course = 1 < task.season_length <= task.lookback // 2
@@ -83,27 +81,31 @@ class Parts:
         return (*season, NEWEST, *dict.fromkeys(inputs))
 
     def forecast_with(self, subsets: Sequence[frozenset[str]]) -> list[Array]:
-        """See `ForecastWith`. All at once where a forecast is made of its lookback alone: one by
-        one they take six to nine times as long.
+        """The forecasts (S, H, O) in raw units from the level and the parts of each of `subsets`.
+
+        All are forecast in one call where forecasts read their lookback only: calls one by one take
+        six to nine times as long.
         """
         is_reconciled = any(f.reconciliation is not None for f in self.ensemble.forecasters)
-        # these read the times of the rows
-        at_once = 1 if self.ensemble.needs_whole_history or is_reconciled else len(subsets)
+        # such forecasts read the times of rows, which a joined panel does not have
+        reads_times = self.ensemble.needs_whole_history or is_reconciled
+        batch_size = 1 if reads_times else len(subsets)
         forecasts = []
-        for first in range(0, len(subsets), at_once):
-            some = subsets[first : first + at_once]
-            by_series = self.ensemble.predict(*_join_panels([*map(self.panel_reduced_to, some)]))
+        for start in range(0, len(subsets), batch_size):
+            batch = subsets[start : start + batch_size]
+            joined, ends = _join_panels([self.panel_reduced_to(present) for present in batch])
+            by_series = self.ensemble.predict(joined, ends)
             forecasts += [*np.stack([*by_series.values()], axis=1)]
         return forecasts
 
     def panel_reduced_to(self, present: frozenset[str]) -> Panel:
-        """The panel whose newest lookback has no other parts than the level and `present`."""
-        reduced = [self._series_with(present, series) for series in self.panel.series]
+        """The panel with a lookback that has only the level and the parts `present`."""
+        reduced = [self._reduce_series(series, present) for series in self.panel.series]
         return replace(self.panel, series=tuple(reduced))
 
-    def _series_with(self, present: frozenset[str], series: Series) -> Series:
-        """The series with another lookback: targets rebuilt from their level and the `present`
-        parts, an absent input at its usual value, a calendar of zeros without the season.
+    def _reduce_series(self, series: Series, present: frozenset[str]) -> Series:
+        """The series with a lookback of only the level and the parts `present`: targets are rebuilt
+        from them, an absent input has its usual value, the calendar is zero without the season.
         """
         task = self.panel.task
         lookback = slice(len(series) - task.lookback, len(series))
@@ -117,7 +119,7 @@ class Parts:
                 usual = _usual_value(in_lookback, column, scaling, (series.unique_id, number))
                 values[lookback, number] = np.where(np.isnan(in_lookback), np.nan, usual)
         if SEASON not in present:
-            # static inputs, which stand after the calendar's, belong to the level of a series
+            # static inputs, which follow those of the calendar, belong to the level of a series
             first_static = task.n_calendar_inputs
             is_calendar = np.ones(future.shape[1], dtype=bool)
             is_calendar[first_static : first_static + len(task.static_names)] = False
@@ -126,28 +128,31 @@ class Parts:
 
 
 def _join_panels(panels: Sequence[Panel]) -> tuple[Panel, dict[str, np.ndarray]]:
-    """The series of all `panels`, which have the same steps, one after the other, between them the
-    rows of a horizon without observations; and by series the rows at which they end.
+    """One panel in which each series has its rows of all `panels` one after the other, separated by
+    a horizon of rows without values; and by series the rows at which the panels end.
+
+    The panels have the same series and times. The times of the joined panel mean nothing.
     """
     horizon = panels[0].task.horizon
     joined = []
     ends: dict[str, np.ndarray] = {}
-    for same_series in zip(*(panel.series for panel in panels), strict=True):
-        first = same_series[0]
-        steps = len(first) + horizon
-        gap = np.full((horizon, first.values.shape[1]), np.nan)
-        values = np.concatenate([rows for each in same_series for rows in (each.values, gap)])
-        values = values[:-horizon]
-        future = np.concatenate([each.future for each in same_series])
+    for versions in zip(*(panel.series for panel in panels), strict=True):
+        first = versions[0]
+        padding = ((0, horizon), (0, 0))
+        padded = [np.pad(version.values, padding, constant_values=np.nan) for version in versions]
+        values = np.concatenate(padded)[:-horizon]
+        future = np.concatenate([version.future for version in versions])
         joined.append(Series(first.unique_id, np.resize(first.ds, len(values)), values, future))
-        ends[first.unique_id] = np.arange(len(panels)) * steps + len(first) - 1
+        ends[first.unique_id] = np.arange(len(panels)) * len(padded[0]) + len(first) - 1
     return replace(panels[0], series=tuple(joined)), ends
 
 
 def _rebuild_target(
     values: Array, column: TaskColumn, task: Task, present: frozenset[str]
 ) -> Array:
-    """`values` (L,) in raw units, from their level and the `present` of season and newest rows."""
+    """(L,): the target `values` (L,) in raw units, rebuilt from their level and those of season and
+    newest rows that are `present`.
+    """
     if {SEASON, NEWEST} <= present:
         return values
     transform = TRANSFORMS[column.transform]
@@ -163,8 +168,8 @@ def _rebuild_target(
 
 
 def trailing_level(y: Array, task: Task) -> Array:
-    """(T,): at each row of y (T,) the mean of the newest season up to it, of the newest horizon
-    where there is no season; missing values are passed over, 0 before the first.
+    """(T,): at each row of y (T,) the mean of the newest season up to it (or of the newest horizon
+    without a season). Missing values are skipped; 0 before the first value.
     """
     span = task.season_length if task.season_length > 1 else task.horizon
     means = pd.Series(y).rolling(span, min_periods=1).mean()
@@ -172,19 +177,21 @@ def trailing_level(y: Array, task: Task) -> Array:
 
 
 def mean_course(y: Array, season: int) -> Array:
-    """(L,): the mean deviation of y (L,) at each place of the season; 0 without two seasons."""
+    """(L,): the mean deviation of y (L,) from its mean at each position of the season; 0 if y is
+    shorter than two seasons.
+    """
     if season == 1 or len(y) < 2 * season:
         return np.zeros(len(y))
-    place = pd.Series(np.arange(len(y)) % season)
+    position = pd.Series(np.arange(len(y)) % season)
     deviation = pd.Series(y - float(np.nanmean(y)))
-    return np.asarray(deviation.groupby(place).transform("mean").fillna(0.0))
+    return np.asarray(deviation.groupby(position).transform("mean").fillna(0.0))
 
 
 def _usual_value(
     values: Array, column: TaskColumn, scaling: Scaling, place: tuple[str, int]
 ) -> float:
-    """What stands for an input that is taken away: its mean of the train rows, in raw units; of one
-    modelled by its changes its last value.
+    """The value of an absent input in raw units: its mean of the train rows, or its last value if
+    it is modelled by its changes. `place`: its series and column number.
     """
     known = values[np.isfinite(values)]
     transform = TRANSFORMS[column.transform]
@@ -195,8 +202,8 @@ def _usual_value(
 
 
 def explain(ensemble: Ensemble, panel: Panel, rows: Rows) -> pd.DataFrame:
-    """The contributions to the forecasts at `rows`, in the unit of the target: `unique_id, output,
-    cutoff, step, ds, part, contribution`, the level first.
+    """The contributions to the forecasts at `rows`, in the unit of the target, the level first:
+    `unique_id, output, cutoff, step, ds, part, contribution`.
     """
     parts = Parts.at(rows, ensemble, panel)
     contribution_of = average_changes(parts.names, parts.forecast_with)
@@ -220,8 +227,8 @@ def explain(ensemble: Ensemble, panel: Panel, rows: Rows) -> pd.DataFrame:
 
 
 def average_changes(names: Sequence[str], forecast_with: ForecastWith) -> dict[str, Array]:
-    """The contribution (S, H, O) of each part: the forecast from the level alone, and every other
-    part's Shapley value. `forecast_with` is asked once.
+    """The contribution (S, H, O) of each part: for the level the forecast from it alone, for each
+    of `names` its Shapley value. `forecast_with` is called once.
     """
     if len(names) <= MOST_EXACT:
         orders = list(itertools.permutations(names))
@@ -242,15 +249,21 @@ def average_changes(names: Sequence[str], forecast_with: ForecastWith) -> dict[s
 
 
 MOST_SERIES = 4
+"""Most series whose forecasts are explained."""
 N_ORIGINS = 10
+"""Origins of the test block that are explained of each series."""
 
 
 def explain_selected(
     results: Results, selected: str, frame: pd.DataFrame, task: Task
 ) -> pd.DataFrame:
-    """The contributions to some test forecasts of the selected model, as it serves, from the
-    prepared `frame`; `selected`: its candidate. Of a hierarchy as it forecasts before the sums are
-    reconciled, which mixes all series.
+    """The contributions to test forecasts of the selected model, as it serves, at origins spread
+    over the test block: so the mean size of a contribution says how much a part matters.
+
+    selected: the candidate of the selected model
+    frame: the prepared rows
+
+    In a hierarchy the forecasts before reconciliation are explained, as this mixes all series.
     """
     ensemble = load_without_calibration(results.folder(selected)).without_reconciliation()
     cutoffs = results.forecasts(selected, "test").groupby("unique_id")["cutoff"].unique()

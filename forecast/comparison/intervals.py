@@ -1,20 +1,16 @@
 """Prediction intervals of one dataset: calibrated on the calibration block, scored on the test
-block, and the bands.
+block. `interval_tables` makes all tables for `comparing`.
 
-The interval stands around a candidate's ensemble, the mean of its seeds' forecasts. Its ends are
-conformal (`forecaster.intervals`), one per series and horizon step. Their margins are learnt from
-the newest errors known at each cutoff. Ten series or more of a target with short calibration blocks
-rank their errors together.
+An interval lies around the mean of the seeds' forecasts. Its margin is conformal
+(`forecaster.intervals`): for each series and step it is learnt from the newest errors known at the
+cutoff. If ten series or more of a target have short calibration blocks, their errors are ranked
+together. Errors are taken after the transform of the target: with `transform: log` they are ratios,
+so a series that has doubled has intervals twice as wide.
 
-Errors are taken in model units, those after the target's transform: of a price with `transform:
-log` they are ratios, so a series that has doubled has intervals twice as wide.
-
-Series whose blocks have equal shapes stand side by side in one array (`SeriesStack`): one array
-operation then serves thousands of them, and each keeps its own calibration.
-
-A level that the calibration block of a series cannot support is left out for it, never invented: an
-`Unsupported` with the reason and the origins needed. `interval_tables` makes it all for
-`comparing`.
+Series whose blocks have equal shapes are computed side by side in one array (`SeriesStack`), each
+with its own calibration, since thousands of series one by one would be slow. A level that the
+calibration block of a series cannot support has no interval there, but an `Unsupported` with the
+reason.
 """
 
 from __future__ import annotations
@@ -62,24 +58,24 @@ INTERVAL_COLUMNS = (
     "width",
     "winkler",
 )
-"""One row per step and one, step 0, for all of them together.
+"""One row per step, and one with step 0 for all steps together.
 
-`n_calibration` and `n` count actuals of the calibration block, of all series that rank their errors
-together, and of the test block (all steps: the fewest of any, and all); `low` and `high` bound what
-the level (percent) allows for the coverage (a share); `width` (mean over the origins) and `winkler`
-are in the series' unit.
+`n_calibration`: the calibration errors, at step 0 the fewest of any step; of series that rank their
+errors together the number of all. `n`: the actuals of the test block. `low` and `high`: the bounds
+that the level (in percent) sets for the coverage (a share). `width` and `winkler` (the interval
+score): means over the origins, in the unit of the series.
 """
 BAND_COLUMNS = ("model", "ranking", "series", "level", "cutoff", "step", "lower", "upper")
 RELIABILITY_LEVELS = (10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 95.0)
-"""Levels, in percent, of the reliability diagram: how often the intervals of each level hold."""
+"""The levels of the reliability diagram, in percent."""
 EVEN_LEVELS = RELIABILITY_LEVELS[:-1]
-"""Those whose ends are evenly spaced quantiles."""
+"""The levels whose ends are evenly spaced quantiles."""
 CRPS_COLUMNS = ("model", "ranking", "series", "crps", "scaled_crps")
-"""One row per series, in its unit and divided by the denominator of its MASE."""
+"""One row per series: the CRPS in its unit, and divided by the denominator of MASE."""
 SHOWN_REFERENCES = (NAIVE, "seasonal_naive", "ridge")
 SeriesColumns = dict[str, np.ndarray]  # each (S, rows of a series)
 MAX_STACKED_SERIES = 200
-"""Series of one stack at the most: its arrays hold every level, origin and step of each."""
+"""Most series of one stack: its arrays hold every level, origin and step of each series."""
 
 
 class Unsupported(NamedTuple):
@@ -92,31 +88,33 @@ class Unsupported(NamedTuple):
 
 @dataclass(frozen=True)
 class CandidateBlocks:
-    """One candidate's forecasts of the calibration block and at the cutoffs to cover; those of the
-    validation block say, too, how large errors of a series with a short calibration block are.
-    """
+    """The forecasts of one candidate that its intervals are made of, a cube per series."""
 
     record: RunRecord
     calibration: Sequence[ForecastCube]
     test: Sequence[ForecastCube]
+    """The forecasts to make intervals for."""
     task: Task
     validation: Sequence[ForecastCube] = ()
+    """Used with the calibration block to estimate the usual size of the errors of a series."""
 
     @cached_property
     def calibration_of(self) -> dict[str, ForecastCube]:
-        """The calibration block by series."""
+        """The forecasts of the calibration block by series."""
         return {cube.series: cube for cube in self.calibration}
 
     @cached_property
     def finite_validation(self) -> dict[str, ForecastCube]:
-        """The validation block by series, without those with a forecast that is not finite."""
+        """The forecasts of the validation block by series, without series that have a forecast
+        which is not finite.
+        """
         cubes = (cube for cube in self.validation if np.isfinite(cube.seed_mean).all())
         return {cube.series: cube for cube in cubes if len(cube.y)}
 
     @cached_property
     def _earlier_blocks(self) -> dict[str, list[tuple[np.ndarray, np.ndarray]]]:
-        """By series the actuals and forecasts of the validation and the calibration block; without
-        a block that has a forecast which is not finite.
+        """Actuals and forecasts of the validation and the calibration block by series, without
+        blocks that have a forecast which is not finite.
         """
         blocks: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
         for cube in [*self.validation, *self.calibration]:
@@ -125,33 +123,34 @@ class CandidateBlocks:
         return blocks
 
     def usual_error(self, series: str) -> float:
-        """The mean absolute error on the validation and the calibration block."""
+        """The usual absolute error of a series on the validation and the calibration block."""
         blocks = self._earlier_blocks.get(series, [])
         return usual_error(blocks, target_of(series, self.task).transform)
 
 
 @dataclass(frozen=True)
 class SeriesStack:
-    """Series side by side whose blocks have equal shapes and support the same levels."""
+    """S series side by side whose blocks have equal shapes and support the same levels."""
 
     numbers: list[int]
-    """Of the series among those of the candidate."""
+    """The numbers of these series among those of the candidate."""
     levels: tuple[float, ...]
+    """In percent."""
     calibration: SplitConformal
     cubes: list[ForecastCube]
-    """The cutoffs to cover, by series."""
+    """The forecasts to make intervals for, one cube per series."""
     y_hat: np.ndarray
-    """(n, S * H): their forecasts, side by side."""
+    """(n, S * H): these forecasts, side by side."""
     difficulty: Difficulty
 
     @property
     def n_calibration(self) -> np.ndarray:
-        """(S, H): the calibration errors of each step."""
+        """(S, H): the number of calibration errors of each step."""
         return self.calibration.counts.reshape(len(self.cubes), -1)
 
     @property
     def y(self) -> np.ndarray:
-        """(S, n, H): the actuals to cover."""
+        """(S, n, H): the actuals of `cubes`."""
         return np.stack([cube.y for cube in self.cubes])
 
     def bounds(self) -> Bounds:
@@ -161,7 +160,7 @@ class SeriesStack:
         return Bounds(self._split_by_series(low), self._split_by_series(high))
 
     def _split_by_series(self, ends: np.ndarray) -> np.ndarray:
-        """(L, S, n, H) of (L, n, S * H)."""
+        """`ends` (L, n, S * H) as (L, S, n, H)."""
         ends_by_series = ends.reshape(*ends.shape[:2], len(self.cubes), -1)
         return np.moveaxis(ends_by_series, 2, 1)
 
@@ -169,9 +168,9 @@ class SeriesStack:
 def stack_series(
     blocks: CandidateBlocks, levels: Sequence[float]
 ) -> tuple[list[SeriesStack], list[Unsupported]]:
-    """The series of one candidate in stacks of equal shapes, target and supported levels,
-    `MAX_STACKED_SERIES` at most; and an `Unsupported` for each level of each series that its
-    calibration block does not support. A series with no supported level is in no stack.
+    """The series of one candidate in stacks, each of at most `MAX_STACKED_SERIES` series with equal
+    shapes, target and supported levels; and the unsupported levels of each series. A series without
+    a supported level is in no stack.
     """
     groups: dict[Any, list[int]] = {}
     unsupported = []
@@ -189,21 +188,25 @@ def stack_series(
             validation = blocks.finite_validation.get(cube.series)
             shapes = (calibration.y.shape, cube.y.shape, validation and validation.y.shape)
             is_pooled = cube.series in n_pooled
-            of_pool = cube.ds.tobytes() if is_pooled else None  # its cutoffs are those of all
-            key = (target, of_pool, tuple(supported), shapes, number // MAX_STACKED_SERIES)
+            # pooled series are stacked only with series of the same times
+            pooled_times = cube.ds.tobytes() if is_pooled else None
+            key = (target, pooled_times, tuple(supported), shapes, number // MAX_STACKED_SERIES)
             groups.setdefault(key, []).append(number)
     stacks: list[SeriesStack] = []
-    pooled: dict[str, list[SeriesStack]] = {}
-    for (target, of_pool, supported_levels, *_), numbers in groups.items():
+    pooled_by_target: dict[str, list[SeriesStack]] = {}
+    for (target, pooled_times, supported_levels, *_), numbers in groups.items():
         stack = _stack(numbers, supported_levels, blocks)
-        (stacks if of_pool is None else pooled.setdefault(target, [])).append(stack)
-    for of_target in pooled.values():
-        stacks += _pool_stacks(of_target, blocks)
+        if pooled_times is None:
+            stacks.append(stack)
+        else:
+            pooled_by_target.setdefault(target, []).append(stack)
+    for pooled_stacks in pooled_by_target.values():
+        stacks += _pool_stacks(pooled_stacks, blocks)
     return stacks, unsupported
 
 
 def _stack(numbers: list[int], levels: tuple[float, ...], blocks: CandidateBlocks) -> SeriesStack:
-    """The series of these numbers side by side: of one target, of blocks of equal shapes."""
+    """The stack of the series with these numbers: one target, blocks of equal shapes."""
     cubes = [blocks.test[number] for number in numbers]
     earlier = [blocks.calibration_of[cube.series] for cube in cubes]
     target = target_of(cubes[0].series, blocks.task)
@@ -222,9 +225,7 @@ def _stack(numbers: list[int], levels: tuple[float, ...], blocks: CandidateBlock
 
 
 def _pool_stacks(stacks: list[SeriesStack], blocks: CandidateBlocks) -> list[SeriesStack]:
-    """The same stacks, of one target, each with the errors of all: its margins are ranked among
-    them.
-    """
+    """The `stacks` of one target, with margins that are ranked among the errors of all of them."""
     conformals = []
     for stack in stacks:
         sizes = np.array([blocks.usual_error(cube.series) for cube in stack.cubes])
@@ -237,8 +238,8 @@ def _pool_stacks(stacks: list[SeriesStack], blocks: CandidateBlocks) -> list[Ser
 
 
 def _count_pooled_errors(blocks: CandidateBlocks) -> dict[str, int]:
-    """For each series that ranks its errors with those of others: the number of all these errors,
-    at the step that has the fewest.
+    """The number of calibration errors that are ranked together, at the step that has the fewest,
+    for each series whose errors are ranked with those of others.
     """
     actuals: dict[str, dict[str, np.ndarray]] = {}
     for cube in blocks.test:
@@ -258,7 +259,7 @@ def _count_pooled_errors(blocks: CandidateBlocks) -> dict[str, int]:
 def _put_beside(
     cubes: Sequence[ForecastCube], task: Task
 ) -> tuple[np.ndarray, np.ndarray, Difficulty]:
-    """Actuals and forecasts (n, S * H) and difficulty of S series."""
+    """Actuals and forecasts (n, S * H) of S series side by side, and their difficulty."""
     before = np.stack([cube.volatility for cube in cubes], axis=1)
     difficulty = Difficulty.of_targets(before, np.hstack([cube.ds for cube in cubes]), task)
     y = np.hstack([cube.y for cube in cubes])
@@ -268,8 +269,10 @@ def _put_beside(
 def _level_faults(
     calibration: ForecastCube | None, levels: Sequence[float], n_pooled: int | None
 ) -> dict[float, str]:
-    """Why the calibration block of one series supports no interval of a level, by level; empty
-    where it does, or where the errors that it ranks with others' do.
+    """By level the reason why the calibration block of a series supports no interval; empty if it
+    supports one.
+
+    n_pooled: the number of errors if they are ranked with those of other series
     """
     n_errors = 0
     reasons = dict.fromkeys(levels, "")
@@ -290,10 +293,9 @@ def _level_faults(
 def interval_scores(
     blocks: CandidateBlocks, levels: Sequence[float]
 ) -> tuple[pd.DataFrame, list[Unsupported]]:
-    """The rows of one candidate (INTERVAL_COLUMNS), and the levels without an interval.
+    """The scores of the intervals of one candidate (INTERVAL_COLUMNS), and the unsupported levels.
 
-    A series without calibration origins supports no level; one without test origins has no
-    row.
+    A series without calibration origins supports no level; one without test origins has no row.
     """
     stacks, unsupported = stack_series(blocks, levels)
     parts = [(stack.numbers, _score_stack(stack)) for stack in stacks]
@@ -301,8 +303,8 @@ def interval_scores(
 
 
 def _score_stack(stack: SeriesStack) -> SeriesColumns:
-    """The scores as columns (S, levels * (steps + 1)): of every level all steps together, as step
-    0, then each step.
+    """The scores as columns (S, levels * (steps + 1)): for each level first step 0, which is all
+    steps together, then each step.
     """
     y = stack.y
     bounds = stack.bounds()
@@ -320,7 +322,7 @@ def _score_stack(stack: SeriesStack) -> SeriesColumns:
 
 
 def _flatten_by_series(columns: SeriesColumns, shape: tuple[int, ...]) -> SeriesColumns:
-    """Columns broadcast to `shape` (S, ...) as (S, rows of a series)."""
+    """The columns broadcast to `shape` (S, ...), then flattened to (S, rows of a series)."""
     return {
         name: np.broadcast_to(values, shape).reshape(shape[0], -1)
         for name, values in columns.items()
@@ -330,7 +332,7 @@ def _flatten_by_series(columns: SeriesColumns, shape: tuple[int, ...]) -> Series
 def _join_stacks(
     parts: list[tuple[list[int], SeriesColumns]], blocks: CandidateBlocks, names: Sequence[str]
 ) -> pd.DataFrame:
-    """The columns of every stack as one frame, the series in the candidate's order."""
+    """The columns of all stacks as one frame, with series in the order of the candidate."""
     if not parts:
         return pd.DataFrame(columns=list(names))
     series = np.array([cube.series for cube in blocks.test], dtype=object)
@@ -348,7 +350,7 @@ def _join_stacks(
 
 
 def bands(blocks: CandidateBlocks, levels: Sequence[float]) -> pd.DataFrame:
-    """The intervals themselves (BAND_COLUMNS), one row per origin and step."""
+    """The intervals of one candidate (BAND_COLUMNS), one row per level, origin and step."""
     parts = []
     for stack in stack_series(blocks, levels)[0]:
         ends = stack.bounds()
@@ -369,7 +371,7 @@ def bands(blocks: CandidateBlocks, levels: Sequence[float]) -> pd.DataFrame:
 def group_unsupported(
     candidate_levels: Iterable[tuple[CandidateLabel, Unsupported]],
 ) -> list[UnsupportedLevel]:
-    """One entry per series, level and reason, with the candidates it holds for."""
+    """One entry per series, level and reason, with the candidates that it is about."""
     candidates: dict[Unsupported, list[CandidateLabel]] = {}
     for candidate, unsupported in candidate_levels:
         candidates.setdefault(unsupported, []).append(candidate)
@@ -386,17 +388,16 @@ def interval_tables(
     chosen: Mapping[str, str],
     scale: Mapping[str, float],
 ) -> tuple[dict[str, pd.DataFrame], list[UnsupportedLevel]]:
-    """The tables of all candidates with forecasts, from the calibration and the test block, by the
-    names of their files; and the levels that no calibration block supports.
+    """The tables about intervals by the names of their files, and the unsupported levels.
 
         intervals     INTERVAL_COLUMNS, of every candidate
-        reliability   over RELIABILITY_LEVELS, all steps together, of the selected models and the
-                      references
+        reliability   the same at RELIABILITY_LEVELS and step 0, of the selected models and the
+                      SHOWN_REFERENCES
         crps          CRPS_COLUMNS, of the same models
         bands         BAND_COLUMNS, of the selected models on test
 
-    `chosen`: the model chosen on validation, by ranking; `scale`: the denominator of MASE by
-    series.
+    chosen: the selected model of each ranking
+    scale: the denominator of MASE by series
     """
     usable = [candidate for candidate in scored if candidate.blocks]
     selected = [candidate for candidate in usable if is_chosen(candidate, chosen)]
@@ -407,7 +408,7 @@ def interval_tables(
         table, missing = interval_scores(_candidate_blocks(candidate, task), levels)
         scores.append(table)
         label = CandidateLabel(**candidate.record.labels)
-        unsupported += [(label, each) for each in missing]
+        unsupported += [(label, level) for level in missing]
     reliability = []
     crps = []
     for candidate in [*selected, *references]:
@@ -428,22 +429,25 @@ def interval_tables(
 def crps_by_series(
     blocks: CandidateBlocks, all_steps: pd.DataFrame, scale: Mapping[str, float]
 ) -> pd.DataFrame:
-    """CRPS_COLUMNS of one candidate on test; a series whose calibration block does not support
-    every level has no row.
+    """The CRPS of one candidate on test (CRPS_COLUMNS); series that do not support all EVEN_LEVELS
+    have no row.
 
-    `all_steps`: its interval scores over RELIABILITY_LEVELS at step 0. The ends of the intervals of
-    10 to 90 % and the forecast, their middle, are 19 evenly spaced quantiles. The pinball losses of
-    both ends of an interval of coverage p sum to (1 - p) / 2 times its interval score, that of the
-    middle is half the absolute error, and the CRPS is twice their mean (Gneiting & Ranjan 2011).
+    all_steps: its interval scores at RELIABILITY_LEVELS and step 0
+    scale: the denominator of MASE by series
+
+    The ends of the intervals of 10 to 90 % and the forecast are 19 evenly spaced quantiles, and the
+    CRPS is twice the mean of their pinball losses (Gneiting & Ranjan 2011). The pinball losses of
+    both ends of an interval of coverage p sum to (1 - p) / 2 times its interval score; that of the
+    forecast is half its absolute error.
     """
     even = all_steps[all_steps["level"].isin(EVEN_LEVELS)]
     interval_losses = ((1 - even["level"] / 100) * even["winkler"]).to_numpy()
     rows_of_series = even.groupby("series").indices
     rows = []
     for cube in blocks.test:
-        places = rows_of_series.get(cube.series, ())
-        if len(places) == len(EVEN_LEVELS):
-            losses = np.nansum(interval_losses[places]) + mae(cube.y, cube.seed_mean)
+        rows_of_levels = rows_of_series.get(cube.series, ())
+        if len(rows_of_levels) == len(EVEN_LEVELS):
+            losses = np.nansum(interval_losses[rows_of_levels]) + mae(cube.y, cube.seed_mean)
             crps = losses / (2 * len(EVEN_LEVELS) + 1)
             rows.append((cube.series, crps, crps / scale[cube.series]))
     table = pd.DataFrame(rows, columns=["series", "crps", "scaled_crps"])
@@ -451,7 +455,7 @@ def crps_by_series(
 
 
 def is_chosen(candidate: ScoredCandidate, chosen: Mapping[str, str]) -> bool:
-    """A baseline is chosen in whichever ranking it leads."""
+    """Whether a candidate is the selected model of its ranking, or a baseline of any ranking."""
     record = candidate.record
     if record.ranking == "baseline":
         return record.model in chosen.values()
@@ -459,7 +463,7 @@ def is_chosen(candidate: ScoredCandidate, chosen: Mapping[str, str]) -> bool:
 
 
 def _candidate_blocks(candidate: ScoredCandidate, task: Task) -> CandidateBlocks:
-    """The blocks of a candidate that its intervals need."""
+    """The forecasts of a candidate that its intervals are made of."""
     blocks = candidate.blocks
     return CandidateBlocks(
         candidate.record, blocks["calibration"], blocks["test"], task, blocks.get("validation", ())
@@ -467,11 +471,11 @@ def _candidate_blocks(candidate: ScoredCandidate, task: Task) -> CandidateBlocks
 
 
 def target_of(series: str, task: Task) -> TaskColumn:
-    """The target that `series` (named by `panel.series_name`) is."""
+    """The target column of `series`, which is named as by `panel.series_name`."""
     return task.target[target_number(series, task.targets)]
 
 
 def _join_filled(parts: list[pd.DataFrame]) -> pd.DataFrame:
-    """Empty tables left out, unless there is nothing else: their columns have no type."""
+    """The tables as one, without empty ones, whose columns have no type; empty if all are."""
     filled = [part for part in parts if not part.empty] or parts[:1]
     return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()

@@ -1,10 +1,9 @@
-"""Errors by level of a hierarchy: as every series was forecast by itself, with the forecasts of the
-series added up, and reconciled, which is what serves.
+"""Errors by level of a hierarchy, for `comparing`: of the reconciled forecasts, which serve; of the
+forecasts of each series and sum by itself (base); and of the added forecasts of the series (bottom
+up).
 
-For `comparing`, where a task has a hierarchy. `level_scores` gives a row per candidate and level,
-MASE on the test block (`LEVEL_ERRORS`, no unit), `describe_levels` its sentences. Of a combination
-only the reconciled forecasts are known: the other columns are NaN. Nothing is selected by it.
-Another error by level is a column of `LEVEL_ERRORS` with its formula in `_errors_by_series`.
+`level_scores` makes a table with the MASE on the test block, `describe_levels` its sentences. Of a
+combination only the reconciled forecasts are known. Nothing is selected by these errors.
 """
 
 from __future__ import annotations
@@ -23,16 +22,16 @@ from forecast.forecaster.reconciliation import bottom_up
 
 ALL_LEVELS = "all"
 LEVEL_ERRORS = ("mase", "mase_base", "mase_bottom_up")
-"""Columns: of the reconciled forecasts, of those before, and of the sums of the series' own."""
+"""The columns with the MASE of the reconciled, the base and the bottom-up forecasts."""
 
 
 def level_scores(
     results: Results, scored: Iterable[ScoredCandidate], scale: Mapping[str, float], task: Task
 ) -> pd.DataFrame:
-    """`model, ranking, level, n_series` and `LEVEL_ERRORS` on the test block, a row per candidate
-    and level, from the total down, and one of all.
+    """`model, ranking, level, n_series` and `LEVEL_ERRORS` on the test block: for each candidate a
+    row per level, from the total down, and one of all levels.
 
-    scale: of MASE, by series. Of a combination only the reconciled forecasts are known.
+    scale: the denominator of MASE by series
     """
     order = [*dict.fromkeys([TOTAL, *task.hierarchy, SERIES_LEVEL]), ALL_LEVELS]
     parts = []
@@ -53,7 +52,7 @@ def level_scores(
 
 
 def _errors_by_series(forecasts: pd.DataFrame, scale: Mapping[str, float]) -> pd.DataFrame:
-    """`LEVEL_ERRORS` of each series and sum, of the mean of the seeds' forecasts."""
+    """`LEVEL_ERRORS` of each series and sum, for the mean of the seeds' forecasts."""
     keys = ["cutoff", "step"]
     known = forecasts if "base" in forecasts else forecasts.assign(base=np.nan)
     wide = known.groupby([*keys, "unique_id"])[["y", "y_hat", "base"]].mean().unstack("unique_id")
@@ -69,8 +68,8 @@ def _errors_by_series(forecasts: pd.DataFrame, scale: Mapping[str, float]) -> pd
 
 
 def describe_levels(table: pd.DataFrame, chosen: Mapping[str, str]) -> list[str]:
-    """A sentence per selected model: by level the change of MASE by reconciliation, against the
-    forecasts before it and against their sums from the bottom up.
+    """A sentence per selected model: by level, how much lower or higher its MASE is than that of
+    the base forecasts and than that of the bottom-up forecasts.
     """
     sentences = []
     for ranking, model in chosen.items():

@@ -1,8 +1,9 @@
-"""Medians that are of no use to who plans by the mean: zero where half of the values and more are
-zero, and sums that are too low where high values lie further from the median than low ones.
+"""Warns of forecasts that are medians where a mean is needed: a median is zero if at least half of
+the values are, and sums of medians are too low if high values lie further from the median than low
+ones.
 
 `describe_low_test` judges the test block of a model, for the page and the terminal;
-`is_zero_median` and `describe_zero_forecasts` are for any other forecast, such as a champion's.
+`is_zero_median` and `describe_zero_forecasts` serve other forecasts, such as those of a champion.
 """
 
 from __future__ import annotations
@@ -20,18 +21,18 @@ from forecast.data.results import Results
 from forecast.system.errors import quote
 
 LEAST_SHARE = 0.05
-"""Of the mean of the actuals: a forecast with a lower mean is as good as zero."""
+"""Forecasts whose mean is a smaller share of the mean actual count as zero."""
 LEAST_SHORTFALL = 0.05
-"""Of the sum of the actuals: a sum of forecasts that is too low by a smaller share is not told."""
+"""A sum of forecasts that is too low by a smaller share of the actuals is not reported."""
 MEDIAN_SHARES = (0.35, 0.55)
-"""Of the actuals that are above their forecasts, where these are medians: a half, more or less in
-a short test block. With a higher share forecasts are too low at most steps; no mean mends that.
+"""The share of actuals above their forecasts if these are medians: one half, or near it in a short
+test block. With a higher share forecasts are too low at most steps, which a mean would not mend.
 """
 
 
 def is_zero_median(y: ArrayLike, y_hat: ArrayLike) -> bool:
-    """Whether the forecasts `y_hat` are as good as zero though `y`, actuals of the same target, are
-    not, and have zero as their median. NaN among `y` is left out.
+    """Whether the forecasts `y_hat` are about zero though the mean of the actuals `y` is not,
+    because the median of `y` is zero. NaN in `y` is left out.
     """
     values = np.asarray(y, dtype=float)
     known = values[np.isfinite(values)]
@@ -41,9 +42,11 @@ def is_zero_median(y: ArrayLike, y_hat: ArrayLike) -> bool:
 
 
 def sum_shortfall(y: ArrayLike, y_hat: ArrayLike) -> float:
-    """The share of the sum of the actuals `y` by which the sum of the forecasts `y_hat` of the same
-    rows is too low because they are medians. Zero where the sum is not too low, where the share of
-    actuals above their forecasts is outside of `MEDIAN_SHARES`, and where an actual is below zero.
+    """By which share of the sum of the actuals `y` the sum of their forecasts `y_hat` is too low
+    because these are medians.
+
+    Zero if the sum is not too low, if the share of actuals above their forecasts is outside of
+    `MEDIAN_SHARES`, or if an actual is below zero.
     """
     actuals, forecasts = np.asarray(y, dtype=float), np.asarray(y_hat, dtype=float)
     lowest_share, highest_share = MEDIAN_SHARES
@@ -56,9 +59,11 @@ def sum_shortfall(y: ArrayLike, y_hat: ArrayLike) -> float:
 def describe_zero_forecasts(
     subject: str, zero_series: Mapping[str, TaskColumn], n_series: int
 ) -> str:
-    """That `subject`, such as a model, forecasts zero for `zero_series`, by their name the target
-    of each, of `n_series`, why, and which keys give the mean; empty for none, and where all are
-    means already.
+    """A sentence that `subject`, such as a model, forecasts zero because its forecasts are medians,
+    and which keys give the mean; empty if no series of `zero_series` is forecast by a median.
+
+    zero_series: the target of each series that is forecast as zero, by name of the series
+    n_series: how many series are forecast
     """
     medians = _select_medians(zero_series)
     if not medians:
@@ -71,9 +76,8 @@ def describe_zero_forecasts(
 
 
 def describe_low_test(results: Results, model: str, task: Task) -> str:
-    """What is wrong with the medians of `model` as shipped in the test block: that they are zero,
-    else that their sum is too low, and which keys give the mean; empty where neither is, and where
-    it has no forecasts.
+    """A sentence on `model` as shipped if its forecasts of the test block are zero, or their sum is
+    too low, because they are medians, and which keys give the mean; else empty.
     """
     candidate = results.candidate(model, "shipped")
     if candidate is None:
@@ -96,14 +100,14 @@ def describe_low_test(results: Results, model: str, task: Task) -> str:
         name: targets[name]
         for name, rows in by_series.items()
         if sum_shortfall(rows["y"], rows["y_hat"]) >= LEAST_SHORTFALL
-        # what is low in the test block alone follows a rise too late, as a mean would
+        # if only the test block is low, the model follows a rise too late, as a mean would
         if name in before
         and sum_shortfall(before[name]["y"], before[name]["y_hat"]) >= LEAST_SHORTFALL / 2
     }
     medians = _select_medians(low_series)
     if not medians:
         return ""
-    # all that have a sum, those included whose forecasts are low for another reason
+    # the sums of all series without values below zero, whatever the reason that they are low
     values = groups[["y", "y_hat"]]
     sums = values.sum()[values.min()["y"] >= 0]
     share = 1.0 - sums["y_hat"].sum() / sums["y"].sum()
@@ -135,7 +139,7 @@ def _name_series(medians: Mapping[str, TaskColumn], n_series: int) -> str:
 
 
 def _name_keys(medians: Mapping[str, TaskColumn]) -> str:
-    """What to do with the keys that make means of the first one's medians."""
+    """Which keys to set for a mean, as for the first of the series."""
     column = next(iter(medians.values()))
     transform = "`transform: log1p` and " if TRANSFORMS[column.transform].has_raw_units else ""
     return (

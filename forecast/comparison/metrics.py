@@ -1,14 +1,12 @@
-"""Scores of forecasts: pure formulas on arrays, in the unit of the data unless the name says
-otherwise.
+"""Metrics of forecasts: formulas on arrays.
 
-A score takes arrays of any equal shape and averages over all of it, unless its docstring gives
-shapes. A missing actual (NaN) is left out; a missing forecast where the actual is known makes the
-score NaN: skipping it would flatter a model that failed. METRICS is the table of those that every
-candidate is given.
+A metric takes arrays of equal shape and averages over all elements, unless its docstring gives
+shapes. A missing actual (NaN) is left out; a missing forecast of a known actual makes the metric
+NaN, since skipping it would flatter a model that failed.
 
-A new metric of every candidate is one row of METRICS; scores of intervals and distributions are no
-rows of it. Two tables name their columns themselves and do not follow: the terminal's (`SCORES`
-in report/leaderboard.py) and that of a printed Board (`SHOWN_COLUMNS` in api/board.py).
+METRICS has the metrics of every candidate; a new one is a further row there. Two tables have their
+own lists of columns: that of the terminal (`SCORES` in report/leaderboard.py) and that of a printed
+Board (`SHOWN_COLUMNS` in api/board.py).
 """
 
 from __future__ import annotations
@@ -23,8 +21,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
-BAND = 0.06  # least half-width of the band around a nominal coverage at one step
-ALL_STEPS_BAND = 0.03  # the same for all steps together: the tolerance of the protocol
+STEP_BAND = 0.06
+"""Least half-width of the band around a nominal coverage at one step."""
+ALL_STEPS_BAND = 0.03
+"""Least half-width of the band for all steps together: the tolerance of the protocol."""
 
 
 def mae(y: ArrayLike, y_hat: ArrayLike) -> float:
@@ -38,20 +38,18 @@ def rmse(y: ArrayLike, y_hat: ArrayLike) -> float:
 
 
 def errors_by_step(y: Array, y_hat: Array) -> tuple[list[float], list[float]]:
-    """`mae` and `rmse` of every column of `y`, `y_hat` (n, H)."""
+    """The MAE and the RMSE of each of the H columns of `y` and `y_hat` (n, H)."""
     errors = np.abs(y - y_hat).T
     known = np.isfinite(y).T
     return row_means(errors, known).tolist(), np.sqrt(row_means(errors**2, known)).tolist()
 
 
 def insample_scale(insample: ArrayLike, *, season_length: int, squared: bool = False) -> float:
-    """The denominator of MASE (mean absolute) or RMSSE (root mean squared; Hyndman & Koehler 2006):
-    the seasonal difference of the training part.
+    """The denominator of MASE, or with `squared` of RMSSE (Hyndman & Koehler 2006): the mean
+    absolute, or root mean squared, seasonal difference of the train rows `insample` (T,).
 
-    `insample` (T,), NaN = missing; a pair with a missing end is left out. Never zero: a constant
-    training part, like one without such a pair, has no scale (NaN), and an error divided by it
-    would be infinite rather than large. Asked by `scores.reference_of_block` for the tables, by
-    `operations.evidence` for the gate.
+    Differences with a missing end (NaN) are left out. The scale is NaN, never zero, for constant
+    rows and where there is no difference.
     """
     values = np.asarray(insample, dtype=float)
     change = values[season_length:] - values[:-season_length]
@@ -59,17 +57,15 @@ def insample_scale(insample: ArrayLike, *, season_length: int, squared: bool = F
     if change.size == 0:
         return math.nan
     scale = float(np.sqrt(np.mean(change**2)) if squared else np.mean(np.abs(change)))
-    # rounding noise of a constant series is no scale either: 0.1 + 0.2 - 0.3 is not an error worth
-    # dividing by
+    # the differences of a constant series may be rounding noise, such as 0.1 + 0.2 - 0.3
     return scale if scale > 1e-12 * float(np.nanmax(np.abs(values))) else math.nan
 
 
 def smape(y: ArrayLike, y_hat: ArrayLike) -> float | None:
-    """Symmetric MAPE on the 0-200 scale of M4: 200 |y - y_hat| / (|y| + |y_hat|); None where it
-    says nothing.
+    """Symmetric MAPE on the 0-200 scale of M4: the mean of 200 |y - y_hat| / (|y| + |y_hat|).
 
-    None when the actuals touch or cross zero: there the term is near 200 however small the error
-    is.
+    None if the actuals touch or cross zero: near zero the ratio is close to 200 however small the
+    error is.
     """
     actual, forecast = pair(y, y_hat)
     if actual.size == 0 or not (np.all(actual > 0) or np.all(actual < 0)):
@@ -102,13 +98,13 @@ def skill(loss: float, loss_naive: float) -> float:
 
 
 def directional_accuracy(y: ArrayLike, y_hat: ArrayLike, last: ArrayLike) -> tuple[float, float]:
-    """Share of changes from `last` whose sign was forecast, and the base rate of always calling the
-    commoner sign.
+    """The share of changes from `last` whose sign was forecast, and the share that a rule reaches
+    which always forecasts the commoner sign (the base rate).
 
-    `y`, `y_hat` (n, H); `last` broadcasts to them (give `last[:, None]`). An actual without a
-    change is left out; a forecast without a change makes no call and counts as half a hit, so naive
-    scores 0.5. The commoner sign is taken for each step from the scored actuals themselves, so the
-    base rate is never easier than what a rule could reach.
+    `y`, `y_hat` (n, H); `last` broadcasts to them (give `last[:, None]`). Actuals without a change
+    are left out; a forecast without a change counts as half a hit, so that naive scores 0.5. The
+    commoner sign is taken from the scored actuals of each step, so that no rule which always
+    forecasts one sign beats the base rate.
     """
     hits, base = direction_hits(y, y_hat, last)
     moved = ~np.isnan(base)
@@ -116,14 +112,14 @@ def directional_accuracy(y: ArrayLike, y_hat: ArrayLike, last: ArrayLike) -> tup
 
 
 def direction_hits(y: ArrayLike, y_hat: ArrayLike, last: ArrayLike) -> tuple[Array, Array]:
-    """Two (n, H) arrays of 1 for a hit, 0 for a miss, NaN where y did not move: whether the
-    forecast has the sign of the change from `last` (0.5 where it forecasts none), and whether a
-    rule has it that always calls the commoner sign of the step.
+    """(n, H) each: whether the forecast, and whether the commoner sign of the step, has the sign of
+    the change of y from `last`: 1 for a hit, 0 for a miss, NaN where y did not change. A forecast
+    without a change is 0.5.
     """
     actual, forecast, start = np.broadcast_arrays(
         *(np.asarray(a, dtype=float) for a in (y, y_hat, last))
     )
-    # a forecast that went through log and exp comes back with rounding noise, which is not a call
+    # a forecast that went through log and exp has rounding noise, which is no change
     noise = 1e-9 * np.abs(start)
     moved = np.where(np.abs(actual - start) > noise, np.sign(actual - start), np.nan)
     called = np.where(np.abs(forecast - start) <= noise, 0.0, np.sign(forecast - start))
@@ -132,13 +128,13 @@ def direction_hits(y: ArrayLike, y_hat: ArrayLike, last: ArrayLike) -> tuple[Arr
 
 
 def absolute_errors(y: ArrayLike, y_hat: ArrayLike) -> Array:
-    """|y - y_hat| of every known actual, flat; NaN where the forecast is missing."""
+    """(n,): |y - y_hat| of the n known actuals; NaN where the forecast is missing."""
     actual, forecast = pair(y, y_hat)
     return np.abs(actual - forecast)
 
 
 def pair(y: ArrayLike, y_hat: ArrayLike) -> tuple[Array, Array]:
-    """Both as flat float64 arrays without the steps whose actual is missing."""
+    """(n,) each: the n known actuals and their forecasts, as float64."""
     actual = np.asarray(y, dtype=float)
     forecast = np.asarray(y_hat, dtype=float)
     known = np.isfinite(actual)
@@ -146,7 +142,7 @@ def pair(y: ArrayLike, y_hat: ArrayLike) -> tuple[Array, Array]:
 
 
 def average(values: Array) -> float:
-    """The mean; NaN, without a warning, of nothing."""
+    """The mean; NaN, without a warning, of an empty array."""
     return float(np.mean(values)) if values.size else float("nan")
 
 
@@ -158,11 +154,11 @@ def pinball(y: ArrayLike, quantile: ArrayLike, probability: float) -> float:
 
 
 def crps_quantiles(y: ArrayLike, quantiles: ArrayLike, probabilities: ArrayLike) -> float:
-    """Continuous ranked probability score from a quantile grid: twice the mean pinball loss over
-    the probabilities.
+    """The continuous ranked probability score (CRPS), estimated from quantiles: twice the mean
+    pinball loss over the `probabilities` (Q,).
 
-    `y` (...), `quantiles` (..., Q), `probabilities` (Q,). It tends to the CRPS as these fill (0, 1)
-    evenly (Gneiting & Ranjan 2011); with few of them it is a score of these quantiles only.
+    `y` (...), `quantiles` (..., Q). It tends to the CRPS as the probabilities fill (0, 1) evenly
+    (Gneiting & Ranjan 2011).
     """
     grid = np.moveaxis(np.asarray(quantiles, dtype=float), -1, 0)
     columns = zip(grid, np.asarray(probabilities), strict=True)
@@ -180,40 +176,43 @@ def brier(happened: ArrayLike, probability: ArrayLike) -> float:
 def coverage_by_step(
     y: Array, lower: Array, upper: Array, *, nominal: float
 ) -> dict[str, NDArray[Any]]:
-    """step, n, coverage, low, high, inside, width, winkler of `y`, `lower`, `upper` (S, n, H): each
-    (S, H + 1), first step 0 for all steps together, then one per step.
+    """Coverage and width of the intervals from `lower` to `upper` for the actuals `y`, all
+    (S, n, H) for S series: arrays (S, H + 1) by name, with step 0 for all steps together.
 
-    `coverage` is the share of the actuals inside, ends included; `low` and `high` are the binomial
-    95 % band around `nominal`, at least 6 points wide on each side because origins are dependent (3
-    points for all steps, where more actuals are behind it). `winkler` is the interval score
-    (Winkler 1972; Gneiting & Raftery 2007, eq. 43): the width plus 2 / (1 - nominal) times the
-    distance by which it missed.
+        step, n         the step and the number of actuals
+        coverage        the share of actuals in their interval, ends included
+        low, high       the binomial 95 % band around `nominal`, at least STEP_BAND wide on each
+                        side (ALL_STEPS_BAND for all steps), because origins are dependent
+        inside          whether the coverage is in the band
+        width           the mean width
+        winkler         the mean interval score (Winkler 1972; Gneiting & Raftery 2007, eq. 43): the
+                        width plus 2 / (1 - nominal) times the distance of an actual outside
     """
     known = np.isfinite(y)
-    whole = np.ones(y.shape, dtype=bool)
     has_interval = ~np.isnan(lower + upper)
-    covered = _average_by_step(np.where(has_interval, (lower <= y) & (y <= upper), np.nan), known)
-    missed = np.maximum(lower - y, 0) + np.maximum(y - upper, 0)
+    is_inside = np.where(has_interval, (lower <= y) & (y <= upper), np.nan)
+    coverage = _average_by_step(is_inside, known)
+    distance = np.maximum(lower - y, 0) + np.maximum(y - upper, 0)
     by_step = known.sum(axis=1)
     n = np.concatenate([by_step.sum(axis=1, keepdims=True), by_step], axis=1)
-    least_band = np.full(n.shape[1], BAND)
+    least_band = np.full(n.shape[1], STEP_BAND)
     least_band[0] = ALL_STEPS_BAND
-    least, most = binomial_band(nominal, n, least_band)
+    low, high = binomial_band(nominal, n, least_band)
     return {
         "step": np.broadcast_to(np.arange(n.shape[1]), n.shape),
         "n": n,
-        "coverage": covered,
-        "low": least,
-        "high": most,
-        "inside": (least <= covered) & (covered <= most),
-        "width": _average_by_step(upper - lower, whole),
-        "winkler": _average_by_step(upper - lower + 2 / (1 - nominal) * missed, known),
+        "coverage": coverage,
+        "low": low,
+        "high": high,
+        "inside": (low <= coverage) & (coverage <= high),
+        "width": _average_by_step(upper - lower, np.ones(y.shape, dtype=bool)),
+        "winkler": _average_by_step(upper - lower + 2 / (1 - nominal) * distance, known),
     }
 
 
 def binomial_band(nominal: float, n: ArrayLike, least: ArrayLike) -> tuple[Array, Array]:
-    """The coverage `nominal` plus and minus 1.96 sqrt(nominal (1 - nominal) / n), at least `least`,
-    inside [0, 1]; all of it for n = 0.
+    """The band `nominal` plus and minus 1.96 sqrt(nominal (1 - nominal) / n), but at least `least`,
+    within [0, 1]; from 0 to 1 for n = 0.
     """
     with np.errstate(divide="ignore"):
         half = np.maximum(least, 1.96 * np.sqrt(nominal * (1 - nominal) / np.asarray(n)))
@@ -221,7 +220,7 @@ def binomial_band(nominal: float, n: ArrayLike, least: ArrayLike) -> tuple[Array
 
 
 def _average_by_step(values: Array, known: NDArray[np.bool_]) -> Array:
-    """(S, n, H) → (S, H + 1): the mean of what is known over all steps, then of each."""
+    """(S, H + 1): the mean of the known `values` (S, n, H) over all steps, then of each step."""
     series, n, horizon = values.shape
     all_steps = row_means(values.reshape(series, -1), known.reshape(series, -1))
     steps = row_means(values.swapaxes(1, 2).reshape(-1, n), known.swapaxes(1, 2).reshape(-1, n))
@@ -229,10 +228,10 @@ def _average_by_step(values: Array, known: NDArray[np.bool_]) -> Array:
 
 
 def row_means(values: Array, known: NDArray[np.bool_]) -> Array:
-    """(R,): the mean of what is known of every row of (R, n); NaN of nothing.
+    """(R,): the mean of the known values in each row of `values` (R, n); NaN without any.
 
-    Rows with equally many are averaged together: a sum over all rows, with zeros for what is not
-    known, would not have the last bits that `average` gives of one row.
+    Rows with equal counts are averaged together, because then each mean has exactly the bits of
+    `average` of that row; a sum with zeros for missing values has not.
     """
     counts = known.sum(axis=1)
     means = np.full(len(values), np.nan)
@@ -244,12 +243,11 @@ def row_means(values: Array, known: NDArray[np.bool_]) -> Array:
 
 @dataclass(frozen=True)
 class Sample:
-    """What a metric is computed of: forecasts of one series over the whole horizon, or at one of
-    its steps.
+    """The arguments of a metric: forecasts of one series over the whole horizon or at one step.
 
-    `y`, `y_hat` (n, H) or (n,); `last`, the values at the origins, broadcasts to them. `scale` and
-    `squared_scale`: the series' `insample_scale`; `naive_error`: the MAE of the naive forecast on
-    the same origins and steps; `mae`, `rmse`: of these.
+    `y`, `y_hat` (n, H) or (n,); `last`, the values at the cutoffs, broadcasts to them. `scale`,
+    `squared_scale`: the `insample_scale` of the series. `naive_error`: the MAE of naive on the same
+    actuals. `mae`, `rmse`: those of these forecasts.
     """
 
     y: Array
@@ -263,19 +261,17 @@ class Sample:
 
     @cached_property
     def direction(self) -> tuple[float, float]:
-        """The share of moves called right, and the base rate; see `directional_accuracy`."""
+        """The share of signs forecast right, and the base rate (`directional_accuracy`)."""
         return directional_accuracy(self.y, self.y_hat, self.last)
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One row of METRICS.
+    """One row of METRICS; the report shows `title` and `explanation`.
 
-    `title` and `explanation` are the report's.
-
-    `in_units`: it has the unit of its series, so several series are never averaged; `by_step`: it
-    is scored at every horizon step as well; `own_column`: the report's leaderboard gives it a
-    column of its own.
+    in_units: it has the unit of its series, so it is never averaged over series
+    by_step: it is also computed at each step
+    own_column: it has a column of its own in the leaderboard of the report
     """
 
     name: str
@@ -287,7 +283,6 @@ class Metric:
     own_column: bool = True
 
 
-# The terminal's table and a printed Board have lists of their own: see the module's docstring.
 METRICS = (
     Metric(
         "mae",
@@ -355,17 +350,16 @@ METRICS = (
         own_column=False,
     ),
 )
-"""The metrics of every candidate; a new one is one more row.
+"""The metrics of every candidate.
 
-It is then a column of leaderboard.csv and by_series.csv, with `by_step` of by_step.csv as well,
-unless `own_column=False` a column of the report's leaderboard, and a metric of the MLflow runs.
-Tables written before lack it (stage `compare` has to run again), and the audit makes MAE, skill and
-origins anew alone.
+Each is a column of leaderboard.csv and by_series.csv, with `by_step` also of by_step.csv, and a
+metric of the MLflow runs. After a new one stage `compare` has to run again; the audit computes
+only MAE, skill and origins a second time.
 """
 
 
 def leaderboard_columns() -> list[str]:
-    """The columns of leaderboard.csv: whose row it is, the metrics, what else is known of it."""
+    """The columns of leaderboard.csv: labels, the metrics, other facts."""
     names = (metric.name for metric in METRICS)
     facts = ("n_params", "n_origins", "validation_mase", "chosen")
     return ["dataset", "model", "ranking", "skip", "seed", "status", *names, *facts]

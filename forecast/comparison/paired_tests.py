@@ -1,11 +1,9 @@
-"""Two models on the same origins: the Diebold-Mariano test, and equivalence.
+"""Tests of two models on the same origins: `diebold_mariano` for a difference, `equivalence` for no
+more than a margin of extra loss.
 
-Pure functions of losses (n,), one per origin in time order; variances and degrees of freedom come
-from `longrun`, so dependent origins are allowed for. Nothing is corrected for several tests here,
-and no word is given (`verdicts`). With fewer origins than a test needs it is not made, and says so.
-
-`diebold_mariano` gives a `DieboldMariano`, `equivalence` an `Equivalence` (no worse than a margin).
-Losses of other lengths, or not finite, are an `InputError`.
+They take losses (n,), one per origin in time order, and allow for their dependence (`longrun`).
+p-values are corrected for several tests in `verdicts`, not here. With too few origins there is no
+p, and a note says why.
 """
 
 from __future__ import annotations
@@ -33,44 +31,45 @@ from forecast.system.errors import InputError, plural
 MINIMUM = 8
 """Fewest origins of a test."""
 ROUNDING = 1e-12
-"""Losses that differ by no more of their size are one loss, computed in another order."""
+"""Losses with a smaller relative difference are equal but for rounding."""
 MARGIN = 0.02
 """The extra loss, as a share, that equivalence allows."""
 ORIGINS = 30
-"""Fewest origins, with horizons that do not overlap, of an equivalence."""
+"""Fewest origins with horizons that do not overlap for an equivalence."""
 DRIFT_ORIGINS = 20
-"""The same of a drift: in fewer runs chance looks like a random walk."""
+"""The same for a drift: with fewer runs chance looks like a random walk."""
 FAR_APART = 3
-"""Ratio of two means from which their plain difference is looked at too. At 2 alike forecasters
-with wild losses would be told apart too often (docs/research/paired-tests.md).
+"""Ratio of two mean losses above which their plain difference is tested too. At 2, similar
+forecasters with wild losses would be distinguished too often (docs/research/paired-tests.md).
 """
 
 
 @dataclass(frozen=True)
 class DieboldMariano:
-    """One test. `mean_difference` = mean loss of a - mean loss of b, so below zero a is better.
-
-    `p`, of the two-sided test, is NaN when nothing can be said, and `note` says why; `ci_low` and
-    `ci_high` are the 95 % limits of the mean difference, and `n` counts origins. `detectable`: the
-    smallest true difference in the direction of this one, as a share of the mean loss of b, that a
-    test at 5 % finds in four of five samples like this one. `statistic` is a t ratio with `dof`
-    degrees of freedom; `relative_difference` the mean difference as a share of the mean loss of b.
-    `is_drift`: the difference drifts through the whole block as a random walk does, so that the
-    test leaves no bound of it.
-
-    Each field has its namesake in `data.comparison_records.PairedTest`, which is written.
-    """
+    """The test of model a against model b; `data.comparison_records.PairedTest` has its fields."""
 
     statistic: float
+    """The t ratio."""
     p: float
+    """Of the two-sided test; NaN if nothing can be said, and `note` says why."""
     n: int
+    """The number of origins."""
     dof: float
+    """The degrees of freedom of the t ratio."""
     mean_difference: float
+    """The mean loss of a minus that of b: below zero a is better."""
     relative_difference: float
+    """The mean difference over the mean loss of b."""
     ci_low: float
     ci_high: float
+    """The 95 % limits of the mean difference."""
     detectable: float
+    """The smallest true difference on the side of this one, over the mean loss of b, that a test at
+    5 % finds in four of five samples like this one.
+    """
     is_drift: bool = False
+    """Whether the difference drifts as a random walk does, so that the test leaves no bound of it.
+    """
     note: str = ""
 
 
@@ -79,15 +78,17 @@ def diebold_mariano(
     loss_b: ArrayLike,
     **spacing: Unpack[Spacing],
 ) -> DieboldMariano:
-    """Test that a and b have the same expected loss (Diebold & Mariano 1995; reading of Giacomini &
-    White 2006).
+    """Test that a and b have the same expected loss (Diebold & Mariano 1995; as Giacomini & White
+    2006 read it).
 
-    `loss_a`, `loss_b` (n,): mean loss over the horizon at each origin, the same origins in time
-    order. The variance and the t distribution are those of `longrun`, of the losses as shares of
-    their means: a season in which both err more is no doubt about who errs less
-    (`_compare_means`). Where a is the same share of b at every origin there is no variance, and a
-    sign test on non-overlapping origins that differ takes its place; identical losses give
-    statistic 0 and p 1.
+    loss_a, loss_b: (n,), the mean loss over the horizon at each origin, in time order
+    spacing: how the origins lie (`Spacing`)
+
+    The test uses losses as shares of their means, so that a season in which both models err more
+    does not blur which errs less (`_compare_means`); variance and degrees of freedom are those of
+    `longrun`. Identical losses give statistic 0 and p 1. If a is the same multiple of b at every
+    origin there is no variance, and a sign test on non-overlapping origins takes the place.
+    `InputError` if a loss is not finite.
     """
     a, b = _pair(loss_a, loss_b)
     n = len(a)
@@ -106,7 +107,7 @@ def diebold_mariano(
     if error.value == 0.0:
         blocks = np.flatnonzero(a != b) // overlap
         n_separate = len(np.unique(blocks))
-        p = min(1.0, 2 * 0.5**n_separate)  # all these differences have one sign
+        p = min(1.0, 2 * 0.5**n_separate)  # all differences have the same sign
         return _result(
             math.copysign(math.inf, difference),
             p,
@@ -125,13 +126,13 @@ def diebold_mariano(
 def _compare_means(a: Array, b: Array, allowed: Dependence) -> tuple[float, StandardError]:
     """The difference of the mean losses over the root of their mean square, and its standard error.
 
-    The error is that of a / mean(a) - b / mean(b), the linearised ratio (delta method): a level
-    that both share is in neither. It is exact where both losses have the same relative noise. A
-    mean that is not above zero has no ratio: there the plain difference is tested.
+    The error is that of the linearised ratio a / mean(a) - b / mean(b) (delta method), from which a
+    common level cancels; it is exact if both losses have the same relative noise. Without a ratio,
+    if a mean is not above zero, the plain difference is tested.
 
-    Where one mean is `FAR_APART` times the other, the smaller of this error and that of a - b
-    counts: a model that errs little may err twice as much in some weeks, which a ratio sees, and
-    is all the same far below the other in each of them.
+    If one mean is more than `FAR_APART` times the other, the smaller one of this error and that of
+    a - b counts: a model with small errors may err twice as much in some weeks, which widens the
+    error of the ratio, though it stays far below the other model in each of them.
     """
     mean_a, mean_b = float(a.mean()), float(b.mean())
     if min(mean_a, mean_b) <= 0:
@@ -146,18 +147,15 @@ def _compare_means(a: Array, b: Array, allowed: Dependence) -> tuple[float, Stan
 
 
 def non_overlapping(n: int, **spacing: Unpack[Spacing]) -> int:
-    """How many of n origins have horizons that share no target."""
+    """How many of n origins have horizons without a common target."""
     return (n - 1) // count_overlapping(**spacing) + 1 if n else 0
 
 
 def _result(
     statistic: float, p: float, error: StandardError, a: Array, b: Array, note: str = ""
 ) -> DieboldMariano:
-    """The record of a test, with what follows from `error`: the 95 % limits of the mean difference,
-    and the relative difference that would be found in four of five cases.
-
-    These three are NaN where the standard error is, or where it leaves no bound; mean and relative
-    difference stay numbers.
+    """The record of a test. The limits of the mean difference and the detectable difference follow
+    from `error`; they are NaN if the standard error is NaN or leaves no bound.
     """
     mean_a = float(np.mean(a)) if len(a) else math.nan
     mean_b = float(np.mean(b)) if len(b) else math.nan
@@ -188,20 +186,20 @@ def _result(
 
 def _factor_within(difference: float) -> float:
     """The factor between two means whose difference over the root of their mean square is
-    `difference`; NaN where no factor is as large.
+    `difference`; NaN if no factor gives so large a difference.
     """
     share = 1 - difference**2 / 2
     return math.exp(math.acosh(1 / share)) if share > 0 else math.nan
 
 
 def relative(a: Array, b: Array) -> float:
-    """Mean loss of a over that of b, minus 1; NaN when b makes no error."""
+    """The mean loss of a over that of b, minus 1; NaN if b makes no error."""
     reference = float(np.mean(b)) if len(b) else 0.0
     return float(np.mean(a)) / reference - 1 if reference > 0 else math.nan
 
 
 def _pair(loss_a: ArrayLike, loss_b: ArrayLike) -> tuple[Array, Array]:
-    """Both as float64; `InputError` for a loss that is not finite."""
+    """Both losses as float64; `InputError` if one is not finite."""
     a = np.asarray(loss_a, dtype=float)
     b = np.asarray(loss_b, dtype=float)
     is_bad = ~(np.isfinite(a) & np.isfinite(b))
@@ -216,13 +214,14 @@ def _pair(loss_a: ArrayLike, loss_b: ArrayLike) -> tuple[Array, Array]:
 
 @dataclass(frozen=True)
 class Equivalence:
-    """`word`: "equivalent" or "undecided"; `upper`: the one-sided 95 % limit of the loss increase
-    of a over b, as a share; `note`: why nothing could be said.
-    """
+    """Whether model a is no more than a margin worse than model b."""
 
     word: str
+    """"equivalent" or "undecided"."""
     upper: float
+    """The one-sided upper 95 % limit of the extra loss of a over b, as a share."""
     note: str = ""
+    """Why the test could not be made."""
 
 
 def equivalence(
@@ -232,14 +231,15 @@ def equivalence(
     margin: float = MARGIN,
     **spacing: Unpack[Spacing],
 ) -> Equivalence:
-    """Is a no more than `margin` worse than b? Not finding a difference is no evidence; a narrow
-    bound is.
+    """Test that a is no more than `margin` worse than b: one half of the two one-sided tests of
+    Schuirmann (1987); exchange a and b for the other half.
 
-    The relative loss increase is R = mean(a) / mean(b) - 1; its standard error comes from the
-    linearised series (a - (1 + R) b) / mean(b) with the variance of `longrun` (delta method).
-    "equivalent" when the one-sided 95 % upper bound of R is below `margin` on at least `ORIGINS`
-    origins whose horizons do not overlap (the non-inferiority half of Schuirmann's 1987 two
-    one-sided tests; ask again with a and b exchanged for both halves).
+    loss_a, loss_b, spacing: as in `diebold_mariano`
+    margin: the extra loss that is allowed, as a share
+
+    "equivalent" if the one-sided 95 % upper limit of the extra loss R = mean(a) / mean(b) - 1 is
+    below `margin`, on at least `ORIGINS` origins whose horizons do not overlap. The standard error
+    of R is that of the linearised series (a - (1 + R) b) / mean(b) (delta method, `longrun`).
     """
     a, b = _pair(loss_a, loss_b)
     n = len(a)
@@ -259,11 +259,13 @@ def equivalence(
 
 
 def _upper_limit_of_increase(a: Array, b: Array, allowed: Dependence) -> float:
-    """The one-sided 95 % upper limit of the loss increase of a over b; NaN where there is none."""
+    """The one-sided upper 95 % limit of the extra loss of a over b, as a share; NaN if there is no
+    limit.
+    """
     reference = float(b.mean())
     increase = float(a.mean()) / reference - 1
     residuals = (a - (1 + increase) * b) / reference
-    # of a model without an error there is nothing to divide
+    # a model without an error has no factor to divide by
     alike = a / (1 + increase) if increase > -1 else np.zeros_like(a)
     error = standard_error(residuals, allowed, level=(alike + b) / reference)
     room = float(scipy.special.stdtrit(error.dof, 0.95)) * error.value

@@ -1,14 +1,13 @@
-"""From the forecasts of a dataset to tidy scores: of each candidate a row for every seed, one for
-the mean of the seeds' forecasts, and one for the spread of the seeds' scores.
+"""Scores every candidate of a dataset (`score_candidates`, for `comparing`): one row for each seed,
+one for the mean of the seeds' forecasts, one for the spread of the seeds' scores.
 
 Errors of different series are never pooled in their units: a dataset of several series has MASE,
-RMSSE and skill averaged over the series, and no MAE or RMSE of its own (per series they are in
-by_series.csv). Skill is everywhere 1 - MASE / MASE of naive on the same actuals, both averaged over
-the series first: its sign is the order by MASE.
+RMSSE and skill averaged over the series, and no MAE or RMSE (by_series has them by series). Skill
+is 1 - MASE / MASE of naive on the same actuals, both averaged over the series first, so that it
+orders models as MASE does.
 
-`score_candidates` makes a `ScoredCandidate` of each record, for `comparing`; a failed one has no
-forecasts and no scores. `ForecastCube` is one series of one block as arrays, `Reference` what
-errors are divided by. Without forecasts of naive nothing can be scored (`InputError`).
+`ForecastCube` has the forecasts of one series and block as arrays; `Reference` has what their
+errors are divided by.
 """
 
 from __future__ import annotations
@@ -32,32 +31,34 @@ from forecast.system.errors import InputError
 from forecast.system.processes import return_memory
 
 SEED_ROUNDING = 1e-9
-"""The part of a score by which two seeds of equal forecasts may differ."""
+"""The relative difference by which the scores of two seeds with equal forecasts may differ."""
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What errors are measured against, per series: MASE and RMSSE scales of the train part
-    (`scale`, `squared_scale`), actuals at the cutoffs (`last`), and the MAE of the naive forecast
-    on the scored origins of one block: over all its actuals (`naive_error`), and per step (H,).
-    """
+    """What the errors in one block are compared with, all by series."""
 
     scale: Mapping[str, float]
+    """The denominator of MASE, from the train rows."""
     squared_scale: Mapping[str, float]
+    """The denominator of RMSSE, from the train rows."""
     last: Mapping[str, pd.Series]
+    """The newest known actual at every time of the series."""
     naive_error_by_step: Mapping[str, np.ndarray]
+    """(H,): the MAE of the naive forecast by step."""
     naive_error: Mapping[str, float]
+    """The MAE of the naive forecast over all actuals."""
 
     def of_block(self, naive: pd.DataFrame, block: str) -> Reference:
-        """With the errors of the forecasts `naive` on the origins of `block`."""
+        """The reference for `block`, with the errors of the forecasts `naive` there."""
         cubes = series_forecasts(naive[naive["block"] == block], self.last)
         by_step = {c.series: np.array(metrics.errors_by_step(c.y, c.y_hat[0])[0]) for c in cubes}
         whole = {c.series: metrics.mae(c.y, c.y_hat[0]) for c in cubes}
         return replace(self, naive_error_by_step=by_step, naive_error=whole)
 
     def naive_mase(self, scores: pd.DataFrame) -> list[float]:
-        """Naive's MASE for every row of `scores`: on the row's series, at its `step` where there is
-        such a column, else over the whole block; NaN where the row has no MASE.
+        """The MASE of naive for every row of `scores`, of the row's series: at the row's step where
+        there is a column `step`, else over the whole block; NaN where the row has no MASE.
         """
         if "step" in scores:
             rows = zip(scores["series"], scores["step"], strict=True)
@@ -70,18 +71,22 @@ class Reference:
 
 @dataclass(frozen=True)
 class ForecastCube:
-    """One candidate's forecasts of one series: y (n, H), y_hat (seeds, n, H), last (n,), which
-    seeds, cutoffs (n,), the series' volatility (n,) before each, and the times (n, H) of y.
-    """
+    """The forecasts of one candidate for one series, from n cutoffs."""
 
     series: str
     y: np.ndarray
+    """(n, H): the actuals."""
     y_hat: np.ndarray
+    """(seeds, n, H)."""
     last: np.ndarray
+    """(n,): the newest known actual at each cutoff."""
     seeds: tuple[int, ...]
     cutoffs: np.ndarray
+    """(n,)."""
     volatility: np.ndarray
+    """(n,): how much the series changed before each cutoff."""
     ds: np.ndarray
+    """(n, H): the times of the actuals."""
 
     @property
     def seed_mean(self) -> np.ndarray:
@@ -90,7 +95,10 @@ class ForecastCube:
 
 
 def series_forecasts(forecasts: pd.DataFrame, last: Mapping[str, pd.Series]) -> list[ForecastCube]:
-    """The long frame of one candidate and block as arrays, origins in time order."""
+    """The forecasts of one candidate and block (long) by series, cutoffs in time order.
+
+    last: the newest known actual at every time, by series
+    """
     rows = add_series_names(forecasts)
     codes, names = pd.factorize(rows["series"], sort=True)
     keys = [rows[name].to_numpy() for name in ("step", "cutoff", "seed")]
@@ -101,19 +109,19 @@ def series_forecasts(forecasts: pd.DataFrame, last: Mapping[str, pd.Series]) -> 
     result = []
     for name, (start, stop) in zip(names.astype(str), itertools.pairwise(edges), strict=True):
         series_rows = slice(start, stop)
-        known, horizon = np.unique(seeds[series_rows]), len(np.unique(steps[series_rows]))
-        shape = (len(known), (stop - start) // (len(known) * horizon), horizon)
+        seed_numbers = np.unique(seeds[series_rows])
+        horizon = len(np.unique(steps[series_rows]))
+        shape = (len(seed_numbers), -1, horizon)
         origins = cutoffs[series_rows].reshape(shape)[0, :, 0].copy()
-        before = volatility[series_rows].reshape(shape)[0, :, 0].copy()
         result.append(
             ForecastCube(
                 series=name,
                 y=y[series_rows].reshape(shape)[0].copy(),
                 y_hat=y_hat[series_rows].reshape(shape),
                 last=last[name].reindex(origins).to_numpy(dtype=float),
-                seeds=tuple(known.tolist()),
+                seeds=tuple(seed_numbers.tolist()),
                 cutoffs=origins,
-                volatility=before,
+                volatility=volatility[series_rows].reshape(shape)[0, :, 0].copy(),
                 ds=ds[series_rows].reshape(shape)[0].copy(),
             )
         )
@@ -121,7 +129,7 @@ def series_forecasts(forecasts: pd.DataFrame, last: Mapping[str, pd.Series]) -> 
 
 
 def seeds_and_mean(cube: ForecastCube) -> Iterator[tuple[str, np.ndarray]]:
-    """Seeds one by one, then the mean of their forecasts where there are several."""
+    """The forecasts (n, H) of each seed, and of several seeds also their mean."""
     for seed, y_hat in zip(cube.seeds, cube.y_hat, strict=True):
         yield str(seed), y_hat
     if len(cube.y_hat) > 1:
@@ -131,9 +139,7 @@ def seeds_and_mean(cube: ForecastCube) -> Iterator[tuple[str, np.ndarray]]:
 def reference_of_block(
     frame: pd.DataFrame, naive: pd.DataFrame, task: Task, borders: Borders, block: str
 ) -> Reference:
-    """The scales of the train rows of each series, which are the same for every block; its last
-    known value at every time; and the errors of the naive forecast on the origins of `block`.
-    """
+    """The `Reference` of every series for `block`; `naive`: the forecasts of naive, long."""
     scale, squared, last = {}, {}, {}
     targets = list(task.targets)
     known = frame.groupby("unique_id", sort=False)[targets].ffill()
@@ -152,51 +158,65 @@ def reference_of_block(
 
 
 def series_scores(forecasts: Iterable[ForecastCube], reference: Reference) -> pd.DataFrame:
-    """One row per series and seed, and of the seeds' mean: every metric in the series' own unit."""
+    """All metrics, one row per series and seed (or mean of the seeds), in units of the series."""
     rows = []
     for cube in forecasts:
-        y, name = cube.y, cube.series
-        scales = reference.scale[name], reference.squared_scale[name]
-        known = (cube.last[:, None], *scales, reference.naive_error[name])
         for seed, y_hat in seeds_and_mean(cube):
-            sample = metrics.Sample(y, y_hat, *known, metrics.mae(y, y_hat), metrics.rmse(y, y_hat))
-            rows.append((name, seed, *_values(sample, metrics.METRICS), len(y)))
+            sample = metrics.Sample(
+                y=cube.y,
+                y_hat=y_hat,
+                last=cube.last[:, None],
+                scale=reference.scale[cube.series],
+                squared_scale=reference.squared_scale[cube.series],
+                naive_error=reference.naive_error[cube.series],
+                mae=metrics.mae(cube.y, y_hat),
+                rmse=metrics.rmse(cube.y, y_hat),
+            )
+            rows.append((cube.series, seed, *_values(sample, metrics.METRICS), len(cube.y)))
     return pd.DataFrame(
         rows, columns=["series", "seed", *(metric.name for metric in metrics.METRICS), "n_origins"]
     )
 
 
 def step_scores(forecasts: Iterable[ForecastCube], reference: Reference) -> pd.DataFrame:
-    """The same per horizon step, for the plots: the metrics that are scored by step."""
+    """The metrics that are scored by step, one row per series, seed (or mean of the seeds) and
+    step.
+    """
     metrics_by_step = [metric for metric in metrics.METRICS if metric.by_step]
     rows = []
     for cube in forecasts:
-        scales = reference.scale[cube.series], reference.squared_scale[cube.series]
         naive = reference.naive_error_by_step[cube.series].tolist()
         for seed, y_hat in seeds_and_mean(cube):
-            errors = zip(
-                naive, *metrics.errors_by_step(cube.y, y_hat), cube.y.T, y_hat.T, strict=True
-            )
-            for step, (base, mae, rmse, y, forecast) in enumerate(errors, 1):
-                sample = metrics.Sample(y, forecast, cube.last, *scales, base, mae, rmse)
-                rows.append((cube.series, seed, step, *_values(sample, metrics_by_step)))
+            maes, rmses = metrics.errors_by_step(cube.y, y_hat)
+            for number, (mae, rmse) in enumerate(zip(maes, rmses, strict=True)):
+                sample = metrics.Sample(
+                    y=cube.y[:, number],
+                    y_hat=y_hat[:, number],
+                    last=cube.last,
+                    scale=reference.scale[cube.series],
+                    squared_scale=reference.squared_scale[cube.series],
+                    naive_error=naive[number],
+                    mae=mae,
+                    rmse=rmse,
+                )
+                rows.append((cube.series, seed, number + 1, *_values(sample, metrics_by_step)))
     return pd.DataFrame(
         rows, columns=["series", "seed", "step", *(metric.name for metric in metrics_by_step)]
     )
 
 
 def _values(sample: metrics.Sample, metric_list: Iterable[metrics.Metric]) -> list[float]:
-    """The metrics in their order; NaN where one says nothing."""
+    """The values of the metrics, in their order; NaN where a metric does not exist."""
     values = (metric.of(sample) for metric in metric_list)
     return [np.nan if value is None else value for value in values]
 
 
 def average_over_series(scores: pd.DataFrame, by: list[str], reference: Reference) -> pd.DataFrame:
-    """The mean over the series of what may be averaged; with one series every metric stays as it
-    is. A series without a MASE is compared by no test, so no metric of several counts it.
+    """The means of the metrics over the series, for each group of the columns `by`; with one series
+    the scores stay as they are. Metrics in units of the series become NaN.
 
-    Skill is taken of the mean MASE: the mean of the series' skills could call a model better than
-    naive that has the higher MASE.
+    Series without a MASE do not count, as no test compares them. Skill is made from the mean MASE:
+    the mean of the skills could be above zero for a model whose MASE is above that of naive.
     """
     if scores["series"].nunique() == 1:
         return scores.drop(columns="series")
@@ -216,11 +236,11 @@ def average_over_series(scores: pd.DataFrame, by: list[str], reference: Referenc
 
 
 def add_mean_and_spread(scores: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    """`scores` with a row for each seed, one for `mean` and, of several seeds, one for `std`: the
-    standard deviation (n - 1) of their scores.
+    """`scores` with a row `mean`, and for several seeds a row `std`, the standard deviation
+    (n - 1) of the scores of the seeds.
 
-    `mean` is no average of scores: it is what the mean of the seeds' forecasts scores, and that is
-    what serves. Several seeds have it already; of one seed it is that seed's row again.
+    `mean` is not an average of scores but the score of the mean of the seeds' forecasts, which
+    serves. For several seeds it is in `scores` already; of one seed it is a copy of its row.
     """
     seeds = scores[scores["seed"] != MEAN]
     numbers = [c for c in scores.columns if c not in ("seed", *by)]
@@ -229,7 +249,7 @@ def add_mean_and_spread(scores: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     else:
         by_key = seeds.assign(seed=SPREAD).groupby(["seed", *by], sort=False)[numbers]
         spread = by_key.std()
-        # seeds of equal forecasts differ by the rounding of the processes that fitted them
+        # the scores of seeds with equal forecasts differ by rounding in their processes
         is_rounding = spread < SEED_ROUNDING * by_key.max().abs()
         added = spread.mask(is_rounding, 0.0).reset_index()
     result = pd.concat([scores, added], ignore_index=True)
@@ -240,31 +260,31 @@ def add_mean_and_spread(scores: pd.DataFrame, by: list[str]) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class ScoredCandidate:
-    """One candidate: its record and, where it did not fail, its forecasts by block and its scores
-    on test.
-    """
+    """One candidate with its forecasts and scores; a failed one has neither."""
 
     record: RunRecord
     blocks: Mapping[str, tuple[ForecastCube, ...]] = field(default_factory=dict)
+    """The forecasts by block, one `ForecastCube` per series."""
     board: pd.DataFrame | None = None
+    """The test scores over all series."""
     by_step: pd.DataFrame | None = None
+    """The test scores over all series, by step."""
     by_series: pd.DataFrame | None = None
+    """The test scores of each series."""
     validation: pd.DataFrame | None = None
-    """Test scores: `board` over the series, `by_series`, `by_step`; `validation` is what the choice
-    looks at.
-    """
+    """The scores over all series on the validation block."""
 
     @property
     def name(self) -> str:
-        """The candidate, as its folder is named."""
+        """The name of the candidate and of its folder."""
         return self.record.candidate
 
 
 def score_candidates(
     results: Results, frame: pd.DataFrame, task: Task, borders: Borders
 ) -> tuple[list[ScoredCandidate], Mapping[str, Reference]]:
-    """All candidates scored on test, and on validation for the choice; by block the `Reference`
-    that errors are measured against; `InputError` without forecasts of naive.
+    """All candidates with their scores on the test and the validation block, and the `Reference` of
+    these blocks. `InputError` without forecasts of naive.
     """
     naive = results.records.get(NAIVE)
     if naive is None or naive.has_failed:
@@ -283,9 +303,7 @@ def score_candidates(
 def _score_candidate(
     record: RunRecord, results: Results, reference: Mapping[str, Reference]
 ) -> ScoredCandidate:
-    """The candidate of `record` with its forecasts by block, its scores on test, and those on
-    validation; without any where it failed. `reference` by block.
-    """
+    """Score the candidate of `record`; `reference`: by block."""
     if record.has_failed:
         return ScoredCandidate(record)
     on_test = reference["test"]

@@ -1,12 +1,9 @@
-"""The verdicts in plain words, for a reader who never met a p-value.
+"""The verdicts in sentences, for readers who do not know p-values.
 
-Each `describe_*` takes typed records of stage `compare` (tests, ties, alarms, unsupported levels)
-and returns whole sentences, the most important first (`describe_difference` and `describe_p` parts
-of one). They are written to verdicts.json and printed by the terminal, the report, MLflow and the
-Python door; nothing is tested or decided here.
-
-Another sentence is a `describe_*` function of typed records, called where the stage puts its
-sentences together.
+Each `describe_*` takes records of stage `compare` (tests, alarms, unsupported levels) and returns
+whole sentences, the most important first; `describe_difference` and `describe_p` return parts of
+one. `verdicts` and `comparing` put them into verdicts.json; the terminal, the report, MLflow and
+the Python door print them. Nothing is tested or decided here.
 """
 
 from __future__ import annotations
@@ -26,7 +23,7 @@ from forecast.comparison.longrun import (
     count_overlapping,
     removable_cycles,
 )
-from forecast.comparison.losses import NO_ACTUALS
+from forecast.comparison.losses import LeftOut
 from forecast.comparison.metrics import ALL_STEPS_BAND
 from forecast.config.models import COMBINATION, JUDGED_STEPS, NAIVE, Tuning
 from forecast.data.comparison_records import (
@@ -42,10 +39,10 @@ from forecast.data.results import RANKING_TITLES, as_reported
 from forecast.system.errors import plural
 
 FAR_TOO_LOW = 0.1
-"""The coverage of a single series that lies further below its level is told."""
+"""The lowest coverage of a series is reported if it is further below its level than this."""
 MOST_PAIRS = 3
-"""Pairs named in one sentence."""
-BARS = {
+"""Most pairs of models that one sentence names."""
+BAR_WORDS = {
     NAIVE: "repeating the last value",
     "seasonal_naive": "repeating the last season",
     "seasonal_mean": "the seasonal mean",
@@ -54,7 +51,7 @@ BARS = {
     "lookback_mean": "the mean of the lookback",
     "drift": "the line through the lookback",
 }
-"""In words what each simple forecast does; `losses.select_bars` chooses the bars among them."""
+"""What each simple forecast does, in words; any of them may be a bar (`losses.select_bars`)."""
 _PREPOSITIONS = {"not distinguishable": "from", "undecided": "against"}
 LEAVE_OUT = (
     " It has no score. Leave it out (`grids` in configs/models.yaml, in Python `models`), or give"
@@ -63,16 +60,16 @@ LEAVE_OUT = (
 
 
 class EqualShares(NamedTuple):
-    """The members of a combination whose weights were not learnt on validation."""
+    """A combination whose weights were left equal on validation."""
 
     members: list[str]
-    """Those with a share of their own; networks may share one together."""
+    """The members of equal weight; the mean of the networks may be one of them."""
     is_learnt_later: bool
-    """Whether weights differ in a later block."""
+    """Whether the weights differ in a later block."""
 
 
 def title_of(ranking: str) -> str:
-    """`As shipped`: the title of a ranking at the beginning of a sentence."""
+    """The title of a ranking at the beginning of a sentence: `As shipped`."""
     return RANKING_TITLES.get(ranking, ranking).capitalize()
 
 
@@ -85,19 +82,22 @@ def describe_tests(
     bars: Sequence[str],
     by_rule: Collection[str] = (),
 ) -> list[str]:
-    """The result of each ranking after its title, most important first; `networks` names the
-    models that are one, `bars` the simple forecasts that "better" has to beat, of which the
-    change of error is shown from the first; `by_rule` as in `name_choice`.
+    """The results of each ranking, each sentence after the title of its ranking.
+
+    chosen: the selected model of each ranking
+    networks: the models that are networks
+    bars: the simple forecasts that "better" has to beat; changes of error are against the first
+    by_rule: as in `name_choice`
     """
     sentences: list[str] = []
     for ranking, best in chosen.items():
         of_ranking = [test for test in tests if test.ranking == ranking]
-        against_bar = [t for t in of_ranking if t.family == "bar" and t.model in networks]
+        networks_against_bar = [t for t in of_ranking if t.family == "bar" and t.model in networks]
         against_best = [t for t in of_ranking if (t.family, t.against) == ("best", best)]
         results = [
             *_describe_selected(ranking, best, tests, bars, name_choice(best, by_rule)),
             *_describe_tied(best, against_best),
-            *_describe_networks(dataset, against_bar),
+            *_describe_networks(dataset, networks_against_bar),
             *_describe_skips([t for t in of_ranking if t.family == "skip"]),
         ]
         sentences += [f"{title_of(ranking)}: {result}" for result in results]
@@ -105,14 +105,14 @@ def describe_tests(
 
 
 def describe_bars(bars: Sequence[str], tests: Sequence[PairedTest]) -> list[str]:
-    """What "better" is measured against (`losses.select_bars`), and which of these bars count only
-    where the difference from them does not drift.
+    """Which simple forecasts "better" has to beat, and which of them need not be beaten where the
+    difference from them drifts.
     """
-    names = listing([BARS[name] for name in bars])
+    names = listing([BAR_WORDS[name] for name in bars])
     lines = [f"Better means better than {names}, the lowest of the simple forecasts on validation."]
     drifting = {test.against for test in tests if _is_drifting_bar(test, bars)}
     if drifting:
-        listed = listing([BARS[name] for name in bars if name in drifting])
+        listed = listing([BAR_WORDS[name] for name in bars if name in drifting])
         lines.append(
             f"Where the difference from {listed} drifts through the whole test block, better"
             " means better than the others."
@@ -121,14 +121,15 @@ def describe_bars(bars: Sequence[str], tests: Sequence[PairedTest]) -> list[str]
 
 
 def _is_drifting_bar(test: PairedTest, bars: Sequence[str]) -> bool:
-    """Whether the model is ahead of one of the further `bars` by a difference that drifts through
-    the whole test block: no test says for how long. One that is behind is not better anyway.
+    """Whether this test is against a bar after the first that need not be beaten: the model has the
+    lower error, and the difference drifts, so that no test says for how long it will last. A model
+    with the higher error is not better than the bar, whether the difference drifts or not.
     """
     return test.against in bars[1:] and test.is_drift and (test.mean_difference or 0.0) < 0
 
 
 def name_untrained(networks: Sequence[str], skips: Sequence[str]) -> str:
-    """The sentence on networks that are nothing but one of the models `skips`."""
+    """The sentence on networks whose forecasts are those of their skips alone."""
     return (
         f"{listing(networks)} did not train: in no seed was a step better on validation than"
         f" {listing(skips)} alone, so the forecasts are the same."
@@ -136,7 +137,7 @@ def name_untrained(networks: Sequence[str], skips: Sequence[str]) -> str:
 
 
 def describe_untrained(untrained: Collection[Untrained]) -> list[str]:
-    """Which networks are nothing but the model that they stand on, in all seeds."""
+    """Which networks forecast by their skip alone in all seeds, by ranking."""
     sentences = []
     for ranking in dict.fromkeys(network.ranking for network in untrained):
         of_ranking = [network for network in untrained if network.ranking == ranking]
@@ -148,7 +149,9 @@ def describe_untrained(untrained: Collection[Untrained]) -> list[str]:
 
 
 def describe_short_budget(tuning: Tuning, records: Iterable[RunRecord]) -> str:
-    """The budget of the networks where it is too small to judge them by; empty without networks."""
+    """A warning that the budget of the networks is too small to judge them by; empty if it is not,
+    and without networks.
+    """
     if tuning.final_steps >= JUDGED_STEPS or not any(record.is_network for record in records):
         return ""
     trials = f"{plural(tuning.n_trials, 'trial')} of {plural(tuning.trial_steps, 'step')}"
@@ -160,20 +163,26 @@ def describe_short_budget(tuning: Tuning, records: Iterable[RunRecord]) -> str:
     )
 
 
-def describe_left_out(left_out: Mapping[tuple[str, str], str]) -> list[str]:
-    """Who was not compared, and why: `left_out` of `losses.losses_by_origin`."""
-    sentences = []
-    for (model, ranking), reason in left_out.items():
-        if (model, ranking) == NO_ACTUALS:
-            sentences.append(f"Left out for all models: {reason}.")
-        else:
-            title = title_of(ranking).lower()
-            sentences.append(f"{model} ({title}) was not compared: {reason}.")
+def describe_left_out(left_out: LeftOut) -> list[str]:
+    """Which candidates, series and origins were not compared, and why."""
+    sentences = [
+        f"{model} ({title_of(ranking).lower()}) was not compared: {reason}."
+        for (model, ranking), reason in left_out.candidates.items()
+    ]
+    sentences += [
+        f"{series} (series) was not compared: its train part has no scale (constant, or one"
+        " season), or its origins no actual."
+        for series in left_out.series
+    ]
+    if left_out.origins:
+        sentences.append(f"Left out for all models: {left_out.origins}.")
     return sentences
 
 
 def describe_notes(tests: Sequence[PairedTest]) -> list[str]:
-    """Which tests could not be made as usual, by reason: a few by their pairs, many by number."""
+    """Which tests could not be made as usual, a sentence for each reason: it names a few pairs, or
+    counts many.
+    """
     sentences = []
     for note in sorted({test.note for test in tests if test.note}):
         tests_of_note = [test for test in tests if test.note == note]
@@ -188,8 +197,8 @@ def describe_notes(tests: Sequence[PairedTest]) -> list[str]:
 
 
 def describe_cycles(n: int, spacing: Spacing) -> list[str]:
-    """Which known cycles the tests took out of the losses of n origins, and which they could
-    not.
+    """Which known cycles the tests removed from the losses of n origins, and which they could not
+    remove.
     """
     step_size = spacing.get("step_size", 1)
     cycles = spacing.get("cycles", NO_CYCLES)
@@ -223,8 +232,8 @@ def describe_selection(chosen: Mapping[str, str], lowest: Mapping[str, str]) -> 
 
 
 def describe_unlearnt(chosen: Mapping[str, str], unlearnt: Mapping[str, EqualShares]) -> list[str]:
-    """Which selected combinations begin as the plain mean of their members (`unlearnt`, by model),
-    since validation is too short to learn weights.
+    """Which selected combinations are the plain mean of their members at first, since validation is
+    too short to learn weights. `unlearnt`: by model.
     """
     sentences = []
     for ranking, model in chosen.items():
@@ -242,7 +251,9 @@ def describe_unlearnt(chosen: Mapping[str, str], unlearnt: Mapping[str, EqualSha
 
 
 def describe_difference(test: PairedTest) -> str:
-    """`-12.3 %, 95 % interval -15.0 % to -9.6 %`: a relative difference with its limits."""
+    """The relative difference of a test with its limits: `-12.3 %, 95 % interval -15.0 % to -9.6
+    %`.
+    """
     limits = test.relative_limits
     if limits is None:
         return signed_percent(test.relative_difference)
@@ -257,16 +268,15 @@ def describe_warnings(
     leaks: Sequence[Alarm],
     unsupported: Sequence[UnsupportedLevel],
 ) -> list[str]:
-    """What a reader must not miss: a selected model that loses to a simple forecast on test, leak
-    alarms, its intervals that cover too little or too much, levels without an interval and the
-    origins they need.
+    """Warnings: a selected model with a higher error on test than a simple forecast, leak alarms,
+    intervals of the selected model that cover too little or too much, levels without an interval.
 
-    `intervals`: the rows of all steps together (`intervals.INTERVAL_COLUMNS`).
+    intervals: the rows of all steps together (step 0) with INTERVAL_COLUMNS
     """
     sentences = []
     for ranking, model in chosen.items():
         lower = [
-            f"{BARS[test.against]} ({signed_percent(test.relative_difference)})"
+            f"{BAR_WORDS[test.against]} ({signed_percent(test.relative_difference)})"
             for test in tests
             if test.model == model and test.ranking in (ranking, "baseline")
             if test.family in ("bar", "reference") and (test.relative_difference or 0.0) > 0
@@ -287,8 +297,8 @@ def describe_warnings(
 
 
 def describe_failures(records: Collection[RunRecord]) -> list[str]:
-    """Which models have no score, or none in one ranking, with the reason and what to do; of every
-    combination the members that it was made without, or why it could not be made.
+    """Which models have no score, or none in one ranking, with the reason and what to do; which
+    members each combination lacks, or why it could not be made.
     """
     scored = {record.model for record in records if not record.has_failed}
     sentences = []
@@ -301,16 +311,19 @@ def describe_failures(records: Collection[RunRecord]) -> list[str]:
 
 
 def describe_twins(twins: Iterable[Sequence[str]]) -> list[str]:
-    """Models that forecast the same, those of one list: tuning may lead two entries to one."""
+    """Which models forecast the same, such as two entries to which tuning gave equal values; the
+    models of one list forecast the same.
+    """
     return [f"{listing(models)} forecast the same; count them as one model." for models in twins]
 
 
 def _describe_missed_levels(model: str, ranking: str, intervals: pd.DataFrame) -> list[str]:
-    """A sentence for each level whose intervals miss it by more than is allowed. Of several series
-    their mean coverage counts, beyond two of its standard errors, as that of a single one is mostly
-    noise; one far too low is told. Series without actuals are left out.
+    """A sentence for each level that the intervals of a model miss by more than is allowed.
 
-    A network with rows of both rankings is another model in each.
+    Of several series the mean coverage is judged, allowing for two of its standard errors, since
+    the coverage of a single series is mostly noise; if the mean is right, the lowest series is
+    named where it is far too low. Series without actuals do not count. A network in both rankings
+    is a different model in each.
     """
     if intervals.empty:
         return []
@@ -347,25 +360,27 @@ def _describe_missed_levels(model: str, ranking: str, intervals: pd.DataFrame) -
 def _describe_selected(
     ranking: str, best: str, tests: Sequence[PairedTest], bars: Sequence[str], choice: str
 ) -> list[str]:
-    """The selected model against the bar (where it is not the bar itself), and after it the lowest
-    of the others and the hardest skip. `choice`: how it was selected.
+    """The selected model `best` against the bars, unless it is the first bar itself; then against
+    the lowest of the other models and the hardest skip. `choice`: how it was selected.
     """
     bar = bars[0]
     lines = []
     if best == bar:
-        lines.append(f"{BARS[bar]} had the lowest validation error, so no gain over it is claimed.")
+        words = BAR_WORDS[bar]
+        lines.append(f"{words} had the lowest validation error, so no gain over it is claimed.")
     of_best = [t for t in tests if t.model == best and t.ranking in (ranking, "baseline")]
     for test in of_best:
+        words = BAR_WORDS.get(test.against, test.against)
         if test.family == "bar":
-            outcome = _outcome(test, BARS[bar])
+            outcome = _outcome(test, words)
             if test.is_kept_from_better:
                 outcome = _outcome_of_hardest(test, of_best)
             lines.append(f"{best}, {choice}, is {outcome}.")
         elif _is_drifting_bar(test, bars):
             size = signed_percent(test.relative_difference)
             lines.append(
-                f"{BARS[test.against]} (error {size}) was not asked: the difference drifts through"
-                " the whole test block."
+                f"{words} (error {size}) was not asked: the difference drifts through the whole"
+                " test block."
             )
     if lines:
         lines[0] += _describe_rivals(ranking, best, tests, bar)
@@ -373,11 +388,11 @@ def _describe_selected(
 
 
 def _outcome_of_hardest(test: PairedTest, tests: Sequence[PairedTest]) -> str:
-    """The outcome for a model that is better than the bar and not than another simple forecast,
-    both with their figures; `tests`: all of this model.
+    """The outcome for a model that is better than the bar but not than another simple forecast,
+    with the figures of both. `tests`: all tests of this model.
     """
     rival = next(t for t in tests if t.against == test.not_better_than)
-    corrected = test.model_copy(update={"p": rival.p})  # the claim has the p of the hardest
+    corrected = test.model_copy(update={"p": rival.p})  # the claim is tested by the hardest bar
     words = f"{test.word} {_PREPOSITIONS[test.word]} the simple forecasts"
     against_bar = f"{test.against} (error {describe_difference(test)}, {p_text(test.p)})"
     size = describe_difference(rival)
@@ -386,8 +401,8 @@ def _outcome_of_hardest(test: PairedTest, tests: Sequence[PairedTest]) -> str:
 
 
 def _describe_tied(best: str, against_best: Sequence[PairedTest]) -> list[str]:
-    """Who is better than the selected model; who is tied with it, with the differences that the
-    tests could have seen; of whom nothing was decided.
+    """Which models are better than the selected one; which are tied with it, with the differences
+    that the tests would detect; about which models the tests decide nothing.
     """
     sentences = []
     better = with_word("better", against_best)
@@ -406,7 +421,7 @@ def _describe_tied(best: str, against_best: Sequence[PairedTest]) -> list[str]:
 
 
 def _describe_detectable(tests: Sequence[PairedTest]) -> str:
-    """What difference these tests would have found in four of five samples; empty without any."""
+    """The differences that the tests would find in four of five samples; empty if none is known."""
     sizes = sorted((t.detectable, t.model) for t in tests if t.detectable is not None)
     if not sizes:
         return ""
@@ -419,8 +434,8 @@ def _describe_detectable(tests: Sequence[PairedTest]) -> str:
 
 
 def _describe_rivals(ranking: str, best: str, tests: Sequence[PairedTest], bar: str) -> str:
-    """The lowest other model on test, and the hardest model that networks stand on, against the
-    selected one; empty without any.
+    """The other model with the lowest error on test, and the skip with the lowest error, each
+    against the selected model `best`; empty without other models.
     """
     rivals = [t for t in tests if t.family == "best" and (t.ranking, t.against) == (ranking, best)]
     if not rivals:
@@ -429,7 +444,7 @@ def _describe_rivals(ranking: str, best: str, tests: Sequence[PairedTest], bar: 
     skips = {test.against for test in tests if test.family == "skip"}
     lowest = rivals[0]
     parts = [f"{lowest.model}, the lowest of the others, is {_outcome(lowest, best)}"]
-    if lowest.model == bar:  # told already
+    if lowest.model == bar:  # its test is reported before
         parts = [f"{bar} is the lowest of the others"]
     hardest_skip = next((test for test in rivals if test.model in skips), None)
     if best not in skips and hardest_skip is not None and hardest_skip is not lowest:
@@ -438,12 +453,12 @@ def _describe_rivals(ranking: str, best: str, tests: Sequence[PairedTest], bar: 
 
 
 def _describe_networks(dataset: str, tests: Sequence[PairedTest]) -> list[str]:
-    """Which networks are better and which worse than the bar, or that none can be told from it;
-    nothing without networks. `tests`: theirs against it.
+    """Which networks are better and which worse than the bar, or that no test distinguishes one
+    from it; empty without networks. `tests`: those of the networks against the bar.
     """
     if not tests:
         return []
-    bar = BARS[tests[0].against]
+    bar = BAR_WORDS[tests[0].against]
     better = with_word("better", tests)
     worse = with_word("worse", tests)
     origins = plural(max(test.n for test in tests), "origin")
@@ -456,7 +471,9 @@ def _describe_networks(dataset: str, tests: Sequence[PairedTest]) -> list[str]:
         return [f"no network on {dataset} is distinguishable from {bar} ({looked_at}, {smallest})."]
     lines = [f"no network on {dataset} beats {bar} ({looked_at})."]
     if better:
-        count = _count_of(len(better), len(tests))
+        count = f"{len(better)} of {len(tests)} networks"
+        if len(better) == len(tests):
+            count = "the only network" if len(tests) == 1 else f"all {len(tests)} networks"
         beat = "beats" if len(better) == 1 else "beat"
         listed = f"{_list_differences(better)} (Holm, {origins})"
         lines = [f"{count} on {dataset} {beat} {bar}: {listed}."]
@@ -466,8 +483,8 @@ def _describe_networks(dataset: str, tests: Sequence[PairedTest]) -> list[str]:
 
 
 def _describe_skips(tests: Sequence[PairedTest]) -> list[str]:
-    """Which networks are better than their skip alone, and for which no gain is shown; `tests`:
-    theirs against it.
+    """Which networks are better than their skip alone, and for which no gain is shown. `tests`:
+    those of the networks against their skips.
     """
     better = with_word("better", tests)
     lines = []
@@ -486,7 +503,9 @@ def _describe_skips(tests: Sequence[PairedTest]) -> list[str]:
 
 
 def _outcome(test: PairedTest, other: str) -> str:
-    """`better than ridge (error -2.0 %, 95 % interval ..., p = 0.013, 300 origins)`."""
+    """The outcome of a test against `other`, in words: `better than ridge (error -2.0 %, 95 %
+    interval ..., p = 0.013, 300 origins)`.
+    """
     size = describe_difference(test)
     p = describe_p(test)
     if test.word in ("better", "worse"):
@@ -508,28 +527,22 @@ def _outcome(test: PairedTest, other: str) -> str:
 
 
 def describe_p(test: PairedTest) -> str:
-    """`p = 0.013, 0.026 corrected for 2 tests`: the interval beside it is that of the first."""
+    """The p of a test without and with correction: `p = 0.013, 0.026 corrected for 2 tests`."""
     if test.p is None or test.p_holm is None or test.corrected_for < 2:
         return p_text(test.p_holm)
     corrected = p_text(test.p_holm).removeprefix("p ").removeprefix("= ")
-    # no correction is as large
+    # larger than any correction of p: it is that of the test against a harder simple forecast
     if test.p_holm > max(1.001 * test.corrected_for * test.p, 0.001):
         corrected += " against another simple forecast near it,"
     return f"{p_text(test.p)}, {corrected} corrected for {test.corrected_for} tests"
 
 
 def _list_differences(tests: Sequence[PairedTest]) -> str:
-    """`gru (-3.1 %) and lstm (-2.0 %)`, lowest first."""
+    """The models with their differences, lowest first: `gru (-3.1 %) and lstm (-2.0 %)`."""
     ordered = sorted(tests, key=lambda test: (test.relative_difference or 0.0, test.model))
     return listing(
         [f"{test.model} ({signed_percent(test.relative_difference)})" for test in ordered]
     )
-
-
-def _count_of(some: int, total: int) -> str:
-    if some < total:
-        return f"{some} of {total} networks"
-    return "the only network" if total == 1 else f"all {total} networks"
 
 
 def describe_pair(tests: Iterable[PairedTest], a: str, b: str, ranking: str) -> list[str]:

@@ -1,15 +1,13 @@
-"""One dataset's losses to its verdicts: the claims, the families of tests, who is tied with the
-selected model, and sentences.
+"""The verdicts on one dataset: all paired tests with Holm's correction, which models are tied with
+the selected one, and the sentences.
 
-`compare` does it all, for stage `compare` (`comparing`), from losses on the test block and the
-selection that validation made; it selects nothing. A pair of candidates is a `Hypothesis`, its test
-(`paired_tests`) a `PairedTest` with its p after Holm's correction and the word of `verdict`.
-Incomplete candidates are left out and named, untrained networks are not tested; without naive, to
-which every verdict refers, it is an `InputError`.
+`compare` makes them for stage `compare` (`comparing`), from losses on the test block; models were
+selected on validation before. Each `Hypothesis` is a pair of candidates with equal expected loss;
+its test (`paired_tests`) becomes a `PairedTest` with its corrected p and the word of `verdict`.
 
-`family` is a family of hypotheses here (`TestFamily`, by what a candidate is tested against), and
-never the kind of a model (`forecast.models.families`). The next kind of claim is a `TestFamily`
-with its hypotheses in `_hypotheses`, and its sentence in `sentences`.
+`family` means here a family of hypotheses (`TestFamily`: what a candidate is tested against), not
+the family of a model. Another kind of claim is a `TestFamily` with its hypotheses in `_hypotheses`
+and a sentence in `sentences`.
 """
 
 from __future__ import annotations
@@ -25,7 +23,12 @@ import pandas as pd
 
 from forecast.comparison import paired_tests, sentences
 from forecast.comparison.longrun import Spacing
-from forecast.comparison.losses import Key, candidate_keys, keys_in_ranking, losses_by_origin
+from forecast.comparison.losses import (
+    CandidateKey,
+    candidate_keys,
+    keys_in_ranking,
+    losses_by_origin,
+)
 from forecast.comparison.paired_tests import ORIGINS, equivalence, non_overlapping
 from forecast.config.models import NAIVE
 from forecast.data.comparison_records import (
@@ -39,23 +42,21 @@ from forecast.data.results import RANKINGS
 from forecast.system.errors import InputError
 
 ALPHA = 0.05
-REFERENCE: Key = (NAIVE, "baseline")
+REFERENCE: CandidateKey = (NAIVE, "baseline")
 NOTHING_COMPARED = "No model can be compared: no series has a scale and actuals."
-
-
-Pair = frozenset[Key]
+Pair = frozenset[CandidateKey]
 
 
 class Hypothesis(NamedTuple):
-    """`candidate` and `against` have the same loss; shown in `ranking`."""
+    """That `candidate` and `against` have the same expected loss; shown in `ranking`."""
 
     ranking: str
-    candidate: Key
-    against: Key
+    candidate: CandidateKey
+    against: CandidateKey
 
     @property
     def pair(self) -> Pair:
-        """The two without their order."""
+        """The two candidates, in no order."""
         return frozenset((self.candidate, self.against))
 
 
@@ -70,60 +71,58 @@ def compare(
     alpha: float = ALPHA,
     **spacing: Unpack[Spacing],
 ) -> Verdicts:
-    """Every test of the protocol on the test block's losses.
+    """Every test of the protocol on the losses of the test block.
 
-    `losses` long: model, ranking (shipped | architecture | baseline), skip (of a network the
-    baseline that is its skip alone), unique_id, cutoff, loss = mean over the horizon at that
-    origin, scaled if there are several series. `chosen`: ranking to the selected model
-    (`select_models`); `bars`: the simple forecasts near the lowest of them there, that one first
-    (`losses.select_bars`). `untrained`: networks that are their skip; they are no models of their
-    own and are not tested. `by_rule` as in `name_choice`.
+    losses: long, with LOSS_COLUMNS; `skip` of a network is the baseline that is its skip alone
+    chosen: the selected model of each ranking (`losses.select_models`)
+    bars: the simple forecasts that "better" has to beat, the lowest first (`losses.select_bars`)
+    by_rule: as in `name_choice`
+    untrained: networks that forecast by their skip alone; they are not tested
+    spacing: how the origins lie (`Spacing`)
 
-    "Better" than the bar, the first of `bars` from which no selected candidate drifts, means better
-    than each of them in one test: its p is the highest of theirs, which needs no correction for
-    their number (intersection-union, Berger 1982). A further bar from which a candidate drifts need
-    not be beaten (`_find_hardest`).
+    "Better" than the bar (the first of `bars`; bars from which the selected candidates drift come
+    last) means better than each of the bars in one test: its p is the highest of theirs, which
+    needs no correction for their number (intersection-union test, Berger 1982). A further bar from
+    which a candidate drifts need not be beaten (`_find_hardest`).
 
-    The claims, each pair of a selected candidate and the bar or a skip, are corrected together by
-    Holm, and so are its pairs with the other simple forecasts; so their words do not depend on what
-    else ran, and a claim that is shown twice has one p and one word. The other pairs are corrected
-    within their family: a pair of two families in each.
+    The claims, which are the pairs of a selected candidate and the bar or a skip, are corrected
+    together by Holm's procedure, and so are its pairs with the other simple forecasts. Therefore
+    their words do not depend on which other models ran, and a claim that is shown twice has one p
+    and one word. All other pairs are corrected within their family.
 
-    Raises:
-        InputError: the losses of naive, to which every verdict refers, are missing or incomplete.
+    `InputError` if the losses of naive, to which every verdict refers, are missing or incomplete.
     """
-    means, left_out = losses_by_origin(losses)
-    if means.empty and all(kind == "series" for _, kind in left_out):
+    losses_of, left_out = losses_by_origin(losses)
+    if losses_of.empty and not left_out.candidates:
         reasons = sentences.describe_left_out(left_out)
         return Verdicts(dataset=dataset, sentences=(NOTHING_COMPARED, *reasons))
-    if REFERENCE not in means:
-        reason = left_out.get(REFERENCE, "it has no row")
+    if REFERENCE not in losses_of:
+        reason = left_out.candidates.get(REFERENCE, "it has no row")
         raise InputError(
             f"The reference {NAIVE!r} cannot be compared with on {dataset}: {reason}. Every verdict"
             " needs it."
         )
     skips = _skip_by_network(losses)
     not_tested = {(network.model, network.ranking) for network in untrained}
-    means = means[[key for key in candidate_keys(means) if key not in not_tested]]
+    losses_of = losses_of[[key for key in candidate_keys(losses_of) if key not in not_tested]]
     # without the rankings whose selected model was left out
     selected = {
         ranking: key
         for ranking in RANKINGS
-        for key in keys_in_ranking(means, ranking)
+        for key in keys_in_ranking(losses_of, ranking)
         if key[0] == chosen.get(ranking)
     }
     winners = list(selected.values())
-    near = [(name, "baseline") for name in bars if (name, "baseline") in means] or [REFERENCE]
-    bar_keys = _put_drifting_last(near, winners, means, spacing)
+    compared = [(name, "baseline") for name in bars if (name, "baseline") in losses_of]
+    bar_keys = _put_drifting_last(compared or [REFERENCE], winners, losses_of, spacing)
     references = list(dict.fromkeys((*bar_keys, REFERENCE)))
-    bar = bar_keys[0][0]
-    hypotheses = _hypotheses(means, skips, selected, references)
+    hypotheses = _hypotheses(losses_of, skips, selected, references)
     groups = {frozenset((winner, key)): "references" for winner in winners for key in references}
     for winner in winners:
         groups |= {frozenset((winner, key)): "claims" for key in (bar_keys[0], *skips.values())}
-    tests = _test_hypotheses(hypotheses, groups, bar_keys, means, alpha, spacing)
+    tests = _test_hypotheses(hypotheses, groups, bar_keys, losses_of, alpha, spacing)
     tied = {ranking: _list_tied(tests, ranking, winner[0]) for ranking, winner in selected.items()}
-    networks = {model for model, _ in skips}  # a combination is none
+    networks = {model for model, _ in skips}  # a combination has no skip
     bar_names = [name for name, _ in bar_keys]
     lines = [
         *sentences.describe_tests(
@@ -133,13 +132,13 @@ def compare(
         *sentences.describe_untrained(untrained),
         *sentences.describe_left_out(left_out),
         *sentences.describe_notes(tests),
-        *sentences.describe_cycles(len(means), spacing),
+        *sentences.describe_cycles(len(losses_of), spacing),
     ]
     return Verdicts(
         dataset=dataset,
         chosen=dict(chosen),
         by_rule=tuple(by_rule),
-        bar=bar,
+        bar=bar_names[0],
         tests=tuple(tests),
         tied=tied,
         untrained=tuple(untrained),
@@ -148,26 +147,29 @@ def compare(
 
 
 def _put_drifting_last(
-    bars: Sequence[Key], winners: Sequence[Key], means: pd.DataFrame, spacing: Spacing
-) -> list[Key]:
-    """`bars`, with those put last that have a higher loss than every selected candidate where the
-    difference drifts through the whole test block, so that no test says how long it will last. A
-    bar that is selected keeps its place.
+    bars: Sequence[CandidateKey],
+    winners: Sequence[CandidateKey],
+    losses_of: pd.DataFrame,
+    spacing: Spacing,
+) -> list[CandidateKey]:
+    """`bars`, with those last that have a higher loss than every selected candidate (`winners`) by
+    a difference that drifts, so that no test says how long it will last. A selected bar stays.
     """
 
-    def is_drifting(bar: Key) -> bool:
+    def is_drifting(bar: CandidateKey) -> bool:
         if bar in winners or not winners:
             return False
         tests = [
-            paired_tests.diebold_mariano(means[winner], means[bar], **spacing) for winner in winners
+            paired_tests.diebold_mariano(losses_of[winner], losses_of[bar], **spacing)
+            for winner in winners
         ]
         return all(test.is_drift and test.mean_difference < 0 for test in tests)
 
     return sorted(bars, key=is_drifting)
 
 
-def _skip_by_network(losses: pd.DataFrame) -> dict[Key, Key]:
-    """Every network to the baseline that is its skip alone."""
+def _skip_by_network(losses: pd.DataFrame) -> dict[CandidateKey, CandidateKey]:
+    """The baseline that is a network's skip alone, by network."""
     networks = losses[["model", "ranking", "skip"]].dropna().drop_duplicates()
     return {
         (model, ranking): (skip, "baseline")
@@ -176,16 +178,16 @@ def _skip_by_network(losses: pd.DataFrame) -> dict[Key, Key]:
 
 
 def _hypotheses(
-    means: pd.DataFrame,
-    skips: Mapping[Key, Key],
-    selected: Mapping[str, Key],
-    references: Sequence[Key],
+    losses_of: pd.DataFrame,
+    skips: Mapping[CandidateKey, CandidateKey],
+    selected: Mapping[str, CandidateKey],
+    references: Sequence[CandidateKey],
 ) -> dict[TestFamily, list[Hypothesis]]:
-    """What each family tests: everybody against the bar, the first of `references`, and against
-    each of the others, networks against their skip, everybody against the selected candidate of the
-    ranking.
+    """The hypotheses of each family: every candidate against the bar, which is the first of
+    `references`; every candidate against each of the other references; networks against their skip;
+    the candidates of each ranking against its selected one.
     """
-    candidates = candidate_keys(means)
+    candidates = candidate_keys(losses_of)
     bar, *others = references
     against_bar = [Hypothesis(key[1], key, bar) for key in candidates if key != bar]
     against_others = [
@@ -194,12 +196,14 @@ def _hypotheses(
         for key in candidates
         if key != reference
     ]
-    # a network whose skip is the last value has no model to beat: the bar judges it, as all others
-    models = {*candidates} - {REFERENCE}
-    skip = [Hypothesis(key[1], key, skips[key]) for key in candidates if skips.get(key) in models]
+    # a network on the last value has no skip model but naive, which is among the references
+    skip_models = {*candidates} - {REFERENCE}
+    skip = [
+        Hypothesis(key[1], key, skips[key]) for key in candidates if skips.get(key) in skip_models
+    ]
     best: list[Hypothesis] = []
     for ranking, winner in selected.items():
-        rivals = [key for key in keys_in_ranking(means, ranking) if key != winner]
+        rivals = [key for key in keys_in_ranking(losses_of, ranking) if key != winner]
         best += [Hypothesis(ranking, key, winner) for key in rivals]
     return {"bar": against_bar, "reference": against_others, "skip": skip, "best": best}
 
@@ -207,35 +211,37 @@ def _hypotheses(
 def _test_hypotheses(
     hypotheses: Mapping[TestFamily, Sequence[Hypothesis]],
     groups: Mapping[Pair, str],
-    bars: Sequence[Key],
-    means: pd.DataFrame,
+    bars: Sequence[CandidateKey],
+    losses_of: pd.DataFrame,
     alpha: float,
     spacing: Spacing,
 ) -> list[PairedTest]:
-    """Every test of every family, with its word. A pair in `groups` is corrected together with the
-    others of its group, any other within its family; `corrected_for` counts the pairs that were.
+    """Every test of every family, with its word. A pair in `groups` is corrected together with its
+    group, any other pair with its family; `corrected_for` is the number of these pairs.
 
-    The p of a pair is that of the hypothesis that comes first, whichever way round. A
-    candidate with a lower loss than the bar has the p against the hardest of `bars`; where that
-    says "better", it is better than each of the bars that were tested.
+    A pair of two hypotheses has the p of the first one. A candidate with a lower loss than the bar
+    has the p against the hardest of `bars`; where this p says "better", the candidate is better
+    than each of the bars that were tested.
     """
-    losses = {key: means[key].to_numpy(dtype=float) for key in candidate_keys(means)}
+    losses = {key: losses_of[key].to_numpy(dtype=float) for key in candidate_keys(losses_of)}
     results = {
-        each: paired_tests.diebold_mariano(losses[each.candidate], losses[each.against], **spacing)
-        for each in chain.from_iterable(hypotheses.values())
+        hypothesis: paired_tests.diebold_mariano(
+            losses[hypothesis.candidate], losses[hypothesis.against], **spacing
+        )
+        for hypothesis in chain.from_iterable(hypotheses.values())
     }
     hardest = _find_hardest(bars, results)
-    places = _place_pairs(hypotheses, groups, results, hardest)
+    corrections = _plan_corrections(hypotheses, groups, results, hardest)
     pvalues: dict[str, dict[Pair, float]] = {}
-    for place in places.values():
-        pvalues.setdefault(place.group, {}).setdefault(place.pair, place.p)
+    for correction in corrections.values():
+        pvalues.setdefault(correction.group, {}).setdefault(correction.pair, correction.p)
     adjusted = {
         group: dict(zip(by_pair, holm(list(by_pair.values())), strict=True))
         for group, by_pair in pvalues.items()
     }
     tests = []
-    below_all: dict[Key, float] = {}
-    for (family, hypothesis), (group, pair, lower, _) in places.items():
+    below_all: dict[CandidateKey, float] = {}
+    for (family, hypothesis), (group, pair, lower, _) in corrections.items():
         ranking, candidate, against = hypothesis
         test = results[hypothesis]
         p_holm = adjusted[group][pair]
@@ -269,37 +275,37 @@ def _test_hypotheses(
     return tests
 
 
-class Place(NamedTuple):
-    """Where a hypothesis is corrected: in which group, as which pair, with which p; `lower` is the
-    candidate with the lower mean loss.
-    """
+class Correction(NamedTuple):
+    """The group in which a hypothesis is corrected, and the pair that counts there with its p."""
 
     group: str
     pair: Pair
-    lower: Key
+    lower: CandidateKey
+    """The candidate with the lower mean loss."""
     p: float
 
 
 class HardestBar(NamedTuple):
-    """The highest p of a candidate's tests against the bars, 1 for a bar with the lower loss, and
-    which bar has it; `tested_bars`: those that the candidate has to beat.
+    """The bar against which a candidate has the highest p; p counts as 1 where the bar has the
+    lower loss.
     """
 
     p: float
     bar: str
-    tested_bars: frozenset[Key]
+    tested_bars: frozenset[CandidateKey]
+    """The bars that the candidate has to beat."""
 
 
-def _place_pairs(
+def _plan_corrections(
     hypotheses: Mapping[TestFamily, Sequence[Hypothesis]],
     groups: Mapping[Pair, str],
     results: Mapping[Hypothesis, paired_tests.DieboldMariano],
-    hardest: Mapping[Key, HardestBar],
-) -> dict[tuple[TestFamily, Hypothesis], Place]:
-    """The place of every hypothesis of every family; a candidate below the bar stands for all bars,
-    with the p of the hardest one.
+    hardest: Mapping[CandidateKey, HardestBar],
+) -> dict[tuple[TestFamily, Hypothesis], Correction]:
+    """How each hypothesis of each family is corrected. A candidate with a lower loss than the bar
+    is tested against all bars at once, with the p of the hardest.
     """
-    places = {}
+    corrections = {}
     for family, family_hypotheses in hypotheses.items():
         for hypothesis in family_hypotheses:
             test, pair = results[hypothesis], hypothesis.pair
@@ -307,20 +313,20 @@ def _place_pairs(
             lower = hypothesis.candidate if test.mean_difference < 0 else hypothesis.against
             if family == "bar" and lower in hardest and hardest[lower].p > p:
                 pair, p = frozenset({lower}), hardest[lower].p
-            places[family, hypothesis] = Place(group, pair, lower, p)
-    return places
+            corrections[family, hypothesis] = Correction(group, pair, lower, p)
+    return corrections
 
 
 def _find_hardest(
-    bars: Sequence[Key], results: Mapping[Hypothesis, paired_tests.DieboldMariano]
-) -> dict[Key, HardestBar]:
-    """Which of `bars` is the hardest for each candidate that is no bar itself.
+    bars: Sequence[CandidateKey], results: Mapping[Hypothesis, paired_tests.DieboldMariano]
+) -> dict[CandidateKey, HardestBar]:
+    """The hardest of `bars` for each candidate that is no bar itself.
 
-    A bar after the first that has the higher loss need not be beaten where the difference drifts
-    through the whole test block, as that from a mean of all history does through a season: the test
-    says neither that the candidate is better nor that it is not.
+    A bar after the first with a higher loss than the candidate need not be beaten if the difference
+    drifts through the whole test block, as that from a mean of all history does through a season:
+    such a test says neither that the candidate is better nor that it is not.
     """
-    against_bars: dict[Key, list[tuple[float, Key]]] = {}
+    against_bars: dict[CandidateKey, list[tuple[float, CandidateKey]]] = {}
     for (_, candidate, against), test in results.items():
         if against not in bars or candidate in bars:
             continue
@@ -354,11 +360,15 @@ def verdict(
     enough: bool,
     alpha: float = ALPHA,
 ) -> TestWord:
-    """The word for a against b.
+    """The word for a model a against a model b.
 
-    `difference` of the means: below zero it favours a. "better" or "worse" when `p`, adjusted, is
-    below `alpha`; then "equivalent" when that was shown both ways; "undecided" when the origins are
-    too few (`enough` false) or there is no p; else "not distinguishable".
+    difference: the mean loss of a minus that of b
+    p: corrected for the number of tests; NaN if there is none
+    equivalent: whether equivalence was shown in both directions
+    enough: whether there are origins enough for "not distinguishable"
+
+    "better" or "worse" if p is below `alpha`; else "equivalent" if that was shown; else "undecided"
+    with too few origins or no p; else "not distinguishable".
     """
     if p < alpha and difference != 0:
         return "better" if difference < 0 else "worse"
@@ -368,13 +378,13 @@ def verdict(
 
 
 def _are_equivalent(a: np.ndarray, b: np.ndarray, spacing: Spacing) -> bool:
-    """Neither costs more than the margin over the other: both halves of the two one-sided tests."""
+    """Whether neither loss is above the other by more than the margin (two one-sided tests)."""
     return all(equivalence(x, y, **spacing).word == "equivalent" for x, y in ((a, b), (b, a)))
 
 
 def holm(pvalues: Sequence[float]) -> list[float]:
-    """Holm's (1979) step-down adjustment: the family-wise error, whatever the dependence; a NaN
-    does not count.
+    """The p-values adjusted by Holm's (1979) step-down procedure, which bounds the family-wise
+    error under any dependence. A NaN stays NaN and does not count.
     """
     p = np.asarray(pvalues, dtype=float)
     known = np.flatnonzero(~np.isnan(p))

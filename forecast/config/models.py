@@ -151,7 +151,7 @@ SIMPLE_FORECASTS = (
 )
 """Simple forecasts, which need no training; a model that is called better is better than each of
 them (the bars). The last value alone would be too easy to beat: prices drift, returns scatter about
-a mean, and growth goes on. A new one needs its words in `comparison.sentences.BARS`.
+a mean, and growth goes on. A new one needs its words in `comparison.sentences.BAR_WORDS`.
 
 Reference models are something else: `backtest.candidates.REFERENCE_MODELS` are trained beside
 models that a user names, `comparison.intervals.SHOWN_REFERENCES` are in charts beside selected

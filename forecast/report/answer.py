@@ -8,7 +8,7 @@ forecasts against the bar. `why` has what stands below: what the last test forec
 from __future__ import annotations
 
 from forecast.comparison.low_medians import describe_low_test
-from forecast.comparison.sentences import BARS, with_word
+from forecast.comparison.sentences import BAR_WORDS, with_word
 from forecast.data.comparison_records import PairedTest
 from forecast.data.results import Results, in_ranking
 from forecast.forecaster.intervals import NO_CALIBRATION
@@ -38,12 +38,12 @@ def describe_result(results: Results) -> str:
     test = results.tests("shipped", "bar").get(model)
     against_bar = ""
     if test is not None:
-        against_bar = f", {_describe_outcome(test)} {BARS[test.against]}"
+        against_bar = f", {_describe_outcome(test)} {BAR_WORDS[test.against]}"
         bar = results.score(test.against, "shipped")
         if metric.in_units and bar is not None:
             against_bar += f" ({text.figure(bar[metric.name])}{unit})"
         if test.is_kept_from_better:
-            against_bar += f", but not shown to be better than {BARS[test.not_better_than]}"
+            against_bar += f", but not shown to be better than {BAR_WORDS[test.not_better_than]}"
     networks = _describe_networks(results)
     alone = _describe_architecture(results)
     return f"{text.name(model)} is selected: {error} on test{against_bar}; {networks}{alone}."
@@ -64,8 +64,8 @@ def describe_scale(results: Results) -> str:
     which = describe_first(results)
     words = f"For scale: of {series}, the {which} series, its mean absolute error is {mae}{unit}"
     bar = results.verdicts.bar
-    if bar in BARS and bar != model:
-        words += f"; {BARS[bar]} has {text.figure(errors.get((bar, series)))}{unit}"
+    if bar in BAR_WORDS and bar != model:
+        words += f"; {BAR_WORDS[bar]} has {text.figure(errors.get((bar, series)))}{unit}"
     return f"{words}."
 
 
@@ -179,7 +179,7 @@ def advise(results: Results) -> list[str]:
         advice.append(_describe_serving(results, model))
     else:
         advice.append(
-            f"Validation selects a simple forecast, {BARS[model]}: no model had a lower error"
+            f"Validation selects a simple forecast, {BAR_WORDS[model]}: no model had a lower error"
             f" there. {_describe_serving(results, model)} {_describe_remedy(results, model)}"
         )
     if verdicts.unsupported_levels:
@@ -199,9 +199,9 @@ def describe_doubt(results: Results, serving: str = "") -> str:
     model = results.selected_model("shipped") or ""
     test = results.tests("shipped", "bar").get(model)
     word = test.word if test is not None else ""
-    if word == "better" or (model in BARS and word != "worse"):
+    if word == "better" or (model in BAR_WORDS and word != "worse"):
         return ""
-    bar = BARS[(test.not_better_than if test is not None else "") or results.verdicts.bar]
+    bar = BAR_WORDS[(test.not_better_than if test is not None else "") or results.verdicts.bar]
     if test is not None and word == "undecided":
         doubt = (
             f"{plural(test.n, 'test origin')} did not decide whether {text.name(model)} is better"

@@ -3,13 +3,13 @@ import pandas as pd
 import pytest
 
 from forecast.comparison.losses import (
-    NO_ACTUALS,
+    LeftOut,
     losses_by_origin,
     mean_steps_between,
     select_bars,
     select_models,
 )
-from forecast.comparison.sentences import describe_selection
+from forecast.comparison.sentences import describe_left_out, describe_selection
 from forecast.config.task import RegularCalendar
 from forecast.system.errors import InputError
 
@@ -32,14 +32,14 @@ def test_series_are_averaged_before_dates_are_counted():
     means, left_out = losses_by_origin(
         pd.concat([losses([2, 3], uid="a"), losses([10, 15], uid="b")])
     )
-    assert means["m", "shipped"].tolist() == [6.0, 9.0] and left_out == {}
+    assert means["m", "shipped"].tolist() == [6.0, 9.0] and left_out == LeftOut()
 
 
 def test_a_cutoff_of_few_series_counts_less_so_that_the_mean_is_that_of_all_origins():
     # series b has ended before the second cutoff
     table = pd.concat([losses([2, 4], uid="a"), losses([10], uid="b")])
     means, left_out = losses_by_origin(table)
-    assert left_out == {}
+    assert left_out == LeftOut()
     assert means["m", "shipped"].mean() == pytest.approx((2 + 4 + 10) / 3)
     assert means["m", "shipped"].tolist() == pytest.approx([6 * 2 / 1.5, 4 * 1 / 1.5])
 
@@ -48,10 +48,11 @@ def test_a_model_with_a_nan_or_with_missing_origins_is_left_out_whole_with_the_r
     table = pd.concat([losses([1, 2, 3]), losses([1, np.nan, 3], "broken"), losses([1, 2], "late")])
     means, left_out = losses_by_origin(table)
     assert list(means) == [("m", "shipped")]
-    assert left_out == {
+    reasons = {
         ("broken", "shipped"): "1 of its losses are not finite",
         ("late", "shipped"): "1 of the 3 origins are missing",
     }
+    assert left_out == LeftOut(reasons)
 
 
 def test_an_origin_whose_whole_horizon_is_missing_is_left_out_for_all_and_counted():
@@ -60,10 +61,10 @@ def test_an_origin_whose_whole_horizon_is_missing_is_left_out_for_all_and_counte
     )
     means, left_out = losses_by_origin(table)
     assert means["a", "shipped"].tolist() == [1, 3] and means["b", "shipped"].tolist() == [2, 4]
-    assert left_out == {
-        NO_ACTUALS: "1 of the 3 origins have no actual in their whole horizon",
-        ("c", "shipped"): "1 of its losses are not finite",
-    }
+    assert left_out == LeftOut(
+        {("c", "shipped"): "1 of its losses are not finite"},
+        origins="1 of the 3 origins have no actual in their whole horizon",
+    )
     assert select_models(table) == {"shipped": "a"}
 
 
@@ -71,10 +72,13 @@ def test_a_series_without_scale_or_actuals_is_left_out_of_all_and_both_reasons_a
     table = pd.concat([losses([1, 2]), losses([np.nan, np.nan], uid="flat")])
     means, left_out = losses_by_origin(table)
     assert means["m", "shipped"].tolist() == [1.0, 2.0]
-    reason = "its train part has no scale (constant, or one season), or its origins no actual"
-    assert left_out == {("flat", "series"): reason}
+    assert left_out == LeftOut(series=("flat",))
+    assert describe_left_out(left_out) == [
+        "flat (series) was not compared: its train part has no scale (constant, or one season), or"
+        " its origins no actual."
+    ]
     means, left_out = losses_by_origin(losses([np.nan, np.nan]))
-    assert means.empty and ("a", "series") in left_out
+    assert means.empty and left_out == LeftOut(series=("a",))
     assert select_models(losses([np.nan, np.nan])) == {}
 
 

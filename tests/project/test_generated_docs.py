@@ -99,7 +99,7 @@ def test_the_readme_says_where_nothing_is_better_than_the_bar_and_how_far_the_lo
     tests = tuple(paired_test(t.model, t.family, "not distinguishable") for t in TESTS)
     verdict = VERDICT.model_copy(update={"tests": tests, "bar": "auto_ets"})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(generate.BARS, "auto_ets", "the historical mean")
+        patch.setitem(generate.BAR_WORDS, "auto_ets", "the historical mean")
         (sentence, _) = generate.results(BOARD, {"d": verdict}).split("\n\n")
     assert " ".join(sentence.split()) == (
         "**d**: no model is shown to be better than the historical mean. The lowest error of the"

@@ -142,7 +142,7 @@ def settings() -> dict[str, list[str]]:
             f"= L / (L + {intervals.PRIOR_ROWS})",
             f"with a weight of {intervals.LEANING:g} for all steps together".replace("0.", "."),
             f"at least ±{100 * metrics.ALL_STEPS_BAND:g} points over all steps and"
-            f" ±{100 * metrics.BAND:g} at",
+            f" ±{100 * metrics.STEP_BAND:g} at",
             f"probabilities {EVEN_QUANTILES[0]} to {EVEN_QUANTILES[-1]}",
             f"{EVEN_LEVELS[1]:g}, … {EVEN_LEVELS[-1]:g} %",
         ],
