@@ -1,9 +1,7 @@
-"""`identify`: a simulator found without any choice of one's own, as the same `Model` that `train`
-gives.
+"""`identify`: a simulator of a record without any choice of the user's.
 
-The door to `search`: it turns the members of the search into models in the units of the data, joins
-them by their median, and says in `Model.notes` what was found and how far it can be trusted. Where
-no free run follows the record, the notes say for how many steps one does (`chaos`).
+`search` finds the models; `identify` joins them by their median into a `Model` in the units of the
+data, and writes into `Model.notes` what was found and how far it can be trusted.
 """
 
 from __future__ import annotations
@@ -37,8 +35,8 @@ from forecast.system.errors import plural
 from forecast.training.levenberg_marquardt import Watch, note_interrupt
 
 FAR_FROM_ONE_STEP = 2.0  # times the one-step error: more than white noise on y leaves in a free run
-WORSE_ONE_STEP = 1.1  # times the free-run error: so much noise of y forecasts take over
-EXACT_SHARE = 1e-3  # of the range of y: a free run this near lacks nothing
+WORSE_ONE_STEP = 1.1  # times the free-run error: one-step forecasts take over the noise of y
+EXACT_SHARE = 1e-3  # of the range of y: a free run with less error lacks nothing
 
 
 def identify(
@@ -48,14 +46,13 @@ def identify(
     announce: Callable[[str], None] | None = None,
     watch: Watch | None = None,
 ) -> Model:
-    """A simulator of the system: the median of NARX models chosen by their free run on held-out
-    blocks.
+    """A simulator of the system: the median of NARX models that are chosen by their free run on
+    held-out blocks (`search`).
 
-    y may have gaps (NaN), u may not. A free run of it begins with `Model.start` measured rows.
-    `announce` receives what is planned before the work starts, and the time that is left from the
-    first fold on; with a `watch`, Ctrl-C keeps the models found so far. `InputError` for too
-    few rows, `ModelError` when no model follows any held-out block. The method:
-    `identification.search`.
+    y may have gaps (NaN), u may not. A free run begins with `Model.start` measured rows. `announce`
+    receives the plan before the work starts, and the time that is left from the second fold on;
+    with a `watch`, Ctrl-C keeps the models found so far. `InputError` for too few rows,
+    `ModelError` when no model follows any held-out block.
     """
     require_whole(0, seed=seed)
     with note_interrupt(watch):
@@ -67,15 +64,19 @@ def identify(
             watch=watch,
         )
     models = [
-        Model(_net_of(member, result.start), member.net.unflatten(member.weights), result.scaling)
+        Model(
+            _describe_net(member, result.start),
+            member.net.unflatten(member.weights),
+            result.scaling,
+        )
         for member in result.members
     ]
     return _add_report(Model.average(*models), result)
 
 
-def _net_of(member: Member, start: int) -> Net:
-    """The member's net as a description; `start`: the least number of measured rows that a run
-    begins with.
+def _describe_net(member: Member, start: int) -> Net:
+    """The member's net as a `Net`, whose free run begins with `start` measured rows, more where its
+    delays of y are longer.
     """
     narx = member.net
     kind = "narxnet" if narx.inputs else "narnet"
@@ -88,14 +89,16 @@ def _net_of(member: Member, start: int) -> Net:
         low=narx.low,
         high=narx.high,
         dead_times=narx.dead_times,
-        first=narx.rows_to_start(start),
+        first=narx.start_rows(start),
         states=narx.states,
         terms=narx.terms,
     )
 
 
 def _add_report(model: Model, result: SearchResult) -> Model:
-    """With its errors on the record, on the held-out blocks ("validation"), and what was chosen."""
+    """The model with its errors on the record and on the held-out blocks ("validation"), and with
+    notes on what was chosen and how far it can be trusted.
+    """
     experiments = result.experiments
     rows = DividedRows.of(model.net, experiments, dividetrain())
     training = TrainingRecord("nets found", loop="parallel", for_use="simulation")
@@ -151,7 +154,7 @@ def _add_report(model: Model, result: SearchResult) -> Model:
 
 
 def _describe_polynomial(model: Model) -> list[str]:
-    """The formula of the polynomial of the ensemble with the fewest terms."""
+    """A note with the formula of the ensemble's polynomial of the fewest terms; none without."""
     polynomials = [member for member in model.members if member.net.kind == "polynomial"]
     if not polynomials:
         return []

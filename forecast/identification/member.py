@@ -1,10 +1,9 @@
-"""One model of the ensemble that `identify` searches, with its errors, and which of several stay.
+"""The models that the search of `identify` trains, and the rules by which some of them stay.
 
-`search` trains and leaves out `Member`s, `automatic` joins and reports them. They stay by their
-errors on the blocks that were held out, by their error on the record, and by whether their free run
-stays within bounds under inputs not measured. `tabulate_errors` and `mean_errors` rank candidates;
-`list_hopeless` and `leave_out_worst` are for the folds, `list_good` and `choose_members` for what
-is trained on, `keep_plausible` and `count_start_rows` for the end.
+`search` trains `Member`s. Candidates are ranked by the errors of their models on the blocks held
+out (`mean_errors`); `list_hopeless` and `leave_out_worst` leave candidates out of the folds,
+`list_good` and `choose_members` choose what is trained further, `keep_plausible` leaves models out
+that leave their bounds under inputs that nobody measured.
 """
 
 from __future__ import annotations
@@ -30,21 +29,22 @@ from forecast.identification.narx import Narx
 from forecast.identification.search_settings import Candidate
 from forecast.identification.states import largest_pole
 
-HOPELESS = 5.0  # times the least error on two blocks or more: the other folds are spared it
-TIED_BLOCKS = 0.4  # of the blocks on which a candidate is better than the best one: so does it
+HOPELESS = 5.0  # times the least error on two blocks or more: not trained in further folds
+TIED_BLOCKS = 0.4  # of the blocks: a candidate that beats the best one on so many is as good
 NO_SYSTEM = 4.0  # times the error of the best on the record: it never found the system
-BEST_FITS = 3  # of a candidate: those that follow the record worse are left out
-LOST_ERROR = 10.0  # deviations of y, as which a run counts that is lost or could not be made
+BEST_FITS = 3  # models of a candidate: the others, which follow the record worse, are left out
+LOST_ERROR = 10.0  # deviations of y: counted for a run that is lost or could not be made
 UNSEEN_ROWS = 1_000  # of an input that was not measured; more where a run begins with many rows
-ROUNDING = 1e-12  # of the deviation of y: a smaller error is none
+ROUNDING = 1e-12  # deviations of y: a smaller error counts as this
 
 
 @dataclass(frozen=True)
 class Member:
-    """A net or polynomial, its weights, and its errors in scaled units of y (mean over outputs).
+    """A net or polynomial with its weights. Errors are in scaled units of y, a mean over outputs.
 
-    `held_out_rmse`: of the free run on the block that its fold held out; `train_rmse`: of the free
-    run on all rows, once it was trained on them; `run`: the free run that it was judged by.
+    `held_out_rmse`: of the free run through the block that the fold held out; `train_rmse`: of the
+    free run on the rows it was trained on last; `run`: this free run; `ahead_rmse`: of forecasts of
+    the block over several steps, for series without inputs.
     """
 
     candidate: Candidate
@@ -54,25 +54,21 @@ class Member:
     held_out_rmse: float = np.inf
     train_rmse: float = np.inf
     run: Array | None = None
-
-    @property
-    def key(self) -> tuple[Candidate, int]:
-        """What no other model of a search has: its candidate and fold."""
-        return self.candidate, self.fold
+    ahead_rmse: float = np.inf
 
 
 def stay_within(
     members: Sequence[Member], experiments: Sequence[Experiment], u: Array, start: int
 ) -> npt.NDArray[np.bool_]:
-    """(members,): whether the free run under these inputs (T, I) stays inside the bounds of the
-    outputs that stay inside them in the record.
+    """(members,): whether the free run of each under `u` (T, I) stays inside its bounds. Outputs
+    that leave these bounds in the record itself do not count.
     """
     y = np.nan_to_num(join_rows(experiments)[1])
     stay = np.empty(len(members), bool)
     for net in dict.fromkeys(member.net for member in members):
         is_of_net = np.array([member.net == net for member in members])
         weights = np.array([member.weights for member in members if member.net == net])
-        first_rows = experiments[0].y[: net.rows_to_start(start)]
+        first_rows = experiments[0].y[: net.start_rows(start)]
         run = net.free_run(weights, u, first_rows[: len(u)])
         is_outside = (net.bounded(run) != run)[..., : y.shape[1]]
         is_inside = (net.bounded(y) == y).all(axis=0)
@@ -81,64 +77,66 @@ def stay_within(
 
 
 def count_start_rows(
-    members: Sequence[Member], experiments: Sequence[Experiment], least: int, most: int
+    members: Sequence[Member], experiments: Sequence[Experiment], start: int, most_start: int
 ) -> int:
-    """Measured rows that a free run should begin with: `least`, and where nets have states, which
-    settle in them, up to `most`; so few that every experiment has half of the places left where a
-    run can begin with the least.
+    """The measured rows that a free run of the ensemble begins with: `start`; up to `most_start`
+    where a net has states, which settle in these rows. With gaps in y fewer, so that every
+    experiment keeps at least half of the rows at which a run can begin.
     """
-    rows = min(most, *map(len, experiments))
-    if rows <= least or not any(member.net.states for member in members):
-        return least
+    rows = min(most_start, *map(len, experiments))
+    if rows <= start or not any(member.net.states for member in members):
+        return start
     for e in experiments:
-        places = len(simulation_starts(e, least))
-        while 2 * len(simulation_starts(e, rows)) < places:
-            rows = (rows + least) // 2
+        n_starts = len(simulation_starts(e, start))
+        while 2 * len(simulation_starts(e, rows)) < n_starts:
+            rows = (rows + start) // 2
     return rows
 
 
-def tabulate_errors(members: Sequence[Member]) -> tuple[list[Candidate], Array]:
-    """The candidates, and (candidates, folds) their errors on the blocks held out, infinite where
-    one has no member.
+def tabulate_errors(
+    members: Sequence[Member], error: str = "held_out_rmse"
+) -> tuple[list[Candidate], Array]:
+    """The candidates, and their errors (candidates, folds), infinite where a candidate has no model
+    of a fold; `error`: the field of `Member`.
     """
     candidates = list(dict.fromkeys(member.candidate for member in members))
     folds = sorted({member.fold for member in members})
     errors = np.full((len(candidates), len(folds)), np.inf)
     for member in members:
-        errors[candidates.index(member.candidate), folds.index(member.fold)] = member.held_out_rmse
+        place = candidates.index(member.candidate), folds.index(member.fold)
+        errors[place] = getattr(member, error)
     return candidates, errors
 
 
-def mean_errors(members: Sequence[Member]) -> dict[Candidate, float]:
-    """The geometric mean over the folds of each candidate's errors on the blocks held out, so that
-    each block counts alike, however hard it is to follow.
+def mean_errors(members: Sequence[Member], error: str = "held_out_rmse") -> dict[Candidate, float]:
+    """The geometric mean over the folds of each candidate's errors, so that a block that is hard to
+    follow counts no more than another.
     """
-    candidates, errors = tabulate_errors(members)
+    candidates, errors = tabulate_errors(members, error)
     means = np.exp(np.log(np.clip(errors, ROUNDING, LOST_ERROR)).mean(axis=1))
     return dict(zip(candidates, means.tolist(), strict=True))
 
 
 def list_hopeless(members: Sequence[Member]) -> list[Candidate]:
-    """The candidates far from the best on the blocks so far."""
+    """The candidates whose mean error on the blocks is far above the least."""
     means = mean_errors(members)
     return [candidate for candidate in means if means[candidate] > HOPELESS * min(means.values())]
 
 
 def leave_out_worst(members: Sequence[Member], count: int) -> list[Member]:
-    """Those of so many candidates with the least errors on the blocks."""
+    """The models of the `count` candidates with the least mean errors on the blocks."""
     means = mean_errors(members)
     best = sorted(means, key=means.__getitem__)[:count]
     return [member for member in members if member.candidate in best]
 
 
 def list_good(members: list[Member]) -> list[Candidate]:
-    """The candidates that the blocks do not tell from the best one, which is trained already.
+    """The candidates that the blocks do not tell from the best one.
 
-    The blocks tell candidates apart as far as the best one is as good there as on the rows that
-    train. Where it is not, they ask for what the other rows do not show, which is answered by
-    chance: candidates count as good whose error there is at most by that ratio worse. So do those
-    that are better than the best one on enough of the blocks (`TIED_BLOCKS`), and their median is
-    more than any of them.
+    The best candidate's models must have been trained on all rows. Where their errors on the blocks
+    are larger than on these rows, the blocks ask for what the other rows do not show, and chance
+    decides the ranking: so candidates count as good whose mean error is worse by no more than this
+    ratio. So do candidates that beat the best one on enough blocks (`TIED_BLOCKS`).
     """
     candidates, errors = tabulate_errors(members)
     means = mean_errors(members)
@@ -152,8 +150,8 @@ def list_good(members: list[Member]) -> list[Candidate]:
 def choose_members(members: list[Member]) -> list[Member]:
     """The models that follow the whole record, of the candidates that count as good.
 
-    Of a system that integrates a record shows one stretch of y, beyond which tanh units and powers
-    are guesses: where most linear models that count as good do so, linear models stay alone.
+    Of a system that integrates, a record shows only one range of y, beyond which tanh units and
+    powers guess. So where most of the good linear models integrate, only linear models stay.
     """
     following = leave_out_lost(members)
     left = {member.candidate for member in following}
@@ -165,21 +163,21 @@ def choose_members(members: list[Member]) -> list[Member]:
 
 
 def _integrates(member: Member) -> bool:
-    """Whether a linear model with states forgets more slowly than its record lasts."""
+    """Whether the time constant of a linear model with states exceeds the rows of its record."""
     rows = 0 if member.run is None else len(member.run)
     return rows * (1 - largest_pole(member.net, member.weights)) < 1
 
 
 def leave_out_lost(members: list[Member]) -> list[Member]:
-    """Those that do not follow the record much worse than the best one: they found the system, or
-    nothing is to be found.
+    """The models whose error on the record is not far above the least: they found the system, or
+    there is none to find.
     """
     least = min(member.train_rmse for member in members)
     return [member for member in members if member.train_rmse <= NO_SYSTEM * least]
 
 
 def keep_best_fits(members: list[Member]) -> list[Member]:
-    """Of each candidate the few that follow the record best."""
+    """Of each candidate the `BEST_FITS` models that follow the record best."""
     best = []
     for candidate in dict.fromkeys(member.candidate for member in members):
         fits = [member for member in members if member.candidate == candidate]
@@ -190,12 +188,12 @@ def keep_best_fits(members: list[Member]) -> list[Member]:
 def leave_out_straying(
     members: list[Member], experiments: Sequence[Experiment], start: int
 ) -> list[Member]:
-    """Those of the candidates most of whose models stay within their bounds under the record's own
-    inputs backwards; all of them where there is no such candidate, for then the system may leave
-    them.
+    """The models of candidates most of whose models stay within their bounds under the record's own
+    inputs backwards; all models where there is no such candidate, for then the system may leave
+    the bounds.
 
-    Blocks do not tell a model that takes a slow disturbance for its own motion: the rows on both
-    sides of a block carry it through. On other rows it runs off.
+    A model that takes a slow disturbance for its own motion does well on a block, since it was
+    trained on the rows on both sides. On other rows it runs off.
     """
     backwards = unseen_inputs(experiments, UNSEEN_ROWS)[0]
     stay = stay_within(members, experiments, backwards, start)
@@ -207,9 +205,10 @@ def leave_out_straying(
 def keep_plausible(
     members: list[Member], experiments: list[Experiment], start: int
 ) -> tuple[list[Member], list[str]]:
-    """The members that stay within their bounds under inputs not measured: up to twice as large as
-    the record's, half as large again, or of its range, by the hardest of these that more than half
-    of them pass; and what to say of it.
+    """The models that stay within their bounds under inputs that nobody measured, and notes.
+
+    The inputs are of the record's range, then half as large again, then twice as large. The hardest
+    of these that more than half of the models pass decides.
     """
     rows = max(UNSEEN_ROWS, 5 * start)
     u = experiments[0].u[: 2 * rows]
@@ -217,9 +216,8 @@ def keep_plausible(
     stay = np.ones(len(members), bool)
     n_passed = 0
     for inputs in trials:
-        still = np.all(
-            [stay, *(stay_within(members, experiments, v, start) for v in inputs)], axis=0
-        )
+        passed = [stay_within(members, experiments, v, start) for v in inputs]
+        still = np.all([stay, *passed], axis=0)
         if still.mean() <= 0.5:
             break
         stay = still
@@ -240,7 +238,9 @@ def keep_plausible(
 
 
 def widen_bounds(member: Member, experiments: list[Experiment]) -> Member:
-    """With bounds that the record does not show so far off that `Model` tells a lost run."""
+    """The member with bounds on y at `LOST_RANGES`, where `Model` calls a run lost, unless the
+    record sits on a bound.
+    """
     bounds = np.stack(saturation(experiments, LOST_RANGES))
     limits = np.hstack([bounds, member.net.limits[:, bounds.shape[1] :]])
     low, high = map(tuple, limits.tolist())

@@ -145,9 +145,9 @@ class Narx:
         """y of v (..., O), or of its first columns."""
         return np.clip(v, *self.limits[:, : v.shape[-1]])
 
-    def rows_to_start(self, least: int) -> int:
-        """Measured rows that a run begins with: `least`, or more where its delays reach farther."""
-        return max(least, *self.y_delays)
+    def start_rows(self, start: int) -> int:
+        """The measured rows that a run begins with: `start`, more where a delay of y is longer."""
+        return max(start, *self.y_delays)
 
     def add_state_columns(self, y: Array) -> Array:
         """(T, O): y (T, measured outputs) with NaN for the states, which nobody measures."""

@@ -1,13 +1,12 @@
-"""What the search of `identify` tries, and how large it is for so many rows.
+"""The settings of the search of `identify`, and how they are fitted to a record.
 
-`SearchSettings` has every number of the search and its `Candidate`s; `limit_folds`, `limit_rows`
-and `cut_to_measured` fit both to each other before the search begins, and refuse experiments that
-are too short or differ in their columns. Nothing here looks at what is found.
+`SearchSettings` has the numbers that a user may change, with the `Candidate`s. `limit_folds`,
+`limit_rows`, `limit_iterations` and `cut_to_measured` fit a search to the rows there are, before it
+begins; they refuse experiments that are too short or differ in their columns.
 
-A new kind of candidate is a name in `Kind`, a sentence in `Candidate` and rows of `CANDIDATES`. Its
-kind is asked for in `search_training` and by `search._Search._net_of`: search for `.kind`. What it
-adds to the model's equation is `narx.Narx`,
-what a user sees of it `automatic`, `nets.Net`, `export` and docs/identification.md.
+A new kind of candidate needs a name in `Kind`, a sentence in `Candidate`, rows of `CANDIDATES`, and
+a branch where `.kind` is asked for in `search` and `search_training`. A new term of the model's
+equation belongs to `narx.Narx`, `nets.Net`, `export` and docs/identification.md.
 """
 
 from __future__ import annotations
@@ -34,16 +33,16 @@ Kind = Literal["delays", "states", "linear states", "one signal", "polynomial", 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model that the search trains in every fold. `hidden`: tanh units. By kind:
+    """A model that the search trains in every fold, with `hidden` tanh units. By kind:
 
     "delays": a net on delays of y and u; `order`: the most delays of y.
-    "polynomial": `identification.polynomial`; `order`: the most delays of y.
-    "arx": a linear model of delays that stays as it is fitted one step ahead; `order`: the most
-    delays of y, and the most of u.
-    "states": a net on y, u and states of its own (`identification.states`), begun as a linear
-    model; `order`: of that model, lower where several outputs would make many states.
-    "linear states": the same without tanh units.
-    "one signal": the same whose tanh units all see one signal (`states.OneSignal`).
+    "polynomial": a sum of products of delayed y and u; `order`: the most delays of y.
+    "arx": a linear model on delays, fitted one step ahead and never on its free run; `order`: the
+    most delays of y, and the most of u.
+    "states": a net on y, u and states of its own, begun as a linear model (`states`); `order`: of
+    that model, lower where several outputs would make many states.
+    "linear states": the linear model of "states" alone.
+    "one signal": as "states", its tanh units all see one signal (`states.OneSignal`).
     """
 
     kind: Kind
@@ -51,7 +50,7 @@ class Candidate:
     hidden: int = 0
 
     def __post_init__(self) -> None:
-        """Raises `InputError` for a kind that does not exist, and for sizes that are not counts."""
+        """Raises `InputError` for an unknown kind and for sizes that are no whole numbers."""
         if self.kind not in get_args(Kind):
             raise InputError(
                 f"There is no candidate of kind {self.kind!r}; wanted one of {get_args(Kind)}."
@@ -81,7 +80,7 @@ AHEAD_CANDIDATES = (
     Candidate("polynomial", 6),
 )
 
-SEARCH_ROWS = 8_000  # of longer records this many are searched; all train what was chosen
+SEARCH_ROWS = 8_000  # searched of a longer record; all rows train what was chosen
 REFIT_ROW_ITERATIONS = 1_000_000  # rows times iterations of the last training of each model
 
 
@@ -89,17 +88,17 @@ REFIT_ROW_ITERATIONS = 1_000_000  # rows times iterations of the last training o
 class SearchSettings:
     """How large the search of `identify` is.
 
-    `start`: rows of each experiment that only fill the delays, the same for every candidate, so
-    that errors compare; 1 where y is never observed in as many in a row. A free run of the result
-    begins with `most_start` rows where it has states, which settle meanwhile (fewer where y has
-    gaps), else with `start`; with means where these are searched (`averaging`).
+    `start`: measured rows that a free run begins with in the search, the same for every candidate,
+    so that errors compare; 1 where y is never observed in as many rows in succession.
+    `most_start`: the same in the result where its nets have states, which settle in these rows
+    (fewer where y has gaps); counted in means where these are searched (`averaging`).
     `folds`: at most; fewer where a block would be shorter than eight times `start`.
-    `ahead_candidates`: "delays" and "polynomial", for series without inputs alone, fitted one step
-    ahead and judged by forecasts of several; () for none. `fold_iterations`: in every fold, after
-    which two thirds of the candidates go on. `refit_iterations`: on all rows that are searched,
-    then of what was chosen on all; where both are the same rows, the models after each of them make
-    up the ensemble.
-    `longest_dead_time`: rows up to which the dead time of an input is looked for.
+    `ahead_candidates`: of kinds "delays" and "polynomial", tried on series without inputs alone,
+    fitted one step ahead and judged by forecasts of several steps; () for none.
+    `fold_iterations`: of each training in a fold.
+    `refit_iterations`: of the training on all searched rows, and of the last training on all rows;
+    where both are the same rows, models from before and after the last training stay.
+    `longest_dead_time`: of an input, in rows.
     """
 
     start: int = 5
@@ -112,7 +111,7 @@ class SearchSettings:
     longest_dead_time: int = LONGEST_DEAD_TIME
 
     def __post_init__(self) -> None:
-        """Raises `InputError` for numbers that no search could have."""
+        """Raises `InputError` for settings of the wrong kind or size."""
         kinds = {type(candidate) for candidate in (*self.candidates, *self.ahead_candidates)}
         if kinds - {Candidate} or np.shape(self.refit_iterations) != (2,):
             raise InputError(
@@ -136,11 +135,11 @@ class SearchSettings:
 
 
 def limit_folds(settings: SearchSettings, experiments: Sequence[Experiment]) -> SearchSettings:
-    """With no more folds than leave blocks long enough to judge a free run by; whole experiments
-    stay whole.
+    """The settings with fewer folds where blocks would be too short to judge a free run; as they
+    are where there are as many experiments as folds, which are held out whole.
 
-    `InputError` for experiments that differ in their columns, for one that is too short, with
-    settings that would do, and for inputs none of which moves.
+    `InputError` for experiments that differ in their columns, for one that is too short, which
+    names settings that would do, and for inputs of which none moves.
     """
     if not isinstance(settings, SearchSettings):
         raise InputError(f"`settings` is {settings!r}; wanted `SearchSettings(...)`.")
@@ -167,8 +166,8 @@ def limit_folds(settings: SearchSettings, experiments: Sequence[Experiment]) -> 
 
 
 def limit_rows(experiments: Sequence[Experiment], start: int) -> list[Experiment]:
-    """Rows of each, together `SEARCH_ROWS` at most, that begin with `start` measured ones: what the
-    folds are cut from. Of long ones those in which scaled y moves most, for it may rest in others.
+    """The rows to search, `SEARCH_ROWS` of all experiments together at most: of a long experiment
+    those in which y moves most, after `start` rows in which it is measured.
     """
     most = SEARCH_ROWS // len(experiments)
     parts = []
@@ -181,8 +180,9 @@ def limit_rows(experiments: Sequence[Experiment], start: int) -> list[Experiment
 
 
 def cut_to_measured(experiments: Sequence[Experiment], start: int) -> tuple[list[Experiment], int]:
-    """Each from the first row where a free run can begin, and the measured rows it begins with:
-    `start`, or 1 where y is never observed in as many in a row; `InputError` for too few of them.
+    """The experiments, each from the first row where a free run can begin, and the measured rows
+    that it begins with: `start`, or 1 where y is never observed in as many rows in succession.
+    `InputError` where too few rows are left.
     """
     for rows in (start, 1):
         begun = begin_where_measured(experiments, rows)
@@ -196,5 +196,5 @@ def cut_to_measured(experiments: Sequence[Experiment], start: int) -> tuple[list
 
 
 def limit_iterations(experiments: Sequence[Experiment], iterations: int) -> int:
-    """Fewer for many rows, of which each says less: `REFIT_ROW_ITERATIONS`, or three."""
+    """`iterations`, or fewer for many rows: three, or what `REFIT_ROW_ITERATIONS` allows."""
     return min(iterations, max(REFIT_ROW_ITERATIONS // sum(map(len, experiments)), 3))

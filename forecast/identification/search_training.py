@@ -1,17 +1,12 @@
-"""How the models of a search are made: each kind of candidate begun, trained in a fold, and trained
-further on all rows; and the time that is left.
+"""How the search of `identify` makes its models, and how it estimates the time that is left.
 
-`Pace` estimates the time that is left: after the folds a candidate is taken to need the seconds of
-the processor that it needed in them, in proportion to rows times iterations; what the clock shows
-is longer by as much as it was so far.
+`Trainer.begin` gives a `Member` the weights that training starts from, `train` trains it in a fold
+and judges it on the block held out, `train_further` trains it on all rows. What differs between the
+kinds of candidates is decided in these methods: search for `.kind`. `begin`, `train` and
+`fit_one_step` raise `ModelError` or `LinAlgError` for a model that cannot be made.
 
-`Trainer` serves one search. A `Member` comes from `begin` with the weights that its training starts
-from; `train` trains it on its free run and judges it on rows held out, `train_further` goes on with
-other rows, `fit_one_step` fits its one-step errors. Each raises `ModelError` or `LinAlgError` for a
-model that cannot be made so, except `train_further`, which leaves it as it was. After Ctrl-C
-(`Watch`) weights stay as they are.
-
-What differs between kinds is asked for here alone: search for `.kind`.
+`TimeLeft` takes each training to need the CPU seconds that its candidate needed in the folds, in
+proportion to rows times iterations, and the clock to run as much faster as it did so far.
 """
 
 from __future__ import annotations
@@ -52,14 +47,17 @@ POLYNOMIAL_TERMS = 12  # at most
 SETTLED_SHARE = 0.2  # of the time of choosing terms: training them on afterwards
 
 
-Work = Candidate | str  # the training of a candidate, or what a fold does by a name
+Work = Candidate | str
+"""The training of a candidate, or other work by its name."""
 
 
-class Pace:
-    """How long a candidate took in a fold; `announce` is told how long the rest takes."""
+class TimeLeft:
+    """Measures the CPU seconds that each work of a search takes, and announces how long the rest
+    takes.
+    """
 
     def __init__(self, announce: Callable[[str], None] | None, last_share: float) -> None:
-        """From now on the clock is compared with the processor."""
+        """`last_share`: the rows times iterations of the last training, over those of a fold."""
         self.announce = announce or show_nothing
         self.last_share = last_share
         self._seconds: dict[Work, list[float]] = defaultdict(list)
@@ -68,14 +66,14 @@ class Pace:
 
     @contextmanager
     def measure(self, work: Work) -> Iterator[None]:
-        """A part of a fold."""
+        """Note the CPU seconds of the work inside, unless it raises an error."""
         begin = time.thread_time()
         yield
         self._seconds[work].append(time.thread_time() - begin)
 
-    def tell(self, stage: str, works: Iterable[Work], last: Iterable[Candidate] = ()) -> None:
-        """Announce the seconds that are left after a stage, never more than before: of this work,
-        and of training these models last.
+    def estimate(self, stage: str, works: Iterable[Work], last: Iterable[Candidate] = ()) -> None:
+        """Announce the seconds that are left after the stage, never more than before: of the works,
+        one entry for each time, and of the last training of the candidates `last`.
         """
         seconds = sum(map(self._expect, works)) + self.last_share * sum(map(self._expect, last))
         clock, processor = time.perf_counter() - self._clock, time.thread_time() - self._processor
@@ -83,18 +81,19 @@ class Pace:
         self.announce(f"{stage}: about {self._least:.1f} s more.")
 
     def _expect(self, work: Work) -> float:
-        """Seconds of the processor, as it took so far."""
+        """The mean CPU seconds of this work so far; less for polynomials, whose terms stay."""
         seconds = float(np.mean(self._seconds[work] or [0.0]))
-        is_settled = isinstance(work, Candidate) and work.kind == "polynomial"
-        return seconds * (SETTLED_SHARE if is_settled else 1.0)
+        has_terms = isinstance(work, Candidate) and work.kind == "polynomial"
+        return seconds * (SETTLED_SHARE if has_terms else 1.0)
 
 
 @dataclass(frozen=True)
 class Trainer:
-    """Makes and trains the nets of a search. All have the columns and bounds of `plain`; `start`:
-    the measured rows that a free run begins from.
+    """Makes and trains the models of one search; after Ctrl-C it leaves their weights as they are.
 
-    Linear models are trained once for every fold and order, whatever candidates begin as them.
+    `plain`: a net with the columns and bounds of all models; `start`: the measured rows that a free
+    run begins with. Nets with states begin as a linear model, which is trained once for each fold
+    and order.
     """
 
     plain: Narx
@@ -104,15 +103,16 @@ class Trainer:
 
     @property
     def is_interrupted(self) -> bool:
-        """Whether Ctrl-C was pressed: what is left is only to be judged."""
+        """Whether Ctrl-C was pressed: nothing more is trained then."""
         return self.watch is not None and self.watch.interrupted
 
     def begin(
         self, member: Member, train_rows: list[Experiment], rng: np.random.Generator
     ) -> Member:
-        """The member with the weights from which training on the fold's `train_rows` starts: terms
-        chosen one step ahead (kind polynomial), a one-step fit (delays, arx), or the linear model
-        with tanh units that do not act yet (nets with states, one signal).
+        """The member with the weights from which training on the fold's `train_rows` starts.
+
+        A polynomial gets terms chosen one step ahead, a net on delays (kinds delays and arx) a
+        one-step fit, a net with states the linear model with tanh units that do not act yet.
         """
         net, kind = member.net, member.candidate.kind
         if kind == "polynomial":
@@ -138,8 +138,11 @@ class Trainer:
         held_out: list[Experiment],
         iterations: int,
     ) -> Member:
-        """The member trained with Bayesian regularisation, and judged on the rows held out."""
-        start = member.net.rows_to_start(self.start)
+        """The member trained on its free run with Bayesian regularisation (an ARX model stays as it
+        is, a polynomial gets other terms), with its errors on the fold's rows and on those held
+        out.
+        """
+        start = member.net.start_rows(self.start)
         if member.net.terms:
             polynomial = refine_terms(
                 member.net,
@@ -163,8 +166,10 @@ class Trainer:
     def train_further(
         self, member: Member, experiments: Sequence[Experiment], iterations: int
     ) -> Member:
-        """The member trained further, on all rows of the experiments, with its error there."""
-        start = member.net.rows_to_start(self.start)
+        """The member trained further on all rows of the experiments, or as it was where it cannot
+        be, with its error there.
+        """
+        start = member.net.start_rows(self.start)
         problem = ClosedLoop(member.net, experiments, start, guess=member.run)
         weights = member.weights
         with suppress(ModelError, np.linalg.LinAlgError):
@@ -178,23 +183,23 @@ class Trainer:
         return replace(member, weights=weights, train_rmse=max(error, ROUNDING), run=run)
 
     def fit_one_step(self, member: Member, experiments: Sequence[Experiment]) -> Array:
-        """Weights fitted to the one-step error on measured y, where training in free run begins."""
+        """The weights (n_weights,) of the member fitted one step ahead."""
         problem = self._open_loop(member.net, experiments)
-        # the evidence takes a linear net without weights yet for one that needs none
+        # Bayesian regularisation would leave weights that are all zero as they are
         bayesian = not member.net.inputs and bool(member.weights.any())
         return self._minimise(problem, member, OPEN_ITERATIONS, bayesian=bayesian)
 
     def one_step_rmse(self, member: Member, experiments: Sequence[Experiment]) -> float:
-        """The one-step error on the experiments."""
+        """The root mean square one-step error on the experiments, in scaled units of y."""
         problem = self._open_loop(member.net, experiments)
         return (problem.loss(member.weights) / problem.n_residuals) ** 0.5
 
     def _open_loop(self, net: Narx, experiments: Sequence[Experiment]) -> OpenLoop:
-        return OpenLoop(net, experiments, net.rows_to_start(self.start))
+        return OpenLoop(net, experiments, net.start_rows(self.start))
 
     def _train_linear(self, order: int, train_rows: list[Experiment]) -> Array:
-        """Weights of the linear model with states trained on its free run (output error), its
-        states chosen again as it moves.
+        """The weights of the linear model of this order with states, trained on its free run
+        (output error); between rounds its states are made uncorrelated again.
         """
         net = with_states(self.plain, order, 0)
         options = lm.Options(max_iterations=LINEAR_ITERATIONS, by_gain=True)
@@ -214,7 +219,7 @@ class Trainer:
         *,
         bayesian: bool = True,
     ) -> Array:
-        """The weights of a member after training; as they are after Ctrl-C."""
+        """The weights of the member after training."""
         if self.is_interrupted:
             return member.weights
         options = lm.Options(max_iterations=iterations, bayesian=bayesian, by_gain=True)
