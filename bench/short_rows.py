@@ -71,6 +71,9 @@ STATISTICAL = {
 }
 
 
+MAX_LOG = 2.0
+
+
 class Case(NamedTuple):
     """One file: its names, and rows `ds, y`."""
 
@@ -118,20 +121,24 @@ def structure(draw: Draw, step: str, ds: pd.DatetimeIndex) -> np.ndarray:
 
 
 def airline(draw: Draw, step: str, ds: pd.DatetimeIndex) -> np.ndarray:
-    """(0, 1, 1)(0, 1, 1) of logarithms, with a season to begin with."""
+    """(0, 1, 1)(0, 1, 1) of logarithms, with a season to begin with, drawn again until no
+    logarithm lies beyond `MAX_LOG`.
+    """
     season = SEASONS[step]
     count = len(ds)
-    first, yearly = draw.uniform(0.2, 0.8), draw.uniform(0.4, 0.9)
-    shocks = draw.normal(0, draw.uniform(0.015, 0.05), count + season + 1)
-    moved = shocks.copy()
-    moved[1:] -= first * shocks[:-1]
-    twice = moved.copy()
-    twice[season:] -= yearly * moved[:-season]
-    y = np.zeros(count + season + 1)
-    y[: season + 1] = draw.normal(0, draw.uniform(0.05, 0.3), season + 1)
-    for t in range(season + 1, len(y)):
-        y[t] = y[t - 1] + y[t - season] - y[t - season - 1] + twice[t]
-    return 200 * np.exp(np.clip(y[-count:], -5, 5))
+    while True:
+        first, yearly = draw.uniform(0.2, 0.8), draw.uniform(0.4, 0.9)
+        shocks = draw.normal(0, draw.uniform(0.015, 0.05), count + season + 1)
+        moved = shocks.copy()
+        moved[1:] -= first * shocks[:-1]
+        twice = moved.copy()
+        twice[season:] -= yearly * moved[:-season]
+        y = np.zeros(count + season + 1)
+        y[: season + 1] = draw.normal(0, draw.uniform(0.05, 0.3), season + 1)
+        for t in range(season + 1, len(y)):
+            y[t] = y[t - 1] + y[t - season] - y[t - season - 1] + twice[t]
+        if np.abs(y).max() < MAX_LOG:
+            return 200 * np.exp(y[-count:])
 
 
 def harmonic(draw: Draw, step: str, ds: pd.DatetimeIndex) -> np.ndarray:
@@ -358,6 +365,13 @@ STACKED = {
     "EM": (*FEW, "E", "M"),
     "EKM": (*FEW, "E", "K", "M"),
     "F": (*FEW, "F"),
+    "EF": (*FEW, "E", "F"),
+    "MF": (*FEW, "M", "F"),
+    "EMF": (*FEW, "E", "M", "F"),
+    "EKMF": (*FEW, "E", "K", "M", "F"),
+    "EMFt": (*LINEAR, "T", "E", "M", "F"),
+    "EMF one tree": (*LINEAR[:4], "T0", "E", "M", "F"),
+    "EMF no trees": (*LINEAR[:3], "T0", "E", "M", "F"),
     "EKT": ("E", "K", "T"),
     "EKTF": ("E", "K", "T", "F"),
     "EKTMF": ("E", "K", "T", "M", "F"),
