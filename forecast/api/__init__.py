@@ -1,13 +1,12 @@
-"""The door for Python: `forecast.fit`, `compare`, `load` and `example` are looked up here by
-`forecast.__getattr__`.
+"""The Python interface: `forecast.fit`, `compare`, `load` and `example`.
 
-installation    what comes with the package: catalogue, budgets, an example; `forecast new`
-frames          a caller's frame → the checked long frame
-frame_dataset   frame and options → a dataset's settings
-stages          settings and frame → prepared, tuned and trained
+installation    files that come with the package: catalogue, budgets, an example; `forecast new`
+frames          checks a caller's frame and converts it to the long frame of the stages
+frame_dataset   makes a dataset's settings from a frame and options
+stages          prepares, tunes, trains and compares in memory
 model           a fitted model: forecasts, windows of the past, saving; needs no TensorFlow
 fitting         `fit`
 board           `compare`
-export          results of a run → frames, for `forecast export`
-network_file    a trained network → a Python file for NumPy
+export          results of a run as frames, for `forecast export`
+network_file    writes a trained network as a Python file that needs NumPy alone
 """

@@ -1,11 +1,9 @@
-"""`forecast.compare`: several models on the same data and cutoffs, for a caller in Python.
+"""`forecast.compare`: fits several models on a frame, scores them at the same cutoffs and tests the
+differences.
 
-It runs the stages prepare, tune, train and compare on a frame (`forecast.api.stages`), as `dvc
-repro` does on files, and returns a `Board`: leaderboard, verdicts of the tests, forecasts, fitted
-models, a picture and the report. The naive forecasts and the linear models stand beside the
-caller's, since every test is against them. What is selected is decided on the validation block; the
-test block decides nothing. Results lie in a temporary folder as long as the board lives. The page
-has its leaderboard from `report.board`, the terminal from `report.leaderboard`.
+It runs the stages prepare, tune, train and compare in memory (`forecast.api.stages`), as `dvc
+repro` does on files, and returns a `Board`. Naive and linear models are always added, since the
+tests are against them. The validation block selects a model; the test block selects nothing.
 """
 
 from __future__ import annotations
@@ -54,21 +52,22 @@ if TYPE_CHECKING:
 RANKING = "shipped"
 TEST_SHARE = 0.15
 MIN_CUTOFFS = 20
-"""Of the test block, where the series are long enough."""
+"""The fewest cutoffs of the test block, where the series are long enough."""
 SELECTED_LINE = {"color": "#d1495b", "linewidth": 2.0, "zorder": 3}
 OTHER_LINE = {"linewidth": 1.0}
 NUMBERS = ["vs_bar_change", "vs_bar_low", "vs_bar_high", "vs_bar_p"]
-"""Of the tests against the bar, beside their words."""
+"""The columns of the leaderboard with the numbers of the tests against the bar."""
 SHOWN_COLUMNS = (
     *("model", "status", "mae", "mase", "skill", "crps", "scaled_crps", "chosen"),
     *("vs_bar", *NUMBERS, "vs_skip"),
 )
-"""Of the leaderboard, where it is printed."""
+"""The columns of the leaderboard that are printed."""
 
 
 class Board:
-    """What `forecast.compare` returns; it keeps its results in a temporary folder that goes when
-    the board does.
+    """The results of `forecast.compare`: leaderboard, test verdicts, forecasts and fitted models.
+
+    The results are in a temporary folder, which is removed when the board is garbage-collected.
 
     >>> board.leaderboard["model"].tolist()[:2], board.bar
     (['arx', 'ridge'], 'drift')
@@ -90,16 +89,14 @@ class Board:
     def __init__(
         self, results: FrameResults, dataset: FrameDataset, recipes: Mapping[str, FitSettings]
     ) -> None:
-        """A board of compared results; it removes their folder when it is collected. recipes: by
-        model the entry and budget that it was made with, so that it can be fitted again.
-        """
+        """recipes: model → its entry and budget, with which it can be fitted again."""
         self._results = results
         self._dataset = dataset
         self._recipes = recipes
         weakref.finalize(self, shutil.rmtree, results.paths.root, ignore_errors=True)
 
     def __repr__(self) -> str:
-        """The selected model and the most important columns of the leaderboard."""
+        """The selected model, and `SHOWN_COLUMNS` of the leaderboard."""
         board = self.leaderboard
         table = board[[name for name in SHOWN_COLUMNS if name in board]].dropna(axis=1, how="all")
         errors = "errors on test, a network by the mean forecast of its seeds"
@@ -110,17 +107,17 @@ class Board:
 
     @property
     def leaderboard(self) -> pd.DataFrame:
-        """One row per model, lowest MASE first: its metrics on the test block (of a network: of its
-        seeds' mean forecast), whether validation chose it, and the words of the Holm-corrected
-        tests against `bar` and against its own linear part alone. Columns named as in
-        reports/leaderboard.csv are those.
+        """One row per model, lowest MASE first; columns are named as in reports/leaderboard.csv.
 
-        Beside `vs_bar` stand the change of the error as a share of the bar's (below 0 is better),
-        its 95 % limits `vs_bar_low` and `vs_bar_high`, not corrected, and `vs_bar_p` after Holm.
-        CRPS is known of the selected model, the references and heads of distributions.
+        Each row has the metrics on the test block (for a network of its seeds' mean forecast),
+        `chosen`: whether validation selected it, `vs_bar` and `vs_skip`: the outcomes of the
+        Holm-corrected tests against `bar` and against the network's own linear part,
+        `vs_bar_change`: the relative difference of its error from the bar's (below 0 is better),
+        `vs_bar_low`, `vs_bar_high`: the difference's uncorrected 95 % limits, and `vs_bar_p`: the
+        p-value after Holm's correction. CRPS is known for the selected model, the references and
+        models with a distribution.
 
-        Of several series only the scale-free metrics have a column: an error in the units of one
-        says nothing beside that of another.
+        With several series only scale-free metrics have a column, since their units may differ.
         """
         rows = leaderboard(self._results, ranking=RANKING)
         metric_names = [
@@ -146,26 +143,28 @@ class Board:
 
     @property
     def chosen(self) -> str | None:
-        """The model selected on validation: a combination with learnt weights before all others,
-        else the lowest error. The test block has no say in it; None where none was.
+        """The model that validation selected: the best combination with learnt weights, or else the
+        model with the lowest error; None where none was selected.
         """
         return self._results.selected_model(RANKING)
 
     @property
     def bar(self) -> str:
-        """The simple forecast with the lowest error on validation (of those from which the selected
-        model does not drift), such as `naive`: "better" means better than it and than those near.
+        """The simple forecast to beat, such as `naive`: the one with the lowest error on validation
+        (of those from which the selected model does not drift). "better" means better than it and
+        than simple forecasts close to it.
         """
         return self._results.verdicts.bar
 
     @property
     def verdicts(self) -> tuple[str, ...]:
-        """What the tests say, and what a reader must not miss, in sentences."""
+        """The outcomes of the tests and important warnings, in sentences."""
         return (*self._results.verdicts.sentences, *self._results.verdicts.warnings)
 
     def compare(self, a: str, b: str) -> tuple[str, ...]:
-        """What the tests say of two models of the leaderboard, in sentences, as `forecast compare`
-        does; `InputError` for a model that is not in it.
+        """The tests of two models in sentences, as `forecast compare` prints them.
+
+        Raises `InputError` for a model that is not in the leaderboard.
         """
         for model in (a, b):
             require_known(model, {*self.leaderboard["model"]}, "Unknown model")
@@ -173,25 +172,27 @@ class Board:
 
     @property
     def levels(self) -> pd.DataFrame:
-        """Of a `hierarchy`: MASE by model and level, reconciled (`mase`), as each name was forecast
-        by itself (`mase_base`), and with the forecasts of the series added up (`mase_bottom_up`).
+        """MASE by model and level of a `hierarchy`: reconciled (`mase`), forecast independently
+        (`mase_base`), and as sums of the series' forecasts (`mase_bottom_up`).
+
+        Raises `InputError` without a hierarchy.
         """
         if not self._dataset.settings.hierarchy:
             raise InputError("These series have no levels. Pass `hierarchy` to `forecast.compare`.")
         return self._results.levels
 
     def forecasts(self, model: str, *, levels: float | Sequence[float] = ()) -> pd.DataFrame:
-        """`unique_id, ds, cutoff, y, <model>, …` of every origin of the test block, as of
-        `Model.cross_validation`.
+        """The model's forecasts at every origin of the test block: `unique_id, ds, cutoff, y,
+        <model>, …`, as in `Model.cross_validation`.
         """
         (candidate,) = candidates(self._results, RANKING, [model])
         return windows_of(self.model(model), self._results.forecasts(candidate), levels)
 
     def model(self, name: str | None = None) -> Model:
-        """A compared model, fitted on the train block alone; None: the chosen one.
+        """A compared model, fitted on the train block only; None means the selected one.
 
-        To forecast with all rows, fit it again: `forecast.fit(df, board.chosen, ...)`. A
-        combination, such as `stacked`, has no fit but this.
+        To use all rows, fit it again: `forecast.fit(df, board.chosen, ...)`. A combination, such as
+        `stacked`, can only be taken from here.
         """
         model = name or str(self.chosen)
         (candidate,) = candidates(self._results, RANKING, [model])
@@ -204,8 +205,8 @@ class Board:
         )
 
     def plot(self) -> Figure:
-        """Mean absolute error on the test block by horizon step, a line per model; the chosen one
-        in colour.
+        """Mean absolute error on the test block by horizon step, a line per model; the selected one
+        is coloured.
         """
         from matplotlib.figure import Figure
 
@@ -224,8 +225,8 @@ class Board:
         return figure
 
     def report(self, path: str | Path) -> Path:
-        """Write the report of a run about these models to `path`, one HTML file that needs no
-        network.
+        """Write the report about these models to `path`, as one HTML file without external
+        resources.
         """
         files.write_text(
             Path(path),
@@ -259,13 +260,13 @@ def compare(
     time_col: str = "ds",
     target_col: str | Sequence[str] = "y",
 ) -> Board:
-    """Tune, fit and score several models on the same origins, by the stages of `dvc repro`.
+    """Tune, fit and score several models at the same origins, by the stages of `dvc repro`.
 
-    Beside `models` stand the rows that they are tested against: the naive forecasts, the averages
-    of the past, and the linear ones. The newest 15 % of the time steps are the test block
-    (or `splits`, as in datasets.yaml), with an origin every `step_size` rows (a quarter of the
-    horizon by default). tuning: `quick` (a minute), `full` (configs/tuning.yaml), or keys of
-    tuning.yaml. The other options are those of `forecast.fit`.
+    The models that they are tested against are added: naive forecasts, averages of the past, and
+    linear models. The newest 15 % of the time steps are the test block (or `splits`, as in
+    datasets.yaml), with an origin every `step_size` rows (default: a quarter of the horizon).
+    tuning: `quick` (a minute), `full` (configs/tuning.yaml), or keys of tuning.yaml. The other
+    options are those of `forecast.fit`.
 
     >>> board = forecast.compare(df, ["naive", "ridge"], freq="1h", horizon=3)
     """
@@ -293,9 +294,9 @@ def compare(
 
 
 def _reference_entries(entries: Mapping[str, Entry], settings: Dataset) -> dict[str, Entry]:
-    """The entries of the reference models that suit the data, by name.
+    """Name → entry of the reference models that suit the data.
 
-    A linear one is refitted as often as the networks whose skip it is.
+    A linear reference gets the refit schedule of the networks whose skip it is.
     """
     all_references = model_entries(REFERENCE_MODELS)
     references = {
@@ -311,8 +312,8 @@ def _reference_entries(entries: Mapping[str, Entry], settings: Dataset) -> dict[
 
 
 def _n_test_steps(dataset: FrameDataset) -> int:
-    """15 % of the steps, or enough for twenty cutoffs and eight separate horizons; of a short
-    series no more than it can spare.
+    """The length of the test block in steps: `TEST_SHARE` of all steps, but enough for
+    `MIN_CUTOFFS` cutoffs and `TESTED_HORIZONS` separate horizons; less for short series.
     """
     settings = dataset.settings
     n_steps = usual_length(series_lengths(dataset.frame, settings.calendar))

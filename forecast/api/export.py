@@ -1,13 +1,5 @@
-"""The results of a run as frames for other tools, for `forecast export` and for `Board`.
-
-`cross_validation`: the forecasts of the test block beside what came true, a column per model and
-two per interval; `observations`: the data; `leaderboard`: one row per model. `candidates` finds the
-candidate that stands for a model in a ranking. Everything is read from finished `Results`; nothing
-is fitted or scored here.
-
-A model that is not there is an `InputError`; one that failed has no column.
-
-Another frame is a function here, of `Results` to a frame, named by the command `forecast export`.
+"""The results of a run as frames, for `forecast export` and `Board`: forecasts of the test block
+(`cross_validation`), the data (`observations`), and the `leaderboard`.
 """
 
 from __future__ import annotations
@@ -30,11 +22,12 @@ def cross_validation(
     models: Sequence[str] = (),
     levels: float | Sequence[float] = (),
 ) -> pd.DataFrame:
-    """The forecasts of every origin of the test block, a column per model; of several seeds their
-    mean.
+    """The forecasts at every origin of the test block: `unique_id, ds, cutoff, y`, and a column per
+    model (the mean of its seeds), with two more per interval.
 
-    levels: of the intervals, in percent. With several targets `unique_id` is series/column. A model
-    that could not be fitted has no column; `InputError` for one that is not there.
+    The name and the columns are those of Nixtla's libraries; nothing is fitted here. levels: of the
+    intervals, in percent. With several targets `unique_id` is series/column. A model that failed
+    has no column. Raises `InputError` for a model that is not in the ranking.
     """
     tables = [
         _model_forecasts(results, name, levels)
@@ -47,16 +40,17 @@ def cross_validation(
         )
     keys = ["unique_id", "ds", "cutoff"]
     joined = tables[0]
+    # every model forecasts at the same origins, so `y` of the first table has all actuals
     for table in tables[1:]:
         joined = joined.merge(table.drop(columns="y"), on=keys, how="outer", validate="1:1")
     return joined.sort_values(["unique_id", "cutoff", "ds"], kind="stable", ignore_index=True)
 
 
 def observations(results: Results) -> pd.DataFrame:
-    """What was forecast and from what: `unique_id, ds, y` and the past exogenous columns, all
-    blocks; one that is called `y` itself is `input y`.
+    """The data of all blocks: `unique_id, ds, y` and the past exogenous columns.
 
-    With several targets `unique_id` is series/column, one below the other.
+    With several targets `unique_id` is series/column. A past exogenous column that has the name of
+    a key column is called `input y`.
     """
     task = results.task
     frame = results.frame
@@ -77,7 +71,7 @@ def observations(results: Results) -> pd.DataFrame:
 
 
 def leaderboard(results: Results, *, ranking: str = "shipped") -> pd.DataFrame:
-    """One row per model (a network: its seeds' mean forecast), lowest MASE first."""
+    """One row per model, for the mean of its seeds' forecasts, lowest MASE first."""
     rows = results.board(ranking)
     return (
         rows[rows["seed"] == MEAN]
@@ -87,9 +81,9 @@ def leaderboard(results: Results, *, ranking: str = "shipped") -> pd.DataFrame:
 
 
 def candidates(results: Results, ranking: str, models: Sequence[str]) -> list[str]:
-    """The candidates that stand for these models, or for all, in a ranking.
+    """The names of the candidates of these models (() means all) in a ranking.
 
-    Raises `InputError` for a model that is not in it.
+    Raises `InputError` for a model that is not in the ranking.
     """
     candidate_of = {
         record.model: name
@@ -105,7 +99,7 @@ def candidates(results: Results, ranking: str, models: Sequence[str]) -> list[st
 def _model_forecasts(
     results: Results, candidate: str, levels: float | Sequence[float]
 ) -> pd.DataFrame:
-    """One model's forecasts: `unique_id, ds, cutoff, y`, its name, the ends of its intervals."""
+    """One model's columns of `cross_validation`."""
     model = results.records[candidate].model
     ensemble = load_trained_ensemble(results.folder(candidate))
     table, columns = windows(results.forecasts(candidate, "test"), ensemble, model, levels)
@@ -113,9 +107,9 @@ def _model_forecasts(
 
 
 def load_ensemble(results: Results, model: str, ranking: str) -> Ensemble:
-    """What serves of one model; empty: of the selected one.
+    """The ensemble of one model in a ranking; "" means the selected model.
 
-    `InputError` where it is unknown or could not be fitted.
+    Raises `InputError` for a model that is not in the ranking.
     """
     (candidate,) = candidates(results, ranking, [model or str(results.selected_model(ranking))])
     return load_trained_ensemble(results.folder(candidate))

@@ -1,9 +1,4 @@
-"""`forecast.fit`: one model of a caller's frame, fitted by the stages of `dvc repro`.
-
-`fit` checks the frame and the options (`forecast.api.frame_dataset`), runs prepare, tune (where
-`tuning` asks for it) and train (`forecast.api.stages`), and returns a `Model`. A combination has no
-fit of its own and is refused. What is scored against other models is `forecast.compare`.
-"""
+"""`forecast.fit`: fits one model on a caller's frame, by the stages of `dvc repro`."""
 
 from __future__ import annotations
 
@@ -28,7 +23,7 @@ from forecast.models.base import ModelSpec
 from forecast.system.errors import InputError, quote_names
 
 SEARCH_KEYS = {"n_trials", "trial_steps"}
-"""Of tuning.yaml, with which a call asks for a search; other keys are of the training alone."""
+"""Keys of tuning.yaml that ask for a search; other keys only change the training."""
 
 
 def fit(
@@ -56,36 +51,42 @@ def fit(
     time_col: str = "ds",
     target_col: str | Sequence[str] = "y",
 ) -> Model:
-    """One model for all series of a frame, by the stages of `dvc repro`.
+    """Fit one model for all series of a frame, by the stages of `dvc repro`.
 
-    df: one row per series and time, of pandas, polars or pyarrow. model: a name of the catalogue,
-    or an entry of models.yaml such as `{"family": "gru", "units": 16}`. freq: a step such as `1h`,
-    or a calendar such as `{"kind": "sessions", "exchange": "XNYS"}`, or 1 where `time_col` counts
-    rows in whole numbers. horizon, lookback,
-    season_length: in steps; what is left out is chosen by the length of the series and the step.
+    df: one row per series and time, a frame of pandas, polars or pyarrow.
+    model: a name of the catalogue, or an entry of models.yaml such as `{"family": "gru", "units":
+    16}`. A combination cannot be fitted alone.
+    freq: a step such as `1h`, a calendar such as `{"kind": "sessions", "exchange": "XNYS"}`, or 1
+    where `time_col` counts rows in whole numbers.
+    horizon, lookback, season_length: in steps; lookback and season are chosen where left out.
     past_exogenous: columns, or entries such as `{"column": "rain", "transform": "log1p"}`.
-    future_exogenous: columns known ahead, such as holidays or prices; a forecast finds them in rows
-    after the last observation, or in the `future_df` of `predict`. calendar_features: None takes
-    the hour of the day, the day of the year and of the week where the frame shows them; `()` none.
+    future_exogenous: columns known ahead, such as prices; a forecast takes them from rows after the
+    last observation, or from the `future_df` of `predict`.
+    calendar_features: None takes the hour of the day, the day of the year and the day of the week
+    where the frame shows such a pattern; `()` takes none.
     holidays: a country such as `DE`, or `{"country": "DE", "states": ["BY"]}`, whose public
-    holidays are inputs. static: columns that never change in a series, such as its kind or size.
-    hierarchy: columns of groups, largest first, such as `["region", "shop"]`: their sums are
-    forecast too, and all forecasts add up; series are then called `North/shop 1`, sums `North` and
+    holidays are inputs.
+    static: columns that are constant in each series, such as its kind or size.
+    hierarchy: columns of groups, largest first, such as `["region", "shop"]`. Their sums are
+    forecast too, and all forecasts add up; series are called `North/shop 1`, sums `North` and
     `total`.
-    point: `mean` undoes a `transform` such as `log1p` into means instead of medians.
-    splits: dates or shares as in datasets.yaml; by default the last horizon is the test block and a
-    tenth before it calibrates the intervals; then the model is fitted once more, on all rows. Of a
-    series too short for that a simple or statistical model has errors of a shorter horizon and goes
-    on from there, with a warning. tuning: None for the family's own values, `quick`, `full`, or
-    keys of tuning.yaml, which search with `n_trials` or `trial_steps` alone. seeds: the numbers of
-    those of a network, or one number (0); the forecasts of several are averaged.
+    transform, point: a scale such as `log1p`; with `point="mean"` it is undone to means, by default
+    to medians.
+    splits: dates or shares as in datasets.yaml. By default the last horizon is the test block, a
+    tenth of the rows before it calibrates the intervals, and then the model is fitted again on all
+    rows. On short series a simple or statistical model is tested on a shorter horizon, with a
+    warning.
+    tuning: None for the family's own values, `quick`, `full`, or keys of tuning.yaml, which search
+    only with `n_trials` or `trial_steps`.
+    seeds: one seed (default 0), or several, such as `[0, 1, 2]`, whose forecasts are averaged; only
+    for models with random initial weights.
 
-    `InputError` for a frame or an option that is not as wanted, `ModelError` where the model
-    cannot be fitted.
+    Raises `InputError` for a faulty frame or option, `ModelError` where the model cannot be fitted.
 
     >>> forecast.fit(df, "ridge", freq="1h", horizon=24, past_exogenous=["wind"])
     Model('ridge', horizon=24, lookback=168, series=1)
     """
+    # the first statement: `locals()` must hold the arguments only
     dataset = frame_dataset(df, TaskOptions.of_call(locals()))
     ((name, entry),) = model_entries([model]).items()
     budget = tuning_budget(tuning, seeds=0 if seeds is None else seeds)
@@ -95,7 +96,7 @@ def fit(
     if len(budget.seeds) > 1:
         keys.add("seeds")
     is_tuned = isinstance(tuning, str) or not SEARCH_KEYS.isdisjoint(keys)
-    for spec in fitted_specs({name: entry}).values():  # none of a combination
+    for spec in fitted_specs({name: entry}).values():  # empty for a combination
         _require_effect(keys, name, spec, is_tuned=is_tuned)
     recipe = FitSettings(entry, budget, is_tuned, n_jobs)
     if splits:
@@ -111,8 +112,8 @@ def fit(
 
 
 def _require_effect(keys: Iterable[str], name: str, spec: ModelSpec, *, is_tuned: bool) -> None:
-    """`InputError` for keys of tuning.yaml, several `seeds` of the call too, that nothing of this
-    model reads.
+    """Raises `InputError` for keys of tuning.yaml that have no effect on this model; several
+    `seeds` of the call are such a key too.
     """
     has_search = bool(spec.search_space())
     reads = {

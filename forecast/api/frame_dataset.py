@@ -1,11 +1,8 @@
-"""A caller's frame as a dataset: its rows, and what the call amounts to in datasets.yaml.
+"""A caller's frame and options as a dataset (`frame_dataset`): the checked long frame, and the
+entry that configs/datasets.yaml would have.
 
-`frame_dataset` turns the options that `fit` and `compare` share (`TaskOptions`) into a
-`FrameDataset`: the checked long frame, an entry as configs/datasets.yaml would hold it, and the
-caller's column names. What the caller leaves out is chosen from the calendar and the length of the
-series: season, lookback, calendar features, how many values may be missing, and where the blocks
-end (`block_shares`). A series that misses too much, or is too short for a block, is refused; no row
-is dropped or filled here.
+What the caller leaves out is chosen by the calendar and the length of the series: season, lookback,
+calendar features, how many values may be missing, and the blocks (`block_shares`).
 """
 
 from __future__ import annotations
@@ -60,13 +57,13 @@ MAX_CALIBRATION_CUTOFFS = 1000
 
 
 class FrequencyEntry(Config):
-    """What `freq` may be beside a step: a calendar of sessions or weekdays."""
+    """The option `freq` as an entry of a calendar."""
 
     freq: Calendar
 
 
 class Inputs(Config):
-    """What follows from the date, and what never changes, as datasets.yaml has it."""
+    """The keys `holidays` and `static` of an entry of datasets.yaml."""
 
     holidays: Holidays | None
     static: tuple[StaticColumn, ...]
@@ -74,11 +71,10 @@ class Inputs(Config):
 
 @dataclass(frozen=True)
 class FrameDataset:
-    """A checked frame, its entry of datasets.yaml, the caller's names and zone, and what the entry
-    was made from.
-    """
+    """A checked frame, and its entry of datasets.yaml."""
 
     frame: pd.DataFrame
+    """The long frame: `unique_id, ds` and number columns, ordered."""
     entry: Entry
     names: Names
     options: TaskOptions
@@ -88,25 +84,25 @@ class FrameDataset:
 
     @cached_property
     def settings(self) -> Dataset:
-        """The entry, checked; `InputError` for an option that is not as datasets.yaml wants it."""
+        """The checked entry; `InputError` for a faulty option."""
         return validate_config(Dataset, dict(self.entry), where="forecast")
 
     @property
     def n_steps(self) -> int:
-        """The time steps of all series, each counted once."""
+        """The number of time steps that any series has."""
         return len(_time_steps(self.frame, self.settings.calendar))
 
     @property
     def longest_horizon(self) -> int:
-        """How far a series of the usual length is forecast with intervals of 80 %."""
+        """The longest horizon for which a series of the usual length supports 80 % intervals."""
         task = self.settings.task
         lengths = series_lengths(self.frame, task.calendar)
         return longest_horizon(usual_length(lengths), task.season_length)
 
     @property
     def least_test_steps(self) -> int:
-        """The fewest steps of a test block in which each series has a horizon, also a series whose
-        newest steps are late. One that lacks more than a horizon counts as ended.
+        """The fewest steps of a test block in which every series has a whole horizon, also one that
+        ends up to a horizon before the others; one that ends earlier is ignored.
         """
         task = self.settings.task
         steps = _time_steps(self.frame, task.calendar)
@@ -115,22 +111,21 @@ class FrameDataset:
         return int(needed[needed <= 2 * task.horizon].max())
 
     def choose_options(self, frame: pd.DataFrame, horizon: int) -> FrameDataset:
-        """The same call with other rows or another horizon: what the caller left out is chosen
-        again.
+        """The dataset of the same call with another frame and horizon; what the caller left out is
+        chosen again.
         """
         options = replace(self.options, horizon=horizon)
         return _describe_frame(frame, self.names, options, self.inputs)
 
     def with_keys(self, **keys: Any) -> FrameDataset:
-        """With other keys of the entry; `InputError` for one that is not as wanted."""
+        """The dataset with other keys of its entry; `InputError` for a faulty one."""
         dataset = replace(self, entry={**self.entry, **keys})
         _ = dataset.settings  # checked before anything is computed
         return dataset
 
     def with_test_block(self, n_steps: int) -> FrameDataset:
-        """With the last `n_steps` as test block and the steps before it in the three others.
-
-        At most `MAX_CALIBRATION_CUTOFFS` cutoffs calibrate the intervals.
+        """The dataset with the last `n_steps` steps as test block, and at most
+        `MAX_CALIBRATION_CUTOFFS` cutoffs in the calibration block.
         """
         task = self.settings.task
         splits = block_shares(self.frame, task.calendar, task.horizon, task.season_length, n_steps)
@@ -140,9 +135,9 @@ class FrameDataset:
 
 @dataclass(frozen=True)
 class TaskOptions:
-    """The options that `fit` and `compare` share (`forecast.fit` explains each).
+    """The options that `fit` and `compare` share; `forecast.fit` explains them.
 
-    None is what the caller left out, to be chosen by `frame_dataset`.
+    None means that `frame_dataset` chooses.
     """
 
     freq: str | int | Entry
@@ -164,16 +159,14 @@ class TaskOptions:
 
     @classmethod
     def of_call(cls, arguments: Mapping[str, Any]) -> TaskOptions:
-        """Of all `arguments` of a call those that are options, which have the names of these
-        fields.
-        """
+        """The options among all `arguments` of a call, by name."""
         return cls(**{field.name: arguments[field.name] for field in fields(cls)})
 
 
 def frame_dataset(df: Any, options: TaskOptions) -> FrameDataset:
-    """A call of `fit` or `compare` as a dataset.
+    """The dataset of a call of `fit` or `compare`.
 
-    Raises `InputError` for a frame or an option that is not as wanted.
+    Raises `InputError` for a faulty frame or option.
     """
     horizon = options.horizon
     names = Names(options.id_col, options.time_col, as_tuple("target_col", options.target_col))
@@ -219,7 +212,7 @@ def frame_dataset(df: Any, options: TaskOptions) -> FrameDataset:
 def _describe_frame(
     frame: pd.DataFrame, names: Names, options: TaskOptions, inputs: Inputs
 ) -> FrameDataset:
-    """A checked frame with its entry; what the caller left out is chosen by its rows."""
+    """The dataset of a checked frame; options that are None are chosen by its rows."""
     horizon = options.horizon
     calendar = _calendar(options.freq)
     zone = clock_name(names.time_zone)
@@ -265,11 +258,11 @@ def _describe_frame(
         "splits": {"train": 0.5, "validation": 0.2, "calibration": 0.1},
         "licence": {"name": "the caller's", "attribution": "handed in as a frame"},
     }
-    return FrameDataset(frame, entry, names, options, inputs).with_keys()  # checks its options
+    return FrameDataset(frame, entry, names, options, inputs).with_keys()  # checks the entry
 
 
 def _column_entries(option: str, columns: str | Sequence[str | Entry]) -> list[Entry]:
-    """Entries of datasets.yaml of one name, or of names and entries."""
+    """The entries of datasets.yaml for one or several columns, given by name or as entries."""
     return [
         {"column": column} if isinstance(column, str) else dict(column)
         for column in as_tuple(option, columns)
@@ -277,8 +270,8 @@ def _column_entries(option: str, columns: str | Sequence[str | Entry]) -> list[E
 
 
 def _static_entries(frame: pd.DataFrame, options: TaskOptions) -> list[Entry]:
-    """Entries of the static columns; of one that is named alone categories or scale as the frame
-    has them.
+    """The entries of the static columns; for a column given by name only, its categories or scale
+    are taken from the frame.
     """
     entries = []
     for entry in _column_entries("static", options.static):
@@ -289,11 +282,10 @@ def _static_entries(frame: pd.DataFrame, options: TaskOptions) -> list[Entry]:
 
 
 def _calendar(freq: str | int | Entry) -> Calendar:
-    """The calendar that `freq` means: counted rows for 1, the entry of a calendar for a mapping,
-    else the fixed step that a text, or an offset or time difference of pandas, names.
+    """The calendar of `freq`: counted rows for 1, an entry of a calendar, or a fixed step as text,
+    pandas offset or timedelta.
 
-    `InputError` for a step that pandas does not know; of a name that it has retired the message has
-    today's.
+    Raises `InputError` for an unknown step.
     """
     if freq == 1:
         freq = {"kind": "index"}
@@ -314,9 +306,11 @@ def _calendar(freq: str | int | Entry) -> Calendar:
 
 
 def _usual_season(calendar: Calendar, n_steps: int) -> int:
-    """The season length, in steps, that is taken where the caller gave none: the first that is
-    usual for the calendar's step, if it is at most 1440 steps (the minutes of a day) and `n_steps`
-    hold four seasons, or where few two. Otherwise, and for sessions and weekdays, 1: no season.
+    """The season length in steps where the caller gave none; 1 means no season.
+
+    It is the usual season of the calendar's step, if that has at most 1440 steps (the minutes of a
+    day) and `n_steps` have four seasons, or two where there are fewer than `SHORT_ROWS` steps. For
+    sessions and weekdays it is 1.
     """
     if calendar.keeps_wall_clock:
         return 1
@@ -326,9 +320,11 @@ def _usual_season(calendar: Calendar, n_steps: int) -> int:
 
 
 def _usual_lookback(season: int, horizon: int, n_steps: int) -> int:
-    """Seven seasons, two horizons or 32 steps, whichever is most; at most an eighth of the series
-    and half of the train block without a horizon, or a season where it has two windows of one, or
-    two steps where it holds them.
+    """The lookback in steps where the caller gave none.
+
+    It is the largest of seven seasons, two horizons and 32 steps, but at most an eighth of the
+    series and half of the train block without a horizon; and at least a season, or two steps, where
+    the train block is long enough for that.
     """
     n_rest = n_steps - most_test_steps(n_steps, horizon, season)
     n_past = n_rest - sum(held_out_steps(n_rest, horizon, season)) - horizon
@@ -337,7 +333,7 @@ def _usual_lookback(season: int, horizon: int, n_steps: int) -> int:
 
 
 def _time_steps(frame: pd.DataFrame, calendar: Calendar) -> np.ndarray:
-    """The steps of the calendar that some series spans, rising, each once."""
+    """The steps of the calendar between the first and last row of any series, sorted, each once."""
     ends = frame.groupby("unique_id")["ds"].agg(["first", "last"])
     by_series = [grid(calendar, first, last).to_numpy() for first, last in ends.to_numpy()]
     return np.unique(np.concatenate(by_series))
@@ -346,9 +342,10 @@ def _time_steps(frame: pd.DataFrame, calendar: Calendar) -> np.ndarray:
 def _with_missing_allowed(
     column: Entry, frame: pd.DataFrame, calendar: Calendar, zone: str | None
 ) -> Entry:
-    """The column's entry with room for the values that it misses, where it says none itself.
+    """The column's entry with a `max_missing` that allows its missing values, unless it has one.
 
-    Raises `InputError` where most series miss more than `MAX_MISSING_SHARE`.
+    Raises `InputError` where most series miss more than `MAX_MISSING_SHARE`, and warns where single
+    ones do.
     """
     if "max_missing" in column:
         return column
@@ -383,11 +380,11 @@ def _with_missing_allowed(
 def block_shares(
     frame: pd.DataFrame, calendar: Calendar, horizon: int, season: int, n_test_steps: int
 ) -> dict[str, float]:
-    """Of all steps but the last `n_test_steps`: a tenth to calibrate intervals on, 15 % to choose
-    on, the rest to fit.
+    """The shares of the train, validation and calibration block; the last `n_test_steps` are the
+    test block.
 
-    Short series give calibration more, up to a quarter: 39 cutoffs support an interval of 97.5 %.
-    Blocks are as long as suits a series of the usual length.
+    Of the other steps calibration gets a tenth, validation 15 %, for a series of the usual length.
+    In short series calibration gets up to a quarter: 39 cutoffs support an interval of 97.5 %.
     """
     n_rest = max(usual_length(series_lengths(frame, calendar)) - n_test_steps, 0)
     validation, calibration = held_out_steps(n_rest, horizon, season)

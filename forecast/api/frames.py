@@ -1,11 +1,10 @@
-"""What a caller hands in as data: pandas, polars, pyarrow or another frame, checked into the long
-frame of the stages.
+"""Checks a caller's frame (pandas, polars, pyarrow, ...) and converts it to the long frame of the
+stages (`long_frame`): `unique_id, ds` and number columns, ordered by series and time, times in UTC
+without a time zone.
 
-`long_frame` is the door: any frame in, `unique_id, ds` and number columns out, ordered by series
-and time, times in UTC without a zone. `with_future` adds what is known ahead.
-Every fault is one `InputError` with the column, what was found, what was wanted and what to type;
-messages of the stages are put into the caller's words. Nothing is guessed but the units of times,
-nothing is filled, and no row is dropped.
+A fault raises `InputError` with the column, what was found, what was wanted and what to type;
+messages of the stages are rephrased for the caller (`caller_words`). No value is filled and no row
+is dropped, except rows after the last target (`up_to_last_target`).
 """
 
 from __future__ import annotations
@@ -23,38 +22,29 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import infer_dtype, is_integer_dtype, is_numeric_dtype
 
-from forecast.config.task import (
-    Calendar,
-    StaticColumn,
-    Task,
-    static_input_names,
-)
+from forecast.config.task import Calendar, StaticColumn, Task, static_input_names
 from forecast.data.calendars import check_calendar, format_times, row_numbers
 from forecast.data.columns import append_plan, encode_static, is_behind_last_value
 from forecast.data.hierarchy import name_by_groups
 from forecast.data.quality import Violation, format_violations
-from forecast.data.schema import (
-    KEY_COLUMNS,
-    LATEST_TIME,
-    check_frame,
-)
+from forecast.data.schema import KEY_COLUMNS, LATEST_TIME, check_frame
 from forecast.data.written_times import describe_wide, to_utc
 from forecast.system.errors import InputError, ModelError, quote_names, require_column
 
 NAME = "df"
-"""Of the dataset that a caller's frame becomes."""
+"""The name of the dataset of a caller's frame."""
 WHERE = NAME
-"""Where a fault is, in messages."""
+"""The caller's frame in messages."""
 FUTURE = "future_df"
-"""The frame of what is known ahead, in messages."""
+"""The caller's frame of future inputs in messages."""
 ONLY_SERIES = "series"
-"""The name of the one series of a frame that names none."""
+"""The name of the series in a frame without a column of series."""
 COLUMN_HINT = (
     "Rename it, or correct its name in the call; `id_col`, `time_col` and `target_col` name your"
     " own columns."
 )
 MAX_MISSING_SHARE = 0.2
-"""Of the time steps of most series: so many may lack a value of a column."""
+"""The largest share of time steps at which a column may have no value, in most series."""
 CALLER_WORDS = {
     r"^Dataset 'df'": WHERE,
     r"data/raw/df\.parquet": WHERE,
@@ -96,28 +86,29 @@ CALLER_WORDS = {
         r"Convert it: `df['ds'] = pandas.to_datetime(df['ds'], format=\1)`."
     ),
 }
-"""Patterns in messages of the stages that speak of files, which a caller does not have, and what is
-said instead: arguments, and what to type for them.
+"""Pattern in messages of the stages → what a caller in Python is told instead: arguments of the
+call and not files.
 """
 
 
 @dataclass(frozen=True)
 class Names:
-    """The caller's columns of the series, the time and the targets (`unique_id, ds, y` by
-    default), the zone of the times, their `clock_of`, and the `own_ids` of the series.
-    """
+    """The caller's column names, time zone and series names, in which forecasts are returned."""
 
     id_col: str = "unique_id"
     time_col: str = "ds"
     target_col: tuple[str, ...] = ("y",)
     time_zone: tzinfo | None = None
+    """`zone_of_times` of the frame."""
     clock: str = ""
+    """`clock_of` the frame."""
     ids: pd.Series | None = None
+    """`own_ids` of the frame."""
 
 
 @contextlib.contextmanager
 def caller_words(time_col: str, calendar: Calendar) -> Iterator[None]:
-    """A fault of the stages inside is told in words of the caller: arguments and own columns."""
+    """Rephrase errors that are raised inside the block for the caller (`in_caller_words`)."""
     try:
         yield
     except (InputError, ModelError) as error:
@@ -125,14 +116,14 @@ def caller_words(time_col: str, calendar: Calendar) -> Iterator[None]:
 
 
 def list_entries(value: Any) -> tuple[Any, ...]:
-    """What an option names once or in a list, as a tuple."""
+    """An option with one value or several, as a tuple."""
     if isinstance(value, str | Mapping) or not isinstance(value, Iterable):
         return (value,)
     return tuple(value)
 
 
 def as_tuple(option: str, value: Any) -> tuple[Any, ...]:
-    """One name or entry, or a list of them, as a tuple; `InputError` for what is neither."""
+    """An option with one name or entry or several, as a tuple; `InputError` for other values."""
     entries = list_entries(value)
     for entry in entries:
         if not isinstance(entry, str | Mapping):
@@ -144,7 +135,7 @@ def as_tuple(option: str, value: Any) -> tuple[Any, ...]:
 
 
 def require_whole(**options: Any) -> None:
-    """`InputError` for an option that is neither None nor a whole number of at least 1."""
+    """Raises `InputError` for an option that is neither None nor a whole number of at least 1."""
     for option, value in options.items():
         if value is None:
             continue
@@ -160,10 +151,10 @@ def long_frame(
     hierarchy: Sequence[str] = (),
     static: Sequence[StaticColumn] = (),
 ) -> pd.DataFrame:
-    """`unique_id, ds, *columns` of any frame, and the inputs of its `static` columns, in order,
-    times in UTC without zone; the series of a `hierarchy` are named by its groups.
+    """The long frame of a caller's frame: `unique_id, ds, *columns` and the inputs of the `static`
+    columns.
 
-    Raises `InputError` at the first fault, in words of the caller.
+    With a `hierarchy` series are named by its groups. Raises `InputError` at the first fault.
     """
     frame = _with_text_names(df)
     if hierarchy:
@@ -208,21 +199,21 @@ def long_frame(
 
 
 def _with_text_names(df: Any) -> pd.DataFrame:
-    """Any frame in pandas, its columns named by their text."""
+    """A frame as pandas frame whose column names are text."""
     frame = as_pandas(df)
     return frame.set_axis([str(name) for name in frame.columns], axis=1)
 
 
 def zone_of_times(df: Any, time_col: str) -> tzinfo | None:
-    """The zone of the times of a checked frame; None: none, or text or objects."""
+    """The time zone of the frame's times; None for times without one, as text or as objects."""
     dtype = _with_text_names(df)[time_col].dtype
     zone = getattr(getattr(dtype, "pyarrow_dtype", dtype), "tz", None)
     return pd.DatetimeTZDtype(tz=zone).tz if isinstance(zone, str) else zone
 
 
 def own_ids(df: Any, id_col: str) -> pd.Series | None:
-    """The names of the series of a checked frame as it has them, such as numbers or categories, in
-    order, by the text that stands for each; None where they are text, or absent.
+    """The caller's series names, such as numbers or categories, sorted and indexed by their text in
+    the long frame; None where they are text or missing.
     """
     names = _with_text_names(df).reset_index(drop=True).get(id_col)
     if names is None or names.dtype == "str":
@@ -236,8 +227,8 @@ def own_ids(df: Any, id_col: str) -> pd.Series | None:
 
 
 def _narrow(names: pd.Series) -> pd.Series:
-    """Names of series, of floats that are whole the digits of the whole number: a join, or a gap
-    that was filled, makes 1.0 of 1, which as text would be another series.
+    """The series names with `1` for the float 1.0, which a join makes of the integer 1: as text
+    they would be two series.
     """
     if is_integer_dtype(names) or names.dtype == "str":
         return names
@@ -247,14 +238,14 @@ def _narrow(names: pd.Series) -> pd.Series:
 
 
 def with_own_ids(table: pd.DataFrame, id_col: str, ids: pd.Series) -> pd.DataFrame:
-    """A table with the `own_ids` in place of their text; one that has series after series has
-    them in the order of `ids`.
+    """The table with the caller's series names (`own_ids`) for their texts; a table that is sorted
+    by text is sorted by them.
     """
     texts = pd.Index(table[id_col])
-    places = ids.index.get_indexer(texts)
-    answer = table.assign(**{id_col: ids.array.take(places)})
+    positions = ids.index.get_indexer(texts)
+    answer = table.assign(**{id_col: ids.array.take(positions)})
     if texts.is_monotonic_increasing:
-        answer = answer.iloc[places.argsort(kind="stable")].reset_index(drop=True)
+        answer = answer.iloc[positions.argsort(kind="stable")].reset_index(drop=True)
     return answer
 
 
@@ -262,9 +253,7 @@ NAMES_OF_UTC = ("Etc/UTC", "GMT", "Etc/GMT", "Zulu", "tzutc()", "UTC+00:00")
 
 
 def clock_of(df: Any, time_col: str) -> str:
-    """The zone of the times of a frame, of text and objects that of the first; empty without one,
-    and where no column tells.
-    """
+    """The name of the time zone of the frame's first time; "" without one."""
     times = _with_text_names(df).get(time_col, pd.Series()).dropna()
     with contextlib.suppress(ValueError, TypeError, IndexError):
         zone = str(pd.Timestamp(times.iloc[0]).tzinfo or "")
@@ -275,9 +264,11 @@ def clock_of(df: Any, time_col: str) -> str:
 def require_zones_in_both_or_none(
     clock: str, known: str, calendar: Calendar, *, where: str, known_where: str = WHERE
 ) -> None:
-    """`InputError` where one of two frames has times of a zone and the other none, which would be
-    read as UTC: one is shifted against the other. clock, known: as `clock_of` gives them. The days
-    of sessions and weekdays are read as written, counted rows have no clock.
+    """Raises `InputError` where one of two frames has times with a time zone and the other times
+    without one: these would be read as UTC, and so shifted against the others.
+
+    clock, known: `clock_of` the frames called `where` and `known_where`. Days of sessions and
+    weekdays are read as written, and counted rows have no clock; these are not checked.
     """
     zone = clock or known
     if (clock and known) or zone in ("", "UTC"):
@@ -293,31 +284,31 @@ def require_zones_in_both_or_none(
 
 
 def clock_name(zone: tzinfo | None) -> str | None:
-    """The name of a zone with a clock of its own; None: UTC, an offset alone, or none at all."""
+    """The name of a time zone such as `Europe/Berlin`; None for UTC, a fixed offset or no zone."""
     key = getattr(zone, "key", None) or getattr(zone, "zone", None)
     return None if key == "UTC" else key
 
 
 def in_zone(times: Any, zone: tzinfo, calendar: Calendar) -> pd.DatetimeIndex:
-    """Times of the stages as the caller had them; the date of a session stays that date."""
+    """Times of the stages (UTC) in the caller's time zone; the date of a session is unchanged."""
     moments = pd.DatetimeIndex(times)
     if calendar.keeps_wall_clock:
-        is_first = np.ones(len(moments), dtype=bool)  # of two midnights where clocks go back
+        is_first = np.ones(len(moments), dtype=bool)  # the first of two equal midnights
         return moments.tz_localize(zone, ambiguous=is_first, nonexistent="shift_forward")
     return moments.tz_localize("UTC").tz_convert(zone)
 
 
 def warn_of(violations: list[Violation], time_col: str, calendar: Calendar) -> None:
-    """One warning for each rule that the data break, in words of the caller."""
+    """Warn once for each broken rule, in words for the caller."""
     for sentence in format_violations(violations):
         words = in_caller_words(sentence, time_col, calendar).removeprefix("warn ")
         warnings.warn(f"{WHERE}: {words}", stacklevel=6)
 
 
 def in_caller_words(message: str, time_col: str, calendar: Calendar, zone: str = "UTC") -> str:
-    """A message of the stages with advice and column names that a caller can use.
+    """A message of the stages with arguments, column names and row numbers of the caller.
 
-    zone: of the caller's times. Times of counted rows become their numbers.
+    zone: that of the caller's times.
     """
     for pattern, words in CALLER_WORDS.items():
         message = re.sub(pattern, words, message)
@@ -336,15 +327,18 @@ def with_future(
     history: pd.DataFrame,
     future_df: Any,
     names: Names,
-    plans: Sequence[str],
+    plan_columns: Sequence[str],
     observed: Sequence[str],
     task: Task,
 ) -> pd.DataFrame:
-    """`history`, and after each series' last observation the rows of `future_df` in place of its
-    own. `InputError` for a fault of `future_df`, where the model reads no plan, and where one of
-    the two has times of a zone and the other none (`names.clock`); two zones may differ.
+    """The history with the rows of `future_df` after each series' last observation, in place of its
+    own rows there.
+
+    names: those of the history. plan_columns, observed: the inputs known ahead, and the targets and
+    past inputs. Raises `InputError` for a faulty `future_df`, where the model has no input known
+    ahead, and where only one of the frames has a time zone.
     """
-    if not plans:
+    if not plan_columns:
         raise InputError(
             "`future_df` was passed to a model fitted without `future_exogenous`; wanted none."
             " Drop it."
@@ -354,11 +348,11 @@ def with_future(
         clock = clock_of(future_df, names.time_col)
         present = [*future_df.columns, *future_df.index.names]
         if names.id_col not in present and not task.hierarchy:
-            # it holds for every series
+            # without a column of series it is the same for all series
             future_df = future_df.merge(
                 history["unique_id"].drop_duplicates().rename(names.id_col), how="cross"
             )
-        future = long_frame(future_df, names, plans, task.calendar, task.hierarchy)
+        future = long_frame(future_df, names, plan_columns, task.calendar, task.hierarchy)
     except InputError as error:
         raise InputError(re.sub(rf"\b{WHERE}\b", FUTURE, str(error))) from None
     require_zones_in_both_or_none(clock, names.clock, task.calendar, where=FUTURE)
@@ -374,43 +368,49 @@ def up_to_last_target(
     frame: pd.DataFrame,
     names: Names,
     past: Sequence[str],
-    plans: Sequence[str],
+    plan_columns: Sequence[str],
     calendar: Calendar,
     *,
     stacklevel: int,
 ) -> pd.DataFrame:
-    """The checked `frame` without what was observed after the last target of all series, since
-    forecasts begin there. Without `plans` the later rows are left out; with `plans` they stay, and
-    the `past` inputs are emptied there. Where that takes anything away, a warning says of how many
-    rows.
+    """The checked `frame` without observations after the last target of all series, where forecasts
+    begin.
+
+    Without `plan_columns` the later rows are left out. With them they stay, and their `past` inputs
+    are removed. A warning says from how many rows something was left out.
     """
     is_behind = is_behind_last_value(frame, names.target_col)
-    is_left_out = is_behind & frame[list(past)].notna().any(axis=1) if plans else is_behind
+    is_left_out = is_behind
+    if plan_columns:
+        is_left_out = is_behind & frame[list(past)].notna().any(axis=1)
     n_rows = int(is_left_out.sum())
     if not n_rows:
         return frame
     start = format_times([frame["ds"][~is_behind].max()], calendar)
-    what = f"rows behind it whose {quote_names(past)} are" if plans else "rows behind it that are"
+    what = "rows behind it that are"
+    if plan_columns:
+        what = f"rows behind it whose {quote_names(past)} are"
     warnings.warn(
         f"{WHERE}: the forecast starts after {start}, the last time with a target; {what} left out:"
         f" {n_rows}.",
         stacklevel=stacklevel + 1,
     )
-    if plans:
+    if plan_columns:
         return frame.assign(**{name: frame[name].mask(is_behind) for name in past})
     return frame[~is_behind].reset_index(drop=True)
 
 
 def as_pandas(df: Any) -> pd.DataFrame:
-    """Of a pandas frame the frame itself; of polars, pyarrow and whatever else speaks Arrow a copy;
-    `InputError` for what is no frame, such as a Series or a LazyFrame.
+    """A pandas frame itself, or a copy of a polars, pyarrow or other Arrow frame.
+
+    Raises `InputError` for other types, such as a Series or a LazyFrame.
     """
     if isinstance(df, pd.DataFrame):
         return df
     if hasattr(df, "__arrow_c_stream__"):
         import pyarrow
 
-        with contextlib.suppress(pyarrow.ArrowInvalid):  # a single column
+        with contextlib.suppress(pyarrow.ArrowInvalid):  # df is a single column and no frame
             return pyarrow.table(df).to_pandas()
     raise InputError(
         f"{WHERE} is of type {type(df).__name__}; wanted a frame of pandas, polars or pyarrow with"
@@ -419,9 +419,10 @@ def as_pandas(df: Any) -> pd.DataFrame:
 
 
 def _require_frame(frame: pd.DataFrame, names: Names, columns: Sequence[str]) -> None:
-    """`InputError` for a frame without rows, for a column that is missing, stands twice or is asked
-    for twice. The column of series may be absent under its default name: the frame is then one
-    series.
+    """Raises `InputError` for a frame without rows, and for a column that is missing, duplicated or
+    requested twice.
+
+    The column of series may be missing if it has the default name; the frame is then one series.
     """
     if not len(frame):
         raise InputError(f"{WHERE}: found no rows; wanted one per series and time.")
@@ -445,14 +446,14 @@ def _require_frame(frame: pd.DataFrame, names: Names, columns: Sequence[str]) ->
 
 
 def _require_in_no_index(name: str, frame: pd.DataFrame, names: Names) -> None:
-    """`InputError` with what to type where the index of a frame has what should be a column."""
+    """Raises `InputError`, with what to type, where the column `name` is in the frame's index."""
     levels = list(frame.index.names)
-    for place, level in enumerate(levels):
-        values = frame.index.get_level_values(place)
+    for number, level in enumerate(levels):
+        values = frame.index.get_level_values(number)
         has_times = isinstance(values, pd.DatetimeIndex | pd.PeriodIndex)
         if level is None and (has_times or len(levels) > 1):
             column = names.time_col if has_times else names.id_col
-            levels[place] = f"level_{place}" if column in [*frame, *levels] else column
+            levels[number] = f"level_{number}" if column in [*frame, *levels] else column
     if name in levels:
         raise InputError(
             f"{WHERE}: column {name!r} not found; the index has it, wanted a column. Pass"
@@ -461,7 +462,7 @@ def _require_in_no_index(name: str, frame: pd.DataFrame, names: Names) -> None:
 
 
 def _times(frame: pd.DataFrame, names: Names, *, wall_clock: bool) -> pd.Series:
-    """The column `ds` as times in UTC without zone; `InputError` for numbers."""
+    """The column `ds` as times in UTC without time zone; `InputError` for numbers."""
     values = frame["ds"]
     if isinstance(values.dtype, pd.PeriodDtype):
         return values.dt.to_timestamp().astype("datetime64[ns]")
@@ -481,9 +482,10 @@ def _times(frame: pd.DataFrame, names: Names, *, wall_clock: bool) -> pd.Series:
 
 
 def _times_of_counts(frame: pd.DataFrame, names: Names) -> pd.Series:
-    """Times for a column `ds` that counts rows: the calendar `index` has row n at n minutes after
-    1970. `InputError` for other values, for counts too large, and where it counts in steps of more
-    than 1.
+    """The times of a column `ds` that counts rows: row n has the time n minutes after 1970.
+
+    Raises `InputError` for values that are no whole numbers, for too large ones, and for steps of
+    more than 1.
     """
     counts = frame["ds"]
     column = f"{WHERE}: column {names.time_col!r}"
@@ -500,7 +502,7 @@ def _times_of_counts(frame: pd.DataFrame, names: Names) -> pd.Series:
             f"{column} counts in steps of {common}; wanted steps of 1."
             f" Divide: `{expression} = {expression} // {common}`."
         )
-    counts = counts.astype("Int64")  # 60 times a count of 16 bits would be another one
+    counts = counts.astype("Int64")  # 60 times a number of 16 bits would overflow
     most = row_numbers([LATEST_TIME])[0]
     if counts.abs().max() >= most:
         raise InputError(

@@ -1,10 +1,8 @@
-"""What comes with the package beside its code: the catalogue of models, the budgets, the data of
-Dublin (`example`); and `forecast new`, a project of the user's own made of it.
+"""The files that come with the package beside its code: the catalogue of models, tuning budgets and
+example data; and `forecast new`, which makes a project from them (`create_project`).
 
 A clone has these files at its root, an installed wheel below `share/forecast/` of its environment
-(`installation_folder` finds them). `create_project` fills an empty folder with configs, stages and
-the embedded data; `describe_outdated` names one of another version. `require_installed` says what
-to install where an extra is missing.
+(`installation_folder`).
 """
 
 from __future__ import annotations
@@ -25,13 +23,14 @@ from forecast.system.processes import run_git
 
 CLONE = Path(__file__).resolve().parents[2]
 LANDMARK = "configs/models.yaml"
-"""A file by which that folder is recognised."""
+"""A file by which the installation's folder is recognised."""
 
 
 @cache
 def installation_folder() -> Path:
-    """The folder with `configs/` and `data/`: the clone, or what the wheel installed; `InputError`
-    where neither has them.
+    """The folder with `configs/` and `data/`: the clone, or what the wheel installed.
+
+    Raises `InputError` where neither has them.
     """
     if (CLONE / LANDMARK).exists() and (CLONE / "pyproject.toml").exists():
         return CLONE
@@ -44,7 +43,9 @@ def installation_folder() -> Path:
 
 
 def require_installed(package: str, what: str) -> None:
-    """`InputError` with what to type where `what` needs a package that only an extra brings."""
+    """Raises `InputError`, with the command to type, where `what` needs `package` and it is not
+    installed.
+    """
     with contextlib.suppress(ModuleNotFoundError):
         if importlib.util.find_spec(package) is not None:
             return
@@ -54,7 +55,7 @@ def require_installed(package: str, what: str) -> None:
 
 
 def example() -> pd.DataFrame:
-    """A frame to begin with: Dublin's hourly weather of 2024 to 2026, `unique_id, ds` (UTC), `y`
+    """An example frame: Dublin's hourly weather of 2024 to 2026, `unique_id, ds` (UTC), `y`
     (temperature in °C), `precip` (mm in the hour before) and `wind` (km/h).
 
     Weather data by Open-Meteo.com (CC BY 4.0); contains modified Copernicus data.
@@ -73,17 +74,17 @@ USER_FILES = (
     "data/snapshots/stations/*",
     "data/snapshots/weather/*",
 )
-"""The user's from the first day."""
+"""Files of a new project that the user edits."""
 STAGE_FILES = (".dvc/plots/*.json", "pipelines/*.py", "dvc.yaml", ".dvcignore")
-"""What belongs to the installed version."""
+"""Files of a new project that belong to the installed version."""
 LOCK = "requirements.lock"
 
 
 def create_project(folder: Path) -> list[str]:
-    """Fill an empty or absent folder; the names of the files. Where git is installed, the folder is
-    in a repository afterwards: DVC's experiments and `forecast retrain` need one.
+    """Make a project in an empty or new folder; returns the names of its files.
 
-    `InputError` for a folder that holds something.
+    Where git is installed, the folder is in a repository afterwards, which DVC's experiments and
+    `forecast retrain` need. Raises `InputError` for a folder that is not empty.
     """
     if folder.exists() and (
         not folder.is_dir() or any(path.name != ".git" for path in folder.iterdir())
@@ -96,8 +97,7 @@ def create_project(folder: Path) -> list[str]:
         contents[".dvc/config"] = contents[".dvc/config"].replace(
             b"[core]\n", b"[core]\n    no_scm = true\n"
         )
-    # the indices come with the package arch and may not be passed on: the data of a new project are
-    # Dublin's
+    # without the dataset `stocks`: its data come with the package arch and may not be passed on
     for name, pattern, text in (
         ("configs/datasets.yaml", rb"(?m)^run: \[.*?\]", b"run: [weather]"),
         ("configs/schedule.yaml", rb"(?m)^  stocks.*:\n(?:    .*\n)+", b""),
@@ -110,17 +110,17 @@ def create_project(folder: Path) -> list[str]:
 
 
 def _put_under_git(folder: Path) -> bool:
-    """Make a repository in `folder`, unless one around it keeps it; False without git."""
+    """Make a git repository in `folder`, unless it lies in one; False without git."""
     folder.mkdir(parents=True, exist_ok=True)
-    # 1: a repository around it keeps it; 0: it is ignored there; 128: there is none
+    # 1: it lies in a repository; 0: that repository ignores it; 128: there is no repository
     if run_git(folder, "check-ignore", "-q", ".").returncode == 1:
         return True
     return run_git(folder, "-c", "init.defaultBranch=main", "init", "-q").returncode == 0
 
 
 def describe_outdated(folder: Path) -> str:
-    """What to do where the stages of a project follow another version than the installed one; else
-    nothing.
+    """A sentence with what to do where a project's stages are of another version than the installed
+    one; else "".
     """
     path = folder / LOCK
     installed = importlib.metadata.version("rolling-forecast")
@@ -135,13 +135,13 @@ def describe_outdated(folder: Path) -> str:
 
 
 def _installed_files(patterns: tuple[str, ...]) -> dict[str, bytes]:
-    """Relative name → content of what comes with the package, as a project needs it."""
+    """Relative name → content of the installed files, adapted for a project."""
     root = installation_folder()
     contents: dict[str, bytes] = {}
     for pattern in patterns:
         for path in sorted(root.glob(pattern)):
             contents[path.relative_to(root).as_posix()] = path.read_bytes()
-    contents.pop("pipelines/demo.py", None)  # of a clone, whose Makefile starts it
+    contents.pop("pipelines/demo.py", None)  # only a clone's Makefile starts it
     if "dvc.yaml" in contents:
         code, version = b"      - forecast\n", f"      - {LOCK}\n".encode()
         contents["dvc.yaml"] = contents["dvc.yaml"].replace(code, version)
@@ -149,9 +149,7 @@ def _installed_files(patterns: tuple[str, ...]) -> dict[str, bytes]:
 
 
 def _installed_versions() -> str:
-    """Every installed package with its version, a line each: the stages depend on them, and
-    `forecast` itself is one of them.
-    """
+    """All installed packages with their versions, one a line, as the file that stages depend on."""
     packages = [package.metadata for package in importlib.metadata.distributions()]
     versions = {str(package["Name"]).lower(): package["Version"] for package in packages}
     return "".join(f"{name}=={version}\n" for name, version in sorted(versions.items()))

@@ -1,10 +1,8 @@
-"""A fitted model for a caller in Python: what `forecast.fit` and `forecast.load` return.
+"""The fitted model that `forecast.fit` and `forecast.load` return.
 
-`Model` is an ensemble of forecasters with the caller's column names. It forecasts with intervals
-from the last rows of any history (`predict`), scores earlier cutoffs by fitting again
-(`cross_validation`), and is saved to a folder and as one file for other tools. Forecasting and
-loading need no TensorFlow and none of the stages; `cross_validation` imports them when it is
-called. Histories are checked like the frame of the fit (`forecast.api.frames`).
+A `Model` is an ensemble of forecasters with the caller's column names. Loading and forecasting need
+no TensorFlow and no stages; `cross_validation` imports them when it is called. Histories are
+checked like the frame of the fit (`forecast.api.frames`).
 """
 
 from __future__ import annotations
@@ -20,14 +18,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.api import frames
-from forecast.api.frames import (
-    MAX_MISSING_SHARE,
-    NAME,
-    ONLY_SERIES,
-    WHERE,
-    Names,
-    require_whole,
-)
+from forecast.api.frames import MAX_MISSING_SHARE, NAME, ONLY_SERIES, WHERE, Names, require_whole
 from forecast.api.installation import require_installed
 from forecast.data.calendars import row_numbers
 from forecast.data.columns import Lateness, spread_over_horizon
@@ -55,19 +46,18 @@ if TYPE_CHECKING:
     from forecast.api.stages import FitSettings
 
 MODEL_SCHEMA = 1
-"""Of the file `DESCRIPTION`; `files.read_saved` refuses every other."""
+"""Format number of the file `DESCRIPTION`; another number is refused."""
 DESCRIPTION = "model.json"
-"""The file of a saved model with its name and its columns."""
+"""The file of a saved model with its name and its column names."""
 SPLITS_ADVICE = r" [^.]*`splits`[^.]*\."
-"""Of messages on short blocks, which windows of the past have no use for."""
+"""The advice to change `splits` in messages about short blocks; `cross_validation` removes it."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """What `forecast.fit` and `forecast.load` return. `name` heads the columns of its forecasts.
+    """A fitted model. Its `name` is the name of the columns of its forecasts.
 
-    A loaded model has neither the data it was fitted on nor the recipe: `predict` wants a frame
-    then.
+    A loaded model has no data and no recipe, so `predict` needs a frame then.
 
     >>> model = forecast.fit(df, "ridge", freq="1h", horizon=3)
     >>> model.predict(levels=80).columns.tolist()
@@ -88,7 +78,7 @@ class Model:
     recipe: FitSettings | None = None
 
     def __repr__(self) -> str:
-        """Name, horizon, lookback, the number of series, and that a network did not train."""
+        """Name, horizon, lookback, number of series, and whether a network did not train."""
         task = self.ensemble.task
         untrained = ""
         if all(forecaster.steps == 0 for forecaster in self.ensemble.forecasters):
@@ -106,15 +96,14 @@ class Model:
         levels: float | Sequence[float] = (),
         horizon: int | None = None,
     ) -> pd.DataFrame:
-        """The steps after the last row of every series: `unique_id, ds, <name>, <name>-lo-80,
-        <name>-hi-80, …`.
+        """Forecast the steps after the last row of every series: `unique_id, ds, <name>,
+        <name>-lo-80, <name>-hi-80, …`; with several targets also `output`, the target.
 
-        df: a history that goes on from the data of the fit, or another one of the same series and
-        columns; None: the data of the fit. future_df: `unique_id, ds` and the columns of
-        `future_exogenous` at every step of the horizon, where no rows after the last observation
-        hold them. levels: of the intervals, in percent. horizon: more steps than fitted for, where
-        the model can go on (closed loops, rules, statistical models). Several targets stand below
-        each other, told apart by `output`.
+        df: a history with the series and columns of the fit; None means the data of the fit.
+        future_df: `unique_id, ds` and the columns of `future_exogenous` at every step of the
+        horizon, where the history has no rows with them after its last observation. levels: of the
+        intervals, in percent. horizon: may be longer than fitted, where the model can go on (closed
+        loops, rules, statistical models).
         """
         require_whole(horizon=horizon)
         n_steps = horizon or self.ensemble.task.horizon
@@ -133,16 +122,16 @@ class Model:
     def cross_validation(
         self, *, step_size: int = 1, n_windows: int = 1, levels: float | Sequence[float] = ()
     ) -> pd.DataFrame:
-        """Forecasts of the last `n_windows` origins, `step_size` rows apart: `unique_id, ds,
+        """Forecasts at the last `n_windows` origins, `step_size` rows apart: `unique_id, ds,
         cutoff, y, <name>, …`.
 
-        One new fit on the rows before the first origin, as `forecast.fit` makes it, forecasts every
-        window; this model forecasts none. An entry with `refit: monthly` or a number is fitted as
-        often as that says, each time on all rows before, and learns the margins of its intervals on
-        the way; where late series leave it fewer windows, a warning says how many.
+        The recipe is fitted again on the rows before the first origin, and that fit forecasts all
+        windows; this model itself forecasts none. With `refit: monthly` or a number in its entry it
+        is fitted as often as that says, on all rows before, and its intervals follow the errors of
+        earlier windows; where late series allow fewer windows, a warning says how many.
 
-        `InputError` for a model that was loaded without its data, and where the rows before the
-        first window are too few, as of three years of months a year ahead.
+        Raises `InputError` for a loaded model, which has no data, and where the rows before the
+        first window are too few.
         """
         if self.dataset is None or self.recipe is None:
             raise InputError(
@@ -153,7 +142,7 @@ class Model:
         horizon = self.ensemble.task.horizon
         n_test_steps = horizon + (n_windows - 1) * step_size
         dataset = self.dataset.with_keys(step_size=int(step_size)).with_test_block(n_test_steps)
-        # with it comes all that training needs
+        # imports all that training needs
         from forecast.api.stages import fit_ensemble, forecast_windows
 
         is_refitted = self.recipe.entry.get("refit", "never") != "never"
@@ -186,13 +175,13 @@ class Model:
         return table
 
     def explain(self, df: Any = None, *, future_df: Any = None) -> pd.DataFrame:
-        """What the forecast that `predict` gives is made of: `unique_id, ds, part, contribution`,
-        whose sum over the parts is the forecast.
+        """The contribution of each part of the history to the forecast: `unique_id, ds, part,
+        contribution`; the contributions of a time sum to the forecast of `predict`.
 
         Parts are the level of the target, its season, its newest rows and every input
-        (`forecast.comparison.explaining`); df, future_df: as for `predict`.
+        (`forecast.comparison.explaining`). df, future_df: as for `predict`.
         """
-        from forecast.comparison.explaining import explain  # with it comes what tests need
+        from forecast.comparison.explaining import explain  # imports the statistical tests
 
         panel = self._panel(df, future_df, self.ensemble)
         rows = {series.unique_id: len(series) - 1 for series in panel.series}
@@ -202,14 +191,14 @@ class Model:
     def watch(
         self, df: Any, *, newest: int, rate: float = 10, pooled: bool = False
     ) -> pd.DataFrame:
-        """Which of the `newest` observations of each series of `df` the one-step forecasts cannot
-        explain: `unique_id, ds, y, <name>, p, alarm_level, alarm`.
+        """Alarms for those of the `newest` observations of each series that one-step forecasts
+        cannot explain: `unique_id, ds, y, <name>, p, alarm_level, alarm`.
 
-        df: a history that goes on from the data of the fit, since errors on rows that were fitted
-        are too small. rate: percent of the alarms that may be false, beside those of chance;
-        pooled: one alarm level for all series together, by the errors of all
-        (`forecast.forecaster.watching`). `InputError` for rows without a whole lookback, and where
-        too few calibration errors keep the rate.
+        df: a history whose newest rows are later than the data of the fit; errors on fitted rows
+        are too small. rate: the percentage of alarms that may be false, besides those of chance.
+        pooled: one alarm level for all series, by the errors of all
+        (`forecast.forecaster.watching`). Raises `InputError` for rows without a whole lookback, and
+        where there are too few calibration errors for the rate.
         """
         require_whole(newest=newest)
         with frames.caller_words(self.names.time_col, self.ensemble.task.calendar):
@@ -227,8 +216,9 @@ class Model:
         return self._with_caller_names(table, columns, df)
 
     def save(self, folder: str | Path) -> None:
-        """Everything but the data, as JSON and arrays: `forecast.load(folder)` needs no TensorFlow;
-        `InputError` where something else lies at `folder`.
+        """Save the model without its data, as JSON and arrays, for `forecast.load(folder)`.
+
+        Raises `InputError` where `folder` is something else than a saved model.
         """
         target = Path(folder)
         is_other_folder = (
@@ -251,10 +241,10 @@ class Model:
             files.write_json(temporary / DESCRIPTION, description)
 
     def export(self, path: str | Path, *, seed: int = 0) -> None:
-        """The network of the fit's first seed (or another) as one .py file that needs NumPy
-        alone. Beside it a .json with the channels of a window and the scaling.
+        """Write the network of one seed, by default the first, as a .py file that needs NumPy
+        alone, and a .json beside it with the input channels and the scaling.
 
-        `InputError` for a model that is no single pass of a network and a linear map.
+        Raises `InputError` for a model that is not a single network with a linear skip.
 
         >>> forecast.fit(df, "gru", freq="1h", horizon=3).export("gru.py")
         """
@@ -263,12 +253,12 @@ class Model:
         write_network(self.ensemble, Path(path), seed=seed)
 
     def _panel(self, df: Any, future_df: Any, ensemble: Ensemble) -> Panel:
-        """The rows to forecast from, of `df` or else of the fit's data; series that are unknown or
-        too short are left out with a warning. `InputError` where all are, and of a given `df` where
-        a value that is read is missing.
+        """The panel to forecast from, of `df` or of the fit's data; series that are unknown or too
+        short are left out with a warning.
 
-        The short way (`_ready_panel`) where a history needs no change and nothing is added, else
-        the careful one (`_checked_panel`).
+        A history that needs no conversion is read quickly (`_ready_panel`), others are checked and
+        converted (`_checked_panel`). Raises `InputError` where no series is left, and where `df`
+        lacks a value that the forecast needs.
         """
         history = df if df is None else frames.as_pandas(df)
         panel = None
@@ -277,10 +267,10 @@ class Model:
         if panel is None:
             with frames.caller_words(self.names.time_col, ensemble.task.calendar):
                 panel = self._checked_panel(history, future_df, ensemble)
-        if df is None:  # the fit has named those that it left out
+        if df is None:  # the fit has warned of the series that it left out
             fitted = ensemble.scaling.centre
-            known = tuple(each for each in panel.series if each.unique_id in fitted)
-            panel = replace(panel, series=known)
+            fitted_series = tuple(series for series in panel.series if series.unique_id in fitted)
+            panel = replace(panel, series=fitted_series)
         panel, left_out = keep_forecastable(panel, ensemble)
         if left_out:
             warnings.warn(f"{WHERE}: {left_out}", stacklevel=3)
@@ -294,8 +284,8 @@ class Model:
         return panel
 
     def _ready_panel(self, history: pd.DataFrame, ensemble: Ensemble) -> Panel | None:
-        """The panel of a history that needs no change; None where it does, and where its times
-        could be of another clock.
+        """The panel of a history that needs no conversion; None where it does, or where its times
+        may be in another time zone.
         """
         if self.names.clock not in ("", "UTC"):
             return None
@@ -309,16 +299,16 @@ class Model:
         return panel
 
     def _checked_panel(self, df: pd.DataFrame | None, future_df: Any, ensemble: Ensemble) -> Panel:
-        """The panel of a history (None: of the fit's), checked, converted, in order and with what
-        is known ahead; `InputError` for every fault of the frames, and without any history.
+        """The panel of a history (None: of the fit's data), checked and converted, with the inputs
+        known ahead.
 
-        What `_ready_panel` cannot take comes here. `_panel` asks whether the rows suffice.
+        Raises `InputError` for a fault of the frames, and where there is no history.
         """
         task = ensemble.task
         observed = task.observed_names
         plans = task.plans
         names = self.names
-        most_unobserved = task.horizon - 1  # and at most what `require_observed` lets pass
+        most_unobserved = task.horizon - 1  # and below, at most what `require_observed` allows
         if df is not None:
             names = replace(names, clock=frames.clock_of(df, names.time_col))
             frames.require_zones_in_both_or_none(
@@ -365,11 +355,12 @@ class Model:
     def _with_caller_names(
         self, table: Any, columns: Mapping[str, str], df: Any = None
     ) -> pd.DataFrame:
-        """The keys of a table of forecasts and `columns`, as the caller names them.
+        """The key columns and `columns` (column → new name) of a table of forecasts, with the
+        caller's column names, times and series names.
 
-        Rows that the caller counts are numbers again, in `time_col` and in `cutoff`; times there
-        have the zone of `df` (None: of the fit's data), and series its `own_ids`, but those of a
-        hierarchy, which it does not name. `InputError` where two columns would have one name.
+        Times have the time zone of `df` (None: of the fit's data), or are row numbers where the
+        caller counts rows. Series of a hierarchy keep their names. Raises `InputError` where two
+        columns would have the same name.
         """
         task = self.ensemble.task
         caller = self.names
@@ -408,8 +399,8 @@ def windows_of(
     *,
     learn_on_the_way: bool = True,
 ) -> pd.DataFrame:
-    """The test block of a candidate's forecasts.parquet as `unique_id, ds, cutoff, y, <name>,
-    <name>-lo-80, …`; learn_on_the_way: as for `windows`.
+    """The test block of a candidate's forecasts as `unique_id, ds, cutoff, y, <name>,
+    <name>-lo-80, …`, with the caller's names; learn_on_the_way: as for `windows`.
     """
     rows = forecasts[forecasts["block"] == "test"]
     table, columns = windows(
@@ -426,10 +417,12 @@ def windows(
     *,
     learn_on_the_way: bool = True,
 ) -> tuple[pd.DataFrame, list[str]]:
-    """The mean over the seeds of long forecasts (`unique_id, output, cutoff, step, ds, y, y_hat,
-    volatility`), with the ends of the intervals that `ensemble` was calibrated for, and the names
-    of the columns to show. name: of the column of forecasts. learn_on_the_way: whether the errors
-    of earlier windows move the margins of later ones.
+    """The mean over the seeds of forecasts, with the ends of their intervals, and the names of the
+    columns to show.
+
+    rows: `unique_id, output, cutoff, step, ds, y, y_hat, volatility`. ensemble: its calibration
+    gives the intervals. name: that of the column of forecasts. learn_on_the_way: whether the errors
+    of earlier windows change the intervals of later ones.
     """
     keys = ["unique_id", "output", "cutoff", "step", "ds"]
     means = rows.groupby(keys, sort=False)[["y", "y_hat", "volatility"]].mean()
@@ -451,8 +444,8 @@ def windows(
                 bounds = margins.bounds_in_turn(y_hat, difficulty, coverages)
             else:
                 newest = margins.newest
-                at_once = [newest.bounds(y_hat, difficulty, coverage) for coverage in coverages]
-                bounds = Bounds(*np.stack(at_once, axis=1))
+                by_level = [newest.bounds(y_hat, difficulty, coverage) for coverage in coverages]
+                bounds = Bounds(*np.stack(by_level, axis=1))
             by_target = np.transpose(bounds, (2, 3, 1, 0))  # (m, H, L, 2)
             mean.loc[rows_of_series.index, ends] = by_target.reshape(-1, len(ends))
         columns += ends
@@ -460,8 +453,9 @@ def windows(
 
 
 def load(folder: str | Path) -> Model:
-    """What `Model.save` wrote; `InputError` for another folder or schema, `DamagedError` for a
-    damaged file.
+    """Load a model that `Model.save` wrote.
+
+    Raises `InputError` for another folder or format, `DamagedError` for a damaged file.
 
     >>> forecast.load("ridge").predict(df).shape
     (3, 3)

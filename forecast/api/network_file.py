@@ -1,10 +1,8 @@
-"""A trained network as one Python file that needs NumPy alone, with a description of its inputs
-beside it.
+"""Writes a trained network as one Python file that needs NumPy alone (`write_network`), with its
+channel names and scaling in a .json beside it.
 
-`write_network` takes one seed of an ensemble that is a single pass of a network plus a linear skip
-in scaled units. The skip is written as a matrix, found by forecasting from windows of which one
-number is 1. Refused are combinations, recursive networks, heads with a distribution and targets in
-changes. Scaling and channel names are left to the .json beside the file.
+The file is the sum of a network and a linear skip in scaled units. Combinations, recursive
+networks, distributions and differenced targets are refused.
 """
 
 from __future__ import annotations
@@ -24,12 +22,11 @@ from forecast.system.errors import InputError, quote_names
 
 
 def write_network(ensemble: Ensemble, path: Path, *, seed: int = 0) -> None:
-    """One forecaster of the ensemble as `path`, a .py file; beside it a .json. seed: the place of
-    its seed among those of the fit.
+    """Write one forecaster of the ensemble to `path`, a .py file, and a .json beside it.
 
     The file forecasts in scaled units from windows of input channels; the .json has their names and
-    the scaling. `InputError` for a model that is more than one pass of a network and a linear map,
-    and for another suffix.
+    the scaling. seed: the number of the forecaster in the ensemble, from 0. Raises `InputError` for
+    a model that is not one network with a linear skip, and for another suffix.
     """
     if path.suffix != ".py":
         raise InputError(f"{path.name}: wanted a name that ends in '.py', of the file to write.")
@@ -59,8 +56,8 @@ def write_network(ensemble: Ensemble, path: Path, *, seed: int = 0) -> None:
 
 
 def _channel_names(forecaster: Forecaster) -> list[str]:
-    """The input channels of a window, in their order; a column that may be missing has two more:
-    whether it was observed, and the rows since it was.
+    """The names of the input channels of a window, in order; a column that may be missing has two
+    more: whether it was observed, and the rows since it was.
     """
     names = []
     for name, mask in zip(forecaster.task.frame_names, forecaster.channels.mask, strict=True):
@@ -71,7 +68,7 @@ def _channel_names(forecaster: Forecaster) -> list[str]:
 
 
 def _linear_skip(forecaster: Forecaster) -> Skip:
-    """The skip; `InputError` for a forecaster that is not the sum of one network and a skip."""
+    """The skip of a forecaster; `InputError` where it is not the sum of one network and a skip."""
     if any(target.difference_inputs for target in forecaster.task.target):
         obstacle = "changes of the target; fit without `difference_inputs`"
     elif forecaster.spec.is_recursive:
@@ -88,11 +85,10 @@ def _linear_skip(forecaster: Forecaster) -> Skip:
 
 
 def _linear_map(forecaster: Forecaster) -> LinearSkip:
-    """The skip as a linear map of a flattened window, and of products with the calendar where it
-    has them.
+    """The skip as a linear map of a flattened window, and of its products with the calendar.
 
-    Its columns are what the skip forecasts from windows of which one number is 1: whatever kind the
-    skip is, as long as it is linear. Levels beyond those of the fit are read as they are.
+    The map is found by forecasting from unit vectors, which works for any linear kind of skip. In
+    the file, levels outside of those of the fit are not limited.
     """
     skip = replace(_linear_skip(forecaster), level_ranges={})
     task = forecaster.task
@@ -125,8 +121,8 @@ def _linear_map(forecaster: Forecaster) -> LinearSkip:
 
 
 def _unit_windows(forecaster: Forecaster, n_past: int, n_future: int) -> Windows:
-    """1 + n_past + n_future windows, whose inputs are flattened to `n_past + n_future` numbers: row
-    0 all zeros, row i the i-th unit vector. Of the future inputs those of the horizon are set.
+    """1 + n_past + n_future windows; flattened, the first is zero and the others are the unit
+    vectors of all past inputs and of the future inputs in the horizon.
     """
     task = forecaster.task
     channels = forecaster.channels
@@ -141,12 +137,15 @@ def _unit_windows(forecaster: Forecaster, n_past: int, n_future: int) -> Windows
         future=future,
         last=past[:, -1, list(channels.target_channels)],
         rows=np.arange(n_windows),
-        series=np.full(n_windows, _series_of(forecaster)),
+        series=np.full(n_windows, _any_series(forecaster)),
     )
 
 
-def _series_of(forecaster: Forecaster) -> str:
-    """A series for all; `InputError` where the linear part is no one map for all series."""
+def _any_series(forecaster: Forecaster) -> str:
+    """The name of any series with weights of its own, or "".
+
+    Raises `InputError` where the linear part is not the same for all series.
+    """
     weights = forecaster.skip.change_weights if forecaster.skip else {}
     if len(set(weights.values())) > 1:
         raise InputError(
@@ -159,7 +158,7 @@ def _series_of(forecaster: Forecaster) -> str:
 def _products_code(forecaster: Forecaster, arguments: tuple[object, ...]) -> str:
     """Python source of `products_of(past, future)`, which needs nothing of this package."""
     channels = {
-        **asdict(forecaster.channels),  # without what was looked up before
+        **asdict(forecaster.channels),  # has no cached properties
         "past_channels": forecaster.channels.past_channels,
         "target_channels": forecaster.channels.target_channels,
     }

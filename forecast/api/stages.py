@@ -1,13 +1,8 @@
-"""The stages prepare, tune, train and compare on settings and a frame in memory, for `fit` and
-`compare`.
+"""Runs the stages prepare, tune, train and compare in memory, for `fit` and `compare`.
 
-They are those of `dvc repro`, so the same data and settings give the same numbers. `run_stages`
-gives `FrameResults`, which answers like the results of a project; files are written only by the
-workers that fit, into the folder that the caller names. `model_entries` and `tuning_budget` turn
-what a caller writes for models and budget into checked settings. A model that does not suit the
-data, or that needs a package which is not installed, is refused before anything runs.
-
-What `fit` and `compare` compute is decided in the stages; here is only what a file would hold.
+They are the stages of `dvc repro`, so equal data and settings give equal numbers. Files are written
+only by the workers that fit, into a temporary folder. `model_entries` and `tuning_budget` check the
+caller's models and budget.
 """
 
 from __future__ import annotations
@@ -63,33 +58,27 @@ from forecast.data.splits import origins_of, split_series
 from forecast.forecaster.ensemble import Ensemble, load_trained_ensemble
 from forecast.models import catalogue, spec
 from forecast.models.base import ModelSpec
-from forecast.system.errors import (
-    ForecastError,
-    InputError,
-    ModelError,
-    plural,
-    require_known,
-)
+from forecast.system.errors import ForecastError, InputError, ModelError, plural, require_known
 from forecast.system.stage import default_jobs
 
 BUDGET_FOLDERS = {"quick": "demo", "full": "."}
-"""Word for a budget → folder of the installed configs whose tuning.yaml it is. A new folder also
-needs a line under `data-files` in pyproject.toml: without it the installed package lacks it.
+"""Name of a budget → folder of its tuning.yaml in the installed configs. A new folder also needs a
+line under `data-files` in pyproject.toml, or the installed package lacks it.
 """
 EXTRA_PACKAGES = {"statistical": ["statsforecast"], "regression": ["lightgbm", "sklearn"]}
-"""Packages that a family of a kind may load; a missing one is named before anything is fitted."""
+"""Kind of model → the packages that its families may import, which are checked before fitting."""
 WARNED_RULES = ("spikes", "clock_change", "leaks", "partial_end")
-"""Rules for suspicious values whose findings are a `UserWarning`: no option of a call tells."""
+"""Rules of data quality whose findings are shown as a `UserWarning`."""
 RESERVED_NAMES = ("unique_id", "ds", "cutoff", "y", "output", "p", "alarm_level", "alarm")
-"""Columns of the frames that are returned, which no model may be called."""
+"""Column names of returned frames, which cannot be the name of a model."""
 
 
 @dataclass(frozen=True)
 class FitSettings:
-    """How a model was made, so that it can be made again on fewer rows."""
+    """How a model was fitted, so that it can be fitted again on other rows."""
 
     entry: Entry
-    """Its entry of models.yaml."""
+    """The model's entry of models.yaml."""
     tuning: Tuning
     is_tuned: bool
     n_jobs: int | None
@@ -97,15 +86,12 @@ class FitSettings:
 
 @dataclass(frozen=True)
 class FrameResults(Results):
-    """The results of stages that ran on a caller's frame.
-
-    What was fitted lies in a temporary folder; all else is in memory.
-    """
+    """The results of stages that ran in memory; only the fitted models are in a folder."""
 
     settings: Dataset
     prepared: PreparedDataset
     comparison: Comparison | None = None
-    """What stage `compare` made, once it has run."""
+    """The results of stage `compare`; None before it."""
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -114,16 +100,16 @@ class FrameResults(Results):
 
     @cached_property
     def quality(self) -> QualityFile:
-        """What stage `prepare` says of the data, as quality.json holds it."""
+        """The data quality, as in quality.json."""
         return self.prepared.quality
 
     @cached_property
     def verdicts(self) -> Verdicts:
-        """What the tests decided, in numbers and sentences."""
+        """The outcomes of the tests, in numbers and sentences."""
         return self._comparison.verdicts
 
     def read_table(self, name: str) -> pd.DataFrame:
-        """A table of stage `compare`, with the digits and empty cells that its file would have."""
+        """A table of stage `compare`, rounded as its file would be."""
         table = self._comparison.tables[name]
         if name in PARQUET_TABLES:
             return table
@@ -136,11 +122,11 @@ class FrameResults(Results):
 
 
 def model_entries(models: str | Sequence[str | Entry]) -> dict[str, Entry]:
-    """Name → entry of models.yaml, of names of the installed catalogue and families, and of entries
-    of the caller's own.
+    """Name → entry of the caller's models, which are names of the catalogue or of families, or
+    entries of models.yaml.
 
-    An entry of the caller's own is named by its key `name`, else by its family. `InputError` for a
-    name that no file could have, and for two models of one.
+    The name of an entry is its key `name`, or else its family. Raises `InputError` for an unknown
+    model, a faulty entry, a name that no file could have, and two models of one name.
     """
     catalogued = load_models(installation_folder() / "configs").models
     entries: dict[str, Entry] = {}
@@ -160,7 +146,7 @@ def model_entries(models: str | Sequence[str | Entry]) -> dict[str, Entry]:
 
 
 def fitted_specs(entries: Mapping[str, Entry]) -> dict[str, ModelSpec]:
-    """The checked entries by name, without combinations; `InputError` for one that is wrong."""
+    """Name → spec of each entry that is no combination; `InputError` for a faulty entry."""
     return {
         name: spec(entry, where=f"model {name!r}")
         for name, entry in entries.items()
@@ -169,7 +155,7 @@ def fitted_specs(entries: Mapping[str, Entry]) -> dict[str, ModelSpec]:
 
 
 def _named_entry(model: str | Entry, catalogued: Mapping[str, Entry]) -> tuple[str, Entry]:
-    """A model's name and entry; `InputError` for an unknown name and for what is neither."""
+    """The name and entry of a model; `InputError` for an unknown name or another type."""
     if isinstance(model, str):
         require_model(model, {*catalogued, *catalogue()})
         return model, catalogued.get(model, {"family": model})
@@ -183,12 +169,12 @@ def _named_entry(model: str | Entry, catalogued: Mapping[str, Entry]) -> tuple[s
 
 
 def tuning_budget(tuning: str | Entry | None, **usual: PlainValue) -> Tuning:
-    """The checked tuning.yaml of `tuning`: `quick`, `full`, or a mapping of keys that win over
-    those of `full`; None: `full` as it is. Whether any trial is run is decided by the caller.
+    """The checked content of tuning.yaml for the budget `quick` or `full` (also for None), or
+    `full` with the keys of a mapping.
 
-    usual: values that win over the file's and lose to those of `tuning`. A single number as `seeds`
-    is that seed, not how many. `InputError` for another word, and for a key that tuning.yaml does
-    not have.
+    usual: values that override the file's, but not those of `tuning`. A single number for `seeds`
+    is one seed, not their number. Whether trials are run is decided by the caller. Raises
+    `InputError` for an unknown budget or key.
     """
     changes: Entry = {}
     folder = "."
@@ -207,12 +193,12 @@ def tuning_budget(tuning: str | Entry | None, **usual: PlainValue) -> Tuning:
 def fit_ensemble(
     name: str, dataset: FrameDataset, recipe: FitSettings, *, rows: Literal["scored", "all"]
 ) -> tuple[Ensemble, pd.DataFrame]:
-    """One model by the stages: all its seeds, and their forecasts of every origin.
+    """Fit one model by the stages; returns its ensemble of seeds, and the forecasts at all origins
+    (`Results.forecasts`).
 
-    rows: `scored` gives the fit whose forecasts these are; `all` the same recipe fitted once more
-    on every row (`backtest.all_rows`), whose intervals stand on the errors of those forecasts. The
-    forecasts are those of `Results.forecasts`. Raises `ModelError` with the reason where the model
-    cannot be fitted, `InputError` for a combination.
+    rows: `scored` returns the fit that made these forecasts; `all` returns its recipe fitted again
+    on all rows (`backtest.all_rows`), with intervals from the errors of these forecasts. Raises
+    `ModelError` where the model cannot be fitted, `InputError` for a combination.
     """
     if recipe.entry.get("family") == COMBINATION:
         raise InputError(
@@ -240,12 +226,13 @@ def fit_ensemble(
 
 
 def fit_on_all_rows(name: str, dataset: FrameDataset, recipe: FitSettings) -> Ensemble:
-    """One model on all rows, its intervals from errors on the newest rows. Of few rows a simple or
-    statistical model is tested on fewer steps than `dataset` asks for, with a warning.
+    """Fit one model on all rows, with intervals from errors on the newest rows.
+
+    With few rows a simple or statistical model is tested on a shorter horizon, with a warning.
     """
     horizon = dataset.settings.task.horizon
     tested_horizon = dataset.longest_horizon
-    family = catalogue().get(str(recipe.entry["family"]))  # None of a combination
+    family = catalogue().get(str(recipe.entry["family"]))  # None for a combination
     kind = getattr(family, "kind", COMBINATION)
     if horizon > tested_horizon and kind in ("baseline", "statistical"):
         warnings.warn(
@@ -265,14 +252,15 @@ def fit_on_all_rows(name: str, dataset: FrameDataset, recipe: FitSettings) -> En
 def forecast_windows(
     name: str, dataset: FrameDataset, recipe: FitSettings, *, n_test_steps: int
 ) -> tuple[Ensemble, pd.DataFrame]:
-    """`fit_on_all_rows` of the rows before the last `n_test_steps`, the test block of `dataset`,
-    and its forecasts of every origin there, as `Results.forecasts` has them; of a series that lacks
-    an earlier block too.
+    """Fit a model on the rows before the last `n_test_steps` steps, the test block of `dataset`;
+    returns it with its forecasts at all origins there, as in `Results.forecasts`.
+
+    Series that begin too late for an earlier block are forecast too.
     """
     settings = dataset.settings
     with caller_words(dataset.names.time_col, settings.calendar):
         prepared = prepare_frame(dataset.frame, NAME, settings)
-    # shares of the steps since a late series began would leave fewer to test on
+    # set in steps: as a share of the steps since a late series began, the block would be shorter
     borders = prepared.borders.with_test_block(
         from_frame(prepared.served, NAME, settings.task), n_test_steps
     )
@@ -311,7 +299,7 @@ def _refit_on_all_rows(results: FrameResults, candidate: str, recipe: FitSetting
 
 
 def trained_ensemble(results: Results, candidate: str) -> Ensemble:
-    """What training left of a candidate; `ModelError` with its reason where it failed."""
+    """The trained ensemble of a candidate; `ModelError` with the reason where it failed."""
     record = results.records[candidate]
     if record.has_failed:
         raise ModelError(f"Model {record.model!r} could not be fitted: {record.reason}")
@@ -329,9 +317,8 @@ def run_stages(
 ) -> FrameResults:
     """Prepare the frame, tune (where `is_tuned`) and train the models of `entries`.
 
-    folder: for what each fit leaves; empty before.
-
-    `InputError` for a model that does not suit the data, with the reason.
+    folder: an empty folder for the fitted models. Raises `InputError` for a model that does not
+    suit the data or needs a package that is not installed.
     """
     settings = dataset.settings
     with caller_words(dataset.names.time_col, settings.calendar), _restored_environment():
@@ -373,8 +360,9 @@ def run_stages(
 
 
 def compare_results(results: FrameResults, tuning: Tuning) -> FrameResults:
-    """The results with what stage `compare` makes of them, by the installed evaluation settings.
-    tuning: the budget, which the comparison shows.
+    """Run stage `compare` with the installed evaluation settings; returns the results with it.
+
+    tuning: the budget, which the comparison reports.
     """
     prepared = results.prepared
     comparison = compare_candidates(
@@ -389,8 +377,8 @@ def compare_results(results: FrameResults, tuning: Tuning) -> FrameResults:
 
 
 def _models_to_run(catalogued: Models, entries: Mapping[str, Entry]) -> Models:
-    """The installed models.yaml, `catalogued`, with these entries as its grid, as shipped alone and
-    fitted once; its entries stay, as a combination may name models that are not to be fitted.
+    """The installed models.yaml, `catalogued`, with `entries` as its grid, only the ranking
+    `shipped`, and no refits by default.
     """
     return catalogued.model_copy(
         update={
@@ -398,7 +386,7 @@ def _models_to_run(catalogued: Models, entries: Mapping[str, Entry]) -> Models:
             "grids": {"asked": tuple(entries)},
             "rankings": ("shipped",),
             "refit": "never",
-            # a combination may name models that are not to be fitted
+            # all entries: a combination may name models that are not fitted
             "models": {**catalogued.models, **entries},
         }
     )
@@ -407,9 +395,9 @@ def _models_to_run(catalogued: Models, entries: Mapping[str, Entry]) -> Models:
 def _hold_in_memory(
     folder: Path, file: PreparedFile, settings: Dataset, prepared: PreparedDataset
 ) -> DataInMemory:
-    """The rows that stage `prepare` would write to `file` (of tuning.parquet its own, else the
-    whole frame), as data that go to a worker with its task. Nothing is written here; results go to
-    `folder`, which has to be new.
+    """The rows that stage `prepare` would write to `file`, as data that are sent to workers.
+
+    folder: a new folder for results; nothing is written here.
     """
     frame = prepared.frame
     if file == "tuning.parquet":
@@ -418,13 +406,13 @@ def _hold_in_memory(
         ProjectPaths.of(folder),
         NAME,
         file,
-        digest="",  # the folder is new, so nothing in it was computed from other rows
+        digest="",  # a new folder has no results of other rows
         rows=PreparedRows(frame, settings.task, prepared.borders),
     )
 
 
 def _require_model_packages(models: Models, *, is_tuned: bool) -> None:
-    """`InputError` with what to type where a model needs a package that only an extra brings."""
+    """Raises `InputError` where a model needs a package that is not installed."""
     for name, entry in models.entries_to_fit().items():
         family = catalogue()[str(entry["family"])]
         packages = list(EXTRA_PACKAGES.get(family.kind, ()))
@@ -438,14 +426,14 @@ def _require_model_packages(models: Models, *, is_tuned: bool) -> None:
 
 @contextlib.contextmanager
 def _restored_environment() -> Iterator[None]:
-    """What stages set for their own process, such as one thread for BLAS, is not left to the
-    caller's.
+    """Restore the environment variables at the end of the block: stages set some for their own
+    process, such as one thread for BLAS.
     """
     before = dict(os.environ)
     try:
         yield
     finally:
-        # not emptied first: other threads read it
+        # not cleared first, since other threads may read it
         for name in os.environ.keys() - before.keys():
             del os.environ[name]
         os.environ.update(before)
