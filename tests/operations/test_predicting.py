@@ -603,7 +603,7 @@ def test_a_series_of_few_errors_takes_no_level_from_the_others():
 def test_a_series_of_which_the_data_have_no_row_any_more_is_named():
     shops = problems.shops()
     ensemble = Ensemble((families.made(shops, "naive", None),))
-    assert predicting._describe_lost(ensemble, shops.panel) == ""
+    assert predicting._describe_lost_series(ensemble, shops.panel) == ""
     without = replace(shops.panel, series=shops.panel.series[:1])
-    said = predicting._describe_lost(ensemble, without)
+    said = predicting._describe_lost_series(ensemble, without)
     assert said == "No forecast of series 'south' (without usable rows in the newest data)."
