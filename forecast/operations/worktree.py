@@ -192,6 +192,17 @@ def _revision(root: Path) -> str:
     return head.stdout.strip()
 
 
+def project_identity(root: Path) -> str:
+    """The first commit of the project's repository and the project's folder in it, which are equal
+    in all clones; "" outside of a repository, and in a shallow clone, which lacks that commit.
+    """
+    folder = run_git(root, "rev-parse", "--is-shallow-repository", "--show-prefix")
+    first_commits = run_git(root, "rev-list", "--max-parents=0", "HEAD")
+    if first_commits.returncode or not folder.stdout.startswith("false"):
+        return ""
+    return f"{first_commits.stdout.split()[-1][:12]}:{folder.stdout.splitlines()[1]}"
+
+
 def _share_cache(root: Path, tree: Path) -> None:
     """Let DVC in the work tree use the checkout's cache.
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from forecast.system import files
-from forecast.system.errors import DamagedError, ModelError
+from forecast.system.addresses import show_address
+from forecast.system.errors import DamagedError, InputError, ModelError
 from forecast.system.postgres import CheckLock, check_nothing
 from forecast.tracking import mlflow_client
 from forecast.tracking.stores import TrackingStore
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
 
 MODEL_DIGEST = "model_sha256"
+PROJECT = "project"
+"""The tag of a registered model with the identity of its project."""
 FILLER = "filler"
 ARTIFACT = "artifacts"
 
@@ -93,6 +96,25 @@ def register_version(
             model_id=model_id,
         )
         return int(version.version)
+
+
+def claim_model(store: TrackingStore, name: str, project: str) -> None:
+    """Tag the registered model `name`, if there is one, as that of `project`.
+
+    Raises `InputError` where it has the tag of another project.
+    """
+    with mlflow_client.connect(store) as client:
+        for model in client.search_registered_models(f"name = '{name}'"):
+            owner = model.tags.get(PROJECT)
+            if owner is None:
+                client.set_registered_model_tag(name, PROJECT, project)
+            elif owner != project:
+                raise InputError(
+                    f"The registered model {name!r} at {show_address(store.uri)} belongs to another"
+                    f" project (first commit {owner}, here {project}). Give the dataset another"
+                    f" name; if the project is the same, set the model's tag {PROJECT!r} there to"
+                    f" {project}."
+                )
 
 
 def read_registry(store: TrackingStore, name: str) -> RegisteredModel:

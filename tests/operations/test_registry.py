@@ -18,7 +18,7 @@ from forecast.operations.status import read_champion
 from forecast.system import files
 from forecast.system.errors import DamagedError, InputError, ModelError
 from forecast.tracking import model_registry, tracking_store
-from tests.operations import projects
+from tests.operations import projects, retraining
 from tests.operations.projects import NAME, NOW
 from tests.support import small_project
 
@@ -371,3 +371,29 @@ def test_old_versions_leave_the_disk_but_not_those_an_alias_names(moved):
     champion.write_aliases(moved, NAME, {"champion": 6, "previous": 1})
     champion.prune_versions(moved, NAME)
     assert champion.stored_versions(moved, NAME) == [1, 4, 5, 6]
+
+
+def test_the_model_of_another_project_with_a_dataset_of_this_name_is_refused(project, tmp_path):
+    """On a store that both use; a clone, whose first commit is the same, is the same project."""
+    uri = f"sqlite:///{tmp_path}/shared.db"
+    (project / "README").write_text("one")
+    retraining.git(project, "init", "-q")
+    retraining.commit(project)
+    clone = tmp_path / "clone"
+    shutil.copytree(project, clone)
+    other = tmp_path / "other"
+    shutil.copytree(project, other, ignore=shutil.ignore_patterns(".git"))
+    (other / "README").write_text("another")
+    retraining.git(other, "init", "-q")
+    retraining.commit(other)
+    version = projects.register(project, "ridge", uri)
+    registry.promote(project, NAME, version, now=NOW, tracking_uri=uri)
+    assert registry.repair_registry(clone, NAME, tracking_uri=uri)
+    assert champion.load(clone, NAME).version == version
+    for change in (
+        lambda: registry.repair_registry(other, NAME, tracking_uri=uri),
+        lambda: projects.register(other, "arx", uri),
+    ):
+        with pytest.raises(InputError, match=r"'wave' at .* belongs to another project"):
+            change()
+    assert projects.registry_aliases(project, NAME, tracking_uri=uri) == {"champion": version}

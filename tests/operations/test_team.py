@@ -142,11 +142,13 @@ def machines(repro: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
     no champion.
     """
     found = []
+    original = tmp_path_factory.mktemp("original") / "project"
+    shutil.copytree(repro, original)
+    retraining.git(original, "init", "-q")
+    retraining.commit(original)
     for name, candidate in (("a", "ridge"), ("b", "arx")):
         root = tmp_path_factory.mktemp(name) / "project"
-        shutil.copytree(repro, root)
-        retraining.git(root, "init", "-q")
-        retraining.commit(root)
+        shutil.copytree(original, root)
         folder = root / "data" / "trained" / NAME / candidate
         meta = make_card(Results(ProjectPaths.of(root), NAME), folder.name, now=NOW, revision="abc")
         pending.write_pending(root, decided("first", key=name), folder, meta)
