@@ -8,7 +8,7 @@ that does not see these files is refused, and so is one with other code or packa
 could differ.
 
 A task whose worker dies is run again on another worker. Dask gives a task up when its fourth worker
-dies (`allowed-failures`); we then run it once more after all others, and after that it has failed.
+dies (`allowed-failures`); we then run it once more, and after that it has failed.
 
 `workers` calls `run_on_cluster`.
 """
@@ -25,7 +25,6 @@ import tempfile
 import time
 import uuid
 from asyncio import CancelledError
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, chdir, contextmanager, suppress
@@ -48,10 +47,7 @@ WAIT_SECONDS = 10
 """How long to wait for a scheduler to answer."""
 START_SECONDS = 60
 """How long to wait for the first worker; after a Ctrl-C the workers are just being restarted."""
-MAX_SUBMITTED = 512
-"""The most tasks that the scheduler holds; when half are done, it is sent new ones in one message,
-which is the cheapest way.
-"""
+
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 PACKAGES = (
     "numpy",
@@ -266,14 +262,13 @@ def _submit(
     client: Client,
     function: Callable[[WorkItem], Any],
     shared_folder: Path,
-    numbered_items: list[tuple[int, WorkItem]],
+    items: Sequence[WorkItem],
 ) -> list[Future]:
-    """Submits numbered tasks (at least one) and returns their futures in the same order.
+    """Submits tasks and returns their futures in the same order.
 
     The result of a future is that of `_run_if_suited`. shared_folder: made by
     `_folder_seen_by_workers`.
     """
-    items = [item for _, item in numbered_items]
     return client.map(
         _run_if_suited,
         items,
@@ -283,7 +278,6 @@ def _submit(
         folder=Path.cwd(),
         pure=False,
         retries=2,
-        priority=-numbered_items[0][0],
         key=[f"{item.name}-{uuid.uuid4().hex}" for item in items],
     )
 
@@ -322,16 +316,10 @@ def _as_completed(
     from distributed import as_completed
     from distributed.scheduler import KilledWorker
 
-    queue = deque(enumerate(items))
+    submitted.update(zip(submit(items), items, strict=True))
+    waiting = as_completed(list(submitted), loop=client.loop, raise_errors=False)
     tried_twice = set[str]()
-    waiting = as_completed(loop=client.loop, raise_errors=False)
-    while queue or submitted:
-        if queue and len(submitted) <= MAX_SUBMITTED // 2:
-            n_new = min(MAX_SUBMITTED - len(submitted), len(queue))
-            numbered_items = [queue.popleft() for _ in range(n_new)]
-            futures = submit(numbered_items)
-            submitted.update(zip(futures, (item for _, item in numbered_items), strict=True))
-            waiting.update(futures)
+    while submitted:
         batch = _wait_for_next(client, waiting)
         finished = [future for future in batch if future.status == "finished"]
         try:
@@ -354,9 +342,11 @@ def _as_completed(
                 yield item, ForecastError(f"{item.name}: {ALL_DIED}")
             else:
                 # Dask also blames tasks that only waited on a dying worker: so each is tried once
-                # more, after all the others
+                # more, after those that were submitted before
                 tried_twice.add(item.name)
-                queue.append((len(items), item))
+                (future,) = submit([item])
+                submitted[future] = item
+                waiting.add(future)
 
 
 def _wait_for_next(client: Client, waiting: Any) -> list[Future]:

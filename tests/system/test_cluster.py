@@ -153,7 +153,6 @@ def test_where_no_scheduler_answers_it_says_so_within_its_time(answer, monkeypat
 
 
 def test_results_and_failures_are_those_of_the_cores_of_this_machine(given, monkeypatch):
-    monkeypatch.setattr(cluster, "MAX_SUBMITTED", 6)
     tasks = [*(WorkItem(f"{n}", square, (n,)) for n in range(20)), WorkItem("wrong", refuse, ())]
     there = run(*tasks)
     monkeypatch.delenv(cluster.CLUSTER_VARIABLE)
