@@ -437,4 +437,4 @@ def perturb_weights(forecaster: Forecaster) -> Forecaster:
 
 def bits_differ(values: np.ndarray, other_values: np.ndarray) -> np.ndarray:
     """Where the values differ; NaN equals NaN."""
-    return ~((values == other_values) | (np.isnan(values) & np.isnan(other_values)))
+    return ~np.isclose(values, other_values, rtol=0, atol=0, equal_nan=True)

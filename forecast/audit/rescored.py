@@ -147,9 +147,10 @@ def _check_scores(table: pd.DataFrame, test_errors: ErrorsByRow) -> Iterator[Fin
                 if missed.notna().all() and naive.get(name, 0.0) > 0:
                     expected["skill"] = 1 - expected["mae"] / naive[name]
                 for metric, value in expected.items():
-                    tolerance = SCORE_TOLERANCE
                     score = float(row.get(metric, np.nan))
-                    if not np.isclose(score, value, rtol=tolerance, atol=tolerance, equal_nan=True):
+                    if not np.isclose(
+                        score, value, rtol=SCORE_TOLERANCE, atol=SCORE_TOLERANCE, equal_nan=True
+                    ):
                         yield Finding(
                             "scores",
                             DETECTOR,

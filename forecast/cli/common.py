@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from forecast.config.paths import ProjectPaths
-from forecast.system.errors import InputError, quote, require_known
+from forecast.system.errors import InputError, quote, require_known, with_minus
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -148,12 +148,16 @@ def require_project(root: Path) -> Path:
 
 def require_dataset(root: Path, dataset: str) -> Path:
     """`require_project`, and `InputError` with the nearest name where it has no such dataset."""
+    project = require_project(root)
+    require_known(dataset, configured_datasets(project), "Unknown dataset")
+    return project
+
+
+def configured_datasets(project: Path) -> Mapping[str, object]:
+    """The entries of configs/datasets.yaml, unchecked; `InputError` where it is no YAML."""
     from forecast.config.reading import read_yaml
 
-    project = require_project(root)
-    known = (read_yaml(ProjectPaths.of(project).datasets_yaml) or {}).get("datasets") or {}
-    require_known(dataset, known, "Unknown dataset")
-    return project
+    return (read_yaml(ProjectPaths.of(project).datasets_yaml) or {}).get("datasets") or {}
 
 
 def tracking_uri() -> str:
@@ -196,6 +200,11 @@ def parse_as_of(text: str) -> pd.Timestamp | None:
             f"--as-of: {moment} lies in the future (now: {clock:%Y-%m-%d %H:%M} UTC). Name another."
         )
     return moment
+
+
+def signed_percent(share: float | None) -> str:
+    """`+12.3 %` of 0.123; "" for None."""
+    return "" if share is None else with_minus(f"{100 * share:+.1f} %")
 
 
 def escape_formulas(table: pd.DataFrame) -> pd.DataFrame:

@@ -24,6 +24,7 @@ from forecast.cli.common import (
     ROOT,
     Format,
     complete_dataset,
+    configured_datasets,
     keep_output_clean,
     now,
     parse_as_of,
@@ -114,7 +115,7 @@ def add(
     import yaml
 
     from forecast.config.datasets import Datasets
-    from forecast.config.reading import read_yaml, validate_config
+    from forecast.config.reading import validate_config
     from forecast.data.entries import add_entry
     from forecast.data.guesses.entry import guess_entry
     from forecast.data.sources.file import path_in_project
@@ -131,7 +132,7 @@ def add(
         )
     entry = name or _entry_name(path)
     config = ProjectPaths.of(project).datasets_yaml
-    if entry in ((read_yaml(config) or {}).get("datasets") or {}):
+    if entry in configured_datasets(project):
         raise InputError(
             f"{config}: has an entry {entry!r} already. New rows of its file: `forecast fetch"
             f" {entry}`. To guess it anew, take it out of `datasets` and `run` first. Another file:"

@@ -108,12 +108,10 @@ def _result(contestants: Sequence[RowResult]) -> dict[str, Any]:
     best = min(contestants, key=lambda contestant: contestant.test)
     sentence = f"Chosen on validation: `{first.row}`, {first.test:.3g} on test ({MEASURE})"
     sentence += "." if best is first else f"; `{best.row}` has the lowest there, {best.test:.3g}."
-    rows = []
-    for contestant in contestants:
-        row = {key: value for key, value in vars(contestant).items() if key != "model"}
-        row["validation"] = files.json_number(contestant.validation)
-        row["test"] = files.json_number(contestant.test)
-        rows.append(row)
+    rows = [
+        {key: files.json_number(value) for key, value in vars(contestant).items() if key != "model"}
+        for contestant in contestants
+    ]
     return {"sentence": sentence, "rows": rows}
 
 

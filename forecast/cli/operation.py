@@ -33,6 +33,7 @@ from forecast.cli.common import (
     print_rows,
     require_dataset,
     require_project,
+    signed_percent,
     tracking_uri,
     use_cluster,
 )
@@ -48,7 +49,6 @@ from forecast.system.errors import (
     hours_or_days,
     plural,
     require_known,
-    with_minus,
 )
 from forecast.system.processes import require_unix
 from forecast.system.stage import format_duration
@@ -224,7 +224,7 @@ def history(dataset: str = DATASET, root: Path = ROOT, output_format: Format = F
     table_rows = [asdict(row) for row in rows]
     if output_format is Format.table:
         for values in table_rows:
-            values["test_skill"] = _signed_percent(values["test_skill"])
+            values["test_skill"] = signed_percent(values["test_skill"])
     print_rows(table_rows, output_format)
 
 
@@ -257,7 +257,7 @@ def _describe_version(project: Path, dataset: str, version: int) -> str:
         return f"version {version} ({scored} fitted again on all data)"
     skill = ""
     if "skill" in card.metrics:
-        skill = f", test skill {_signed_percent(card.metrics['skill'])} over the last value"
+        skill = f", test skill {signed_percent(card.metrics['skill'])} over the last value"
     return f"version {version} ({card.candidate}{skill})"
 
 
@@ -283,7 +283,7 @@ def _status_lines(row: DatasetStatus) -> list[dict[str, str]]:
 
 def _champion_lines(row: DatasetStatus) -> dict[str, str]:
     """The rows of `_status_lines` about the champion and its issued forecasts."""
-    test_skill = _signed_percent(row.skill)
+    test_skill = signed_percent(row.skill)
     if row.scored_version is None:
         test_skill = "unknown: the version that was scored is not stored here any more"
     elif row.scored_version != row.champion:
@@ -298,7 +298,7 @@ def _champion_lines(row: DatasetStatus) -> dict[str, str]:
         "age": f"{plural(row.age_days or 0.0, 'day')}, fitted on data up to {fitted_on}",
         "test skill": test_skill,
         "live error": f"{live_error} ({plural(row.live_issues, 'issue')})",
-        "live skill": _signed_percent(row.live_skill),
+        "live skill": signed_percent(row.live_skill),
         "live coverage": ", ".join(covered),
     }
 
@@ -312,10 +312,6 @@ def _last_observation(row: DatasetStatus) -> str:
     age = f"{span} old" if hours >= 0 else f"over in {span}"
     clock = " UTC" if ":" in row.last_observation else ""
     return f"; last observation {row.last_observation[:16]}{clock}, {age}"
-
-
-def _signed_percent(share: float | None) -> str:
-    return "" if share is None else with_minus(f"{100 * share:+.1f} %")
 
 
 def retrain(

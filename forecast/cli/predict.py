@@ -27,6 +27,7 @@ from forecast.cli.common import (
     print_rows,
     require_dataset,
     require_project,
+    signed_percent,
 )
 from forecast.system.errors import UNHEALTHY, InputError, plural, with_minus
 from forecast.system.stage import split_names
@@ -44,9 +45,8 @@ ForecastFormat = Literal["table", "csv", "json", "parquet"]
 FORECAST_FORMAT = typer.Option("table", "--format", help="parquet needs a file or pipe behind it.")
 
 
-NO_FUTURE = Path()
 FUTURE = typer.Option(
-    NO_FUTURE,
+    None,
     "--future",
     help="A CSV or Parquet with what is known ahead: ds and the columns of the plan.",
     show_default="rows of the snapshot after its last observation",
@@ -61,7 +61,7 @@ def predict(
     levels: str = typer.Option(
         "", "--levels", help="Intervals in percent, such as 80,95; `none` for none."
     ),
-    future: Path = FUTURE,
+    future: Path | None = FUTURE,
     output_format: ForecastFormat = FORECAST_FORMAT,
     root: Path = ROOT,
 ) -> None:
@@ -80,7 +80,7 @@ def predict(
         usual_levels=load_evaluation(project / "configs").levels,
         horizon=horizon,
         levels=parse_levels(levels),
-        plan=None if future == NO_FUTURE else future,
+        plan=future,
     )
     for notice in forecast.notices:
         print(notice, file=sys.stderr)
@@ -260,7 +260,7 @@ def _provenance_sentence(provenance: Provenance) -> str:
     elif "mase" in provenance.test:
         scores.append(f"MASE {provenance.test['mase']:.3g}")
     if "skill" in provenance.test:
-        skill = with_minus(f"{100 * provenance.test['skill']:+.1f} %")
+        skill = signed_percent(provenance.test["skill"])
         scores.append(f"skill {skill} against repeating the last value")
     sentence = (
         f"Version {provenance.version} ({provenance.model}), made"

@@ -145,7 +145,7 @@ def find_score(root: Path, dataset: str, version: int | None) -> tuple[int | Non
     is not stored here any more.
     """
     card = find_card(root, dataset, version)
-    while card and card.refit_of:
+    if card and card.refit_of:
         version = card.refit_of
         card = find_card(root, dataset, version)
     return (version, card.metrics.get("skill")) if card else (None, None)

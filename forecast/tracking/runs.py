@@ -308,11 +308,10 @@ def trial_points(trial: Trial) -> list[MetricPoint]:
 
 def finite_points(points: list[MetricPoint]) -> list[MetricPoint]:
     """The points whose value is a finite number, as float."""
-    values = [_as_float(point.value) for point in points]
     return [
         point._replace(value=value)
-        for point, value in zip(points, values, strict=True)
-        if value is not None
+        for point in points
+        if (value := _as_float(point.value)) is not None
     ]
 
 
