@@ -43,8 +43,7 @@ class Forecast:
     """
     panel: Panel
     """The history that it was made from."""
-    levels: tuple[float, ...]
-    """The levels of its intervals, in percent."""
+
     notices: tuple[str, ...]
     """Sentences for the user."""
 
@@ -108,7 +107,7 @@ def forecast_champion(
         storing_fault,
     ]
     table = live_accuracy.number_rows(table, ensemble.task.calendar.kind)
-    return Forecast(current, table, panel, shown_levels, tuple(filter(None, notices)))
+    return Forecast(current, table, panel, tuple(filter(None, notices)))
 
 
 def _describe_changed_files(root: Path, dataset: str) -> str:

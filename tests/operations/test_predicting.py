@@ -382,7 +382,11 @@ def test_a_level_that_calibration_cannot_support_is_refused_when_asked_and_left_
             f"or ask for a lower level. Possible: `--levels {possible}`."
         )
     found = predicting.forecast_champion(moved, NAME, now=NOW, usual_levels=(80, 99))
-    assert found.levels == (80,) and "takes at least 99" in found.notices[0]
+    assert (
+        "lo_80" in found.table
+        and "lo_99" not in found.table
+        and "takes at least 99" in found.notices[0]
+    )
 
 
 def test_the_interval_of_a_modelled_ratio_is_a_ratio():
