@@ -64,17 +64,17 @@ class QualityRule(Config):
 class Quality(Config):
     """The rules by name, each a function of `data/quality/checks.py`, with their defaults."""
 
-    # distance of a jump from 2:1, 3:1, ... as a share
+    # distance of a jump from a ratio 2:1, 3:1, ..., as a share
     unadjusted_split: QualityRule = QualityRule(action="warn", limit=0.03)
-    # the smaller step of a value from both neighbours, in 99th percentiles of all steps
+    # the smaller step to both neighbours, in multiples of the 99 % quantile of all steps
     spikes: QualityRule = QualityRule(action="warn", limit=15)
-    # equal values in a row, zeros not counted
+    # equal consecutive values, other than zero
     stale_repeats: QualityRule = QualityRule(action="warn", limit=12)
-    # zeros in a row, of what is hardly ever zero
+    # consecutive zeros, in a target that is hardly ever zero
     zero_runs: QualityRule = QualityRule(action="warn", limit=2)
-    # the lowest value before the last one, in last values
+    # the lowest earlier value, divided by the last value
     partial_end: QualityRule = QualityRule(action="warn", limit=3)
-    # what an input leaves of what the past leaves open of a later target, as a share
+    # the share of a later target's unexplained variance that an input leaves unexplained
     leaks: QualityRule = QualityRule(action="warn", limit=0.01)
     # rows with an empty cell
     missing_cells: QualityRule = QualityRule(action="warn", limit=0)
@@ -84,8 +84,8 @@ class Quality(Config):
     clock_change: QualityRule = QualityRule(action="warn", limit=0)
     # steps of the calendar since the last row
     freshness: QualityRule = QualityRule(action="warn", limit=3)
-    # rows of a stored series that lie after its last one of a fetch, or, less those it gained,
-    # before its first one, as a share
+    # the share of a series' stored rows that are later than its new last row; or earlier than its
+    # new first row, less the rows gained
     shrinkage: QualityRule = QualityRule(action="refuse", limit=0.05)
 
     @model_validator(mode="before")
@@ -98,8 +98,10 @@ class Quality(Config):
             return value
         rules = {}
         for name, rule in value.items():
-            usual = cls.model_fields[name].default.model_dump() if name in cls.model_fields else {}
-            rules[name] = usual | (rule if isinstance(rule, dict) else {"action": rule})
+            defaults = (
+                cls.model_fields[name].default.model_dump() if name in cls.model_fields else {}
+            )
+            rules[name] = defaults | (rule if isinstance(rule, dict) else {"action": rule})
         return rules
 
 
@@ -495,13 +497,15 @@ class Dataset(Config):
         still forecasts after the entry was changed. A column that the entry no longer has is read
         from the source as it is.
         """
-        known = {column.column: column for column in self.columns}
+        entry_columns = {column.column: column for column in self.columns}
         future = {column.column: column for column in self.future_exogenous}
 
         def column_of(fitted: TaskColumn) -> Column:
             """The entry's column of this name, else one with the defaults."""
             max_missing = 1 - 1e-9 if fitted.may_be_missing else 0.0
-            return known.get(fitted.name, Column(column=fitted.name, max_missing=max_missing))
+            return entry_columns.get(
+                fitted.name, Column(column=fitted.name, max_missing=max_missing)
+            )
 
         steps = [column.steps for column in task.future_exogenous]
         return self.model_copy(

@@ -218,11 +218,11 @@ def _describe_fault(error: Any, content: Any) -> str:
     """One error of pydantic as a clause: the key in the file, what was found and wanted; for an
     unknown key the nearest known one.
     """
-    parts = _location_in_file(error["loc"], content, missing=error["type"] == "missing")
+    keys = _location_in_file(error["loc"], content, missing=error["type"] == "missing")
     if error["type"] == UNKNOWN_KEY:
-        key = ".".join([*parts, error["ctx"]["name"]])
+        key = ".".join([*keys, error["ctx"]["name"]])
         return f"unknown key {key!r}.{error['msg']}"
-    key = ".".join(parts)
+    key = ".".join(keys)
     if error["type"] == "missing":
         return f"key {key!r} is missing"
     message = error["msg"].removeprefix("Value error, ").removesuffix(".")
@@ -242,14 +242,14 @@ def _describe_fault(error: Any, content: Any) -> str:
 
 def _location_in_file(location: tuple[Any, ...], content: Any, *, missing: bool) -> list[str]:
     """The keys that lead to the error, without the names of alternatives that pydantic adds."""
-    parts = []
+    keys = []
     for number, part in enumerate(location):
         in_list = (
             isinstance(content, list | tuple) and isinstance(part, int) and part < len(content)
         )
         if in_list or (isinstance(content, dict) and part in content):
             content = content[part]
-            parts.append(str(part))
+            keys.append(str(part))
         elif missing and number == len(location) - 1:
-            parts.append(str(part))
-    return parts
+            keys.append(str(part))
+    return keys

@@ -233,8 +233,8 @@ def usual_length(lengths: pd.Series) -> int:
     shorten the blocks of all.
     """
     decile = lengths.quantile(0.1, interpolation="lower")
-    least = lengths.median() / (10 if len(lengths) >= 10 else 4)
-    return int(max(decile, lengths[lengths >= least].min()))
+    min_length = lengths.median() / (10 if len(lengths) >= 10 else 4)
+    return int(max(decile, lengths[lengths >= min_length].min()))
 
 
 @cache
@@ -401,8 +401,8 @@ def shows_week(frame: pd.DataFrame, target: Any, calendar: Calendar) -> bool:
     series = pd.factorize(frame["unique_id"])[0]
     days = frame["ds"].dt.floor("D")
     first_days = days.groupby(series).transform("min")
-    spans = (days.groupby(series).transform("max") - first_days).dt.days + 1
-    n_read = np.floor(limits.row_share * spans)
+    n_days_by_row = (days.groupby(series).transform("max") - first_days).dt.days + 1
+    n_read = np.floor(limits.row_share * n_days_by_row)
     is_read = ((days - first_days).dt.days < n_read) & (n_read >= 7 * limits.weeks)
     if not is_read.any():
         return False
@@ -470,11 +470,11 @@ def check_calendar(
     """Raises `error` for the first time that is not a step of the calendar."""
     times = frame["ds"].drop_duplicates()
     steps = grid(calendar, _grid_start(times, calendar), times.max())
-    wrong = set(times[~times.isin(steps)])
-    if not wrong:
+    off_calendar = set(times[~times.isin(steps)])
+    if not off_calendar:
         return
-    position = first_true(frame["ds"].isin(wrong))
-    fault = _describe_off_calendar(calendar, frame, sorted(wrong))
+    position = first_true(frame["ds"].isin(off_calendar))
+    fault = _describe_off_calendar(calendar, frame, sorted(off_calendar))
     raise error(f"{where}, {describe_row(frame, position)}: {fault}")
 
 
@@ -498,25 +498,25 @@ def fit_calendar(times: Iterable[Any], time_zone: str | None = None) -> Calendar
     would be refused.
     """
     stamps = pd.DatetimeIndex(pd.Series(times).drop_duplicates().sort_values())
-    tried: list[Calendar] = [
+    candidates: list[Calendar] = [
         RegularCalendar(kind="regular", freq=name) for name in _candidate_steps(stamps)
     ]
     if (stamps == stamps.normalize()).all():
         rows_by_day = stamps.day_of_week.value_counts()
         working_days = rows_by_day.index[2 * rows_by_day > rows_by_day.max()].sort_values()
         days = tuple(WEEKDAYS[day] for day in working_days)
-        tried += [
+        candidates += [
             WeekdayCalendar(kind="weekdays", days=days),
             YearWeekCalendar(kind="year_weeks"),
             YearWeekCalendar(kind="year_weeks", weeks=53),
         ]
         with contextlib.suppress(ModuleNotFoundError):  # an installation without exchanges
             if len(days) == 5:
-                tried += [
+                candidates += [
                     SessionCalendar(kind="sessions", exchange=name) for name in GUESSED_EXCHANGES
                 ]
     fits: list[CalendarFit] = []
-    for calendar in tried:
+    for calendar in candidates:
         try:
             fits.append(_fit_steps(calendar, stamps))
         except InputError:  # an exchange whose sessions of these years are not known
@@ -524,11 +524,13 @@ def fit_calendar(times: Iterable[Any], time_zone: str | None = None) -> Calendar
                 raise
         if fits[-1].count_misfits() == 0:  # none fits better
             break
-    most = MAX_SHARE_WITHOUT_ROW * len(stamps)
-    whole = [fit for fit in fits if fit.off_calendar == 0 and fit.without_row <= most]
-    if not whole and fits[0].off_calendar == 0:
-        whole = _fit_opening_hours(stamps, fits[0].calendar, time_zone)
-    return min(whole or fits, key=CalendarFit.count_misfits)
+    max_without_row = MAX_SHARE_WITHOUT_ROW * len(stamps)
+    complete_fits = [
+        fit for fit in fits if fit.off_calendar == 0 and fit.without_row <= max_without_row
+    ]
+    if not complete_fits and fits[0].off_calendar == 0:
+        complete_fits = _fit_opening_hours(stamps, fits[0].calendar, time_zone)
+    return min(complete_fits or fits, key=CalendarFit.count_misfits)
 
 
 def advise_without_calendar(times: pd.Series) -> str:
@@ -536,10 +538,10 @@ def advise_without_calendar(times: pd.Series) -> str:
     else count the rows.
     """
     distinct = times.drop_duplicates().sort_values()
-    usual = pd.Timedelta(distinct.diff().median())
-    distances = np.abs(pd.to_timedelta(ROUND_STEPS) - usual)
+    usual_step = pd.Timedelta(distinct.diff().median())
+    distances = np.abs(pd.to_timedelta(ROUND_STEPS) - usual_step)
     step = ROUND_STEPS[distances.argmin()]
-    if distances.min() > usual / 10 or distinct.dt.round(step).duplicated().any():
+    if distances.min() > usual_step / 10 or distinct.dt.round(step).duplicated().any():
         return COUNT_ADVICE
     return (
         f"They lie off even steps of {step}, as by a clock that jitters. Round them, as by pandas"
@@ -552,22 +554,22 @@ def describe_own_steps(frame: pd.DataFrame) -> str:
     such as weeks that begin on different days; empty otherwise.
     """
     series, times = frame["unique_id"], frame["ds"]
-    first = series.iloc[0]
-    others = series[~series.isin(series[times.isin(times[series == first])])]
-    if others.empty:
+    first_name = series.iloc[0]
+    other_names = series[~series.isin(series[times.isin(times[series == first_name])])]
+    if other_names.empty:
         return ""
-    names = (first, others.iloc[0])
+    names = (first_name, other_names.iloc[0])
     pair = [pd.DatetimeIndex(times[series == name].sort_values()).unique() for name in names]
-    shared = fit_calendar(pair[0].append(pair[1])).calendar
+    shared_calendar = fit_calendar(pair[0].append(pair[1])).calendar
     has_own_steps, examples = False, []
     for name, stamps in zip(names, pair, strict=True):
         fit = fit_calendar(stamps)
-        most = MAX_SHARE_WITHOUT_ROW * len(stamps)
-        if len(stamps) < MIN_EVEN_STEPS or fit.count_misfits() > most:
+        max_misfits = MAX_SHARE_WITHOUT_ROW * len(stamps)
+        if len(stamps) < MIN_EVEN_STEPS or fit.count_misfits() > max_misfits:
             return ""
-        most = MAX_SHARE_CLOSED_EARLY * len(stamps)
-        has_own_steps |= _fit_steps(shared, stamps).count_misfits() >= most
-        begin = format_times([stamps[0]], shared)
+        max_misfits = MAX_SHARE_CLOSED_EARLY * len(stamps)
+        has_own_steps |= _fit_steps(shared_calendar, stamps).count_misfits() >= max_misfits
+        begin = format_times([stamps[0]], shared_calendar)
         examples.append(f"{name!r} {calendar_yaml(fit.calendar)} from {begin}")
     if not has_own_steps:
         return ""
@@ -687,19 +689,19 @@ def known_from(calendar: Calendar, ds: Any) -> pd.DatetimeIndex:
         calendar.exchange, times.min().year, times.max().year
     ).closes.dt.tz_localize(None)
     # a time that is no session, in unchecked rows of a service, is known at the end of its day
-    known = pd.DatetimeIndex(closes.reindex(times)).as_unit("ns")
-    return known.where(known.notna(), ends_of_days)
+    close_times = pd.DatetimeIndex(closes.reindex(times)).as_unit("ns")
+    return close_times.where(close_times.notna(), ends_of_days)
 
 
 def read_until(calendar: Calendar, ds: Any) -> pd.DatetimeIndex:
     """The time (UTC, no zone) up to which each step may read other data: `known_from`, but for a
     week that may be labelled by either end, the end of the label's day.
     """
-    known = known_from(calendar, ds)
+    known_times = known_from(calendar, ds)
     if not isinstance(calendar, RegularCalendar) or _label_side(calendar) != "either":
-        return known
+        return known_times
     ends_of_days = (pd.DatetimeIndex(ds).normalize() + DAY).as_unit("ns")
-    return known.where(known < ends_of_days, ends_of_days)
+    return known_times.where(known_times < ends_of_days, ends_of_days)
 
 
 def step_days(calendar: Calendar, times: pd.DatetimeIndex) -> tuple[pd.DatetimeIndex, ...]:
@@ -739,7 +741,7 @@ def _grid_start(times: pd.Series, calendar: Calendar) -> pd.Timestamp:
 
 
 def _describe_off_calendar(
-    calendar: Calendar, frame: pd.DataFrame, wrong: list[pd.Timestamp]
+    calendar: Calendar, frame: pd.DataFrame, off_calendar: list[pd.Timestamp]
 ) -> str:
     """What is wrong with the first of the `wrong` times, what to do, and which calendar would fit
     better.
@@ -754,9 +756,9 @@ def _describe_off_calendar(
         fault = f"no step of {calendar.freq} begins then within the opening hours"
     else:
         fault = f"this time is off the {calendar.freq!r} grid of the other rows"
-    if len(wrong) > 1:
-        fault += f" ({len(wrong)} such times in all: {format_times(wrong, calendar)})"
-    if isinstance(calendar, Daily) and all(time != time.normalize() for time in wrong):
+    if len(off_calendar) > 1:
+        fault += f" ({len(off_calendar)} such times in all: {format_times(off_calendar, calendar)})"
+    if isinstance(calendar, Daily) and all(time != time.normalize() for time in off_calendar):
         return f"{fault}. A session is named by its date. Write dates alone, without hours."
     advice = "Round or drop it, or correct `calendar`."
     best = fit_calendar(times)
@@ -764,7 +766,7 @@ def _describe_off_calendar(
         advice = own_steps
     elif 2 * best.off_calendar > len(times):
         advice = advise_without_calendar(times)
-    elif best.off_calendar < len(wrong):
+    elif best.off_calendar < len(off_calendar):
         n_off = plural(best.off_calendar, "time")
         n_steps = series_lengths(frame, best.calendar).sum()
         advice += (
@@ -780,15 +782,15 @@ def _describe_off_calendar(
     return f"{fault}. {advice}"
 
 
-def format_times(moments: Iterable[Any], calendar: Calendar) -> str:
+def format_times(times: Iterable[Any], calendar: Calendar) -> str:
     """The first few times for a message; midnights as dates, rows without dates by number."""
 
-    def show(moment: Any) -> str:
-        stamp = pd.Timestamp(moment)
+    def show(time: Any) -> str:
+        stamp = pd.Timestamp(time)
         width = 10 if stamp == stamp.normalize() else 16
         return format_time(calendar.kind, str(stamp), width)
 
-    return list_first(list(moments), MAX_TIMES_SHOWN, show)
+    return list_first(list(times), MAX_TIMES_SHOWN, show)
 
 
 def row_numbers(moments: Any) -> np.ndarray:
@@ -840,6 +842,9 @@ def _build_exchange_calendar(exchange: str, first_year: int, last_year: int) -> 
         warnings.simplefilter("ignore", category=DeprecationWarning)
         with contextlib.suppress(ValueError):
             return exchange_calendars.get_calendar(exchange, start=start, end=end)
-        known = type(exchange_calendars.get_calendar(exchange))
-        start, end = max(start, known.bound_min() or start), min(end, known.bound_max() or end)
+        calendar_class = type(exchange_calendars.get_calendar(exchange))
+        start, end = (
+            max(start, calendar_class.bound_min() or start),
+            min(end, calendar_class.bound_max() or end),
+        )
         return exchange_calendars.get_calendar(exchange, start=start, end=end)

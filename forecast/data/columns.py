@@ -250,7 +250,7 @@ def add_future_steps(
     """
     if not plans and holidays is None:
         return frame
-    parts = []
+    tables = []
     for _, rows in frame.groupby("unique_id", sort=False):
         steps = grid(calendar, rows["ds"].iloc[0], rows["ds"].iloc[-1])
         values = rows.set_index("ds")[list(plans)].reindex(steps)
@@ -263,15 +263,15 @@ def add_future_steps(
         for name in values.columns:
             for step in range(1, horizon + 1):
                 shifted[future_frame_name(name, step)] = values[name].shift(-step)
-        parts.append(pd.DataFrame(shifted).reindex(rows["ds"]).set_axis(rows.index))
-    ahead = pd.concat(parts)
-    clashing = [name for name in ahead if name in frame]
+        tables.append(pd.DataFrame(shifted).reindex(rows["ds"]).set_axis(rows.index))
+    future_columns = pd.concat(tables)
+    clashing = [name for name in future_columns if name in frame]
     if clashing:
         raise InputError(
             f"Columns {quote_names(clashing)} have the names of steps ahead of what is known in"
             " advance. Rename them."
         )
-    return frame.join(ahead)
+    return frame.join(future_columns)
 
 
 def holiday_columns(rule: Holidays, calendar: Calendar, times: pd.DatetimeIndex) -> pd.DataFrame:
@@ -350,8 +350,8 @@ def spread_over_horizon(
     value of all series where its plan reaches beyond it: an article that is sold out ends with the
     others.
     """
-    whole = add_future_steps(frame, plans, horizon, calendar, holidays)
-    return _trim_to_ends(whole, observed, plans, horizon, lateness)
+    with_steps = add_future_steps(frame, plans, horizon, calendar, holidays)
+    return _trim_to_ends(with_steps, observed, plans, horizon, lateness)
 
 
 def _trim_to_ends(
@@ -388,10 +388,10 @@ def append_plan(history: pd.DataFrame, plan: pd.DataFrame, observed: Iterable[st
     column on. Earlier rows of the plan are ignored.
     """
     last_times = last_value_times(history, observed)
-    ahead = plan[plan["ds"] > last_times.reindex(plan["unique_id"]).to_numpy()]
-    first_planned = ahead.groupby("unique_id")["ds"].min()
+    future_rows = plan[plan["ds"] > last_times.reindex(plan["unique_id"]).to_numpy()]
+    first_planned = future_rows.groupby("unique_id")["ds"].min()
     is_replaced = history["ds"] >= first_planned.reindex(history["unique_id"]).to_numpy()
-    rows = pd.concat([history[~is_replaced], ahead])
+    rows = pd.concat([history[~is_replaced], future_rows])
     return rows.sort_values(list(KEY_COLUMNS), kind="stable", ignore_index=True)
 
 
@@ -413,9 +413,9 @@ def measured_columns(frame: pd.DataFrame, dataset: Dataset) -> list[str]:
     columns; for a computed column those it is computed from.
     """
     names: list[str] = []
-    others = [*dataset.known_ahead, *dataset.static_names]
+    unmeasured = [*dataset.known_ahead, *dataset.static_names]
     for column in dataset.source_columns:
-        if column not in others:
+        if column not in unmeasured:
             names += [name for name in inputs_of_column(column, frame.columns) if name in frame]
     return names
 
@@ -477,17 +477,17 @@ def add_joined(frame: pd.DataFrame, dataset: Dataset, *, root: Path, where: str)
     dataset does not have.
     """
     lookups = {c.column: c.joined for c in dataset.columns if c.joined is not None}
-    others: dict[str, Dataset] = {}
+    datasets: dict[str, Dataset] = {}
     values: dict[str, pd.DataFrame] = {}
     for name in sorted({lookup.dataset for lookup in lookups.values()}):
-        others[name], rows = dataset, frame
+        datasets[name], rows = dataset, frame
         if name:  # an empty name means this dataset
-            others[name] = load_dataset(name, ProjectPaths.of(root).configs)
+            datasets[name] = load_dataset(name, ProjectPaths.of(root).configs)
             rows = snapshots.read_pointed(root, name)
-        values[name] = adjust_prices(rows, others[name].source.adjustment)
+        values[name] = adjust_prices(rows, datasets[name].source.adjustment)
     result = frame.copy(deep=False)
     for column, lookup in lookups.items():
-        other, rows = others[lookup.dataset], values[lookup.dataset]
+        other, rows = datasets[lookup.dataset], values[lookup.dataset]
         result[column] = _joined_values(frame, dataset, lookup, other, rows, where)
     return result
 
@@ -508,17 +508,19 @@ def _joined_values(
     require_known(lookup.column, list(values.columns), f"{where} has no column")
     require_known(lookup.series, list(values["unique_id"].unique()), f"{where} has no series")
     series = values[values["unique_id"] == lookup.series].dropna(subset=[lookup.column])
-    known = pd.DataFrame(
+    lookup_rows = pd.DataFrame(
         {
             "known": known_from(other.calendar, series["ds"]),
             "value": series[lookup.column].to_numpy(),
         }
     )
     # a week may be labelled by its first or its last day; within a dataset all labels are alike
-    moments = (read_until if lookup.dataset else known_from)(dataset.calendar, frame["ds"])
-    rows = pd.DataFrame({"known": moments, "row": frame.index})
-    rows, known = (table.sort_values("known", kind="stable") for table in (rows, known))
+    request_times = (read_until if lookup.dataset else known_from)(dataset.calendar, frame["ds"])
+    requests = pd.DataFrame({"known": request_times, "row": frame.index})
     matched = pd.merge_asof(
-        rows, known, on="known", tolerance=pd.Timedelta(lookup.max_age_days, "D")
+        requests.sort_values("known", kind="stable"),
+        lookup_rows.sort_values("known", kind="stable"),
+        on="known",
+        tolerance=pd.Timedelta(lookup.max_age_days, "D"),
     )
     return matched.set_index("row")["value"].reindex(frame.index)

@@ -56,7 +56,9 @@ class PairedTest(Record):
     dof: Number = None
     """Degrees of freedom of the t statistic."""
     is_drift: bool = False
-    """Whether the difference drifts over the whole test block, so that it has no mean."""
+    """Whether the difference drifts through the whole test block like a random walk, so that the
+    test gives it no confidence limit.
+    """
     n: int = 0
     """The number of origins."""
     note: str = ""

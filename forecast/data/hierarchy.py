@@ -42,12 +42,12 @@ def name_by_groups(
     for column in groups:
         require_column(column, table.columns, where, "Correct `hierarchy`.")
         texts = table[column].astype("str").where(table[column].notna(), "")
-        wrong = (texts == "") | texts.str.contains("/", regex=False) | (texts == TOTAL)
-        if wrong.any():
-            row = table.index[wrong.to_numpy()][0]
+        is_wrong = (texts == "") | texts.str.contains("/", regex=False) | (texts == TOTAL)
+        if is_wrong.any():
+            row = table.index[is_wrong.to_numpy()][0]
             raise InputError(
                 f"{where}, row {row}: column {column!r} of the `hierarchy` holds"
-                f" {texts[wrong].iloc[0]!r}; wanted a name that is not {TOTAL!r} and has no"
+                f" {texts[is_wrong].iloc[0]!r}; wanted a name that is not {TOTAL!r} and has no"
                 " slash. Correct the cell."
             )
     names = join_names(table, groups)
@@ -105,10 +105,10 @@ def add_sums(frame: pd.DataFrame, task: Task) -> pd.DataFrame:
     if not task.hierarchy:
         return frame
     ends = frame.groupby("unique_id")["ds"].last()
-    early = ends.index[ends < ends.max()]
-    if len(early):
+    ended_early = ends.index[ends < ends.max()]
+    if len(ended_early):
         raise InputError(
-            f"Series {quote_names(early)}: the last row with an observation stands before"
+            f"Series {quote_names(ended_early)}: the last row with an observation stands before"
             f" {ends.max()}, where others end; wanted one end for all, or their sum is of a part."
             " Complete these series, write the newest group in every row of one that moved, or"
             " leave them out."
@@ -121,11 +121,13 @@ def add_sums(frame: pd.DataFrame, task: Task) -> pd.DataFrame:
     names = target_table.columns
     sums = [groups_above(name) for name in names]
     members = pd.DataFrame({"series": names, "sum": sums}).explode("sum")
-    parts = [frame]
+    tables_of_rows = [frame]
     for name, summands in members.groupby("sum")["series"]:
         values = {column: table[summands].mean(axis=1) for column, table in tables.items()}
         values[task.targets[0]] = counted[summands].sum(axis=1, skipna=False)
         rows = pd.DataFrame(values)[has_begun[summands].any(axis=1)]
-        parts.append(rows.assign(unique_id=name).reset_index())
-    joined = pd.concat(parts, ignore_index=True).astype({"unique_id": frame["unique_id"].dtype})
+        tables_of_rows.append(rows.assign(unique_id=name).reset_index())
+    joined = pd.concat(tables_of_rows, ignore_index=True).astype(
+        {"unique_id": frame["unique_id"].dtype}
+    )
     return joined.sort_values(["unique_id", "ds"], kind="stable", ignore_index=True)[frame.columns]

@@ -77,8 +77,8 @@ def find_holiday_effects(
         return None  # building all countries' holidays takes a third of a second
     values = departures.to_numpy()
     countries = list(_test_countries(departures))
-    most = max((days.explained for days in countries), default=0.0)
-    tied = [days for days in countries if days.explained >= most - TIED]
+    max_explained = max((days.explained for days in countries), default=0.0)
+    tied = [days for days in countries if days.explained >= max_explained - TIED]
     if not tied:
         return None
     country_of_zone = GUESSED_ZONES.get(zone or "")
@@ -91,13 +91,14 @@ def find_holiday_effects(
             days.n_others,
         ),
     )
-    at = values[list(chosen.at)]
-    n_unusual = int((at * np.sign(at.mean()) > UNUSUAL).sum())
-    if not _are_significant(at, chosen.t) or n_unusual < MIN_UNUSUAL_SHARE * len(at):
+    holiday_departures = values[list(chosen.at)]
+    n_unusual = int((holiday_departures * np.sign(holiday_departures.mean()) > UNUSUAL).sum())
+    n_days = len(holiday_departures)
+    if not _are_significant(holiday_departures, chosen.t) or n_unusual < MIN_UNUSUAL_SHARE * n_days:
         return None
     same = (days.country for days in tied if days.at == chosen.at)
-    others = tuple(country for country in same if country != chosen.country)
-    return HolidayEffects(chosen.country, n_unusual, len(at), others)
+    other_countries = tuple(country for country in same if country != chosen.country)
+    return HolidayEffects(chosen.country, n_unusual, n_days, other_countries)
 
 
 def _daily_departures(
@@ -156,16 +157,16 @@ def _test_countries(departures: pd.Series) -> Iterator[CountryDays]:
     for calendar in _calendars(index[0].year, index[-1].year):
         is_working = ~np.isin(weekdays, calendar.weekend)
         is_holiday = is_working & np.isin(days, calendar.off)
-        at = values[is_holiday]
-        usual = np.sqrt(np.mean(values[is_working & ~is_holiday] ** 2))
-        if len(at) and usual > 0:
-            explained = len(at) * at.mean() ** 2
+        holiday_departures = values[is_holiday]
+        usual_departure = np.sqrt(np.mean(values[is_working & ~is_holiday] ** 2))
+        if len(holiday_departures) and usual_departure > 0:
+            explained = len(holiday_departures) * holiday_departures.mean() ** 2
             yield CountryDays(
                 calendar.country,
                 at=tuple(np.flatnonzero(is_holiday).tolist()),
                 explained=explained,
-                t=float(np.sqrt(explained) / usual),
-                n_others=len(calendar.off) - len(at),
+                t=float(np.sqrt(explained) / usual_departure),
+                n_others=len(calendar.off) - len(holiday_departures),
                 n_parts=calendar.n_parts,
             )
 
@@ -184,11 +185,11 @@ def _calendars(first: int, last: int) -> list[CountryCalendar]:
     return calendars
 
 
-def _are_significant(at: np.ndarray, t: float) -> bool:
-    """Whether the departures `at` holidays (n,) exceed chance, and the means of every second one
-    and of the others agree in sign, and within a factor of two.
+def _are_significant(departures: np.ndarray, t: float) -> bool:
+    """Whether the `departures` of the holidays (n,) exceed chance, and the means of every second
+    one and of the others agree in sign, and within a factor of two.
     """
-    if len(at) < MIN_HOLIDAYS or t < MIN_T:
+    if len(departures) < MIN_HOLIDAYS or t < MIN_T:
         return False
-    even, odd = at[::2].mean(), at[1::2].mean()
+    even, odd = departures[::2].mean(), departures[1::2].mean()
     return bool(min(even * (2 * odd - even), odd * (2 * even - odd)) > 0)

@@ -185,7 +185,7 @@ def _compare_with_stored(request: Request, stored: StoredHistory) -> ComparedAns
     narrowed = dataset.source.narrowed_to(set(revised.loc[is_unexpected, "unique_id"]))
     if narrowed is None or not since:
         return ComparedAnswer(raw, fresh, since, revised)
-    whole, reread = _read_source(
+    whole_raw, reread = _read_source(
         replace(
             request,
             dataset=dataset.model_copy(update={"source": narrowed}),
@@ -194,12 +194,12 @@ def _compare_with_stored(request: Request, stored: StoredHistory) -> ComparedAns
         )
     )
     reread_series = set(reread["unique_id"])
-    others = fresh[~fresh["unique_id"].isin(reread_series)]
-    fresh = pd.concat([others, reread]).sort_values(
+    other_rows = fresh[~fresh["unique_id"].isin(reread_series)]
+    fresh = pd.concat([other_rows, reread]).sort_values(
         ["unique_id", "ds"], kind="stable", ignore_index=True
     )
     since = {name: first for name, first in since.items() if name not in reread_series}
-    raw = replace(raw, failed={**raw.failed, **whole.failed})
+    raw = replace(raw, failed={**raw.failed, **whole_raw.failed})
     return ComparedAnswer(raw, fresh, since, compare(fresh, since=since))
 
 
@@ -207,13 +207,13 @@ def _known_vintages(
     request: Request, raw: RawFrame, stored: StoredHistory | None, now: pd.Timestamp
 ) -> pd.DataFrame:
     """The provider's forecasts, stored and new, that were issued by `request.as_of`."""
-    before = None
+    stored_vintages = None
     if stored is not None and stored.can_be_continued and request.dataset.source.is_remote:
-        before = vintages.read_vintages(request.root, request.name)
-    known = vintages.merge_vintages(before, raw.vintages)
+        stored_vintages = vintages.read_vintages(request.root, request.name)
+    issued = vintages.merge_vintages(stored_vintages, raw.vintages)
     if request.as_of is not None and request.as_of < now.floor("s"):
-        known = known[known["issued_at"] <= request.as_of].reset_index(drop=True)
-    return known
+        issued = issued[issued["issued_at"] <= request.as_of].reset_index(drop=True)
+    return issued
 
 
 def _check_history(
@@ -246,16 +246,16 @@ def _check_history(
     action = dataset.quality.freshness.action
     last = trim_to_observed(frame, dataset)["ds"].max()
     if last > now and action != "off":
-        text = (
+        sentence = (
             f"the last row is of {last}, later than this clock's {now:%Y-%m-%d %H:%M} UTC; is its"
             " period unfinished, the clock slow, or does `source` lack a `time_zone`?"
         )
-        violations.append(Violation("freshness", "", "ds", 1, text, action))
+        violations.append(Violation("freshness", "", "ds", 1, sentence, action))
     end, action = known_from(dataset.calendar, [last])[0], dataset.quality.partial_end.action
     if last <= now < end and end - last > SHORT_STEP and action != "off":
         # no stronger words: a week may be labelled by its last day
-        text = f"the newest step, {last:%Y-%m-%d}, may go on until {end} UTC. {PARTIAL_ADVICE}"
-        violations.append(Violation("partial_end", "", "ds", 1, text, action))
+        sentence = f"the newest step, {last:%Y-%m-%d}, may go on until {end} UTC. {PARTIAL_ADVICE}"
+        violations.append(Violation("partial_end", "", "ds", 1, sentence, action))
     quality.refuse_violations(violations, where=raw.where, error=fault)
     try:
         check_transforms(preparation.without_series(prepared, too_short), dataset.task)

@@ -49,10 +49,10 @@ def find_leaks(
 def explain_later_target(
     target: np.ndarray, column: np.ndarray, steps: int, limit: float
 ) -> tuple[int, float] | None:
-    """The step (1 to `steps`) whose target the column explains best, and the share of the target's
-    variance that is left unexplained: the residual variance of a regression on the lags of both,
-    divided by that on the target's lags alone. None where the share is not below `limit`, or rows
-    are too few. `target` and `column` are (T,).
+    """The step (1 to `steps`) whose target the column explains best, and how much it leaves
+    unexplained: the residual variance of a regression on the lags of both, as a share of that on
+    the target's lags alone. None where the share is not below `limit`, or rows are too few.
+    `target` and `column` are (T,).
     """
     lags = min(MOST_LAGS, max(2, len(target) // 20))
     usable = np.arange(lags, len(target) - steps)

@@ -119,7 +119,7 @@ def is_parquet(path: Path) -> bool:
 
 
 def read_table(
-    path: Path, where: str, form: FileFormat, *, texts: Collection[str] = ()
+    path: Path, where: str, file_format: FileFormat, *, texts: Collection[str] = ()
 ) -> pd.DataFrame:
     """The file's rows. The index of a CSV has its line numbers; the header is line 1.
 
@@ -131,12 +131,12 @@ def read_table(
         raise InputError(
             f"{where}: no such file. Correct its path in configs/datasets.yaml (from the root)."
         )
-    kind = f"CSV with a header line, {quote(form.separator)} between columns and text"
+    kind = f"CSV with a header line, {quote(file_format.separator)} between columns and text"
     try:
         if is_parquet(path):
             kind = "Parquet"
-            return _blank_numbers(_read_parquet(path, where), form.missing, texts)
-        return _read_csv(path, where, form, texts)
+            return _blank_numbers(_read_parquet(path, where), file_format.missing, texts)
+        return _read_csv(path, where, file_format, texts)
     except (OSError, ValueError, ArithmeticError, EOFError) as error:
         if "out of memory" in str(error):
             raise MemoryError(f"{where} with its {path.stat().st_size:,} bytes") from None
@@ -161,37 +161,39 @@ def _read_parquet(path: Path, where: str) -> pd.DataFrame:
     return rows
 
 
-def _read_csv(path: Path, where: str, form: FileFormat, texts: Collection[str]) -> pd.DataFrame:
+def _read_csv(
+    path: Path, where: str, file_format: FileFormat, texts: Collection[str]
+) -> pd.DataFrame:
     """The rows of a CSV file, see `read_table`."""
-    lines = first_lines(path, where, form.encoding)[:20]
+    lines = first_lines(path, where, file_format.encoding)[:20]
     # UTF-8 can be decoded in most other encodings too, but other text is hardly ever valid UTF-8
-    is_not_unicode = not form.encoding.lower().startswith("utf")
+    is_not_unicode = not file_format.encoding.lower().startswith("utf")
     if is_not_unicode and not _can_decode(path, "ascii") and _can_decode(path, "utf-8"):
         raise InputError(
-            f"{where}: found text in UTF-8, wanted `encoding: {form.encoding}` as its entry says."
-            " Set `encoding: utf-8` under `source`, or save the file as before."
+            f"{where}: found text in UTF-8, wanted `encoding: {file_format.encoding}` as its entry"
+            " says. Set `encoding: utf-8` under `source`, or save the file as before."
         )
     stated_mark = stated_separator(lines)
-    separator = stated_mark or form.separator
+    separator = stated_mark or file_format.separator
     lines_before = int(stated_mark != "")
     header = next(csv.reader(lines[lines_before:], delimiter=separator), [])
     _require_distinct_names(header, where)
     text_columns = [column for column in header if column in texts]
     missing_texts = None
-    if form.missing or text_columns:
-        marks = [*MISSING_TEXTS, *form.missing]
-        missing_texts = {column: [""] if column in texts else marks for column in header}
+    if file_format.missing or text_columns:
+        missing_marks = [*MISSING_TEXTS, *file_format.missing]
+        missing_texts = {column: [""] if column in texts else missing_marks for column in header}
     rows = pd.read_csv(
         path,
         low_memory=False,
         skip_blank_lines=False,
         sep=separator,
-        decimal=form.decimal,
+        decimal=file_format.decimal,
         na_values=missing_texts,
         keep_default_na=missing_texts is None,
-        encoding=form.encoding,
+        encoding=file_format.encoding,
         skiprows=lines_before,
-        dtype=str if form.thousands else dict.fromkeys(text_columns, str),
+        dtype=str if file_format.thousands else dict.fromkeys(text_columns, str),
     )
     if not isinstance(rows.index, pd.RangeIndex):
         raise InputError(
@@ -204,13 +206,13 @@ def _read_csv(path: Path, where: str, form: FileFormat, texts: Collection[str]) 
     for column in text_columns:
         if not is_code(rows[column]) and find_text_cell(rows[column]) is None:
             rows[column] = pd.to_numeric(rows[column])
-    is_plain = (form.decimal, form.thousands, form.units) == (".", "", ())
+    is_plain = (file_format.decimal, file_format.thousands, file_format.units) == (".", "", ())
     for column in rows.columns.drop(texts, errors="ignore"):
         values = rows[column]
-        if is_numeric_dtype(values) or (is_plain and not _has_minus_behind(values)):
+        if is_numeric_dtype(values) or (is_plain and not _has_trailing_minus(values)):
             continue
-        rows[column] = _parse_written(values, form)
-    return _blank_numbers(rows, form.missing, texts).dropna(how="all")
+        rows[column] = _parse_written(values, file_format)
+    return _blank_numbers(rows, file_format.missing, texts).dropna(how="all")
 
 
 def _blank_numbers(
@@ -238,9 +240,9 @@ def is_code(values: pd.Series) -> bool:
     return has_zeros and all(map(str.isdecimal, cells))
 
 
-def find_codes(lines: list[str], form: FileFormat) -> list[str]:
+def find_codes(lines: list[str], file_format: FileFormat) -> list[str]:
     """The columns of a CSV that are codes (`is_code`), from its `first_lines`."""
-    columns = _cells_by_column(lines[bool(stated_separator(lines)) :], form.separator)
+    columns = _cells_by_column(lines[bool(stated_separator(lines)) :], file_format.separator)
     return [
         name for name, *cells in filter(None, columns) if is_code(pd.Series(cells, dtype="str"))
     ]
@@ -364,9 +366,9 @@ def _bare_numbers(cells: Iterable[str], units: Iterable[str]) -> list[str]:
     a unit elsewhere or with two units is unchanged, and so is `5.-`, which means 5 in Switzerland.
     """
     any_unit = "|".join(map(re.escape, units)) or "(?!)"
-    form = re.compile(rf"([+-]?)(?:{any_unit})\s*([^\s].*)|(.*[^\s])\s*(?:{any_unit})\s*(-?)")
+    pattern = re.compile(rf"([+-]?)(?:{any_unit})\s*([^\s].*)|(.*[^\s])\s*(?:{any_unit})\s*(-?)")
     bare = [
-        "".join(match.groups("")) if (match := form.fullmatch(cell)) else cell for cell in cells
+        "".join(match.groups("")) if (match := pattern.fullmatch(cell)) else cell for cell in cells
     ]
     return [
         re.sub(r"^(\d.*)(?<=\d)\s*-$", r"-\1", cell) if cell.endswith("-") else cell
@@ -388,18 +390,18 @@ def _shows_thousands(cells: list[str], mark: str) -> bool:
     )
 
 
-def find_doubtful_number(path: Path, form: FileFormat) -> str:
+def find_doubtful_number(path: Path, file_format: FileFormat) -> str:
     """A number of a CSV whose mark was read as a decimal one and may separate thousands: `65.510`
     where semicolons, or `65,510` where another character separates the columns. Empty without one.
     """
-    mark = "." if form.separator == ";" else ","
-    if form.thousands or form.decimal != mark:
+    mark = "." if file_format.separator == ";" else ","
+    if file_format.thousands or file_format.decimal != mark:
         return ""
-    lines = first_lines(path, path.name, form.encoding)
-    columns = _cells_by_column(lines[1:], form.separator)
-    numbers = [_bare_numbers(cells, form.units) for cells in columns]
+    lines = first_lines(path, path.name, file_format.encoding)
+    columns = _cells_by_column(lines[1:], file_format.separator)
+    numbers = [_bare_numbers(cells, file_format.units) for cells in columns]
     cells = list(chain.from_iterable(numbers))
-    if guess_number_marks(cells, form.separator, {mark})[1] != mark:
+    if guess_number_marks(cells, file_format.separator, {mark})[1] != mark:
         return ""
     return next(cell for cell in cells if mark in cell and NUMBER.fullmatch(cell))
 
@@ -527,29 +529,31 @@ def guess_number_marks(
     return decimal, thousands if thousands != decimal else ""
 
 
-def _has_minus_behind(values: pd.Series) -> bool:
+def _has_trailing_minus(values: pd.Series) -> bool:
     """Whether a cell ends with a minus, as `12,50-`."""
     return bool(values.astype("str").str.endswith("-").any())
 
 
-def _parse_written(values: pd.Series, form: FileFormat) -> pd.Series:
+def _parse_written(values: pd.Series, file_format: FileFormat) -> pd.Series:
     """A text column as numbers, with at most one of the units, and the sign on either side. Other
     cells stay text, for a later message.
     """
     text = values.astype("str").str.strip().where(values.notna())
-    units = [unit for unit in form.units if text.str.contains(unit, regex=False, na=False).any()]
+    units = [
+        unit for unit in file_format.units if text.str.contains(unit, regex=False, na=False).any()
+    ]
     units = units if len(units) == 1 else []  # amounts of two units are not comparable
-    if units or _has_minus_behind(text):
+    if units or _has_trailing_minus(text):
         is_filled = text.notna()
         text = text.where(
             ~is_filled, pd.Series(_bare_numbers(text[is_filled], units), text.index[is_filled])
         )
-    thousands, decimal = re.escape(form.thousands), re.escape(form.decimal)
+    thousands, decimal = re.escape(file_format.thousands), re.escape(file_format.decimal)
     is_number = text.str.fullmatch(
         rf"[+-]?(\d+|\d{{1,3}}({thousands}\d{{3}})+)({decimal}\d*)?([eE][+-]?\d+)?", na=False
     )
-    plain = text.str.replace(form.thousands, "", regex=False).str.replace(
-        form.decimal, ".", regex=False
+    plain = text.str.replace(file_format.thousands, "", regex=False).str.replace(
+        file_format.decimal, ".", regex=False
     )
     mixed = values.where(~is_number, plain)
     return pd.to_numeric(mixed) if (is_number | values.isna()).all() else mixed

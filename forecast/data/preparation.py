@@ -147,8 +147,8 @@ def take_snapshot(
     """
     raw = sources.read(Request(name=name, dataset=dataset, root=root, as_of=as_of))
     frame, known_forecasts = check_raw(raw, dataset), vintages.merge_vintages(None, raw.vintages)
-    whole = add_looked_up(frame, dataset, known_forecasts, root=root, where=raw.where)
-    prepare(whole, dataset, where=raw.where)
+    with_lookups = add_looked_up(frame, dataset, known_forecasts, root=root, where=raw.where)
+    prepare(with_lookups, dataset, where=raw.where)
     record: SnapshotRecord = {
         "licence": dataset.licence.model_dump(),
         **raw.provenance,
@@ -327,8 +327,8 @@ def check_data(
         raw = append_plan(raw, rows, measured_columns(raw, dataset))
         check_calendar(raw, dataset.calendar, where=str(plan))
     known_forecasts = vintages.read_vintages(root, name)
-    whole = add_looked_up(raw, dataset, known_forecasts, root=root, where=where)
-    frame, left_out = prepare(whole, dataset, where=where)
+    with_lookups = add_looked_up(raw, dataset, known_forecasts, root=root, where=where)
+    frame, left_out = prepare(with_lookups, dataset, where=where)
     return frame, left_out + findings
 
 

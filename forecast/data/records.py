@@ -96,9 +96,9 @@ def describe_first(error: Exception) -> str:
     """The first fault of a pydantic error with its key; the text of any other error."""
     if not isinstance(error, ValidationError):
         return one_line(error)
-    first = error.errors()[0]
-    place = ".".join(map(str, first["loc"])) or "the file"
-    return f"{place}: {first['msg']}"
+    fault = error.errors()[0]
+    key = ".".join(map(str, fault["loc"])) or "the file"
+    return f"{key}: {fault['msg']}"
 
 
 class SeedFit(Record):

@@ -337,9 +337,9 @@ class Results:
         changes: dict[str, float | None] = {self.verdicts.bar: 0.0}
         for model, test in self.tests(ranking, "bar").items():
             changes[model] = test.relative_difference
-        for network, repeated in self.untrained(ranking).items():
-            if repeated in changes:
-                changes[network] = changes[repeated]
+        for network, same_model in self.untrained(ranking).items():
+            if same_model in changes:
+                changes[network] = changes[same_model]
         return changes
 
     def tied(self, ranking: str) -> tuple[str, ...]:

@@ -79,9 +79,9 @@ def check_transforms(frame: pd.DataFrame, task: Task) -> None:
             is_outside = (values < low) | (values > high)
             if is_outside.any():
                 row = first_true(is_outside)
-                when = format_times(rows["ds"].iloc[[row]], task.calendar)
+                time = format_times(rows["ds"].iloc[[row]], task.calendar)
                 raise InputError(
-                    f"Target {column.name!r} of series {unique_id!r} has {values[row]:g} at {when},"
+                    f"Target {column.name!r} of series {unique_id!r} has {values[row]:g} at {time},"
                     f" outside of its bounds {low:g} to {high:g}. Correct the value, or `minimum`"
                     " and `maximum` of the target."
                 )
@@ -148,8 +148,8 @@ class Scaling:
                 for uid, series in panel.by_id.items()
             ]
         )
-        of_all = np.stack([np.fmin.reduce(ranges[:, 0]), np.fmax.reduce(ranges[:, 1])])
-        ranges = np.where(ranges[:, :1] == ranges[:, 1:], of_all, ranges)
+        range_of_all = np.stack([np.fmin.reduce(ranges[:, 0]), np.fmax.reduce(ranges[:, 1])])
+        ranges = np.where(ranges[:, :1] == ranges[:, 1:], range_of_all, ranges)
         return replace(self, ranges=dict(zip(panel.by_id, ranges, strict=True)))
 
     def hide_wild(self, series: Series) -> np.ndarray:
@@ -234,8 +234,8 @@ def _find_limits(values: np.ndarray) -> tuple[float, float]:
     if len(observed) < MIN_ROWS_FOR_LIMITS:
         return np.nan, np.nan
     low, first_quarter, third_quarter, high = np.quantile(observed, (0.05, 0.25, 0.75, 0.95))
-    reach = WILD_SPANS * (high - low) if third_quarter > first_quarter else np.nan
-    return low - reach, high + reach
+    margin = WILD_SPANS * (high - low) if third_quarter > first_quarter else np.nan
+    return low - margin, high + margin
 
 
 def judged_units(units: np.ndarray, task: Task) -> np.ndarray:

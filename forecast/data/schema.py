@@ -60,8 +60,8 @@ def check_frame(
         raise error(
             f"{where}: found no rows, wanted at least one observation. Check what was asked for."
         )
-    if frame["ds"].dtype.kind == "M" and (outside := lie_outside(frame["ds"])).any():
-        row = describe_row(frame, first_true(outside))
+    if frame["ds"].dtype.kind == "M" and (is_outside := lie_outside(frame["ds"])).any():
+        row = describe_row(frame, first_true(is_outside))
         raise error(f"{where}, {row}: {OUTSIDE_SENTENCE} Correct the row.")
     frame = _cast_columns(frame[[*KEY_COLUMNS, *columns]], columns)
     fault = _describe_first_fault(frame, columns)
@@ -201,10 +201,11 @@ def _require_columns(
     one of `required` or `KEY_COLUMNS`.
     """
     counts = [*Counter(frame_columns).items(), *Counter(required).items()]
-    twice = quote_names({name for name, count in counts if count > 1})
-    if twice:
+    repeated = quote_names({name for name, count in counts if count > 1})
+    if repeated:
         raise error(
-            f"{where}: found {twice} more than once, wanted each column once. Rename or drop one."
+            f"{where}: found {repeated} more than once, wanted each column once. Rename or drop"
+            " one."
         )
     for name in (*KEY_COLUMNS, *required):
         require_column(name, frame_columns, where, MAPPING_HINT, error)

@@ -198,22 +198,22 @@ def path_in_store(root: Path, relative_path: str) -> Path:
 def merge_history(
     stored: pd.DataFrame, fresh: pd.DataFrame, *, since: TimeBySeries, keep: Collection[str]
 ) -> pd.DataFrame:
-    """The `stored` rows continued by the `fresh` ones: in each series the fresh rows replace all
-    stored rows from `since` up to the last fresh time.
+    """The `stored` rows continued by the `fresh` ones: in each series of `since` the fresh rows
+    replace all stored rows from that time up to the last fresh time; a series that is not in
+    `since` is replaced whole. A series without fresh rows is kept if it is in `keep`, else dropped.
 
-    A series without fresh rows stays where it is in `keep`, and is dropped otherwise. Where a fresh
-    value differs from the stored one by rounding alone, the stored digits stay, so that an
-    unchanged history keeps its digest.
+    Where a fresh value differs from the stored one by rounding alone, the stored digits stay, so
+    that an unchanged history keeps its digest.
     """
-    ends = fresh.groupby("unique_id")["ds"].max()
-    parts = [_with_stored_digits(stored, fresh)]
+    fresh_ends = fresh.groupby("unique_id")["ds"].max()
+    tables = [_with_stored_digits(stored, fresh)]
     for name, rows in stored.groupby("unique_id", sort=False):
-        if name not in ends.index and name in keep:
-            parts.append(rows)
-        elif name in ends.index and name in since:
-            parts.append(rows[(rows["ds"] < since[str(name)]) | (rows["ds"] > ends[name])])
+        if name not in fresh_ends.index and name in keep:
+            tables.append(rows)
+        elif name in fresh_ends.index and name in since:
+            tables.append(rows[(rows["ds"] < since[str(name)]) | (rows["ds"] > fresh_ends[name])])
     columns = [*KEY_COLUMNS, *(c for c in fresh.columns if c not in KEY_COLUMNS)]
-    result = pd.concat([part.reindex(columns=columns) for part in parts], ignore_index=True)
+    result = pd.concat([table.reindex(columns=columns) for table in tables], ignore_index=True)
     return result.sort_values(list(KEY_COLUMNS), kind="stable", ignore_index=True)
 
 
@@ -238,23 +238,23 @@ def find_revisions(
     repeated = stored["unique_id"].isin(set(fresh["unique_id"])) & (
         first_asked.isna() | (stored["ds"] >= first_asked)
     )
-    before = _values_by_key(stored[repeated], columns, "before")
+    stored_values = _values_by_key(stored[repeated], columns, "before")
     ends = stored.groupby("unique_id")["ds"].max()
     in_stored_range = fresh[fresh["ds"] <= fresh["unique_id"].map(ends)]
-    both = before.join(_values_by_key(in_stored_range, columns, "after"), how="outer")
-    changed = both[
-        ~_is_same_number(both["before"].to_numpy(), both["after"].to_numpy())
+    values = stored_values.join(_values_by_key(in_stored_range, columns, "after"), how="outer")
+    changed = values[
+        ~_is_same_number(values["before"].to_numpy(), values["after"].to_numpy())
     ].reset_index()
     if changed.empty:
         return NO_REVISIONS
-    answered = changed["unique_id"].map(fresh.groupby("unique_id")["ds"].max())
-    cases = {  # the first that is true
-        "unanswered": (changed["ds"] > answered) & changed["unique_id"].isin(since.keys()),
+    last_answered = changed["unique_id"].map(fresh.groupby("unique_id")["ds"].max())
+    conditions = {  # the first that is true
+        "unanswered": (changed["ds"] > last_answered) & changed["unique_id"].isin(since.keys()),
         "provisional": changed["ds"] >= (provisional_from or pd.Timestamp.max),
         "vanished": changed["in_after"].isna(),
         "appeared": changed["in_before"].isna(),
     }
-    kind = np.select(list(cases.values()), list(cases), "changed")
+    kind = np.select(list(conditions.values()), list(conditions), "changed")
     return changed.assign(kind=kind)[list(REVISION_COLUMNS)].sort_values(
         ["unique_id", "ds", "column"], ignore_index=True
     )
@@ -299,9 +299,9 @@ def _shared_values(stored: pd.DataFrame, fresh: pd.DataFrame) -> list[str]:
 
 def _with_stored_digits(stored: pd.DataFrame, fresh: pd.DataFrame) -> pd.DataFrame:
     """`fresh` with the stored value where the two are equal up to rounding."""
-    known = fresh[list(KEY_COLUMNS)].merge(stored, on=list(KEY_COLUMNS), how="left")
+    stored_values = fresh[list(KEY_COLUMNS)].merge(stored, on=list(KEY_COLUMNS), how="left")
     result = fresh.reset_index(drop=True).copy()
     for name in _shared_values(stored, fresh):
-        old, new = known[name].to_numpy(), result[name].to_numpy()
+        old, new = stored_values[name].to_numpy(), result[name].to_numpy()
         result[name] = np.where(_is_same_number(old, new), old, new)
     return result

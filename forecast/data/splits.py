@@ -162,12 +162,12 @@ def resolve_borders(panel: Panel, splits: AnySplits, needed: tuple[str, ...] = B
         score = (fitted_sizes >= min_sizes).all(axis=1).sum() * n_steps**0.5
         if score > best_score:
             best_score = score
-            chosen = stops
-    borders = _borders_at(chosen, steps)
+            best_stops = stops
+    borders = _borders_at(best_stops, steps)
     if not is_numbered_apart:
         return borders
     by_series = {
-        series.unique_id: _borders_at(chosen - n_before, series.ds)
+        series.unique_id: _borders_at(best_stops - n_before, series.ds)
         for series, n_before in zip(panel.series, firsts, strict=True)
     }
     return replace(borders, by_series=by_series)

@@ -40,8 +40,8 @@ def merge_vintages(before: pd.DataFrame | None, fresh: pd.DataFrame | None) -> p
     tables = [table for table in (before, fresh) if table is not None and len(table)]
     if not tables:
         return pd.DataFrame(columns=VINTAGE_KEYS)
-    both = pd.concat(tables, ignore_index=True).drop_duplicates(VINTAGE_KEYS, keep="first")
-    return both.sort_values(VINTAGE_KEYS, kind="stable", ignore_index=True)
+    merged = pd.concat(tables, ignore_index=True).drop_duplicates(VINTAGE_KEYS, keep="first")
+    return merged.sort_values(VINTAGE_KEYS, kind="stable", ignore_index=True)
 
 
 def require_issued_before_known(table: pd.DataFrame, dataset: Dataset, *, where: str) -> None:
@@ -80,9 +80,9 @@ def write_vintages(
 def newest_forecasts(
     table: pd.DataFrame, dataset: Dataset, rows: pd.DataFrame, column: str, *, step: int
 ) -> pd.DataFrame:
-    """For each of `rows` (`unique_id, ds`) the newest forecast of `column` for `step` steps later,
-    among those issued when the row had become known. In the order of `rows`: `ds` the target time,
-    `issued_at`, and `value`, NaN where there is no such forecast.
+    """For each of `rows` (`unique_id, ds`) the newest forecast of `column` for `step` steps later
+    that was issued by the time at which the row was known. In the order of `rows`: `ds` the target
+    time, `issued_at`, and `value`, NaN where there is no such forecast.
     """
     requests = rows[["unique_id", "ds"]].assign(
         row=np.arange(len(rows)), known=read_until(dataset.calendar, rows["ds"])
@@ -129,7 +129,7 @@ def forecasts_by_cutoff(table: pd.DataFrame, dataset: Dataset, rows: pd.DataFram
     names = ["unique_id", "cutoff", "step", "ds", "issued_at", *targets]
     if table.empty or not set(targets) <= set(table.columns):
         return pd.DataFrame(columns=names)
-    parts = []
+    tables = []
     for step in range(1, dataset.horizon + 1):
         part = pd.DataFrame(
             {
@@ -144,7 +144,11 @@ def forecasts_by_cutoff(table: pd.DataFrame, dataset: Dataset, rows: pd.DataFram
             part["ds"], part[target] = provided["ds"], provided["value"]
             issues.append(provided["issued_at"])
         part["issued_at"] = pd.concat(issues, axis=1).max(axis=1)
-        parts.append(part)
-    every = pd.concat(parts, ignore_index=True).dropna(subset=targets)
-    whole = every.groupby(["unique_id", "cutoff"])["step"].transform("size") == dataset.horizon
-    return every.loc[whole, names].sort_values(["unique_id", "cutoff", "step"], ignore_index=True)
+        tables.append(part)
+    forecasts = pd.concat(tables, ignore_index=True).dropna(subset=targets)
+    is_complete = (
+        forecasts.groupby(["unique_id", "cutoff"])["step"].transform("size") == dataset.horizon
+    )
+    return forecasts.loc[is_complete, names].sort_values(
+        ["unique_id", "cutoff", "step"], ignore_index=True
+    )

@@ -312,10 +312,10 @@ def find_hole_of_plan(task: Task, series: Series) -> tuple[pd.Timestamp, str] | 
     values = series.values[-1, len(task.observed_names) :]
     for value, column in zip(values, task.future_steps, strict=True):
         if np.isnan(value) and not column.may_be_missing:
-            missed = next_steps(task.calendar, series.ds[-1], column.step)[-1]
-            moment = format_time(task.calendar.kind, missed.isoformat(), 16)
-            return missed, (
-                f"{column.name!r} has no value at {moment}, {plural(column.step, 'step')} after"
+            missing_time = next_steps(task.calendar, series.ds[-1], column.step)[-1]
+            shown_time = format_time(task.calendar.kind, missing_time.isoformat(), 16)
+            return missing_time, (
+                f"{column.name!r} has no value at {shown_time}, {plural(column.step, 'step')} after"
                 f" the last observation and inside the horizon of {task.horizon}. Give its values"
                 " of the whole horizon, in rows that hold it and no target (also as `forecast"
                 " predict --future plan.csv`, in Python as `future_df`)."

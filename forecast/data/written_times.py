@@ -112,10 +112,14 @@ def guess_time_format(values: pd.Series) -> str | None:
     # no directive reads one of these marks, so only formats with those of the first row can fit
     marks = _NO_MARK.sub("", str(next(iter(text), "")))
     formats = [day + hour for hour, day in itertools.product(TIME_FORMATS, DATE_FORMATS)]
-    fitting = [form for form in formats if _NO_MARK.sub("", form) == marks and _fits(text, form)]
+    fitting = [
+        time_format
+        for time_format in formats
+        if _NO_MARK.sub("", time_format) == marks and _fits(text, time_format)
+    ]
     if len(fitting) < 2:
         return next(iter(fitting), None)
-    return min(fitting, key=lambda form: _measure_disorder(text, form))
+    return min(fitting, key=lambda time_format: _measure_disorder(text, time_format))
 
 
 def describe_wide(columns: Iterable[object]) -> str:
@@ -127,8 +131,8 @@ def describe_wide(columns: Iterable[object]) -> str:
     examples = (names.iloc[[len(names) * part // 4]] for part in (1, 2, 3))
     forms = {guess_time_format(example) for example in examples if len(example)}
     is_time = pd.Series(False, index=names.index)
-    for form in forms.union(("%b", "%B")).difference([None]):
-        is_time |= read_times(names, form) >= EARLIEST_NAME
+    for time_format in forms.union(("%b", "%B")).difference([None]):
+        is_time |= read_times(names, time_format) >= EARLIEST_NAME
     if is_time.sum() < max(MIN_TIME_NAMES, len(names) / 2):
         return ""
     return (
@@ -138,11 +142,11 @@ def describe_wide(columns: Iterable[object]) -> str:
     )
 
 
-def _measure_disorder(text: pd.Series, form: str) -> tuple[int, float]:
+def _measure_disorder(text: pd.Series, time_format: str) -> tuple[int, float]:
     """How often the rows go against their usual direction in time, which they also do at each new
     series of a file, and the longest gap in seconds.
     """
-    times = read_times(text, form).dropna()
+    times = read_times(text, time_format).dropna()
     # differences in nanoseconds, the unit of pandas 2, overflow beyond three centuries
     steps = times.dt.as_unit("us").diff().dt.total_seconds()
     if np.sign(steps).sum() < 0:
@@ -150,27 +154,27 @@ def _measure_disorder(text: pd.Series, form: str) -> tuple[int, float]:
     return int((steps < 0).sum()), float(steps.max())
 
 
-def read_times(values: pd.Series, form: str | None) -> pd.Series:
-    """Times written in format `form` (None: ISO 8601), taken as UTC; NaT where they are not."""
+def read_times(values: pd.Series, time_format: str | None) -> pd.Series:
+    """Times written as `time_format` (None: ISO 8601), taken as UTC; NaT where they are not."""
     text = _periods_to_days(values.astype("str").str.strip())
-    return pd.to_datetime(text, format=form or ISO_8601, errors="coerce", utc=True)
+    return pd.to_datetime(text, format=time_format or ISO_8601, errors="coerce", utc=True)
 
 
-def sort_oldest_first(table: pd.DataFrame, form: str | None) -> pd.DataFrame:
+def sort_oldest_first(table: pd.DataFrame, time_format: str | None) -> pd.DataFrame:
     """The rows in reverse order where `ds` is written newest first; otherwise unchanged."""
     head = table[["unique_id", "ds"]].head(1000)
-    times = read_times(head["ds"], form)
+    times = read_times(head["ds"], time_format)
     # differences in nanoseconds, the unit of pandas 2, overflow beyond three centuries
     steps = times.dt.as_unit("us").groupby(head["unique_id"], sort=False).diff()
     return table[::-1] if np.sign(steps.dt.total_seconds()).sum() < 0 else table
 
 
-def _fits(text: pd.Series, form: str) -> bool:
-    """Whether `form` fits all of the first thousand rows, and 99 % of all. One row is tried first,
-    since it excludes most formats.
+def _fits(text: pd.Series, time_format: str) -> bool:
+    """Whether `time_format` fits all of the first thousand rows, and 99 % of all. One row is tried
+    first, since it excludes most formats.
     """
     read = (
-        pd.to_datetime(part, format=form, errors="coerce", utc=True)
+        pd.to_datetime(part, format=time_format, errors="coerce", utc=True)
         for part in (text[:1], text[:1000], text)
     )
     return all(times.notna().mean() > (0.99 if len(times) > 1000 else 0.999) for times in read)
@@ -195,7 +199,7 @@ def _periods_to_days(text: pd.Series) -> pd.Series:
 
 def to_utc(
     table: pd.DataFrame,
-    form: str | None = None,
+    time_format: str | None = None,
     *,
     time_zone: str | None,
     wall_clock: bool = False,
@@ -203,8 +207,8 @@ def to_utc(
 ) -> pd.Series:
     """Column `ds` of `table` as datetime64[ns] in UTC without a zone.
 
-    form: how text is written, None for ISO 8601. time_zone: of times without an offset, None for
-    UTC. wall_clock: keep the local time instead of UTC, since the local date names a session.
+    time_format: how text is written, None for ISO 8601. time_zone: of times without an offset, None
+    for UTC. wall_clock: keep the local time instead of UTC, since the local date names a session.
     `InputError` for times that are unreadable, of several zones or skipped by the clock, and for a
     repeated hour where the order of the rows does not tell which one is meant.
     """
@@ -212,12 +216,14 @@ def to_utc(
     if not len(values):
         return values.astype("datetime64[ns]")
     refuse_rows(values, values.isna(), where, ", wanted a time in every row. Complete or drop it.")
-    if form is not None:
+    if time_format is not None:
         text = values
-        values = pd.to_datetime(text.astype("str").str.strip(), format=form, errors="coerce")
-        if values.isna().any() and guess_time_format(text) in (None, form):
+        values = pd.to_datetime(text.astype("str").str.strip(), format=time_format, errors="coerce")
+        if values.isna().any() and guess_time_format(text) in (None, time_format):
             _refuse_odd_row(text, values.notna(), where)
-        advice = f", wanted a time written as {form!r}. Correct the row, or `source.time_format`."
+        advice = (
+            f", wanted a time written as {time_format!r}. Correct the row, or `source.time_format`."
+        )
         refuse_rows(text, values.isna(), where, advice)
     if values.dtype.kind == "M":
         refuse_rows(values, lie_outside(values), where, OUTSIDE)

@@ -18,7 +18,7 @@ from forecast.data.schema import describe_text_cell, find_text_cell
 from forecast.system.errors import InputError
 
 
-def read_rows(
+def read_and_find_missing(
     path: Path, where: str, file_format: own_files.FileFormat
 ) -> tuple[pd.DataFrame, own_files.FileFormat]:
     """The rows of the file, and its format with the texts that stand for a missing value in columns
@@ -77,15 +77,16 @@ def read_flags(rows: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
 
 
 def blank_placeholders(
-    numbers: pd.DataFrame, form: own_files.FileFormat
+    numbers: pd.DataFrame, file_format: own_files.FileFormat
 ) -> tuple[pd.DataFrame, own_files.FileFormat]:
     """The columns with NaN for numbers that stand for a missing value, and the format that names
     these.
     """
     columns = numbers.select_dtypes("number")
     placeholders = sorted({n for c in columns for n in own_files.find_placeholders(numbers[c])})
-    missing = (*form.missing, *map("{:.12g}".format, placeholders))
-    return numbers.mask(numbers.isin(placeholders)), form.model_copy(update={"missing": missing})
+    missing = (*file_format.missing, *map("{:.12g}".format, placeholders))
+    file_format = file_format.model_copy(update={"missing": missing})
+    return numbers.mask(numbers.isin(placeholders)), file_format
 
 
 def number_columns(rows: pd.DataFrame, columns: list[str], target: str, where: str) -> list[str]:
@@ -124,16 +125,16 @@ def words_of(column: str) -> list[str]:
     return re.findall(r"[^\W\d_]+", parted.lower())
 
 
-def describe_doubtful_number(path: Path, form: own_files.FileFormat) -> list[str]:
+def describe_doubtful_number(path: Path, file_format: own_files.FileFormat) -> list[str]:
     """A comment for a number whose decimal mark may separate thousands, with the settings for that;
     empty without one.
     """
-    number = own_files.find_doubtful_number(path, form)
+    number = own_files.find_doubtful_number(path, file_format)
     if not number:
         return []
-    whole = re.sub("[.,]", "", number)
-    decimal = "," if form.decimal == "." else "."
+    whole_number = re.sub("[.,]", "", number)
+    decimal = "," if file_format.decimal == "." else "."
     return [
-        f"    # {number} is read with a decimal mark; if {whole} is meant: `thousands:"
-        f' "{form.decimal}", decimal: "{decimal}"` in `source`'
+        f"    # {number} is read with a decimal mark; if {whole_number} is meant: `thousands:"
+        f' "{file_format.decimal}", decimal: "{decimal}"` in `source`'
     ]

@@ -42,9 +42,9 @@ from forecast.data.guesses.cells import (
     columns_with_text,
     describe_doubtful_number,
     number_columns,
+    read_and_find_missing,
     read_flags,
     read_padded_numbers,
-    read_rows,
 )
 from forecast.data.guesses.series import find_name_parts, find_series_column
 from forecast.data.guesses.spans import (
@@ -109,7 +109,7 @@ def guess_entry(
     cannot be read (rising numbers, distinct texts, a name of times), where no column holds numbers,
     where columns are named by times, and where `target` is no column of numbers.
     """
-    table, file_format = read_rows(path, where, own_files.guess_format(path, where))
+    table, file_format = read_and_find_missing(path, where, own_files.guess_format(path, where))
     time, time_format = find_time_column(table)
     if (time_format == "%Y" or time is None) and (wide := describe_wide(table.columns)):
         raise InputError(f"{where}: {wide}, write that to a file, and name it here.")
@@ -205,8 +205,8 @@ def _guess_roles(
     """The roles of `columns`, of which `numbers` are numbers. observed: the rows up to each series'
     last target; planned: the rows after the last target of all. `InputError` where a plan is text.
     """
-    others = [column for column in columns if column != target]
-    by_series = observed.groupby("unique_id")[others]
+    other_columns = [column for column in columns if column != target]
+    by_series = observed.groupby("unique_id")[other_columns]
     is_constant = by_series.nunique().eq(1).all() & (len(by_series) > 1)
     constant = [*is_constant.index[is_constant]]
     first_rows = by_series.first()
@@ -215,8 +215,9 @@ def _guess_roles(
     for column in constant:
         if column in numbers and _is_part_of_names(first_rows[column]):
             continue
-        most = len(by_series) if column in numbers else min(len(by_series) // 2, MOST_CATEGORIES)
-        if len(by_series) >= MIN_STATIC_SERIES and 1 < n_values[column] <= most:
+        n_series = len(by_series)
+        max_values = n_series if column in numbers else min(n_series // 2, MOST_CATEGORIES)
+        if n_series >= MIN_STATIC_SERIES and 1 < n_values[column] <= max_values:
             static.append(column)
     changing = [*is_constant.index[~is_constant]]
     planned_columns = [column for column in changing if planned[column].notna().any()]
@@ -262,7 +263,7 @@ def _source_entry(
     return set_keys | file_format.model_dump(exclude_defaults=True)
 
 
-def _source_note(guess: GuessedTimes, ids: list[str], form: own_files.FileFormat) -> str:
+def _source_note(guess: GuessedTimes, ids: list[str], file_format: own_files.FileFormat) -> str:
     """The comment of `source`: how times, series and numbers were read."""
     if guess.fit is COUNTED_ROWS:
         note = "rows counted"
@@ -276,10 +277,12 @@ def _source_note(guess: GuessedTimes, ids: list[str], form: own_files.FileFormat
         note += f", series from {' and '.join(map(quote, ids))}"
     if len(ids) > 1:
         note += f" (sums too: `hierarchy: [{', '.join(ids)}]`, the largest group first)"
-    for unit in form.units:
+    for unit in file_format.units:
         note += f"; numbers as written beside {unit}"
-    if form.missing:
-        note += f"; {quote_names(form.missing)} read as no value (write 0 where one means zero)"
+    if file_format.missing:
+        note += (
+            f"; {quote_names(file_format.missing)} read as no value (write 0 where one means zero)"
+        )
     return note
 
 

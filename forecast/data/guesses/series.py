@@ -39,12 +39,12 @@ def find_series_column(
     """
     if "unique_id" in table.columns:
         return "unique_id"
-    others = [c for c in table.columns if c != time]
+    other_columns = [c for c in table.columns if c != time]
     n_values = table.nunique()
     # without columns of numbers that have a note in some cells
     text = [
         c
-        for c in text_columns(table[others])
+        for c in text_columns(table[other_columns])
         if n_values[c] <= len(table) / 2 or not own_files.is_mostly_numbers(table[c])
     ]
     if time is None:
@@ -58,22 +58,22 @@ def find_series_column(
         n_series = rows_by_time.quantile(1 - MAX_SHARE_TWICE)
         is_twice = table[time].duplicated()
         # numbers may name series where a column is left to forecast, and many times are repeated
-        may_be_whole = others if len(others) > 1 and is_twice.mean() > 0.1 else []
+        may_be_whole = other_columns if len(other_columns) > 1 and is_twice.mean() > 0.1 else []
         whole_numbers = [
             c
             for c in may_be_whole
             if table[c].dtype.kind == "i" and n_series <= n_values[c] <= 2 * n_series
         ]
         repeats = {c: table[time][table.duplicated([c, time])] for c in [*text, *whole_numbers]}
-        most_repeats = MAX_SHARE_TWICE * is_twice.sum()
-        most_times = MAX_SHARE_TWICE * n_values[time]
-        tried: list[list[str]] = [
-            [c for c in columns if len(repeats[c]) <= limit and repeats[c].nunique() <= most_times]
-            for limit in (0, most_repeats)
+        max_repeats = MAX_SHARE_TWICE * is_twice.sum()
+        max_times = MAX_SHARE_TWICE * n_values[time]
+        candidates: list[list[str]] = [
+            [c for c in columns if len(repeats[c]) <= limit and repeats[c].nunique() <= max_times]
+            for limit in (0, max_repeats)
             for columns in (text, whole_numbers)
         ]
         if rows_by_time.max() > 1:
-            naming = next(filter(None, tried), [])
+            naming = next(filter(None, candidates), [])
         else:
             times = read_times(table[time], time_format)
             naming = [c for c in text if _has_own_steps(times, table[c])]

@@ -117,8 +117,8 @@ def pick_target(
     surest = min(numbers, key=_target_rank)
     if _target_rank(surest) == NO_TARGET:
         return next((c for c in numbers if rows[c].nunique() > 2), numbers[0])
-    before = numbers[: numbers.index(surest)] if TEMPERATURE_NAME.search(surest) else []
-    return next((c for c in before if _may_be_target(rows[c])), surest)
+    earlier_numbers = numbers[: numbers.index(surest)] if TEMPERATURE_NAME.search(surest) else []
+    return next((c for c in earlier_numbers if _may_be_target(rows[c])), surest)
 
 
 def _drop_plans(values: pd.DataFrame, times: pd.Series) -> list[str]:
@@ -187,14 +187,14 @@ def varies_with_level(observed: pd.DataFrame, target: str, season: int) -> bool:
     """Whether the spread within a season is proportional to the season's level, in the train and
     validation rows.
     """
-    known = observed.dropna(subset=[target])
-    rows = known.groupby("unique_id")[target]
+    observations = observed.dropna(subset=[target])
+    rows = observations.groupby("unique_id")[target]
     n_fitted = (FITTED_SHARE * rows.transform("size")).astype(int) // season * season
-    fitted = known[rows.cumcount() < n_fitted]  # whole seasons of each series
+    fitted = observations[rows.cumcount() < n_fitted]  # whole seasons of each series
     seasons = fitted[target].to_numpy(float).reshape(-1, season)
-    moments = pd.DataFrame({"level": seasons.mean(axis=1), "spread": seasons.std(axis=1)})
-    is_positive = (moments > 0).all(axis=1)
-    logs = moments[is_positive].apply(np.log)
+    table = pd.DataFrame({"level": seasons.mean(axis=1), "spread": seasons.std(axis=1)})
+    is_positive = (table > 0).all(axis=1)
+    logs = table[is_positive].apply(np.log)
     series = fitted["unique_id"].to_numpy()[::season][is_positive]
     level, spread = (logs - logs.groupby(series).transform("mean")).to_numpy().T
     if len(level) < MIN_SEASONS or level.std() < MIN_LEVEL_SPREAD:

@@ -94,25 +94,25 @@ def find_time_column(table: pd.DataFrame) -> tuple[str | None, str | None]:
         if values.empty:
             continue
         if not is_numeric_dtype(values):
-            form = guess_time_format(values)
-            if form is not None:
-                return name, None if form == ISO_8601 else form
+            time_format = guess_time_format(values)
+            if time_format is not None:
+                return name, None if time_format == ISO_8601 else time_format
         elif values.astype("str").str.fullmatch(r"[12]\d{7}(\d\d){0,2}").all():
             # a number is read by a format alone: 20240131, 2024013113, 202401311330
-            form = "%Y%m%d%H%M"[: len(str(values.iloc[0])) - 2]
-            if read_times(values, form).notna().all():
-                return name, form
+            time_format = "%Y%m%d%H%M"[: len(str(values.iloc[0])) - 2]
+            if read_times(values, time_format).notna().all():
+                return name, time_format
     return _find_years(table)
 
 
 def _find_years(table: pd.DataFrame) -> tuple[str | None, str | None]:
     """The first column of whole numbers that counts months (202401) or years, and its format."""
     whole = table.select_dtypes("integer")
-    for form, steps in (("%Y%m", (1, 89)), ("%Y", (1,))):
+    for time_format, steps in (("%Y%m", (1, 89)), ("%Y", (1,))):
         for name, values in whole.items():
-            is_year = read_times(values, form).dt.year.between(1678, 2199)
+            is_year = read_times(values, time_format).dt.year.between(1678, 2199)
             if is_year.all() and values.diff().abs().isin(steps).mean() > 0.5:
-                return str(name), form
+                return str(name), time_format
     return None, None
 
 
@@ -181,28 +181,30 @@ def _find_count_column(
 def _refuse_odd_time(text: pd.Series, where: str) -> None:
     """`InputError` for the first row that is no time, where the first or the second row is one."""
     for position, example in (("first row", text[:1]), ("row below", text[1:2])):
-        form = guess_time_format(example)
-        if form is not None:
-            is_none = read_times(text, form).isna()
+        time_format = guess_time_format(example)
+        if time_format is not None:
+            is_none = read_times(text, time_format).isna()
             advice = f", wanted a time as in the {position}. Correct or drop the row."
             if text[is_none].str.contains(r"\b24[:.]?00").any():
                 advice += " What is 24:00 of a day, write as 00:00 of the next one."
             refuse_rows(text, is_none, where, advice)
 
 
-def _guess_zone(table: pd.DataFrame, form: str | None, where: str) -> tuple[str | None, pd.Series]:
+def _guess_zone(
+    table: pd.DataFrame, time_format: str | None, where: str
+) -> tuple[str | None, pd.Series]:
     """The time zone that explains a repeated hour or changing offsets, None for UTC, and the times
     in UTC.
     """
-    twice = table.duplicated(["unique_id", "ds"]).any()
-    for zone in GUESSED_ZONES if twice else (None, *GUESSED_ZONES):
+    has_repeats = table.duplicated(["unique_id", "ds"]).any()
+    for zone in GUESSED_ZONES if has_repeats else (None, *GUESSED_ZONES):
         try:
-            utc = to_utc(table, form, time_zone=zone, where=where)
+            utc = to_utc(table, time_format, time_zone=zone, where=where)
         except InputError:
             continue
         if not table.assign(ds=utc).duplicated(["unique_id", "ds"]).any():
             return zone, utc
-    return None, to_utc(table, form, time_zone=None, where=where)
+    return None, to_utc(table, time_format, time_zone=None, where=where)
 
 
 def refuse_split_time(table: pd.DataFrame, time: str, series: str | None, where: str) -> None:

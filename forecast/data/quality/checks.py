@@ -63,7 +63,7 @@ def spikes(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Viol
     the 99 % quantile of all steps. Also a minimum or maximum far from all other values, such as
     -999, which may stand for a missing value.
     """
-    for series, column, when, values in _observed_values(frame, _number_columns(frame)):
+    for series, column, times, values in _observed_values(frame, _number_columns(frame)):
         step = np.diff(values)
         # values that are mostly zero come in bursts, as rain does
         if len(step) < MIN_ROWS or np.mean(values == 0) > 0.5:
@@ -75,12 +75,12 @@ def spikes(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Viol
         if is_spike.any():
             positions = np.flatnonzero(is_spike) + 1
             worst = values[1 + np.argmax(height)]
-            spike_times = format_times(when[positions], dataset.calendar)
-            text = (
+            spike_times = format_times(times[positions], dataset.calendar)
+            sentence = (
                 f"standing alone: {positions.size} ({spike_times}; the worst is {worst:g})."
                 " Correct them, or leave the cells empty."
             )
-            yield Violation("spikes", series, column, positions.size, text)
+            yield Violation("spikes", series, column, positions.size, sentence)
         # values such as -999 are too frequent to exceed the 99 % quantile of steps
         for extreme in sorted({values.min(), values.max()} - {0.0}):
             others, count = values[values != extreme], int((values == extreme).sum())
@@ -91,29 +91,29 @@ def spikes(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Viol
                 and len(np.unique(others)) > 20
                 and np.abs(others - extreme).min() > 3 * np.ptp(others)
             ):
-                text = (
+                sentence = (
                     f"values of {extreme:g}, far from all others: {count}. If it stands for no"
                     f" value, empty the cells, or add `missing: [{extreme:g}]` under a `source` of"
                     " files."
                 )
-                yield Violation("spikes", series, column, count, text)
+                yield Violation("spikes", series, column, count, sentence)
 
 
 def stale_repeats(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
     """The same value, not zero, in more than `limit` consecutive rows: a stuck sensor or a filled
     gap. A maximum that is reached several times is a capacity, as of beds, and no fault.
     """
-    for series, column, when, values in _observed_values(frame, _targets(frame, dataset)):
+    for series, column, times, values in _observed_values(frame, _targets(frame, dataset)):
         runs = _find_equal_runs(values)
         is_greatest = runs["value"] == values.max()
         is_stuck = (runs["n_rows"] > limit) & ~(is_greatest & (is_greatest.sum() > 1))
         runs = runs[is_stuck & (runs["value"] != 0)]
         if len(runs):
-            text = (
-                f"equal values: {_list_runs(runs, when, dataset)}. They are fitted and scored like"
+            sentence = (
+                f"equal values: {_list_runs(runs, times, dataset)}. They are fitted and scored like"
                 " others; where a sensor was stuck, empty the cells: empty ones are neither."
             )
-            yield Violation("stale_repeats", series, column, int(runs["n_rows"].sum()), text)
+            yield Violation("stale_repeats", series, column, int(runs["n_rows"].sum()), sentence)
 
 
 def zero_runs(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
@@ -123,7 +123,7 @@ def zero_runs(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[V
     closed days are too frequent to be reported.
     """
     long_run = dataset.season_length / 3 if dataset.season_length > 1 else np.inf
-    for series, column, when, values in _observed_values(frame, _targets(frame, dataset)):
+    for series, column, times, values in _observed_values(frame, _targets(frame, dataset)):
         if values.min() < 0 or np.mean(values == 0) > MOST_ZEROS:
             continue
         runs = _find_equal_runs(values)
@@ -132,11 +132,11 @@ def zero_runs(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[V
         is_fall = (before & after) | ((before | after) & (runs["n_rows"] > long_run))
         runs = runs[is_fall & (runs["value"] == 0) & (runs["n_rows"] > limit)]
         if len(runs):
-            text = (
-                f"zero, which is rare here: {_list_runs(runs, when, dataset)}. Where nothing could"
+            sentence = (
+                f"zero, which is rare here: {_list_runs(runs, times, dataset)}. Where nothing could"
                 " be sold or measured, empty the cells: empty ones are neither fitted nor scored."
             )
-            yield Violation("zero_runs", series, column, int(runs["n_rows"].sum()), text)
+            yield Violation("zero_runs", series, column, int(runs["n_rows"].sum()), sentence)
 
 
 def partial_end(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
@@ -144,13 +144,13 @@ def partial_end(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator
     the sum of a month or day that was not over. `ingest` reports a newest step that is not over by
     the clock.
     """
-    for series, column, when, values in _observed_values(frame, _targets(frame, dataset)):
+    for series, column, times, values in _observed_values(frame, _targets(frame, dataset)):
         if len(values) > MIN_ROWS and 0 < values[-1] < values[:-1].min() / limit:
-            text = (
-                f"the last value, of {format_times(when[-1:], dataset.calendar)}, is far below all"
+            sentence = (
+                f"the last value, of {format_times(times[-1:], dataset.calendar)}, is far below all"
                 f" before it. {PARTIAL_ADVICE}"
             )
-            yield Violation("partial_end", series, column, 1, text)
+            yield Violation("partial_end", series, column, 1, sentence)
 
 
 def _targets(frame: pd.DataFrame, dataset: Dataset) -> list[str]:
@@ -165,13 +165,13 @@ def _find_equal_runs(values: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame({"value": values[starts], "n_rows": n_rows, "start": starts})
 
 
-def _list_runs(runs: pd.DataFrame, when: np.ndarray, dataset: Dataset) -> str:
+def _list_runs(runs: pd.DataFrame, times: np.ndarray, dataset: Dataset) -> str:
     """The longest runs with their first and last times, and the number of others."""
     spans = []
-    for run in runs.nlargest(MOST_RUNS, "n_rows").itertuples():
-        edges = when[[run.start, run.start + run.n_rows - 1]]
+    for run in runs.nlargest(MOST_RUNS, "n_rows").to_dict("records"):
+        edges = times[[run["start"], run["start"] + run["n_rows"] - 1]]
         first, last = (format_times([time], dataset.calendar) for time in edges)
-        spans.append(f"{run.value:g} in {run.n_rows} rows from {first} to {last}")
+        spans.append(f"{run['value']:g} in {run['n_rows']} rows from {first} to {last}")
     more = f" and {len(runs) - MOST_RUNS} runs more" if len(runs) > MOST_RUNS else ""
     return "; ".join(spans) + more
 
@@ -183,12 +183,12 @@ def leaks(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Viola
     columns = [c.column for c in dataset.past_exogenous if c.column in frame.columns]
     for target in _targets(frame, dataset) if columns else []:
         for leak in find_leaks(frame, target, columns, dataset.horizon, limit):
-            text = (
+            sentence = (
                 f"looks like a leak: it tells {target!r} {plural(leak.steps, 'step')} later nearly"
                 " exactly. If that was not known then, as of a shifted column or a centred mean,"
                 " take it out of `past_exogenous`."
             )
-            yield Violation("leaks", leak.series, leak.column, 1, text)
+            yield Violation("leaks", leak.series, leak.column, 1, sentence)
 
 
 def missing_cells(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
@@ -232,14 +232,14 @@ def _observed_values(
     """(series, column, times, values) of each series and column, without empty cells. The rows of a
     series have to be together.
     """
-    when = frame["ds"].to_numpy()
+    times = frame["ds"].to_numpy()
     every_series = rows_by_series(frame)
     for name in names:
         values = frame[name].to_numpy()
         for series, rows in every_series.items():
             known = ~np.isnan(values[rows])
             if known.any():
-                yield series, name, when[rows][known], values[rows][known]
+                yield series, name, times[rows][known], values[rows][known]
 
 
 def _number_columns(frame: pd.DataFrame) -> list[str]:
@@ -282,12 +282,12 @@ def unadjusted_split(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Ite
         back = np.append(np.abs(change[1:] + change[:-1]) < MIN_SPLIT_RETURN / 2, False)
         is_split = (np.abs(change) > MIN_SPLIT_RETURN) & (distance < limit) & ~back
         if is_split.any():
-            when = format_times(times[1:][is_split], dataset.calendar)
-            text = (
-                f"jumps that look like splits not undone: {is_split.sum()} ({when}); adjust the"
-                " prices."
+            jump_times = format_times(times[1:][is_split], dataset.calendar)
+            sentence = (
+                f"jumps that look like splits not undone: {is_split.sum()} ({jump_times}); adjust"
+                " the prices."
             )
-            yield Violation("unadjusted_split", series, column, int(is_split.sum()), text)
+            yield Violation("unadjusted_split", series, column, int(is_split.sum()), sentence)
 
 
 def gaps(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
@@ -298,11 +298,11 @@ def gaps(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violat
         count = int(series_gaps["steps"].sum())
         if count > limit:
             starts = format_times(series_gaps["first"], dataset.calendar)
-            text = f"steps without a row: {count} ({starts})"
+            sentence = f"steps without a row: {count} ({starts})"
             in_other_series = series_gaps["first"][is_elsewhere[series_gaps.index]]
             if len(in_other_series):
-                text += f"; other series have {format_times(in_other_series, dataset.calendar)}"
-            yield Violation("gaps", str(series), "", count, f"{text}.")
+                sentence += f"; other series have {format_times(in_other_series, dataset.calendar)}"
+            yield Violation("gaps", str(series), "", count, f"{sentence}.")
 
 
 def clock_change(frame: pd.DataFrame, dataset: Dataset | Task, limit: float) -> Iterator[Violation]:
@@ -333,8 +333,8 @@ def freshness(
         is_stale[last] = (known_from(dataset.calendar, due) <= as_of).all()
     for series, last in last_times[last_times.map(is_stale)].items():
         newest, now = (format_times([moment], dataset.calendar) for moment in (last, as_of))
-        text = f"the last row is of {newest}, more than {limit:g} steps before {now}."
-        yield Violation("freshness", str(series), "ds", int(limit) + 1, text)
+        sentence = f"the last row is of {newest}, more than {limit:g} steps before {now}."
+        yield Violation("freshness", str(series), "ds", int(limit) + 1, sentence)
 
 
 def shrinkage(
@@ -356,19 +356,19 @@ def shrinkage(
             continue
         times = frame["ds"].iloc[rows[series]]
         n_later, n_earlier = (before > times.max()).sum(), (before < times.min()).sum()
-        most = max(limit * len(before), MOST_DROPPED_ROWS)
-        if n_later > most:
+        max_missing_rows = max(limit * len(before), MOST_DROPPED_ROWS)
+        if n_later > max_missing_rows:
             ends = format_times([times.max()], dataset.calendar)
-            text = f"ends at {ends}; {n_later} of {len(before)} stored rows are later."
-        elif n_earlier - (times > before.max()).sum() > most:
+            sentence = f"ends at {ends}; {n_later} of {len(before)} stored rows are later."
+        elif n_earlier - (times > before.max()).sum() > max_missing_rows:
             begins = format_times([times.min()], dataset.calendar)
-            text = (
+            sentence = (
                 f"begins at {begins}; {n_earlier} of {len(before)} stored rows are earlier. If"
                 " these are the newest rows alone, write them below the earlier ones in the file."
             )
         else:
             continue
-        yield Violation("shrinkage", series, "", int(n_later + n_earlier), text)
+        yield Violation("shrinkage", series, "", int(n_later + n_earlier), sentence)
 
 
 def list_lost_series(stored: set[str], present: set[str]) -> list[str]:
@@ -387,14 +387,16 @@ def _find_renamed(stored: set[str], present: set[str]) -> Iterator[Violation]:
         return
     new = sorted(present - stored)
     bare_lost, bare_new = ({ZEROS_BEFORE.sub("", name) for name in names} for names in (lost, new))
-    text = f"{len(lost)} of {len(stored)} stored series have no row any more, such as {lost[0]!r}"
+    sentence = (
+        f"{len(lost)} of {len(stored)} stored series have no row any more, such as {lost[0]!r}"
+    )
     if new:
-        text += f"; {len(new)} are new, such as {new[0]!r}"
+        sentence += f"; {len(new)} are new, such as {new[0]!r}"
     if bare_lost & bare_new:
-        text += " (leading zeros? Spreadsheets drop those of numbers: keep the column as text)"
+        sentence += " (leading zeros? Spreadsheets drop those of numbers: keep the column as text)"
     if new:
-        text += ". Where these are the same series, keep one name for each"
-    yield Violation("shrinkage", "", "", len(lost), f"{text}.")
+        sentence += ". Where these are the same series, keep one name for each"
+    yield Violation("shrinkage", "", "", len(lost), f"{sentence}.")
 
 
 def _are_skipped_by_a_clock(moments: pd.Series) -> np.ndarray:

@@ -89,12 +89,12 @@ def keep_known(request: Request, frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.
         return frame, known_from(
             dataset.calendar, [columns.trim_to_observed(frame, dataset)["ds"].max()]
         )[0]
-    late = known_from(dataset.calendar, frame["ds"]) > as_of
+    is_late = known_from(dataset.calendar, frame["ds"]) > as_of
     plans = dataset.known_ahead
     if not plans:
-        return frame[~late], as_of
+        return frame[~is_late], as_of
     observed_columns = frame.columns.drop([*KEY_COLUMNS, *plans], errors="ignore")
-    return frame.assign(**{name: frame[name].mask(late) for name in observed_columns}), as_of
+    return frame.assign(**{name: frame[name].mask(is_late) for name in observed_columns}), as_of
 
 
 def read(request: Request) -> RawFrame:

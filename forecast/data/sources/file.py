@@ -97,13 +97,13 @@ def read(request: Request) -> RawFrame:
     groups = request.dataset.hierarchy
     static = request.dataset.static
     kinds = [column.column for column in static if column.categories]
-    read = _read_rows(path, where, source, source, id_column, [*groups, *kinds])
-    _require_columns(read, [*source.id_columns], where)
-    read = _keep_rows(read, source, where)
+    rows = _read_named_rows(path, where, source, source, id_column, [*groups, *kinds])
+    _require_columns(rows, [*source.id_columns], where)
+    rows = _keep_rows(rows, source, where)
     if groups:
-        read = name_by_groups(read, groups, id_column, where=where)
-    read = encode_static(read, static, id_column, where=where)
-    table = _select_columns(read, request.dataset, source, where)
+        rows = name_by_groups(rows, groups, id_column, where=where)
+    rows = encode_static(rows, static, id_column, where=where)
+    table = _select_columns(rows, request.dataset, source, where)
     numbers = table.columns.drop(["unique_id", "ds"], errors="ignore")
     table = _read_flags(table, numbers, where)
     if request.dataset.calendar.counts_rows:
@@ -155,7 +155,7 @@ def read_plan(path: Path, dataset: Dataset, series: Collection[str]) -> pd.DataF
     file_format = guessed_format.model_copy(update={"missing": settings.missing})
     names = {theirs: ours for ours, theirs in settings.columns.items()}
     id_column = settings.columns.get("unique_id", "unique_id")
-    table = _read_rows(path, where, file_format, settings, id_column, dataset.hierarchy)
+    table = _read_named_rows(path, where, file_format, settings, id_column, dataset.hierarchy)
     table = table.rename(columns=names)
     required = ["ds", *dataset.known_ahead]
     _require_columns(table, required, where)
@@ -174,8 +174,8 @@ def read_plan(path: Path, dataset: Dataset, series: Collection[str]) -> pd.DataF
         table["ds"] = _counts_to_times(table, where)
     else:
         shown_format = guess_time_format(table["ds"].dropna())
-        form = None if shown_format == ISO_8601 else settings.time_format or shown_format
-        table["ds"] = _to_utc(table, form, settings, dataset, where)
+        time_format = None if shown_format == ISO_8601 else settings.time_format or shown_format
+        table["ds"] = _to_utc(table, time_format, settings, dataset, where)
     return check_frame(
         table.sort_values(["unique_id", "ds"], kind="stable"), dataset.known_ahead, where=where
     )
@@ -196,36 +196,40 @@ def _read_issues(request: Request, source: Settings, as_of: pd.Timestamp) -> pd.
         return None
     where = str(source.issued_path)
     path = path_in_project(request.root, source.issued_path)
-    table = _read_rows(path, where, source, source)
+    table = _read_named_rows(path, where, source, source)
     required = ["ds", "issued_at", *request.dataset.vintage_columns]
     _require_columns(table, required, where)
     if "unique_id" not in table.columns:
         table.insert(0, "unique_id", source.path.stem)
     table = table[["unique_id", *required]].astype({"unique_id": "str"}).drop_duplicates()
     table = _read_flags(table, request.dataset.vintage_columns, where)
-    form = source.time_format
+    time_format = source.time_format
     # a repeated hour in autumn is resolved within each series and issue
     issue = table["unique_id"] + table["issued_at"].astype("str")
-    table["ds"] = _to_utc(table.assign(unique_id=issue), form, source, request.dataset, where)
+    table["ds"] = _to_utc(
+        table.assign(unique_id=issue), time_format, source, request.dataset, where
+    )
     issued = table[["unique_id", "issued_at"]].rename(columns={"issued_at": "ds"})
     table["issued_at"] = to_utc(
-        issued, form, time_zone=source.time_zone, where=f"{where}, issued_at"
+        issued, time_format, time_zone=source.time_zone, where=f"{where}, issued_at"
     )
-    if (twice := table.duplicated(vintages.VINTAGE_KEYS)).any():
-        row = describe_row(table, first_true(twice))
+    if (is_repeated := table.duplicated(vintages.VINTAGE_KEYS)).any():
+        row = describe_row(table, first_true(is_repeated))
         raise InputError(f"{where}, {row}: two forecasts of one issue. Drop one.")
     vintages.require_issued_before_known(table, request.dataset, where=where)
     return table[table["issued_at"] <= as_of].reset_index(drop=True)
 
 
 def _to_utc(
-    table: pd.DataFrame, form: str | None, source: Settings, dataset: Dataset, where: str
+    table: pd.DataFrame, time_format: str | None, source: Settings, dataset: Dataset, where: str
 ) -> pd.Series:
-    """The column `ds` of `table`, written as `form` in the time zone of `source`, in UTC; for
-    sessions and weekdays the local date.
+    """The column `ds` of `table`, written as `time_format` in the time zone of `source`, in UTC;
+    for sessions and weekdays the local date.
     """
     wall_clock = dataset.calendar.keeps_wall_clock
-    return to_utc(table, form, time_zone=source.time_zone, wall_clock=wall_clock, where=where)
+    return to_utc(
+        table, time_format, time_zone=source.time_zone, wall_clock=wall_clock, where=where
+    )
 
 
 def _keep_rows(table: pd.DataFrame, source: Settings, where: str) -> pd.DataFrame:
@@ -244,10 +248,10 @@ def _keep_rows(table: pd.DataFrame, source: Settings, where: str) -> pd.DataFram
     return table
 
 
-def _read_rows(
+def _read_named_rows(
     path: Path,
     where: str,
-    form: own_files.FileFormat,
+    file_format: own_files.FileFormat,
     source: Settings,
     id_column: str = "unique_id",
     texts: Iterable[str] = (),
@@ -257,7 +261,7 @@ def _read_rows(
     some of these columns.
     """
     parts = [*source.id_columns]
-    table = own_files.read_table(path, where, form, texts=[id_column, *parts, *texts])
+    table = own_files.read_table(path, where, file_format, texts=[id_column, *parts, *texts])
     if table.columns.isin(parts).any():
         for name in parts:
             require_column(name, table.columns, where, "Correct `source.id_columns`.")
@@ -318,9 +322,9 @@ def _select_columns(
     """The columns that the dataset uses, under our names; without `unique_id` the file is one
     series. `InputError` for a column that the file lacks.
     """
-    used = _file_names(dataset, source, set(table.columns))
-    chosen = {}
-    for ours, theirs in used.items():
+    file_names = _file_names(dataset, source, set(table.columns))
+    selected_columns = {}
+    for ours, theirs in file_names.items():
         if theirs not in table.columns:
             without = ("unique_id", "ds") if dataset.calendar.counts_rows else ("unique_id",)
             if ours in without and ours not in source.columns:
@@ -328,8 +332,8 @@ def _select_columns(
             advice = f"Map the file's names under `source.columns` ({ours}: <its name>)."
             present = [name for name in table.columns if name not in dataset.static_names]
             require_column(theirs, present, where, advice)
-        chosen[ours] = table[theirs]
-    selected = pd.DataFrame(chosen, index=table.index)
+        selected_columns[ours] = table[theirs]
+    selected = pd.DataFrame(selected_columns, index=table.index)
     if "unique_id" not in selected:
         selected.insert(0, "unique_id", Path(where).stem)
     elif selected["unique_id"].notna().all():

@@ -196,8 +196,8 @@ class _Client:
         delay = pd.Timedelta(self.source.issue_delay_h, "h")
         # the days from the issue of a forecast to the end of the horizon
         cutoff, dataset = pd.Timestamp("2024-01-01"), self.request.dataset
-        reach = next_steps(dataset.calendar, cutoff, dataset.horizon)[-1] - cutoff + delay
-        leads = range(1, min(FORECAST_DAYS, int(np.ceil(reach / DAY))) + 1)
+        longest_lead = next_steps(dataset.calendar, cutoff, dataset.horizon)[-1] - cutoff + delay
+        leads = range(1, min(FORECAST_DAYS, int(np.ceil(longest_lead / DAY))) + 1)
         archived_variables = {}
         for lead in leads:
             for ours, theirs in variables.items():
@@ -261,23 +261,15 @@ class _Client:
             date = web.parse_http_date(answer.headers.get("date", ""))
             if date is not None:
                 self.service_time = pd.Timestamp(date).tz_localize(None)
-            if as_of is not None:
-                _require_not_ahead(as_of, self.service_time, what)
+            if as_of is not None and as_of > self.service_time + CLOCK_TOLERANCE:
+                raise DataError(
+                    f"{what}: asked for hours up to {as_of:%Y-%m-%d %H:%M} UTC, but the service's"
+                    f" clock says {self.service_time:%Y-%m-%d %H:%M}: its forecasts would count as"
+                    " observations. Set this machine's clock."
+                )
             return _parse_answer(answer, what)
 
         return _hours_to_frame(deadline.call(what, ask_once), variables, name, what)
-
-
-def _require_not_ahead(as_of: pd.Timestamp, service_time: pd.Timestamp, what: str) -> None:
-    """`DataError` where `as_of`, by this machine's clock, is later than the service's time (both
-    UTC): future hours would count as observed.
-    """
-    if as_of > service_time + CLOCK_TOLERANCE:
-        raise DataError(
-            f"{what}: asked for hours up to {as_of:%Y-%m-%d %H:%M} UTC, but the service's clock"
-            f" says {service_time:%Y-%m-%d %H:%M}: its forecasts would count as observations."
-            " Set this machine's clock."
-        )
 
 
 def _parse_answer(answer: web.Answer, what: str) -> dict[str, Any]:
