@@ -53,8 +53,8 @@ def _read_off(value: Any) -> Any:
 
 
 class QualityRule(Config):
-    """action: what a finding does. limit: the number that the check compares with; its meaning is
-    beside each rule of `Quality`.
+    """`action`: what a finding does. `limit`: the number that the check compares with; its meaning
+    is beside each rule of `Quality`.
     """
 
     action: Annotated[Literal["off", "warn", "refuse"], BeforeValidator(_read_off)]
@@ -119,12 +119,12 @@ class JoinedColumn(Config):
 
 
 class Column(Config):
-    """One column of the target or the past. difference_inputs: networks see its changes instead of
-    its level.
+    """One column of the target or the past. `difference_inputs`: networks see its changes instead
+    of its level.
 
-    minimum, maximum: for a target, the bounds of forecasts and intervals. point: for a target with
-    a transform, whether the forecast is the median or the mean. How far back columns are read is
-    one number for all, selected on validation from `Task.candidate_lags`.
+    `minimum`, `maximum`: for a target, the bounds of forecasts and intervals. `point`: for a target
+    with a transform, whether the forecast is the median or the mean. How far back columns are read
+    is one number for all, selected on validation from `Task.candidate_lags`.
     """
 
     column: str
@@ -264,11 +264,11 @@ class Licence(Config):
 class Dataset(Config):
     """One dataset: series of one kind, forecast by one global model.
 
-    step_size: rows between two origins of validation and test. calibration_step_size: the same in
-    the calibration block, where more origins make interval widths steadier; by default that of the
-    other blocks. static: inputs that never change in a series, such as the kind of a shop.
-    hierarchy: columns of groups, largest first, such as [region, shop], whose sums are forecast too
-    and add up.
+    `step_size`: rows between two origins of validation and test. `calibration_step_size`: the same
+    in the calibration block, where more origins make interval widths steadier; by default that of
+    the other blocks. `static`: inputs that never change in a series, such as the kind of a shop.
+    `hierarchy`: columns of groups, largest first, such as [region, shop], whose sums are forecast
+    too and add up.
     """
 
     title: str

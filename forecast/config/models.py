@@ -160,10 +160,11 @@ models.
 
 
 class Models(Config):
-    """models: by name, the family of a model and its options, which the family checks
-    (`forecast.models`). training: the defaults of networks trained by gradient; an entry's
-    `training` overrides them. refit: how often models are fitted again in a backtest, unless their
-    entry says otherwise. rankings: the leaderboards; networks are tuned and trained for each.
+    """`models`: by name, the family of a model and its options, which the family checks
+    (`forecast.models`). `training`: the defaults of networks trained by gradient; an entry's
+    `training` overrides them. `refit`: how often models are fitted again in a backtest, unless
+    their entry says otherwise. `rankings`: the leaderboards; networks are tuned and trained for
+    each.
     """
 
     grid: str
@@ -271,8 +272,8 @@ Level = Annotated[float, AfterValidator(_require_percent)]
 
 
 class Evaluation(Config):
-    """alpha: the level of every family of tests after Holm's correction. levels: the percent of the
-    actuals that each prediction interval should cover, rising.
+    """`alpha`: the level of every family of tests after Holm's correction. `levels`: the percent of
+    the actuals that each prediction interval should cover, rising.
     """
 
     alpha: float = Field(gt=0, lt=0.5)

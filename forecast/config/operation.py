@@ -39,10 +39,10 @@ since none was due; an error.
 
 
 class Hooks(Config):
-    """Programs and addresses that are told the end of a retraining. command: the words of a program
-    that gets the decision as JSON on standard input, and the event in FORECAST_EVENT. webhook: an
-    address that gets it as a POST; FORECAST_WEBHOOK in the environment overrides it, so that a
-    secret address need not be in a file.
+    """Programs and addresses that are told the end of a retraining. `command`: the words of a
+    program that gets the decision as JSON on standard input, and the event in FORECAST_EVENT.
+    `webhook`: an address that gets it as a POST; FORECAST_WEBHOOK in the environment overrides it,
+    so that a secret address need not be in a file.
     """
 
     command: tuple[str, ...] = ()
@@ -54,19 +54,19 @@ class Hooks(Config):
 class Retraining(Config):
     """The rules of one dataset's retraining.
 
-    When a challenger is due: max_age_days: an older champion is stale. new_steps: this many time
-    steps since the last gate are enough (default: the horizon). psi, ks_p: a column drifts where
-    its population stability index is at least psi and the p of a Kolmogorov-Smirnov test below
-    ks_p. live_error: the champion drifts where its live error is at least this multiple of the
-    expected one.
+    When a challenger is due: `max_age_days`: an older champion is stale. `new_steps`: this many
+    time steps since the last gate are enough (default: the horizon). `psi`, `ks_p`: a column drifts
+    where its population stability index is at least psi and the p of a Kolmogorov-Smirnov test
+    below ks_p. `live_error`: the champion drifts where its live error is at least this multiple of
+    the expected one.
 
-    How the gate decides: fresh_steps: this many time steps at the end are seen by the gate alone
-    (default: 28 days, or 60 sessions or rows without dates, and at least 8 origins). alpha: the
-    chance that a challenger that is no better is promoted within a year of tests. margin: the
+    How the gate decides: `fresh_steps`: this many time steps at the end are seen by the gate alone
+    (default: 28 days, or 60 sessions or rows without dates, and at least 8 origins). `alpha`: the
+    chance that a challenger that is no better is promoted within a year of tests. `margin`: the
     relative loss that counts as equivalent.
 
-    What follows: after_promotion: fit the promoted recipe again on all data (unscored), or serve
-    the model that was scored. keep_snapshots: the number of snapshots that stay in the work tree.
+    What follows: `after_promotion`: fit the promoted recipe again on all data (unscored), or serve
+    the model that was scored. `keep_snapshots`: the number of snapshots that stay in the work tree.
     """
 
     max_age_days: float = Field(30.0, gt=0)
@@ -135,9 +135,9 @@ SCHEDULED_COMMANDS = ("retrain", "fetch", "predict", "watch", "status", "check",
 class ScheduledJob(Config):
     """One command at fixed times of fixed days.
 
-    run: the words after `forecast`. at: times of day `HH:MM` in `time_zone`. jitter_minutes: each
-    run is delayed by a random time up to this, so that many machines do not ask a service at once.
-    timeout_minutes: after this the command is ended.
+    `run`: the words after `forecast`. `at`: times of day `HH:MM` in `time_zone`. `jitter_minutes`:
+    each run is delayed by a random time up to this, so that many machines do not ask a service at
+    once. `timeout_minutes`: after this the command is ended.
     """
 
     run: tuple[str, ...] = Field(min_length=1)
@@ -193,11 +193,11 @@ Simulator = Literal["identify", "narx_lm", "gru", "lstm", "arx"]
 
 
 class ExperimentEntry(Config):
-    """One experiment. file: a CSV or MATLAB file with a row per time, relative to the project.
-    record: the column whose values tell several records apart.
+    """One experiment. `file`: a CSV or MATLAB file with a row per time, relative to the project.
+    `record`: the column whose values tell several records apart.
 
-    test: the share of every record's rows at its end, or the names of whole records. validation:
-    the share of the other rows, at the end of each record.
+    `test`: the share of every record's rows at its end, or the names of whole records.
+    `validation`: the share of the other rows, at the end of each record.
     """
 
     kind: Literal["experiment"]

@@ -131,7 +131,7 @@ class YearWeekCalendar(CalendarBase):
     """Weeks counted from every 1 January, as in registers of diseases; the rhythm of seven days
     breaks at New Year.
 
-    weeks: per year. The last of 52 has eight or nine days, the last of 53 one or two.
+    `weeks`: per year. The last of 52 has eight or nine days, the last of 53 one or two.
     """
 
     kind: Literal["year_weeks"]
@@ -140,7 +140,7 @@ class YearWeekCalendar(CalendarBase):
 
 class OpeningHours(Config):
     """The steps of a day with rows: from the one that begins at `first` (09:30) to that at `last`.
-    exchange: without its holidays and what follows its close.
+    `exchange`: without its holidays and what follows its close.
     """
 
     days: Annotated[tuple[Weekday, ...], EACH_ONCE] = Field(WEEKDAYS, min_length=1)
@@ -168,7 +168,7 @@ class OpeningHours(Config):
 
 
 class RegularCalendar(CalendarBase):
-    """A fixed step in UTC, such as `1h`, `1D`, `15min`, `1W`, `1MS`. opening_hours: there are no
+    """A fixed step in UTC, such as `1h`, `1D`, `15min`, `1W`, `1MS`. `opening_hours`: there are no
     steps outside of them.
 
     `kind: index` is for rows without dates: row n is at n minutes after 1970-01-01, and is shown as
@@ -249,10 +249,11 @@ def format_time(kind: str, moment: str, places: int | None = None) -> str:
 class Holidays(Config):
     """Public holidays of a country: inputs over the horizon that follow from the date alone.
 
-    country: an ISO 3166 code, such as DE. states: codes of its parts, such as [BY, BW]; `holiday`
-    is then the share of them with a day off. days_before, days_after: the number of columns that
-    tell of a holiday to come or in the past. bridge_days: a column of single working days between a
-    holiday and a weekend. time_zone: whose dates count, for steps of less than a day (default UTC).
+    `country`: an ISO 3166 code, such as DE. `states`: codes of its parts, such as [BY, BW];
+    `holiday` is then the share of them with a day off. `days_before`, `days_after`: the number of
+    columns that tell of a holiday to come or in the past. `bridge_days`: a column of single working
+    days between a holiday and a weekend. `time_zone`: whose dates count, for steps of less than a
+    day (default UTC).
     """
 
     country: str
@@ -309,10 +310,11 @@ class Holidays(Config):
 class TaskColumn(Config):
     """One column as a model sees it.
 
-    difference_inputs: networks see its changes instead of its level. may_be_missing: it has a mask
-    and the time since the last observation as further inputs. minimum, maximum: for a target, the
-    bounds of forecasts and intervals (None: no bound). point: for a target, whether the forecast is
-    the median, which is the same in transformed units, or the mean (`forecaster.reconciliation`).
+    `difference_inputs`: networks see its changes instead of its level. `may_be_missing`: it has a
+    mask and the time since the last observation as further inputs. `minimum`, `maximum`: for a
+    target, the bounds of forecasts and intervals (None: no bound). `point`: for a target, whether
+    the forecast is the median, which is the same in transformed units, or the mean
+    (`forecaster.reconciliation`).
     """
 
     name: str
@@ -368,8 +370,8 @@ class FutureStep(TaskColumn):
 class FutureInput(Config):
     """A column that is known over the horizon: a calendar, a plan, a provider's forecast.
 
-    steps: the rows after the cutoff that a model reads, the horizon it was fitted for.
-    may_be_missing: a forecast is possible without its values over the horizon. Past values may
+    `steps`: the rows after the cutoff that a model reads, the horizon it was fitted for.
+    `may_be_missing`: a forecast is possible without its values over the horizon. Past values may
     always have gaps.
     """
 
@@ -402,7 +404,7 @@ def _future_steps(column: FutureInput) -> tuple[FutureStep, ...]:
 class StaticColumn(Config):
     """A column that never changes in a series, such as the kind or the size of a shop.
 
-    categories: of a text column; each is an input of 0 or 1. Without categories the column holds
+    `categories`: of a text column; each is an input of 0 or 1. Without categories the column holds
     numbers, and its input is (value - centre) / scale.
     """
 
@@ -426,9 +428,9 @@ def static_input_names(columns: Iterable[StaticColumn]) -> list[str]:
 class Task(Config):
     """One forecasting task.
 
-    Spans are in time steps. season_length: the lag of the seasonal naive forecast and of MASE's
-    scale. step_size: the rows between two origins of validation and test; calibration_step_size:
-    the same in the calibration block.
+    Spans are in time steps. `season_length`: the lag of the seasonal naive forecast and of MASE's
+    scale. `step_size`: the rows between two origins of validation and test;
+    `calibration_step_size`: the same in the calibration block.
     """
 
     target: tuple[TaskColumn, ...] = Field(min_length=1)

@@ -51,9 +51,9 @@ from forecast.system.errors import InputError, quote, quote_names, require_colum
 class Settings(own_files.FileFormat, Source):
     """A CSV or Parquet file of the user.
 
-    columns: our names (`ds`, `unique_id` too) to the file's. time_format: how times are written
-    unless in ISO 8601, such as `%d.%m.%Y %H:%M`. keep: a text per column that rows must have to be
-    read, such as `{source: station}`.
+    `columns`: our names (`ds`, `unique_id` too) to the file's. `time_format`: how times are written
+    unless in ISO 8601, such as `%d.%m.%Y %H:%M`. `keep`: a text per column that rows must have to
+    be read, such as `{source: station}`.
     """
 
     described_as: ClassVar[str] = "the file"

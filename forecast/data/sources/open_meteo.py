@@ -50,12 +50,12 @@ class Place(Config):
 class Settings(RemoteSource):
     """Hourly weather by Open-Meteo's archive; `variables` maps our column names to the service's.
 
-    Units are °C, mm, m/s, hPa, % and W/m². provisional_days: the last days, which are read again at
-    the next fetch. recent_url: a forecast service whose past days fill in for hours that the
-    archive lacks. forecast_url: the service whose own forecasts are stored too; previous_runs_url:
-    those that it has archived. They count as issued `issue_delay_h` after the hour that the archive
-    states, since a model run takes hours to be published. api_key_env: the environment variable
-    with a customer's key.
+    Units are °C, mm, m/s, hPa, % and W/m². `provisional_days`: the last days, which are read again
+    at the next fetch. `recent_url`: a forecast service whose past days fill in for hours that the
+    archive lacks. `forecast_url`: the service whose own forecasts are stored too;
+    `previous_runs_url`: those that it has archived. They count as issued `issue_delay_h` after the
+    hour that the archive states, since a model run takes hours to be published. `api_key_env`: the
+    environment variable with a customer's key.
     """
 
     kind: Literal["open_meteo"]

@@ -54,7 +54,7 @@ class Settings(RemoteSource):
     """Daily bars through yfinance, for personal use. Stored unadjusted, with splits and dividends.
 
     The newest session is the last one closed; its price is provisional within an hour of the close.
-    adjust: how stage `prepare` adjusts prices. max_failed: the share of tickers that may fail;
+    `adjust`: how stage `prepare` adjusts prices. `max_failed`: the share of tickers that may fail;
     beyond it nothing is stored.
     """
 
