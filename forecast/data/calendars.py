@@ -743,7 +743,7 @@ def _grid_start(times: pd.Series, calendar: Calendar) -> pd.Timestamp:
 def _describe_off_calendar(
     calendar: Calendar, frame: pd.DataFrame, off_calendar: list[pd.Timestamp]
 ) -> str:
-    """What is wrong with the first of the `wrong` times, what to do, and which calendar would fit
+    """What is wrong with the first of the times `off_calendar`, what to do, and which calendar fits
     better.
     """
     times = frame["ds"].drop_duplicates()

@@ -9,7 +9,7 @@ stored data in one row.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -230,38 +230,47 @@ def _check_history(
     dataset, fault = request.dataset, request.dataset.source.fault
     vintages.require_issued_before_known(issued, dataset, where=raw.where)
     with_issued = vintages.add_issued(frame, dataset, issued)
-    with_joined = add_joined(with_issued, dataset, root=request.root, where=raw.where)
-    complete = add_known_ahead(with_joined, dataset)
+    joined = add_joined(with_issued, dataset, root=request.root, where=raw.where)
+    complete = add_known_ahead(joined, dataset)
     prepared, violations = preparation.prepare(complete, dataset, where=raw.where, error=fault)
     too_short = preparation.find_short_series(prepared, request.name, dataset)
     violations += too_short
     observations = preparation.adjusted_observations(with_issued, dataset)
-    before = None
+    stored_rows = None
     if stored is not None and stored.can_be_continued:
-        before = trim_to_observed(stored.frame, dataset)
-        unnamed = Path(raw.where).stem
-        if {*before["unique_id"]} == {unnamed} and unnamed not in {*frame["unique_id"]}:
-            before = None  # the entry now says which column names the series
-    violations += quality.find_violations(observations, dataset, as_of=raw.as_of, stored=before)
-    action = dataset.quality.freshness.action
+        stored_rows = trim_to_observed(stored.frame, dataset)
+        file_stem = Path(raw.where).stem
+        if {*stored_rows["unique_id"]} == {file_stem} and file_stem not in {*frame["unique_id"]}:
+            stored_rows = None  # series were named by the file until the entry named their column
+    violations += quality.find_violations(
+        observations, dataset, as_of=raw.as_of, stored=stored_rows
+    )
     last = trim_to_observed(frame, dataset)["ds"].max()
-    if last > now and action != "off":
-        sentence = (
-            f"the last row is of {last}, later than this clock's {now:%Y-%m-%d %H:%M} UTC; is its"
-            " period unfinished, the clock slow, or does `source` lack a `time_zone`?"
-        )
-        violations.append(Violation("freshness", "", "ds", 1, sentence, action))
-    end, action = known_from(dataset.calendar, [last])[0], dataset.quality.partial_end.action
-    if last <= now < end and end - last > SHORT_STEP and action != "off":
-        # no stronger words: a week may be labelled by its last day
-        sentence = f"the newest step, {last:%Y-%m-%d}, may go on until {end} UTC. {PARTIAL_ADVICE}"
-        violations.append(Violation("partial_end", "", "ds", 1, sentence, action))
+    violations += _compare_with_clock(last, dataset, now)
     quality.refuse_violations(violations, where=raw.where, error=fault)
     try:
         check_transforms(preparation.without_series(prepared, too_short), dataset.task)
     except InputError as wrong:
         raise fault(f"{raw.where}: {wrong} Nothing was taken.") from None
     return violations
+
+
+def _compare_with_clock(
+    last: pd.Timestamp, dataset: Dataset, now: pd.Timestamp
+) -> Iterator[Violation]:
+    """A finding for a `last` observation later than `now`, or of a step that may not be over."""
+    action = dataset.quality.freshness.action
+    if last > now and action != "off":
+        sentence = (
+            f"the last row is of {last}, later than this clock's {now:%Y-%m-%d %H:%M} UTC; is its"
+            " period unfinished, the clock slow, or does `source` lack a `time_zone`?"
+        )
+        yield Violation("freshness", "", "ds", 1, sentence, action)
+    end, action = known_from(dataset.calendar, [last])[0], dataset.quality.partial_end.action
+    if last <= now < end and end - last > SHORT_STEP and action != "off":
+        # no stronger words: a week may be labelled by its last day
+        sentence = f"the newest step, {last:%Y-%m-%d}, may go on until {end} UTC. {PARTIAL_ADVICE}"
+        yield Violation("partial_end", "", "ds", 1, sentence, action)
 
 
 def _store_history(

@@ -103,7 +103,7 @@ def _has_own_steps(times: pd.Series, names: pd.Series) -> bool:
 
 
 def _share_of_even_steps(steps: pd.Series, usual: Any) -> float:
-    """The share of steps that are as long as `usual`, within a fifth, as months are."""
+    """The share of steps that are as long as `usual`, within a fifth, since months differ."""
     return float((steps / usual).dropna().between(0.8, 1.2).mean())
 
 

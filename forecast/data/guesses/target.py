@@ -43,7 +43,9 @@ WEATHER_NAME = re.compile(
     "|press|druck|radiation|strahlung|visib|sicht",
     re.IGNORECASE,
 )
-"""Matches names of weather. Beside other numbers a temperature is the target, else an input."""
+"""Matches names of weather. Where all other numbers are weather, a temperature may be the
+target.
+"""
 MOST_CODES = 31
 """With at most so many distinct values, numbers may be codes, such as of a month or a day."""
 FORECAST_WORDS = {"forecast", "fc", "fcst", "planned", "prognose", "vorhersage"}
