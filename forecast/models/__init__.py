@@ -1,8 +1,7 @@
-"""The catalogue of model families: one file each in families/, found by file name.
+"""The catalogue of model families, which are the files in families/: a new file is a new family.
 
-`catalogue` gives every family's spec class, `spec` one entry of configs/models.yaml as a checked
-spec, with what all entries share filled in. Nothing is registered by hand: a new file is a new
-family. Nothing here fits or forecasts, and no family's file imports TensorFlow.
+`catalogue` gives the spec class of every family; `spec` turns an entry of configs/models.yaml into
+a checked spec. Nothing here fits or forecasts, and no family's file imports TensorFlow.
 """
 
 from __future__ import annotations
@@ -44,11 +43,11 @@ def spec(
     refit: str | int = "never",
     context: str = "",
 ) -> ModelSpec:
-    """One entry of configs/models.yaml as the spec of its family.
+    """The checked spec of an entry of configs/models.yaml; `where` names the entry in errors.
 
-    `training` and `refit`: what all entries share; what the entry itself names is the entry's.
-    `context`: OF_SAVED_MODEL for a fitted model, of which nothing is checked that needs what only
-    a fit loads. `InputError` for an unknown family or a field that is wrong.
+    training, refit: settings that all entries share, unless the entry has its own. context:
+    OF_SAVED_MODEL for a saved model, for which checks that import a library are left out.
+    `InputError` for an unknown family or a wrong field.
     """
     name = str(entry.get("family"))
     names = _names()
@@ -69,8 +68,8 @@ def spec(
 
 
 def describe_pretrained(records: Iterable[RunRecord]) -> list[str]:
-    """What a reader must know of every model whose weights were trained elsewhere, by name
-    (`families.chronos`), without the end of the sentence.
+    """A remark on the weights of every pretrained model (`families.chronos`) in `records`, without
+    a full stop.
     """
     remarks = []
     for record in records:

@@ -1,10 +1,10 @@
-"""What every family file provides: a frozen spec that says how its model is fitted, forecasts, and
-is tuned.
+"""The base classes of model families: a frozen spec with the options of an entry, which says how
+its model is fitted, forecasts, and is tuned.
 
 A family is one file in families/ with a class `Spec`; its name is the file's. The fields of the
-class are the options of an entry of configs/models.yaml, checked when it is read: a value outside
-of a field's bounds is refused, and an option that would have no effect. To add a family, take the
-base class that fits and write what it names:
+class are the options of an entry of configs/models.yaml, and are checked when it is read: values
+outside of a field's bounds and options without effect are refused. To add a family, choose a base
+class and write the named methods:
 
     BaselineSpec       a rule without parameters: `forecast`
     RegressorSpec      parameters as arrays: `fit` on the train windows, `forecast` from them
@@ -13,9 +13,8 @@ base class that fits and write what it names:
     NetworkSpec        a network of blocks: `blocks`, or `build` where dropout goes elsewhere
     RecurrentSpec      a network of one kind of recurrent cell
 
-`ModelSpec` holds what all of them answer: which data they suit (`unsuited_reason`), what tuning may
-vary (`space`), how often they are refitted. A spec holds no fitted number; those are `Parameters`
-of a `FittedForecaster`. Nothing here imports TensorFlow.
+A spec holds no fitted numbers; those are the `Parameters` of a `FittedForecaster`. Nothing here
+imports TensorFlow.
 """
 
 from __future__ import annotations
@@ -62,19 +61,17 @@ UNREAD_BY_LM = (
     "loss",
     "head",
 )
-"""Refused beside `trainer: lm` where not at their defaults: Levenberg-Marquardt takes its own
-steps, on whole series and their squared error, and makes points alone.
-"""
+"""Options that must have their defaults with `trainer: lm`, which does not read them."""
 
 EXAMPLE_SHAPES = Shapes(channels=1, future_channels=0, horizon=1, outputs=1, lookback=64)
-"""Of no dataset: which blocks a spec builds, without a task."""
+"""Shapes of no dataset, to see which blocks a spec builds."""
 LM_UNITS = search.Choice((4, 8, 16))
-"""Its cost grows with the cube of the weights: smaller nets than gradient steps are given."""
+"""Units that tuning tries with `trainer: lm`, whose cost grows with the cube of the weights."""
 
 
 class ModelSpec(Config):
-    """Common to all families; class attributes describe it for the catalogue, the report and
-    MLflow.
+    """The base of all families. Class attributes describe the family for the catalogue, the report
+    and MLflow.
     """
 
     kind: ClassVar[str]
@@ -83,123 +80,119 @@ class ModelSpec(Config):
     source: ClassVar[str]
 
     fitted_as: ClassVar[Literal["parameters", "ridge", "network"]] = "parameters"
-    """Which procedure of `forecast.forecaster.fitting` fits it: `parameters` calls `fit` here."""
+    """The procedure of `forecast.forecaster.fitting` that fits it; `parameters` calls `fit`."""
     is_seeded: ClassVar[bool] = False
-    """True: a fit draws random numbers, so a backtest fits it once per seed."""
+    """Whether a fit draws random numbers, so that a backtest fits it once per seed."""
     has_skip: ClassVar[bool] = False
-    """True: it stands on a closed-form skip, and is a row of its own in either ranking."""
+    """Whether it is added to a skip, and so has a row in each ranking."""
     is_network: ClassVar[bool] = False
-    """True: trials tune it, it has a training budget, and it loads TensorFlow."""
+    """Whether it is a network: tuned by trials, trained with a budget of steps, on TensorFlow."""
     is_corrected: ClassVar[bool] = False
-    """True: a one-step map closed over the horizon, with a direct correction of every step (the
-    mixed strategy).
+    """Whether it is a one-step map in closed loop with a direct correction of every step
+    (`rectify`).
     """
     is_recursive: ClassVar[bool] = False
-    """True: a one-step map whose forecast is fed back up to the horizon (closed loop)."""
+    """Whether it is a one-step map whose forecast is fed back up to the horizon (closed loop)."""
     starts_at_train_end: ClassVar[bool] = False
-    """True: a recursion from its first train row on, which forecasts from no row before the end of
-    its fit: it is always given the whole history.
+    """Whether it is a recursion from the first train row on, which needs the whole history and
+    forecasts from no row before the end of its fit.
     """
     reads_history: ClassVar[bool] = True
-    """True: its forecast changes with the rows before the cutoff."""
+    """Whether its forecast depends on the rows before the cutoff."""
     reads_season: ClassVar[bool] = False
-    """True: its windows hold a season where the rows before the cutoff do, however short the
-    lookback of the others is.
+    """Whether its windows have at least a season, even if the lookback is shorter, where the series
+    has so many rows.
     """
     needs_vintages: ClassVar[bool] = False
-    """True: it is left out where no forecasts of the data's own service are kept."""
+    """Whether it needs the stored forecasts of the data provider; it is left out without them."""
 
     family: str
-    """The name of its file, which the class need not repeat."""
+    """The name of its file in `families/`; a class need not set it."""
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Name the family of a class by the file in `families/` that it stands in."""
+        """Set `family` of a class in a file of `families/`."""
         super().__init_subclass__(**options)
         folder, _, file = cls.__module__.rpartition(".")
         if folder == FAMILIES:
             cls.family = file
 
     def space(self) -> Mapping[str, search.Dimension]:
-        """What tuning may vary, by field name; empty: nothing is tuned."""
+        """The search space of tuning, by field name; empty: nothing is tuned."""
         return {}
 
     def unsuited_reason(self, season_length: int) -> str:
-        """Why it is left out of a dataset with this season (1: none); empty when it fits."""
+        """Why it is left out of a dataset with this season (1: none); empty where it is not."""
         return ""
 
     def search_space(self) -> Mapping[str, search.Dimension]:
-        """What tuning does vary: of `space`, what makes a difference to this entry."""
+        """The part of `space` that has an effect on this entry."""
         return self.space()
 
     def fit(self, problem: Problem, *, seed: int) -> Parameters:
-        """Its parameters from the train rows (`fitted_as: parameters`); a rule has none."""
+        """The parameters, fitted on the train rows (`fitted_as: parameters`); a rule has none."""
         return Parameters()
 
     def refit_chosen(self, problem: Problem, chosen: FittedForecaster, *, seed: int) -> Parameters:
-        """The same on the rows of `problem.joined`; `chosen`: the model of the train rows, with
-        what was chosen.
-        """
+        """The parameters of a second fit on more rows, with the choices of the first, `chosen`."""
         return self.fit(problem, seed=seed)
 
     def predict(
         self, model: FittedForecaster, given: Sequence[ForecastRequest]
     ) -> list[np.ndarray]:
-        """(n, H, O) in raw units of each series at its rows: from windows, unless the family reads
-        more.
+        """Forecasts (n, H, O) of each request in raw units. A family that reads more than windows
+        overrides it.
         """
         return model.predict_windows(given)
 
     def scaled_forecast(self, model: FittedForecaster, windows: Windows) -> np.ndarray:
-        """(B, H, O) in scaled units: of the skip and its network, unless the family says
-        otherwise.
-        """
+        """Forecasts (B, H, O) in scaled units; by default of the skip and its network."""
         return model.forecast_with_skip(windows)
 
     def n_params(self, model: FittedForecaster) -> int:
-        """Numbers fitted to data."""
+        """How many numbers were fitted to data."""
         return int(sum(w.size for w in model.weights.values()))
 
     def network(self, task: Task) -> Network | None:
-        """The network that it builds for a task; None for a model that is not a network."""
+        """The network that it builds for a task; None for a model without one."""
         return None
 
     def targets_per_step(self, task: Task) -> int:
-        """Target values that one gradient step learns from; 0: none."""
+        """How many target values one gradient step reads; 0 for a model without such steps."""
         return 0
 
     def modules(self) -> list[str]:
-        """The modules found by name that it runs: part of the key of its results."""
+        """The modules that it loads by name; they are part of the key of cached results."""
         return [f"{FAMILIES}.{self.family}"]
 
     @property
     def remark(self) -> str:
-        """What a reader of its results must know of weights trained elsewhere; empty: none."""
+        """A note for the report on weights that were trained elsewhere; empty without any."""
         return ""
 
     @property
     def distribution_head(self) -> Head | None:
-        """What gives more than a point forecast, and has constants to fit; None: nothing."""
+        """The head whose constants are fitted; None for a point head or no network."""
         return None
 
     @property
     def base_skip(self) -> SkipKind | None:
-        """The skip that it reads though it is no network (`fitted_as: parameters`); None: none."""
+        """The skip that a family without a network reads (`fitted_as: parameters`), if any."""
         return None
 
     @property
     def can_extend_horizon(self) -> bool:
-        """True: it can be run beyond the horizon that it was fitted for."""
+        """Whether it can forecast beyond the horizon that it was fitted for."""
         return self.is_recursive
 
     @property
     def is_trained_by_gradient(self) -> bool:
-        """True: gradient steps train it."""
+        """Whether it is trained by gradient steps."""
         return False
 
     @property
     def is_fitted_on_validation(self) -> bool:
-        """True: what serves is fitted on train and validation together, with everything that
-        validation chose.
+        """Whether it is fitted again on train and validation together, with the choices made on
+        validation.
         """
         return False
 
@@ -210,12 +203,12 @@ class ModelSpec(Config):
 
     @property
     def has_refits(self) -> bool:
-        """True: a backtest fits it again after the train end."""
+        """Whether a backtest fits it again after the train end."""
         return self.refit_frequency != "never"
 
     @property
     def keeps_weights_at_refit(self) -> bool:
-        """True: of such a later fit the linear part is new, and the network's weights stay."""
+        """Whether a refit fits the skip alone and keeps the weights of the network."""
         return False
 
     def with_values(self, values: search.Params) -> ModelSpec:
@@ -232,11 +225,11 @@ class BaselineSpec(ModelSpec):
     def forecast(
         self, windows: Windows, channels: Layout, *, horizon: int, season_length: int
     ) -> np.ndarray:
-        """(B, H, O) in scaled units."""
+        """Forecasts (B, H, O) in scaled units; to be written by a family."""
         raise NotImplementedError
 
     def scaled_forecast(self, model: FittedForecaster, windows: Windows) -> np.ndarray:
-        """(B, H, O) in scaled units."""
+        """Forecasts (B, H, O) in scaled units."""
         task = model.task
         return self.forecast(
             windows, model.channels, horizon=task.horizon, season_length=task.season_length
@@ -244,9 +237,7 @@ class BaselineSpec(ModelSpec):
 
 
 class TrainableSpec(ModelSpec):
-    """A model with parameters: fitted at the train end and, in a backtest, again as often as its
-    policy says.
-    """
+    """A model with fitted parameters, which a backtest can fit again after the train end."""
 
     refit: RefitFrequency = Field(
         "never", description="in the backtest: never, quarterly, monthly, or at every k-th origin"
@@ -254,7 +245,7 @@ class TrainableSpec(ModelSpec):
 
     @property
     def is_fitted_on_validation(self) -> bool:
-        """True: what serves is fitted on train and validation together."""
+        """Whether it is fitted again on train and validation together."""
         return True
 
     @property
@@ -264,42 +255,40 @@ class TrainableSpec(ModelSpec):
 
 
 class RegressorSpec(TrainableSpec):
-    """Parameters as arrays, fitted on the train windows and saved as they are: another library's
-    regressor.
-    """
+    """A regressor whose parameters are arrays, fitted on the train windows."""
 
     kind = "regression"
 
     def fit(self, problem: Problem, *, seed: int) -> Parameters:
-        """Its parameters, from the train rows."""
+        """The parameters, fitted on the train rows; to be written by a family."""
         raise NotImplementedError
 
     def forecast(
         self, parameters: Mapping[str, np.ndarray], windows: Windows, channels: Layout
     ) -> np.ndarray:
-        """(B, H, O) in scaled units, from the arrays that `fit` left."""
+        """Forecasts (B, H, O) in scaled units from the arrays of `fit`; to be written by a
+        family.
+        """
         raise NotImplementedError
 
     def scaled_forecast(self, model: FittedForecaster, windows: Windows) -> np.ndarray:
-        """(B, H, O) in scaled units."""
+        """Forecasts (B, H, O) in scaled units."""
         return self.forecast(model.weights, windows, model.channels)
 
 
 class LinearSpec(TrainableSpec):
-    """The fitted skip as a model of its own."""
+    """The linear skip as a model of its own."""
 
     kind = "linear"
     fitted_as = "ridge"
 
     def n_params(self, model: FittedForecaster) -> int:
-        """Numbers fitted to data."""
+        """How many numbers were fitted to data."""
         return sum(part.n_params for part in (model.skip, model.correction) if part is not None)
 
 
 class NetworkSpec(TrainableSpec):
-    """A Keras network trained with supervision at every step (see
-    `forecast.networks.description`).
-    """
+    """A network, trained in Keras with a target at every step (`forecast.networks.description`)."""
 
     kind = "network"
     fitted_as = "network"
@@ -307,9 +296,9 @@ class NetworkSpec(TrainableSpec):
     has_skip = True
     is_network = True
     every_step: ClassVar[bool] = True
-    """False: it forecasts from whole windows, at their last step alone."""
+    """Whether it forecasts at every step of a window; otherwise at the last step alone."""
     choices: ClassVar[Choices] = {}
-    """What tuning tries of a field, beside learning rates and dropout."""
+    """The values that tuning tries for a field, beside those of learning rate and dropout."""
 
     learning_rate: float = Field(2e-3, gt=0)
     batch_size: int = Field(32, ge=1)
@@ -328,8 +317,8 @@ class NetworkSpec(TrainableSpec):
     lm: LevenbergMarquardt = Field(default_factory=LevenbergMarquardt)
 
     @model_validator(mode="after")
-    def _nothing_is_ignored(self) -> NetworkSpec:
-        """Refuse an option that would not be read: of the other trainer, and a `loss` beside a
+    def _refuse_unread_options(self) -> NetworkSpec:
+        """Refuse options that would not be read: those of the other trainer, and a `loss` beside a
         head that has its own.
         """
         unread = ("training", *UNREAD_BY_LM) if self.trainer == "lm" else ("lm",)
@@ -353,10 +342,8 @@ class NetworkSpec(TrainableSpec):
         return self
 
     @model_validator(mode="after")
-    def _can_be_trained_so(self) -> NetworkSpec:
-        """Refuse a trainer that the network's blocks do not allow; it is built once for shapes of
-        no dataset to see them.
-        """
+    def _refuse_untrainable_blocks(self) -> NetworkSpec:
+        """Refuse `trainer: lm` for a network whose blocks it cannot train."""
         if self.trainer == "gradient":
             return self
         network = self.build(EXAMPLE_SHAPES)
@@ -368,25 +355,24 @@ class NetworkSpec(TrainableSpec):
         return self
 
     def blocks(self, shapes: Shapes) -> Sequence[Block]:
-        """The blocks between the inputs and the read-out, for the shapes of a task: what a family
-        writes.
+        """The blocks between the inputs and the read-out, for the shapes of a task; to be written
+        by a family.
         """
         raise NotImplementedError
 
     def build(self, shapes: Shapes) -> Network:
-        """The network of `blocks`, with dropout between them. `network` calls it; so do checks,
-        with `EXAMPLE_SHAPES`, to see which blocks it has.
+        """The network of `blocks` for the shapes of a task, with dropout between them.
 
-        Families whose dropout stands elsewhere override it and write no `blocks`: `mlp` and `narx`
+        Families with dropout at other places override it and write no `blocks`: `mlp` and `narx`
         (none before the dense layers), `segment_gru` (at the end alone) and `encoder_decoder`
-        (none). What every network is given here has to be put there too.
+        (none). A change here has to be made there too.
         """
         blocks = add_dropout(self.blocks(shapes), self.dropout)
         return Network(blocks, shapes, self.future_units, self.every_step)
 
     def network(self, task: Task) -> Network:
-        """The description of the network for the task's channels, horizon and lookback; a recursive
-        family is a one-step map, whose network has a horizon of 1.
+        """The network for the channels, horizon and lookback of a task; that of a recursive family
+        has a horizon of 1.
         """
         channels = layout(task)
         shapes = Shapes(
@@ -402,7 +388,7 @@ class NetworkSpec(TrainableSpec):
         return self.build(shapes)
 
     def targets_per_step(self, task: Task) -> int:
-        """Target values that one gradient step learns from; 0: none."""
+        """How many target values one gradient step reads; 0 with another trainer."""
         if not self.is_trained_by_gradient:
             return 0
         network = self.network(task)
@@ -410,7 +396,7 @@ class NetworkSpec(TrainableSpec):
         return n_cutoffs * network.shapes.horizon * network.shapes.outputs
 
     def modules(self) -> list[str]:
-        """The modules found by name that it runs: part of the key of its results."""
+        """The modules that it loads by name: of the family, its head and its cells."""
         network = self.build(EXAMPLE_SHAPES)
         blocks = [block for _, block in walk_blocks(network.blocks) if isinstance(block, CellBlock)]
         cell_modules = {cells.catalogue()[block.cell].__module__ for block in blocks}
@@ -418,18 +404,18 @@ class NetworkSpec(TrainableSpec):
 
     @property
     def distribution_head(self) -> Head | None:
-        """What gives more than a point forecast, and has constants to fit; None: nothing."""
+        """The head whose constants are fitted; None for a point head."""
         return self.head if self.head.has_constants else None
 
     @property
     def is_trained_by_gradient(self) -> bool:
-        """True: gradient steps train it."""
+        """Whether it is trained by gradient steps."""
         return self.trainer == "gradient"
 
     @property
     def is_fitted_on_validation(self) -> bool:
-        """True: what serves is fitted on train and validation together."""
-        # restarts of Levenberg-Marquardt have no number of steps to repeat
+        """Whether it is fitted again on train and validation together."""
+        # Levenberg-Marquardt has no number of steps that could be repeated on more rows
         return self.is_trained_by_gradient
 
     @property
@@ -438,17 +424,19 @@ class NetworkSpec(TrainableSpec):
         return POINT_LOSSES[self.loss]
 
     def forecast_loss(self, head: FittedHead | None) -> ForecastLoss:
-        """What trains, stops and tunes the network: the fitted head's loss, or `point_loss`."""
+        """The loss that trains, stops and tunes the network: that of the fitted head, or
+        `point_loss`.
+        """
         return self.point_loss if head is None else head
 
     @property
     def keeps_weights_at_refit(self) -> bool:
-        """True: of a later fit the linear part is new, and the network's weights stay."""
+        """Whether a refit fits the skip alone and keeps the weights of the network."""
         return self.has_refits
 
     def search_space(self) -> Mapping[str, search.Dimension]:
-        """What tuning does vary: the whole space by gradient; of Levenberg-Marquardt what that
-        trainer reads, and smaller nets.
+        """The part of `space` that has an effect on this entry: with `trainer: lm` what that
+        trainer reads, and fewer units.
         """
         if self.trainer != "lm":
             return self.space()
@@ -458,7 +446,7 @@ class NetworkSpec(TrainableSpec):
         return space
 
     def space(self) -> Mapping[str, search.Dimension]:
-        """What tuning may vary, by field name."""
+        """The search space of tuning, by field name."""
         choices = {"dropout": (0.0, 0.1, 0.25), **self.choices}
         space: dict[str, search.Dimension] = {"learning_rate": search.LogUniform(5e-4, 5e-2)}
         space |= {name: search.Choice(options) for name, options in choices.items()}
@@ -466,13 +454,13 @@ class NetworkSpec(TrainableSpec):
 
 
 def dense_layers(units: int, layers: int) -> tuple[Block, ...]:
-    """So many dense blocks of `units` in series, `dense_0` and on."""
+    """Dense blocks of `units` in series, named `dense_0`, `dense_1`, ..."""
     return tuple(Dense(f"dense_{i}", units) for i in range(layers))
 
 
 def add_dropout(blocks: Sequence[Block], rate: float) -> tuple[Block, ...]:
-    """`blocks` with dropout between them and before the read-out: not on the network's inputs, and
-    not within a recurrence.
+    """`blocks` with dropout between them and before the read-out, but none on the inputs of the
+    network and none within a recurrence.
     """
     if rate == 0:
         return tuple(blocks)
@@ -483,9 +471,7 @@ def add_dropout(blocks: Sequence[Block], rate: float) -> tuple[Block, ...]:
 
 
 class RecurrentSpec(NetworkSpec):
-    """Recurrent layers of one kind of cell in series ("sequential" or stacked recursion); the
-    simplest one has one.
-    """
+    """A network of recurrent layers of one kind of cell in series."""
 
     cell: ClassVar[str]
     choices: ClassVar[Choices] = {"units": (16, 32, 64)}
@@ -494,8 +480,8 @@ class RecurrentSpec(NetworkSpec):
     layers: int = Field(1, ge=1)
 
     def options(self) -> cells.Options:
-        """The cell's options: the fields of its class in `forecast.networks.cells` that the spec
-        has as well.
+        """The options of the cell: the fields of its class (`forecast.networks.cells`) that the
+        spec has as well.
         """
         names = [field.name for field in fields(cells.catalogue()[self.cell])]
         shared = [name for name in names if name != "units" and name in type(self).model_fields]

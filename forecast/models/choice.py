@@ -1,14 +1,13 @@
-"""Penalty, lags, products and inputs of a ridge, by its errors on fifths of the history that it has
-not seen; and how much of its change every series is given.
+"""Chooses the shape of a linear map by cross-validation: penalty, lags, products, inputs, and the
+share of its change for every series.
 
-`choose_linear_shape` searches them for the linear skip (`forecast.models.skip`) and for ridge and
-arx, which are that skip standing alone; `fold_cases` and `fold_errors` serve the linear maps of
-`families/window_linear.py` as well. Nothing after the validation block is looked at.
+`choose_linear_shape` does so for the linear skip (`forecast.models.skip`), and so for ridge and
+arx; `fold_cases` and `fold_errors` also serve the linear maps of `families/window_linear.py`.
+Nothing after the validation block is read.
 
-The sums over all rows but those of a stretch and its neighbourhood are the equations of a fit
-without it (hv-block cross-validation, Racine 2000), so one pass over the data serves every fold and
-every candidate. Of settings with about the same error the mean is taken:
-docs/research/linear-part.md has what it scored later, and what the best one alone did.
+The normal equations of a fit without a fold and its neighbourhood are sums over the other rows
+(hv-block cross-validation, Racine 2000), so one pass over the data serves all folds and shapes. The
+result is a weighted mean of the shapes with about the lowest error (docs/research/linear-part.md).
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ class FoldBatch(NamedTuple):
 
     windows: Windows
     target: np.ndarray
-    """(B, H, O) scaled."""
+    """(B, H, O), scaled."""
     is_learnt_by: np.ndarray
     """(folds, B): which cutoffs each fold learns from."""
     fold: np.ndarray
@@ -50,83 +49,81 @@ class FoldBatch(NamedTuple):
 
 
 SumsByLearners = dict[tuple[bool, ...], Any]
-"""By which folds learn from the rows, their `products_matrix`."""
+"""The summed `products_matrix` of rows, by which folds learn from these rows (a bool per fold)."""
 
 
 class Folds(Protocol):
-    """The history in folds, a batch of windows at a time; called once per pass over the data."""
+    """The history in folds of cross-validation; called once per pass over the data."""
 
     def __call__(self, *, sampled: bool = True) -> Iterable[FoldBatch]:
-        """Every window, learnt from or not, of which a random sample is scored; or all that are
-        ever scored.
+        """Batches of all windows, of which a random sample is scored; or, not `sampled`, batches of
+        those windows that are scored in some fold.
         """
 
     def sum_long(self, shape: Skip, unused: Collection[str]) -> tuple[Folds, SumsByLearners]:
-        """The sums over cutoffs of long lookbacks, made without windows, and the folds in which
-        these are not learnt from again; no series of `unused` is in the sums.
+        """The sums over the cutoffs of series with long lookbacks, made without windows; and these
+        folds without learning from those cutoffs again. Series in `unused` are left out.
         """
 
 
 class LinearBatch(NamedTuple):
-    """What a linear map makes of a batch of cutoffs."""
+    """A batch of cutoffs as the regression of a linear map."""
 
-    inputs: np.ndarray
-    """(B, features)."""
-    aims: np.ndarray
-    """(B, outputs): what a fit learns the inputs to give."""
-    is_usable: np.ndarray
-    """(B,): whether a fit may learn from a cutoff."""
-    scored_targets: np.ndarray
-    """(B, outputs): what the map is scored against, NaN where missing."""
-
-
-class FoldCase(NamedTuple):
-    """One fold: the sums that it learns from, and the cutoffs that score it."""
-
-    moments: Moments
-    """Of all that the fold learns from."""
     inputs: np.ndarray
     """(B, features)."""
     targets: np.ndarray
-    """(B, outputs), NaN where missing."""
+    """(B, outputs): the targets of a fit, missing steps filled."""
+    is_usable: np.ndarray
+    """(B,): whether a fit may learn from a cutoff."""
+    scored_targets: np.ndarray
+    """(B, outputs): the targets that score the map, NaN where missing."""
+
+
+class FoldCase(NamedTuple):
+    """One fold: the moments that it learns from, and the cutoffs that score it."""
+
+    moments: Moments
+    inputs: np.ndarray
+    """(n, features) of the scored cutoffs."""
+    targets: np.ndarray
+    """(n, outputs) of the scored cutoffs, NaN where missing."""
 
 
 WEIGHT_SCALE = 0.02
-"""A setting whose error lies this share above the lowest has e times less weight in the mean."""
+"""A setting whose error is this share above the lowest has a weight in the mean that is 1/e."""
 ERROR_STEP = 0.005
-"""Errors count in steps of this share of the lowest: so weights are a choice, and a trifle in
-validation moves no coefficient of the train rows.
+"""Errors are rounded to multiples of this share of the lowest, so that tiny changes in validation
+leave the weights, and so the coefficients, as they are.
 """
 MIN_WEIGHT = 0.01
-"""Weight from which on a setting is in the mean."""
+"""A setting with a smaller weight is left out of the mean."""
 CHANGE_SHARES = np.linspace(0.0, 1.0, 11)
-"""Shares of the forecast change that are tried for a series."""
+"""The shares of the forecast change that are tried for a series."""
 SURE = 1.5
-"""A share counts by its error and so many standard errors more."""
+"""Standard errors that are added to the mean error of a share."""
 BORROWED_STRETCHES = 5
-"""So many stretches with the mean and variance of all series are added to those of each series."""
+"""How many stretches with the mean and variance of all series are added to those of each series."""
 USUAL_SPREAD = 0.4
-"""Deviation, from stretch to stretch, of the loss of a whole change, in units of the error of the
-last value: a series alone borrows it, since one or two stretches do not show it.
+"""Standard deviation over stretches of the loss of the whole change, in units of the error of the
+last value; assumed for a single series, whose one or two stretches do not show it.
 """
 LEVEL_GAIN = 0.01
-"""Lower error by which the level of the target must earn its place: where a series leaves the range
-that it was fitted on, which no fold inside the history shows, a map of the level pulls it back. Of
-one step, which a closed loop repeats, the level is always read: it holds the loop.
+"""The share by which the level of the target must lower the error to be read. A map that reads the
+level pulls a series back that leaves the fitted range, which no fold inside the history shows. A
+one-step map always reads it, because its closed loop diverges without.
 """
 
 
 def choose_linear_shape(folds: Folds, channels: Layout, richest: Skip, lags: Sequence[int]) -> Skip:
-    """The shape of a mean of ridges, of `richest` over any of the `lags`, with the share of its
-    change that every series is given; `ModelError` when no ridge has a finite error.
+    """The shape of a mean of ridges, chosen among the shapes inside `richest` over the `lags`, with
+    the share of its change for every series. `ModelError` where no ridge has a finite error.
 
-    One map for all series is no use to some of them (steps, stocks of spare parts, random walks).
-    They are given none of it, and it is chosen once more without them: what they do not follow they
-    do not bend.
+    One map for all series does not help some of them (step functions, stocks of spare parts, random
+    walks). Their share is 0, and the shape is chosen once more without them.
     """
     shape = _choose_shape(folds, channels, richest, lags)
     if unused := shape.unused_series:
-        # the series that are left may be too few for every fold to learn from
+        # the remaining series may be too few for every fold to learn from
         with contextlib.suppress(ModelError):
             richest = replace(richest, reads_level=shape.reads_level)
             shape = _choose_shape(folds, channels, richest, lags, unused)
@@ -140,15 +137,16 @@ def _choose_shape(
     lags: Sequence[int],
     unused: Collection[str] = (),
 ) -> Skip:
-    """The mean of all that a search tried, weighted by the errors over `folds`, and the shares of
-    the series; no ridge sees one of `unused`. The search goes from the best of a few penalties one
-    change at a time, while it helps. `ModelError` where no error is finite.
+    """The weighted mean of all shapes that a search tried, by their errors over `folds`, and the
+    shares of the series. The search starts at the best of `_start_shapes` and goes to the best
+    neighbour while that lowers the error. Series in `unused` are left out. `ModelError` where no
+    error is finite.
     """
     largest = richest.with_lags(max(lags))
     cases, design = _cases_of(folds, largest, channels, unused)
     searched = largest
     if len(cases) == 1:
-        # one block cannot tell a late effect of a plan from the time of year
+        # a single fold cannot separate a late effect of a plan from the time of year
         searched = replace(largest, plan_lags=0, bent=())
     error_of: dict[Skip, float] = {}
 
@@ -191,9 +189,9 @@ def _choose_shape(
 def _errors_by_share(
     folds: Folds, maps: Mapping[int, np.ndarray], largest: Skip, channels: Layout
 ) -> dict[str, np.ndarray]:
-    """By series the mean absolute errors (stretches, outputs, shares) in scaled units of the last
-    value with each of `CHANGE_SHARES` of the change added that the map of the fold forecasts. A
-    stretch is a horizon of cutoffs; NaN where nothing was observed in it.
+    """By series, the mean absolute errors (stretches, outputs, shares) in scaled units of the last
+    value plus each of `CHANGE_SHARES` of the change that the map of the fold forecasts. maps: by
+    fold. A stretch is as many cutoffs as the horizon has steps; NaN where it has no observation.
     """
     stretches: dict[str, list[np.ndarray]] = defaultdict(list)
     errors: dict[str, list[np.ndarray]] = defaultdict(list)
@@ -203,10 +201,10 @@ def _errors_by_share(
             scored_target = target[fold == k]
             change = largest.inputs(scored, channels) @ maps[k][:-1] + maps[k][-1]
             shares_of_change = change.reshape(scored_target.shape)[..., None] * CHANGE_SHARES
-            missed = np.abs((scored_target - scored.last[:, None])[..., None] - shares_of_change)
-            is_known = np.isfinite(missed)
+            misses = np.abs((scored_target - scored.last[:, None])[..., None] - shares_of_change)
+            is_known = np.isfinite(misses)
             count = is_known.sum(axis=1)
-            means = np.nansum(missed, axis=1) / np.where(count, count, np.nan)
+            means = np.nansum(misses, axis=1) / np.where(count, count, np.nan)
             for uid in np.unique(scored.series):
                 is_own = scored.series == uid
                 stretches[str(uid)].append(scored.rows[is_own] // largest.horizon)
@@ -218,8 +216,8 @@ def _errors_by_share(
 
 
 def _mean_by_group(groups: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """(n_groups, outputs, shares): the means of `values` (n, outputs, shares) over the rows of
-    each group, groups (n,) in rising order; NaN where a value of the group is.
+    """(n_groups, outputs, shares): the means of `values` (n, outputs, shares) over the rows with
+    the same number in `groups` (n,), numbers in rising order; NaN where a group has a NaN.
     """
     names, position = np.unique(groups, return_inverse=True)
     sums = np.zeros((len(names), *values.shape[1:]))
@@ -228,9 +226,9 @@ def _mean_by_group(groups: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def weigh_changes(errors: Mapping[str, np.ndarray]) -> dict[str, tuple[float, ...]]:
-    """The share of the change for each output of each series: the one whose error, less that of the
-    last value, is lowest when `SURE` standard errors are added. So what is not surely better is the
-    last value.
+    """By series, the share of the change for each output: the one with the lowest error relative to
+    the last value after `SURE` standard errors are added, so that a share is above 0 only where the
+    map is surely better than the last value.
 
     errors: by series (stretches, outputs, shares).
     """
@@ -240,8 +238,8 @@ def weigh_changes(errors: Mapping[str, np.ndarray]) -> dict[str, tuple[float, ..
 
 
 def _relative_losses(errors: np.ndarray) -> list[np.ndarray]:
-    """How much larger `errors` (stretches, outputs, shares) are than those of the last value, in
-    units of the mean of these: for each output (known stretches, shares).
+    """For each output the losses (known stretches, shares) of one series: its `errors` (stretches,
+    outputs, shares) minus those of the last value, divided by the mean of the latter.
     """
     by_output = []
     for each in errors.swapaxes(0, 1):
@@ -252,18 +250,18 @@ def _relative_losses(errors: np.ndarray) -> list[np.ndarray]:
 
 
 def _surest_shares(losses: Sequence[np.ndarray]) -> list[float]:
-    """For one output, by series: of `CHANGE_SHARES` the one whose mean loss plus `SURE` standard
-    errors is least. losses: of each series (stretches, shares).
+    """For one output, the share of `CHANGE_SHARES` of each series with the lowest mean loss plus
+    `SURE` standard errors. losses: of each series (stretches, shares).
 
-    Each series also counts `BORROWED_STRETCHES` stretches with the mean and the variance of all
-    series. Where there is only one series, these have no mean and the variance of `USUAL_SPREAD`.
+    `BORROWED_STRETCHES` stretches with the mean and variance of all series are added to each. For a
+    single series they enter the variance alone, with the variance of `USUAL_SPREAD`.
     """
     known = [each for each in losses if len(each)] or [np.zeros((1, len(CHANGE_SHARES)))]
     mean_of_all = np.mean([each.mean(axis=0) for each in known], axis=0)
     centred = np.concatenate([each - each.mean(axis=0) for each in known])
     variance_of_all = (centred**2).sum(axis=0) / max(len(centred) - len(known), 1)
-    n_borrowed = BORROWED_STRETCHES  # that count in the mean; in the variance all do
-    if len(losses) == 1:  # its mean, borrowed from itself, would be evidence twice
+    n_borrowed = BORROWED_STRETCHES
+    if len(losses) == 1:  # the mean of all would be its own
         n_borrowed = 0
         variance_of_all = (USUAL_SPREAD * CHANGE_SHARES) ** 2
     shares = []
@@ -279,15 +277,15 @@ def _surest_shares(losses: Sequence[np.ndarray]) -> list[float]:
 
 
 def _start_shapes(largest: Skip, lags: Sequence[int]) -> Iterator[Skip]:
-    """Every second penalty, with and without products (`harmonics`), over each of `lags`."""
+    """The shapes with every second penalty, with and without `harmonics`, over each of `lags`."""
     for penalty in PENALTIES[::2]:
         for shape in (largest, replace(largest, harmonics=())):
             yield from (replace(shape.with_lags(n), penalty=penalty) for n in lags)
 
 
 def mean_weights(errors: np.ndarray) -> np.ndarray:
-    """(settings,) weights of settings in a mean, by their errors (settings,); the sum is 1, and
-    most are 0. Infinite errors have none.
+    """The weights (settings,) of settings in a mean, by their errors (settings,). Their sum is 1,
+    and most are 0, as are those of infinite errors.
     """
     steps = np.round((errors - errors.min()) / max(ERROR_STEP * errors.min(), np.finfo(float).tiny))
     weights = np.exp(-steps * ERROR_STEP / WEIGHT_SCALE)
@@ -296,9 +294,9 @@ def mean_weights(errors: np.ndarray) -> np.ndarray:
 
 
 def steadiest_setting(errors: np.ndarray, penalties: int) -> int:
-    """The number of the setting with the largest penalty whose errors stay within one standard
-    error of the lowest, among those of the shape that has the lowest; errors: (shapes * penalties,
-    folds).
+    """The number of the setting with the largest penalty whose error is within one standard error
+    of the lowest, among those of the shape with the lowest error. errors: (shapes * penalties,
+    folds), penalties rising.
     """
     best = int(np.nanargmin(errors.mean(axis=1)))
     costs = errors[best : best - best % penalties + penalties] - errors[best]
@@ -309,39 +307,39 @@ def steadiest_setting(errors: np.ndarray, penalties: int) -> int:
 def _cases_of(
     folds: Folds, largest: Skip, channels: Layout, unused: Collection[str]
 ) -> tuple[dict[int, FoldCase], FeatureColumns]:
-    """The cases of the folds without the series `unused`, with the inputs of `largest`, and where
-    those of smaller shapes stand among them.
+    """The folds as regressions on the inputs of `largest`, and the index of those inputs. The
+    series in `unused` neither teach nor score.
     """
 
-    def parts(windows: Windows, target: np.ndarray) -> LinearBatch:
-        """Features and changes of the windows, those of unused series unknown."""
+    def make_batch(windows: Windows, target: np.ndarray) -> LinearBatch:
         change = (target - windows.last[:, None, :]).reshape(len(windows), -1)
         is_used = ~np.isin(windows.series, [*unused])
         change[~is_used] = np.nan
         x, y, is_known = design_of(largest, windows, target, channels)
         return LinearBatch(x, y, is_known & is_used, change)
 
-    cases, windows = fold_cases(*folds.sum_long(largest, unused), parts)
+    cases, windows = fold_cases(*folds.sum_long(largest, unused), make_batch)
     return cases, index_features(largest, channels, windows.future.shape[2])
 
 
 def fold_cases(
-    folds: Folds, sums: SumsByLearners, parts: Callable[[Windows, np.ndarray], LinearBatch]
+    folds: Folds, sums: SumsByLearners, make_batch: Callable[[Windows, np.ndarray], LinearBatch]
 ) -> tuple[dict[int, FoldCase], Windows]:
-    """What each fold learns from and is scored on, and the windows of one batch. parts: what a
-    linear map makes of windows and their targets. Rows that the same folds learn from are added up
-    once; `sums` are those that were made before.
+    """The `FoldCase` of each fold with a scored cutoff, and the windows of the last batch.
+
+    make_batch: the regression of a batch of windows and targets. sums: those that were computed
+    before. Rows that the same folds learn from are summed once.
     """
     sums_of_learners: SumsByLearners = defaultdict(float, sums)
     inputs_by_fold: dict[int, list[np.ndarray]] = defaultdict(list)
     targets_by_fold: dict[int, list[np.ndarray]] = defaultdict(list)
     for windows, target, is_learnt_by, fold in folds():
-        batch = parts(windows, target)
+        batch = make_batch(windows, target)
         for learners in np.unique(is_learnt_by, axis=1).T:
             if sums and not learners.any():
                 continue
             rows = batch.is_usable & (learners == is_learnt_by.T).all(axis=1)
-            products = products_matrix(batch.inputs[rows], batch.aims[rows])
+            products = products_matrix(batch.inputs[rows], batch.targets[rows])
             sums_of_learners[tuple(learners)] = sums_of_learners[tuple(learners)] + products
         is_observed = np.isfinite(batch.scored_targets).any(axis=1)
         for k in np.unique(fold[(fold >= 0) & is_observed]):
@@ -360,7 +358,7 @@ def fold_cases(
 
 
 def fold_errors(cases: Mapping[int, FoldCase], columns: np.ndarray, penalty: float) -> np.ndarray:
-    """(folds,) the mean absolute error of the ridge that reads these columns of the inputs."""
+    """(folds,): the mean absolute error in each fold of the ridge on these `columns`."""
     errors = []
     for moments, x, targets in cases.values():
         slopes = solve_ridge(moments, columns, penalty, targets.shape[1])
@@ -372,9 +370,8 @@ def fold_errors(cases: Mapping[int, FoldCase], columns: np.ndarray, penalty: flo
 def _neighbours(
     shape: Skip, largest: Skip, channels: Layout, lags: Sequence[int]
 ) -> Iterator[Skip]:
-    """The shapes that differ from `shape` in one thing (lags, products, later rows, one of the
-    past-only inputs or all of them), at the same penalty and the next ones; first those that differ
-    in the penalty alone.
+    """The shapes that differ from `shape` in one property (lags, products, known-future inputs, one
+    past-only input or all of them), each with the same penalty and the next lower and higher one.
     """
     harmonics = () if shape.harmonics else largest.harmonics
     plan_lags = 0 if shape.plan_lags else largest.plan_lags
@@ -394,6 +391,6 @@ def _neighbours(
 
 
 def _next_to(value: float, steps: Sequence[Any]) -> Sequence[Any]:
-    """The one of the rising `steps` before `value`, itself, and the one after it."""
+    """The neighbours of `value` in the rising `steps`, and `value` itself between them."""
     position = steps.index(value)
     return steps[max(position - 1, 0) : position + 2]

@@ -23,15 +23,15 @@ from forecast.data.windows import Layout, fill_gaps, gather_windows
 from forecast.models.skip import FeatureName, Skip, feature_names
 
 MIN_OPERATIONS = 2e10
-"""Cutoffs times lags squared, from which on `LongWindows` is used: docs/research/seconds.md."""
+"""Cutoffs times squared lags from which `LongWindows` is used (docs/research/seconds.md)."""
 ROWS_PER_BATCH = 1024
-"""Rows whose columns are made at once."""
+"""Rows for which the columns are computed at once."""
 
 
 class Column(NamedTuple):
     """An input or output at a cutoff t that is the value of a sequence at row t - lag.
 
-    number: of a channel, of an output.
+    number: the channel of a past input, or the number of the target.
     """
 
     source: Literal["past", "target"]
@@ -47,21 +47,21 @@ class LagRange(NamedTuple):
     n_lags: int
 
     def at(self, rows: np.ndarray) -> np.ndarray:
-        """(n, n_lags) at the cutoffs `rows` (n,)."""
+        """The columns (n, n_lags) at the cutoffs `rows` (n,)."""
         return self.values[rows[:, None] - self.first_lag - np.arange(self.n_lags)]
 
 
 def is_long(shape: Skip, channels: Layout, n_cutoffs: int) -> bool:
-    """Whether the sums of `shape` over so many cutoffs of a series are made by `LongWindows`: where
-    it pays, and no column holds changes or speaks of later rows.
+    """Whether `LongWindows` computes the sums of `shape` over `n_cutoffs` cutoffs of a series:
+    where it saves time, and no column holds changes or known-future inputs.
     """
     is_plain = not channels.change_channels and not any(channels.step)
     return is_plain and n_cutoffs * shape.lags**2 >= MIN_OPERATIONS
 
 
 class LongWindows:
-    """Sums the `products_matrix` of the `design_of` a shape over the windows of one series, without
-    making the windows.
+    """Sums the `products_matrix` of a linear map over the windows of one series without making the
+    windows.
     """
 
     def __init__(
@@ -72,14 +72,17 @@ class LongWindows:
         z: np.ndarray,
         future: np.ndarray,
     ) -> None:
-        """first_cutoff: with a whole window behind it; z (T, C): scaled rows; future (T + H, F)."""
+        """first_cutoff: the first row with a whole window; z (T, C): scaled rows; future (T + H,
+        F): calendar and static inputs.
+        """
         self._channels = channels
         self._future = future
         self._newest = replace(shape, lags=max(shape.product_lags, 2))
         self._filled = fill_gaps(z[None])[0][0].astype(np.float32).astype(float)
         self.is_regular = _regular_cutoffs(z, channels.outputs, first_cutoff, shape.horizon)
-        """(T,): the cutoffs whose windows hold the filled rows of the series, since their first row
-        is observed, and whose targets have no gap at an end.
+        """(T,) bool: the cutoffs that the recursion counts right: the first row of their window is
+        observed, so that gaps are filled as in the whole series, and so are the first and the last
+        row of their targets.
         """
         columns, subtracted = _columns_of(shape, channels, future.shape[1])
         ranges: dict[tuple[Literal["past", "target"], int], list[int]] = {}
@@ -107,7 +110,7 @@ class LongWindows:
         self._subtracted = [*(position[column] for column in subtracted), position[None]]
 
     def _rows_of(self, source: str, number: int, z: np.ndarray) -> np.ndarray:
-        """(rows,) the sequence of a column; of a target missing steps lie on a line."""
+        """(T,): the sequence of a column; the gaps of a target are interpolated linearly."""
         if source == "past":
             return self._filled[:, self._channels.value.index(number)]
         target = z[:, number]
@@ -115,7 +118,9 @@ class LongWindows:
         return np.interp(np.arange(len(target)), known, target[known])
 
     def sum_products(self, cutoffs: np.ndarray) -> np.ndarray:
-        """The `products_matrix` summed over the regular ones of `cutoffs`, which rise."""
+        """The `products_matrix` summed over the regular cutoffs (`is_regular`) of `cutoffs`, which
+        are in rising order.
+        """
         size = self._n_lagged + len(self._others) + 1
         total = np.zeros((size + 1, size + 1))
         for stretch in np.split(cutoffs, np.flatnonzero(np.diff(cutoffs) > 1) + 1):
@@ -124,14 +129,16 @@ class LongWindows:
         left_out = cutoffs[~self.is_regular[cutoffs]]
         for start in range(0, len(left_out), ROWS_PER_BATCH):
             rows = left_out[start : start + ROWS_PER_BATCH]
-            every = np.hstack([*(lags.at(rows) for lags in self._lags), self._at_cutoffs(rows)])
-            total[:-1, :-1] -= every.T @ every
+            x = np.hstack([*(lags.at(rows) for lags in self._lags), self._at_cutoffs(rows)])
+            total[:-1, :-1] -= x.T @ x
         half = total.take(self._columns, axis=0)
         half -= total.take(self._subtracted, axis=0)
         return half.take(self._columns, axis=1) - half.take(self._subtracted, axis=1)
 
     def _at_cutoffs(self, rows: np.ndarray) -> np.ndarray:
-        """(n, others + 1): the columns that are no lag of a sequence, and a column of ones."""
+        """(n, others + 1): the columns that are no lag of a sequence, and a column of ones, at the
+        cutoffs `rows` (n,).
+        """
         windows = gather_windows(
             self._filled,
             self._future,
@@ -144,7 +151,7 @@ class LongWindows:
         return np.hstack([others, np.ones((len(rows), 1))])
 
     def _sum_stretch(self, first: int, stop: int) -> np.ndarray:
-        """The sums of all products of columns over the cutoffs `first` .. `stop` - 1."""
+        """The sums of the products of all columns over the cutoffs `first` .. `stop` - 1."""
         n_others = len(self._others) + 1
         n_fixed = n_others + len(self._lags)
         longest = max(lags.n_lags for lags in self._lags)
@@ -189,7 +196,7 @@ def _sum_lagged(
     stop: int,
 ) -> np.ndarray:
     """(left columns, right columns): the sums of their products over the cutoffs `first` .. `stop`
-    - 1, of which the first row and column are given.
+    - 1, by the recursion from the given first row and column.
     """
     sums = np.empty((left.n_lags, right.n_lags))
     sums[0] = first_row
@@ -204,8 +211,8 @@ def _sum_lagged(
 def _columns_of(
     shape: Skip, channels: Layout, n_future: int
 ) -> tuple[list[Column | FeatureName], list[Column | None]]:
-    """Inputs and outputs of `shape` in the order of `design_of`, and what is subtracted from each;
-    a name where an input is no lag of a sequence.
+    """The inputs and outputs of `shape` in the order of `design_of`, and the column that is
+    subtracted from each. An input that is no lag of a sequence is given by its name.
     """
     columns: list[Column | FeatureName] = []
     subtracted: list[Column | None] = []
@@ -221,8 +228,8 @@ def _columns_of(
 
 
 def _regular_cutoffs(z: np.ndarray, outputs: int, first_cutoff: int, horizon: int) -> np.ndarray:
-    """(T,): the cutoffs from `first_cutoff`, the end of the first whole window, on of rows z (T, C)
-    whose windows begin with an observed row, and whose targets have no gap at an end.
+    """(T,) bool: the cutoffs of rows z (T, C) from `first_cutoff`, the end of the first whole
+    window, whose window begins with an observed row, and whose first and last targets are observed.
     """
     is_observed = np.isfinite(z).all(axis=1)
     is_known = np.isfinite(z[:, :outputs]).all(axis=1)

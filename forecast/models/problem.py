@@ -1,15 +1,14 @@
-"""What a fit is given and what it leaves: `Problem` and `Parameters`; `FittedForecaster` is what a
-forecast may then ask.
+"""`Problem`, the data of a fit; `Parameters`, its result; and `FittedForecaster`, what a fitted
+model offers its spec.
 
-A problem is a dataset made ready for any model: panel, blocks, scaling and cutoffs, computed once
-and shared. It hands out windows and targets by block (`windows`, `targets`, `examples`), the folds
-of cross-validation (`folds`, `sample_validation_windows`), and the fitted skips (`skip`), which
-every seed and trial shares. Units come from the train rows and stay in every problem made from this
-one: `joined` (train and validation as train), `with_rows` (rows up to a refit), `with_series`. A
-fit is given no target after its block; nothing here fits a network or chooses a candidate.
+A problem is a dataset prepared for any model: panel, blocks, scaling and cutoffs, computed once and
+shared. It gives windows and targets by block (`windows`, `targets`, `examples`), the folds of
+cross-validation (`folds`, `sample_validation_windows`), and the fitted skips (`skip`), which all
+seeds and trials share. The scaling is fitted on the train rows and stays in every problem made from
+this one: `joined` (train and validation as train), `with_rows` (rows up to a refit), `with_series`.
 
-Fits ask a problem for targets, so a problem can tell a recorder which rows they have seen. The leak
-audit sets one for the time of a run (`record_with`); without it nothing is told.
+The leak audit can set a recorder (`record_with`), which is told the rows of all targets that a fit
+asks for.
 """
 
 from __future__ import annotations
@@ -61,64 +60,63 @@ from forecast.models.skip import (
 from forecast.system import files
 
 Purpose = Literal["skip", "training"]
-"""Targets are wanted by a closed-form fit, or by the training and the validation loss of a model
-beside it.
+"""What asks for targets: a closed-form fit, or the training and validation loss of another model.
 """
 LEVEL_SEASONS = 20
-"""Of fewer the range says little: the next one leaves it as often as not."""
+"""The least number of seasons in the train rows for a range of seasonal levels; with fewer the next
+level lies outside of the range as often as not.
+"""
 MAX_VALIDATION_CUTOFFS = 4096
-"""Origins, over all series, that score a network while it trains or choose a linear map: of more a
-random sample.
+"""The most cutoffs over all series that score a network while it trains, or choose a linear map; of
+more a random sample is taken.
 """
 MAX_VALIDATION_ROWS = 2**20
-"""Rows that the windows of those that score a network have together: 4,096 of a day of minutes are
-the work of 600 gradient steps, and are looked at every 25 (docs/research/seconds.md).
+"""The most rows of all windows that score a network: 4,096 windows of a day of minutes would cost
+as much as 600 gradient steps, every 25 steps (docs/research/seconds.md).
 """
 VALIDATION_FOLDS = 5
-"""Folds of the validation block; each is forecast with what the others chose. Networks pick their
-best step by them, and combinations their members and weights (`backtest.combinations`).
+"""Folds of the validation block; each is forecast with what was chosen on the others. Networks
+choose their best step by them, combinations their members and weights (`backtest.combinations`).
 """
 HISTORY_FOLDS = 5
-"""A linear map is chosen on this many parts of the history, each in turn what the others have not
-seen.
-"""
+"""Folds of the history, on which a linear map is chosen."""
 MIN_SCORED_CUTOFFS = 1000
-"""Cutoffs that choose a linear map: where the origins are fewer, and its horizon is shorter than
-the steps between them, those between are scored too, so that no target is left out.
+"""Where fewer origins choose a linear map, and its horizon is shorter than the step size, cutoffs
+between the origins are scored too, so that every target is scored.
 """
 WINDOWS_PER_BATCH = 256
 """Windows of several short blocks that go through a model at once."""
 MIN_WEEKDAY_SPAN = np.timedelta64(14, "D")
-"""Of the train rows, from which on a profile knows weekdays: of a weekday seen once its effect is
-the error of that day (docs/research/linear-part.md).
+"""A profile has weekdays where the train rows span at least this time: the effect of a weekday that
+was seen once is the error of that day (docs/research/linear-part.md).
 """
 MAX_PLAN_LEVELS = 10
-"""Values of a plan, such as depths of a promotion, up to which it has one slope."""
-MAX_KEPT_SUMS_BYTES = 2**26
-"""Bytes of a linear map's sums up to which the next refit goes on from them."""
-MIN_REGULAR_SHARE = 0.9
-"""Of the cutoffs of a long series; where fewer are without gaps at their ends, summing is dearer
-without windows.
+"""A known-future input with at most so many values, such as depths of a promotion, has one slope.
 """
+MAX_KEPT_SUMS_BYTES = 2**26
+"""Sums of a linear map of at most so many bytes are kept for the next refit."""
+MIN_REGULAR_SHARE = 0.9
+"""`LongWindows` saves time only where at least this share of the cutoffs is regular."""
 TargetTransform = Callable[[Windows, np.ndarray], np.ndarray]
-"""From windows and their scaled targets (B, H, O) to what a map is fitted to."""
+"""From windows and their scaled targets (B, H, O) to the targets (B, H, O) of a linear map."""
 
 
 class Recorder(Protocol):
-    """Is told what fits are given while it is set with `record_with`."""
+    """An object that is told what fits are given, while it is set with `record_with`."""
 
     def targets_given(self, purpose: Purpose, length: int, last: int) -> None:
-        """Targets up to row `last` of a series of `length` rows."""
+        """A fit asked for targets up to row `last` of a series of `length` rows."""
 
     def folds_given(
         self, purpose: Purpose, rows: np.ndarray, is_learnt_by: np.ndarray, fold: np.ndarray
     ) -> None:
-        """Of a cross-validation over the cutoffs at `rows` (n,) of one series: which of them each
-        fold learns from (folds, n), and in which fold each is scored (n,), or -1.
+        """A fit asked for a cross-validation over the cutoffs `rows` (n,) of one series.
+        is_learnt_by (folds, n): which of them each fold learns from; fold (n,): in which fold each
+        is scored, or -1.
         """
 
     def calibration_given(self, y: np.ndarray, y_hat: np.ndarray) -> None:
-        """Actuals and forecasts (n, H) of a conformal fit."""
+        """A conformal fit got these actuals and forecasts (n, H)."""
 
 
 _recorder: ContextVar[Recorder | None] = ContextVar("recorder", default=None)
@@ -126,8 +124,8 @@ _recorder: ContextVar[Recorder | None] = ContextVar("recorder", default=None)
 
 @contextmanager
 def record_with(recorder: Recorder) -> Iterator[None]:
-    """Every problem made and every interval calibrated in this context, in this process, tells
-    `recorder`.
+    """A context in which every problem that is made, and every interval that is calibrated in this
+    process, tells `recorder`.
     """
     token = _recorder.set(recorder)
     try:
@@ -137,38 +135,36 @@ def record_with(recorder: Recorder) -> Iterator[None]:
 
 
 def record_calibration(y: ArrayLike, y_hat: ArrayLike) -> None:
-    """Called by every conformal fit with what it was given."""
+    """Tell the recorder, if one is set, the actuals and forecasts (n, H) of a conformal fit."""
     recorder = _recorder.get()
     if recorder is not None:
         recorder.calibration_given(np.array(y, dtype=float), np.array(y_hat, dtype=float))
 
 
 class TrainSums(NamedTuple):
-    """A sum over train cutoffs, from which a fit on more rows goes on."""
+    """A sum over train cutoffs, which a fit on more rows can continue."""
 
     cutoffs: dict[str, range]
-    """By series."""
+    """The cutoffs of each series that has any."""
     sums: np.ndarray
 
     def is_part_of(self, cutoffs: Mapping[str, range]) -> bool:
-        """Whether `cutoffs` are these and later ones."""
-        for uid, span in self.cutoffs.items():
-            other_span = cutoffs.get(uid, range(0))
-            if span.start != other_span.start or span.stop > other_span.stop:
-                return False
-        return True
+        """Whether `cutoffs` begin with the cutoffs of this sum, in every series."""
+        return all(
+            cutoffs.get(uid, range(0))[: len(span)] == span for uid, span in self.cutoffs.items()
+        )
 
 
 @dataclass
 class Problem:
-    """A dataset made ready to fit on: see the module. Everything fitted here is fitted on the train
-    rows of `blocks`; skips choose their penalty on validation.
+    """A dataset prepared for a fit, see the module. Everything is fitted on the train rows of
+    `blocks`; linear skips choose their shape on train and validation rows.
     """
 
     panel: Panel
     borders: Borders
     blocks: dict[str, Blocks]
-    """By series."""
+    """The blocks of each series."""
     scaling: Scaling
     channels: Layout
     vintages: pd.DataFrame | None = None
@@ -176,16 +172,16 @@ class Problem:
     model reads them.
     """
     chosen_by: Problem | None = None
-    """Where the validation block is fitted on too, the problem without it, whose choices stay."""
+    """The problem whose choices (shapes of linear maps) are used here; None: choose anew."""
     shapes: Path | None = None
-    """Folder in which the shapes of linear maps, by the rows that chose them, are shared with other
-    processes; None: they are not.
+    """Folder in which processes share the chosen shapes of linear maps, by a digest of the rows;
+    None: not shared.
     """
     recorder: Recorder | None = field(default_factory=_recorder.get, repr=False)
     _scaled: dict[str, np.ndarray] = field(default_factory=dict)
     training: dict[tuple[SkipKind, int], Any] = field(default_factory=dict, init=False, repr=False)
-    """By skip and horizon the series that a network is trained on (`forecaster.fitting`). They and
-    the fitted skips follow from all the rest, and are asked for by every seed and trial.
+    """A cache of the training series of networks, by skip and horizon (`forecaster.fitting`). All
+    seeds and trials use the same.
     """
     _skips: dict[tuple[SkipKind, int], Skip] = field(default_factory=dict, init=False, repr=False)
     _skips_by_rows: dict[Any, dict[tuple[SkipKind, int], Skip]] = field(
@@ -194,20 +190,20 @@ class Problem:
     _train_sums: dict[Hashable, list[TrainSums]] = field(
         default_factory=dict, init=False, repr=False
     )
-    """By key the sums over the fewest train rows and over the newest, of this problem and those
-    made from it; see `sum_train`.
+    """By key, the sums over the fewest train rows and over the newest ones; shared by this problem
+    and those made from it (`sum_train`).
     """
 
     @classmethod
     def of(cls, panel: Panel, borders: Borders, needed: tuple[str, ...] = splits.BLOCKS) -> Problem:
-        """A dataset made ready: its blocks, and the scaling fitted on its train rows."""
+        """The problem of a dataset: split into blocks, with the scaling fitted on train rows."""
         blocks = splits.split_panel(panel, borders, needed)
         return cls(panel, borders, blocks, Scaling.fit(panel, blocks), layout(panel.task))
 
     @cached_property
     def joined(self) -> Problem:
-        """The train and validation rows as one block to fit on, in the same units, with what
-        validation chose; itself where that is so already.
+        """This problem with train and validation as one train block, the same scaling and the
+        choices made here; itself where it has the choices of another problem already.
         """
         if self.chosen_by is not None:
             return self
@@ -217,9 +213,8 @@ class Problem:
         return joined
 
     def with_rows(self, panel: Panel, blocks: dict[str, Blocks], key: Any) -> Problem:
-        """The first rows of every series, in the same units, with what was chosen here.
-
-        Its fitted skips are kept under `key` for the next who asks for the same rows.
+        """This problem with the first rows of every series, the same scaling and the choices made
+        here. Fitted skips are cached by `key`, which stands for these rows.
         """
         scaled = {uid: self.scaled(uid)[: len(series)] for uid, series in panel.by_id.items()}
         other = replace(self, panel=panel, blocks=blocks, chosen_by=self, _scaled=scaled)
@@ -228,14 +223,14 @@ class Problem:
         return other
 
     def with_series(self, series: slice | None) -> Problem:
-        """Of some of the series alone (None: of all), in the same units."""
+        """This problem with some of the series (None: all), and the same scaling."""
         if series is None:
             return self
         panel = replace(self.panel, series=self.panel.series[series])
         return replace(self, panel=panel, blocks={uid: self.blocks[uid] for uid in panel.by_id})
 
     def scaled(self, unique_id: str) -> np.ndarray:
-        """(T, C) scaled values of one series, NaN where not observed; computed once."""
+        """The scaled values (T, C) of one series, NaN where not observed; cached."""
         if unique_id not in self._scaled:
             self._scaled[unique_id] = self.scaling.scale_series(
                 self.panel.by_id[unique_id], self.panel.task
@@ -243,13 +238,13 @@ class Problem:
         return self._scaled[unique_id]
 
     def rows(self, unique_id: str, block: str) -> np.ndarray:
-        """The origins of one block: every row in train, the task's step sizes elsewhere."""
+        """The cutoffs of a block: every row in train, one per step size in other blocks."""
         return splits.origins_of(self.panel.task, self.blocks[unique_id], block)
 
     def windows(
         self, unique_id: str, rows: np.ndarray, *, horizon: int | None = None
     ) -> Iterator[Windows]:
-        """The windows that end at `rows`, in batches."""
+        """The windows of one series that end at `rows`, in batches."""
         future = self.panel.by_id[unique_id].future
         return task_windows(
             self.panel.task,
@@ -263,7 +258,7 @@ class Problem:
     def targets(
         self, unique_id: str, rows: np.ndarray, *, horizon: int, purpose: Purpose = "training"
     ) -> np.ndarray:
-        """(n, horizon, O) scaled targets that follow `rows` of one series; NaN where not
+        """The scaled targets (n, horizon, O) after `rows` (n,) of one series; NaN where not
         observed.
         """
         z = self.scaled(unique_id)
@@ -273,7 +268,7 @@ class Problem:
     def record_targets(
         self, unique_id: str, rows: np.ndarray, horizon: int, purpose: Purpose
     ) -> None:
-        """Tell a recorder that a fit is given what follows `rows` of one series."""
+        """Tell the recorder that a fit is given the targets after `rows` of one series."""
         if self.recorder is not None and len(rows):
             length = len(self.panel.by_id[unique_id])
             self.recorder.targets_given(purpose, length, int(rows.max()) + horizon)
@@ -281,7 +276,7 @@ class Problem:
     def long_windows(
         self, shape: Skip, cutoffs: Mapping[str, np.ndarray]
     ) -> dict[str, LongWindows]:
-        """By series its `LongWindows`, where they pay for so many cutoffs."""
+        """The `LongWindows` of the series for which they save time. cutoffs: by series."""
         result = {}
         for uid, rows in cutoffs.items():
             if uid not in shape.unused_series and is_long(shape, self.channels, len(rows)):
@@ -301,12 +296,11 @@ class Problem:
         purpose: Purpose = "training",
         cutoffs: Mapping[str, np.ndarray] | None = None,
     ) -> Examples:
-        """Windows and their scaled targets (B, horizon, O) over all series, for closed-form fits.
-        cutoffs: by series the rows of the block that are wanted; None: all.
+        """A function that yields batches of windows and their scaled targets (B, horizon, O) over
+        all series. cutoffs: by series, the wanted rows of the block; None: all.
         """
 
-        def pairs() -> Iterator[tuple[Windows, np.ndarray]]:
-            """Part after part of a series, and series after series."""
+        def iterate_batches() -> Iterator[tuple[Windows, np.ndarray]]:
             for series in self.panel.series:
                 uid = series.unique_id
                 rows = self.rows(uid, block) if cutoffs is None else cutoffs[uid]
@@ -314,18 +308,18 @@ class Problem:
                     target = self.targets(uid, windows.rows, horizon=horizon, purpose=purpose)
                     yield windows, target
 
-        return pairs
+        return iterate_batches
 
-    def folds(self, horizon: int, aim: TargetTransform | None = None) -> Folds:
-        """The train and validation rows in contiguous folds: of a year each is a
-        season that its fold has not seen. A fold learns from no origin whose lookback or horizon
-        touches the part it is asked for. Of rows too few for that: train, asked for validation.
+    def folds(self, horizon: int, transform_target: TargetTransform | None = None) -> Folds:
+        """The train and validation cutoffs in contiguous folds of time. A fold is scored on its own
+        cutoffs and learns from those whose lookback and horizon do not touch them. Where there are
+        too few rows, the only fold learns from train and is scored on validation.
         """
-        return _HistoryFolds(self, horizon, aim, self._fold_rows(horizon))
+        return _HistoryFolds(self, horizon, transform_target, self._fold_rows(horizon))
 
     def _fold_rows(self, horizon: int) -> dict[str, _FoldRows]:
-        """By series the train and validation cutoffs, cut into folds at common times; where these
-        are too few, into the validation block alone. horizon: of the map that they choose.
+        """The folds of each series, which are cut at the same times. horizon: that of the linear
+        map that is chosen on them.
         """
         task = self.panel.task
         reach = task.rows_per_origin
@@ -347,7 +341,7 @@ class Problem:
                 starts = _part_starts(all_times, HISTORY_FOLDS)
             is_learnt_by = _outside_folds(series, rows, starts, task.horizon, reach)
             fold = np.searchsorted(starts, series.ds[rows], side="right") - 1
-            first = np.argmax(fold >= 0)  # few cutoffs of a short block are scored, never none
+            first = np.argmax(fold >= 0)  # so that at least one cutoff of a short block is scored
             fold[(np.arange(len(rows)) - first) % spacing > 0] = -1
             if self.recorder is not None:
                 self.recorder.folds_given("skip", rows, is_learnt_by, fold)
@@ -355,7 +349,7 @@ class Problem:
         return result
 
     def skip(self, kind: SkipKind, horizon: int) -> Skip:
-        """The fitted skip, cached: it depends on the data alone, not on the network beside it."""
+        """The fitted skip of this kind and horizon; cached, since no network changes it."""
         if (kind, horizon) not in self._skips:
             task = self.panel.task
             skip = Skip(kind, horizon, self.panel.outputs, task.season_length)
@@ -363,7 +357,7 @@ class Problem:
                 chosen = self.chosen_by.skip("linear", horizon) if self.chosen_by else None
                 skip = self.fit_linear_skip(horizon, task.candidate_lags(), chosen)
             if horizon < task.horizon and (task.past_exogenous or task.future_exogenous):
-                # the same beside every skip
+                # one carry serves skips of all kinds
                 carry = self._fit_carry() if kind == "last" else self.skip("last", horizon).carry
                 skip = replace(skip, carry=carry)
             self._skips[kind, horizon] = skip
@@ -374,33 +368,36 @@ class Problem:
         horizon: int,
         lags: Sequence[int],
         chosen: Skip | None = None,
-        aim: TargetTransform | None = None,
+        transform_target: TargetTransform | None = None,
     ) -> Skip:
-        """The ridge fitted on the train rows to what `aim` makes of their targets: of the shape
-        that was `chosen` before, or of one chosen here over `lags`.
+        """The linear skip, fitted on the train rows: of the shape `chosen`, or of a shape that is
+        chosen here from `lags`. transform_target: makes the targets of the fit; None: as they are.
         """
-        shape = chosen or self._shared_shape(horizon, lags, aim)
+        shape = chosen or self._shared_shape(horizon, lags, transform_target)
 
         def products(windows: Windows, target: np.ndarray) -> np.ndarray:
-            if aim is not None:
-                target = aim(windows, target)
+            if transform_target is not None:
+                target = transform_target(windows, target)
             x, y, is_known = design_of(shape, windows, target, self.channels)
             return products_matrix(x[is_known], y[is_known])
 
-        key = None if aim is not None else (shape, shape.unused_series)
-        cutoffs = {} if aim else {uid: self.rows(uid, "train") for uid in self.panel.by_id}
+        key = None if transform_target is not None else (shape, shape.unused_series)
+        cutoffs = (
+            {} if transform_target else {uid: self.rows(uid, "train") for uid in self.panel.by_id}
+        )
         long = self.long_windows(shape, cutoffs)
         sums = self.sum_train(products, horizon, key, purpose="skip", long=long)
         fitted = fit_linear_map(sums, self.channels, shape, self.panel.series[0].future.shape[1])
-        # a loop runs away without its level, and a correction stands on a forecast
-        if aim is None and shape.reads_level and horizon == self.panel.task.horizon:
+        # not for a one-step map, whose closed loop diverges without its level, nor a correction
+        if transform_target is None and shape.reads_level and horizon == self.panel.task.horizon:
             fitted = replace(fitted, level_ranges=self.level_ranges())
         return fitted
 
     def level_ranges(self) -> dict[str, list[list[float]]]:
-        """By series, for each target the lowest, mean and highest level of the scaled train rows,
-        and the rows that a level is of (`levels_of`): a season of which those of each series hold
-        `LEVEL_SEASONS`, or one. A series without a value of a target is left out.
+        """By series, for each target: the lowest, mean and highest level of the scaled train rows,
+        and the rows of a level (`levels_of`). A level has the rows of a season, or a single row
+        where a series has fewer than `LEVEL_SEASONS` seasons or the lookback is shorter. A series
+        without any value of a target is left out.
         """
         ranges = {}
         task = self.panel.task
@@ -415,21 +412,22 @@ class Problem:
         return ranges
 
     def joint_levels(self) -> np.ndarray:
-        """(O, 4): the lowest, mean and highest of the `level_ranges` of all series, and the rows of
-        a level.
-        """
+        """(O, 4): the lowest, mean and highest level over all series, and the rows of a level."""
         ranges = np.array([*self.level_ranges().values()])
         joint = ranges.mean(axis=0)
         joint[:, 0] = ranges[..., 0].min(axis=0)
         joint[:, 2] = ranges[..., 2].max(axis=0)
         return joint
 
-    def _shared_shape(self, horizon: int, lags: Sequence[int], aim: TargetTransform | None) -> Skip:
-        """`_choose_shape`; of the targets as they are what another process has chosen on the same
-        rows where it is stored, since a choice takes seconds. A fit that is recorded chooses anew.
+    def _shared_shape(
+        self, horizon: int, lags: Sequence[int], transform_target: TargetTransform | None
+    ) -> Skip:
+        """The shape of `_choose_shape`, read from the folder `shapes` where another process has
+        chosen it on the same rows, because choosing takes seconds. With a recorder, or with
+        transformed targets, it is always chosen anew.
         """
-        if self.shapes is None or self.recorder is not None or aim is not None:
-            return self._choose_shape(horizon, lags, aim)
+        if self.shapes is None or self.recorder is not None or transform_target is not None:
+            return self._choose_shape(horizon, lags, transform_target)
         path = self.shapes / f"{self._chosen_rows_digest(horizon)}.json"
         stored = files.read_note(path)
         if stored:
@@ -439,8 +437,8 @@ class Problem:
         return shape
 
     def _chosen_rows_digest(self, horizon: int) -> str:
-        """The digest of all that a choice of a linear map for `horizon` steps reads: the task, and
-        the scaled train and validation rows.
+        """The digest of everything that a choice of a linear map for `horizon` steps depends on:
+        the task, and the scaled train and validation rows.
         """
         digest = hashlib.sha256(f"{horizon} {self.panel.task!r}".encode())
         for series in self.panel.series:
@@ -451,8 +449,10 @@ class Problem:
                 digest.update(rows[: blocks.validation[1]].tobytes())
         return digest.hexdigest()
 
-    def _choose_shape(self, horizon: int, lags: Sequence[int], aim: TargetTransform | None) -> Skip:
-        """The shape of the linear map, chosen over `lags` on folds of the history."""
+    def _choose_shape(
+        self, horizon: int, lags: Sequence[int], transform_target: TargetTransform | None
+    ) -> Skip:
+        """The shape of the linear map, chosen from `lags` on folds of the history."""
         task = self.panel.task
         spans = [
             np.ptp(self.panel.by_id[uid].ds[slice(*blocks.train)])
@@ -466,7 +466,7 @@ class Problem:
             horizon,
             self.panel.outputs,
             task.season_length,
-            # a profile does not tell the weeks of one kind of shop from those of another
+            # a profile is the same for all series, but shops of two kinds differ in their weeks
             calendar_steps=horizon if task.static_names else 1,
             profile=calendar_harmonics(task.calendar_features, profile),
             harmonics=calendar_harmonics(task.calendar_features),
@@ -474,11 +474,13 @@ class Problem:
             plan_lags=len(self.channels.plan_channels),
             bent=self._varied_plans(),
         )
-        return choose_linear_shape(self.folds(horizon, aim), self.channels, richest, lags)
+        return choose_linear_shape(
+            self.folds(horizon, transform_target), self.channels, richest, lags
+        )
 
     def _varied_plans(self) -> tuple[int, ...]:
-        """The channels of the future inputs that have more than `MAX_PLAN_LEVELS` values in the
-        train rows of a series.
+        """The channels of known-future inputs with more than `MAX_PLAN_LEVELS` different values in
+        the train rows of a series.
         """
         varied = set()
         for series in self.panel.series:
@@ -499,12 +501,12 @@ class Problem:
         purpose: Purpose = "training",
         long: Mapping[str, LongWindows] | None = None,
     ) -> np.ndarray:
-        """The sum of `summand`, given windows and targets in batches, over the train rows; of the
-        series in `long` without windows where that can be.
+        """The sum of `summand` over the train cutoffs; it is given batches of windows and targets.
+        The regular cutoffs of the series in `long` are summed without windows.
 
-        With a `key` it goes on from the sum over earlier rows, so that in a backtest each cutoff
-        enters once, and not once at every refit: docs/research/seconds.md has what that saves.
-        Equal keys need equal summands; None where it changes with the rows.
+        With a `key` the sum over earlier rows is continued, so that in a backtest each cutoff is
+        summed once and not at every refit (docs/research/seconds.md). Equal keys need equal
+        summands; None for a summand that changes with the rows.
         """
         cutoffs = {uid: self.rows(uid, "train") for uid in self.panel.by_id}
         spans = {uid: range(rows[0], rows[-1] + 1) for uid, rows in cutoffs.items() if len(rows)}
@@ -513,13 +515,14 @@ class Problem:
         if earlier:
             for uid, span in earlier[-1].cutoffs.items():
                 cutoffs[uid] = cutoffs[uid][len(span) :]
-        of_long: Any = 0.0
+        long_sum: Any = 0.0
         for uid, windows in (long or {}).items():
             self.record_targets(uid, cutoffs[uid], horizon, purpose)
-            of_long = of_long + windows.sum_products(cutoffs[uid])
+            long_sum = long_sum + windows.sum_products(cutoffs[uid])
             cutoffs[uid] = cutoffs[uid][~windows.is_regular[cutoffs[uid]]]
         train = self.examples("train", horizon, purpose=purpose, cutoffs=cutoffs)
-        total = np.asarray(sum((summand(*batch) for batch in _join_short(train())), of_long), float)
+        sums = (summand(*batch) for batch in _join_short(train()))
+        total = np.asarray(sum(sums, long_sum), float)
         if earlier:
             total = earlier[-1].sums + total
         if total.nbytes <= MAX_KEPT_SUMS_BYTES:
@@ -527,21 +530,18 @@ class Problem:
         return total
 
     def _fit_carry(self) -> Carry:
-        """How a closed loop carries the past-only inputs over the horizon: least squares on all
-        train windows and what followed them.
-        """
+        """The forecasts of past-only inputs for closed loops, fitted on all train windows."""
         task = self.panel.task
         outputs = self.panel.outputs
         steps = np.arange(1, task.horizon + 1)
 
         def terms(windows: Windows, _target: np.ndarray) -> np.ndarray:
-            """What the windows, and the inputs of the steps after them, add to the sums."""
-            followed_by = [
+            following = [
                 self.scaled(str(uid))[row + steps, outputs:]
                 for uid, row in zip(windows.series, windows.rows, strict=True)
             ]
             inputs = windows.z[:, :, outputs:]
-            return Carry.sum_terms(inputs, np.stack(followed_by), task.season_length)
+            return Carry.sum_terms(inputs, np.stack(following), task.season_length)
 
         sums = self.sum_train(terms, task.horizon, "carry", purpose="skip")
         return Carry.of_sums(sums, self.channels, task.season_length)
@@ -549,8 +549,8 @@ class Problem:
 
 @dataclass(frozen=True)
 class _FoldRows:
-    """The cutoffs of one series: rows (n,), is_learnt_by (folds, n), fold (n,): in which each is
-    forecast, or -1.
+    """The cutoffs `rows` (n,) of one series; is_learnt_by (folds, n): which of them each fold
+    learns from; fold (n,): in which fold each is scored, or -1.
     """
 
     rows: np.ndarray
@@ -560,14 +560,14 @@ class _FoldRows:
 
 @dataclass(frozen=True)
 class _HistoryFolds:
-    """What `Problem.folds` returns."""
+    """The `Folds` of a problem. rows: by series."""
 
     problem: Problem
     horizon: int
-    aim: TargetTransform | None
+    transform_target: TargetTransform | None
     rows: Mapping[str, _FoldRows]
     long: Mapping[str, LongWindows] = field(default_factory=dict)
-    """By series what has summed its regular cutoffs already."""
+    """The series whose regular cutoffs are summed already, so that no fold learns them again."""
 
     def __call__(self, *, sampled: bool = True) -> Iterator[FoldBatch]:
         """See `Folds`."""
@@ -583,7 +583,7 @@ class _HistoryFolds:
                 is_wanted = is_wanted | is_learnt_by.any(axis=0)
             elif sampled:
                 is_wanted[:] = True
-            # what is wanted of the same batches, since results round by the size of a batch
+            # batches of the same cutoffs, wanted or not: sums round by the size of a batch
             ends = range(MAX_BATCH, len(each.rows), MAX_BATCH)
             for batch in np.split(np.arange(len(each.rows)), ends):
                 index = batch[is_wanted[batch]]
@@ -591,8 +591,8 @@ class _HistoryFolds:
                     target = self.problem.targets(
                         uid, windows.rows, horizon=self.horizon, purpose="skip"
                     )
-                    if self.aim is not None:
-                        target = self.aim(windows, target)
+                    if self.transform_target is not None:
+                        target = self.transform_target(windows, target)
                     yield FoldBatch(windows, target, is_learnt_by[:, index], fold[index])
 
     def sum_long(
@@ -601,7 +601,7 @@ class _HistoryFolds:
         """See `Folds`."""
         problem = self.problem
         cutoffs = {uid: each.rows for uid, each in self.rows.items() if uid not in unused}
-        long = problem.long_windows(shape, {} if self.aim else cutoffs)
+        long = problem.long_windows(shape, {} if self.transform_target else cutoffs)
         sums: SumsByLearners = {}
         for uid, windows in long.items():
             problem.record_targets(uid, cutoffs[uid], self.horizon, "skip")
@@ -615,7 +615,7 @@ class _HistoryFolds:
 
 
 def _part_starts(times: np.ndarray, n_parts: int) -> np.ndarray:
-    """The first time of each of `n_parts` contiguous parts."""
+    """The first time of each of `n_parts` contiguous parts of `times`."""
     return np.array([part[0] for part in np.array_split(times, n_parts)])
 
 
@@ -631,9 +631,9 @@ def validation_fold_starts(problem: Problem) -> np.ndarray:
 def _outside_folds(
     series: Series, rows: np.ndarray, starts: np.ndarray, before: int, after: int
 ) -> np.ndarray:
-    """(folds, n): which of the cutoffs at `rows` (n,) lie at least `before` rows before the first
-    row of each fold, or `after` rows after its last: the embargo of cross-validation. starts: the
-    time at which each fold begins; a fold ends where the next begins.
+    """(folds, n): which of the cutoffs `rows` (n,) a fold may learn from: those at least `before`
+    rows before its first row, or `after` rows after its last (the embargo). starts (folds,): the
+    first time of each fold, which ends where the next begins.
     """
     begin = np.searchsorted(series.ds, starts)[:, None]
     end = np.vstack([begin[1:], [[len(series)]]])
@@ -643,11 +643,11 @@ def _outside_folds(
 def sample_validation_windows(
     problem: Problem, horizon: int, *, per_series: int | None = None
 ) -> tuple[list[tuple[Windows, np.ndarray]], np.ndarray]:
-    """The validation windows, with their targets (B, horizon, O), on which a network is scored
-    while it trains: see `_validation_sample`.
+    """Batches of windows and targets (B, horizon, O) of the sampled validation cutoffs, on which a
+    network is scored while it trains (`_validation_sample`).
 
-    With them which of the n cutoffs count (1 + folds, n): every one, then for each fold those of
-    the other folds, a horizon away from it; every one too where a fold leaves none.
+    Also which of the n cutoffs are counted (1 + folds, n): first all of them, then for each fold
+    those of the other folds that are at least a horizon away from it (all where there are none).
     """
     starts = validation_fold_starts(problem)
     embargo = problem.panel.task.horizon
@@ -670,10 +670,10 @@ def sample_validation_windows(
 
 
 def _validation_sample(problem: Problem, per_series: int | None) -> dict[str, np.ndarray]:
-    """By series the validation rows that score a network while it trains: evenly spaced where only
-    `per_series` are wanted of each (None: all), then at most `_most_validation_cutoffs` of all,
-    drawn at random, always the same. Series without validation rows are left out; one of which
-    none is drawn has an empty array.
+    """The validation cutoffs of each series that score a network while it trains: `per_series`
+    evenly spaced ones (None: all), of which at most `_most_validation_cutoffs` over all series are
+    drawn at random with a fixed seed. Series without validation rows are left out; a series of
+    which none is drawn has an empty array.
     """
     sample = {}
     for series in problem.panel.series:
@@ -693,7 +693,7 @@ def _validation_sample(problem: Problem, per_series: int | None) -> dict[str, np
 
 
 def _most_validation_cutoffs(problem: Problem) -> int:
-    """By their number and by the rows of their windows."""
+    """The most sampled validation cutoffs, by their number and by the rows of their windows."""
     by_rows = count_windows_within(MAX_VALIDATION_ROWS, problem.panel.task)
     return min(MAX_VALIDATION_CUTOFFS, by_rows)
 
@@ -701,9 +701,7 @@ def _most_validation_cutoffs(problem: Problem) -> int:
 def _join_short(
     batches: Iterable[tuple[Windows, np.ndarray]],
 ) -> Iterator[tuple[Windows, np.ndarray]]:
-    """The same windows and targets in their order, short batches joined up to
-    `WINDOWS_PER_BATCH`.
-    """
+    """`batches` with short ones joined to at most `WINDOWS_PER_BATCH` windows, in their order."""
     waiting: list[tuple[Windows, np.ndarray]] = []
     n_waiting = 0
     for batch in batches:
@@ -728,18 +726,19 @@ def _join_batches(batches: Sequence[tuple[Windows, np.ndarray]]) -> tuple[Window
 def mean_losses_by_fold(
     losses: Sequence[np.ndarray], known: Sequence[np.ndarray], counted: np.ndarray
 ) -> np.ndarray:
-    """(1 + folds,): the mean of the `known` losses (n, H, O) of all sampled windows, then for each
-    fold that of the windows which count for it (`sample_validation_windows`); NaN without any.
+    """(1 + folds,): the mean loss over all sampled windows, then for each fold over the windows
+    `counted` for it (`sample_validation_windows`); NaN without any. losses, known: batches (B, H,
+    O) of losses, and whether each is known.
     """
     is_known = np.concatenate(known)
     totals = np.where(is_known, np.concatenate(losses), 0.0).sum(axis=(1, 2))
     counts = is_known.sum(axis=(1, 2))
-    with np.errstate(invalid="ignore"):  # nothing over nothing
+    with np.errstate(invalid="ignore"):  # 0 / 0 is NaN
         return np.array([totals[fold].sum() / counts[fold].sum() for fold in counted])
 
 
 def describe_validation_sample(problem: Problem) -> str:
-    """How many validation cutoffs a training was scored on, for its record; empty: on all."""
+    """A note for the record where a network is validated on a sample of the cutoffs; else empty."""
     count = sum(len(problem.rows(s.unique_id, "validation")) for s in problem.panel.series)
     most = _most_validation_cutoffs(problem)
     return f"validation losses are of {most} of the {count} origins" if count > most else ""
@@ -747,12 +746,12 @@ def describe_validation_sample(problem: Problem) -> str:
 
 @dataclass(frozen=True)
 class Parameters:
-    """What a fit leaves."""
+    """The fitted parameters of a model."""
 
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
-    """By name; every family but the statistical ones."""
+    """Arrays by name; for every family but the statistical ones."""
     series: Mapping[str, Sequence[SeriesFit]] = field(default_factory=dict)
-    """Of a statistical family, by series the fit of each target."""
+    """By series, the fit of each target; for a statistical family."""
 
 
 ForecastRequest = tuple[Series, np.ndarray]
@@ -760,27 +759,27 @@ ForecastRequest = tuple[Series, np.ndarray]
 
 
 class FittedForecaster(Protocol):
-    """What a spec may ask of the model that it is part of (`forecast.forecaster.Forecaster`)."""
+    """The part of `forecast.forecaster.Forecaster` that a spec may use."""
 
     @property
     def task(self) -> Task:
-        """What is forecast, from what."""
+        """The task that the model was fitted for."""
 
     @property
     def scaling(self) -> Scaling:
-        """Raw units to scaled ones and back."""
+        """The scaling between raw units and scaled ones."""
 
     @property
     def channels(self) -> Layout:
-        """Which channel of a window carries what."""
+        """The channels of a window's `past`."""
 
     @property
     def weights(self) -> Mapping[str, np.ndarray]:
-        """Arrays by name."""
+        """Fitted arrays by name."""
 
     @property
     def statistical(self) -> Mapping[str, Sequence[SeriesFit]]:
-        """Of a statistical family, by series the fit of each target."""
+        """By series, the fit of each target of a statistical family."""
 
     @property
     def skip(self) -> Skip | None:
@@ -791,14 +790,12 @@ class FittedForecaster(Protocol):
         """The direct correction of a closed loop, if it has one."""
 
     def predict_windows(self, given: Sequence[ForecastRequest]) -> list[np.ndarray]:
-        """(n, H, O) in raw units of each series: `ModelSpec.scaled_forecast` of the windows that
-        end at its rows.
-        """
+        """Forecasts (n, H, O) of each request in raw units, by `ModelSpec.scaled_forecast`."""
 
     def forecast_with_skip(self, windows: Windows) -> np.ndarray:
-        """(B, H, O) in scaled units: the skip and its network, closed over the horizon where they
-        are one-step.
+        """Forecasts (B, H, O) of the skip and its network in scaled units; one-step models run in
+        closed loop.
         """
 
     def to_raw_units(self, scaled: np.ndarray, series: Series, rows: np.ndarray) -> np.ndarray:
-        """(n, H, O) forecasts in scaled units, made at `rows` (n,), in raw ones."""
+        """The forecasts `scaled` (n, H, O), made at `rows` (n,) of a series, in raw units."""

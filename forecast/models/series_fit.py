@@ -1,13 +1,9 @@
-"""What a statistical model leaves of one target of one series, and its JSON in a saved model.
+"""The fit of a statistical model to one target of one series, and its JSON in a saved model.
 
-`SeriesModel` is the fitted model: a frozen dataclass of plain numbers in the file of its family,
-whose `forecasts` runs the fitted recursion over a series. `SeriesFit` is that model with what a
-later forecast must know besides: what was added to the values and the time of the first row.
-Nothing is fitted here, and no library is loaded: a saved model forecasts from these numbers.
-
-For `models.statistical` and the families that derive from it.
-
-Another number that a forecast needs of the fit is a field of the family's `SeriesModel`.
+`SeriesModel` is the fitted model: a frozen dataclass of numbers in the file of its family, whose
+`forecasts` runs the fitted recursion over a series. `SeriesFit` adds what a later forecast needs
+besides: the constant that was added to the values, and the time of the first row. Used by
+`models.statistical` and its families.
 """
 
 from __future__ import annotations
@@ -29,10 +25,10 @@ class SeriesModel(Protocol):
     """A fitted model of one sequence of values: a frozen dataclass of numbers, words and tuples."""
 
     def forecasts(self, y: Array, origins: RowNumbers, horizon: int) -> Array:
-        """Forecasts (n_origins, horizon) of the sequence y (T,), gaps filled.
+        """Forecasts (n_origins, horizon) of the sequence y (T,), which has no gaps.
 
-        Row k is made from y[: origins[k] + 1] and from nothing after it. `origins` (n_origins,)
-        rise, and none lies before the last row of the fit where the model is a recursion.
+        Row k is made from y[: origins[k] + 1] alone. `origins` (n_origins,) are in rising order;
+        those of a recursion do not lie before the last row of its fit.
         """
 
 
@@ -42,15 +38,15 @@ class SeriesFit:
 
     model: SeriesModel
     begins: str
-    """Time of the first row of its fit, ISO format to the second: its recursion starts there."""
+    """Time of the first row of the fit (ISO format to the second), where the recursion starts."""
     added: float
-    """What was added to the scaled values before the fit: where all values lie above zero, the
-    centre of the train rows, so that 0 is the target's own zero; else 0.
+    """The constant that was added to the scaled values before the fit. Where all values are above
+    zero it is the scaled centre of the train rows, so that 0 is the target's own zero; else 0.
     """
 
 
 def fits_to_json(fits_by_series: Mapping[str, Sequence[SeriesFit]]) -> dict[str, PlainValue]:
-    """By series a list, for each target its fit with the numbers of its model."""
+    """The JSON content: by series, a list with the fit of each target."""
     content: dict[str, PlainValue] = {}
     for uid, fits in fits_by_series.items():
         content[uid] = [{**vars(fit), "model": vars(fit.model)} for fit in fits]
@@ -60,20 +56,19 @@ def fits_to_json(fits_by_series: Mapping[str, Sequence[SeriesFit]]) -> dict[str,
 def fits_from_json(
     model_class: type[SeriesModel], content: Mapping[str, Sequence[Mapping[str, Any]]]
 ) -> dict[str, list[SeriesFit]]:
-    """What `fits_to_json` gave; `model_class`: the dataclass of numbers of the family."""
-    fits_by_series = {}
-    for uid, entries in content.items():
-        fits_by_series[uid] = [_fit_from_json(model_class, entry) for entry in entries]
-    return fits_by_series
+    """The fits whose `fits_to_json` gave `content`; `model_class`: the `SeriesModel` of the
+    family.
+    """
 
+    def read_fit(entry: Mapping[str, Any]) -> SeriesFit:
+        numbers = {name: _as_tuples(value) for name, value in entry["model"].items()}
+        return SeriesFit(model_class(**numbers), entry["begins"], entry["added"])
 
-def _fit_from_json(model_class: type[SeriesModel], entry: Mapping[str, Any]) -> SeriesFit:
-    numbers = {name: _as_tuples(value) for name, value in entry["model"].items()}
-    return SeriesFit(model_class(**numbers), entry["begins"], entry["added"])
+    return {uid: [read_fit(entry) for entry in entries] for uid, entries in content.items()}
 
 
 def _as_tuples(value: Any) -> Any:
-    """Every list of JSON as a tuple, at any depth; everything else as it is."""
+    """`value` with every JSON list turned into a tuple, at any depth."""
     if isinstance(value, list):
         return tuple(_as_tuples(item) for item in value)
     return value

@@ -1,20 +1,18 @@
-"""The closed-form part of every forecast: `forecast = skip(past) + network(past)`.
+"""The skip, which is the closed-form part of every forecast: `forecast = skip(past) +
+network(past)`.
 
 - `none`: zero, the textbook architecture;
 - `last`: the last observed value (random walk);
 - `seasonal`: the value one season before;
 - `linear`: ridge regression on the differences to the last value, the exogenous lags and the
-  known-future inputs, that is on every input the networks get, fitted in float64 by the normal
-  equations (Hoerl & Kennard 1970; NLinear of Zeng et al. 2023 is the same map without exogenous
-  inputs). With `harmonics` also on products of the calendar with itself and with the newest rows,
-  so that the coefficients differ by hour and season. `models.choice` settles penalty, lags,
-  products and which of the past-only inputs are read.
+  known-future inputs, that is on every input that networks get (Hoerl & Kennard 1970; NLinear of
+  Zeng et al. 2023 is the same map without exogenous inputs). With `harmonics` also on products of
+  the calendar with itself and with the newest rows, so that the coefficients differ by hour and
+  season. `models.choice` chooses penalty, lags, products and past-only inputs.
 
-All work in scaled units on `Windows` and return (B, H, O) float64.
-
-`Skip` is a fitted skip or its shape, `fit_linear_map` fits the linear kind to a shape,
-`FeatureName` says what each of its inputs is, and `Carry` takes past-only inputs over the horizon.
-Fewer than two complete train windows are a `ModelError`.
+`Skip` is a fitted skip, or the shape of one that is not fitted yet; `fit_linear_map` fits the
+linear kind. `FeatureName` names each of its inputs. `Carry` forecasts past-only inputs for closed
+loops. Skips read `Windows` and return (B, H, O) float64, both in scaled units.
 """
 
 from __future__ import annotations
@@ -42,9 +40,8 @@ CALENDAR_HARMONICS: dict[CalendarFeature, int] = {
     "day_of_year": 1,
     "month_of_year": 1,
 }
-"""Sine pairs of a calendar feature in products.
-
-A second one of the year is fitted to one or two years' weather.
+"""Sine pairs of each calendar feature in products. A second pair of the year would be fitted to the
+weather of one or two years.
 """
 PROFILE_HARMONICS: dict[CalendarFeature, int] = {
     "hour_of_day": 12,
@@ -52,52 +49,55 @@ PROFILE_HARMONICS: dict[CalendarFeature, int] = {
     "day_of_year": 0,
     "month_of_year": 0,
 }
-"""Sine pairs that every map reads: any profile of 24 hours, smooth over the week. With two
-of the hour the rest came from the same hour of past days, and their noise with it
-(docs/research/linear-part.md).
+"""Sine pairs of each calendar feature that stand alone: any profile of 24 hours, smooth over the
+week. With two pairs of the hour, the map took the rest from the same hour of past days, with their
+noise (docs/research/linear-part.md).
 """
 FIRST_WAVE = 2
 """Columns of the first sine pair."""
 PRODUCT_LAGS = 25
 """Rows of the target that the calendar multiplies: a day of hours and the same hour before it."""
 BENDS = (-0.7, 0.0, 0.7)
-"""Where the slope of a plan may change, in standard deviations from its mean: about its quartiles.
+"""Values at which the slope of a plan may change, in standard deviations from its mean: about its
+quartiles.
 """
 
 LONG_GAP = 6
-"""Missing steps in a row; of more, as while an office is closed, no line says what would have been
+"""A gap of more missing steps is not interpolated, such as days on which an office is closed
 (docs/research/linear-part.md).
 """
 FADE = 0.25
-"""So much of the range of a fit beyond it a level counts nothing
+"""A level that lies this share of the fitted range outside of it has no influence any more
 (docs/research/shares-by-series.md).
 """
 MOST_LEVEL_ROWS = 2**20
-"""Of a series, counted in each of the levels that they are in."""
+"""The most values that `levels_of` sorts for a series; a longer series has fewer levels."""
 DAMPING = 1e-6
-"""Of the mean square of a term: an input that never moves has no slope."""
+"""Ridge penalty of a `Carry`, as a share of the mean square of its terms: an input that never
+changes gets no slope.
+"""
 MAX_SOLVED_BYTES = 2**24
-"""Of the ridges that are kept beside their moments."""
+"""The most bytes of solved ridges that are kept with their moments."""
 Examples = Callable[[], Iterable[tuple[Windows, np.ndarray]]]
-"""Gives pairs of windows and their scaled targets (B, H, O); called once per pass over the data."""
+"""A function that yields batches of windows and their scaled targets (B, H, O); called once per
+pass over the data.
+"""
 
 
 @dataclass(frozen=True)
 class Carry:
-    """What a closed loop takes for past-only inputs after the cutoff: a forecast of each, fitted on
-    the train rows.
+    """Forecasts of the past-only inputs for a closed loop, fitted by least squares on the train
+    rows.
 
         x[t + h] - x[t] = a_h (x[t + h - s] - x[t]) + b_h x[t] + c_h
-        s: the season, as often as it takes
+        s: the smallest number of whole seasons that is at least h
 
-    A one-step map has learnt from measured inputs. Held constant for a day, an input with a daily
-    cycle shows it what training never showed, and so does a growing time since the last
-    observation: the map extrapolates, and each step feeds the next. Given the conditional mean
-    instead, a linear map gives the conditional mean of its own forecast. A column with
-    `difference_inputs` has no level to return to: its b and c are zero.
+    A one-step map was fitted to measured inputs. An input with a daily cycle that is held constant
+    for a day would be unlike all train rows, the map would extrapolate, and errors would grow from
+    step to step. Given the conditional mean of the inputs, a linear map gives the conditional mean
+    of its forecast. A column with `difference_inputs` has no level: its b and c are zero.
 
-    coefficients (H, inputs, 3): of the change since the season before, of the last value, and the
-    constant.
+    coefficients (H, inputs, 3): a, b and c.
     """
 
     coefficients: np.ndarray
@@ -105,9 +105,9 @@ class Carry:
 
     @staticmethod
     def sum_terms(past: np.ndarray, following: np.ndarray, season_length: int) -> np.ndarray:
-        """What `of_sums` has to know of windows of inputs, past (B, L, inputs), and of what
-        followed, (B, H, inputs), NaN allowed: (H, inputs, 3, 4), the products of the three terms
-        with each other and with the change.
+        """The sums (H, inputs, 3, 4) over windows that `of_sums` needs: the products of the three
+        terms with each other and with the change. past (B, L, inputs) and following (B, H, inputs):
+        the inputs of the windows and of their horizons, NaN where missing.
         """
         past_filled = fill_gaps(past)[0]
         change = following - past_filled[:, -1:]
@@ -122,7 +122,7 @@ class Carry:
 
     @classmethod
     def of_sums(cls, sums: np.ndarray, channels: Layout, season_length: int) -> Carry:
-        """Least squares, from the `sum_terms` of all windows."""
+        """The least-squares fit from the `sum_terms` of all windows."""
         gram = sums[..., :-1]
         cross = sums[..., -1]
         is_fitted = np.ones((cross.shape[1], cross.shape[2]))
@@ -135,10 +135,8 @@ class Carry:
         )
 
     def forecast_inputs(self, past: np.ndarray, horizon: int) -> np.ndarray:
-        """(B, horizon, inputs): the scaled inputs forecast after the windows `past` (B, L, inputs),
-        which may have NaN.
-
-        At steps beyond those that it was fitted for, the row of a season before is repeated.
+        """Forecasts (B, horizon, inputs) of the scaled inputs after the windows `past` (B, L,
+        inputs), NaN where missing. Steps beyond the fitted ones repeat the row of a season before.
         """
         past_filled = rows = fill_gaps(past)[0]
         season = min(self.season_length, past_filled.shape[1])
@@ -153,22 +151,22 @@ class Carry:
 
 
 def _carry_terms(past: np.ndarray, step: int, season_length: int) -> np.ndarray:
-    """(B, inputs, 3): the terms of a `Carry`; a window without the season has no first one."""
+    """The terms (B, inputs, 3) of a `Carry`; the first is 0 for windows shorter than a season."""
     back = season_length * -(-step // season_length) - step
     last = past[:, -1]
     before = past[:, -1 - back] if back < past.shape[1] else last
     return np.stack([before - last, last, np.ones_like(last)], axis=-1)
 
 
-def _of_each_window(
-    windows: Windows, by_series: Mapping[str, Sequence[Any]], of_others: Sequence[Any]
+def _look_up_series(
+    windows: Windows, by_series: Mapping[str, Sequence[Any]], default: Sequence[Any]
 ) -> np.ndarray:
-    """(B, ...): what the series of each window has."""
-    return np.array([by_series.get(name, of_others) for name in windows.series.tolist()])
+    """(B, ...): the value in `by_series` for the series of each window, or `default`."""
+    return np.array([by_series.get(name, default) for name in windows.series.tolist()])
 
 
 def _no_coefficients() -> np.ndarray:
-    """Of a skip that is no linear map, or a shape that is not fitted yet."""
+    """The coefficients of a skip that is not linear or not fitted."""
     return np.zeros((0, 0))
 
 
@@ -176,8 +174,8 @@ def _no_coefficients() -> np.ndarray:
 class Skip:
     """A fitted skip, or the shape of one that is not fitted yet.
 
-    Two of one shape are equal, whatever their coefficients. All fields after `season_length`
-    belong to the kind `linear` alone.
+    Skips of one shape are equal whatever their coefficients. All fields after `season_length` are
+    for the kind `linear` alone.
     """
 
     kind: SkipKind
@@ -185,28 +183,24 @@ class Skip:
     outputs: int
     season_length: int = 1
     lags: int = 0
-    """Rows of the past that it reads."""
+    """How many newest rows it reads."""
     calendar_steps: int = 1
-    """Forecast steps whose calendar it reads."""
+    """For how many forecast steps it reads the calendar."""
     penalty: float = 0.0
     profile: tuple[int, ...] = ()
-    """Sine pairs per calendar feature that stand alone, of the first forecast step; empty: there is
-    no calendar.
+    """Sine pairs per calendar feature that stand alone, at the first forecast step; empty without a
+    calendar.
     """
     harmonics: tuple[int, ...] = ()
     """Sine pairs per calendar feature in products; empty: no products."""
     product_lags: int = 0
-    """Rows of the targets in products."""
+    """How many newest rows of the targets are in products."""
     leads: int = 0
-    """How many columns that speak of later rows it reads (their newest row); 0 where it is better
-    without.
-    """
+    """How many channels of known-future inputs it reads, at the newest row; 0: none."""
     plan_lags: int = 0
-    """Rows of the past over which it reads what was known ahead of them; 0 where it is better
-    without.
-    """
+    """Over how many past rows it reads the known-future inputs; 0: none."""
     bent: tuple[int, ...] = ()
-    """Channels of what is known ahead whose slope changes at each of `BENDS`: a load rises with the
+    """Channels of known-future inputs whose slope changes at each of `BENDS`: a load rises with the
     cold and with the heat.
     """
     unread: tuple[int, ...] = ()
@@ -214,65 +208,65 @@ class Skip:
     reads_level: bool = True
     """Whether it reads the newest value of a target beside the differences to it."""
     mean_of: tuple[tuple[Skip, float], ...] = ()
-    """The shapes, with their weights, whose mean it is; empty: it is one ridge."""
+    """The shapes and their weights where it is a weighted mean of ridges; empty: it is one ridge.
+    """
     change_weights: Mapping[str, tuple[float, ...]] = field(default_factory=dict, compare=False)
-    """By series, for each output the share of the forecast change that is added to the last value,
-    0 to 1; 1 for a series that is not named.
+    """By series, for each output the share (0 to 1) of the forecast change that is added to the
+    last value; 1 for other series.
     """
     level_ranges: Mapping[str, Sequence[Sequence[float]]] = field(
         default_factory=dict, compare=False
     )
-    """By series, for each output the lowest, mean and highest level of the fit, beyond which its
-    level counts less, and of how many rows a level is (`levels_of`); empty where none is read, or a
-    closed loop stands on it.
+    """By series, for each output the lowest, mean and highest level of the fit, outside of which
+    the level has less influence, and the number of rows of a level (`levels_of`). Empty where
+    levels are not limited.
     """
     coefficients: np.ndarray = field(default_factory=_no_coefficients, compare=False)
     """(features + 1, H * O), the intercept last."""
     carry: Carry | None = field(default=None, compare=False)
-    """What a closed loop of it takes for the past-only inputs after the cutoff; None: it repeats
-    the last ones.
-    """
+    """Forecasts of the past-only inputs for closed loops; None: their last values are repeated."""
 
     def forecast(self, windows: Windows, channels: Layout) -> np.ndarray:
-        """(B, H, O) in scaled units."""
+        """Forecasts (B, H, O) in scaled units."""
         last = np.repeat(windows.last[:, None, :], self.horizon, axis=1)
         if self.kind == "none":
             return np.zeros_like(last)
         if self.kind == "seasonal":
             return _season_before(windows, channels, self.horizon, self.season_length)
         if self.kind == "linear":
-            change = self._map(self.inputs(windows, channels))
+            change = self._forecast_change(windows, channels)
             if self.level_ranges:
-                change = self._without_unseen_pull(change, windows, channels)
+                change = self._limit_level(change, windows, channels)
             if self.change_weights:
                 whole = (1.0,) * self.outputs
-                change = _of_each_window(windows, self.change_weights, whole)[:, None] * change
+                change = _look_up_series(windows, self.change_weights, whole)[:, None] * change
             return last + change
         return last
 
-    def _map(self, x: np.ndarray) -> np.ndarray:
-        """(B, H, O): the change that the map makes of its inputs (B, features)."""
+    def _forecast_change(self, windows: Windows, channels: Layout) -> np.ndarray:
+        """(B, H, O): the change from the last value by the linear map."""
+        x = self.inputs(windows, channels)
         change = x @ self.coefficients[:-1] + self.coefficients[-1]
         return change.reshape(len(x), self.horizon, self.outputs)
 
-    def _without_unseen_pull(
-        self, change: np.ndarray, windows: Windows, channels: Layout
-    ) -> np.ndarray:
-        """The `change` (B, H, O), where the level pulls it back of levels that are moved back by
-        `unseen_shift`; what grows by a share of its level has no pull, and would fall without it.
+    def _limit_level(self, change: np.ndarray, windows: Windows, channels: Layout) -> np.ndarray:
+        """The `change` (B, H, O) without the pull back to the fitted levels that an unseen level
+        causes: there it is the change of the same windows moved back by `unseen_shift`. Where the
+        unseen level causes a change away from the fitted ones, as in a series that grows by a share
+        of its level, it stays.
         """
-        unknown = ((-np.inf, 0.0, np.inf, 1.0),) * self.outputs
-        ranges = _of_each_window(windows, self.level_ranges, unknown)
+        unlimited = ((-np.inf, 0.0, np.inf, 1.0),) * self.outputs
+        ranges = _look_up_series(windows, self.level_ranges, unlimited)
         shift = unseen_shift(windows, ranges)
         if not shift.any():
             return change
-        known = self._map(self.inputs(windows.with_targets_moved(-shift, channels), channels))
-        leads_on = (change - known) * shift[:, None] > 0.0
-        return np.where(leads_on, change, known)
+        moved = self._forecast_change(windows.with_targets_moved(-shift, channels), channels)
+        leads_away = (change - moved) * shift[:, None] > 0.0
+        return np.where(leads_away, change, moved)
 
     def inputs(self, windows: Windows, channels: Layout) -> np.ndarray:
-        """(B, features) of the linear map: the plain ones, what is said of later rows, the
-        products.
+        """The inputs (B, features) of the linear map: `linear_features`, those of the plan, and
+        `calendar_products`. `feature_names` has their names.
         """
         plain = linear_features(
             windows,
@@ -301,8 +295,8 @@ class Skip:
         return np.concatenate(parts, axis=1)
 
     def _plan_features(self, windows: Windows, channels: Layout) -> list[np.ndarray]:
-        """(B, columns) each: the plan of the horizon, that of past rows, and of both what is bent
-        as far as it lies above each of `BENDS`.
+        """(B, columns) each: the known-future inputs of the horizon and of past rows; then for each
+        of `BENDS` how far the `bent` ones lie above it, 0 below.
         """
         past = windows.past.astype(np.float64)
         newest = past[:, -1, channels.future_channels[: self.leads]]
@@ -312,14 +306,14 @@ class Skip:
         return [plan, *(np.maximum(plan[:, is_bent] - bend, 0.0) for bend in BENDS)]
 
     def with_lags(self, lags: int) -> Skip:
-        """The same over other lags."""
+        """This shape over other lags."""
         product_lags = min(lags, PRODUCT_LAGS) if self.harmonics else 0
         plan_lags = min(lags, PRODUCT_LAGS) if self.plan_lags else 0
         return replace(self, lags=lags, product_lags=product_lags, plan_lags=plan_lags)
 
     def with_mean_of(self, weights: Mapping[Skip, float]) -> Skip:
-        """The shape of a mean of the shapes in `weights`, which read no inputs but those of this
-        one.
+        """The shape that is the weighted mean of the shapes in `weights`; it reads all inputs that
+        any of them reads.
         """
         return replace(
             self,
@@ -335,17 +329,17 @@ class Skip:
 
     @functools.cached_property
     def unused_series(self) -> frozenset[str]:
-        """The series whose change has no weight in any output; none where no other has one."""
+        """The series whose change has weight 0 in all outputs; empty where that is every series."""
         unused = frozenset(uid for uid, each in self.change_weights.items() if not any(each))
         return unused if len(unused) < len(self.change_weights) else frozenset()
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """Its arrays, by name, for `from_saved`."""
+        """Its arrays by name, for `from_saved`."""
         carried = {} if self.carry is None else {"carry": self.carry.coefficients}
         return {"coefficients": self.coefficients, **carried}
 
     def to_json(self) -> dict[str, PlainValue]:
-        """All but the arrays, for `from_saved`."""
+        """Everything but the arrays, for `from_saved`."""
         shape = {name: getattr(self, name) for name in SHAPE_FIELDS}
         mean_of = [(part.to_json(), weight) for part, weight in self.mean_of]
         by_series = {name: dict(getattr(self, name)) for name in ("change_weights", "level_ranges")}
@@ -371,7 +365,7 @@ class Skip:
 
     @property
     def n_params(self) -> int:
-        """Fitted coefficients."""
+        """How many coefficients were fitted."""
         return int(self.coefficients.size)
 
 
@@ -392,7 +386,7 @@ SHAPE_FIELDS = (
     "unread",
     "reads_level",
 )
-"""Of `Skip`: what JSON keeps as it is."""
+"""The fields of a `Skip` that JSON keeps as they are, but for tuples."""
 
 
 def linear_features(
@@ -405,34 +399,32 @@ def linear_features(
     reads_level: bool = True,
     calendar_steps: int = 1,
 ) -> np.ndarray:
-    """(B, features) float64: for a fixed-level target the differences to its last value and, with
-    `reads_level`, that value itself, for a drifting one its changes; every other input over `lags`
-    rows; calendar and static inputs of the first forecast steps, with the weight of `horizon` ones.
+    """(B, features) float64 over the newest `lags` rows: of each target its differences to the last
+    value and, with `reads_level`, that value (or its changes, where the target has
+    `difference_inputs`); the other past-only inputs; the calendar and static inputs of the first
+    `calendar_steps` forecast steps.
 
-    The sine and cosine of a later step are those of the first one, turned: the ridge of one pair so
-    scaled is that of a pair for every step.
-
-    Values alone: a line through how long each has been missing, learnt from gaps of an hour, gives
-    nonsense after a gap of two days.
+    The calendar of a later step is a rotation of that of the first one, so with the factor
+    sqrt(horizon / calendar_steps) a penalty acts as if every step had its columns. The masks and
+    the times since the last observation are no inputs: a slope that was fitted to gaps of an hour
+    is meaningless after a gap of two days.
     """
     past = windows.past[:, -lags:, :].astype(np.float64)
     others = past[:, :, read_channels(channels, unread)].reshape(len(past), -1)
-    ahead = windows.future[:, -horizon:][:, :calendar_steps].reshape(len(past), -1)
-    calendar = np.sqrt(horizon / calendar_steps) * ahead.astype(np.float64)
+    first_steps = windows.future[:, -horizon:][:, :calendar_steps].reshape(len(past), -1)
+    calendar = np.sqrt(horizon / calendar_steps) * first_steps.astype(np.float64)
     targets = _target_features(past, channels, reads_level)
     return np.concatenate([*targets, others, calendar], axis=1)
 
 
 def read_channels(channels: Layout, unread: Sequence[int]) -> list[int]:
-    """The past-only inputs of a linear map: values but those of the targets, of columns that speak
-    of later rows, and of `unread`.
-    """
+    """The channels of the past-only inputs that a linear map reads: all but `unread`."""
     return [channel for channel in channels.past_channels if channel not in unread]
 
 
 def _target_features(past: np.ndarray, channels: Layout, reads_level: bool) -> list[np.ndarray]:
-    """(B, columns) each, of every target in the rows `past` (B, lags, C): its changes where it
-    drifts, else its differences to the newest row and, with `reads_level`, that row.
+    """(B, columns) each, for every target in the rows `past` (B, lags, C): its changes where it has
+    `difference_inputs`, else its differences to the newest row and, with `reads_level`, that row.
     """
     parts = []
     for i, channel in enumerate(channels.target_channels):
@@ -449,7 +441,7 @@ def calendar_harmonics(
     calendar_features: Sequence[CalendarFeature],
     counts: Mapping[CalendarFeature, int] = CALENDAR_HARMONICS,
 ) -> tuple[int, ...]:
-    """How many sine pairs each has by `counts`; none where there is no calendar."""
+    """The sine pairs per calendar feature by `counts`; empty without a calendar."""
     return tuple(counts[name] for name in calendar_features)
 
 
@@ -462,12 +454,12 @@ def calendar_products(
     unread: Sequence[int] = (),
     reads_level: bool = True,
 ) -> np.ndarray:
-    """(B, features) float64: the calendar of the first forecast step, and that calendar times the
-    newest rows.
+    """(B, features) float64: the calendar terms of the first forecast step by `profile`, and its
+    terms by `harmonics` multiplied by the newest rows.
 
-    waves_of: `profile` and `harmonics` of a `Skip`. The terms of the profile; the waves of the
-    harmonics, and the products of the first ones, times one, the last `product_lags` rows of each
-    target (as in `inputs`) and the newest row of the others.
+    waves_of: `profile` and `harmonics` of a `Skip`. The second terms are multiplied by one, by the
+    features of the last `product_lags` rows of each target, and by the newest row of the other
+    inputs.
     """
     profile, harmonics = waves_of
     calendar = windows.future[:, -horizon].astype(np.float64)
@@ -477,16 +469,17 @@ def calendar_products(
         newest = past[:, -1, read_channels(channels, unread)]
         targets = _target_features(past, channels, reads_level)
         state = np.concatenate([np.ones((len(past), 1)), *targets, newest], axis=1)
-        turning = np.concatenate(calendar_terms(calendar, harmonics, FIRST_WAVE), axis=1)
-        parts.append(_multiply_columns(turning, state))
+        terms = np.concatenate(calendar_terms(calendar, harmonics, FIRST_WAVE), axis=1)
+        parts.append(_multiply_columns(terms, state))
     return np.concatenate(parts, axis=1)
 
 
 def calendar_terms(
     calendar: np.ndarray, harmonics: tuple[int, ...], multiplied: int | None = None
 ) -> list[np.ndarray]:
-    """(B, ...) each: the harmonics of every calendar feature in `calendar` (B, F), then their
-    products by pairs; of each feature only the first `multiplied` columns (None: all) are in these.
+    """(B, columns) each: the harmonics of every calendar feature in `calendar` (B, F), then the
+    products of the harmonics of each two features. Only the first `multiplied` columns of each
+    feature (None: all) are in products.
     """
     waves = [_harmonics(calendar[:, 2 * i : 2 * i + 2], count) for i, count in enumerate(harmonics)]
     factors = [wave[:, :multiplied] for wave in waves]
@@ -497,14 +490,14 @@ def _harmonics(pair: np.ndarray, count: int) -> np.ndarray:
     """(B, 2 * count): sine and cosine of 1 .. count times the angle whose sine and cosine are
     `pair` (B, 2).
     """
-    turn = pair[:, 1] + 1j * pair[:, 0]
-    powers = turn[:, None] ** np.arange(1, count + 1)
+    on_circle = pair[:, 1] + 1j * pair[:, 0]
+    powers = on_circle[:, None] ** np.arange(1, count + 1)
     return np.stack([powers.imag, powers.real], axis=2).reshape(len(pair), 2 * count)
 
 
 def _multiply_columns(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """(B, A * C): every column of `a` (B, A) times every column of `b` (B, C)."""
-    columns = a.shape[1] * b.shape[1]  # -1 is refused where there is no row
+    columns = a.shape[1] * b.shape[1]  # reshape takes no -1 where there are no rows
     return (a[:, :, None] * b[:, None, :]).reshape(len(a), columns)
 
 
@@ -517,15 +510,15 @@ class Wave(NamedTuple):
 
 
 class FeatureName(NamedTuple):
-    """What one input of the linear map is; inputs of one name have equal values.
+    """The name of one input of the linear map; inputs of one name have equal values.
 
-    quantity: `change`, of a target: the row less the newest value, or, where the target drifts, the
-    row's own change; `level`, the newest value of a target; `input`, a row of another column;
-    `lead`, a row of a column that speaks of later rows; `calendar`, one; `clock`, the root of the
-    horizon over the steps that are read (a static input is named as the wave that would follow).
-    channel, lag: of the past; lag 0 is the cutoff, and -1 the first forecast step of a `clock`.
-    waves: of the calendar at that step, at the first one elsewhere, which multiply it.
-    above: only what lies above it, in scaled units.
+    quantity: `change` of a target: the row minus the newest value, or the change of the row where
+    the target has `difference_inputs`; `level`: the newest value of a target; `input`: a row of a
+    past-only input; `lead`: a row of a known-future input; `calendar`: one; `clock`: the factor
+    sqrt(horizon / calendar_steps) (a static input is named as a further wave of the calendar).
+    channel, lag: the channel of the past and the row; lag 0 is the cutoff, -1 the first forecast
+    step of a `clock`. waves: the calendar terms that multiply it, at the step of a `clock`, else at
+    the first step. above: only the part above this value, in scaled units.
     """
 
     quantity: Literal["change", "level", "input", "lead", "calendar", "clock"]
@@ -536,8 +529,8 @@ class FeatureName(NamedTuple):
 
 
 def feature_names(shape: Skip, channels: Layout, future_columns: int) -> list[FeatureName]:
-    """The names of the columns of `Skip.inputs`, in their order; `future_columns`: calendar and
-    static inputs of a row.
+    """The names of the columns of `Skip.inputs`, in their order. future_columns: the number of
+    calendar and static inputs of a row.
     """
     others = read_channels(channels, shape.unread)
     names = _target_names(channels, shape.lags, shape.reads_level)
@@ -560,7 +553,7 @@ def feature_names(shape: Skip, channels: Layout, future_columns: int) -> list[Fe
 
 
 def _plan_names(shape: Skip, channels: Layout) -> list[FeatureName]:
-    """Of the plan of the horizon, then of that of past rows from the oldest on."""
+    """The names of the known-future inputs: of the horizon, then of past rows, oldest first."""
     names = [FeatureName("lead", channel) for channel in channels.future_channels[: shape.leads]]
     for lag in reversed(range(1, shape.plan_lags)):
         names += [FeatureName("lead", channel, lag) for channel in channels.plan_channels]
@@ -568,8 +561,8 @@ def _plan_names(shape: Skip, channels: Layout) -> list[FeatureName]:
 
 
 def _target_names(channels: Layout, lags: int, reads_level: bool) -> list[FeatureName]:
-    """Names of the columns of `_target_features` over `lags` rows, in their order: of each target
-    the changes from the oldest row on, then its level where it has one.
+    """The names of the columns of `_target_features` over `lags` rows: for each target its changes,
+    oldest first, then its level where that is read.
     """
     names = []
     for channel, drifts in zip(channels.target_channels, channels.difference_inputs, strict=False):
@@ -582,14 +575,14 @@ def _target_names(channels: Layout, lags: int, reads_level: bool) -> list[Featur
 
 
 def _calendar_names(harmonics: Sequence[int], multiplied: int | None = None) -> list[FeatureName]:
-    """Of `calendar_terms`."""
+    """The names of the columns of `calendar_terms`."""
     waves = [_wave_names(feature, count) for feature, count in enumerate(harmonics)]
     pairs = itertools.combinations([wave[:multiplied] for wave in waves], 2)
     return list(itertools.chain(*waves, *(_multiplied_names(a, b) for a, b in pairs)))
 
 
 def _wave_names(feature: int, count: int) -> list[FeatureName]:
-    """Of `_harmonics`."""
+    """The names of the columns of `_harmonics`."""
     waves = itertools.product(range(1, count + 1), (True, False))
     return [FeatureName("calendar", waves=(Wave(feature, k, sine),)) for k, sine in waves]
 
@@ -597,16 +590,16 @@ def _wave_names(feature: int, count: int) -> list[FeatureName]:
 def _multiplied_names(
     calendar: Sequence[FeatureName], factors: Sequence[FeatureName]
 ) -> list[FeatureName]:
-    """Of `_multiply_columns`: every name of `calendar` times every one of `factors`."""
+    """The names of the columns of `_multiply_columns`."""
     pairs = itertools.product(calendar, factors)
     return [factor._replace(waves=wave.waves + factor.waves) for wave, factor in pairs]
 
 
 class FeatureColumns:
-    """Where the inputs of a shape stand among those of a larger one."""
+    """Finds the inputs of smaller shapes among the inputs of the largest one."""
 
     def __init__(self, largest: Skip, channels: Layout, future_columns: int) -> None:
-        """Index the columns that `largest`, the skip with the most inputs, computes."""
+        """Index the columns of `largest`, which has every input of the other shapes."""
         self._channels = channels
         self._future_columns = future_columns
         names = feature_names(largest, channels, future_columns)
@@ -614,7 +607,7 @@ class FeatureColumns:
         self._columns_of: dict[Skip, np.ndarray] = {}
 
     def columns_of(self, shape: Skip) -> np.ndarray:
-        """(features of `shape`,) column numbers; every input of `shape` is one of the larger."""
+        """The column numbers (features of `shape`,) of the inputs of `shape`."""
         if shape not in self._columns_of:
             names = feature_names(shape, self._channels, self._future_columns)
             self._columns_of[shape] = np.array([self._column_of[name] for name in names], np.int64)
@@ -622,12 +615,13 @@ class FeatureColumns:
 
 
 index_features = functools.lru_cache(maxsize=8)(FeatureColumns)
-"""The `FeatureColumns` of a shape, named once for all refits."""
+"""The cached `FeatureColumns` of a shape, as refits ask for the same one."""
 
 
 def fit_linear_map(sums: np.ndarray, channels: Layout, shape: Skip, future_columns: int) -> Skip:
-    """The mean of ridges with the lags, inputs and penalties of `shape`, from the sum over the
-    train rows of the `products_matrix` of its `design_of`; `future_columns` as in `feature_names`.
+    """The linear skip of this `shape`, fitted: a ridge, or the weighted mean of several. sums: the
+    `products_matrix` of `design_of`, summed over the train rows. `ModelError` for fewer than two
+    complete train windows.
     """
     design = index_features(shape, channels, future_columns)
     parts = shape.mean_of or ((shape, 1.0),)
@@ -639,44 +633,49 @@ def fit_linear_map(sums: np.ndarray, channels: Layout, shape: Skip, future_colum
 def mean_of_ridges(
     moments: Moments, design: FeatureColumns, parts: Sequence[tuple[Skip, float]], outputs: int
 ) -> np.ndarray:
-    """(features of `design` + 1, outputs): the weighted mean of the ridges of `parts`."""
+    """(features of `design` + 1, outputs): the weighted mean of the ridges of `parts`, shapes with
+    weights; NaN where none has a solution.
+    """
     coefficients = np.zeros((len(moments.means) - outputs + 1, outputs))
     solved_weight = 0.0
     for part, weight in parts:
         columns = design.columns_of(part)
         slopes = solve_ridge(moments, columns, part.penalty, outputs)
-        # of collinear inputs a small penalty may have a solution on the folds and none here
+        # with collinear inputs and a small penalty there may be a solution on the folds, none here
         if not np.isfinite(slopes).all():
             continue
         solved_weight += weight
-        # `add.at`: the calendar of the first step stands in a ridge with products twice
+        # add.at, because a ridge with products has the calendar of the first step twice
         np.add.at(coefficients, [*columns, -1], weight * slopes)
     return coefficients / (solved_weight or np.nan)
 
 
 def products_matrix(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """The sums over rows of all products of inputs, outputs and one, in this order."""
-    every = np.hstack([x, y, np.ones((len(x), 1))])
-    return every.T @ every
+    """The sums over rows of the products of all columns: of the inputs `x` (n, features), the
+    outputs `y` (n, outputs) and a column of ones.
+    """
+    columns = np.hstack([x, y, np.ones((len(x), 1))])
+    return columns.T @ columns
 
 
 class Moments(NamedTuple):
-    """The inputs and outputs of a linear map over the rows of a fit, less their means: all that
-    `solve_ridge` has to know.
+    """The first and second moments of the inputs and outputs of a linear map, from which
+    `solve_ridge` fits it.
     """
 
     products: np.ndarray
-    """(columns, columns) sums over the rows, inputs before outputs."""
+    """(columns, columns): the products of centred columns, summed over rows; inputs before outputs.
+    """
     means: np.ndarray
     """(columns,)."""
     solved: dict[tuple[bytes, float], np.ndarray]
-    """The ridges of `solve_ridge`, by columns and penalty, up to `MAX_SOLVED_BYTES`: a search asks
-    for those of its mean again.
+    """A cache of `solve_ridge` by columns and penalty, up to `MAX_SOLVED_BYTES`: a search needs the
+    ridges of its mean again.
     """
 
 
 def centre_sums(sums: np.ndarray) -> Moments:
-    """The moments in a `products_matrix`; `ModelError` below two complete rows."""
+    """The moments of a summed `products_matrix`; `ModelError` for fewer than two rows."""
     count = sums[-1, -1]
     if count < 2:
         raise ModelError(
@@ -687,8 +686,9 @@ def centre_sums(sums: np.ndarray) -> Moments:
 
 
 def solve_ridge(moments: Moments, columns: np.ndarray, penalty: float, outputs: int) -> np.ndarray:
-    """(columns + 1, outputs): slopes of those `columns` of the inputs, then the intercept; NaN
-    without a solution.
+    """The ridge regression on these `columns` of the inputs: slopes and, last, the intercept
+    (columns + 1, outputs); NaN without a solution. outputs: how many of the last columns of
+    `moments` are outputs.
     """
     products, means, solved = moments
     key = (columns.tobytes(), penalty)
@@ -712,10 +712,10 @@ def solve_ridge(moments: Moments, columns: np.ndarray, penalty: float, outputs: 
 def design_of(
     shape: Skip, windows: Windows, target: np.ndarray, channels: Layout
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Inputs (B, features) of `shape`, which need not be fitted; the changes (B, H * O) of the
-    target from the last value, missing steps filled; and which of them a fit may use, (B,) bool:
-    not those of series whose change has no weight, nor, where `shape` reads future inputs, origins
-    without one of them.
+    """The regression of `shape` on a batch: inputs (B, features); outputs (B, H * O), the changes
+    of the target from the last value with missing steps filled; and which rows a fit may use (B,).
+    A fit uses no window without a target in some output or without a known-future input that
+    `shape` reads, and none of `unused_series`.
     """
     x = shape.inputs(windows, channels)
     y = (fill_missing_targets(windows.last, target) - windows.last[:, None, :]).reshape(len(x), -1)
@@ -726,23 +726,25 @@ def design_of(
 
 
 def mean_absolute_error(forecast: Callable[[Windows], np.ndarray], batches: Examples) -> float:
-    """Of (B, H, O) forecasts over every observed target of the batches, in scaled units."""
+    """The mean absolute error of forecasts (B, H, O) over all observed targets, in scaled units;
+    NaN without any.
+    """
     total = 0.0
     count = 0
     for windows, target in batches():
-        missed = np.abs(target - forecast(windows))
-        total += float(np.nansum(missed))
-        count += int(np.isfinite(missed).sum())
+        errors = np.abs(target - forecast(windows))
+        total += float(np.nansum(errors))
+        count += int(np.isfinite(errors).sum())
     return total / count if count else float("nan")
 
 
 def fill_missing_targets(last: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """`target` (B, H, O) to learn from, `last` (B, O) before its first step. A missing step lies on
-    the line between its observed neighbours; in a gap longer than `LONG_GAP`, and after the last
-    observed one, it repeats the value before, as inputs do.
+    """`target` (B, H, O) with missing steps filled, for a fit. last (B, O): the value before the
+    first step.
 
-    NaN where no step of an output is observed. Without it 5 % of missing hours would leave 29 % of
-    the days to learn from, and an office no window that ends while it is closed.
+    A gap is interpolated linearly; a gap longer than `LONG_GAP`, and one at the end, repeats the
+    value before it. NaN where no step of an output is observed. Without filling, 5 % of missing
+    hours would leave 29 % of the days to fit.
     """
     if np.isfinite(target).all():
         return target
@@ -752,16 +754,17 @@ def fill_missing_targets(last: np.ndarray, target: np.ndarray) -> np.ndarray:
     after = np.minimum.accumulate(np.where(is_known, steps, length)[:, ::-1], axis=1)[:, ::-1]
     following = np.take_along_axis(repeated, np.minimum(after, length - 1), axis=1)
     gap = since + after - steps
-    on_line = repeated + since / np.maximum(gap, 1) * (following - repeated)
-    filled = np.where((after < length) & (gap <= LONG_GAP + 1), on_line, repeated)
+    interpolated = repeated + since / np.maximum(gap, 1) * (following - repeated)
+    filled = np.where((after < length) & (gap <= LONG_GAP + 1), interpolated, repeated)
     return np.where(is_known[:, 1:].any(axis=1, keepdims=True), filled[:, 1:], np.nan)
 
 
 def levels_of(values: np.ndarray, rows: int) -> np.ndarray:
-    """(..., n, O): of so many rows that follow each other in `values` (..., T, O) the mean without
-    their lowest and highest quarter, from every row on or, of long `values`, evenly spread ones.
+    """The levels (..., n, O) of `values` (..., T, O): the mean of each `rows` consecutive rows
+    without their lowest and highest quarter. They begin at every row, or at evenly spaced rows of
+    long `values`.
 
-    Seasons tell a level that single rows, whose range is wider, do not; one wild row is no level.
+    The mean over a season is a level; single rows have a wider range, and one wild row is no level.
     """
     spans = np.lib.stride_tricks.sliding_window_view(values, rows, axis=-2)
     every = 1 + values.shape[-2] * rows // MOST_LEVEL_ROWS
@@ -770,34 +773,38 @@ def levels_of(values: np.ndarray, rows: int) -> np.ndarray:
 
 
 def unseen_shift(windows: Windows, ranges: np.ndarray) -> np.ndarray:
-    """(B, O): how far the newest level lies from the mean of the fit's, 0 within their range, the
-    whole way from `FADE` of it beyond: a level that the fit has not seen is no reason to expect a
-    return. ranges (B or 1, O, 4): the lowest, mean and highest of the fit, and the rows of a level.
+    """(B, O): how much of the newest level is unlike the levels of the fit: 0 inside their range;
+    from `FADE` of its width outside on, the whole difference to their mean; rising in between.
+
+    ranges (B or 1, O, 4): the lowest, mean and highest level of the fit, and the rows of a level,
+    the same number everywhere.
     """
     low, mean, high, rows = np.moveaxis(ranges, -1, 0)
-    values = fill_gaps(windows.z[:, :, : ranges.shape[1]])[0]
     n_rows = int(rows.max())
-    level = levels_of(values[:, -n_rows:], n_rows)[:, 0]
+    newest = windows.z[:, -n_rows:, : ranges.shape[1]]
+    if not np.isfinite(newest).all():  # a gap may begin before these rows
+        newest = fill_gaps(windows.z[:, :, : ranges.shape[1]])[0][:, -n_rows:]
+    level = levels_of(newest, n_rows)[:, 0]
     overshoot = np.maximum(np.maximum(low - level, level - high), 0.0)
     width = np.maximum(FADE * (high - low), np.finfo(float).eps)
     return np.asarray(np.minimum(overshoot / width, 1.0) * (level - mean))
 
 
 def joint_shift(parameters: Mapping[str, np.ndarray], windows: Windows) -> np.ndarray:
-    """(B, O): `unseen_shift` beyond `levels` (O, 4) of all series together; 0 where each is of a
-    single row.
+    """The `unseen_shift` (B, O) from `levels` (O, 4), the levels of all series together; 0 where a
+    level is a single row.
     """
     levels = parameters["levels"]
-    return unseen_shift(windows, levels[None]) * (levels[:, 3] > 1.0)
+    if levels[0, 3] == 1.0:
+        return np.zeros_like(windows.last)
+    return unseen_shift(windows, levels[None])
 
 
 def _season_before(
     windows: Windows, channels: Layout, horizon: int, season_length: int
 ) -> np.ndarray:
-    """(B, H, O) y[t + h - season * ceil(h / season)]: the same place of the last season.
-
-    A step whose season-old value lies before the window gets the window's oldest value, which is
-    nearest to a season ago.
+    """(B, H, O): y[t + h - season * ceil(h / season)], the value at the same position of the last
+    season. A step whose value lies before the window has the oldest value of the window.
     """
     values = fill_gaps(windows.z[:, :, : channels.outputs])[0]
     steps = np.arange(1, horizon + 1)

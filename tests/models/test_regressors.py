@@ -257,7 +257,7 @@ def test_trees_read_a_plan_on_the_way_where_validation_asks_for_it_and_keep_it(
     problem, spec = river(), Spec(base="last")
     first = fit(problem, spec, skip=None, seed=0, budget=BUDGET).forecaster
     form = int(first.weights["0/form"])
-    assert regressors.TREE_FORMS[form].reads_way
+    assert regressors.TREE_FORMS[form].reads_earlier_steps
     assert int(spec.refit_chosen(problem.joined, first, seed=0).arrays["0/form"]) == form
     rows = {"one": problem.rows("one", "test")}
     first.save(tmp_path)
@@ -272,7 +272,9 @@ def test_trees_read_a_plan_on_the_way_where_validation_asks_for_it_and_keep_it(
     assert np.abs(forecast[:, :, 0] - known).mean() < 0.7 * np.abs(usual[:, :, 0] - known).mean()
 
 
-@pytest.mark.parametrize("changes", [{"lookback": regressors.WAY_LAGS}, {"future_exogenous": []}])
+@pytest.mark.parametrize(
+    "changes", [{"lookback": regressors.EARLIER_STEPS}, {"future_exogenous": []}]
+)
 def test_without_a_plan_or_rows_to_read_it_from_no_tree_reads_one_on_the_way(changes):
     plans = [{"column": "rain", "known_ahead": True}]
     rows = problems.frame({"north": 300}, gaps=False)
@@ -286,11 +288,11 @@ def test_without_a_plan_or_rows_to_read_it_from_no_tree_reads_one_on_the_way(cha
 def test_a_step_reads_the_plan_before_it_and_of_no_later_one():
     plan = np.random.default_rng(0).normal(size=(1, 12, 1))
     horizon, newest = 4, 7  # rows 8 to 11 are ahead
-    columns = np.concatenate(regressors._values_on_the_way(plan, horizon), axis=2)[0]
+    columns = np.concatenate(regressors._earlier_plan_values(plan, horizon), axis=2)[0]
     for step in range(1, horizon + 1):
         values = plan[0, : newest + step + 1, 0]
         expected = [plan[0, newest, 0], *values[-2:-5:-1], values[newest + 1 :].mean()]
-        for span in regressors.WAY_SPANS:
+        for span in regressors.DECAY_SPANS:
             ewm = pd.Series(values).ewm(span=span, adjust=False).mean()
             expected.append(ewm.iloc[-1])
         np.testing.assert_allclose(columns[step - 1], expected)

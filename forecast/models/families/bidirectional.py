@@ -4,10 +4,9 @@ Both directions stay inside the window, so nothing after the cutoff is read. All
 horizon are forecast at once from the two end states; there is no forecast at earlier rows of a
 window.
 
-`Spec` (a `NetworkSpec`) is what an entry of configs/models.yaml with this family is read as. Its
-`build` gives the `Network` of blocks for the `Shapes` of a task: past (B, T, C) to forecasts (B, H,
-O, K), relative to the skip. Here nothing is trained and TensorFlow is not imported. Another option
-is a field of `Spec` that `blocks` reads.
+`Spec` (a `NetworkSpec`) holds the options of an entry; its `build` describes the `Network` for the
+`Shapes` of a task, from past (B, T, C) to forecasts (B, H, O, K) relative to the skip. Another
+option is a field of `Spec` that `blocks` reads.
 """
 
 from __future__ import annotations

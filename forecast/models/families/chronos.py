@@ -1,14 +1,12 @@
-"""Family `chronos`: Chronos-Bolt, Chronos-2 and Chronos, whose weights were trained elsewhere and
-are fitted to nothing here: zero-shot.
+"""Family `chronos`: Chronos-Bolt, Chronos-2 and Chronos with pretrained weights (zero-shot, nothing
+is fitted); and `PretrainedSpec`, the base of all pretrained families.
 
-`PretrainedSpec` is the base of all such families. An entry names its `weights`, a folder or a name
-of the Hugging Face hub; a name is looked up among what this machine has, and fetched only with
-`download: true`. A fit keeps the digest of the files alone, so that a forecast by other weights is
-refused. Each target is forecast from its own lookback; no other column is read. What the weights
-have seen is not known, so no audit can tell whether it includes these series: `licence` and
-`trained_until` are what the weights' own card says, and stand in the report.
-
-Torch and the libraries of the extra `pretrained` are imported when a model is loaded.
+An entry names its `weights`, a folder or a name of the Hugging Face hub; a name is fetched only
+with `download: true`. A fit stores the digest of the files alone, so that a forecast with other
+weights is refused. Each target is forecast from its own lookback; no other column is read. Whether
+the weights were trained on these very series cannot be known; the report shows `licence` and
+`trained_until` from the weights' own card. Torch and the libraries of the extra `pretrained` are
+imported when a model is loaded.
 """
 
 from __future__ import annotations
@@ -38,7 +36,7 @@ class PretrainedSpec(ModelSpec):
 
     kind = "pretrained"
     packages: ClassVar[tuple[str, ...]]
-    """What it imports beside torch."""
+    """The packages that it imports beside torch."""
 
     weights: str = Field("", description="a folder, or a name of the Hugging Face hub")
     download: bool = Field(False, description="whether a name may be fetched from the hub")
@@ -46,16 +44,18 @@ class PretrainedSpec(ModelSpec):
     trained_until: str = Field("", description="the last day of their training data, by their card")
 
     def load_model(self, folder: Path) -> Any:
-        """The library's model from a folder that is there."""
+        """The library's model from a folder of weights; to be written by a family."""
         raise NotImplementedError
 
     def forecast_contexts(self, model: Any, contexts: np.ndarray, horizon: int) -> np.ndarray:
-        """(B, H) point forecasts after `contexts` (B, L) float32 without missing values."""
+        """Point forecasts (B, H) after `contexts` (B, L), float32 without missing values; to be
+        written by a family.
+        """
         raise NotImplementedError
 
     def fit(self, problem: Problem, *, seed: int) -> Parameters:
-        """The digest of the weights, which are found and loaded once so that a fault is told now;
-        `InputError` where they are not there, or no files of the family.
+        """The digest of the weights, which are loaded once so that errors come early. `InputError`
+        where they are missing, or no weights of this family.
         """
         folder = self.find_weights()
         digest = digest_weights(folder)
@@ -63,7 +63,7 @@ class PretrainedSpec(ModelSpec):
         return Parameters({DIGEST: np.frombuffer(bytes.fromhex(digest), dtype=np.uint8)})
 
     def scaled_forecast(self, model: FittedForecaster, windows: Windows) -> np.ndarray:
-        """(B, H, O) in scaled units; `InputError` where the weights are not those of the fit."""
+        """Forecasts (B, H, O) in scaled units; `InputError` for other weights than at the fit."""
         folder = self.find_weights()
         digest = digest_weights(folder)
         fitted_with = bytes(model.weights[DIGEST]).hex()
@@ -82,12 +82,12 @@ class PretrainedSpec(ModelSpec):
         return np.stack(forecasts, axis=2).astype(np.float64)
 
     def n_params(self, model: FittedForecaster) -> int:
-        """Numbers fitted to these data: none."""
+        """How many numbers were fitted to data: none."""
         return 0
 
     @property
     def remark(self) -> str:
-        """What a reader must know of the weights, as a sentence without its end."""
+        """A note on the weights for the report, without a full stop."""
         licence = self.licence or "not named in the entry"
         until = self.trained_until or "an unnamed day"
         return (
@@ -96,7 +96,7 @@ class PretrainedSpec(ModelSpec):
         )
 
     def find_weights(self) -> Path:
-        """The folder of the weights; `InputError` with the next move where there is none."""
+        """The folder of the weights; `InputError` where they or their packages are missing."""
         if not self.weights:
             raise InputError(
                 f"family {self.family}: found no `weights`, wanted a folder or a name of the"
@@ -119,7 +119,7 @@ class PretrainedSpec(ModelSpec):
         return folder
 
     def _find_in_hub(self) -> Path:
-        """The hub's copy on this machine, fetched only where the entry asks for it."""
+        """The local copy of the hub's weights, which are fetched only with `download`."""
         hub = importlib.import_module("huggingface_hub")
         try:
             return Path(hub.snapshot_download(self.weights, local_files_only=not self.download))
@@ -135,10 +135,10 @@ class PretrainedSpec(ModelSpec):
 
 @lru_cache(maxsize=2)
 def _load_cached(spec: PretrainedSpec, folder: Path, digest: str) -> Any:
-    """The loaded model; `digest` makes other files another model."""
+    """The loaded model, cached; `digest` is there for the key of the cache."""
     if "tensorflow" in sys.modules:
-        # An LLVM of its own, which ends the process where TensorFlow's is there before it. Torch
-        # takes it for kernels of a GPU that it compiles, and does without.
+        # Triton has an LLVM of its own, which ends a process that has loaded TensorFlow's. Torch
+        # needs it only to compile kernels for a GPU, and works without.
         sys.modules.setdefault("triton", None)  # type: ignore[arg-type]
     try:
         return spec.load_model(folder)
@@ -150,7 +150,7 @@ def _load_cached(spec: PretrainedSpec, folder: Path, digest: str) -> Any:
 
 
 def digest_weights(folder: Path) -> str:
-    """The sha256 of the files that a forecast depends on."""
+    """The sha256 of the files in `folder` that a forecast depends on."""
     digests: dict[str, str] = {}
     for pattern in WEIGHT_FILES:
         for path in folder.glob(pattern):
@@ -161,7 +161,7 @@ def digest_weights(folder: Path) -> str:
 
 @lru_cache(maxsize=64)
 def _digest_unchanged(path: Path, modified: int, size: int) -> str:
-    """Computed once for a file that nobody touches: weights have hundreds of megabytes."""
+    """The sha256 of a file, cached by its time and size, as weights have hundreds of megabytes."""
     return files.sha256(path)
 
 

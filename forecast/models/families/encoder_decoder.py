@@ -4,10 +4,9 @@ started from its state, writes the horizon step by step.
 With `feedback` the decoder is fed its own previous output beside the known future inputs, but for a
 head without a location, such as bins, which has nothing to feed back.
 
-`Spec` (a `NetworkSpec`) is what an entry of configs/models.yaml with this family is read as. Its
-`build` gives the `Network` of blocks for the `Shapes` of a task: past (B, T, C) to forecasts (B, H,
-O, K), relative to the skip. Here nothing is trained and TensorFlow is not imported. Another option
-of the network is a field of `Spec` that `build` reads; `chunk` is one of training.
+`Spec` (a `NetworkSpec`) holds the options of an entry; its `build` describes the `Network` for the
+`Shapes` of a task, from past (B, T, C) to forecasts (B, H, O, K) relative to the skip. Another
+option of the network is a field of `Spec` that `build` reads; `chunk` is one of training.
 """
 
 from __future__ import annotations
@@ -41,8 +40,8 @@ class Spec(NetworkSpec):
     )
 
     @model_validator(mode="after")
-    def _has_no_dropout(self) -> Spec:
-        """Refuse a rate that neither of the two nets would read."""
+    def _refuse_dropout(self) -> Spec:
+        """Refuse a dropout rate, which has no effect here."""
         if self.dropout:
             raise ValueError("dropout has no effect on an encoder-decoder; leave it out")
         return self
@@ -59,7 +58,7 @@ class Spec(NetworkSpec):
         return Network(blocks, shapes, self.future_units)
 
     def space(self) -> Mapping[str, search.Dimension]:
-        """What tuning may vary, by field name: not `dropout`, which is refused."""
+        """The search space of tuning, by field name, without `dropout`."""
         return {
             "learning_rate": search.LogUniform(5e-4, 5e-2),
             "units": search.Choice((16, 24, 48)),

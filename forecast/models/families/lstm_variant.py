@@ -1,12 +1,10 @@
 """Family `lstm_variant`: LSTMs with another forget gate (absent, or coupled to the input gate), a
 linear output, or diagonal peepholes.
 
-`Spec` (a `RecurrentSpec`) is what an entry of configs/models.yaml with this family is read as; its
-fields are the options, and those that the cell's class has as well are handed to it. `build` of the
-base class gives the `Network`: `layers` recurrent layers of `units`, past (B, T, C) to forecasts
-(B, H, O, K), relative to the skip. The equation's step, states and weights are those of
-`LSTMVariant` in `forecast.networks.cells.gated`: a change of the equation is made there, a new
-option in both.
+`Spec` (a `RecurrentSpec`) holds the options of an entry; those that the cell's class has as well
+are handed to the cell. The network has `layers` recurrent layers of `units`. The step, states and
+weights are those of `LSTMVariant` in `forecast.networks.cells.gated`: a change of the equation is
+made there, a new option in both.
 """
 
 from __future__ import annotations

@@ -3,10 +3,9 @@ steps of the horizon at once.
 
 At most the lookback is read. With `trainer: lm` it is fitted by Levenberg-Marquardt.
 
-`Spec` (a `NetworkSpec`) is what an entry of configs/models.yaml with this family is read as. Its
-`build` gives the `Network` of blocks for the `Shapes` of a task: past (B, T, C) to forecasts (B, H,
-O, K), relative to the skip. Here nothing is trained and TensorFlow is not imported. Another option
-is a field of `Spec` that `build` reads; what tuning tries of it stands in `choices`.
+`Spec` (a `NetworkSpec`) holds the options of an entry; its `build` describes the `Network` for the
+`Shapes` of a task, from past (B, T, C) to forecasts (B, H, O, K) relative to the skip. Another
+option is a field of `Spec` that `build` reads; what tuning tries of it stands in `choices`.
 """
 
 from __future__ import annotations

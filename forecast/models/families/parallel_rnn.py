@@ -2,10 +2,9 @@
 
 Their states stand side by side before the read-out; each branch is one layer of `units`.
 
-`Spec` (a `NetworkSpec`) is what an entry of configs/models.yaml with this family is read as. Its
-`build` gives the `Network` of blocks for the `Shapes` of a task: past (B, T, C) to forecasts (B, H,
-O, K), relative to the skip. Here nothing is trained and TensorFlow is not imported. Another kind of
-branch is one more cell's name in `branches`.
+`Spec` (a `NetworkSpec`) holds the options of an entry; its `build` describes the `Network` for the
+`Shapes` of a task, from past (B, T, C) to forecasts (B, H, O, K) relative to the skip. Another kind
+of branch is one more cell's name in `branches`.
 """
 
 from __future__ import annotations

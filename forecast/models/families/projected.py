@@ -4,9 +4,8 @@ many columns.
 `projection: learnt` trains the combinations with the rest; `pca` takes the principal axes of the
 train inputs and does not train them. Known future inputs pass beside the projection.
 
-`Spec` (a `NetworkSpec`) is what an entry of configs/models.yaml with this family is read as. Its
-`build` gives the `Network` of blocks for the `Shapes` of a task: past (B, T, C) to forecasts (B, H,
-O, K), relative to the skip. Here nothing is trained and TensorFlow is not imported. `pca` with
+`Spec` (a `NetworkSpec`) holds the options of an entry; its `build` describes the `Network` for the
+`Shapes` of a task, from past (B, T, C) to forecasts (B, H, O, K) relative to the skip. `pca` with
 Levenberg-Marquardt is refused, which would train the axes too. Another projection is a value of
 `projection` that `blocks` reads.
 """
@@ -40,7 +39,7 @@ class Spec(NetworkSpec):
     units: int = Field(32, ge=1)
 
     @model_validator(mode="after")
-    def _axes_are_kept(self) -> Spec:
+    def _refuse_trained_axes(self) -> Spec:
         """Refuse `pca` with Levenberg-Marquardt, which would train the axes too."""
         if self.projection == "pca" and self.trainer == "lm":
             raise ValueError(
@@ -52,11 +51,14 @@ class Spec(NetworkSpec):
         """The blocks between the inputs and the read-out, for the shapes of a task."""
         past = tuple(range(shapes.channels))
         axes = past if self.projection == "pca" else None
-        project = Dense("p", min(self.width, shapes.channels), "linear", axes)
-        branches: list[tuple[Block, ...]] = [(Taps("past", (0,), past), project)]
+        width = min(self.width, shapes.channels)
+        # a block with `principal_of` is not trained
+        project = Dense("p", width, activation="linear", principal_of=axes)
+        # taps without a delay select channels
+        branches: list[tuple[Block, ...]] = [(Taps("past", delays=(0,), channels=past), project)]
         if shapes.future_channels and self.future_units:
-            ahead = tuple(range(shapes.channels, shapes.channels + self.future_units))
-            branches.append((Taps("ahead", (0,), ahead),))
+            future = tuple(range(shapes.channels, shapes.channels + self.future_units))
+            branches.append((Taps("ahead", delays=(0,), channels=future),))
         return (
             Parallel("projection", tuple(branches)),
             Recurrent(self.cell, self.cell, self.units),

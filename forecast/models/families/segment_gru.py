@@ -4,10 +4,9 @@ of it relative to the last value.
 The horizon is written in equal parts of at most a segment, side by side from the last state. Rows
 before the newest whole segments are not read.
 
-`Spec` (a `NetworkSpec`) is what an entry of configs/models.yaml with this family is read as. Its
-`build` gives the `Network` of blocks for the `Shapes` of a task: past (B, T, C) to forecasts (B, H,
-O, K), relative to the skip. Here nothing is trained and TensorFlow is not imported. Another option
-is a field of `Spec` that `build` reads.
+`Spec` (a `NetworkSpec`) holds the options of an entry; its `build` describes the `Network` for the
+`Shapes` of a task, from past (B, T, C) to forecasts (B, H, O, K) relative to the skip. Another
+option is a field of `Spec` that `build` reads.
 """
 
 from __future__ import annotations

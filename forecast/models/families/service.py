@@ -1,9 +1,8 @@
-"""Family `service`: the data provider's own forecasts, as they stood when each of our forecasts is
-made.
+"""Family `service`: the data provider's own forecasts, as they were known at each cutoff.
 
-Nothing is fitted: `fit` keeps the newest issue by each cutoff (`forecast.data.vintages`), `predict`
-looks it up, in raw units. It is left out where the source stores no forecasts with their time of
-issue, and refuses a cutoff that the provider has no whole forecast of.
+Nothing is fitted: `fit` stores the newest issue before each cutoff (`forecast.data.vintages`), and
+`predict` looks it up, in raw units. It is left out where the source stores no forecasts with their
+issue times.
 """
 
 from __future__ import annotations
@@ -30,13 +29,12 @@ class Spec(ModelSpec):
     source = "the service's own archive of forecasts, with the time of their issue"
 
     def n_params(self, model: FittedForecaster) -> int:
-        """Numbers fitted to data."""
+        """How many numbers were fitted to data: none."""
         return 0
 
     def fit(self, problem: Problem, *, seed: int) -> Parameters:
-        """Per series the cutoffs `<id>/cutoff` (n,) in ns and the provider's forecasts then,
-        `<id>/forecast` (n, H, O); rows of vintages lie by cutoff, then step. `ModelError` where
-        none are kept.
+        """The arrays of each series: its cutoffs `<id>/cutoff` (n,) in ns, and the provider's
+        forecasts at them, `<id>/forecast` (n, H, O). `ModelError` where none are stored.
         """
         if problem.vintages is None or problem.vintages.empty:
             raise ModelError(
@@ -55,21 +53,19 @@ class Spec(ModelSpec):
     def predict(
         self, model: FittedForecaster, given: Sequence[ForecastRequest]
     ) -> list[np.ndarray]:
-        """(n, H, O) in raw units, as the provider gave them; `ModelError` unless there is one at
-        every origin.
+        """The provider's forecasts (n, H, O) of each request in raw units; `ModelError` where a
+        cutoff has none for the whole horizon.
         """
         return [self._predict_series(model, series, rows) for series, rows in given]
 
     def _predict_series(
         self, model: FittedForecaster, series: Series, rows: np.ndarray
     ) -> np.ndarray:
-        """(n, H, O) in raw units of one series at `rows`; `ModelError` where one has no whole
-        forecast.
-        """
+        """`predict` for one series at `rows`."""
         require_rows(model.task, series, rows)
         cutoffs = series.ds[rows].astype("datetime64[ns]").astype(np.int64)
-        issued = model.weights.get(f"{series.unique_id}/cutoff", np.empty(0, dtype=np.int64))
-        is_missing = ~np.isin(cutoffs, issued)
+        stored = model.weights.get(f"{series.unique_id}/cutoff", np.empty(0, dtype=np.int64))
+        is_missing = ~np.isin(cutoffs, stored)
         if is_missing.any():
             first_missing = series.ds[rows[is_missing][0]].astype("datetime64[m]")
             raise ModelError(
@@ -79,5 +75,5 @@ class Spec(ModelSpec):
                 " (`previous_runs_url`), or move the dates under `splits`."
             )
         return model.weights[f"{series.unique_id}/forecast"][
-            np.searchsorted(issued, cutoffs)
+            np.searchsorted(stored, cutoffs)
         ].copy()

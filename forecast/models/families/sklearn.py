@@ -1,22 +1,20 @@
-"""Family `sklearn`: a regressor of scikit-learn, or LightGBM's boosted trees, by its name; one for
-all steps of the horizon, with the lead time as an input.
+"""Family `sklearn`: a regressor of scikit-learn, or LightGBM's boosted trees, by its name; one
+regressor for all steps of the horizon, with the step as an input.
 
-Per origin t and step h it sees the last `lags` values of the targets as differences to the newest
+For origin t and step h it reads the last `lags` values of the targets as differences to the newest
 one, their level and its averages, the newest rows and averages of the other inputs, the calendar of
-t + h, h itself, and the values one season, two and seven of them before t + h as far as the
-lookback reaches. It is fitted to the change from the last value, or to what the ridge leaves
-(`base`), on at most `rows` pairs of origin and step. Boosting keeps as many trees as have the
-lowest error on validation; each split is the best of one random threshold per input (Geurts, Ernst
-& Wehenkel 2006): docs/research/seconds.md has why. On the last value (`base: last`) they may have
-another of `TREE_FORMS`: a law of thresholds needs exact ones, after a closed day or a wild value
-the last one is no start, and a river answers to the rain that is known on the way to t + h
-(docs/research/quarter-hour.md). Missing values are carried forward before, as for every model, so
-no regressor meets a NaN.
+t + h, h itself, and the values one, two and seven seasons before t + h as far as the lookback
+reaches. It is fitted to the change from the last value, or to the error of the ridge (`base`), on
+at most `rows` pairs of origin and step. Boosting keeps as many trees as have the lowest error on
+validation; each split is the best of one random threshold per input (Geurts, Ernst & Wehenkel 2006;
+docs/research/seconds.md). With `base: last` validation also chooses among `TREE_FORMS`: some
+targets depend on exact thresholds, some not on the last value (a closed day), and a river depends
+on the rain that is forecast for the steps before t + h (docs/research/quarter-hour.md). Missing
+values are carried forward before, as for every model.
 
-A pickle runs whatever code is in it when it is loaded, and loads only with the version of the
-library that wrote it. What each kind of regressor needs for a forecast is a few arrays, so those
-are saved like the weights of a network, and forecasts are made from them with NumPy alone
-(`predict`):
+No regressor is pickled: a pickle can run any code when it is loaded, and needs the version of the
+library that wrote it. Instead the arrays that a forecast needs are saved like the weights of a
+network, and forecasts are made from them with NumPy alone (`predict`):
 
     trees         feature, threshold, left, right, value (nodes of all trees one after another),
                   roots, start
@@ -43,18 +41,17 @@ from forecast.networks.description import weights_at
 from forecast.system.errors import InputError, ModelError, quote_names, require_known, suggest
 
 ROWS_AT_ONCE = 2048
-"""Rows forecast at once, so that the table of rows and trees stays small."""
+"""Rows that are forecast at once, which bounds the memory of the table of rows and trees."""
 ROWS_NEAR = 128
-"""The same by neighbours, for the table of rows and points."""
+"""The same for neighbours, with a table of rows and points."""
 STEPS_PER_CUTOFF = 4
-"""Pairs that boosting learns from of one cutoff: those of neighbouring steps tell nearly the same.
+"""The mean number of steps of one cutoff that boosting is fitted to: neighbouring steps are nearly
+equal.
 """
 BOOSTING = "LGBMRegressor"
 TREE_REGRESSORS = (BOOSTING, "RandomForestRegressor", "ExtraTreesRegressor")
 SEASONS_BACK = (1, 2, 7)
-"""Part of the format of saved models: they know their input columns by place, so that with another
-tuple those saved before would read wrong ones.
-"""
+"""Part of the format of saved models, which know their input columns by position."""
 DEFAULTS: dict[str, dict[str, Any]] = {
     BOOSTING: {
         "objective": "regression_l1",
@@ -70,7 +67,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "ExtraTreesRegressor": {"max_features": 0.3, "random_state": 0},
     "KNeighborsRegressor": {"n_neighbors": 50},
 }
-"""Where a library's own defaults are too slow or too greedy for tens of thousands of rows."""
+"""Arguments where a library's own defaults are too slow, or overfit, on tens of thousands of rows.
+"""
 POINT_OBJECTIVES = (
     "fair",
     "huber",
@@ -89,55 +87,53 @@ POINT_OBJECTIVES = (
     "rmse",
     "root_mean_squared_error",
 )
-"""LightGBM's losses of one forecast, by all of their names, around the middle of what may come:
-trees are chosen, and judged, by absolute errors.
+"""The names of LightGBM's losses for a mean or median forecast. Others are refused, as the number
+of trees is chosen by the absolute error.
 """
 N_TREES, N_EXACT_TREES = 100, 400
-"""Boosted trees, at most: while forms are compared, and of one with every threshold once it is
-taken (docs/research/quarter-hour.md).
+"""The most boosted trees: while forms are compared, and for a chosen form with exact thresholds
+(docs/research/quarter-hour.md).
 """
 EXACT_LEAF_ROWS = 20
-"""Pairs in a leaf, at least, where every threshold is tried: a tank is refilled at one level."""
+"""The least pairs in a leaf with exact thresholds."""
 
 
 class TreeForm(NamedTuple):
-    """What boosted trees are fitted to, how their splits are found, and what gain it takes."""
+    """A form of boosted trees: what they are fitted to, and how their splits are found."""
 
     has_base: bool
-    """The change from the last value (from the ridge, where trees stand on it), or else the value
-    itself.
-    """
+    """Whether they are fitted to the change from the base (`base`), or to the value itself."""
     is_exact: bool
-    """Every threshold is tried, or else a random one per input."""
-    reads_way: bool
-    """What is known ahead is read on the way to the step too, and not at the step alone."""
+    """Whether every threshold is tried, or one random threshold per input."""
+    reads_earlier_steps: bool
+    """Whether they read known-future inputs at the steps before t + h too."""
     least_gain: float
-    """By which share its error on validation has to be lower: than that of the usual form, or than
-    that of the form taken where nothing is read on the way.
+    """The share by which it must lower the validation error: of the usual form or, for a form that
+    reads earlier steps, of the best form that does not.
     """
 
 
 TREE_FORMS = (
-    TreeForm(has_base=True, is_exact=False, reads_way=False, least_gain=0.0),
-    TreeForm(has_base=True, is_exact=True, reads_way=False, least_gain=0.05),
-    TreeForm(has_base=False, is_exact=True, reads_way=False, least_gain=0.1),
-    TreeForm(has_base=True, is_exact=False, reads_way=True, least_gain=0.1),
-    TreeForm(has_base=True, is_exact=True, reads_way=True, least_gain=0.1),
-    TreeForm(has_base=False, is_exact=True, reads_way=True, least_gain=0.1),
+    TreeForm(has_base=True, is_exact=False, reads_earlier_steps=False, least_gain=0.0),
+    TreeForm(has_base=True, is_exact=True, reads_earlier_steps=False, least_gain=0.05),
+    TreeForm(has_base=False, is_exact=True, reads_earlier_steps=False, least_gain=0.1),
+    TreeForm(has_base=True, is_exact=False, reads_earlier_steps=True, least_gain=0.1),
+    TreeForm(has_base=True, is_exact=True, reads_earlier_steps=True, least_gain=0.1),
+    TreeForm(has_base=False, is_exact=True, reads_earlier_steps=True, least_gain=0.1),
 )
-"""The usual one first. Part of the format of saved models, which hold the number of another one."""
+"""The usual form first. Part of the format of saved models, which hold the number of their form."""
 
 
-WAY_LAGS = 3
-"""Steps before t + h whose known-ahead inputs are read on the way to it."""
-WAY_SPANS = (3, 8, 24)
-"""Of the means that forget: a river keeps rain for some steps, the walls of a house warmth for a
-day. Both are part of the format of saved models, as `SEASONS_BACK` is.
+EARLIER_STEPS = 3
+"""How many steps before t + h a form that reads earlier steps reads one by one."""
+DECAY_SPANS = (3, 8, 24)
+"""The spans (in steps) of its exponentially weighted means: a river keeps rain for some steps, the
+walls of a house warmth for a day. Both are part of the format of saved models.
 """
 
 
 class TreeNodes(NamedTuple):
-    """The nodes of one tree, (nodes,) each; `left` and `right` are numbers of nodes."""
+    """The nodes of one tree, (nodes,) each; `left` and `right` are the numbers of child nodes."""
 
     feature: np.ndarray
     threshold: np.ndarray
@@ -148,8 +144,8 @@ class TreeNodes(NamedTuple):
 
 
 def boosting_arrays(model: Any) -> dict[str, np.ndarray]:
-    """The arrays `trees` of a fitted LGBMRegressor without categories; inputs hold no NaN.
-    `InputError` for a kind of boosting whose first trees are no smaller model of the same kind.
+    """The arrays `trees` of a fitted LGBMRegressor without categorical inputs. `InputError` for a
+    `boosting_type` whose first trees are not a model of their own.
     """
     if model.boosting_type not in ("gbdt", "goss"):
         raise InputError(
@@ -161,7 +157,9 @@ def boosting_arrays(model: Any) -> dict[str, np.ndarray]:
 
 
 def _parse_tree(text: str) -> TreeNodes:
-    """A tree in LightGBM's text, where child ~k is leaf k; here leaves stand after all splits."""
+    """The nodes of a tree in LightGBM's text format, all splits before all leaves. In the text a
+    negative child ~k is leaf k.
+    """
     fields = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
 
     def numbers(name: str) -> np.ndarray:
@@ -169,25 +167,25 @@ def _parse_tree(text: str) -> TreeNodes:
 
     leaves = numbers("leaf_value")
     n_splits = len(leaves) - 1
-    at_leaves = np.zeros(len(leaves), dtype=int)
+    leaf_zeros = np.zeros(len(leaves), dtype=int)
 
-    def below(side: str) -> np.ndarray:
+    def children(side: str) -> np.ndarray:
         child = numbers(side).astype(int)
-        return np.append(np.where(child < 0, n_splits + ~child, child), at_leaves)
+        return np.append(np.where(child < 0, n_splits + ~child, child), leaf_zeros)
 
     return TreeNodes(
-        np.append(numbers("split_feature").astype(int), at_leaves),
-        np.append(numbers("threshold"), at_leaves),
-        below("left_child"),
-        below("right_child"),
+        np.append(numbers("split_feature").astype(int), leaf_zeros),
+        np.append(numbers("threshold"), leaf_zeros),
+        children("left_child"),
+        children("right_child"),
         np.append(np.zeros(n_splits), leaves),
         np.arange(2 * n_splits + 1) >= n_splits,
     )
 
 
 def forest_arrays(model: Any) -> dict[str, np.ndarray]:
-    """The arrays `trees` of a fitted RandomForestRegressor or ExtraTreesRegressor; values are
-    divided by the number of trees, so that their sum is the mean.
+    """The arrays `trees` of a fitted RandomForestRegressor or ExtraTreesRegressor. Values are
+    divided by the number of trees, so that the sum over trees is their mean.
     """
     trees = []
     for estimator in model.estimators_:
@@ -201,8 +199,8 @@ def forest_arrays(model: Any) -> dict[str, np.ndarray]:
 
 
 def _join_trees(trees: Sequence[TreeNodes]) -> dict[str, np.ndarray]:
-    """The nodes of all trees one after another, the number of each root, and 0 for what forecasts
-    start from. Leaves point at themselves, so that a row may go on down after it has arrived.
+    """The arrays `trees`: the nodes of all trees one after another, the number of each root, and a
+    start value of 0. A leaf is its own child, so that descending further stays there.
     """
     roots = np.cumsum([0, *(len(tree.feature) for tree in trees)])[:-1]
     first = np.repeat(roots, [len(tree.feature) for tree in trees])
@@ -220,7 +218,7 @@ def _join_trees(trees: Sequence[TreeNodes]) -> dict[str, np.ndarray]:
 
 
 def kernel_arrays(model: Any) -> dict[str, np.ndarray]:
-    """The arrays `kernel` of a fitted SVR; `InputError` for another kernel than the Gaussian."""
+    """The arrays `kernel` of a fitted SVR; `InputError` for a kernel that is not Gaussian."""
     if model.kernel != "rbf":
         raise InputError(
             f"regressor SVR: kernel {model.kernel!r} is not supported; wanted 'rbf'. Leave `kernel`"
@@ -235,8 +233,8 @@ def kernel_arrays(model: Any) -> dict[str, np.ndarray]:
 
 
 def neighbour_arrays(model: Any) -> dict[str, np.ndarray]:
-    """The arrays `neighbours` of a fitted KNeighborsRegressor, of fewer points all of them;
-    `InputError` for another distance than the Euclidean, and for weights.
+    """The arrays `neighbours` of a fitted KNeighborsRegressor. `InputError` for weights, and for a
+    distance that is not Euclidean.
     """
     if model.effective_metric_ != "euclidean" or model.weights != "uniform":
         raise InputError(
@@ -257,41 +255,40 @@ REGRESSORS: dict[str, tuple[str, Callable[[Any], dict[str, np.ndarray]]]] = {
     "SVR": ("sklearn.svm", kernel_arrays),
     "KNeighborsRegressor": ("sklearn.neighbors", neighbour_arrays),
 }
-"""Name → the module that has it, and what takes its arrays."""
+"""By name, the module of the regressor, and the function that gives its arrays."""
 
 
 def require_regressor(name: str) -> str:
-    """`name`; ValueError with the nearest one where there is no such regressor."""
+    """`name` as it is; ValueError with the nearest name where there is no such regressor."""
     require_known(name, REGRESSORS, "unknown regressor", ValueError)
     return name
 
 
 def predict(arrays: Mapping[str, np.ndarray], x: np.ndarray) -> np.ndarray:
-    """(n,) from the arrays of any kind and inputs (n, features)."""
-    forecast_rows: Callable[..., np.ndarray] = _sum_of_leaves
-    at_once = ROWS_AT_ONCE
+    """Forecasts (n,) of a regressor with these `arrays` for the inputs x (n, features)."""
+    forecast_rows: Callable[..., np.ndarray] = _sum_leaves
+    batch_size = ROWS_AT_ONCE
     if "points" in arrays:
-        forecast_rows = _mean_of_nearest
-        at_once = ROWS_NEAR
+        forecast_rows = _average_nearest
+        batch_size = ROWS_NEAR
     elif "vectors" in arrays:
-        forecast_rows = _sum_of_kernels
-    parts = [
-        forecast_rows(arrays, x[start : start + at_once]) for start in range(0, len(x), at_once)
-    ]
+        forecast_rows = _sum_kernels
+    starts = range(0, len(x), batch_size)
+    parts = [forecast_rows(arrays, x[start : start + batch_size]) for start in starts]
     return np.concatenate([[], *parts])
 
 
-def _sum_of_kernels(arrays: Mapping[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
-    """(n,) of support vectors: the weighted sum of Gaussian functions of the distances to them."""
-    squares = np.sum(rows**2, axis=1)[:, None] + np.sum(arrays["vectors"] ** 2, axis=1)
-    distances = np.maximum(squares - 2 * (rows @ arrays["vectors"].T), 0.0)
+def _sum_kernels(arrays: Mapping[str, np.ndarray], x: np.ndarray) -> np.ndarray:
+    """(n,): the weighted sum of Gaussian functions of the distances to the support vectors."""
+    squares = np.sum(x**2, axis=1)[:, None] + np.sum(arrays["vectors"] ** 2, axis=1)
+    distances = np.maximum(squares - 2 * (x @ arrays["vectors"].T), 0.0)
     sums = np.exp(-arrays["gamma"] * distances) @ arrays["weights"]
     return sums + arrays["intercept"]
 
 
-def _mean_of_nearest(arrays: Mapping[str, np.ndarray], x: np.ndarray) -> np.ndarray:
-    """(n,): the mean answer of the nearest points, ranked by their squared distance without |x|^2,
-    which is the same for all.
+def _average_nearest(arrays: Mapping[str, np.ndarray], x: np.ndarray) -> np.ndarray:
+    """(n,): the mean answer of the nearest points. They are ranked by the squared distance without
+    the term |x|^2, which is the same for all points.
     """
     points = arrays["points"]
     ranks = np.sum(points**2, axis=1) - 2.0 * (x @ points.T)
@@ -300,31 +297,33 @@ def _mean_of_nearest(arrays: Mapping[str, np.ndarray], x: np.ndarray) -> np.ndar
     return np.mean(arrays["answers"][nearest], axis=1)
 
 
-def _sum_of_leaves(arrays: Mapping[str, np.ndarray], x: np.ndarray) -> np.ndarray:
-    """(n,): the start, and of every tree the value of the leaf that a row ends in."""
+def _sum_leaves(arrays: Mapping[str, np.ndarray], x: np.ndarray) -> np.ndarray:
+    """(n,): the start value plus the sum over trees of the leaf values."""
     return arrays["start"] + np.sum(leaf_values(arrays, x), axis=1)
 
 
 def leaf_values(arrays: Mapping[str, np.ndarray], x: np.ndarray) -> np.ndarray:
-    """(n, trees): the value of the leaf in which each row ends. A leaf has itself below it."""
-    at = np.repeat(arrays["roots"][None], len(x), axis=0)
+    """(n, trees): the value of the leaf that each row of x (n, features) reaches in each tree."""
+    nodes = np.repeat(arrays["roots"][None], len(x), axis=0)
     rows = np.arange(len(x))[:, None]
     while True:
-        lower = x[rows, arrays["feature"][at]] <= arrays["threshold"][at]
-        below = np.where(lower, arrays["left"][at], arrays["right"][at])
-        if (below == at).all():
-            return arrays["value"][at]
-        at = below
+        goes_left = x[rows, arrays["feature"][nodes]] <= arrays["threshold"][nodes]
+        children = np.where(goes_left, arrays["left"][nodes], arrays["right"][nodes])
+        if (children == nodes).all():
+            return arrays["value"][nodes]
+        nodes = children
 
 
 class Pairs(NamedTuple):
-    """The rising cutoffs (n,) of a series, and which of their steps count (n, horizon)."""
+    """The pairs of cutoff and step of one series that a fit reads: cutoffs (n,) in rising order,
+    and which of their steps (n, horizon).
+    """
 
     cutoffs: np.ndarray
     steps: np.ndarray
 
     def steps_at(self, rows: np.ndarray) -> np.ndarray:
-        """(B, horizon) bool: the steps of the cutoffs at `rows` (B,)."""
+        """(B, horizon) bool: which steps of the cutoffs `rows` (B,) are read."""
         return self.steps[np.searchsorted(self.cutoffs, rows)]
 
 
@@ -356,9 +355,9 @@ class Spec(RegressorSpec):
     rows: int = Field(20_000, ge=100, description="pairs of origin and step it is fitted on")
 
     @model_validator(mode="after")
-    def _options_are_known(self, info: ValidationInfo) -> Spec:
-        """Refuse an option that the regressor does not have, or that has no effect on it."""
-        # the import of scikit-learn takes a second, which a saved model need not wait for
+    def _refuse_unknown_options(self, info: ValidationInfo) -> Spec:
+        """Refuse options that the regressor does not have, or that have no effect on it."""
+        # importing scikit-learn takes a second, which loading a saved model can do without
         if self.options and info.context != OF_SAVED_MODEL:
             parameters = inspect.signature(self._load_regressor_class()).parameters
             names = [name for name in parameters if name != "kwargs"]
@@ -379,11 +378,11 @@ class Spec(RegressorSpec):
 
     @property
     def base_skip(self) -> SkipKind | None:
-        """The skip whose error it is fitted to, or whose forecast it reads; None: none."""
+        """The linear skip with `base: ridge`, to whose error the regressor is fitted."""
         return "linear" if self.base == "ridge" else None
 
     def space(self) -> Mapping[str, search.Dimension]:
-        """What tuning may vary, by field name."""
+        """The search space of tuning, by field name."""
         space: dict[str, search.Dimension] = {"base": search.Choice(("ridge", "last"))}
         if self.regressor in TREE_REGRESSORS:
             space["leaves"] = search.Choice((7, 15, 31))
@@ -391,38 +390,38 @@ class Spec(RegressorSpec):
         return space
 
     def search_space(self) -> Mapping[str, search.Dimension]:
-        """What tuning does vary: not the base, where the entry says `last`."""
+        """The search space of this entry: `base: last` stays."""
         space = dict(self.space())
         if self.base == "last":
             del space["base"]
         return space
 
     def fit(self, problem: Problem, *, seed: int) -> Parameters:
-        """Per output `o` the arrays `o/...` of its regressor; boosting keeps the trees that
-        validation asks for.
+        """The arrays `o/...` of the regressor of each output o. Boosting has the number of trees
+        with the lowest error on validation.
         """
         return self._fit_outputs(problem, None)
 
     def refit_chosen(self, problem: Problem, chosen: FittedForecaster, *, seed: int) -> Parameters:
-        """Its parameters from more rows, with what the first fit chose."""
+        """The arrays of a fit on more rows, with the form and number of trees of the first fit."""
         return self._fit_outputs(problem, chosen.weights)
 
     def _fit_outputs(self, problem: Problem, chosen: Mapping[str, np.ndarray] | None) -> Parameters:
-        """Per output `o` the arrays `o/...`; `chosen`: those of an earlier fit, whose number of
-        boosted trees stays. `ModelError` below two observed targets.
+        """The arrays of each output; `chosen`: those of an earlier fit, whose form and number of
+        trees stay. `ModelError` for fewer than two observed targets.
         """
         from threadpoolctl import threadpool_limits
 
         parameters = {"levels": problem.joint_levels()}
         for output in range(problem.panel.outputs):
             try:
-                # candidates run side by side; spinning threads take ten times as long
+                # candidates run side by side, where waiting threads make a fit ten times as long
                 with threadpool_limits(1):
                     arrays = self._fit_output(problem, output, chosen)
             except Exception as error:
                 if not self.options or isinstance(error, InputError | ModelError):
                     raise
-                # of several classes, by what the library makes of the values
+                # libraries raise several classes of errors for wrong values of options
                 cause = str(error).rstrip(".")
                 raise ModelError(
                     f"{self.regressor} cannot be fitted with options {self.options}: {cause}."
@@ -433,8 +432,8 @@ class Spec(RegressorSpec):
     def _fit_output(
         self, problem: Problem, output: int, chosen: Mapping[str, np.ndarray] | None
     ) -> dict[str, np.ndarray]:
-        """The arrays of the regressor of one output; of boosted trees in the form of `chosen`, or
-        in the first of `TREE_FORMS`, unless another has a clearly lower error on validation.
+        """The arrays of the regressor of one output. Boosted trees have the form of `chosen`, or
+        the first of `TREE_FORMS` unless another has a clearly lower error on validation.
         """
         if self.regressor != BOOSTING:
             x, y = self._training_table(problem, "train", output)
@@ -452,31 +451,34 @@ class Spec(RegressorSpec):
         error_to_beat = {False: lowest}
         for number in self._other_forms(problem):
             form = TREE_FORMS[number]
-            error_to_beat.setdefault(form.reads_way, lowest)
+            error_to_beat.setdefault(form.reads_earlier_steps, lowest)
             arrays, error = self._grow_form(problem, output, number, N_TREES)
-            if error < min(lowest, (1 - form.least_gain) * error_to_beat[form.reads_way]):
+            if error < min(lowest, (1 - form.least_gain) * error_to_beat[form.reads_earlier_steps]):
                 best, lowest, grown = number, error, arrays
         if TREE_FORMS[best].is_exact:
             return self._grow_form(problem, output, best, N_EXACT_TREES)[0]
         return grown
 
     def _other_forms(self, problem: Problem) -> list[int]:
-        """The numbers in `TREE_FORMS`, but for the usual one, that the inputs allow: of changes
-        none with every threshold, and nothing on the way without inputs known ahead.
+        """The numbers of the other `TREE_FORMS` that the inputs allow: no exact thresholds where a
+        channel holds changes, no earlier steps without known-future inputs.
         """
         channels = problem.channels
-        has_way = bool(channels.plan_channels) and problem.panel.task.lookback > WAY_LAGS
+        has_earlier_steps = (
+            bool(channels.plan_channels) and problem.panel.task.lookback > EARLIER_STEPS
+        )
         return [
             number
             for number, form in enumerate(TREE_FORMS[1:], start=1)
-            if (has_way or not form.reads_way) and not (form.is_exact and channels.change_channels)
+            if (has_earlier_steps or not form.reads_earlier_steps)
+            and not (form.is_exact and channels.change_channels)
         ]
 
     def _grow_form(
         self, problem: Problem, output: int, number: int, n_trees: int
     ) -> tuple[dict[str, np.ndarray], float]:
-        """The arrays of at most `n_trees` boosted trees of a form, and their error on
-        validation.
+        """The arrays of at most `n_trees` boosted trees of form `number`, and their validation
+        error.
         """
         form = TREE_FORMS[number]
         x, y = self._training_table(problem, "train", output, form)
@@ -486,8 +488,8 @@ class Spec(RegressorSpec):
         return arrays | _name_form(number), error
 
     def _regressor(self, rows: int, form: TreeForm = TREE_FORMS[0], n_trees: int = N_TREES) -> Any:
-        """The unfitted regressor (of LightGBM for boosting) for so many rows: defaults of the
-        family, then of the entry's fields, then its `options`, which count most.
+        """The unfitted regressor for a table of `rows` rows. Its arguments are the `options` of the
+        entry, then its fields, then `DEFAULTS`.
         """
         arguments = dict(DEFAULTS.get(self.regressor, {}))
         if self.regressor in TREE_REGRESSORS:
@@ -503,7 +505,7 @@ class Spec(RegressorSpec):
         return self._load_regressor_class()(**{**arguments, **self.options})
 
     def _load_regressor_class(self) -> Any:
-        """Scikit-learn's or LightGBM's class, imported only now; `ModelError` without OpenMP."""
+        """The class of the regressor, imported here; `ModelError` where OpenMP is missing."""
         try:
             return getattr(importlib.import_module(REGRESSORS[self.regressor][0]), self.regressor)
         except OSError as error:
@@ -515,8 +517,8 @@ class Spec(RegressorSpec):
     def _training_table(
         self, problem: Problem, block: str, output: int, form: TreeForm = TREE_FORMS[0]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Inputs (n, features) and targets (n,), less the skip where `form.has_base`, over all
-        series and without unobserved targets. `ModelError` where train rows leave fewer than two.
+        """Inputs (n, features) and observed targets (n,) over all series, the targets minus the
+        skip where `form.has_base`. `ModelError` for fewer than two train targets.
         """
         horizon = problem.panel.task.horizon
         season = problem.panel.task.season_length
@@ -540,8 +542,8 @@ class Spec(RegressorSpec):
         return np.concatenate(xs), y
 
     def _draw_pairs(self, problem: Problem, block: str) -> dict[str, Pairs]:
-        """By series about `rows` pairs in all: boosting draws a few steps of many cutoffs, all
-        other regressors have every step of evenly spread ones.
+        """The pairs of each series, about `rows` in all. Boosting draws a few steps of many
+        cutoffs; any other regressor has every step of evenly spaced cutoffs.
         """
         horizon = problem.panel.task.horizon
         rows = {uid: problem.rows(uid, block) for uid in problem.panel.by_id}
@@ -557,7 +559,7 @@ class Spec(RegressorSpec):
                 drawn = cutoffs[rng.random(len(cutoffs)) < cutoff_share]
                 steps = rng.random((len(drawn), horizon)) < step_share
             else:
-                # counted on from series to series: each may have fewer cutoffs than `every`
+                # spaced across series, because a series may have fewer cutoffs than `every`
                 drawn = cutoffs[-first % every :: every]
                 steps = np.ones((len(drawn), horizon), dtype=bool)
             first += len(cutoffs)
@@ -565,8 +567,8 @@ class Spec(RegressorSpec):
         return pairs
 
     def scaled_forecast(self, model: FittedForecaster, windows: Windows) -> np.ndarray:
-        """(B, H, O) in scaled units: what the regressor of each target says of every step, put on
-        the forecast of the base where its form has one.
+        """Forecasts (B, H, O) in scaled units: those of the regressor of each target, added to the
+        base where its form has one.
         """
         task = model.task
         channels = model.channels
@@ -593,11 +595,11 @@ class Spec(RegressorSpec):
         season: int,
         form: TreeForm = TREE_FORMS[0],
     ) -> np.ndarray:
-        """(B, H, features) float64: what is the same for every step of a cutoff, then the calendar,
-        the share of the horizon, the values of past seasons (none without a season, as many as the
-        lookback has) and the known-future inputs of each step.
+        """(B, H, features) float64: the inputs that are the same for all steps of a cutoff, then
+        those of each step: calendar, share of the horizon, values of past seasons as far as the
+        lookback reaches, and known-future inputs.
 
-        Levels are measured from the newest value, unless the form has no base or the channel holds
+        Levels are differences to the newest value, unless the form has no base or the channel holds
         changes.
         """
         past = windows.past.astype(np.float64)
@@ -610,24 +612,24 @@ class Spec(RegressorSpec):
             if form.has_base and not is_change:
                 level = level - level[:, -1:]
             levels.append(level)
-        origin = np.hstack(list(self._cutoff_features(past, channels, season, levels)))
-        ahead = [windows.future[:, -horizon:].astype(np.float64)]
-        ahead.append(np.broadcast_to(steps[None, :, None] / horizon, (len(past), horizon, 1)))
-        ahead += _seasonal_values(levels, steps, season)
+        of_cutoff = np.hstack(list(self._cutoff_features(past, channels, season, levels)))
+        of_steps = [windows.future[:, -horizon:].astype(np.float64)]
+        of_steps.append(np.broadcast_to(steps[None, :, None] / horizon, (len(past), horizon, 1)))
+        of_steps += _seasonal_values(levels, steps, season)
         future = windows.future_exogenous(channels).astype(np.float64)
-        ahead += [future[:, column, :, None] for column in range(future.shape[1])]
-        if form.reads_way:
+        of_steps += [future[:, column, :, None] for column in range(future.shape[1])]
+        if form.reads_earlier_steps:
             plan = np.hstack([past[:, :-1, channels.plan_channels], future.swapaxes(1, 2)])
-            ahead += _values_on_the_way(plan, horizon)
-        return np.concatenate([np.repeat(origin[:, None], horizon, axis=1), *ahead], axis=2)
+            of_steps += _earlier_plan_values(plan, horizon)
+        return np.concatenate([np.repeat(of_cutoff[:, None], horizon, axis=1), *of_steps], axis=2)
 
     def _cutoff_features(
         self, past: np.ndarray, channels: Layout, season: int, levels: Sequence[np.ndarray]
     ) -> Iterator[np.ndarray]:
-        """(B, columns) each, the same for every step of the horizon: of each target the newest
-        levels, the newest input value, and mean, lowest and highest level of the last season and of
-        the whole lookback; of other inputs the newest value, and the means of three rows and of the
-        last season.
+        """The inputs (B, columns) that are the same for all steps. For each target: the newest
+        `lags` levels, the newest value, and the mean, lowest and highest level of the last season
+        and of the lookback. For the other inputs: the newest value, and the means of the last three
+        rows and of the last season.
         """
         season_rows = max(season, 2)
         for channel, level in zip(channels.target_channels, levels, strict=True):
@@ -644,8 +646,8 @@ class Spec(RegressorSpec):
 def _seasonal_values(
     levels: Sequence[np.ndarray], steps: np.ndarray, season: int
 ) -> list[np.ndarray]:
-    """(B, H, 1) each: of `levels` (B, L), one per target, the value a number of seasons before
-    t + h, where the window reaches so far back; none without a season.
+    """(B, H, 1) each: the levels that are `SEASONS_BACK` seasons before t + h, for every target, as
+    far as the window reaches; none without a season. levels: (B, L) per target.
     """
     values: list[np.ndarray] = []
     for n_seasons in SEASONS_BACK if season > 1 else ():
@@ -656,17 +658,17 @@ def _seasonal_values(
     return values
 
 
-def _values_on_the_way(plan: np.ndarray, horizon: int) -> list[np.ndarray]:
-    """(B, H, K) each, of K known-ahead inputs (B, rows, K) whose last `horizon` rows are ahead: the
-    newest value that is not, those of the steps before t + h, the mean from t + 1 to t + h, and
-    means that forget the older ones.
+def _earlier_plan_values(plan: np.ndarray, horizon: int) -> list[np.ndarray]:
+    """(B, H, K) each, from K known-future inputs `plan` (B, rows, K) whose last `horizon` rows are
+    those of the horizon: the value at t, the values at `EARLIER_STEPS` steps before t + h, the mean
+    over t + 1 .. t + h, and exponentially weighted means with `DECAY_SPANS`.
     """
     steps = np.arange(horizon)
     first = plan.shape[1] - horizon
     values = [np.repeat(plan[:, first - 1 : first], horizon, axis=1)]
-    values += [plan[:, first + steps - lag] for lag in range(1, WAY_LAGS + 1)]
+    values += [plan[:, first + steps - lag] for lag in range(1, EARLIER_STEPS + 1)]
     values.append(np.cumsum(plan[:, first:], axis=1) / (steps + 1)[:, None])
-    for span in WAY_SPANS:
+    for span in DECAY_SPANS:
         means = plan.copy()
         for row in range(1, plan.shape[1]):
             means[:, row] = means[:, row - 1] + (plan[:, row] - means[:, row - 1]) * 2 / (span + 1)
@@ -675,34 +677,34 @@ def _values_on_the_way(plan: np.ndarray, horizon: int) -> list[np.ndarray]:
 
 
 def _name_form(number: int) -> dict[str, np.ndarray]:
-    """The array that says which of `TREE_FORMS` trees have: none for the first."""
+    """The array `form` with the number in `TREE_FORMS`; none for the first form."""
     return {"form": np.array(number)} if number else {}
 
 
 def _grow_trees(
     model: Any, x: np.ndarray, y: np.ndarray, validation_x: np.ndarray, validation_y: np.ndarray
 ) -> tuple[dict[str, np.ndarray], float]:
-    """As many boosted trees as have the lowest absolute error on validation, maybe none, and this
-    error; all of them, and infinity, without an observed target.
+    """The arrays of as many boosted trees (from 0 on) as have the lowest absolute error on
+    validation, and this error; all trees and infinity without an observed target.
     """
     start = np.median(y)
     if not len(validation_y):
         return _fit_trees(model, x, y, model.n_estimators), np.inf
-    left = validation_y - start
-    fitted = model.fit(x, y - start, eval_X=validation_x, eval_y=left, eval_metric="l1")
-    errors = [np.abs(left).mean(), *fitted.evals_result_["valid_0"]["l1"]]
+    residuals = validation_y - start
+    fitted = model.fit(x, y - start, eval_X=validation_x, eval_y=residuals, eval_metric="l1")
+    errors = [np.abs(residuals).mean(), *fitted.evals_result_["valid_0"]["l1"]]
     return _first_trees(fitted, int(np.argmin(errors)), start), float(min(errors))
 
 
 def _fit_trees(model: Any, x: np.ndarray, y: np.ndarray, n_trees: int) -> dict[str, np.ndarray]:
-    """`n_trees` boosted trees; none: the median alone."""
+    """The arrays of `n_trees` boosted trees on the median of `y`; 0: the median alone."""
     start = np.median(y)
     fitted = model.set_params(n_estimators=max(n_trees, 1)).fit(x, y - start)
     return _first_trees(fitted, n_trees, start)
 
 
 def _first_trees(model: Any, n_trees: int, start: float) -> dict[str, np.ndarray]:
-    """The first `n_trees` of a fitted LGBMRegressor, on the forecast `start`."""
+    """The arrays of the first `n_trees` trees of a fitted LGBMRegressor, with this start value."""
     arrays = boosting_arrays(model)
     roots = arrays["roots"][:n_trees]
     end = np.append(arrays["roots"], len(arrays["value"]))[len(roots)]

@@ -1,15 +1,15 @@
-"""Family `window_linear`: linear maps of each target's own window, fitted in closed form; what
-long-horizon networks were shown to lose to.
+"""Family `window_linear`: linear maps of each target's own window, fitted in closed form. Such maps
+were shown to beat long-horizon networks.
 
-- `nlinear`: the differences to the last value, mapped to the changes from it;
-- `dlinear`: a moving average and what it leaves, each mapped to the values;
-- `climatology`: the departures from harmonics of the calendar, mapped to later departures (an AR,
-  direct by step).
+- `nlinear`: maps the differences to the last value to the changes from it;
+- `dlinear`: maps a moving average and the differences to it to the values;
+- `climatology`: maps the departures from harmonics of the calendar to later departures (a direct
+  autoregression).
 
-No other column of the data is seen, and each target has a map of its own, shared by all series.
-They are fitted by ridge regression instead of the papers' gradient steps: as in the family `ridge`
-the map is a mean over penalties and lags, weighted by cross-validation (`forecast.models.choice`).
-A refit keeps these settings. Where the target drifts `dlinear` has no anchor.
+No other column is read. Each target has its own map, which all series share. Maps are fitted by
+ridge regression instead of the papers' gradient steps: as in the family `ridge` a map is a mean
+over penalties and lags, weighted by cross-validation (`forecast.models.choice`). A refit keeps
+these settings.
 """
 
 from __future__ import annotations
@@ -61,21 +61,19 @@ class Spec(RegressorSpec):
         return ""
 
     def fit(self, problem: Problem, *, seed: int) -> Parameters:
-        """For each output o two arrays: `o/map` (inputs + 1, H), the coefficients of the inputs
-        (`_inputs`; 0 for rows beyond the lags) and, last, the intercept, a weighted mean of maps;
-        and `o/mean_of` (settings, 3), the weight, lags and penalty of each of these maps. A
-        climatology also has `harmonics`, `levels` and `o/climatology`.
+        """The arrays of each output o: `o/map` (inputs + 1, H), the coefficients of the inputs
+        (`_inputs`; 0 for rows beyond the lags) and last the intercept; `o/mean_of` (settings, 3),
+        the weight, lags and penalty of the ridges whose mean it is. A climatology also has
+        `harmonics`, `levels` and `o/climatology`.
         """
         return self._fit_outputs(problem, None)
 
     def refit_chosen(self, problem: Problem, chosen: FittedForecaster, *, seed: int) -> Parameters:
-        """Its parameters from more rows, with what the first fit chose."""
+        """The arrays of a fit on more rows, with the settings of the first fit."""
         return self._fit_outputs(problem, chosen.weights)
 
     def _fit_outputs(self, problem: Problem, chosen: Mapping[str, np.ndarray] | None) -> Parameters:
-        """The arrays of `fit`: of each target the settings, chosen over the folds or those of an
-        earlier fit (`chosen`), and the weighted mean of the maps that they give on the train rows.
-        """
+        """The arrays of `fit`, with the settings of an earlier fit, `chosen`; None: chosen here."""
         arrays: dict[str, np.ndarray] = {}
         task = problem.panel.task
         if self.form == "climatology":
@@ -92,9 +90,11 @@ class Spec(RegressorSpec):
 
             def products(windows: Windows, target: np.ndarray, output: int = output) -> np.ndarray:
                 batch = self._linear_batch(arrays, output, windows, target)
-                return products_matrix(batch.inputs[batch.is_usable], batch.aims[batch.is_usable])
+                return products_matrix(
+                    batch.inputs[batch.is_usable], batch.targets[batch.is_usable]
+                )
 
-            # what the climatology leaves is other values once that is fitted again
+            # a climatology that is fitted again changes the inputs of earlier rows too
             key = None if self.form == "climatology" else (self.form, self.average, output)
             moments = centre_sums(problem.sum_train(products, task.horizon, key))
             n_inputs = len(moments.means) - task.horizon
@@ -109,18 +109,18 @@ class Spec(RegressorSpec):
     def _choose_settings(
         self, problem: Problem, arrays: Mapping[str, np.ndarray], output: int
     ) -> np.ndarray:
-        """The settings of the mean, by their errors over the folds.
+        """(settings, 3): the weight, lags and penalty of each ridge in the mean, by their errors
+        over the folds. `ModelError` where no error is finite.
 
-        The climatology is that of the train rows, which has seen what the folds are asked for and
-        flatters small penalties, so there it is one setting, the steadiest. `ModelError` where no
-        error is finite.
+        A climatology has a single setting, the steadiest one: its harmonics were fitted on the rows
+        that score the folds, so small penalties look better than they are.
         """
         task = problem.panel.task
 
-        def parts(windows: Windows, target: np.ndarray) -> LinearBatch:
+        def make_batch(windows: Windows, target: np.ndarray) -> LinearBatch:
             return self._linear_batch(arrays, output, windows, target)
 
-        cases, _ = fold_cases(problem.folds(task.horizon), {}, parts)
+        cases, _ = fold_cases(problem.folds(task.horizon), {}, make_batch)
         pairs = list(itertools.product(task.candidate_lags(), PENALTIES))
         errors_by_pair = []
         for lags, penalty in pairs:
@@ -142,16 +142,16 @@ class Spec(RegressorSpec):
     def _linear_batch(
         self, arrays: Mapping[str, np.ndarray], output: int, windows: Windows, target: np.ndarray
     ) -> LinearBatch:
-        """The inputs (whole lookbacks) and targets (B, H) less their base of a batch. Missing steps
-        are filled in the targets that a fit learns, and NaN in those that score it.
+        """A batch as a regression: the inputs of whole lookbacks, and the targets (B, H) minus
+        their base, with missing steps filled for the fit and NaN for the score.
         """
         x, base = self._inputs(windows, arrays, output, target.shape[1])
         y = fill_missing_targets(windows.last, target)[:, :, output] - base
         return LinearBatch(x, y, np.isfinite(y).all(axis=1), target[:, :, output] - base)
 
     def _columns(self, lookback: int, lags: int) -> np.ndarray:
-        """(columns,): those of `_inputs` that belong to the last `lags` of `lookback` rows; of
-        `dlinear` twice, as its inputs are the average and the rest.
+        """The column numbers of `_inputs` for the last `lags` of `lookback` rows; twice as many for
+        `dlinear`, which has two inputs per row.
         """
         rows = np.arange(lookback - lags, lookback)
         return np.concatenate([rows, lookback + rows]) if self.form == "dlinear" else rows
@@ -159,7 +159,7 @@ class Spec(RegressorSpec):
     def _inputs(
         self, windows: Windows, arrays: Mapping[str, np.ndarray], output: int, horizon: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """(B, features), rows in order of time, and (B, H) what the map adds to."""
+        """The inputs (B, features), oldest row first, and the base (B, H) that the map adds to."""
         window = fill_gaps(windows.z[:, :, output : output + 1])[0][:, :, 0]
         if self.form == "nlinear":
             return window - window[:, -1:], np.repeat(window[:, -1:], horizon, axis=1)
@@ -167,15 +167,14 @@ class Spec(RegressorSpec):
             mean = _moving_average(window, self.average)
             return np.hstack([mean, window - mean]), np.zeros((len(window), horizon))
         usual = _climatology_values(windows, arrays["harmonics"], arrays[f"{output}/climatology"])
-        usual = usual + joint_shift(arrays, windows)[:, [output]]  # a level beyond the fit's stays
+        usual = usual + joint_shift(arrays, windows)[:, [output]]  # no pull back to fitted levels
         return window - usual[:, :-horizon], usual[:, -horizon:]
 
     def forecast(
         self, parameters: Mapping[str, np.ndarray], windows: Windows, channels: Layout
     ) -> np.ndarray:
-        """(B, H, O) in scaled units: each target's map applied to the newest rows of its own
-        window, added to what the form starts from (the last value, zero, or the climatology).
-        parameters: the arrays that `fit` left.
+        """Forecasts (B, H, O) in scaled units: the map of each target applied to its own window,
+        added to the base of the form (the last value, zero, or the climatology).
         """
         outputs = []
         for output in range(channels.outputs):
@@ -190,15 +189,15 @@ class Spec(RegressorSpec):
 
 
 def _moving_average(window: np.ndarray, rows: int) -> np.ndarray:
-    """(B, L) centred means over `rows`, both ends repeated."""
+    """(B, L): centred means of `window` (B, L) over `rows` rows, both ends repeated."""
     padded = np.pad(window, ((0, 0), (rows - 1 - rows // 2, rows // 2)), mode="edge")
     total = np.cumsum(np.pad(padded, ((0, 0), (1, 0))), axis=1)
     return np.asarray((total[:, rows:] - total[:, :-rows]) / rows)
 
 
 def _fit_climatology(problem: Problem, output: int, harmonics: np.ndarray) -> np.ndarray:
-    """(terms + 1,) by least squares on the observed train rows of all series, the intercept
-    last.
+    """The coefficients (terms + 1,) of the climatology, the intercept last: least squares on the
+    observed train rows of all series.
     """
     xs = []
     ys = []
@@ -215,8 +214,8 @@ def _fit_climatology(problem: Problem, output: int, harmonics: np.ndarray) -> np
 def _climatology_values(
     windows: Windows, harmonics: np.ndarray, coefficients: np.ndarray
 ) -> np.ndarray:
-    """(B, rows) what the calendar alone says of every row of the windows and their horizons; of
-    windows that follow each other at equal distances, which overlap, each row is worked out once.
+    """The climatology (B, L + H) at every row of the windows and their horizons. Overlapping
+    windows at equal distances share the computation of their rows.
     """
     future = windows.future
     distances = set(np.diff(windows.rows))
@@ -230,9 +229,8 @@ def _climatology_values(
     return np.asarray(values.reshape(future.shape[:2]))
 
 
-def _calendar_design(moments: np.ndarray, harmonics: np.ndarray) -> np.ndarray:
-    """(n, terms + 1): harmonics of every calendar feature, their products by pairs, and one."""
-    waves = calendar_terms(
-        moments[:, : 2 * len(harmonics)].astype(np.float64), tuple(map(int, harmonics))
-    )
-    return np.hstack([*waves, np.ones((len(moments), 1))])
+def _calendar_design(future: np.ndarray, harmonics: np.ndarray) -> np.ndarray:
+    """(n, terms + 1): the `calendar_terms` of the rows `future` (n, F), and a column of ones."""
+    calendar = future[:, : 2 * len(harmonics)].astype(np.float64)
+    terms = calendar_terms(calendar, tuple(map(int, harmonics)))
+    return np.hstack([*terms, np.ones((len(future), 1))])
