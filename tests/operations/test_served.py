@@ -196,9 +196,7 @@ def test_it_listens_on_loopback_alone(service):
 
 
 def test_an_answer_costs_milliseconds(service, running):
-    """Processor time of the server, which a busy machine stretches least; docs/operations.md has
-    the figures.
-    """
+    """Processor time of the server, which a busy machine stretches least."""
     body = {"dataframe_split": json.loads(history(running).to_json(orient="split", index=False))}
     family = [
         psutil.Process(service[1].pid),

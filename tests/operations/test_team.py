@@ -80,7 +80,7 @@ def new_server(databases: Callable[..., str], tables: str, tmp_path: Path) -> It
 
 @contextmanager
 def serving(database: str, folder: Path) -> Iterator[str]:
-    """MLflow's tracking server, started as docs/operations.md says but on loopback."""
+    """MLflow's tracking server, started as docs/team.md says but on loopback."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{free.getsockname()[1]}"

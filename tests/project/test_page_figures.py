@@ -112,9 +112,6 @@ def settings() -> dict[str, list[str]]:
         ],
         "docs/operations.md": [
             f"older than {WORDS[round(schedule.HEARTBEAT_SECONDS)]}",
-            f"after {postgres.SILENT_SECONDS} s when its machine",
-            f"publishing waits up to {WORDS[round(mlflow_client.TIMEOUT)]}",
-            f"promoting up to {WORDS[round(registry.TIMEOUT)]}",
             f"| {DEFAULT_GATE_DAYS} days, {DEFAULT_GATE_SESSIONS} sessions or rows;"
             " 8 × `step_size` at least |",
             f"at least {paired_tests.ORIGINS} origins",
@@ -150,6 +147,11 @@ def settings() -> dict[str, list[str]]:
             f"{percent(round(shares_of_fit()['validation'], 2))} before that",
             f"newest {percent(TEST_SHARE)} of the steps",
             "80 % interval needs four calibration origins, 95 % nineteen, 99 % ninety-nine",
+        ],
+        "docs/team.md": [
+            f"after {postgres.SILENT_SECONDS} s when its machine",
+            f"publishing waits up to {WORDS[round(mlflow_client.TIMEOUT)]}",
+            f"promoting up to {WORDS[round(registry.TIMEOUT)]}",
         ],
         "docs/training.md": [
             f"| `learning_rate` | {network('learning_rate')}, tuned |",
