@@ -50,7 +50,7 @@ def assert_names_a_test(cell: str) -> None:
 
 
 def test_every_role_names_configurations_that_are_there_and_a_test() -> None:
-    section = PAGE[PAGE.index("## Roles") : PAGE.index("## Choosing")]
+    section = PAGE[PAGE.index("## Roles") : PAGE.index("## Loops")]
     rows = [
         [part.strip() for part in line.strip("|").split("|")]
         for line in section.splitlines()
