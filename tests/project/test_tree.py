@@ -66,18 +66,18 @@ def test_only_the_doors_to_the_big_libraries_are_excepted_from_a_contract() -> N
 
 
 def test_the_page_names_the_rooms_that_are_there_and_no_other() -> None:
-    section = PAGE[PAGE.index("## The rooms") : PAGE.index("## The way")]
+    section = PAGE[PAGE.index("## The rooms") : PAGE.index("## Data flow")]
     assert sorted(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == sorted(ROOMS)
 
 
 def test_the_page_draws_the_stages_in_their_order() -> None:
-    section = PAGE[PAGE.index("## The way of the data") : PAGE.index("## Layers")]
+    section = PAGE[PAGE.index("## Data flow") : PAGE.index("## Layers")]
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     assert re.findall(r"│  (\w+)  ", section) == [name for name in stages if name != "settings"]
 
 
 def test_every_module_of_the_picture_is_there() -> None:
-    section = PAGE[PAGE.index("## The way of the data") : PAGE.index("## Layers")]
+    section = PAGE[PAGE.index("## Data flow") : PAGE.index("## Layers")]
     found = re.findall(r"│.*  data/([\w, →]+)", section)
     names = [name for part in found for name in re.split(r", | → ", part)]
     assert len(names) >= 10
