@@ -46,15 +46,16 @@ from forecast.system.errors import ForecastError
 
 Draw = np.random.Generator
 PANELS = Path("/work/shared/data/panels")
-SEASONS = {"quarters": 4, "months": 12, "weeks": 52}
-STARTS = {"quarters": "2012-01-01", "months": "2008-01-01", "weeks": "2017-01-01"}
-CODES = {"quarters": "QS", "months": "MS", "weeks": "W-SUN"}
+SEASONS = {"quarters": 4, "months": 12, "weeks": 52, "days": 7}
+STARTS = {"quarters": "2012-01-01", "months": "2008-01-01", "weeks": "2017-01-01", "days": "2021-01-01"}
+CODES = {"quarters": "QS", "months": "MS", "weeks": "W-SUN", "days": "D"}
 LENGTHS = {
     "Q40": ("quarters", 40, 40),
     "M60": ("months", 60, 60),
     "M100": ("months", 100, 100),
     "M150": ("months", 150, 150),
     "W": ("weeks", 156, 260),
+    "D": ("days", 130, 390),
 }
 """Step, fewest and most rows."""
 LINEAR = ("ridge", "nlinear", "climatology_ar", "boosting", "boosting_last")
@@ -360,21 +361,11 @@ MEANS = {
 STACKED = {
     "few": FEW,
     "E": (*FEW, "E"),
-    "EK": (*FEW, "E", "K"),
     "M": (*FEW, "M"),
-    "EM": (*FEW, "E", "M"),
-    "EKM": (*FEW, "E", "K", "M"),
     "F": (*FEW, "F"),
-    "EF": (*FEW, "E", "F"),
     "MF": (*FEW, "M", "F"),
     "EMF": (*FEW, "E", "M", "F"),
-    "EKMF": (*FEW, "E", "K", "M", "F"),
-    "EMFt": (*LINEAR, "T", "E", "M", "F"),
     "EMF one tree": (*LINEAR[:4], "T0", "E", "M", "F"),
-    "EMF no trees": (*LINEAR[:3], "T0", "E", "M", "F"),
-    "EKT": ("E", "K", "T"),
-    "EKTF": ("E", "K", "T", "F"),
-    "EKTMF": ("E", "K", "T", "M", "F"),
 }
 
 
