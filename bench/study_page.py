@@ -58,12 +58,12 @@ STYLE = (
 )
 ROLES = {"gru": "chosen", "lstm": "network", "rnn": "seasonal", "tdnn": "skip"}
 DECIDES = {
-    "linear": "a linear law",
-    "threshold": "a bend in the newest row",
-    "fading 5": "a slow state over 5 rows",
-    "fading 40": "a slow state over 40 rows",
-    "fading 150": "a slow state over 150 rows",
-    "delay 40": "one exact row 40 before",
+    "linear": "linear dynamics",
+    "threshold": "a threshold in the newest row",
+    "fading 5": "a slow state, memory of 5 rows",
+    "fading 40": "a slow state, memory of 40 rows",
+    "fading 150": "a slow state, memory of 150 rows",
+    "delay 40": "the row 40 rows before",
     "volatility": "not known: daily range of two indices, 5 sessions ahead",
     "load": "not known: electricity of Victoria by the hour, a day ahead",
     "stations": "not known: temperature of Beijing by the hour, a day ahead",
@@ -178,14 +178,14 @@ def answer(root: Path) -> str:
     on_ridge = cells[(cells["skip"] == "linear") & cells["did_train"]]
     n_paying, n_cells, survivors = count_paying(on_ridge, REAL)
     paragraph = (
-        "**Answer.** Where a slow state with fading memory decides, an LSTM or a GRU closes"
-        f" {recurrent} of the gap between the ridge and the best forecast there is (base cells); a"
-        f" network over the whole window closes {', '.join(by_memory)}. Where one bend in the last"
-        " row decides, a network without memory does as well; where one exact row far back decides,"
-        " a network over the window does, with an l1 penalty. On the real systems a network on the"
-        f" ridge is better than all it is compared with in {n_paying} of {n_cells} cells, after"
-        f" Holm's correction in {survivors}. [The page of results](../when-recurrent.md) has every"
-        " cell."
+        "**Answer.** If the series depends on a slow state with fading memory, an LSTM or a GRU"
+        f" closes {recurrent} of the gap between the ridge and the best possible forecast (base"
+        f" cells); a network over the whole window closes {', '.join(by_memory)}. If it depends on"
+        " a threshold in the newest row, a network without memory is as good. If it depends on one"
+        " row long before, a network over the window is good enough, with an l1 penalty. On the"
+        " real systems a network added to the ridge is better than all references in"
+        f" {n_paying} of {n_cells} cells, after Holm's correction in {survivors}."
+        " [The page of results](../when-recurrent.md) has every cell."
     )
     return textwrap.fill(paragraph, 120, break_on_hyphens=False)
 
@@ -211,8 +211,8 @@ def without_anything_to_find(cells: pd.DataFrame) -> str:
             ends = " to ".join(text.signed_percent(end) for end in (changes.min(), changes.max()))
             spans.append(f"{ends} {words}")
     return (
-        "Where a linear law is all there is, the price of trying is small with a ridge below the"
-        f" network, and not without: {', '.join(spans) or 'missing'}."
+        "On a purely linear system a network added to the ridge costs little; one added to the"
+        f" last value may cost much: {', '.join(spans) or 'missing'}."
     )
 
 
@@ -224,8 +224,8 @@ def on_memory(cells: pd.DataFrame) -> str:
         share = "missing" if row is None else gap_closed(cells, setting, row)
         shares.append(f"{architecture} {share}")
     return (
-        "Where a slow state over 40 rows decides, recurrence with gates gained most: of what can be"
-        f" gained over the ridge {', '.join(shares)}."
+        "On a slow state with a memory of 40 rows, gated recurrence gained most. Of the possible"
+        f" gain over the ridge, these shares were reached: {', '.join(shares)}."
     )
 
 
@@ -241,9 +241,9 @@ def on_curvature_and_delay(cells: pd.DataFrame) -> str:
         )
     )
     return (
-        "Where the newest row alone bends the law, a network without memory is enough"
-        f" ({', '.join(bend)}); where one exact row of long ago decides, one that reads the whole"
-        " window is, and a recurrent one only where it reads segments instead of rows"
+        "On a threshold in the newest row, a network without memory is enough"
+        f" ({', '.join(bend)}). On one row long before, a network that reads the whole window is"
+        " enough; a recurrent network gains only if it reads segments instead of rows"
         f" ({', '.join(delay)})."
     )
 
@@ -257,15 +257,16 @@ def on_real_series(cells: pd.DataFrame) -> str:
             lowest = rows.loc[rows["versus_skip"].idxmin()]
             parts.append(f"{name} {change(lowest, 'skip')} by {lowest['architecture']}")
     return (
-        "The lowest of all networks on a real series, chosen after the fact, against its own linear"
-        f" part: {'; '.join(parts) or 'missing'}."
+        "On each real series, the network with the lowest error, chosen after the results were"
+        f" known, against its own linear part: {'; '.join(parts) or 'missing'}."
     )
 
 
 def answers(cells: pd.DataFrame) -> list[str]:
     """A row per system: change against the ridge of few architectures, with its interval."""
     lines = [
-        f"| system | what decides | {' | '.join(SHOWN)} | arx | boosted trees | best possible |",
+        f"| system | what the next value depends on | {' | '.join(SHOWN)} | arx | boosted trees"
+        " | best possible |",
         f"|---|---|{'--:|' * (len(SHOWN) + 3)}",
     ]
     for name, what in DECIDES.items():
@@ -355,7 +356,7 @@ def part(root: Path) -> str:
             "## Every architecture",
             "",
             f"{measured} of {len(planned)} planned cells were run. States of the code:"
-            f" {commits}; a change is against references of the same state.",
+            f" {commits}; every change is against references from the same state.",
             "",
             *table(cells),
             "",
@@ -369,15 +370,15 @@ def part(root: Path) -> str:
 
 
 ANSWERS_LEGEND = (
-    "Change of the mean absolute error against the ridge, to which each network is added; `arx` is"
-    " a ridge of one step that is fed with its own forecasts. **Bold**: it pays, so the 95 %"
-    " intervals of its change against the ridge, against its own linear part and against boosted"
-    " trees lie below zero; † after Holm's correction over all networks too, of the highest of the"
-    " three p. =: it did not train"
-    f" (best step 0 in all seeds). {NOT_RUN}: not run."
+    "The table shows the change of the mean absolute error against the ridge, to which each network"
+    " is added. `arx` is a one-step ridge that is fed with its own forecasts. **Bold**: the network"
+    " pays, that is, the 95 % intervals of its change against the ridge, against its own linear"
+    " part and against boosted trees lie below zero. †: it also pays after Holm's correction of"
+    " the highest of the three p over all networks. =: it did not train (best step 0 in all"
+    f" seeds). {NOT_RUN}: not run."
 )
 TABLE_LEGEND = (
-    "`bound` is the best forecast there is. Steps and seconds are medians, the seconds of all"
+    "`bound` is the best possible forecast. Steps and seconds are medians; the seconds include all"
     " learning rates and seeds. narx and jordan are added to `arx`."
 )
 
@@ -389,10 +390,11 @@ def unknown(cells: pd.DataFrame) -> list[str]:
     lines = [f"- {', '.join(absent)}: no network was run."] if absent else []
     return [
         *lines,
-        f"- Other budgets: a network has {UNITS} units and {STEPS} gradient steps, and of its"
-        " options learning rate and `l1` alone are chosen, of two values each.",
+        f"- Other budgets: each network has {UNITS} units and {STEPS} gradient steps; only its"
+        " learning rate and `l1` are tuned, with two values each.",
         "- Inputs other than the series and its calendar; thousands of series; other years.",
-        "- Of a simulated system one draw of noise is scored; an interval is over its test block.",
+        "- Other draws of noise: each simulated system is scored on one, with an interval over its"
+        " test block.",
         "- Systems driven by measured inputs, where architectures differ more:"
         " [identification](identification.md), [cascaded tanks](results.md#published-tables).",
     ]
