@@ -66,7 +66,7 @@ May raise `ModelError`; any other exception stops the study.
 LONG_TRIAL = 15.0
 """Where trials take this many seconds, the time left of the study is printed after each."""
 LOCK_TIMEOUT = 2.0 * postgres.SILENT_SECONDS
-"""Seconds after which the lock of a machine that went silent is free again."""
+"""Seconds to wait for a lock; the database frees that of a silent machine in half of this time."""
 N_RANDOM_TRIALS = 4
 """Random trials before TPE takes over. With Optuna's default of 10, a study of 8 trials would never
 reach TPE.

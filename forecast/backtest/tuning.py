@@ -151,7 +151,8 @@ def tune(plan: TuningPlan, planned: list[Candidate], target: Path, *, jobs: int)
 
 def _order_studies(candidates: list[Candidate], n_workers: int) -> list[Candidate]:
     """The `candidates`, which come in the order of the grid, in the order in which workers take
-    their studies: networks, but for the last two per worker; the other families; the last networks.
+    their studies: networks (one or more per worker) but for the last two per worker, then the other
+    families, then these last networks.
 
     Networks come first because loky judges a worker's memory by its first task, and replaces a
     worker that loads TensorFlow later; the new one spends 4 CPU seconds on imports. Networks come

@@ -37,7 +37,6 @@ from forecast.config.transforms import TRANSFORMS
 from forecast.data import calendars
 from forecast.data.panel import Panel, Series, from_frame
 from forecast.data.results import Results
-from forecast.data.scaling import Scaling
 from forecast.forecaster.ensemble import Ensemble, load_without_calibration
 from forecast.forecaster.intervals import Array
 
@@ -116,7 +115,7 @@ class Parts:
             if number < self.panel.outputs:
                 values[lookback, number] = _rebuild_target(in_lookback, column, task, present)
             elif column.name not in present:
-                usual = _usual_value(in_lookback, column, scaling, (series.unique_id, number))
+                usual = _usual_value(in_lookback, column, scaling.centre[series.unique_id][number])
                 values[lookback, number] = np.where(np.isnan(in_lookback), np.nan, usual)
         if SEASON not in present:
             # static inputs, which follow those of the calendar, belong to the level of a series
@@ -187,18 +186,15 @@ def mean_course(y: Array, season: int) -> Array:
     return np.asarray(deviation.groupby(position).transform("mean").fillna(0.0))
 
 
-def _usual_value(
-    values: Array, column: TaskColumn, scaling: Scaling, place: tuple[str, int]
-) -> float:
-    """The value of an absent input in raw units: its mean of the train rows, or its last value if
-    it is modelled by its changes. `place`: its series and column number.
+def _usual_value(values: Array, column: TaskColumn, train_mean: float) -> float:
+    """The value of an absent input in raw units: its mean of the train rows (`train_mean`, in model
+    units), or the last of its `values` if it is modelled by its changes.
     """
     known = values[np.isfinite(values)]
     transform = TRANSFORMS[column.transform]
     if column.difference_inputs or transform.takes_changes:
         return float(known[-1]) if len(known) else float("nan")
-    unique_id, number = place
-    return float(transform.to_raw(scaling.centre[unique_id][number]))
+    return float(transform.to_raw(np.array(train_mean)))
 
 
 def explain(ensemble: Ensemble, panel: Panel, rows: Rows) -> pd.DataFrame:
@@ -272,6 +268,9 @@ def explain_selected(
     rows = {uid: np.searchsorted(panel.by_id[uid].ds, np.sort(cutoffs[uid])) for uid in names}
     tables = []
     for share in np.linspace(0, 1, N_ORIGINS):
-        spread = {uid: int(each[round(share * (len(each) - 1))]) for uid, each in rows.items()}
-        tables.append(explain(ensemble, panel, spread))
+        cutoff_rows = {
+            uid: int(series_rows[round(share * (len(series_rows) - 1))])
+            for uid, series_rows in rows.items()
+        }
+        tables.append(explain(ensemble, panel, cutoff_rows))
     return pd.concat(tables).drop_duplicates()

@@ -123,7 +123,9 @@ class CandidateBlocks:
         return blocks
 
     def usual_error(self, series: str) -> float:
-        """The usual absolute error of a series on the validation and the calibration block."""
+        """The mean absolute error of a series, in model units, on the validation and the
+        calibration block.
+        """
         blocks = self._earlier_blocks.get(series, [])
         return usual_error(blocks, target_of(series, self.task).transform)
 

@@ -82,11 +82,10 @@ def describe_low_test(results: Results, model: str, task: Task) -> str:
     candidate = results.candidate(model, "shipped")
     if candidate is None:
         return ""
-    of_all_blocks = add_series_names(results.forecasts(candidate)).dropna(subset="y")
-    is_test = of_all_blocks["block"] == "test"
-    known = of_all_blocks[is_test]
-    before = dict(list(of_all_blocks[~is_test].groupby("series", observed=True)))
-    groups = known.groupby("series", observed=True)
+    forecasts = add_series_names(results.forecasts(candidate)).dropna(subset="y")
+    is_test = forecasts["block"] == "test"
+    earlier = dict(list(forecasts[~is_test].groupby("series", observed=True)))
+    groups = forecasts[is_test].groupby("series", observed=True)
     by_series = {str(name): rows for name, rows in groups}
     targets = {name: target_of(name, task) for name in by_series}
     zero_series = {
@@ -101,8 +100,8 @@ def describe_low_test(results: Results, model: str, task: Task) -> str:
         for name, rows in by_series.items()
         if sum_shortfall(rows["y"], rows["y_hat"]) >= LEAST_SHORTFALL
         # if only the test block is low, the model follows a rise too late, as a mean would
-        if name in before
-        and sum_shortfall(before[name]["y"], before[name]["y_hat"]) >= LEAST_SHORTFALL / 2
+        if name in earlier
+        and sum_shortfall(earlier[name]["y"], earlier[name]["y_hat"]) >= LEAST_SHORTFALL / 2
     }
     medians = _select_medians(low_series)
     if not medians:
@@ -129,10 +128,12 @@ def describe_low_test(results: Results, model: str, task: Task) -> str:
 
 
 def _select_medians(series: Mapping[str, TaskColumn]) -> dict[str, TaskColumn]:
+    """Those of the series that are forecast by a median."""
     return {name: column for name, column in series.items() if column.point == "median"}
 
 
 def _name_series(medians: Mapping[str, TaskColumn], n_series: int) -> str:
+    """For how many of `n_series` a sentence holds; empty if for all."""
     if len(medians) == n_series:
         return ""
     return f" for {len(medians)} of {n_series} series, such as {quote(next(iter(medians)))}"

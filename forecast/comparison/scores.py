@@ -315,15 +315,13 @@ def _score_candidate(
     by_step = step_scores(blocks["test"], on_test)
     on_validation = series_scores(blocks["validation"], reference["validation"])
     return_memory()
+    validation = average_over_series(on_validation, ["seed"], reference["validation"])
+    by_step = average_over_series(by_step, ["seed", "step"], on_test)
     return ScoredCandidate(
         record=record,
         blocks=blocks,
         board=add_mean_and_spread(average_over_series(by_series, ["seed"], on_test), []),
-        by_step=add_mean_and_spread(
-            average_over_series(by_step, ["seed", "step"], on_test), ["step"]
-        ),
+        by_step=add_mean_and_spread(by_step, ["step"]),
         by_series=by_series,
-        validation=add_mean_and_spread(
-            average_over_series(on_validation, ["seed"], reference["validation"]), []
-        ),
+        validation=add_mean_and_spread(validation, []),
     )

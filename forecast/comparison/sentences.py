@@ -9,7 +9,6 @@ the Python door print them. Nothing is tested or decided here.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import NamedTuple
@@ -289,10 +288,12 @@ def describe_warnings(
     sentences += [f"Leak alarm: {leak.model} on {leak.unique_id}: {leak.reason}." for leak in leaks]
     for ranking, model in chosen.items():
         sentences += _describe_missed_levels(model, ranking, intervals)
-    for level, count in sorted(Counter(each.level for each in unsupported).items()):
-        first = next(each for each in unsupported if each.level == level)
-        without_interval = first.series if count == 1 else f"{count} series, such as {first.series}"
-        sentences.append(f"No {level:g} % interval of {without_interval}: {first.reason}")
+    for level in sorted({entry.level for entry in unsupported}):
+        first, *others = [entry for entry in unsupported if entry.level == level]
+        series = first.series
+        if others:
+            series = f"{1 + len(others)} series, such as {series}"
+        sentences.append(f"No {level:g} % interval of {series}: {first.reason}")
     return list(dict.fromkeys(sentences))  # a baseline may be chosen in both rankings
 
 
@@ -530,7 +531,7 @@ def describe_p(test: PairedTest) -> str:
     """The p of a test without and with correction: `p = 0.013, 0.026 corrected for 2 tests`."""
     if test.p is None or test.p_holm is None or test.corrected_for < 2:
         return p_text(test.p_holm)
-    corrected = p_text(test.p_holm).removeprefix("p ").removeprefix("= ")
+    corrected = p_text(test.p_holm).removeprefix("p ").removeprefix("= ")  # `0.026` or `< 0.001`
     # larger than any correction of p: it is that of the test against a harder simple forecast
     if test.p_holm > max(1.001 * test.corrected_for * test.p, 0.001):
         corrected += " against another simple forecast near it,"

@@ -1,8 +1,8 @@
-"""The first screen of the page: of each dataset the answer in one sentence, two charts, what to do.
+"""The first screen of the page, for each dataset: the result in one sentence (`describe_result`), a
+chart of errors (`error_panel`), and what to do next (`advise`); and `why`, the table of the parts
+of the last test forecast.
 
-The sentence and the advice are put together from the words of the corrected tests; nothing is
-judged here. The chart of errors holds the selected model, the best network, the ridge and the naive
-forecasts against the bar. `why` has what stands below: what the last test forecast is made of.
+Sentence and advice follow from the words of the corrected tests.
 """
 
 from __future__ import annotations
@@ -10,29 +10,31 @@ from __future__ import annotations
 from forecast.comparison.low_medians import describe_low_test
 from forecast.comparison.sentences import BAR_WORDS, with_word
 from forecast.data.comparison_records import PairedTest
-from forecast.data.results import Results, in_ranking
+from forecast.data.results import Results
 from forecast.forecaster.intervals import NO_CALIBRATION
 from forecast.report import text
-from forecast.report.board import select_served
 from forecast.report.charts import Interval, interval_chart
-from forecast.report.figures import LINEAR, ChartPanel, change, headline, interval_row
+from forecast.report.figures import LINEAR, ChartPanel, change, interval_row, ranking_metric
 from forecast.report.panels import describe_first, is_private, sort_by_size
+from forecast.report.score_tables import served_errors
 from forecast.report.text import Row, Table, number
 from forecast.system.errors import plural
 
 CONSTANT_BARS = ("naive", "historical_mean", "historical_median")
-"""Where one of them is the bar, the past tells no more than a level."""
+"""Simple forecasts that are constant over the horizon. Where one of them is not beaten, the past
+tells no more than a level.
+"""
 
 
 def describe_result(results: Results) -> str:
-    """Which model was selected, how it compares with the bar, and whether a network is worth its
-    cost, as one sentence; of one series with the errors of both in its unit.
+    """One sentence: which model was selected, how it compares with the bar, and whether a network
+    is worth its cost. A dataset of one series has the errors in its unit.
     """
     model = results.selected_model("shipped")
     score = results.score(model or "", "shipped")
     if model is None or score is None:
         return "No model was selected: nothing could be compared."
-    metric = headline(results)
+    metric = ranking_metric(results)
     unit = f" {results.unit}" if metric.in_units and results.unit else ""
     error = f"{metric.title} {text.figure(score[metric.name])}{unit}"
     test = results.tests("shipped", "bar").get(model)
@@ -50,15 +52,14 @@ def describe_result(results: Results) -> str:
 
 
 def describe_scale(results: Results) -> str:
-    """A sentence with the errors of the selected model and of the bar on the largest of several
-    series, in its unit: a MASE tells nothing to who does not know what it is divided by. Empty of
-    one series.
+    """A sentence with the mean absolute errors of the selected model and of the bar on the largest
+    of several series, in its unit, since a MASE has none. Empty for one series.
     """
     model = results.selected_model("shipped")
-    if model is None or headline(results).in_units:
+    if model is None or ranking_metric(results).in_units:
         return ""
     series = sort_by_size(results)[0]
-    errors = select_served(in_ranking(results.by_series, "shipped"))["mae"]
+    errors = served_errors(results, "shipped")["mae"]
     unit = f" {results.unit_of(series)}" if results.unit_of(series) else ""
     mae = text.figure(errors.get((model, series)))
     which = describe_first(results)
@@ -70,8 +71,8 @@ def describe_scale(results: Results) -> str:
 
 
 def _describe_outcome(test: PairedTest) -> str:
-    """`57.0 % below` or above where a test says so; else `equivalent to`, or that it is not
-    distinguishable, or undecided of too few origins.
+    """The outcome of a test in words: `57.0 % below` (or above) if the test says better or worse;
+    else equivalent, not distinguishable, or undecided because there are too few origins.
     """
     size = text.percent(abs(test.relative_difference or 0.0))
     if test.word == "better" or test.is_kept_from_better:
@@ -87,9 +88,8 @@ def _describe_outcome(test: PairedTest) -> str:
 
 
 def _describe_networks(results: Results) -> str:
-    """How many networks are better than what they are added to, which most, and whether it is worse
-    than the selected model all the same; in words where none is, none trained, or none was
-    compared.
+    """How many networks are better than the skip that they are added to, which of them most, and
+    whether that one is worse than the selected model; or that there is no such network.
     """
     tests = list(results.tests("shipped", "skip").values())
     if not tests:
@@ -117,8 +117,8 @@ def _describe_networks(results: Results) -> str:
 
 
 def _describe_architecture(results: Results) -> str:
-    """The network that is selected and better than the bar where none is added to a ridge; empty
-    without one, and where it is selected as shipped too.
+    """The network that is selected under architecture alone and better than the bar; empty without
+    one, and if it is also selected as shipped.
     """
     model = results.selected_model("architecture")
     test = results.tests("architecture", "bar").get(model or "")
@@ -132,9 +132,9 @@ def _describe_architecture(results: Results) -> str:
 
 def why(results: Results) -> Table | None:
     """The contribution of each part to the first, a middle and the last step of the last test
-    forecast of the first series and target, their sum, the forecast, and the mean size of the
-    contributions of a part over the explained origins. None of private data, or of a frame compared
-    in Python.
+    forecast of the first series and target; their sum, which is the forecast; and the mean size of
+    the contributions of each part over all explained origins. None for private data, and for a
+    frame that was compared in Python.
     """
     table = results.explanation
     if table.empty or is_private(results):
@@ -156,10 +156,12 @@ def why(results: Results) -> Table | None:
 
 
 def advise(results: Results) -> list[str]:
-    """What to do next, most urgent first: with an alarm about a leak nothing but to look for it;
-    else to ask for the mean where medians are too low; to serve the selected model where it is
-    better than the bar or a simple forecast itself, to collect data where origins are too few, or
-    to serve nothing; then what to do about levels without an interval.
+    """What to do next, most urgent first.
+
+    With a leak alarm this is only to look for the leak. Else: to set the keys for a mean if medians
+    are too low; to serve the selected model if it is better than the bar or a simple forecast
+    itself, to collect data if there are too few origins, or to serve nothing; and what to do about
+    levels without an interval.
     """
     verdicts = results.verdicts
     if verdicts.leaks:
@@ -183,9 +185,9 @@ def advise(results: Results) -> list[str]:
             f" there. {_describe_serving(results, model)} {_describe_remedy(results, model)}"
         )
     if verdicts.unsupported_levels:
-        levels = sorted({each.level for each in verdicts.unsupported_levels})
+        levels = sorted({entry.level for entry in verdicts.unsupported_levels})
         listed = text.listing([text.level(level) for level in levels])
-        if all(NO_CALIBRATION in each.reason for each in verdicts.unsupported_levels):
+        if all(NO_CALIBRATION in entry.reason for entry in verdicts.unsupported_levels):
             advice.append(f"There are no intervals. {NO_CALIBRATION}")
         else:
             advice.append(f"Lengthen the calibration block, or do without intervals of {listed}.")
@@ -193,8 +195,10 @@ def advise(results: Results) -> list[str]:
 
 
 def describe_doubt(results: Results, serving: str = "") -> str:
-    """Why the selected model should not serve yet, and what to do; empty where it is better than
-    the bar, or a simple forecast itself that is not worse. `serving`: what is in service already.
+    """Why the selected model should not serve yet, and what to do instead; empty if it is better
+    than the bar, or is a simple forecast that is not worse.
+
+    serving: the model that is in service already, if any
     """
     model = results.selected_model("shipped") or ""
     test = results.tests("shipped", "bar").get(model)
@@ -217,7 +221,7 @@ def describe_doubt(results: Results, serving: str = "") -> str:
 
 
 def _describe_remedy(results: Results, bar: str) -> str:
-    """What could beat a simple forecast."""
+    """A sentence on what could beat the simple forecast `bar`."""
     if bar in CONSTANT_BARS:
         targets = results.dataset.task.target
         if any(target.is_price for target in targets):
@@ -231,7 +235,7 @@ def _describe_remedy(results: Results, bar: str) -> str:
 
 
 def _describe_serving(results: Results, model: str) -> str:
-    """How the selected model is used: by commands, or of a frame in Python by calls."""
+    """How to use the selected model: by commands, or in Python if a frame was compared."""
     if not results.pointer:
         return (
             f"Use it: `forecast.fit` with `{model}` and the options of this comparison, then"
@@ -251,8 +255,8 @@ def _describe_serving(results: Results, model: str) -> str:
 
 
 def error_panel(results: Results) -> ChartPanel | None:
-    """Change of the error against the bar, with its 95 % interval, of the selected model and the
-    other reference rows; None without any.
+    """A chart of the change of the error against the bar, with 95 % intervals: of the selected
+    model, the best network, the ridge and the naive forecasts. None without a test of these.
     """
     bar = results.verdicts.bar
     tests = results.tests("shipped", "bar")

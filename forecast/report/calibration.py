@@ -1,13 +1,8 @@
-"""The page's part about intervals: coverage against the nominal level, width and interval score.
+"""The page's section on intervals: a table of coverage, width and interval score
+(`calibration_table`), and which levels have no interval (`describe_unsupported`).
 
-Of the selected model (the best network where none was selected), the ridge, the naive and the
-seasonal naive forecast, over all steps. Everything is read from what stage `compare` wrote. `dvc
-plots show` draws the reliability of every model.
-
-`calibration_table` and the sentences of `describe_unsupported`; nothing where there are no
-intervals.
-
-Another measure is a cell of `_calibration_cells`, once stage `compare` writes it.
+The table has the selected model (or the best network), the ridge, and the naive and seasonal naive
+forecasts, over all steps, from the tables of stage `compare`.
 """
 
 from __future__ import annotations
@@ -16,9 +11,7 @@ import pandas as pd
 
 from forecast.data.results import WHOLE_HORIZON, Results
 from forecast.report import text
-from forecast.report.figures import (
-    LINEAR,
-)
+from forecast.report.figures import LINEAR
 from forecast.report.text import (
     MOST_SERIES,
     Row,
@@ -35,25 +28,23 @@ RANKING = "shipped"
 
 
 def shown_models(results: Results) -> list[str]:
-    """The selected model (else the best network), the ridge, naive and seasonal naive: those of
-    them that have intervals.
+    """Those of these models that have intervals: the selected one (or the best network), the ridge,
+    naive and seasonal naive.
     """
-    best = results.selected_model(RANKING) or results.best_network(RANKING)
-    candidates = [best, LINEAR, "naive", "seasonal_naive"]
-    return [
-        m for m in dict.fromkeys(candidates) if m and not results.intervals_of(m, RANKING).empty
-    ]
+    selected = results.selected_model(RANKING) or results.best_network(RANKING)
+    models = dict.fromkeys([selected, LINEAR, "naive", "seasonal_naive"])
+    return [m for m in models if m and not results.intervals_of(m, RANKING).empty]
 
 
 def levels(results: Results) -> str:
-    """`80 % and 95 %`: every level that some interval was made for."""
+    """The levels for which there is any interval: `80 % and 95 %`."""
     present = sorted(results.intervals["level"].unique())
     return text.listing([text.level(level) for level in present])
 
 
 def calibration_table(results: Results) -> Table | None:
-    """Over all steps: coverage, width and interval score per series and level; None without
-    any interval.
+    """Coverage, width and interval score over all steps, by series and level; None without any
+    interval.
     """
     models = shown_models(results)
     if not models:
@@ -77,7 +68,7 @@ def calibration_table(results: Results) -> Table | None:
 
 
 def _calibration_cells(scores: pd.Series) -> list[TableCell]:
-    """The cells of one row of `results.intervals`."""
+    """The cells of one row of the table; `scores`: a row of `results.intervals`."""
     series = str(scores["series"])
     covered = text.percent(scores["coverage"])
     is_inside = bool(scores["inside"])
@@ -99,6 +90,6 @@ def _calibration_cells(scores: pd.Series) -> list[TableCell]:
 
 
 def describe_unsupported(results: Results) -> list[str]:
-    """The levels without an interval, one sentence per series and reason."""
+    """A line for each series and reason why a level has no interval."""
     levels = results.verdicts.unsupported_levels
     return list(dict.fromkeys(f"{level.series}: {level.reason}" for level in levels))

@@ -1,16 +1,14 @@
-"""The kinds of chart on the page, numbers in and SVG text out: lines over a common x
-(`line_chart`), dots with intervals (`interval_chart`).
+"""The charts of the page as SVG: lines over a common x (`line_chart`), and dots with intervals
+(`interval_chart`).
 
-A role (`chosen`, `naive`, `skip`, `network`, `actual`, `other`) picks colour and dash in the CSS,
-so a colour means the same everywhere and is never the only sign. `data-model` lets the page's
-filter hide a mark; `data-y` feeds its tooltip.
+Coordinates are computed here (`Scale` maps data to pixels, `Frame` has two axes); the templates
+`lines.svg.j2` and `intervals.svg.j2` write the elements. The role of a line (`chosen`, `naive`,
+`skip`, `network`, `actual`, `other`) is its CSS class and sets colour and dash, so a colour means
+the same in all charts and is never the only sign. The page's filter hides marks by `data-model`;
+tooltips show `data-y`.
 
-Here coordinates are computed: `Scale` maps data to pixels, `Frame` has a pair of axes. The elements
-are written by `templates/lines.svg.j2` and `intervals.svg.j2`. Colours and dashes are the page's
-CSS, by class. Sizes are in SVG units, drawn near 1 unit = 1 CSS pixel, so text keeps its size on a
-phone. A coordinate has one decimal at most, so that equal data are equal bytes.
-
-Another kind of chart is a function of `Axes` and its marks that returns `Markup`, with a template.
+One SVG unit is about one CSS pixel, so text keeps its size on a phone. Coordinates have at most one
+decimal, so that equal data give equal bytes.
 """
 
 from __future__ import annotations
@@ -28,16 +26,19 @@ from numpy.typing import NDArray
 from forecast.report import text as words
 from forecast.system.errors import MINUS
 
-CHARACTER = 6.6  # mean width of a character at the font size of labels (12)
-LINE = 13.5  # least distance between two labels
+CHARACTER = 6.6
+"""Mean width of a character at the font size of labels (12)."""
+LINE = 13.5
+"""Least distance between two labels."""
 PADDING = 0.06
+"""Free space above and below the data, as a share of their range."""
 
 Floats = NDArray[np.float64]
 
 
 def floats(values: Any) -> Floats:
-    """The values as float64; None is empty, and NaN inside a list."""
-    return np.array([] if values is None else values, dtype=float)
+    """The values as float64; None in a list is NaN."""
+    return np.array(values, dtype=float)
 
 
 @dataclass(frozen=True)
@@ -55,20 +56,20 @@ class Scale:
         return np.asarray(self.start + share * (self.end - self.start))
 
     def ticks(self, about_how_many: int = 4) -> list[float]:
-        """About so many, 1, 2 or 5 times a power of ten apart."""
-        raw = (self.high - self.low) / max(1, about_how_many)
+        """About `about_how_many` values, whose distance is 1, 2 or 5 times a power of ten."""
+        raw = (self.high - self.low) / about_how_many
         power = 10.0 ** math.floor(math.log10(raw))
         # the factor nearest to raw / power, by ratio
         factor = (1, 2, 5, 10)[int(np.searchsorted(np.sqrt([2, 10, 50]), raw / power))]
         step = power * factor
         first = math.ceil(self.low / step - 1e-9)
         last = math.floor(self.high / step + 1e-9)
-        digits = max(12, 3 - math.floor(math.log10(step)))  # binary noise goes, whatever the unit
+        digits = max(12, 3 - math.floor(math.log10(step)))  # rounds binary noise away in any unit
         return [round(i * step, digits) for i in range(first, last + 1)]
 
 
 def pad_range(values: Iterable[float]) -> tuple[float, float]:
-    """The range of the finite values, widened by 6 % on both sides; never empty."""
+    """The range of the finite values, widened by PADDING on both sides; never empty."""
     finite = [v for v in map(float, values) if math.isfinite(v)] or [0.0, 1.0]
     low = min(finite)
     high = max(finite)
@@ -77,21 +78,22 @@ def pad_range(values: Iterable[float]) -> tuple[float, float]:
 
 
 def label_ticks(ticks: Sequence[float]) -> list[str]:
-    """The values of an axis with as many decimals as they need to differ."""
+    """The ticks of an axis as text, with as many decimals as they need to differ."""
     step = min((abs(b - a) for a, b in pairwise(ticks)), default=abs(ticks[0]) or 1.0)
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
     return [f"{value:,.{decimals}f}".replace("-", MINUS) for value in ticks]
 
 
 def name_ticks(names: Sequence[str]) -> list[tuple[float, str]]:
-    """About four of the names of the places 0, 1, ... as the ticks of an axis."""
+    """About four ticks of an axis on which the names stand at 0, 1, 2 and so on."""
     every = max(1, -(-len(names) // 4))
     return [(float(i), names[i]) for i in range(0, len(names), every)]
 
 
 def path(x: Floats, y: Floats) -> str:
     """SVG path data through the points; a missing one breaks the line."""
-    parts, pen_down = [], False
+    parts = []
+    pen_down = False
     for px, py in zip(x, y, strict=True):
         if not (math.isfinite(px) and math.isfinite(py)):
             pen_down = False
@@ -102,8 +104,8 @@ def path(x: Floats, y: Floats) -> str:
 
 
 def spread(desired: Sequence[float], low: float, high: float, gap: float = LINE) -> list[float]:
-    """Positions near the `desired` ones, at least `gap` apart and inside [low, high] as far as they
-    fit, in the same order.
+    """Positions near the `desired` ones, in the same order: at least `gap` apart, and within
+    [low, high] as far as they fit.
     """
     order = sorted(range(len(desired)), key=desired.__getitem__)
     positions = [0.0] * len(desired)
@@ -119,47 +121,56 @@ def spread(desired: Sequence[float], low: float, high: float, gap: float = LINE)
 
 
 WIDTH, HEIGHT = 360.0, 236.0
-ORDER = ("other", "network", "skip", "naive", "seasonal", "chosen", "actual")
-NAMED = ("network", "skip", "naive", "seasonal", "chosen", "actual")
+ROLES = ("other", "network", "skip", "naive", "seasonal", "chosen", "actual")
+"""The roles of lines in the order in which they are drawn: the last one is on top."""
+NAMED_ROLES = ROLES[1:]
+"""The roles of lines with a label and a place in the tooltip."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line: x and y (n,), optional bands (low, high), widest first, the `model` the page's
-    filter knows it by.
-    """
+    """One line of a chart."""
 
     name: str
     x: Floats
+    """(n,)."""
     y: Floats
+    """(n,); NaN breaks the line."""
     role: str = "other"
     model: str = ""
+    """The model for the filter of the page."""
     bands: tuple[tuple[Floats, Floats], ...] = ()
+    """Bands around the line, each (low, high), the widest first."""
     tip: str = ""
+    """The tooltip of the whole line."""
     dot: int | None = None
+    """The number of a point that is marked by a dot."""
 
 
 @dataclass(frozen=True)
 class Axes:
-    """Titles with units, the ticks of x, what each x is called (`moments`), how a y is shown.
-
-    Optional: the range of y, a dotted upright at x = `divide`, a base line at y = `level`.
-    """
+    """The axes of a chart; titles contain the units."""
 
     label: str
+    """The description of the chart for screen readers."""
     x_title: str
     y_title: str
     x_ticks: Sequence[tuple[float, str]]
     y_range: tuple[float, float] | None = None
+    """None: around all lines and bands."""
     divide: float | None = None
+    """The x of a dotted vertical line."""
     level: float | None = None
+    """The y of a horizontal base line."""
     moments: Sequence[str] = ()
+    """The name of each x in the tooltip."""
     show: Callable[[float], str] | None = None
+    """Writes a value of y; None: as `text.figure`."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """The axes of a chart: its size, where data lie in it, and the ticks of y with their labels."""
+    """The size of a chart, the scales of its axes, and the ticks of y with their labels."""
 
     width: float
     height: float
@@ -168,17 +179,17 @@ class Frame:
     y_ticks: Sequence[tuple[float, str]] = ()
 
     def path(self, line: Line) -> str:
-        """SVG path data of a line, without the points beyond the axes."""
+        """SVG path data of a line, without the points outside of the y axis."""
         is_within = (self.y.low <= line.y) & (line.y <= self.y.high)
         return path(self.x(line.x), self.y(np.where(is_within, line.y, np.nan)))
 
     def outline(self, x: Floats, low: Floats, high: Floats) -> str:
-        """SVG path data around the area between two lines, which ends at the axes."""
+        """SVG path data around the area between two lines, clipped to the y axis."""
         edges = np.concatenate([low, high[::-1]]).clip(self.y.low, self.y.high)
         return path(self.x(np.concatenate([x, x[::-1]])), self.y(edges)) + "Z"
 
     def anchor(self, px: float, label: str) -> str:
-        """How the label of a tick at pixel `px` is aligned, so that it stays inside the figure."""
+        """The `text-anchor` of the label of a tick at pixel `px` that keeps it inside the chart."""
         half = len(label) * CHARACTER / 2
         if px + half > self.width:
             return "end"
@@ -186,13 +197,13 @@ class Frame:
 
 
 def line_chart(lines: Sequence[Line], axes: Axes) -> Markup:
-    """Lines over a common x, drawn in the order of their roles.
-
-    Named roles get a label at their right end and a place in the tooltip.
+    """A chart of lines over a common x, drawn in the order of ROLES. Lines of NAMED_ROLES have a
+    label at their right end and a place in the tooltip.
     """
-    # what stands out is drawn last
-    lines = sorted(lines, key=lambda line: ORDER.index(line.role))
-    labelled_lines = [line for line in lines if line.role in NAMED and np.isfinite(line.y).any()]
+    lines = sorted(lines, key=lambda line: ROLES.index(line.role))
+    labelled_lines = [
+        line for line in lines if line.role in NAMED_ROLES and np.isfinite(line.y).any()
+    ]
     room = 10.0
     if labelled_lines:
         room = max(len(line.name) for line in labelled_lines) * CHARACTER + 12
@@ -205,16 +216,16 @@ def line_chart(lines: Sequence[Line], axes: Axes) -> Markup:
         axes=axes,
         lines=lines,
         labels=list(zip(labelled_lines, label_places, strict=True)),
-        # else there is no common x for a tooltip
+        # a tooltip needs a common x
         has_tooltip=len({len(line.x) for line in labelled_lines}) == 1,
-        named=NAMED,
+        named=NAMED_ROLES,
         show=axes.show or words.figure,
     )
 
 
 def _frame(lines: Sequence[Line], axes: Axes, room: float) -> Frame:
-    """Axes around all lines and their bands; `room`: pixels at the right for the labels."""
-    base = HEIGHT - 40  # room for the tick labels and the title of x
+    """The frame around all lines and bands; `room`: pixels at the right for the labels."""
+    base = HEIGHT - 40  # below are the tick labels and the title of x
     height = HEIGHT if axes.x_title else HEIGHT - 14
     values = [line.y for line in lines]
     for line in lines:
@@ -235,7 +246,7 @@ def _frame(lines: Sequence[Line], axes: Axes, room: float) -> Frame:
 
 @dataclass(frozen=True)
 class Interval:
-    """One row of an interval chart: `low` and `high` may be NaN when only the value is known."""
+    """One row of an interval chart; `low` and `high` are NaN if only the value is known."""
 
     name: str
     value: float
@@ -249,8 +260,8 @@ class Interval:
 def interval_chart(
     rows: Sequence[Interval], *, label: str, x_title: str, show: Callable[[float], str]
 ) -> Markup:
-    """Dot and interval per row around a line at zero, with the verdict's word at the right; `show`
-    writes a tick.
+    """A chart with a dot and an interval per row around a line at zero, and the word of the test at
+    the right. `show` writes a tick.
     """
     left = max(len(row.name) for row in rows) * CHARACTER + 10
     right = max(len(row.word) for row in rows) * CHARACTER + 14

@@ -1,7 +1,5 @@
-"""The page's diagnostics: what goes on inside the networks.
-
-Of each network that stage `train` looked into how far back it looks and whether its closed loop
-holds, as one table; MLflow has the curves. All is read from the records, nothing is run again.
+"""The page's table on the networks (`network_table`): how far back each looks, and whether its
+closed loop is stable. Stage `train` computed it (`backtest.diagnostics`); MLflow has the curves.
 """
 
 from __future__ import annotations
@@ -15,16 +13,10 @@ from forecast.data.records import Diagnostics, RunRecord
 from forecast.data.results import RANKING_TITLES, RANKINGS, Results
 from forecast.report import text
 from forecast.report.charts import floats
-from forecast.report.text import (
-    EMPTY,
-    Row,
-    Table,
-    TableCell,
-    number,
-    whole,
-)
+from forecast.report.text import EMPTY, Row, Table, TableCell, number, whole
 
 SAFE = ("stable", "marginal")
+"""The verdicts on a closed loop that need no warning."""
 LOOPS = {
     "stable": "forgets a disturbance and stays within bounds",
     "marginal": "keeps a disturbance as it is, like a random walk",
@@ -32,13 +24,13 @@ LOOPS = {
     "drifting": "leaves the range of the train data without amplifying, like a straight line",
     "unstable": "leaves the range of the train data and amplifies",
 }
+"""What each verdict on a closed loop means."""
 SEEN = 0.01
+"""A network looks back as far as its gradient has at least this share of the largest gradient."""
 
 
 def examined_networks(results: Results) -> Iterator[tuple[RunRecord, Diagnostics]]:
-    """Every candidate that was looked into, rankings one after another, by name, with the
-    diagnostics of its first seed.
-    """
+    """The candidates with diagnostics, and these (of their first seed), by ranking and name."""
     by_name = sorted(results.records.values(), key=attrgetter("model"))
     for ranking in RANKINGS:
         for record in by_name:
@@ -47,13 +39,13 @@ def examined_networks(results: Results) -> Iterator[tuple[RunRecord, Diagnostics
 
 
 def network_table(results: Results) -> Table | None:
-    """One row per examined network; None without any."""
+    """The table with one row per examined network; None without any."""
     rows = [_network_row(*network) for network in examined_networks(results)]
     return Table(text.columns("networks"), rows) if rows else None
 
 
 def _network_row(record: RunRecord, diagnostics: Diagnostics) -> Row:
-    """Its numbers in the order of the columns `networks`."""
+    """The row of one network, in the order of the columns `networks` in columns.yaml."""
     verdict = diagnostics.loop_verdict
     loop = EMPTY
     if verdict:
@@ -68,9 +60,7 @@ def _network_row(record: RunRecord, diagnostics: Diagnostics) -> Row:
 
 
 def looks_back(diagnostics: Diagnostics) -> int | None:
-    """The last of the lags whose gradient is at least 1 % of the greatest; None without any
-    gradient.
-    """
+    """The largest lag whose gradient is at least 1 % of the largest gradient; None if all are 0."""
     arrays = diagnostics.arrays
     gradient = floats(arrays.gradient)
     greatest = np.nanmax(gradient, initial=0.0)

@@ -1,7 +1,6 @@
-"""What DVC shows of a run beside its page: reports/metrics.json, the headline figures of `dvc
-metrics`, and the four tables of reports/plots/ that `dvc plots` draws.
-
-Stage `report` writes them from what stages `train` and `compare` kept.
+"""The files that DVC shows of a run, written by stage `report`: reports/metrics.json, with the
+errors of the selected models for `dvc metrics`, and the four tables of reports/plots/ for `dvc
+plots`.
 """
 
 from __future__ import annotations
@@ -22,19 +21,19 @@ CURVE_COLUMNS = [*LABELS, "seed", "step", "training_loss", "validation_loss"]
 def write(paths: ProjectPaths, datasets: Iterable[str]) -> None:
     """Write reports/metrics.json and the tables of reports/plots/."""
     results = [Results(paths, name) for name in datasets]
-    write_json(paths.reports / "metrics.json", {each.name: headline(each) for each in results})
+    write_json(paths.reports / "metrics.json", {r.name: selected_errors(r) for r in results})
     tables = {
-        "errors": [errors_by_model(each) for each in results],
-        "by_step": [changes_by_step(each) for each in results],
-        "calibration": [each.reliability.assign(dataset=each.name) for each in results],
-        "learning_curves": [learning_curves(each) for each in results],
+        "errors": [errors_by_model(r) for r in results],
+        "by_step": [changes_by_step(r) for r in results],
+        "calibration": [r.reliability.assign(dataset=r.name) for r in results],
+        "learning_curves": [learning_curves(r) for r in results],
     }
     for name, parts in tables.items():
         _write_table(paths, name, parts)
 
 
-def headline(results: Results) -> dict[str, dict[str, float | str]]:
-    """Which model validation selected in each ranking, its headline error on test and its skill."""
+def selected_errors(results: Results) -> dict[str, dict[str, float | str]]:
+    """By ranking the selected model, its headline error on test and its skill."""
     figures: dict[str, dict[str, float | str]] = {}
     for ranking in results.rankings:
         model = results.selected_model(ranking)
@@ -50,9 +49,7 @@ def headline(results: Results) -> dict[str, dict[str, float | str]]:
 
 
 def errors_by_model(results: Results) -> pd.DataFrame:
-    """The headline error of each model on test; low and high are those of its best and worst
-    seed.
-    """
+    """The headline error of each model on test, with those of its best and worst seed."""
     metric = results.headline_metric
     board = results.leaderboard
     board = board[(board["status"] == "ok") & board[metric].notna()]
@@ -64,14 +61,14 @@ def errors_by_model(results: Results) -> pd.DataFrame:
 
 
 def changes_by_step(results: Results) -> pd.DataFrame:
-    """The change of each model's error against naive, by step of the horizon."""
+    """The change of the error of each model against naive, by step of the horizon."""
     means = results.by_step[results.by_step["seed"] == MEAN]
     table = means.assign(dataset=results.name, change=-means["skill"])
     return table[[*LABELS, "step", "change"]]
 
 
 def learning_curves(results: Results) -> pd.DataFrame:
-    """Both losses of every seed of every network, at the steps where they were measured."""
+    """The training and validation loss of every seed of every network, by gradient step."""
     rows = []
     for record in results.records.values():
         for seed in record.seeds if record.is_network else ():
@@ -81,8 +78,8 @@ def learning_curves(results: Results) -> pd.DataFrame:
 
 
 def _write_table(paths: ProjectPaths, name: str, parts: Sequence[pd.DataFrame]) -> None:
-    """Write reports/plots/<name>.csv: the filled ones of `parts`, with a `label` (model and
-    ranking) and a `line` to draw for each row. Without any filled one the header stands alone.
+    """Write reports/plots/<name>.csv: the rows of all `parts`, each with a `label` (model and
+    ranking) and the name of the `line` that it belongs to. Without rows only the header is written.
     """
     filled = [part for part in parts if len(part)] or list(parts[:1])
     table = pd.concat(filled, ignore_index=True)

@@ -1,11 +1,6 @@
-"""Errors by step: which numbers of the results go into which chart, and what every chart shares.
-
-A `ChartPanel` is a chart with its title and note. `role_of` says which part a model plays in all
-charts of a ranking (selected, naive, skip, best network, other), and so its colour; `step_panels`
-makes the panels of a section.
-
-Errors are in the unit that `error_title` names, x is the step of the horizon. Another chart by step
-is a function here that returns `ChartPanel`s, with its place in `dataset.html.j2`.
+"""The charts of errors by step (`step_panels`), and what all charts of the page share: `ChartPanel`
+(a chart with title and note), the role of a model and so its colour (`role_of`), and the names of
+units and steps.
 """
 
 from __future__ import annotations
@@ -35,10 +30,10 @@ from forecast.report.charts import (
 from forecast.system.errors import MINUS
 
 LINEAR = "ridge"
-"""The linear reference of every chart, whatever skip a network has."""
+"""The linear reference model of every chart."""
 AGAINST_NAIVE = "change of the error against naive"
 STEP_NAMES = {"index": "rows", "sessions": "sessions", "year_weeks": "weeks", "weekdays": "days"}
-"""What steps are called, by the kind of calendar."""
+"""The name of steps by the kind of calendar."""
 TIME_UNITS = {
     "s": "seconds",
     "min": "minutes",
@@ -53,31 +48,25 @@ TIME_UNITS = {
     "Q": "quarters",
     "Y": "years",
 }
-"""By pandas' name of a step, without its anchor and the mark of start or end."""
+"""The name of a step by its pandas code, without anchor and the letter for start or end."""
 
 
 @dataclass(frozen=True)
 class ChartPanel:
-    """One chart with what stands above and below it; `model` as the page's filter knows it."""
+    """One chart with its title above and a note below it."""
 
     title: str
-    svg: Markup | str
+    svg: Markup
     note: str = ""
-    model: str = ""
 
 
-def title_of_series(results: Results, title: str, series: str) -> str:
-    """`lstm, town`; of a dataset of one series `lstm`."""
-    return f"{title}, {series}" if len(results.series) > 1 else title
-
-
-def headline(results: Results) -> Metric:
-    """The error that ranks."""
+def ranking_metric(results: Results) -> Metric:
+    """The metric by which models are ranked."""
     return next(metric for metric in METRICS if metric.name == results.headline_metric)
 
 
 def describe_horizon(dataset: Dataset) -> str:
-    """`24 hours ahead`, `1 hour ahead`."""
+    """The horizon in words: `24 hours ahead`, `1 hour ahead`."""
     unit = step_unit(dataset)
     if dataset.horizon == 1:
         noun, of, rest = unit.partition(" of ")
@@ -86,8 +75,8 @@ def describe_horizon(dataset: Dataset) -> str:
 
 
 def step_unit(dataset: Dataset) -> str:
-    """What one step of the horizon is called: hours, sessions, days, steps of 15 minutes, rows
-    where there are no dates.
+    """The name of the steps of the horizon: hours, sessions, days, steps of 15 minutes; rows if
+    there are no dates.
     """
     calendar = dataset.calendar
     if not isinstance(calendar, RegularCalendar) or calendar.counts_rows:
@@ -102,21 +91,23 @@ def step_unit(dataset: Dataset) -> str:
 
 
 def error_title(results: Results) -> str:
-    """The ranking error with its unit, for an axis: `MAE, °C`, `MASE`."""
+    """The title of the ranking metric with its unit, for an axis: `MAE, °C`, `MASE`."""
     unit = f", {results.unit}" if results.headline_metric == "mae" and results.unit else ""
-    return headline(results).title + unit
+    return ranking_metric(results).title + unit
 
 
 def role_of(results: Results, ranking: str, model: str) -> str:
-    """The part a model plays in the charts of one ranking: chosen, skip (the ridge), network (the
-    best one, where validation chose a baseline), naive, seasonal (where there is a season), else
-    other.
+    """The role of a model in the charts of one ranking: `chosen` (selected), `skip` (the ridge),
+    `network` (the best one, if no network was selected), `naive`, `seasonal` (the seasonal naive
+    forecast, if there is a season), or `other`.
     """
     if model == results.selected_model(ranking):
         return "chosen"
     if model == LINEAR:
         return "skip"
-    if model == results.best_network(ranking) and not _is_network_chosen(results, ranking):
+    selected = results.candidate(results.selected_model(ranking) or "", ranking)
+    is_network_selected = selected is not None and results.records[selected].is_network
+    if model == results.best_network(ranking) and not is_network_selected:
         return "network"
     if model == "naive":
         return "naive"
@@ -125,17 +116,9 @@ def role_of(results: Results, ranking: str, model: str) -> str:
     return "other"
 
 
-def _is_network_chosen(results: Results, ranking: str) -> bool:
-    name = results.candidate(results.selected_model(ranking) or "", ranking)
-    return name is not None and results.records[name].is_network
-
-
 def step_panels(results: Results) -> list[ChartPanel]:
-    """Error by horizon step for each ranking, then the same against naive, which tells close lines
-    apart.
-
-    Named lines stand out, others are grey. Around the chosen model (or the best network) the range
-    of the seeds.
+    """Charts of the error by step for each ranking, then of its change against naive, in which
+    close lines differ more. The selected model and the best network have the range of their seeds.
     """
     metrics_shown = [
         (results.headline_metric, error_title(results), "", None),
@@ -157,8 +140,8 @@ def step_panels(results: Results) -> list[ChartPanel]:
 
 
 def _named_values(lines: list[Line]) -> list[float]:
-    """The values of the lines that are named, and of their bands: a grey line or the seasonal one
-    far off must not flatten them.
+    """The values of the named lines and their bands, for the range of y. Grey lines and that of
+    seasonal naive, which may be far away, do not count.
     """
     values: list[float] = []
     for line in lines:
@@ -181,8 +164,8 @@ def step_axes(results: Results, label: str, y_title: str, x: Floats) -> Axes:
 
 
 def _step_lines(results: Results, ranking: str, metric: str) -> list[Line]:
-    """One line per model, its band from the least to the greatest of the seeds; for `skill` its
-    negative, the change of the error against naive.
+    """One line per model, with a band from the lowest to the highest seed. For the metric `skill`
+    it shows the change of the error against naive, which is its negative.
     """
     table = in_ranking(results.by_step, ranking)
     sign = -1.0 if metric == "skill" else 1.0
@@ -205,14 +188,14 @@ def _step_lines(results: Results, ranking: str, metric: str) -> list[Line]:
 
 
 def change(share: float) -> str:
-    """A tick of an axis of relative changes: `−2 %`, `0`."""
+    """A tick on an axis of relative changes: `−2 %`, `0`."""
     if not share:
         return "0"
     return f"{100 * share:+.3g} %".replace("-", MINUS)
 
 
 def interval_row(test: PairedTest, difference: float) -> Interval:
-    """The row of an interval chart that shows a test's relative `difference`."""
+    """The row of an interval chart for a test with this relative `difference`."""
     name = text.name(test.model)
     tip = (
         f"{name} against {text.name(test.against)}:"

@@ -1,14 +1,12 @@
-"""The leaderboards outside of the page: of all datasets as reports/leaderboard.csv (`as_csv`), and
-of each in the terminal at the end of a run (`print_leaderboards`). The page's own leaderboard is in
-`report.board`, that of `forecast.compare` in `api.board`. Beside them reports/verdicts.json, every
-test of the comparison: both files are kept in git, so that who has no run of his own can check a
-published figure.
+"""The leaderboards outside of the page: reports/leaderboard.csv with all datasets (`as_csv`), and
+one for each dataset in the terminal at the end of a run (`print_leaderboards`). Also
+reports/verdicts.json, with every test of the comparison. Both files are committed, so that anyone
+can check a published figure without a run.
 
-Rows are the text that stage `compare` wrote, so no digit is invented on the way; the CSV rounds
-measured values to five significant digits, so that another kind of processor leaves it as it is.
-
-Another column is one of the table that stage `compare` writes; in the terminal it takes a row of
-`SCORES` too.
+The leaderboard of the page is in `report.score_tables`, that of `forecast.compare` in `api.board`.
+Cells are the text that stage `compare` wrote; the CSV rounds measured values to five significant
+digits, so that another kind of processor does not change the file. In the terminal a new column
+needs a row of `SCORES`.
 """
 
 from __future__ import annotations
@@ -45,10 +43,8 @@ RANKING_ORDER = (BASELINE, *RANKINGS)
 
 
 def combine_leaderboards(paths: ProjectPaths, datasets: Iterable[str]) -> list[Row]:
-    """The rows of all datasets in a stable order: dataset as configured, ranking, model, skip,
-    seeds, their summary.
-
-    Cells stay the text that stage `compare` wrote, so no digit is lost or invented on the way.
+    """The rows of all datasets, ordered by dataset as configured, ranking, model, skip and seed,
+    mean and spread of the seeds last.
     """
     rows: list[Row] = []
     for name in datasets:
@@ -57,10 +53,8 @@ def combine_leaderboards(paths: ProjectPaths, datasets: Iterable[str]) -> list[R
 
 
 def as_csv(rows: list[Row]) -> str:
-    """The table as CSV text with \\n line ends: equal rows are equal bytes.
-
-    Scores of distributions stand last. Measured values have `DIGITS` significant digits, so that
-    the rounding errors of another kind of processor leave the committed file as it is.
+    """The rows as CSV text with \\n line ends, scores of distributions last; measured values with
+    `DIGITS` significant digits.
     """
     table = pd.DataFrame(rows)
     names = set[str]().union(*rows)
@@ -70,22 +64,19 @@ def as_csv(rows: list[Row]) -> str:
 
 
 OF_DISTRIBUTIONS = ("crps", "scaled_crps", "winkler_")
-"""How the names of scores beside the metrics begin: `as_csv` drops any other column."""
+"""The names of the scores of distributions begin so; `as_csv` drops any other further column."""
 
 
 def write_verdicts(paths: ProjectPaths, datasets: Iterable[str]) -> None:
-    """Write everything that the tests of each dataset decided as reports/verdicts.json; numbers
-    with the significant digits of the leaderboard, so that another kind of processor leaves the
-    committed file as it is.
+    """Write reports/verdicts.json with the verdicts of each dataset, numbers with `DIGITS`
+    significant digits.
     """
     verdicts = {name: Results(paths, name).verdicts.model_dump(mode="json") for name in datasets}
     write_json(paths.verdicts, round_numbers(verdicts, DIGITS))
 
 
 def round_cell(cell: str) -> str:
-    """A cell with `DIGITS` significant digits where it is a number with decimals; any other as it
-    is.
-    """
+    """A cell with `DIGITS` significant digits if it is a number with decimals; else as it is."""
     try:
         value = float(cell)
     except ValueError:
@@ -96,10 +87,11 @@ def round_cell(cell: str) -> str:
 
 
 def scores_of_distributions(results: Results) -> pd.DataFrame:
-    """The scores of the served intervals by model and ranking: of one series `winkler_80`, ... and
-    `crps` in its unit, of several the mean `scaled_crps`, since their units cannot be pooled.
+    """The scores of the served intervals by model and ranking: for one series `winkler_80` and the
+    like and `crps`, in its unit; for several series the mean `scaled_crps`.
 
-    A network's head is scored by its own `crps`. A score that no model has is no column.
+    A network whose head forecasts a distribution has the `crps` of that distribution. Scores that
+    no model has are left out.
     """
     labels = ["model", "ranking"]
     of_served = results.crps.groupby(labels)
@@ -117,7 +109,7 @@ def scores_of_distributions(results: Results) -> pd.DataFrame:
 
 
 def _with_distributions(results: Results) -> list[Row]:
-    """The leaderboard's rows, those of the seeds' mean with the scores of distributions."""
+    """The rows of the leaderboard; those of the seeds' mean have the scores of distributions."""
     text_rows = results.text_rows("leaderboard")
     scores: Any = scores_of_distributions(results).to_dict("index")
     rows = []
@@ -131,7 +123,7 @@ def _with_distributions(results: Results) -> list[Row]:
 
 
 def _sort_key(row: Row) -> tuple[int, str, str, float, str]:
-    """Sorts by ranking, model, skip and seed; the seeds' summaries last, their mean first."""
+    """The order of the rows: ranking, model, skip, seed; mean and spread of the seeds last."""
     seed = row["seed"]
     number = float(seed) if seed.isdigit() else math.inf
     return RANKING_ORDER.index(row["ranking"]), row["model"], row["skip"], number, seed
@@ -145,16 +137,16 @@ SCORES = {
     "CRPS": "crps",
     "scaled CRPS": "scaled_crps",
 }
-"""Heading → column of the leaderboard. RMSSE, which a forecast of the mean minimises, is shown of
-the grid `INTERMITTENT_GRID`. CRPS is known of the selected models, the references and
-networks with a head of distributions alone. A terminal narrower than `WIDE` shows MAE and MASE
-alone.
+"""The columns of the leaderboard by heading. RMSSE, which a mean forecast minimises, is shown only
+for the grid `INTERMITTENT_GRID`. CRPS is known only for the selected models, the references and
+networks with a head that forecasts a distribution. A terminal narrower than `WIDE` shows only MAE
+and MASE.
 """
 HEADS = ("", "model", *SCORES, "error vs bar", "vs own skip")
 WIDE = 100
 """Columns of a terminal that has room for all `SCORES`."""
-# nothing was trained: they stand in every ranking, shown once
-ONLY_BASELINES = {"baseline": "baselines"}
+ONLY_BASELINES = {BASELINE: "baselines"}
+"""The ranking that is shown if there are only baselines, and its title."""
 CHOSEN = "*"
 SCORED = (
     "Errors on test, a network by the mean forecast of its seeds; words from corrected tests."
@@ -168,9 +160,9 @@ PLAIN_WIDTH = 200  # a pipe or a file is no 80-column terminal: folding there wo
 def print_leaderboards(
     paths: ProjectPaths, datasets: Iterable[str], console: Console | None = None
 ) -> None:
-    """Print the leaderboards of each ranking with networks (else that of the baselines), then the
-    verdict, how it was selected and warnings: ruled and coloured on a terminal, plain aligned text
-    elsewhere.
+    """Print for each dataset the leaderboard of each ranking with networks (or of the baselines),
+    the verdict, how the model was selected, and the warnings. On a terminal tables have rules and
+    styles, elsewhere they are plain text.
     """
     from rich.console import Console
 
@@ -196,18 +188,18 @@ def print_leaderboards(
 
 
 def leaderboard_lines(rows: Iterable[Row], ranking: str, results: Results) -> list[tuple[str, ...]]:
-    """The ranking's rows and the baselines as text in the order of `HEADS`, lowest error first,
-    failures last.
+    """The rows of a ranking and the baselines as text in the order of `HEADS`, the lowest MASE
+    first, failed ones last.
 
-    `rows` are the leaderboard's, a network by the mean forecast of its seeds. The order is by MASE,
-    which is free of the series' units. Where nothing was chosen in this ranking, the model that
-    another one chose is marked.
+    rows: those of the leaderboard for the mean of the seeds
+
+    If nothing was selected in this ranking, the model that another ranking selected is marked.
     """
     shown_rows = [row for row in rows if row["ranking"] in (ranking, BASELINE)]
     if results.dataset.grid != INTERMITTENT_GRID:
         shown_rows = [{**row, "rmsse": ""} for row in shown_rows]
     shown_rows.sort(key=_order_by_mase)
-    # as the sentence has it: the skill of series of unequal length is another mean
+    # not from the skill, which with series of unequal length is another mean than the sentences use
     changes = results.changes_from_bar(ranking)
     against_bar = {model: text.signed_percent(change) for model, change in changes.items()}
     for model, test in results.tests(ranking, "bar").items():
@@ -232,7 +224,7 @@ def _line(
     against_skip: Mapping[str, str],
     chosen: str | None,
 ) -> tuple[str, ...]:
-    """The cells of one row, in the order of `HEADS`."""
+    """The cells of one row in the order of `HEADS`; `against_bar`, `against_skip`: by model."""
     model = row["model"]
     mark = CHOSEN if model == chosen else ""
     if row["status"] != "ok":
@@ -243,7 +235,7 @@ def _line(
 
 
 def _print(console: Console, title: str, table_lines: list[tuple[str, ...]], bar: str) -> None:
-    """One table; without a column that is empty, such as MAE with several series."""
+    """Print one table without its empty columns, such as MAE with several series."""
     from rich import box
     from rich.table import Table
     from rich.text import Text

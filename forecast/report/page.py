@@ -1,11 +1,8 @@
-"""reports/report.html of a finished run (`write`, `render`).
+"""Writes reports/report.html of a finished run (`write`, `render`): one file without external
+resources.
 
-It is one file that needs no network. The templates in `templates/` ask the other modules of
-`forecast.report` for tables, panels and sentences, which they make from `Results`. Equal results
-and costs are equal bytes.
-
-Another section is a part of `dataset.html.j2` and a function that returns its table or panels;
-`forecast.report` lists who draws what.
+The templates in `templates/` call the other modules of `forecast.report` for tables, charts and
+sentences; the docstring of `forecast.report` lists them. Equal results and costs give equal bytes.
 """
 
 from __future__ import annotations
@@ -23,25 +20,26 @@ from forecast.data.records import RunRecord
 from forecast.data.results import RANKING_TITLES, Results, read_costs
 from forecast.report import (
     answer,
-    board,
     calibration,
     diagnostics,
+    facts,
     figures,
-    ledger,
     panels,
+    score_tables,
     text,
 )
-from forecast.report.leaderboard import as_csv, combine_leaderboards
+from forecast.report.leaderboard import RANKING_ORDER, as_csv, combine_leaderboards
 from forecast.system.files import write_text
 
 SAMPLED_VALIDATION = "validation losses are of"
-"""How the remark of a seed begins that was stopped early by a sample of the validation block."""
+"""The remark of a seed begins so if its training was stopped by a sample of the validation block.
+"""
 
 
 def write(paths: ProjectPaths, datasets: Sequence[str], folder: Path | None = None) -> Path:
-    """Write leaderboard.csv and report.html in reports/ or `folder`; returns the page's path.
+    """Write leaderboard.csv and report.html in reports/ or `folder`; returns the path of the page.
 
-    `InputError` names the stage that lacks.
+    `InputError` names the stage that has not run.
     """
     results = [Results(paths, name) for name in datasets]
     costs = {name: read_costs(paths, name) for name in datasets}
@@ -51,8 +49,8 @@ def write(paths: ProjectPaths, datasets: Sequence[str], folder: Path | None = No
     return target / paths.report.name
 
 
-def render(results: Sequence[Results], costs: Mapping[str, ledger.Costs]) -> str:
-    """The page's HTML. `costs`: by dataset and candidate, as far as they were kept."""
+def render(results: Sequence[Results], costs: Mapping[str, facts.Costs]) -> str:
+    """The HTML of the page; `costs`: by dataset and candidate, as far as they are stored."""
     records: dict[str, RunRecord] = {}
     networks: list[RunRecord] = []
     for of_dataset in results:
@@ -63,12 +61,12 @@ def render(results: Sequence[Results], costs: Mapping[str, ledger.Costs]) -> str
             DatasetContent(d, costs.get(d.name, {}), panels.read_forecasts(d)) for d in results
         ],
         "answer": answer,
-        "board": board,
         "calibration": calibration,
         "diagnostics": diagnostics,
+        "facts": facts,
         "figures": figures,
-        "ledger": ledger,
         "panels": panels,
+        "score_tables": score_tables,
         "calendar_yaml": calendar_yaml,
         "describe_limits": describe_limits,
         "describe_alarms": describe_alarms,
@@ -86,17 +84,17 @@ def render(results: Sequence[Results], costs: Mapping[str, ledger.Costs]) -> str
 
 @dataclass(frozen=True)
 class DatasetContent:
-    """What the templates hand to the modules for one dataset."""
+    """What the templates need of one dataset."""
 
     results: Results
-    costs: ledger.Costs
+    costs: facts.Costs
     """The cost of each candidate."""
     forecasts: list[panels.SeriesForecasts]
 
 
 def describe_limits(results: Results) -> list[str]:
-    """What nobody should read into the result, next to the result: the licence's note, trainings
-    scored on a sample of validation, and what the comparison leaves out.
+    """The limits of the result, as phrases: the note of the licence, models that may have seen the
+    data, remarks on linear models and trainings, and that trading costs are not counted.
     """
     note = results.dataset.licence.note
     limits = [note.rstrip(".")] if note else []
@@ -116,15 +114,15 @@ def describe_limits(results: Results) -> list[str]:
 
 
 def describe_alarms(alarms: Sequence[Alarm]) -> list[str]:
-    """One line per model and ranking: the series it is about, each with its reason."""
+    """A line for each model and ranking, with the series and the reasons of its alarms."""
     by_row: dict[tuple[str, str], list[Alarm]] = {}
-    for alarm in sorted(alarms, key=lambda alarm: ledger.ORDER.index(alarm.ranking)):
+    for alarm in sorted(alarms, key=lambda alarm: RANKING_ORDER.index(alarm.ranking)):
         by_row.setdefault((alarm.model, alarm.ranking), []).append(alarm)
     lines = []
-    for row, of_row in by_row.items():
-        reasons = [f"{alarm.unique_id}: {alarm.reason}" for alarm in of_row[: text.MOST_LISTED]]
-        hidden = len(of_row) - text.MOST_LISTED
+    for row, row_alarms in by_row.items():
+        reasons = [f"{alarm.unique_id}: {alarm.reason}" for alarm in row_alarms[: text.MOST_LISTED]]
+        hidden = len(row_alarms) - text.MOST_LISTED
         if hidden > 0:
             reasons.append(f"and {text.count(hidden)} more series")
-        lines.append(f"{ledger.name_row(*row)}: {'; '.join(reasons)}")
+        lines.append(f"{facts.name_row(*row)}: {'; '.join(reasons)}")
     return lines

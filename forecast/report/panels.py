@@ -1,15 +1,9 @@
-"""Charts of forecasts against actual values, and of the test error through the calendar.
+"""The page's charts of forecasts and actual values: the last test forecast (`last_panel`), origins
+that a rule picks (`forecast_panels`, `pick_origins`), and the test error by hour, weekday and month
+(`calendar_panels`).
 
-For the page: the last test forecast (its first screen), the origins that a stated rule picks, and
-the mean absolute error by hour of the day, weekday and month. All are drawn from `SeriesForecasts`:
-the test forecasts of the few models that are shown, for one series. Of private data (`is_private`:
-their terms forbid to pass values on) the forecasts are not drawn, the errors through the calendar
-are; rows without dates have no calendar.
-
-`last_panel`, `forecast_panels` and `calendar_panels` draw, `pick_origins` has the rule.
-
-Another chart of forecasts is a function of `SeriesForecasts` that returns `ChartPanel`s, with its
-place in `dataset.html.j2`.
+All are drawn from `SeriesForecasts`, the test forecasts of a few models for one series. Forecasts
+of private data (`is_private`), whose terms forbid to pass values on, are not drawn; errors are.
 """
 
 from __future__ import annotations
@@ -27,36 +21,39 @@ from forecast.data.panel import add_series_names
 from forecast.data.results import Results, in_ranking
 from forecast.report import text
 from forecast.report.charts import Axes, Floats, Line, floats, line_chart, name_ticks
-from forecast.report.figures import LINEAR, ChartPanel, role_of, step_unit, title_of_series
+from forecast.report.figures import LINEAR, ChartPanel, role_of, step_unit
 from forecast.report.text import MOST_SERIES
 
 LEAST_HISTORY = 15
+"""Fewest actual values that are drawn before a cutoff."""
 MOST_MONTHS = 24
-"""A longer test block is shown by quarters."""
+"""The errors of a longer test block are shown by quarters."""
 
 
 @dataclass(frozen=True)
 class SeriesForecasts:
-    """What is drawn of one series."""
+    """The forecasts of one series that are drawn, by the role of their model in the charts: naive,
+    skip, network or chosen (`figures.role_of`).
+    """
 
     series: str
     models: dict[str, str]
-    """Role (naive, skip, network, chosen) to the model that plays it."""
-    tests: dict[str, ForecastCube]
+    """The model in each role."""
+    on_test: dict[str, ForecastCube]
     """The forecasts of the test block by role; never empty."""
     history: pd.Series
-    """Every observed target, by time."""
+    """Every actual by time."""
 
     @property
-    def judge(self) -> str:
-        """The role in `tests` whose errors pick the origins: the selected model, else the last one
-        shown.
+    def main(self) -> ForecastCube:
+        """The forecasts whose errors pick the origins: those of the selected model, or of the last
+        one shown.
         """
-        return "chosen" if "chosen" in self.tests else list(self.tests)[-1]
+        return self.on_test.get("chosen", list(self.on_test.values())[-1])
 
 
 def read_forecasts(results: Results) -> list[SeriesForecasts]:
-    """The forecasts of the `MOST_SERIES` largest series; empty where no shown model has any."""
+    """The forecasts of the `MOST_SERIES` largest series; empty if no model to show has any."""
     models = models_by_role(results)
     if not models:
         return []
@@ -66,26 +63,25 @@ def read_forecasts(results: Results) -> list[SeriesForecasts]:
     for series in sort_by_size(results)[:MOST_SERIES]:
         rows = actuals[actuals["unique_id"] == series].drop_duplicates("ds").sort_values("ds")
         histories[series] = pd.Series(floats(rows["y"]), index=pd.DatetimeIndex(rows["ds"]))
-    tests: dict[str, dict[str, ForecastCube]] = {series: {} for series in histories}
+    on_test: dict[str, dict[str, ForecastCube]] = {series: {} for series in histories}
     for role, name in names.items():
         rows = add_series_names(results.forecasts(name, "test"))
         for cube in series_forecasts(rows[rows["series"].isin(list(histories))], histories):
-            tests[cube.series][role] = cube
+            on_test[cube.series][role] = cube
     return [
-        SeriesForecasts(series, models, tests[series], history)
+        SeriesForecasts(series, models, on_test[series], history)
         for series, history in histories.items()
     ]
 
 
-def mean_errors(test: ForecastCube) -> Floats:
-    """Mean absolute error per origin (n,); steps without an observation are left out."""
-    return np.asarray(pd.DataFrame(np.abs(test.seed_mean - test.y)).mean(axis=1))
+def mean_errors(cube: ForecastCube) -> Floats:
+    """(n,): the mean absolute error of each origin over its observed steps."""
+    return np.asarray(pd.DataFrame(np.abs(cube.seed_mean - cube.y)).mean(axis=1))
 
 
 def sort_by_size(results: Results) -> list[str]:
-    """The series by the mean of their actuals in the test block, the largest first, equal ones by
-    name, those that have ended at the end; as they stand where several targets have units of their
-    own.
+    """The series with the largest mean of their test actuals first, equal ones by name, series that
+    have ended last. With several targets, which have their own units, the order stays.
     """
     if len(results.dataset.target) > 1:
         return list(results.series)
@@ -95,7 +91,7 @@ def sort_by_size(results: Results) -> list[str]:
 
 
 def describe_first(results: Results) -> str:
-    """What the first of `sort_by_size` is: `largest`."""
+    """What the first series of `sort_by_size` is in words: `largest`."""
     if len(results.dataset.target) > 1:
         return "first"
     return "largest that goes on" if _ended_series(results) else "largest"
@@ -109,7 +105,7 @@ def _ended_series(results: Results) -> set[str]:
 
 
 def models_by_role(results: Results) -> dict[str, str]:
-    """Role to model of what is shown against the actual values: naive, the ridge, the best network
+    """By role the models that are drawn with the actual values: naive, the ridge, the best network
     and the selected model, as far as they have forecasts.
     """
     candidates = [
@@ -128,16 +124,16 @@ def models_by_role(results: Results) -> dict[str, str]:
 
 
 def is_private(results: Results) -> bool:
-    """Whether the data's terms forbid to show their values in a page that may be passed on."""
+    """Whether the terms of the data forbid to pass their values on."""
     dataset = results.dataset
     return dataset.source.is_for_personal_use or "personal use" in dataset.licence.name.lower()
 
 
 def last_panel(results: Results, forecasts: list[SeriesForecasts]) -> ChartPanel | None:
-    """The last forecast of the test block of the largest series; None of private data."""
+    """The last test forecast of the largest series; None for private data."""
     if not forecasts or is_private(results):
         return None
-    last = len(forecasts[0].tests[forecasts[0].judge].cutoffs) - 1
+    last = len(forecasts[0].main.cutoffs) - 1
     note = "The last origin of the test block, whose newest rows are the actual values"
     if len(results.series) > 1:
         first = describe_first(results)
@@ -149,63 +145,63 @@ def last_panel(results: Results, forecasts: list[SeriesForecasts]) -> ChartPanel
 
 
 def forecast_panels(results: Results, forecasts: list[SeriesForecasts]) -> list[ChartPanel]:
-    """Per series the origins of the test block that `pick_origins` names; none of private data."""
-    panels: list[ChartPanel] = []
+    """For each series the forecasts at the origins of `pick_origins`; none for private data."""
     if is_private(results):
-        return panels
-    for drawing in forecasts:
-        for word, origin in pick_origins(drawing):
-            panels.append(_origin_panel(results, drawing, word, origin))
-    return panels
+        return []
+    return [
+        _origin_panel(results, drawing, reason, origin)
+        for drawing in forecasts
+        for reason, origin in pick_origins(drawing)
+    ]
 
 
 def pick_origins(forecasts: SeriesForecasts) -> list[tuple[str, int]]:
-    """(why, origin): typical, worst and best error of `SeriesForecasts.judge`, a mean over the
-    horizon; furthest behind naive. Each origin once.
+    """The origins to draw, each once with the reason: those with the median, largest and smallest
+    error of `SeriesForecasts.main`, and the one where it is furthest behind naive.
     """
-    losses = pd.Series(mean_errors(forecasts.tests[forecasts.judge]))
+    losses = pd.Series(mean_errors(forecasts.main))
     by_loss = losses.dropna().sort_values(kind="stable").index
     if by_loss.empty:
         return []
     picked = {"typical": by_loss[len(by_loss) // 2], "worst": by_loss[-1], "best": by_loss[0]}
-    if "naive" in forecasts.tests:
-        excess = losses - mean_errors(forecasts.tests["naive"])
+    if "naive" in forecasts.on_test:
+        excess = losses - mean_errors(forecasts.on_test["naive"])
         if excess.max() > 0:
             picked["furthest behind naive"] = excess.idxmax()
-    words: dict[int, list[str]] = {}
-    for word, origin in picked.items():
-        words.setdefault(int(origin), []).append(word)
-    return [(", ".join(why), origin) for origin, why in words.items()]
+    reasons: dict[int, list[str]] = {}
+    for reason, origin in picked.items():
+        reasons.setdefault(int(origin), []).append(reason)
+    return [(", ".join(listed), origin) for origin, listed in reasons.items()]
 
 
 def _origin_panel(
-    results: Results, forecasts: SeriesForecasts, word: str, origin: int
+    results: Results, forecasts: SeriesForecasts, reason: str, origin: int
 ) -> ChartPanel:
-    """The last values before one cutoff, then the forecasts of every shown model and the actual
-    values. `word` says why this origin is shown.
+    """A chart of the last actuals before a cutoff, the actuals after it, and the forecasts of every
+    model that is drawn. `reason`: why this origin is shown.
     """
     series = forecasts.series
-    test = forecasts.tests[forecasts.judge]
-    cutoff = pd.Timestamp(test.cutoffs[origin])
-    horizon = test.y.shape[1]
+    main = forecasts.main
+    cutoff = pd.Timestamp(main.cutoffs[origin])
+    horizon = main.y.shape[1]
     known = forecasts.history[forecasts.history.index <= cutoff]
     past = known.iloc[-max(2 * horizon, LEAST_HISTORY) :]
     x = np.arange(1 - len(past), horizon + 1, dtype=float)
-    lines = [Line("actual", x, np.concatenate([past.to_numpy(), test.y[origin]]), "actual")]
+    lines = [Line("actual", x, np.concatenate([past.to_numpy(), main.y[origin]]), "actual")]
     errors = []
-    for role, of_model in forecasts.tests.items():
+    for role, cube in forecasts.on_test.items():
         model = forecasts.models[role]
         intervals: Bands = ()
         if role == "chosen":
             intervals = intervals_at(results, model, series, cutoff)
-        lines.append(_forecast_line(role, model, of_model, origin, x, intervals))
-        errors.append(f"{text.name(model)} {text.figure(mean_errors(of_model)[origin], 3)}")
+        lines.append(_forecast_line(role, model, cube, origin, x, intervals))
+        errors.append(f"{text.name(model)} {text.figure(mean_errors(cube)[origin], 3)}")
     write = time_format(results)
-    moments = [write(pd.Timestamp(d)) for d in [*past.index, *test.ds[origin]]]
+    moments = [write(pd.Timestamp(d)) for d in [*past.index, *main.ds[origin]]]
     title = f"{series}, {write(cutoff)}"
     clock = " UTC" if ":" in write(cutoff) else ""
     axes = Axes(
-        label=f"{word} forecast of {series} at {write(cutoff)}, against the actual values",
+        label=f"{reason} forecast of {series} at {write(cutoff)}, against the actual values",
         x_title=f"{step_unit(results.dataset)}, forecast from {write(cutoff)}{clock}",
         y_title=results.unit_of(series) or results.dataset.target[0].column,
         x_ticks=[(x[0], moments[0]), (x[-1], moments[-1])],
@@ -213,20 +209,20 @@ def _origin_panel(
         moments=moments,
     )
     note = f"Mean absolute error: {', '.join(errors)}"
-    return ChartPanel(f"{word.capitalize()} forecast: {title}", line_chart(lines, axes), note)
+    return ChartPanel(f"{reason.capitalize()} forecast: {title}", line_chart(lines, axes), note)
 
 
 Bands = tuple[tuple[Floats, Floats], ...]
 
 
 def _forecast_line(
-    role: str, model: str, test: ForecastCube, origin: int, x: Floats, intervals: Bands
+    role: str, model: str, cube: ForecastCube, origin: int, x: Floats, intervals: Bands
 ) -> Line:
-    """The seed-mean forecast of one origin on the panel's x, with its intervals, else with the
-    range over seeds.
+    """The line of the mean of the seeds' forecasts from one origin, with `intervals`, or without
+    any with the range of the seeds. `x`: of the chart, with the rows before the cutoff.
     """
-    before_cutoff = np.full(len(x) - test.y.shape[1], np.nan)
-    seeds = test.y_hat[:, origin]
+    before_cutoff = np.full(len(x) - cube.y.shape[1], np.nan)
+    seeds = cube.y_hat[:, origin]
     ends = list(intervals)
     if not ends and len(seeds) > 1:
         ends = [(seeds.min(axis=0), seeds.max(axis=0))]
@@ -238,8 +234,8 @@ def _forecast_line(
 
 
 def intervals_at(results: Results, model: str, series: str, cutoff: pd.Timestamp) -> Bands:
-    """The selected model's intervals from one cutoff: (lower, upper) by step, the widest level
-    first. Empty where no level is supported.
+    """The intervals of the selected model from one cutoff, (lower, upper) by step, the widest level
+    first; empty if no level is supported.
     """
     rows = in_ranking(results.bands, "shipped")
     mine = (rows["model"] == model) & (rows["series"] == series)
@@ -249,8 +245,8 @@ def intervals_at(results: Results, model: str, series: str, cutoff: pd.Timestamp
 
 
 def time_format(results: Results) -> Callable[[datetime], str]:
-    """How a moment is written: with its hour where steps are shorter than a day; a row without a
-    date by number.
+    """A function that writes a time: with its hour if steps are shorter than a day; as the number
+    of the row if rows have no dates.
     """
     times = pd.DatetimeIndex(results.naive["ds"])
     has_hours = bool((times != times.normalize()).any())
@@ -268,39 +264,35 @@ WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
 def calendar_panels(results: Results, forecasts: list[SeriesForecasts]) -> list[ChartPanel]:
-    """Mean absolute test error by the hour, weekday and month that was forecast, per series in its
-    unit, all steps together; only where there is more than one of them; of private data too. None
-    of rows without dates.
+    """Charts of the mean absolute test error by the hour, weekday and month that was forecast, for
+    each series in its unit, over all steps; private data too. Empty if rows have no dates.
     """
     panels: list[ChartPanel] = []
     if results.dataset.calendar.counts_rows:
         return panels
     for drawing in forecasts:
-        times = pd.DatetimeIndex(next(iter(drawing.tests.values())).ds.ravel())
+        times = pd.DatetimeIndex(drawing.main.ds.ravel())
         for title, keys in group_times(times).items():
             panels += _calendar_panel(results, drawing, title, keys)
     return panels
 
 
 def group_times(times: pd.DatetimeIndex) -> dict[str, pd.Index]:
-    """The groups of the times by title: the month and, of steps up to a day, the hour and the
-    weekday; only those of more than one group.
+    """The group of each of `times`, by title: the month and, for steps of up to a day, the hour and
+    the weekday. Titles with a single group are left out.
     """
-    groups: dict[str, pd.Index] = {"month": _months_or_quarters(times)}
+    months = times.to_period("M")
+    if months.nunique() > MOST_MONTHS:
+        months = times.to_period("Q")
+    groups: dict[str, pd.Index] = {"month": months}
     step = times.unique().sort_values().to_series().diff().median()
     if step <= pd.Timedelta(days=1):
         groups = {"hour of the day, UTC": times.hour, "weekday": times.day_of_week} | groups
     return {title: keys for title, keys in groups.items() if keys.nunique() > 1}
 
 
-def _months_or_quarters(times: pd.DatetimeIndex) -> pd.PeriodIndex:
-    """The month of each time, or the quarter where they span more than `MOST_MONTHS`."""
-    months = times.to_period("M")
-    return months if months.nunique() <= MOST_MONTHS else times.to_period("Q")
-
-
 def name_period(key: pd.Period | int, title: str) -> str:
-    """`Jul 2025`, `2025 Q3`, `Mon` or `17` of an hour."""
+    """The name of a group: `Jul 2025`, `2025 Q3`, `Mon`, or `17` for an hour."""
     if isinstance(key, pd.Period):
         return str(key.strftime("%Y Q%q" if key.freqstr.startswith("Q") else "%b %Y"))
     return WEEKDAYS[key] if title == "weekday" else str(key)
@@ -309,14 +301,13 @@ def name_period(key: pd.Period | int, title: str) -> str:
 def _calendar_panel(
     results: Results, forecasts: SeriesForecasts, title: str, keys: pd.Index
 ) -> list[ChartPanel]:
-    """One chart; `keys` (origins * horizon,): the group of each forecast value. None where no
-    value was observed.
+    """One chart of the error by group; no chart if no value was observed. `keys`
+    (origins * horizon,): the group of each forecast value.
     """
     lines = []
-    for role, test in forecasts.tests.items():
-        errors = (
-            pd.Series(np.abs(test.seed_mean - test.y).ravel()).groupby(keys).mean().sort_index()
-        )
+    for role, cube in forecasts.on_test.items():
+        errors = pd.Series(np.abs(cube.seed_mean - cube.y).ravel()).groupby(keys).mean()
+        errors = errors.sort_index()
         if errors.notna().any():
             model = forecasts.models[role]
             x = np.arange(float(len(errors)))
@@ -325,7 +316,9 @@ def _calendar_panel(
         return []
     names = [name_period(key, title) for key in errors.index]
     unit = results.unit_of(forecasts.series)
-    title = title_of_series(results, f"By {title}", forecasts.series)
+    title = f"By {title}"
+    if len(results.series) > 1:
+        title += f", {forecasts.series}"
     axes = Axes(
         label=f"Test error, {title}",
         x_title="",

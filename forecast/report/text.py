@@ -1,11 +1,7 @@
-"""Numbers, dates and names as a reader sees them, and the tables of the page (`Table`, `Row`,
-`TableCell`), for every module of the report and the terminal; and the templates that show them
-(`render`).
+"""How numbers, dates and names are shown to people, in the report and the terminal; the tables of
+the page (`Table`, `Row`, `TableCell`); and the templates (`render`).
 
-A missing value (None, an empty text, a number that is not finite) is an en dash and never "nan".
-
-No other module formats a number for people. Another way to show one is a function here, of a value
-to its text or `TableCell`.
+A missing value (None, an empty text, a number that is not finite) is shown as an en dash.
 """
 
 from __future__ import annotations
@@ -23,7 +19,7 @@ import numpy as np
 import yaml
 from markupsafe import Markup, escape
 
-# of the comparison's sentences and the page's
+# the page and the sentences of the comparison list names alike
 from forecast.comparison.sentences import listing as listing
 from forecast.comparison.sentences import p_text
 from forecast.data.comparison_records import PairedTest
@@ -31,8 +27,10 @@ from forecast.data.results import as_reported
 from forecast.system.errors import MINUS, plural, with_minus
 from forecast.system.stage import format_duration
 
-MOST_SERIES = 4  # shown of each dataset: more would bury the page
-MOST_LISTED = 10  # series listed where there are more than `MOST_SERIES`
+MOST_SERIES = 4
+"""Most series of a dataset that have charts and columns of their own."""
+MOST_LISTED = 10
+"""Most series in a list."""
 TEMPLATES = Path(__file__).parent / "templates"
 NOTHING = "–"
 WORD_MARKS = {
@@ -61,14 +59,15 @@ def figure(value: Any, digits: int = 4) -> str:
 
 
 def fixed(value: float, decimals: int) -> str:
-    """A number of a column that has as many decimals everywhere."""
+    """The value with this number of decimals."""
     return f"{value:z.{decimals}f}".replace("-", MINUS)
 
 
 def decimals_of(observed: np.ndarray) -> int:
-    """How many decimals a forecast of `observed` (T,) is shown with: one more than these have, but
-    at most two digits of their median change, which no forecast is more exact than. Two digits of
-    their mean size are shown at least; ten decimals at most.
+    """The number of decimals for forecasts of `observed` (T,): one more than the observations have,
+    but no more than show two digits of their median change, since no forecast is more exact.
+
+    At least two digits of the mean size are shown, and at most ten decimals.
     """
     known = observed[np.isfinite(observed)]
     size = float(np.mean(np.abs(known))) if len(known) else 0.0
@@ -82,21 +81,21 @@ def decimals_of(observed: np.ndarray) -> int:
 
 
 def _decimals_of_two_digits(size: float) -> int:
-    """How many decimals show two digits of a number above zero; below zero of a large one."""
+    """The number of decimals that shows two digits of a positive number; below zero for numbers
+    from 100 on.
+    """
     return 1 - math.floor(math.log10(size))
 
 
 def plus_minus(mean: float, spread: float) -> str:
-    """`1.211 ± 0.006`: the spread with the decimals of the mean."""
+    """Mean and spread with equal decimals: `1.211 ± 0.006`."""
     mean_text = figure(mean)
     decimals = len(mean_text.partition(".")[2])
     return f"{mean_text} ± {spread:,.{decimals}f}"
 
 
 def abridge(names: Sequence[str]) -> str:
-    """The names in words, up to ten: of more the first ten and how many more there are. One too
-    many is listed as well, since "1 more" is no shorter than its name.
-    """
+    """The names as a list in words; of more than eleven the first ten and the number of others."""
     more = len(names) - MOST_LISTED
     if more <= 1:
         return listing(names)
@@ -121,9 +120,7 @@ def level(percent: float) -> str:
 
 
 def signed_percent(share: Any) -> str:
-    """0.123 as `+12.3 %`; one more decimal below 1 %, so that small differences do not read as
-    zero.
-    """
+    """0.123 as `+12.3 %`; below 1 % with two decimals, so that small differences are not zero."""
     if is_missing(share):
         return NOTHING
     value = 100 * as_reported(float(share))
@@ -134,9 +131,7 @@ def signed_percent(share: Any) -> str:
 
 
 def duration(value: Any) -> str:
-    """Seconds as a person compares them: `0.4 s`, from ten seconds on as `format_duration`; an en
-    dash where missing.
-    """
+    """Seconds as `0.4 s`, from ten seconds on as `format_duration` has them."""
     if is_missing(value):
         return NOTHING
     return f"{value:.1f} s" if value < 10 else format_duration(value)
@@ -149,18 +144,18 @@ def moment(value: datetime, *, hours: bool) -> str:
 
 
 def name(model: str) -> str:
-    """A model's name for people: `seasonal_naive` is `seasonal naive`."""
+    """The name of a model for people: `seasonal_naive` is `seasonal naive`."""
     return model.replace("_", " ")
 
 
 def in_brackets(unit: str) -> str:
-    """A unit as it stands after a heading; nothing of none."""
+    """A unit as it stands after a heading: ` [°C]`; empty without a unit."""
     return f" [{unit}]" if unit else ""
 
 
 def interval(test: PairedTest) -> str:
-    """`, 95 % interval −15.0 % to −9.6 %` of one test's relative difference, or nothing where it
-    has none.
+    """The limits of the relative difference of a test: `, 95 % interval −15.0 % to −9.6 %`; empty
+    without limits.
     """
     if test.relative_limits is None:
         return ""
@@ -169,15 +164,17 @@ def interval(test: PairedTest) -> str:
 
 
 def holm(test: PairedTest) -> str:
-    """`, Holm p = 0.012` of one test, or nothing when it has no p."""
+    """The corrected p of a test, with its detectable difference: `, Holm p = 0.012`; empty without
+    a p.
+    """
     if test.p_holm is None:
         return ""
     return f", Holm {p_text(test.p_holm)}{describe_detectable(test)}"
 
 
 def describe_detectable(test: PairedTest) -> str:
-    """`, +3.1 % would be found`: the least difference that the test finds in four of five samples,
-    with the sign of the observed one; empty where it is not known.
+    """The smallest difference that the test finds in four of five samples, with the sign of the
+    observed one: `, +3.1 % would be found`; empty if it is not known.
     """
     if test.detectable is None:
         return ""
@@ -186,12 +183,12 @@ def describe_detectable(test: PairedTest) -> str:
 
 
 def word_class(word: str) -> str:
-    """The CSS class of a verdict's word."""
+    """The CSS class of the word of a test."""
     return "w-" + word.replace(" ", "-")
 
 
 def worse_class(is_worse: bool) -> str:
-    """The CSS class of a cell that a reader should worry about."""
+    """The CSS class of a cell with a bad value."""
     return "w-worse" if is_worse else ""
 
 
@@ -202,7 +199,7 @@ def chosen_class(is_chosen: bool) -> str:
 
 @dataclass(frozen=True)
 class TableCell:
-    """What is shown, the value it is sorted by (None sorts last), a hint on touch, a CSS class."""
+    """A cell: its text, the value it is sorted by (None is last), a tooltip, a CSS class."""
 
     content: str | Markup
     value: float | str | None = None
@@ -212,9 +209,7 @@ class TableCell:
 
 @dataclass(frozen=True)
 class Row:
-    """One row; `model` is what the page's filter knows it by, `note` stands small beside the
-    name.
-    """
+    """A row: the model for the filter of the page, its cells and marks, and a note."""
 
     model: str
     cells: list[TableCell]
@@ -225,21 +220,23 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """`columns` are (title, explanation); the first is `Row.model`, the others are `Row.cells`."""
+    """A table. `columns` are (title, explanation): first that of `Row.model`, then those of
+    `Row.cells`.
+    """
 
     columns: list[tuple[str, str]]
     rows: list[Row]
 
 
 def columns(table: str, **words: str | int) -> list[tuple[str, str]]:
-    """The columns of `table` in templates/columns.yaml, with `words` for what stands in braces."""
+    """The columns of `table` in templates/columns.yaml; `words` replace the names in braces."""
     texts = _column_texts()[table].items()
     return [(title.format(**words), tip.format(**words)) for title, tip in texts]
 
 
 @cache
 def _column_texts() -> Mapping[str, Mapping[str, str]]:
-    """Table → heading → what it means."""
+    """The content of columns.yaml: headings and their explanations by table."""
     content: Mapping[str, Mapping[str, str]] = yaml.safe_load(
         (TEMPLATES / "columns.yaml").read_text(encoding="utf-8")
     )
@@ -247,9 +244,7 @@ def _column_texts() -> Mapping[str, Mapping[str, str]]:
 
 
 def drop_lone_series(table: Table, series: Sequence[str]) -> Table:
-    """A table with its second column, the series of each row, where there are several series;
-    without that column where there is one.
-    """
+    """The table; if there is only one series, without its second column, that of the series."""
     if len(series) > 1:
         return table
     rows = [replace(row, cells=row.cells[1:]) for row in table.rows]
@@ -260,22 +255,22 @@ EMPTY = TableCell(NOTHING)
 
 
 def cell(value: Any, write: Callable[[Any], str]) -> TableCell:
-    """A number as `write` shows it, sorted by its exact value."""
+    """The cell of a number, shown by `write` and sorted by its exact value."""
     return EMPTY if is_missing(value) else TableCell(write(value), float(value))
 
 
 def number(value: Any) -> TableCell:
-    """Four significant digits."""
+    """The cell of a number with four significant digits."""
     return cell(value, figure)
 
 
 def whole(value: Any) -> TableCell:
-    """A whole number with thousands separators."""
+    """The cell of a whole number with thousands separators."""
     return cell(value, count)
 
 
 def share(value: Any) -> TableCell:
-    """A share as a percentage with one decimal."""
+    """The cell of a share as a percentage with one decimal."""
     return cell(value, percent)
 
 
@@ -285,24 +280,24 @@ def short(value: float) -> str:
 
 
 def as_markup(written_text: str) -> Markup:
-    """What this package has drawn or written itself, in which everything foreign is escaped."""
+    """Text as markup: only for text of this package, in which all foreign text is escaped."""
     return Markup(written_text)  # noqa: S704
 
 
 def mark_code(sentence: str) -> Markup:
-    """Escaped text with what stands in backticks as code."""
+    """The sentence as escaped markup, with text in backticks as code."""
     marked = re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(with_minus(sentence))))
     return as_markup(marked)
 
 
 def render(template: str, **content: Any) -> Markup:
-    """The template of this name, filled with `content`, which is escaped."""
+    """The template filled with `content`, which is escaped."""
     return as_markup(_environment().get_template(template).render(content))
 
 
 @cache
 def _environment() -> Any:
-    """Jinja with the page's templates and filters."""
+    """The Jinja environment with the templates and filters of the page."""
     import jinja2
 
     environment = jinja2.Environment(

@@ -18,7 +18,7 @@ from forecast.forecaster.ensemble import load_trained_ensemble
 from forecast.forecaster.forecaster import Forecaster
 from forecast.operations import predicting, refit
 from forecast.operations.predicting import read_newest_frame
-from forecast.report import board as report_board
+from forecast.report import score_tables
 from forecast.system import files
 from forecast.system.errors import InputError
 from pipelines import compare
@@ -152,7 +152,7 @@ def test_the_entry_of_a_file_gives_the_same_forecasts_as_the_frame(
     require_sums(results.forecasts("ridge", "test"), "y_hat", ["cutoff", "step"])
     of_frame = board._results.forecasts("naive", "test")
     pd.testing.assert_frame_equal(results.forecasts("naive", "test"), of_frame)
-    shown = report_board.level_table(results, "shipped")
+    shown = score_tables.level_table(results, "shipped")
     assert shown is not None
     assert [row.cells[0].content for row in shown.rows if row.model == "ridge"] == [
         "total",

@@ -38,7 +38,7 @@ def test_each_series_is_calibrated_on_its_own_and_a_refused_level_is_said_not_sh
 
 def test_the_intervals_of_an_origin_are_its_own_the_widest_level_first(root):
     found = results(root, HOURLY)
-    test = panels.read_forecasts(found)[0].tests["chosen"]
+    test = panels.read_forecasts(found)[0].on_test["chosen"]
     bands = panels.intervals_at(found, "lstm", "town", test.cutoffs[5])
     assert [len(pair) for pair in bands] == [2, 2]
     for margin, (lower, upper) in zip((2, 1), bands, strict=True):

@@ -18,7 +18,6 @@ from forecast.config.paths import ProjectPaths
 from forecast.data.comparison_records import Untrained
 from forecast.data.results import Results
 from forecast.report import text
-from forecast.report.board import leaderboard_table
 from forecast.report.leaderboard import (
     HEADS,
     as_csv,
@@ -27,6 +26,7 @@ from forecast.report.leaderboard import (
     print_leaderboards,
     round_cell,
 )
+from forecast.report.score_tables import leaderboard_table
 from forecast.system import files
 from forecast.system.errors import InputError
 from tests.support.artifacts import write_project

@@ -16,12 +16,12 @@ import forecast
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import RegularCalendar
 from forecast.data.records import CandidateCost
-from forecast.report.figures import role_of, step_panels, step_unit
-from forecast.report.ledger import (
+from forecast.report.facts import (
     budget_sentence,
     findings_table,
     timeline,
 )
+from forecast.report.figures import role_of, step_panels, step_unit
 from forecast.report.page import render
 from forecast.report.panels import mean_errors, models_by_role, read_forecasts
 from forecast.system import files
@@ -234,7 +234,7 @@ def test_the_selected_row_is_marked_tied_only_beside_another(page):
 def test_the_worst_origin_is_the_one_with_the_largest_error(root):
     rows = results(root, HOURLY).forecasts_by_series("lstm.linear")
     (drawn,) = read_forecasts(results(root, HOURLY))
-    found = drawn.tests["chosen"]
+    found = drawn.on_test["chosen"]
     rows = (
         rows[rows["block"] == "test"]
         .groupby(["cutoff", "step"], as_index=False)[["y", "y_hat"]]

@@ -37,7 +37,7 @@ def test_where_it_was_furthest_behind_naive_is_shown_if_it_ever_was():
     both = panels.SeriesForecasts("s", models, tests, history)
     picked = dict(panels.pick_origins(both))
     assert [place for word, place in picked.items() if "furthest behind naive" in word] == [0]
-    swapped = dict(panels.pick_origins(replace(both, tests={"naive": naive, "chosen": naive})))
+    swapped = dict(panels.pick_origins(replace(both, on_test={"naive": naive, "chosen": naive})))
     assert not [word for word in swapped if "naive" in word]
 
 
@@ -56,7 +56,7 @@ def test_the_last_test_forecast_is_of_the_largest_series_and_says_of_how_many_be
     drawing = panels.last_panel(several, drawn)
     assert drawing.title.startswith("Last test forecast: Beta <B>, ")
     assert drawing.note.endswith("; Beta <B> is the largest (by its mean there) of 2 series")
-    test = drawn[0].tests["chosen"]
+    test = drawn[0].on_test["chosen"]
     cutoff, last = (
         f"{day.day} {day:%b %Y}" for day in map(pd.Timestamp, (test.cutoffs[-1], test.ds[-1, -1]))
     )
@@ -120,7 +120,7 @@ def test_the_error_is_told_by_hour_weekday_and_month_of_the_time_that_was_foreca
     (drawing,) = panels.read_forecasts(found)
     charts = {panel.title: panel for panel in panels.calendar_panels(found, [drawing])}
     assert list(charts) == ["By hour of the day, UTC", "By weekday", "By month"]
-    test = drawing.tests["chosen"]
+    test = drawing.on_test["chosen"]
     errors = np.abs(test.seed_mean - test.y)
     mondays = pd.DatetimeIndex(test.ds.ravel()).day_of_week == 0
     wanted = text.figure(errors.ravel()[mondays].mean())

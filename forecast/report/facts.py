@@ -1,9 +1,8 @@
-"""The page's account of a comparison: what every candidate was given and cost (`cost_table`,
-`budget_sentence`), how time was cut (`timeline`), and what the data were (`quality_table`,
+"""The page's facts about a comparison: the budget and cost of every candidate (`cost_table`,
+`budget_sentence`), the blocks of time (`timeline`), and the data (`quality_table`,
 `findings_table`).
 
-All is read from `Results` and from the costs that training kept beside them, which are no results
-and may be absent.
+Costs are read from the files that training writes beside the results; they may be missing.
 """
 
 from __future__ import annotations
@@ -17,30 +16,27 @@ import pandas as pd
 from forecast.config.task import format_time
 from forecast.data.quality import SeriesDescription
 from forecast.data.records import UNKNOWN_COST, CandidateCost, RunRecord, TrainingCost
-from forecast.data.results import RANKING_TITLES, RANKINGS, Results
+from forecast.data.results import RANKING_TITLES, Results
 from forecast.data.splits import BLOCKS
 from forecast.report import text
+from forecast.report.leaderboard import RANKING_ORDER
 from forecast.report.text import Row, Table, TableCell, number, whole
 
-ORDER = ("baseline", *RANKINGS)
 Costs = Mapping[str, CandidateCost]
-"""The cost of each candidate; empty when costs were not kept."""
+"""The cost of each candidate; empty if the costs were not stored."""
 
 
 def cost_table(results: Results, costs: Costs) -> Table:
-    """What every candidate was given, baselines first."""
+    """The budget and cost of every candidate, baselines first."""
     by_name = sorted(results.records.items())
-    by_name.sort(key=lambda item: ORDER.index(item[1].ranking))
+    by_name.sort(key=lambda item: RANKING_ORDER.index(item[1].ranking))
     rows = [_row(costs.get(name, UNKNOWN_COST), record) for name, record in by_name]
     return Table(text.columns("costs"), rows)
 
 
 def _row(seconds: CandidateCost, record: RunRecord) -> Row:
-    """The row of one candidate: its name, then a cell for each later column of `costs` in
-    templates/columns.yaml, in that order.
-
-    A cell is empty where no trial, step, target or refit was counted, and where seconds are
-    unknown.
+    """The row of one candidate, in the order of the columns `costs` in columns.yaml. A cell is
+    empty for a count of zero and for unknown seconds.
     """
     usable = sum(seed.status == "ok" for seed in record.seeds)
     trials = len(record.trials)
@@ -62,7 +58,7 @@ def _row(seconds: CandidateCost, record: RunRecord) -> Row:
 
 
 def _steps(cost: TrainingCost) -> TableCell:
-    """`450 of 600` gradient steps; `600` where all were taken."""
+    """The gradient steps of training: `450 of 600`, or `600` if all were taken."""
     allowed = cost.gradient_steps
     steps_taken = cost.gradient_steps_taken
     if steps_taken < allowed:
@@ -71,35 +67,35 @@ def _steps(cost: TrainingCost) -> TableCell:
 
 
 def budget_sentence(results: Results) -> str:
-    """The budget of all networks, which stage `compare` refuses to have differ, and the exempt with
-    their reason.
-    """
+    """The common budget of all networks, and the exempt networks with the reason."""
     exempt = {(e.model, e.ranking): e.why for e in results.verdicts.exempt_from_budget}
-    sentences = [f"{name_row(*row)} is exempt: {why}." for row, why in exempt.items()]
-    for record in results.records.values():
-        label = (record.model, record.ranking)
-        if record.is_network and not record.has_failed and label not in exempt:
-            trials = text.count(len(record.trials))
-            tuning = text.count(record.cost.tuning_gradient_steps)
-            training = text.count(record.cost.gradient_steps)
-            sentences.insert(
-                0,
-                f"Same budget for every network: {trials} trials, {tuning} gradient steps in"
-                f" tuning, {training} in training over all seeds.",
-            )
-            break
+    networks = [
+        record
+        for record in results.records.values()
+        if record.is_network
+        and not record.has_failed
+        and (record.model, record.ranking) not in exempt
+    ]
+    sentences = []
+    if networks:
+        trials = text.count(len(networks[0].trials))
+        tuning = text.count(networks[0].cost.tuning_gradient_steps)
+        training = text.count(networks[0].cost.gradient_steps)
+        sentences.append(
+            f"Same budget for every network: {trials} trials, {tuning} gradient steps in tuning,"
+            f" {training} in training over all seeds."
+        )
+    sentences += [f"{name_row(*row)} is exempt: {why}." for row, why in exempt.items()]
     return " ".join(sentences) or "No networks were trained."
 
 
 def name_row(model: str, ranking: str) -> str:
-    """`seasonal naive (baseline)`."""
+    """A model with its ranking: `seasonal naive (baseline)`."""
     return f"{text.name(model)} ({RANKING_TITLES.get(ranking, 'baseline')})"
 
 
 MAX_FINDINGS = 100
-"""Findings of the data checks that are listed."""
-
-
+"""Most findings of the data checks that are listed."""
 PURPOSES = {
     "train": "scaling, and the first fit of everything; the second is on train and validation",
     "validation": "choices: hyper-parameters, early stopping, combinations, the selected model",
@@ -116,9 +112,9 @@ class BlockOfTime:
     first: str
     last: str
     share: float
-    """The share of the whole span."""
+    """Its share of the whole time."""
     origins: int
-    """Cutoffs of naive; train has none."""
+    """The number of cutoffs; 0 for train."""
     purpose: str
 
 
@@ -130,8 +126,8 @@ def timeline(results: Results) -> list[BlockOfTime]:
     return [
         BlockOfTime(
             name=name,
-            first=_short_time(results, str(first), 10),
-            last=_short_time(results, str(last), 10),
+            first=_short_time(results, str(first)),
+            last=_short_time(results, str(last)),
             share=_seconds(first, last) / whole_span,
             origins=int(origins.get(name, 0)),
             purpose=PURPOSES[name],
@@ -141,15 +137,15 @@ def timeline(results: Results) -> list[BlockOfTime]:
 
 
 def _seconds(first: pd.Timestamp, last: pd.Timestamp) -> float:
-    """The seconds of a span, also beyond 292 years, where nanoseconds overflow: the sunspots begin
-    in 1700.
+    """The seconds between two times, also if they are more than 292 years apart, as in a record of
+    sunspots since 1700: nanoseconds would overflow.
     """
     return float((last.as_unit("s") - first.as_unit("s")).total_seconds())
 
 
 def _block_bounds(results: Results) -> list[tuple[str, pd.Timestamp, pd.Timestamp]]:
-    """(block, first, last): of each scored block its first and last target; of the train block the
-    first row, and the first target of the first scored block.
+    """(block, first, last) in time order: the first and last target of each scored block; for the
+    train block the first row and the first target of the first scored block.
     """
     series = results.quality["series"].values()
     start = pd.Timestamp(min(s["first"] for s in series))
@@ -161,8 +157,8 @@ def _block_bounds(results: Results) -> list[tuple[str, pd.Timestamp, pd.Timestam
 
 
 def quality_table(results: Results) -> Table:
-    """Per series and column: rows, range in time, missing steps, gaps, range of values; of many
-    series those with the most missing steps.
+    """By series and column: rows, first and last time, missing steps, gaps, range of values. Of
+    many series those with the most missing steps are shown.
     """
     shown_series = list(results.quality["series"].items())
     if len(shown_series) > text.MOST_LISTED:
@@ -177,14 +173,14 @@ def quality_table(results: Results) -> Table:
 
 
 def _missing_steps(series: tuple[str, SeriesDescription]) -> int:
-    """The missing steps of an entry of quality.json, over all its columns."""
+    """The missing steps of a series, an entry of quality.json, over all its columns."""
     return sum(int(column["missing"]) for column in series[1]["columns"].values())
 
 
 def _quality_cells(
     results: Results, series: SeriesDescription, column: str, unit: str
 ) -> list[TableCell]:
-    """`series`: an entry of quality.json."""
+    """The cells of one column of a series; `series`: an entry of quality.json."""
     quality = series["columns"][column]
     title = column + text.in_brackets(unit)
     missing = "0"
@@ -194,23 +190,20 @@ def _quality_cells(
     return [
         TableCell(title, title),
         whole(series["rows"]),
-        *[
-            TableCell(_short_time(results, end, 10), end)
-            for end in (series["first"], series["last"])
-        ],
+        *[TableCell(_short_time(results, end), end) for end in (series["first"], series["last"])],
         TableCell(missing, quality["missing"]),
         whole(series["gaps"]),
         *[number(quality[key]) for key in ("min", "mean", "max")],
     ]
 
 
-def _short_time(results: Results, moment: str, places: int = 16) -> str:
-    """ISO 8601 to its minute (16 places) or day (10); the number of a row without a date."""
-    return format_time(results.dataset.calendar.kind, moment, places).replace("T", " ")
+def _short_time(results: Results, moment: str) -> str:
+    """The time in ISO 8601 to the day; the row number if rows have no dates."""
+    return format_time(results.dataset.calendar.kind, moment, 10).replace("T", " ")
 
 
 def findings_table(results: Results) -> Table | None:
-    """What the data checks found first, in their words; None when they found nothing."""
+    """The first findings of the data checks; None if there are none."""
     rows = []
     for finding in results.quality.get("findings", [])[:MAX_FINDINGS]:
         sentence = str(finding["sentence"])

@@ -11,7 +11,7 @@ from forecast.config.task import SessionCalendar
 from forecast.data.records import MemberRecipe
 from forecast.data.results import Results, in_ranking
 from forecast.report import text
-from forecast.report.board import combinations, leaderboard_table, many_series
+from forecast.report.score_tables import combinations, leaderboard_table, many_series
 from forecast.system import files
 from tests.report.reading import DAILY, HOURLY, rendered, table_rows
 from tests.support.artifacts import write_project

@@ -1,14 +1,11 @@
-"""The page's tables of scores: the leaderboard of one ranking (`leaderboard_table`), the errors of
-every series (`series_table`, or `many_series` where there are more than four), and the scores of
-heads that forecast a distribution (`distribution_table`).
+"""The page's tables of scores: the leaderboard of one ranking (`leaderboard_table`), the errors by
+series (`series_table`, `many_series`) and by level of a hierarchy (`level_table`), and the scores
+of heads that forecast a distribution (`distribution_table`).
 
-The terminal's leaderboard is in `report.leaderboard`, that of `forecast.compare` in `api.board`.
-Everything is read from `Results`, nothing is computed but shares and quantiles over series. Errors
-of several series are never pooled in their units. A change of error is signed: below zero is
-better, and a network's change against its own skip counts only with the word "better".
-
-Another column of the leaderboard is a cell of `_row` and, in the same place, its heading in
-`leaderboard_table`.
+The leaderboard of the terminal is in `report.leaderboard`, that of `forecast.compare` in
+`api.board`. Errors of several series are never pooled in their units. A change of error has a sign:
+below zero is better. A column of the leaderboard is a cell of `_row` and, in the same position, a
+heading in `leaderboard_table`.
 """
 
 from __future__ import annotations
@@ -34,7 +31,7 @@ from forecast.data.results import (
     in_ranking,
 )
 from forecast.report import text
-from forecast.report.figures import headline
+from forecast.report.figures import ranking_metric
 from forecast.report.leaderboard import scores_of_distributions
 from forecast.report.text import EMPTY, MOST_SERIES, Row, Table, TableCell, number, share
 
@@ -62,7 +59,7 @@ DIRECTION = "Share of moves whose sign was forecast right / share of the commone
 
 
 def _forecasts_volatility(dataset: Dataset) -> bool:
-    """Whether every target is of trading sessions and modelled by its logarithm, but no price."""
+    """Whether the targets are volatilities: of sessions, modelled by logarithms, and no prices."""
     task = dataset.task
     return task.calendar.kind == "sessions" and all(
         column.transform == "log" and not column.is_price for column in task.target
@@ -70,14 +67,14 @@ def _forecasts_volatility(dataset: Dataset) -> bool:
 
 
 def leaderboard_table(results: Results, ranking: str) -> Table:
-    """The leaderboard of one ranking with the baselines: a row for each model, scored by the mean
-    forecast of its seeds ± their spread, the lowest error first.
+    """The leaderboard of one ranking with the baselines, lowest error first: a row for each model,
+    with the error of the mean of its seeds ± their standard deviation.
 
-    The last columns are the scores of distributions: interval scores and CRPS in the unit of a
-    single series, or one Scaled CRPS for several. A failed row ends before them.
+    The last columns are scores of distributions: interval scores and CRPS in the unit of a single
+    series, or the scaled CRPS of several series. The row of a failed model has no such cells.
     """
     board = results.board(ranking)
-    ranked_by = headline(results)
+    ranked_by = ranking_metric(results)
     others = [
         metric
         for metric in metrics.METRICS
@@ -102,14 +99,14 @@ def leaderboard_table(results: Results, ranking: str) -> Table:
     for name, score_by_model in by_model.items():
         columns.append(_distribution_column(results, str(name)))
         for row in rows:
-            if row.cls != "failed":
+            if row.cls != "failed":  # the row of a failed model is its reason alone
                 row.cells.append(number(score_by_model.get(row.model)))
     return Table(columns, rows)
 
 
 def _distribution_column(results: Results, name: str) -> tuple[str, str]:
-    """The title and help of the column of a score beside the metrics: `crps`, `scaled_crps`, or any
-    other as the interval score of a level (`winkler_80`, ...).
+    """The title and explanation of the column of a score of distributions: `crps`, `scaled_crps`,
+    or the interval score of a level, such as `winkler_80`.
     """
     unit = text.in_brackets(results.unit)
     if name == "crps":
@@ -120,8 +117,8 @@ def _distribution_column(results: Results, name: str) -> tuple[str, str]:
 
 
 def count_origins(results: Results) -> tuple[int, int, int]:
-    """The test origins of all series together, which the verdict counts, and the fewest and the
-    most of one series: one that ended in the test block has fewer.
+    """The number of test origins of all series together, which the tests count, and the fewest and
+    most of a single series: one that ends in the test block has fewer.
     """
     test = results.naive_on_test
     of_series = test.groupby("unique_id")["cutoff"].nunique()
@@ -129,7 +126,7 @@ def count_origins(results: Results) -> tuple[int, int, int]:
 
 
 def combinations(results: Results, ranking: str) -> list[tuple[str, str]]:
-    """The name of each combination and its members with their weights; then what was left out."""
+    """The name of each combination, and its members with their weights and what it left out."""
     rows = []
     for model, record in sorted(results.combinations(ranking).items()):
         parts = filter(None, [describe_members(record), record.reason])
@@ -138,23 +135,25 @@ def combinations(results: Results, ranking: str) -> list[tuple[str, str]]:
 
 
 def _sort_rows(rows: list[Row], cell: int = 0) -> list[Row]:
-    """The rows in rising order of the value of one of their cells, those without one last."""
+    """The rows in rising order of the value of their cell number `cell`; those without one last."""
 
-    def value_or_last(row: Row) -> tuple[bool, Any]:
+    def missing_last(row: Row) -> tuple[bool, Any]:
         value = row.cells[cell].value
         return value is None, value or 0.0
 
-    return sorted(rows, key=value_or_last)
+    return sorted(rows, key=missing_last)
 
 
 def _title(results: Results, metric: Metric) -> str:
-    """`MAE [°C]`; without a unit where there is none."""
+    """The title of a metric with its unit, if it has one: `MAE [°C]`."""
     return metric.title + text.in_brackets(results.unit if metric.in_units else "")
 
 
 def _row(results: Results, ranking: str, part: pd.DataFrame, others: list[Metric]) -> Row:
-    """The row of one candidate; `part`: its rows of the leaderboard, by seed; `others`: the metrics
-    beside the one that ranks.
+    """The row of one candidate.
+
+    part: its rows of the leaderboard, one per seed, with their mean and spread
+    others: the metrics other than the one that ranks
     """
     means = part[part["seed"] == MEAN]
     mean = (part if means.empty else means).iloc[0]
@@ -181,7 +180,7 @@ def _row(results: Results, ranking: str, part: pd.DataFrame, others: list[Metric
 
 
 def _marks(results: Results, ranking: str, model: str, seeds: pd.DataFrame) -> list[str]:
-    """The words that stand beside a model's name; `seeds`: its rows of the leaderboard by seed."""
+    """The marks beside the name of a model; `seeds`: its rows of the leaderboard, one per seed."""
     marks = []
     if model == results.selected_model(ranking):
         marks.append(name_choice(model, results.verdicts.by_rule))
@@ -201,9 +200,7 @@ def _marks(results: Results, ranking: str, model: str, seeds: pd.DataFrame) -> l
 
 
 def _scores(row: pd.Series, others: list[Metric]) -> list[TableCell]:
-    """The metrics beside the one that ranks, the direction with its base rate, the validation
-    error.
-    """
+    """The cells of the other metrics, the direction with its base rate, the validation error."""
     direction = share(row["direction"])
     if not text.is_missing(row["direction"]) and not text.is_missing(row["direction_base"]):
         hit_rate = text.percent(row["direction"]).removesuffix(" %")
@@ -218,8 +215,8 @@ def _scores(row: pd.Series, others: list[Metric]) -> list[TableCell]:
 
 
 def _bar_cell(results: Results, ranking: str, model: str) -> TableCell:
-    """The change of the error against the bar, with the word of its test where there is one;
-    without a word that of the model whose forecasts a network repeats.
+    """The change of the error against the bar, with the word of its test if there is one. A network
+    that did not train has no test, but the change of the skip that it repeats.
     """
     test = results.tests(ranking, "bar").get(model)
     if test is not None:
@@ -228,14 +225,12 @@ def _bar_cell(results: Results, ranking: str, model: str) -> TableCell:
 
 
 def _change(change: float | None) -> TableCell:
-    """A change of an error, signed like every change on the page: below zero is better."""
+    """The cell of a change of an error; below zero is better."""
     return text.cell(change, text.signed_percent)
 
 
 def _skip_cell(results: Results, ranking: str, row: pd.Series) -> TableCell:
-    """The change against the model's own skip; anything but "better" means that no gain of the
-    network is shown.
-    """
+    """The change of a network against its own skip. With any word but "better" no gain is shown."""
     model = str(row["model"])
     test = results.tests(ranking, "skip").get(model)
     if test is None:
@@ -248,9 +243,7 @@ def _skip_cell(results: Results, ranking: str, row: pd.Series) -> TableCell:
 
 
 def _test_cell(test: PairedTest, remark: str) -> TableCell:
-    """A cell: the change of the error (a share, below 0 is better), as its test and the sentences
-    have it, with the word of the test.
-    """
+    """The cell of a test: the change of the error (a share, below 0 is better) and `remark`."""
     change = test.relative_difference
     content = Markup('{} <span class="word"><i aria-hidden="true">{}</i> {}</span>').format(
         text.signed_percent(change), text.WORD_MARKS[test.word], remark
@@ -260,18 +253,18 @@ def _test_cell(test: PairedTest, remark: str) -> TableCell:
 
 
 def series_table(results: Results, ranking: str) -> Table:
-    """MAE of every series in its own unit, for datasets of several series, whose errors are never
-    pooled in units.
+    """The MAE of every model on each of the first series, in its unit, and its change against
+    naive.
     """
     names = list(results.series[:MOST_SERIES])
     columns = [("Model", "")]
     for series in names:
         title = f"{series}: MAE{text.in_brackets(results.unit_of(series))}"
         columns += [(title, "Mean absolute error"), ("Error vs naive", AGAINST_NAIVE)]
-    served = select_served(in_ranking(results.by_series, ranking))[["mae", "skill"]]
+    served = served_errors(results, ranking)[["mae", "skill"]]
     rows = []
     for model, part in served.groupby(level=0, sort=True):
-        scores = part.droplevel(0).reindex(names)  # of a series without scores: no cell
+        scores = part.droplevel(0).reindex(names)  # a series without scores gets empty cells
         cells = []
         for mae, skill in scores.itertuples(index=False):
             cells += [number(mae), _change(-skill)]
@@ -279,16 +272,18 @@ def series_table(results: Results, ranking: str) -> Table:
     return Table(columns, _sort_rows(rows))
 
 
-def select_served(table: pd.DataFrame) -> pd.DataFrame:
-    """The last row of each model and series: that of the seeds' mean, which stands after them, or
-    of the only seed.
+def served_errors(results: Results, ranking: str) -> pd.DataFrame:
+    """The errors of what serves in a ranking, by model and series: those of the mean of the seeds,
+    which is the last row of a model and series, or of the only seed.
     """
-    return table.groupby(["model", "series"]).tail(1).set_index(["model", "series"]).sort_index()
+    keys = ["model", "series"]
+    table = in_ranking(results.by_series, ranking)
+    return table.groupby(keys).tail(1).set_index(keys).sort_index()
 
 
 def level_table(results: Results, ranking: str) -> Table | None:
-    """The MASE of every model by level of a hierarchy: reconciled, as forecast by itself, and added
-    up from the bottom; None without a hierarchy.
+    """The MASE of every model by level of a hierarchy: of reconciled, base and bottom-up forecasts;
+    None without a hierarchy.
     """
     if not results.dataset.hierarchy:
         return None
@@ -304,21 +299,23 @@ def level_table(results: Results, ranking: str) -> Table | None:
 
 @dataclass(frozen=True)
 class ManySeries:
-    """The errors of more series than have a column each."""
+    """The errors of a dataset with too many series for a column each."""
 
     model: str
-    """Whose errors `worst` are."""
+    """The model of the table `worst`."""
     count: int
+    """The number of series of that model."""
     spread: Table
-    """Every model's MASE over the series."""
+    """Quantiles of the MASE of every model over the series."""
     worst: Table
+    """The series on which `model` has the highest MASE."""
 
 
 def many_series(results: Results, ranking: str) -> ManySeries:
-    """The errors over all series of what serves; `model` is the selected one, else the one with the
-    lowest median MASE.
+    """The errors over all series. The model of `worst` is the selected one, or without a selection
+    the one with the lowest median MASE.
     """
-    served = select_served(in_ranking(results.by_series, ranking))[["mae", "mase", "skill"]]
+    served = served_errors(results, ranking)[["mae", "mase", "skill"]]
     shares = (0.05, 0.5, 0.95)
     hint = "This share of the series has no higher one"
     quantiles = [(f"MASE, {text.level(100 * s)}", hint) for s in shares]
@@ -345,8 +342,8 @@ def many_series(results: Results, ranking: str) -> ManySeries:
 
 
 def distribution_table(results: Results) -> Table | None:
-    """One row per candidate with such a head and series, a column per level of its intervals; None
-    without any.
+    """The scores of heads that forecast a distribution, one row per candidate and series; None
+    without such a head.
     """
     rows = results.distributions
     if rows.empty:
@@ -366,7 +363,7 @@ def distribution_table(results: Results) -> Table | None:
 
 
 def _distribution_row(part: pd.DataFrame, levels: list[float]) -> Row:
-    """`part`: the scores of one candidate on one series; `levels`: of its intervals."""
+    """The row of one candidate and series; `part`: its scores; `levels`: those of its intervals."""
     model, ranking, head, series = map(str, part.iloc[0][["model", "ranking", "head", "series"]])
     scores = part[part["level"].isna()].set_index("metric")["value"]
     coverage = part[part["metric"] == "coverage"].set_index("level")["value"]
