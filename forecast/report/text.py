@@ -164,22 +164,17 @@ def interval(test: PairedTest) -> str:
 
 
 def holm(test: PairedTest) -> str:
-    """The corrected p of a test, with its detectable difference: `, Holm p = 0.012`; empty without
-    a p.
+    """The corrected p of a test and the difference that it finds in four of five samples:
+    `, Holm p = 0.012, +3.1 % would be found`; empty without a p.
     """
     if test.p_holm is None:
         return ""
-    return f", Holm {p_text(test.p_holm)}{describe_detectable(test)}"
-
-
-def describe_detectable(test: PairedTest) -> str:
-    """The smallest difference that the test finds in four of five samples, with the sign of the
-    observed one: `, +3.1 % would be found`; empty if it is not known.
-    """
-    if test.detectable is None:
-        return ""
-    difference = math.copysign(test.detectable, test.relative_difference or 0.0)
-    return f", {signed_percent(difference)} would be found"
+    words = f", Holm {p_text(test.p_holm)}"
+    if test.detectable is not None:
+        # with the sign of the observed difference
+        difference = math.copysign(test.detectable, test.relative_difference or 0.0)
+        words += f", {signed_percent(difference)} would be found"
+    return words
 
 
 def word_class(word: str) -> str:
