@@ -175,7 +175,7 @@ def _fill_memory(
     past = windows.past
     before = windows.past.shape[1] - 1
     if before:
-        state = inference.absorb(
+        state = inference.final_states(
             network, weights, past[:, :before], windows.future[:, : before + 1]
         )
     else:

@@ -1,11 +1,11 @@
-"""One description of a network, and what runs it: cells, heads, Keras layers, NumPy inference.
+"""Networks: their description as data, and everything that runs it in Keras and NumPy.
 
-    description, visitor    a network as data, and the one walk over its blocks
+    description, visitor    a network as data, and the walk over its blocks
     weights                 names, shapes and first values of its weights
     cells                   the equation of a step of each recurrent cell
-    heads, losses           what stands on top: points and distributions, and what trains them
+    heads, losses           point forecasts and distributions, and their losses
     layers                  Keras models of a description, on TensorFlow
-    inference               the same forecasts in NumPy; rows one by one; a file of its own
+    inference               the same forecasts in NumPy; row by row; export as a Python file
     native                  machine code for the commonest cells
 
 The families (`forecast.models.families`) write descriptions; `forecast.training` trains them,
@@ -15,5 +15,6 @@ alone, and nothing here knows data, tasks or skips.
 
 import numpy as np
 
-# once it freed one so large glibc keeps what is freed: a sixth of a step and a pass
+# After glibc has freed a block of this size it keeps freed memory instead of returning it to the
+# system, which saves a sixth of the time of a training step and of a forecast.
 np.empty(2**25 - 2**16, np.uint8)

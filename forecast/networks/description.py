@@ -2,9 +2,9 @@
 NumPy.
 
 A `Network` is a tuple of `Block`s in series between its inputs and a linear read-out. A block is a
-frozen dataclass that says what it computes, which weights it has and how far back it reads; it
-holds no numbers and computes nothing. The families (`forecast.models.families`) write them, and a
-`visitor.BlockVisitor` walks them.
+frozen dataclass with its options; it knows its weights' shapes and how far back it reads, but holds
+no weights and computes nothing. Families (`forecast.models.families`) create networks, and a
+`visitor.BlockVisitor` walks over the blocks.
 
 Shapes: B batch, T time, C past channels, F known-future channels, H horizon, O outputs (targets),
 K parameters per forecast value (1 for a point forecast, one per quantile, ...).
@@ -27,25 +27,26 @@ import numpy as np
 from forecast.networks import cells
 from forecast.networks.cells.base import Cell, Weight
 
-ALL_ROWS = 10**9  # rows back: all there are
+ALL_ROWS = 10**9
+"""The `reach` of a block that depends on all rows before."""
 WeightSpecs = dict[str, Weight]
 Arrays = Mapping[str, np.ndarray]
 States = dict[str, Arrays]
-"""What a network remembers between two rows. By block path ("name", inside parallel blocks
-"name/branch/name"), arrays with the batch first: the states `(B, size)` of a recurrent block's cell
-(an encoder-decoder's: of the encoder), or the delay `line` `(B, longest delay, columns)` of taps
-and segments, oldest row first. A block that remembers nothing is left out.
+"""The state of a network between two rows. By block path ("name", inside parallel blocks
+"name/branch/name"), arrays with the batch first: the states `(B, size)` of the cell of a recurrent
+block (of the encoder in an encoder-decoder), or the delay `line` `(B, longest delay, columns)` of
+taps and segments, oldest row first. Blocks without a state are left out.
 """
 Activation = Literal["tanh", "sigmoid", "relu", "softplus", "linear"]
 
 
 @dataclass(frozen=True)
 class Shapes:
-    """The sizes of a network that the data fix.
+    """The sizes of a network that follow from the task.
 
-    `channels`: past channels C; `future_channels` F; `outputs` O, the targets; `parameters` K;
-    `target_channels`: the past channels that carry the targets, in output order; `change_channels`:
-    those that hold a change instead of a level.
+    `channels`: the number of past channels C; `future_channels`: F; `outputs`: O, the targets;
+    `parameters`: K. `target_channels`: the past channels that hold the targets, in output order;
+    `change_channels`: the channels that hold a change instead of a level.
     """
 
     channels: int
@@ -60,18 +61,18 @@ class Shapes:
 
 @dataclass(frozen=True)
 class Block:
-    """One stage of a network; `name` prefixes its weights and is unique in the network."""
+    """One stage of a network. `name` is the prefix of its weights, unique in the network."""
 
     name: str
 
     @property
     def reach(self) -> int:
-        """How many rows before the present one its output depends on: `ALL_ROWS` if recurrent."""
+        """How many earlier rows its output depends on; `ALL_ROWS` if recurrent."""
         return 0
 
     def weights_and_width(self, width: int, network: Network) -> tuple[WeightSpecs, int]:
-        """Its weights by their own names for an input of `width` columns, and the columns that
-        leave it; none, and all of them, unless the block says otherwise.
+        """Its weights by their own names for an input of `width` columns, and the number of its
+        output columns; by default no weights, and as many columns.
         """
         return {}, width
 
@@ -80,8 +81,9 @@ class Block:
 class Dense(Block):
     """activation(x W + b), the same at every step.
 
-    `principal_of`: past channels, which are then the block's input; W and b are their principal
+    `principal_of`: the past channels that are the block's input. W and b are then their principal
     axes on the train rows and are not trained (`forecast.forecaster.trainers.set_principal_axes`).
+    None: W and b are trained.
     """
 
     units: int
@@ -99,7 +101,8 @@ class Taps(Block):
     """A tapped delay line: concatenates `x[t - d]` over `delays` (0 = now); before the first row it
     reads zeros.
 
-    `channels` picks input channels (None: all). A causal convolution is Taps followed by Dense.
+    `channels`: the input channels that are read (None: all). Taps followed by Dense are a causal
+    convolution.
     """
 
     delays: tuple[int, ...]
@@ -112,25 +115,24 @@ class Taps(Block):
 
     @cached_property
     def places(self) -> np.ndarray:
-        """Where the delayed rows stand, in the order of `delays`, among rows that end with the
-        present one.
+        """The indices of the delayed rows, in the order of `delays`, in an array of rows that ends
+        with the present one.
         """
         return -1 - np.array(self.delays)
 
     def weights_and_width(self, width: int, network: Network) -> tuple[WeightSpecs, int]:
-        """No weights, and a column for each delay of each channel."""
+        """No weights, and one column per delay and channel."""
         columns = width if self.channels is None else len(self.channels)
         return {}, columns * len(self.delays)
 
 
 @dataclass(frozen=True)
 class Segments(Block):
-    """Cuts a window's newest `count * length` rows (zeros before its first) into `count` segments,
-    over which a recurrent block then goes; it is the network's first block.
+    """Cuts the newest `count * length` rows of a window (zeros before its first) into `count`
+    segments, which are the steps of the recurrent block after it. It must be the first block.
 
-    A segment holds the past channels of its rows, oldest first, and at its end what is projected of
-    the future frames. From the channels `relative` their last value of the window is taken off, so
-    a level that drifts is no input.
+    A segment has the past channels of its rows, oldest first, and then the projected future frames
+    of its last row. The channels in `relative` are differences to their last value in the window.
     """
 
     length: int
@@ -149,9 +151,7 @@ class Segments(Block):
 
 @dataclass(frozen=True)
 class CellBlock(Block):
-    """A block that runs the cell of this name with so many units and options
-    (`forecast.networks.cells`).
-    """
+    """A block that runs the cell with this name, units and options (`forecast.networks.cells`)."""
 
     cell: str
     units: int
@@ -164,58 +164,58 @@ class CellBlock(Block):
 
     @property
     def reach(self) -> int:
-        """All rows: a state forgets nothing for certain."""
+        """All rows, because a state can keep anything."""
         return ALL_ROWS
 
 
 @dataclass(frozen=True)
 class Recurrent(CellBlock):
-    """A recurrent layer of the named cell, returning its output at every step.
+    """A recurrent layer, with an output at every step.
 
-    With `parts` it returns so many steps more instead, side by side from the last state h (Lin et
-    al. 2023): each, `cell(embedding[k], h)`, is one part of the horizon, and the read-out is that
-    of a part, shared by all.
+    With `parts` it has that many outputs instead, each one step of the cell from the last state h:
+    `cell(embedding[k], h)` gives part k of the horizon (Lin et al. 2023). The read-out is that of
+    one part, shared by all parts.
     """
 
     parts: int = 0
 
     def weights_and_width(self, width: int, network: Network) -> tuple[WeightSpecs, int]:
-        """The cell's weights, those of the parts' embedding, and `units`."""
+        """The weights of the cell and of the embedding of the parts, and `units`."""
         embedding = {"embedding": Weight((self.parts, width), "normal")} if self.parts else {}
         return self.cell_object.own_weights(width) | embedding, self.units
 
 
 @dataclass(frozen=True)
 class Dropout(Block):
-    """Inverted dropout in training, the identity otherwise; placed on V or U, never on W."""
+    """Inverted dropout in training, the identity otherwise; it is never inside a recurrence."""
 
     rate: float
 
 
 @dataclass(frozen=True)
 class Parallel(Block):
-    """Branches on the same input, whose outputs stand side by side; one without blocks passes its
-    input on.
+    """Branches on the same input, whose outputs are concatenated; an empty branch passes its input
+    on.
     """
 
     branches: tuple[tuple[Block, ...], ...]
 
     @property
     def reach(self) -> int:
-        """The longest of the branches'."""
+        """The longest reach of the branches."""
         return max([0, *map(total_reach, self.branches)])
 
     def prefixed_branches(self, path: str) -> Iterator[tuple[str, tuple[Block, ...]]]:
-        """Its branches, each with what stands before the names of its blocks in their paths."""
+        """The branches, each with the prefix of the paths of its blocks."""
         for number, branch in enumerate(self.branches):
             yield f"{path}/{number}/", branch
 
 
 @dataclass(frozen=True)
 class Bidirectional(CellBlock):
-    """Two cells of one kind, one from each end of the window (Schuster & Paliwal 1997): the last
-    output of the forward pass beside the last of the backward one. It needs the whole window, so it
-    forecasts at the last step alone.
+    """Two cells of one kind that read the window forwards and backwards (Schuster & Paliwal 1997);
+    the last outputs of both are concatenated. The whole window is needed, so the network forecasts
+    at the last step alone.
     """
 
     def weights_and_width(self, width: int, network: Network) -> tuple[WeightSpecs, int]:
@@ -255,12 +255,10 @@ class EncoderDecoder(CellBlock):
 
     feedback: bool = True
     parameter: int = 0
-    """Which of the K parameters is fed back, e.g. the median of the quantiles or the mean of a
-    density.
-    """
+    """The number of the parameter that is fed back, e.g. of the median or the mean."""
 
     def weights_and_width(self, width: int, network: Network) -> tuple[WeightSpecs, int]:
-        """The cell's weights twice, of the encoder and of the decoder, and `units`."""
+        """The cell's weights twice, for the encoder and for the decoder, and `units`."""
         fed_back = network.shapes.outputs if self.feedback else 0
         decoder = self.cell_object.own_weights(
             fed_back + self.units + network.shapes.future_channels
@@ -270,7 +268,7 @@ class EncoderDecoder(CellBlock):
 
 
 def add_path(path: str, weights: WeightSpecs) -> WeightSpecs:
-    """Weights by their own names as "<path>/<name>"."""
+    """`weights` with the names "<path>/<name>"."""
     return {f"{path}/{name}": weight for name, weight in weights.items()}
 
 
@@ -291,27 +289,25 @@ class Network:
 
     @property
     def is_segmented(self) -> bool:
-        """Whether its recurrence goes over segments of a window."""
+        """Whether its recurrence runs over segments of a window."""
         return bool(self.blocks) and isinstance(self.blocks[0], Segments)
 
     @property
     def parts(self) -> int:
-        """How many outputs of the last block make one forecast, each a part of the horizon."""
+        """Into how many parts the horizon is split, each with an output of the last block."""
         return max([1, *(block.parts for block in self.blocks if isinstance(block, Recurrent))])
 
     @property
     def decoder(self) -> EncoderDecoder | None:
-        """The encoder-decoder that it ends with, which reads out by itself; None: it ends with
-        something else.
+        """Its last block where that is an encoder-decoder, which has a read-out of its own; else
+        None.
         """
         last = self.blocks[-1] if self.blocks else None
         return last if isinstance(last, EncoderDecoder) else None
 
 
 def walk_blocks(blocks: Sequence[Block], prefix: str = "") -> Iterator[tuple[str, Block]]:
-    """Every block with the path that its weights are named by, those inside of parallel ones after
-    these.
-    """
+    """Every block with its path; the blocks inside a parallel block come after it."""
     for block in blocks:
         yield prefix + block.name, block
         if isinstance(block, Parallel):
@@ -320,8 +316,8 @@ def walk_blocks(blocks: Sequence[Block], prefix: str = "") -> Iterator[tuple[str
 
 
 def burn_in_rows(network: Network, rows: int) -> int:
-    """How many of the `rows` asked for before the first that counts in training fill the memory of
-    the network; all of the window but one of a network that needs its whole window.
+    """The burn-in of a training: `rows`, or fewer where the memory of the network is shorter; all
+    rows of the window but one for a network that needs its whole window.
     """
     window = network.shapes.lookback
     if not network.every_step:
@@ -330,26 +326,26 @@ def burn_in_rows(network: Network, rows: int) -> int:
 
 
 def memory_rows(network: Network, lookback: int) -> int:
-    """How many rows can influence an output: finite for delay lines, the whole lookback with
+    """How many rows an output depends on: finite for delay lines, the whole lookback with
     recurrence.
     """
     return min(lookback, 1 + total_reach(network.blocks))
 
 
 def total_reach(blocks: Sequence[Block]) -> int:
-    """How many rows before the present one the output of blocks in series depends on."""
+    """How many earlier rows the output of blocks in series depends on."""
     return sum(block.reach for block in blocks)
 
 
 def weights_at(weights: Arrays, path: str) -> dict[str, np.ndarray]:
-    """The weights of the block at `path` by their own names."""
+    """The weights of the block at `path`, by their own names."""
     start = len(path) + 1
     return {name[start:]: weight for name, weight in weights.items() if name.startswith(f"{path}/")}
 
 
 def count_twins(weights: Arrays) -> int:
-    """How many twins the arrays of `weights` hold along a first axis of their own: networks that
-    differ in nothing but their weights. 1 where the arrays have no such axis.
+    """How many twins the arrays of `weights` hold along an additional first axis; 1 without such an
+    axis. Twins are networks that differ in their weights alone.
     """
     readout = weights.get("readout/kernel", np.empty((0, 0)))
     return len(readout) if readout.ndim == 3 else 1

@@ -1,27 +1,20 @@
-"""What a network is trained by, stopped early by and tuned by: one loss, named once.
-
-A point forecast is scored by a row of `POINT_LOSSES`, the `loss` of an entry of
-configs/models.yaml; every other head has a loss of its own. Both are a `ForecastLoss`: its
-equation is written once, in the array functions of `Maths`, and serves the gradient in TensorFlow
-and the validation loss in NumPy. The validation loss chooses the step that is kept, ends the
+"""The losses of networks. One loss trains a network, chooses the step that is kept, ends the
 training early (`patience`) and ranks the trials of a study.
 
-A new loss of points is one row of `POINT_LOSSES`, which sees forecast - actual alone, in scaled
-units; a likelihood is a head's loss, which sees no more than that: that of a count, which needs the
-raw value, has no place yet. A row has no parameter: a quantile of one fixed
-level is one row. Where the user names the level, it is a field of a head (`networks.heads`), or a
-field beside `loss` in `models.base.NetworkSpec`, which `point_loss` hands on and
-`_nothing_is_ignored` refuses beside other losses. Levenberg-Marquardt minimises squares: an entry
-with `trainer: lm` that names another `loss` than the default is refused
-(`models.base.UNREAD_BY_LM`), and of its iterations the one with the lowest mean absolute error on
-validation is kept. Scores, selection and gate judge a point forecast by absolute errors in any
-case.
+The loss of a point head is a row of `POINT_LOSSES`, the `loss` of an entry of configs/models.yaml;
+every other head has a loss of its own. Both are a `ForecastLoss`: its equation is written once with
+the array functions of `Maths`, and is used in TensorFlow for the gradient and in NumPy for the
+validation loss. Another point loss is a row of `POINT_LOSSES`, a function of forecast - actual in
+scaled units without parameters; a loss with parameters belongs in a head (`networks.heads`).
+
+Levenberg-Marquardt minimises squared errors whatever `loss` is, so an entry with `trainer: lm` and
+a `loss` is refused. Scores, selection and gate use absolute errors in any case.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
@@ -31,9 +24,8 @@ from forecast.networks.heads.base import Array, FittedHead, Maths, numpy_maths
 from forecast.system.errors import suggest_known
 
 ErrorLoss = Callable[[Maths, Array], Array]
-"""(array functions, forecast - actual) -> the loss of every error, of the same shape.
-
-A loss that is not symmetric has to mind the sign: most textbooks write actual - forecast.
+"""A function of array functions and errors that gives the loss of every error, in the same shape.
+The error is forecast - actual, the opposite sign of most textbooks.
 """
 
 
@@ -50,8 +42,8 @@ def squared_error(xp: Maths, error: Array) -> Array:
 def huber(xp: Maths, error: Array) -> Array:
     """e^2 / 2 where |e| is below 1 scaled unit, |e| - 1/2 elsewhere (Huber 1964).
 
-    As c (e - c / 2) with c = e cut to -1 ... 1, which is the gradient too: in three passes over the
-    errors instead of ten.
+    It is computed as c (e - c / 2), where c is e clipped to -1 ... 1 and the gradient too: three
+    passes over the errors instead of ten.
     """
     slope = xp.stop_gradient(xp.maximum(xp.minimum(error, 1.0), -1.0))
     return slope * (error - 0.5 * slope)
@@ -59,36 +51,34 @@ def huber(xp: Maths, error: Array) -> Array:
 
 @dataclass(frozen=True)
 class PointLoss:
-    """The loss of a point forecast.
+    """The loss of a point forecast. `of_error` trains; `of_validation_error` stops and tunes, and
+    is another function only where `of_error` is a smooth approximation of it.
 
-    `of_error` trains; `of_validation_error` stops and tunes, and is the same unless `of_error` is
-    only a smooth stand-in for it. `repr` tells losses apart where traced updates are kept, so a
-    parameter of a loss stands in it, and the functions do not.
+    The `repr`, which has the functions, is part of the key of traced trainings
+    (`training.gradient`): equal texts share a trace.
     """
 
     name: str
-    of_error: ErrorLoss = field(repr=False)
-    of_validation_error: ErrorLoss = field(repr=False)
+    of_error: ErrorLoss
+    of_validation_error: ErrorLoss
 
     def loss(self, xp: Maths, raw: Array, target: Array, offset: Array | None) -> Array:
-        """(..., H, O) that the gradient lowers; arguments as of `FittedHead.loss`, but a point has
-        no offset.
-        """
+        """The training loss (..., H, O); arguments as in `FittedHead.loss`, without an offset."""
         return self.of_error(xp, xp.squeeze(raw) - target)
 
     def validation_losses(
         self, raw: np.ndarray, residual: np.ndarray, lead: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """(B, H, O): as `FittedHead.validation_losses`."""
+        """The validation losses (B, H, O), see `FittedHead.validation_losses`."""
         return self.of_validation(raw[..., 0] - residual), np.isfinite(residual)
 
     def of_validation(self, error: np.ndarray) -> np.ndarray:
-        """The validation loss of every error, of the same shape."""
+        """The validation loss of every error, in the same shape."""
         return self.of_validation_error(numpy_maths, error)
 
 
 ForecastLoss = PointLoss | FittedHead
-"""What trains a network, stops it and tunes it, all in scaled units."""
+"""A loss of forecasts in scaled units."""
 
 POINT_LOSSES = {
     loss.name: loss
@@ -99,8 +89,8 @@ POINT_LOSSES = {
         PointLoss("huber", huber, huber),
     )
 }
-"""By the name that `loss` of an entry gives. `smooth_mae`, the default, is the mean absolute error
-with a gradient that falls to zero at its minimum, as Huber's does.
+"""By the name in `loss` of an entry. `smooth_mae`, the default, validates by the absolute error and
+trains by Huber's, whose gradient falls to zero at the minimum.
 """
 
 DEFAULT_LOSS = "smooth_mae"
@@ -113,4 +103,4 @@ def _require_loss(name: str) -> str:
 
 
 LossName = Annotated[str, AfterValidator(_require_loss)]
-"""Looked up when an entry is checked: a row may come from a module of the user's own."""
+"""The name of a point loss, checked when an entry is read, as users may add rows."""

@@ -1,15 +1,11 @@
-"""The one walk over the blocks of a network, in series and side by side.
+"""The visitor of a network's blocks, in series and in parallel branches.
 
-What goes through a network in the order of its blocks is a `BlockVisitor`: the Keras layers
-(`layers.wiring`), windows and single rows in NumPy (`inference.batch`, `inference.streaming`), the
-written-out file (`inference.export`), derivatives (`training.forward_mode`), and the widths that
-shapes of weights follow from (`networks.weights`).
-
-A subclass gives a `visit_` method per kind of block, from the value before the block to the one
-after it (`Value`: a tensor, an array, a width ...), and `visit_series` calls them in order with
-each block's path, the prefix of its weights' names. A block that a subclass has no method for is
-refused in its words (`unfit_reason`). The next kind of block is a class in `networks.description`
-with a `visit_` method here, and one in every subclass that shall know it.
+Everything that goes through a network block by block is a `BlockVisitor`: Keras layers
+(`layers.wiring`), forecasts of windows and of single rows in NumPy (`inference.batch`,
+`inference.streaming`), the exported file (`inference.export`), derivatives
+(`training.forward_mode`), and the widths from which shapes of weights follow (`networks.weights`).
+A new kind of block is a class in `networks.description`, a row of `METHODS`, and a `visit_` method
+in every subclass that supports it.
 """
 
 from __future__ import annotations
@@ -41,23 +37,23 @@ METHODS: dict[type[Block], str] = {
     EncoderDecoder: "visit_encoder_decoder",
     Parallel: "visit_parallel",
 }
-"""The method of a visitor that makes the output of a kind of block: `visit_<kind>(block, path, x)`.
-"""
+"""By kind of block, the method `visit_<kind>(block, path, x)` that gives its output."""
 
 
 class BlockVisitor(Generic[Value]):
-    """Carries a value, the input of the first block, through to the output of the last.
+    """Carries a value (a tensor, an array, a width ...) from the input of the first block to the
+    output of the last.
 
-    A subclass says by the methods of `METHODS` what each kind of block makes of its input, and by
-    `join_branches` how those of parallel branches become one; a kind that it has no method for
-    comes to `visit_default`, which refuses it. A block's path is its name, inside parallel blocks
-    "name/branch/name", as in `description.walk_blocks`; its weights are named by it.
+    A subclass has a method of `METHODS` for each kind of block that it supports, and
+    `join_branches`; other kinds go to `visit_default`, which refuses them with `unfit_reason`. The
+    path of a block is its name, inside parallel blocks "name/branch/name", as in
+    `description.walk_blocks`; it is the prefix of the names of its weights.
     """
 
     unfit_reason = "which is no kind of block that is known here"
 
     def visit_series(self, blocks: Sequence[Block], prefix: str, x: Value) -> Value:
-        """The output of blocks one after the other; `prefix` stands before their names."""
+        """The output of blocks in series; `prefix` is that of their paths."""
         for block in blocks:
             x = self.visit_block(block, prefix + block.name, x)
         return x
@@ -74,13 +70,13 @@ class BlockVisitor(Generic[Value]):
         return self.join_branches(block, path, outputs)
 
     def join_branches(self, block: Parallel, path: str, outputs: list[Value]) -> Value:
-        """One value from those of the branches: concatenated or summed, as the block says."""
+        """The value of a parallel block from those of its branches."""
         raise NotImplementedError
 
     def visit_default(self, block: Block, path: str, x: Value) -> Value:
-        """What becomes of a block without a method of its own; InputError unless overridden."""
+        """The output of a block without a method of its own; `InputError` unless overridden."""
         raise InputError(f"Block {path!r} is a {type(block).__name__}, {self.unfit_reason}.")
 
     def visit_dropout(self, block: Dropout, path: str, x: Value) -> Value:
-        """The output of a dropout block: outside training its input."""
+        """The input as it is: dropout acts in training alone."""
         return x

@@ -1,10 +1,8 @@
-"""Names, shapes and first values of a network's weights and states, by NumPy: Keras and NumPy start
-from the same.
+"""Names, shapes and initial values of a network's weights and states, the same for Keras and NumPy.
 
 `weight_specs` lists the weights of a `Network` by their full names ("hidden/kernel"); `initialise`
-draws them; `first_states` gives what recurrent blocks and delay lines hold before the first row.
-The widths that shapes follow from are worked out by the
-visitor `WidthVisitor`. A new way of drawing is one more case of `draw`.
+draws them; `first_states` gives the states before the first row. Another initializer is a case of
+`draw`.
 """
 
 from __future__ import annotations
@@ -35,11 +33,10 @@ from forecast.networks.visitor import BlockVisitor
 
 @dataclass
 class WidthVisitor(BlockVisitor[int]):
-    """The weights of all blocks, and the columns that flow between them: the visitor whose value is
-    a number of columns. Nothing is drawn or allocated.
+    """Finds the weights of all blocks and the numbers of columns between them.
 
-    `input_widths`: by block path, the columns of its input; `widest`: the most columns that leave a
-    block; `output_width`: those that leave the last.
+    `input_widths`: by block path, the columns of its input. `widest`: the most output columns of a
+    block. `output_width`: the output columns of the last block.
     """
 
     network: Network
@@ -57,9 +54,7 @@ class WidthVisitor(BlockVisitor[int]):
         return visitor
 
     def visit_default(self, block: Block, path: str, x: int) -> int:
-        """Note the weights of a block for an input of `x` columns; returns the columns that leave
-        it.
-        """
+        """Note the weights of a block for an input of `x` columns; returns its output columns."""
         self.input_widths[path] = x
         weights, width = block.weights_and_width(x, self.network)
         self.weights |= add_path(path, weights)
@@ -67,7 +62,7 @@ class WidthVisitor(BlockVisitor[int]):
         return width
 
     def join_branches(self, block: Parallel, path: str, outputs: list[int]) -> int:
-        """The columns that leave a parallel block."""
+        """The output columns of a parallel block."""
         width = sum(outputs)
         self.widest = max(self.widest, width)
         return width
@@ -92,16 +87,14 @@ def weight_specs(network: Network) -> WeightSpecs:
 
 
 def initialise(network: Network, seed: int, dtype: str = "float32") -> dict[str, np.ndarray]:
-    """First values of every weight.
-
-    They depend on the seed, the weight's name and its shape alone, so changing one block leaves the
-    values of the others as they were.
+    """The initial values of every weight. They depend on the seed, the name and the shape of the
+    weight alone, so changing one block leaves those of the others as they are.
     """
     return {name: draw(weight, name, seed, dtype) for name, weight in weight_specs(network).items()}
 
 
 def draw(weight: Weight, name: str, seed: int, dtype: str = "float32") -> np.ndarray:
-    """The array that one weight starts training with, computed in float64."""
+    """The initial values of one weight, computed in float64."""
     rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
     shape = weight.shape
     match weight.initializer:
@@ -122,12 +115,12 @@ def draw(weight: Weight, name: str, seed: int, dtype: str = "float32") -> np.nda
 
 
 def future_width(network: Network) -> int:
-    """Columns that the projection of the future frames adds to the first block's input."""
+    """How many columns the projection of the future frames adds to the first block's input."""
     return network.future_units if network.shapes.future_channels else 0
 
 
 def widest_columns(network: Network) -> int:
-    """Columns of the widest array between two blocks, or of the outputs."""
+    """The number of columns of the widest array between two blocks, or of the outputs."""
     shapes = network.shapes
     first = shapes.channels + max(future_width(network), shapes.future_channels * shapes.horizon)
     outputs = shapes.horizon * shapes.outputs * shapes.parameters
@@ -138,12 +131,12 @@ def _orthogonal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     """Orthonormal rows or columns, whichever are fewer (Saxe, McClelland & Ganguli 2014)."""
     rows, columns = shape
     q, r = np.linalg.qr(rng.standard_normal((max(shape), min(shape))))
-    q *= np.sign(np.diag(r))  # without it QR's sign convention makes the draw not uniform
+    q *= np.sign(np.diag(r))  # without this, the sign convention of QR makes the draw not uniform
     return q.T if rows < columns else q
 
 
 def first_states(network: Network, weights: Arrays, batch: int) -> States:
-    """What every block remembers before the first row: zeros in the dtype of the weights."""
+    """The states of all blocks before the first row: zeros in the dtype of the weights."""
     states: States = {}
     input_widths = WidthVisitor.of_network(network).input_widths
     for path, block in walk_blocks(network.blocks):

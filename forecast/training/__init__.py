@@ -1,10 +1,10 @@
 """Training of networks; TensorFlow is imported by its modules, never by this package.
 
-    chunks                   what a training is given and what it returns
-    gradient, descent        gradient steps, in TensorFlow
+    chunks                   training series, chunks of them, and the trained network
+    gradient, descent        gradient descent, in TensorFlow
     levenberg_marquardt      damped least squares for any `LeastSquares` problem, in NumPy
     network_problem, forward_mode, one_layer    a network as such a problem, with exact derivatives
 
-For `forecast.forecaster.trainers` and `forecast.identification`, which prepare series and judge
-weights; nothing here reads a file or knows a task.
+Used by `forecast.forecaster.trainers` and `forecast.identification`, which prepare the series and
+validate the weights; nothing here reads a file or knows a task.
 """

@@ -1,15 +1,11 @@
-"""What a training is given and what it returns: chunks of the series, every step supervised, and
-weights.
+"""The data and the result of a training: series, chunks of them, and the trained network.
 
-A `TrainingSeries` is what a network learns of one series. The forecaster writes them end to end as
-`JoinedSeries`, `join_series` finds `Chunks` in them, of which a gradient step takes a batch, and a
-training returns a `TrainedNetwork`. Levenberg-Marquardt takes the series one by one.
-No TensorFlow is needed here.
+A `TrainingSeries` holds the inputs and targets of one series. The forecaster writes all series end
+to end as `JoinedSeries`; `join_series` finds the `Chunks` in them, of which a gradient step takes a
+random batch. Levenberg-Marquardt takes the series one by one. Both return a `TrainedNetwork`.
 
-The batches of a training are drawn at random (`random_starts`): every chunk begins with an empty
-memory. One pass over it gives a loss at each of its steps (the summed loss of back-propagation
-through time; a chunk is the truncation of Williams & Peng 1990). The burn-in before it fills the
-memory and is not counted.
+Every chunk begins with a reset state, and has a loss at each of its steps but those of the burn-in,
+which fills the memory (truncated back-propagation through time, Williams & Peng 1990).
 """
 
 from __future__ import annotations
@@ -28,13 +24,13 @@ Curve = list[tuple[int, float, float]]
 
 @dataclass(frozen=True)
 class TrainingSeries:
-    """One series up to its train end. T rows, H horizon, O outputs, all in scaled units.
+    """One series up to its train end, in scaled units. T rows, H horizon, O outputs.
 
-    past (T, C) float32; future (T + H, F) float32; target (T, H, O) float32: what the network has
-    to add to the skip for the forecasts made at row t, or what its head makes of that;
-    sample_weight (T, H, O) bool, false where a target is missing or lies outside the train block,
-    or for Levenberg-Marquardt any factor of the residual; offset (T, H, O) float32, where the head
-    has one.
+    past (T, C) float32 and future (T + H, F) float32: the inputs. target (T, H, O) float32: the
+    residuals of the skip for the forecasts made at row t, or the targets that the head makes of
+    them. sample_weight (T, H, O) bool: false where a target is missing or lies outside the train
+    block; for Levenberg-Marquardt it may be any factor of the residual. offset (T, H, O) float32:
+    only for a head that has one.
     """
 
     past: np.ndarray
@@ -46,9 +42,9 @@ class TrainingSeries:
 
 @dataclass(frozen=True, kw_only=True)
 class JoinedSeries:
-    """All series end to end, H spare rows of zeros after each, so that `future` has the same row
-    numbers as the rest. `spans`: (first row, rows) of each series; the other fields as in
-    `TrainingSeries`.
+    """All series end to end, with H rows of zeros after each, so that `future` has the same row
+    numbers as the other arrays. `spans`: (first row, number of rows) of each series; the other
+    fields as in `TrainingSeries`.
     """
 
     past: np.ndarray
@@ -60,10 +56,10 @@ class JoinedSeries:
 
     @classmethod
     def allocate(cls, lengths: Sequence[int], like: TrainingSeries) -> JoinedSeries:
-        """Zeros for series of `lengths` rows, in the columns and dtypes of `like`.
+        """Zeros for series of `lengths` rows, with the columns and dtypes of `like`.
 
-        Each array begins on a line of the cache, so that TensorFlow uses its memory without a copy:
-        for thousands of series that copy would be most of a process's memory.
+        Each array is aligned to a cache line, so that TensorFlow uses its memory without a copy,
+        which for thousands of series would be most of the process's memory.
         """
         edges = np.cumsum([0, *(rows + like.target.shape[1] for rows in lengths)]).tolist()
         arrays = {}
@@ -75,8 +71,8 @@ class JoinedSeries:
 
     @classmethod
     def of(cls, series: Sequence[TrainingSeries]) -> JoinedSeries:
-        """Copies of the series; a target that does not count is 0: NaN or 1e30 would give a loss
-        that a weight of zero does not remove.
+        """Copies of the series. Targets with a sample weight of 0 are set to 0, because the loss of
+        NaN or 1e30 would not vanish when it is multiplied by 0.
         """
         joined = cls.allocate([len(each.past) for each in series], series[0])
         for copy, each in zip(joined.split(), series, strict=True):
@@ -91,21 +87,24 @@ class JoinedSeries:
         horizon = self.target.shape[1]
         result = []
         for first, rows in self.spans:
-            last = first + rows
-            arrays = [self.target[first:last], self.sample_weight[first:last]]
-            if self.offset is not None:
-                arrays.append(self.offset[first:last])
-            past = self.past[first:last]
-            result.append(TrainingSeries(past, self.future[first : last + horizon], *arrays))
+            stop = first + rows
+            series = TrainingSeries(
+                past=self.past[first:stop],
+                future=self.future[first : stop + horizon],
+                target=self.target[first:stop],
+                sample_weight=self.sample_weight[first:stop],
+                offset=None if self.offset is None else self.offset[first:stop],
+            )
+            result.append(series)
         return result
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chunks(JoinedSeries):
-    """The joined series, and where chunks of `length` rows may begin in them.
+    """The joined series, and the rows at which chunks of `length` rows may start.
 
-    `starts`: every row from which a chunk lies inside one series and has a target that counts. The
-    first `burn_in` rows of a chunk carry no loss.
+    `starts`: every row from which a chunk lies inside one series and has a target with a weight
+    after its burn-in. The first `burn_in` rows of a chunk have no loss.
     """
 
     starts: np.ndarray
@@ -113,8 +112,8 @@ class Chunks(JoinedSeries):
     burn_in: int
 
     def random_starts(self, steps: int, batch_size: int, seed: int) -> np.ndarray:
-        """(steps, batch_size) int32: the starts of every step's batch. All of
-        `starts` in random order, then all in another, so that every row counts alike.
+        """(steps, batch_size) int32: the starts of the batch of every step. They go through all of
+        `starts` in random order, then again in another order, so that each is drawn equally often.
         """
         generator = np.random.default_rng(seed)
         needed = steps * batch_size
@@ -125,10 +124,9 @@ class Chunks(JoinedSeries):
 
 @dataclass(frozen=True)
 class TrainedNetwork:
-    """The weights with the lowest validation loss, and the step they are of. `curve`: (step, train
-    loss, validation loss); `note`: a sentence on what was unusual.
-
-    `best_by_fold`: for each fold of validation the step with its lowest loss, and the weights then.
+    """The weights with the lowest validation loss, and their step. `curve`: (step, train loss,
+    validation loss); `note`: a sentence on anything unusual. `best_by_fold`: for each fold of
+    validation, the step with its lowest loss and the weights at that step.
     """
 
     weights: Weights
@@ -142,10 +140,9 @@ class TrainedNetwork:
 def join_series(
     series: JoinedSeries | Sequence[TrainingSeries], *, supervised: int, burn_in: int
 ) -> Chunks:
-    """The series end to end, and where chunks begin; without a copy of those that are joined.
-
-    Chunks shorter than asked are made when the shortest series demands it; `InputError` where it
-    has fewer than 2 rows.
+    """The `Chunks` of `series`, which are copied unless they are joined already. A chunk has
+    `burn_in` + `supervised` rows, or fewer where the shortest series has fewer. `InputError` for a
+    series with fewer than 2 rows.
     """
     joined = series if isinstance(series, JoinedSeries) else JoinedSeries.of(series)
     shortest = min(rows for _, rows in joined.spans)
@@ -161,16 +158,14 @@ def join_series(
 
 
 def _starts_with_loss(joined: JoinedSeries, length: int, burn_in: int) -> np.ndarray:
-    """Every row from which a chunk lies inside one series and has, after its burn-in, at least one
-    target that counts; `InputError` where there is none.
-    """
+    """The starts of `Chunks`; `InputError` where there are none."""
     starts = np.concatenate(
         [first + np.arange(rows - length + 1, dtype=np.int32) for first, rows in joined.spans]
     )
-    # before[t]: how many of the rows 0 ... t - 1 have a target that counts
-    before = np.zeros(len(joined.sample_weight) + 1, np.int32)
-    np.cumsum(joined.sample_weight.any(axis=(1, 2)), out=before[1:])
-    supervised_starts = starts[before[starts + length] > before[starts + burn_in]]
+    # n_before[t]: how many of the rows before t have a target with a weight
+    n_before = np.zeros(len(joined.sample_weight) + 1, np.int32)
+    np.cumsum(joined.sample_weight.any(axis=(1, 2)), out=n_before[1:])
+    supervised_starts = starts[n_before[starts + length] > n_before[starts + burn_in]]
     if len(supervised_starts) == 0:
         raise InputError(
             "No chunk of the train block has an observed target; check the data and `train_end`."

@@ -1,30 +1,22 @@
-"""What a gradient step is made of, in TensorFlow: its settings, losses, learning-rate schedules and
-update rules; `gradient` puts them together.
+"""The parts of a gradient step in TensorFlow, for `gradient`: `Settings`, learning-rate schedules,
+`UpdateRule`, and `TensorMaths` for losses.
 
-The rules work on one flat vector of all weights: the whole update is a dozen operations, however
-many variables a network has. Keras applies its optimisers variable by variable, which for small
-recurrent nets costs more to trace than the network itself. The rules are the same; a test holds
-them equal to Keras's.
-
-`Settings` says how a network is trained, `UpdateRule` changes its weights, `TensorMaths` writes
-losses in TensorFlow.
-
-The next update rule is a method of `UpdateRule`, a row of `rules` there and a name in
-`config.models.OptimizerName`; the next point loss is not made here but in `networks.losses`.
+The rules work on one flat vector of all weights, so an update is a dozen operations however many
+variables a network has. Keras applies its optimisers variable by variable, which for small
+recurrent networks costs more to trace than the network itself. A test holds the rules equal to
+those of Keras. Another rule is a method of `UpdateRule` with a row in `rules`, and a name in
+`config.models.OptimizerName`; another point loss belongs in `networks.losses`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
 
-from forecast.config.models import (
-    LearningRateSchedule,
-    OptimizerName,
-)
+from forecast.config.models import LearningRateSchedule, OptimizerName
 from forecast.networks.heads.base import Maths
 from forecast.networks.layers import tf
 from forecast.networks.layers.feedforward import TensorNamespace
@@ -35,43 +27,44 @@ BETA_2 = 0.999
 EPSILON = 1e-7
 MOMENTUM = 0.9
 EXPONENTIAL_END = 0.01
-"""Where the exponential schedule ends, as a share of the peak."""
+"""The last rate of the exponential schedule, as a share of the peak."""
 
 
 def learning_rate(
-    schedule: LearningRateSchedule, step: Any, peak: Any, rising: Any, falling: Any
+    schedule: LearningRateSchedule, step: Any, peak: Any, n_rising: Any, n_falling: Any
 ) -> Any:
-    """A schedule's rate at update number `step`, counted from 0, as a float32 tensor; its numbers
-    may be tensors.
+    """The learning rate at update number `step` (from 0) as a float32 tensor; the numbers may be
+    tensors.
 
-    Constant, or a linear rise (a learning-rate warm-up) over `rising` updates and then a fall over
-    `falling`: to zero along half a cosine (Loshchilov & Hutter 2017) or a line, or exponentially to
+    Constant, or a linear warm-up over `n_rising` updates and then a fall over `n_falling` updates:
+    to zero along half a cosine (Loshchilov & Hutter 2017) or a line, or exponentially to
     `EXPONENTIAL_END` of the peak.
     """
     if schedule == "constant":
         return tf.convert_to_tensor(peak, tf.float32)
     t = tf.cast(step, tf.float32)
-    # how much of the fall is over, 0 to 1
-    share = tf.clip_by_value((t - rising) / falling, 0.0, 1.0)
+    progress = tf.clip_by_value((t - n_rising) / n_falling, 0.0, 1.0)  # of the fall
     if schedule == "linear":
-        left = 1.0 - share
+        share_of_peak = 1.0 - progress
     elif schedule == "exponential":
-        left = tf.exp(np.float32(np.log(EXPONENTIAL_END)) * share)
+        share_of_peak = tf.exp(np.float32(np.log(EXPONENTIAL_END)) * progress)
+    elif schedule == "cosine":
+        share_of_peak = 0.5 * (1.0 + tf.cos(np.float32(np.pi) * progress))
     else:
-        left = 0.5 * (1.0 + tf.cos(np.float32(np.pi) * share))
-    return tf.where(t < rising, peak * (t + 1.0) / rising, peak * left)
+        assert_never(schedule)
+    return tf.where(t < n_rising, peak * (t + 1.0) / n_rising, peak * share_of_peak)
 
 
 @dataclass(frozen=True)
 class Settings:
     """How one network is trained.
 
-    `steps` is the budget, the same for every model; a training stops before where `patience` looks
-    at the validation loss in a row bring no new best (None: half of all looks, once it has gained
-    on its beginning, see `gradient.PATIENT_SHARE`). `evaluate_every`: steps between two looks.
-    `rule`: the update rule; `clip`: the longest gradient; `l2`: a penalty on the squared weights,
-    beside the decoupled `weight_decay`; `l1`: how far, in learning rates, a step draws the kernels
-    of inputs to zero.
+    `steps`: the budget, the same for every model. `evaluate_every`: steps between two validations.
+    `patience`: a training stops after so many validations in a row without a new best; None: after
+    half of all validations, once it has improved on its beginning (`gradient.PATIENT_SHARE`).
+    `rule`: the update rule. `clip`: the largest norm of a gradient. `l2`: the penalty on squared
+    weights, beside the decoupled `weight_decay`. `l1`: by how many learning rates a step moves the
+    kernels of inputs towards zero.
     """
 
     steps: int
@@ -87,21 +80,20 @@ class Settings:
     l2: float = 0.0
     patience: int | None = None
     change_channels: tuple[int, ...] = ()
-    """Channels to be zeroed at a chunk's first row, as they are at a window's (see
-    `forecast.data.windows`).
+    """Channels that are set to zero at the first row of a chunk, as at that of a window
+    (`forecast.data.windows`).
     """
 
     @property
     def rule_numbers(self) -> dict[str, float]:
-        """The numbers of the update rule by name, which `UpdateRule` holds in variables: peak, rise
-        (the first twentieth of the steps) and fall of the schedule, the longest gradient, decoupled
-        weight decay, the soft threshold, and mu of mu |w|^2.
+        """The numbers that `UpdateRule` holds in variables, by name; the rate rises for the first
+        twentieth of the steps.
         """
-        rising = max(1.0, self.steps // 20)
+        n_rising = max(1.0, self.steps // 20)
         return {
             "peak": self.learning_rate,
-            "rising": rising,
-            "falling": max(1.0, self.steps - rising),
+            "n_rising": n_rising,
+            "n_falling": max(1.0, self.steps - n_rising),
             "clip": self.clip,
             "decay": 0.0 if self.rule == "adam" else self.weight_decay,
             "l1": self.l1,
@@ -109,8 +101,8 @@ class Settings:
         }
 
     def graph_settings(self) -> Settings:
-        """These settings without what the traced graph does not depend on: trainings for which this
-        is equal share a trace.
+        """These settings with 0 for everything that the traced graph does not depend on: trainings
+        for which they are equal share a trace.
         """
         return replace(
             self,
@@ -126,18 +118,18 @@ class Settings:
 
 
 class UpdateRule:
-    """Adds the L2 penalty, clips the global norm, applies one rule with decoupled weight decay,
-    draws the kernels of inputs to zero, writes the weights.
+    """Updates the weights: adds the L2 penalty, clips the gradient, applies the rule with decoupled
+    weight decay, and moves the kernels of inputs towards zero.
 
-    The penalty is mu |w|^2 over all weights with mu = `l2`; the gradient g is scaled to g * clip /
-    |g| where |g| is above `clip` (Pascanu, Mikolov & Bengio 2013). Adam (Kingma & Ba 2015) ignores
-    `weight_decay`; with it, it is AdamW (Loshchilov & Hutter 2019). Momentum is Polyak's. Last,
-    an input kernel's w becomes sign(w) max(|w| - rate * l1, 0), the soft threshold of a penalty on
-    |w| (Parikh & Boyd 2014): beside the rule, as the decay is, so Adam does not scale it.
+    The penalty is `l2` |w|^2 over all weights. A gradient g with a norm above `clip` is scaled to
+    that norm (Pascanu, Mikolov & Bengio 2013). `adam` (Kingma & Ba 2015) ignores `weight_decay`;
+    `adamw` is Adam with it (Loshchilov & Hutter 2019). `momentum` is Polyak's. Last, a weight w of
+    an input kernel becomes sign(w) max(|w| - rate * l1, 0), the soft threshold of a penalty on |w|
+    (Parikh & Boyd 2014); like the weight decay it is not scaled by Adam.
     """
 
     def __init__(self, variables: list[Any], settings: Settings) -> None:
-        """Keep the variables, with zero moments; the rule and the schedule are fixed here."""
+        """An update rule with zero moments for `variables`; rule and schedule stay fixed."""
         self._variables = variables
         self._schedule = settings.schedule
         self._sizes = [int(np.prod(v.shape)) for v in variables]
@@ -158,7 +150,7 @@ class UpdateRule:
         self.reset(settings)
 
     def reset(self, settings: Settings) -> None:
-        """Zero the moments and take the numbers of `settings`; rule and schedule stay."""
+        """Set the moments to zero, and the numbers to those of `settings`."""
         for variable in (self._first_moment, self._second_moment, self._step):
             variable.assign(tf.zeros_like(variable))
         for name, value in settings.rule_numbers.items():
@@ -176,7 +168,7 @@ class UpdateRule:
         norm = tf.norm(flat)
         flat = flat * tf.minimum(1.0, numbers["clip"] / (norm + 1e-12))
         rate = learning_rate(
-            self._schedule, self._step, numbers["peak"], numbers["rising"], numbers["falling"]
+            self._schedule, self._step, numbers["peak"], numbers["n_rising"], numbers["n_falling"]
         )
         weights -= rate * (self._direction(flat) + numbers["decay"] * weights)
         threshold = rate * numbers["l1"] * self._reads_inputs
@@ -186,11 +178,11 @@ class UpdateRule:
         self._step.assign_add(1)
 
     def _momentum(self, gradient: Any) -> Any:
-        """The velocity, which stands in the first moment."""
+        """The new velocity, which is kept as the first moment."""
         return self._first_moment.assign(MOMENTUM * self._first_moment + gradient)
 
     def _adam(self, gradient: Any) -> Any:
-        """The step of Adam for a learning rate of 1, from the moments, which it moves."""
+        """The step of Adam for a learning rate of 1; updates both moments."""
         t = tf.cast(self._step + 1, tf.float32)
         mean = self._first_moment.assign(BETA_1 * self._first_moment + (1.0 - BETA_1) * gradient)
         mean_square = self._second_moment.assign(
@@ -201,14 +193,14 @@ class UpdateRule:
 
 
 def reads_inputs(variable: Any) -> bool:
-    """Whether it is the kernel of a layer's inputs: neither of its own state nor of a read-out."""
+    """Whether `variable` is a kernel of inputs, not of a layer's own state or of a read-out."""
     layer, _, name = getattr(variable, "path", variable.name).rpartition("/")
     return name == "kernel" and layer != "readout"
 
 
 class TensorMaths(TensorNamespace, Maths):
-    """The array functions of `heads.base.Maths` in TensorFlow, float32: losses that are written
-    with them have a gradient here.
+    """The array functions of `heads.base.Maths` in TensorFlow (float32), for losses with a
+    gradient.
     """
 
     log = staticmethod(tf.math.log)

@@ -1,14 +1,10 @@
-"""Forward-mode derivatives of a network over a series: each block passes on its output and that
-output's derivatives by the weights, together a `Signal`.
+"""Forward-mode derivatives of a network over a series: each block passes on a `Signal`, its output
+and the derivatives of that output by the weights.
 
-`ForwardMode` is the `BlockVisitor` that does so for dense, tap, parallel and recurrent blocks; it
-refuses every other. `network_problem` feeds it the rows of a series, and has the method and its
-sources.
-
-Rows come as past (R, C) and frames (R, H * F) of what is known ahead; a `Signal` is a block's
-output (R, W) and its derivatives (R, W, q) by the first q weights. Blocks of rows are passed in the
-order of time, since `memory` goes on from one to the next. Derivatives by another kind of block are
-a `visit_` method of `ForwardMode`.
+`ForwardMode` is a `BlockVisitor` for dense, tap, parallel and recurrent blocks; any other block is
+an `InputError`. `network_problem` feeds it the rows of a series block by block in the order of
+time, and describes the method. Derivatives of another kind of block are a `visit_` method of
+`ForwardMode`.
 """
 
 from __future__ import annotations
@@ -33,11 +29,12 @@ from forecast.networks.weights import future_width
 from forecast.training.levenberg_marquardt import Array
 
 STEP = 1e-30
+"""The complex step h of f'(x) = Im f(x + ih) / h."""
 
 
 class ComplexNamespace(Namespace):
-    """NumPy's array functions for complex numbers, which carry the complex step through a cell; all
-    but the smoothed ReLU take them as they are.
+    """NumPy's array functions for complex numbers, for the complex step through a cell. Only
+    softplus needs another formula.
     """
 
     def softplus(self, x: AnyArray) -> AnyArray:
@@ -51,11 +48,9 @@ XP = ComplexNamespace()
 
 @dataclass(frozen=True)
 class Signal:
-    """The rows of one block's output and their derivatives: value (R, W); tangent (R, W, q) by the
-    first q weights, 0 where none of them acts on it.
-
-    Weights are numbered in the order of their blocks, so those of later blocks, q and on, need no
-    zeros stored.
+    """The output of a block for R rows, value (R, W), and its derivatives by the first q weights,
+    tangent (R, W, q). Weights are numbered in the order of their blocks, so the zeros of later
+    weights are not stored.
     """
 
     value: Array
@@ -63,18 +58,17 @@ class Signal:
 
     @classmethod
     def of_inputs(cls, value: Array) -> Signal:
-        """Inputs, on which no weight acts."""
+        """The signal of inputs `value` (R, W), which depend on no weight."""
         return cls(value, np.zeros((*value.shape, 0)))
 
 
 @dataclass
 class ForwardMode(BlockVisitor[Signal]):
-    """One run over one series, block of rows after block of rows.
+    """One pass over one series, by blocks of rows in the order of time.
 
-    `first_column_of`: by name, where the columns of a weight begin among those of all weights.
-    `memory`: by block path, what goes on
-    into the next block of rows, with its tangent: the rows of a delay line, or the states of a
-    cell.
+    `first_column_of`: by name, the number of the first entry of a weight among all weights.
+    `memory`: by block path, what the next block of rows needs of this one, and its tangent: the
+    rows of a delay line, or the states of a cell.
     """
 
     network: Network
@@ -88,15 +82,14 @@ class ForwardMode(BlockVisitor[Signal]):
     )
 
     def advance(self, past: Array, frames: Array | None) -> Signal:
-        """The next rows of the series: past (R, C), frames (R, H * F) of what is known ahead; gives
-        the network's output (R, H * O * K) and its derivatives by all weights.
+        """The output (R, H * O * K) of the network for the next rows of the series, and its
+        derivatives by all weights. past (R, C); frames (R, H * F): the known-future inputs.
         """
         signal = Signal.of_inputs(past)
         if frames is not None and future_width(self.network):
             projected = self._dense("future", Signal.of_inputs(frames), "tanh")
             signal = _join_signals([signal, projected])
         signal = self.visit_series(self.network.blocks, "", signal)
-        # the last weights: its q is p
         return self._dense("readout", signal, "linear")
 
     def visit_dense(self, block: Dense, path: str, x: Signal) -> Signal:
@@ -104,13 +97,13 @@ class ForwardMode(BlockVisitor[Signal]):
         return self._dense(path, x, block.activation)
 
     def join_branches(self, block: Parallel, path: str, outputs: list[Signal]) -> Signal:
-        """The branches' outputs with their derivatives side by side."""
+        """The outputs of the branches side by side, with their derivatives."""
         return _join_signals(outputs)
 
     def _dense(self, path: str, signal: Signal, activation: str) -> Signal:
-        """`activation(x W + b)` with the weights at `path`: the tangent of x goes through W, each
-        weight adds the column of x that it multiplies, and the activation's slope is taken by a
-        complex step.
+        """`activation(x W + b)` with the weights at `path`. Its tangent is that of x times W, plus
+        x itself for the weights of W and 1 for those of b, times the slope of the activation, which
+        is taken by a complex step.
         """
         kernel = self.weights[f"{path}/kernel"]
         bias = self.weights[f"{path}/bias"]
@@ -122,9 +115,9 @@ class ForwardMode(BlockVisitor[Signal]):
         for unit in range(z.shape[1]):
             tangent[:, unit, first + unit : first + kernel.size : z.shape[1]] += signal.value
             tangent[:, unit, after + unit] += 1.0
-        tilted = activate(XP, activation, z + 1j * STEP)
-        tangent *= (tilted.imag / STEP)[:, :, None]
-        return Signal(tilted.real.copy(), tangent)
+        output = activate(XP, activation, z + 1j * STEP)
+        tangent *= (output.imag / STEP)[:, :, None]
+        return Signal(output.real.copy(), tangent)
 
     def visit_taps(self, block: Taps, path: str, x: Signal) -> Signal:
         """The delayed rows and their derivatives."""
@@ -143,9 +136,8 @@ class ForwardMode(BlockVisitor[Signal]):
         return Signal(np.concatenate(taps, axis=1), np.concatenate(tap_tangents, axis=1))
 
     def visit_recurrent(self, block: Recurrent, path: str, x: Signal) -> Signal:
-        """The outputs of the cell, and their derivatives carried forward in time."""
+        """The outputs of the cell, and their derivatives, which are carried forward in time."""
         cell = block.cell_object
-        signal = x
         w = {
             name: np.asarray(value, dtype=np.float64)
             for name, value in weights_at(self.weights, path).items()
@@ -153,30 +145,31 @@ class ForwardMode(BlockVisitor[Signal]):
         n_states = sum(cell.states().values())
         zeros = np.zeros(n_states), np.zeros((n_states, self._n_columns(path)))
         before, tangent = self.memory.get(path, zeros)
-        states, outputs = _run_cell(cell, w, signal.value, before)
+        states, outputs = _run_cell(cell, w, x.value, before)
         step = _flat_step(cell)
+        # of new states and output, at the given states before the step
         direct = self._differentiate_weights(
-            step, w, path, signal.value, states[:-1], states.shape[1] + cell.units
+            step, w, path, x.value, states[:-1], states.shape[1] + cell.units
         )
 
         def step_from_states(all_states: AnyArray) -> AnyArray:
-            return step(w, signal.value.astype(complex), all_states)
+            return step(w, x.value.astype(complex), all_states)
 
         def step_from_inputs(inputs: AnyArray) -> AnyArray:
             return step(w, inputs, states[:-1].astype(complex))
 
         by_state = _differentiate_columns(step_from_states, states[:-1])
-        if signal.tangent.size:
-            by_input = _differentiate_columns(step_from_inputs, signal.value)
-            direct[..., : signal.tangent.shape[2]] += by_input @ signal.tangent
+        if x.tangent.size:
+            by_input = _differentiate_columns(step_from_inputs, x.value)
+            direct[..., : x.tangent.shape[2]] += by_input @ x.tangent
         size = states.shape[1]
-        out = np.empty((*outputs.shape, direct.shape[2]))
-        for row, gain in enumerate(by_state):
-            both = gain @ tangent + direct[row]
+        output_tangent = np.empty((*outputs.shape, direct.shape[2]))
+        for row, state_jacobian in enumerate(by_state):
+            both = state_jacobian @ tangent + direct[row]
             tangent = both[:size]
-            out[row] = both[size:]
+            output_tangent[row] = both[size:]
         self.memory[path] = states[-1], tangent
-        return Signal(outputs, out)
+        return Signal(outputs, output_tangent)
 
     def _differentiate_weights(
         self,
@@ -185,24 +178,25 @@ class ForwardMode(BlockVisitor[Signal]):
         path: str,
         x: Array,
         states: Array,
-        results: int,
+        n_results: int,
     ) -> Array:
-        """(R, results, q): the derivatives of one step's new states and output by the cell's own
-        weights, each tilted by a complex step in turn, at inputs x and states before the step.
+        """(R, n_results, q): the derivatives of the new states and output of one step by the cell's
+        own weights, at inputs x (R, I) and states (R, S) before the step; by complex steps.
         """
-        x = x.astype(complex)
-        states = states.astype(complex)
-        out = np.zeros((len(x), results, self._n_columns(path)))
+        complex_x = x.astype(complex)
+        complex_states = states.astype(complex)
+        derivatives = np.zeros((len(x), n_results, self._n_columns(path)))
         for name, value in w.items():
-            place = self.first_column_of[f"{path}/{name}"]
+            first = self.first_column_of[f"{path}/{name}"]
             for k in range(value.size):
-                tilted = value.astype(complex)
-                tilted.flat[k] += 1j * STEP
-                out[:, :, place + k] = step({**w, name: tilted}, x, states).imag / STEP
-        return out
+                moved = value.astype(complex)
+                moved.flat[k] += 1j * STEP
+                results = step({**w, name: moved}, complex_x, complex_states)
+                derivatives[:, :, first + k] = results.imag / STEP
+        return derivatives
 
     def _n_columns(self, path: str) -> int:
-        """q after the block at `path`: one more than the number of its last weight."""
+        """The number q of weights up to and with those of the block at `path`."""
         block_weights = (name for name in self.first_column_of if name.startswith(f"{path}/"))
         return max(self.first_column_of[name] + self.weights[name].size for name in block_weights)
 
@@ -211,8 +205,8 @@ FlatStep = Callable[[Mapping[str, AnyArray], AnyArray, AnyArray], AnyArray]
 
 
 def _flat_step(cell: Cell) -> FlatStep:
-    """The cell's step as a function (weights, x (R, I), states (R, S)) on all states side by side;
-    it gives new states and output side by side, (R, S + units).
+    """The cell's step as a function of weights, inputs (R, I) and all states side by side (R, S),
+    which gives the new states and the output side by side (R, S + units).
     """
 
     def step(w: Mapping[str, AnyArray], x: AnyArray, states: AnyArray) -> AnyArray:
@@ -223,8 +217,8 @@ def _flat_step(cell: Cell) -> FlatStep:
 
 
 def _run_cell(cell: Cell, w: Mapping[str, Array], x: Array, before: Array) -> tuple[Array, Array]:
-    """The cell over the rows x (R, I) one after another: states (R + 1, S), beginning with
-    `before`, and outputs (R, units).
+    """The states (R + 1, S) and outputs (R, units) of the cell over the rows x (R, I); the first
+    states are `before` (S,).
     """
     step = _flat_step(cell)
     size = len(before)
@@ -239,21 +233,19 @@ def _run_cell(cell: Cell, w: Mapping[str, Array], x: Array, before: Array) -> tu
 
 
 def _differentiate_columns(function: Callable[[AnyArray], AnyArray], at: Array) -> Array:
-    """The derivative of every result of `function` by every column of `at` (R, columns), row by
-    row, by complex steps: (R, results, columns).
+    """(R, results, columns): the derivatives of the results of `function` by the columns of `at`
+    (R, columns), row by row, by complex steps.
     """
     derivatives = []
     for column in range(at.shape[1]):
-        tilted = at.astype(complex)
-        tilted[:, column] += 1j * STEP
-        derivatives.append(function(tilted).imag / STEP)
+        moved = at.astype(complex)
+        moved[:, column] += 1j * STEP
+        derivatives.append(function(moved).imag / STEP)
     return np.stack(derivatives, axis=2)
 
 
 def _join_signals(parts: Sequence[Signal]) -> Signal:
-    """Signals side by side; tangents by as many weights as the widest has, 0 where a part has
-    fewer.
-    """
+    """The signals side by side; tangents are 0 for the weights that a part does not have."""
     value = np.concatenate([part.value for part in parts], axis=1)
     tangent = np.zeros((*value.shape, max(part.tangent.shape[2] for part in parts)))
     first = 0

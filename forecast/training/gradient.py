@@ -1,12 +1,9 @@
-"""Gradient descent: blocks of updates, each followed by a validation that decides which weights are
-kept.
+"""Gradient descent: blocks of update steps, each followed by a validation. The weights of the step
+with the lowest validation loss are kept, step 0 (the skip alone) included.
 
-Many updates run inside one traced function, so Python costs nothing per step. Every chunk begins
-from a reset state, its burn-in fills the memory and is not counted.
-
-The step with the lowest validation loss is kept, step 0 (the skip alone) included; a second fit
-without validation takes a given number of steps. A training without any finite loss, or that
-diverged before it improved, is a `ModelError`.
+A block of steps runs inside one traced TensorFlow function, so Python costs nothing per step.
+Traces are reused between trainings that differ only in their data and numbers. A second fit without
+validation takes a given number of steps.
 """
 
 from __future__ import annotations
@@ -15,6 +12,7 @@ import itertools
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -29,35 +27,66 @@ from forecast.training.chunks import Chunks, Curve, TrainedNetwork, Weights
 from forecast.training.descent import TENSOR_MATHS, Settings, UpdateRule
 
 PATIENT_SHARE = 0.5
-"""The share of the looks at validation after which, in a row without a new best, a training stops,
-if it had one behind its beginning. So no fit of the packaged datasets has another best step; folds
-of seven choose otherwise (docs/research/seconds.md).
+"""A training that has improved on its beginning stops after this share of all validations in a row
+without a new best. It changes the best step of no fit of the packaged datasets, and that of folds
+in seven of them (docs/research/seconds.md).
 """
 LEAST_PATIENCE = 3
 DIVERGED_LOSS = 1e5
-"""Times the error before training: targets are scaled, so a loss is of order one."""
+"""A training whose loss is this many times the validation loss before training (at least 1) has
+diverged.
+"""
 
 ValidationLosses = Callable[[Weights], float | np.ndarray]
-"""The loss that decides; of an array the first, and each further one decides on weights of its own.
+"""From weights to the validation loss; or to an array, whose first loss chooses the step, and each
+further one the step of a fold.
 """
 MAX_TRACES = 8
-"""Traced trainings in memory: the trials of a study, which the network's other ranking goes through
-again.
+"""Traces that are kept in memory: those of a study's trials, which the other ranking of the network
+repeats.
 """
 BatchInputs = dict[str, tf.Tensor]
 """The inputs of one step: past (B, T, C) and, as needed, future (B, T + H, F)."""
 
 
 class BestStep(NamedTuple):
-    """The step with the lowest of one validation loss so far, and the weights after it."""
+    """The step with the lowest validation loss so far, and the weights after it."""
 
     loss: float
     step: int
     weights: Weights
 
 
+@dataclass
+class StepChoice:
+    """The choice of the best step by one validation loss."""
+
+    best: BestStep | None = None
+    n_waited: int = 0
+    """Validations since the best step."""
+
+    def add(self, candidate: BestStep) -> None:
+        """Take `candidate` as the best step where its loss is finite and the lowest so far."""
+        if np.isfinite(candidate.loss) and (self.best is None or candidate.loss < self.best.loss):
+            self.best = candidate
+            self.n_waited = 0
+        else:
+            self.n_waited += 1
+
+    def is_over(self, settings: Settings) -> bool:
+        """Whether the patience of `settings` is over. Without a `patience` it is never over before
+        the training has improved on its beginning.
+        """
+        if settings.patience is not None:
+            return self.n_waited >= settings.patience
+        n_validations = len(range(0, settings.steps, settings.evaluate_every))
+        has_improved = self.best is not None and self.best.step > 0
+        patience = max(LEAST_PATIENCE, int(PATIENT_SHARE * n_validations))
+        return has_improved and self.n_waited >= patience
+
+
 _traces: dict[str, Updates] = {}
-"""The `MAX_TRACES` updates that were used last, by all that their graphs depend on."""
+"""The `MAX_TRACES` most recently used updates, by everything that their graphs depend on."""
 
 
 def fit(
@@ -70,16 +99,14 @@ def fit(
     initial: Weights | None = None,
     stop: int = 0,
 ) -> TrainedNetwork:
-    """Train from the seed (or from `initial`) and keep the best validation step, step 0 (the skip
-    alone) included.
+    """Train from `initial` weights (None: those of the seed), and keep those of the step with the
+    lowest validation loss; further losses of `validate` choose the steps of folds.
 
-    For every further loss that `validate` gives the step with the lowest is kept as well.
-    Stops early when the loss explodes or is no longer finite, and says so in `note`, and where its
-    `patience` is used up. `ModelError` when no validation loss ever was finite, and when the
-    training diverged without having improved on its beginning once. Without `validate` the first
-    `stop` updates are taken, and the weights after them are kept.
+    It stops early when `patience` is used up, or when the loss diverges (then with a `note`).
+    `ModelError` where no validation loss is finite, or training diverged before it improved on its
+    beginning. Without `validate` the first `stop` steps are taken, and the weights after them kept.
     """
-    # those of all steps, so that a training that is stopped early has drawn the same
+    # the batches of all steps, so that stopping early does not change them
     starts = chunks.random_starts(settings.steps, settings.batch_size, seed)
     with _reuse_trace(network, chunks, settings) as updates:
         weights = initialise(network, seed) if initial is None else initial
@@ -90,9 +117,7 @@ def fit(
 
 
 def _take_steps(updates: Updates, starts: np.ndarray) -> TrainedNetwork:
-    """The weights after an update for each row of `starts`; `ModelError` where one is not
-    finite.
-    """
+    """The weights after a step for each row of `starts`; `ModelError` where they are not finite."""
     stop = len(starts)
     if stop:
         updates.take_steps(tf.constant(starts))
@@ -111,19 +136,13 @@ def _descend(
     validate: ValidationLosses,
     settings: Settings,
 ) -> TrainedNetwork:
-    """`evaluate_every` updates at a time, and the validation losses after each block of them, until
-    the steps are used up, the choice by each loss is made, or the training has diverged; the best
-    weights, see `fit`. Raises `ModelError` as `fit` says.
+    """Take `evaluate_every` steps at a time and validate after each such block, until the steps are
+    used up, the patience with every loss is over, or the training has diverged. Returns the best
+    weights; `ModelError` as in `fit`.
     """
     curve: Curve = []
     edges = [*range(0, settings.steps, settings.evaluate_every), settings.steps]
-    best_by_loss: list[BestStep | None] = []
-    n_waited: list[int] = []
-
-    def is_settled(number: int) -> bool:
-        """Whether the choice by this loss is made."""
-        return _is_patience_over(settings, len(edges) - 1, best_by_loss[number], n_waited[number])
-
+    choices: list[StepChoice] = []
     note = ""
     train_loss = float("nan")
     for start, stop in [(0, 0), *itertools.pairwise(edges)]:  # (0, 0): before training
@@ -132,20 +151,15 @@ def _descend(
         weights = get_weights(updates.model)
         losses = [float(loss) for loss in np.atleast_1d(validate(weights))]
         curve.append((stop, train_loss, losses[0]))
-        if not n_waited:
-            best_by_loss = [None for _ in losses]
-            n_waited = [0 for _ in losses]
-        for number, loss in enumerate(losses):
-            # other losses, which know what this fold must not, shall not give it further looks
-            if number and is_settled(number):
-                continue
-            best = best_by_loss[number]
-            best_by_loss[number] = _lower_loss(best, BestStep(loss, stop, weights))
-            n_waited[number] = n_waited[number] + 1 if best_by_loss[number] is best else 0
+        choices = choices or [StepChoice() for _ in losses]
+        for number, (choice, loss) in enumerate(zip(choices, losses, strict=True)):
+            # a fold chooses as if it were alone, however long the other losses go on
+            if number == 0 or not choice.is_over(settings):
+                choice.add(BestStep(loss, stop, weights))
         note = _stop_reason(curve)
-        if note or all(map(is_settled, range(len(losses)))):
+        if note or all(choice.is_over(settings) for choice in choices):
             break
-    best = best_by_loss[0]
+    best = choices[0].best
     if best is None:
         raise ModelError(
             f"No finite validation loss up to step {curve[-1][0]}: the network diverged from its"
@@ -157,45 +171,24 @@ def _descend(
             " step improved on the skip alone. Lower `learning_rate` (now"
             f" {settings.learning_rate:g})."
         )
-    best_by_fold = tuple((fold_best or best)[1:] for fold_best in best_by_loss[1:])
+    best_by_fold = tuple((choice.best or best)[1:] for choice in choices[1:])
     return TrainedNetwork(best.weights, best.step, best.loss, curve, note, best_by_fold)
-
-
-def _is_patience_over(
-    settings: Settings, n_looks: int, best: BestStep | None, n_waited: int
-) -> bool:
-    """Whether `n_waited` looks since the best step end the choice by a loss, in a training that has
-    `n_looks` after its beginning. What has not gained on its beginning goes on, unless the
-    settings have a patience.
-    """
-    if settings.patience is not None:
-        return n_waited >= settings.patience
-    has_gained = best is not None and best.step > 0
-    return has_gained and n_waited >= max(LEAST_PATIENCE, int(PATIENT_SHARE * n_looks))
-
-
-def _lower_loss(best: BestStep | None, candidate: BestStep) -> BestStep | None:
-    """The one with the lower finite loss; the earlier of two equal ones; None where none is
-    finite.
-    """
-    is_lower = np.isfinite(candidate.loss) and (best is None or candidate.loss < best.loss)
-    return candidate if is_lower else best
 
 
 @contextmanager
 def _reuse_trace(network: Network, chunks: Chunks, settings: Settings) -> Iterator[Updates]:
-    """The updates of this training: a new trace, or one of an earlier training that differs in
-    what is no part of the graph, for a trace costs as much as 40 steps. Taken out of `_traces`
-    while they are used: no second training, in a thread or inside this one's validation, may touch
-    them.
+    """The updates of this training: those of an earlier training with the same graph, or new ones,
+    whose trace costs as much as 40 steps. They are taken out of `_traces` while they are used, so
+    that no other training, in a thread or inside this one's validation, can use them.
     """
     shapes = [chunks.past.shape[1:], chunks.future.shape[1:], chunks.target.shape[1:]]
     data = (shapes, chunks.length, chunks.burn_in, chunks.offset is not None)
-    with np.printoptions(threshold=sys.maxsize, floatmode="unique"):  # a head's constants in full
+    # the key is a text, because the arrays of a head are not hashable; they are printed in full
+    with np.printoptions(threshold=sys.maxsize, floatmode="unique"):
         key = repr((network, data, settings.graph_settings()))
     updates = _traces.pop(key, None)
     if updates is None:
-        # or the graphs of earlier trials stay referenced
+        # else Keras keeps references to the graphs of earlier trials
         keras.backend.clear_session(free_memory=False)
         updates = Updates(network, chunks, settings)
     try:
@@ -208,7 +201,7 @@ def _reuse_trace(network: Network, chunks: Chunks, settings: Settings) -> Iterat
 
 
 def _stop_reason(curve: Curve) -> str:
-    """Why training cannot go on after its last validation; empty when it can."""
+    """Why training cannot go on after the last validation of `curve`; empty where it can."""
     step, loss, error = curve[-1]
     if step and not (np.isfinite(loss) and np.isfinite(error)):
         return f"the loss was no longer finite at step {step}; the best weights before it are kept"
@@ -220,53 +213,52 @@ def _stop_reason(curve: Curve) -> str:
 
 
 def _has_diverged(curve: Curve) -> bool:
-    """Whether the last training loss is not finite or beyond anything scaled targets can cost."""
+    """Whether the last training loss is not finite, or beyond `DIVERGED_LOSS`."""
     loss = curve[-1][1]
     return len(curve) > 1 and not loss < DIVERGED_LOSS * max(1.0, curve[0][2])
 
 
 class Updates:
-    """The updates of one training, traced once: `begin` takes other weights, another seed, other
-    numbers of the rule or data of another length without a second trace.
+    """The traced update steps of a training. `begin` starts another training with other weights,
+    seed, numbers of the rule or data, without a new trace.
     """
 
     def __init__(self, network: Network, chunks: Chunks, settings: Settings) -> None:
-        """Build the model of `network` with the weights of seed 0, and its compiled passes."""
-        # A network that needs its whole window forecasts from the last step of a chunk alone.
-        read = chunks.length - chunks.burn_in if network.every_step else 1
-        self.model = assemble(network, seed=0, read=read)
-        self.data = _BatchData(chunks, network, settings, read)
+        """Build the Keras model of `network` and its traced function."""
+        # a network that needs its whole window forecasts from the last step of a chunk alone
+        n_supervised = chunks.length - chunks.burn_in if network.every_step else 1
+        self.model = assemble(network, seed=0, last_steps=n_supervised)
+        self.data = _BatchData(chunks, network, settings, n_supervised)
         self._updater = UpdateRule(self.model.trainable_variables, settings)
         starts = tf.TensorSpec((None, settings.batch_size), tf.int32)
         self.take_steps = tf.function(self._take_steps, input_signature=[starts], autograph=False)
 
     def begin(self, seed: int, weights: Weights, chunks: Chunks, settings: Settings) -> None:
-        """Set these weights, seed, data and numbers of the rule, and forget earlier updates."""
+        """Set the weights, seed, data and numbers of a new training."""
         self.data.fill(chunks)
         set_weights(self.model, weights)
         set_seed(self.model, seed)
         self._updater.reset(settings)
 
     def _take_steps(self, starts: tf.Tensor) -> tf.Tensor:
-        """The mean loss of as many steps as `starts` (steps, B) has rows, the first rows of the
-        chunks of each, in a loop of the graph.
+        """Take a step for each row of `starts` (steps, B), the first rows of its chunks; returns
+        the mean loss. The loop is part of the graph.
         """
-        steps = tf.shape(starts)[0]
+        n_steps = tf.shape(starts)[0]
 
-        def is_left(i: tf.Tensor, _: tf.Tensor) -> tf.Tensor:
-            return i < steps
+        def has_step(i: tf.Tensor, _: tf.Tensor) -> tf.Tensor:
+            return i < n_steps
 
-        def step(i: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            """Step number i; `total`: the sum of the losses up to it."""
+        def add_step(i: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             return i + 1, total + self._update(starts[i])
 
         start = tf.constant(0), tf.constant(0.0)
-        _, total = tf.while_loop(is_left, step, start, parallel_iterations=1)
-        return total / tf.cast(steps, tf.float32)
+        _, total = tf.while_loop(has_step, add_step, start, parallel_iterations=1)
+        return total / tf.cast(n_steps, tf.float32)
 
     def _update(self, starts: tf.Tensor) -> tf.Tensor:
-        """Change the weights once, by the chunks from `starts` (B,) on; the loss before the
-        change.
+        """Update the weights once by the chunks that begin at `starts` (B,); returns the loss
+        before the update.
         """
         with tf.GradientTape() as tape:
             loss = self.data.loss(starts, self.model(self.data.inputs(starts), training=True))
@@ -275,15 +267,15 @@ class Updates:
 
 
 class _BatchData:
-    """The chunks, as variables so that the traced graph does not depend on them; gives the inputs
-    of a batch and its loss.
+    """The chunks as TensorFlow variables, so that the traced graph does not depend on them; gives
+    the inputs and the loss of a batch.
     """
 
     def __init__(
         self, chunks: Chunks, network: Network, settings: Settings, n_supervised: int
     ) -> None:
-        """Variables without rows, of the columns that `chunks` has; so many of the last steps of a
-        chunk carry a loss.
+        """Variables without rows, with the columns of `chunks`. The last `n_supervised` steps of a
+        chunk have a loss.
         """
         self.variables: dict[str, tf.Variable] = {}
         for name in ("past", "future", "target", "sample_weight", "offset"):
@@ -293,7 +285,7 @@ class _BatchData:
                     array[:0], trainable=False, shape=(None, *array.shape[1:])
                 )
         self.rows = tf.range(chunks.length)
-        self.ahead = tf.range(chunks.length + network.shapes.horizon)
+        self.future_rows = tf.range(chunks.length + network.shapes.horizon)
         mask = np.ones((1, chunks.length, network.shapes.channels), dtype=np.float32)
         mask[:, 0, list(settings.change_channels)] = 0.0
         self.first_row_mask = tf.constant(mask)
@@ -301,8 +293,8 @@ class _BatchData:
         self.forecast_loss = settings.loss
 
     def fill(self, chunks: Chunks) -> None:
-        """Take these chunks instead, of any number of rows: where an array begins on a line of the
-        cache its memory, else a copy, since TensorFlow aborts on any other memory.
+        """Set the data to `chunks`, of any number of rows. An array that is aligned to a cache line
+        is shared, any other is copied, because TensorFlow aborts on unaligned memory.
         """
         for name, variable in self.variables.items():
             array = getattr(chunks, name)
@@ -311,25 +303,25 @@ class _BatchData:
             variable.assign(array)
 
     def empty(self) -> None:
-        """No rows: traces are kept, and of many series the data are most of the memory."""
+        """Remove all rows, because traces are kept and data of many series need much memory."""
         for variable in self.variables.values():
             variable.assign(tf.zeros((0, *variable.shape[1:]), variable.dtype))
 
     def inputs(self, starts: tf.Tensor) -> BatchInputs:
-        """The inputs of the network for one step: the rows of its chunks."""
+        """The inputs of the network for the chunks that begin at `starts` (B,)."""
         inputs = {"past": self._gather("past", starts, self.rows) * self.first_row_mask}
         if self.variables["future"].shape[-1]:
-            inputs["future"] = self._gather("future", starts, self.ahead)
+            inputs["future"] = self._gather("future", starts, self.future_rows)
         return inputs
 
     def _gather(self, name: str, starts: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-        """The `rows` of each chunk of one step, counted from the chunk's first."""
-        # a variable that is gathered from copies memory that is not its own; one that is read, not
+        """The `rows` (R,) of each chunk, counted from its start: (B, R, ...)."""
+        # reading the variable first keeps gather from copying its shared memory
         array = self.variables[name].read_value()
         return tf.gather(array, starts[:, None] + rows[None, :])
 
     def loss(self, starts: tf.Tensor, output: tf.Tensor) -> tf.Tensor:
-        """The mean loss of one step over the known targets of its chunks."""
+        """The mean loss over the known targets of the chunks that begin at `starts` (B,)."""
         rows = self.rows[-self.n_supervised :]
         target = self._gather("target", starts, rows)
         weight = tf.cast(self._gather("sample_weight", starts, rows), tf.float32)

@@ -1,18 +1,16 @@
-"""Levenberg–Marquardt for small nets (Marquardt 1963; Hagan & Menhaj 1994), in float64, with
+"""Levenberg–Marquardt for small networks (Marquardt 1963; Hagan & Menhaj 1994), in float64, with
 bounded memory.
 
 `minimise` takes any `LeastSquares` problem, of the catalogue's networks (`network_problem`) or of
-`forecast.identification`, and gives the `Result` of the best of several starts: by the problem's
-validation error, or by the training objective where it has none. A start that diverges costs only
-itself; all of them is a `ModelError`, more than `MAX_WEIGHTS` an `InputError`. `Options` says when
-a descent ends, `Watch` lets Ctrl-C end one and keep its best weights.
+`forecast.identification`, and returns the `Result` of the best of several starts. `Options` says
+when a descent ends; a `Watch` lets Ctrl-C end it and keep its best weights.
 
-A step solves  (JᵀJ + (decay + mu n) I) d = -(Jᵀe + decay w)  where J = de/dw is never held whole:
-the problem hands it over in row blocks and only JᵀJ is kept. `mu` moves as in MATLAB's trainlm:
-down tenfold after a step that lowers the objective, up tenfold after one that does not; with
-`by_gain` it falls as far as the linear model was right (Nielsen 1999), so that the next step seldom
-fails. `bayesian` sets `decay` from the evidence after every step, as trainbr does (MacKay 1992;
-Foresee & Hagan 1997).
+A step solves  (JᵀJ + (decay + mu n) I) d = -(Jᵀe + decay w). The Jacobian J = de/dw is never held
+whole: the problem gives it in blocks of rows, and only JᵀJ is kept. `mu` changes as in MATLAB's
+trainlm: a tenth after a step that lowers the objective, ten times after one that does not. With
+`by_gain` it decreases by how well the linear model predicted the step (Nielsen 1999), so that the
+next step seldom fails. `bayesian` sets `decay` from the evidence after every step, as trainbr does
+(MacKay 1992; Foresee & Hagan 1997).
 """
 
 from __future__ import annotations
@@ -35,18 +33,21 @@ from forecast.system.workers import limit_to_one_thread
 
 Array = npt.NDArray[np.float64]
 
-# beyond it one step's normal equations cost more than hundreds of steps of Adam
 MAX_WEIGHTS = 2_000
-LEAST_MU_FACTOR = 1 / 3  # of `by_gain`, as in Nielsen (1999)
-BLOCK_BYTES = 64 * 2**20  # of the Jacobian rows held at once
-TRIAL_SECONDS = 0.5  # of the iterations that tell how long a training takes
+"""With more weights a single step costs more than hundreds of steps of Adam."""
+LEAST_MU_FACTOR = 1 / 3
+"""The least factor of mu with `by_gain`, as in Nielsen (1999)."""
+BLOCK_BYTES = 64 * 2**20
+"""Memory of the Jacobian's rows that are held at once."""
+TRIAL_SECONDS = 0.5
+"""Time of the iterations from which the time of a training is estimated."""
 
 
 class LeastSquares:
-    """A least-squares problem: residuals e (n_residuals,) of the counted rows by a vector of
-    weights (n_weights,), and their derivatives in row blocks.
+    """A least-squares problem: residuals e as a function of the weights (n_weights,), and their
+    derivatives in blocks of rows. `n_residuals`: the residuals that count.
 
-    `validate`: the error that picks the weights to keep; None: the training objective picks them.
+    `validate`: gives the error that chooses the weights to keep; None: the training objective.
     """
 
     n_weights: int
@@ -54,11 +55,11 @@ class LeastSquares:
     validate: Callable[[Array], float] | None = None
 
     def residuals(self, weights: Array) -> Array:
-        """The weighted residuals, 0 where none counts."""
+        """The weighted residuals, 0 where one does not count."""
         raise NotImplementedError
 
     def loss(self, weights: Array) -> float:
-        """The sum of squared residuals, infinity where the net diverges."""
+        """The sum of squared residuals; infinity where the network diverges."""
         return finite_sum(self.residuals(weights))
 
     def blocks(self, weights: Array) -> Iterator[tuple[Array, Array]]:
@@ -66,19 +67,20 @@ class LeastSquares:
         raise NotImplementedError
 
     def validation(self, weights: Array) -> float | None:
-        """What `validate` says of the weights; None without it."""
+        """The validation error of the weights; None without `validate`."""
         return None if self.validate is None else self.validate(weights)
 
 
 @dataclass(frozen=True)
 class Options:
-    """When to stop, and how the damping moves.
+    """When to stop, and how the damping changes.
 
-    `mu`, its factors and `mu_max`: the damping; `min_gradient`: below it, times n, a gradient
-    counts as none; `patience`: iterations without a new best validation error before the stop;
-    `decay`: weight of |w|² beside the sum of squares, which `bayesian` sets after every step;
-    `goal`: mean squared error, scaled, at which to stop; `seconds`: of all starts; `by_gain`: after
-    a step mu moves by its gain, what the objective fell over what was predicted.
+    `mu`, `mu_increase`, `mu_decrease`, `mu_max`: the damping and its factors. `min_gradient`: stop
+    where the gradient is below it times n. `patience`: stop after so many iterations without a new
+    best validation error. `goal`: stop at this mean squared error in scaled units. `seconds`: stop
+    after this time, over all starts. `decay`: the weight of |w|² beside the sum of squares;
+    `bayesian`: set it after every step. `by_gain`: decrease mu by the gain of the step, which is
+    the decrease of the objective over the predicted one.
     """
 
     max_iterations: int = 100
@@ -97,18 +99,17 @@ class Options:
 
 @dataclass
 class Watch:
-    """Follows a training: `show` gets (iteration, train mse, validation error or nan, mu) after
-    every iteration.
+    """Shows the progress of a training, and lets Ctrl-C end it with the best weights so far.
 
-    With a watch, Ctrl-C ends the training and keeps the best weights so far, and `interrupted` says
-    so.
+    `show` gets (iteration, train mse, validation error or nan, mu) after every iteration.
+    `interrupted`: whether Ctrl-C ended the training.
     """
 
     show: Callable[[int, float, float, float], None] | None = None
     interrupted: bool = False
 
     def note_signal(self, *_: object) -> None:
-        """Ctrl-C: the first one is only noted, a second one is raised."""
+        """The handler of Ctrl-C: the first one is only noted, a second one raises."""
         if self.interrupted:
             raise KeyboardInterrupt
         self.interrupted = True
@@ -116,9 +117,8 @@ class Watch:
 
 @contextmanager
 def note_interrupt(watch: Watch | None) -> Iterator[None]:
-    """With a watch the first Ctrl-C inside is only noted, by `Watch.note_signal`.
-
-    Calls with the same watch may be nested: the outermost installs and removes the handler.
+    """A context in which the first Ctrl-C is only noted by `watch`; without a watch it changes
+    nothing. Contexts of the same watch may be nested; the outermost installs the handler.
     """
     # only the main thread may install a handler
     other = threading.current_thread() is not threading.main_thread()
@@ -135,11 +135,11 @@ def note_interrupt(watch: Watch | None) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Result:
-    """The weights kept, why it stopped, and the curve of (iteration, train mse, validation error or
-    nan, mu).
+    """The kept weights and their score, why the descent stopped, and its curve of (iteration, train
+    mse, validation error or nan, mu).
 
-    Of Bayesian regularisation, which minimises beta |e|² + alpha |w|²: `decay` = alpha / beta and
-    `effective_weights`, MacKay's gamma, the number of weights that the data determine.
+    Bayesian regularisation minimises beta |e|² + alpha |w|²: `decay` is alpha / beta, and
+    `effective_weights` is MacKay's gamma, the number of weights that the data determine.
     """
 
     weights: Array
@@ -151,13 +151,13 @@ class Result:
 
 
 def block_rows(n_weights: int, outputs: int = 1) -> int:
-    """Time steps per Jacobian block so that the block stays below `BLOCK_BYTES`."""
+    """How many time steps of the Jacobian fit into `BLOCK_BYTES`; at least one."""
     return max(1, BLOCK_BYTES // (8 * n_weights * outputs))
 
 
 def memory_bytes(problem: LeastSquares) -> int:
-    """Peak bytes of a run's own arrays, from the shapes: the normal equations, a block of the
-    Jacobian, and the residuals.
+    """The most memory that a descent needs: the normal equations, a block of the Jacobian, and the
+    residuals.
     """
     p = problem.n_weights
     n = problem.n_residuals
@@ -165,21 +165,19 @@ def memory_bytes(problem: LeastSquares) -> int:
 
 
 def estimate_seconds(problem: LeastSquares, weights: Array, options: Options) -> float:
-    """CPU seconds if every iteration is used, from the middle of iterations of a copy, which are
-    thrown away: nine, or those of half a second.
-
-    `ModelError` where the net diverges.
+    """CPU seconds of a descent that uses all its iterations, from the median of up to nine
+    iterations of a copy, for at most `TRIAL_SECONDS`. `ModelError` where the network diverges.
     """
-    tried = _Run(copy.deepcopy(problem), weights, options)
-    marks = [time.process_time()]
-    while len(marks) < 10 and marks[-1] - marks[0] < TRIAL_SECONDS:
-        tried.iterate()
-        marks.append(time.process_time())
-    return float(np.median(np.diff(marks))) * options.max_iterations
+    trial = _Run(copy.deepcopy(problem), weights, options)
+    times = [time.process_time()]
+    while len(times) < 10 and times[-1] - times[0] < TRIAL_SECONDS:
+        trial.iterate()
+        times.append(time.process_time())
+    return float(np.median(np.diff(times))) * options.max_iterations
 
 
 def describe_too_large(problem: LeastSquares) -> str:
-    """Why a net beyond `MAX_WEIGHTS` is refused: the limit, its size and what it would take."""
+    """Why a network with more than `MAX_WEIGHTS` weights is refused."""
     return (
         f"Levenberg-Marquardt is for nets of at most {MAX_WEIGHTS} weights; this one has"
         f" {problem.n_weights} and would take about {memory_bytes(problem) / 2**20:.0f} MB. Use"
@@ -194,11 +192,11 @@ def minimise(
     announce: Callable[[str], None] | None = None,
     watch: Watch | None = None,
 ) -> Result:
-    """Train from every start (n_weights,) and keep the weights with the lowest validation error
-    seen, or training objective without one.
+    """Train from every one of `starts` (n_weights,) and keep the weights with the lowest validation
+    error, or without validation the lowest training objective.
 
-    `announce` receives the predicted memory and time before the first step. `InputError` above
-    `MAX_WEIGHTS`, `ModelError` when the net diverges at every start.
+    `announce` is given the estimated memory and time before the first step. `InputError` for more
+    than `MAX_WEIGHTS` weights, `ModelError` where the network diverges from every start.
     """
     options = options or Options()
     if problem.n_weights > MAX_WEIGHTS:
@@ -210,7 +208,7 @@ def minimise(
         )
     runs: list[Result] = []
     reasons: set[str] = set()
-    # so small a matrix gains nothing from threads that wait
+    # several threads only wait for each other on so small matrices
     with limit_to_one_thread(), note_interrupt(watch):
         ends = time.perf_counter() + options.seconds
         if announce is not None and starts:
@@ -231,26 +229,26 @@ def minimise(
 
 
 def _describe_cost(problem: LeastSquares, starts: Sequence[Array], options: Options) -> str:
-    """The sentence of `minimise` before its first step: the size, and what it will take at most."""
+    """The sentence for `announce`: the size of the problem, and the memory and time it needs."""
     several = f", {len(starts)} restarts" if len(starts) > 1 else ""
     size = f"{problem.n_weights} weights, {problem.n_residuals} residuals{several}"
     whole = replace(options, max_iterations=len(starts) * options.max_iterations)
     need = f"about {memory_bytes(problem) / 2**20:.0f} MB"
-    with suppress(ModelError):  # a start that diverges tells no time
+    with suppress(ModelError):  # no estimate from a start that diverges
         seconds = min(estimate_seconds(problem, starts[0], whole), options.seconds)
         need += f" and at most {seconds:.1f} s"
     return f"Levenberg-Marquardt, {size}: {need}."
 
 
 class _Run:
-    """One descent from one start, iteration by iteration; `reason` stays empty while it goes on.
+    """One descent from one start, iteration by iteration. `reason`: why it ended, empty before.
 
-    `score`: of the `best` weights so far; `rises`: iterations since these; `ends`: when its time is
-    used up, on the clock `time.perf_counter`.
+    `best`: the best weights so far, and `score` their error; `rises`: iterations since then;
+    `ends`: the `time.perf_counter` at which its time is used up.
     """
 
     def __init__(self, problem: LeastSquares, weights: Array, options: Options) -> None:
-        """Begin at `weights`; `ModelError` where the net diverges there."""
+        """Begin at `weights`; `ModelError` where the network diverges there."""
         self.problem = problem
         self.options = options
         self.weights = weights
@@ -273,8 +271,8 @@ class _Run:
         self._record()
 
     def iterate(self) -> None:
-        """One iteration: the normal equations and the step that they give, after which the best
-        weights are kept; sets `reason` where the descent ends.
+        """One iteration: solve the normal equations for a step and keep the best weights. Sets
+        `reason` where the descent ends.
         """
         jtj, gradient = normal_equations(self.problem, self.weights)
         if not np.isfinite(jtj).all():
@@ -282,10 +280,10 @@ class _Run:
             return
         if self.options.bayesian:
             self._update_decay(jtj)
-        pull = gradient + self.decay * self.weights
-        if np.abs(pull).max() < self.options.min_gradient * self.problem.n_residuals:
+        gradient = gradient + self.decay * self.weights
+        if np.abs(gradient).max() < self.options.min_gradient * self.problem.n_residuals:
             self.reason = "gradient below its minimum"
-        elif not self._descend(jtj, pull):
+        elif not self._descend(jtj, gradient):
             self.reason = "mu above its maximum"
         else:
             self.iteration += 1
@@ -300,9 +298,7 @@ class _Run:
                 self.reason = "time used"
 
     def result(self, watch: Watch | None = None) -> Result:
-        """Iterate until there is a `reason` to stop, or Ctrl-C was heard; the best weights of all
-        iterations.
-        """
+        """Iterate until there is a `reason` to stop or Ctrl-C; returns the best weights."""
         try:
             while self.reason == "":
                 self.iterate()
@@ -318,12 +314,14 @@ class _Run:
         curve = tuple(self.curve)
         return Result(self.best, self.score, self.reason, curve, self.decay, self.effective)
 
-    def _descend(self, jtj: Array, pull: Array) -> bool:
-        """Raise mu until a step lowers the objective; False when mu passes its maximum."""
+    def _descend(self, jtj: Array, gradient: Array) -> bool:
+        """Raise mu until a step lowers the objective, and take it; False where mu passes its
+        maximum. gradient: that of the whole objective.
+        """
         objective = self.loss + self.decay * self.weights @ self.weights
         while self.mu <= self.options.mu_max:
             damping = self.mu * self.problem.n_residuals
-            step = _solve_step(jtj, pull, self.decay + damping)
+            step = _solve_step(jtj, gradient, self.decay + damping)
             candidate = self.weights + step
             loss = self._loss(candidate)
             new_objective = loss
@@ -332,7 +330,7 @@ class _Run:
             if new_objective < objective:
                 factor = self.options.mu_decrease
                 if self.options.by_gain:
-                    predicted = float(step @ (damping * step - pull))
+                    predicted = float(step @ (damping * step - gradient))
                     gain = float(objective - new_objective) / predicted
                     factor = max(LEAST_MU_FACTOR, 1 - (2 * gain - 1) ** 3)
                 self.weights = candidate
@@ -343,7 +341,7 @@ class _Run:
         return False
 
     def _loss(self, weights: Array) -> float:
-        """The problem's loss; infinite for weights that are not finite."""
+        """The loss of the problem; infinite for weights that are not finite."""
         if not np.isfinite(weights).all():
             return np.inf
         with np.errstate(over="ignore", invalid="ignore"):
@@ -363,17 +361,17 @@ class _Run:
         self.decay = alpha / beta
 
     def _record(self) -> None:
-        """Add a point to the curve; keep the weights where the validation error (or, without one,
-        the loss) is the lowest so far, else count one more rise.
+        """Add a point to the curve, and keep the weights where their validation error is the lowest
+        so far, or where there is no validation; else count one more rise.
         """
-        validated = self.problem.validation(self.weights)
+        error = self.problem.validation(self.weights)
         mean_square = self.loss / self.problem.n_residuals
-        score = mean_square if validated is None else validated
+        score = mean_square if error is None else error
         self.curve.append(
-            (self.iteration, mean_square, np.nan if validated is None else validated, self.mu)
+            (self.iteration, mean_square, np.nan if error is None else error, self.mu)
         )
-        # no free run has held yet
-        if score < self.score or validated is None or not np.isfinite(self.score):
+        # an infinite score: no free run has stayed finite so far
+        if score < self.score or error is None or not np.isfinite(self.score):
             self.best = self.weights
             self.score = score
             self.rises = 0
@@ -382,14 +380,14 @@ class _Run:
 
 
 def finite_sum(error: Array) -> float:
-    """The sum of squares; infinity when any value is not finite or too large to square."""
+    """The sum of squares of `error`; infinity where a value is not finite or too large."""
     with np.errstate(over="ignore", invalid="ignore"):
         total = float(np.vdot(error, error))
     return total if np.isfinite(total) else np.inf
 
 
 def normal_equations(problem: LeastSquares, weights: Array) -> tuple[Array, Array]:
-    """JᵀJ (p, p) and Jᵀe (p,) of the problem at `weights`, summed over its blocks of rows."""
+    """JᵀJ (p, p) and Jᵀe (p,) at `weights`, summed over blocks of rows."""
     jtj = np.zeros((problem.n_weights, problem.n_weights))
     gradient = np.zeros(problem.n_weights)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -399,10 +397,11 @@ def normal_equations(problem: LeastSquares, weights: Array) -> tuple[Array, Arra
     return jtj, gradient
 
 
-def _solve_step(jtj: Array, pull: Array, damping: float) -> Array:
-    """d of (jtj + damping I) d = -pull; infinite where that matrix cannot be factored."""
+def _solve_step(jtj: Array, gradient: Array, damping: float) -> Array:
+    """d of (jtj + damping I) d = -gradient; infinite where the matrix is not positive definite to
+    rounding, so that mu rises.
+    """
     damped = jtj + damping * np.eye(len(jtj))
-    # the transposed is the same matrix, in the order that needs no copy
-    _, step, info = scipy.linalg.lapack.dposv(damped.T, -pull, overwrite_a=True)
-    # not positive definite to rounding: no step, so that mu rises
-    return np.full_like(pull, np.inf) if info else step
+    # the transpose of the symmetric matrix has the memory order that LAPACK needs no copy for
+    _, step, info = scipy.linalg.lapack.dposv(damped.T, -gradient, overwrite_a=True)
+    return np.full_like(gradient, np.inf) if info else step

@@ -1,26 +1,21 @@
-"""Levenberg-Marquardt for the networks of the catalogue: residuals of whole series, and their exact
-derivatives.
+"""Networks as `LeastSquares` problems for Levenberg-Marquardt: residuals of whole series, and their
+exact derivatives.
 
-`make_problem` gives the `LeastSquares` problem of a network: `OneLayerProblem` where the network is
-one hidden layer, or none, over taps of the past, `NetworkProblem` for any other; `fit` trains it
-from several starts.
+`make_problem` gives the problem of a network: a `OneLayerProblem` where the network is one hidden
+layer, or none, over taps of the past, else a `NetworkProblem`; `fit` trains it from several starts.
 
 Each series is one run from a reset state; its first `burn_in` rows are not counted. The loss is the
-squared error, in float64, of everything the network forecasts at every step.
+squared error of all forecasts at every step, in float64.
 
-The derivatives with respect to all weights go forward in time: every block passes on its output and
-that output's derivatives. A cell's own derivatives come from its one equation by the complex step,
-f'(x) = Im f(x + ih) / h with h = 1e-30, exact to rounding (Squire & Trapp 1998): all rows of a
-block at once, for the states before them are known. Real-time recurrent learning (Williams & Zipser
-1989) then joins them:
+Derivatives are computed forward in time: every block passes on its output and the derivatives of
+the output by the weights. Those of a cell's step come from its equation by the complex step, f'(x)
+= Im f(x + ih) / h with h = 1e-30, exact to rounding (Squire & Trapp 1998). Real-time recurrent
+learning (Williams & Zipser 1989) then joins the steps:
 
     ds_t/dw = (df/ds)_t ds_{t-1}/dw + (df/dx)_t dx_t/dw + (df/dw)_t
 
 Where a cell stops its gradient (Elman), the derivatives here are those of the function, not of its
 training rule.
-
-A network that does not give a point forecast at every step is refused, and one of more than
-`levenberg_marquardt.MAX_WEIGHTS` weights.
 """
 
 from __future__ import annotations
@@ -41,11 +36,8 @@ from forecast.training.one_layer import OneLayer
 
 
 class NetworkProblem(lm.LeastSquares):
-    """The `LeastSquares` problem of any network that forecasts one value per step: the errors of
-    whole series, each one run from a reset state.
-
-    `validate` takes weights by name and gives the error that picks the weights to keep. The flat
-    vector of weights holds all, in the order of `first_column_of`.
+    """The `LeastSquares` problem of a network with a point forecast at every step. The flat vector
+    of weights has all of them, in the order of `first_column_of`.
     """
 
     def __init__(
@@ -56,8 +48,8 @@ class NetworkProblem(lm.LeastSquares):
         *,
         burn_in: int = 0,
     ) -> None:
-        """network: one that makes a point forecast at every step. burn_in: the first rows of each
-        of `series` that are not counted.
+        """validate: gives the error of weights by name, which chooses the weights to keep. burn_in:
+        how many first rows of each of `series` are not counted.
         """
         self.network = network
         if validate is not None:
@@ -75,9 +67,7 @@ class NetworkProblem(lm.LeastSquares):
         self.n_residuals = sum(int(np.count_nonzero(weight)) for weight in self.residual_weights)
 
     def __deepcopy__(self, memo: object) -> NetworkProblem:
-        """Itself: no training changes it, and a copy of its series would cost as much memory
-        again.
-        """
+        """Itself: no training changes it, and a copy of its series would double the memory."""
         return self
 
     def draw_start(self, seed: int) -> Array:
@@ -94,7 +84,7 @@ class NetworkProblem(lm.LeastSquares):
         return weights
 
     def residuals(self, weights: Array) -> Array:
-        """The weighted errors of all series, one after the other."""
+        """The weighted residuals of all series, one after the other."""
         network_weights = self.weights_by_name(weights)
         residuals = []
         for series, weight in zip(self.series, self.residual_weights, strict=True):
@@ -105,7 +95,7 @@ class NetworkProblem(lm.LeastSquares):
         return np.concatenate(residuals)
 
     def blocks(self, weights: Array) -> Iterator[tuple[Array, Array]]:
-        """Residuals and their derivatives: see `levenberg_marquardt.LeastSquares`."""
+        """Residuals and their derivatives, see `levenberg_marquardt.LeastSquares`."""
         network_weights = self.weights_by_name(weights)
         rows = max(1, lm.block_rows(self.n_weights, 3 * widest_columns(self.network)))
         for series, series_weight in zip(self.series, self.residual_weights, strict=True):
@@ -131,8 +121,8 @@ class NetworkProblem(lm.LeastSquares):
 
 
 def draw_weights(network: Network, seed: int) -> Weights:
-    """First weights by name; the read-out gets small random values, as the zeros of `initialise`
-    would pass no derivative on to the units before it.
+    """First weights by name. The read-out has small random values, because with the zeros of
+    `initialise` the derivatives by all earlier weights would be zero.
     """
     weights = initialise(network, seed, "float64")
     rng = np.random.default_rng(seed)
@@ -140,11 +130,11 @@ def draw_weights(network: Network, seed: int) -> Weights:
 
 
 class OneLayerProblem(NetworkProblem):
-    """The same, faster, for one hidden layer, or none, over the taps of the past: all rows at once
-    by `OneLayer`.
+    """A faster `NetworkProblem` for one hidden layer, or none, over taps of the past: all rows at
+    once by `OneLayer`.
 
-    Taps have no weights, so what they pass on is computed once; rows without a target that counts
-    are left out.
+    The outputs of the taps are computed once, as they have no weights; rows without a counted
+    target are left out.
     """
 
     def __init__(
@@ -155,7 +145,7 @@ class OneLayerProblem(NetworkProblem):
         *,
         burn_in: int = 0,
     ) -> None:
-        """As in `NetworkProblem`, for a network of which `find_hidden_layer` does not give None."""
+        """As in `NetworkProblem`; `find_hidden_layer` must not be None for the network."""
         super().__init__(network, series, validate, burn_in=burn_in)
         taps = network.blocks[: _count_tap_blocks(network.blocks)]
         tapped = []
@@ -179,7 +169,7 @@ class OneLayerProblem(NetworkProblem):
         self.order = np.asarray(order, np.int64)
 
     def residuals(self, weights: Array) -> Array:
-        """The weighted errors of all series, one after the other, without the rows left out."""
+        """The weighted residuals of all series, one after the other, without the rows left out."""
         return ((self.layer.value(weights[self.order], self.z) - self.target) * self.weight).ravel()
 
     def blocks(self, weights: Array) -> Iterator[tuple[Array, Array]]:
@@ -196,13 +186,13 @@ class OneLayerProblem(NetworkProblem):
 
 
 def _rows_of_all(arrays: Sequence[Array]) -> Array:
-    """(rows of all series, columns)."""
+    """`arrays` (rows, ...) reshaped to (rows, columns) and joined along their rows."""
     return np.concatenate([each.reshape(len(each), -1) for each in arrays])
 
 
 def find_hidden_layer(network: Network) -> str | None:
-    """The path of the one tanh layer after the taps; "" where the taps are read out directly; None
-    for networks of any other shape, which `OneLayerProblem` does not take.
+    """The path of the single tanh layer after the taps; "" where the taps are read out directly;
+    None for any other network, for which `OneLayerProblem` cannot be used.
     """
     match network.blocks[_count_tap_blocks(network.blocks) :]:
         case _ if future_width(network):
@@ -217,18 +207,13 @@ def find_hidden_layer(network: Network) -> str | None:
 
 
 def _count_tap_blocks(blocks: Sequence[Block]) -> int:
-    """How many of the first blocks are taps, alone or side by side in a parallel block: what stands
-    before the hidden layer.
-    """
+    """How many of the first blocks are taps, alone or side by side in a parallel block."""
     for count, block in enumerate(blocks):
         branches = block.branches if isinstance(block, Parallel) else ((block,),)
-        if not all(_is_taps_alone(branch) for branch in branches):
-            return count
+        for branch in branches:
+            if not branch or not all(isinstance(inner, Taps) for inner in branch):
+                return count
     return len(blocks)
-
-
-def _is_taps_alone(branch: Sequence[Block]) -> bool:
-    return len(branch) > 0 and all(isinstance(block, Taps) for block in branch)
 
 
 def make_problem(
@@ -238,9 +223,9 @@ def make_problem(
     *,
     burn_in: int = 0,
 ) -> NetworkProblem:
-    """The problem of a network over whole `series`, in the faster form where the network allows it;
-    without `validate` the training loss picks the weights. The first `burn_in` rows of each series
-    are not counted.
+    """The problem of a network over whole `series`, in the faster form where the network allows it.
+    Without `validate` the training loss chooses the weights. The first `burn_in` rows of each
+    series are not counted.
     """
     has_one_layer = find_hidden_layer(network) is not None
     problem_class = OneLayerProblem if has_one_layer else NetworkProblem
@@ -248,7 +233,7 @@ def make_problem(
 
 
 def restart_seeds(seed: int, restarts: int) -> list[int]:
-    """The seeds of so many starts: `seed` itself, then ones that no other seed has too."""
+    """The seeds of so many starts: `seed` itself, then seeds drawn from it."""
     others = np.random.SeedSequence(seed).generate_state(restarts - 1)
     return [seed, *(int(other) for other in others)]
 
@@ -261,8 +246,8 @@ def fit(
     announce: Callable[[str], None] | None = None,
     watch: lm.Watch | None = None,
 ) -> tuple[Weights, lm.Result]:
-    """The weights by name, float64, and the run that led to them: the best of one random start
-    for each of `seeds` on validation (on the training loss without one).
+    """The best weights by name (float64) over a random start for each of `seeds`, and the `Result`
+    they are from. The best have the lowest validation error, or training loss without validation.
     """
     starts = [problem.draw_start(seed) for seed in seeds]
     run = lm.minimise(problem, *starts, options=options, announce=announce, watch=watch)

@@ -1,12 +1,9 @@
-"""The map of a net with one hidden layer and its exact Jacobian, in float64 by NumPy alone.
+"""A network with one hidden layer as a function of its weights, and its exact Jacobian, in float64
+by NumPy.
 
-`OneLayer` knows the sizes, not the numbers: its weights are one flat vector, as Levenberg-Marquardt
-wants them. `network_problem` trains such networks of the catalogue with it,
-`forecast.identification` its NARX nets.
-
-It has no state: inputs z (R, d), weights (n_weights,), outputs (R, O), Jacobian (n_weights, R, O),
-in the order W1, b1, W2, b2, W3, which every caller relies on. Another activation would go into its
-formulas here alone.
+`OneLayer` holds the sizes alone; the weights are an argument, one flat vector in the order W1, b1,
+W2, b2, W3, on which callers rely. `network_problem` trains such networks of the catalogue with it,
+`forecast.identification` its NARX networks.
 """
 
 from __future__ import annotations
@@ -21,16 +18,13 @@ from forecast.training.levenberg_marquardt import Array
 
 @dataclass(frozen=True)
 class OneLayer:
-    """The map of every net with one hidden layer, and its exact derivative: the one Jacobian that
-    all of them share.
+    """The function of a network with one hidden layer:
 
         v = W2 tanh(W1 z + b1) + W3 z + b2
 
-    z is what the net sees in a row: delayed y and u, or the taps of a network of the catalogue
-    (`network_problem`); `regressors` d, `hidden` K (0: none), `outputs` O.
-
-    Its weights are one flat vector (n_weights,): W1 (K, d), b1 (K,), W2 (O, K), b2 (O,) and, if
-    `linear`, W3 (O, d).
+    z (d,) are the inputs of a row: delayed y and u, or the outputs of taps; `regressors` d,
+    `hidden` K (0: no hidden layer), `outputs` O. The flat vector of weights (n_weights,) has W1 (K,
+    d), b1 (K,), W2 (O, K), b2 (O,) and, if `linear`, W3 (O, d).
     """
 
     regressors: int
@@ -45,8 +39,8 @@ class OneLayer:
         return hidden + self.outputs * (1 + self.linear * self.regressors)
 
     def split(self, weights: Array) -> tuple[Array, Array, Array, Array, Array]:
-        """Views W1, b1, W2, b2, W3 of the flat vector, or of each of several (..., n_weights);
-        zeros for W3 without a linear path.
+        """Views W1, b1, W2, b2, W3 of the flat vector, or of several flat vectors (..., n_weights);
+        W3 is zero without a linear path.
         """
         k = self.hidden
         d = self.regressors
@@ -63,9 +57,9 @@ class OneLayer:
         return w1, b1, w2, b2, weights[..., first_b2 + o :].reshape(*several, o, d)
 
     def flatten(self, weights: Mapping[str, Array], layer_path: str) -> Array:
-        """The flat vector (n_weights,) of a network's weights by name; `layer_path`: the path of
-        its hidden layer. The readout's kernel (K + d, O) has the linear part below its first K
-        rows.
+        """The flat vector (n_weights,) from the weights of a network by name. layer_path: the path
+        of its hidden layer. The first K rows of the read-out's kernel (K + d, O) are W2, the others
+        W3.
         """
         readout = weights["readout/kernel"]
         parts = [readout[: self.hidden].T, weights["readout/bias"], readout[self.hidden :].T]
@@ -91,29 +85,30 @@ class OneLayer:
         return np.tanh(z @ w1.T + b1) @ w2.T + z @ w3.T + b2
 
     def of_row(self, weights: Array) -> Callable[[Array, Array], object]:
-        """The map of a single row: v (O,) from z (d,) with a one after it, written to its second
-        argument; of several weights (runs, n_weights) v (runs, O) from z (runs, d).
+        """A function that evaluates a single row as fast as possible. It is called with z (d + 1,),
+        the inputs and a one, and an array v (O,) that it writes to; for several flat vectors (runs,
+        n_weights) with z (runs, d + 1) and v (runs, O).
         """
         w1, b1, w2, b2, w3 = self.split(weights)
         biases = np.concatenate([b1, b2], axis=-1)[..., None]
-        both = np.concatenate([np.concatenate([w1, w3], axis=-2), biases], axis=-1)
+        stacked = np.concatenate([np.concatenate([w1, w3], axis=-2), biases], axis=-1)
         k = self.hidden
 
         def evaluate(z: Array, v: Array) -> None:
-            sums = both.dot(z)
+            sums = stacked.dot(z)
             np.add(w2.dot(np.tanh(sums[:k])), sums[k:], out=v)
 
         def evaluate_several(z: Array, v: Array) -> None:
-            sums = np.matmul(both, z[..., None])
+            sums = np.matmul(stacked, z[..., None])
             np.add(np.matmul(w2, np.tanh(sums[:, :k])), sums[:, k:], out=v[..., None])
 
         if weights.ndim > 1:
             return evaluate_several
-        return evaluate if k else both.dot
+        return evaluate if k else stacked.dot
 
     def linearised(self, weights: Array, z: Array, columns: int) -> tuple[Array, Array]:
-        """The map and its slope by what the net sees: v (O, rows) and dv/dz (O, columns, rows) for
-        the first `columns` of z (d, rows).
+        """The outputs v (O, rows) for z (d, rows), and their derivatives dv/dz (O, columns, rows)
+        by the first `columns` inputs.
         """
         w1, b1, w2, b2, w3 = self.split(weights)
         h = np.tanh(w1 @ z + b1[:, None])
@@ -123,7 +118,7 @@ class OneLayer:
         return v, slopes.reshape(self.outputs, columns, -1)
 
     def jacobian(self, weights: Array, z: Array) -> Array:
-        """The derivative of v by all weights at fixed z, transposed: (n_weights, rows, O)."""
+        """The derivatives of v by all weights for z (rows, d): (n_weights, rows, O)."""
         w1, b1, w2, _, _ = self.split(weights)
         k = self.hidden
         d = self.regressors
@@ -136,7 +131,7 @@ class OneLayer:
         of_w2 = k * (d + 1)
         of_b2 = of_w2 + o * k
         of_w3 = of_b2 + o
-        for target in range(o):  # one after the other, for long loops over the rows
+        for target in range(o):  # a loop over the few targets, vectorised over the many rows
             slope = h_slope * w2[target][:, None]
             np.multiply(slope[:, None], z_t, out=of_w1[..., target])
             jacobian[k * d : of_w2, :, target] = slope

@@ -336,7 +336,7 @@ def test_a_saved_network_forecasts_as_keras_does(family, tmp_path, monkeypatch):
         model = assemble(made.network, seed=0)
         set_weights(model, dict(made.weights))
         monkeypatch.setattr(inference, "step", stepping(model))
-        monkeypatch.setattr(inference, "absorb", lambda net, w, past, future: (past, future))
+        monkeypatch.setattr(inference, "final_states", lambda net, w, past, future: (past, future))
     keras = forecast_latest(Ensemble((made,)), problem.panel, horizon=problems.HORIZON, levels=())[
         "y_hat"
     ]

@@ -94,7 +94,7 @@ def settings(peak, steps, **numbers):
 
 def rate_of(settings, step):
     """The learning rate of update number `step`."""
-    numbers = (settings.rule_numbers[name] for name in ("peak", "rising", "falling"))
+    numbers = (settings.rule_numbers[name] for name in ("peak", "n_rising", "n_falling"))
     return float(learning_rate(settings.schedule, tf.constant(step, tf.int64), *numbers))
 
 

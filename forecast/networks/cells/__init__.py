@@ -1,12 +1,9 @@
-"""Recurrent cells, found by their files: a new cell is a new file that ends with `CELL = ...`,
-which has its name.
+"""Recurrent cells. A `Cell` is the equation of one step with its weights and states, which Keras
+layers, NumPy inference, the exported file and the derivatives of Levenberg-Marquardt all run.
 
-Files of several cells that are akin end with `CELLS = {name: class, ...}`. A `Cell` is the equation
-of one step, with its weights and states; Keras layers, NumPy inference, the exported file and the
-derivatives of Levenberg-Marquardt all run that one equation. A family names the cells that its
-entries may choose (`cell: Literal[...]` in forecast/models/families). No cell imports TensorFlow:
-each is written against `forecast.networks.cells.base.Namespace`. `get` makes a cell from its name
-and options, as an entry of configs/models.yaml has them.
+Cells are found by their files: a file with one cell ends with `CELL = ...` and has the name of the
+cell; a file with several ends with `CELLS = {name: class, ...}`. No cell imports TensorFlow; each
+is written with the array functions of `forecast.networks.cells.base.Namespace`.
 """
 
 from __future__ import annotations
@@ -20,17 +17,15 @@ from typing import Any
 from forecast.networks.cells.base import Cell
 
 NOT_CELLS = {"base"}
-
-
 OptionValue = bool | int | float | str | Sequence[int]
 Options = Mapping[str, OptionValue]
-"""The options of a cell: the fields of its dataclass beside `units`, by name; lists, as
-configuration files have them, stand for tuples.
+"""The options of a cell: the fields of its dataclass beside `units`, by name; tuples may be given
+as lists.
 """
 
 
 def get(name: str, units: int, options: Options | None = None) -> Cell:
-    """The cell `name` with its options."""
+    """The cell `name` with these options."""
     items = []
     for key, value in sorted((options or {}).items()):
         items.append((key, tuple(value) if isinstance(value, list) else value))
@@ -38,9 +33,8 @@ def get(name: str, units: int, options: Options | None = None) -> Cell:
 
 
 def catalogue() -> dict[str, type[Cell]]:
-    """Name → class of every cell.
-
-    Looked for each time: a caller may have added a folder to this package's path.
+    """The class of every cell by name. Not cached, because a caller may add a folder to this
+    package's path.
     """
     classes: dict[str, type[Cell]] = {}
     for name in {module.name for module in pkgutil.iter_modules(__path__)} - NOT_CELLS:
@@ -51,5 +45,5 @@ def catalogue() -> dict[str, type[Cell]]:
 
 @functools.lru_cache(maxsize=256)
 def _build_cell(name: str, units: int, options: tuple[tuple[str, Any], ...]) -> Cell:
-    """`get` with hashable options: equal cells are one object, and so share traced functions."""
+    """`get` with hashable options; cached, so that equal cells share traced functions."""
     return catalogue()[name](units, **dict(options))

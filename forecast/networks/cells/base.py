@@ -1,15 +1,14 @@
-"""What a recurrent cell is: one equation, written once, run by Keras and by NumPy.
+"""The base class of recurrent cells: one equation, written once, run by Keras and by NumPy.
 
     output_t, states_t = step(x_t, states_{t-1})
 
-A cell is written in two halves so that a loop may take the input's half out of it and do all steps
-in one product: `project` (what needs x alone, any number of leading axes) and `advance` (what needs
-the states). Both use the array functions of a `Namespace` alone, which is NumPy's here,
-TensorFlow's in `forecast.networks.layers.feedforward`.
+A step has two halves: `project` needs the input x alone, so that a loop can compute it for all
+steps in one product, and `advance` needs the states. Both use only the array functions of a
+`Namespace`: NumPy's here, TensorFlow's in `forecast.networks.layers.feedforward`.
 
-A cell derives from `Cell` (`ActivatedCell`, where it has one activation) and adds `own_weights`,
-`advance` and what differs of `states` and `project`; with that alone it runs everywhere. Faster
-ways exist for the commonest cells only: `inference.steppers`, `layers.fused`, `native`.
+A cell derives from `Cell` (or `ActivatedCell`, with one activation) and writes `own_weights`,
+`advance`, and `states` and `project` where they differ; then it runs everywhere. The commonest
+cells have faster code in `inference.steppers`, `layers.fused` and `native`.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ HiddenActivation = Literal["tanh", "sigmoid", "relu", "softplus"]
 
 @dataclass(frozen=True)
 class Weight:
-    """A weight before it has values."""
+    """The shape and the initializer of a weight."""
 
     shape: tuple[int, ...]
     initializer: Initializer
@@ -49,7 +48,9 @@ class Weight:
 def recurrent_layer(
     inputs: int, states: int, width: int, bias: Initializer = "zeros"
 ) -> dict[str, Weight]:
-    """The weights of `x V + h W + b`: `inputs` columns of x and `states` of h into `width`."""
+    """The weights of `x V + h W + b` from `inputs` columns of x and `states` columns of h to
+    `width` columns.
+    """
     return {
         "kernel": Weight((inputs, width), "glorot_uniform"),
         "recurrent_kernel": Weight((states, width), "orthogonal"),
@@ -59,19 +60,19 @@ def recurrent_layer(
 
 @dataclass(frozen=True)
 class Cell:
-    """B batch, I inputs; every array of a step has the batch first. The states before the first
-    step are zero.
+    """The equation of one step. B batch, I inputs; all arrays of a step have the batch first. The
+    states before the first step are zero.
     """
 
     units: int
 
     def states(self) -> dict[str, int]:
-        """Name and size of every state: `{"h": units}` unless the cell says otherwise."""
+        """The size of every state by name; by default `{"h": units}`."""
         return {"h": self.units}
 
     def own_weights(self, inputs: int) -> dict[str, Weight]:
-        """The weights of the equation, for an input of `inputs` columns: one layer unless the cell
-        says otherwise.
+        """The weights of the equation for an input of `inputs` columns; by default one recurrent
+        layer.
         """
         return recurrent_layer(inputs, self.units, self.units)
 
@@ -81,37 +82,37 @@ class Cell:
         return {name: xp.zeros(batch, size, like) for name, size in self.states().items()}
 
     def decaying_sum(self) -> tuple[tuple[int, ...], float] | None:
-        """The columns of x whose decaying sum is the only state, and the decay; None: the net makes
-        its states itself.
+        """For a cell whose only state is a decaying sum of columns of x: these columns, and the
+        decay. None for any other cell.
         """
         return None
 
     def project(self, xp: Namespace, w: Arrays, x: Array) -> Array:
-        """The part of the equation that needs the input alone: x `(..., I)`, result `(..., P)`."""
+        """The part of the equation that needs the input alone: x `(..., I)` to `(..., P)`."""
         return xp.matmul(x, w["kernel"]) + w["bias"]
 
     def advance(
         self, xp: Namespace, w: Arrays, projected: Array, states: Arrays
     ) -> tuple[Array, Arrays]:
-        """The rest of a step: projected `(B, P)` and states `(B, size)` give output `(B, units)`
-        and new states.
+        """The rest of a step: the output `(B, units)` and the new states, from `projected` `(B, P)`
+        and the states `(B, size)`.
         """
         raise NotImplementedError
 
     def step(self, xp: Namespace, w: Arrays, x: Array, states: Arrays) -> tuple[Array, Arrays]:
-        """One time step: x `(B, I)` and states `(B, size)` give the output `(B, units)` and the new
-        states.
+        """One time step: the output `(B, units)` and the new states, from x `(B, I)` and the states
+        `(B, size)`.
         """
         return self.advance(xp, w, self.project(xp, w, x), states)
 
     def join_states(self, states: Arrays) -> np.ndarray:
-        """NumPy's states side by side in their order, `(B, sizes)`; `split_states` takes them
-        apart again.
+        """All states side by side as one NumPy array `(B, sizes)`; the inverse of
+        `split_states`.
         """
         return np.concatenate([states[name] for name in self.states()], axis=1)
 
     def split_states(self, joined: np.ndarray) -> dict[str, np.ndarray]:
-        """The states by name, from all side by side `(B, sizes)`."""
+        """The states by name from an array of all states side by side `(B, sizes)`."""
         sizes = self.states()
         parts = np.split(joined, np.cumsum(list(sizes.values()))[:-1], axis=1)
         return dict(zip(sizes, parts, strict=True))
@@ -119,13 +120,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class ActivatedCell(Cell):
-    """A cell with one activation f by name."""
+    """A cell with one activation function, given by name."""
 
     activation: HiddenActivation = "tanh"
 
 
 def require(cell: object, option: str, holds: bool, requirement: str) -> None:
-    """Raise InputError naming cell, option, value and what is wanted instead, unless `holds`."""
+    """`InputError` that names the cell, the option and its value, unless `holds`."""
     if not holds:
         value = getattr(cell, option)
         raise InputError(
@@ -135,20 +136,20 @@ def require(cell: object, option: str, holds: bool, requirement: str) -> None:
 
 
 Array = Any
-"""A NumPy array or a TensorFlow tensor: a cell does not care which."""
+"""A NumPy array or a TensorFlow tensor."""
 
 Arrays = Mapping[str, Array]
-"""The weights of a cell, or its states, by name."""
+"""The weights or states of a cell by name."""
 
 
 class Namespace:
-    """NumPy's form, of the reference loops, the export and the service; TensorFlow's overrides it
-    whole. All functions keep the dtype of their arguments; `axis` is always the last.
+    """The array functions that cells are written with, in NumPy; `TensorNamespace` overrides all of
+    them. They keep the dtype of their arguments and work along the last axis.
     """
 
     def matmul(self, a: Array, b: Array) -> Array:
-        """`a (..., m) @ b (m, n)`: `(..., n)`, whatever the number of leading axes."""
-        # One large product: NumPy would run a stack of small ones for more than two axes.
+        """`a (..., m) @ b (m, n)`: `(..., n)`, for any number of leading axes."""
+        # one large product: with more than two axes NumPy would compute many small ones
         return (a.reshape(-1, a.shape[-1]) @ b).reshape(*a.shape[:-1], b.shape[-1])
 
     def tanh(self, x: Array) -> Array:
@@ -156,7 +157,7 @@ class Namespace:
         return np.tanh(x)
 
     def sigmoid(self, x: Array) -> Array:
-        """Stable for any finite x: no overflow, exactly 0 and 1 far out."""
+        """The logistic function, without overflow."""
         half = x.dtype.type(0.5)
         return half * np.tanh(half * x) + half
 
@@ -182,7 +183,7 @@ class Namespace:
         return x[..., list(columns)]
 
     def stop_gradient(self, x: Array) -> Array:
-        """x, through which no gradient flows."""
+        """x as it is, but without a gradient."""
         return x
 
     def zeros(self, batch: Any, size: int, like: Array) -> Array:

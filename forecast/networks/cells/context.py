@@ -1,13 +1,9 @@
-"""Recurrent nets with a context of more than the last hidden state: the output, older states, the
-layers above.
+"""Recurrent cells whose context is more than the last hidden state: the output, older states, or
+the states of higher levels.
 
-Each class is a `Cell`: its docstring has the equation, the states and the weights with their
-shapes.
-
-`advance` maps (B, units) states to output and new states, is written once for NumPy and TensorFlow
-(`xp`), and changes no array that it is given. The next cell is a class here with its name in
-`CELLS`, and a file in `forecast.models.families`. `skip` of `TemporalSkip` is a number of steps,
-and not the skip that a network is added to.
+The docstring of each class has its equation, states and weights. A new cell is a class here with
+its name in `CELLS`, and a file in `forecast.models.families`. `skip` of `TemporalSkip` is a number
+of steps, not the skip that a network is added to.
 """
 
 from __future__ import annotations
@@ -54,13 +50,11 @@ class Jordan(ActivatedCell):
     alpha: float = 0.5
 
     def states(self) -> dict[str, int]:
-        """Name and size of every state."""
+        """The size of every state by name."""
         return {"mu": len(self.targets)}
 
     def own_weights(self, inputs: int) -> dict[str, Weight]:
-        """The weights of the equation, for an input of `inputs` columns; `InputError` where
-        `targets` name a column that it lacks.
-        """
+        """The weights of the equation for an input of `inputs` columns."""
         others = inputs - len(self.targets)
         kernel = {"kernel": Weight((others, self.units), "glorot_uniform")} if others else {}
         return kernel | {
@@ -73,7 +67,7 @@ class Jordan(ActivatedCell):
         return self.targets, self.alpha
 
     def project(self, xp: Namespace, w: Arrays, x: Array) -> Array:
-        """The equation's part that needs the input alone, for all steps at once."""
+        """The targets y of the row, and beside them the product of the other columns."""
         y = xp.take(x, self.targets)
         if "kernel" not in w:
             return y
@@ -83,7 +77,7 @@ class Jordan(ActivatedCell):
     def advance(
         self, xp: Namespace, w: Arrays, projected: Array, states: Arrays
     ) -> tuple[Array, Arrays]:
-        """The equation's part that needs the states: output `(B, units)` and new states."""
+        """The rest of a step: output `(B, units)` and new states."""
         count = len(self.targets)
         mu = self.alpha * states["mu"] + projected[..., :count]
         z = xp.matmul(mu, w["recurrent_kernel"]) + w["bias"]
@@ -107,22 +101,22 @@ class MultiDelay(ActivatedCell):
     delays: tuple[int, ...] = (1, 2)
 
     def __post_init__(self) -> None:
-        """InputError on options that make no sense."""
+        """`InputError` for invalid options."""
         rising = all(a < b for a, b in pairwise(self.delays)) and min(self.delays, default=0) >= 1
         require(self, "delays", rising, "rising whole numbers from 1, e.g. [1, 2]")
 
     def states(self) -> dict[str, int]:
-        """Name and size of every state."""
+        """The size of every state by name."""
         return {f"h{d}": self.units for d in range(1, self.delays[-1] + 1)}
 
     def own_weights(self, inputs: int) -> dict[str, Weight]:
-        """The weights of the equation, for an input of `inputs` columns."""
+        """The weights of the equation for an input of `inputs` columns."""
         return recurrent_layer(inputs, len(self.delays) * self.units, self.units)
 
     def advance(
         self, xp: Namespace, w: Arrays, projected: Array, states: Arrays
     ) -> tuple[Array, Arrays]:
-        """The equation's part that needs the states: output `(B, units)` and new states."""
+        """The rest of a step: output `(B, units)` and new states."""
         delayed = xp.concat([states[f"h{d}"] for d in self.delays])
         h = activate(xp, self.activation, projected + xp.matmul(delayed, w["recurrent_kernel"]))
         older = {f"h{d}": states[f"h{d - 1}"] for d in range(2, self.delays[-1] + 1)}
@@ -144,11 +138,11 @@ class TemporalSkip(ActivatedCell):
     skip: int = 12
 
     def states(self) -> dict[str, int]:
-        """Name and size of every state."""
+        """The size of every state by name."""
         return {f"h{d}": self.units for d in range(1, self.skip + 1)}
 
     def own_weights(self, inputs: int) -> dict[str, Weight]:
-        """The weights of the equation, for an input of `inputs` columns."""
+        """The weights of the equation for an input of `inputs` columns."""
         return super().own_weights(inputs) | {
             "skip_kernel": Weight((self.units, self.units), "orthogonal")
         }
@@ -156,7 +150,7 @@ class TemporalSkip(ActivatedCell):
     def advance(
         self, xp: Namespace, w: Arrays, projected: Array, states: Arrays
     ) -> tuple[Array, Arrays]:
-        """The equation's part that needs the states: output `(B, units)` and new states."""
+        """The rest of a step: output `(B, units)` and new states."""
         near = xp.matmul(states["h1"], w["recurrent_kernel"])
         far = xp.matmul(states[f"h{self.skip}"], w["skip_kernel"])
         h = activate(xp, self.activation, projected + near + far)
@@ -181,33 +175,33 @@ class MultiLevel(ActivatedCell):
     levels: int = 2
 
     def states(self) -> dict[str, int]:
-        """Name and size of every state."""
+        """The size of every state by name."""
         return {f"h{level}": self.units for level in range(1, self.levels + 1)}
 
     def own_weights(self, inputs: int) -> dict[str, Weight]:
-        """The weights of the equation, for an input of `inputs` columns."""
+        """The weights of the equation for an input of `inputs` columns."""
         weights: dict[str, Weight] = {}
         for level in range(1, self.levels + 1):
-            below = inputs if level == 1 else self.units
-            above = (self.levels - level + 1) * self.units
-            layer = recurrent_layer(below, above, self.units)
+            n_from_below = inputs if level == 1 else self.units
+            n_fed_back = (self.levels - level + 1) * self.units
+            layer = recurrent_layer(n_from_below, n_fed_back, self.units)
             weights |= {_weight_name(name, level): weight for name, weight in layer.items()}
         return weights
 
     def advance(
         self, xp: Namespace, w: Arrays, projected: Array, states: Arrays
     ) -> tuple[Array, Arrays]:
-        """The equation's part that needs the states: output `(B, units)` and new states."""
+        """The rest of a step: output `(B, units)` and new states."""
         new: dict[str, Array] = {}
-        below = projected
+        from_below = projected  # of level 1
         for level in range(1, self.levels + 1):
             if level > 1:
-                below = (
+                from_below = (
                     xp.matmul(new[f"h{level - 1}"], w[_weight_name("kernel", level)])
                     + w[_weight_name("bias", level)]
                 )
-            above = xp.concat([states[f"h{m}"] for m in range(level, self.levels + 1)])
-            z = below + xp.matmul(above, w[_weight_name("recurrent_kernel", level)])
+            fed_back = xp.concat([states[f"h{m}"] for m in range(level, self.levels + 1)])
+            z = from_below + xp.matmul(fed_back, w[_weight_name("recurrent_kernel", level)])
             new[f"h{level}"] = activate(xp, self.activation, z)
         return new[f"h{self.levels}"], new
 

@@ -1,12 +1,8 @@
-"""Recurrent nets with gates: the LSTM and its variants, the gated recurrent unit.
+"""Recurrent cells with gates: the LSTM and its variants, and the gated recurrent unit.
 
-Gates are values between 0 and 1 that say how much of the old state stays and how much of the new
-enters, so that a cause many steps back can be learnt.
-
-Each class is a frozen `Cell` (`base`): its docstring has the equation, the states and the weights
-with their shapes. `advance` maps (B, units) states to output and new states, is written once for
-NumPy and TensorFlow (`xp`), and changes no array that it is given. The next gated cell is a class
-here with its name in `CELLS`, and a file in `forecast.models.families`.
+The docstring of each class has its equation, states and weights. A new cell is a class here with
+its name in `CELLS`, and a file in `forecast.models.families`; code that is specialised by class
+(`inference.steppers`, `layers.fused`, `layers.cudnn`) does not apply to it.
 """
 
 from __future__ import annotations
@@ -42,17 +38,17 @@ class LSTM(Cell):
     """
 
     def states(self) -> dict[str, int]:
-        """Name and size of every state."""
+        """The size of every state by name."""
         return {"h": self.units, "c": self.units}
 
     def own_weights(self, inputs: int) -> dict[str, Weight]:
-        """The weights of the equation, for an input of `inputs` columns."""
+        """The weights of the equation for an input of `inputs` columns."""
         return recurrent_layer(inputs, self.units, 4 * self.units, "forget_bias")
 
     def advance(
         self, xp: Namespace, w: Arrays, projected: Array, states: Arrays
     ) -> tuple[Array, Arrays]:
-        """The equation's part that needs the states: output `(B, units)` and new states."""
+        """The rest of a step: output `(B, units)` and new states."""
         i, f, g, o = xp.split(projected + xp.matmul(states["h"], w["recurrent_kernel"]), 4)
         c = xp.sigmoid(f) * states["c"] + xp.sigmoid(i) * xp.tanh(g)
         h = xp.sigmoid(o) * xp.tanh(c)
@@ -92,11 +88,11 @@ class LSTMVariant(Cell):
     peepholes: Literal["none", "current", "previous"] = "current"
 
     def states(self) -> dict[str, int]:
-        """Name and size of every state."""
+        """The size of every state by name."""
         return {"h": self.units, "c": self.units}
 
     def own_weights(self, inputs: int) -> dict[str, Weight]:
-        """The weights of the equation, for an input of `inputs` columns."""
+        """The weights of the equation for an input of `inputs` columns."""
         parts = len(PARTS[self.forget])
         weights = recurrent_layer(inputs, self.units, parts * self.units, BIAS[self.forget])
         if self.peepholes != "none":
@@ -106,14 +102,14 @@ class LSTMVariant(Cell):
     def advance(
         self, xp: Namespace, w: Arrays, projected: Array, states: Arrays
     ) -> tuple[Array, Arrays]:
-        """The equation's part that needs the states: output `(B, units)` and new states."""
+        """The rest of a step: output `(B, units)` and new states."""
         names = PARTS[self.forget]
         c = states["c"]
         z = xp.split(projected + xp.matmul(states["h"], w["recurrent_kernel"]), len(names))
         part = dict(zip(names, z, strict=True))
 
         def gate(name: str, peephole_state: Array) -> Array:
-            """The sigmoid of the gate's sum and of its peephole on c, where there is one."""
+            """The gate `name`, with its peephole on `peephole_state` where there is one."""
             if self.peepholes == "none":
                 return xp.sigmoid(part[name])
             row = [other for other in names if other != "g"].index(name)
@@ -150,20 +146,20 @@ class GRU(Cell):
     reset_after: bool = True
 
     def own_weights(self, inputs: int) -> dict[str, Weight]:
-        """The weights of the equation, for an input of `inputs` columns."""
+        """The weights of the equation for an input of `inputs` columns."""
         weights = recurrent_layer(inputs, self.units, 3 * self.units)
         if self.reset_after:
             weights["bias"] = Weight((2, 3 * self.units), "zeros")
         return weights
 
     def project(self, xp: Namespace, w: Arrays, x: Array) -> Array:
-        """The equation's part that needs the input alone, for all steps at once."""
+        """The part of the equation that needs the input alone: x `(..., I)` to `(..., 3 u)`."""
         return xp.matmul(x, w["kernel"]) + (w["bias"][0] if self.reset_after else w["bias"])
 
     def advance(
         self, xp: Namespace, w: Arrays, projected: Array, states: Arrays
     ) -> tuple[Array, Arrays]:
-        """The equation's part that needs the states: output `(B, units)` and new states."""
+        """The rest of a step: output `(B, units)` and new states."""
         h = states["h"]
         u_x, r_x, g_x = xp.split(projected, 3)
         if self.reset_after:

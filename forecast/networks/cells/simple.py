@@ -1,12 +1,8 @@
-"""Recurrent nets whose context is their last state: the simple one, Elman's, the fully connected,
-state space.
+"""Recurrent cells whose context is their last state: the simple cell, Elman's, the fully connected
+one, and state space.
 
-Each class is a `Cell`: its docstring has the equation, the states and the weights with their
-shapes.
-
-`advance` maps (B, units) states to output and new states, is written once for NumPy and TensorFlow
-(`xp`), and changes no array that it is given. The next cell is a class here with its name in
-`CELLS`, and a file in `forecast.models.families`.
+The docstring of each class has its equation, states and weights. A new cell is a class here with
+its name in `CELLS`, and a file in `forecast.models.families`.
 """
 
 from __future__ import annotations
@@ -41,7 +37,7 @@ class SimpleRNN(ActivatedCell):
     def advance(
         self, xp: Namespace, w: Arrays, projected: Array, states: Arrays
     ) -> tuple[Array, Arrays]:
-        """The equation's part that needs the states: output `(B, units)` and new states."""
+        """The rest of a step: output `(B, units)` and new states."""
         h = activate(xp, self.activation, projected + xp.matmul(states["h"], w["recurrent_kernel"]))
         return h, {"h": h}
 
@@ -67,7 +63,7 @@ class Elman(ActivatedCell):
     def advance(
         self, xp: Namespace, w: Arrays, projected: Array, states: Arrays
     ) -> tuple[Array, Arrays]:
-        """The equation's part that needs the states: output `(B, units)` and new states."""
+        """The rest of a step: output `(B, units)` and new states."""
         context = xp.stop_gradient(states["h"])
         h = activate(xp, self.activation, projected + xp.matmul(context, w["recurrent_kernel"]))
         return h, {"h": h}
@@ -90,17 +86,17 @@ class FullyConnected(ActivatedCell):
     hidden: int = 16
 
     def states(self) -> dict[str, int]:
-        """Name and size of every state."""
+        """The size of every state by name."""
         return {"h": self.units + self.hidden}
 
     def own_weights(self, inputs: int) -> dict[str, Weight]:
-        """The weights of the equation, for an input of `inputs` columns."""
+        """The weights of the equation for an input of `inputs` columns."""
         return recurrent_layer(inputs, self.units + self.hidden, self.units + self.hidden)
 
     def advance(
         self, xp: Namespace, w: Arrays, projected: Array, states: Arrays
     ) -> tuple[Array, Arrays]:
-        """The equation's part that needs the states: output `(B, units)` and new states."""
+        """The rest of a step: output `(B, units)` and new states."""
         h = activate(xp, self.activation, projected + xp.matmul(states["h"], w["recurrent_kernel"]))
         return h[:, : self.units], {"h": h}
 
@@ -124,12 +120,12 @@ class StateSpace(ActivatedCell):
     hidden: tuple[int, ...] = (32,)
 
     def __post_init__(self) -> None:
-        """InputError on options that make no sense."""
+        """`InputError` for invalid options."""
         requirement = "at least one width of 1 or more (without one it is the cell `simple_rnn`)"
         require(self, "hidden", len(self.hidden) > 0 and min(self.hidden) >= 1, requirement)
 
     def own_weights(self, inputs: int) -> dict[str, Weight]:
-        """The weights of the equation, for an input of `inputs` columns."""
+        """The weights of the equation for an input of `inputs` columns."""
         weights = recurrent_layer(inputs, self.units, self.hidden[0])
         for level, (before, after) in enumerate(pairwise((*self.hidden, self.units)), start=2):
             weights[f"kernel_{level}"] = Weight((before, after), "glorot_uniform")
@@ -139,7 +135,7 @@ class StateSpace(ActivatedCell):
     def advance(
         self, xp: Namespace, w: Arrays, projected: Array, states: Arrays
     ) -> tuple[Array, Arrays]:
-        """The equation's part that needs the states: output `(B, units)` and new states."""
+        """The rest of a step: output `(B, units)` and new states."""
         a = activate(xp, self.activation, projected + xp.matmul(states["h"], w["recurrent_kernel"]))
         for level in range(2, len(self.hidden) + 2):
             a = activate(

@@ -1,13 +1,9 @@
-"""What stands on top of a network: a point, quantiles, a density, value bins, or a class; free of
+"""Heads of networks: a point forecast, quantiles, a density, value bins, or a class; without
 TensorFlow.
 
-A head is a class with a `kind` in a file here, found when this package is imported.
-
-`HEADS` maps each `kind` to its class; `AnyHead` is the type of `head:` in an entry of
-configs/models.yaml, a kind or a mapping of `kind` and options, and an unknown kind is refused with
-the nearest right one. `base` says what a head provides, with shapes. The next head is a subclass of
-`Head` in a file of this folder, or of one that is added to `__path__`; its name in YAML is the
-default of `kind`.
+A head is a subclass of `Head` (`base`) in a file of this folder, or of a folder that is added to
+`__path__`; the default of its field `kind` is its name in YAML. `HEADS` has all classes by kind;
+`AnyHead` is the type of `head:` in an entry of configs/models.yaml.
 """
 
 from __future__ import annotations
@@ -27,7 +23,7 @@ __all__ = ["HEADS", "AnyHead", "FittedHead", "Head", "Point"]
 
 
 def _find_heads() -> dict[str, type[Head]]:
-    """Kind → class, of every file in this folder; in the order of the files."""
+    """The class of every head in this folder by kind, in the order of the files."""
     heads: dict[str, type[Head]] = {}
     for module_info in pkgutil.iter_modules(__path__):
         module = importlib.import_module(f"{__name__}.{module_info.name}")
@@ -39,12 +35,13 @@ def _find_heads() -> dict[str, type[Head]]:
 
 HEADS = _find_heads()
 KINDS = frozenset(HEADS)
-"""The kinds of head, of the files that were here when the package was imported."""
+"""The kinds of head that were found when this package was imported."""
 
 
 def _validate_head(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
-    """`gaussian` stands for `{kind: gaussian}`; an unknown kind is refused with the nearest right
-    one. One of a folder that was added to `__path__` is in no union of types.
+    """The head of `head:`, a kind or a mapping of `kind` and options; ValueError with the nearest
+    kind for an unknown one. A head that was added to `__path__` later is not in the union of types,
+    so it is validated here.
     """
     content = {"kind": value} if isinstance(value, str) else value
     kind = content.get("kind") if isinstance(content, dict) else getattr(content, "kind", None)

@@ -1,20 +1,11 @@
-"""Densities around skip + network, by their negative log likelihood: normal (`Gaussian`), and
-Student t for heavier tails (`StudentT`).
+"""Density heads, trained by their negative log likelihood: `Gaussian` (`head: gaussian`), and
+`StudentT` for heavier tails (`head: student_t`).
 
-Heads with a density and a location, for `head: gaussian` and `head: student_t`; their scale begins
-as the train residuals' and never reaches zero.
-
-A head is a frozen pydantic class whose fields are the options of `head:` in configs/models.yaml.
-`fit` learns constants of (H, O) from the train residuals alone; `loss` is one value per forecast,
-(..., H, O), of raw outputs (..., H, O, K); `distribution` adds the skip's forecast. `loss` is
-written once for NumPy and TensorFlow (`xp`), so only functions that both have are called. In the
-equations p1, p2, p3 are the raw outputs and s is the train residuals' spread. Three constants make
-training begin right: c (`base.UNIT`), so that at p2 = 0 the scale is that of the train residuals;
-d (`SHIFT`), so that at p3 = 0 nu is `FIRST_DOF`; and k = sqrt((nu - 2) / nu) at that nu, in
-`StudentT.fit`, which turns a spread into the scale of a t.
-
-Another density of the scaled residual is a subclass of `Head` here; `networks.heads` finds it by
-its `kind`.
+In the equations p1, p2, p3 are the network's outputs, and s is the spread of the train residuals.
+Three constants give an untrained network the distribution of the train residuals: with c
+(`base.UNIT`) the scale at p2 = 0 is that of the residuals; with d (`SHIFT`) the degrees of freedom
+nu at p3 = 0 are `FIRST_DOF`; and k = sqrt((nu - 2) / nu) turns the spread into the scale of that
+Student t (`StudentT.fit`). Another density is a subclass of `Head` here.
 """
 
 from __future__ import annotations
@@ -39,8 +30,8 @@ from forecast.networks.heads.distributions import Distribution
 LEAST_DOF = 2.1
 FIRST_DOF = 8.0
 MOST_DOF = 200.0
-"""Degrees of freedom at least, where training begins, and at most. Above 2 the variance exists; at
-the upper end the density is all but normal and ln Gamma still good in float32.
+"""The least, the first and the largest degrees of freedom. Above 2 the variance exists; at the
+upper end the density is nearly normal, and ln Gamma is still accurate in float32.
 """
 SHIFT = inverse_softplus(FIRST_DOF - LEAST_DOF)
 
@@ -68,10 +59,12 @@ class Gaussian(Head):
         error = (target - raw[..., 0]) / scale
         return 0.5 * error * error + xp.log(scale) + 0.5 * float(np.log(2 * np.pi))
 
-    def distribution(self, raw: np.ndarray, base: np.ndarray, constants: Constants) -> Distribution:
-        """The density's distribution of y, each value with its own parameters."""
+    def distribution(
+        self, raw: np.ndarray, skip_forecast: np.ndarray, constants: Constants
+    ) -> Distribution:
+        """The distribution of y (B, H, O)."""
         scale = self._scale(numpy_maths, raw, constants)
-        return scipy.stats.norm(base + raw[..., 0], scale)
+        return scipy.stats.norm(skip_forecast + raw[..., 0], scale)
 
     def _scale(self, xp: Maths, raw: Array, constants: Constants) -> Array:
         return positive_scale(xp, constants["scale"], raw[..., 1])
@@ -103,10 +96,12 @@ class StudentT(Head):
         )
         return constant + xp.log(scale) + (0.5 * dof + 0.5) * xp.log1p(error * error / dof)
 
-    def distribution(self, raw: np.ndarray, base: np.ndarray, constants: Constants) -> Distribution:
-        """The density's distribution of y, each value with its own parameters."""
+    def distribution(
+        self, raw: np.ndarray, skip_forecast: np.ndarray, constants: Constants
+    ) -> Distribution:
+        """The distribution of y (B, H, O)."""
         scale, dof = self._scale_and_dof(numpy_maths, raw, constants)
-        return scipy.stats.t(dof, base + raw[..., 0], scale)
+        return scipy.stats.t(dof, skip_forecast + raw[..., 0], scale)
 
     def _scale_and_dof(self, xp: Maths, raw: Array, constants: Constants) -> tuple[Array, Array]:
         scale = positive_scale(xp, constants["scale"], raw[..., 1])

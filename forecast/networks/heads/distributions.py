@@ -1,17 +1,15 @@
-"""Predictive distributions of many values at once, each with its own parameters: quantile,
-probability, density.
+"""Predictive distributions of many values at once, each with its own parameters: quantiles,
+probabilities, densities; and the copula that joins the steps of a direct forecast.
 
-All arrays are float64. A distribution of shape (...) has one value per forecast, e.g. (B, H, O).
+A distribution of shape (...) has one value per forecast, e.g. (B, H, O). `Piecewise` is a
+`Distribution`, as are those of SciPy. All arrays are float64.
 
-A direct head gives one distribution per step and says nothing about their dependence: that is a
-Gaussian copula (Sklar 1959; Nelsen 2006, 2.3), estimated from the validation residuals. The
-probability that each actual was given becomes a normal score, and the correlation of these scores
-over steps and outputs is the copula. It is shrunk towards independence by d / (n + d) for d scores
-on n origins, since validation origins are few. A recursive family needs none: its paths feed what
-was drawn back.
-
-`Piecewise` is a `Distribution` as those of SciPy are; `correlation` estimates the copula (the
-identity below `MIN_ORIGINS` origins), `draw_uniforms` draws from it.
+A direct head gives one distribution per step without their dependence. That is a Gaussian copula
+(Sklar 1959; Nelsen 2006, 2.3): `correlation` turns the forecast probability of each validation
+target into a normal score and takes the correlation of these scores over steps and outputs, shrunk
+towards independence by d / (n + d) for d scores at n origins, as validation origins are few.
+`draw_uniforms` draws from it. A recursive family needs no copula, because drawn values are fed
+back.
 """
 
 from __future__ import annotations
@@ -25,18 +23,16 @@ from numpy.typing import ArrayLike
 
 
 class Distribution(Protocol):
-    """Continuous, by the names of SciPy, whose `scipy.stats.norm(location, scale)` is one."""
+    """A continuous distribution with the methods of SciPy, such as `scipy.stats.norm(mean, sd)`."""
 
     def ppf(self, u: np.ndarray) -> np.ndarray:
-        """The value below which a share u of the probability lies: u (...) in (0, 1), result
-        (...); it never decreases in u.
-        """
+        """The quantile at the probability `u` (...) in (0, 1)."""
 
     def cdf(self, x: np.ndarray) -> np.ndarray:
-        """The probability of a value up to x (...)."""
+        """The probability of a value up to `x` (...)."""
 
     def logpdf(self, x: np.ndarray) -> np.ndarray:
-        """ln of the density at x (...); NaN stays NaN."""
+        """ln of the density at `x` (...); NaN for NaN."""
 
 
 def quantiles(
@@ -52,10 +48,11 @@ def quantiles(
 
 @dataclass(frozen=True)
 class Piecewise:
-    """Uniform between neighbouring knots, exponential tails beyond the outer ones.
+    """A distribution that is uniform between neighbouring knots and has exponential tails.
 
-    knots (..., m) increasing, cumulative (..., m) increasing inside (0, 1): the probability up to
-    each knot; low_tail, high_tail (...): their mean distance from the first and the last knot.
+    knots (..., m) in rising order; cumulative (..., m): the probability up to each knot, rising
+    inside (0, 1); low_tail, high_tail (...): the mean distance of the tails from the first and the
+    last knot.
     """
 
     knots: np.ndarray
@@ -64,7 +61,7 @@ class Piecewise:
     high_tail: np.ndarray
 
     def ppf(self, u: np.ndarray) -> np.ndarray:
-        """The value below which a share u of the probability lies."""
+        """The quantile at the probability `u`."""
         first = self.cumulative[..., 0]
         last = self.cumulative[..., -1]
         x0, f0, width, mass = self._piece((self.cumulative < u[..., None]).sum(axis=-1))
@@ -95,16 +92,14 @@ class Piecewise:
     def _choose_piece(
         self, x: np.ndarray, below: np.ndarray, between: np.ndarray, above: np.ndarray
     ) -> np.ndarray:
-        """The value that holds at x, of those below the knots, between them and above; NaN stays
-        NaN.
-        """
+        """`below`, `between` or `above`, by where x lies relative to the knots; NaN for NaN."""
         not_below = np.where(x > self.knots[..., -1], above, between)
         result = np.where(x < self.knots[..., 0], below, not_below)
         return np.where(np.isnan(x), np.nan, result)
 
     def _tails(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The probabilities below and above x in the exponential tails, where x lies beyond the
-        outer knots; elsewhere what the tails hold in all.
+        """The probability below x in the lower tail, and above x in the upper tail; that of the
+        whole tail where x does not lie in it.
         """
         below = self.cumulative[..., 0] * np.exp(
             np.minimum((x - self.knots[..., 0]) / self.low_tail, 0.0)
@@ -115,13 +110,12 @@ class Piecewise:
         return below, above
 
     def _piece(self, right: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Left knot, probability up to it, width and mass of the piece whose right knot is number
-        `right`.
+        """The left knot, the probability up to it, the width and the probability of the piece whose
+        right knot is number `right`.
         """
         right = np.clip(right, 1, self.knots.shape[-1] - 1)[..., None]
 
         def ends(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            """The values of both ends of the piece."""
             left = np.take_along_axis(values, right - 1, axis=-1)
             return left[..., 0], np.take_along_axis(values, right, axis=-1)[..., 0]
 
@@ -131,14 +125,14 @@ class Piecewise:
 
 
 MIN_ORIGINS = 10
-"""Complete origins; with fewer, steps are taken as independent."""
+"""With fewer complete origins, steps are taken as independent."""
 MIN_PROBABILITY = 1e-6
 
 
 def correlation(probabilities: np.ndarray) -> np.ndarray:
-    """The copula of H * O = D values from the probability that each actual was given, (N, D), NaN
-    where one is missing: the correlation (D, D) of their normal scores, shrunk towards
-    independence. The identity with fewer than `MIN_ORIGINS` complete rows.
+    """The Gaussian copula of D = H * O values: the correlation (D, D) of the normal scores of
+    `probabilities` (N, D), the forecast probabilities up to each actual, NaN where one is missing;
+    shrunk towards independence. The identity for fewer than `MIN_ORIGINS` complete rows.
     """
     size = probabilities.shape[1]
     complete = probabilities[np.isfinite(probabilities).all(axis=1)]
@@ -156,8 +150,8 @@ def correlation(probabilities: np.ndarray) -> np.ndarray:
 def draw_uniforms(
     dependence: np.ndarray | None, shape: tuple[int, ...], rng: np.random.Generator
 ) -> np.ndarray:
-    """(*shape, D) draws in (0, 1), dependent over the last axis as `dependence` (D, D) says; None:
-    independent.
+    """Random numbers of `shape` in (0, 1) from the Gaussian copula `dependence` (D, D) over the
+    last axis, which has D values; None: independent ones.
     """
     if dependence is None:
         return np.clip(rng.random(shape), MIN_PROBABILITY, 1 - MIN_PROBABILITY)

@@ -1,14 +1,8 @@
-"""Heads with any shape of distribution, in pieces: between the quantiles that are forecast, or
-between fixed edges, which are quantiles of the train residuals (bins).
+"""Heads for distributions of any shape, in pieces: `Quantiles` (`head: quantiles`) forecasts
+quantiles, trained by the pinball loss; `Bins` (`head: bins`) forecasts the probabilities of value
+bins between quantiles of the train residuals, trained by cross-entropy.
 
-`Quantiles` are trained by the pinball loss and have a location, the median; `Bins` by
-cross-entropy, and have none.
-
-A head is a frozen pydantic class whose fields are the options of `head:` in configs/models.yaml.
-`fit` learns constants of (H, O) from the train residuals alone; `loss` is one value per forecast,
-(..., H, O), of raw outputs (..., H, O, K); `distribution` adds the skip's forecast. `loss` is
-written once for NumPy and TensorFlow (`xp`), so only functions that both have are called. Another
-shape is a subclass of `Head` here: its `kind` is found, nothing is registered.
+Another head of this kind is a subclass of `Head` here.
 """
 
 from __future__ import annotations
@@ -35,23 +29,21 @@ from forecast.networks.heads.distributions import Distribution, Piecewise
 MIN_TAIL_SHARE = 0.01
 """The least mean distance of a tail from its edge, as a share of the train residuals' spread."""
 MIN_BIN_PROBABILITY = 1e-9
-"""The least probability of a bin: keeps what stands between two knots invertible."""
+"""The least probability of a bin, so that the cumulative distribution can be inverted."""
 
 
 class Quantiles(Head):
-    """Quantiles that cannot cross: the median, and steps away from it that are positive by
-    construction.
+    """Quantiles that cannot cross: the median, and positive steps away from it.
 
     With probabilities t_1 < .. < 0.5 < .. < t_Q, gaps g_j between the train residuals' quantiles,
-    and steps d_j = g_j (0.01 + softplus(p_j + c)), which are above zero whatever p_j is:
+    and steps d_j = g_j (0.01 + softplus(p_j + c)) > 0:
 
         q(0.5) = skip + p(0.5)
-        q above it: + d, one after another
-        q below it: - d, one after another
+        the next quantiles above it: + d, one after another
+        the next quantiles below it: - d, one after another
 
-    Between them the quantile function is a straight line, beyond the outer ones the tails are
-    exponential with the slope that joins the two outermost (Park et al. 2022): every
-    probability has its value, and paths can be drawn.
+    Between quantiles the quantile function is linear; the tails beyond the outer ones are
+    exponential with the slope between the two outermost quantiles (Park et al. 2022).
     """
 
     summary: ClassVar[str] = "Quantiles that cannot cross, by the pinball loss."
@@ -67,8 +59,8 @@ class Quantiles(Head):
 
     @field_validator("probabilities")
     @classmethod
-    def _ordered_around_the_median(cls, probabilities: tuple[float, ...]) -> tuple[float, ...]:
-        """The probabilities; ValueError unless they increase and 0.5 lies inside."""
+    def _require_median(cls, probabilities: tuple[float, ...]) -> tuple[float, ...]:
+        """`probabilities` as they are; ValueError unless they increase and 0.5 lies inside."""
         is_increasing = all(a < b for a, b in pairwise((0.0, *probabilities, 1.0)))
         if not is_increasing or 0.5 not in probabilities[1:-1]:
             raise ValueError(
@@ -79,12 +71,12 @@ class Quantiles(Head):
 
     @property
     def parameters(self) -> int:
-        """K, one for each probability."""
+        """K: one for each probability."""
         return len(self.probabilities)
 
     @property
     def location_parameter(self) -> int | None:
-        """The median is the location."""
+        """The number of the median."""
         return self.median
 
     @property
@@ -98,16 +90,18 @@ class Quantiles(Head):
         return {"gaps": np.maximum(gaps, MIN_SPREAD)}
 
     def loss(self, xp: Maths, raw: Array, target: Array, constants: Constants) -> Array:
-        """Twice the mean pinball loss over the probabilities, (..., H, O): at the median alone the
-        absolute error.
+        """Twice the mean pinball loss over the probabilities (..., H, O); for the median alone it
+        would be the absolute error.
         """
         error = target[..., None] - self._quantiles(xp, raw, constants)
         probabilities = xp.constant(np.array(self.probabilities))
         return 2.0 * xp.mean(xp.maximum(probabilities * error, (probabilities - 1.0) * error))
 
-    def distribution(self, raw: np.ndarray, base: np.ndarray, constants: Constants) -> Distribution:
-        """Straight between the quantiles, exponential beyond the outer ones."""
-        knots = base[..., None] + self._quantiles(numpy_maths, raw, constants)
+    def distribution(
+        self, raw: np.ndarray, skip_forecast: np.ndarray, constants: Constants
+    ) -> Distribution:
+        """The distribution of y (B, H, O): linear between the quantiles, with exponential tails."""
+        knots = skip_forecast[..., None] + self._quantiles(numpy_maths, raw, constants)
         probabilities = np.array(self.probabilities)
         low = (knots[..., 1] - knots[..., 0]) / np.log(probabilities[1] / probabilities[0])
         high = (knots[..., -1] - knots[..., -2]) / np.log(
@@ -116,7 +110,7 @@ class Quantiles(Head):
         return Piecewise(knots, np.broadcast_to(probabilities, knots.shape), low, high)
 
     def _quantiles(self, xp: Maths, raw: Array, constants: Constants) -> Array:
-        """(..., Q): the quantiles, rising, as differences from the skip."""
+        """The quantiles (..., Q) in rising order, as differences from the skip."""
         median = self.median
         gaps = constants["gaps"]
         middle = raw[..., median : median + 1]
@@ -127,13 +121,12 @@ class Quantiles(Head):
 
 
 class Bins(Head):
-    """Softmax over value bins of the difference from the skip: any shape of density, learnt as a
-    classification.
+    """A softmax over bins of the difference from the skip, learnt as a classification.
 
-    The edges are quantiles of the train residuals, one set per step and output, so the bins are
-    equally full on train and logits of zero stand for the train residuals' own distribution. Inside
-    a bin the density is uniform; the two outer bins have exponential tails with the mean distance
-    found on train (its maximum likelihood).
+    The edges are quantiles of the train residuals of each step and output, so the bins are equally
+    full on train, and logits of zero stand for the distribution of the train residuals. The density
+    is uniform inside a bin; the two outer bins have exponential tails with the mean distance of the
+    train residuals.
     """
 
     summary: ClassVar[str] = "Probabilities of value bins, by cross-entropy."
@@ -149,7 +142,7 @@ class Bins(Head):
 
     @property
     def parameters(self) -> int:
-        """K, one logit for each bin."""
+        """K: one logit for each bin."""
         return self.count
 
     def fit(self, residual: np.ndarray, lead: np.ndarray) -> dict[str, np.ndarray]:
@@ -161,7 +154,9 @@ class Bins(Head):
         return {"edges": edges, "low": low, "high": high}
 
     def target(self, residual: np.ndarray, lead: np.ndarray, constants: Constants) -> np.ndarray:
-        """The bin's number; an edge belongs to the bin below it."""
+        """The number of the bin (N, H, O) that holds the residual; an edge belongs to the bin below
+        it.
+        """
         number = (constants["edges"] < residual[..., None]).sum(axis=-1).astype(np.float64)
         return np.where(np.isfinite(residual), number, np.nan)
 
@@ -169,32 +164,33 @@ class Bins(Head):
         """The cross-entropy of every value's bin, (..., H, O)."""
         return xp.cross_entropy(raw, target)
 
-    def log_probabilities(self, raw: np.ndarray) -> np.ndarray:
-        """(..., n): ln softmax."""
-        return scipy.special.log_softmax(raw, axis=-1)
-
-    def distribution(self, raw: np.ndarray, base: np.ndarray, constants: Constants) -> Distribution:
-        """Uniform inside the bins, exponential in the outer two."""
-        probability = np.maximum(np.exp(self.log_probabilities(raw)), MIN_BIN_PROBABILITY)
+    def distribution(
+        self, raw: np.ndarray, skip_forecast: np.ndarray, constants: Constants
+    ) -> Distribution:
+        """The distribution of y (B, H, O): uniform inside the bins, with exponential tails."""
+        log_probability = scipy.special.log_softmax(raw, axis=-1)
+        probability = np.maximum(np.exp(log_probability), MIN_BIN_PROBABILITY)
         cumulative = np.cumsum(probability, axis=-1)
         cumulative = cumulative[..., :-1] / cumulative[..., -1:]
-        knots = base[..., None] + constants["edges"]
-        low, high = (np.broadcast_to(constants[name], base.shape) for name in ("low", "high"))
+        knots = skip_forecast[..., None] + constants["edges"]
+        low, high = (
+            np.broadcast_to(constants[name], skip_forecast.shape) for name in ("low", "high")
+        )
         return Piecewise(knots, cumulative, low, high)
 
 
 def _mean_excess(excess: np.ndarray) -> np.ndarray:
-    """(H, O): the mean of what is above zero; zero where nothing is."""
+    """(H, O): the mean of the positive values of `excess` (N, H, O); 0 without any."""
     above = np.where(excess > 0, excess, 0.0)
     return above.sum(axis=0) / np.maximum((excess > 0).sum(axis=0), 1)
 
 
 def residual_quantiles(residual: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """(H, O, Q): quantiles over the examples, made strictly increasing (equal values are no bin of
-    their own).
+    """(H, O, Q): the quantiles of `residual` (N, H, O) over the examples, made strictly increasing,
+    so that no bin is empty.
     """
     min_gap = 1e-3 * residual_spread(residual)
-    # what was never observed has zeros
+    # zeros for a step that was never observed
     observed = np.where(np.isfinite(residual).any(axis=0), residual, 0.0)
     quantiles = np.moveaxis(np.nanquantile(observed, probabilities, axis=0), 0, -1)
     for number in range(1, len(probabilities)):

@@ -1,12 +1,10 @@
-"""Up or down: the probability that the value rises above the last observed one, by cross-entropy.
+"""The head `updown`: the probability that the target rises above its last observed value, trained
+by cross-entropy.
 
-The skip speaks first: a logistic regression of the class on its lead (skip - last), fitted in
-closed loop on the train rows (Newton's method), gives the log-odds that an untrained network
-forecasts; the network adds to them. The head gives no distribution of values. Its point forecast is
-the mean of a two-point one: up by the mean rise of the train rows, or down by their mean fall.
-
-It is a `Head` like those of `densities`: another way to forecast a class is a class here with its
-`kind`.
+A logistic regression of the class on the skip's lead (skip - last), fitted on the train rows by
+Newton's method, gives the log-odds of the skip; the network's output is added to them. The head has
+no distribution of values. Its point forecast is the mean of two outcomes: up by the mean rise of
+the train rows, or down by their mean fall.
 """
 
 from __future__ import annotations
@@ -19,9 +17,11 @@ import scipy
 from forecast.networks.heads.base import Array, Constants, Head, Maths
 
 TIE_TOLERANCE = 1e-5
-"""Scaled units: a smaller change is rounding, and no change at all."""
-# per example, on standardised leads: a class told apart without error has finite log-odds
+"""A smaller change, in scaled units, is rounding and counts as none."""
 PENALTY = 1e-3
+"""Ridge penalty per example on standardised leads, so that log-odds stay finite where the classes
+can be separated.
+"""
 NEWTON_STEPS = 12
 
 
@@ -43,17 +43,19 @@ class UpDown(Head):
     kind: Literal["updown"] = "updown"
 
     def fit(self, residual: np.ndarray, lead: np.ndarray) -> dict[str, np.ndarray]:
-        """Intercept and slope of the log-odds given the lead; mean rise and fall; each (H, O)."""
+        """The intercept and slope of the log-odds by the lead, and the mean rise and fall; each (H,
+        O).
+        """
         change = residual + lead
         rose = change > TIE_TOLERANCE
         fell = change < -TIE_TOLERANCE
         rise = np.where(rose, change, 0.0).sum(axis=0) / np.maximum(rose.sum(axis=0), 1)
         fall = np.where(fell, -change, 0.0).sum(axis=0) / np.maximum(fell.sum(axis=0), 1)
-        intercept, slope = _logistic(lead, rose, rose | fell)
+        intercept, slope = _fit_logistic(lead, rose, rose | fell)
         return {"intercept": intercept, "slope": slope, "rise": rise, "fall": fall}
 
     def target(self, residual: np.ndarray, lead: np.ndarray, constants: Constants) -> np.ndarray:
-        """1 up, 0 down; no change is neither, and is left out."""
+        """1 for a rise, 0 for a fall, NaN for no change (N, H, O)."""
         change = residual + lead
         return np.where(change > TIE_TOLERANCE, 1.0, np.where(change < -TIE_TOLERANCE, 0.0, np.nan))
 
@@ -66,56 +68,56 @@ class UpDown(Head):
         return xp.softplus((1.0 - 2.0 * target) * raw[..., 0])
 
     def rise_probability(
-        self, raw: np.ndarray, base: np.ndarray, last: np.ndarray, constants: Constants
+        self, raw: np.ndarray, skip_forecast: np.ndarray, last: np.ndarray, constants: Constants
     ) -> np.ndarray:
-        """(B, H, O): P(y > last)."""
-        return scipy.special.expit(raw[..., 0] + self.offset(base - last, constants))
+        """P(y > last), (B, H, O)."""
+        return scipy.special.expit(raw[..., 0] + self.offset(skip_forecast - last, constants))
 
     def point(
-        self, raw: np.ndarray, base: np.ndarray, last: np.ndarray, constants: Constants
+        self, raw: np.ndarray, skip_forecast: np.ndarray, last: np.ndarray, constants: Constants
     ) -> np.ndarray:
-        """(B, H, O): the mean of the two points."""
-        up = self.rise_probability(raw, base, last, constants)
+        """The mean of the two outcomes (B, H, O)."""
+        up = self.rise_probability(raw, skip_forecast, last, constants)
         return last + up * constants["rise"] - (1.0 - up) * constants["fall"]
 
     def sample(
         self,
         raw: np.ndarray,
-        base: np.ndarray,
+        skip_forecast: np.ndarray,
         last: np.ndarray,
         constants: Constants,
         u: np.ndarray,
     ) -> np.ndarray:
-        """(B, H, O): one of the two points each, up where u (uniform in (0, 1)) falls below the
-        probability.
+        """One of the two outcomes (B, H, O): up where `u` (B, H, O) lies below the probability of a
+        rise.
         """
-        up = u < self.rise_probability(raw, base, last, constants)
+        up = u < self.rise_probability(raw, skip_forecast, last, constants)
         return np.where(up, last + constants["rise"], last - constants["fall"])
 
 
-def _logistic(
-    lead: np.ndarray, rose: np.ndarray, known: np.ndarray
+def _fit_logistic(
+    lead: np.ndarray, rose: np.ndarray, has_class: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The logistic regression of `rose` on `lead` over the `known` examples, by Newton's method:
-    intercept and slope (H, O) of the log-odds. The penalty keeps them finite where a class can be
-    told without error.
+    """The intercept and slope (H, O) of a logistic regression of `rose` on `lead`, over the
+    examples that `has_class`; all arguments are (N, H, O).
     """
-    count = np.maximum(known.sum(axis=0), 1)
-    scale = np.sqrt(np.square(np.where(known, lead, 0.0)).sum(axis=0) / count)
+    count = np.maximum(has_class.sum(axis=0), 1)
+    scale = np.sqrt(np.square(np.where(has_class, lead, 0.0)).sum(axis=0) / count)
     scale = np.where(scale > 0, scale, 1.0)
-    x = np.where(known, lead, 0.0) / scale
+    x = np.where(has_class, lead, 0.0) / scale
     intercept = np.zeros(scale.shape)
     slope = np.zeros(scale.shape)
     for _ in range(NEWTON_STEPS):
         p = scipy.special.expit(intercept + slope * x)
-        error = np.where(known, rose - p, 0.0)
-        weight = np.where(known, p * (1 - p), 0.0)
-        ga = error.sum(axis=0) - PENALTY * count * intercept
-        gb = (error * x).sum(axis=0) - PENALTY * count * slope
-        haa = weight.sum(axis=0) + PENALTY * count
-        hab = (weight * x).sum(axis=0)
-        hbb = (weight * (x * x)).sum(axis=0) + PENALTY * count
-        determinant = haa * hbb - hab**2
-        intercept = intercept + (hbb * ga - hab * gb) / determinant
-        slope = slope + (haa * gb - hab * ga) / determinant
+        error = np.where(has_class, rose - p, 0.0)
+        weight = np.where(has_class, p * (1 - p), 0.0)
+        # gradient g and negative Hessian h of the penalised log likelihood by intercept and slope
+        g0 = error.sum(axis=0) - PENALTY * count * intercept
+        g1 = (error * x).sum(axis=0) - PENALTY * count * slope
+        h00 = weight.sum(axis=0) + PENALTY * count
+        h01 = (weight * x).sum(axis=0)
+        h11 = (weight * (x * x)).sum(axis=0) + PENALTY * count
+        determinant = h00 * h11 - h01**2
+        intercept = intercept + (h11 * g0 - h01 * g1) / determinant
+        slope = slope + (h00 * g1 - h01 * g0) / determinant
     return intercept, slope / scale

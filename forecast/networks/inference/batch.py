@@ -1,18 +1,12 @@
 """Forecasts of many windows at once in NumPy: `forward` at every step, `forecast_last` at the end
-of each window.
+of each window; `final_states` gives the states from which `streaming` can go on row by row.
 
-`Pass` is the `BlockVisitor` that takes one slice of windows through the network; `final_states`
-gives what its blocks remember at the end, from which `streaming` goes on row by row. Weights that
-do not fit the network are refused before the first step (`check_weights`).
-
-Inside, arrays are step-first and batch-last, `(steps, columns, windows)`. A slice of windows passes
-through all blocks before the next one starts. Each block is given only as many trailing steps as
-the later blocks look back: for the last forecast of a network of taps that is its memory and not
-the whole window. Of twins (`steppers`), window n goes through the weights number
-n modulo their count; inside, the windows of one twin follow those of the other (`deal_windows`).
-Two names count trailing steps, and no others: `steps` of the output that was asked for, and
-`wanted_steps` of each block's output before it, by block path. The next kind of block is a `visit_`
-method of `Pass`, and one of `streaming`.
+`Pass` is the `BlockVisitor` that takes one slice of windows through the network; its arrays are
+`(steps, columns, windows)`. Each block computes only the last steps that later blocks read
+(`wanted_steps`): for the last forecast of a network of taps that is its memory and not the whole
+window. With twins (`steppers`), window n goes through the weights of twin n modulo their number;
+inside a pass the windows of one twin follow those of the other (`deal_windows`). Another kind of
+block is a `visit_` method of `Pass`, and one of `streaming`.
 """
 
 from __future__ import annotations
@@ -52,16 +46,16 @@ from forecast.networks.visitor import BlockVisitor
 from forecast.networks.weights import future_width, weight_specs, widest_columns
 from forecast.system.errors import InputError, quote_names
 
-# windows in one slice: measured best between 100 and 500 for 32 to 64 units
 WINDOWS_PER_SLICE = 256
-# and at most so many values in the widest array of a slice (a long delay line at every step)
+"""Windows in one slice: between 100 and 500 were fastest for 32 to 64 units."""
 VALUES_PER_SLICE = 2**23
+"""The most values in the widest array of a slice, such as a long delay line at every step."""
 
 
 def forward(
     network: Network, weights: Arrays, past: np.ndarray, future: np.ndarray | None = None
 ) -> np.ndarray:
-    """Forecasts at every step: past `(B, T, C)`, future `(B, T + H, F)` give `(B, T, H, O, K)`.
+    """Forecasts at every step `(B, T, H, O, K)`, from past `(B, T, C)` and future `(B, T + H, F)`.
 
     The forecast at t depends on `past[:, : t + 1]` and `future[:, : t + H + 1]` alone, bit for bit.
     A network with `every_step=False` gives `(B, 1, H, O, K)`. The result has the dtype of the
@@ -73,16 +67,14 @@ def forward(
 def forecast_last(
     network: Network, weights: Arrays, past: np.ndarray, future: np.ndarray | None = None
 ) -> np.ndarray:
-    """Forecasts at the last step alone, `(B, H, O, K)`: `forward(...)[:, -1]` without the work for
-    the other steps.
-    """
+    """Forecasts at the last step alone `(B, H, O, K)`: `forward(...)[:, -1]`, faster."""
     return _run_pass(network, weights, past, future, 1)[:, 0]
 
 
 def final_states(
     network: Network, weights: Arrays, past: np.ndarray, future: np.ndarray | None = None
 ) -> States:
-    """The states of all blocks after the last step, batch first, by block path."""
+    """The states of all blocks after windows, past `(B, T, C)` and future `(B, T + H, F)`."""
     dtype = check_weights(network, weights)
     past, future = cast_windows(network, past, future, dtype)
     passes = _run_slices(network, weights, past, future, 1)
@@ -90,7 +82,7 @@ def final_states(
 
 
 def concatenate_states(parts: Sequence[States]) -> States:
-    """The states of several batches, which have the same blocks, as those of one."""
+    """The states of several batches of the same network, joined along the batch."""
     states: States = {}
     for path, arrays in parts[0].items():
         states[path] = {
@@ -102,12 +94,12 @@ def concatenate_states(parts: Sequence[States]) -> States:
 def _run_pass(
     network: Network, weights: Arrays, past: np.ndarray, future: np.ndarray | None, steps: int
 ) -> np.ndarray:
-    """The forecasts `(B, steps, H, O, K)` at the last `steps`, slice after slice of windows."""
+    """The forecasts `(B, steps, H, O, K)` at the last `steps` steps."""
     dtype = check_weights(network, weights)
     past, future = cast_windows(network, past, future, dtype)
     shapes = network.shapes
     steps = min(steps, past.shape[1])
-    # a decoder's rows of several steps are in another order
+    # the rows of a decoder at several steps are not in the order that `interleave_windows` expects
     assert steps == 1 or count_twins(weights) == 1
     out = np.empty((len(past), steps, shapes.horizon, shapes.outputs, shapes.parameters), dtype)
     if not len(past):
@@ -120,10 +112,9 @@ def _run_pass(
 def _run_slices(
     network: Network, weights: Arrays, past: np.ndarray, future: np.ndarray | None, steps: int
 ) -> Iterator[tuple[slice, Pass, np.ndarray]]:
-    """The windows, of which the rows that `steps` depend on are left, in slices that keep a pass in
-    memory, at least one: each of its arrays holds at most the widest columns of all these rows for
-    every window. With each slice its pass and the forecasts `(steps, H * O * K, B)`. The windows of
-    twins are one slice, in the order of `deal_windows`.
+    """Slices of the windows (at least one, even without windows), each with its pass and its
+    forecasts `(steps, H * O * K, B)` at the last `steps` steps. Rows on which these do not depend
+    are left out. The windows of twins are one slice, in the order of `deal_windows`.
     """
     twins = count_twins(weights)
     past = past[:, -(steps + total_reach(network.blocks)) :]
@@ -140,23 +131,23 @@ def _run_slices(
 
 
 def deal_windows(values: np.ndarray, twins: int) -> np.ndarray:
-    """`values (B, ...)` in another order: first those of windows 0, `twins`, 2 `twins`, ..."""
+    """`values (B, ...)` sorted by twin: first those of windows 0, `twins`, 2 `twins`, ..."""
     return values.reshape(-1, twins, *values.shape[1:]).swapaxes(0, 1).reshape(values.shape)
 
 
 def interleave_windows(values: np.ndarray, twins: int) -> np.ndarray:
-    """What `deal_windows` dealt, in the order before."""
+    """The inverse of `deal_windows`."""
     return deal_windows(values, len(values) // twins)
 
 
 def future_frames(future: np.ndarray, horizon: int, steps: int) -> np.ndarray:
-    """What is known ahead at the last `steps`: future `(B, T + H, F)` gives `(steps, H, F, B)`,
-    a view; `frames[t]` holds the future rows t + 1 ... t + H.
+    """The known-future inputs at the last `steps` steps as a view `(steps, H, F, B)` of future `(B,
+    T + H, F)`: `frames[t]` has the future rows t + 1 ... t + H.
     """
     future = np.ascontiguousarray(future)
     batch, rows, columns = future.shape
     of_window, of_row, of_column = future.strides
-    # sliding_window_view looks at its arguments for longer than a dense layer takes
+    # sliding_window_view spends more time on checking its arguments than a dense layer takes
     windows = np.ndarray(
         (batch, rows - horizon + 1, horizon, columns),
         future.dtype,
@@ -167,8 +158,8 @@ def future_frames(future: np.ndarray, horizon: int, steps: int) -> np.ndarray:
 
 
 def count_wanted_steps(blocks: Sequence[Block], prefix: str, steps: int) -> dict[str, int]:
-    """How many trailing steps of each block's output matter, by block path, where `steps` of the
-    last block do: those, and the rows that later blocks look back.
+    """How many last steps of each block's output are needed, by block path, for `steps` steps of
+    the last block: these, and the rows that later blocks look back.
     """
     counts: dict[str, int] = {}
     for block in reversed(blocks):
@@ -183,10 +174,10 @@ def count_wanted_steps(blocks: Sequence[Block], prefix: str, steps: int) -> dict
 
 @dataclass
 class Pass(BlockVisitor[np.ndarray]):
-    """One slice of windows on its way through the network, as arrays `(steps, columns, B)`.
+    """The pass of one slice of windows through the network, as arrays `(steps, columns, B)`.
 
-    final: the states of all blocks after the last step, batch first; frames: the known future at
-    every step; wanted_steps: see `count_wanted_steps`.
+    final: the states of all blocks after the last step, batch first. frames: the known-future
+    inputs at every step. wanted_steps: see `count_wanted_steps`.
     """
 
     network: Network
@@ -197,9 +188,9 @@ class Pass(BlockVisitor[np.ndarray]):
     wanted_steps: dict[str, int] = field(default_factory=dict)
 
     def forecasts(self, past: np.ndarray, future: np.ndarray | None, steps: int) -> np.ndarray:
-        """The forecasts at the last `steps`, `(steps, H * O * K, B)`, from past `(B, T, C)` and
-        future `(B, ... + H, F)` or None, which may begin before it; fills `final` with the states
-        after the last step.
+        """The forecasts `(steps, H * O * K, B)` at the last `steps` steps, from past `(B, T, C)`
+        and future `(B, ... + H, F)`, which may begin earlier, or None. Fills `final` with the
+        states after the last step.
         """
         network = self.network
         self.wanted_steps = count_wanted_steps(network.blocks, "", steps)
@@ -212,8 +203,8 @@ class Pass(BlockVisitor[np.ndarray]):
         return z.reshape(len(x), -1, self.batch)
 
     def _first_input(self, past: np.ndarray) -> np.ndarray:
-        """The first block's input `(steps, columns, B)`: the past channels and, side by side with
-        them, what is projected of the known future.
+        """The input of the first block `(steps, columns, B)`: the past channels, and beside them
+        the projected known-future inputs.
         """
         x = np.ascontiguousarray(past.transpose(1, 2, 0))
         if self.frames is None or not future_width(self.network):
@@ -230,8 +221,8 @@ class Pass(BlockVisitor[np.ndarray]):
         return activate(numpy_namespace, block.activation, z)
 
     def visit_segments(self, block: Segments, path: str, x: np.ndarray) -> np.ndarray:
-        """The window's newest rows cut into segments, oldest first, which are the steps of all
-        later blocks: `(count, columns, B)`.
+        """The newest rows of the window cut into segments `(count, columns, B)`, oldest first; they
+        are the steps of all later blocks.
         """
         before = np.zeros((block.reach + 1, *x.shape[1:]), x.dtype)
         rows = np.concatenate([before, x])[-1 - block.reach :].transpose(2, 0, 1)
@@ -239,7 +230,7 @@ class Pass(BlockVisitor[np.ndarray]):
         return np.ascontiguousarray(cut.transpose(1, 2, 0))
 
     def visit_taps(self, block: Taps, path: str, x: np.ndarray) -> np.ndarray:
-        """The delayed rows side by side at the wanted steps; zeros before the window."""
+        """The delayed rows side by side at the wanted steps; rows before the window are zero."""
         columns = x if block.channels is None else x[:, list(block.channels)]
         before = np.zeros((max(block.delays), *columns.shape[1:]), x.dtype)
         rows = np.concatenate([before, columns])
@@ -249,14 +240,14 @@ class Pass(BlockVisitor[np.ndarray]):
         return np.concatenate([rows[end - steps : end] for end in ends], axis=1)
 
     def join_branches(self, block: Parallel, path: str, outputs: list[np.ndarray]) -> np.ndarray:
-        """The branches' wanted steps side by side."""
-        # a branch without blocks passes on all of its input
+        """The wanted steps of the branches side by side."""
+        # an empty branch passes on all steps of its input
         parts = [output[-self.wanted_steps[path] :] for output in outputs]
         return np.concatenate(parts, axis=1)
 
     def visit_recurrent(self, block: Recurrent, path: str, x: np.ndarray) -> np.ndarray:
-        """The layer's outputs at the wanted steps; its parts instead, where it has any. Notes its
-        last states in `final`.
+        """The outputs at the wanted steps, or the parts of a block that has parts; fills `final`
+        with the last states.
         """
         run = self._start_cell(block, path)
         out = np.empty((min(self.wanted_steps[path], len(x)), block.units, self.batch), x.dtype)
@@ -268,24 +259,26 @@ class Pass(BlockVisitor[np.ndarray]):
         parts, _ = block.cell_object.step(
             numpy_namespace, w, w["embedding"], {"h": out[-1].T[:, None]}
         )
-        return parts.transpose(1, 2, 0)[None]  # one more axis: parts are no steps
+        return parts.transpose(1, 2, 0)[None]  # one more axis, because parts are not steps
 
     def visit_bidirectional(self, block: Bidirectional, path: str, x: np.ndarray) -> np.ndarray:
-        """The last outputs of both directions side by side, `(1, 2 units, B)`: forward at the
-        window's end, backward at its begin.
+        """The last outputs of both directions side by side `(1, 2 units, B)`; both directions are
+        computed as twins.
         """
         out = np.empty((1, block.units, 2 * self.batch), x.dtype)
-        ways = [weights_at(self.weights, f"{path}/{way}") for way in ("forward", "backward")]
+        both_weights = [
+            weights_at(self.weights, f"{path}/{way}") for way in ("forward", "backward")
+        ]
         join = np.concatenate if count_twins(self.weights) > 1 else np.stack
-        w = {name: join([way[name] for way in ways]) for name in ways[0]}
+        w = {name: join([way[name] for way in both_weights]) for name in both_weights[0]}
         start = first_states(block.cell_object, w, 2 * self.batch)
         both = np.concatenate([x, x[::-1]], axis=2)
         stepper(block.cell_object, w, start).run_steps(both, out)
         return np.concatenate(np.split(out, 2, axis=2), axis=1)
 
     def visit_encoder_decoder(self, block: EncoderDecoder, path: str, x: np.ndarray) -> np.ndarray:
-        """The forecasts from every wanted step: the encoder runs up to the first of them unseen,
-        then its output and states after each are what the decoder starts from.
+        """The forecasts from every wanted step. The encoder runs over the steps before without
+        keeping its outputs; then the decoder starts from its output and states after each step.
         """
         run = self._start_cell(block, f"{path}/encoder")
         steps = min(self.wanted_steps[path], len(x))
@@ -304,8 +297,8 @@ class Pass(BlockVisitor[np.ndarray]):
     def _decode(
         self, block: EncoderDecoder, path: str, encoded: np.ndarray, states: Arrays
     ) -> np.ndarray:
-        """Every wanted step of every window is a row of the decoder's batch: `(steps, H * O * K,
-        B)`.
+        """The forecasts of the decoder `(steps, H * O * K, B)` from the encoder's outputs `encoded`
+        and `states` after every wanted step; all steps of all windows are one batch.
         """
         steps = encoded.shape[1]
         frames = None
@@ -324,15 +317,16 @@ class Pass(BlockVisitor[np.ndarray]):
         return out.reshape(len(out), steps, self.batch).transpose(1, 0, 2)
 
     def _start_cell(self, block: CellBlock, path: str) -> Stepper:
-        """The cell with the weights at `path` before its first row."""
+        """A stepper of the cell with the weights at `path`, before the first row."""
         cell = block.cell_object
         w = weights_at(self.weights, path)
         return stepper(cell, w, first_states(cell, w, self.batch))
 
 
 def segments(rows: np.ndarray, length: int, channels: int, relative: Sequence[int]) -> np.ndarray:
-    """What the block `networks.description.Segments` makes of `rows (B, count * length, columns)`:
-    (B, count, length * channels + projected). The exported file has this function as it stands.
+    """The output (B, count, length * channels + projected) of the block
+    `networks.description.Segments` for `rows (B, count * length, columns)`. This function is copied
+    into exported files.
     """
     rows = rows.copy()
     rows[..., list(relative)] -= rows[:, -1:, list(relative)]
@@ -342,16 +336,16 @@ def segments(rows: np.ndarray, length: int, channels: int, relative: Sequence[in
 
 
 def _batch_first(states: Arrays) -> dict[str, np.ndarray]:
-    """States (size, B) as copies (B, size)."""
+    """Copies (B, size) of the states (size, B)."""
     return {name: np.array(state.T, order="C") for name, state in states.items()}
 
 
 def check_weights(network: Network, weights: Mapping[str, np.ndarray]) -> np.dtype:
-    """The dtype of the weights; InputError unless names and shapes are those of the network and
-    all arrays have one dtype.
+    """The dtype of the weights. `InputError` unless they have the names and shapes of the network's
+    weights and one dtype.
     """
     expected = {(name, weight.shape) for name, weight in weight_specs(network).items()}
-    first_axis = 1 if count_twins(weights) > 1 else 0  # that of the twins is not the network's
+    first_axis = 1 if count_twins(weights) > 1 else 0  # without the axis of the twins
     given = {(name, array.shape[first_axis:]) for name, array in weights.items()}
     if given != expected:
         raise InputError(
@@ -368,6 +362,6 @@ def check_weights(network: Network, weights: Mapping[str, np.ndarray]) -> np.dty
 def cast_windows(
     network: Network, past: np.ndarray, future: np.ndarray | None, dtype: np.dtype
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Past and future in the dtype of the weights; no future where the network reads none."""
+    """Past and future in the dtype of the weights; future is None where the network reads none."""
     future = np.asarray(future, dtype) if network.shapes.future_channels else None
     return np.asarray(past, dtype), future

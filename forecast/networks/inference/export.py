@@ -1,21 +1,20 @@
-"""A trained network as one Python file that needs nothing but NumPy (what MATLAB's genFunction is
-for its toolbox).
+"""Exports a trained network as one Python file that needs NumPy alone (as genFunction of MATLAB's
+toolbox does).
 
-The file holds the network written out block by block, the cells' equations as they stand in
-`networks.cells`, and the weights. Its functions:
+The file has the network block by block, the equations of the cells copied from `networks.cells`,
+and the weights. Its functions:
 
     forecast(past, future=None)               the forecast at the last row of each window
-    series_parallel(past, future=None)        the forecast at every row, measured values in every
-                                              row (open loop)
+    series_parallel(past, future=None)        the forecast at every row from measured values
+                                              (open loop)
     parallel(past, steps, future, ahead)      a one-step network fed with its own forecasts
                                               (closed loop, free run)
-    initial(batch), step(state, row, ...)     one row at a time, the state in the caller's hands
+    initial(batch), step(state, row, ...)     one row at a time, with the state carried by the
+                                              caller
 
-Without `Units` the file works in the network's scaled units; with them in those of the data. What a
-network was trained beside, a ridge regression or the last value, goes into the file as a
-`LinearSkip`.
-
-A bidirectional network is refused, and a cell that inherits from another one.
+With `Units` the file works in the units of the data, else in scaled units. The skip that a network
+was trained beside is exported as a `LinearSkip`. Bidirectional networks, and cells that inherit
+from another cell, are an `InputError`.
 """
 
 from __future__ import annotations
@@ -52,19 +51,21 @@ from forecast.networks.weights import future_width
 from forecast.system import files
 from forecast.system.errors import InputError
 
-WIDTH = 100  # columns of the file
-NOT_EXPORTED = {"__post_init__", "states", "own_weights"}  # what a cell needs before it has weights
-LINEAR = "linear part"  # its key among the blocks
-FRAME = "ahead.reshape(len(x), -1)"  # code for the H future rows side by side
+WIDTH = 100
+"""The most columns of a line in the file."""
+NOT_EXPORTED = {"__post_init__", "states", "own_weights"}
+"""Methods of cells that are needed only before there are weights."""
+LINEAR = "linear part"
+"""The path of the linear skip among the blocks."""
+FRAME = "ahead.reshape(len(x), -1)"
+"""Code for the H future rows side by side."""
 
 
 @dataclass(frozen=True)
 class Units:
-    """How the data's units become the network's: `(past - centre) / scale`, and `forecast * scale +
-    centre` back.
-
-    `centre`, `scale` `(C,)` belong to the past channels; a forecast has those of its target
-    channel.
+    """The scaling between the units of the data and of the network: `(past - centre) / scale`, and
+    `forecast * scale + centre` back. `centre` and `scale` `(C,)` are those of the past channels; a
+    forecast has those of its target channel.
     """
 
     centre: Sequence[float]
@@ -73,13 +74,13 @@ class Units:
 
 @dataclass(frozen=True)
 class LinearSkip:
-    """A linear map added to the network's forecast, in scaled units: the skip that the network was
-    trained beside.
+    """A linear map in scaled units that is added to the network's forecast: the skip that the
+    network was trained beside.
 
-    kernel `(lags * C, H*O*K)`: the last `lags` rows flattened, oldest first, rows before the first
-    count as zero; future `(H * F, H*O*K)`: the H future rows flattened, None without future
-    channels; bias `(H*O*K,)`. products `(P, H*O*K)`: of the P columns that the function
-    `products_of(rows, the H future rows)` in `code` gives.
+    kernel `(lags * C, H*O*K)`: for the last `lags` rows flattened, oldest first (zeros before the
+    first row). future `(H * F, H*O*K)`: for the H future rows flattened; None without future
+    channels. bias `(H*O*K,)`. products `(P, H*O*K)`: for the P columns of the function
+    `products_of(rows, future rows)` in `code`.
     """
 
     kernel: np.ndarray
@@ -89,7 +90,7 @@ class LinearSkip:
     code: str = ""
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """The arrays that are there, by the names under which the file keeps them."""
+        """The arrays that are not None, by their names in the file."""
         return {
             f"{LINEAR}/{name}": array
             for name, array in vars(self).items()
@@ -106,9 +107,7 @@ def export(
     units: Units | None = None,
     linear: LinearSkip | None = None,
 ) -> None:
-    """Write `path` (.py) with the weights in it; `InputError` for a bidirectional network: it
-    cannot go row by row.
-    """
+    """Write the file `path` (.py); `InputError` for a network that cannot go row by row."""
     source = _source(network, weights, description, units, linear)
     arrays = dict(weights)
     if linear is not None:
@@ -128,12 +127,12 @@ def _source(
     units: Units | None,
     linear: LinearSkip | None,
 ) -> str:
-    """The file's text, with `<WEIGHTS>` where the weights are loaded: the template with the
-    equations of the cells, the first states and the body of `step` written in.
+    """The text of the file, with `<WEIGHTS>` where the weights are loaded: the template filled with
+    the equations of the cells, the first states and the body of `step`.
     """
     dtype = check_weights(network, weights)
     shapes = network.shapes
-    first = initial(network, weights, batch=1)  # refuses what cannot be streamed
+    first = initial(network, weights, batch=1)
     states: dict[str, dict[str, tuple[int, ...]]] = {}
     for path, arrays in first.items():
         states[path] = {name: array.shape[1:] for name, array in arrays.items()}
@@ -174,28 +173,26 @@ def _source(
 
 
 class StepWriter(BlockVisitor[str]):
-    """Writes the body of `step` from the scaled row `x` to the scaled forecast `out`, a line for
-    each block.
-
-    The value that flows between blocks is the name of the variable that holds it.
+    """Writes the body of `step`, from the scaled row `x` to the scaled forecast `out`, with a line
+    for each block. The value that is passed on between blocks is the name of a variable.
     """
 
     unfit_reason = "which cannot be exported; fit another network, such as 'gru'"
 
     def __init__(self, network: Network) -> None:
-        """A writer without lines."""
+        """A writer for `network`, without lines yet."""
         self.network = network
         self.lines: list[str] = []
 
     def assign(self, code: str) -> str:
-        """Write a line that gives a new variable the value of `code`; returns its name."""
+        """Write a line that assigns `code` to a new variable; returns its name."""
         name = f"x{len(self.lines) + 1}"
         self.lines.append(f"{name} = {code}")
         return name
 
     def write_step(self, linear: LinearSkip | None) -> str:
-        """The whole body of `step`: the projection of the known future, the blocks, the read-out,
-        the linear map, and their sum as `out`.
+        """The body of `step`: the projection of the future rows, the blocks, the read-out, the
+        linear skip, and their sum as `out`.
         """
         network = self.network
         x = "x"
@@ -213,7 +210,7 @@ class StepWriter(BlockVisitor[str]):
         return "\n".join(self.lines)
 
     def write_linear(self, linear: LinearSkip) -> str:
-        """The map beside the network, of the newest rows and the known future."""
+        """Write the linear skip; returns the name of its variable."""
         # in float64, as its coefficients are
         line = self.assign(_line_code(LINEAR, "x.astype(float)"))
         terms = [_affine_code(f"{line}.reshape(len(x), -1)", LINEAR)]
@@ -241,9 +238,9 @@ class StepWriter(BlockVisitor[str]):
         return self.assign(f"segments({_line_code(path, x)}, {arguments})")
 
     def visit_recurrent(self, block: Recurrent, path: str, x: str) -> str:
-        """A step of the cell; after segments, at every row a loop over all segments from the
-        cell's first state; for a block with parts, after that loop one more step for each part's
-        embedding. `state`, `after`, `W` and `CELLS` are names of the template.
+        """A step of the cell. With segments it is a loop over all segments from the first state,
+        and for a block with parts one more step for the embedding of each part. `state`, `after`,
+        `W` and `CELLS` are names of the template.
         """
         if not self.network.is_segmented:
             return self.assign(f"step_cell({path!r}, {x}, state, after)")
@@ -255,7 +252,7 @@ class StepWriter(BlockVisitor[str]):
         return self.assign(f"CELLS[{path!r}].step({w}, {w}['embedding'], {last})[0]")
 
     def join_branches(self, block: Parallel, path: str, outputs: list[str]) -> str:
-        """The branches' outputs side by side."""
+        """The outputs of the branches side by side."""
         return self.assign(f"np.concatenate([{', '.join(outputs)}], axis=1)")
 
     def visit_encoder_decoder(self, block: EncoderDecoder, path: str, x: str) -> str:
@@ -270,14 +267,13 @@ def _affine_code(x: str, path: str) -> str:
 
 
 def _line_code(path: str, now: str) -> str:
-    """Code for the newest rows that a block remembers, oldest first, the present one included."""
+    """Code for the rows in the delay line of a block, oldest first, with the present row `now`."""
     return f"newest_rows({path!r}, {now}, state, after)"
 
 
 def cell_sources(cells: Iterable[type[Cell]]) -> str:
-    """The classes of the cells, with their equations but without what only building needs, and
-    their helpers; `InputError` for a cell that inherits from another one, and for helpers of one
-    name that differ.
+    """The code of the cells' classes and of the helpers that they call. `InputError` for a cell
+    that inherits from another cell, and for different helpers with the same name.
     """
     helpers: dict[str, str] = {}
     classes = []
@@ -308,7 +304,7 @@ def cell_sources(cells: Iterable[type[Cell]]) -> str:
 
 
 def source_with_helpers(function: Callable[..., object]) -> str:
-    """The code of a function and of what it calls in its module."""
+    """The code of a function and of everything that it uses from its module."""
     definition = parse_definition(function)
     nodes = [*_needed_definitions(parse_module(function), [definition]).values(), definition]
     return "\n\n\n".join(map(unparse_plain, nodes))
@@ -325,8 +321,8 @@ def parse_definition(definition: Any) -> Any:
 
 
 def unparse_plain(node: ast.stmt) -> str:
-    """The code without type annotations, whose names the exported file does not have, and without
-    comments.
+    """The code of `node` without comments, and without type annotations, whose names are not in the
+    file.
     """
     for inner in ast.walk(node):
         if isinstance(inner, ast.arg):
@@ -338,15 +334,15 @@ def unparse_plain(node: ast.stmt) -> str:
 
 
 def _without_annotation(statement: ast.stmt) -> ast.stmt:
-    """`x: T = value` as `x = value`."""
+    """`x: T = value` as `x = value`; any other statement as it is."""
     if isinstance(statement, ast.AnnAssign) and statement.value is not None:
         return ast.Assign(targets=[statement.target], value=statement.value)
     return statement
 
 
 def _needed_definitions(module: ast.Module, users: Sequence[ast.AST]) -> dict[str, ast.stmt]:
-    """The module's functions and constants that `users` name, and those that these name in turn; in
-    the module's order, so that the exported file defines before it uses.
+    """The functions and constants of `module` that `users` need, directly or through each other, in
+    the order of the module.
     """
     defined: dict[str, ast.stmt] = {}
     for node in module.body:

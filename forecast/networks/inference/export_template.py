@@ -1,11 +1,9 @@
-"""The text of an exported network, a Python file that needs NumPy alone;
-`forecast.networks.inference.export` fills in what stands in angle brackets, the `step` of the
-network and the equations of its cells among it.
+"""The template of an exported network; `forecast.networks.inference.export` fills in the parts in
+angle brackets, such as the body of `step` and the equations of the cells.
 
-`TEMPLATE` is the whole file, `DECODE` the part of it for a network with a decoder. The written file
-must give the same forecasts as `inference.batch` and may import nothing but NumPy and the standard
-library: what a new kind of block needs there is a function of the template, and its call a `visit_`
-method of `export`.
+`TEMPLATE` is the whole file, `DECODE` the part for a network with a decoder. The file must give the
+same forecasts as `inference.batch`, and may import only NumPy and the standard library. A new kind
+of block needs a function here and a `visit_` method in `export`.
 """
 
 TEMPLATE = '''\

@@ -1,17 +1,16 @@
-"""Recurrent cells stepped through time in NumPy, feature-first: x `(I, B)` in, output `(units, B)`
-out.
+"""Recurrent cells stepped through time in NumPy, with the batch as the last axis: x `(I, B)` to
+outputs `(units, B)`.
 
-With the batch as last axis the gates of a cell are contiguous blocks, so each step is one matrix
-product and a few in-place operations. The product takes input, state and a row of ones at once: the
-inputs' share of all steps in one large product, before the loop, takes as long. Any other cell runs
-its own `step`.
+In this layout the gates of a cell are contiguous blocks, so a step of the commonest cells is one
+matrix product of [input; state; 1] and a few operations in place. Any other cell runs its own
+`step`.
 
-Twins, networks that differ in their weights alone, take a step together: each array of weights then
-has them as its first axis, and of the B columns the first belong to the first twin. Of a step of
-one window most goes to calling NumPy.
+Twins, networks that differ in their weights alone, take a step together, because most of the time
+of a step with one window is the overhead of NumPy calls. Each array of weights then has the twins
+as its first axis, and the first of the B columns belong to the first twin.
 
-`stepper` picks the fastest `Stepper` of a cell; `decode` runs the decoder of an encoder-decoder.
-`batch` and `streaming` use them; training uses the aligned arrays of `allocate_aligned`.
+`stepper` gives the fastest `Stepper` of a cell; `decode` runs the decoder of an encoder-decoder.
+`batch` and `streaming` use them; training uses `allocate_aligned`.
 """
 
 from __future__ import annotations
@@ -27,20 +26,22 @@ from forecast.networks.cells.gated import GRU, LSTM
 from forecast.networks.cells.simple import Elman, SimpleRNN
 from forecast.networks.description import Arrays, EncoderDecoder, Network, count_twins
 
-# rows of the matrix in one product: whole, 128 windows and 64 units take a quarter longer
-# (OpenBLAS)
 PRODUCT_ROWS = 32
-# steps held at once, of one window eight times as many: their inputs and outputs are copied
-# together
+"""Rows of the weight matrix in one product: in OpenBLAS the whole matrix takes a quarter longer for
+128 windows and 64 units.
+"""
 STEPS_PER_COPY = 8
-CACHE_LINE = 64  # bytes
+"""Steps whose inputs and outputs are copied together; eight times as many for a single window."""
+CACHE_LINE = 64
+"""Bytes of a line of the processor's cache."""
 
 
 def stepper(cell: Cell, w: Arrays, states: Arrays) -> Stepper:
-    """The fastest stepper for the cell, starting from `states`, each `(size, B)`: cells and options
-    that none is made for run their own `step`.
+    """The fastest stepper of the cell, starting from `states`, each `(size, B)`. Cells and options
+    without a stepper of their own run their `step`.
 
-    A stepper knows the equation of its class: no subclass of these may have another one.
+    A stepper has the equation of its class: a subclass of Elman or SimpleRNN with another equation
+    must not get here.
     """
     twins = split_twins(cell, w)
     if type(cell) is LSTM:
@@ -58,23 +59,23 @@ def first_states(cell: Cell, w: Arrays, batch: int) -> dict[str, np.ndarray]:
 
 
 class StackedStepper:
-    """Holds `[x; h; 1]` of some steps in one array, so that one product, `z`, gives all that a step
-    needs; `advance` makes of it and of the h before the next h.
+    """Holds `[x; h; 1]` of several steps in one array, so that one product gives all sums `z` of a
+    step; `advance(h_before, h)` computes the next h from them.
 
-    What a step takes is bound beforehand, in `slots`: with one window it is ten operations of a
-    quarter of a microsecond. The subclasses differ in the order of their rows of weights and in
-    `advance`.
+    The products and views of each step are bound beforehand in `slots`, because with one window a
+    step has only ten operations of a quarter of a microsecond. Subclasses have their own order of
+    weights and their own `advance`.
     """
 
     advance: Callable[[np.ndarray, np.ndarray], object]
 
     def weight_rows(self, w: Arrays) -> np.ndarray:
-        """A row of weights for each of `[x; h; 1]`, in the order of the stepper's blocks."""
+        """The weights with a row for each of `[x; h; 1]`, and columns in the order of `z`."""
         return np.concatenate([w["kernel"], w["recurrent_kernel"], w["bias"][None]])
 
     def __init__(self, twins: Sequence[Arrays], h: np.ndarray, below: int = 0) -> None:
-        """The weights of each twin by name, the first h, and how many rows of `z` stand below those
-        of the product.
+        """twins: the weights of each twin by name; h: the first state; below: how many rows `z` has
+        below those of the product.
         """
         weights = np.stack([self.weight_rows(w) for w in twins])
         n_twins, columns, rows = weights.shape
@@ -84,7 +85,7 @@ class StackedStepper:
         matrix[:] = weights.reshape(n_twins, columns, -1, block).swapaxes(1, 2)
         self.z = allocate_aligned((rows + below, n_twins, batch), matrix.dtype)
         self.steps = 8 * STEPS_PER_COPY if batch == 1 else STEPS_PER_COPY
-        # twins first: of columns that do not lie side by side a product has other last digits
+        # twins first, since a product rounds differently on columns that are not contiguous
         stacked = allocate_aligned((self.steps + 1, n_twins, columns, batch), matrix.dtype)
         stacked[:, :, -1] = 1
         self.x = stacked[:, :, : -units - 1].swapaxes(1, 2)
@@ -104,9 +105,8 @@ class StackedStepper:
         return h.reshape(len(h), -1)
 
     def run_steps(self, rows: np.ndarray, out: np.ndarray) -> None:
-        """One step for each of `rows (T, I, B)`, from the states as they are and so many at a time
-        as are stacked; the last outputs end `out (keep, units, B)`, whose first `keep - T` entries,
-        if any, stay as they were.
+        """A step for each of `rows (T, I, B)`. `out` (N, units, B) gets the outputs of the last N
+        rows; where N > T its first N - T entries stay as they are.
         """
         advance = self.advance
         for start in range(0, len(rows), self.steps):
@@ -122,27 +122,26 @@ class StackedStepper:
             self.h[0] = self.h[len(part)]
 
     def states(self) -> Arrays:
-        """The state h `(size, B)` after the newest step."""
+        """The states after the newest step, each `(size, B)`."""
         return {"h": self.h[0].reshape(len(self.h[0]), -1)}
 
 
 class LSTMStepper(StackedStepper):
-    """The LSTM; its gates' rows are halved, as sigmoid(z) = tanh(z/2)/2 + 1/2: one tanh serves all.
-
-    Below them: c.
+    """The LSTM. The weights of its gates are halved, because sigmoid(z) = tanh(z / 2) / 2 + 1 / 2,
+    so that one tanh serves all. `z` has c below the sums.
     """
 
     def weight_rows(self, w: Arrays) -> np.ndarray:
-        """A row of weights for each of `[x; h; 1]`, in the order of the stepper's blocks."""
+        """The weights with a row for each of `[x; h; 1]`, and columns in the order of `z`."""
         rows = super().weight_rows(w)
         i_f, g, o = np.split(rows, [rows.shape[1] // 2, 3 * rows.shape[1] // 4], axis=1)
         return np.concatenate([0.5 * i_f, 0.5 * o, g], axis=1)
 
     def __init__(self, twins: Sequence[Arrays], states: Arrays) -> None:
-        """The weights of each twin by name, and the states before the first step."""
+        """twins: the weights of each twin by name; states: those before the first step."""
         u = len(states["h"])
         super().__init__(twins, states["h"], u)
-        # as an array: NumPy converts a number anew at every step
+        # an array, because NumPy would convert a Python number at every step
         z = self.z
         half = np.array(0.5, z.dtype)
         i_f = z[: 2 * u]
@@ -155,7 +154,7 @@ class LSTMStepper(StackedStepper):
         c[:] = states["c"].reshape(c.shape)
 
         def advance(_: np.ndarray, h: np.ndarray) -> None:
-            """From the sums in z to the new c, in place, and `h`."""
+            """Write the new c in place, and the new `h`."""
             np.tanh(all_four, all_four)
             np.multiply(gates, half, gates)
             np.add(gates, half, gates)
@@ -168,17 +167,17 @@ class LSTMStepper(StackedStepper):
         self.c = c
 
     def states(self) -> Arrays:
-        """h and c, each `(size, B)`."""
+        """The states after the newest step, each `(size, B)`."""
         return {**super().states(), "c": self.c.reshape(len(self.c), -1)}
 
 
 class GRUStepper(StackedStepper):
-    """The GRU with reset_after; the candidate's products of x and of h stay apart: four row
-    blocks.
+    """The GRU with reset_after. `z` has four blocks, because the products of x and of h of the
+    candidate g are kept apart.
     """
 
     def weight_rows(self, w: Arrays) -> np.ndarray:
-        """A row of weights for each of `[x; h; 1]`, in the order of the stepper's blocks."""
+        """The weights with a row for each of `[x; h; 1]`, and columns in the order of `z`."""
         kernel = w["kernel"]
         recurrent = w["recurrent_kernel"]
         b, d = w["bias"]
@@ -193,7 +192,7 @@ class GRUStepper(StackedStepper):
         return rows
 
     def __init__(self, twins: Sequence[Arrays], states: Arrays) -> None:
-        """The weights of each twin by name, and the states before the first step."""
+        """twins: the weights of each twin by name; states: those before the first step."""
         super().__init__(twins, states["h"])
         u = len(states["h"])
         z = self.z
@@ -205,14 +204,14 @@ class GRUStepper(StackedStepper):
         g_h = z[3 * u :]
 
         def advance(before: np.ndarray, after: np.ndarray) -> None:
-            """From the sums in z and h `before` the step to h `after` it."""
+            """Write h `after` the step, from h `before` it."""
             np.tanh(gates, gates)
             np.multiply(gates, half, gates)
             np.add(gates, half, gates)
             np.multiply(r, g_h, g_h)
             np.add(g, g_h, g)
             np.tanh(g, g)
-            np.subtract(before, g, r)  # of twins `after` is slower: they lie apart in it
+            np.subtract(before, g, r)  # into r, because `after` is not contiguous with twins
             np.multiply(keep, r, r)
             np.add(r, g, after)
 
@@ -220,10 +219,10 @@ class GRUStepper(StackedStepper):
 
 
 class SimpleStepper(StackedStepper):
-    """The simple net and Elman's with tanh, whose forward passes are the same."""
+    """The simple cell and Elman's with tanh, whose forward passes are the same."""
 
     def __init__(self, twins: Sequence[Arrays], states: Arrays) -> None:
-        """The weights of each twin by name, and the states before the first step."""
+        """twins: the weights of each twin by name; states: those before the first step."""
         super().__init__(twins, states["h"])
         z = self.z
 
@@ -234,10 +233,10 @@ class SimpleStepper(StackedStepper):
 
 
 class AnyStepper:
-    """Any cell by its own `step`, batch first."""
+    """Any cell by its own `step`."""
 
     def __init__(self, cell: Cell, w: Arrays, states: Arrays) -> None:
-        """The cell's weights by name, and the states before the first step."""
+        """w: the weights of the cell by name; states: those before the first step."""
         self.cell = cell
         self.twins = split_twins(cell, w)
         self.running: Arrays = {name: state.T for name, state in states.items()}
@@ -248,22 +247,22 @@ class AnyStepper:
         return output.T
 
     def run_steps(self, rows: np.ndarray, out: np.ndarray) -> None:
-        """What `StackedStepper.run_steps` does, no step faster than by itself. Where the state is a
-        decaying sum of inputs, steps without an output take only that sum: of Jordan's network a
-        fifteenth.
+        """As `StackedStepper.run_steps`, step by step. Where the state is a decaying sum of inputs,
+        steps without a wanted output compute that sum alone.
         """
-        first = 0
+        n_without_output = max(len(rows) - len(out), 0)
+        n_done = 0
         if decaying_sum := self.cell.decaying_sum():
             targets, alpha = decaying_sum
-            first = max(len(rows) - len(out), 0)
+            n_done = n_without_output
             (mu,) = self.running.values()
-            for y in rows[:first, list(targets)].swapaxes(1, 2):
+            for y in rows[:n_done, list(targets)].swapaxes(1, 2):
                 mu = alpha * mu + y
             self.running = dict.fromkeys(self.running, mu)
-        for number, row in enumerate(rows[first:], len(out) - len(rows) + first):
-            output = self(row)
-            if number >= 0:
-                out[number] = output
+        for number in range(n_done, len(rows)):
+            output = self(rows[number])
+            if number >= n_without_output:
+                out[number - len(rows)] = output
 
     def states(self) -> Arrays:
         """The states after the newest step, each `(size, B)`."""
@@ -271,13 +270,13 @@ class AnyStepper:
 
 
 Stepper = StackedStepper | AnyStepper
-"""A cell with its weights and its running states. The arrays it returns are overwritten by the next
-step.
+"""A cell with its weights and current states. The arrays that it returns are overwritten by the
+next step.
 """
 
 
 def split_twins(cell: Cell, w: Arrays) -> list[Arrays]:
-    """The weights of a cell, of twins those of each."""
+    """The weights of each twin of a cell; of a single network, its weights alone."""
     name, weight = next(iter(cell.own_weights(1).items()))
     if w[name].ndim == len(weight.shape):
         return [w]
@@ -287,7 +286,9 @@ def split_twins(cell: Cell, w: Arrays) -> list[Arrays]:
 def step_cell(
     cell: Cell, twins: Sequence[Arrays], x: np.ndarray, states: Arrays
 ) -> tuple[np.ndarray, Arrays]:
-    """One time step by the cell's own equation: x `(B, I)`, states `(B, size)`."""
+    """One time step by the cell's own equation: the output `(B, units)` and new states, from x `(B,
+    I)` and states `(B, size)`.
+    """
     if len(twins) == 1:
         return cell.step(numpy_namespace, twins[0], x, states)
     tables = [t.reshape(len(twins), -1, t.shape[1]) for t in (x, *states.values())]
@@ -300,26 +301,29 @@ def step_cell(
 
 
 def multiply_columns(kernel: np.ndarray, bias: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """The linear layer on columns: x `(..., I, B)`, result `(..., units, B)`."""
+    """`kernel.T x + bias` for columns x `(..., I, B)`: `(..., units, B)`; with twins, each on its
+    own columns.
+    """
     if kernel.ndim == 2:
         return kernel.T @ x + bias[:, None]
     by_twin = x.reshape(*x.shape[:-1], len(kernel), -1).swapaxes(-3, -2)
-    # a product of columns that do not lie side by side has other last digits
+    # a product rounds differently on columns that are not contiguous
     out = kernel.swapaxes(1, 2) @ np.ascontiguousarray(by_twin) + bias[:, :, None]
     return out.swapaxes(-3, -2).reshape(*x.shape[:-2], kernel.shape[2], -1)
 
 
 def allocate_aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """An empty array that begins on a line of the cache: the product of 64 units takes a fifth
-    longer off it.
+    """An uninitialised array that is aligned to a cache line, without which the product of 64 units
+    takes a fifth longer.
     """
     size = math.prod(shape)
-    room = np.empty(size + CACHE_LINE // dtype.itemsize, dtype)
-    first = -room.ctypes.data % CACHE_LINE // dtype.itemsize
-    return room[first : first + size].reshape(shape)
+    memory = np.empty(size + CACHE_LINE // dtype.itemsize, dtype)
+    first = -memory.ctypes.data % CACHE_LINE // dtype.itemsize
+    return memory[first : first + size].reshape(shape)
 
 
-DECODED_ROWS = 2048  # rows decoded at once: the arrays of a step stay in the cache
+DECODED_ROWS = 2048
+"""Rows that are decoded at once, so that the arrays of a step stay in the cache."""
 
 
 def decode(
@@ -331,20 +335,19 @@ def decode(
     states: Arrays,
     frames: np.ndarray | None,
 ) -> np.ndarray:
-    """Forecasts `(H*O*K, R)` of R rows: `encoded (units, R)`, `states` each `(size, R)`, `frames
-    (H, F, R)` or None.
-
-    A row is one window at one step t.
+    """The forecasts `(H*O*K, R)` of R rows, each one window at one step, from the encoder's outputs
+    `encoded` `(units, R)` and `states`, each `(size, R)`, and the known-future inputs `frames` `(H,
+    F, R)` or None.
     """
     shapes = network.shapes
     rows = encoded.shape[1]
     fed_back = shapes.outputs if block.feedback else 0
     columns = fed_back + block.units
     forecasts = np.empty((shapes.horizon, shapes.outputs * shapes.parameters, rows), encoded.dtype)
-    # rows of twins are few: those of a request
-    at_once = DECODED_ROWS if count_twins(readout_weights) == 1 else rows
-    for start in range(0, rows, at_once):
-        part = slice(start, start + at_once)
+    # twins have all rows in one batch; they are few, those of a request
+    batch_size = DECODED_ROWS if count_twins(readout_weights) == 1 else rows
+    for start in range(0, rows, batch_size):
+        part = slice(start, start + batch_size)
         out = forecasts[:, :, part]
         x = np.zeros((columns + shapes.future_channels, out.shape[2]), encoded.dtype)
         x[fed_back:columns] = encoded[:, part]

@@ -1,24 +1,17 @@
-"""Forecasts one row at a time in NumPy, and both loops of a one-step network, with the state in the
-caller's hands.
+"""Forecasts one row at a time in NumPy, and the open and closed loop of a one-step network for
+`forecast.identification`.
 
-`initial` or `absorb` gives the states to begin with (`networks.description.States`), `step` takes
-one row further. They belong to their caller: `step` returns new ones and leaves the old as they
-were, so a run can be continued twice. A network whose forecast is fed back sees, in the row of time
-t, y of the time before and what drives it:
+`initial` (or `batch.final_states`) gives the states before the first row, `step` goes one row
+further. `step` returns new states and leaves the old ones unchanged. In the row of time t, a
+network whose forecast is fed back reads the last y and the other inputs, the drive:
 
     y^[t] = F(y[t-1], drive[t]; memory)     open loop (series-parallel): y[t-1] is measured
                                             closed loop (parallel, free run): y[t-1] is the
                                             network's own y^[t-1]
 
-`drive` are its other past channels in their order, the values that are known when y[t] is forecast.
-`run_loop` runs both. A `LoopState` stands between two rows and belongs to neither loop, so either
-one goes on where the other stopped and nothing is lost: a closed loop that is handed every measured
-y is the open loop. All values are in scaled units, and the arrays are taken as they are:
-`forecast.identification`, which runs these loops, has checked what its user gave.
-
-Refused with `InputError`: networks that need their whole window (bidirectional, segments) or have a
-decoder, rows of another shape; a loop that explodes is a `ModelError` where it is asked (`ahead`,
-`require_finite`).
+`run_loop` runs both, and either loop can go on from the `LoopState` of the other. All values are in
+scaled units and are not checked. Networks that need their whole window (bidirectional, segments)
+or have a decoder are an `InputError`.
 """
 
 from __future__ import annotations
@@ -45,7 +38,6 @@ from forecast.networks.inference.batch import (
     check_weights,
     concatenate_states,
     deal_windows,
-    final_states,
     interleave_windows,
 )
 from forecast.networks.inference.steppers import split_twins, step_cell
@@ -55,18 +47,9 @@ from forecast.system.errors import ModelError
 
 
 def initial(network: Network, weights: Arrays, batch: int) -> States:
-    """The states before the first row: what `forward` starts a window from."""
+    """The states before the first row, from which `forward` starts a window too."""
     check_weights(network, weights)
     return first_states(network, weights, batch)
-
-
-def absorb(
-    network: Network, weights: Arrays, past: np.ndarray, future: np.ndarray | None = None
-) -> States:
-    """The states after a whole window, past `(B, T, C)` and future `(B, T + H, F)`: where a closed
-    loop takes over.
-    """
-    return final_states(network, weights, past, future)
 
 
 def step(
@@ -76,9 +59,8 @@ def step(
     past_t: np.ndarray,
     future_window: np.ndarray | None = None,
 ) -> tuple[np.ndarray, States]:
-    """One row further: `past_t (B, C)`, and the H future rows after it `future_window (B, H, F)`.
-
-    Returns the forecast at this row `(B, H, O, K)`, equal to `forward` there, and the new states.
+    """The forecast `(B, H, O, K)` at the next row, equal to that of `forward`, and the new states.
+    past_t `(B, C)`: the row; future_window `(B, H, F)`: the H future rows after it.
     """
     shapes = network.shapes
     twins = count_twins(weights)
@@ -98,7 +80,7 @@ def step(
 
 
 def _multiply_rows(x: np.ndarray, kernel: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """The linear layer on rows: x `(B, I)`, result `(B, units)`."""
+    """`x kernel + bias` for rows x `(B, I)`: `(B, units)`; with twins, each on its own rows."""
     if kernel.ndim == 2:
         return x @ kernel + bias
     by_twin = x.reshape(len(kernel), -1, x.shape[1]) @ kernel + bias[:, None]
@@ -107,8 +89,8 @@ def _multiply_rows(x: np.ndarray, kernel: np.ndarray, bias: np.ndarray) -> np.nd
 
 @dataclass
 class Step(BlockVisitor[np.ndarray]):
-    """One row `(B, columns)` on its way through the network: reads the states `before`, fills
-    `after`.
+    """The pass of one row `(B, columns)` through the network: reads the states `before` the row,
+    and fills those `after` it.
     """
 
     weights: Arrays
@@ -124,14 +106,14 @@ class Step(BlockVisitor[np.ndarray]):
         return activate(numpy_namespace, block.activation, z)
 
     def visit_taps(self, block: Taps, path: str, x: np.ndarray) -> np.ndarray:
-        """The delayed rows side by side, from the line that the state holds."""
+        """The delayed rows side by side, from the delay line in the state."""
         now = x if block.channels is None else x[:, list(block.channels)]
         line = np.concatenate([self.before[path]["line"], now[:, None]], axis=1)
         self.after[path] = {"line": line[:, 1:]}
         return line.take(block.places, axis=1).reshape(len(x), -1)
 
     def join_branches(self, block: Parallel, path: str, outputs: list[np.ndarray]) -> np.ndarray:
-        """The branches' outputs side by side."""
+        """The outputs of the branches side by side."""
         return np.concatenate(outputs, axis=1)
 
     def visit_recurrent(self, block: Recurrent, path: str, x: np.ndarray) -> np.ndarray:
@@ -144,8 +126,8 @@ class Step(BlockVisitor[np.ndarray]):
 
 @dataclass(frozen=True)
 class LoopState:
-    """Before row t: what the network remembers of the rows before, and y of row t - 1, `last (B,
-    O)`.
+    """The state of a loop before row t: the states of the network in `memory`, and y of row t - 1
+    in `last (B, O)`.
     """
 
     memory: States
@@ -153,20 +135,19 @@ class LoopState:
 
 
 def begin_loop(network: Network, weights: Arrays, last: np.ndarray) -> LoopState:
-    """The state of a one-step network that remembers nothing, `last (B, O)` being y of the row
-    before the first.
-    """
+    """The state before the first row, with y of the row before it in `last (B, O)`."""
     return LoopState(initial(network, weights, len(last)), last)
 
 
 def run_loop(
     network: Network, weights: Arrays, state: LoopState, drive: np.ndarray, y: np.ndarray
 ) -> tuple[np.ndarray, LoopState]:
-    """The forecasts `(B, T, O)` of all rows, each from y of the row before it, and the state after.
+    """The forecasts `(B, T, O)` of all rows, each from y of the row before it, and the state after
+    the last row.
 
-    drive (B, T, D): the other past channels. y (B, T, O) is fed back where it is a number, the
-    forecast where y is NaN; where all of y is NaN, the run is the closed loop. An unstable loop
-    overflows: see `require_finite`.
+    drive (B, T, D): the other past channels. y (B, T, O) is fed back where it is known, and the
+    forecast where it is NaN; with NaN everywhere this is the closed loop. An unstable loop
+    overflows, see `require_finite`.
     """
     channels = list(network.shapes.target_channels)
     others = [c for c in range(network.shapes.channels) if c not in channels]
@@ -192,10 +173,9 @@ def ahead(
     *,
     steps: int,
 ) -> np.ndarray:
-    """`(B, T - steps, steps, O)`: at every row t the forecasts of t + 1 ... t + steps, y measured
-    up to t alone. The drive of those rows is taken as known (simulation).
-
-    `ModelError` for a loop that explodes.
+    """The closed-loop forecasts `(B, T - steps, steps, O)` of t + 1 ... t + steps from every row t,
+    with y measured up to t and the drive known for all rows. `ModelError` where a loop is not
+    finite.
     """
     batch, rows = drive.shape[:2]
     states = []
@@ -211,7 +191,7 @@ def ahead(
 
 
 def require_finite(run: np.ndarray) -> None:
-    """`ModelError` that names the first row (B, T, O) where a closed loop is no longer finite."""
+    """`ModelError` that names the first row where the closed loop `run` (B, T, O) is not finite."""
     lost = ~np.isfinite(run).all(axis=(0, 2))
     if lost.any():
         raise ModelError(
@@ -222,6 +202,6 @@ def require_finite(run: np.ndarray) -> None:
 
 
 def _join_states(states: Sequence[LoopState]) -> LoopState:
-    """Many states of the same network as one batch, in their order."""
+    """Several loop states of the same network, joined along the batch."""
     memory = concatenate_states([state.memory for state in states])
     return LoopState(memory, np.concatenate([state.last for state in states]))

@@ -1,14 +1,11 @@
-"""Keras layers and models on TensorFlow, which is imported here and nowhere below, and how it runs:
-threads, determinism, quiet logs.
+"""Keras layers and models, and the set-up of TensorFlow: one thread, determinism, quiet logs.
 
-`assemble` makes the model of a network, `wiring` its graph, `feedforward`, `scan` and `decoder`
-hold the layers, and `fused` the recurrences in machine code.
+`assemble` makes the model of a network and `wiring` its graph; `feedforward`, `scan` and `decoder`
+have the layers, `fused` and `cudnn` the fast recurrences.
 
-Modules outside take `keras` and `tf` from here: this import switches oneDNN off and sets
-threads and determinism, which equal results to the byte depend on, and is too late after
-TensorFlow's own.
-
-The next kind of layer is a class in `blocks` with its `visit_` method in `wiring`.
+Other packages must import `keras` and `tf` from here, because results that are equal to the byte
+depend on this set-up, which comes too late once TensorFlow has been imported. Another kind of layer
+is a class here, with a `visit_` method in `wiring`.
 """
 
 from __future__ import annotations
@@ -24,16 +21,16 @@ from forecast.system.processes import pause_garbage_collection, require_address_
 
 __all__ = ["keras", "tf"]
 TENSORFLOW_ADDRESS_SPACE = 2_000_000_000
-"""Bytes with which TensorFlow loads; below them it hangs or aborts."""
+"""Bytes of address space that TensorFlow needs; with less it hangs or aborts."""
 
 
 @contextmanager
 def hide_keras_extras() -> Iterator[None]:
-    """A context in which Keras does not find packages that it imports for its plots and wrappers,
-    which take a fifth of its start-up. If a new Keras needs them, leave this out.
+    """A context in which Keras cannot import matplotlib and scikit-learn, which it needs for plots
+    and wrappers alone, and which take a fifth of its start-up.
     """
     absent = [name for name in ("matplotlib", "sklearn") if name not in sys.modules]
-    # None: the import fails as if not installed
+    # with None the import fails as if the package were not installed
     sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]
     try:
         yield
@@ -43,17 +40,16 @@ def hide_keras_extras() -> Iterator[None]:
 
 
 def set_up_tensorflow() -> None:
-    """Make TensorFlow use one thread and give the same bits for the same input.
+    """Make TensorFlow use one thread and give equal bits for equal inputs.
 
-    Small recurrent nets run fastest with one thread per process and one process per core; several
-    threads sum up in another order. On a GPU, memory is taken as needed instead of all at once.
-    RuntimeWarning where TensorFlow can no longer change, because the program used it before.
+    Small recurrent networks run fastest with one thread per process and one process per core, and
+    several threads sum in another order. On a GPU, memory is taken as needed instead of all at
+    once. RuntimeWarning where the program has used TensorFlow before, so that it cannot change.
     """
-    # One traced function per network is the design; TensorFlow takes it for careless retracing and
-    # warns each trial.
+    # TensorFlow warns of retracing, but one traced function per network is intended
     tf.get_logger().setLevel("ERROR")
     tf.config.experimental.enable_op_determinism()
-    # A GPU would round the factors of float32 products to 10 bits: other numbers than NumPy's.
+    # a GPU would round the factors of float32 products to 10 bits, unlike NumPy
     tf.config.experimental.enable_tensor_float_32_execution(False)
     is_too_late = os.environ["TF_ENABLE_ONEDNN_OPTS"] == "0" and is_onednn_on()
     try:
@@ -74,8 +70,8 @@ def set_up_tensorflow() -> None:
 
 
 def is_onednn_on() -> bool:
-    """Whether TensorFlow uses oneDNN, as it decided while it was imported; no public function
-    tells.
+    """Whether TensorFlow uses oneDNN, which it decides while it is imported. There is no public
+    function for this.
     """
     with suppress(ImportError):
         from tensorflow.python.util import _pywrap_util_port
@@ -85,10 +81,9 @@ def is_onednn_on() -> bool:
 
 
 require_address_space(TENSORFLOW_ADDRESS_SPACE)
-# TensorFlow reads the environment while it is imported; what the user has set stays.
+# TensorFlow reads the environment while it is imported; settings of the user stay
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# Without oneDNN small products are faster; with it, whose message ignores the level above, sums
-# have other last digits.
+# without oneDNN small products are faster, and sums round as they do elsewhere
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 with hide_keras_extras(), pause_garbage_collection():
     import keras
@@ -96,7 +91,7 @@ with hide_keras_extras(), pause_garbage_collection():
 
     import forecast.networks.layers.assemble  # noqa: F401
 
-    # nor need TensorFlow's objects be looked through at every full collection after it; inside, as
-    # the pause would end with such a collection, a tenth of the import
+    # keeps TensorFlow's objects out of all later garbage collections; inside of the context, as
+    # that ends with a collection, which would take a tenth of the time of the import
     gc.freeze()
 set_up_tensorflow()

@@ -1,10 +1,10 @@
-"""From the description of a network to a Keras model, and its weights in and out.
-
-The model maps `{"past": (B, T, C), "future": (B, T + H, F)}` to `(B, T, H, O, K)`; see
-`description`. Batch and time are open, so chunks for training and windows for validation share one
-model. Layers are named after their blocks ("parallel.0.hidden"), weights after both
-("parallel/0/hidden/kernel"), the same names `networks.inference` uses. For
+"""Makes the Keras model of a network, and gets and sets its weights; for
 `forecast.training.gradient`.
+
+The model maps `{"past": (B, T, C), "future": (B, T + H, F)}` to `(B, T, H, O, K)`, for any batch
+size and number of steps. A layer has the path of its block with dots as its name
+("parallel.0.hidden"); weights have the names that `networks.inference` uses
+("parallel/0/hidden/kernel").
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from forecast.networks.weights import initialise
 
 
 def assemble(
-    network: Network, *, seed: int, dtype: str = "float32", read: int | None = None
+    network: Network, *, seed: int, dtype: str = "float32", last_steps: int | None = None
 ) -> keras.Model:
-    """The network as a functional Keras model with the initial weights of `seed`; `read`: how
+    """The network as a functional Keras model with the initial weights of `seed`; `last_steps`: how
     many of the last steps are read out, None: every one.
     """
-    model = Wiring(network, dtype, seed).model(read)
+    model = Wiring(network, dtype, seed).model(last_steps)
     set_weights(model, initialise(network, seed, dtype))
     return model
 
@@ -36,15 +36,15 @@ def get_weights(model: keras.Model) -> dict[str, np.ndarray]:
 
 
 def set_weights(model: keras.Model, weights: Mapping[str, np.ndarray]) -> None:
-    """Give every weight of the model the value of its name; KeyError for a name that is missing in
-    `weights`, ValueError for another shape. Further names are not looked at.
+    """Set every weight of the model to the value of its name; other names in `weights` are ignored.
+    KeyError for a missing name, ValueError for another shape.
     """
     for name, variable in named_weights(model):
         variable.assign(weights[name])
 
 
 def set_seed(model: keras.Model, seed: int) -> None:
-    """Seed the dropout masks of the model as `assemble` does with this seed; weights stay."""
+    """Seed the dropout masks of the model as `assemble` does; the weights stay."""
     for layer in model.layers:
         if isinstance(layer, keras.layers.Dropout):
             state = layer.seed_generator.state
@@ -63,5 +63,5 @@ def named_weights(model: keras.Model) -> Iterator[tuple[str, keras.Variable]]:
 
 
 def _path(layer: keras.Layer) -> str:
-    """The path of the block that the layer was made for."""
+    """The path of the block of a layer."""
     return str(layer.name.replace(".", "/"))

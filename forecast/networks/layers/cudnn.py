@@ -1,12 +1,13 @@
-"""The plain LSTM and GRU on a GPU, all steps in one kernel: cuDNN's, which TensorFlow brings.
+"""The plain LSTM and GRU on a GPU, with all steps in one kernel of cuDNN, which comes with
+TensorFlow.
 
 A step of the general loop starts a dozen small kernels, and starting one takes longer than its
-arithmetic (`python -m bench.gpu`, docs/README.md). The equations are those of `fused`; the layout
-of the weights is cuDNN's: matrix by matrix, each gate's rows transposed, then all biases. Its LSTM
-has a second bias, which stays zero here; its GRU has r before u.
+arithmetic (`python -m bench.gpu`, docs/README.md). The equations are those of `fused`. cuDNN wants
+the weights matrix by matrix, each gate transposed, then all biases; its LSTM has a second bias,
+which stays zero here, and its GRU has r before u.
 
-A pass has one gradient: a second one of the same pass is wrong without a word, with Keras's layers
-too, as cuDNN overwrites what it kept. A training takes one; a batch without windows it refuses.
+Only one gradient may be taken of a pass: a second one is silently wrong, as with Keras's layers,
+because cuDNN overwrites its memory. An empty batch is refused.
 """
 
 from __future__ import annotations
@@ -18,16 +19,16 @@ from forecast.networks.cells.gated import GRU, LSTM
 from forecast.networks.layers.fused import Tensors
 
 GATE_ORDER = {LSTM: (0, 1, 2, 3), GRU: (1, 0, 2)}
-"""For each cell that cuDNN has, which of our gates its first one is, and so on."""
+"""The numbers of our gates in the order of cuDNN, for each cell that it has."""
 
 
 def has_gpu() -> bool:
-    """Whether TensorFlow sees a GPU of NVIDIA's, for which alone it has this kernel."""
+    """Whether TensorFlow sees an NVIDIA GPU, which this kernel needs."""
     return tf.test.is_built_with_cuda() and bool(tf.config.list_logical_devices("GPU"))
 
 
 def run_cudnn(cell: Cell, w: Tensors, x: tf.Tensor, first: Tensors) -> tf.Tensor:
-    """The cell over x `(T, B, C)` from the states `first`: outputs `(T, B, units)`."""
+    """The outputs `(T, B, units)` of the cell over x `(T, B, C)` from the states `first`."""
     states = [first[name][None] for name in cell.states()]
     outputs, *_ = tf.raw_ops.CudnnRNNV3(
         input=x,
@@ -42,7 +43,7 @@ def run_cudnn(cell: Cell, w: Tensors, x: tf.Tensor, first: Tensors) -> tf.Tensor
 
 
 def flatten_weights(cell: Cell, w: Tensors) -> tf.Tensor:
-    """The cell's weights as the one vector that cuDNN reads."""
+    """The weights of the cell as the vector that cuDNN reads."""
     order = GATE_ORDER[type(cell)]
 
     def in_order(weight: tf.Tensor) -> tf.Tensor:

@@ -3,11 +3,10 @@ at every t.
 
     d_k, states_k = decoder(concat(p_{k-1}, e_t, future[t + k]), states_{k-1}),   p_k = g(d_k U + b)
 
-Rows: the B * T steps from which the decoder starts are the batch of its loop.
-
-`Decoder` is the layer, `FedBack` its cell joined with the read-out. In training as in forecasts it
-runs free. The linear read-out of an LSTM or simple net is folded into the cell's weights, so that
-its plain loop does.
+The B * T steps from which the decoder starts are the batch of its loop. It is fed with its own
+forecasts in training too. `Decoder` is the layer, `FedBack` its cell joined with the read-out. For
+the LSTM and the simple cell the linear read-out is folded into the weights of the cell, so that its
+fast loop can be used.
 """
 
 from __future__ import annotations
@@ -31,21 +30,19 @@ READOUT = ("readout.kernel", "readout.bias")
 
 
 class DecoderInputs(TypedDict, total=False):
-    """What a `Decoder` is called with."""
+    """The inputs of a `Decoder`."""
 
     encoded: Required[tf.Tensor]
     """(B, T, units): the encoder's outputs."""
     states: Required[Tensors]
     """The encoder's states after every step, (B, T, size) by name."""
     future: tf.Tensor
-    """(B, T + H, F), where the network has known-future channels."""
+    """(B, T + H, F), only for a network with known-future channels."""
 
 
 class Decoder(keras.Layer):
-    """`DecoderInputs` to forecasts `(B, T, H, O, K)`.
-
-    The read-out's weights are the layer's own, because each step needs them; they are named
-    "readout/...".
+    """From `DecoderInputs` to forecasts `(B, T, H, O, K)`. The weights of the read-out
+    ("readout/...") belong to this layer, because each step needs them.
     """
 
     def __init__(self, block: EncoderDecoder, shape: Sequence[int], **kwargs: Any) -> None:
@@ -89,8 +86,8 @@ class Decoder(keras.Layer):
         return tf.reshape(y, tf.concat([leading, [horizon, outputs, parameters]], 0))
 
     def _free_run(self, w: Tensors, x: tf.Tensor, first: Tensors) -> tf.Tensor:
-        """The forecasts (N, H, O * K) of N = B * T rows, each fed back into the next step: x (N, H,
-        columns) without what is fed back, `first` the states before the first step.
+        """The forecasts (N, H, O * K) of N = B * T rows, each fed back into the next step. x (N, H,
+        columns): the inputs that are not fed back; first: the states before the first step.
         """
         _, outputs, parameters = self.shape
         columns = tuple(output * parameters + self.block.parameter for output in range(outputs))
@@ -105,12 +102,12 @@ class Decoder(keras.Layer):
     def _run_folded(
         self, w: Tensors, x: tf.Tensor, first: Tensors, columns: tuple[int, ...]
     ) -> tf.Tensor:
-        """A linear read-out fed back into the sum of a gate is one more recurrent product: W + U V,
-        b + c V.
+        """The same for a cell whose sums are linear in the input: the read-out that is fed back is
+        then part of the recurrent product, so the fast loop of the plain cell can run with the
+        recurrent kernel W + U V and the bias b + c V.
 
-        U, c: the read-out's fed-back columns; V: the rows of the input kernel that take them. Hence
-        the plain kernel of the cell does the loop. Only at the first step, where nothing is fed
-        back yet, the cell is as it stands.
+        U, c: the fed-back columns of the read-out; V: the rows of the input kernel that read them.
+        The first step, which has nothing fed back, uses the cell as it is.
         """
         read_in, given = tf.split(w["kernel"], [len(columns), x.shape[-1]])
         back, constant = (tf.gather(w[name], columns, axis=-1) for name in READOUT)
@@ -119,9 +116,9 @@ class Decoder(keras.Layer):
             "recurrent_kernel": w["recurrent_kernel"] + tf.matmul(back, read_in),
             "bias": w["bias"] + tf.linalg.matvec(read_in, constant, transpose_a=True),
         }
-        # the gradient of a slice is slow, see `last_rows`
-        now, rest = tf.split(x, [1, self.shape[0] - 1], 1)
-        start = tf.concat([zero_forecast(x, len(columns)), now[:, 0]], -1)
+        # a split, because the gradient of a slice is slow, see `last_rows`
+        first_step, rest = tf.split(x, [1, self.shape[0] - 1], 1)
+        start = tf.concat([zero_forecast(x, len(columns)), first_step[:, 0]], -1)
         d, states = self.cell.step(tensor_namespace, w, start, first)
         following = [run_cell(self.cell, folded, rest, states)[0]] if x.shape[1] != 1 else []
         return read_out(w, tf.concat([d[:, None], *following], 1))
@@ -132,33 +129,32 @@ FED_BACK = "forecast"
 
 @dataclass(frozen=True, kw_only=True)
 class FedBack(Cell):
-    """The decoder's cell together with its read-out; the forecast it feeds back is one more state.
-
-    `units`: the width of a step's read-out, `columns`: what of it is fed back.
+    """The cell of the decoder joined with the read-out; the forecast that is fed back is one more
+    state. `units`: the columns of the read-out; `columns`: those that are fed back.
     """
 
     cell: Cell
     columns: tuple[int, ...]
 
     def states(self) -> dict[str, int]:
-        """Name and size of every state."""
+        """The size of every state by name."""
         return {**self.cell.states(), FED_BACK: len(self.columns)}
 
     def project(self, xp: Namespace, w: Tensors, x: tf.Tensor) -> tf.Tensor:
-        """What a step needs of the input alone, for all steps at once."""
+        """The input as it is."""
         return x
 
     def advance(
         self, xp: Namespace, w: Tensors, projected: tf.Tensor, states: Tensors
     ) -> tuple[tf.Tensor, Tensors]:
-        """One step from what `project` gave: output and new states."""
+        """One step: the forecast and the new states."""
         d, new = self.cell.step(xp, w, xp.concat([states[FED_BACK], projected]), states)
         y = read_out(w, d)
         return y, {**new, FED_BACK: xp.take(y, self.columns)}
 
 
 def zero_forecast(x: tf.Tensor, outputs: int) -> tf.Tensor:
-    """What is fed back before the first step of `x (N, H, C)`: zeros `(N, outputs)`."""
+    """The zeros `(N, outputs)` that are fed back at the first step of `x (N, H, C)`."""
     return tf.zeros([tf.shape(x)[0], outputs], x.dtype)
 
 
@@ -174,8 +170,6 @@ def flatten_steps(x: tf.Tensor) -> tf.Tensor:
 
 
 def gather_frames(future: tf.Tensor, steps: tf.Tensor, horizon: int) -> tf.Tensor:
-    """The future row k = 1 ... H steps ahead of each of `steps`: `(B, T + H, F)` to
-    `(B * T, H, F)`.
-    """
-    ahead = tf.range(steps)[:, None] + tf.range(1, horizon + 1)
-    return tf.reshape(tf.gather(future, ahead, axis=1), [-1, horizon, future.shape[-1]])
+    """The H future rows `(B * T, H, F)` after each of T `steps`, of future `(B, T + H, F)`."""
+    rows = tf.range(steps)[:, None] + tf.range(1, horizon + 1)
+    return tf.reshape(tf.gather(future, rows, axis=1), [-1, horizon, future.shape[-1]])

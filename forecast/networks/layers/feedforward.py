@@ -1,15 +1,14 @@
-"""The Keras layers of a network that are not recurrent: dense map, delay line, segments, future
-frames, read-out; and `TensorNamespace`, in which cells are written for TensorFlow.
+"""The Keras layers that are not recurrent: dense layer, delay line, segments, future frames,
+read-out; and `TensorNamespace`, the array functions of cells in TensorFlow.
 
-`wiring` makes a layer of each block. All compute at every time step, on `(B, T, C)`: B batch, T
-time, C channels (`CutSegments` first cuts T into segments). Rows before the first are zeros.
-Weights start at zero and get their values from `assemble`. Every layer states the shape of its
-output: to find it Keras would trace the layer, which is most of what building a model costs.
+`wiring` makes a layer for each block. Layers compute every step of `(B, T, C)`; rows before the
+first are zeros. Weights are zero until `assemble` sets them. Every layer gives the shape of its
+output, because Keras would trace the layer to find it, which is most of the time of building a
+model.
 
-`DelayedDense` is what a delay line and the dense layer after it compute, as a convolution: laying
-the delayed rows side by side copies every row as often as there are delays, and the gradient adds
-as many padded copies again, which costs four to eight times the convolution, whose products are the
-same.
+`DelayedDense` computes a delay line and the dense layer after it as one convolution. Concatenating
+the delayed rows would copy every row once per delay, and again in the gradient, which takes four to
+eight times as long.
 """
 
 from __future__ import annotations
@@ -58,9 +57,8 @@ class Affine(keras.Layer):
 
 
 class ReadOut(Affine):
-    """`h U + b` as a forecast, `(B, T, C)` to `(B, T, H, O, K)`, or of the `last` steps.
-
-    With `parts` so many neighbouring steps of x make one forecast, each H / parts of its steps:
+    """`h U + b` reshaped to forecasts: `(B, T, C)` to `(B, T, H, O, K)`, or at the `last` steps
+    alone. With `parts`, each of `parts` neighbouring steps gives H / parts steps of one forecast:
     `(B, T parts, C)` to `(B, T, H, O, K)`.
     """
 
@@ -82,10 +80,8 @@ class ReadOut(Affine):
 
 
 class FutureFrames(Affine):
-    """Projects the known future of the next H steps: `tanh(flatten(future[t+1 .. t+H]) A + a)`.
-
-    `(B, T + H, F)` to `(B, T, units)`. The product is a convolution over time, so no frame is ever
-    copied out.
+    """`tanh(flatten(future[t+1 .. t+H]) A + a)`, the projection of the known-future inputs: `(B, T
+    + H, F)` to `(B, T, units)`. It is computed as a convolution over time, without copying frames.
     """
 
     def __init__(self, horizon: int, units: int, **kwargs: Any) -> None:
@@ -104,12 +100,12 @@ class FutureFrames(Affine):
 
 
 def convolve(x: tf.Tensor, filters: tf.Tensor, spacing: int = 1) -> tf.Tensor:
-    """(B, T - (K - 1) spacing, units): the valid convolution of x (B, T, width) by filters (K,
-    width, units), its delays `spacing` rows apart.
+    """The valid convolution (B, T - (K - 1) spacing, units) of x (B, T, width) with filters (K,
+    width, units), whose delays are `spacing` rows apart.
 
-    The gradient of its filters is a convolution again, one of x by the gradient of the result, over
-    all rows of the batch. As that it takes a third of the time of TensorFlow's own operation, which
-    is half of a step of `tdnn` (docs/research/seconds.md) and takes no spacing on a CPU.
+    The gradient by the filters is computed as another convolution, of x with the gradient of the
+    result. That takes a third of the time of TensorFlow's operation, which is half of a training
+    step of `tdnn` (docs/research/seconds.md) and supports no spacing on a CPU.
     """
     return tf.ensure_shape(
         traced_function(_convolution(spacing), x.dtype, 3, 3)(x, filters),
@@ -122,10 +118,8 @@ def _convolution(spacing: int) -> Callable[..., Any]:
     """The function that `convolve` traces: gives the convolution and its gradient function."""
 
     def convolution(x: tf.Tensor, filters: tf.Tensor) -> tuple[tf.Tensor, Callable[..., Any]]:
-        """z (B, T - (K - 1) spacing, units), and the function of dz that gives dx and d_filters."""
-
         def gradient(dz: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            """The gradients of the loss by x and by the filters, each in its shape."""
+            """The gradients by x and by the filters."""
             reach = tf.shape(x)[1] - tf.shape(dz)[1]
             dx = tf.nn.conv2d(
                 tf.pad(dz, [[0, 0], [reach, reach], [0, 0]])[:, None],
@@ -134,7 +128,7 @@ def _convolution(spacing: int) -> Callable[..., Any]:
                 "VALID",
                 dilations=(1, spacing),
             )
-            # conv2d sees `width` images, their B channels and T columns
+            # as conv2d of `width` images with B channels and T columns
             d_filters = tf.nn.conv2d(
                 tf.transpose(x, [2, 1, 0])[:, None],
                 tf.transpose(dz, [1, 0, 2])[None],
@@ -150,25 +144,25 @@ def _convolution(spacing: int) -> Callable[..., Any]:
 
 
 def last_rows(x: tf.Tensor, count: Any) -> tf.Tensor:
-    """`x[:, -count:]` of `(B, T, ...)`, by a split: the gradient of the slice goes value by value
-    and takes seven times as long.
+    """`x[:, -count:]` of x `(B, T, ...)`, computed by a split, because the gradient of a slice
+    takes seven times as long.
     """
     first = tf.maximum(tf.shape(x)[1] - count, 0)
     return tf.split(x, [first, -1], 1)[1]
 
 
 def pad_before(x: tf.Tensor, longest: int) -> tf.Tensor:
-    """`x (B, T, C)` after the `longest` rows of zeros that a delay needs before its first."""
+    """`x (B, T, C)` with `longest` rows of zeros before it."""
     return tf.pad(x, [[0, 0], [longest, 0], [0, 0]])
 
 
 def select_channels(x: tf.Tensor, line: Taps) -> tf.Tensor:
-    """The channels of `x (B, T, C)` that a line delays."""
+    """The channels of `x (B, T, C)` that the delay line reads."""
     return x if line.channels is None else tf.gather(x, line.channels, axis=-1)
 
 
 def count_channels(line: Taps, input_shape: Shape) -> int:
-    """How many channels of a tensor of this shape a line delays."""
+    """How many channels of a tensor of this shape the delay line reads."""
     return input_shape[-1] if line.channels is None else len(line.channels)
 
 
@@ -230,7 +224,7 @@ class CutSegments(keras.Layer):
 
 
 class Joined(keras.Layer):
-    """Several `(B, T, C)` side by side, or of all the `last` steps alone."""
+    """Several tensors `(B, T, C)` side by side, or their `last` steps alone."""
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """The shape of the output."""
@@ -244,9 +238,7 @@ class Joined(keras.Layer):
 
 
 class TensorNamespace(Namespace):
-    """The array functions of `networks.cells.Namespace` in TensorFlow; gradients flow through
-    everything but `stop_gradient`.
-    """
+    """The array functions of `networks.cells.Namespace` in TensorFlow, with gradients."""
 
     tanh = staticmethod(tf.tanh)
     sigmoid = staticmethod(tf.sigmoid)
@@ -258,7 +250,7 @@ class TensorNamespace(Namespace):
         """`a (..., m) @ b (m, n)` as one product."""
         if a.shape.rank == 2:
             return tf.matmul(a, b)
-        # One large product: a batched one with a broadcast second factor is many small ones.
+        # one large product: a batched one with a broadcast second factor is many small ones
         shape = tf.concat([tf.shape(a)[:-1], [b.shape[-1]]], 0)
         out = tf.reshape(tf.matmul(tf.reshape(a, [-1, b.shape[0]]), b), shape)
         out.set_shape([*a.shape[:-1], b.shape[-1]])
@@ -285,17 +277,15 @@ tensor_namespace = TensorNamespace()
 
 
 def is_evenly_spaced(delays: Sequence[int]) -> bool:
-    """Whether a convolution can stand for these delays: they rise by the same number of rows."""
+    """Whether the delays rise by the same number of rows, so that a convolution can read them."""
     steps = {following - preceding for preceding, following in itertools.pairwise(delays)}
     return not steps or (len(steps) == 1 and min(steps) > 0)
 
 
 class DelayedDense(Affine):
-    """`activation(sum_d x[t - d] W_d + b)` over the delays of one or several lines, `(B, T, C)` to
-    `(B, T, units)`.
-
-    The rows of W go by line, then delay, then channel, as after `DelayLine` and `Joined`; rows of x
-    before the first are zeros. `last`: the output at so many last steps alone.
+    """`activation(sum_d x[t - d] W_d + b)` over the delays of one or several delay lines: `(B, T,
+    C)` to `(B, T, units)`, or at the `last` steps alone. The rows of W are ordered by line, delay
+    and channel, as after `DelayLine` and `Joined`.
     """
 
     def __init__(
@@ -330,10 +320,9 @@ class DelayedDense(Affine):
 def _convolve_delays(
     known: tf.Tensor, filters: tf.Tensor, delays: tuple[int, ...], steps: Any
 ) -> tf.Tensor:
-    """(B, `steps`, units): `sum_d known[t - d] filters[d]` at the last `steps` rows of `known`
-    (B, T, width), which has the `max(delays)` rows before them too.
-
-    filters (delays, width, units); the delays rise in equal steps.
+    """(B, `steps`, units): `sum_d known[t - d] filters[d]` at the last `steps` rows of `known` (B,
+    T, width), which has `max(delays)` more rows before them. filters (delays, width, units); the
+    delays are evenly spaced.
     """
     spacing = delays[1] - delays[0] if len(delays) > 1 else 1
     if delays[0]:

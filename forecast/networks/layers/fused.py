@@ -1,5 +1,4 @@
-"""The recurrences of the commonest cells over time, faster than `scan.loop_over_time` on a CPU: the
-plain LSTM, GRU and simple net.
+"""The plain LSTM, GRU and simple cell over time, faster than `scan.loop_over_time` on a CPU.
 
     simple  h_t = tanh(x_t V + h_{t-1} W + b)
     lstm    i, f, o = sigmoid(x V + h_{t-1} W + b),  g = tanh(x V + h_{t-1} W + b)
@@ -9,13 +8,12 @@ plain LSTM, GRU and simple net.
             g = tanh(x V_g + b_g + r * (h_{t-1} W_g + d_g))
             (reset_after: true, as in cuDNN, Keras and torch)
 
-They run as machine code (`forecast.networks.native`), as operations registered through TensorFlow's
-C interface: without Python a step is one product and one pass over its values. In a loop of
-TensorFlow every operation takes several microseconds. `scan.run_cell` calls `run_fused` after
+They run as machine code (`forecast.networks.native`), in operations that are registered through
+TensorFlow's C interface. A step is then one product and one pass over its values, while in a loop
+of TensorFlow every operation takes several microseconds. `scan.run_cell` calls `run_fused` after
 `register_recurrences` has returned True.
 
-`traced_function`, which traces a function once for all models of a process, serves the loop as
-well.
+`traced_function` traces a function once for all models of a process; the other layers use it too.
 """
 
 from __future__ import annotations
@@ -35,7 +33,7 @@ from forecast.system import files
 from forecast.system.errors import ForecastError
 
 COMPILING_SECONDS = 600.0
-"""How long a process waits for another one that compiles; the lock of one that ended is free."""
+"""How long a process waits for another one that compiles."""
 FUSED_CELLS = LSTM, GRU, SimpleRNN
 Tensors = Mapping[str, tf.Tensor]
 
@@ -44,20 +42,18 @@ Tensors = Mapping[str, tf.Tensor]
 def traced_function(
     function: Callable[..., Any], dtype: tf.DType, *ranks: int
 ) -> Callable[..., Any]:
-    """A function that returns its results and their gradient, traced once for all models of the
-    process.
+    """`function`, which returns its results and their gradient function, traced once for all models
+    of the process. ranks: the numbers of axes of its arguments, whose sizes are open.
 
-    TensorFlow keeps the graph of every traced `tf.custom_gradient` for ever,
-    `keras.backend.clear_session()` or not. Traced into each model anew that is a leak of several MB
-    a model; and in a short training, tracing is most of the time. Hence one `tf.function` with all
-    sizes open; `ranks` are the arguments' numbers of axes.
+    TensorFlow keeps the graph of every traced `tf.custom_gradient` for ever. Tracing it for each
+    model would leak several MB per model, and be most of the time of a short training.
     """
     signature = [tf.TensorSpec([None] * rank, dtype) for rank in ranks]
     return tf.function(tf.custom_gradient(function), input_signature=signature, autograph=False)
 
 
 class Operation(NamedTuple):
-    """An operation that `register_recurrences` makes known to TensorFlow."""
+    """An operation that `register_recurrences` registers with TensorFlow."""
 
     name: str
     inputs: int
@@ -66,23 +62,23 @@ class Operation(NamedTuple):
 
 FORWARD = Operation("ForecastRecurrence", inputs=6, outputs=3)
 BACKWARD = Operation("ForecastRecurrenceBack", inputs=6, outputs=5)
-# apart from BACKWARD: left out where nobody asks for the gradient of the data
+# not part of BACKWARD, because the gradient of the data is not always needed
 DATA_GRADIENT = Operation("ForecastRecurrenceToData", inputs=3, outputs=1)
 
 
 def run_fused(
     cell: Cell, w: Tensors, x: tf.Tensor, first: Tensors, all_states: bool
 ) -> list[tf.Tensor]:
-    """The states of the cell over x `(B, T, C)`: h `(B, T, U)` after every step; of an LSTM c too,
-    with `all_states` after every step, else `(B, 1, U)` after the last.
+    """The states of the cell over x `(B, T, C)`: h `(B, T, U)` after every step, and for an LSTM
+    also c: after every step with `all_states`, else `(B, 1, U)` after the last.
     """
     weights = [w[name] for name in ("kernel", "bias", "recurrent_kernel")]
     first_states = tf.stack([first[name] for name in cell.states()])
-    # an operation takes only tensors: one with a row stands for True
-    every_c = tf.zeros([int(all_states), 1, 1], x.dtype)
+    # arguments of an operation are tensors: one with a row stands for True
+    wants_all_states = tf.zeros([int(all_states), 1, 1], x.dtype)
     ranks = (3, *(weight.shape.rank for weight in weights), 3, 3)
     states = traced_function(recur_with_gradient, x.dtype, *ranks)(
-        x, *weights, first_states, every_c
+        x, *weights, first_states, wants_all_states
     )
     steps = x.shape[1]
     shapes = [[x.shape[0], count, cell.units] for count in (steps, steps if all_states else 1)]
@@ -93,13 +89,14 @@ def run_fused(
 
 
 def recur_with_gradient(*arguments: tf.Tensor) -> tuple[list[tf.Tensor], Callable[..., Any]]:
-    """What `run_fused` traces: gives h and c, and their gradient function.
-    `arguments`: x, kernel, bias, recurrent kernel, first states, and whether every c is wanted.
+    """The function that `run_fused` traces: gives h and c, and their gradient function.
+    `arguments`: x, kernel, bias, recurrent kernel, first states, and whether c is wanted after
+    every step.
     """
     *states, tape = run_operation(FORWARD, *arguments)
 
     def gradient(dh: tf.Tensor, dc: tf.Tensor) -> tuple[Any, ...]:
-        """From the gradients of h and c: those of x, the weights and the first states."""
+        """The gradients by all arguments, from those by h and c."""
         weights = arguments[1:4]
         *d_weights, d_first, d_sums_tape = run_operation(BACKWARD, *weights, tape, dh, dc)
         dx = run_operation(DATA_GRADIENT, weights[0], d_sums_tape, dh)
@@ -110,11 +107,9 @@ def recur_with_gradient(*arguments: tf.Tensor) -> tuple[list[tf.Tensor], Callabl
 
 @functools.cache
 def register_recurrences() -> bool:
-    """Compile the operations of `forecast.networks.native.recurrence` and make them known to
-    TensorFlow, at the first call in a process.
-
-    Returns False where that cannot be: native kernels are switched off, or numba or TensorFlow's C
-    interface is absent. `scan.loop_over_time` then runs the cells.
+    """Compile the operations of `forecast.networks.native.recurrence` and register them with
+    TensorFlow, at the first call in a process. False where that is not possible: native kernels are
+    switched off, or numba or TensorFlow's C interface is missing.
     """
     try:
         from forecast.networks.native import door, recurrence
@@ -125,25 +120,24 @@ def register_recurrences() -> bool:
     functions = (recurrence.forward, recurrence.backward, recurrence.input_gradient)
     lock = Path(recurrence.__file__).parent / "__pycache__" / "compiling.lock"
     with contextlib.ExitStack() as stack:
-        # workers that begin at once would each compile, for ten CPU seconds, what one of them can
-        # store for all; without a lock they do
+        # a lock, so that of several workers only one compiles for ten CPU seconds
         with contextlib.suppress(ForecastError, OSError):
             stack.enter_context(
                 files.hold_lock(lock, purpose="Compiling", timeout=COMPILING_SECONDS)
             )
-        # all are compiled before the first is registered, as only once is possible
+        # compile all before registering the first, because an operation cannot be registered twice
         callbacks = [door.compile_callback(function) for function in functions]
     for operation, callback in zip((FORWARD, BACKWARD, DATA_GRADIENT), callbacks, strict=True):
         CALLBACKS.append(callback)
         door.register_operation(
             library, callback.address, operation.name, operation.inputs, operation.outputs
         )
-        tf.no_gradient(operation.name)  # `recur_with_gradient` gives it
+        tf.no_gradient(operation.name)  # `recur_with_gradient` has the gradient
     return True
 
 
 CALLBACKS: list[Any] = []
-"""The machine code that TensorFlow calls; it has to stay in memory."""
+"""The compiled functions that TensorFlow calls, kept in memory."""
 
 
 def run_operation(operation: Operation, *arguments: tf.Tensor) -> list[tf.Tensor]:

@@ -1,9 +1,8 @@
-"""Any cell of `forecast.networks.cells` as a Keras layer: its step, repeated over time.
+"""Any cell of `forecast.networks.cells` as a Keras layer, `Scan`, which repeats its step over time.
 
-`Scan` is the layer, `run_cell` the choice of the fastest way to repeat the step: machine code for
-the plain LSTM, GRU and simple net (`fused`), on a GPU `cudnn` for the first two, one convolution
-for a state that is a decaying sum of inputs, and `loop_over_time`, with a gradient of its own, for
-every other cell.
+`run_cell` chooses the fastest way: machine code for the plain LSTM, GRU and simple cell (`fused`),
+on a GPU `cudnn` for the first two, one convolution for a state that is a decaying sum of inputs,
+and `loop_over_time`, with a gradient of its own, for every other cell.
 """
 
 from __future__ import annotations
@@ -29,21 +28,20 @@ from forecast.networks.layers.fused import (
 )
 
 TensorArray = Any  # a tf.TensorArray
-# TensorFlow ends the process where a second thread registers a name again
+# TensorFlow aborts the process where a second thread registers an operation again
 REGISTERING = threading.Lock()
 MAX_FUSED_UNITS = 384
-"""The largest cell that `fused` runs. Of larger ones TensorFlow's products save more than its steps
-cost: with 32 windows of 24 rows a training step of the LSTM takes .5 times the loop's at 384 units
-and 1.2 times at 512.
+"""The largest cell that `fused` runs: with 32 windows of 24 rows a training step of the LSTM takes
+.5 times as long as the loop at 384 units, and 1.2 times at 512.
 """
 
 
 class Scan(keras.Layer):
-    """`(B, T, C)` to outputs `(B, T, units)`, from states of zero.
+    """A recurrent layer: `(B, T, C)` to outputs `(B, T, units)`, from states of zero.
 
     With `go_backwards` it reads the sequence from its end, and its outputs are in that order. With
-    `all_states` the states of every step `(B, T, size)` come after the outputs, in the order of
-    the cell's `states()`. With `parts` the outputs are `(B, parts, units)`.
+    `all_states` it also returns the states of every step `(B, T, size)`, in the order of the cell's
+    `states()`. With `parts` the outputs are `(B, parts, units)`.
     """
 
     def __init__(
@@ -100,12 +98,9 @@ def add_weights(layer: keras.Layer, weights: Mapping[str, Weight]) -> dict[str, 
 def run_cell(
     cell: Cell, w: Tensors, x: tf.Tensor, first: Tensors, all_states: bool = False
 ) -> list[tf.Tensor]:
-    """The cell over x `(B, T, C)` from the states `first`: outputs `(B, T, units)` and, with
-    `all_states`, the states of every step.
-
-    The fastest way for the cell: `fused` for the plain LSTM, GRU and simple net, one convolution
-    for a state that is a decaying sum of inputs, cuDNN on a GPU unless `all_states`, which it does
-    not give, and `loop_over_time` for all others.
+    """The outputs `(B, T, units)` of the cell over x `(B, T, C)` from the states `first` and, with
+    `all_states`, the states of every step; in the fastest way for the cell, see the module. cuDNN
+    does not give all states.
     """
     if has_fused_kernel(cell, x.dtype):
         states = run_fused(cell, w, x, first, all_states)
@@ -129,9 +124,8 @@ def run_cell(
 
 
 def has_fused_kernel(cell: Cell, dtype: tf.DType) -> bool:
-    """Whether `fused` runs the cell: it is the plain LSTM, GRU or simple net without another
-    option, of `MAX_FUSED_UNITS` at most, in float32, the machine has no GPU, and the kernels can be
-    loaded.
+    """Whether `fused` runs the cell: the LSTM, GRU or simple cell without options, with at most
+    `MAX_FUSED_UNITS` units, in float32, on a machine without a GPU where the kernels can be loaded.
     """
     with REGISTERING:
         return (
@@ -145,26 +139,26 @@ def has_fused_kernel(cell: Cell, dtype: tf.DType) -> bool:
 
 
 def has_cudnn_kernel(cell: Cell) -> bool:
-    """Whether cuDNN runs the cell: the plain LSTM or GRU without another option, on a GPU."""
+    """Whether cuDNN runs the cell: the LSTM or GRU without options, on a GPU."""
     return type(cell) in GATE_ORDER and has_no_option(cell) and has_gpu()
 
 
 def has_no_option(cell: Cell) -> bool:
-    """Whether nothing but its size was chosen."""
+    """Whether all options of the cell have their defaults."""
     return cell == type(cell)(cell.units)
 
 
 def sum_with_decay(
     x: tf.Tensor, first: tf.Tensor, columns: Sequence[int], decay: float
 ) -> tf.Tensor:
-    """The state before every step, `(T, B, m)`, of a cell whose state is a decaying sum of m
-    `columns` of its input x `(T, B, C)` (`Cell.decaying_sum`), from `first` `(B, m)`: one
-    convolution gives it, without a gradient.
+    """The states before every step `(T, B, m)` of a cell whose state is a decaying sum of m
+    `columns` of its input x `(T, B, C)` (`Cell.decaying_sum`), from `first` `(B, m)`; computed by
+    one convolution, without a gradient.
     """
     steps = tf.shape(x)[0]
     count = len(columns)
     y = tf.stop_gradient(tensor_namespace.take(x, columns))
-    # later rows are left out, not multiplied by zero: zero times a NaN is NaN
+    # later rows are left out instead of multiplied by zero, because zero times NaN is NaN
     padded = tf.concat([tf.zeros_like(y[1:]), first[None], y[:-1]], 0)
     powers = decay ** tf.cast(tf.range(steps)[::-1], x.dtype)
     sequences = tf.transpose(tf.reshape(padded, [-1, tf.shape(first)[0] * count]))[..., None]
@@ -174,33 +168,33 @@ def sum_with_decay(
 
 @dataclass(frozen=True, kw_only=True)
 class StateRevealingCell(Cell):
-    """A cell whose output is followed by its new states: `(B, units)`, `units` counting both."""
+    """A cell whose output `(B, units)` is that of `cell` and its new states side by side."""
 
     cell: Cell
 
     def states(self) -> dict[str, int]:
-        """Name and size of every state."""
+        """The size of every state by name."""
         return self.cell.states()
 
     def project(self, xp: Namespace, w: Tensors, x: tf.Tensor) -> tf.Tensor:
-        """What a step needs of the input alone, for all steps at once."""
+        """The part of the equation that needs the input alone."""
         return self.cell.project(xp, w, x)
 
     def advance(
         self, xp: Namespace, w: Tensors, projected: tf.Tensor, states: Tensors
     ) -> tuple[tf.Tensor, Tensors]:
-        """One step from what `project` gave: output and new states."""
+        """The rest of a step: output and new states."""
         y, new = self.cell.advance(xp, w, projected, states)
         return xp.concat([y, *(new[name] for name in self.states())]), new
 
 
 def loop_over_time(cell: Cell, w: Tensors, x: tf.Tensor, first: Tensors) -> tf.Tensor:
-    """x `(T, B, C)` and the first states: outputs `(T, B, units)`.
+    """The outputs `(T, B, units)` of the cell over x `(T, B, C)` from the states `first`.
 
-    The gradient is not left to TensorFlow's loop, which stores every intermediate result of every
-    step and adds up the weights' gradients step by step. Here only the states are stored. The
-    backward loop takes the gradient through the states alone, and the weights' gradient is that of
-    one `advance` on all steps as rows of one batch.
+    It has a gradient of its own: TensorFlow's loop would store every intermediate result of every
+    step and add up the gradients by the weights step by step. Here only the states are stored. The
+    backward loop takes the gradient by the states alone; that by the weights is computed by one
+    `advance` with all steps as rows of one batch.
     """
     states = [first[name] for name in cell.states()]
     projected = cell.project(tensor_namespace, w, x)
@@ -214,7 +208,7 @@ def loop_over_time(cell: Cell, w: Tensors, x: tf.Tensor, first: Tensors) -> tf.T
 
 @functools.lru_cache(maxsize=256)
 def _loop_of(cell: Cell, weights: tuple[str, ...]) -> Callable[..., Any]:
-    """`_loop` of one cell: equal cells share one function, and so one trace."""
+    """`_loop` of one cell, cached, so that equal cells share one function and one trace."""
 
     def loop(*given: tf.Tensor) -> Any:
         return _loop(cell, weights, *given)
@@ -225,11 +219,12 @@ def _loop_of(cell: Cell, weights: tuple[str, ...]) -> Callable[..., Any]:
 def _loop(
     cell: Cell, weights: Sequence[str], projected: tf.Tensor, *given: tf.Tensor
 ) -> tuple[tf.Tensor, Callable[..., tuple[Any, ...]]]:
-    """What `loop_over_time` traces: gives the outputs (T, B, units) and their gradient function.
+    """The function that `loop_over_time` traces: gives the outputs (T, B, units) and their gradient
+    function.
 
-    projected (T, B, P): what `cell.project` gave; `given`: the first states, then the weights, in
-    the order of their names. A step only writes the states before it; the backward loop reads them,
-    computes the step again and takes its gradient through the states alone.
+    projected (T, B, P): the result of `cell.project`; given: the first states, then the weights, in
+    the order of their names. Each step stores the states before it; the backward loop reads them,
+    computes the step again and takes its gradient by the states alone.
     """
     names = list(cell.states())
     first = given[: len(names)]
@@ -247,7 +242,7 @@ def _loop(
         ys: TensorArray,
         states_before: Sequence[TensorArray],
     ) -> tuple[Any, ...]:
-        """Step t: writes its output and the states before it; gives the states after it."""
+        """Take step t: write its output and the states before it; returns the states after it."""
         y, *new = advance(inputs.read(t), states)
         written = [
             array.write(t, state) for array, state in zip(states_before, states, strict=True)
@@ -257,13 +252,13 @@ def _loop(
     outputs_array = new_tensor_array(steps, projected)
     start = 0, list(first), outputs_array, [new_tensor_array(steps, projected) for _ in first]
 
-    def is_left(t: tf.Tensor, *_: Any) -> tf.Tensor:
+    def has_step(t: tf.Tensor, *_: Any) -> tf.Tensor:
         return t < steps
 
-    _, _, outputs, state_arrays = tf.while_loop(is_left, step, start, parallel_iterations=1)
+    _, _, outputs, state_arrays = tf.while_loop(has_step, step, start, parallel_iterations=1)
 
     def gradient(d_outputs: tf.Tensor) -> tuple[Any, ...]:
-        """The gradients of `projected`, the first states and the weights, from that of the
+        """The gradients by `projected`, the first states and the weights, from those by the
         outputs.
         """
         d_ys = unstack_steps(d_outputs)
@@ -271,7 +266,7 @@ def _loop(
         def step_back(
             t: tf.Tensor, d_new: Sequence[tf.Tensor], ds: Sequence[TensorArray]
         ) -> tuple[Any, ...]:
-            """From the gradient of the states after step t, which it writes, to that before it."""
+            """Write the gradient by the states after step t; returns that by the states before."""
             states_before = [array.read(t) for array in state_arrays]
             with tf.GradientTape() as tape:
                 tape.watch(states_before)
@@ -288,7 +283,7 @@ def _loop(
         d_last = [tf.zeros_like(state) for state in first]
         start = (steps - 1, d_last, [new_tensor_array(steps, projected) for _ in first])
         _, d_first, ds = tf.while_loop(is_inside, step_back, start, parallel_iterations=1)
-        # the weights' gradient: one step on all rows at once
+        # the gradient by the weights: one step with all rows at once
         all_projected = flatten_time(projected)
         all_before = [flatten_time(array.stack()) for array in state_arrays]
         with tf.GradientTape() as tape:
@@ -303,17 +298,17 @@ def _loop(
 
 
 def flatten_time(sequence: tf.Tensor) -> tf.Tensor:
-    """`(T, B, U)` as the rows `(T * B, U)` of one matrix."""
+    """`(T, B, U)` reshaped to `(T * B, U)`."""
     return tf.reshape(sequence, [-1, tf.shape(sequence)[-1]])
 
 
 def unstack_steps(sequence: tf.Tensor) -> tf.TensorArray:
-    """The steps of `(T, B, U)`, to be read inside a loop without copying them."""
+    """The steps of `(T, B, U)` as a TensorArray, to be read inside a loop without copies."""
     return new_tensor_array(tf.shape(sequence)[0], sequence).unstack(sequence)
 
 
 def new_tensor_array(steps: tf.Tensor, like: tf.Tensor) -> tf.TensorArray:
-    """An empty array for `steps` results of one loop, matrices of the dtype of `like`."""
+    """An empty TensorArray for `steps` matrices of the dtype of `like`."""
     return tf.TensorArray(
         like.dtype, size=steps, element_shape=[None, None], clear_after_read=False
     )

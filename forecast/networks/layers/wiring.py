@@ -1,13 +1,10 @@
-"""The graph of a network: which Keras layer each block becomes, and what flows between them.
+"""Makes the functional Keras model of a network: a layer for each block, and their connections; for
+`assemble`.
 
-`Wiring` walks the blocks of a `Network` and makes one functional Keras model of its layers, for
-windows and for the chunks of a training; `assemble` uses it.
-
-Two rules save work. A delay line and the dense layer after it become one convolution
-(`feedforward.DelayedDense`); and where only the last steps are read out, layers without a memory of
-their own compute no more steps than these need (`count_wanted_steps`).
-
-The next block is a `visit_` method of `Wiring` that returns a layer's output.
+Two rules save work: a delay line and the dense layer after it become one convolution
+(`feedforward.DelayedDense`), and where only the last steps are read out, layers without a state
+compute only the steps that are needed (`count_wanted_steps`). Another kind of block is a `visit_`
+method of `Wiring` that returns the output of a layer.
 """
 
 from __future__ import annotations
@@ -40,18 +37,14 @@ from forecast.networks.visitor import BlockVisitor
 from forecast.networks.weights import future_width, weight_specs
 
 FRAMES = "future.frames"
-"""The layer of the weights "future/..."; the input of that name is a layer too, and no two may
-share one.
-"""
+"""The name of the layer with the weights "future/..."; "future" is the name of an input already."""
 
 Tensor = Any
 """A symbolic tensor of Keras."""
 
 
 def dropout_seed(seed: int, path: str) -> int:
-    """What the masks of the dropout at `path` are drawn from; the masks of no two layers are
-    alike.
-    """
+    """The seed of the dropout masks of the layer at `path`, another one for each layer."""
     return zlib.crc32(f"{seed}/{path}".encode())
 
 
@@ -67,17 +60,18 @@ class Wiring(BlockVisitor[Tensor]):
     seed: int = 0
     wanted_steps: dict[str, int | None] = field(default_factory=dict)
 
-    def model(self, read: int | None = None) -> keras.Model:
-        """The Keras model, read out at the last `read` steps, None: every one: `(B, T, H, O, K)`.
+    def model(self, last_steps: int | None = None) -> keras.Model:
+        """The Keras model, read out at the last `last_steps` steps, None: every one: `(B, T, H, O,
+        K)`.
 
         For windows, whose last step is the forecast, and for chunks, whose burn-in is not counted.
         """
         inputs = self._inputs()
-        return keras.Model(inputs, self._forecast(inputs, read))
+        return keras.Model(inputs, self._forecast(inputs, last_steps))
 
     def _inputs(self) -> dict[str, Tensor]:
-        """The inputs past (B, T, C) and, with known-future channels, future (B, T + H, F);
-        InputError for blocks that do not fit together.
+        """The inputs past (B, T, C) and, with known-future channels, future (B, T + H, F).
+        `InputError` for blocks that do not fit together.
         """
         weight_specs(self.network)
         shapes = self.network.shapes
@@ -89,7 +83,7 @@ class Wiring(BlockVisitor[Tensor]):
         }
 
     def _first(self, inputs: Mapping[str, Tensor], last: int | None) -> Tensor:
-        """The first block's input, at all steps or at the last ones that matter."""
+        """The input of the first block at all steps, or at the `last` ones."""
         past = inputs["past"]
         horizon = self.network.shapes.horizon
         past = past[:, -last:] if last else past
@@ -100,20 +94,20 @@ class Wiring(BlockVisitor[Tensor]):
         frames = self._layer(FRAMES, feedforward.FutureFrames, horizon=horizon, units=units)(future)
         return self._layer("past.future", feedforward.Joined)([past, frames])
 
-    def _forecast(self, inputs: Mapping[str, Tensor], read: int | None) -> Tensor:
-        """The forecasts `(B, steps, H, O, K)` at the last `read` steps, None: every one; at the
-        last alone of a network that needs its whole window.
+    def _forecast(self, inputs: Mapping[str, Tensor], last_steps: int | None) -> Tensor:
+        """The forecasts `(B, steps, H, O, K)` at the last `last_steps` steps, None: every one; at
+        the last alone of a network that needs its whole window.
         """
         network = self.network
         if network.decoder:
-            return self._encoder_decoder(network.decoder, inputs, read)
-        read = read if network.every_step else 1
-        self.wanted_steps = count_wanted_steps(network.blocks, read)
+            return self._encoder_decoder(network.decoder, inputs, last_steps)
+        last_steps = last_steps if network.every_step else 1
+        self.wanted_steps = count_wanted_steps(network.blocks, last_steps)
         x = self.visit_series(network.blocks, "", self._first(inputs, self.wanted_steps[INPUT]))
         layer = self._layer(
             "readout", feedforward.ReadOut, shape=self._forecast_shape(), parts=network.parts
         )
-        return layer(x, last=read)
+        return layer(x, last=last_steps)
 
     def _forecast_shape(self) -> tuple[int, int, int]:
         """The shape (H, O, K) of a forecast."""
@@ -121,9 +115,11 @@ class Wiring(BlockVisitor[Tensor]):
         return shapes.horizon, shapes.outputs, shapes.parameters
 
     def _encoder_decoder(
-        self, block: EncoderDecoder, inputs: Mapping[str, Tensor], read: int | None
+        self, block: EncoderDecoder, inputs: Mapping[str, Tensor], last_steps: int | None
     ) -> Tensor:
-        """The forecasts of the network's last block, at the last `read` steps, None: every one."""
+        """The forecasts of the network's last block, at the last `last_steps` steps, None: every
+        one.
+        """
         x = self.visit_series(self.network.blocks[:-1], "", self._first(inputs, None))
         encoder = self._layer(
             f"{block.name}/encoder", Scan, cell=block.cell_object, all_states=True
@@ -133,18 +129,18 @@ class Wiring(BlockVisitor[Tensor]):
         rows = {"encoded": encoded}
         if "future" in inputs:
             rows["future"] = inputs["future"]
-        # a decoder runs from every step that is read: H steps each, most of this network's cost
-        if read:
-            steps = {"encoded": read, "future": self.network.shapes.horizon + read}
+        # the decoder runs H steps from every step that is read out, most of the network's time
+        if last_steps:
+            steps = {"encoded": last_steps, "future": self.network.shapes.horizon + last_steps}
             rows = {name: values[:, -steps[name] :] for name, values in rows.items()}
-            sequences = {name: state[:, -read:] for name, state in sequences.items()}
+            sequences = {name: state[:, -last_steps:] for name, state in sequences.items()}
         decoder = self._layer(
             f"{block.name}/decoder", Decoder, block=block, shape=self._forecast_shape()
         )
         return decoder({**rows, "states": sequences})
 
     def visit_series(self, blocks: Sequence[Block], prefix: str, x: Tensor) -> Tensor:
-        """The output of blocks in series; delay lines and a dense layer after them are one
+        """The output of blocks in series; delay lines and a dense layer after them become one
         layer.
         """
         lines: dict[str, Taps] = {}
@@ -161,7 +157,9 @@ class Wiring(BlockVisitor[Tensor]):
         return x
 
     def _delayed(self, lines: Mapping[str, Taps], dense: Dense, path: str, x: Tensor) -> Tensor:
-        """Delay lines and the dense layer after them in one, under the name of the dense layer."""
+        """The output of delay lines and the dense layer after them, as one layer with the name of
+        the dense layer.
+        """
         layer = self._layer(
             path,
             DelayedDense,
@@ -204,8 +202,8 @@ class Wiring(BlockVisitor[Tensor]):
         return self._layer(path, feedforward.Joined)(ends, last=1)
 
     def visit_dropout(self, block: Dropout, path: str, x: Tensor) -> Tensor:
-        """Dropout with one mask for all steps of a sequence: noise that changed with time would be
-        a second, faster signal.
+        """Dropout with one mask for all steps of a sequence; other masks at every step would be
+        noise in time.
         """
         if not block.rate:
             return x
@@ -219,7 +217,7 @@ class Wiring(BlockVisitor[Tensor]):
         return layer(x)
 
     def join_branches(self, block: Parallel, path: str, outputs: list[Tensor]) -> Tensor:
-        """The branches' outputs side by side."""
+        """The outputs of the branches side by side."""
         return self._layer(path, feedforward.Joined)(outputs)
 
     def _layer(self, path: str, make: Callable[..., keras.Layer], **arguments: Any) -> keras.Layer:
@@ -228,8 +226,8 @@ class Wiring(BlockVisitor[Tensor]):
 
 
 def delay_lines(block: Block, path: str) -> dict[str, Taps]:
-    """The delay lines side by side that a block consists of, by path; none where it is anything
-    else, or where a convolution cannot stand for them.
+    """The delay lines of a block that consists of nothing else, by path; empty for any other block,
+    and for delays that a convolution cannot read.
     """
     lines: dict[str, Taps] = {}
     match block:
@@ -244,20 +242,20 @@ def delay_lines(block: Block, path: str) -> dict[str, Taps]:
 
 
 INPUT = ""
-"""Among the names of blocks: the network's input."""
+"""The key of the network's input in `count_wanted_steps`."""
 
 
-def count_wanted_steps(blocks: Sequence[Block], read: int | None) -> dict[str, int | None]:
-    """How many last steps matter of every block's output and of the network's `INPUT`, by name,
-    where `read` are read out; None: all, as a block with a memory of its own needs.
+def count_wanted_steps(blocks: Sequence[Block], last_steps: int | None) -> dict[str, int | None]:
+    """How many last steps are needed of the output of every block and of the `INPUT`, by name,
+    where `last_steps` are read out; None: all, as for the input of a block with a state.
     """
     counts: dict[str, int | None] = {}
     for block in reversed(blocks):
-        counts[block.name] = read
+        counts[block.name] = last_steps
         lines = delay_lines(block, block.name)
-        if lines and read is not None:
-            read += max(max(taps.delays) for taps in lines.values())
+        if lines and last_steps is not None:
+            last_steps += max(max(taps.delays) for taps in lines.values())
         elif not lines and not isinstance(block, Dense | Dropout):
-            read = None
-    counts[INPUT] = read
+            last_steps = None
+    counts[INPUT] = last_steps
     return counts

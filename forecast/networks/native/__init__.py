@@ -1,10 +1,10 @@
-"""Machine code by numba for the commonest recurrent cells, and the private doors that it needs.
+"""Machine code by numba for the commonest recurrent cells.
 
-door        what is used of numba and TensorFlow beyond their public interfaces
-recurrence  all steps of a training batch and their gradients, as operations of TensorFlow
+    door          the private interfaces of numba and TensorFlow that are used
+    recurrence    all steps of a training batch and their gradients, as operations of TensorFlow
 
-docs/native-kernels.md says why, and what happens where one of them cannot be loaded. The import
-raises ImportError where the user switched native kernels off by `FORECAST_NATIVE_KERNELS=0`.
+docs/native-kernels.md has the reasons, and what happens where they cannot be loaded. The import
+raises ImportError where the user has set `FORECAST_NATIVE_KERNELS=0`.
 """
 
 import os

@@ -1,12 +1,12 @@
-"""The one module that computes by what is not public in numba and TensorFlow.
+"""The only module that uses private interfaces of numba and TensorFlow.
 
-Of numba: its BLAS wrapper, attributes of LLVM functions. Of TensorFlow: the C interface for
-operations of one's own, called from machine code. Importing it raises ImportError where numba is
-absent or `NUMBA_DISABLE_JIT` is set; callers then compute the same in TensorFlow.
-docs/native-kernels.md has the reasons, and what to check when upstream moves.
+Of numba: its BLAS wrapper, and attributes of LLVM functions. Of TensorFlow: the C interface for
+custom operations, called from machine code. Importing it raises ImportError where numba is missing
+or `NUMBA_DISABLE_JIT` is set; callers then compute the same in TensorFlow. docs/native-kernels.md
+has the reasons, and what to check with new versions.
 
-`compile_callback` compiles, `load_tensorflow` and `register_operation` open TensorFlow's C library;
-the rest is used inside of compiled code.
+`compile_callback` compiles, `load_tensorflow` and `register_operation` use TensorFlow's C library;
+everything else is used inside of compiled code.
 """
 
 from __future__ import annotations

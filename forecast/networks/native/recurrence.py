@@ -390,15 +390,15 @@ def backward(_: Any, context: Any) -> None:
     tape = read_input(context, 3, status)
     dh = read_input(context, 4, status)
     dc = read_input(context, 5, status)
-    changed = allocate_output(context, 4, tape.shape, 3, status, 3)
-    if changed.ctypes.data != tape.ctypes.data:
-        copy(changed.reshape(-1), tape.reshape(-1))
+    d_tape = allocate_output(context, 4, tape.shape, 3, status, 3)
+    if d_tape.ctypes.data != tape.ctypes.data:
+        copy(d_tape.reshape(-1), tape.reshape(-1))
     units, columns = weights[2].shape
     rows = len(kernel) + len(bias) + units
     d_weights = np.zeros((rows, columns), np.float32)
     cell = CELL_BY_COLUMNS[columns // units]
     d_first = allocate_output(context, 3, (2 if cell == LSTM else 1, len(dh), units), 3, status)
-    run_backward(cell, weights[2], changed[0], dh, dc, d_weights, d_first)
+    run_backward(cell, weights[2], d_tape[0], dh, dc, d_weights, d_first)
     flat = d_weights.reshape(-1)
     first = 0
     for k, weight in enumerate(weights):

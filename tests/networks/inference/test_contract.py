@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from forecast.networks.inference import absorb, forecast_last, forward, initial, step
+from forecast.networks.inference import final_states, forecast_last, forward, initial, step
 from tests.networks.inference.nets import NETWORKS, SHAPES, STEPS, STREAMED, inputs_of, weights_of
 
 H = SHAPES.horizon
@@ -113,7 +113,7 @@ def test_the_state_after_a_window_goes_on_where_the_window_ended(network):
     past, future = inputs_of()
     w = weights_of(network)
     for cut in (1, 6):
-        state = absorb(network, w, past[:, :cut], future[:, : cut + H])
+        state = final_states(network, w, past[:, :cut], future[:, : cut + H])
         for t in range(cut, STEPS):
             output, state = step(network, w, state, past[:, t], future[:, t + 1 : t + 1 + H])
         np.testing.assert_allclose(output, forecast_last(network, w, past, future), atol=1e-12)
@@ -123,7 +123,7 @@ def test_the_state_after_a_window_goes_on_where_the_window_ended(network):
 def test_a_step_leaves_the_old_state_as_it_was(network):
     past, future = inputs_of()
     w = weights_of(network)
-    state = absorb(network, w, past, future)
+    state = final_states(network, w, past, future)
     first, _ = step(network, w, state, past[:, 0], future[:, :H])
     again, _ = step(network, w, state, past[:, 0], future[:, :H])
     np.testing.assert_array_equal(first, again)

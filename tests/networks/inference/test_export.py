@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from forecast.networks.description import Dense, Network, Parallel, Recurrent, Shapes, Taps
-from forecast.networks.inference import absorb, forecast_last, forward, step
+from forecast.networks.inference import final_states, forecast_last, forward, step
 from forecast.networks.inference.export import LinearSkip, Units, export
 from forecast.system.errors import InputError
 from tests.networks.inference.nets import NETWORKS, SEGMENTED, STREAMED, inputs_of, weights_of
@@ -131,7 +131,7 @@ def test_it_runs_with_nothing_but_numpy_in_open_and_closed_loop(tmp_path):
 def closed_loop(w, past, further, ahead):
     """Four steps: targets are channels 2 and 0; channel 1 keeps its last value, or is `ahead`."""
     output = forward(NARX, w, past, further[:, :7])[:, -1, 0, :, 0]
-    state, outputs = absorb(NARX, w, past, further[:, :7]), [output]
+    state, outputs = final_states(NARX, w, past, further[:, :7]), [output]
     for k in range(3):
         other = past[:, -1, 1] if ahead is None else ahead[:, k, 1]
         row = np.stack([output[:, 1], other, output[:, 0]], axis=1)

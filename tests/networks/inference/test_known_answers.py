@@ -23,7 +23,7 @@ from forecast.networks.description import (
     Shapes,
     Taps,
 )
-from forecast.networks.inference import absorb, forecast_last, forward, initial, step
+from forecast.networks.inference import final_states, forecast_last, forward, initial, step
 from forecast.networks.inference.batch import future_frames
 from forecast.networks.inference.steppers import AnyStepper, first_states, stepper
 from forecast.networks.weights import initialise
@@ -320,7 +320,10 @@ def test_layers_of_one_window_are_those_of_that_window_among_two(name, steps):
         forecast_last(network, w, past, future)[:1],
         atol=1e-12,
     )
-    alone, both = absorb(network, w, past[:1], future[:1]), absorb(network, w, past, future)
+    alone, both = (
+        final_states(network, w, past[:1], future[:1]),
+        final_states(network, w, past, future),
+    )
     for path, states in both.items():
         for state, values in states.items():
             np.testing.assert_allclose(
@@ -353,7 +356,7 @@ def test_a_context_of_data_takes_one_full_step_for_one_forecast(monkeypatch, bat
     last = forecast_last(network, w, past, future)
     np.testing.assert_allclose(last, every[:, -1], rtol=1e-6)  # read out by another product
     assert len(number_of_steps) == 1
-    final = absorb(network, w, past, future)["j"]["mu"]
+    final = final_states(network, w, past, future)["j"]["mu"]
     rows = initial(network, w, batch)
     for t in range(past.shape[1]):
         _, rows = step(network, w, rows, past[:, t], future[:, t + 1 : t + 1 + SHAPES.horizon])

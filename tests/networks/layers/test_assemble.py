@@ -205,7 +205,7 @@ def test_forecasts_do_not_depend_on_how_much_follows(name: str) -> None:
 @pytest.mark.parametrize("name", BLOCKS)
 def test_last_steps_are_the_last_forecasts_of_the_whole_model(name: str, steps: int) -> None:
     model, x = shared_model(name), drawn()
-    last = layers.assemble(network(name), seed=1, read=steps)
+    last = layers.assemble(network(name), seed=1, last_steps=steps)
     layers.set_weights(last, layers.get_weights(model))
     np.testing.assert_allclose(last(x), model(x)[:, -steps:], atol=1e-6)
 

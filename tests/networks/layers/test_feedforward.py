@@ -93,7 +93,7 @@ def test_steps_read_alone_are_those_of_the_whole_pass_however_blocks_follow_each
             variable.assign(rng.normal(size=variable.shape) * 0.5)
         given = {"past": rng.normal(size=(2, 12, 3)), "future": rng.normal(size=(2, 14, 2))}
         given = {name: tf.constant(value, tf.float32) for name, value in given.items()}
-        last = assemble(network, seed=1, read=4)
+        last = assemble(network, seed=1, last_steps=4)
         set_weights(last, get_weights(model))
         np.testing.assert_allclose(last(given), model(given)[:, -4:], atol=1e-5)
 
