@@ -93,15 +93,6 @@ class Ensemble:
         """The scaling of the fit; the keys of its fields are the series of the fit."""
         return self.forecasters[0].scaling
 
-    @property
-    def series(self) -> tuple[str, ...]:
-        """The keys of `calibrated`: the name of each series and target."""
-        targets = self.task.targets
-        names: list[str] = []
-        for uid in sorted(self.scaling.centre):
-            names += [series_name(uid, name, targets) for name in targets]
-        return tuple(names)
-
     def select_newest_rows(self, history: pd.DataFrame) -> pd.DataFrame:
         """The rows of a long frame that a forecast from its end may read; all rows where a model is
         a recursion.

@@ -392,6 +392,9 @@ class Forecaster:
         for name in SINGLE_ARRAYS:
             if (folder / f"{name}.npz").exists():
                 parts[name] = files.read_arrays(folder / f"{name}.npz")[name]
+        if spec.distribution_head is not None:
+            constants = files.read_arrays(folder / "head.npz")
+            parts["head"] = FittedHead(spec.distribution_head, constants)
         return cls(
             dataset_name=content["dataset_name"],
             task=validate_config(Task, content["task"], where=f"{folder}/spec.json: task"),
@@ -399,7 +402,6 @@ class Forecaster:
             scaling=Scaling.from_json(files.read_json(folder / "scaling.json")),
             weights=files.read_arrays(folder / "weights.npz"),
             statistical=statistical,
-            head=_load_head(spec, folder),
             corrected_series=tuple(content.get("corrected_series", ())),
             steps=content.get("steps"),
             **parts,
@@ -419,11 +421,3 @@ def _group_requests(requests: Sequence[ForecastRequest]) -> Iterator[list[Foreca
     for number in np.unique(groups):
         first, end = np.searchsorted(groups, [number, number + 1])
         yield list(requests[first:end])
-
-
-def _load_head(spec: ModelSpec, folder: Path) -> FittedHead | None:
-    """The saved distribution head; None for a model with a point head."""
-    head = spec.distribution_head
-    if head is None:
-        return None
-    return FittedHead(head, files.read_arrays(folder / "head.npz"))

@@ -284,7 +284,7 @@ class LinearSpec(TrainableSpec):
 
     def n_params(self, model: FittedForecaster) -> int:
         """How many numbers were fitted to data."""
-        return sum(part.n_params for part in (model.skip, model.correction) if part is not None)
+        return sum(skip.coefficients.size for skip in (model.skip, model.correction) if skip)
 
 
 class NetworkSpec(TrainableSpec):

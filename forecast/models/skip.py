@@ -363,11 +363,6 @@ class Skip:
             carry=carry,
         )
 
-    @property
-    def n_params(self) -> int:
-        """How many coefficients were fitted."""
-        return int(self.coefficients.size)
-
 
 SHAPE_FIELDS = (
     "kind",

@@ -241,7 +241,7 @@ def test_the_family_rectify_is_arx_with_a_correction():
     np.testing.assert_array_equal(
         mixed.predict(problem.panel, rows)["north"], by_hand.predict(problem.panel, rows)["north"]
     )
-    assert mixed.n_params == mixed.skip.n_params + mixed.correction.n_params
+    assert mixed.n_params == mixed.skip.coefficients.size + mixed.correction.coefficients.size
 
 
 def test_a_corrected_network_is_a_mixed_forecast_too():

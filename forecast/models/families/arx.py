@@ -4,10 +4,8 @@ It is the linear skip of the recursive networks (narx, jordan) standing alone, s
 it can be seen. Lags, inputs and penalty are chosen on validation (`forecast.models.choice`); inputs
 that are known only up to the cutoff are carried on by `forecast.models.skip.Carry`.
 
-An entry of configs/models.yaml with this family is read as `Spec` (a `LinearSpec`); it has no code
-of its own. It sees the rows of a window up to the cutoff and what is known ahead, and forecasts (B,
-H, O) in scaled units. Another linear model is a file like this one whose flags (`is_recursive`,
-`is_corrected`) name what is fitted.
+`Spec` (a `LinearSpec`) has no code of its own; its flags (`is_recursive`, `is_corrected`) say what
+is fitted.
 """
 
 from forecast.models.base import LinearSpec

@@ -4,10 +4,8 @@ and a direct ridge fitted to what it leaves of each step.
 Both are linear maps of `forecast.models.skip`, chosen and fitted by `forecast.forecaster.fitting`;
 here are only the options and the description.
 
-An entry of configs/models.yaml with this family is read as `Spec` (a `LinearSpec`); it has no code
-of its own. It sees the rows of a window up to the cutoff and what is known ahead, and forecasts (B,
-H, O) in scaled units. Another linear model is a file like this one whose flags (`is_recursive`,
-`is_corrected`) name what is fitted.
+`Spec` (a `LinearSpec`) has no code of its own; its flags (`is_recursive`, `is_corrected`) say what
+is fitted.
 """
 
 from forecast.models.base import LinearSpec
