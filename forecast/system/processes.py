@@ -186,22 +186,6 @@ def end_children(grace: float = 1.0) -> None:
     psutil.wait_procs(running, timeout=2.0)
 
 
-def current_executor() -> Any:
-    """The executor whose workers joblib keeps for the next call, or None.
-
-    joblib's public function would start a new executor.
-    """
-    executors = sys.modules.get("joblib.externals.loky.reusable_executor")
-    return getattr(executors, "_executor", None)
-
-
-def close_workers() -> None:
-    """Shuts joblib's idle workers down, so that their CPU time is counted with this process."""
-    executor = current_executor()
-    if executor is not None:
-        executor.shutdown(wait=True)  # killing them would leave semaphores behind, and a warning
-
-
 def send_signal(processes: Sequence[psutil.Process], number: int) -> None:
     """Sends a signal to each process that still exists."""
     for process in processes:

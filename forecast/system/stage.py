@@ -26,7 +26,6 @@ from typing import Any, NoReturn, TextIO
 
 from forecast.system.errors import INTERRUPTED, explain
 from forecast.system.processes import (
-    close_workers,
     collect_garbage_rarely,
     end_with_parent,
     exit_now,
@@ -60,8 +59,6 @@ def run_stage(function: Callable[..., Any], arguments: Sequence[str] | None = No
     end_with_parent(grace=2.0, command=int(os.environ.get(COMMAND_VARIABLE, 0)))
     _write_log_line(began=began)
     code, message = _run_and_explain(function, options, stage)
-    if code != INTERRUPTED:
-        close_workers()
     _write_log_line(began=began, code=code, message=message, ended=time.time())
     if code == INTERRUPTED:
         exit_now(code)

@@ -24,7 +24,7 @@ import psutil
 
 from forecast.system import cluster
 from forecast.system.errors import ForecastError, combine_exit_codes
-from forecast.system.processes import current_executor, prepare_worker
+from forecast.system.processes import prepare_worker
 from forecast.system.stage import Piece, show_progress
 
 T = TypeVar("T")
@@ -166,7 +166,9 @@ def interleave_groups(items: Sequence[T], group: Callable[[T], str], n_workers: 
 
 def kill_pool() -> None:
     """End the idle workers that joblib keeps for the next call."""
-    executor = current_executor()
+    # joblib's public function would start a new executor
+    executors = sys.modules.get("joblib.externals.loky.reusable_executor")
+    executor = getattr(executors, "_executor", None)
     if executor is not None:
         executor.terminate(kill_workers=True)
 
