@@ -107,10 +107,8 @@ def print_rows(rows: Sequence[Mapping[str, Cell]], output_format: Format) -> Non
         table.add_column(column.replace("_", " "), overflow="fold")
     for row in rows:  # as Text, since rich would take `[t-1]` in an equation for markup
         table.add_row(*(Text("" if value is None else str(value)) for value in row.values()))
-    console = Console()
-    if not sys.stdout.isatty():
-        console = Console(width=200)  # for a pipe or a file, where folded lines break `grep`
-    console.print(table)
+    # 200 columns for a pipe or a file, where folded lines break `grep`
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
 @contextmanager

@@ -375,8 +375,7 @@ class PairComparison:
         if self.error_a == self.error_b:
             words = "equal"
         elif self.difference is not None:
-            percent = f"{abs(self.difference):.1%}".replace("%", " %")
-            words = f"{percent} {words}"
+            words = f"{100 * abs(self.difference):.1f} % {words}"
         return (
             f"{self.a} {self.error_a:.4g} against {self.b} {self.error_b:.4g} in test"
             f" {self.metric.upper()}: {words}."

@@ -74,8 +74,8 @@ def gate_splits(
     if rows:
         sizes = np.diff([0, *reversed(stops)]) / len(steps)
         return dict(zip(("train", "validation", "calibration"), sizes.tolist(), strict=False))
-    names = ("test_end", "calibration_end", "validation_end", "train_end")
-    return {key: f"{end:%Y-%m-%d}" for key, end in reversed(list(zip(names, ends, strict=True)))}
+    names = ("train_end", "validation_end", "calibration_end", "test_end")
+    return {name: f"{end:%Y-%m-%d}" for name, end in zip(names, reversed(ends), strict=True)}
 
 
 def describe_missing_gate_rows(root: Path, name: str) -> str:

@@ -125,8 +125,8 @@ class NewestData:
     file_digests: Sequence[str] = ()
     """The digests of its source files when they were read."""
     series: Sequence[str] = ()
-    unplanned: Sequence[str] = ()
-    """Sentences about gaps of its plans in the horizon, for which a forecast is refused."""
+    unplanned: str = ""
+    """A sentence about gaps of its plans in the horizon, for which a forecast is refused."""
     damaged: Path | None = None
     """The damaged file among pointer, record and snapshot."""
 
@@ -211,7 +211,8 @@ def _find_faults(
             f"no champion here; `forecast promote {dataset}`, or `forecast status --registry`"
             " takes one"
         )
-    yield from data.unplanned
+    if data.unplanned:
+        yield data.unplanned
     if data.damaged is not None:
         yield (
             f"{data.damaged.name} is damaged, so no data are found: restore it from git, or delete"
@@ -247,11 +248,12 @@ def _read_newest_data(project: Path, dataset: str) -> NewestData:
         step = span / max(record["rows"] / len(record["series"]) - 1, 1)
         digests = record.get("file_sha256", "").split()
         findings = [hole for hole in record.get("findings", ()) if hole["rule"] == "plan"]
-        holes = [
-            f"plan: series {list_first([hole['series'] for hole in findings], 3, repr)}:"
-            f" {str(hole['sentence']).removesuffix('.')}"
-            for hole in findings[:1]
-        ]
+        unplanned = ""
+        if findings:
+            unplanned = (
+                f"plan: series {list_first([hole['series'] for hole in findings], 3, repr)}:"
+                f" {str(findings[0]['sentence']).removesuffix('.')}"
+            )
         return NewestData(
             str(pointer["as_of"]),
             record["last"],
@@ -259,7 +261,7 @@ def _read_newest_data(project: Path, dataset: str) -> NewestData:
             step,
             digests,
             record["series"],
-            holes,
+            unplanned,
         )
     except FileNotFoundError:
         return NewestData()
