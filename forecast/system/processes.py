@@ -146,22 +146,22 @@ def prepare_worker() -> None:
     end_with_parent()
 
 
-def end_with_parent(grace: float = 0.0, *, command: int = 0) -> None:
+def end_with_parent(grace_seconds: float = 0.0, *, command: int = 0) -> None:
     """Starts a thread that ends this process and its children soon after the parent has ended.
 
     Without it the workers of a parent that was killed with -9 would write into the next run.
 
-    grace: seconds to unwind after a SIGTERM; 0 ends the process at once. command: PID of the
-    process for which the parent works (0: none), whose end counts too; it notices a parent that was
-    killed before this call.
+    grace_seconds: time to unwind after a SIGTERM; 0 ends the process at once. command: PID of the
+    process for which the parent works (0: none), whose end counts too; so a parent that was killed
+    before this call is noticed.
     """
-    arguments = (os.getppid(), command, grace)
+    arguments = (os.getppid(), command, grace_seconds)
     threading.Thread(
         target=_end_after_parent, args=arguments, name="end-with-parent", daemon=True
     ).start()
 
 
-def _end_after_parent(parent: int, command: int, grace: float) -> None:
+def _end_after_parent(parent: int, command: int, grace_seconds: float) -> None:
     """Wait until this process has another parent than `parent`, or the process `command` (0: none)
     has ended; then end this process and its children.
     """
@@ -169,19 +169,18 @@ def _end_after_parent(parent: int, command: int, grace: float) -> None:
     while is_needed:
         time.sleep(POLL_SECONDS)  # before the first check, so that signal handlers are installed
         is_needed = os.getppid() == parent and (not command or is_alive(command))
-    if grace > 0:
+    if grace_seconds > 0:
         os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(grace)
-    end_children(grace=0.0)
+        time.sleep(grace_seconds)
+    end_children(grace_seconds=0.0)
     os._exit(1)
 
 
-def end_children(grace: float = 1.0) -> None:
-    """Terminates every descendant and kills those that still run after `grace` seconds."""
-    running = psutil.Process().children(recursive=True)
-    if grace > 0:
-        send_signal(running, signal.SIGTERM)
-        _, running = psutil.wait_procs(running, timeout=grace)
+def end_children(grace_seconds: float = 1.0) -> None:
+    """Terminates every descendant and kills those that still run after `grace_seconds` seconds."""
+    children = psutil.Process().children(recursive=True)
+    send_signal(children, signal.SIGTERM)
+    _, running = psutil.wait_procs(children, timeout=grace_seconds)
     send_signal(running, KILL)
     psutil.wait_procs(running, timeout=2.0)
 

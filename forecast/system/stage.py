@@ -56,7 +56,7 @@ def run_stage(function: Callable[..., Any], arguments: Sequence[str] | None = No
     use_system_memory()
     collect_garbage_rarely()
     stop_on_signals()
-    end_with_parent(grace=2.0, command=int(os.environ.get(COMMAND_VARIABLE, 0)))
+    end_with_parent(grace_seconds=2.0, command=int(os.environ.get(COMMAND_VARIABLE, 0)))
     _write_log_line(began=began)
     code, message = _run_and_explain(function, options, stage)
     _write_log_line(began=began, code=code, message=message, ended=time.time())
