@@ -48,6 +48,7 @@ from forecast.models.problem import Purpose, record_with
 from forecast.system import cluster, files
 from forecast.system.code_closure import code_digest
 from forecast.system.errors import ForecastError, InputError
+from forecast.system.processes import die_with_parent
 from forecast.system.workers import kill_pool, limit_to_one_thread
 
 SMALL_BUDGET: dict[str, Any] = {
@@ -420,6 +421,7 @@ def _forked(work: Callable[[], T], *, is_quiet: bool) -> Iterator[Callable[[], T
 
 def _send_outcome(sender: Connection, work: Callable[[], Any], is_quiet: bool) -> None:
     """Send (result, None) of `work`, or (None, error) with the traceback as a note."""
+    die_with_parent()
     if is_quiet:
         sys.stderr = io.StringIO()
     try:

@@ -32,6 +32,7 @@ from forecast.cli.common import (
 )
 from forecast.config.paths import ProjectPaths
 from forecast.system.errors import ForecastError, InputError, plural, with_minus
+from forecast.system.processes import die_with_parent
 from forecast.system.stage import default_jobs
 
 if TYPE_CHECKING:
@@ -331,4 +332,5 @@ def audit(
     command += ["--models", models, "--jobs", str(jobs or default_jobs(os.environ))]
     if output_format is Format.json:
         command += ["--json"]
-    raise typer.Exit(subprocess.run(command, cwd=project, check=False).returncode)
+    done = subprocess.run(command, cwd=project, check=False, preexec_fn=die_with_parent)
+    raise typer.Exit(done.returncode)

@@ -222,9 +222,12 @@ def stop_on_signals() -> None:
 
 
 def die_with_parent() -> None:
-    """For `preexec_fn` of a child process: the kernel sends the child SIGTERM when its parent dies
-    (Linux only).
+    """For `preexec_fn` of a child process: it ignores Ctrl-C, which its parent handles, and the
+    kernel sends it SIGTERM when its parent dies (Linux only).
+
+    A child that handled Ctrl-C itself would print a traceback while it still imports modules.
     """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":
         import ctypes
 

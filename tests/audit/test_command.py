@@ -2,6 +2,7 @@ import importlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from forecast.cli import app
 from forecast.config.datasets import load_dataset
 from forecast.data.preparation import take_snapshot
 from forecast.data.snapshots import move_pointer
+from tests.faults.processes import eventually, processes_of, started
 from tests.support import small_project, warm_interpreter
 
 
@@ -72,6 +74,16 @@ def test_a_clean_project_is_told_with_what_was_checked(project: Path) -> None:
     assert done.stdout.startswith("wave: no leak found. Checked: 4 candidates")
     assert "everything after each changed" in done.stderr
     assert not list(project.glob("forecast-audit-*"))
+
+
+def test_ctrl_c_ends_an_audit_and_its_processes_without_a_traceback(project: Path) -> None:
+    run = started(project, "audit", "wave", "--jobs", "2")
+    assert run.stdout is not None and "the pipeline on the data" in run.stdout.readline()
+    assert eventually(lambda: len(processes_of(project, running="forecast.audit")) >= 2)
+    os.killpg(run.pid, signal.SIGINT)
+    said, _ = run.communicate(timeout=30)
+    assert run.returncode == 130 and "Traceback" not in said
+    assert eventually(lambda: not processes_of(project), 10)
 
 
 def test_causes_stand_before_effects_and_equal_findings_are_counted() -> None:
