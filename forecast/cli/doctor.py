@@ -100,14 +100,8 @@ def examine_project(root: Path) -> Iterator[HealthCheck]:
     """
     from forecast.operations import repair
 
-    for check in (
-        check_interpreter,
-        check_environment,
-        check_disk,
-        check_runs,
-        check_dvc,
-        check_mlflow,
-    ):
+    yield HealthCheck("interpreter", f"Python {sys.version.split()[0]}")
+    for check in (check_environment, check_disk, check_runs, check_dvc, check_mlflow):
         try:
             yield check(root)
         except OSError as error:
@@ -122,11 +116,6 @@ def _unreadable(what: str, error: OSError) -> HealthCheck:
     """The failed check of something that could not be read."""
     reason = f"{error.strerror or error}: {error.filename or 'this project'}"
     return HealthCheck(what, reason, "make it readable and writable")
-
-
-def check_interpreter(root: Path) -> HealthCheck:
-    """The version of Python, which is never a fault."""
-    return HealthCheck("interpreter", f"Python {sys.version.split()[0]}")
 
 
 def check_environment(root: Path) -> HealthCheck:

@@ -39,7 +39,7 @@ from forecast.forecaster.ensemble import Ensemble, load_trained_ensemble
 from forecast.operations import champion
 from forecast.operations.predicting import read_newest_frame
 from forecast.operations.records import ChampionCard, HistoryEvent
-from forecast.operations.worktree import project_identity
+from forecast.operations.worktree import first_commit
 from forecast.system import files
 from forecast.system.errors import DataError, ForecastError, InputError, quote_names
 from forecast.system.postgres import CheckLock
@@ -459,8 +459,8 @@ def _open_registry(
         files.hold_lock(ProjectPaths.of(root).lock(name), purpose=purpose, timeout=timeout),
         hold_store_lock(store, name, purpose=purpose, timeout=timeout) as check,
     ):
-        if not store.owned and (project := project_identity(root)):
-            model_registry.claim_model(store, dataset, project)
+        if not store.owned and (commit := first_commit(root)):
+            model_registry.claim_model(store, dataset, commit)
         for pattern in ("[0-9]", "aliases"):  # not history.jsonl, which has a lock of its own
             files.remove_leftovers(champion.version_folder(root, dataset), pattern)
         yield OpenRegistry(store, check, _restore_registry(root, dataset, store, check))

@@ -192,15 +192,13 @@ def _revision(root: Path) -> str:
     return head.stdout.strip()
 
 
-def project_identity(root: Path) -> str:
-    """The first commit of the project's repository and the project's folder in it, which are equal
-    in all clones; "" outside of a repository, and in a shallow clone, which lacks that commit.
+def first_commit(root: Path) -> str:
+    """The first commit of the project's repository, which all its clones share; "" outside of a
+    repository, and in a shallow clone, which lacks that commit.
     """
-    folder = run_git(root, "rev-parse", "--is-shallow-repository", "--show-prefix")
-    first_commits = run_git(root, "rev-list", "--max-parents=0", "HEAD")
-    if first_commits.returncode or not folder.stdout.startswith("false"):
-        return ""
-    return f"{first_commits.stdout.split()[-1][:12]}:{folder.stdout.splitlines()[1]}"
+    is_shallow = run_git(root, "rev-parse", "--is-shallow-repository").stdout
+    commits = run_git(root, "rev-list", "--max-parents=0", "HEAD").stdout.split()
+    return commits[-1] if commits and is_shallow == "false\n" else ""
 
 
 def _share_cache(root: Path, tree: Path) -> None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 MODEL_DIGEST = "model_sha256"
 PROJECT = "project"
-"""The tag of a registered model with the identity of its project."""
+"""The tag of a registered model with the first commit of its project."""
 FILLER = "filler"
 ARTIFACT = "artifacts"
 
@@ -98,8 +98,8 @@ def register_version(
         return int(version.version)
 
 
-def claim_model(store: TrackingStore, name: str, project: str) -> None:
-    """Tag the registered model `name`, if there is one, as that of `project`.
+def claim_model(store: TrackingStore, name: str, commit: str) -> None:
+    """Tag the registered model `name`, if there is one, with the first commit of its project.
 
     Raises `InputError` where it has the tag of another project.
     """
@@ -107,13 +107,13 @@ def claim_model(store: TrackingStore, name: str, project: str) -> None:
         for model in client.search_registered_models(f"name = '{name}'"):
             owner = model.tags.get(PROJECT)
             if owner is None:
-                client.set_registered_model_tag(name, PROJECT, project)
-            elif owner != project:
+                client.set_registered_model_tag(name, PROJECT, commit)
+            elif owner != commit:
                 raise InputError(
                     f"The registered model {name!r} at {show_address(store.uri)} belongs to another"
-                    f" project (first commit {owner}, here {project}). Give the dataset another"
-                    f" name; if the project is the same, set the model's tag {PROJECT!r} there to"
-                    f" {project}."
+                    f" project (first commit {owner}, here {commit}). Give the dataset another"
+                    f" name; if the project is the same, set the model's tag {PROJECT!r} to"
+                    f" {commit}."
                 )
 
 
