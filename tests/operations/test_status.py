@@ -93,6 +93,14 @@ def test_a_damaged_champion_is_said(moved):
     assert "aliases.json: cannot be read" in read_status(moved, NAME, now=NOW).state
 
 
+def test_a_decision_of_an_older_format_is_said(moved):
+    folder = ProjectPaths.of(moved).retraining(NAME) / "decisions"
+    old = {**decided("kept").to_json(), "numbers": {"test": {"z": 1.0}}}
+    files.write_json(folder / "a.json", old)
+    state = read_status(moved, NAME, now=NOW).state
+    assert f"{folder / 'a.json'}: no decision that this version can read. Delete it" in state
+
+
 def test_a_champion_that_another_version_of_the_program_saved_is_said(moved):
     folder = champion.version_folder(moved, NAME, 2)
     manifest, card = folder / "ensemble.json", folder / "champion.json"
