@@ -213,11 +213,21 @@ def _run_trial(
             outcome = objective(params, number).to_plain_numbers()
         except ModelError as error:
             outcome = TrialOutcome(math.inf, reason=str(error))
+        _report_curve(trial, outcome.curve)
         trial.set_user_attr("outcome", {"curve": outcome.curve, "reason": outcome.reason})
     except BaseException:  # Ctrl-C included: the trial must not stay RUNNING
         study.tell(trial, state=TrialState.FAIL)
         raise
     study.tell(trial, outcome.value)
+
+
+def _report_curve(trial: optuna.Trial, curve: Sequence[Any]) -> None:
+    """Store the validation loss of each step as Optuna's intermediate values, which its dashboard
+    draws; they decide nothing.
+    """
+    for row in curve:
+        if isinstance(row, list) and row[-1] is not None:  # None: the loss was not finite
+            trial.report(row[-1], row[0])
 
 
 def _suggest(trial: optuna.Trial, name: str, dimension: Dimension) -> Any:

@@ -83,14 +83,26 @@ def test_a_long_study_tells_before_each_trial_how_long_the_rest_takes(
         assert line == f"tune heat boosting: {number} of 6 trials done, about {left} left"
 
 
-def test_optuna_shows_a_readable_name_and_the_curve_of_every_trial(tmp_path):
+def test_optuna_shows_a_readable_name_and_the_loss_at_every_step(tmp_path):
     result = study(tmp_path, n_trials=2, label="weather gru.linear")
     storage = JournalStorage(JournalFileBackend(str(tmp_path / "study.journal")))
     (summary,) = optuna.get_all_study_summaries(storage)
     assert summary.study_name == "weather gru.linear study"
     trials = optuna.load_study(study_name=summary.study_name, storage=storage).trials
-    curves = [trial.user_attrs["outcome"]["curve"] for trial in trials]
-    assert curves == [[list(point) for point in trial.curve] for trial in result]
+    assert [trial.intermediate_values for trial in trials] == [
+        dict(trial.curve) for trial in result
+    ]
+    assert trials[0].user_attrs["outcome"]["curve"][0][0] == 1
+
+
+def test_what_was_not_measured_of_a_curve_is_left_out(tmp_path):
+    def half_measured(params: dict, number: int) -> TrialOutcome:
+        return TrialOutcome(1.0, [[1, math.nan], [2, 1.0]])
+
+    study(tmp_path, half_measured, n_trials=1)
+    storage = JournalStorage(JournalFileBackend(str(tmp_path / "study.journal")))
+    (trial,) = optuna.load_study(study_name="study", storage=storage).trials
+    assert trial.intermediate_values == {2: 1.0}
 
 
 def test_trials_stay_inside_the_space_and_the_best_is_the_lowest(tmp_path):
