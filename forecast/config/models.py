@@ -13,7 +13,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from forecast.config.reading import (
     EACH_ONCE,
@@ -261,30 +261,21 @@ def load_tuning(folder: Path | str) -> Tuning:
     return load_config(Tuning, Path(folder) / "tuning.yaml")
 
 
-def _require_percent(level: float) -> float:
-    """The level itself; `ValueError` where it is not a percentage from 1 to below 100."""
-    if not 1 <= level < 100:
-        raise ValueError("wanted percent from 1 to below 100, such as 80 and not 0.8")
-    return level
-
-
-Level = Annotated[float, AfterValidator(_require_percent)]
-
-
 class Evaluation(Config):
     """`alpha`: the level of every family of tests after Holm's correction. `levels`: the percent of
     the actuals that each prediction interval should cover, rising.
     """
 
     alpha: float = Field(gt=0, lt=0.5)
-    levels: tuple[Level, ...] = Field(min_length=1)
+    levels: tuple[float, ...] = Field(min_length=1)
 
     @field_validator("levels")
     @classmethod
-    def _levels_rise(cls, levels: tuple[float, ...]) -> tuple[float, ...]:
-        """Refuses levels that repeat or do not rise."""
-        if list(levels) != sorted(set(levels)):
-            raise ValueError("wanted each level once, rising, such as [80, 95]")
+    def _are_rising_percent(cls, levels: tuple[float, ...]) -> tuple[float, ...]:
+        """Refuses levels that repeat, do not rise, or are no percentages."""
+        is_percent = all(1 <= level < 100 for level in levels)
+        if not is_percent or list(levels) != sorted(set(levels)):
+            raise ValueError("wanted percent from 1 to below 100, rising, such as [80, 95]")
         return levels
 
 
