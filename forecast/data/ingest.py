@@ -104,12 +104,12 @@ def restore_snapshot(name: str, root: Path, as_of: pd.Timestamp) -> FetchResult 
     none.
     """
     for path in snapshots.list_snapshots(root, name):
-        content = files.read_note(path.with_suffix(".json"))
-        if not content or pd.Timestamp(content["as_of"]) != as_of:
+        record = files.read_note(path.with_suffix(".json"))
+        if not record or pd.Timestamp(record["as_of"]) != as_of:
             continue
-        frame = snapshots.read_verified(path, content["sha256"], name)
+        frame = snapshots.read_verified(path, record["sha256"], name)
         snapshot = path.relative_to(root).as_posix()
-        pointer = snapshots.POINTER.validate_python({**content, "snapshot": snapshot})
+        pointer = snapshots.POINTER.validate_python({**record, "snapshot": snapshot})
         snapshots.move_pointer(root, name, pointer)
         return FetchResult(pointer, len(frame), len(frame), NO_REVISIONS, is_restored=True)
     return None
