@@ -96,9 +96,8 @@ def find_holiday_effects(
     n_days = len(holiday_departures)
     if not _are_significant(holiday_departures, chosen.t) or n_unusual < MIN_UNUSUAL_SHARE * n_days:
         return None
-    same = (days.country for days in tied if days.at == chosen.at)
-    other_countries = tuple(country for country in same if country != chosen.country)
-    return HolidayEffects(chosen.country, n_unusual, n_days, other_countries)
+    same_days = (days.country for days in tied if days.at == chosen.at and days is not chosen)
+    return HolidayEffects(chosen.country, n_unusual, n_days, tuple(same_days))
 
 
 def _daily_departures(

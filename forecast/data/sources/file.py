@@ -97,7 +97,9 @@ def read(request: Request) -> RawFrame:
     groups = request.dataset.hierarchy
     static = request.dataset.static
     kinds = [column.column for column in static if column.categories]
-    rows = _read_named_rows(path, where, source, source, id_column, [*groups, *kinds])
+    rows = _read_named_rows(
+        path, where, source, file_format=source, id_column=id_column, texts=[*groups, *kinds]
+    )
     _require_columns(rows, [*source.id_columns], where)
     rows = _keep_rows(rows, source, where)
     if groups:
@@ -155,7 +157,14 @@ def read_plan(path: Path, dataset: Dataset, series: Collection[str]) -> pd.DataF
     file_format = guessed_format.model_copy(update={"missing": settings.missing})
     names = {theirs: ours for ours, theirs in settings.columns.items()}
     id_column = settings.columns.get("unique_id", "unique_id")
-    table = _read_named_rows(path, where, file_format, settings, id_column, dataset.hierarchy)
+    table = _read_named_rows(
+        path,
+        where,
+        settings,
+        file_format=file_format,
+        id_column=id_column,
+        texts=dataset.hierarchy,
+    )
     table = table.rename(columns=names)
     required = ["ds", *dataset.known_ahead]
     _require_columns(table, required, where)
@@ -196,7 +205,7 @@ def _read_issues(request: Request, source: Settings, as_of: pd.Timestamp) -> pd.
         return None
     where = str(source.issued_path)
     path = path_in_project(request.root, source.issued_path)
-    table = _read_named_rows(path, where, source, source)
+    table = _read_named_rows(path, where, source, file_format=source)
     required = ["ds", "issued_at", *request.dataset.vintage_columns]
     _require_columns(table, required, where)
     if "unique_id" not in table.columns:
@@ -251,8 +260,9 @@ def _keep_rows(table: pd.DataFrame, source: Settings, where: str) -> pd.DataFram
 def _read_named_rows(
     path: Path,
     where: str,
-    file_format: own_files.FileFormat,
     source: Settings,
+    *,
+    file_format: own_files.FileFormat,
     id_column: str = "unique_id",
     texts: Iterable[str] = (),
 ) -> pd.DataFrame:
