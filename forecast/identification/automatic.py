@@ -92,6 +92,7 @@ def _describe_net(member: Member, start: int) -> Net:
         first=narx.start_rows(start),
         states=narx.states,
         terms=narx.terms,
+        origin=narx.origin,
     )
 
 

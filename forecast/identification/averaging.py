@@ -1,9 +1,8 @@
-"""Long records that move slowly, searched on means of several rows and simulated row by row.
+"""Means of several rows, on which the search of `identify` works where a long record moves slowly.
 
-For the search of `identify`, which trains on some thousand rows: of a record with time constants of
-hundreds of rows they show a few of these, and the noise of every row. `count_averaged_rows` says
-over how many rows means lose nothing, `average_rows` takes them, and `spread_over_rows` makes of a
-model of the means one of the rows themselves, where training on the free run goes on.
+The search trains on some thousand rows, too few of a record with time constants of hundreds of
+rows. `count_averaged_rows` finds over how many rows means lose nothing, `average_rows` takes them,
+and `spread_over_rows` turns a model of the means into one of the rows, which is trained further.
 """
 
 from __future__ import annotations
@@ -24,20 +23,20 @@ from forecast.identification.search_settings import SEARCH_ROWS, Kind
 from forecast.training.one_layer import OneLayer
 
 SPREAD_KINDS: tuple[Kind, ...] = ("states", "linear states", "one signal")
-LEAST_MEANS = 1_000  # of each experiment: fewer tell too little
+LEAST_MEANS = 1_000  # of each experiment
 LEAST_ROWS = 4  # in a mean: fewer save nothing
-MOST_LOST_Y = 1e-4  # of the variance of y without its noise, within the rows of a mean
-MOST_LOST_U = 0.01  # the same of an input, whose noise acts as well
-MOST_AT_ONCE = 0.05  # deviations of y for one of an input, within the rows of a mean
-MOST_NOISE = 0.1  # of the variance of y: more is movement from row to row
-NOISE_ERRORS = 5.0  # standard errors, about: so much noise may be more than it is taken for
+MOST_LOST_Y = 1e-4  # of the variance of y within the rows of a mean, less its noise
+MOST_LOST_U = 0.01  # the same of an input, whose noise counts, since it acts, too
+MOST_AT_ONCE = 0.05  # deviations of y by one deviation of an input, within the rows of a mean
+MOST_NOISE = 0.1  # of the variance of y: more is motion from row to row
+NOISE_ERRORS = 5.0  # standard errors, about, by which the noise may be underestimated
 
 
 def count_averaged_rows(experiments: Sequence[Experiment], start: int) -> int:
-    """The rows, 1 or a power of two, whose means lose next to nothing of how u and y move; 1 of
-    records that can be searched whole, and without inputs.
+    """The most rows, 1 or a power of two, whose means lose next to nothing of the motion of u and
+    y; 1 for records that can be searched whole, and without inputs.
 
-    What y moves from row to row against its neighbours counts as noise.
+    The motion of y from row to row against both neighbours counts as noise.
     """
     if sum(map(len, experiments)) <= SEARCH_ROWS or not experiments[0].u.size:
         return 1
@@ -52,7 +51,7 @@ def count_averaged_rows(experiments: Sequence[Experiment], start: int) -> int:
         u = np.concatenate([_within(e.u, wider) for e in scaled])
         y = np.concatenate([_within(e.y, wider) for e in scaled])
         lost_y = _mean_square([y]) - noise * (1 - 1 / wider)
-        # noise is known as well as so many rows tell
+        # the noise is only estimated from the rows
         lost_y -= NOISE_ERRORS * noise / np.sqrt(len(y))
         at_once = u.T @ np.nan_to_num(y) / np.maximum((u**2).sum(axis=0), 1e-300)[:, None]
         if (
@@ -67,8 +66,8 @@ def count_averaged_rows(experiments: Sequence[Experiment], start: int) -> int:
 
 
 def average_rows(experiments: Sequence[Experiment], rows: int) -> list[Experiment]:
-    """Each as means of so many rows, without those that fill no mean; y is the mean of what is
-    measured, and counts by its share of the rows.
+    """The experiments as means of `rows` rows, without last rows that fill no mean; y is the mean
+    of its measured values, weighted by their share of the rows.
     """
     if rows == 1:
         return list(experiments)
@@ -82,8 +81,8 @@ def average_rows(experiments: Sequence[Experiment], rows: int) -> list[Experimen
 
 
 def spread_over_rows(member: Member, rows: int) -> Member:
-    """A net with states on means of so many rows as the net that takes this share of its step in
-    every row, and so has the same static gain (Euler's method backwards).
+    """The member, a net with states on means of `rows` rows, as a net on the rows themselves: in
+    each row it takes 1 / `rows` of its step, and so has the same static gain.
     """
     net, weights = member.net, member.weights.copy()
     layer = OneLayer(net.regressors, net.hidden, net.outputs, net.linear)
@@ -97,22 +96,22 @@ def spread_over_rows(member: Member, rows: int) -> Member:
 
 
 def _split(table: Array, rows: int) -> Array:
-    """(means, rows, columns) of (T, columns), without the last rows that fill no mean."""
+    """(means, rows, columns) of a table (T, columns), without last rows that fill no mean."""
     return table[: len(table) // rows * rows].reshape(-1, rows, table.shape[1])
 
 
 def _within(table: Array, rows: int) -> Array:
-    """(T', columns): what is left of the rows beside their means."""
+    """(T', columns): the rows less the mean that they belong to."""
     parts = _split(table, rows)
     return (parts - _mean_measured(parts)[:, None]).reshape(-1, table.shape[1])
 
 
 def _mean_measured(parts: Array) -> Array:
-    """(means, columns): of the values that are measured, NaN where none is."""
+    """(means, columns): the mean of the measured values, NaN where none is measured."""
     n_measured = np.isfinite(parts).sum(axis=1)
     return np.where(n_measured, np.nansum(parts, axis=1) / np.maximum(n_measured, 1), np.nan)
 
 
 def _mean_square(tables: Sequence[Array]) -> Array:
-    """(columns,): over the values of all tables (T, columns) that are measured."""
+    """(columns,): the mean square of the measured values of all tables (T, columns)."""
     return np.asarray(np.nanmean(np.concatenate(tables) ** 2, axis=0))

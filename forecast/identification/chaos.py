@@ -1,8 +1,8 @@
-"""What is left to say of a model whose free run does not follow its record.
+"""Notes on a model whose free run does not follow its record, for `train` and `identify`.
 
-In closed loop a chaotic series parts from its model after a few steps, however good the net. For
-`train` and `identify`: `describe_lost_simulation` says for how many steps the record can be
-simulated, `describe_spikes` which values may be measured wrong.
+`describe_lost_simulation` says for how many steps the record can be simulated: the free run of a
+chaotic series departs from it after a few steps, however good the net. `describe_spikes` lists
+values that may be measured wrong.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from forecast.identification.experiment import (
 from forecast.identification.model import Model
 from forecast.system.errors import InputError, ModelError, plural
 
-NO_SIMULATION = 0.5  # of the deviation of y: an error beyond it is no simulation
-MOST_STEPS = 50  # that are looked at
-SPIKE_SHARE = 0.5  # of the middle 90 % of y: a smaller error is no spike
-SPIKE_DEVIATIONS = 12.0  # times the median error, eight deviations of normal ones
-MOST_LISTED = 20  # rows of spikes
-MOST_ROWS = 2_000  # of the longest experiment, from which the steps are counted
+NO_SIMULATION = 0.5  # deviations of y: a run with a larger error is no simulation
+MOST_STEPS = 50  # that are counted
+SPIKE_SHARE = 0.5  # of the range of the middle 90 % of y: a spike is larger
+SPIKE_DEVIATIONS = 12.0  # times the median error, eight deviations of normal errors: as well
+MOST_LISTED = 20  # rows of spikes in a note
+MOST_ROWS = 2_000  # of the longest experiment, on which the steps are counted
 
 
 def describe_lost_simulation(model: Model, experiments: Sequence[Experiment]) -> str:
-    """That the free run is no simulation, and for how many steps it is one."""
+    """The note that the free run is no simulation, and for how many steps it is one."""
     longest = max(begin_where_measured(experiments, model.start), key=len).part(slice(MOST_ROWS))
     steps = count_simulated_steps(model, longest)
     at_least = "at least " if steps == MOST_STEPS else ""
@@ -53,8 +53,8 @@ def describe_lost_simulation(model: Model, experiments: Sequence[Experiment]) ->
 
 
 def describe_spikes(model: Model, experiments: Sequence[Experiment]) -> list[str]:
-    """A note for each output of which single values that count are far from the free run, others
-    near it.
+    """A note for each output of which single values are far from a free run that the others are
+    near.
     """
     places: list[list[str]] = [[] for _ in range(model.outputs)]
     for number, e in enumerate(experiments):
@@ -79,8 +79,8 @@ def describe_spikes(model: Model, experiments: Sequence[Experiment]) -> list[str
 
 
 def find_spikes(errors: Array, y: Array) -> npt.NDArray[np.intp]:
-    """The rows of errors (T,), NaN where unknown, that are large beside y and beyond what is usual,
-    by their median, and that neither wrong steps nor pulses make: no three of them in a row.
+    """The rows of errors (T,), NaN where unknown, that are far larger than the median error and
+    large beside y. Three or more in succession are no spikes but a wrong run.
     """
     rows = np.flatnonzero(np.isfinite(errors))
     if not len(rows):
@@ -93,8 +93,8 @@ def find_spikes(errors: Array, y: Array) -> npt.NDArray[np.intp]:
 
 
 def count_simulated_steps(model: Model, experiment: Experiment) -> int:
-    """The steps from measured rows over which the error, root mean square over the rows, stays
-    below `NO_SIMULATION` deviations of y; `MOST_STEPS` at most.
+    """The steps from measured rows until the root mean square error over the rows reaches
+    `NO_SIMULATION` deviations of y; `MOST_STEPS` at most.
     """
     steps = min(MOST_STEPS, (len(experiment) - model.start) // 4)
     while steps > 0:

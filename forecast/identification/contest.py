@@ -1,17 +1,11 @@
-"""The contest of models on one input-output record, ranked by the error of their free run.
+"""The ranking of models of one input-output record by the error of their free run, for the command
+`forecast identify`.
 
-Two words have two senses. A contestant is a row of the contest's table, a way to a `Model` by its
-name in `FIT_BY_ROW`; the rows of an `Experiment` are its times. `record` is an entry of
-configs/experiments.yaml (`ExperimentEntry`); what was recorded comes as `Experiment`s by name.
-
-Every contestant is fitted twice: on the training rows, for its error on the validation rows, by
-which it is ranked; then on both, for its error on the test rows, by which nothing is chosen. A free
-run begins with measured rows (those before the block, or the first `WARM_UP` of a whole record) and
-sees y no more after them.
-
-`compete`, for `forecast identify`, gives a `RowResult` per contestant, the lowest validation error
-first; one that cannot be fitted or is lost in either fit stands last with its reason. The next
-contestant is a function in `FIT_BY_ROW`.
+The models are the contestants of `FIT_BY_ROW`. Each is fitted twice: on the training rows, for its
+error on the validation rows, by which it is ranked; then on both, for its error on the test rows,
+by which nothing is chosen. A free run begins with measured rows, those before the block or the
+first `WARM_UP` of a whole record, and sees no y after them. In this module a row is one of the
+table of contestants; the rows of an `Experiment` are its times.
 """
 
 from __future__ import annotations
@@ -35,11 +29,10 @@ from forecast.system.errors import ForecastError, InputError, ModelError
 from forecast.system.stage import show_nothing
 
 Fit = Callable[[Sequence[Experiment], int], Model]
-"""A model from the experiments and a seed."""
+"""A function from experiments and a seed to a model."""
 
-# rows of a whole record that are measured; more for a model whose delays reach farther
-WARM_UP = 20
-STOPPING_SHARE = divideblock(0.8, 0.2, 0.0)  # of the rows a net is fitted on: it stops by the last
+WARM_UP = 20  # measured rows of a whole test record; more for a model with longer delays
+STOPPING_SHARE = divideblock(0.8, 0.2, 0.0)  # of the rows to fit, the last decide when to stop
 
 Block = tuple[Experiment, Experiment]
 """The rows before a free run, and those it covers."""
@@ -47,9 +40,11 @@ Block = tuple[Experiment, Experiment]
 
 @dataclass(frozen=True)
 class RowResult:
-    """A contestant's result. Errors: RMSE of the free run over the deviation of y in the fitted
-    rows, mean over outputs; infinite where the loop is lost or the fit failed, and `note` says why.
-    `rmse`: on test, per output in its units; `seconds` of CPU time.
+    """The result of a contestant.
+
+    `validation`, `test`: the RMSE of the free run over the deviation of y in the fitted rows, a
+    mean over outputs; infinite where the fit failed or the run is lost, and `note` says why.
+    `rmse`: on test, of each output in its units; `seconds`: of CPU time.
     """
 
     row: str
@@ -66,8 +61,8 @@ def compete(
     experiments: Mapping[str, Experiment],
     advance: Callable[[str], None] = show_nothing,
 ) -> list[RowResult]:
-    """The contestants, the lowest validation error first and those without a model last; Ctrl-C
-    keeps those that are done. `advance` is called with the name after its fits.
+    """The results, the lowest validation error first and those without a model last; Ctrl-C keeps
+    those that are done. `advance` is called with the name of each contestant when it is done.
     """
     fitted, test = split(experiments, entry.test)
     train, validation = split(fitted, entry.validation)
@@ -114,9 +109,7 @@ def split(
 def _fit_row(
     row: str, stages: Sequence[tuple[Mapping[str, Experiment], list[Block]]], seed: int
 ) -> RowResult:
-    """The contestant fitted and judged in both stages, validation and test; the note says why
-    it failed.
-    """
+    """The result of a contestant after both stages, validation and test."""
     begin = time.process_time()
     errors = [np.inf, np.inf]
     try:
@@ -128,14 +121,14 @@ def _fit_row(
     except ForecastError as error:
         return RowResult(row, time.process_time() - begin, str(error), errors[0], errors[1])
     seconds = time.process_time() - begin
-    # of a set the notes count its nets
+    # for a set of nets the first line, since the notes count its nets
     note = "\n".join([model.net.describe().splitlines()[0], *model.notes])
     return RowResult(row, seconds, note, errors[0], errors[1], tuple(rmse.tolist()), model)
 
 
 def free_run_rmse(model: Model, blocks: Sequence[Block]) -> Array:
-    """(O,): the RMSE of the free runs of all blocks together, without first rows whose delays reach
-    farther back than what is measured before.
+    """(O,): the RMSE of the free runs of all blocks together, without rows of a block that a model
+    with long delays begins with.
     """
     errors = []
     for before, rows in blocks:
@@ -151,7 +144,7 @@ def _identify(experiments: Sequence[Experiment], seed: int) -> Model:
 
 
 def _fit_narx(experiments: Sequence[Experiment], seed: int) -> Model:
-    """In open loop from three starts, then in closed loop where that does not fail."""
+    """A NARX net trained in open loop from three starts, then in closed loop unless that fails."""
     net = replace(_arx_net(experiments), hidden=(8,), linear=True)
     model = train(net, *experiments, divide=STOPPING_SHARE, restarts=3, seed=seed)
     try:
@@ -161,8 +154,8 @@ def _fit_narx(experiments: Sequence[Experiment], seed: int) -> Model:
 
 
 def _fit_gated(net: Net) -> Fit:
-    """The fit of a recurrent net with gates: Levenberg-Marquardt from two starts, stopped on
-    validation rows.
+    """The fit of a gated recurrent net: Levenberg-Marquardt from two starts, stopped by validation
+    rows.
     """
     trainer = trainlm(epochs=100, max_fail=15, time=240.0)
     return lambda experiments, seed: train(

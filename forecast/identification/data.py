@@ -1,10 +1,9 @@
-"""Data for a user's script: records read from files, systems to try a net on (MATLAB's *_dataset
-functions), and the rows that train, validate and test (its divide functions).
+"""Data for a user's script: `read_record` reads `Experiment`s from a CSV or .mat file, `tank` and
+`sunspots_like` simulate some, and divide functions say which rows train, validate and test.
 
-`read_record` gives `Experiment`s from a CSV or .mat file. A divide function returns a function from
-the number of rows to a label for each of them. `divideblock` is the default here, where narxnet's
-was random: neighbouring rows of one series share their delays, so the validation error of random or
-interleaved rows is too low.
+A divide function returns a function from the number of rows to a label for each of them. The
+default is `divideblock`, where MATLAB's narxnet divides at random: neighbouring rows share their
+delays, so that the validation error of random or interleaved rows is too low.
 """
 
 from __future__ import annotations
@@ -63,7 +62,7 @@ def divideint(train: float = 0.7, validation: float = 0.15, test: float = 0.15) 
 def dividerand(
     train: float = 0.7, validation: float = 0.15, test: float = 0.15, *, seed: int = 0
 ) -> Divide:
-    """Rows at random, equal for equal seeds."""
+    """Train, validation and test rows at random, the same for equal seeds."""
     divide_in_order = divideblock(train, validation, test)
     return lambda rows: np.random.default_rng(seed).permutation(divide_in_order(rows))
 
@@ -71,8 +70,8 @@ def dividerand(
 def divideind(
     train: Iterable[int], validation: Iterable[int] = (), test: Iterable[int] = ()
 ) -> Divide:
-    """Rows by their numbers, from 0; a row in none of them is not used, `InputError` for a row in
-    two of them.
+    """Train, validation and test rows by their numbers, from 0; other rows are not used.
+    `InputError` for a row that is named twice or does not exist.
     """
     chosen = {TRAIN: list(train), VALIDATION: list(validation), TEST: list(test)}
 
@@ -101,8 +100,8 @@ def dividetrain() -> Divide:
 
 
 def _normalise_shares(*shares: float) -> Array:
-    """(3,) the shares of train, validation and test rows, of sum 1; `InputError` for one below 0,
-    and for no train rows.
+    """(3,): the shares of train, validation and test rows divided by their sum; `InputError` for a
+    share below 0, and without train rows.
     """
     sizes = np.array(shares, dtype=np.float64)
     if sizes.min() < 0 or sizes[0] == 0:
@@ -121,18 +120,19 @@ def read_record(
     experiment: str | None = None,
     time: str | None = None,
 ) -> list[Experiment]:
-    """The experiments of a file: the columns of a CSV with a row per time (parted by commas, or by
-    semicolons or tabs, numbers then with decimal commas or points), or the variables of a
-    MATLAB file (.mat, up to version 7; also fields of a struct, or a cell for each time), by name;
-    NaN or empty where y is missing.
+    """The experiments of a file, with `outputs` and `inputs` by name; empty or NaN where y is
+    missing.
 
-    A variable (T, columns) gives all its columns. `experiment`: a column whose values tell several
-    experiments apart, in the order of the file; None: one alone, or one for each cell of a table
-    per cell, as in iddata. A field is named alone, or with its struct (`train.u`) where several
-    have it; a name that a variable and a field share is the variable's.
-    `time`: a column of numbers, of ISO dates or of such as 31.12.2020 23:50, by which rows out of
-    order, left out or in uneven steps are refused; steps within 10 % of the median are even. None:
-    the first column of a CSV where it is of such dates.
+    A CSV has a row per time. Its columns are separated by commas, or by semicolons or tabs; then
+    numbers may have decimal commas. A MATLAB file (.mat, up to version 7) has variables or fields
+    of structs (T, columns), or a cell for each time. A field is named alone, or with its struct
+    (`train.u`) where several structs have it; a variable goes before a field of the same name.
+
+    `experiment`: a column whose values tell several experiments apart. Without it the file is one
+    experiment, or one for each cell where variables are cells of tables, as in iddata. `time`: a
+    column of numbers or dates (ISO, or such as 31.12.2020 23:50); rows that are out of order, left
+    out or in uneven steps are refused. Without it this is checked of the first column of a CSV
+    where that has dates.
     """
     return list(read_by_name(path, outputs, inputs, experiment, time).values())
 
@@ -144,10 +144,9 @@ def read_by_name(
     experiment: str | None,
     time: str | None = None,
 ) -> dict[str, Experiment]:
-    """The experiments of a CSV or MATLAB file by their names, "" where there is one alone;
-    `experiment` is the column whose values name them, cells are named 0, 1, ... `InputError` for a
-    file or column that cannot be read, for an input that is an output, and for times that are not
-    in order, leave out rows or are uneven.
+    """The experiments of `read_record` by name: the values of the column `experiment`, 0, 1, ...
+    for cells, "" for one experiment. `InputError` for a file or column that cannot be read, for an
+    input that is an output, and for times that `read_record` refuses.
     """
     outputs, inputs = ([names] if isinstance(names, str) else names for names in (outputs, inputs))
     names = [*outputs, *inputs, *filter(None, (experiment, time))]
@@ -187,16 +186,16 @@ def read_by_name(
 
 
 def _read_csv(path: Path | str, names: Collection[str]) -> list[pd.DataFrame]:
-    """The one frame of a CSV file. What parts the names in its first line parts the columns;
-    unless that is a comma, numbers of the columns `names` may have decimal commas.
+    """A CSV file as one frame. What separates the names in its first line separates the columns;
+    unless that is a comma, numbers in the columns `names` may have decimal commas.
     """
     import pandas as pd
 
-    # pandas unpacks a compressed file; a mark that no line has leaves the first line whole
+    # by pandas, which unpacks compressed files; no line has this separator
     (line,) = pd.read_csv(path, sep="\a", quoting=csv.QUOTE_NONE, nrows=0).columns
     header = re.sub(r'"[^"]*"', "", line)
     separator = max(",;\t", key=header.count)
-    # in one go: of parts some cells of a column could be numbers and some texts
+    # `low_memory` reads parts, of which one may have numbers and another texts in a column
     frame = pd.read_csv(path, sep=separator, low_memory=False)
     if separator != ",":
         for name in frame:
@@ -206,12 +205,12 @@ def _read_csv(path: Path | str, names: Collection[str]) -> list[pd.DataFrame]:
 
 
 def _read_decimals(path: Path | str, cells: pd.Series) -> pd.Series:
-    """The numbers of a column of texts, with decimal commas where more cells are numbers so than
-    with points; `InputError` that names the first cell that is none.
+    """The numbers in a column of texts, read with decimal commas or with points, whichever gives
+    more numbers; `InputError` that names the first cell that is no number.
     """
     import pandas as pd
 
-    # a point beside decimal commas parts thousands: 1.000 is not 1
+    # with decimal commas a point separates thousands: 1.000 is not 1
     commas = cells.mask(cells.str.contains(".", regex=False, na=False))
     with_points = pd.to_numeric(cells, errors="coerce")
     with_commas = pd.to_numeric(commas.str.replace(",", ".", regex=False), errors="coerce")
@@ -224,9 +223,9 @@ def _read_decimals(path: Path | str, cells: pd.Series) -> pd.Series:
 def _index_by_time(
     path: Path | str, frame: pd.DataFrame, names: Sequence[str], time: str | None
 ) -> pd.DataFrame:
-    """The frame with the times as index: of the column `time`, or without it of the first column
-    where that is of dates and not among the names; else with its rows counted. `InputError` for
-    a cell of `time` that is neither number nor date.
+    """The frame with an index of times: those of the column `time`, or without it of the first
+    column where that has dates and is not among `names`; else with row numbers. `InputError` for a
+    cell of `time` that is neither number nor date.
     """
     import pandas as pd
 
@@ -253,7 +252,7 @@ def _index_by_time(
 
 
 def _require_columns(path: Path | str, names: Sequence[str], columns: Sequence[str]) -> None:
-    """`InputError` that lists the names of no column."""
+    """`InputError` that lists the names without a column."""
     if missing := [name for name in names if name not in columns]:
         raise InputError(
             f"{path} has no column {missing}; it has {columns}. Name columns of the file; in a CSV"
@@ -262,7 +261,7 @@ def _require_columns(path: Path | str, names: Sequence[str], columns: Sequence[s
 
 
 def _require_numbers(path: Path | str, frame: pd.DataFrame, inputs: list[str]) -> None:
-    """`InputError` that names the first cell that is no finite number; y may be missing."""
+    """`InputError` that names the first cell that is no finite number; cells of y may be empty."""
     import pandas as pd
 
     numbers = frame.apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
@@ -272,7 +271,7 @@ def _require_numbers(path: Path | str, frame: pd.DataFrame, inputs: list[str]) -
 
 
 def _cell_error(path: Path | str, column: object, cell: object, row: int) -> InputError:
-    """The error that names a cell that is no finite number."""
+    """The error to raise for a cell that is no finite number."""
     return InputError(
         f"{path}: column {column!r} has {str(cell)!r} in row {row},"
         " counted from 0 after the names; wanted a number, or nothing where y is missing."
@@ -281,10 +280,10 @@ def _cell_error(path: Path | str, column: object, cell: object, row: int) -> Inp
 
 
 def _read_matlab(path: Path | str, names: Sequence[str]) -> list[pd.DataFrame]:
-    """The named variables of a .mat file side by side, a matrix as columns of one name; a frame for
-    each cell of them where these are experiments. Time is their longest side, down the rows or
-    along the columns. `ValueError` for another kind of file, `InputError` for a name that is not
-    there or more than once, and for variables of unequal rows or cells.
+    """The named variables of a .mat file as a frame, in which all columns of a matrix have its
+    name; a frame for each cell where variables are cells of experiments. Time is the longest side
+    of a variable. `ValueError` for another kind of file, `InputError` for a name that does not
+    exist or is not unique, and for variables of unequal rows or cells.
     """
     import pandas as pd
     from scipy.io import loadmat
@@ -315,10 +314,11 @@ def _read_matlab(path: Path | str, names: Sequence[str]) -> list[pd.DataFrame]:
 
 
 def _matlab_tables(name: str, value: np.ndarray) -> dict[str, list[np.ndarray]]:
-    """The tables of numbers of a variable by name: itself, or the fields of a struct, as
-    `name.field`. A cell array is a table for each cell, or one alone with a row for each cell where
-    all have one size, no longer than there are cells. Text and whatever has other than two axes is
-    left out.
+    """The tables of numbers in a variable by name; the field of a struct is named `name.field`.
+
+    A cell array gives a table for each cell (experiments), or one table with a row for each cell
+    where all cells have the same size, no longer than there are cells (times). Text and arrays
+    without two axes are left out.
     """
     if value.dtype.names and value.size == 1:
         tables: dict[str, list[np.ndarray]] = {}
@@ -336,7 +336,7 @@ def _matlab_tables(name: str, value: np.ndarray) -> dict[str, list[np.ndarray]]:
 
 
 def _full_name(path: Path | str, name: str, tables: Sequence[str]) -> str:
-    """The table of that name, or the only field; `InputError` where there is none or several."""
+    """The name of the table `name`, or of the only field of this name; `InputError` without one."""
     fields = [table for table in tables if table.endswith(f".{name}")]
     if name in tables:
         return name
@@ -348,15 +348,15 @@ def _full_name(path: Path | str, name: str, tables: Sequence[str]) -> str:
 
 
 def _require_equal(path: Path | str, what: str, counts: dict[str, int]) -> None:
-    """`InputError` that says how many each variable has, unless all have as many."""
+    """`InputError` with the counts of `what` by variable, unless these are equal."""
     if len(set(counts.values())) > 1:
         listed = ", ".join(f"{name} {count}" for name, count in counts.items())
         raise InputError(f"{path}: {listed}; wanted equal numbers of {what}. Cut or name others.")
 
 
 def tank(rows: int = 400, *, seed: int = 0, dead_time: int = 1, noise: float = 0.0) -> Experiment:
-    """Inflow u and level y of a tank that empties with the square root of its level: y[t] =
-    f(y[t-1], u[t-dead_time]). `noise` is the standard deviation of what is added to the level.
+    """Inflow u and level y of a tank that empties with the square root of its level: y[t] depends
+    on y[t-1] and u[t-dead_time]. `noise`: the standard deviation of the noise on y.
     """
     rng = np.random.default_rng(seed)
     u = np.repeat(rng.uniform(0.0, 1.0, rows // 8 + 1), 8)[:rows]
@@ -368,7 +368,7 @@ def tank(rows: int = 400, *, seed: int = 0, dead_time: int = 1, noise: float = 0
 
 
 def sunspots_like(rows: int = 300, *, seed: int = 0) -> Experiment:
-    """A series without inputs that swings with a period of about eleven rows."""
+    """A series without inputs that swings with a period of about eleven rows, driven by noise."""
     rng = np.random.default_rng(seed)
     y = np.zeros(rows + 50)
     for t in range(2, len(y)):

@@ -1,13 +1,9 @@
-"""Correlations over lags, and what linear models say of a record: delays, dead times, a drift.
+"""Correlations over lags, and what linear (ARX) models tell of a record: delays, dead times, drift.
 
-The bands of single correlations are those of white noise, 1.96 / sqrt(n) (Box, Jenkins, Reinsel &
-Ljung 2015, 2.1.6): they hold for one-step errors alone, for errors over several steps are
-correlated however good the net is.
-
-`choose_delays` takes, of all linear ARX models from 1 delay of each kind to `longest`, of the
-inputs from their dead time on, the one with the least BIC, and so both kinds of delays at once. It
-is where trying nets can begin: compare them on the validation rows. For `identify`: `dead_times`,
-the steps by which each input is held back, and `measure_drift`, a line in y beside the model.
+For users `autocorrelation`, `cross_correlation` and `choose_delays`; for `identify` dead times and
+drift, too. The band of a correlation is that of white noise, 1.96 / sqrt(n) (Box, Jenkins, Reinsel
+& Ljung 2015, 2.1.6). It holds for one-step errors alone: errors over several steps are correlated
+however good the net is.
 """
 
 from __future__ import annotations
@@ -32,21 +28,21 @@ from forecast.identification.narx import Narx
 from forecast.system.errors import InputError
 from forecast.system.workers import limit_to_one_thread
 
-MIN_DEAD_TIME = 3  # steps
-LONGEST_DEAD_TIME = 100  # steps
-CLEAR_GAIN = 3.0  # times what Schwarz's criterion asks: less is no dead time
-COMPARED_DELAYS = 6
-DEAD_TIME_Y_DELAYS = 6  # of the ARX model that looks for dead times
+MIN_DEAD_TIME = 3  # rows
+LONGEST_DEAD_TIME = 100  # rows
+CLEAR_GAIN = 3.0  # times the gain that Schwarz's criterion asks for: less shows no dead time
+COMPARED_DELAYS = 6  # neighbouring delays of an input, whose gains tell its dead time
+DEAD_TIME_Y_DELAYS = 6  # delays of y in the ARX model that finds dead times
 MAX_ARX_ROWS = 10_000  # enough to choose delays
-DRIFT_ORDER = 5  # delays of u and y beside which a line is looked for
-DRIFT_GAIN = 4.0  # times what Schwarz's criterion asks: slow and bent systems come to 3
-MOST_DRIFT = 3.5  # deviations of y: a line that rises by as much moves like y
+DRIFT_ORDER = 5  # delays of u and y in the ARX model beside which a line is fitted
+DRIFT_GAIN = 4.0  # as `CLEAR_GAIN`, of a drift: slow and nonlinear systems without one reach 3
+MOST_DRIFT = 3.5  # deviations of y: a steeper line is the motion of the system
 NORMAL_QUANTILE = 1.959963984540054  # at 97.5 %
 
 
 @dataclass(frozen=True)
 class Correlation:
-    """`values[k]` belongs to `lags[k]`; values within `band` of zero are not significant at 5 %."""
+    """Correlations `values` at `lags`; those within `band` of 0 are not significant at 5 %."""
 
     lags: npt.NDArray[np.int64]
     values: Array
@@ -54,15 +50,18 @@ class Correlation:
 
 
 def autocorrelation(series: npt.ArrayLike, longest: int = 20) -> Correlation:
-    """Of a series (T,); a lag is judged by the pairs that are observed, and 0 without any."""
+    """The autocorrelation of a series (T,) at lags 0 to `longest`, of the values that are observed;
+    0 at a lag without such pairs.
+    """
     require_whole(0, longest=longest)
     centred = _centre(series)
     return _correlate(centred, centred, range(longest + 1))
 
 
 def cross_correlation(u: npt.ArrayLike, error: npt.ArrayLike, longest: int = 20) -> Correlation:
-    """The correlation of u[t - lag] with error[t] at lags from -longest to longest. What stands out
-    at a positive lag is error that earlier rows of u could explain. `InputError` for unequal rows.
+    """The correlation of u[t - lag] with error[t] at lags from -longest to longest. A significant
+    one at a positive lag shows error that earlier rows of u could explain. `InputError` for unequal
+    rows.
     """
     require_whole(0, longest=longest)
     centred_u = _centre(u)
@@ -75,7 +74,7 @@ def cross_correlation(u: npt.ArrayLike, error: npt.ArrayLike, longest: int = 20)
 
 
 def _centre(series: npt.ArrayLike) -> Array:
-    """(T,) without its mean; `InputError` without any observed value."""
+    """The series (T,) less its mean; `InputError` without any observed value."""
     column = error_columns("series", series)[:, 0]
     if not np.isfinite(column).any():
         raise InputError("No observed value to correlate. Give the errors of a run.")
@@ -83,13 +82,13 @@ def _centre(series: npt.ArrayLike) -> Array:
 
 
 def _correlate(first: Array, second: Array, lags: range) -> Correlation:
-    """Of first[t - lag] with second[t]."""
+    """The correlation of first[t - lag] with second[t]; both (T,) have mean 0."""
     values = []
     for lag in lags:
         rows = np.arange(max(lag, 0), len(second) + min(lag, 0))
         products = first[rows - lag] * second[rows]
         is_known = np.isfinite(products)
-        # shrunk as without gaps: the sum over all pairs there could be, over all rows
+        # divided by all rows, as usual, however few pairs there are at this lag
         share = len(products) / len(second)
         values.append(share * products[is_known].mean() if is_known.any() else 0.0)
     scale = np.sqrt(np.nanmean(first**2) * np.nanmean(second**2))
@@ -101,10 +100,11 @@ def _correlate(first: Array, second: Array, lags: range) -> Correlation:
 def choose_delays(
     *experiments: Experiment, longest: int = 10, longest_dead_time: int = LONGEST_DEAD_TIME
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """(input delays, feedback delays) of the linear ARX model with the least Schwarz criterion.
+    """(input delays, feedback delays) of the linear ARX model with the least Schwarz criterion
+    (BIC), with which trying nets can begin.
 
-    All models up to `longest` past outputs and inputs are fitted to the same rows; inputs begin at
-    their shortest dead time, looked for up to `longest_dead_time` steps as by `identify`.
+    All models with 1 to `longest` delays of y and of u are fitted to the same rows. Delays of u
+    begin after the shortest dead time, which is found up to `longest_dead_time` rows.
     `InputError` for too few rows.
     """
     require_whole(1, longest=longest)
@@ -121,8 +121,8 @@ def choose_delays(
 
 
 def count_arx_delays(experiments: Sequence[Experiment], longest: int) -> tuple[int, int]:
-    """How many delays of u, from 0 on, and of y the ARX model has with the least Schwarz criterion;
-    `InputError` for too few rows.
+    """The number of delays of u, from 0, and of y, from 1, of the ARX model with the least Schwarz
+    criterion; `InputError` for too few rows.
     """
     inputs, outputs = count_columns(experiments)
     x, y = arx_regressors(experiments, longest, longest)
@@ -146,13 +146,13 @@ def count_arx_delays(experiments: Sequence[Experiment], longest: int) -> tuple[i
 def dead_times(
     experiments: Sequence[Experiment], deepest: int, compared: int = COMPARED_DELAYS
 ) -> tuple[tuple[int, ...], ...]:
-    """For each input the steps to hold it back, up to `deepest`: its dead time less one, for a net
-    sees the delays from there on; several where outputs answer it after other dead times. 0 where
-    none is found, or y has too many gaps for any row.
+    """For each input the rows by which to hold it back, `deepest` at most: its dead time less one;
+    several where outputs answer it after different dead times. (0,) where none is found or too few
+    rows are whole.
 
-    So many neighbouring delays of the input are `compared` by what they explain of each output
-    beside past y and the other inputs: the last that explain as much as any, where that is clearly
-    more than those from 0 on do.
+    For every output, groups of `compared` neighbouring delays of the input are compared by what
+    they explain beside past y and the other inputs. The dead time ends before the last group that
+    explains as much as any, if that is clearly more than the group from delay 0 explains.
     """
     last = min(deepest, min(map(len, experiments)) // 4)
     inputs, outputs = count_columns(experiments)
@@ -165,7 +165,7 @@ def dead_times(
     for column in range(inputs):
         lags = n_past + column + inputs * np.arange(longest + 1)
         others = np.delete(np.arange(x.shape[1]), lags)
-        # what these leave of the rest, in as few rows as it has columns
+        # what the other columns do not explain, in as few rows as there are columns left
         left = triangulate(x[:, [*others, *lags]], y)[len(others) :, len(others) :]
         gains = []
         for first in range(longest + 1):
@@ -177,14 +177,16 @@ def dead_times(
 
 
 def _hold_back(gains: Array, compared: int, cost: float) -> tuple[int, ...]:
-    """The steps to hold an input back, in rising order and no two of them near each other, by what
-    so many delays from each step on gain (steps, O) and cost each in Schwarz's criterion. Outputs
-    that it does not move do not count.
+    """The rows by which to hold an input back, in rising order and not near each other.
+
+    `gains` (steps, O): what the log likelihood gains by `compared` delays from each step on;
+    `cost`: what each delay costs in Schwarz's criterion. Outputs that the input does not move do
+    not count.
     """
-    last = len(gains) - 1 - compared  # beyond it are delays too long to be named
+    last = len(gains) - 1 - compared  # later groups are not whole
     steps = set()
     for gain in gains.T[gains.max(axis=0) > compared * cost]:
-        # of equals the last: earlier ones begin with delays that explain nothing
+        # the last of equals: earlier groups begin with delays that explain nothing
         first = int(np.flatnonzero(gain >= gain.max() - cost)[-1])
         is_clear = gain[first] - gain[0] > CLEAR_GAIN * compared * cost
         steps.add(first - 1 if MIN_DEAD_TIME <= first <= last and is_clear else 0)
@@ -193,10 +195,12 @@ def _hold_back(gains: Array, compared: int, cost: float) -> tuple[int, ...]:
 
 
 def measure_drift(experiment: Experiment) -> Array:
-    """(O,): by how much each output rises over the record beside what a linear model of the inputs
-    explains, as a sensor drifts; 0 where a line lowers the error of that model not clearly, or
-    would move y more than it moves, and in records of more rows than an ARX model is fitted to. Of
-    a strongly nonlinear system the ARX model hides the line.
+    """(O,): by how much each output rises over the record, as a sensor drifts, beside what a linear
+    model of the inputs explains.
+
+    0 where a line does not clearly lower the error of this model or rises by more than
+    `MOST_DRIFT`, and in records of more rows than an ARX model is fitted to. A strongly nonlinear
+    system can hide a drift.
     """
     scaling = Standardization.fit([experiment])
     scaled = scaling.scale(experiment)
@@ -220,9 +224,9 @@ def arx_regressors(
     experiments: Sequence[Experiment], last: int, y_delays: int = DEAD_TIME_Y_DELAYS
 ) -> tuple[Array, Array]:
     """Regressors (rows, y_delays * O + (last + 1) * I + 1) and y (rows, O) of the first
-    `MAX_ARX_ROWS` observed rows.
+    `MAX_ARX_ROWS` whole rows.
 
-    Columns: y at delays 1 ... y_delays, all inputs at delays 0 ... last, a one.
+    The columns are y at delays 1 ... y_delays, all inputs at delays 0 ... last, and a one.
     """
     inputs, outputs = count_columns(experiments)
     delays = tuple(range(1, y_delays + 1)), tuple(range(last + 1))
@@ -236,8 +240,9 @@ def arx_regressors(
 
 
 def nested_deviances(x: Array, y: Array, rows: int = 0) -> Array:
-    """(columns + 1, O): -2 log likelihood of the least-squares fit of each output to the first
-    columns of x, none to all, up to a constant; of `rows` where x and y were turned into fewer.
+    """(columns + 1, O): -2 log likelihood, up to a constant, of the least-squares fit of each
+    output to the first 0, 1, ... all columns of x; `rows`: of the data, where x and y are a
+    triangle.
     """
     columns = x.shape[1]
     rows = rows or len(y)
@@ -247,9 +252,9 @@ def nested_deviances(x: Array, y: Array, rows: int = 0) -> Array:
 
 
 def triangulate(x: Array, y: Array) -> Array:
-    """(columns, columns): x beside y turned into a triangle, which keeps all sums of products."""
+    """(columns, columns): the triangular factor R of x beside y, with the same sums of products."""
     columns = x.shape[1]
-    # next to nothing, so that a column that is a sum of others explains nothing
+    # a tiny ridge, so that a column that is a sum of others explains nothing
     ridge = 1e-8 * np.sqrt(len(x)) * np.eye(columns, columns + y.shape[1])
     return np.asarray(np.linalg.qr(np.vstack([np.hstack([x, y]), ridge]), mode="r"))
 
@@ -257,8 +262,8 @@ def triangulate(x: Array, y: Array) -> Array:
 def take_out_drift(
     experiments: Sequence[Experiment],
 ) -> tuple[Sequence[Experiment], list[str]]:
-    """Without the line in y that no input explains, about its middle, and a note of it; several
-    experiments as they are.
+    """The experiment less its drift (`measure_drift`), which is 0 in its middle, and a note;
+    several experiments as they are.
     """
     experiment, *others = experiments
     if others or not (rise := measure_drift(experiment)).any():

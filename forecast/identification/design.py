@@ -1,8 +1,7 @@
-"""Inputs that excite a system, and the frequency response of a model around an operating point.
+"""Inputs for identification, and the frequency response of a model around an operating point.
 
-An input for identification moves over the whole range the simulator is for, at all frequencies the
-system follows, and holds long enough for it to settle now and then (Schoukens, Pintelon & Rolain
-2012). `multisine`, `prbs` and `random_steps` make inputs.
+An input should cover the range that the simulator is for and the frequencies that the system
+follows, and hold long enough for it to settle now and then (Schoukens, Pintelon & Rolain 2012).
 """
 
 from __future__ import annotations
@@ -18,10 +17,9 @@ from forecast.system.errors import InputError
 def multisine(
     rows: int, low: float = -1.0, high: float = 1.0, *, band: tuple[float, float] = (0.0, 0.25)
 ) -> Array:
-    """(rows,) the sum of all cosines with whole periods in `rows` whose frequency per row is in the
-    band.
-
-    Schroeder's phases (1970) keep the crest factor low. `InputError` where none lies in it.
+    """(rows,): the sum of all cosines with whole periods in `rows` and frequencies per row in the
+    band, with Schroeder's phases (1970), which keep the crest factor low. `InputError` where the
+    band has none.
     """
     require_whole(1, rows=rows)
     lines = np.arange(1, rows // 2 + 1)
@@ -36,9 +34,9 @@ def multisine(
 
 
 def prbs(rows: int, low: float = -1.0, high: float = 1.0, *, hold: int = 1, seed: int = 0) -> Array:
-    """(rows,) random steps between two levels, each held for a multiple of `hold` rows.
-
-    For linear systems: it shows nothing between the levels."""
+    """(rows,): random steps between two levels, each held for a multiple of `hold` rows; for linear
+    systems, since they show nothing between the levels.
+    """
     bits = np.random.default_rng(seed).integers(0, 2, _count_levels(rows, hold))
     return np.where(np.repeat(bits, hold)[:rows] > 0, high, low)
 
@@ -46,14 +44,14 @@ def prbs(rows: int, low: float = -1.0, high: float = 1.0, *, hold: int = 1, seed
 def random_steps(
     rows: int, low: float = -1.0, high: float = 1.0, *, hold: int = 10, seed: int = 0
 ) -> Array:
-    """(rows,) random levels, each held for `hold` rows: the whole range, for nonlinear systems."""
+    """(rows,): random levels, each held for `hold` rows; for nonlinear systems."""
     levels = np.random.default_rng(seed).uniform(low, high, _count_levels(rows, hold))
     return np.repeat(levels, hold)[:rows]
 
 
 def _count_levels(rows: int, hold: int) -> int:
-    """How many levels are drawn, each held for `hold` rows: as many as fill the rows, and one to
-    spare where they fill them exactly. `InputError` unless both are whole, from 1 up.
+    """The number of levels, each held for `hold` rows, that fill the rows or more; `InputError`
+    unless both are whole numbers from 1 up.
     """
     require_whole(1, rows=rows, hold=hold)
     return rows // int(hold) + 1
@@ -62,12 +60,12 @@ def _count_levels(rows: int, hold: int) -> int:
 def frequency_response(
     model: Model, at: npt.ArrayLike, *, column: int = 0, rows: int = 512
 ) -> tuple[Array, npt.NDArray[np.complex128]]:
-    """Frequencies per row (rows // 2 + 1,) and the response (.., O) of the model linearised where u
-    is held `at` (I,).
+    """Frequencies per row (rows // 2 + 1,) and the response (rows // 2 + 1, O) to input `column` of
+    the model, linearised where u is held `at` (I,).
 
-    The answer of the free run to a small pulse, a thousandth of the input's deviation, transformed;
-    followed for up to 32 times the rows until it stands still. What then stays of it, for it
-    integrates, is summed to its end: infinite at frequency 0.
+    This is the Fourier transform of the change that a pulse of a thousandth of the input's
+    deviation makes in the free run, followed until it stands still, for 32 times `rows` at most. A
+    change that stays, as of a model that integrates, is summed to infinity.
     """
     if column not in range(model.inputs) or np.size(at) not in (1, model.inputs):
         raise InputError(

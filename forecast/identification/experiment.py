@@ -1,10 +1,8 @@
-"""Measured experiments: their type, their scaling, and what they show before any net is trained.
+"""Experiments, the measured sequences that a user gives to every function of this package.
 
-`Experiment` is what a user gives to every function of this package; it refuses gaps in u and tables
-that do not fit. `Standardization` scales u and y. Besides, for the search of `identify`:
-`saturation` finds bounds the output sits on, `split_fold` hides a block from training,
-`unseen_inputs` makes inputs to try a free run on. Arrays have time down the rows: u (T, I), y
-(T, O); y may be missing (NaN).
+`Experiment` checks u (T, I) and y (T, O), where y may be missing (NaN); `Standardization` scales
+them. `saturation`, `split_fold`, `unseen_inputs` and `simulation_starts` serve the search of
+`identify` and the judging of free runs.
 """
 
 from __future__ import annotations
@@ -20,15 +18,15 @@ from forecast.system.errors import InputError
 
 Array = npt.NDArray[np.float64]
 
-AT_BOUND = 1e-4  # of the range: a value nearer than this to an extreme counts as on it
+AT_BOUND = 1e-4  # of the range of y: a value nearer to an extreme lies on it
 BOUND_SHARE = 0.01  # of the rows on an extreme, in runs of three or more, make it a bound
 BOUND_MARGIN = 1.0  # ranges beyond the data where an output without a bound is clipped
-# large enough for any value over it to vanish, small enough for it to be no denormal number
-CONSTANT_SCALE = 1e200
-EVEN_SHARE = 0.1  # of the median step: months differ by less, and the clock of a logger
-LONGEST_STEP = 1.9  # of an index, in median steps: a longer one leaves out rows
-MOST_GAPS = 0.05  # of the steps; more of several steps each are nights or weekends
-FEW_LEVELS = 6  # of an input: nets are no better between more, and far worse between three
+CONSTANT_SCALE = 1e200  # of a constant input: any value divided by it vanishes, and is not denormal
+EVEN_SHARE = 0.1  # of the median step: months and the clock of a logger differ by less
+LONGEST_STEP = 1.9  # median steps of an index: a longer step leaves out rows
+MOST_GAPS = 0.05  # of the steps: more long steps than these are nights or weekends
+FEW_LEVELS = 6  # of an input: with fewer, y between them is a guess
+ROUNDED = 1e-9  # of a correlation: nearer to 1 two columns differ by rounding
 
 
 @dataclass(frozen=True, repr=False)
@@ -36,10 +34,9 @@ class Experiment:
     """One measured sequence: u (T, I), None without inputs; y (T, O), NaN where missing; a single
     column also as (T,).
 
-    `weight` (T, O) or (T,) multiplies the squared errors (MATLAB's EW). Several experiments are
-    several sequences: the first rows of each fill its delays, and no delay reaches from one into
-    another. `names`: of the columns of "u" and "y" that came as a frame;
-    `is_vector`: y came as (T,).
+    `weight` (T, O) or (T,) multiplies the squared errors (MATLAB's EW). No delay reaches from one
+    experiment into another. `names`: of the columns of "u" and "y" where these are frames;
+    `is_vector`: y was given as (T,).
     """
 
     u: Array
@@ -51,7 +48,7 @@ class Experiment:
     def __init__(
         self, u: npt.ArrayLike | None, y: npt.ArrayLike, weight: npt.ArrayLike | None = None
     ) -> None:
-        """Raises `InputError` for tables that do not fit, of pandas for unlike indices, for gaps in
+        """Raises `InputError` for tables that do not fit each other, as `check_index`, for gaps in
         u, and for a column of y without values.
         """
         outputs = as_columns("y", y)
@@ -79,7 +76,7 @@ class Experiment:
             weight = weight_columns(weight, outputs)
         names = {"u": column_names(u), "y": column_names(y)}
         is_vector = np.ndim(y) == 1
-        # frozen: no other way in
+        # the class is frozen
         self.__dict__.update(u=inputs, y=outputs, weight=weight, names=names, is_vector=is_vector)
 
     def __repr__(self) -> str:
@@ -97,14 +94,14 @@ class Experiment:
         return observed if self.weight is None else observed * self.weight
 
     def with_arrays(self, **arrays: Array | None) -> Experiment:
-        """With other u, y or weight of the same kind, which are not checked again."""
+        """The experiment with other arrays u, y or weight, which are not checked."""
         experiment = object.__new__(Experiment)
         experiment.__dict__.update(vars(self) | arrays)
         return experiment
 
     def part(self, rows: slice) -> Experiment:
-        """The rows of a slice, which follow each other; a column of y may have no observed value
-        among them. `InputError` for none, and for rows that are left out or go back.
+        """The rows of a slice, in which y may be missing; `InputError` for a slice without rows or
+        with a step.
         """
         is_slice = isinstance(rows, slice) and rows.step in (None, 1)
         if not is_slice or not range(len(self))[rows]:
@@ -115,14 +112,14 @@ class Experiment:
         return self.take(rows)
 
     def take(self, rows: Any) -> Experiment:
-        """The chosen rows (a slice or a mask) alone, as if they followed each other."""
+        """The chosen rows (a slice or a mask), as if they followed each other."""
         weight = None if self.weight is None else self.weight[rows]
         return self.with_arrays(u=self.u[rows], y=self.y[rows], weight=weight)
 
 
 def check_index(*tables: Any) -> None:
-    """`InputError` where tables of pandas differ in the index, since rows are matched by position,
-    and where its times or numbers go back, leave out rows or are not even.
+    """`InputError` where frames differ in their index, since rows are matched by position, and
+    where the times or numbers of the index go back, leave out rows or are in uneven steps.
     """
     indices = [table.index for table in tables if hasattr(table, "iloc")]
     if not all(index.equals(indices[0]) for index in indices):
@@ -139,7 +136,7 @@ def check_index(*tables: Any) -> None:
     is_odd = (steps <= 0) | (np.abs(steps - middle) > EVEN_SHARE * middle)
     is_long = steps > LONGEST_STEP * middle
     if (steps > 0).all() and is_long.mean() > MOST_GAPS:
-        # nights and weekends
+        # long steps of several rows are nights and weekends
         is_odd &= ~is_long | (np.median(steps[is_long]) < 2.5 * middle)
     for row in np.flatnonzero(is_odd)[:1]:
         raise InputError(
@@ -153,15 +150,15 @@ def check_index(*tables: Any) -> None:
 
 
 def column_names(table: Any) -> tuple[str, ...]:
-    """The names of a frame's columns; () without any, and where one is no text or not unique."""
+    """The names of a frame's columns; () for other tables, and unless all are unique texts."""
     columns = tuple(getattr(table, "columns", ()))
     is_named = len(set(columns)) == len(columns) and all(isinstance(each, str) for each in columns)
     return columns if is_named else ()
 
 
 def order_columns(name: str, values: Any, names: tuple[str, ...]) -> Any:
-    """A frame with its columns in the order of the names, other tables as they are; `InputError`
-    for other names.
+    """A frame with its columns in the order of `names`, another table as it is; `InputError` for
+    other names.
     """
     given = column_names(values)
     if not given or not names:
@@ -175,7 +172,7 @@ def order_columns(name: str, values: Any, names: tuple[str, ...]) -> Any:
 
 
 def require_same_names(names: Iterable[Mapping[str, tuple[str, ...]]]) -> None:
-    """`InputError` where experiments name their columns otherwise, or in another order."""
+    """`InputError` where experiments name their columns differently or in another order."""
     for table in ("u", "y"):
         variants = {each[table] for each in names if each.get(table)}
         if len(variants) > 1:
@@ -187,14 +184,14 @@ def require_same_names(names: Iterable[Mapping[str, tuple[str, ...]]]) -> None:
 
 
 def as_columns(name: str, values: npt.ArrayLike) -> Array:
-    """(T,) or (T, columns) as (T, columns) float64, what is masked as NaN; `InputError` for other
-    ranks, for text and for infinite values.
+    """A table (T,) or (T, columns) as (T, columns) float64, with NaN for masked values;
+    `InputError` for other ranks, for text and for infinite values.
     """
     try:
-        # NumPy would make nanoseconds of dates, and drop imaginary parts
+        # NumPy would turn dates into nanoseconds, and drop imaginary parts
         if np.asarray(values).dtype.kind in "mMc":
             raise TypeError("dates, times or complex numbers")
-        # and a np.matrix would stay one
+        # `asarray` also turns a np.matrix into an array
         table = np.asarray(np.ma.filled(np.ma.asarray(values, dtype=np.float64), np.nan))
     except (TypeError, ValueError) as error:
         raise InputError(
@@ -216,8 +213,8 @@ def as_columns(name: str, values: npt.ArrayLike) -> Array:
 
 
 def error_columns(name: str, values: npt.ArrayLike) -> Array:
-    """The same of errors; `InputError` for as many columns as rows, which y (T,) minus a forecast
-    (T, 1) gives by broadcasting.
+    """Errors as `as_columns`; `InputError` for as many columns as rows, which y (T,) minus a
+    forecast (T, 1) gives by broadcasting.
     """
     table = as_columns(name, values)
     if table.shape[0] == table.shape[1] > 1:
@@ -239,8 +236,8 @@ def refuse_gaps(u: Array) -> None:
 
 
 def weight_columns(weight: npt.ArrayLike, y: Array) -> Array:
-    """The weight as (T, O), the shape of y; `InputError` for another shape, a missing weight and
-    one below 0.
+    """The weight in the shape of y (T, O); `InputError` for another shape, and for a weight that is
+    missing or below 0.
     """
     table = as_columns("weight", weight)
     if table.shape == (len(y), 1):
@@ -253,15 +250,15 @@ def weight_columns(weight: npt.ArrayLike, y: Array) -> Array:
 
 
 def require_whole(least: int, **numbers: Any) -> None:
-    """`InputError` for a number that is not whole, or below the least."""
+    """`InputError` for a number that is not whole or is below `least`."""
     for name, value in numbers.items():
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
             raise InputError(f"`{name}` is {value!r}; wanted a whole number from {least} up.")
 
 
 def count_columns(experiments: Sequence[Experiment]) -> tuple[int, int]:
-    """(inputs, outputs), the same for all; `InputError` where they or their names differ, and for
-    none.
+    """(inputs, outputs) of all experiments; `InputError` where these or the names of columns
+    differ, and without any experiment.
     """
     if other := [type(e).__name__ for e in experiments if not isinstance(e, Experiment)]:
         raise InputError(
@@ -289,8 +286,8 @@ def join_rows(experiments: Iterable[Experiment]) -> tuple[Array, Array]:
 
 
 def normalise_weights(experiments: Sequence[Experiment]) -> list[Experiment]:
-    """With weights that are 1 on average where they count: only their ratios are to act, not their
-    size. `InputError` where none counts.
+    """The experiments with weights of mean 1 where they are above 0, so that only their ratios act;
+    `InputError` where no value counts.
     """
     count_columns(experiments)
     weights = np.concatenate([e.error_weights.ravel() for e in experiments])
@@ -311,10 +308,10 @@ def describe_cautions(
     has_delay_0: bool = True,
     cure: str = "a longer record would show more",
 ) -> list[str]:
-    """What the user of a model of so many weights should know of the rows that it is trained on, a
-    sentence each.
+    """Cautions about the rows that a model of `n_weights` weights is trained on, a sentence each.
 
-    `has_delay_0`: whether it sees u[t] where it forecasts y[t]; `cure`: of too few rows.
+    `has_delay_0`: whether it sees u[t] where it forecasts y[t]; `cure`: advice where there are too
+    few rows.
     """
     u, y = join_rows(experiments)
     values = sum(int(np.count_nonzero(e.error_weights)) for e in experiments)
@@ -340,18 +337,20 @@ def describe_cautions(
 
 
 def _is_straight_line(u: Array, y: Array) -> bool:
-    """Whether the observed values of an output (T,) follow from an input (T,) but for rounding."""
+    """Whether the output (T,), where observed, is a linear function of the input (T,) but for
+    rounding.
+    """
     is_known = np.isfinite(y)
     known_u, known_y = u[is_known], y[is_known]
     if len(known_y) < 3 or np.ptp(known_u) == 0 or np.ptp(known_y) == 0:
         return False
-    return bool(abs(np.corrcoef(known_u, known_y)[0, 1]) > 1 - 1e-9)
+    return bool(abs(np.corrcoef(known_u, known_y)[0, 1]) > 1 - ROUNDED)
 
 
 @dataclass(frozen=True)
 class Standardization:
-    """Mean and deviation of every input (I,) and output (O,); a constant input has
-    `CONSTANT_SCALE`, and so never acts.
+    """The mean and deviation of every input (I,) and output (O,); a constant input has the
+    deviation `CONSTANT_SCALE`, so that it never acts.
     """
 
     u_mean: Array
@@ -361,8 +360,8 @@ class Standardization:
 
     @classmethod
     def fit(cls, experiments: Sequence[Experiment]) -> Standardization:
-        """Over the rows of all experiments, missing y left out; `InputError` for an output that
-        says nothing.
+        """The scaling by the rows of all experiments; `InputError` for an output that is constant
+        or never observed.
         """
         u, y = join_rows(experiments)
         if not np.isfinite(y).any(axis=0).all():
@@ -374,15 +373,15 @@ class Standardization:
             raise InputError(
                 f"Output {column} is constant: there is nothing to identify. Leave it out."
             )
-        # rounding gives a constant a deviation too
+        # rounding gives a constant a deviation, too
         u_scale = np.where(np.ptp(u, axis=0) > 0, u.std(axis=0), CONSTANT_SCALE)
         return cls(u.mean(axis=0), u_scale, np.nanmean(y, axis=0), np.nanstd(y, axis=0))
 
-    def scale_u(self, u: Array) -> Array:
+    def scale_u(self, u: Array | float) -> Array:
         """u (T, I) in standard deviations from the mean."""
         return (u - self.u_mean) / self.u_scale
 
-    def scale_y(self, y: Array) -> Array:
+    def scale_y(self, y: Array | float) -> Array:
         """y (..., O) in standard deviations from the mean."""
         return (y - self.y_mean) / self.y_scale
 
@@ -391,17 +390,15 @@ class Standardization:
         return y * self.y_scale + self.y_mean
 
     def scale(self, experiment: Experiment) -> Experiment:
-        """The experiment in standard deviations from the mean, its weights as they were."""
+        """The experiment with u and y in standard deviations from the mean."""
         return experiment.with_arrays(u=self.scale_u(experiment.u), y=self.scale_y(experiment.y))
 
 
 def saturation(
     experiments: Sequence[Experiment], margin: float = BOUND_MARGIN
 ) -> tuple[Array, Array]:
-    """Bounds low (O,), high (O,): the extreme where the output sits on it, else `margin` ranges
-    beyond the data.
-
-    The second kind never acts on a net that follows the data; it keeps a diverging free run finite.
+    """Bounds low (O,) and high (O,) of y: an extreme of the data that the output sits on, else
+    `margin` ranges beyond the data, which only keeps a diverging free run finite.
     """
     _, y = join_rows(experiments)
     least = np.nanmin(y, axis=0)
@@ -415,24 +412,22 @@ def saturation(
 
 
 def _is_bound(at_extreme: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """(O,): whether enough of the rows (T, O) are at the extreme, counting only runs of at least
-    three.
+    """(O,): whether the share of rows at the extreme is `BOUND_SHARE` or more, counted in runs of
+    three or more; `at_extreme` (T, O).
     """
     in_run = at_extreme[:-2] & at_extreme[1:-1] & at_extreme[2:]
     return (in_run.mean(axis=0) >= BOUND_SHARE) & ~at_extreme.all(axis=0)
 
 
 def delay_inputs(u: Array, lags: Sequence[int] | npt.NDArray[np.int64]) -> Array:
-    """u (T, I) with column i held back by lags[i] rows; the first value stands in before the first
-    row.
-    """
+    """u (T, I) with column i delayed by lags[i] rows; before the first row u is as there."""
     columns = np.arange(u.shape[1])
     rows = np.arange(len(u))[:, None] - np.asarray(lags, np.int64)
     return u[np.maximum(rows, 0), columns]
 
 
 def unseen_inputs(experiments: Sequence[Experiment], rows: int) -> list[Array]:
-    """Inputs (T, I) to test a free run on: up to 2 `rows` of a measured one backwards, those a
+    """Inputs (T, I) to test a free run with: up to 2 `rows` of measured inputs backwards, these a
     tenth larger, and `rows` of random steps between their extremes.
     """
     u = experiments[0].u[: 2 * rows]
@@ -442,7 +437,7 @@ def unseen_inputs(experiments: Sequence[Experiment], rows: int) -> list[Array]:
 
 
 def enlarge_inputs(u: Array, factor: float) -> Array:
-    """u (T, I) so many times as far from its mean."""
+    """u (T, I) at `factor` times its distance from its mean."""
     middle = u.mean(axis=0)
     return middle + factor * (u - middle)
 
@@ -450,9 +445,9 @@ def enlarge_inputs(u: Array, factor: float) -> Array:
 def split_fold(
     experiments: list[Experiment], fold: int, folds: int, start: int
 ) -> tuple[list[Experiment], list[Experiment]]:
-    """(train, held out): all rows of both; after the `start` rows of a free run y is missing in the
-    first in block `fold` of every experiment, in the second everywhere else. Of as many experiments
-    as folds, whole ones are held out.
+    """(train, held out): all experiments with all rows. y is set missing in the first in block
+    `fold` of every experiment, in the second everywhere else, except for the `start` rows that a
+    free run begins with. Of as many experiments as folds a block is whole experiments.
     """
     train: list[Experiment] = []
     held_out: list[Experiment] = []
@@ -471,13 +466,15 @@ def split_fold(
 
 
 def simulation_starts(experiment: Experiment, start: int) -> npt.NDArray[np.intp]:
-    """The rows from which on y is measured for `start` rows: a free run can begin there."""
+    """The rows at which a free run can begin: y is measured in `start` rows from there."""
     is_missing = np.isnan(experiment.y).any(axis=1)
     missing_before = np.concatenate([[0], np.cumsum(is_missing)])
     return np.flatnonzero(missing_before[start:] == missing_before[: len(missing_before) - start])
 
 
 def begin_where_measured(experiments: Iterable[Experiment], start: int) -> list[Experiment]:
-    """Each from the first row from which on y is measured for `start` rows; none of the others."""
+    """The experiments, each from the first row at which a free run can begin; without experiments
+    that have none.
+    """
     firsts = [(e, simulation_starts(e, start)[:1]) for e in experiments]
     return [e.part(slice(int(first[0]), None)) for e, first in firsts if len(first)]

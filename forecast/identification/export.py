@@ -1,9 +1,7 @@
-"""A trained model as one Python file that needs NumPy alone (MATLAB's genFunction).
+"""`export` writes a trained model as one Python file that needs NumPy alone (MATLAB's genFunction).
 
-`export` alone is called from outside. The file has `predict` and `simulate` over whole records and
-`step`, a row at a time, with `initial` for its first state: of a NARX model or a set of them
-written out in full (and `prepare` for the state after measured rows), of any other net as
-`networks.inference.export` writes it, the loops after it.
+A NARX model or a set of them is written out in full; any other net as `networks.inference.export`
+writes it, with `predict` and `simulate` behind it.
 """
 
 from __future__ import annotations
@@ -21,14 +19,13 @@ from forecast.system.errors import InputError
 
 
 def export(model: Model, path: Path | str, *, description: str = "") -> None:
-    """Write the model, a net or a set of them, as one Python file, `path` (ending in .py), that
-    needs NumPy alone.
+    """Write the model as one Python file at `path`, which ends in .py, that needs NumPy alone.
 
-    In the units of the data it has `predict(u, y)`, the open loop,
-    `simulate(u, y_start)`, the closed loop, and `step(state, u, y)` for one row. A net that is no
-    NARX net has the functions of every exported network instead of the last one
-    (`networks.inference.export`: its `step` takes the row of y and u as one). `InputError` for
-    another ending, and for a set with a net that is no NARX net.
+    In the units of the data it has `predict(u, y)` (open loop), `simulate(u, y_start)` (closed
+    loop), and for single rows `prepare(u, y)`, the state after measured rows, and
+    `step(state, u, y)`. A net that is no NARX net has `initial` and `step` of every exported
+    network instead (`networks.inference.export`). `InputError` for another ending, and for a set
+    with a net that is no NARX net.
     """
     if Path(path).suffix != ".py":
         raise InputError(f"{path} does not end in .py: the model is written as Python. Name it so.")
@@ -40,12 +37,13 @@ def export(model: Model, path: Path | str, *, description: str = "") -> None:
 
 
 def _narx_text(model: Model, description: str) -> str:
-    """Every array in full, so that the file gives the model's results to rounding."""
+    """The file of NARX models, with every number in full."""
     nets = []
     input_memory = 0
     for member in model.members:
         narx = member.net.narx_form(model.inputs, model.outputs)
         layer = narx.layer
+        z, y = narx.origins
         arrays = member.weights
         if not isinstance(layer, PolynomialLayer):
             parts = layer.split(narx.flatten(arrays))
@@ -53,6 +51,7 @@ def _narx_text(model: Model, description: str) -> str:
         entries = {
             **{k: f"np.array({v.tolist()}).reshape({v.shape})" for k, v in arrays.items()},
             "terms": narx.terms,
+            "origins": f"[np.array({z.tolist()}), np.array({y.tolist()})]",
             "y_delays": narx.y_delays,
             "u_delays": narx.u_delays,
             "held_back": narx.held_back,
@@ -79,7 +78,7 @@ def _narx_text(model: Model, description: str) -> str:
 
 
 def _export_network(model: Model, path: Path, description: str) -> None:
-    """The network as `networks.inference.export` writes it, and the loops after it."""
+    """Write the network as `networks.inference.export` does, with the loops behind it."""
     scaling = model.scaling
     units = Units([*scaling.y_mean, *scaling.u_mean], [*scaling.y_scale, *scaling.u_scale])
     export_network(model.network, model.weights, path, description=description, units=units)
@@ -92,8 +91,8 @@ def _export_network(model: Model, path: Path, description: str) -> None:
 
 
 def _limit_text(model: Model) -> str:
-    """Code for the constants by which the written file tells a lost free run, and what it does
-    without y.
+    """Code for the constants by which the exported file recognises a lost free run, and of the
+    shape of y.
     """
     row = () if model.is_vector else (model.outputs,)
     return (
@@ -211,7 +210,10 @@ def _step(net, past, past_u, measured):
 
 def _value(net, z):
     if net["terms"]:
-        return np.array([np.prod(z[list(term)]) for term in net["terms"]]) @ net["coefficients"]
+        z_origin, y_origin = net["origins"]
+        z = z - z_origin
+        products = np.array([np.prod(z[list(term)]) for term in net["terms"]])
+        return products @ net["coefficients"] + y_origin
     return net["w2"] @ np.tanh(net["w1"] @ z + net["b1"]) + net["w3"] @ z + net["b2"]
 
 

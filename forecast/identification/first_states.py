@@ -1,10 +1,9 @@
-"""The first states of a net that has states of its own, from the first measured rows.
+"""The first states of a net with states, fitted to the first measured rows.
 
-A net that begins with other states than the system needs as many rows to forget them as its slowest
-pole asks for, and a free run is wrong until then. `fit_first_states` finds those under which the
-forecasts one step ahead come nearest to the first measured rows, as MATLAB's findstates does.
-`narx.Narx.absorb` calls it. It stands alone, since `export` copies its source, NumPy and nothing
-else, into the file it writes.
+From wrong first states a free run is wrong until the net has forgotten them, which may take many
+rows. `fit_first_states` finds the states from which one-step forecasts are nearest to the measured
+rows, as MATLAB's findstates does, for `narx.Narx.absorb`. `export` copies its source into the
+exported file, so it needs NumPy alone.
 """
 
 from __future__ import annotations
@@ -17,11 +16,12 @@ FITTED_ROWS = 40  # measured rows that the first states are fitted to, at most
 
 
 def fit_first_states(errors_of: Callable[[np.ndarray], np.ndarray], n_states: int) -> np.ndarray:
-    """The states (n_states,), of deviation 1, with the least squared errors and own squares.
+    """The states (n_states,) with the least sum of squared errors and, weighted, of their own
+    squares: states have deviation 1, errors are taken to have noise of 3 %.
 
-    `errors_of(states)`: the one-step errors (n,) that follow, in deviations of y; their noise is
-    taken as 3 % of one. Gauss-Newton from zero by finite differences, at most four steps, each
-    shortened until the sum falls.
+    `errors_of(states)`: the one-step errors (n,) from these states, in deviations of y.
+    Gauss-Newton from 0 by finite differences, four steps at most, each shortened until the sum
+    falls.
     """
     noise_variance, small = 1e-3, 1e-6
     states = np.zeros(n_states)

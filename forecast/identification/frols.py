@@ -1,8 +1,6 @@
-"""Polynomial NARX models for users: found by FROLS, and written as a formula.
+"""Polynomial NARX models for users: `frols` finds one, `formula` writes it in the data's units.
 
-`frols` is the door: it chooses the terms one step ahead (`polynomial.select_terms`), then by the
-free run (`term_search`), and gives a `Model` like any other. `formula` writes any polynomial
-model in the units of the data; `identify` uses it for the polynomials of its ensemble.
+`identify` has polynomials among its candidates and writes the shortest with `formula`, too.
 """
 
 from __future__ import annotations
@@ -23,10 +21,10 @@ from forecast.identification.experiment import (
 )
 from forecast.identification.model import Model, TrainingRecord
 from forecast.identification.nets import Net, check_delays
-from forecast.identification.polynomial import Term, error_reductions, select_terms
+from forecast.identification.polynomial import Term, error_reductions
 from forecast.identification.problems import OpenLoop
 from forecast.identification.rows import DividedRows
-from forecast.identification.term_search import refine_terms
+from forecast.identification.term_search import find_terms, fit_one_step
 from forecast.identification.training import add_report
 from forecast.system.errors import InputError, ModelError
 
@@ -38,13 +36,13 @@ def frols(
     degree: int = 3,
     terms: int = 12,
 ) -> Model:
-    """A polynomial in the delayed y and u, of at most so many terms, as a formula in its notes.
+    """A polynomial in the delayed y and u, of at most `terms` terms, as a formula in its notes.
 
-    The terms are chosen by their error-reduction ratio one step ahead; then those stay, and others
-    come, that simulate the record (`term_search`), with coefficients trained on the free run, which
-    noise on y does not bias. Where that diverges they stay as they are, and a note says so. The
-    notes have the ratio of every term of the model, beside those above it. All rows train.
-    `InputError` unless `degree` and `terms` are whole, from 1 up.
+    Its terms are chosen by their error-reduction ratio one step ahead, then by the free run
+    (`term_search`), on which its coefficients are trained, so that noise on y does not bias them.
+    Where the free run diverges, terms and coefficients are those of the one-step fit, and a note
+    says so. The notes have the error-reduction ratio of every term. All rows train.
+    `InputError` unless `degree` and `terms` are whole numbers from 1 up.
     """
     require_whole(1, degree=degree, terms=terms)
     inputs, _ = count_columns(experiments)
@@ -55,21 +53,28 @@ def frols(
     scaling = Standardization.fit(rows.experiments)
     scaled = [scaling.scale(e) for e in rows.experiments]
     narx = net.narx_form(*rows.sizes)
-    problem = OpenLoop(narx, scaled, net.start)
-    first_terms, weights = select_terms(problem.z, problem.y, degree=degree, max_terms=terms)
-    narx = replace(narx, terms=first_terms)
     lost = []
     try:
-        polynomial = refine_terms(narx, weights, scaled, net.start, degree=degree, max_terms=terms)
-        narx, weights = polynomial.net, polynomial.weights
+        polynomial = find_terms(
+            narx,
+            scaled,
+            net.start,
+            origin=narx.find_origin(scaling),
+            degree=degree,
+            max_terms=terms,
+        )
     except ModelError:
+        polynomial = fit_one_step(narx, scaled, net.start, degree=degree, max_terms=terms)
         lost = ["Its free run diverges; the coefficients are those of the one-step fit."]
-    ratios = error_reductions(problem.z, problem.y, narx.terms)
+    narx, weights = polynomial.net, polynomial.weights
+    problem = OpenLoop(narx, scaled, net.start)
+    z_origin, y_origin = narx.origins
+    ratios = error_reductions(problem.z - z_origin, problem.y - y_origin, narx.terms)
     notes = [
         f"{_product(term, narx.column_names())}: error-reduction ratio {100 * ratio:.3g} %"
         for term, ratio in zip(narx.terms, ratios, strict=True)
     ]
-    net = replace(net, terms=narx.terms)
+    net = replace(net, terms=narx.terms, origin=narx.origin)
     training = TrainingRecord("terms chosen", loop="parallel", for_use="simulation")
     model = add_report(Model(net, narx.unflatten(weights), scaling, training), rows)
     notes = [formula(model), *notes, *lost, *model.notes]
@@ -84,17 +89,20 @@ def formula(model: Model, *, digits: int = 12) -> str:
         raise InputError(f"A {model.net.kind} has no formula; wanted a model of `frols`.")
     narx = model.net.narx_form(model.inputs, model.outputs)
     scaling = model.scaling
-    past_y = np.tile([scaling.y_mean, scaling.y_scale], len(narx.y_delays))
-    past_u = np.tile([scaling.u_mean, scaling.u_scale], len(narx.u_delays))
-    means, scales = np.hstack([past_y, past_u])
+    columns = [column for column, _ in narx.held_back]
+    y_mean = scaling.y_mean
+    z_mean = narx.repeat_over_delays(y_mean, scaling.u_mean[columns])
+    if narx.origin:  # its terms multiply data that keep their means
+        y_mean, z_mean = np.zeros_like(y_mean), np.zeros_like(z_mean)
+    z_scale = narx.repeat_over_delays(scaling.y_scale, scaling.u_scale[columns])
     coefficients = np.asarray(model.weights["coefficients"])
     names = narx.column_names()
     lines = []
     for output in range(model.outputs):
-        expanded = _expand(narx.terms, coefficients[:, output], means, scales)
+        expanded = _expand(narx.terms, coefficients[:, output], z_mean, z_scale)
         parts = {term: value * scaling.y_scale[output] for term, value in expanded.items()}
-        parts[()] = parts.get((), 0.0) + scaling.y_mean[output]
-        ordered = sorted(sorted(parts), key=len)
+        parts[()] = parts.get((), 0.0) + y_mean[output]
+        ordered = sorted(sorted(term for term in parts if parts[term]), key=len)
         factors = [f" {_product(term, names)}" if term else "" for term in ordered]
         text = " ".join(
             f"{parts[term]:+.{digits}g}{factor}"
@@ -108,8 +116,8 @@ def formula(model: Model, *, digits: int = 12) -> str:
 def _expand(
     terms: tuple[Term, ...], coefficients: Array, means: Array, scales: Array
 ) -> dict[Term, float]:
-    """The coefficient of every product of columns in the units of the data, of a sum of products of
-    (column - mean) / scale.
+    """The coefficient of every product of columns in the units of the data that a sum of products
+    of (column - mean) / scale has.
     """
     expanded: dict[Term, float] = {}
     for term, coefficient in zip(terms, coefficients, strict=True):

@@ -1,18 +1,14 @@
-"""The loops of a net, open and closed: those of any network (`NetworkLoop`), and of a set of nets
-(`SetLoop`). A net of one layer has its own, in `narx.Narx`.
+"""The open and the closed loop of a net: of any network (`NetworkLoop`) and of a set of nets
+(`SetLoop`). A net of one hidden layer has both in `narx.Narx`.
 
-`Model` asks the numerics of a net for six things, which all three have:
+`Model` calls five methods, which all three classes have; all values are scaled:
 
-- `begin(weights, u)`: what the net remembers before the first row of u, which only `Narx` looks at;
-- `absorb(weights, u, y)`: what it remembers after measured rows;
-- `loop(weights, memory, u, y)`: the outputs row after row, and the memory after the last one. With
-  y given the loop is open (measured y is fed back, the net's own where it is NaN); None: closed;
-- `ahead(weights, memory, u, y, steps)`: the closed loop over the next steps from every row;
-- `bounded(run)`: a run kept inside the range the net knows, where it knows one;
-- `flatten(weights)`: the weights by name in the form that the others want.
-
-All values are scaled. A `State` is what a user carries from one loop to the next: the memory, and
-whether y was given as a vector, so that it stays one.
+- `absorb(weights, u, y)`: the memory after measured rows;
+- `loop(weights, memory, u, y)`: the outputs row after row, and the memory after the last row. With
+  y the loop is open: y is fed back, the net's own output where y is NaN. Without y it is closed;
+- `ahead(weights, memory, u, y, steps)`: the closed loop over the next `steps` from every row;
+- `bounded(run)`: the run clipped to the bounds of y that the net knows;
+- `flatten(weights)`: the weights by name in the form that the other methods take.
 """
 
 from __future__ import annotations
@@ -31,7 +27,7 @@ from forecast.networks.inference import streaming
 
 @dataclass(frozen=True)
 class NetworkMemory:
-    """The state of a network's loop, and the inputs (shift, I) that have not acted yet."""
+    """The state of a network's loop, and the inputs (shift, I) that do not act on y yet."""
 
     loop: streaming.LoopState
     inputs: Array
@@ -39,7 +35,7 @@ class NetworkMemory:
 
 @dataclass(frozen=True)
 class SetMemory:
-    """The state of every net of a set."""
+    """The memory of every net of a set."""
 
     members: tuple[Memory | NetworkMemory, ...]
 
@@ -50,17 +46,19 @@ LoopMemory = Memory | NetworkMemory | SetMemory
 
 @dataclass(frozen=True)
 class State:
-    """Stands between two rows: either loop goes on from it. `is_vector`: y was given as (T,), so
-    outputs are (T,) too.
+    """What a model remembers between two rows; either loop goes on from it.
+
+    `is_vector`: y was given as (T,), so outputs are (T,), too; `net`: whose memory it is.
     """
 
     memory: LoopMemory = field(repr=False)
     is_vector: bool = False
+    net: object = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
 class NetworkLoop:
-    """The loops of any net: its network, whose row t holds y[t-1] and u[t - shift]."""
+    """The loops of any net, by its network, whose row t holds y[t-1] and u[t - shift]."""
 
     network: Network
     shift: int
@@ -74,19 +72,19 @@ class NetworkLoop:
         return run
 
     def begin(self, weights: Mapping[str, Array], u: Array) -> NetworkMemory:
-        """The state before the first row: zeros for y and for the inputs before u."""
+        """The memory before the first row: zeros for y and for the inputs before `u`."""
         shapes = self.network.shapes
         loop = streaming.begin_loop(self.network, weights, np.zeros((1, shapes.outputs)))
         return NetworkMemory(loop, np.zeros((self.shift, shapes.channels - shapes.outputs)))
 
     def absorb(self, weights: Mapping[str, Array], u: Array, y: Array) -> NetworkMemory:
-        """The state after the measured rows u (T, I) and y (T, O)."""
+        """The memory after the measured rows u (T, I) and y (T, O)."""
         return self.loop(weights, self.begin(weights, u), u, y)[1]
 
     def loop(
         self, weights: Mapping[str, Array], memory: NetworkMemory, u: Array, y: Array | None = None
     ) -> tuple[Array, NetworkMemory]:
-        """The run (T, O) under u (T, I), and the state after it."""
+        """The run (T, O) under u (T, I), and the memory after it."""
         inputs = np.concatenate([memory.inputs, u])
         if y is None:
             y = np.full((len(u), self.network.shapes.outputs), np.nan)
@@ -108,14 +106,12 @@ class NetworkLoop:
 
 @dataclass(frozen=True)
 class SetLoop:
-    """The median of several loops, each of which feeds back its own output: a few that go astray do
-    not move it.
-    """
+    """The median of several loops, each of which feeds back its own output."""
 
     loops: tuple[Any, ...]
 
     def flatten(self, weights: Mapping[str, Array]) -> list[Any]:
-        """The weights of every loop, their names without the number of the net."""
+        """The weights of every loop, from names that begin with the number of its net."""
         return [
             loop.flatten(weights_at(weights, str(number))) for number, loop in enumerate(self.loops)
         ]
@@ -124,14 +120,8 @@ class SetLoop:
         """The median of bounded runs is bounded."""
         return run
 
-    def begin(self, weights: list[Any], u: Array) -> SetMemory:
-        """The state of every net before the first row."""
-        return SetMemory(
-            tuple(loop.begin(flat, u) for loop, flat in zip(self.loops, weights, strict=True))
-        )
-
     def absorb(self, weights: list[Any], u: Array, y: Array) -> SetMemory:
-        """The state of every net after the measured rows."""
+        """The memory of every net after the measured rows."""
         return SetMemory(
             tuple(loop.absorb(flat, u, y) for loop, flat in zip(self.loops, weights, strict=True))
         )
@@ -139,19 +129,19 @@ class SetLoop:
     def loop(
         self, weights: list[Any], memory: SetMemory, u: Array, y: Array | None = None
     ) -> tuple[Array, SetMemory]:
-        """The median run (T, O) under u (T, I), and the state of every net after it."""
+        """The median run (T, O) under u (T, I), and the memory of every net after it."""
         runs, after = self.member_runs(weights, memory, u, y)
         return median_run(runs), after
 
     def member_runs(
         self, weights: list[Any], memory: Any, u: Array, y: Array | None = None
     ) -> tuple[Array, SetMemory]:
-        """The run of every net (nets, T, O), and the state of each after it; `memory` is a
+        """The run of every net (nets, T, O), and the memory of each after it; `memory`: a
         `SetMemory`.
         """
         runs: list[Array] = [np.empty(0)] * len(self.loops)
         memories = list(memory.members)
-        alike: dict[Any, list[int]] = {}  # nets of one layer by their loop, others alone
+        alike: dict[Any, list[int]] = {}  # equal nets of one layer share a loop; others are alone
         for number, loop in enumerate(self.loops):
             alike.setdefault(loop if isinstance(loop, Narx) else number, []).append(number)
         for numbers in alike.values():
@@ -161,7 +151,7 @@ class SetLoop:
                 run, memories[number] = loop.loop(weights[number], memories[number], u, y)
                 runs[number] = loop.bounded(run)
                 continue
-            # side by side: ten take little longer than one
+            # at once: ten take little longer than one
             together = Memory(np.stack([memories[n].y for n in numbers], 1), memories[numbers[0]].u)
             run, after = loop.loop(np.array([weights[n] for n in numbers]), together, u, y)
             for place, number in enumerate(numbers):

@@ -1,14 +1,11 @@
-"""A trained net, or the median of several, in the units of the data: what a user works with.
+"""A trained net, or the median of several nets, in the units of the data: what a user works with.
 
-`Model.predict` forecasts one step ahead from measured y (the open loop), `Model.simulate` runs free
-under u (the closed loop); MATLAB's users call them `series_parallel` and `parallel`. A `State`
-stands between two rows: either loop goes on from a state that the other one left, to the last bit.
-Besides: the next step (`removedelay`), several steps ahead (`ahead`), the spread of the nets,
-saving and loading. u and y come as (T, columns); a y given as (T,) comes back as (T,).
+`Model.predict` forecasts one step ahead from measured y (open loop), `Model.simulate` runs free
+under u (closed loop). Either goes on from the `State` that the other one left. u and y are (T,
+columns); a y given as (T,) comes back as (T,).
 
-Refused with `InputError`: gaps in u, other numbers of columns, too few rows to fill the delays. A
-free run that leaves the record it was trained on by `LOST_RANGES` of its range is a `ModelError`
-that names the step; one under inputs beyond those of the record is marked by `LoopRun.notes`.
+Gaps in u, other numbers of columns and too few rows are `InputError`s. A free run that goes too far
+from the training record (`LOST_RANGES`) is a `ModelError` that names the step.
 """
 
 from __future__ import annotations
@@ -40,16 +37,14 @@ from forecast.system import files
 from forecast.system.errors import DamagedError, InputError, ModelError, plural
 
 SCHEMA = 5
-BEYOND_RANGE = 0.01  # of the range of an input: farther outside, a run is marked
-DISAGREEMENT = 0.5  # of the deviation of y: nets that differ by more on average do not agree
-LOST_RANGES = 10.0  # of the training record: a free run that far from its middle has left it
+BEYOND_RANGE = 0.01  # of the range of an input: a note tells of inputs farther outside
+DISAGREEMENT = 0.5  # of the deviation of y: a note tells of nets that differ more on average
+LOST_RANGES = 10.0  # of the training record: a free run that far from its middle is lost
 
 
 @dataclass(frozen=True, repr=False)
 class LoopRun:
-    """The output of a loop, `y` (T, O) or (T,), the state after its last row, and what to know of
-    this run.
-    """
+    """The output of a loop, `y` (T, O) or (T,), the state after its last row, and notes on it."""
 
     y: Array
     state: State
@@ -62,15 +57,15 @@ class LoopRun:
 
 @dataclass(frozen=True)
 class TrainingRecord:
-    """How the weights were found: why training stopped and the curve of (iteration, train,
-    validation, mu).
+    """How a net was trained.
 
-    `performance`: the mean squared one-step error of train, validation and test rows in the units
-    of y, of several outputs in `Model.error_unit`; `free_run`: the same of the free run, infinite
-    where it leaves the record, empty without feedback; `for_use`: the loop by whose error on the
-    validation rows the weights were chosen; `notes`: what its user should know; `effective`: the
-    weights that the data determine by Bayesian regularisation (trainbr's effective number of
-    parameters), else all.
+    `reason`: why training stopped; `curve`: (iteration, training error, validation error, mu) of
+    every iteration, mean squared errors in scaled units; `loop`: the loop whose error was lowered.
+    `performance`: the mean squared one-step error of train, validation and test rows in
+    `Model.error_unit`; `free_run`: that of the free run, infinite where it is lost, empty without
+    feedback; `for_use`: the loop by whose error on the validation rows the weights were selected;
+    `notes`: what its user should know; `effective`: the number of weights that the data determine
+    by Bayesian regularisation (trainbr's effective number of parameters), else all.
     """
 
     reason: str = ""
@@ -88,9 +83,9 @@ class Model:
     """A net, or the median of several, with its weights (float64, by name) and the scaling of its
     data.
 
-    `y_range` (2, O), `u_range` (2, I): the least and largest y and u it was trained on, None where
-    that is not known. `names`: of the columns of "u" and "y" that came as a frame; a later frame is
-    put into their order. `is_vector`: y was given as (T,).
+    `y_range` (2, O), `u_range` (2, I): the least and largest y and u in training, None where not
+    known. `names`: of the columns of "u" and "y" where these were frames; the columns of later
+    frames are put into this order. `is_vector`: y was given as (T,).
     """
 
     net: Net | NetSet
@@ -110,8 +105,8 @@ class Model:
 
     @classmethod
     def average(cls, *models: Model) -> Model:
-        """One model of the nets of several on the same data, whose output is the median of theirs;
-        `InputError` for other data.
+        """One model whose output is the median of the nets of several models; `InputError` for
+        models that were trained on different data.
         """
         if other := [type(m).__name__ for m in models if not isinstance(m, Model)]:
             raise InputError(
@@ -137,7 +132,7 @@ class Model:
 
     @property
     def members(self) -> tuple[Model, ...]:
-        """Its nets as models of their own; a single net is its only one."""
+        """Each of its nets as a model; (itself,) for a single net."""
         if isinstance(self.net, Net):
             return (self,)
         return tuple(
@@ -162,28 +157,24 @@ class Model:
 
     @property
     def error_unit(self) -> Array:
-        """(O,): what errors are counted in, the unit of y; of several outputs, whose units may
-        differ, the deviation of each.
-        """
+        """(O,): the unit of errors: that of y, of several outputs the deviation of each."""
         return np.ones(1) if self.outputs == 1 else self.scaling.y_scale
 
     @property
     def of_what(self) -> str:
-        """Behind errors from `describe_rmse`: what they are a share of, where they are one."""
-        return (
-            ""
-            if self.outputs == 1
-            else ", of each output's standard deviation in the rows that train"
-        )
+        """Text behind errors from `describe_rmse`: what the percentages of several outputs mean."""
+        if self.outputs == 1:
+            return ""
+        return ", of each output's standard deviation in the rows that train"
 
     def describe_rmse(self, mean_square: float) -> str:
-        """The root of a mean square in `error_unit`, of several outputs in % of it."""
+        """The root of a mean square in `error_unit` as text; of several outputs in %."""
         rmse = np.sqrt(mean_square)
         return f"{rmse:.4g}" if self.outputs == 1 else f"{100 * rmse:.3g} %"
 
     @property
     def start(self) -> int:
-        """Rows at the beginning of a series that only fill the delays."""
+        """The measured rows that a run begins with, which fill the delays."""
         return self.net.start
 
     @property
@@ -192,22 +183,22 @@ class Model:
         return self.net.network(self.inputs, self.outputs)
 
     def prepare(self, u: npt.ArrayLike | None, y: npt.ArrayLike | None = None) -> State:
-        """The state after the given rows, delays filled from them (MATLAB's preparets): at least
-        `start` rows. The more there are, the better known are states that nobody measures.
+        """The state after the given rows, at least `start` (MATLAB's preparets). More rows tell
+        more of the states that a net has beside y.
         """
         inputs, outputs = self._columns(u, y)
         check_first_rows(self.net, "the series", outputs, self.start)
         loop, weights = self.loop_and_weights()
         memory = loop.absorb(weights, self.scaling.scale_u(inputs), self.scaling.scale_y(outputs))
-        return State(memory, self._is_vector(y))
+        return State(memory, self._is_vector(y), self.net)
 
     def predict(
         self, u: npt.ArrayLike | None, y: npt.ArrayLike | None = None, state: State | None = None
     ) -> LoopRun:
-        """One step ahead: y at every row of y (T, O), forecast from the measured rows before it.
+        """One-step forecasts (T, O) of every row of y from the measured rows before it.
 
-        Without a state the first `start` rows fill the delays and are NaN in the result. Where y is
-        missing, its forecast is fed back. A net without feedback needs no y: None.
+        Without a state, the first `start` rows fill the delays and are NaN in the result. Where y
+        is missing, its forecast is fed back. A net without feedback needs no y.
         """
         inputs, outputs = self._columns(u, y)
         if state is not None:
@@ -228,14 +219,13 @@ class Model:
         *,
         rows: int | None = None,
     ) -> LoopRun:
-        """Free run under u (T, I), or over `rows` rows of a net without inputs.
+        """The free run (T, O) under u (T, I), or over `rows` rows of a net without inputs.
 
-        From a `State`, every row is the net's own. From the first measured rows of y, at least
-        `Model.start` of them, those rows are NaN, for the net did not make them, and the free run
-        follows. Of a net without feedback it is `predict`, and needs no measured rows.
+        `start`: a `State`, or the first measured rows of y, at least `Model.start` of them, which
+        are NaN in the result. A net without feedback needs neither.
 
-        `ModelError`, with the step, when it is no longer finite or goes farther from the middle of
-        the training record than `LOST_RANGES` times its range.
+        `ModelError`, which names the step, where the run is not finite or goes farther from the
+        middle of the training record than `LOST_RANGES` times its range.
         """
         given, state, inputs = self._begin_free_run(u, start, rows)
         run = self._run(inputs, None, state)
@@ -247,8 +237,8 @@ class Model:
     def _begin_free_run(
         self, u: npt.ArrayLike | None, start: npt.ArrayLike | State | None, rows: int | None
     ) -> tuple[Array, State, Array]:
-        """NaN for every measured row that was given, the state after them, and the inputs (T, I)
-        that are left to run under; `InputError` for too few or too many measured rows.
+        """NaN in the place of the measured rows, the state after them, and the inputs (T, I) of the
+        rows that follow; `InputError` for too few or too many measured rows.
         """
         if start is None:
             if self.net.feedback:
@@ -277,10 +267,9 @@ class Model:
         y: npt.ArrayLike | None = None,
         u_next: npt.ArrayLike | None = None,
     ) -> Array:
-        """(T, O) the genuine next step: row t holds the forecast of t + 1 made at t, the last one
-        of an unseen row.
+        """(T, O): in row t the forecast of row t + 1, in the last row that of the row after y.
 
-        A net whose y[t] depends on u[t] itself needs the input of that row, `u_next` (I,);
+        A net whose y[t] depends on u[t] needs the input of the row after y, `u_next` (I,);
         `InputError` without.
         """
         inputs, outputs = self._columns(u, y)
@@ -301,8 +290,8 @@ class Model:
     def ahead(
         self, u: npt.ArrayLike | None, y: npt.ArrayLike | None = None, *, steps: int
     ) -> Array:
-        """(T - steps, steps, O): at row t the closed-loop forecasts of t + 1 ... t + steps under
-        the inputs given; (T - steps, steps) for a y (T,). `InputError` unless
+        """(T - steps, steps, O): in row t the closed-loop forecasts of the next `steps` rows under
+        the given inputs; (T - steps, steps) for a y (T,). `InputError` unless
         1 <= steps < T - start.
         """
         self.refuse_open()
@@ -331,19 +320,19 @@ class Model:
         *,
         rows: int | None = None,
     ) -> Array:
-        """The standard deviation of the free runs of its nets, row by row, in the shape of
-        `simulate`; NaN for a single net, which does not tell it, and in the measured rows.
+        """The standard deviation over the free runs of its nets, in the shape of `simulate`; NaN
+        for a single net and in the measured rows.
 
-        No error bar: all nets learnt from the same rows and may be wrong alike, and the median of
-        which they are is nearer to y than most. Measure errors on rows that did not train.
+        It is no error bar: all nets learnt from the same rows and may be wrong alike, and their
+        median is nearer to y than most of them.
         """
         given, state, inputs = self._begin_free_run(u, start, rows)
         spread = self._spread_of(self._member_runs(inputs, None, state)[0])
         return np.concatenate([given, self._as_given(spread, state.is_vector)])
 
     def _member_runs(self, u: Array, y: Array | None, state: State) -> tuple[Array, LoopMemory]:
-        """(nets, T, O), scaled: the runs from the state under u, free ones without y, and what is
-        remembered after them.
+        """(nets, T, O), scaled: the run of each net from the state, free where `y` is None, and the
+        memory after it.
         """
         loop, weights = self.loop_and_weights()
         inputs = self.scaling.scale_u(u)
@@ -354,15 +343,15 @@ class Model:
         return loop.bounded(run)[None], after
 
     def _spread_of(self, runs: Array) -> Array:
-        """(T, O) of the runs (nets, T, O), in the units of y; NaN of a single one."""
+        """(T, O): the deviation of runs (nets, T, O), in the units of y; NaN for a single run."""
         if len(runs) == 1:
             return np.full(runs.shape[1:], np.nan)
         with np.errstate(over="ignore", invalid="ignore"):  # of runs that are lost
             return runs.std(axis=0) * self.scaling.y_scale
 
     def _describe_unseen_inputs(self, u: Array, runs: Array, is_free: bool) -> tuple[str, ...]:
-        """Notes where u (T, I) leaves the range it was trained on: how far, and how much the nets
-        differ there; and where the nets of a free run differ in the other rows.
+        """Notes: where u (T, I) leaves its range in training, how far, and how much the nets differ
+        there; and where the nets of a free run differ in the other rows.
         """
         if self.u_range is None or not len(u):
             return ()
@@ -372,11 +361,8 @@ class Model:
         spread = self._spread_of(runs)
         within = spread[~is_beyond]
         notes: tuple[str, ...] = ()
-        if (
-            is_free
-            and len(within)
-            and (within.mean(axis=0) > DISAGREEMENT * self.scaling.y_scale).any()
-        ):
+        limit = DISAGREEMENT * self.scaling.y_scale
+        if is_free and len(within) and (within.mean(axis=0) > limit).any():
             notes += (
                 f"The nets differ by {_list_means(within)} (standard deviation) where u is within"
                 " the range of training: some began in another state than the others, or have lost"
@@ -394,7 +380,7 @@ class Model:
         return notes
 
     def _is_vector(self, y: npt.ArrayLike | None) -> bool:
-        """Whether y was given as (T,); without any, whether that of training was."""
+        """Whether y was given as (T,); without a y, whether that of training was."""
         return self.is_vector if y is None else np.ndim(y) == 1
 
     @staticmethod
@@ -403,7 +389,7 @@ class Model:
         return run[:, 0] if is_vector else run
 
     def save(self, folder: Path | str) -> None:
-        """Write net, scaling and weights into `folder` as text and plain arrays, for `load`."""
+        """Write the model into `folder` as text and plain arrays, for `load`."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         # and as text what JSON has no number for: a free run that was lost
@@ -424,8 +410,8 @@ class Model:
 
     @classmethod
     def load(cls, folder: Path | str) -> Model:
-        """What `save` wrote; `InputError` for a folder that there is not, `DamagedError` where a
-        part of it is missing or damaged.
+        """The model that `save` wrote; `InputError` where the folder does not exist,
+        `DamagedError` where a part of it is missing or damaged.
         """
         folder = Path(folder)
         if not folder.is_dir():
@@ -450,7 +436,7 @@ class Model:
             raise DamagedError(f"{folder}: is no whole model ({error!r}). Save it again.") from None
 
     def loop_and_weights(self) -> tuple[Any, Any]:
-        """The numerics of both loops, and the weights in their form."""
+        """Its loop (`loops`), and the weights in the form that the loop takes."""
         loop = self.net.loop(self.inputs, self.outputs)
         return loop, loop.flatten(self.weights)
 
@@ -462,9 +448,10 @@ class Model:
             )
 
     def _run(self, u: Array, y: Array | None, state: State) -> LoopRun:
-        """From the state; y None: closed loop. `InputError` for the state of another net."""
-        loop, weights = self.loop_and_weights()
-        if _shapes(state.memory) != _shapes(loop.begin(weights, self.scaling.scale_u(u))):
+        """The run from the state, free where `y` is None; `InputError` for the state of another
+        net.
+        """
+        if state.net != self.net:
             raise InputError(
                 f"The state is that of another net than this {self.net.kind}. Take one of this"
                 " model."
@@ -475,28 +462,26 @@ class Model:
         notes = self._describe_unseen_inputs(u, runs, is_free)
         if is_free:
             self._require_on_record(run[None], notes)
-        return LoopRun(self._as_given(run, state.is_vector), State(after, state.is_vector), notes)
+        return LoopRun(self._as_given(run, state.is_vector), replace(state, memory=after), notes)
 
     @property
     def middle_and_limit(self) -> Array:
-        """(2, O): the middle of the record it was trained on, and how far from it a free run may
-        go.
-        """
+        """(2, O): the middle of y in training, and how far from it a free run may go."""
         if self.y_range is None:
             return np.outer([0.0, np.finfo(np.float64).max], np.ones(self.outputs))
         low, high = self.y_range
         return np.stack([(low + high) / 2, LOST_RANGES * np.maximum(high - low, 1e-300)])
 
     def leaves_record(self, run: Array) -> npt.NDArray[np.bool_]:
-        """(T,): where a run (B, T, O), in the units of y, is too far from the record it was trained
-        on.
+        """(T,): where any of the runs (B, T, O), in the units of y, is too far from the training
+        record.
         """
         middle, limit = self.middle_and_limit
         return ~(np.abs(run - middle) <= limit).all(axis=(0, 2))
 
     def _require_on_record(self, run: Array, notes: tuple[str, ...] = ()) -> None:
-        """`ModelError` that names the first step at which a closed loop (B, T, O) is lost, with
-        the notes on its inputs, which need not be the reason.
+        """`ModelError` that names the first step at which a free run (B, T, O) is lost, and quotes
+        the notes on its inputs.
         """
         streaming.require_finite(run)
         is_lost = self.leaves_record(run)
@@ -517,8 +502,8 @@ class Model:
             )
 
     def _columns(self, u: npt.ArrayLike | None, y: npt.ArrayLike | None) -> tuple[Array, Array]:
-        """u (T, I) and y (T, O), checked; y of a net without feedback may be None; `InputError` for
-        unequal rows.
+        """u (T, I) and y (T, O), checked; NaN for the y of a net without feedback that got None;
+        `InputError` for unequal rows.
         """
         if y is None:
             if self.net.feedback:
@@ -537,7 +522,7 @@ class Model:
         return inputs, outputs
 
     def _missing_rows(self) -> InputError:
-        """What is raised where no measured rows were given."""
+        """The error to raise where no measured rows were given."""
         return InputError(
             f"{self.net.kind} goes on from measured rows of y; found none. Give every row, as in"
             f" `model.predict(u, y)`, or those that begin a free run, at least {self.start}:"
@@ -545,8 +530,8 @@ class Model:
         )
 
     def _inputs(self, u: npt.ArrayLike | None, rows: int | None) -> Array:
-        """u (T, I), checked; of a net without inputs `rows` empty rows; `InputError` where these
-        are not given, or differ from those of u.
+        """u (T, I), checked; (rows, 0) for a net without inputs; `InputError` where `rows` is
+        missing there or is not the length of u.
         """
         if u is None and self.inputs == 0:
             if rows is None:
@@ -563,7 +548,9 @@ class Model:
         return inputs
 
     def _table(self, name: str, values: npt.ArrayLike, width: int) -> Array:
-        """(T, width) float64, named columns in the order trained on; `InputError` for others."""
+        """(T, width) float64, named columns in the order of training; `InputError` for another
+        width.
+        """
         table = as_columns(name, order_columns(name, values, self.names.get(name, ())))
         if table.shape[1] != width:
             is_transposed = len(table) == width
@@ -575,16 +562,12 @@ class Model:
 
 
 def _list_means(spread: Array) -> str:
-    """The mean of each output over the rows (T, O)."""
+    """The mean over the rows (T, O) of each output, as text."""
     return ", ".join(f"{mean:.3g}" for mean in spread.mean(axis=0))
 
 
-def _shapes(memory: LoopMemory) -> list[tuple[int, ...]]:
-    return [np.shape(value) for value in vars(memory).values()]
-
-
 def _from_json(value: object) -> object:
-    """Lists of JSON as the tuples they were, and the numbers that JSON has none for."""
+    """The value with tuples for lists, and numbers for the texts "nan" and "inf"."""
     if isinstance(value, dict):
         return {name: _from_json(each) for name, each in value.items()}
     if isinstance(value, list):

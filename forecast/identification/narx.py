@@ -1,16 +1,13 @@
-"""The NARX model in float64, a net with one hidden layer or a polynomial: both loops (Leontaritis &
-Billings 1985).
+"""The NARX model (Leontaritis & Billings 1985), a net with one hidden layer or a polynomial, with
+its open and its closed loop in NumPy.
 
-    v_t = W2 tanh(W1 z_t + b1) + W3 z_t + b2        or, with `terms`, the sum of C_k prod z_{t,k}
+    v_t = W2 tanh(W1 z_t + b1) + W3 z_t + b2        or, with `terms`, a polynomial in z_t
     z_t = [y_{t-d} for d in y_delays, u_{t-d} for d in u_delays]
-    y_t = min(max(v_t, low), high)       where the output is known to saturate, else y_t = v_t
+    y_t = min(max(v_t, low), high)                  where bounds are known, else y_t = v_t
 
 Open loop (series-parallel): the y in z_t is measured. Closed loop (parallel, free run): it is the
-net's own bounded output; a state that nobody measures always is. All values are scaled, `Model` has
-the units of the data. NumPy alone, for models small enough for Levenberg-Marquardt, which
-`problems` trains.
-
-`Narx` is the model without weights, which are one flat vector; `Memory` stands between two rows.
+net's own bounded output, as a state that nobody measures always is. All values are scaled; `Model`
+has the units of the data, `problems` the training. `Narx` has no weights: they are a flat vector.
 """
 
 from __future__ import annotations
@@ -22,7 +19,12 @@ from functools import cached_property
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from forecast.identification.experiment import Array, Experiment, delay_inputs
+from forecast.identification.experiment import (
+    Array,
+    Experiment,
+    Standardization,
+    delay_inputs,
+)
 from forecast.identification.first_states import FITTED_ROWS, fit_first_states
 from forecast.identification.polynomial import PolynomialLayer, Term
 from forecast.training.one_layer import OneLayer
@@ -30,8 +32,8 @@ from forecast.training.one_layer import OneLayer
 
 @dataclass(frozen=True)
 class Memory:
-    """The state before a row, oldest rows first: y (longest y delay, O) and u (longest u delay
-    plus longest dead time, I).
+    """What a net remembers before a row, oldest rows first: y (longest y delay, O) and u (longest u
+    delay plus longest dead time, I).
     """
 
     y: Array
@@ -40,14 +42,15 @@ class Memory:
 
 @dataclass(frozen=True)
 class Narx:
-    """`y_delays` from 1, `u_delays` from 0; `low`, `high`: bounds (O,) the output cannot pass, None
-    without.
+    """A NARX model without its weights.
 
-    `dead_times` (I,): steps by which every input is held back besides, each with delays of its own
-    where there are several; none given: 0.
-    `states`: how many of the `outputs`, the last ones, are the net's own state, never measured; the
-    others are y. `terms`: of a polynomial, products of columns of z in the place of the net. The
-    weights are one flat vector (n_weights,), in the order of `layer`.
+    `y_delays`: from 1; `u_delays`: from 0; `low`, `high` (O,): bounds of the outputs, None without.
+    `dead_times` (I,): the rows by which each input is held back before its delays are counted, all
+    delays for each of several; () for 0.
+    `states`: how many of the `outputs`, the last ones, are states of the net, never measured; the
+    others are y.
+    `terms`: of a polynomial, products of columns of z; `origin` (O + inputs held back,): the scaled
+    values of y and u that a polynomial subtracts first; () for 0.
     """
 
     inputs: int
@@ -61,10 +64,11 @@ class Narx:
     dead_times: tuple[tuple[int, ...], ...] = ()
     states: int = 0
     terms: tuple[Term, ...] = ()
+    origin: tuple[float, ...] = ()
 
     @property
     def measured_outputs(self) -> int:
-        """Columns of y."""
+        """The number of columns of y, without the states."""
         return self.outputs - self.states
 
     @property
@@ -74,17 +78,17 @@ class Narx:
 
     @property
     def past_outputs(self) -> int:
-        """Columns of z that hold past y; they come first."""
+        """The number of columns of z that hold past y and states; they come first."""
         return len(self.y_delays) * self.outputs
 
     @property
     def regressors(self) -> int:
-        """d, the columns of z."""
+        """d, the number of columns of z."""
         return self.past_outputs + len(self.u_delays) * len(self.held_back)
 
     @cached_property
     def held_back(self) -> list[tuple[int, int]]:
-        """(column of u, steps it is held back) of the columns of z that hold u at a delay."""
+        """(column of u, rows it is held back) of each column that z has for u at one delay."""
         dead_times = self.dead_times or ((0,),) * self.inputs
         return [(column, steps) for column, each in enumerate(dead_times) for steps in each]
 
@@ -92,17 +96,33 @@ class Narx:
     def layer(self) -> OneLayer | PolynomialLayer:
         """The map from z to v."""
         if self.terms:
-            return PolynomialLayer(self.terms, self.regressors, self.outputs)
+            return PolynomialLayer(self.terms, *self.origins)
         return OneLayer(self.regressors, self.hidden, self.outputs, self.linear)
+
+    @cached_property
+    def origins(self) -> tuple[Array, Array]:
+        """(d,) and (O,): what a polynomial subtracts from the columns of z and from y."""
+        origin = np.array(self.origin or (0.0,) * (self.outputs + len(self.held_back)))
+        y, u = np.split(origin, [self.outputs])
+        return self.repeat_over_delays(y, u), y
+
+    def repeat_over_delays(self, y: Array, u: Array) -> Array:
+        """(d,): for each column of z what `y` (O,) and `u` (inputs held back,) have for it."""
+        return np.concatenate([np.tile(y, len(self.y_delays)), np.tile(u, len(self.u_delays))])
+
+    def find_origin(self, scaling: Standardization) -> tuple[float, ...]:
+        """The `origin` at which the data are 0: (O + inputs held back,)."""
+        columns = [column for column, _ in self.held_back]
+        return (*scaling.scale_y(0.0).tolist(), *scaling.scale_u(0.0)[columns].tolist())
 
     @property
     def input_memory(self) -> int:
-        """Rows before the present one whose u acts."""
+        """How many rows back the earliest u is that acts on y."""
         longest = max((steps for _, steps in self.held_back), default=0)
         return max(self.u_delays, default=0) + longest
 
     def column_names(self) -> list[str]:
-        """Of each column of z, as in y[t-1], u2[t-3]."""
+        """The names of the columns of z, such as y[t-1] and u2[t-3]."""
         names = []
         for letter, delays, columns, held_back in (
             ("y", self.y_delays, self.outputs, [(output, 0) for output in range(self.outputs)]),
@@ -120,9 +140,7 @@ class Narx:
         return self.layer.n_weights
 
     def flatten(self, weights: Mapping[str, Array]) -> Array:
-        """The flat vector of the weights by name that a `networks` description of the same net
-        has.
-        """
+        """The flat vector of weights by the names that they have in the network of the same net."""
         return self.layer.flatten(weights, self._layer_path)
 
     def unflatten(self, flat: Array) -> dict[str, Array]:
@@ -135,14 +153,14 @@ class Narx:
 
     @cached_property
     def limits(self) -> Array:
-        """(2, O): what the output cannot pass, infinite without bounds."""
+        """(2, O): the bounds of the outputs, infinite without any."""
         unbounded = np.full(self.outputs, np.inf)
         if self.low is None or self.high is None:
             return np.stack([-unbounded, unbounded])
         return np.array([self.low, self.high])
 
     def bounded(self, v: Array) -> Array:
-        """y of v (..., O), or of its first columns."""
+        """v (..., O), or its first columns, clipped to the bounds."""
         return np.clip(v, *self.limits[:, : v.shape[-1]])
 
     def start_rows(self, start: int) -> int:
@@ -150,15 +168,15 @@ class Narx:
         return max(start, *self.y_delays)
 
     def add_state_columns(self, y: Array) -> Array:
-        """(T, O): y (T, measured outputs) with NaN for the states, which nobody measures."""
+        """(T, O): y (T, measured outputs) with NaN for the states."""
         if not self.states:
             return y
         return np.hstack([y, np.full((len(y), self.states), np.nan)])
 
     def add_first_row(self, experiment: Experiment, start: int) -> Experiment:
-        """For a net with states the experiment behind one more row, as `begin` remembers it: y is
-        zero there, u as in the first row; the states stay NaN, as in all rows. For another net as
-        it is.
+        """For a net with states: the experiment with a row before its first one, as `begin`
+        remembers it (y 0, u as in the first row), and with NaN as the states in all rows. For
+        another net as it is.
         """
         if not self.states:
             return experiment
@@ -173,17 +191,14 @@ class Narx:
         )
 
     def residual(self, v: Array, y: Array) -> Array:
-        """v - y; none where y sits on a bound and v lies beyond it, for the truth may lie there
-        too.
-        """
+        """v - y; 0 where y sits on a bound and v lies beyond it, as the truth may."""
         low, high = self.limits[:, : v.shape[-1]]
         is_saturated = ((y >= high) & (v >= high)) | ((y <= low) & (v <= low))
         return np.where(is_saturated, 0.0, v - y)
 
     def past_inputs(self, u: Array, start: int) -> Array:
-        """(T - start, len(u_delays) * len(held_back)): the columns of z_t that hold u, from row
-        `start`, held back by delay and dead time (delay 0 is the present u); before row 0 u is its
-        first.
+        """(T - start, len(u_delays) * len(held_back)): the columns of z that hold u, from row
+        `start`; u before its first row is taken to be as there.
         """
         if not self.u_delays or not self.inputs:
             return np.zeros((len(u[start:]), 0))
@@ -192,24 +207,24 @@ class Narx:
         return np.concatenate(delayed, axis=1)
 
     def open_loop_regressors(self, experiment: Experiment, start: int) -> Array:
-        """(T - start, d): z_t of the open loop from row `start`, before which the y delays must
-        fit; NaN where a needed y is missing.
+        """(T - start, d): z of the open loop from row `start`, which is at least the longest delay
+        of y; NaN where y is missing.
         """
         rows = np.arange(start, len(experiment))
         past_y = [experiment.y[rows - delay] for delay in self.y_delays]
         return np.concatenate([*past_y, self.past_inputs(experiment.u, start)], axis=1)
 
     def begin(self, weights: Array, u: Array) -> Memory:
-        """Before the first row of u (T, I): zeros for y whatever the weights, the first u for all
-        before it.
+        """The memory before the first row of u (T, I): zeros for y, the first u for all rows before
+        it. `weights` are not used.
         """
         rows = self.input_memory
         past_u = np.repeat(u[:1], rows, axis=0) if len(u) else np.zeros((rows, self.inputs))
         return Memory(np.zeros((max(self.y_delays), self.outputs)), past_u)
 
     def absorb(self, weights: Array, u: Array, y: Array) -> Memory:
-        """After the measured rows u (T, I) and y (T, measured outputs): a state of its own begins
-        as its first rows bear out (`first_states`).
+        """The memory after the measured rows u (T, I) and y (T, measured outputs). States begin as
+        they fit the first rows best (`first_states`).
         """
         memory = self.begin(weights, u)
         if self.states:
@@ -227,9 +242,9 @@ class Narx:
         return self.loop(weights, memory, u, y)[1]
 
     def free_run(self, weights: Array, u: Array, y_start: Array) -> Array:
-        """v (T, O) under u (T, I): its first rows are `y_start` where that is known, all else is
-        the net's, not cut at `low` and `high`; what it feeds itself is. Of several weights (runs,
-        n_weights), side by side, v (T, runs, O).
+        """v (T, O) of the free run under u (T, I); `y_start` stands in its first rows where that is
+        known. v is not clipped to the bounds, but what the net feeds back is. Of several weights
+        (runs, n_weights) v (T, runs, O).
         """
         y = np.full((len(u), self.outputs), np.nan)
         y[: len(y_start), : y_start.shape[1]] = y_start
@@ -240,11 +255,11 @@ class Narx:
     def loop(
         self, weights: Array, memory: Memory, u: Array, y: Array | None = None
     ) -> tuple[Array, Memory]:
-        """v without the states under u (T, I), row after row, and the memory after the last row.
+        """v (T, measured outputs) under u (T, I), row after row, and the memory after the last row.
 
-        y is fed back where it is a number, the net's own bounded output elsewhere; None:
-        everywhere. Of several weights (runs, n_weights), with a memory of y (delays, runs, O), side
-        by side: v (T, runs, measured outputs).
+        y is fed back where it is a number; elsewhere, and without y, the net's own bounded output.
+        Of several weights (runs, n_weights), and memory.y (delays, runs, O), v has the shape
+        (T, runs, measured outputs).
         """
         if y is not None:
             y = self.add_state_columns(y)
@@ -254,7 +269,7 @@ class Narx:
     def _loop(
         self, weights: Array, memory: Memory, u: Array, y: Array | None
     ) -> tuple[Array, Memory]:
-        """The same with the states in v and y (T, O); of several weights v (T, runs, O)."""
+        """As `loop`, with the states in v and y: (T, O), of several weights (T, runs, O)."""
         inputs = np.concatenate([memory.u, u])
         drive = self.past_inputs(inputs, len(memory.u))
         if y is None:
@@ -265,7 +280,7 @@ class Narx:
         for_all_runs = (slice(None), *(None,) * len(runs))
         v = np.empty((len(u), *runs, o), np.result_type(drive, weights))
         n_past = self.past_outputs
-        # a row more, for the outputs of the last
+        # one row more, for the outputs of the last
         z = np.ones((len(u) + 1, *runs, n_past + drive.shape[1] + 1), v.dtype)
         z[:-1, ..., n_past:-1] = drive[for_all_runs]
         only_last = self.y_delays == (1,)  # the next row of z then holds the outputs of a row
@@ -291,8 +306,8 @@ class Narx:
         return v, Memory(fed[len(u) :].copy(), inputs[len(inputs) - len(memory.u) :])
 
     def ahead(self, weights: Array, memory: Memory, u: Array, y: Array, steps: int) -> Array:
-        """y (T - steps, steps, O): after every row but the last `steps`, the closed loop over the
-        next `steps`.
+        """y (T - steps, steps, measured outputs): from every row but the last `steps`, the closed
+        loop over the next `steps` rows.
         """
         y = self.add_state_columns(y)
         run = self.bounded(self._loop(weights, memory, u, y)[0])
@@ -315,8 +330,8 @@ class Narx:
 
 
 def initial_weights(net: Narx, rng: np.random.Generator) -> Array:
-    """Random tanh units over inputs of about unit size and a small read-out of them; the linear
-    path is zero, and so is all of a net without such units.
+    """Random weights (n_weights,) of tanh units over inputs of about unit size and of their small
+    readout; 0 for the linear path.
     """
     w1, b1 = random_hidden_weights(net, rng)
     w2 = 0.1 * rng.normal(size=net.outputs * net.hidden)
@@ -324,6 +339,6 @@ def initial_weights(net: Narx, rng: np.random.Generator) -> Array:
 
 
 def random_hidden_weights(net: Narx, rng: np.random.Generator) -> tuple[Array, Array]:
-    """W1 (K * d,) and b1 (K,) of tanh units over inputs of about unit size."""
+    """Random W1 (K * d,) and b1 (K,) of K tanh units over inputs of about unit size."""
     w1 = rng.normal(size=net.hidden * net.regressors) * 0.7 / np.sqrt(net.regressors)
     return w1, rng.uniform(-1.0, 1.0, size=net.hidden)

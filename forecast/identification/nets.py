@@ -1,5 +1,4 @@
-"""The nets of MATLAB's time-series family, by the names their users know, as descriptions without
-weights.
+"""The nets of MATLAB's time-series family by MATLAB's names, as descriptions without weights.
 
     net                                       y^[t] = F(...)                          defaults
     narxnet(input_delays, feedback_delays)    u[t-d], y[t-d]                          1:2, 1:2, 10
@@ -10,13 +9,9 @@ weights.
     elmannet(layer_delays)                    u[t], each layer's own output before    1:2, 10
     grunet(), lstmnet()                       u[t], gated states (not MATLAB's)       8
 
-Hidden units are tanh, the output is linear. `hidden` counts the units of each layer; none makes a
-linear model (ARX, FIR). Elman's net with one delay has the cell that stops its gradient
-(`networks.cells.simple`); Levenberg-Marquardt takes the whole derivative of either.
-
-In the network of `Net.network`, the row of time t holds y[t-1] and u[t - shift], `shift` being the
-shortest input delay: what is known when y[t] is forecast. So the loops of
-`networks.inference.streaming` work on it as they are.
+Hidden units are tanh, the output is linear. `hidden` counts the units of each layer; () makes a
+linear model (ARX, FIR). In the network of `Net.network` the row of time t holds y[t-1] and
+u[t - shift], where `shift` is the shortest input delay: what is known when y[t] is forecast.
 """
 
 from __future__ import annotations
@@ -40,13 +35,12 @@ GATED = ("grunet", "lstmnet")
 
 @dataclass(frozen=True)
 class Net:
-    """`layer_delays`: into each layer after the first (distdelaynet), or of the layers' own outputs
-    (recurrent); `linear`: with a linear path beside the hidden layers.
+    """A net without its weights.
 
-    What `identify` finds besides: `low`, `high` (O,), scaled, the bounds the output cannot pass;
-    `dead_times` (I,), the steps by which each input is held back, several where outputs differ in
-    it; `first`, the measured rows that a run begins with, None: as many as the longest delay;
-    `states`, how many the net has of its own; `terms`, the products of a polynomial.
+    `layer_delays`: into each layer after the first (distdelaynet), or of the layers' own outputs
+    (recurrent nets); `linear`: with a linear path beside the hidden layers. `low`, `high`,
+    `dead_times`, `states`, `terms` and `origin` are those of `narx.Narx`, found by `identify`;
+    `first`: the measured rows that a run begins with, None for as many as the longest delay.
     """
 
     kind: str
@@ -61,20 +55,21 @@ class Net:
     first: int | None = None
     states: int = 0
     terms: tuple[Term, ...] = ()
+    origin: tuple[float, ...] = ()
 
     @property
     def feedback(self) -> bool:
-        """Whether y is fed back, so that the loop can be opened and closed."""
+        """Whether y is fed back, so that its loop can be opened and closed."""
         return bool(self.feedback_delays)
 
     @property
     def shift(self) -> int:
-        """Steps from an input to the first output it acts on."""
+        """The shortest input delay."""
         return min(self.input_delays, default=0)
 
     @property
     def start(self) -> int:
-        """Rows at the beginning of a series that only fill the delays."""
+        """The measured rows that a run begins with, which fill the delays."""
         if self.first is not None:
             return self.first
         start = max((*self.input_delays, *self.feedback_delays), default=0)
@@ -83,13 +78,15 @@ class Net:
         return start
 
     def network(self, inputs: int, outputs: int) -> Network:
-        """The net for u (T, inputs) and y (T, outputs); `InputError` as of `check_inputs`."""
+        """The network of the net for u (T, inputs) and y (T, outputs); `InputError` as
+        `check_inputs`.
+        """
         self.check_inputs(inputs)
         shapes = Shapes(outputs + inputs, 0, 1, outputs, self.start + 1, tuple(range(outputs)))
         return Network(self._blocks(inputs, outputs), shapes)
 
     def check_inputs(self, inputs: int) -> None:
-        """`InputError` when the net has inputs and there are none, or none and there are."""
+        """`InputError` where the net wants inputs and there are none, or the reverse."""
         if self.input_delays and not inputs:
             raise InputError(
                 f"{self.kind} wants inputs u (T, I); got {inputs} of them. Give u, or use narnet."
@@ -102,14 +99,14 @@ class Net:
 
     @property
     def has_narx_form(self) -> bool:
-        """Whether it can be computed as a `narx.Narx`: it feeds y back and has one hidden layer at
-        most, or is a polynomial; narnet, which has no inputs, too.
+        """Whether it can be computed as a `narx.Narx`: it feeds y back and has at most one hidden
+        layer.
         """
         return self.feedback and len(self.hidden) <= 1
 
     def narx_form(self, inputs: int, outputs: int) -> Narx:
-        """The same net in the form that has exact derivatives of its free run; `InputError` unless
-        `has_narx_form`, and as of `check_inputs`.
+        """The net as a `narx.Narx`, which has the derivatives of its free run; `InputError` unless
+        `has_narx_form`, and as `check_inputs`.
         """
         if not self.feedback:
             raise InputError(
@@ -136,10 +133,11 @@ class Net:
             dead_times=self.dead_times,
             states=self.states,
             terms=self.terms,
+            origin=self.origin,
         )
 
     def loop(self, inputs: int, outputs: int) -> Narx | NetworkLoop:
-        """The numerics of both loops."""
+        """Its open and closed loop (`loops`)."""
         if self.has_narx_form:
             return self.narx_form(inputs, outputs)
         return NetworkLoop(self.network(inputs, outputs), self.shift)
@@ -187,7 +185,7 @@ class Net:
         return (Parallel("delays", tuple(lines)), *hidden)
 
     def _layer(self, k: int, units: int, delays: Delays) -> tuple[Block, ...]:
-        """Layer k and the delays after it (distdelaynet), or with delays of its own output."""
+        """Hidden layer k, with the delays after it (distdelaynet) or of its own output."""
         if self.kind == "distdelaynet":
             return Dense(f"layer_{k}", units), Taps(f"taps_{k}", delays)
         if self.kind in GATED or (self.kind == "elmannet" and delays == (1,)):
@@ -197,8 +195,8 @@ class Net:
 
 @dataclass(frozen=True)
 class NetSet:
-    """Several nets on the same u and y, whose median is the output; weights `0/...` are those of
-    the first.
+    """Several nets on the same u and y, whose median is the output. The names of the weights of the
+    first one begin with `0/`.
     """
 
     nets: tuple[Net, ...]
@@ -212,16 +210,16 @@ class NetSet:
 
     @property
     def shift(self) -> int:
-        """Steps from an input to the first output it acts on in any net."""
+        """The shortest input delay of any net."""
         return min(net.shift for net in self.nets)
 
     @property
     def start(self) -> int:
-        """Rows at the beginning of a series that only fill the delays of all nets."""
+        """The measured rows that a run begins with, which fill the delays of all nets."""
         return max(net.start for net in self.nets)
 
     def network(self, inputs: int, outputs: int) -> Any:
-        """Raises `InputError`: every net is a network of its own, and trained by itself."""
+        """Raises `InputError`, since every net is a network of its own."""
         raise InputError(
             f"A set of {len(self.nets)} nets is no single network; take one of `Model.members`."
         )
@@ -229,20 +227,17 @@ class NetSet:
     narx_form = network
 
     def loop(self, inputs: int, outputs: int) -> SetLoop:
-        """The numerics of both loops."""
+        """The open and closed loop of their median."""
         return SetLoop(tuple(net.loop(inputs, outputs) for net in self.nets))
 
     def describe(self) -> str:
-        """The nets, a line each."""
-        lines = [
-            f"median of {plural(len(self.nets), 'net')}",
-            *(net.describe() for net in self.nets),
-        ]
-        return "\n".join(lines)
+        """The nets, a line each below a title."""
+        title = f"median of {plural(len(self.nets), 'net')}"
+        return "\n".join([title, *(net.describe() for net in self.nets)])
 
 
 def check_rows(net: Net | NetSet, name: str, rows: int, needed: int) -> None:
-    """`InputError` when the series `name` has too few rows for the delays."""
+    """`InputError` where the series `name` has fewer rows than needed."""
     if rows < needed:
         raise InputError(
             f"{net.kind} has delays up to {net.start}; {name} has {plural(rows, 'row')}, at least"
@@ -251,7 +246,9 @@ def check_rows(net: Net | NetSet, name: str, rows: int, needed: int) -> None:
 
 
 def check_first_rows(net: Net | NetSet, name: str, y: npt.NDArray[np.float64], needed: int) -> None:
-    """The same, and when y (T, O) is missing where the feedback delays are filled from it."""
+    """`InputError` as `check_rows`, and where y (T, O) is missing in the rows that fill the delays
+    of a net with feedback.
+    """
     check_rows(net, name, len(y), needed)
     if net.feedback and np.isnan(y[: net.start]).any():
         raise InputError(
@@ -268,8 +265,8 @@ def narxnet(
 ) -> Net:
     """Nonlinear ARX (Leontaritis & Billings 1985).
 
-    The linear path beside the hidden units is what most often makes a free run good: the units
-    learn only what is not linear. MATLAB's narxnet has none; `linear=False`.
+    A linear path beside the hidden units most often makes the free run better, since the units
+    learn only what is not linear. MATLAB's narxnet has none: `linear=False`.
     """
     y = check_delays("feedback_delays", feedback_delays, least=1)
     return Net(
@@ -283,21 +280,21 @@ def narnet(
     *,
     linear: bool = True,
 ) -> Net:
-    """The series on its own past, without inputs."""
+    """A nonlinear autoregression, without inputs."""
     y = check_delays("feedback_delays", feedback_delays, least=1)
     return Net("narnet", _units(hidden), feedback_delays=y, linear=linear)
 
 
 def timedelaynet(input_delays: Iterable[int] = (1, 2), hidden: int | Sequence[int] = 10) -> Net:
-    """A finite memory of the inputs; without hidden units a linear filter."""
+    """A net on delayed inputs alone; without hidden units a linear filter (FIR)."""
     return Net("timedelaynet", _units(hidden), check_delays("input_delays", input_delays))
 
 
 def distdelaynet(
     delays: Sequence[Iterable[int]] = ((1, 2), (1, 2)), hidden: int | Sequence[int] = 10
 ) -> Net:
-    """Delays into every layer (Waibel et al. 1989): `delays[0]` of the inputs, `delays[k]` of
-    hidden layer k. `InputError` for another number of them.
+    """A net with delays into every layer (Waibel et al. 1989): `delays[0]` of the inputs,
+    `delays[k]` of hidden layer k. `InputError` for another number of them.
     """
     units = _units(hidden)
     if len(delays) != len(units) + 1:
@@ -310,29 +307,29 @@ def distdelaynet(
 
 
 def layrecnet(layer_delays: Iterable[int] = (1, 2), hidden: int | Sequence[int] = 10) -> Net:
-    """Layers fed with their own outputs over several delays."""
+    """A recurrent net whose layers see their own outputs over several delays."""
     return _recurrent_net("layrecnet", layer_delays, hidden)
 
 
 def elmannet(layer_delays: Iterable[int] = (1, 2), hidden: int | Sequence[int] = 10) -> Net:
-    """Elman's net (1990); MATLAB's has the same form as `layrecnet`."""
+    """Elman's net (1990), in MATLAB of the same form as `layrecnet`. With delay 1 it has the cell
+    of `networks.cells.simple`.
+    """
     return _recurrent_net("elmannet", layer_delays, hidden)
 
 
 def grunet(hidden: int | Sequence[int] = 8) -> Net:
-    """Gated recurrent units (Cho et al. 2014) driven by the inputs alone: a simulator that sees no
-    measured y.
-    """
+    """Gated recurrent units (Cho et al. 2014) on the inputs alone."""
     return _recurrent_net("grunet", (1,), hidden)
 
 
 def lstmnet(hidden: int | Sequence[int] = 8) -> Net:
-    """The same of long short-term memory (Hochreiter & Schmidhuber 1997)."""
+    """Long short-term memory (Hochreiter & Schmidhuber 1997) on the inputs alone."""
     return _recurrent_net("lstmnet", (1,), hidden)
 
 
 def _recurrent_net(kind: str, layer_delays: Iterable[int], hidden: int | Sequence[int]) -> Net:
-    """A net of layers that see their own outputs, each over the same delays; `InputError` without
+    """A net whose layers see their own outputs, each over the same delays; `InputError` without
     hidden units.
     """
     delays, units = check_delays("layer_delays", layer_delays, least=1), _units(hidden)
@@ -369,7 +366,7 @@ def _as_tuple(values: int | Iterable[int]) -> tuple[int, ...]:
 
 
 def _span(delays: Delays) -> str:
-    """Delays as in a slice of MATLAB's where they are without a gap: 1:5."""
+    """Delays as text, as MATLAB writes a range: 1:5, or 1,3 where there is a gap."""
     first, last = delays[0], delays[-1]
     if len(delays) > 2 and len(delays) == last - first + 1:
         return f"{first}:{last}"

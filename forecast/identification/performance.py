@@ -1,8 +1,7 @@
-"""How good a trained net is: one number, and MATLAB's plots as matplotlib figures.
+"""The performance of a net as a number (`perform`), and MATLAB's plots as matplotlib figures.
 
-For a user's script: `perform` measures a forecast against y; each `plot...` returns a figure with
-`.savefig(path)`. Of several outputs or inputs give the one to draw, as `y[:, [0]]`. Errors with as
-many columns as rows are refused: a vector minus a column gives them.
+For a user's script. Each `plot...` returns a figure with `.savefig(path)`. Of several outputs or
+inputs give the one to draw, as `y[:, [0]]`.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ Figure = Any
 Measure = Literal["mse", "mae", "sse", "sae", "rmse", "fit", "nmse", "vaf"]
 
 COLOURS = {"all": "#4269d0", "train": "#4269d0", "validation": "#3ca951", "test": "#ff725c"}
-INK, BAND = "#333333", "#c9302c"
+INK, BAND_COLOUR = "#333333", "#c9302c"
 
 
 def perform(
@@ -35,23 +34,21 @@ def perform(
     weight: npt.ArrayLike | None = None,
     measure: Measure = "mse",
 ) -> float:
-    """How near `forecast` (T, O) is to the measured y (T, O), by `measure`: an error, the lower the
-    better; of "fit" and "vaf" the higher. NaN in either is not counted. Several outputs give one
-    number, as MATLAB's perform does.
+    """How near `forecast` (T, O) is to the measured y (T, O), as one number. Rows with NaN in
+    either do not count.
 
-    In the units of y, over all outputs: "mae" and "rmse", the root of "mse", and the sum "sae"; in
-    these units squared: "mse" and the sum "sse".
+    Over all outputs, as MATLAB's perform: "mae" and "sae", the mean and the sum of absolute errors;
+    "mse" and "sse", the same of squared errors; "rmse", the root of "mse".
 
-    Relative to y, mean over the outputs: "nmse", the mean squared error over the variance of y;
-    "fit", 100 (1 - root of nmse) % (NRMSE fit, as MATLAB's `compare` shows it); "vaf", variance
-    accounted for, 100 (1 - variance of the error / variance of y) %, which a constant error does
-    not lower.
+    Relative to y, as a mean over the outputs: "nmse", the mean squared error over the variance of
+    y; "fit", 100 (1 - root of nmse) % (NRMSE fit, as MATLAB's `compare` shows it); "vaf", variance
+    accounted for, 100 (1 - variance of the error / variance of y) %. Of "fit" and "vaf" the higher
+    is the better, of all others the lower.
 
-    `weight` (T, O) or (T,), as `Experiment.weight`: what each squared (or absolute) error counts in
-    the mean or sum.
+    `weight` (T, O) or (T,), as `Experiment.weight`: the weight of each error in mean or sum.
 
-    `InputError` for unequal shapes, for no row with both (relative to y: in any output), for a y
-    that is constant where it is divided by, and for another weight or measure.
+    `InputError` for unequal shapes, where no row counts (in one output, if relative to y), for a
+    measure relative to a constant y, and for another weight or measure.
     """
     if measure not in get_args(Measure):
         raise InputError(f"`measure` is {measure!r}; wanted one of {get_args(Measure)}.")
@@ -81,12 +78,12 @@ def perform(
 
 
 def _relative_performance(y: Array, error: Array, error_weights: Array, measure: Measure) -> float:
-    """Mean over the outputs; all (T, O), `error_weights` 0 where the error does not count.
+    """A measure relative to y, as a mean over the outputs; y, error and weights are (T, O).
     `InputError` for a constant y.
     """
     mean = np.average(np.nan_to_num(y), axis=0, weights=error_weights)
     variance = np.average((np.nan_to_num(y) - mean) ** 2, axis=0, weights=error_weights)
-    # rounding gives a constant a variance too
+    # rounding gives a constant a variance, too
     if not (np.sqrt(variance) > 1e-14 * np.abs(mean)).all():
         raise InputError(f"y is constant where it counts; {measure!r} needs it to move.")
     if measure == "vaf":
@@ -99,15 +96,15 @@ def _relative_performance(y: Array, error: Array, error_weights: Array, measure:
 
 
 def ploterrcorr(errors: npt.ArrayLike, longest: int = 20) -> Figure:
-    """Autocorrelation of the one-step errors, with its 95 % band: inside it from delay 1 on, the
-    errors hold nothing more to learn from y.
+    """The autocorrelation of one-step errors with its 95 % band. Where all bars from delay 1 on lie
+    inside the band, the errors have nothing more to learn from y.
     """
     correlation = autocorrelation(_column("errors", errors), longest)
     return _plot_correlation(correlation, "Autocorrelation of the errors")
 
 
 def plotinerrcorr(u: npt.ArrayLike, errors: npt.ArrayLike, longest: int = 20) -> Figure:
-    """Correlation of an input with the one-step errors: bars beyond the band at delays above 0 say
+    """The correlation of an input with one-step errors. Bars beyond the band at delays above 0 show
     that the input explains more than the net has learnt.
     """
     correlation = cross_correlation(_column("u", u), _column("errors", errors), longest)
@@ -115,8 +112,8 @@ def plotinerrcorr(u: npt.ArrayLike, errors: npt.ArrayLike, longest: int = 20) ->
 
 
 def plotresponse(y: npt.ArrayLike, forecast: npt.ArrayLike, labels: Labels | None = None) -> Figure:
-    """Measured and forecast over time, the errors below; `labels` (T,) colours train, validation
-    and test rows.
+    """Measured y and forecast over time, with the errors below; `labels` (T,), of a divide
+    function, colour train, validation and test rows.
     """
     measured, predicted = _columns(y=y, forecast=forecast)
     figure, (above, below) = _figure(2, sharex=True, height_ratios=[3, 1])
@@ -135,8 +132,8 @@ def plotresponse(y: npt.ArrayLike, forecast: npt.ArrayLike, labels: Labels | Non
 
 
 def plotregression(y: npt.ArrayLike, forecast: npt.ArrayLike) -> Figure:
-    """Forecast against measured, the fitted line and its correlation R; `InputError` for fewer than
-    two rows with both.
+    """The forecast over measured y, with the fitted line and the correlation R; `InputError` for
+    fewer than two different y with a forecast.
     """
     measured, predicted = _columns(y=y, forecast=forecast)
     both = np.isfinite(measured) & np.isfinite(predicted)
@@ -158,7 +155,7 @@ def plotregression(y: npt.ArrayLike, forecast: npt.ArrayLike) -> Figure:
 
 
 def ploterrhist(errors: npt.ArrayLike, labels: Labels | None = None, bins: int = 20) -> Figure:
-    """Histogram of the errors, stacked by what their rows were for."""
+    """A histogram of the errors, stacked by train, validation and test rows."""
     error = _column("errors", errors)
     parts = _split_by_label(labels, len(error))
     figure, (axes,) = _figure(1)
@@ -175,9 +172,7 @@ def ploterrhist(errors: npt.ArrayLike, labels: Labels | None = None, bins: int =
 
 
 def plotperform(training: TrainingRecord) -> Figure:
-    """Mean squared error by iteration, in scaled units, and the iteration whose weights were
-    kept.
-    """
+    """The mean squared error by iteration, scaled, and the iteration whose weights were kept."""
     step, train, validation, _ = _curve(training)
     figure, (axes,) = _figure(1)
     axes.semilogy(step, train, color=COLOURS["train"], label="train")
@@ -194,9 +189,7 @@ def plotperform(training: TrainingRecord) -> Figure:
 
 
 def plottrainstate(training: TrainingRecord) -> Figure:
-    """The damping mu by iteration, and how many iterations since the validation error was
-    lowest.
-    """
+    """The damping mu by iteration, and the iterations since the validation error was lowest."""
     step, _, validation, mu = _curve(training)
     lowest = step
     if np.isfinite(validation).any():
@@ -211,8 +204,8 @@ def plottrainstate(training: TrainingRecord) -> Figure:
 
 
 def _curve(training: TrainingRecord) -> Array:
-    """(4, iterations): iteration, training error, validation error (NaN without one), mu;
-    `InputError` for a set of nets, which has none.
+    """(4, iterations): iteration, training error, validation error (NaN without one) and mu;
+    `InputError` for a set of nets, which has no curve.
     """
     if not training.curve:
         raise InputError(
@@ -222,7 +215,7 @@ def _curve(training: TrainingRecord) -> Array:
 
 
 def _column(name: str, values: npt.ArrayLike) -> Array:
-    """(T,) of the only column; `InputError` for several."""
+    """The only column (T,) of a table; `InputError` for several."""
     table = error_columns(name, values)
     if table.shape[1] != 1:
         raise InputError(
@@ -232,7 +225,7 @@ def _column(name: str, values: npt.ArrayLike) -> Array:
 
 
 def _columns(**series: npt.ArrayLike) -> list[Array]:
-    """(T,) of each, by its name; `InputError` for unequal rows."""
+    """The only column (T,) of each table; `InputError` for unequal rows."""
     columns = [_column(name, values) for name, values in series.items()]
     rows = [len(column) for column in columns]
     if len(set(rows)) > 1:
@@ -241,10 +234,10 @@ def _columns(**series: npt.ArrayLike) -> list[Array]:
 
 
 def _plot_correlation(correlation: Correlation, title: str) -> Figure:
-    """Bars over the delays, on the band within which they tell nothing."""
+    """Bars of the correlations over the delays, on the band of white noise."""
     figure, (axes,) = _figure(1)
     band = correlation.band
-    axes.axhspan(-band, band, color=BAND, alpha=0.12, lw=0, label="95 % band of white noise")
+    axes.axhspan(-band, band, color=BAND_COLOUR, alpha=0.12, lw=0, label="95 % band of white noise")
     axes.bar(correlation.lags, correlation.values, width=0.6, color=COLOURS["train"])
     axes.axhline(0, color=INK, lw=0.8)
     axes.set_title(title, fontsize=10)
@@ -273,8 +266,8 @@ def _label_axes(axes: Any, x: str, y: str) -> None:
 
 
 def _split_by_label(labels: Labels | None, rows: int) -> dict[str, npt.NDArray[np.bool_]]:
-    """Which rows (T,) train, validate and test, by name; without labels "all". `InputError` for
-    another number of labels.
+    """Masks (T,) of the train, validation and test rows by name; of all rows without labels.
+    `InputError` for another number of labels.
     """
     if labels is None:
         return {"all": np.ones(rows, dtype=bool)}

@@ -1,11 +1,11 @@
-"""A polynomial in what a NARX net sees, and the choice of its terms by orthogonal least squares.
+"""Polynomials in the columns z that a NARX net sees, and the choice of their terms (FROLS).
 
-`narx.Narx` computes with a `PolynomialLayer` where it has `terms`, so loops, derivatives of the
-free run and training are those of every net. `select_terms` is FROLS, forward regression with the
-error-reduction ratio (Billings, Korenberg & Chen 1988). Of all products up to a degree it takes one
-after the other: the next is that whose part orthogonal to those taken explains most of y. It stops
-where Schwarz's criterion is least. It sees one-step errors, which noise on y biases: `term_search`
-goes on by the free run.
+`narx.Narx` computes with a `PolynomialLayer` where it has `terms`; loops, derivatives and training
+are those of every net. `select_terms` is forward regression with the error-reduction ratio
+(Billings, Korenberg & Chen 1988): of all products up to a degree it takes one after the other, each
+time the one whose part orthogonal to those taken explains most of y, and stops where Schwarz's
+criterion is least. It sees one-step errors, which noise on y biases; `term_search` goes on by the
+free run.
 """
 
 from __future__ import annotations
@@ -22,36 +22,37 @@ from forecast.system.errors import ModelError
 from forecast.training.levenberg_marquardt import Array
 
 Term = tuple[int, ...]
-"""A product of columns of z, a column as often as its power; () is the constant."""
+"""The columns of z that a product multiplies, a column as often as its power; () is 1."""
 
-MAX_PRODUCTS = 400  # to choose from: a lower degree where there are more
-ROUNDING = 1e-14  # of y's sum of squares: less is left or explained by rounding alone
-NO_PART = 1e-8  # of its square: a product left with less is a sum of those chosen
+MAX_PRODUCTS = 400  # to choose from; a lower degree where there are more
+ROUNDING = 1e-14  # of the sum of squares of y: less than this is rounding
+NO_PART = 1e-8  # of the sum of squares of a product: less left of it is rounding
 
 
 @dataclass(frozen=True)
 class PolynomialLayer:
-    """v = C' p(z), p the products of the columns of z (rows, `regressors`) that `terms` names.
+    """v = C' p(z - z_origin) + y_origin, p the products of columns that `terms` names.
 
-    Its weights are one flat vector (n_weights,): C (terms, `outputs`). The methods are those of
+    `z_origin` (d,) and `y_origin` (O,), scaled: 0 for products of data without their means, or 0 of
+    the data's own units. The weights are one flat vector, C (terms, O). The methods are those of
     `training.one_layer.OneLayer`.
     """
 
     terms: tuple[Term, ...]
-    regressors: int
-    outputs: int
+    z_origin: Array
+    y_origin: Array
 
     @property
     def n_weights(self) -> int:
         """The length of the flat vector."""
-        return len(self.terms) * self.outputs
+        return len(self.terms) * len(self.y_origin)
 
     def coefficients(self, weights: Array) -> Array:
-        """C (terms, O), or of each of several (..., n_weights)."""
-        return weights.reshape(*weights.shape[:-1], len(self.terms), self.outputs)
+        """C (terms, O), or (..., terms, O) of several weights (..., n_weights)."""
+        return weights.reshape(*weights.shape[:-1], len(self.terms), len(self.y_origin))
 
     def flatten(self, weights: Mapping[str, Array], layer: str) -> Array:
-        """The flat vector of the weights by name; a polynomial has no `layer`."""
+        """The flat vector of the weights by name; `layer` is not used."""
         return np.asarray(weights["coefficients"], np.float64).ravel()
 
     def unflatten(self, flat: Array, layer: str) -> dict[str, Array]:
@@ -60,39 +61,47 @@ class PolynomialLayer:
 
     def value(self, weights: Array, z: Array) -> Array:
         """v (rows, O) from z (rows, d)."""
-        return multiply_columns(z, self.terms) @ self.coefficients(weights)
+        products = multiply_columns(z - self.z_origin, self.terms)
+        return products @ self.coefficients(weights) + self.y_origin
 
     def of_row(self, weights: Array) -> Callable[[Array, Array], object]:
-        """The map of a single row: v (O,) from z (d,) with a one behind it, written to its second
-        argument; of several weights (runs, n_weights) v (runs, O) from z (runs, d).
+        """The map of one row: writes v (O,) of z (d,), behind which stands a one, to its second
+        argument; of several weights (runs, n_weights) v (runs, O) of z (runs, d).
         """
-        numbers = column_numbers(self.terms, self.regressors)
-        multiply = np.multiply.reduce  # as `prod` without what it does around it, for single rows
-        if weights.ndim > 1:
-            coefficients = self.coefficients(weights)
-            return lambda z, v: np.matmul(
-                multiply(z[..., None, numbers], axis=-1), coefficients, out=v[..., None, :]
-            )
-        by_output = self.coefficients(weights).T.copy()
-        return lambda z, v: by_output.dot(multiply(z.take(numbers), axis=1), v)
+        numbers = column_numbers(self.terms, len(self.z_origin))
+        origin = np.append(self.z_origin, 0.0)
+        multiply = np.multiply.reduce  # `prod` without its overhead for single rows
+        coefficients = self.coefficients(weights)
+        by_output = coefficients.T.copy()
+
+        def write_one(z: Array, v: Array) -> None:
+            by_output.dot(multiply((z - origin).take(numbers), axis=1), v)
+            v += self.y_origin
+
+        def write_several(z: Array, v: Array) -> None:
+            products = multiply((z - origin)[..., None, numbers], axis=-1)
+            np.matmul(products, coefficients, out=v[..., None, :])
+            v += self.y_origin
+
+        return write_one if weights.ndim == 1 else write_several
 
     def linearised(self, weights: Array, z: Array, columns: int) -> tuple[Array, Array]:
-        """v (O, rows) and dv/dz (O, columns, rows) for the first columns of z (d, rows)."""
+        """v (O, rows) and dv/dz (O, columns, rows) for the first `columns` of z (d, rows)."""
         coefficients = self.coefficients(weights)
-        factors = _factors(z.T, self.terms)
-        slopes = np.zeros((self.outputs, columns, z.shape[1]))
+        factors = _factors(z.T - self.z_origin, self.terms)
+        slopes = np.zeros((len(self.y_origin), columns, z.shape[1]))
         for place, numbers in enumerate(column_numbers(self.terms, len(z)).T):
             others = np.delete(factors, place, axis=0).prod(axis=0)
-            # which column each term is a factor of here
+            # which column each term multiplies at this place
             is_column = np.arange(columns)[:, None] == numbers
             slopes += (is_column * coefficients.T[:, None]) @ others
-        return (factors.prod(axis=0).T @ coefficients).T, slopes
+        return (factors.prod(axis=0).T @ coefficients + self.y_origin).T, slopes
 
     def jacobian(self, weights: Array, z: Array) -> Array:
-        """dv/dw at fixed z, transposed: (n_weights, rows, O)."""
-        products = multiply_columns(z, self.terms)
-        jacobian = np.einsum("rt,oq->torq", products, np.eye(self.outputs))
-        return jacobian.reshape(self.n_weights, len(z), self.outputs)
+        """dv/dw at fixed z (rows, d), transposed: (n_weights, rows, O)."""
+        products = multiply_columns(z - self.z_origin, self.terms)
+        jacobian = np.einsum("rt,oq->torq", products, np.eye(len(self.y_origin)))
+        return jacobian.reshape(self.n_weights, len(z), -1)
 
 
 def multiply_columns(z: Array, terms: tuple[Term, ...]) -> Array:
@@ -101,14 +110,14 @@ def multiply_columns(z: Array, terms: tuple[Term, ...]) -> Array:
 
 
 def _factors(z: Array, terms: tuple[Term, ...]) -> Array:
-    """(degree, terms, rows): the columns of z (rows, d) that each term multiplies, then ones."""
+    """(degree, terms, rows): the factors of each term in z (rows, d), filled up with ones."""
     longer = np.vstack([z.T, np.ones(len(z), dtype=z.dtype)])
     return longer[column_numbers(terms, z.shape[1]).T]
 
 
 @lru_cache
 def column_numbers(terms: tuple[Term, ...], columns: int) -> npt.NDArray[np.intp]:
-    """(terms, degree): the columns of each term, then `columns`, where a one stands."""
+    """(terms, degree): the columns of each term, filled up with `columns`, where a one stands."""
     degree = max(1, *map(len, terms))
     return np.array([(*term, *(columns,) * (degree - len(term))) for term in terms])
 
@@ -116,17 +125,17 @@ def column_numbers(terms: tuple[Term, ...], columns: int) -> npt.NDArray[np.intp
 def select_terms(
     z: Array, y: Array, *, degree: int, max_terms: int
 ) -> tuple[tuple[Term, ...], Array]:
-    """Of the products of z (rows, d) up to the degree, at most `max_terms` that explain y (rows,
-    O), in the order they were chosen, and C (terms, O), flat, of their least-squares fit.
+    """At most `max_terms` products of columns of z (rows, d), in the order they were chosen, and
+    the flat C (terms, O) of their least-squares fit to y (rows, O).
 
-    Several outputs share their terms: the ratio is that of all sums of squares together. The degree
-    is lowered until there are `MAX_PRODUCTS` or fewer. `ModelError` where no term explains y, as in
-    fewer than four rows.
+    Products have up to `degree` factors, fewer where there were more than `MAX_PRODUCTS`. Several
+    outputs share their terms, chosen by the sum of squares of all. `ModelError` where no term
+    explains y, as in fewer than four rows.
     """
     candidates = _list_products(z.shape[1], degree)
     products = multiply_columns(z, candidates)
-    parts = products.copy()  # of each product what is orthogonal to those chosen
-    left = y.copy()  # of y what they do not explain
+    parts = products.copy()  # the part of each product that is orthogonal to those chosen
+    left = y.copy()  # what the chosen products do not explain
     sizes = np.sum(products**2, axis=0)
     least = ROUNDING * max(float(np.sum(y**2)), 1e-300)
     chosen: list[int] = []
@@ -156,15 +165,17 @@ def select_terms(
 
 
 def error_reductions(z: Array, y: Array, terms: tuple[Term, ...]) -> Array:
-    """(terms,): the share of y's (rows, O) sum of squares that each explains beside those before
-    it.
+    """(terms,): the share of the sum of squares of y (rows, O) that each term explains beside the
+    terms before it.
     """
     directions, _ = np.linalg.qr(multiply_columns(z, terms))
     return np.sum((directions.T @ y) ** 2, axis=1) / np.sum(y**2)
 
 
 def _list_products(columns: int, degree: int) -> tuple[Term, ...]:
-    """All products of up to `degree` columns, fewer where that is too many; the constant first."""
+    """All products of up to `degree` columns, the constant first; of fewer columns where there are
+    more than `MAX_PRODUCTS`.
+    """
     products: list[Term] = [()]
     for power in range(1, degree + 1):
         longer = list(combinations_with_replacement(range(columns), power))

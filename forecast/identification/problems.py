@@ -1,15 +1,15 @@
-"""The least-squares problems of a NARX model: one-step errors (`OpenLoop`) and free-run errors
-(`ClosedLoop`), for Levenberg-Marquardt.
+"""The least-squares problems of a NARX model for Levenberg-Marquardt: one-step errors (`OpenLoop`)
+and free-run errors (`ClosedLoop`).
 
 Both take scaled experiments whose first `start` rows only fill the delays. In closed loop the
-outputs solve v_t = F(z_t(v)) for all t at once, and their derivatives obey the linear recursion of
+outputs solve v_t = F(z_t(v)) for all t at once. Their derivatives obey the linear recursion of
 real-time recurrent learning (Williams & Zipser 1989)
 
     dv_t/dw = dF/dw(z_t) + sum_d dF/dy_{t-d}(z_t) dy_{t-d}/dw.
 
-Both are unit lower triangular banded systems: the second is solved for all weights at once, block
-after block of time; the first by Newton's method from the run before, a handful of vectorised steps
-instead of one Python step per sample.
+This is a unit lower triangular banded system, solved for all weights at once, block after block of
+time. The outputs are found by Newton's method from the run of the weights before, whose steps solve
+the same kind of system: a few vectorised steps instead of a Python step for each row.
 """
 
 from __future__ import annotations
@@ -23,36 +23,16 @@ from forecast.identification.experiment import Array, Experiment
 from forecast.identification.narx import Narx
 from forecast.training.levenberg_marquardt import LeastSquares, block_rows, finite_sum
 
-NEWTON_STEPS = 8
-NEWTON_TOLERANCE = 1e-4
-NEWTON_LOST = 1e2  # in scaled units: from farther off no run was found in `NEWTON_STEPS`
-
-
-def _count(
-    problem: OpenLoop | ClosedLoop, weight: Array, held_out: Sequence[Experiment], start: int
-) -> None:
-    """Set what `LeastSquares` asks for; `weight` (rows, O) multiplies the residuals: the root of
-    what a squared error counts.
-    """
-    problem.n_weights = problem.net.n_weights
-    problem.n_residuals = int(np.count_nonzero(weight))
-    if held_out:
-        problem.validate = StackedExperiments(problem.net, held_out, start).mean_square
+NEWTON_STEPS = 8  # at most
+NEWTON_TOLERANCE = 1e-4  # scaled: a change of the run that ends the search
+NEWTON_LOST = 1e2  # scaled: a larger change never led to a run in `NEWTON_STEPS`
 
 
 class OpenLoop(LeastSquares):
-    """One-step residuals, of the rows in which no delay reaches to a missing y."""
+    """One-step residuals of the rows in which no delay reaches to a missing y."""
 
-    def __init__(
-        self,
-        net: Narx,
-        experiments: Sequence[Experiment],
-        start: int,
-        held_out: Sequence[Experiment] = (),
-    ) -> None:
-        """The first `start` rows of each only fill the delays; weights are judged by the free run
-        over the experiments held out, where there are any.
-        """
+    def __init__(self, net: Narx, experiments: Sequence[Experiment], start: int) -> None:
+        """The first `start` rows of each experiment only fill the delays."""
         self.net = net
         z = np.concatenate([net.open_loop_regressors(e, start) for e in experiments])
         y = np.concatenate([e.y[start:] for e in experiments])
@@ -62,7 +42,8 @@ class OpenLoop(LeastSquares):
         self.z = z[is_used]
         self.weight = weight[is_used]
         self.y = np.nan_to_num(y[is_used])
-        _count(self, self.weight, held_out, start)
+        self.n_weights = net.n_weights
+        self.n_residuals = int(np.count_nonzero(self.weight))
 
     def residuals(self, weights: Array) -> Array:
         """(rows * O,): the weighted one-step residuals."""
@@ -84,22 +65,22 @@ class OpenLoop(LeastSquares):
 
 
 class ClosedLoop(LeastSquares):
-    """Free-run residuals, of each experiment from its first measured rows; for one descent."""
+    """Free-run residuals of each experiment from its first measured rows; serves one descent."""
 
     def __init__(
         self,
         net: Narx,
         experiments: Sequence[Experiment],
         start: int,
-        held_out: Sequence[Experiment] = (),
         guess: Array | None = None,
     ) -> None:
-        """As of `OpenLoop`. `guess`: a free run of about the same weights over the same rows, from
-        which the first one is found sooner.
+        """As `OpenLoop`. `guess`: a free run of similar weights over the same rows, from which the
+        first one is found sooner.
         """
         self.net = net
         self.train = StackedExperiments(net, experiments, start, guess)
-        _count(self, self.train.weight, held_out, start)
+        self.n_weights = net.n_weights
+        self.n_residuals = int(np.count_nonzero(self.train.weight))
 
     def residuals(self, weights: Array) -> Array:
         """(rows * measured outputs,): the weighted residuals of the free run."""
@@ -111,10 +92,10 @@ class ClosedLoop(LeastSquares):
     def blocks(
         self, weights: Array, combine: Callable[[Array], Array] = np.asarray
     ) -> Iterator[tuple[Array, Array]]:
-        """Residuals and the transposed Jacobian of the free run, block after block of time.
+        """Residuals (rows * measured outputs,) and the transposed Jacobian of the free run, block
+        after block of time.
 
-        `combine`: makes of the derivatives by all weights (n_weights, rows, O) those that are
-        wanted, sums of them.
+        `combine`: turns dF/dw (n_weights, rows, O) into derivatives by fewer weights.
         """
         net, train = self.net, self.train
         measured = net.measured_outputs
@@ -133,8 +114,8 @@ class ClosedLoop(LeastSquares):
 
 
 class StackedExperiments:
-    """Experiments stacked into one system of rows: none of its couplings crosses the start of
-    one.
+    """Experiments stacked into one system of rows, in which no delay reaches from one experiment
+    into another.
     """
 
     def __init__(
@@ -144,11 +125,11 @@ class StackedExperiments:
         start: int,
         guess: Array | None = None,
     ) -> None:
-        """`start`: rows of each experiment that only fill the delays; `guess`: see `ClosedLoop`."""
+        """`start`: rows of each experiment that only fill the delays; `guess`: as `ClosedLoop`."""
         self.net = net
         self.experiments = experiments
         self.start = start
-        # a state runs over the rows that only fill the delays of y, too
+        # states run over the rows that fill the delays of y, too
         self._first = 0 if net.states else start
         first = max(self._first, 1)
         longer = [net.add_first_row(e, start) for e in experiments]
@@ -161,7 +142,7 @@ class StackedExperiments:
         # (delays, O, rows): 1 where y_{t-d} is the net's, 0 where measured
         self.fed_back = np.concatenate(is_fed_back, axis=-1).astype(np.float64)
         z = np.concatenate([net.open_loop_regressors(e, first) for e in longer]).T.copy()
-        # left to the net
+        # the net's own outputs are added by `regressors`
         z[: net.past_outputs][self.fed_back.reshape(-1, len(self.y)) > 0] = 0.0
         self.measured_z = np.nan_to_num(z)
         self._low, self._high = net.limits[..., None]
@@ -171,7 +152,7 @@ class StackedExperiments:
         self.is_following = False
 
     def free_run(self, weights: Array) -> Array:
-        """v (rows, O) of all experiments; kept, for an accepted step needs it again."""
+        """v (rows, O) of all experiments; kept, since an accepted step needs it again."""
         key = weights.tobytes()
         if key != self._weights:
             run = self.run_by_newton(weights)
@@ -186,31 +167,29 @@ class StackedExperiments:
         return self._run
 
     def follow(self, run: Array) -> None:
-        """From here on a step is refused that is so long that Newton's method does not find its run
-        from this one.
+        """Begin every further run at `run`. Weights whose run Newton's method does not find from
+        there get an infinite one, so that the descent takes a shorter step.
         """
         self.is_following = True
         self._guess = run
 
     def mean_square(self, weights: Array) -> float:
-        """Of the errors of the bounded free run, over the counted values; infinity on
-        divergence.
-        """
+        """The weighted mean squared error of the bounded free run; infinite where it diverges."""
         return self.error_of(self.free_run(weights))
 
     def error_of(self, run: Array) -> float:
-        """The same of a run (rows, O)."""
+        """The weighted mean squared error of a run (rows, O)."""
         errors = self.weight * (self.net.bounded(run) - self.y)
         return finite_sum(errors) / (float(np.vdot(self.weight, self.weight)) or 1.0)
 
     def run_stepwise(self, weights: Array) -> Array:
-        """v row after row, for where Newton's method fails."""
+        """v (rows, O), row after row, where Newton's method fails."""
         runs = [self.net.free_run(weights, e.u, e.y[: self.start]) for e in self.experiments]
         return np.concatenate([run[self._first :] for run in runs])
 
     def run_by_newton(self, weights: Array) -> Array | None:
-        """v by Newton's method from the last finite run; None when it goes astray, or does not
-        settle in `NEWTON_STEPS`.
+        """v (rows, O) by Newton's method from the last finite run; None where that does not
+        converge in `NEWTON_STEPS`.
         """
         run = self._guess
         with np.errstate(over="ignore", invalid="ignore"):
@@ -221,22 +200,20 @@ class StackedExperiments:
                 if not worst < (NEWTON_LOST if steps_left else NEWTON_TOLERANCE):
                     return None
                 run = run + self._correction(gain, difference)
-                # of the run before: the error after a step is that of its square
+                # `worst` is the error before this step, after which it is about its square
                 if worst < NEWTON_TOLERANCE:
                     return run
         return None
 
     def blocks_of_rows(self, columns: int) -> list[slice]:
-        """Blocks of rows, so that `columns` derivatives of them and their couplings stay small."""
+        """Blocks of rows, so that `columns` derivatives of a block take little memory."""
         deepest, o = max(self.net.y_delays), self.net.outputs
         rows = max(block_rows(max(columns, 3 * deepest * o), o), deepest)
         firsts = range(0, len(self.y), rows)
         return [slice(first, min(first + rows, len(self.y))) for first in firsts]
 
     def _correction(self, gain: Array, difference: Array) -> Array:
-        """Newton's step (rows, O): the solution of the linearised system for what the run
-        misses.
-        """
+        """Newton's step (rows, O): the solution of the linearised system for `difference`."""
         last_rows: Array | None = None
         correction = np.empty_like(difference)
         for part in self.blocks_of_rows(1):
@@ -247,8 +224,9 @@ class StackedExperiments:
         return correction
 
     def regressors(self, run: Array) -> tuple[Array, Array]:
-        """z (d, rows) of the closed loop given all outputs v, and (delays * O, rows) how its past
-        outputs follow v: 1, or 0 where they are measured, on a bound, or of another experiment.
+        """z (d, rows) of the closed loop whose outputs are `run`, and (delays * O, rows) the
+        derivatives of its past outputs by v: 1, or 0 where they are measured, on a bound, or of
+        another experiment.
         """
         v = np.ascontiguousarray(run.T)
         z = self.measured_z.copy()
@@ -264,8 +242,8 @@ class StackedExperiments:
         return z, follows
 
     def linearise(self, weights: Array, run: Array) -> tuple[Array, Array, Array]:
-        """What the layer makes of the past outputs of a run: v (O, rows), the z (d, rows) that it
-        sees, and dv_t/dv_{t-d} (O, delays * O, rows).
+        """v (O, rows) that the layer computes from the past outputs of `run`, its z (d, rows), and
+        dv_t/dv_{t-d} (O, delays * O, rows).
         """
         z, follows = self.regressors(run)
         v, slopes = self.net.layer.linearised(weights, z, self.net.past_outputs)
@@ -276,10 +254,10 @@ class StackedExperiments:
 def solve_feedback(
     direct: Array, gain: Array, delays: tuple[int, ...], last_rows: Array | None
 ) -> Array:
-    """D (p, rows, O) with D_t = direct_t + sum_d gain_{t,d} D_{t-d}; direct (p, rows, O) is
-    overwritten.
+    """D (p, rows, O) that solves D_t = direct_t + sum_d gain_{t,d} D_{t-d}.
 
-    gain (O, delays * O, rows); last_rows (p, deepest, O): D of the rows just before, None: zeros.
+    direct (p, rows, O), which is overwritten; gain (O, delays * O, rows); last_rows (p, deepest,
+    O): D of the rows just before, None for zeros.
     """
     p, rows, o = direct.shape
     deepest = max(delays)
@@ -295,7 +273,7 @@ def solve_feedback(
             first = width - 1 - target - delay * o
             band[:, target, first : first + o] = -of_delay[target].T
     right_sides = direct.reshape(p, rows * o).T
-    # as the transposed of an upper triangle, whose sums run faster than the lower one's
+    # as a transposed upper triangle, whose sums run faster than those of a lower one
     solution, info = lapack.dtbtrs(
         band.reshape(rows * o, width).T,
         right_sides,

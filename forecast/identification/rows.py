@@ -1,10 +1,7 @@
-"""Which rows of the experiments train, validate and test a net, and its errors on each.
+"""The rows of experiments that train, validate and test a net, and its errors on them.
 
-For `train`, `frols` and `identify`. `DividedRows` joins the experiments, in the units of the data,
-with the labels that a divide function gave (`data`); `run_loop` runs a net over a scaled experiment
-in the loop it is for, `validation_error` and `mean_square_errors` judge it there. Rows that fill
-delays count nowhere, rows with a missing y neither; a free run begins where y is first measured
-over the delays, and one that is lost has an infinite error.
+For `train`, `frols` and `identify`. Rows that fill delays and rows with a missing y count nowhere.
+A free run begins where y is first measured over the delays; a lost one has an infinite error.
 """
 
 from __future__ import annotations
@@ -33,14 +30,14 @@ from forecast.system.errors import InputError
 from forecast.training.chunks import TrainingSeries
 
 ForUse = Literal["simulation", "prediction"] | int
-"""What a net is for: the free run, one-step forecasts, or forecasts over so many steps."""
+"""What a net is for: the free run, one-step forecasts, or forecasts of so many steps."""
 
 
 @dataclass(frozen=True)
 class DividedRows:
-    """The experiments, and which rows of each train, validate and test.
+    """Experiments in the units of the data, with a label (`data`) for each of their rows.
 
-    `feedback_delays`: how far before a row y must be known; none for a free run.
+    `feedback_delays`: the delays at which y must be known for a row to count; () for a free run.
     """
 
     net: Net | NetSet
@@ -52,9 +49,9 @@ class DividedRows:
     def of(
         cls, net: Net | NetSet, experiments: Sequence[Experiment], divide: Divide
     ) -> DividedRows:
-        """The experiments divided, their weights 1 on average.
+        """The experiments with the labels that `divide` gives, their weights 1 on average.
 
-        Raises `InputError` for too few rows, for labels that do not fit, and where no row trains.
+        `InputError` for too few rows, for labels that do not fit, and where no row trains.
         """
         if not callable(divide):
             raise InputError(
@@ -79,12 +76,12 @@ class DividedRows:
 
     @property
     def sizes(self) -> tuple[int, int]:
-        """The numbers of inputs and outputs."""
+        """(inputs, outputs)."""
         return count_columns(self.experiments)
 
     def weights(self, *labels: int) -> list[Array]:
-        """Per experiment (T, O): the weight of each squared error, 0 outside the rows of these
-        labels and wherever a delay is not filled.
+        """(T, O) for each experiment: the weight of each squared error, 0 in rows of other labels
+        and where a delay is not filled.
         """
         weights = []
         for e, row_labels in zip(self.experiments, self.labels, strict=True):
@@ -97,15 +94,15 @@ class DividedRows:
         return any(weight.any() for weight in self.weights(label))
 
     def parts(self, label: int) -> list[Experiment]:
-        """The rows of this label, one experiment for each that has some: not one after the other,
-        so for what does not depend on their order.
+        """The rows of this label of each experiment that has some. They may not follow each other,
+        so use them only where order does not matter.
         """
         pairs = zip(self.experiments, self.labels, strict=True)
         return [e.take(labels == label) for e, labels in pairs if (labels == label).any()]
 
     def series(self, network: Network, scaling: Standardization) -> list[TrainingSeries]:
-        """The experiments as the network sees them: in row t y[t-1] and u[t - shift], and y[t] as
-        the target.
+        """The scaled experiments as the network sees them: row t has y[t-1] and u[t - shift], and
+        y[t] as the target.
         """
         outputs = network.shapes.outputs
         series = []
@@ -115,19 +112,20 @@ class DividedRows:
             past[1:, :outputs] = y[:-1]
             past[self.net.shift :, outputs:] = e.u[: len(e) - self.net.shift]
             future = np.zeros((len(e) + 1, 0))
-            # the root: the residual is weighted, its square counts what the experiment says
+            # the residual is weighted, the experiment has the weight of its square
             weight = np.sqrt(e.error_weights)
             series.append(TrainingSeries(past, future, y[:, None], weight[:, None]))
         return series
 
     def scale(self, scaling: Standardization, *labels: int) -> list[Experiment]:
-        """The experiments, scaled, of whose errors only those in the rows of these labels count."""
+        """The scaled experiments, with weight 0 for errors in rows of other labels."""
         pairs = zip(self.experiments, self.weights(*labels), strict=True)
         return [scaling.scale(e).with_arrays(weight=weight) for e, weight in pairs]
 
     def validation_parts(self, scaling: Standardization) -> list[Experiment]:
-        """The parts with validation rows, scaled, each from a row where y is measured over the
-        delays; of a net without feedback from the first row, since all that it knows is u before.
+        """The scaled parts of the experiments with validation rows. Each begins with rows where y
+        is measured over the delays; of a net without feedback with the first row, since the net
+        knows u alone.
         """
         start = self.net.start
         parts = []
@@ -144,7 +142,7 @@ class DividedRows:
         return parts
 
     def _is_usable(self, experiment: Experiment) -> npt.NDArray[np.bool_]:
-        """(T,): no delay of the row reaches before the series or to a missing y."""
+        """(T,): whether no delay of the row reaches before the series or to a missing y."""
         is_usable = np.arange(len(experiment)) >= self.net.start
         is_missing = np.asarray(np.isnan(experiment.y).any(axis=1))
         for delay in self.feedback_delays:
@@ -155,9 +153,9 @@ class DividedRows:
 def validation_error(
     net: Net, rows: DividedRows, scaling: Standardization, for_use: ForUse
 ) -> Callable[[Mapping[str, Array]], float]:
-    """A function of the weights by name: the mean squared error on the validation rows, scaled, in
-    the loop that the net is for; infinite where the loop is lost. `InputError` where `for_use` is
-    more steps than a stretch of them has, and where none of them can be run.
+    """The mean squared error on the validation rows, scaled, in the loop that the net is for, as a
+    function of the weights by name; infinite where the loop is lost. `InputError` where no
+    validation row counts, and where `for_use` is more steps than their parts have.
     """
     loop = net.loop(*rows.sizes)
     parts = rows.validation_parts(scaling)
@@ -174,7 +172,7 @@ def validation_error(
         )
 
     def error(weights: Mapping[str, Array]) -> float:
-        """Mean over all parts, weighted as the squared errors are."""
+        """The weighted mean over all parts."""
         squares = 0.0
         total_weight = 0.0
         for part in parts:
@@ -188,15 +186,15 @@ def validation_error(
 
 
 def _counted_errors(run: Array, y: Array, weight: Array) -> Array:
-    """run - y (T, O), 0 where the weight is."""
+    """run - y (T, O), 0 where the weight is 0."""
     return np.where(weight > 0, run - np.nan_to_num(y), 0.0)
 
 
 def run_loop(
     loop: Any, weights: Any, e: Experiment, start: int, for_use: ForUse
 ) -> tuple[Array, Array]:
-    """(T, O) of the loop over a scaled experiment, and what the squared error of each value counts:
-    nothing in the `start` rows that fill the delays.
+    """The run (T, O) of the loop over a scaled experiment, and the weight (T, O) of each squared
+    error, 0 in the `start` rows that fill the delays.
     """
     weight = np.where(np.arange(len(e))[:, None] < start, 0.0, e.error_weights)
     state = loop.absorb(weights, e.u[:start], e.y[:start])
@@ -214,8 +212,8 @@ def run_loop(
 
 
 def measure_errors(model: Model, rows: DividedRows) -> Model:
-    """The model with the ranges of the rows that train, and its errors on train, validation and
-    test rows one step ahead and, with feedback, in free run.
+    """The model with the ranges and column names of the rows that train, and with its errors one
+    step ahead and, with feedback, in free run on train, validation and test rows.
     """
     tables = join_rows(rows.parts(TRAIN))
     u_range, y_range = (np.stack([np.nanmin(t, axis=0), np.nanmax(t, axis=0)]) for t in tables)
@@ -231,9 +229,8 @@ def measure_errors(model: Model, rows: DividedRows) -> Model:
 
 
 def mean_square_errors(model: Model, rows: DividedRows, for_use: ForUse) -> dict[str, float]:
-    """Weighted mean squared error of train, validation and test rows in the loop, in
-    `Model.error_unit`; infinite where the loop is lost. A free run begins where y is first measured
-    over the delays.
+    """The weighted mean squared errors of train, validation and test rows by name, in
+    `Model.error_unit`, in the loop of `for_use`; infinite where the loop is lost.
     """
     loop, loop_weights = model.loop_and_weights()
     sums = np.zeros((len(BLOCK_NAMES), 2))  # of weighted squares, of weights

@@ -140,9 +140,12 @@ def search_members(
     with limit_to_one_thread():
         held_back = dead_times(limit_rows(scaled, start), settings.longest_dead_time)
         # an input with several dead times becomes several inputs to the search
-        delayed = Narx(len(held_back), 1, (1,), (0,), hidden=0, dead_times=held_back)
+        delayed = Narx(
+            len(held_back), scaled[0].y.shape[1], (1,), (0,), hidden=0, dead_times=held_back
+        )
         aligned = [e.with_arrays(u=delayed.past_inputs(e.u, 0)) for e in scaled]
-        search = _Search(aligned, replace(settings, start=start), seed, announce, watch)
+        settings = replace(settings, start=start)
+        search = _Search(aligned, delayed.find_origin(scaling), settings, seed, announce, watch)
         folded = search.train_folds()
         members_ahead = search.fit_ahead(folded)
         members = members_ahead or search.choose_and_train(folded)
@@ -189,6 +192,7 @@ class _Search:
     def __init__(
         self,
         experiments: list[Experiment],
+        origin: tuple[float, ...],
         settings: SearchSettings,
         seed: int,
         announce: Callable[[str], None] | None,
@@ -199,7 +203,7 @@ class _Search:
         low, high = (tuple(bounds.tolist()) for bounds in saturation(experiments))
         inputs, outputs = experiments[0].u.shape[1], experiments[0].y.shape[1]
         self.plain = Narx(inputs, outputs, (1,), (), hidden=0, low=low, high=high)
-        self.trainer = Trainer(self.plain, settings.start, watch)
+        self.trainer = Trainer(self.plain, origin, settings.start, watch)
         spread = [c for c in settings.candidates if c.kind in SPREAD_KINDS]
         self.rows_per_mean = count_averaged_rows(experiments, settings.start) if spread else 1
         if self.rows_per_mean > 1:

@@ -22,19 +22,18 @@ import numpy as np
 from forecast.identification.experiment import Array, Experiment
 from forecast.identification.member import ROUNDING, Member
 from forecast.identification.narx import Narx, initial_weights
-from forecast.identification.polynomial import select_terms
 from forecast.identification.problems import ClosedLoop, OpenLoop, StackedExperiments
 from forecast.identification.search_settings import Candidate
 from forecast.identification.states import (
     OneSignal,
-    add_bent_signal,
     add_hidden_units,
+    add_one_signal,
     limit_poles,
     linear_weights,
     whiten_states,
     with_states,
 )
-from forecast.identification.term_search import refine_terms
+from forecast.identification.term_search import find_terms, fit_one_step
 from forecast.system.errors import ModelError
 from forecast.system.stage import show_nothing
 from forecast.training import levenberg_marquardt as lm
@@ -42,8 +41,7 @@ from forecast.training import levenberg_marquardt as lm
 OPEN_ITERATIONS = 30  # of the one-step fit that nets on delays begin from
 LINEAR_ROUNDS = 3  # of training a linear model, after which its states are chosen again
 LINEAR_ITERATIONS = 15  # in each of these
-POLYNOMIAL_DEGREE = 3  # at most
-POLYNOMIAL_TERMS = 12  # at most
+POLYNOMIAL = {"degree": 3, "max_terms": 12}
 SETTLED_SHARE = 0.2  # of the time of choosing terms: training them on afterwards
 
 
@@ -91,12 +89,13 @@ class TimeLeft:
 class Trainer:
     """Makes and trains the models of one search; after Ctrl-C it leaves their weights as they are.
 
-    `plain`: a net with the columns and bounds of all models; `start`: the measured rows that a free
-    run begins with. Nets with states begin as a linear model, which is trained once for each fold
-    and order.
+    `plain`: a net with the columns and bounds of all models; `origin`: where its data are 0, as
+    `Narx.origin`; `start`: the measured rows that a free run begins with. Nets with states begin as
+    a linear model, which is trained once for each fold and order.
     """
 
     plain: Narx
+    origin: tuple[float, ...]
     start: int
     watch: lm.Watch | None
     _linear: dict[tuple[int, int], Array] = field(default_factory=dict)
@@ -116,11 +115,9 @@ class Trainer:
         """
         net, kind = member.net, member.candidate.kind
         if kind == "polynomial":
-            problem = self._open_loop(net, train_rows)
-            terms, weights = select_terms(
-                problem.z, problem.y, degree=POLYNOMIAL_DEGREE, max_terms=POLYNOMIAL_TERMS
-            )
-            return replace(member, net=replace(net, terms=terms), weights=weights)
+            start = net.start_rows(self.start)
+            polynomial = fit_one_step(net, train_rows, start, **POLYNOMIAL)
+            return replace(member, net=polynomial.net, weights=polynomial.weights)
         if kind in ("delays", "arx"):
             member = replace(member, weights=initial_weights(net, rng))
             return replace(member, weights=self.fit_one_step(member, train_rows))
@@ -128,8 +125,8 @@ class Trainer:
         order = net.outputs // net.measured_outputs
         if (member.fold, order) not in self._linear:
             self._linear[member.fold, order] = self._train_linear(order, train_rows)
-        bend = add_bent_signal if kind == "one signal" else add_hidden_units
-        return replace(member, weights=bend(net, self._linear[member.fold, order], rng))
+        add_units = add_one_signal if kind == "one signal" else add_hidden_units
+        return replace(member, weights=add_units(net, self._linear[member.fold, order], rng))
 
     def train(
         self,
@@ -144,14 +141,8 @@ class Trainer:
         """
         start = member.net.start_rows(self.start)
         if member.net.terms:
-            polynomial = refine_terms(
-                member.net,
-                member.weights,
-                train_rows,
-                start,
-                degree=POLYNOMIAL_DEGREE,
-                max_terms=POLYNOMIAL_TERMS,
-                watch=self.watch,
+            polynomial = find_terms(
+                member.net, train_rows, start, origin=self.origin, watch=self.watch, **POLYNOMIAL
             )
             member = replace(member, net=polynomial.net, weights=polynomial.weights)
         problem = ClosedLoop(member.net, train_rows, start)

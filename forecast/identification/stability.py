@@ -1,15 +1,15 @@
-"""Whether the closed loop of a model holds: driven by the record's inputs over its length, and by
-harder ones. `stability` is the door; its verdict is one of:
+"""The stability of a model's closed loop under the inputs of a record and under harder inputs.
 
-- "unstable": the run from the record's first rows under its own inputs is lost; `Model.simulate`
-  fails there too.
+The verdict of `stability` is one of:
+
+- "unstable": the free run under the record's own inputs is lost, as in `Model.simulate`.
 - "drifting": the same, but two neighbouring runs do not separate (a ramp).
-- "fragile": it holds there, but is lost under inputs of the same range that were not measured: the
-  record backwards, a tenth larger, random steps.
-- "sensitive": it holds, but two runs that begin next to each other separate (chaos): only the first
-  steps are sure.
-- "marginal": it holds, and keeps a disturbance for ever (an integrator).
-- "stable": it holds, and forgets.
+- "fragile": it holds there, but is lost under inputs that were not measured: the record backwards,
+  a tenth larger, random steps of the same range.
+- "sensitive": it holds, but two neighbouring runs separate (chaos): only the first steps can be
+  trusted.
+- "marginal": it holds, and a disturbance stays (an integrator).
+- "stable": it holds, and a disturbance dies out.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from forecast.identification.experiment import (
 from forecast.identification.model import Model
 from forecast.identification.nets import check_first_rows
 
-DISTURBANCE = 1e-6  # deviations by which the neighbouring run is moved
-ZERO_EXPONENT = 0.01  # an exponent nearer to 0 cannot be told from it
+DISTURBANCE = 1e-6  # deviations of y by which the neighbouring run begins beside the other
+ZERO_EXPONENT = 0.01  # an exponent nearer to 0 counts as 0
 UNSEEN_INPUT_NAMES = (
     "the record's inputs backwards",
     "inputs a tenth larger",
@@ -38,11 +38,12 @@ UNSEEN_INPUT_NAMES = (
 
 @dataclass(frozen=True)
 class Stability:
-    """`excursion`: the farthest the run under the record's inputs goes from where it starts, in
-    deviations of y.
+    """The verdict, and what it rests on.
 
-    `exponent`: ln of how the distance of two neighbouring runs changes per step, None once they
-    have met; `step` and `under`: where and under which inputs the run was lost, None where it held.
+    `excursion`: how far the run under the record's inputs goes from where it starts, in deviations
+    of y; `exponent`: the growth per step of the logarithm of the distance between two neighbouring
+    runs, None where they meet; `step`, `under`: where and under which inputs the run was lost, None
+    where it held.
     """
 
     verdict: str
@@ -53,10 +54,8 @@ class Stability:
 
 
 def stability(model: Model, experiment: Experiment) -> Stability:
-    """The loop closed after the first rows of the experiment, and under harder inputs from the same
-    rows.
-
-    `InputError` where y is missing there, or for a net without feedback.
+    """The stability of the closed loop from the first rows of the experiment under its own inputs
+    and harder ones; `InputError` where y is missing in these rows, or for a net without feedback.
     """
     model.refuse_open()
     count_columns([experiment])
@@ -86,8 +85,8 @@ def stability(model: Model, experiment: Experiment) -> Stability:
 
 
 def _free_run(model: Model, u: Array, first_y: Array, disturbance: float = 0.0) -> Array:
-    """(T - start, O) scaled: the free run whatever becomes of it, its last measured y larger by
-    `disturbance` deviations.
+    """(T - start, O), scaled: the free run, also where it is lost, from rows of which the last y is
+    larger by `disturbance` deviations.
     """
     loop, weights = model.loop_and_weights()
     start = len(first_y)
@@ -100,17 +99,15 @@ def _free_run(model: Model, u: Array, first_y: Array, disturbance: float = 0.0) 
 
 
 def _first_lost_step(model: Model, run: Array) -> int | None:
-    """The first step at which the run is no longer finite or too far away: `Model.simulate` fails
-    at the same; None where none is.
-    """
+    """The first step at which the scaled run is lost, as in `Model.simulate`; None without one."""
     is_lost = model.leaves_record(model.scaling.unscale_y(run)[None])
     return int(np.argmax(is_lost)) if is_lost.any() else None
 
 
 def _lyapunov_exponent(run: Array, neighbour: Array) -> float | None:
-    """The growth per row of ln distance between two scaled runs (T, O), fitted until they are .1
-    apart; None for runs that met or are too short to tell. Where they are .1 apart within two rows,
-    it is the mean growth from the first disturbance to there.
+    """The growth per row of the logarithm of the distance between two scaled runs (T, O), fitted to
+    the rows until they are 0.1 apart; None for runs that meet or are too short. Where they are 0.1
+    apart within two rows, the mean growth until there.
     """
     with np.errstate(invalid="ignore"):
         distance = np.abs(run - neighbour).max(axis=1)

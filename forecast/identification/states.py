@@ -1,24 +1,23 @@
-"""NARX nets with a state of their own, begun as the linear model of the record in observer form.
+"""NARX nets with states of their own, which the search of `identify` begins as linear models.
 
-For the search of `identify`: `with_states` makes the net, `linear_weights`, `limit_poles` and
-`whiten_states` its linear beginning, `add_hidden_units` the tanh units that bend it afterwards. An
-ARX model of order n has the same outputs as n - 1 states per output that are fed back beside y:
+An ARX model of order n has the same outputs as n - 1 states per output that are fed back beside y
+(observer form):
 
     y_t   = A_1 y_{t-1} + B_0 u_t + B_1 u_{t-1} + x1_{t-1}
     xk_t  = A_{k+1} y_{t-1} + B_{k+1} u_{t-1} + x{k+1}_{t-1}
 
-From there training on the free run bends both equations by the tanh units. A few measured rows
-settle such a state.
+Training on the free run then adds tanh units to both equations (`add_hidden_units`). A few measured
+rows determine such states.
 
 Wiener, Hammerstein and Wiener-Hammerstein systems, and those with one nonlinearity in a feedback
 (Lur'e), are linear but for functions of one signal s:
 
     v_t = f(s_t) + W3 z_t + b2,    s_t = c' z_t,    f(s) = W2 tanh(a s + b1)
 
-So all tanh units see s, W1 = a c' (`narx`), where a is set: half of the units are twice as steep as
-the others, for an f with a kink. There are few weights besides those of the linear system.
-`add_bent_signal` begins such a net, `OneSignal` is its least-squares problem; once trained it is a
-plain `Narx`.
+So in a net of kind "one signal" all tanh units see s: W1 = a c' (`narx`). The steepness a is fixed,
+every other unit twice as steep, for an f with a kink. Such a net has few weights beside those of
+the linear system. `add_one_signal` begins it, `OneSignal` is its least-squares problem; once
+trained it is a plain `Narx`.
 """
 
 from __future__ import annotations
@@ -34,13 +33,13 @@ from forecast.identification.problems import ClosedLoop
 from forecast.training.levenberg_marquardt import LeastSquares
 
 MAX_POLE = 0.999  # a time constant of a thousand rows
-STATE_BOUND = 20.0  # deviations: where a state is clipped
-SPREAD = 1.5  # deviations of one signal over which the units that see it are spread
+STATE_BOUND = 20.0  # deviations of a state: where it is clipped
+SPREAD = 1.5  # deviations of the one signal over which its tanh units are spread
 
 
 def with_states(net: Narx, order: int, hidden: int) -> Narx:
-    """A net on y_{t-1}, u_t, u_{t-1} and `order` - 1 states for every output, with the bounds and
-    dead times of `net`.
+    """A net on y_{t-1}, u_t, u_{t-1} and `order` - 1 states for every output, with the inputs and
+    bounds of `net`.
     """
     states = net.outputs * (order - 1)
     return Narx(
@@ -57,7 +56,9 @@ def with_states(net: Narx, order: int, hidden: int) -> Narx:
 
 
 def linear_weights(net: Narx, experiments: Sequence[Experiment]) -> Array:
-    """Weights (n_weights,) of the ARX model, for a net with states and without tanh units."""
+    """The weights (n_weights,) of a linear net with states that has the outputs of the ARX model
+    fitted one step ahead.
+    """
     o, width, inputs = net.measured_outputs, net.outputs, net.inputs
     order = width // o
     x, y = arx_regressors(experiments, order, order)
@@ -81,8 +82,8 @@ def largest_pole(net: Narx, weights: Array) -> float:
 
 
 def limit_poles(net: Narx, weights: Array) -> Array:
-    """Weights of the same linear net whose poles lie within the unit circle: all moved towards 0
-    where one does not, for a fit one step ahead may be of an unstable model.
+    """The weights of a linear net with states, all poles moved towards 0 where one is larger than
+    `MAX_POLE`, since a fit one step ahead may give an unstable model.
     """
     path = weights[net.outputs :].reshape(net.outputs, -1).copy()
     path[:, : net.outputs] *= MAX_POLE / max(MAX_POLE, largest_pole(net, weights))
@@ -90,20 +91,19 @@ def limit_poles(net: Narx, weights: Array) -> Array:
 
 
 def whiten_states(net: Narx, weights: Array, experiments: Sequence[Experiment]) -> Array:
-    """Weights of the same linear net whose states have mean 0 and deviation 1, uncorrelated with
-    each other and with y.
-
-    In observer form the states of a system that is sampled fast are nearly equal.
+    """The weights of the same linear model with other states: of mean 0 and deviation 1,
+    uncorrelated with each other and with y. In observer form the states of a system that is
+    sampled fast are nearly equal.
     """
     o, width = net.measured_outputs, net.outputs
     bias = weights[:width]
     path = weights[width:].reshape(width, -1)
     runs = np.concatenate([net.free_run(weights, e.u, e.y) for e in experiments])
     means = runs.mean(axis=0)
-    # no covariance: of states that are nearly equal it loses what tells them apart
+    # QR instead of a covariance, which loses the differences of nearly equal states to rounding
     centred = (runs - means) / np.sqrt(len(runs))
     _, factor = np.linalg.qr(np.vstack([centred, 1e-10 * np.eye(width)]))
-    # each row of the inverse is uncorrelated with those before, y's among them
+    # each row of the inverse gives a state that is uncorrelated with y and the states before
     change = np.linalg.inv(factor.T * np.sign(np.diag(factor)))
     change[:o] = np.eye(o, width)
     means = change @ means
@@ -114,19 +114,19 @@ def whiten_states(net: Narx, weights: Array, experiments: Sequence[Experiment]) 
 
 
 def add_hidden_units(net: Narx, linear: Array, rng: np.random.Generator) -> Array:
-    """The weights of a linear net with random tanh units that do not act yet, for `net`."""
+    """The weights of a linear net, for `net`: with random tanh units that do not act yet."""
     w1, b1 = random_hidden_weights(net, rng)
     return np.concatenate([w1, b1, np.zeros(net.outputs * net.hidden), linear])
 
 
 def _steepness(units: int) -> Array:
-    """a (units,)."""
+    """a (units,) of the units that see one signal."""
     return np.resize([1.0, 2.0], units)
 
 
-def add_bent_signal(net: Narx, linear: Array, rng: np.random.Generator) -> Array:
-    """The weights of a linear net, for `net`, whose tanh units see a signal of random direction and
-    do not act yet.
+def add_one_signal(net: Narx, linear: Array, rng: np.random.Generator) -> Array:
+    """The weights of a linear net, for `net`: with tanh units that see one signal of random
+    direction and do not act yet.
     """
     direction = SPREAD * rng.normal(size=net.regressors) / np.sqrt(net.regressors)
     b1 = SPREAD**2 * np.linspace(1.0, -1.0, net.hidden)
@@ -135,10 +135,10 @@ def add_bent_signal(net: Narx, linear: Array, rng: np.random.Generator) -> Array
 
 
 class OneSignal(LeastSquares):
-    """A least-squares problem of `net` whose weights are c, b1, W2, b2 and W3."""
+    """The least-squares problem of a net whose tanh units see one signal, by c, b1, W2, b2, W3."""
 
     def __init__(self, problem: ClosedLoop, net: Narx) -> None:
-        """`problem` is one of all weights of `net`."""
+        """`problem`: the one of all weights of `net`."""
         self.problem = problem
         self.steepness = _steepness(net.hidden)
         self.columns = net.regressors
@@ -147,16 +147,16 @@ class OneSignal(LeastSquares):
         self.n_residuals = problem.n_residuals
 
     def shrink(self, weights: Array) -> Array:
-        """The weights of this problem, of those of the net, whose first unit is of steepness 1."""
+        """The weights of this problem from those of the net, whose first unit has steepness 1."""
         return np.concatenate([weights[: self.columns], weights[self.end :]])
 
     def expand(self, weights: Array) -> Array:
-        """The weights of the net (n_weights,)."""
+        """The weights (n_weights,) of the net from those of this problem."""
         w1 = np.outer(self.steepness, weights[: self.columns])
         return np.concatenate([w1.ravel(), weights[self.columns :]])
 
     def residuals(self, weights: Array) -> Array:
-        """Those of the net."""
+        """The residuals (rows,) of the net."""
         return self.problem.residuals(self.expand(weights))
 
     def blocks(self, weights: Array) -> Iterator[tuple[Array, Array]]:
@@ -164,7 +164,9 @@ class OneSignal(LeastSquares):
         return self.problem.blocks(self.expand(weights), self._combine)
 
     def _combine(self, derivatives: Array) -> Array:
-        """By the weights of this problem, of those by the net's (n_weights, rows, O)."""
+        """The derivatives by the weights of this problem, from those by the net's weights
+        (n_weights, rows, O).
+        """
         by_unit = derivatives[: self.end].reshape(len(self.steepness), -1)
         by_signal = (self.steepness @ by_unit).reshape(self.columns, *derivatives.shape[1:])
         return np.concatenate([by_signal, derivatives[self.end :]])

@@ -1,10 +1,12 @@
-"""Terms of a polynomial NARX model by its free run, not one step ahead alone.
+"""The terms of a polynomial NARX model by its free run, not one step ahead alone.
 
-One step ahead, past y explains what an input that changes slowly does, and every product of y has
-its noise: terms come in that the system does not have, others stay away. `refine_terms` goes on
-from such a choice. It trains the coefficients on the free run and drops terms while Schwarz's
-criterion of the free run falls. Then it chooses terms once more from the products of the simulated
-y, which has hardly any noise, drops again, and keeps the better of the two.
+One step ahead, past y explains what an input that changes slowly does, and every product of y
+contains noise. So terms come in that the system does not have, and others stay out. `find_terms`
+begins with such terms, trains their coefficients on the free run, and drops terms while Schwarz's
+criterion of the free run falls. Then it chooses terms once more from products of the simulated y,
+which contains hardly any noise, and drops again. It does both with products of the data without
+their means and of the data from `origin`: a product without means needs a constant and lower terms
+beside it. The polynomial with the least criterion stays.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import numpy as np
 from forecast.identification.experiment import Array, Experiment
 from forecast.identification.narx import Narx
 from forecast.identification.polynomial import select_terms
-from forecast.identification.problems import ClosedLoop, StackedExperiments
+from forecast.identification.problems import ClosedLoop, OpenLoop, StackedExperiments
 from forecast.system.errors import ModelError
 from forecast.training import levenberg_marquardt as lm
 
@@ -34,53 +36,103 @@ class Polynomial:
     criterion: float
 
 
-def refine_terms(
+def find_terms(
     net: Narx,
-    weights: Array,
     experiments: Sequence[Experiment],
     start: int,
     *,
+    origin: tuple[float, ...],
     degree: int,
     max_terms: int,
     watch: lm.Watch | None = None,
 ) -> Polynomial:
-    """Terms up to the degree, at most `max_terms`, that simulate scaled experiments from their
-    first `start` rows; `ModelError` where the free run of the terms that `net` has diverges.
+    """The polynomial of at most `max_terms` terms up to the degree that simulates the scaled
+    experiments best from their first `start` rows; `ModelError` where none can be found or its free
+    run diverges. `origin`: as `Narx.origin`, beside which the means are tried.
     """
-    first_pass = _drop_terms(net, weights, experiments, start, watch)
-    train = StackedExperiments(first_pass.net, experiments, start)
-    z, _ = train.regressors(train.free_run(first_pass.weights))
-    is_observed = train.weight.all(axis=1)
+    found = []
+    failure = ModelError()
+    for tried in (origin, ()):
+        try:
+            polynomial = fit_one_step(
+                replace(net, terms=(), origin=tried),
+                experiments,
+                start,
+                degree=degree,
+                max_terms=max_terms,
+            )
+            found.append(_refine_terms(polynomial, experiments, start, degree, max_terms, watch))
+        except ModelError as error:
+            failure = error
+    if not found:
+        raise failure
+    return min(found, key=lambda polynomial: polynomial.criterion)
+
+
+def fit_one_step(
+    net: Narx, experiments: Sequence[Experiment], start: int, *, degree: int, max_terms: int
+) -> Polynomial:
+    """The polynomial on the delays of `net` whose terms and coefficients are chosen one step ahead
+    (`select_terms`).
+    """
+    problem = OpenLoop(net, experiments, start)
+    z_origin, y_origin = net.origins
+    terms, weights = select_terms(
+        problem.z - z_origin, problem.y - y_origin, degree=degree, max_terms=max_terms
+    )
+    return Polynomial(replace(net, terms=terms), weights, np.inf)
+
+
+def _refine_terms(
+    polynomial: Polynomial,
+    experiments: Sequence[Experiment],
+    start: int,
+    degree: int,
+    max_terms: int,
+    watch: lm.Watch | None,
+) -> Polynomial:
+    """The better of two: of terms of the given polynomial, and of terms chosen from the products of
+    its simulated y; `ModelError` where the free run of the given terms diverges.
+    """
+    first_pass = _drop_terms(polynomial, experiments, start, watch)
+    rows = StackedExperiments(first_pass.net, experiments, start)
+    z, _ = rows.regressors(rows.free_run(first_pass.weights))
+    is_observed = rows.weight.all(axis=1)
+    z_origin, y_origin = polynomial.net.origins
     try:
         terms, weights = select_terms(
-            z.T[is_observed], train.y[is_observed], degree=degree, max_terms=max_terms
+            z.T[is_observed] - z_origin,
+            rows.y[is_observed] - y_origin,
+            degree=degree,
+            max_terms=max_terms,
         )
-        second_pass = _drop_terms(replace(net, terms=terms), weights, experiments, start, watch)
+        chosen = Polynomial(replace(polynomial.net, terms=terms), weights, np.inf)
+        second_pass = _drop_terms(chosen, experiments, start, watch)
     except ModelError:
         return first_pass
     return min(first_pass, second_pass, key=lambda polynomial: polynomial.criterion)
 
 
 def _drop_terms(
-    net: Narx,
-    weights: Array,
+    polynomial: Polynomial,
     experiments: Sequence[Experiment],
     start: int,
     watch: lm.Watch | None,
 ) -> Polynomial:
-    """Backward elimination: the term is dropped whose coefficients are least significant, until
-    the criterion has risen by `MOST_RISE` or a run does not stay finite; of these polynomials the
-    one with the least criterion. `ModelError` where not even the run with all terms stays finite.
+    """Backward elimination: drop the term whose coefficients are least significant, until the
+    criterion has risen by `MOST_RISE` or a run does not stay finite; of all these polynomials the
+    one with the least criterion. `ModelError` where the run with all terms does not stay finite.
     """
     options = lm.Options(max_iterations=ITERATIONS, by_gain=True)
-    best = Polynomial(net, weights, np.inf)
+    best = polynomial
+    net, weights = polynomial.net, polynomial.weights
     guess = None
-    for _ in net.terms:
+    while net.terms:
         problem = ClosedLoop(net, experiments, start, guess=guess)
         try:
             result = lm.minimise(problem, weights, options=options, watch=watch)
         except ModelError:
-            if best.net is net:
+            if best is polynomial:
                 raise
             break
         guess = problem.train.free_run(result.weights)
@@ -95,7 +147,7 @@ def _drop_terms(
             break
         by_term = result.weights.reshape(len(net.terms), -1)
         variances = np.diag(np.linalg.pinv(hessian, hermitian=True)).reshape(by_term.shape)
-        # the run does not feel a term without variance, as of a constant u
+        # a term that does not change the run, as of a constant u, has no variance
         ratios = (variances > 1e-200) * by_term**2 / np.maximum(variances, 1e-200)
         least = int(np.argmin(ratios.sum(axis=1)))
         weights = np.delete(by_term, least, axis=0).ravel()

@@ -1,10 +1,9 @@
-"""Train a net on one or several experiments by Levenberg-Marquardt, open loop first.
+"""Training of a net on experiments by Levenberg-Marquardt, for users.
 
-`train` is series-parallel: every row is forecast from measured ones, plain regression; of the
-weights it passes, those are kept that are best on the validation rows in the loop the net is for.
-`train_parallel` goes on from there on the free-run error (closed loop), for narx and nar nets of
-one hidden layer. Every experiment is a sequence of its own: its first rows fill the delays, its
-error weights count, and no delay reaches into another.
+`train` lowers the one-step error (open loop) and keeps the weights that were best on the validation
+rows in the loop that the net is for. `train_parallel` goes on with the free-run error (closed
+loop). `trainlm` and `trainbr` give options by MATLAB's names. Every experiment is a sequence of its
+own: its first rows fill the delays, and no delay reaches into another.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from forecast.identification.experiment import (
 )
 from forecast.identification.model import Model, TrainingRecord
 from forecast.identification.nets import Net
-from forecast.identification.problems import ClosedLoop, OpenLoop
+from forecast.identification.problems import ClosedLoop, OpenLoop, StackedExperiments
 from forecast.identification.rows import (
     DividedRows,
     ForUse,
@@ -44,9 +43,8 @@ from forecast.training.levenberg_marquardt import Watch, note_interrupt
 
 Trainer = Literal["lm", "bayesian"] | lm.Options
 
-# iterations without a better validation error: over time it falls less evenly than the train error
-PATIENCE = 25
-LOST = 100.0  # times the variance of y: the mean squared error of a free run that diverges
+PATIENCE = 25  # iterations without a better validation error, which falls less evenly over time
+LOST = 100.0  # times the variance of y: a larger mean squared error is that of a lost free run
 NOT_FOLLOWED = (
     "No free run follows y on the validation rows, so the one-step error there chose the weights."
 )
@@ -63,11 +61,11 @@ def trainlm(
     mu_dec: float = 0.1,
     mu_max: float = 1e10,
 ) -> lm.Options:
-    """Levenberg-Marquardt with the names and values of MATLAB's trainParam, for `train(...,
-    trainer=trainlm(...))`.
+    """Options of Levenberg-Marquardt by MATLAB's names and default values (trainParam), for
+    `train(..., trainer=trainlm(...))`.
 
-    `goal`: mean squared error in scaled units; `time`: seconds; `max_fail`: epochs without a better
-    validation error. `InputError` for numbers that no training could have.
+    `goal`: a mean squared error in scaled units; `time`: seconds; `max_fail`: epochs without a
+    better validation error. `InputError` for values out of range.
     """
     is_whole = type(epochs) in (int, np.int64)
     if not (is_whole and epochs >= 1 and mu > 0 and mu_inc > 1 > mu_dec > 0):
@@ -81,8 +79,8 @@ def trainlm(
 
 
 def trainbr(epochs: int = 1000, *, mu: float = 5e-3, **options: Any) -> lm.Options:
-    """The same with Bayesian regularisation: validation rows train too, the weight decay follows
-    the evidence.
+    """Options of Levenberg-Marquardt with Bayesian regularisation, which finds the weight decay;
+    the validation rows train, too. `options` as of `trainlm`.
     """
     return replace(trainlm(epochs, mu=mu, **options), bayesian=True)
 
@@ -99,20 +97,20 @@ def train(
     announce: Callable[[str], None] | None = None,
     watch: Watch | None = None,
 ) -> Model:
-    """The net with the weights that were best on the validation rows of all experiments.
+    """The net with the weights that had the least error on the validation rows of all experiments.
 
-    `for_use`: by which error there: "simulation" (free run), "prediction" (one step) or a number of
-    steps; None: simulation for nets with feedback, prediction for others and where no free run
-    follows y, as of a chaotic series, which a note says. `Model.notes` has the other errors too.
+    `for_use`: which error: "simulation" (free run), "prediction" (one step) or a number of steps
+    ahead. None: simulation for nets with feedback; prediction for others, and where no free run
+    follows y, as of a chaotic series, which a note says.
 
-    `trainer`: "lm" (trainlm), "bayesian" (trainbr: the weight decay follows the evidence,
-    validation rows train too), or either with options of its own, `trainlm(...)`, `trainbr(...)`.
-    `announce` receives the predicted memory and time before the work starts; with a `watch`, which
-    can show progress, Ctrl-C keeps the best net so far.
+    `trainer`: "lm" (`trainlm`), "bayesian" (`trainbr`), or one of these functions with options of
+    your own. `divide`: which rows train, validate and test. `announce` receives the predicted
+    memory and time before the work starts; with a `watch`, which can show progress, Ctrl-C keeps
+    the best net so far.
 
-    `InputError` for an unknown trainer or use, for a `net` that is not a `Net`, for restarts or a
-    seed that are not whole numbers, for rows that do not suffice or never have y at all delays, and
-    for a use without validation rows.
+    `InputError` for an unknown trainer or use, for a `net` that is no `Net`, for restarts or a seed
+    that are no whole numbers, for too few rows or none with y at all delays, and for a use that
+    needs validation rows where there are none.
     """
     if not isinstance(net, Net):
         raise InputError(
@@ -144,8 +142,8 @@ def train(
 def _divide(
     net: Net, experiments: Sequence[Experiment], divide: Divide, *, is_bayesian: bool
 ) -> DividedRows:
-    """The rows that train one step ahead, with those that validate where the weight decay follows
-    the evidence; `InputError` where none has y at all its delays.
+    """The divided rows for training one step ahead; with Bayesian regularisation the validation
+    rows train, too. `InputError` where no row that trains has y at all its delays.
     """
     rows = DividedRows.of(net, experiments, divide)
     rows = replace(rows, feedback_delays=net.feedback_delays)
@@ -162,7 +160,7 @@ def _divide(
 
 
 def _choose_use(rows: DividedRows, for_use: ForUse | None) -> ForUse:
-    """The loop by whose error weights are chosen: one step without validation rows, where
+    """The use by whose error weights are selected. Without validation rows it is "prediction", and
     `InputError` refuses any other that was asked for.
     """
     if rows.has(VALIDATION):
@@ -180,7 +178,7 @@ def _choose_use(rows: DividedRows, for_use: ForUse | None) -> ForUse:
 
 @dataclass(frozen=True)
 class _Task:
-    """What a net is trained on, and for which use; `seeds` draw its first weights."""
+    """One training: the net, its rows and use; `seeds` draw the first weights of each restart."""
 
     net: Net
     rows: DividedRows
@@ -196,20 +194,22 @@ class _Task:
         return self.net.network(*self.rows.sizes)
 
     def fit(self, options: lm.Options) -> tuple[dict[str, Array], TrainingRecord]:
-        """Weights by name, and how they were found."""
+        """The weights by name, and the record of their training."""
         weights, run = (_fit_one_layer if self.net.has_narx_form else _fit_network)(self, options)
         return weights, TrainingRecord(run.reason, run.curve, effective=run.effective_weights)
 
     def validation_error(self) -> Callable[[Mapping[str, Array]], float] | None:
-        """The error on the validation rows by the weights' names; None where there are none."""
+        """The error on the validation rows as a function of the weights by name; None without such
+        rows.
+        """
         if not self.rows.has(VALIDATION):
             return None
         return validation_error(self.net, self.rows, self.scaling, self.for_use)
 
     def free_run_follows(self, weights: Mapping[str, Array]) -> bool:
         """Whether the free run is nearer to y on the validation rows than the mean of the train
-        rows, and without inputs by half: a few rows are followed by chance. True where no free
-        run reaches these rows, and for other uses.
+        rows is; without inputs it must be twice as near, since chance follows a few rows. True for
+        other uses and where no free run reaches validation rows.
         """
         if self.for_use != "simulation":
             return True
@@ -227,14 +227,16 @@ class _Task:
 
 
 def _fit_one_layer(task: _Task, options: lm.Options) -> tuple[dict[str, Array], lm.Result]:
-    """Weights by name, by the short way of nets with one hidden layer: rows at once, and a free run
-    solved instead of stepped.
+    """The weights by name and the result of a net with a NARX form, trained on all rows at once and
+    judged by a free run that Newton's method solves.
     """
     rows, scaling = task.rows, task.scaling
     narx = task.net.narx_form(*rows.sizes)
     parts = rows.validation_parts(scaling)
-    problem = OpenLoop(narx, rows.scale(scaling, TRAIN), task.net.start, parts)
-    if parts and task.for_use != "simulation":
+    problem = OpenLoop(narx, rows.scale(scaling, TRAIN), task.net.start)
+    if parts and task.for_use == "simulation":
+        problem.validate = StackedExperiments(narx, parts, task.net.start).mean_square
+    elif parts:
         error = validation_error(task.net, rows, scaling, task.for_use)
         problem.validate = lambda flat: error(narx.unflatten(flat))
     starts = [narx.flatten(network_problem.draw_weights(task.network, seed)) for seed in task.seeds]
@@ -243,7 +245,7 @@ def _fit_one_layer(task: _Task, options: lm.Options) -> tuple[dict[str, Array], 
 
 
 def _fit_network(task: _Task, options: lm.Options) -> tuple[dict[str, Array], lm.Result]:
-    """Weights by name of any other net, on whole series."""
+    """The weights by name and the result of any other net, trained on whole series."""
     series = task.rows.series(task.network, task.scaling)
     problem = network_problem.make_problem(task.network, series, task.validation_error())
     return network_problem.fit(
@@ -266,8 +268,8 @@ def train_parallel(
 ) -> Model:
     """The model with its weights trained further on the free-run error (closed loop).
 
-    `Model.notes` says where nothing improved the weights given. `ModelError` for a free run that
-    diverges as it is; `InputError` for a net that is no NARX net of one hidden layer at most.
+    A note says where training improved nothing. `ModelError` where the free run of the given
+    weights diverges; `InputError` for a net that is no NARX net of one hidden layer at most.
     """
     if not isinstance(model, Model):
         raise InputError(
@@ -281,13 +283,10 @@ def train_parallel(
         # refuses other columns, and gaps where it begins
         model.prepare(e.u[: net.start], e.y[: net.start])
     options = _options(trainer, iterations, "simulation")
-    if options.bayesian:
-        train_rows = rows.scale(model.scaling, TRAIN, VALIDATION)
-        validation_parts: list[Experiment] = []
-    else:
-        train_rows = rows.scale(model.scaling, TRAIN)
-        validation_parts = rows.validation_parts(model.scaling)
-    problem = ClosedLoop(narx, train_rows, model.start, validation_parts)
+    labels = (TRAIN, VALIDATION) if options.bayesian else (TRAIN,)
+    problem = ClosedLoop(narx, rows.scale(model.scaling, *labels), model.start)
+    if parts := [] if options.bayesian else rows.validation_parts(model.scaling):
+        problem.validate = StackedExperiments(narx, parts, model.start).mean_square
     with note_interrupt(watch):
         given = narx.flatten(model.weights)
         if not problem.loss(given) <= LOST * problem.n_residuals:
@@ -312,8 +311,8 @@ def train_parallel(
 
 
 def _options(trainer: Trainer, iterations: int, for_use: ForUse | None) -> lm.Options:
-    """The options of Levenberg-Marquardt: the caller's own, else `iterations` with more patience
-    than MATLAB's; `InputError` for an unknown trainer or use.
+    """The options of Levenberg-Marquardt: those that `trainer` has, else `iterations` with
+    `PATIENCE`; `InputError` for an unknown trainer or use.
     """
     is_steps = isinstance(for_use, int | np.integer) and for_use > 0
     if for_use not in (None, "simulation", "prediction") and not is_steps:
@@ -331,9 +330,9 @@ def _options(trainer: Trainer, iterations: int, for_use: ForUse | None) -> lm.Op
 
 
 def add_report(model: Model, rows: DividedRows) -> Model:
-    """The model with the ranges of the rows that train, its errors on train, validation and test
-    rows in each loop that it has, and notes: the loop its weights were chosen for, cautions about
-    the rows, its RMSE, and where its free run is no simulation for how many steps it is one.
+    """The model with its errors (`measure_errors`) and notes: the use its weights were chosen for,
+    cautions about the rows, its RMSE, and for how many steps it simulates where its free run does
+    not follow the record.
     """
     model = measure_errors(model, rows)
     for_use = model.training.for_use

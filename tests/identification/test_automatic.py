@@ -559,14 +559,14 @@ def test_ctrl_c_between_two_trainings_keeps_the_nets_found_until_then(
 def test_a_candidate_that_cannot_be_begun_in_a_later_fold_does_not_end_the_search(
     monkeypatch,
 ) -> None:
-    calls, whole = iter(range(1, 1000)), search_training.select_terms
+    calls, whole = iter(range(1, 1000)), search_training.fit_one_step
 
     def found_once(*arguments, **options):
         if next(calls) > 1:
             raise ModelError("no terms")
         return whole(*arguments, **options)
 
-    monkeypatch.setattr(search_training, "select_terms", found_once)
+    monkeypatch.setattr(search_training, "fit_one_step", found_once)
     settings = replace(SMALL, folds=3, candidates=(ON_DELAYS, POLYNOMIAL))
     u, y = tank(240, 0)
     model = identify(Experiment(u, y), seed=0, settings=settings)
@@ -673,7 +673,7 @@ def test_linear_models_of_many_outputs_have_fewer_states_for_each_and_never_none
 ) -> None:
     rng = np.random.default_rng(0)
     record = Experiment(rng.normal(size=(200, 1)), rng.normal(size=(200, outputs)))
-    searching = search._Search(normalise_weights([record]), SearchSettings(), 0, None, None)
+    searching = search._Search(normalise_weights([record]), (), SearchSettings(), 0, None, None)
     assert {c.kind: net.states for c, net in searching.nets.items()}["linear states"] == states
 
 
@@ -736,9 +736,10 @@ def test_a_bilinear_system_is_found_as_its_formula() -> None:
     assert {member.net.kind for member in model.members} == {"polynomial"}
     shortest = min(model.members, key=lambda member: len(member.net.terms))
     found = formula(shortest, digits=4)
-    assert re.match(r"y\[t\] = [-+]\S+ \+0\.(6|59|60)\d* y\[t-1\] \+0\.(5|49)\d* u\[t-1\]", found)
+    law = r"y\[t\] = \+0\.(59|60)\d* y\[t-1\] \+0\.(50|49)\d* u\[t-1\] \+0\.40\d* y\[t-1\] u\[t-1\]"
+    assert re.fullmatch(law, found)
     run = model.simulate(last.u, last.y[: model.start]).y
-    assert np.sqrt(np.mean((run - last.y)[10:] ** 2)) < 0.25 * noise
+    assert np.sqrt(np.mean((run - last.y)[10:] ** 2)) < 0.12 * noise  # 0.15 with a constant
     assert f"A polynomial of them, to four digits: {found}." in model.notes
 
 

@@ -9,7 +9,7 @@ from bench.simulated_systems import simulated as simulated_record
 from forecast.identification import Candidate, Experiment, SearchSettings, identify
 from forecast.identification.narx import Narx
 from forecast.identification.problems import ClosedLoop
-from forecast.identification.states import OneSignal, add_bent_signal, with_states
+from forecast.identification.states import OneSignal, add_one_signal, with_states
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def problem_of(net: Narx) -> OneSignal:
 def begin(net: Narx, seed: int = 1) -> np.ndarray:
     rng = np.random.default_rng(seed)
     linear = 0.1 * rng.normal(size=net.outputs * (1 + net.regressors))
-    return add_bent_signal(net, linear, rng)
+    return add_one_signal(net, linear, rng)
 
 
 def test_the_jacobian_equals_central_differences(net: Narx) -> None:

@@ -132,7 +132,8 @@ def test_a_term_that_the_run_does_not_feel_goes_first_and_without_a_warning() ->
     net = Narx(1, 1, (1,), (0,), 0, terms=((0,), (1,)))
     record = [Experiment(np.zeros(200), y)]
     weights = np.array([0.9, 1e5])
-    polynomial = term_search._drop_terms(net, weights, record, 1, None)
+    given = term_search.Polynomial(net, weights, np.inf)
+    polynomial = term_search._drop_terms(given, record, 1, None)
     assert polynomial.net.terms == ((0,),)
 
 
