@@ -36,12 +36,16 @@ WAVE = np.sin(np.arange(600)).round(3)
 ROOM = {"max_missing": ROOM_FOR_GAPS}
 
 
-def guessed(tmp_path: Path, frame: pd.DataFrame, **how: Any) -> dict[str, Any]:
+def guess_both(tmp_path: Path, frame: pd.DataFrame, **how: Any) -> tuple[dict[str, Any], str]:
+    """The entry for the file of `frame`, and its text with the comments."""
     (tmp_path / "data").mkdir(exist_ok=True)
     frame.to_csv(tmp_path / "data" / "mine.csv", **{"index": False, **how})
     text = guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
-    found: dict[str, Any] = yaml.safe_load(text)["mine"]
-    return found
+    return yaml.safe_load(text)["mine"], text
+
+
+def guessed(tmp_path: Path, frame: pd.DataFrame, **how: Any) -> dict[str, Any]:
+    return guess_both(tmp_path, frame, **how)[0]
 
 
 @pytest.mark.parametrize(
@@ -230,11 +234,12 @@ def test_a_clock_that_is_put_back_is_found_by_its_hour_and_may_be_that_of_anothe
     tmp_path, zone, wanted
 ):
     times = pd.date_range("2024-09-01", periods=600 * 4, freq="h", tz=zone)
-    found = guessed(tmp_path, pd.DataFrame({"ds": times.tz_localize(None), "y": np.arange(2400.0)}))
+    found, text = guess_both(
+        tmp_path, pd.DataFrame({"ds": times.tz_localize(None), "y": np.arange(2400.0)})
+    )
     assert (
         found["source"]["time_zone"] == wanted and found["target"]["max_missing"] == ROOM_FOR_GAPS
     )
-    text = guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
     assert f"# times as {wanted} (name yours, if its clocks change alike)" in text
 
 
@@ -355,16 +360,14 @@ def bills(months: int = 48) -> pd.DataFrame:
 
 
 def test_a_month_that_is_missing_makes_no_shorter_series(tmp_path):
-    guessed(tmp_path, bills())
-    text = guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
+    _, text = guess_both(tmp_path, bills())
     assert "steps ahead; the shortest series has 48" in text and "shorter ones" not in text
 
 
 def test_an_input_whose_forecast_comes_later_is_offered_as_known_ahead(tmp_path):
     days = pd.date_range("2024-01-01", periods=600)
     noise = np.random.default_rng(0).normal(size=600)
-    guessed(tmp_path, pd.DataFrame({"ds": days, "y": WAVE, "temp": noise.round(2)}))
-    text = guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
+    _, text = guess_both(tmp_path, pd.DataFrame({"ds": days, "y": WAVE, "temp": noise.round(2)}))
     assert "# past_exogenous: [{column: temp" in text
     assert "tells ahead `future_exogenous: [{column: ..., known_ahead: true}]`" in text
 
@@ -374,8 +377,9 @@ def test_weather_behind_the_target_is_a_plan_whose_past_may_have_been_measured(t
     days = pd.date_range("2024-01-01", periods=600)
     noise = np.random.default_rng(0).gamma(1, size=600).round(2)
     for name, is_weather in (("rain", True), ("budget", False)):
-        guessed(tmp_path, pd.DataFrame({"ds": days, "visitors": visitors, name: noise}))
-        text = guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
+        _, text = guess_both(
+            tmp_path, pd.DataFrame({"ds": days, "visitors": visitors, name: noise})
+        )
         assert "values after the last visitors: a plan" in text
         assert ("if the past of 'rain' was measured, errors assume" in text) == is_weather
 
@@ -482,9 +486,8 @@ def test_the_fewest_columns_that_name_a_series_together_are_taken(tmp_path, besi
         for shop in ("shop 1", "shop 2")
         for goods in ("shoes", "chairs")
     ]
-    source = guessed(tmp_path, pd.concat(parts))["source"]
-    assert source["id_columns"] == ["region", "shop", "goods"]
-    text = guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
+    entry, text = guess_both(tmp_path, pd.concat(parts))
+    assert entry["source"]["id_columns"] == ["region", "shop", "goods"]
     assert "(sums too: `hierarchy: [region, shop, goods]`" in text
 
 
@@ -493,10 +496,11 @@ def test_gaps_series_and_the_other_columns_are_shown(tmp_path):
     one = pd.DataFrame(
         {"ds": times, "y": WAVE, "wind": np.where(np.arange(600) < 9, np.nan, WAVE)}
     ).drop(index=[5, 6])
-    found = guessed(tmp_path, pd.concat([one.assign(place="rome"), one.assign(place="ulm")]))
+    found, text = guess_both(
+        tmp_path, pd.concat([one.assign(place="rome"), one.assign(place="ulm")])
+    )
     assert found["source"]["columns"] == {"unique_id": "place"}
     assert found["target"] == {"column": "y", "max_missing": 0.05}
-    text = guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
     assert "# past_exogenous: [{column: wind, max_missing: 0.07}]" in text
 
 
@@ -589,8 +593,9 @@ def test_a_clock_of_numbers_is_no_target_where_a_failure_makes_text_of_all_other
 def test_a_column_that_is_text_for_a_few_cells_is_named_beside_the_target(tmp_path):
     readings = ["ERR" if n == 7 else value for n, value in enumerate(WAVE)]
     times = pd.date_range("2024-01-01", periods=600, freq="h")
-    guessed(tmp_path, pd.DataFrame({"ds": times, "a": readings, "b": WAVE, "place": "Rome"}))
-    text = guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
+    _, text = guess_both(
+        tmp_path, pd.DataFrame({"ds": times, "a": readings, "b": WAVE, "place": "Rome"})
+    )
     assert "target: {column: b, max" in text and "'place'" not in text
     assert "# not read, line 9 (series 'mine', 2024-01-01 07:00): column 'a' holds" in text
 
@@ -619,8 +624,7 @@ def test_a_plan_of_yes_and_no_is_read_as_ones_and_zeros(tmp_path, words):
 
 def test_a_column_that_only_says_no_may_be_a_country(tmp_path):
     frame = pd.DataFrame({"ds": pd.date_range("2024-01-01", periods=600), "y": WAVE, "land": "NO"})
-    guessed(tmp_path, frame)
-    text = guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
+    _, text = guess_both(tmp_path, frame)
     assert "land" not in text
 
 
@@ -660,9 +664,8 @@ def test_of_two_closes_the_adjusted_one_is_the_target(tmp_path, name):
 
 def test_a_target_that_ends_in_empty_cells_is_taken_up_to_its_last_value(tmp_path):
     shops = pd.concat([shop(plan=4).assign(Shop=name, Town=name) for name in ("Cork", "Sligo")])
-    entry = guessed(tmp_path, shops.drop(columns=["Promo", "Footfall"]))
+    entry, text = guess_both(tmp_path, shops.drop(columns=["Promo", "Footfall"]))
     assert entry["target"]["max_missing"] == 0.05
-    text = guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
     assert "# not read: 8 rows after the last Sales" in text
     write_project(tmp_path, mine=entry)
     settings = load_dataset("mine", tmp_path / "configs")
@@ -1004,10 +1007,9 @@ def shop(plan: int = 14, days: int = 400) -> pd.DataFrame:
 
 
 def test_rows_without_a_target_behind_the_last_observation_are_a_plan_of_their_columns(tmp_path):
-    found = guessed(tmp_path, shop())
+    found, text = guess_both(tmp_path, shop())
     assert found["target"]["column"] == "Sales" and found["target"]["max_missing"] == ROOM_FOR_GAPS
     assert found["future_exogenous"] == [{"column": "Promo", "known_ahead": True}]
-    text = guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
     assert "have values after the last Sales: a plan" in text
     assert "# past_exogenous: [{column: Footfall, max_missing: 0.05}]" in text
     assert found["horizon"] == 7
@@ -1218,8 +1220,7 @@ def test_rows_of_five_hours_of_a_day_are_told_how_to_be_counted(tmp_path):
     times = pd.date_range("2024-01-01", periods=24 * 90, freq="1h")
     times = times[times.hour.isin([0, 1, 2, 12, 23])]
     frame = pd.DataFrame({"time": times, "sales": 100 + np.sin(np.arange(len(times)))})
-    entry = guessed(tmp_path, frame)
-    text = guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
+    entry, text = guess_both(tmp_path, frame)
     assert "to count rows alone: `{kind: index}`, and no `ds` in `columns`" in text
     del entry["source"]["columns"]
     write_project(tmp_path, mine={**entry, "calendar": {"kind": "index"}})
@@ -1375,13 +1376,12 @@ def test_a_few_years_of_months_are_forecast_as_far_as_intervals_of_80_percent(
     tmp_path, n_rows, horizon
 ):
     times = pd.date_range("1980-01-01", periods=n_rows, freq="MS")
-    found = guessed(tmp_path, pd.DataFrame({"ds": times, "y": WAVE[:n_rows]}))
+    found, text = guess_both(tmp_path, pd.DataFrame({"ds": times, "y": WAVE[:n_rows]}))
     train, validation, calibration = (round(n_rows * s) for s in found["splits"].values())
     test = n_rows - train - validation - calibration
     assert (found["horizon"], found["lookback"]) == (horizon, 12)
     assert calibration >= horizon + 3 and min(validation, test) >= horizon
     assert train >= 12 + horizon + 3
-    text = guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
     n_cutoffs = calibration - horizon + 1
     level = 100 * n_cutoffs // (n_cutoffs + 1)
     note = f"19 cutoffs; the calibration block has {n_cutoffs}, for {level} %"
@@ -1486,8 +1486,7 @@ def test_numbers_that_are_constant_in_every_series_are_no_inputs(tmp_path):
         pd.DataFrame({"ds": days, "shop": name, "y": WAVE[:200], "size": size})
         for name, size in (("a", 120), ("b", 300))
     ]
-    guessed(tmp_path, pd.concat(parts))
-    text = guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
+    _, text = guess_both(tmp_path, pd.concat(parts))
     assert "# constant in every series: size" in text and "past_exogenous" not in text
 
 
@@ -1875,8 +1874,7 @@ def test_of_a_few_hundred_rows_theta_joins_the_mean_of_all_models(tmp_path):
 def test_the_holidays_offered_are_those_of_the_clock(tmp_path, zone, country):
     times = pd.date_range("2024-09-01", periods=2400, freq="h", tz=zone).tz_localize(None)
     frame = pd.DataFrame({"ds": times, "y": 10 + 5.0 * (times.day_of_week >= 5) + np.tile(WAVE, 4)})
-    guessed(tmp_path, frame)
-    text = guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
+    _, text = guess_both(tmp_path, frame)
     assert f"# holidays: {country} #" in text
 
 
@@ -2015,8 +2013,7 @@ def test_numbers_that_stand_for_times_are_told_how_to_write(tmp_path, numbers, h
 
 def comments(tmp_path: Path, frame: pd.DataFrame) -> list[str]:
     """Those of the entry that stand in lines of their own."""
-    guessed(tmp_path, frame)
-    text = guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
+    _, text = guess_both(tmp_path, frame)
     return [line.strip() for line in text.splitlines() if line.strip().startswith("#")]
 
 
