@@ -13,12 +13,12 @@ from tensorflow.python.util import _pywrap_util_port
 PROGRAM = """
 import warnings
 warnings.simplefilter("error")
-{imported}
+import forecast.training.descent, forecast.training.gradient
 from forecast.networks.layers.assemble import assemble
 from forecast.networks.description import Network, Recurrent, Shapes
 import tensorflow as tf
 network = Network((Recurrent("a", "lstm", 2),), Shapes(1, 0, 1, 1, 3))
-assemble(network, seed=0)({{"past": tf.zeros([1, 3, 1])}})
+assemble(network, seed=0)({"past": tf.zeros([1, 3, 1])})
 import importlib.util, sys
 gone = lambda name: name in sys.modules or not importlib.util.find_spec(name)
 print([name for name in ("matplotlib", "sklearn") if gone(name)])
@@ -26,6 +26,17 @@ threading = tf.config.threading
 print(
     threading.get_intra_op_parallelism_threads(), threading.get_inter_op_parallelism_threads()
 )
+"""
+FIRST_LOOK = """
+import os, sys, warnings
+warnings.simplefilter("error")
+class Look:
+    def find_spec(self, name, path=None, target=None):
+        if name in ("keras", "tensorflow"):
+            print({key: text for key, text in os.environ.items() if key.startswith("TF_")})
+            sys.exit()
+sys.meta_path.insert(0, Look())
+import forecast.MODULE
 """
 ADVICE = "Import forecast.networks.layers before TensorFlow and Keras."
 
@@ -36,13 +47,20 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
 
-@pytest.mark.parametrize("module", ["networks.layers", "training.gradient", "training.descent"])
-def test_program_that_uses_a_network_prints_nothing_but_its_own_words(module: str) -> None:
+def test_program_that_uses_a_network_prints_nothing_but_its_own_words() -> None:
     """Not that oneDNN is on, which would train to other last digits. Nor does it load what Keras
     imports for its own plots; that can still be imported afterwards.
     """
-    done = run(PROGRAM.format(imported=f"import forecast.{module}"))
+    done = run(PROGRAM)
     assert (done.stdout, done.stderr, done.returncode) == ("[]\n1 1\n", "", 0)
+
+
+@pytest.mark.parametrize("module", ["networks.layers", "training.gradient", "training.descent"])
+def test_whatever_comes_first_tensorflow_is_looked_for_when_it_has_been_told(module: str) -> None:
+    """What it is told is read at its import alone; the import ends there, which takes seconds."""
+    done = run(FIRST_LOOK.replace("MODULE", module))
+    told = "{'TF_CPP_MIN_LOG_LEVEL': '3', 'TF_ENABLE_ONEDNN_OPTS': '0'}\n"
+    assert (done.stdout, done.stderr, done.returncode) == (told, "", 0)
 
 
 def test_threads_cannot_change_once_tensors_exist() -> None:
