@@ -246,9 +246,9 @@ def test_origins_that_do_not_overlap_are_counted_by_stride():
 
 
 def test_independent_differentials_give_the_textbook_t_test_when_the_sample_is_long():
-    difference = RNG.normal(0.02, 1, 20_000)
+    difference = RNG.normal(0.02, 1, 20_000)[:4000]
     expected = stats.ttest_1samp(difference, 0)
-    found = diebold_mariano(difference, np.zeros(20_000), horizon=1)
+    found = diebold_mariano(difference, np.zeros(4000), horizon=1)
     assert found.statistic == pytest.approx(expected.statistic, rel=0.1)
 
 
