@@ -50,6 +50,24 @@ def test_it_has_its_words_folder_and_environment_and_ends_with_its_own_code(
     assert (again.returncode, again.stdout, again.stderr) == expected
 
 
+OPENS = """
+import gc, os
+files = [os.open(os.devnull, os.O_RDONLY) for _ in range(50)]
+gc.collect()
+for file in files:
+    os.fstat(file)
+"""
+
+
+def test_nothing_that_the_server_held_closes_a_file_of_the_program(tmp_path: Path) -> None:
+    (tmp_path / "pipelines").mkdir()
+    (tmp_path / "pipelines" / "__init__.py").touch()
+    (tmp_path / "pipelines" / "opens.py").write_text(OPENS)
+    command = [sys.executable, "-m", "pipelines.opens"]
+    done = warm_interpreter.run(command, cwd=tmp_path, env=small_project.environment())
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_what_ends_the_one_who_asked_ends_the_program(
     program: list[str], tmp_path: Path, number: signal.Signals

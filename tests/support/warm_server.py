@@ -53,6 +53,7 @@ def serve(folder: str, session: int) -> dict[str, Any]:
                 request, streams = receive(client)
                 process = os.fork()
                 if not process:
+                    leave(waiting)
                     take_streams(streams)
                     return request
                 for stream in streams:
@@ -66,6 +67,16 @@ def serve(folder: str, session: int) -> dict[str, Any]:
                 pass_signal_on(key.fileobj, key.data, waiting)
             else:
                 answer(key, waiting)
+
+
+def leave(waiting: selectors.BaseSelector) -> None:
+    """Close what the server waits for: a selector is a cycle of references, and when that is found
+    the numbers of its descriptors may be those of other files.
+    """
+    for key in [*waiting.get_map().values()]:
+        if isinstance(key.fileobj, socket.socket):
+            key.fileobj.close()
+    waiting.close()
 
 
 def receive(client: socket.socket) -> tuple[dict[str, Any], list[int]]:
