@@ -3,6 +3,8 @@
     python -m bench.short_rows fit FOLDER SEED [SEED ...]     # simulated laws
     python -m bench.short_rows fit FOLDER deciding            # or confirming: records of ../shared
     python -m bench.short_rows judge FOLDER SEED|deciding|confirming [...]
+    python -m bench.short_rows intervals FOLDER SEED|deciding|confirming [...]
+    python -m bench.short_rows many FIRST_SEED LAST_SEED LENGTHS    # one forecast, ETS and Theta
 
 Each series gets the entry that `forecast add` writes. Its rows are fitted by the stages, without
 networks and tuning, and their forecasts are kept in FOLDER; combinations are then made of them as
@@ -47,7 +49,12 @@ from forecast.system.errors import ForecastError
 Draw = np.random.Generator
 PANELS = Path("/work/shared/data/panels")
 SEASONS = {"quarters": 4, "months": 12, "weeks": 52, "days": 7}
-STARTS = {"quarters": "2012-01-01", "months": "2008-01-01", "weeks": "2017-01-01", "days": "2021-01-01"}
+STARTS = {
+    "quarters": "2012-01-01",
+    "months": "2008-01-01",
+    "weeks": "2017-01-01",
+    "days": "2021-01-01",
+}
 CODES = {"quarters": "QS", "months": "MS", "weeks": "W-SUN", "days": "D"}
 LENGTHS = {
     "Q40": ("quarters", 40, 40),
@@ -178,7 +185,11 @@ def growth(draw: Draw, step: str, ds: pd.DatetimeIndex) -> np.ndarray:
     t = 12 * np.arange(len(ds)) / SEASONS[step]
     season = np.exp(0.35 * np.sin(2 * np.pi * (t - 3) / 12))
     walk = np.cumsum(draw.normal(0, 0.012 * np.sqrt(12 / SEASONS[step]), len(ds)))
-    return 1000 * np.exp(t * draw.uniform(0.003, 0.008) + walk + draw.normal(0, 0.04, len(ds))) * season
+    return (
+        1000
+        * np.exp(t * draw.uniform(0.003, 0.008) + walk + draw.normal(0, 0.04, len(ds)))
+        * season
+    )
 
 
 LAWS = {
@@ -227,6 +238,7 @@ def deciding() -> Iterator[Case]:
     for number, (_, rows) in enumerate(table.groupby("unique_id")):
         if number % 12 == 0:
             yield Case(f"walmart_{number}", "walmart", "weeks", rows[["ds", "y"]])
+    yield Case("walmart_panel", "panel", "panel", table[["unique_id", "ds", "y"]])
     for file, column, how in (
         ("vic_elec_halfhourly.parquet", "Demand", "sum"),
         ("uci_household_power_hourly.parquet", "Global_active_power", "mean"),
@@ -269,7 +281,11 @@ def confirming() -> Iterator[Case]:
             for code, length, count in (("MS", "months", 100), ("QS", "quarters", 40)):
                 rows = by_step("energy_spot_prices_daily.csv", names[0], code, "mean")
                 yield Case(f"{column}_{length}", "prices", length, rows.tail(count))
-    for code, length, count in (("MS", "months", 150), ("MS", "months", 60), ("QS", "quarters", 40)):
+    for code, length, count in (
+        ("MS", "months", 150),
+        ("MS", "months", 60),
+        ("QS", "quarters", 40),
+    ):
         rows = by_step("sunspots_daily.csv", "sunspot_number", code, "mean").tail(count)
         yield Case(f"sunspots_{length}{count}", "sunspots", length, rows)
     for file, value in (
@@ -303,14 +319,15 @@ def fit_case(case: Case, target: Path) -> None:
         case.rows.to_csv(path, index=False)
         entry = yaml.safe_load(guess_entry(path, "mine.csv", "mine"))["mine"]
         settings = validate_config(Dataset, entry, where="mine")
-        raw = case.rows.assign(unique_id="mine", ds=pd.to_datetime(case.rows["ds"]))
+        raw = case.rows.assign(ds=pd.to_datetime(case.rows["ds"]))
+        raw = raw if "unique_id" in raw else raw.assign(unique_id="mine")
         prepared = prepare_frame(raw, "mine", settings)
         catalogue = load_models("configs")
         statistical = STATISTICAL
         is_short = entry.get("grid") == "short"
         linear = () if is_short else LINEAR
         lacking = {"K"} if settings.season_length > 24 else set()
-        lacking |= {"T0"} if is_short else {"F1", "A"}
+        lacking |= {"T0"} if is_short else {"F1", "A", "K", "T", "S"}
         statistical = {name: each for name, each in STATISTICAL.items() if name not in lacking}
         models = catalogue.model_copy(
             update={
@@ -354,7 +371,27 @@ def fit(folder: Path, groups: list[str]) -> None:
 FEW = (*LINEAR, "T0")
 """The members of `stacked_few` without networks."""
 MEANS = {
-    "short": ("E", "ET", "KT", "EA", "KA", "EKA", "EKTA", "EKTF", "EKTG", "EKG", "ETG", "KTG", "G", "F", "EKTS", "EKTM", "A", "S", "T"),
+    "short": (
+        "E",
+        "ET",
+        "KT",
+        "EA",
+        "KA",
+        "EKA",
+        "EKTA",
+        "EKTF",
+        "EKTG",
+        "EKG",
+        "ETG",
+        "KTG",
+        "G",
+        "F",
+        "EKTS",
+        "EKTM",
+        "A",
+        "S",
+        "T",
+    ),
     "few": ("E", "S", "M", "T"),
 }
 """By letters; the first of each is compared with what is served now."""
@@ -374,9 +411,7 @@ def combine(table: pd.DataFrame, members: tuple[str, ...], refit: str) -> np.nda
     names = [name for name in members if f"row {name}" in table]
     if not names:
         return None
-    rule = Combination(
-        family="combination", members=tuple(names), weights="stacked", refit=refit
-    )
+    rule = Combination(family="combination", members=tuple(names), weights="stacked", refit=refit)
     records = {name: SimpleNamespace(model=name, kind="statistical") for name in names}
     values = {name: table[f"row {name}"].to_numpy() for name in names}
     rows = table[combinations.FORECAST_KEYS]
@@ -386,7 +421,11 @@ def combine(table: pd.DataFrame, members: tuple[str, ...], refit: str) -> np.nda
 def candidates_of(table: pd.DataFrame, grid: str) -> dict[str, np.ndarray]:
     """The forecasts by candidate; "now" is what is served."""
     made = {}
-    row = {name: table[f"row {name}"].to_numpy() for name in (*STATISTICAL, "G", *LINEAR) if f"row {name}" in table}
+    row = {
+        name: table[f"row {name}"].to_numpy()
+        for name in (*STATISTICAL, "G", *LINEAR)
+        if f"row {name}" in table
+    }
     short = combine(table, ("E", "K", "T"), "never")
     if grid == "few":
         for name, members in STACKED.items():
@@ -478,7 +517,8 @@ def score_intervals(folder: Path, groups: list[str]) -> pd.DataFrame:
             grid = entry.get("grid", "default")
             if grid not in MEANS:
                 continue
-            y_hat = candidates_of(table, grid)["now"]
+            members, refit = (FEW, "monthly") if grid == "few" else (("E", "K", "T"), "never")
+            y_hat = combine(table, members, refit)
             blocks = {
                 name: block_of(table, y_hat, name, task)
                 for name in ("validation", "calibration", "test")
@@ -531,8 +571,12 @@ def judge_intervals(folder: Path, groups: list[str]) -> None:
     base = scored[scored["rule"] == "now"].set_index("case")["score"]
     scored["score"] -= scored["case"].map(base)
     table = scored.groupby(["length", "rule"]).agg(
-        n=("n", "median"), cover=("cover", "mean"), spread=("cover", "std"),
-        width=("width", "median"), score=("score", "mean"), series=("case", "count"),
+        n=("n", "median"),
+        cover=("cover", "mean"),
+        spread=("cover", "std"),
+        width=("width", "median"),
+        score=("score", "mean"),
+        series=("case", "count"),
     )
     table["score"] = np.exp(table["score"])
     print(table.round(3).to_string())
@@ -579,14 +623,15 @@ def forecast_end(case: Case) -> dict[str, float]:
 
 def judge_many(first: int, last: int, lengths: str) -> None:
     warnings.simplefilter("ignore")
-    rows = []
-    for seed in range(first, last + 1):
-        for case in cases_of(f"{seed}:{lengths}"):
-            rows.append({"law": case.law, "length": case.length, **forecast_end(case)})
+    seeds = range(first, last + 1)
+    cases = [case for seed in seeds for case in cases_of(f"{seed}:{lengths}")]
+    rows = [{"law": case.law, "length": case.length, **forecast_end(case)} for case in cases]
     table = pd.DataFrame(rows)
     names = [name for name in table.columns if name not in ("law", "length")]
     logs = np.log(table[names].clip(lower=1e-9)).sub(np.log(table["EKT"].clip(lower=1e-9)), axis=0)
-    means = pd.concat([np.exp(logs.groupby(table[by]).mean()).T for by in ("length", "law")], axis=1)
+    means = pd.concat(
+        [np.exp(logs.groupby(table[by]).mean()).T for by in ("length", "law")], axis=1
+    )
     means["all"], means["se"] = np.exp(logs.mean()), logs.std() / np.sqrt(len(logs))
     means["worst"] = means.drop(columns="se").max(axis=1)
     print(len(table), means.sort_values("all").round(3).to_string(), sep="\n")

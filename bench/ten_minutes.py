@@ -34,7 +34,7 @@ LINEAR = ("ridge", "nlinear", "climatology_ar")
 TREES = ("boosting", "boosting_last")
 ROWS = {
     "default": (*SIMPLE, *LINEAR, *TREES, "stacked"),
-    "few": (*SIMPLE, *LINEAR, *TREES, "theta", "stacked_few"),
+    "few": (*SIMPLE, *LINEAR, *TREES, "theta", "arima_fourier", "stacked_few"),
     "short": (*SIMPLE, "ridge", "ets_chosen", "ets_short", "theta_short", "mean_statistical"),
     "intermittent": (
         *SIMPLE,

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from forecast.backtest import combinations
 from forecast.config.datasets import Dataset, load_dataset
 from forecast.config.reading import validate_config
 from forecast.config.task import SessionCalendar, WeekdayCalendar
@@ -1856,15 +1857,17 @@ def test_the_test_block_holds_eight_horizons_where_half_of_the_rows_train(rows, 
     assert 0.48 * rows <= stops[0]
 
 
-def test_of_a_few_hundred_rows_theta_joins_the_mean_of_all_models(tmp_path):
+def test_of_a_few_hundred_rows_statistical_models_join_the_mean_and_all_have_a_seat(tmp_path):
     days = months_of(400).assign(ds=pd.date_range("2023-01-01", periods=400))
     assert "grid" not in guessed(tmp_path, days)
     assert guessed(tmp_path, days[1:])["grid"] == "few"
     catalogue = yaml.safe_load(Path("configs/models.yaml").read_text(encoding="utf-8"))
     few, usual = catalogue["grids"]["few"], catalogue["grids"]["default"]
-    assert few[:-1] == usual[:-1] and "theta" in few
+    assert few[:-1] == usual[:-1]
     rule, other = catalogue["models"][few[-1]], catalogue["models"][usual[-1]]
-    assert {*rule["members"]} - {*other["members"]} == {"theta"}
+    joined = {*rule["members"]} - {*other["members"]}
+    assert joined == {"theta", "seasonal_mean", "arima_fourier"} and joined <= {*few}
+    assert len({*rule["members"]} - {"networks"}) <= 2 * combinations.MAX_MEMBERS // 3
     assert {**rule, "members": ()} == {**other, "members": ()}
 
 

@@ -36,7 +36,9 @@ FITTED_SHARE = 0.75
 more rows for calibration.
 """
 FEW_ROWS = 400
-"""With fewer rows, a member that damps growth improves the mean (docs/research/quarter-hour.md)."""
+"""With fewer rows, statistical members lower the error of the mean that is served
+(docs/research/short-histories.md).
+"""
 
 
 class Spans(NamedTuple):
