@@ -397,12 +397,10 @@ MEANS = {
 """By letters; the first of each is compared with what is served now."""
 STACKED = {
     "few": FEW,
-    "E": (*FEW, "E"),
     "M": (*FEW, "M"),
     "F": (*FEW, "F"),
     "MF": (*FEW, "M", "F"),
     "EMF": (*FEW, "E", "M", "F"),
-    "EMF one tree": (*LINEAR[:4], "T0", "E", "M", "F"),
 }
 
 

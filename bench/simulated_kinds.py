@@ -1115,7 +1115,7 @@ def draw_kind(name: str, seed: int) -> Drawn:
 
 def served_row(drawn: Drawn) -> Row:
     """The mean with weights, or the lowest row on validation of an intermittent target. Of few rows
-    with theta, without the two other statistical members that are served.
+    with theta, but without the ARIMA that is served beside it.
     """
     if drawn.grid != "intermittent":
         members = (*ROWS, "theta") if drawn.grid == "few" else ROWS

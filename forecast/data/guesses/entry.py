@@ -356,7 +356,7 @@ def _entry_lines(
         if horizon < wanted_horizon:
             horizon_note += f"; `forecast predict --horizon {wanted_horizon}` goes on, untested"
     elif n_rows < FEW_ROWS:
-        note = "a few hundred rows: statistical models join the mean"
+        note = "a few hundred rows: theta and ARIMA join the mean of models"
         grid_lines = [entry_line("grid", "few", note)]
     return [
         *grid_lines,
