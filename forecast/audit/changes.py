@@ -40,8 +40,8 @@ REVERSED_ERROR_RANGE = (0.05, 0.5)
 below the errors of the calibration block, so margins that adapt win as well.
 """
 NUDGE_SHARE = 1e-7
-"""Relative. Any sum over nudged rows changes its last bits; no choice between two losses changes,
-unless the errors themselves are about as small, as of a series without noise.
+"""Any sum over nudged rows changes its last bits; no choice between two losses changes, since even
+the errors of a nearly exact forecast are larger.
 """
 
 
@@ -113,8 +113,8 @@ def _flip(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def nudge(frame: pd.DataFrame, after: pd.Timestamp) -> pd.DataFrame:
-    """`frame` with the values after `after` moved by about a ten-millionth of themselves, each by
-    its own share.
+    """`frame` with the values after `after` moved by about a ten-millionth, each by its own amount:
+    of themselves, or of the standard deviation of their series where that is less.
     """
     changed, names = _copy_as_float64(frame)
     is_later = (changed["ds"] > after).to_numpy()
@@ -123,7 +123,9 @@ def nudge(frame: pd.DataFrame, after: pd.Timestamp) -> pd.DataFrame:
     size = rng.uniform(0.5, 1.0, (n_later, len(names)))
     sign = rng.choice([-1.0, 1.0], (n_later, 1))
     later_values = changed.loc[is_later, names].to_numpy()
-    changed.loc[is_later, names] = later_values * (1 + NUDGE_SHARE * size * sign)
+    spread = changed.groupby("unique_id", sort=False)[names].transform("std")[is_later]
+    unit = np.fmin(np.abs(later_values), spread.to_numpy())
+    changed.loc[is_later, names] = later_values + NUDGE_SHARE * unit * size * sign
     return changed
 
 
