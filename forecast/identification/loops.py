@@ -101,7 +101,9 @@ class NetworkLoop:
         `steps`.
         """
         inputs = np.concatenate([memory.inputs, u])[None, : len(u)]
-        return streaming.ahead(self.network, weights, memory.loop, inputs, y[None], steps=steps)[0]
+        return streaming.predict_ahead(
+            self.network, weights, memory.loop, inputs, y[None], steps=steps
+        )[0]
 
 
 @dataclass(frozen=True)

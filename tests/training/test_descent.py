@@ -98,6 +98,11 @@ def rate_of(settings, step):
     return float(learning_rate(settings.schedule, tf.constant(step, tf.int64), *numbers))
 
 
+def test_a_schedule_without_a_rate_is_refused():
+    with pytest.raises(AssertionError, match="staircase"):
+        learning_rate("staircase", tf.constant(0, tf.int64), 0.1, 1.0, 9.0)
+
+
 def constant(peak, **numbers):
     return settings(peak, 1, schedule="constant", **numbers)
 

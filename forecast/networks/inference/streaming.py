@@ -164,7 +164,7 @@ def run_loop(
     return run, LoopState(memory, last)
 
 
-def ahead(
+def predict_ahead(
     network: Network,
     weights: Arrays,
     state: LoopState,

@@ -11,8 +11,8 @@ from forecast.networks import inference
 from forecast.networks.description import Dense, Network, Parallel, Recurrent, Shapes, Taps
 from forecast.networks.inference.streaming import (
     LoopState,
-    ahead,
     begin_loop,
+    predict_ahead,
     require_finite,
     run_loop,
 )
@@ -103,7 +103,7 @@ def test_a_run_cut_anywhere_and_handed_from_loop_to_loop_loses_nothing(blocks):
 def test_k_steps_ahead_is_the_closed_loop_from_every_row(blocks):
     network, weights, drive, y = setting(blocks)
     state = started(network, weights)
-    found = ahead(network, weights, state, drive, y, steps=3)
+    found = predict_ahead(network, weights, state, drive, y, steps=3)
     assert found.shape == (2, 9, 3, 2)
     for t in (0, 4, 8):
         _, here = run_loop(network, weights, state, drive[:, : t + 1], y[:, : t + 1])
@@ -141,4 +141,6 @@ def test_a_loop_that_explodes_is_named_as_unstable_with_the_row():
     ):
         require_finite(run)
     with pytest.raises(ModelError, match=r"unstable: .* after 102 of 150 steps"):
-        ahead(network, weights, state, np.zeros((1, 160, 0)), np.ones((1, 160, 1)), steps=150)
+        predict_ahead(
+            network, weights, state, np.zeros((1, 160, 0)), np.ones((1, 160, 1)), steps=150
+        )
