@@ -436,7 +436,7 @@ def last_value_times(frame: pd.DataFrame, columns: Iterable[str]) -> pd.Series:
     have one.
     """
     has_value = frame[list(columns)].notna().any(axis=1)
-    return frame["ds"][has_value].groupby(frame["unique_id"]).max()
+    return frame.loc[has_value, ["unique_id", "ds"]].groupby("unique_id")["ds"].max()
 
 
 def is_behind_last_value(frame: pd.DataFrame, columns: Iterable[str]) -> pd.Series:

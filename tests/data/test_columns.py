@@ -169,3 +169,5 @@ def test_a_plan_without_a_later_row_changes_nothing(n_rows):
     history = pd.DataFrame({"unique_id": "a", "ds": days, "y": 1.0, "price": [1.0, 2.0, 3.0]})
     plan = history[["unique_id", "ds", "price"]].assign(price=9.0)
     pd.testing.assert_frame_equal(append_plan(history, plan[:n_rows], ["y"]), history)
+    joined = history.set_axis([0, 0, 1])  # as by `pd.concat` of two frames
+    pd.testing.assert_frame_equal(append_plan(joined, plan[:n_rows], ["y"]), history)
