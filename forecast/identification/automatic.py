@@ -12,11 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from forecast.identification.chaos import (
-    NO_SIMULATION,
-    describe_lost_simulation,
-    describe_spikes,
-)
+from forecast.identification.chaos import NO_SIMULATION, describe_lost_simulation
 from forecast.identification.data import dividetrain
 from forecast.identification.experiment import (
     Experiment,
@@ -119,10 +115,13 @@ def _add_report(model: Model, result: SearchResult) -> Model:
         f" middle{model.of_what or of_range}; of the median itself on the rows that train"
         f" {model.describe_rmse(on_record**2)}.",
         "; ".join(f"{count} x {net}" for net, count in counts.items()) + ".",
-        *_describe_polynomial(model),
         *result.notes,
         *describe_cautions(experiments, n_weights),
     ]
+    polynomials = [member for member in model.members if member.net.kind == "polynomial"]
+    if polynomials:
+        shortest = min(polynomials, key=lambda member: member.weights["coefficients"].size)
+        notes.insert(2, f"A polynomial of them, to four digits: {formula(shortest, digits=4)}.")
     if len({(member.candidate, member.fold) for member in result.members}) == 1:
         notes.append(
             "No other net follows the record as well, so nothing bears this one out: compare"
@@ -136,28 +135,15 @@ def _add_report(model: Model, result: SearchResult) -> Model:
             " noise of y. As measurements arrive, compare on other rows `predict`, `simulate` from"
             ' a state and a net of `train(..., for_use="prediction")`.'
         )
-    spikes = describe_spikes(model, experiments)
-    notes += spikes
-    if not spikes and not median < NO_SIMULATION * deviation:
+    if not median < NO_SIMULATION * deviation:
         notes.append(describe_lost_simulation(model, experiments))
-    elif not spikes and on_record > max(FAR_FROM_ONE_STEP * one_step, exact):
-        too_many, alone = "", ""
-        if model.outputs > 1:
-            too_many, alone = " or the nets too small for all outputs", "Identify each alone, too. "
+    elif on_record > max(FAR_FROM_ONE_STEP * one_step, exact):
+        several = "; identify each output alone, too" if model.outputs > 1 else ""
         notes.append(
             f"The free-run error is {on_record / one_step:.2g} times the one-step error:"
-            f" unless the noise of y is correlated over time{too_many}, part of the system is not"
-            " in it, such as an input, or what only a longer record shows."
-            f" {alone}Compare ARX and single nets by their free run (`forecast identify`)."
+            " unless the noise of y is correlated over time or single values are measured wrong,"
+            " part of the system is not in it, such as an input, or what only a longer record"
+            f" shows. Compare ARX and single nets by their free run (`forecast identify`){several}."
         )
     free_run = {**training.free_run, "validation": median**2}
     return replace(model, training=replace(training, free_run=free_run, notes=tuple(notes)))
-
-
-def _describe_polynomial(model: Model) -> list[str]:
-    """A note with the formula of the ensemble's polynomial of the fewest terms; none without."""
-    polynomials = [member for member in model.members if member.net.kind == "polynomial"]
-    if not polynomials:
-        return []
-    shortest = min(polynomials, key=lambda member: member.weights["coefficients"].size)
-    return [f"A polynomial of them, to four digits: {formula(shortest, digits=4)}."]

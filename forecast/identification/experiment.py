@@ -314,7 +314,7 @@ def describe_cautions(
     few rows.
     """
     u, y = join_rows(experiments)
-    values = sum(int(np.count_nonzero(e.error_weights)) for e in experiments)
+    n_values = sum(int(np.count_nonzero(e.error_weights)) for e in experiments)
     cautions = [
         f"Input {column} is constant in the rows that train: nothing is learnt of it."
         for column in np.flatnonzero(np.ptp(u, axis=0) == 0)
@@ -331,8 +331,8 @@ def describe_cautions(
         for column in range(u.shape[1] if has_delay_0 else 0)
         if _is_straight_line(u[:, column], y[:, output])
     ]
-    if values < n_weights:
-        cautions.append(f"{values} values of y train {n_weights} weights: {cure}.")
+    if n_values < n_weights:
+        cautions.append(f"{n_values} values of y train {n_weights} weights: {cure}.")
     return cautions
 
 
@@ -426,14 +426,18 @@ def delay_inputs(u: Array, lags: Sequence[int] | npt.NDArray[np.int64]) -> Array
     return u[np.maximum(rows, 0), columns]
 
 
-def unseen_inputs(experiments: Sequence[Experiment], rows: int) -> list[Array]:
-    """Inputs (T, I) to test a free run with: up to 2 `rows` of measured inputs backwards, these a
-    tenth larger, and `rows` of random steps between their extremes.
+def unseen_inputs(experiments: Sequence[Experiment], rows: int) -> dict[str, Array]:
+    """Inputs (T, I) to test a free run with, by what they are: up to 2 `rows` of measured inputs
+    backwards, these a tenth larger, and `rows` of random steps between their extremes.
     """
     u = experiments[0].u[: 2 * rows]
     rng = np.random.default_rng(0)  # fixed: the same inputs for every net
     levels = rng.uniform(u.min(axis=0), u.max(axis=0), size=(rows // 25 + 1, u.shape[1]))
-    return [u[::-1], enlarge_inputs(u, 1.1), np.repeat(levels, 25, axis=0)[:rows]]
+    return {
+        "the record's inputs backwards": u[::-1],
+        "inputs a tenth larger": enlarge_inputs(u, 1.1),
+        "random steps between the extremes": np.repeat(levels, 25, axis=0)[:rows],
+    }
 
 
 def enlarge_inputs(u: Array, factor: float) -> Array:

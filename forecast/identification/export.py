@@ -18,7 +18,7 @@ from forecast.system import files
 from forecast.system.errors import InputError
 
 
-def export(model: Model, path: Path | str, *, description: str = "") -> None:
+def export(model: Model, path: Path | str) -> None:
     """Write the model as one Python file at `path`, which ends in .py, that needs NumPy alone.
 
     In the units of the data it has `predict(u, y)` (open loop), `simulate(u, y_start)` (closed
@@ -29,14 +29,13 @@ def export(model: Model, path: Path | str, *, description: str = "") -> None:
     """
     if Path(path).suffix != ".py":
         raise InputError(f"{path} does not end in .py: the model is written as Python. Name it so.")
-    description = description or model.net.describe()
     if all(member.net.has_narx_form for member in model.members):
-        files.write_text(Path(path), _narx_text(model, description))
+        files.write_text(Path(path), _narx_text(model))
     else:
-        _export_network(model, Path(path), description)
+        _export_network(model, Path(path))
 
 
-def _narx_text(model: Model, description: str) -> str:
+def _narx_text(model: Model) -> str:
     """The file of NARX models, with every number in full."""
     nets = []
     input_memory = 0
@@ -71,17 +70,19 @@ def _narx_text(model: Model, description: str) -> str:
         f"INPUT_MEMORY = {input_memory}  # rows before the present one whose u acts",
         f"FITTED_ROWS = {FITTED_ROWS}  # that the first states of a net are fitted to",
     ]
-    lines = [f'"""{description}"""', "", "from __future__ import annotations", ""]
+    lines = [f'"""{model.net.describe()}"""', "", "from __future__ import annotations", ""]
     lines += ["import numpy as np", "", *scaling, *sizes, "NETS = [", *nets, "]"]
     fit = f"\n\n{inspect.getsource(fit_first_states)}"
     return "\n".join(lines) + PREDICT + SIMULATE + NARX_LOOP + fit
 
 
-def _export_network(model: Model, path: Path, description: str) -> None:
+def _export_network(model: Model, path: Path) -> None:
     """Write the network as `networks.inference.export` does, with the loops behind it."""
     scaling = model.scaling
     units = Units([*scaling.y_mean, *scaling.u_mean], [*scaling.y_scale, *scaling.u_scale])
-    export_network(model.network, model.weights, path, description=description, units=units)
+    export_network(
+        model.network, model.weights, path, description=model.net.describe(), units=units
+    )
     sizes = (
         f"\n\nSHIFT, START, INPUTS = {model.net.shift}, {model.start}, {model.inputs}  # steps from"
         f" u to y; rows that only fill the delays; columns of u\n{_limit_text(model)}"

@@ -24,7 +24,7 @@ from forecast.identification.nets import Net, check_delays
 from forecast.identification.polynomial import Term, error_reductions
 from forecast.identification.problems import OpenLoop
 from forecast.identification.rows import DividedRows
-from forecast.identification.term_search import find_terms, fit_one_step
+from forecast.identification.term_search import TermSearch
 from forecast.identification.training import add_report
 from forecast.system.errors import InputError, ModelError
 
@@ -53,18 +53,12 @@ def frols(
     scaling = Standardization.fit(rows.experiments)
     scaled = [scaling.scale(e) for e in rows.experiments]
     narx = net.narx_form(*rows.sizes)
+    search = TermSearch(scaled, net.start, degree, terms)
     lost = []
     try:
-        polynomial = find_terms(
-            narx,
-            scaled,
-            net.start,
-            origin=narx.find_origin(scaling),
-            degree=degree,
-            max_terms=terms,
-        )
+        polynomial = search.find_terms(narx, narx.find_origin(scaling))
     except ModelError:
-        polynomial = fit_one_step(narx, scaled, net.start, degree=degree, max_terms=terms)
+        polynomial = search.fit_one_step(narx)
         lost = ["Its free run diverges; the coefficients are those of the one-step fit."]
     narx, weights = polynomial.net, polynomial.weights
     problem = OpenLoop(narx, scaled, net.start)

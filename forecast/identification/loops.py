@@ -71,15 +71,15 @@ class NetworkLoop:
         """A network has no bounds."""
         return run
 
-    def begin(self, weights: Mapping[str, Array], u: Array) -> NetworkMemory:
-        """The memory before the first row: zeros for y and for the inputs before `u`."""
+    def begin(self, weights: Mapping[str, Array]) -> NetworkMemory:
+        """The memory before the first row: zeros for y and for the inputs before."""
         shapes = self.network.shapes
         loop = streaming.begin_loop(self.network, weights, np.zeros((1, shapes.outputs)))
         return NetworkMemory(loop, np.zeros((self.shift, shapes.channels - shapes.outputs)))
 
     def absorb(self, weights: Mapping[str, Array], u: Array, y: Array) -> NetworkMemory:
         """The memory after the measured rows u (T, I) and y (T, O)."""
-        return self.loop(weights, self.begin(weights, u), u, y)[1]
+        return self.loop(weights, self.begin(weights), u, y)[1]
 
     def loop(
         self, weights: Mapping[str, Array], memory: NetworkMemory, u: Array, y: Array | None = None

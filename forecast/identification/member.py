@@ -195,8 +195,8 @@ def leave_out_straying(
     A model that takes a slow disturbance for its own motion does well on a block, since it was
     trained on the rows on both sides. On other rows it runs off.
     """
-    backwards = unseen_inputs(experiments, UNSEEN_ROWS)[0]
-    stay = stay_within(members, experiments, backwards, start)
+    u = experiments[0].u[: 2 * UNSEEN_ROWS]
+    stay = stay_within(members, experiments, u[::-1], start)
     candidates = np.array([member.candidate for member in members])
     staying = [m for m in members if stay[candidates == m.candidate].mean() > 0.5]
     return staying or members
@@ -212,7 +212,8 @@ def keep_plausible(
     """
     rows = max(UNSEEN_ROWS, 5 * start)
     u = experiments[0].u[: 2 * rows]
-    trials = [unseen_inputs(experiments, rows), *([enlarge_inputs(u, f)] for f in (1.5, 2.0))]
+    unseen = list(unseen_inputs(experiments, rows).values())
+    trials = [unseen, [enlarge_inputs(u, 1.5)], [enlarge_inputs(u, 2.0)]]
     stay = np.ones(len(members), bool)
     n_passed = 0
     for inputs in trials:

@@ -214,9 +214,9 @@ class Narx:
         past_y = [experiment.y[rows - delay] for delay in self.y_delays]
         return np.concatenate([*past_y, self.past_inputs(experiment.u, start)], axis=1)
 
-    def begin(self, weights: Array, u: Array) -> Memory:
+    def begin(self, u: Array) -> Memory:
         """The memory before the first row of u (T, I): zeros for y, the first u for all rows before
-        it. `weights` are not used.
+        it.
         """
         rows = self.input_memory
         past_u = np.repeat(u[:1], rows, axis=0) if len(u) else np.zeros((rows, self.inputs))
@@ -226,7 +226,7 @@ class Narx:
         """The memory after the measured rows u (T, I) and y (T, measured outputs). States begin as
         they fit the first rows best (`first_states`).
         """
-        memory = self.begin(weights, u)
+        memory = self.begin(u)
         if self.states:
             first_rows = slice(min(len(y), FITTED_ROWS))
             unmeasured = np.zeros(self.measured_outputs)
@@ -248,7 +248,7 @@ class Narx:
         """
         y = np.full((len(u), self.outputs), np.nan)
         y[: len(y_start), : y_start.shape[1]] = y_start
-        run, _ = self._loop(weights, self.begin(weights, u), u, y)
+        run, _ = self._loop(weights, self.begin(u), u, y)
         measured = y if weights.ndim == 1 else y[:, None]
         return np.where(np.isnan(measured), run, measured)
 

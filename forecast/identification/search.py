@@ -36,9 +36,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import compress
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
 from forecast.identification.averaging import (
     SPREAD_KINDS,
@@ -359,14 +359,11 @@ class _Search:
         ]
         # other fits of a candidate may have ended in a poor minimum, or have poor terms
         errors = [self.trainer.one_step_rmse(member, self.searched) for member in refitted]
-        least_errors: dict[Candidate, float] = {}
+        least_errors = dict.fromkeys(means, np.inf)
         for member, error in zip(refitted, errors, strict=True):
-            least_errors[member.candidate] = min(error, least_errors.get(member.candidate, np.inf))
-        return [
-            member
-            for member, error in zip(refitted, errors, strict=True)
-            if error <= SAME_ONE_STEP * least_errors[member.candidate]
-        ]
+            least_errors[member.candidate] = min(error, least_errors[member.candidate])
+        limits = [SAME_ONE_STEP * least_errors[member.candidate] for member in refitted]
+        return list(compress(refitted, np.less_equal(errors, limits)))
 
     def _judge_ahead(self, member: Member) -> Member:
         """The member with its `ahead_rmse`: the error of forecasts of its held-out block from
@@ -378,12 +375,11 @@ class _Search:
         for e, held_out in zip(self.searched, self.folds[member.fold].held_out, strict=True):
             memory = net.absorb(member.weights, e.u[:first], e.y[:first])
             forecasts = net.ahead(member.weights, memory, e.u[first:], e.y[first:], self.n_steps)
-            targets, weights = (
-                sliding_window_view(table[first + 1 :], self.n_steps, axis=0).swapaxes(1, 2)
-                for table in (held_out.y, held_out.error_weights)
-            )
-            squares = weights * np.where(weights > 0, forecasts - targets, 0.0) ** 2
-            sums += np.stack([squares.sum(axis=(0, 2)), weights.sum(axis=(0, 2))])
+            for index in range(self.n_steps):
+                rows = slice(first + 1 + index, first + 1 + index + len(forecasts))
+                weight = held_out.error_weights[rows]
+                errors = np.where(weight > 0, forecasts[:, index] - held_out.y[rows], 0.0)
+                sums[:, index] += np.sum(weight * errors**2), weight.sum()
         error = float(np.sqrt(sums[0] / np.maximum(sums[1], 1e-300)).mean())
         return replace(member, ahead_rmse=error if np.isfinite(error) else np.inf)
 

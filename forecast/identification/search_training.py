@@ -33,7 +33,7 @@ from forecast.identification.states import (
     whiten_states,
     with_states,
 )
-from forecast.identification.term_search import find_terms, fit_one_step
+from forecast.identification.term_search import TermSearch
 from forecast.system.errors import ModelError
 from forecast.system.stage import show_nothing
 from forecast.training import levenberg_marquardt as lm
@@ -41,7 +41,6 @@ from forecast.training import levenberg_marquardt as lm
 OPEN_ITERATIONS = 30  # of the one-step fit that nets on delays begin from
 LINEAR_ROUNDS = 3  # of training a linear model, after which its states are chosen again
 LINEAR_ITERATIONS = 15  # in each of these
-POLYNOMIAL = {"degree": 3, "max_terms": 12}
 SETTLED_SHARE = 0.2  # of the time of choosing terms: training them on afterwards
 
 
@@ -116,7 +115,7 @@ class Trainer:
         net, kind = member.net, member.candidate.kind
         if kind == "polynomial":
             start = net.start_rows(self.start)
-            polynomial = fit_one_step(net, train_rows, start, **POLYNOMIAL)
+            polynomial = TermSearch(train_rows, start).fit_one_step(net)
             return replace(member, net=polynomial.net, weights=polynomial.weights)
         if kind in ("delays", "arx"):
             member = replace(member, weights=initial_weights(net, rng))
@@ -141,9 +140,8 @@ class Trainer:
         """
         start = member.net.start_rows(self.start)
         if member.net.terms:
-            polynomial = find_terms(
-                member.net, train_rows, start, origin=self.origin, watch=self.watch, **POLYNOMIAL
-            )
+            search = TermSearch(train_rows, start, watch=self.watch)
+            polynomial = search.find_terms(member.net, self.origin)
             member = replace(member, net=polynomial.net, weights=polynomial.weights)
         problem = ClosedLoop(member.net, train_rows, start)
         if not member.net.terms and member.candidate.kind != "arx":

@@ -29,11 +29,6 @@ from forecast.identification.nets import check_first_rows
 
 DISTURBANCE = 1e-6  # deviations of y by which the neighbouring run begins beside the other
 ZERO_EXPONENT = 0.01  # an exponent nearer to 0 counts as 0
-UNSEEN_INPUT_NAMES = (
-    "the record's inputs backwards",
-    "inputs a tenth larger",
-    "random steps between the extremes",
-)
 
 
 @dataclass(frozen=True)
@@ -71,9 +66,7 @@ def stability(model: Model, experiment: Experiment) -> Stability:
         return Stability(verdict, None, exponent, step, "the record's own inputs")
     excursion = float(np.abs(run - model.scaling.scale_y(first_y[-1])).max())
     if model.inputs:
-        for name, unseen in zip(
-            UNSEEN_INPUT_NAMES, unseen_inputs([experiment], rows=1_000), strict=True
-        ):
+        for name, unseen in unseen_inputs([experiment], rows=1_000).items():
             run = _free_run(model, np.concatenate([u[:start], unseen]), first_y)
             step = _first_lost_step(model, run)
             if step is not None:

@@ -1,7 +1,7 @@
 """The terms of a polynomial NARX model by its free run, not one step ahead alone.
 
 One step ahead, past y explains what an input that changes slowly does, and every product of y
-contains noise. So terms come in that the system does not have, and others stay out. `find_terms`
+contains noise. So terms come in that the system does not have, and others stay out. `TermSearch`
 begins with such terms, trains their coefficients on the free run, and drops terms while Schwarz's
 criterion of the free run falls. Then it chooses terms once more from products of the simulated y,
 which contains hardly any noise, and drops again. It does both with products of the data without
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 
 import numpy as np
 
@@ -36,120 +37,98 @@ class Polynomial:
     criterion: float
 
 
-def find_terms(
-    net: Narx,
-    experiments: Sequence[Experiment],
-    start: int,
-    *,
-    origin: tuple[float, ...],
-    degree: int,
-    max_terms: int,
-    watch: lm.Watch | None = None,
-) -> Polynomial:
-    """The polynomial of at most `max_terms` terms up to the degree that simulates the scaled
-    experiments best from their first `start` rows; `ModelError` where none can be found or its free
-    run diverges. `origin`: as `Narx.origin`, beside which the means are tried.
+@dataclass(frozen=True)
+class TermSearch:
+    """The search for terms up to a degree, at most `max_terms`, that simulate scaled experiments
+    from their first `start` rows.
     """
-    found = []
-    failure = ModelError()
-    for tried in (origin, ()):
-        try:
-            polynomial = fit_one_step(
-                replace(net, terms=(), origin=tried),
-                experiments,
-                start,
-                degree=degree,
-                max_terms=max_terms,
-            )
-            found.append(_refine_terms(polynomial, experiments, start, degree, max_terms, watch))
-        except ModelError as error:
-            failure = error
-    if not found:
-        raise failure
-    return min(found, key=lambda polynomial: polynomial.criterion)
 
+    experiments: Sequence[Experiment]
+    start: int
+    degree: int = 3
+    max_terms: int = 12
+    watch: lm.Watch | None = None
 
-def fit_one_step(
-    net: Narx, experiments: Sequence[Experiment], start: int, *, degree: int, max_terms: int
-) -> Polynomial:
-    """The polynomial on the delays of `net` whose terms and coefficients are chosen one step ahead
-    (`select_terms`).
-    """
-    problem = OpenLoop(net, experiments, start)
-    z_origin, y_origin = net.origins
-    terms, weights = select_terms(
-        problem.z - z_origin, problem.y - y_origin, degree=degree, max_terms=max_terms
-    )
-    return Polynomial(replace(net, terms=terms), weights, np.inf)
+    def find_terms(self, net: Narx, origin: tuple[float, ...]) -> Polynomial:
+        """The polynomial on the delays of `net` whose free run has the least criterion, with its
+        origin 0 or at `origin` (`Narx.origin`); `ModelError` where there is none or it diverges.
+        """
+        polynomials = []
+        failure = ModelError()
+        for tried in (origin, ()):
+            try:
+                polynomials.append(
+                    self._refine_terms(self.fit_one_step(replace(net, origin=tried)))
+                )
+            except ModelError as error:
+                failure = error
+        if not polynomials:
+            raise failure
+        return min(polynomials, key=attrgetter("criterion"))
 
+    def fit_one_step(self, net: Narx) -> Polynomial:
+        """The polynomial on the delays of `net` chosen one step ahead; `ModelError` where no term
+        explains y.
+        """
+        net = replace(net, terms=())
+        problem = OpenLoop(net, self.experiments, self.start)
+        return self._select_terms(net, problem.z, problem.y)
 
-def _refine_terms(
-    polynomial: Polynomial,
-    experiments: Sequence[Experiment],
-    start: int,
-    degree: int,
-    max_terms: int,
-    watch: lm.Watch | None,
-) -> Polynomial:
-    """The better of two: of terms of the given polynomial, and of terms chosen from the products of
-    its simulated y; `ModelError` where the free run of the given terms diverges.
-    """
-    first_pass = _drop_terms(polynomial, experiments, start, watch)
-    rows = StackedExperiments(first_pass.net, experiments, start)
-    z, _ = rows.regressors(rows.free_run(first_pass.weights))
-    is_observed = rows.weight.all(axis=1)
-    z_origin, y_origin = polynomial.net.origins
-    try:
+    def _select_terms(self, net: Narx, z: Array, y: Array) -> Polynomial:
+        """The polynomial in z (rows, d) that explains y (rows, O) best, by `select_terms`."""
+        z_origin, y_origin = net.origins
         terms, weights = select_terms(
-            z.T[is_observed] - z_origin,
-            rows.y[is_observed] - y_origin,
-            degree=degree,
-            max_terms=max_terms,
+            z - z_origin, y - y_origin, degree=self.degree, max_terms=self.max_terms
         )
-        chosen = Polynomial(replace(polynomial.net, terms=terms), weights, np.inf)
-        second_pass = _drop_terms(chosen, experiments, start, watch)
-    except ModelError:
-        return first_pass
-    return min(first_pass, second_pass, key=lambda polynomial: polynomial.criterion)
+        return Polynomial(replace(net, terms=terms), weights, np.inf)
 
-
-def _drop_terms(
-    polynomial: Polynomial,
-    experiments: Sequence[Experiment],
-    start: int,
-    watch: lm.Watch | None,
-) -> Polynomial:
-    """Backward elimination: drop the term whose coefficients are least significant, until the
-    criterion has risen by `MOST_RISE` or a run does not stay finite; of all these polynomials the
-    one with the least criterion. `ModelError` where the run with all terms does not stay finite.
-    """
-    options = lm.Options(max_iterations=ITERATIONS, by_gain=True)
-    best = polynomial
-    net, weights = polynomial.net, polynomial.weights
-    guess = None
-    while net.terms:
-        problem = ClosedLoop(net, experiments, start, guess=guess)
+    def _refine_terms(self, polynomial: Polynomial) -> Polynomial:
+        """The better of two: of terms of the polynomial, and of terms chosen from the products of
+        its simulated y; `ModelError` where the free run of the polynomial diverges.
+        """
+        first_pass = self._drop_terms(polynomial)
+        rows = StackedExperiments(first_pass.net, self.experiments, self.start)
+        z, _ = rows.regressors(rows.free_run(first_pass.weights))
+        is_observed = rows.weight.all(axis=1)
         try:
-            result = lm.minimise(problem, weights, options=options, watch=watch)
+            chosen = self._select_terms(polynomial.net, z.T[is_observed], rows.y[is_observed])
+            return min(first_pass, self._drop_terms(chosen), key=attrgetter("criterion"))
         except ModelError:
-            if best is polynomial:
-                raise
-            break
-        guess = problem.train.free_run(result.weights)
-        n = problem.n_residuals
-        criterion = n * np.log(max(result.score, 1e-300)) + np.log(n) * problem.n_weights
-        if criterion > best.criterion + MOST_RISE:
-            break
-        if criterion <= best.criterion:
-            best = Polynomial(net, result.weights, criterion)
-        hessian, _ = lm.normal_equations(problem, result.weights)
-        if not np.isfinite(hessian).all():  # a chaotic run, whose derivatives grow without end
-            break
-        by_term = result.weights.reshape(len(net.terms), -1)
-        variances = np.diag(np.linalg.pinv(hessian, hermitian=True)).reshape(by_term.shape)
-        # a term that does not change the run, as of a constant u, has no variance
-        ratios = (variances > 1e-200) * by_term**2 / np.maximum(variances, 1e-200)
-        least = int(np.argmin(ratios.sum(axis=1)))
-        weights = np.delete(by_term, least, axis=0).ravel()
-        net = replace(net, terms=net.terms[:least] + net.terms[least + 1 :])
-    return best
+            return first_pass
+
+    def _drop_terms(self, polynomial: Polynomial) -> Polynomial:
+        """Backward elimination: drop the term whose coefficients are least significant, until the
+        criterion has risen by `MOST_RISE` or a run does not stay finite; of all these polynomials
+        the one with the least criterion. `ModelError` where the run with all terms does not stay
+        finite.
+        """
+        options = lm.Options(max_iterations=ITERATIONS, by_gain=True)
+        best = polynomial
+        net, weights = polynomial.net, polynomial.weights
+        guess = None
+        while net.terms:
+            problem = ClosedLoop(net, self.experiments, self.start, guess=guess)
+            try:
+                result = lm.minimise(problem, weights, options=options, watch=self.watch)
+            except ModelError:
+                if best is polynomial:
+                    raise
+                break
+            guess = problem.train.free_run(result.weights)
+            n = problem.n_residuals
+            criterion = n * np.log(max(result.score, 1e-300)) + np.log(n) * problem.n_weights
+            if criterion > best.criterion + MOST_RISE:
+                break
+            if criterion <= best.criterion:
+                best = Polynomial(net, result.weights, criterion)
+            hessian, _ = lm.normal_equations(problem, result.weights)
+            if not np.isfinite(hessian).all():  # a chaotic run, whose derivatives grow without end
+                break
+            by_term = result.weights.reshape(len(net.terms), -1)
+            variances = np.diag(np.linalg.pinv(hessian, hermitian=True)).reshape(by_term.shape)
+            # a term that does not change the run, as of a constant u, has no variance
+            ratios = (variances > 1e-200) * by_term**2 / np.maximum(variances, 1e-200)
+            least = int(np.argmin(ratios.sum(axis=1)))
+            weights = np.delete(by_term, least, axis=0).ravel()
+            net = replace(net, terms=net.terms[:least] + net.terms[least + 1 :])
+        return best

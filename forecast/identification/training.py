@@ -35,7 +35,6 @@ from forecast.identification.rows import (
     measure_errors,
     validation_error,
 )
-from forecast.networks.description import Network
 from forecast.system.errors import InputError, ModelError, plural
 from forecast.training import levenberg_marquardt as lm
 from forecast.training import network_problem
@@ -188,23 +187,12 @@ class _Task:
     announce: Callable[[str], None] | None
     watch: Watch | None
 
-    @property
-    def network(self) -> Network:
-        """The net in the form of the catalogue."""
-        return self.net.network(*self.rows.sizes)
-
     def fit(self, options: lm.Options) -> tuple[dict[str, Array], TrainingRecord]:
         """The weights by name, and the record of their training."""
-        weights, run = (_fit_one_layer if self.net.has_narx_form else _fit_network)(self, options)
-        return weights, TrainingRecord(run.reason, run.curve, effective=run.effective_weights)
-
-    def validation_error(self) -> Callable[[Mapping[str, Array]], float] | None:
-        """The error on the validation rows as a function of the weights by name; None without such
-        rows.
-        """
-        if not self.rows.has(VALIDATION):
-            return None
-        return validation_error(self.net, self.rows, self.scaling, self.for_use)
+        fit = _fit_one_layer if self.net.has_narx_form else _fit_network
+        weights, result = fit(self, options)
+        record = TrainingRecord(result.reason, result.curve, effective=result.effective_weights)
+        return weights, record
 
     def free_run_follows(self, weights: Mapping[str, Array]) -> bool:
         """Whether the free run is nearer to y on the validation rows than the mean of the train
@@ -213,17 +201,15 @@ class _Task:
         """
         if self.for_use != "simulation":
             return True
-        start = self.net.start
         parts = self.rows.validation_parts(self.scaling)
-        total_weight = sum(float(e.error_weights[start:].sum()) for e in parts)
-        if not total_weight:
+        if not parts:
             return True
-        squares = sum(
-            float(np.sum(e.error_weights[start:] * np.nan_to_num(e.y[start:]) ** 2)) for e in parts
-        )
+        y = np.concatenate([e.y[self.net.start :] for e in parts])
+        error_weights = np.concatenate([e.error_weights[self.net.start :] for e in parts])
+        mean_square = np.average(np.nan_to_num(y) ** 2, weights=error_weights)
         limit = 1.0 if self.net.input_delays else NO_SIMULATION**2
         judge = validation_error(self.net, self.rows, self.scaling, "simulation")
-        return judge(weights) < limit * squares / total_weight
+        return bool(judge(weights) < limit * mean_square)
 
 
 def _fit_one_layer(task: _Task, options: lm.Options) -> tuple[dict[str, Array], lm.Result]:
@@ -232,6 +218,7 @@ def _fit_one_layer(task: _Task, options: lm.Options) -> tuple[dict[str, Array], 
     """
     rows, scaling = task.rows, task.scaling
     narx = task.net.narx_form(*rows.sizes)
+    network = task.net.network(*rows.sizes)
     parts = rows.validation_parts(scaling)
     problem = OpenLoop(narx, rows.scale(scaling, TRAIN), task.net.start)
     if parts and task.for_use == "simulation":
@@ -239,15 +226,21 @@ def _fit_one_layer(task: _Task, options: lm.Options) -> tuple[dict[str, Array], 
     elif parts:
         error = validation_error(task.net, rows, scaling, task.for_use)
         problem.validate = lambda flat: error(narx.unflatten(flat))
-    starts = [narx.flatten(network_problem.draw_weights(task.network, seed)) for seed in task.seeds]
-    run = lm.minimise(problem, *starts, options=options, announce=task.announce, watch=task.watch)
-    return narx.unflatten(run.weights), run
+    starts = [narx.flatten(network_problem.draw_weights(network, seed)) for seed in task.seeds]
+    result = lm.minimise(
+        problem, *starts, options=options, announce=task.announce, watch=task.watch
+    )
+    return narx.unflatten(result.weights), result
 
 
 def _fit_network(task: _Task, options: lm.Options) -> tuple[dict[str, Array], lm.Result]:
     """The weights by name and the result of any other net, trained on whole series."""
-    series = task.rows.series(task.network, task.scaling)
-    problem = network_problem.make_problem(task.network, series, task.validation_error())
+    rows, scaling = task.rows, task.scaling
+    network = task.net.network(*rows.sizes)
+    judge = None
+    if rows.has(VALIDATION):
+        judge = validation_error(task.net, rows, scaling, task.for_use)
+    problem = network_problem.make_problem(network, rows.series(network, scaling), judge)
     return network_problem.fit(
         problem,
         seeds=task.seeds,
@@ -295,19 +288,19 @@ def train_parallel(
                 " simulate, by `train(..., for_use='simulation')`, take fewer delays or units, or"
                 " `identify`."
             )
-        run = lm.minimise(problem, given, options=options, announce=announce, watch=watch)
+        result = lm.minimise(problem, given, options=options, announce=announce, watch=watch)
         notes: tuple[str, ...] = ()
-        if np.array_equal(run.weights, given):
+        if np.array_equal(result.weights, given):
             notes = ("No free-run training improved it: the weights are those given.",)
         training = TrainingRecord(
-            run.reason,
-            run.curve,
+            result.reason,
+            result.curve,
             loop="parallel",
             for_use="simulation",
             notes=notes,
-            effective=run.effective_weights,
+            effective=result.effective_weights,
         )
-        return add_report(Model(net, narx.unflatten(run.weights), model.scaling, training), rows)
+        return add_report(Model(net, narx.unflatten(result.weights), model.scaling, training), rows)
 
 
 def _options(trainer: Trainer, iterations: int, for_use: ForUse | None) -> lm.Options:

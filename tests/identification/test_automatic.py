@@ -38,6 +38,7 @@ from forecast.identification import (
     search_settings,
     search_training,
     sunspots_like,
+    term_search,
     train,
 )
 from forecast.identification import member as selection
@@ -528,7 +529,7 @@ def test_an_interrupted_search_gives_the_nets_found_until_then(
     [
         (search, "dead_times", 1),
         (search, "split_fold", 2),
-        (selection, "unseen_inputs", 1),
+        (selection, "stay_within", 1),
     ],
 )
 def test_ctrl_c_between_two_trainings_keeps_the_nets_found_until_then(
@@ -559,14 +560,14 @@ def test_ctrl_c_between_two_trainings_keeps_the_nets_found_until_then(
 def test_a_candidate_that_cannot_be_begun_in_a_later_fold_does_not_end_the_search(
     monkeypatch,
 ) -> None:
-    calls, whole = iter(range(1, 1000)), search_training.fit_one_step
+    calls, whole = iter(range(1, 1000)), term_search.select_terms
 
     def found_once(*arguments, **options):
         if next(calls) > 1:
             raise ModelError("no terms")
         return whole(*arguments, **options)
 
-    monkeypatch.setattr(search_training, "fit_one_step", found_once)
+    monkeypatch.setattr(term_search, "select_terms", found_once)
     settings = replace(SMALL, folds=3, candidates=(ON_DELAYS, POLYNOMIAL))
     u, y = tank(240, 0)
     model = identify(Experiment(u, y), seed=0, settings=settings)
@@ -1085,24 +1086,6 @@ def test_that_forecasts_take_over_the_noise_of_y_is_said_with_what_to_do_instead
     assert "`simulate` from a state" in note
     exact = identify(Experiment(u, y), settings=WITH_STATES)
     assert not any(note.startswith("One-step forecasts") for note in exact.notes)
-
-
-def test_single_values_far_from_the_free_run_are_listed_also_beside_missing_ones() -> None:
-    u, y = tank(300, 0)
-    y = y + 5.0 * np.random.default_rng(0).normal(size=y.shape)
-    y[100] = np.nan
-    rows = [40, 101, 200, 201]
-    y[rows] += 3_000.0
-    notes = identify(Experiment(u, y), settings=WITH_STATES).notes
-    assert any(
-        note.startswith("4 values of output 0 far from the free run")
-        and "rows 40, 101, 200, 201. If measured wrong" in note
-        for note in notes
-    )
-    assert not any("no simulation" in note or "part of the system" in note for note in notes)
-    y[rows] = np.nan
-    notes = identify(Experiment(u, y), settings=WITH_STATES).notes
-    assert not any("far from the free run" in note for note in notes)
 
 
 def test_inputs_that_never_move_are_refused_with_what_to_give_instead() -> None:

@@ -33,7 +33,7 @@ def test_a_free_run_in_pieces_is_the_same_to_the_last_bit(
     net = net_of(2, 3, bound)
     weights, u = weights_of(net), np.random.default_rng(3).normal(size=(35, 2))
     whole = net.free_run(weights, u, np.full((5, 3), 0.1))
-    _, memory = net.loop(weights, net.begin(weights, u), u[:5], np.full((5, 3), 0.1))
+    _, memory = net.loop(weights, net.begin(u), u[:5], np.full((5, 3), 0.1))
     pieces = []
     for part in np.split(u[5:], np.cumsum(lengths)[:-1]):
         run, memory = net.loop(weights, memory, part)
@@ -44,7 +44,7 @@ def test_a_free_run_in_pieces_is_the_same_to_the_last_bit(
 def test_a_loop_feeds_back_y_where_it_is_measured_and_its_own_bounded_output_elsewhere() -> None:
     net = Narx(0, 1, (1,), (), 0, True, (-1.0,), (1.0,))
     double = np.array([0.0, 2.0])  # b2, W3: v[t] = 2 y[t-1]
-    before = net.begin(double, np.zeros((4, 0)))
+    before = net.begin(np.zeros((4, 0)))
     run, after = net.loop(
         double, before, np.zeros((4, 0)), np.array([[0.25], [np.nan], [np.nan], [3.0]])
     )

@@ -133,7 +133,7 @@ def test_a_term_that_the_run_does_not_feel_goes_first_and_without_a_warning() ->
     record = [Experiment(np.zeros(200), y)]
     weights = np.array([0.9, 1e5])
     given = term_search.Polynomial(net, weights, np.inf)
-    polynomial = term_search._drop_terms(given, record, 1, None)
+    polynomial = term_search.TermSearch(record, 1)._drop_terms(given)
     assert polynomial.net.terms == ((0,),)
 
 

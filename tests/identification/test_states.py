@@ -67,7 +67,7 @@ def test_newtons_run_is_that_of_one_row_after_another_and_of_the_loops() -> None
     newton = stack.run_by_newton(weights)
     assert newton is not None
     np.testing.assert_allclose(newton[START:], stack.run_stepwise(weights)[START:], atol=1e-10)
-    before = net.loop(weights, net.begin(weights, e.u), e.u[:START], e.y[:START])[1]
+    before = net.loop(weights, net.begin(e.u), e.u[:START], e.y[:START])[1]
     np.testing.assert_allclose(
         net.loop(weights, before, e.u[START:])[0], newton[START:, :1], atol=1e-10
     )
@@ -104,7 +104,7 @@ def test_a_free_run_begins_with_the_state_that_the_first_rows_show() -> None:
         run, _ = net.loop(weights, memory, u[10:])
         return float(np.abs(run - truth[10:, :1])[:50].mean())
 
-    _, without = net.loop(weights, net.begin(weights, u), u[:10], y[:10])
+    _, without = net.loop(weights, net.begin(u), u[:10], y[:10])
     assert error(without) > 0.3
     assert error(net.absorb(weights, u[:10], y[:10])) < 0.02
 
