@@ -35,7 +35,7 @@ def run(
         "file_size": resource.getrlimit(resource.RLIMIT_FSIZE),
     }
     with socket.socket(socket.AF_UNIX) as server:
-        server.connect(door)
+        server.connect(f"{door}-dvc" if words[1] == "dvc" else door)
         socket.send_fds(server, [b"\n"], streams)
         server.sendall(json.dumps(request).encode() + b"\n")
         if __name__ == "__main__":

@@ -49,6 +49,26 @@ LIBRARIES = (
     "dvc.cli.parser",  # the last: it puts another stream in the place of sys.stderr
     "dvc.repo.reproduce",
 )
+DVC = (
+    "configobj",
+    "dvc.data_cloud",
+    "dvc.dirs",
+    "dvc.repo.artifacts",
+    "dvc.repo.datasets",
+    "dvc.repo.graph",
+    "dvc.repo.index",
+    "dvc.repo.metrics",
+    "dvc.repo.open_repo",
+    "dvc.repo.params",
+    "dvc.repo.plots",
+    "dvc.repo.stage",
+    "dvc.rwlock",
+    "dvc.scm",
+    "dvc.utils.strictyaml",
+    "networkx",
+    "ruamel.yaml",
+)
+"""What DVC imports on its way through a command."""
 SERVER = str(Path(warm_client.__file__).with_name("warm_server.py"))
 """What the command line of every forked program names."""
 BEFORE_TENSORFLOW = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0"}
@@ -90,7 +110,7 @@ def _start_server(folder: Path, session: int) -> None:
     own = ("PYTHON", "PYTEST_", "FORECAST_", "MLFLOW_")
     environment = {name: text for name, text in os.environ.items() if not name.startswith(own)}
     subprocess.run(
-        [sys.executable, SERVER, folder, str(session), *LIBRARIES],
+        [sys.executable, SERVER, folder, str(session), *LIBRARIES, "--dvc", *DVC],
         cwd=folder,
         env={**environment, **BEFORE_TENSORFLOW},
         stdin=subprocess.DEVNULL,

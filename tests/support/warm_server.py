@@ -1,5 +1,8 @@
 """Forks a process that has the libraries for every program that a `warm_client` asks for, until the
-session of the tests ends: `python warm_server.py FOLDER SESSION LIBRARY ...`.
+session of the tests ends: `python warm_server.py FOLDER SESSION LIBRARY ... [--dvc LIBRARY ...]`.
+
+DVC is forked from a second process, which has what follows `--dvc`, too: forked with that, the
+schedulers of a cluster no longer answer.
 """
 
 from __future__ import annotations
@@ -33,13 +36,18 @@ AT_EXIT = (
 """What the libraries have a program do when it ends."""
 
 
-def serve(folder: str, session: int) -> dict[str, Any]:
+def open_door(place: str) -> socket.socket:
+    """Where clients ask; who comes before the server waits there."""
+    door = socket.socket(socket.AF_UNIX)
+    door.bind(place)
+    door.listen(64)
+    return door
+
+
+def serve(door: socket.socket, folder: str, session: int) -> dict[str, Any]:
     """The request of one client, in the process that has been forked for it; the server itself
     ends with the process `session`.
     """
-    door = socket.socket(socket.AF_UNIX)
-    door.bind(f"{folder}/door")
-    door.listen(64)
     if os.fork():
         os._exit(0)  # whoever started the server knows from this that it is there
     end_of_session = os.pidfd_open(session)
@@ -180,11 +188,25 @@ def end(code: int | str | None) -> NoReturn:
     os._exit(code or 0)
 
 
-if __name__ == "__main__":
-    place, session_process, *libraries = sys.argv[1:]
+def import_all(libraries: list[str]) -> None:
     for library in libraries:
         importlib.import_module(library)
+
+
+if __name__ == "__main__":
+    place, session_process, *names = sys.argv[1:]
+    end_of_all = names.index("--dvc") if "--dvc" in names else len(names)
+    import_all(names[:end_of_all])
     mlflow_tables.copy_tables_from_the_first_database(Path(place) / "tables.db")
-    asked_for = serve(place, int(session_process))
+    own_door = open_door(f"{place}/door")
+    if end_of_all < len(names):
+        door_of_dvc = open_door(f"{place}/door-dvc")
+        if os.fork():
+            door_of_dvc.close()
+        else:
+            own_door.close()
+            own_door = door_of_dvc
+            import_all(names[end_of_all + 1 :])
+    asked_for = serve(own_door, place, int(session_process))
     become(asked_for)
     end(run(asked_for["words"]))
