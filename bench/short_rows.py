@@ -327,7 +327,7 @@ def fit_case(case: Case, target: Path) -> None:
         is_short = entry.get("grid") == "short"
         linear = () if is_short else LINEAR
         lacking = {"K"} if settings.season_length > 24 else set()
-        lacking |= {"T0"} if is_short else {"F1", "A", "K", "T", "S"}
+        lacking |= {"T0"} if is_short else {"F1", "A"}
         statistical = {name: each for name, each in STATISTICAL.items() if name not in lacking}
         models = catalogue.model_copy(
             update={
@@ -369,7 +369,7 @@ def fit(folder: Path, groups: list[str]) -> None:
 
 
 FEW = (*LINEAR, "T0")
-"""The members of `stacked_few` without networks."""
+"""The members of `stacked_few` without networks, before F was one."""
 MEANS = {
     "short": (
         "E",
@@ -394,13 +394,15 @@ MEANS = {
     ),
     "few": ("E", "S", "M", "T"),
 }
-"""By letters; the first of each is compared with what is served now."""
+"""Equal means, by letters; G is F fitted anew at every origin."""
 STACKED = {
     "few": FEW,
+    "E": (*FEW, "E"),
     "M": (*FEW, "M"),
     "F": (*FEW, "F"),
     "MF": (*FEW, "M", "F"),
     "EMF": (*FEW, "E", "M", "F"),
+    "EMF one tree": (*LINEAR[:4], "T0", "E", "M", "F"),
 }
 
 
@@ -417,7 +419,7 @@ def combine(table: pd.DataFrame, members: tuple[str, ...], refit: str) -> np.nda
 
 
 def candidates_of(table: pd.DataFrame, grid: str) -> dict[str, np.ndarray]:
-    """The forecasts by candidate; "now" is what is served."""
+    """The forecasts by candidate; "now" is what was served when they were compared: "st F" is now."""
     made = {}
     row = {
         name: table[f"row {name}"].to_numpy()
