@@ -419,7 +419,7 @@ def combine(table: pd.DataFrame, members: tuple[str, ...], refit: str) -> np.nda
 
 
 def candidates_of(table: pd.DataFrame, grid: str) -> dict[str, np.ndarray]:
-    """The forecasts by candidate; "now" is what was served when they were compared: "st F" is now."""
+    """The forecasts by candidate; "now" is what was served then, "st F" what is now."""
     made = {}
     row = {
         name: table[f"row {name}"].to_numpy()
