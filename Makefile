@@ -29,10 +29,10 @@ help:  ## this list
 	@sed -n 's/^\([a-z][a-z-]*\):[^#]*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 19
 	@echo "Narrow a run: make run DATASET=weather MODEL=lstm JOBS=1"
 
-setup:  ## .venv from the hashed lock, with what a run needs; does nothing while the lock is unchanged
+setup:  ## install into .venv what a run needs, from the hashed lock; nothing while the lock is unchanged
 	$(BOOTSTRAP)
 
-setup-dev:  ## and what tests, lint and MLflow's pages need
+setup-dev:  ## setup, and what tests, lint and MLflow's pages need
 	$(BOOTSTRAP) --dev
 
 demo: setup  ## a first small leaderboard and report in demo/, in four minutes with the set-up
@@ -41,24 +41,24 @@ demo: setup  ## a first small leaderboard and report in demo/, in four minutes w
 run: setup  ## data, tuning, training, comparison, report; ends with the leaderboard
 	@$(PY) -m forecast run $(if $(JOBS),--jobs '$(JOBS)') $(if $(DATASET),--dataset '$(DATASET)') $(if $(MODEL),--model '$(MODEL)')
 
-test: setup-dev  ## the tests a change needs, on all cores; TESTS=tests/cli for some of them
+test: setup-dev  ## the usual tests, on all cores; TESTS=tests/cli for some of them
 	@$(PY) -m pytest -n $(or $(JOBS),logical) $(TESTS)
 
-test-slow: setup-dev  ## every test, the slow ones too
+test-slow: setup-dev  ## every test, also the slow ones
 	@$(PY) -m pytest -m '' -n $(or $(JOBS),logical) $(TESTS)
 
-test-fallback: setup-dev  ## every test with native kernels switched off: NumPy and TensorFlow alone (docs/native-kernels.md)
+test-fallback: setup-dev  ## every test without our compiled code: docs/native-kernels.md
 	@FORECAST_NATIVE_KERNELS=0 $(PY) -m pytest -m '' -n $(or $(JOBS),logical) $(TESTS)
 
-test-floors:  ## every test under the oldest versions that pyproject.toml allows (tests/floors.txt), on Python 3.11
+test-floors:  ## the usual tests with the oldest versions that pyproject.toml allows (tests/floors.txt), on Python 3.11
 	@test $(FLOORS)/done -nt tests/floors.txt || { python3.11 -m venv $(FLOORS) && \
 		$(FLOORS)/bin/pip install -q -r tests/floors.txt && $(FLOORS)/bin/pip install -q --no-deps -e . && touch $(FLOORS)/done; }
 	@$(FLOORS)/bin/python -m pytest -n $(or $(JOBS),logical) $(TESTS)
 
-neighbours: setup-dev  ## the core beside skforecast, sktime, GluonTS and others, each in an environment of its own: docs/installing.md
+neighbours: setup-dev  ## try the core beside skforecast, sktime, GluonTS and others, each in an environment of its own: docs/installing.md
 	@$(PY) -m bench.neighbours $(if $(ONLY),--only '$(ONLY)')
 
-docs: setup-dev  ## the parts of the documents that are made from code and from the last run
+docs: setup-dev  ## write the parts of the documents that come from code and the last run
 	@$(PY) -m docs.generate
 
 site: setup-dev  ## the documentation as a site with search and executed notebooks: .forecast/site/html/index.html
@@ -75,7 +75,7 @@ lint: setup-dev  ## ruff, mypy, names, import-linter
 	@$(PY) -m tests.support.plain_names forecast pipelines
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/lint-imports
 
-format: setup-dev  ## ruff's fixes and format, written into the files
+format: setup-dev  ## apply ruff's fixes and format
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
@@ -87,25 +87,25 @@ bench-setup: setup-dev  ## torch, neuralforecast and darts for `make bench`, in 
 		$(PEERS)/.venv/bin/pip install -q --no-deps --require-hashes -r $(PEERS)/cuda.lock; }
 	@$(PEERS)/.venv/bin/python -c 'import torch, neuralforecast, darts; print("Peers: torch", torch.__version__)'
 
-bench: setup-dev  ## ours and the peers of bench-setup in turns; keeps finished rows (AGAIN=1 measures them again): docs/results.md
+bench: setup-dev  ## speed beside the libraries of bench-setup; keeps finished rows (AGAIN=1 measures them again): docs/results.md
 	@test -x $(PEERS)/.venv/bin/python || echo "torch, neuralforecast and darts are missing (make bench-setup); Keras alone is compared."
 	@$(PY) -m bench.speed $(if $(ONLY),--only '$(ONLY)') $(if $(AGAIN),--again)
 
-tables: setup-dev  ## published tables with our rows beside them, DATA=FOLDER of the benchmarks' files: docs/results.md
+tables: setup-dev  ## our errors beside published tables, DATA=FOLDER of the benchmarks' files: docs/results.md
 	@$(PY) -m bench.tables $(if $(DATA),--data '$(DATA)') $(if $(ONLY),--only '$(ONLY)') $(if $(AGAIN),--again) \
 		$(if $(SEEDS),--seeds '$(SEEDS)')
 
-beside: setup-dev  ## a day ahead beside neuralforecast, darts and trees, DATA=FOLDER of the series: docs/results.md
+beside: setup-dev  ## errors a day ahead beside neuralforecast, darts and trees, DATA=FOLDER of the series: docs/results.md
 	@$(PY) -m bench.beside $(if $(DATA),--data '$(DATA)') $(if $(ONLY),--only '$(ONLY)') $(if $(AGAIN),--again) \
 		$(if $(RUN),--run '$(RUN)')
 
-race: setup-dev  ## whole trainings, backtests and growth beside neuralforecast and darts, DATA=FOLDER: docs/results.md
+race: setup-dev  ## seconds of trainings, backtests and many series beside neuralforecast and darts, DATA=FOLDER: docs/results.md
 	@$(PY) -m bench.race $(if $(DATA),--data '$(DATA)') $(if $(ONLY),--only '$(ONLY)') $(if $(AGAIN),--again)
 
-study: setup-dev  ## when a recurrent network pays, cell by cell (resumable), MINUTES=40: docs/when-recurrent.md
+study: setup-dev  ## run the study of when a recurrent network pays (resumable), MINUTES=40: docs/when-recurrent.md
 	@$(PY) -m bench.study $(if $(MINUTES),--minutes '$(MINUTES)') $(if $(DATA),--data '$(DATA)') $(if $(ONLY),--only '$(ONLY)')
 
-soak: setup-dev  ## simulated days of operation with faults, DAYS=60, SEED= to repeat one; KILLS=1000: kill -9, resumable
+soak: setup-dev  ## simulated days of operation with faults, DAYS=60, SEED= to repeat one; KILLS=1000: kill -9 at random (resumable)
 	@$(if $(KILLS),nice $(PY) -m bench.killing --kills '$(KILLS)',$(PY) -m bench.soak) --days '$(or $(DAYS),60)' \
 		$(if $(SEED),--seed '$(SEED)')
 

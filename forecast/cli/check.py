@@ -58,7 +58,7 @@ def check(
 ) -> None:
     """Check all configs, names and data, and name every fault.
 
-    With DATASET also what each of its columns is to a model, and what the data show of it.
+    With DATASET, also print the role of each of its columns and the reason for it.
     """
     with keep_output_clean(output_format):
         checks = list(check_project(require_project(root), dataset))
@@ -325,7 +325,7 @@ def audit(
     output_format: Format = FORMAT,
     cluster: str = CLUSTER,
 ) -> None:
-    """Look for leaks in a pipeline. Exits 5 when one is found, or when the run is out of date."""
+    """Look for leaks in a pipeline. Exits 5 if one is found, or if the run is out of date."""
     use_cluster(cluster)
     project = require_project(root).resolve()
     command = [sys.executable, "-m", "forecast.audit", dataset, "--root", str(project)]

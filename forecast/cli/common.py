@@ -84,7 +84,7 @@ class Format(StrEnum):
     json = "json"
 
 
-FORMAT = typer.Option(Format.table, "--format", help="For people or for programs.")
+FORMAT = typer.Option(Format.table, "--format", help="A table for people, or JSON for programs.")
 
 
 Cell = str | int | float | bool | None

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 DATASETS = typer.Argument(
     None,
-    help="Entries of configs/datasets.yaml, and what they join; default: those of `run`.",
+    help="Entries of configs/datasets.yaml, with those they join; default: those of `run`.",
     autocompletion=complete_dataset,
 )
 
@@ -51,12 +51,12 @@ def fetch(
     datasets: list[str] = DATASETS,
     as_of: str = AS_OF,
     allow_stale: bool = typer.Option(
-        False, "--allow-stale", help="If a service fails, take the stored snapshot."
+        False, "--allow-stale", help="If a service fails, use the stored snapshot."
     ),
     root: Path = ROOT,
     output_format: Format = FORMAT,
 ) -> None:
-    """Take new snapshots and point the pipeline at them; exits 3 when a service is at fault."""
+    """Fetch new data into snapshots that the pipeline then reads; exits 3 if a service fails."""
     from forecast.config.datasets import load_dataset, load_datasets
     from forecast.data import ingest
     from forecast.data.columns import with_joined_datasets
@@ -100,18 +100,14 @@ def add(
     file: Path = typer.Argument(  # noqa: B008
         help="A CSV or Parquet in this project, such as data/mine.csv."
     ),
-    name: str = typer.Option("", "--name", help="Of the entry; else the file's own."),
-    target: str = typer.Option(
-        "", "--target", help="The column to forecast; else guessed from the names."
-    ),
+    name: str = typer.Option("", "--name", help="Name of the entry; by default that of the file."),
+    target: str = typer.Option("", "--target", help="The column to forecast; by default guessed."),
     horizon: int | None = typer.Option(
-        None, "--horizon", min=1, help="Steps ahead; else by the rhythm of the times."
+        None, "--horizon", min=1, help="Steps to forecast; by default guessed from the times."
     ),
     root: Path = ROOT,
 ) -> None:
-    """Write the entry of configs/datasets.yaml for a file of your own, guessed from it, and take
-    its data.
-    """
+    """Guess and write the entry of configs/datasets.yaml for your own file, and take its data."""
     import yaml
 
     from forecast.config.datasets import Datasets
@@ -216,7 +212,7 @@ def data(
     root: Path = ROOT,
     output_format: Format = FORMAT,
 ) -> None:
-    """Summarise the stored snapshot of each data set: rows, range, gaps, freshness, digest, last
+    """Summarise the stored snapshot of each dataset: rows, range, gaps, freshness, digest, last
     revision.
     """
     from forecast.config.datasets import load_dataset, load_datasets

@@ -64,10 +64,10 @@ def doctor(
     repair: bool = typer.Option(
         False,
         "--repair",
-        help="Remove what killed runs left, correct MLflow's paths, mend damaged champions.",
+        help="Remove what killed runs left, correct MLflow's paths, repair damaged champions.",
     ),
 ) -> None:
-    """Examine environment, disk, locks, DVC, MLflow and champions; exits 5 where something is
+    """Examine environment, disk, locks, DVC, MLflow and champions; exits 5 if something is
     wrong.
     """
     project = require_project(root).resolve()
@@ -232,9 +232,7 @@ def _probe_store(root: Path, uri: str) -> str:
 
 def clean(
     root: Path = ROOT,
-    work: bool = typer.Option(
-        False, "--work", help="Also finished tuning and training: a run starts from nothing."
-    ),
+    work: bool = typer.Option(False, "--work", help="Also remove finished tuning and training."),
     yes: bool = typer.Option(False, "--yes", "-y", help="Do not ask."),
 ) -> None:
     """Remove what can be made again; asks first."""

@@ -37,8 +37,8 @@ def identify(
     root: Path = ROOT,
     output_format: Format = FORMAT,
 ) -> None:
-    """Model an input-output record: rank simulators by their free run on validation rows, report
-    them on test.
+    """Model an input-output record: rank models by their simulation of the validation rows, and
+    score them on the test rows.
     """
     from forecast.config.operation import load_experiment
     from forecast.config.paths import ProjectPaths

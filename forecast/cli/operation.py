@@ -60,13 +60,13 @@ if TYPE_CHECKING:
     from forecast.operations.records import Decision, RetrainingFailure
     from forecast.operations.status import DatasetStatus
 
-REASON = typer.Option("", "--reason", help="Why; kept in the history.")
+REASON = typer.Option("", "--reason", help="The reason, kept in the history.")
 
 
 def promote(
     dataset: str = DATASET,
     version: int = typer.Option(
-        0, "--version", min=0, help="A registered version; 0: what the last run chose."
+        0, "--version", min=0, help="A registered version; 0: what the last run selected."
     ),
     scored: bool = typer.Option(
         False, "--scored", help="Serve the fit that was scored, not one on all data."
@@ -75,8 +75,8 @@ def promote(
     root: Path = ROOT,
     output_format: Format = FORMAT,
 ) -> None:
-    """Make a model the champion by hand: what the last run chose on validation, fitted once more on
-    all data, or a registered version.
+    """Make a model the champion by hand: what the last run selected, fitted again on all data, or a
+    registered version.
     """
     from forecast.data.results import Results
     from forecast.operations import challenger, evidence, registry
@@ -173,7 +173,7 @@ def status(
     root: Path = ROOT,
     output_format: Format = FORMAT,
 ) -> None:
-    """Show each champion, its age, live error, drift, last and next run; exits 5 when something is
+    """Show each champion, its age, live error, drift, last and next run; exits 5 if something is
     wrong.
     """
     from forecast.operations.status import read_status, run_datasets
@@ -211,7 +211,7 @@ def status(
 
 
 def history(dataset: str = DATASET, root: Path = ROOT, output_format: Format = FORMAT) -> None:
-    """List what happened to a data set's model versions, oldest first."""
+    """List what happened to a dataset's model versions, oldest first."""
     from forecast.operations import champion, status
 
     project = require_dataset(root, dataset)
@@ -324,11 +324,11 @@ def retrain(
     root: Path = ROOT,
     output_format: Format = FORMAT,
 ) -> None:
-    """Fetch, train a challenger beside your checkout, and promote it if the gate finds it better.
+    """Fetch data, train a challenger outside your checkout, and promote it if it passes the gate.
 
-    Exits 0 when done or nothing is to do, 2 for wrong input, 3 for the data, 4 when the gate
-    keeps the champion, 5 for a damaged file, 75 when a retraining of the data set runs already,
-    130 when interrupted.
+    Exits 0 if done or nothing was due, 2 for wrong input, 3 if a data service fails, 4 if the gate
+    keeps the champion, 5 for a damaged file, 75 if a retraining of the dataset is running, 130 if
+    interrupted.
     """
     from forecast.operations.records import RetrainingFailure
     from forecast.operations.worktree import require_committed
@@ -451,7 +451,7 @@ def run(root: Path = ROOT) -> None:
 
 @schedule.command("next")
 def print_next_runs(root: Path = ROOT, output_format: Format = FORMAT) -> None:
-    """When each job runs next, and how its last run ended."""
+    """Show when each job runs next, and how its last run ended."""
     from forecast.operations.schedule import next_times, read_last_run
 
     project = require_project(root).resolve()

@@ -42,13 +42,13 @@ if TYPE_CHECKING:
 
 SHOWN_TIME = "%Y-%m-%dT%H:%M:%S"
 ForecastFormat = Literal["table", "csv", "json", "parquet"]
-FORECAST_FORMAT = typer.Option("table", "--format", help="parquet needs a file or pipe behind it.")
+FORECAST_FORMAT = typer.Option("table", "--format", help="parquet only into a file or pipe.")
 
 
 FUTURE = typer.Option(
     None,
     "--future",
-    help="A CSV or Parquet with what is known ahead: ds and the columns of the plan.",
+    help="A CSV or Parquet with the plan: ds and the columns known ahead.",
     show_default="rows of the snapshot after its last observation",
 )
 
@@ -56,7 +56,7 @@ FUTURE = typer.Option(
 def predict(
     dataset: str = DATASET,
     horizon: int | None = typer.Option(
-        None, "--horizon", min=1, max=100_000, help="Steps ahead; else as many as in training."
+        None, "--horizon", min=1, max=100_000, help="Steps to forecast; by default as in training."
     ),
     levels: str = typer.Option(
         "", "--levels", help="Intervals in percent, such as 80,95; `none` for none."
@@ -97,19 +97,19 @@ def predict(
 def watch(
     dataset: str = DATASET,
     rate: float = typer.Option(
-        10, "--rate", help="Percent of the alarms that may be false, beside those of chance alone."
+        10, "--rate", help="Percent of the alarms that may be false, besides rare ones by chance."
     ),
     pooled: bool = typer.Option(
-        False, "--pooled", help="Judge all series together, by the errors of all."
+        False, "--pooled", help="Test all series together, against the errors of all."
     ),
     newest: int = typer.Option(
-        0, "--newest", min=0, help="Rows of a series whose alarms end with 5; 0: a horizon."
+        0, "--newest", min=0, help="Newest rows whose alarms give exit code 5; 0: one horizon."
     ),
     output_format: Format = FORMAT,
     root: Path = ROOT,
 ) -> None:
-    """Mark the observations that the champion's one-step forecasts cannot explain; exits 5 when one
-    of the newest is.
+    """Mark the observations that the champion's one-step forecasts cannot explain; exits 5 if a new
+    one is among them.
     """
     from forecast.config.datasets import load_dataset
     from forecast.operations.predicting import watch_champion
@@ -318,7 +318,7 @@ FileFormat = Literal["parquet", "csv"]
 FILE_FORMAT = typer.Option(
     None,
     "--format",
-    help="Else by the name of the file, or csv; parquet needs a file or pipe behind it.",
+    help="By default by the name of the file, or csv; parquet only into a file or pipe.",
 )
 STANDARD_OUTPUT = Path("-")
 OUTPUT = typer.Option(STANDARD_OUTPUT, "--output", "-o", help="The file; - is standard output.")
@@ -329,23 +329,23 @@ def export(
     what: Literal["cross-validation", "observations", "leaderboard", "network"] = typer.Option(
         "cross-validation",
         "--what",
-        help="Which frame; or a network, as -o FILE.py, which needs NumPy alone.",
+        help="Which table; or `network`: a file for NumPy alone, to -o FILE.py.",
     ),
     file_format: FileFormat | None = FILE_FORMAT,
     models: str = typer.Option(
-        "", "--models", help="Only these, separated by commas; of networks one."
+        "", "--models", help="Only these models, separated by commas; for a network, one."
     ),
     levels: str = typer.Option("", "--levels", help="Intervals in percent, such as 80,95."),
     ranking: Literal["shipped", "architecture"] = typer.Option(
-        "shipped", "--ranking", help="Networks with or without their linear part."
+        "shipped", "--ranking", help="Networks with (shipped) or without their linear part."
     ),
     output: Path = OUTPUT,
     root: Path = ROOT,
 ) -> None:
-    """Write results as `unique_id, ds, cutoff, y, <model>, …`, as neuralforecast and utilsforecast
-    have them.
+    """Write results in the columns of neuralforecast and utilsforecast: `unique_id, ds, cutoff, y,
+    <model>, …`.
 
-    Or the network of `--models` (of the row that validation chose) as a Python file.
+    Or write the network of `--models` (by default the selected model) as a Python file.
     """
     from forecast.api import export as result_frames
     from forecast.api.network_file import write_network

@@ -69,7 +69,7 @@ class FinishedRun:
 ONLY_DATASET = typer.Option(
     "",
     "--dataset",
-    help="Only this data set (an entry of configs/datasets.yaml).",
+    help="Only this dataset (an entry of configs/datasets.yaml).",
     autocompletion=complete_dataset,
 )
 
@@ -81,12 +81,12 @@ def run(
     ),
     dataset: str = ONLY_DATASET,
     model: str = typer.Option(
-        "", "--model", help="Only these models, separated by commas; beside the pipeline."
+        "", "--model", help="Only these models, separated by commas; whole runs keep their results."
     ),
     cluster: str = CLUSTER,
     output_format: Format = FORMAT,
 ) -> None:
-    """Make what is out of date, publish it, show the leaderboard."""
+    """Run the stages that are out of date, publish, and show the leaderboard."""
     from forecast.data.results import read_leaderboard
     from forecast.report.leaderboard import print_leaderboards
 
@@ -204,14 +204,14 @@ def remove_run_leftovers(root: Path) -> list[Path]:
 
 
 def sync(root: Path = ROOT) -> None:
-    """Publish the last run to MLflow, whatever is there."""
+    """Publish to MLflow what the last run has finished."""
     typer.echo(Publication.of(require_project(root)).finish())
 
 
 def ui(
     root: Path = ROOT,
     port: int = typer.Option(
-        5000, "--port", min=1, max=65_535, help="Of this machine, which alone sees it."
+        5000, "--port", min=1, max=65_535, help="The port, open to this machine only."
     ),
 ) -> None:
     """Open MLflow's pages on 127.0.0.1."""
@@ -324,9 +324,7 @@ PIPELINE_PACKAGES = ("dvc", "mlflow", "tensorflow")
 def new(
     directory: Path = typer.Argument(help="An empty or new folder."),  # noqa: B008
 ) -> None:
-    """Make a project with configs, stages and the embedded data, on which `dvc repro` runs at
-    once.
-    """
+    """Make a project with configs, stages and packaged data, ready for `forecast run`."""
     from forecast.api import installation
 
     created = installation.create_project(directory)
