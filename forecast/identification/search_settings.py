@@ -92,7 +92,8 @@ class SearchSettings:
     so that errors compare; 1 where y is never observed in as many rows in succession.
     `most_start`: the same in the result where its nets have states, which settle in these rows
     (fewer where y has gaps); counted in means where these are searched (`averaging`).
-    `folds`: at most; fewer where a block would be shorter than eight times `start`.
+    `folds`: at most; fewer where a block would be shorter than eight times `start`, and two for
+    several outputs and more than `SEARCH_ROWS` rows.
     `ahead_candidates`: of kinds "delays" and "polynomial", tried on series without inputs alone,
     fitted one step ahead and judged by forecasts of several steps; () for none.
     `fold_iterations`: of each training in a fold.
@@ -135,15 +136,18 @@ class SearchSettings:
 
 
 def limit_folds(settings: SearchSettings, experiments: Sequence[Experiment]) -> SearchSettings:
-    """The settings with fewer folds where blocks would be too short to judge a free run; as they
-    are where there are as many experiments as folds, which are held out whole.
+    """The settings with fewer folds where blocks would be too short to judge a free run, unless
+    there are as many experiments as folds, which are held out whole; with two folds for long
+    records of several outputs, whose blocks are long and whose training is slow.
 
     `InputError` for experiments that differ in their columns, for one that is too short, which
     names settings that would do, and for inputs of which none moves.
     """
     if not isinstance(settings, SearchSettings):
         raise InputError(f"`settings` is {settings!r}; wanted `SearchSettings(...)`.")
-    count_columns(experiments)
+    _, outputs = count_columns(experiments)
+    if outputs > 1 and sum(map(len, experiments)) > SEARCH_ROWS:
+        settings = replace(settings, folds=2)
     shortest = min(map(len, experiments))
     if len(experiments) < settings.folds:
         most = shortest // (8 * settings.start)
