@@ -120,10 +120,12 @@ def describe_leaks(
 
 def _p_above_zero(values: Array, horizon: int, step_size: int) -> float:
     """The p of the one-sided test that the mean of `values` (n,), one per origin, is above zero."""
-    error = standard_error(values, dependence(len(values), horizon=horizon, step_size=step_size))
-    if error.value <= 0:
+    std_error = standard_error(
+        values, dependence(len(values), horizon=horizon, step_size=step_size)
+    )
+    if std_error.value <= 0:
         return 1.0
-    return float(special.stdtr(error.dof, -values.mean() / error.value))
+    return float(special.stdtr(std_error.dof, -values.mean() / std_error.value))
 
 
 def _changes(y: ArrayLike, y_hat: ArrayLike, last: ArrayLike) -> tuple[Array, Array]:

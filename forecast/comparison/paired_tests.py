@@ -138,12 +138,12 @@ def _compare_means(a: Array, b: Array, allowed: Dependence) -> tuple[float, Stan
     if min(mean_a, mean_b) <= 0:
         return mean_a - mean_b, standard_error(a - b, allowed)
     shares_a, shares_b = a / mean_a, b / mean_b
-    error = standard_error(shares_a - shares_b, allowed, level=shares_a + shares_b)
+    std_error = standard_error(shares_a - shares_b, allowed, level=shares_a + shares_b)
     scale = math.sqrt((mean_a**2 + mean_b**2) / 2)
     if max(mean_a, mean_b) > FAR_APART * min(mean_a, mean_b):
         plain = standard_error((a - b) / scale, allowed)
-        error = min(error, plain, key=attrgetter("value"))
-    return (mean_a - mean_b) / scale, error
+        std_error = min(std_error, plain, key=attrgetter("value"))
+    return (mean_a - mean_b) / scale, std_error
 
 
 def non_overlapping(n: int, **spacing: Unpack[Spacing]) -> int:
@@ -267,6 +267,6 @@ def _upper_limit_of_increase(a: Array, b: Array, allowed: Dependence) -> float:
     residuals = (a - (1 + increase) * b) / reference
     # a model without an error has no factor to divide by
     alike = a / (1 + increase) if increase > -1 else np.zeros_like(a)
-    error = standard_error(residuals, allowed, level=(alike + b) / reference)
-    room = float(scipy.special.stdtrit(error.dof, 0.95)) * error.value
+    std_error = standard_error(residuals, allowed, level=(alike + b) / reference)
+    room = float(scipy.special.stdtrit(std_error.dof, 0.95)) * std_error.value
     return increase + room if math.isfinite(room) else math.nan

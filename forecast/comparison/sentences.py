@@ -342,10 +342,10 @@ def _describe_missed_levels(model: str, ranking: str, intervals: pd.DataFrame) -
             is_missed = not bool(rows["inside"].iloc[0])
             covered += " of the test values"
         else:
-            error = float(coverage.std(ddof=1)) / math.sqrt(len(rows))
+            std_error = float(coverage.std(ddof=1)) / math.sqrt(len(rows))
             off = abs(float(coverage.mean()) - level / 100)
-            is_missed = off > max(ALL_STEPS_BAND, 2 * error)
-            covered += f" (standard error {100 * error:.1f} points) over {len(rows)} series"
+            is_missed = off > max(ALL_STEPS_BAND, 2 * std_error)
+            covered += f" (standard error {100 * std_error:.1f} points) over {len(rows)} series"
         if is_missed:
             sentences.append(f"The {level:g} % intervals of {name} cover {covered}.")
             continue
