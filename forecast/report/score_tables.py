@@ -162,12 +162,12 @@ def _row(results: Results, ranking: str, part: pd.DataFrame, others: list[Metric
         name = results.candidate(model, str(mean["ranking"]))
         reason = results.records[name].reason if name else ""
         return Row(model, [EMPTY], ["failed"], "failed", reason or "no reason was recorded")
-    error = float(mean[results.headline_metric])
-    error_text = text.figure(error)
+    score = float(mean[results.headline_metric])
+    score_text = text.figure(score)
     for spread in part.loc[part["seed"] == SPREAD, results.headline_metric].dropna():
-        error_text = text.plus_minus(error, spread)
+        score_text = text.plus_minus(score, spread)
     cells = [
-        TableCell(error_text, error),
+        TableCell(score_text, score),
         _bar_cell(results, ranking, model),
         _skip_cell(results, ranking, mean),
         *_scores(mean, others),
