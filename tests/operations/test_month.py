@@ -356,7 +356,7 @@ class Month:
         code, shown_, _ = self.command("status", name, "--format", "json")
         row = json.loads(shown_)[0]
         limit = RULES["defaults"]["max_age_days"]
-        is_due_next = code == 5 and f"are {limit} days old, {limit} allowed" in row["state"]
+        is_due_next = code == 5 and f"is {limit} days old, {limit} allowed" in row["state"]
         self.check(code == 0 or is_due_next, f"status {name}: {row['state']}")
         asked = self.asked[name]
         known = asked.floor("h") if name == "weather" else last_close(asked)
