@@ -5,6 +5,7 @@ file changes.
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -32,7 +33,7 @@ from forecast.data.sources import RawFrame, Request, keep_known
 class Settings(Source):
     """`throws` a day, one series."""
 
-    origin: ClassVar[str] = "the die"
+    described_as: ClassVar[str] = "the die"
     kind: Literal["dice"]
     throws: int = Field(ge=100)
 
@@ -85,6 +86,9 @@ def test_a_new_source_is_one_file_with_its_settings(copy: Path):
     for stage in ("fetch", "prepare"):
         assert run(copy, "-m", f"pipelines.{stage}", "wave").returncode == 0
     assert (copy / "data" / "prepared" / "wave" / "frame.parquet").exists()
+    shutil.rmtree(copy / "data" / "snapshots" / "wave")
+    settle(copy, {"kind": "dice", "throws": 319})
+    assert "the die now gives content" in run(copy, "-m", "pipelines.fetch", "wave").stderr
 
 
 @pytest.mark.parametrize(
