@@ -77,7 +77,9 @@ class LevenbergMarquardt(Config):
 
 COMBINATION = "combination"
 MEMBER_GROUPS = ("networks", "all")
-"""Groups of members of a combination; at most twelve of each, the best on validation."""
+"""Groups of members of a combination, of whose members at most twelve count in all, the best on
+validation.
+"""
 MemberWeight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 

@@ -123,9 +123,8 @@ def from_frame(frame: pd.DataFrame, name: str, task: Task) -> Panel:
             " in the data, or map it under `source.columns`."
         )
     slices = rows_by_series(frame)
-    if sum(rows.stop - rows.start for rows in slices.values()) < len(
-        frame
-    ):  # a series' rows are apart
+    # the rows of a series are apart
+    if sum(rows.stop - rows.start for rows in slices.values()) < len(frame):
         frame = frame.sort_values("unique_id", kind="stable")
         slices = rows_by_series(frame)
     values = frame[columns].to_numpy(dtype=np.float64)

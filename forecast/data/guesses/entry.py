@@ -482,9 +482,8 @@ def _calendar_lines(
     note = "public holidays as inputs, by the code of your country"
     step = step_length(calendar) or DAY  # a weekday calendar has no step length
     if effects := find_holiday_effects(observed, target, step, zone):
-        is_known_day = (
-            step == DAY or zone is not None
-        )  # in UTC half of a distant country's holiday is on another day
+        # in UTC half of a distant country's holiday is on another day
+        is_known_day = step == DAY or zone is not None
         key, country = "holidays" if is_known_day else "# holidays", effects.country
         note = (
             f"{effects.n_unusual} of the {effects.n_days} public holidays on working days depart"

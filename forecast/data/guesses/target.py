@@ -73,14 +73,10 @@ MAX_PLAN_SHARE = 0.15
 given up.
 """
 MIN_SEASONS = 7
-"""A target has a log transform from this number of seasons on, if their log means have at least
-this standard deviation, and the log spread at least this slope on them
-(docs/research/logarithm-of-a-target.md).
-"""
 MIN_LEVEL_SPREAD = 0.05
 MIN_SLOPE = 0.8
-"""A target has a log transform from this number of seasons on, if their log means have at least
-this standard deviation, and the log spread at least this slope on them
+"""A target has a log transform from `MIN_SEASONS` on, if their log means have at least the standard
+deviation `MIN_LEVEL_SPREAD`, and the log spread at least the slope `MIN_SLOPE` on them
 (docs/research/logarithm-of-a-target.md).
 """
 MIN_SEASONS_FOR_MEDIANS = 10

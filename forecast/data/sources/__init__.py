@@ -5,9 +5,9 @@ function `read(request) -> RawFrame`, which returns the rows known by `as_of` (`
 are. The caller checks, compares and stores them (`data.ingest`, `data.preparation`). `read` raises
 
 - `InputError` for what the user can correct: the entry, a file, a package that is not installed, a
-request that the service refuses as wrong (HTTP 400); - `DataError` for what the user cannot: a
-service that does not answer after the retries of `data.web`, refuses for another reason or answers
-with something else; a damaged package.
+  request that the service refuses as wrong (HTTP 400);
+- `DataError` for what the user cannot: a service that does not answer after the retries of
+  `data.web`, refuses for another reason or answers with something else; a damaged package.
 
 Two kinds are named elsewhere: `packaged` data do not grow old (`operations.status`); `file` has
 plans and is what `forecast add` writes.
