@@ -62,8 +62,11 @@ def _add_block(text: str, block: str) -> str:
         return f"{text}\ndatasets:\n{block}"
     key, value = nodes
     indent = key.start_mark.column + 2
-    if isinstance(value, yaml.MappingNode) and not value.flow_style:
-        indent = value.start_mark.column
+    if isinstance(value, yaml.MappingNode):
+        if not value.value:  # `datasets: {}`
+            text = text[: key.end_mark.index + 1] + text[value.end_mark.index :]
+        elif not value.flow_style:
+            indent = value.start_mark.column
     return _insert_line(
         text, key.end_mark.index, textwrap.indent(textwrap.dedent(block), " " * indent)
     )

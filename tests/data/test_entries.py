@@ -66,7 +66,14 @@ def test_a_form_that_would_change_more_is_refused_with_what_to_write(text):
         add_entry(text, "mine", BLOCK)
 
 
-@pytest.mark.parametrize("text", ["run: [a]\ndatasets:\n", "run: [a]\n\ndatasets: # none yet"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "run: [a]\ndatasets:\n",
+        "run: [a]\n\ndatasets: # none yet",
+        "run: [a]\ndatasets: {} # none\n",
+    ],
+)
 def test_a_file_whose_entries_were_all_removed_gets_one(text):
     after = yaml.safe_load(add_entry(text, "mine", BLOCK))
     assert after["run"] == ["a", "mine"] and list(after["datasets"]) == ["mine"]
