@@ -103,8 +103,9 @@ def tabulate_errors(
     folds = sorted({member.fold for member in members})
     errors = np.full((len(candidates), len(folds)), np.inf)
     for member in members:
-        place = candidates.index(member.candidate), folds.index(member.fold)
-        errors[place] = getattr(member, error)
+        errors[candidates.index(member.candidate), folds.index(member.fold)] = getattr(
+            member, error
+        )
     return candidates, errors
 
 
@@ -217,8 +218,9 @@ def keep_plausible(
     stay = np.ones(len(members), bool)
     n_passed = 0
     for inputs in trials:
-        passed = [stay_within(members, experiments, v, start) for v in inputs]
-        still = np.all([stay, *passed], axis=0)
+        still = np.all(
+            [stay, *(stay_within(members, experiments, v, start) for v in inputs)], axis=0
+        )
         if still.mean() <= 0.5:
             break
         stay = still

@@ -79,7 +79,7 @@ from forecast.identification.search_settings import (
     limit_iterations,
     limit_rows,
 )
-from forecast.identification.search_training import TimeLeft, Trainer, Work
+from forecast.identification.search_training import TimeLeft, Trainer
 from forecast.identification.states import with_states
 from forecast.system.errors import InputError, ModelError
 from forecast.system.workers import limit_to_one_thread
@@ -288,11 +288,14 @@ class _Search:
             likely = leave_out_worst(members, max(2 * len(self.nets) // 3, 2))
             good = list_good(likely)
             # more is chosen in the end than few blocks tell: count a model of each
-            others = [*mean_errors(likely)] if n_left else []
+            others = mean_errors(likely) if n_left else {}
             remaining = [candidate for candidate in self.nets if candidate not in hopeless]
-            works: list[Work] = [*map(_describe_beginning, remaining), *remaining] * n_left
-            works += [*good * len(self.folds), *others]
-            self.time_left.estimate(stage, works, [*good * BEST_FITS, *others])
+            self.time_left.estimate(
+                stage,
+                works=[*map(_describe_beginning, remaining), *remaining] * n_left,
+                further=[*good * len(self.folds), *others],
+                last=[*good * BEST_FITS, *others],
+            )
         return likely
 
     def _train_fold(self, fold: int, hopeless: Sequence[Candidate]) -> list[Member]:
@@ -417,13 +420,13 @@ class _Search:
         if self.rows_per_mean > 1:
             chosen = [spread_over_rows(member, self.rows_per_mean) for member in chosen]
         candidates = [member.candidate for member in chosen]
-        self.time_left.estimate("Training on all blocks", trials, candidates)
+        self.time_left.estimate("Training on all blocks", trials, last=candidates)
         iterations = limit_iterations(self.experiments, self.settings.refit_iterations[1])
         last = []
         for number, member in enumerate(chosen, 1):
             last.append(self.trainer.train_further(member, self.experiments, iterations))
             stage = f"Last training, {number} of {len(chosen)} models"
-            self.time_left.estimate(stage, trials, candidates[number:])
+            self.time_left.estimate(stage, trials, last=candidates[number:])
         members = leave_out_lost(last)
         # how long to train differs between systems: both ends of the descent are kept
         if sum(map(len, self.searched)) == n_rows:

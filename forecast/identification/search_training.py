@@ -41,7 +41,7 @@ from forecast.training import levenberg_marquardt as lm
 OPEN_ITERATIONS = 30  # of the one-step fit that nets on delays begin from
 LINEAR_ROUNDS = 3  # of training a linear model, after which its states are chosen again
 LINEAR_ITERATIONS = 15  # in each of these
-SETTLED_SHARE = 0.2  # of the time of choosing terms: training them on afterwards
+SETTLED_SHARE = 0.1  # of the time of choosing terms: training them on afterwards
 
 
 Work = Candidate | str
@@ -68,20 +68,31 @@ class TimeLeft:
         yield
         self._seconds[work].append(time.thread_time() - begin)
 
-    def estimate(self, stage: str, works: Iterable[Work], last: Iterable[Candidate] = ()) -> None:
+    def estimate(
+        self,
+        stage: str,
+        works: Iterable[Work],
+        further: Iterable[Candidate] = (),
+        last: Iterable[Candidate] = (),
+    ) -> None:
         """Announce the seconds that are left after the stage, never more than before: of the works,
-        one entry for each time, and of the last training of the candidates `last`.
+        one entry for each time, of training the candidates `further` on all searched rows, and of
+        the last training of the candidates `last`.
         """
-        seconds = sum(map(self._expect, works)) + self.last_share * sum(map(self._expect, last))
+        seconds = sum(map(self._expect, works)) + sum(map(self._expect_further, further))
+        seconds += self.last_share * sum(map(self._expect_further, last))
         clock, processor = time.perf_counter() - self._clock, time.thread_time() - self._processor
         self._least = min(self._least, seconds * clock / max(processor, 1e-9))
         self.announce(f"{stage}: about {self._least:.1f} s more.")
 
     def _expect(self, work: Work) -> float:
-        """The mean CPU seconds of this work so far; less for polynomials, whose terms stay."""
-        seconds = float(np.mean(self._seconds[work] or [0.0]))
-        has_terms = isinstance(work, Candidate) and work.kind == "polynomial"
-        return seconds * (SETTLED_SHARE if has_terms else 1.0)
+        """The mean CPU seconds of this work so far."""
+        return float(np.mean(self._seconds[work] or [0.0]))
+
+    def _expect_further(self, candidate: Candidate) -> float:
+        """The CPU seconds of training further; less for a polynomial, whose terms stay."""
+        seconds = self._expect(candidate)
+        return SETTLED_SHARE * seconds if candidate.kind == "polynomial" else seconds
 
 
 @dataclass(frozen=True)

@@ -191,8 +191,9 @@ class _Task:
         """The weights by name, and the record of their training."""
         fit = _fit_one_layer if self.net.has_narx_form else _fit_network
         weights, result = fit(self, options)
-        record = TrainingRecord(result.reason, result.curve, effective=result.effective_weights)
-        return weights, record
+        return weights, TrainingRecord(
+            result.reason, result.curve, effective=result.effective_weights
+        )
 
     def free_run_follows(self, weights: Mapping[str, Array]) -> bool:
         """Whether the free run is nearer to y on the validation rows than the mean of the train

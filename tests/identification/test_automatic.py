@@ -38,7 +38,6 @@ from forecast.identification import (
     search_settings,
     search_training,
     sunspots_like,
-    term_search,
     train,
 )
 from forecast.identification import member as selection
@@ -560,14 +559,14 @@ def test_ctrl_c_between_two_trainings_keeps_the_nets_found_until_then(
 def test_a_candidate_that_cannot_be_begun_in_a_later_fold_does_not_end_the_search(
     monkeypatch,
 ) -> None:
-    calls, whole = iter(range(1, 1000)), term_search.select_terms
+    whole = search_training.Trainer.begin
 
-    def found_once(*arguments, **options):
-        if next(calls) > 1:
+    def begin_in_the_first(self, member, *arguments):
+        if member.candidate == POLYNOMIAL and member.fold:
             raise ModelError("no terms")
-        return whole(*arguments, **options)
+        return whole(self, member, *arguments)
 
-    monkeypatch.setattr(term_search, "select_terms", found_once)
+    monkeypatch.setattr(search_training.Trainer, "begin", begin_in_the_first)
     settings = replace(SMALL, folds=3, candidates=(ON_DELAYS, POLYNOMIAL))
     u, y = tank(240, 0)
     model = identify(Experiment(u, y), seed=0, settings=settings)
