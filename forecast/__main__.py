@@ -4,7 +4,8 @@
 def main() -> None:
     """Run the command of `sys.argv`.
 
-    Ctrl-C and SIGTERM end it with exit code 130, also while modules are still imported.
+    Ctrl-C and SIGTERM end it with exit code 130, also while modules are still imported. `identify`
+    instead keeps the rows that are done, and `schedule run` has handlers of its own.
     """
     try:
         from forecast.system.errors import INTERRUPTED

@@ -40,7 +40,7 @@ REVERSED_ERROR_RANGE = (0.05, 0.5)
 below the errors of the calibration block, so margins that adapt win as well.
 """
 NUDGE_SHARE = 1e-7
-"""Any sum over nudged rows changes its last bits; no choice between two losses changes, since even
+"""Any sum over nudged rows changes its last bits, but hardly ever a choice between two losses: even
 the errors of a nearly exact forecast are larger.
 """
 

@@ -189,7 +189,7 @@ def run_watched(
                 process.wait(timeout=POLL_SECONDS)
         return process.wait()
     except BaseException:
-        with suppress(psutil.NoSuchProcess):  # a terminal sends Ctrl-C to the command too
+        with suppress(psutil.NoSuchProcess):  # the command may have just ended
             stop_dvc(psutil.Process(process.pid))
         process.wait()
         require_idle_dvc(root)
