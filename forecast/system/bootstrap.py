@@ -3,8 +3,9 @@
 requirements.lock has what a run needs; `--dev` adds requirements-dev.lock (tests, lint, MLflow's
 pages). This module runs before anything is installed, so it imports the standard library only.
 
-A stamp file with the digests of the lock files is written last. An interrupted install has no
-finished stamp and is made again; a finished one is left alone until a lock file changes.
+A stamp file with the digests of the lock files and of pyproject.toml is written last. An
+interrupted install has no finished stamp and is made again; a finished one is left alone until one
+of these files, or the place of the folder, changes.
 """
 
 from __future__ import annotations

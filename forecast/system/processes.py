@@ -222,8 +222,9 @@ def stop_on_signals() -> None:
 
 
 def die_with_parent() -> None:
-    """For `preexec_fn` of a child process: it ignores Ctrl-C, which its parent handles, and the
-    kernel sends it SIGTERM when its parent dies (Linux only).
+    """Called in a child process, as `preexec_fn` or first of all after a fork: it ignores Ctrl-C,
+    which its parent handles, and the kernel sends it SIGTERM when the thread that started it ends
+    (Linux only).
 
     A child that handled Ctrl-C itself would print a traceback while it still imports modules.
     """
