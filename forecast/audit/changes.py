@@ -114,7 +114,7 @@ def _flip(rows: pd.DataFrame) -> pd.DataFrame:
 
 def nudge(frame: pd.DataFrame, after: pd.Timestamp) -> pd.DataFrame:
     """`frame` with the values after `after` moved by about a ten-millionth, each by its own amount:
-    of themselves, or of the standard deviation of their series where that is less.
+    of themselves, or of the standard deviation of their series where that is less and not 0.
     """
     changed, names = _copy_as_float64(frame)
     is_later = (changed["ds"] > after).to_numpy()
@@ -124,7 +124,8 @@ def nudge(frame: pd.DataFrame, after: pd.Timestamp) -> pd.DataFrame:
     sign = rng.choice([-1.0, 1.0], (n_later, 1))
     later_values = changed.loc[is_later, names].to_numpy()
     spread = changed.groupby("unique_id", sort=False)[names].transform("std")[is_later]
-    unit = np.fmin(np.abs(later_values), spread.to_numpy())
+    # a constant is moved by a share of itself
+    unit = np.fmin(np.abs(later_values), spread.replace(0.0, np.inf).to_numpy())
     changed.loc[is_later, names] = later_values + NUDGE_SHARE * unit * size * sign
     return changed
 
