@@ -324,7 +324,7 @@ class Model:
         for a single net and in the measured rows.
 
         It is no error bar: all nets learnt from the same rows and may be wrong alike, and their
-        median is nearer to y than most of them.
+        median is nearer to y than most of them. Measure errors on rows that did not train.
         """
         given, state, inputs = self._begin_free_run(u, start, rows)
         spread = self._spread_of(self._member_runs(inputs, None, state)[0])

@@ -10,10 +10,11 @@
    then the worst third by the mean over the folds.
 3. Train the best candidate on all searched rows, from what each fold made of it. How well it
    follows them tells how far the blocks can be trusted, and so which other candidates are as good
-   (`list_good`); train these too. Leave out models that follow the rows much worse than the best
-   does, and keep three of each candidate. Train them on all rows of a long record, and leave out
-   those that are lost after that. Where all rows were searched, keep the models from before the
-   last training, too (snapshots of a descent; Huang et al. 2017).
+   (`list_good`); train these too. Leave out, once more, candidates that run off under the inputs
+   backwards, and models that follow the rows much worse than the best does; keep three of each
+   candidate. Train them on all rows of a long record, and leave out those that are lost after
+   that. Where all rows were searched, keep the models from before the last training, too
+   (snapshots of a descent; Huang et al. 2017).
 4. Leave out models that leave their bounds under inputs of up to twice the record's range, unless
    most do: then the system itself may leave them. The free run of the result begins with
    `most_start` measured rows where models have states, which settle in them.
