@@ -18,7 +18,7 @@ import numpy as np
 from scipy.signal import lfilter
 
 from forecast.identification import Experiment, Model, identify, random_steps
-from forecast.identification.contest import FIT_BY_ROW
+from forecast.identification.contest import FIT_BY_CONTESTANT
 from forecast.system.errors import ForecastError
 
 TEST_ROWS = 200
@@ -146,7 +146,7 @@ def main() -> None:
             begin = time.process_time()
             found = free_run_error(lambda e=record, s=seed: identify(e, seed=s), test)
             seconds += time.process_time() - begin
-            linear = free_run_error(lambda e=record: FIT_BY_ROW["arx"]([e], 0), test)
+            linear = free_run_error(lambda e=record: FIT_BY_CONTESTANT["arx"]([e], 0), test)
             errors.append((found, linear))
         found, linear = np.median(errors, axis=0)
         listed = "  ".join(f"{a:.3g}/{b:.3g}" for a, b in errors)

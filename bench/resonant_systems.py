@@ -16,7 +16,7 @@ from scipy.signal import lfilter
 
 from bench.beside_arx import FIRST_ROW, free_run_errors
 from forecast.identification import Experiment, identify, multisine
-from forecast.identification.contest import FIT_BY_ROW
+from forecast.identification.contest import FIT_BY_CONTESTANT
 
 ARMS: dict[str, tuple[int, float, float]] = {
     "two modes": (2, 0.002, 0.0),
@@ -51,7 +51,7 @@ def main() -> None:
             record, test = simulate_halves(name, seed)
             fits = (
                 lambda e=record, s=seed: identify(e, seed=s),
-                lambda e=record: FIT_BY_ROW["arx"]([e], 0),
+                lambda e=record: FIT_BY_CONTESTANT["arx"]([e], 0),
             )
             errors.append([free_run_errors(fit, test, FIRST_ROW)[0] for fit in fits])
         print(f"{name:<18}", "  ".join(f"{a:.3g}/{b:.3g}" for a, b in errors), flush=True)

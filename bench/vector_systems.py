@@ -20,7 +20,7 @@ from scipy.signal import lfilter
 
 from bench.beside_arx import free_run_errors
 from forecast.identification import Experiment, Model, identify
-from forecast.identification.contest import FIT_BY_ROW
+from forecast.identification.contest import FIT_BY_CONTESTANT
 
 ROWS = 600  # of each half
 
@@ -124,7 +124,7 @@ def main() -> None:
             begin = time.process_time()
             by_search = mean_error(lambda e=record, s=seed: identify(e, seed=s), test)
             seconds += time.process_time() - begin
-            by_arx = mean_error(lambda e=record: FIT_BY_ROW["arx"]([e], 0), test)
+            by_arx = mean_error(lambda e=record: FIT_BY_CONTESTANT["arx"]([e], 0), test)
             errors.append((by_search, by_arx))
         ratio = np.exp(np.mean([np.log(a / b) for a, b in errors]))
         listed = "  ".join(f"{a:.3g}/{b:.3g}" for a, b in errors)

@@ -21,10 +21,10 @@ from forecast.system.errors import ModelError
 from forecast.system.stage import Piece, show_progress
 
 if TYPE_CHECKING:
-    from forecast.identification.contest import RowResult
+    from forecast.identification.contest import ContestantResult
 
 JSON_KEYS = ("row", "validation", "test", "rmse", "seconds")
-"""The keys of a result's rows that `--format json` prints."""
+"""What `--format json` prints of each contestant, by its keys in result.json; `row` is its name."""
 
 MEASURE = "free-run RMSE / deviation of y in the rows fitted"
 """The printed error measure, a mean over the outputs. The deviation is that of the fitted rows,
@@ -53,7 +53,7 @@ def identify(
         f"Training {', '.join(record.rows)}, twice each. Ctrl-C keeps the rows that are done.",
         file=sys.stderr,
     )
-    pieces = {str(name): Piece(weight=contest.WEIGHT_BY_ROW[name]) for name in record.rows}
+    pieces = {str(name): Piece(weight=contest.WEIGHT_BY_CONTESTANT[name]) for name in record.rows}
     with show_progress(len(pieces), f"identify {experiment}", pieces) as advance:
         contestants = contest.compete(record, experiments, advance)
     settings = {"data": files.sha256(root / record.file), **record.model_dump(mode="json")}
@@ -62,13 +62,13 @@ def identify(
     with files.atomic_directory(folder) as temporary:
         files.write_json(temporary / "result.json", result)
         models = {
-            contestant.row: contestant.model
+            contestant.name: contestant.model
             for contestant in contestants
             if contestant.model is not None
         }
         for name, model in models.items():
             model.save(temporary / name)
-        export(models[contestants[0].row], temporary / "simulator.py")
+        export(models[contestants[0].name], temporary / "simulator.py")
     if output_format is Format.json:
         rows = [{key: row[key] for key in JSON_KEYS} for row in result["rows"]]
         print_rows(rows, output_format)
@@ -79,8 +79,10 @@ def identify(
         _publish(root, experiment, settings, result["rows"], folder)
 
 
-def _print_result(result: dict[str, Any], contestants: Sequence[RowResult]) -> None:
-    """Print the errors as a table, then the notes of the first row and of those without a model."""
+def _print_result(result: dict[str, Any], contestants: Sequence[ContestantResult]) -> None:
+    """Print the errors as a table, then the notes of the first contestant and of those without a
+    model.
+    """
     rows = []
     for row in result["rows"]:
         cells = {"row": row["row"]}
@@ -92,52 +94,61 @@ def _print_result(result: dict[str, Any], contestants: Sequence[RowResult]) -> N
     print_rows(rows, Format.table)
     for contestant in contestants:
         if contestant is contestants[0] or contestant.model is None:
-            print(f"{contestant.row}: {contestant.note}")
+            print(f"{contestant.name}: {contestant.note}")
     print(result["sentence"])
 
 
-def _result(contestants: Sequence[RowResult]) -> dict[str, Any]:
-    """The contest's part of result.json: its rows, and a sentence about the selected model.
+def _result(contestants: Sequence[ContestantResult]) -> dict[str, Any]:
+    """The contest's part of result.json: the contestants, and a sentence about the selected model.
 
-    Raises `ModelError` where no row has a model.
+    Raises `ModelError` where no contestant has a model.
     """
     if not contestants or contestants[0].model is None:
-        notes = " ".join(f"{contestant.row}: {contestant.note}" for contestant in contestants)
+        notes = " ".join(f"{contestant.name}: {contestant.note}" for contestant in contestants)
         raise ModelError(f"No row gave a model. {notes}")
     first = contestants[0]
     best = min(contestants, key=lambda contestant: contestant.test)
-    sentence = f"Chosen on validation: `{first.row}`, {first.test:.3g} on test ({MEASURE})"
-    sentence += "." if best is first else f"; `{best.row}` has the lowest there, {best.test:.3g}."
+    sentence = f"Chosen on validation: `{first.name}`, {first.test:.3g} on test ({MEASURE})"
+    sentence += "." if best is first else f"; `{best.name}` has the lowest there, {best.test:.3g}."
     rows = [
-        {key: files.json_number(value) for key, value in vars(contestant).items() if key != "model"}
+        {
+            "row" if key == "name" else key: files.json_number(value)
+            for key, value in vars(contestant).items()
+            if key != "model"
+        }
         for contestant in contestants
     ]
     return {"sentence": sentence, "rows": rows}
 
 
 def _publish(
-    root: Path, name: str, settings: dict[str, Any], rows: Sequence[dict[str, Any]], folder: Path
+    root: Path,
+    experiment: str,
+    settings: dict[str, Any],
+    contestants: Sequence[dict[str, Any]],
+    folder: Path,
 ) -> None:
-    """Publish each row as a run of the MLflow experiment `name`."""
+    """Publish each contestant, the chosen one first, as a run of the MLflow `experiment`."""
     from forecast.tracking import tracking_store
     from forecast.tracking.writing import log_content
 
-    for row in rows:
-        errors = {part: {"free_run": row[part]} for part in ("validation", "test")}
+    for contestant in contestants:
+        name = contestant["row"]
+        errors = {part: {"free_run": contestant[part]} for part in ("validation", "test")}
         content = {
-            "row": row["row"],
-            "note": row["note"],
-            "chosen": str(row is rows[0]).lower(),
-            "numbers": errors | {"cpu_seconds": row["seconds"]},
+            "row": name,
+            "note": contestant["note"],
+            "chosen": str(contestant is contestants[0]).lower(),
+            "numbers": errors | {"cpu_seconds": contestant["seconds"]},
             "settings": settings,
-            "key": files.sha256_of([settings, row["row"], errors]),
+            "key": files.sha256_of([settings, name, errors]),
         }
         log_content(
             tracking_store(root, tracking_uri()),
+            experiment,
             name,
-            row["row"],
             content,
             "result.json",
             now=now().timestamp(),
-            folder=folder / row["row"],
+            folder=folder / name,
         )

@@ -1,11 +1,11 @@
 """The ranking of models of one input-output record by the error of their free run, for the command
 `forecast identify`.
 
-The models are the contestants of `FIT_BY_ROW`. Each is fitted twice: on the training rows, for its
-error on the validation rows, by which it is ranked; then on both, for its error on the test rows,
-by which nothing is chosen. A free run begins with measured rows, those before the block or the
-first `WARM_UP` of a whole record, and sees no y after them. In this module a row is one of the
-table of contestants; the rows of an `Experiment` are its times.
+The models are the contestants of `FIT_BY_CONTESTANT`. Each is fitted twice: on the training rows,
+for its error on the validation rows, by which it is ranked; then on both, for its error on the test
+rows, by which nothing is chosen. A free run begins with measured rows, those before the block or
+the first `WARM_UP` of a whole record, and sees no y after them. A row is a time of an `Experiment`;
+only `rows` of configs/experiments.yaml and `row` of result.json are contestants.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Block = tuple[Experiment, Experiment]
 
 
 @dataclass(frozen=True)
-class RowResult:
+class ContestantResult:
     """The result of a contestant.
 
     `validation`, `test`: the RMSE of the free run over the deviation of y in the fitted rows, a
@@ -47,7 +47,7 @@ class RowResult:
     `rmse`: on test, of each output in its units; `seconds`: of CPU time.
     """
 
-    row: str
+    name: str
     seconds: float
     note: str
     validation: float = np.inf
@@ -60,18 +60,18 @@ def compete(
     entry: ExperimentEntry,
     experiments: Mapping[str, Experiment],
     advance: Callable[[str], None] = show_nothing,
-) -> list[RowResult]:
+) -> list[ContestantResult]:
     """The results, the lowest validation error first and those without a model last; Ctrl-C keeps
     those that are done. `advance` is called with the name of each contestant when it is done.
     """
     fitted, test = split(experiments, entry.test)
     train, validation = split(fitted, entry.validation)
-    results: list[RowResult] = []
+    results: list[ContestantResult] = []
     with suppress(KeyboardInterrupt):
         stages = [(train, validation), (fitted, test)]
-        for row in entry.rows:
-            results.append(_fit_row(row, stages, entry.seed))
-            advance(row)
+        for contestant in entry.rows:
+            results.append(_fit_contestant(contestant, stages, entry.seed))
+            advance(contestant)
     return sorted(results, key=lambda result: (result.model is None, result.validation))
 
 
@@ -106,24 +106,24 @@ def split(
     return fitted, blocks
 
 
-def _fit_row(
-    row: str, stages: Sequence[tuple[Mapping[str, Experiment], list[Block]]], seed: int
-) -> RowResult:
+def _fit_contestant(
+    name: str, stages: Sequence[tuple[Mapping[str, Experiment], list[Block]]], seed: int
+) -> ContestantResult:
     """The result of a contestant after both stages, validation and test."""
     begin = time.process_time()
     errors = [np.inf, np.inf]
     try:
         for stage, (fitted, blocks) in enumerate(stages):
-            model = FIT_BY_ROW[row](list(fitted.values()), seed)
+            model = FIT_BY_CONTESTANT[name](list(fitted.values()), seed)
             rmse = free_run_rmse(model, blocks)
             deviation = np.nanstd(join_rows(fitted.values())[1], axis=0)
             errors[stage] = float(np.mean(rmse / deviation))
     except ForecastError as error:
-        return RowResult(row, time.process_time() - begin, str(error), errors[0], errors[1])
+        return ContestantResult(name, time.process_time() - begin, str(error), errors[0], errors[1])
     seconds = time.process_time() - begin
     # for a set of nets the first line, since the notes count its nets
     note = "\n".join([model.net.describe().splitlines()[0], *model.notes])
-    return RowResult(row, seconds, note, errors[0], errors[1], tuple(rmse.tolist()), model)
+    return ContestantResult(name, seconds, note, errors[0], errors[1], tuple(rmse.tolist()), model)
 
 
 def free_run_rmse(model: Model, blocks: Sequence[Block]) -> Array:
@@ -175,7 +175,7 @@ def _arx_net(experiments: Sequence[Experiment]) -> Net:
     return narxnet(input_delays, feedback_delays, ())
 
 
-FIT_BY_ROW: Mapping[str, Fit] = {
+FIT_BY_CONTESTANT: Mapping[str, Fit] = {
     "identify": _identify,
     "narx_lm": _fit_narx,
     "gru": _fit_gated(grunet()),
@@ -183,7 +183,7 @@ FIT_BY_ROW: Mapping[str, Fit] = {
     "arx": _fit_arx,
 }
 
-WEIGHT_BY_ROW: Mapping[str, float] = {
+WEIGHT_BY_CONTESTANT: Mapping[str, float] = {
     "identify": 1.0,
     "narx_lm": 0.05,
     "gru": 3.0,

@@ -42,7 +42,7 @@ from forecast.identification import (
 )
 from forecast.identification import member as selection
 from forecast.identification import tank as simulated
-from forecast.identification.contest import FIT_BY_ROW
+from forecast.identification.contest import FIT_BY_CONTESTANT
 from forecast.identification.data import dividetrain
 from forecast.identification.delays import MAX_ARX_ROWS, measure_drift
 from forecast.identification.experiment import normalise_weights
@@ -857,7 +857,7 @@ def test_a_linear_system_of_forty_rows_is_simulated_as_well_as_by_an_arx_model()
     errors = []
     for seed in (0, 1, 2):
         record, test = beside_arx.simulate_records(beside_arx.TEN["linear, 40 rows"], seed)
-        fits = (partial(identify, record), partial(FIT_BY_ROW["arx"], [record], 0))
+        fits = (partial(identify, record), partial(FIT_BY_CONTESTANT["arx"], [record], 0))
         errors.append([beside_arx.free_run_error(fit, test) for fit in fits])
     found, linear = np.median(errors, axis=0)
     assert found <= 1.1 * linear
@@ -869,7 +869,7 @@ def test_a_line_in_y_that_no_input_explains_is_not_simulated() -> None:
     errors = []
     for seed in range(3):
         record, test = beside_arx.simulate_records(beside_arx.TEN["drifting"], seed)
-        fits = (partial(identify, record), partial(FIT_BY_ROW["arx"], [record], 0))
+        fits = (partial(identify, record), partial(FIT_BY_CONTESTANT["arx"], [record], 0))
         errors.append([beside_arx.free_run_error(fit, test) for fit in fits])
     found, linear = np.median(errors, axis=0)
     assert found < 0.8 * linear

@@ -84,7 +84,7 @@ def test_the_validation_error_ranks_and_the_test_rows_change_nothing_of_it() -> 
     whole = tank(300, noise=0.005)
     spoilt = Experiment(whole.u, np.where(np.arange(300)[:, None] < 240, whole.y, 0.0))
     first, second = (compete(record(), {"": e}) for e in (whole, spoilt))
-    assert [entry.row for entry in first] == ["narx_lm", "arx"]
+    assert [entry.name for entry in first] == ["narx_lm", "arx"]
     assert [entry.validation for entry in first] == sorted(entry.validation for entry in first)
     assert first[0].test < 0.1 and second[0].test > 1.0
     assert [e.model.weights["readout/bias"] for e in first] == [
@@ -97,7 +97,7 @@ def test_a_row_that_fails_says_why_and_is_the_last() -> None:
     shown: list[str] = []
     entries = compete(record(inputs=[], rows=["gru", "arx"]), {"": alone}, shown.append)
     assert shown == ["gru", "arx"]
-    assert entries[-1].row == "gru" and not np.isfinite(entries[-1].validation)
+    assert entries[-1].name == "gru" and not np.isfinite(entries[-1].validation)
     assert "wants inputs" in entries[-1].note
 
 
@@ -107,10 +107,10 @@ def test_ctrl_c_keeps_the_rows_that_are_done_and_the_notes_of_a_row_are_told(
     def pressed(experiments, seed):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(contest, "FIT_BY_ROW", {**contest.FIT_BY_ROW, "gru": pressed})
+    monkeypatch.setattr(contest, "FIT_BY_CONTESTANT", {**contest.FIT_BY_CONTESTANT, "gru": pressed})
     still = Experiment(np.ones(300), tank(300).y)
     entries = compete(record(rows=["arx", "gru", "narx_lm"]), {"": still})
-    assert [entry.row for entry in entries] == ["arx"]
+    assert [entry.name for entry in entries] == ["arx"]
     assert "Input 0 is constant in the rows that train" in entries[0].note
 
 
@@ -118,11 +118,11 @@ def test_a_row_whose_last_training_fails_is_not_chosen(monkeypatch: pytest.Monke
     def once(experiments, seed):
         if len(experiments[0]) > 200:
             raise ModelError("lost")
-        return contest.FIT_BY_ROW["narx_lm"](experiments, seed)
+        return contest.FIT_BY_CONTESTANT["narx_lm"](experiments, seed)
 
-    monkeypatch.setattr(contest, "FIT_BY_ROW", {**contest.FIT_BY_ROW, "gru": once})
+    monkeypatch.setattr(contest, "FIT_BY_CONTESTANT", {**contest.FIT_BY_CONTESTANT, "gru": once})
     entries = compete(record(rows=["gru", "arx"]), {"": tank(300)})
-    assert [entry.row for entry in entries] == ["arx", "gru"] and entries[1].validation < entries[
+    assert [entry.name for entry in entries] == ["arx", "gru"] and entries[1].validation < entries[
         0
     ].validation
 
@@ -214,16 +214,16 @@ def test_an_unknown_name_gets_the_nearest_one(tmp_path: Path) -> None:
 def test_the_time_left_knows_that_contestants_take_unlike_long() -> None:
     """An ARX model was thought to take as long as a whole search."""
     seconds = iter([0.0, 100.0, 101.0])
-    pieces = {row: Piece(weight=contest.WEIGHT_BY_ROW[row]) for row in ("identify", "arx")}
-    assert set(contest.WEIGHT_BY_ROW) == set(contest.FIT_BY_ROW)
+    pieces = {row: Piece(weight=contest.WEIGHT_BY_CONTESTANT[row]) for row in ("identify", "arx")}
+    assert set(contest.WEIGHT_BY_CONTESTANT) == set(contest.FIT_BY_CONTESTANT)
     pace = Pace(2, pieces, lambda: next(seconds))
     assert pace.finish("identify", None) == ", about 1 s left"
 
 
 def test_nets_of_a_kind_are_counted_and_not_listed_in_the_note_of_a_row() -> None:
-    several = Model.average(*[contest.FIT_BY_ROW["arx"]([tank(300)], 0)] * 10)
-    fits = {**contest.FIT_BY_ROW, "identify": lambda experiments, seed: several}
+    several = Model.average(*[contest.FIT_BY_CONTESTANT["arx"]([tank(300)], 0)] * 10)
+    fits = {**contest.FIT_BY_CONTESTANT, "identify": lambda experiments, seed: several}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(contest, "FIT_BY_ROW", fits)
+        patch.setattr(contest, "FIT_BY_CONTESTANT", fits)
         (entry,) = compete(record(rows=["identify"]), {"": tank(300)})
     assert entry.note == "median of 10 nets"
