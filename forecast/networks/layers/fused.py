@@ -112,9 +112,9 @@ def register_recurrences() -> bool:
     switched off, or numba or TensorFlow's C interface is missing.
     """
     try:
-        from forecast.networks.native import door, recurrence
+        from forecast.networks.native import private_interfaces, recurrence
 
-        library = door.load_tensorflow(Path(tf.sysconfig.get_lib()))
+        library = private_interfaces.load_tensorflow(Path(tf.sysconfig.get_lib()))
     except (ImportError, StopIteration, OSError, AttributeError):
         return False
     functions = (recurrence.forward, recurrence.backward, recurrence.input_gradient)
@@ -126,10 +126,10 @@ def register_recurrences() -> bool:
                 files.hold_lock(lock, purpose="Compiling", timeout=COMPILING_SECONDS)
             )
         # compile all before registering the first, because an operation cannot be registered twice
-        callbacks = [door.compile_callback(function) for function in functions]
+        callbacks = [private_interfaces.compile_callback(function) for function in functions]
     for operation, callback in zip((FORWARD, BACKWARD, DATA_GRADIENT), callbacks, strict=True):
         CALLBACKS.append(callback)
-        door.register_operation(
+        private_interfaces.register_operation(
             library, callback.address, operation.name, operation.inputs, operation.outputs
         )
         tf.no_gradient(operation.name)  # `recur_with_gradient` has the gradient

@@ -1,7 +1,8 @@
 """Machine code by numba for the commonest recurrent cells.
 
-    door          the private interfaces of numba and TensorFlow that are used
-    recurrence    all steps of a training batch and their gradients, as operations of TensorFlow
+    private_interfaces    the only use of private interfaces of numba and TensorFlow
+    recurrence            all steps of a training batch and their gradients, as operations of
+                          TensorFlow
 
 docs/native-kernels.md has the reasons, and what happens where they cannot be loaded. The import
 raises ImportError where the user has set `FORECAST_NATIVE_KERNELS=0`.

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from forecast.networks.native.door import (
+from forecast.networks.native.private_interfaces import (
     PLAIN,
     TRANSPOSED,
     allocate_output,

@@ -26,7 +26,7 @@ GATED = {
 NETS = pytest.mark.parametrize("network", GATED.values(), ids=GATED)
 
 
-@pytest.mark.slow  # our own switch: native/test_door.py
+@pytest.mark.slow  # our own switch: native/test_private_interfaces.py
 def test_with_numba_s_compiler_switched_off_nets_train_and_forecast_without_it() -> None:
     """`NUMBA_DISABLE_JIT` is read at the first import of numba, so by a process of its own."""
     program = """

@@ -26,11 +26,11 @@ from numba.np.linalg import _BLAS
 if config.DISABLE_JIT:  # intrinsics and products of OpenBLAS are machine code alone
     raise ImportError("Native kernels are switched off by NUMBA_DISABLE_JIT=1.")
 
-# NaN and infinity stay
+# fast mathematics, but with NaN and infinity
 OPTIONS = {"error_model": "numpy", "fastmath": {"contract", "arcp", "reassoc", "nsz"}}
 
-# Inlined: a call is bound by name to the form loaded first, and the process that compiles has more
-# than one.
+# Inlined, since machine code calls a function by name, and the linker takes the version of it that
+# was loaded first; a process that compiles has more than one version.
 compile_inlined: Callable[..., Any] = njit(no_cpython_wrapper=True, forceinline=True, **OPTIONS)
 
 expand_inline: Callable[..., Any] = njit(inline="always", **OPTIONS)
@@ -40,7 +40,7 @@ def compile_callback(function: Callable[..., None]) -> Any:
     """The function (state, context) for TensorFlow to call, compiled now and stored on disk; where
     that fails, every process compiles it. Its `address` is that of the machine code.
     """
-    with contextlib.suppress(Exception):  # as many kinds as a folder, a disk and a cut file have
+    with contextlib.suppress(Exception):  # of a folder, a disk or a damaged file
         return cfunc(NONE(WORD, WORD), cache=True, **OPTIONS)(function)
     return cfunc(NONE(WORD, WORD), **OPTIONS)(function)
 
@@ -64,7 +64,7 @@ try:
     gemm = _BLAS.numba_xxgemm(types.float32)
 except AttributeError as error:
     raise ImportError("This version of numba has another BLAS wrapper.") from error
-KIND = ord("s")
+FLOAT32 = ord("s")
 PLAIN = ord("n")
 TRANSPOSED = ord("t")
 FACTORS = np.array([0, 1], np.float32)
@@ -81,10 +81,10 @@ def multiply(order: Any, a: Any, b: Any, c: Any, shape: Any, add: Any) -> None:
     c_values, c_length = c
     rows, columns, inner = shape
     alpha = FACTORS[1:].ctypes
-    beta = FACTORS[add:].ctypes
+    beta = FACTORS[add:].ctypes  # 1 to add, else 0
     # row-major c = a b is column-major c' = b' a'
     gemm(
-        KIND,
+        FLOAT32,
         PLAIN,
         order,
         columns,
@@ -139,7 +139,7 @@ TENSORFLOW_FUNCTIONS = {
 def view_tensor(tensor: Any) -> Any:
     """The values of a tensor as an array with three axes: of length 1 before its own.
 
-    The operation goes on holding the memory.
+    The tensor is only a handle: after its deletion the operation still holds the memory.
     """
     sizes = np.ones(3, np.int64)
     rank = num_dims(tensor)
