@@ -25,7 +25,7 @@ from typing import Literal
 import numpy as np
 
 from forecast.networks import cells
-from forecast.networks.cells.base import Cell, Weight
+from forecast.networks.cells.base import Cell, HiddenActivation, Weight
 
 ALL_ROWS = 10**9
 """The `reach` of a block that depends on all rows before."""
@@ -37,7 +37,7 @@ States = dict[str, Arrays]
 block (of the encoder in an encoder-decoder), or the delay `line` `(B, longest delay, columns)` of
 taps and segments, oldest row first. Blocks without a state are left out.
 """
-Activation = Literal["tanh", "sigmoid", "relu", "softplus", "linear"]
+Activation = Literal[HiddenActivation, "linear"]
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ class Recurrent(CellBlock):
     def weights_and_width(self, width: int, network: Network) -> tuple[WeightSpecs, int]:
         """The weights of the cell and of the embedding of the parts, and `units`."""
         embedding = {"embedding": Weight((self.parts, width), "normal")} if self.parts else {}
-        return self.cell_object.own_weights(width) | embedding, self.units
+        return self.cell_object.weight_specs(width) | embedding, self.units
 
 
 @dataclass(frozen=True)
@@ -220,7 +220,7 @@ class Bidirectional(CellBlock):
 
     def weights_and_width(self, width: int, network: Network) -> tuple[WeightSpecs, int]:
         """The cell's weights twice, forward and backward, and twice the units."""
-        cell_weights = self.cell_object.own_weights(width)
+        cell_weights = self.cell_object.weight_specs(width)
         both = add_path("forward", cell_weights) | add_path("backward", cell_weights)
         return both, 2 * self.units
 
@@ -260,10 +260,10 @@ class EncoderDecoder(CellBlock):
     def weights_and_width(self, width: int, network: Network) -> tuple[WeightSpecs, int]:
         """The cell's weights twice, for the encoder and for the decoder, and `units`."""
         fed_back = network.shapes.outputs if self.feedback else 0
-        decoder = self.cell_object.own_weights(
+        decoder = self.cell_object.weight_specs(
             fed_back + self.units + network.shapes.future_channels
         )
-        encoder = self.cell_object.own_weights(width)
+        encoder = self.cell_object.weight_specs(width)
         return add_path("encoder", encoder) | add_path("decoder", decoder), self.units
 
 

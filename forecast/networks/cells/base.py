@@ -6,7 +6,7 @@ A step has two halves: `project` needs the input x alone, so that a loop can com
 steps in one product, and `advance` needs the states. Both use only the array functions of a
 `Namespace`: NumPy's here, TensorFlow's in `forecast.networks.layers.feedforward`.
 
-A cell derives from `Cell` (or `ActivatedCell`, with one activation) and writes `own_weights`,
+A cell derives from `Cell` (or `ActivatedCell`, with one activation) and writes `weight_specs`,
 `advance`, and `states` and `project` where they differ; then it runs everywhere. The commonest
 cells have faster code in `inference.steppers`, `layers.fused` and `native`.
 """
@@ -70,7 +70,7 @@ class Cell:
         """The size of every state by name; by default `{"h": units}`."""
         return {"h": self.units}
 
-    def own_weights(self, inputs: int) -> dict[str, Weight]:
+    def weight_specs(self, inputs: int) -> dict[str, Weight]:
         """The weights of the equation for an input of `inputs` columns; by default one recurrent
         layer.
         """

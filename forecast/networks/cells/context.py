@@ -53,10 +53,10 @@ class Jordan(ActivatedCell):
         """The size of every state by name."""
         return {"mu": len(self.targets)}
 
-    def own_weights(self, inputs: int) -> dict[str, Weight]:
+    def weight_specs(self, inputs: int) -> dict[str, Weight]:
         """The weights of the equation for an input of `inputs` columns."""
-        others = inputs - len(self.targets)
-        kernel = {"kernel": Weight((others, self.units), "glorot_uniform")} if others else {}
+        n_others = inputs - len(self.targets)
+        kernel = {"kernel": Weight((n_others, self.units), "glorot_uniform")} if n_others else {}
         return kernel | {
             "recurrent_kernel": Weight((len(self.targets), self.units), "glorot_uniform"),
             "bias": Weight((self.units,), "zeros"),
@@ -67,7 +67,9 @@ class Jordan(ActivatedCell):
         return self.targets, self.alpha
 
     def project(self, xp: Namespace, w: Arrays, x: Array) -> Array:
-        """The targets y of the row, and beside them the product of the other columns."""
+        """(..., m + u): the targets y of the row, then the product of its other columns with V,
+        where there are any. The bias is added in `advance`.
+        """
         y = xp.take(x, self.targets)
         if "kernel" not in w:
             return y
@@ -109,7 +111,7 @@ class MultiDelay(ActivatedCell):
         """The size of every state by name."""
         return {f"h{d}": self.units for d in range(1, self.delays[-1] + 1)}
 
-    def own_weights(self, inputs: int) -> dict[str, Weight]:
+    def weight_specs(self, inputs: int) -> dict[str, Weight]:
         """The weights of the equation for an input of `inputs` columns."""
         return recurrent_layer(inputs, len(self.delays) * self.units, self.units)
 
@@ -141,9 +143,9 @@ class TemporalSkip(ActivatedCell):
         """The size of every state by name."""
         return {f"h{d}": self.units for d in range(1, self.skip + 1)}
 
-    def own_weights(self, inputs: int) -> dict[str, Weight]:
+    def weight_specs(self, inputs: int) -> dict[str, Weight]:
         """The weights of the equation for an input of `inputs` columns."""
-        return super().own_weights(inputs) | {
+        return super().weight_specs(inputs) | {
             "skip_kernel": Weight((self.units, self.units), "orthogonal")
         }
 
@@ -178,7 +180,7 @@ class MultiLevel(ActivatedCell):
         """The size of every state by name."""
         return {f"h{level}": self.units for level in range(1, self.levels + 1)}
 
-    def own_weights(self, inputs: int) -> dict[str, Weight]:
+    def weight_specs(self, inputs: int) -> dict[str, Weight]:
         """The weights of the equation for an input of `inputs` columns."""
         weights: dict[str, Weight] = {}
         for level in range(1, self.levels + 1):

@@ -41,7 +41,7 @@ class LSTM(Cell):
         """The size of every state by name."""
         return {"h": self.units, "c": self.units}
 
-    def own_weights(self, inputs: int) -> dict[str, Weight]:
+    def weight_specs(self, inputs: int) -> dict[str, Weight]:
         """The weights of the equation for an input of `inputs` columns."""
         return recurrent_layer(inputs, self.units, 4 * self.units, "forget_bias")
 
@@ -91,7 +91,7 @@ class LSTMVariant(Cell):
         """The size of every state by name."""
         return {"h": self.units, "c": self.units}
 
-    def own_weights(self, inputs: int) -> dict[str, Weight]:
+    def weight_specs(self, inputs: int) -> dict[str, Weight]:
         """The weights of the equation for an input of `inputs` columns."""
         parts = len(PARTS[self.forget])
         weights = recurrent_layer(inputs, self.units, parts * self.units, BIAS[self.forget])
@@ -145,7 +145,7 @@ class GRU(Cell):
 
     reset_after: bool = True
 
-    def own_weights(self, inputs: int) -> dict[str, Weight]:
+    def weight_specs(self, inputs: int) -> dict[str, Weight]:
         """The weights of the equation for an input of `inputs` columns."""
         weights = recurrent_layer(inputs, self.units, 3 * self.units)
         if self.reset_after:

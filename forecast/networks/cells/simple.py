@@ -89,7 +89,7 @@ class FullyConnected(ActivatedCell):
         """The size of every state by name."""
         return {"h": self.units + self.hidden}
 
-    def own_weights(self, inputs: int) -> dict[str, Weight]:
+    def weight_specs(self, inputs: int) -> dict[str, Weight]:
         """The weights of the equation for an input of `inputs` columns."""
         return recurrent_layer(inputs, self.units + self.hidden, self.units + self.hidden)
 
@@ -124,7 +124,7 @@ class StateSpace(ActivatedCell):
         requirement = "at least one width of 1 or more (without one it is the cell `simple_rnn`)"
         require(self, "hidden", len(self.hidden) > 0 and min(self.hidden) >= 1, requirement)
 
-    def own_weights(self, inputs: int) -> dict[str, Weight]:
+    def weight_specs(self, inputs: int) -> dict[str, Weight]:
         """The weights of the equation for an input of `inputs` columns."""
         weights = recurrent_layer(inputs, self.units, self.hidden[0])
         for level, (before, after) in enumerate(pairwise((*self.hidden, self.units)), start=2):

@@ -76,18 +76,18 @@ class Piecewise:
         """The probability of a value up to x."""
         x0, f0, width, mass = self._piece((self.knots < x[..., None]).sum(axis=-1))
         between = f0 + mass * np.clip((x - x0) / width, 0.0, 1.0)
-        below, above = self._tails(x)
-        return self._choose_piece(x, below, between, 1.0 - above)
+        p_below, p_above = self._tails(x)
+        return self._choose_piece(x, p_below, between, 1.0 - p_above)
 
     def logpdf(self, x: np.ndarray) -> np.ndarray:
         """ln of the density at x."""
         _, _, width, mass = self._piece((self.knots < x[..., None]).sum(axis=-1))
-        below, above = self._tails(x)
+        p_below, p_above = self._tails(x)
         with np.errstate(divide="ignore"):
             between = np.log(mass / width)
-            left = np.log(below / self.low_tail)
-            right = np.log(above / self.high_tail)
-        return self._choose_piece(x, left, between, right)
+            below = np.log(p_below / self.low_tail)
+            above = np.log(p_above / self.high_tail)
+        return self._choose_piece(x, below, between, above)
 
     def _choose_piece(
         self, x: np.ndarray, below: np.ndarray, between: np.ndarray, above: np.ndarray

@@ -53,7 +53,7 @@ from forecast.system.errors import InputError
 
 WIDTH = 100
 """The most columns of a line in the file."""
-NOT_EXPORTED = {"__post_init__", "states", "own_weights"}
+NOT_EXPORTED = {"__post_init__", "states", "weight_specs"}
 """Methods of cells that are needed only before there are weights."""
 LINEAR = "linear part"
 """The path of the linear skip among the blocks."""

@@ -7,7 +7,8 @@ matrix product of [input; state; 1] and a few operations in place. Any other cel
 
 Twins, networks that differ in their weights alone, take a step together, because most of the time
 of a step with one window is the overhead of NumPy calls. Each array of weights then has the twins
-as its first axis, and the first of the B columns belong to the first twin.
+as its first axis, and the first of the B columns belong to the first twin: `batch.deal_windows`
+sorts windows so, which alternate between the twins in a request.
 
 `stepper` gives the fastest `Stepper` of a cell; `decode` runs the decoder of an encoder-decoder.
 `batch` and `streaming` use them; training uses `allocate_aligned`.
@@ -73,27 +74,30 @@ class StackedStepper:
         """The weights with a row for each of `[x; h; 1]`, and columns in the order of `z`."""
         return np.concatenate([w["kernel"], w["recurrent_kernel"], w["bias"][None]])
 
-    def __init__(self, twins: Sequence[Arrays], h: np.ndarray, below: int = 0) -> None:
-        """twins: the weights of each twin by name; h: the first state; below: how many rows `z` has
-        below those of the product.
+    def __init__(self, twins: Sequence[Arrays], h: np.ndarray, extra_rows: int = 0) -> None:
+        """twins: the weights of each twin by name; h: the first state, `(units, B)`; extra_rows:
+        how many rows `z` has below the sums.
         """
         weights = np.stack([self.weight_rows(w) for w in twins])
-        n_twins, columns, rows = weights.shape
+        n_twins, n_inputs, n_sums = weights.shape
         units, batch = h.shape[0], h.shape[1] // n_twins
-        block = PRODUCT_ROWS if rows % PRODUCT_ROWS == 0 and batch > 1 else rows
-        matrix = allocate_aligned((n_twins, rows // block, columns, block), weights.dtype)
-        matrix[:] = weights.reshape(n_twins, columns, -1, block).swapaxes(1, 2)
-        self.z = allocate_aligned((rows + below, n_twins, batch), matrix.dtype)
+        block = PRODUCT_ROWS if n_sums % PRODUCT_ROWS == 0 and batch > 1 else n_sums
+        matrix = allocate_aligned((n_twins, n_sums // block, n_inputs, block), weights.dtype)
+        matrix[:] = weights.reshape(n_twins, n_inputs, -1, block).swapaxes(1, 2)
+        self.z = allocate_aligned((n_sums + extra_rows, n_twins, batch), matrix.dtype)
         self.steps = 8 * STEPS_PER_COPY if batch == 1 else STEPS_PER_COPY
         # twins first, since a product rounds differently on columns that are not contiguous
-        stacked = allocate_aligned((self.steps + 1, n_twins, columns, batch), matrix.dtype)
+        stacked = allocate_aligned((self.steps + 1, n_twins, n_inputs, batch), matrix.dtype)
         stacked[:, :, -1] = 1
         self.x = stacked[:, :, : -units - 1].swapaxes(1, 2)
         self.h = stacked[:, :, -units - 1 : -1].swapaxes(1, 2)
         self.h[0] = h.reshape(units, n_twins, batch)
-        sums = self.z[:rows].reshape(-1, block, n_twins, batch).transpose(2, 0, 1, 3)
+        sums = self.z[:n_sums].reshape(-1, block, n_twins, batch).transpose(2, 0, 1, 3)
         factor = matrix.swapaxes(2, 3)
-        products = [functools.partial(np.matmul, factor, row, sums) for row in stacked[:, :, None]]
+        products = [
+            functools.partial(np.matmul, factor, step, sums) for step in stacked[:, :, None]
+        ]
+        # the last entry of `stacked` is no step: it only has the h after the last one
         self.slots = list(zip(products, self.h, self.h[1:], strict=False))
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
@@ -277,7 +281,7 @@ next step.
 
 def split_twins(cell: Cell, w: Arrays) -> list[Arrays]:
     """The weights of each twin of a cell; of a single network, its weights alone."""
-    name, weight = next(iter(cell.own_weights(1).items()))
+    name, weight = next(iter(cell.weight_specs(1).items()))
     if w[name].ndim == len(weight.shape):
         return [w]
     return [{name: array[number] for name, array in w.items()} for number in range(len(w[name]))]

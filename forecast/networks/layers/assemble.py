@@ -52,10 +52,11 @@ def set_seed(model: keras.Model, seed: int) -> None:
 
 
 def named_weights(model: keras.Model) -> Iterator[tuple[str, keras.Variable]]:
-    """Every weight as "<block path>/<weight>" and variable; one whose own name has a path (the
-    decoder's read-out) keeps that. Random generators' states are no weights.
+    """Every weight as "<block path>/<weight>" and variable. The read-out of a decoder has a path in
+    its own name, which stays. Random generators' states are no weights.
     """
     for layer in model.layers:
+        # no layer can be named "future", as an input is
         block = "future" if layer.name == FRAMES else _path(layer)
         for variable in layer.weights:
             name = variable.name.replace(".", "/")

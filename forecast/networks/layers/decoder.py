@@ -58,7 +58,7 @@ class Decoder(keras.Layer):
         future = input_shape.get("future", (0,))[-1]
         width = outputs * self.block.feedback + input_shape["encoded"][-1] + future
         size = outputs * parameters
-        weights = self.cell.own_weights(width)
+        weights = self.cell.weight_specs(width)
         for name, shape in zip(READOUT, ((self.cell.units, size), (size,)), strict=True):
             weights[name] = Weight(shape, "zeros")
         self.w = add_weights(self, weights)

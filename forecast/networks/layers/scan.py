@@ -62,7 +62,7 @@ class Scan(keras.Layer):
     def build(self, input_shape: Shape) -> None:
         """Make the weights, zero until `assemble` gives them values."""
         width = input_shape[-1]
-        weights = self.cell.own_weights(width)
+        weights = self.cell.weight_specs(width)
         if self.parts:
             weights["embedding"] = Weight((self.parts, width), "zeros")
         self.w = add_weights(self, weights)

@@ -40,7 +40,7 @@ def test_every_cell_states_equation_and_weights(name):
 @pytest.mark.parametrize("name", sorted(cells.catalogue()))
 def test_states_and_outputs_have_the_promised_sizes(name):
     cell = cells.get(name, 3)
-    w = {key: np.ones(weight.shape) for key, weight in cell.own_weights(2).items()}
+    w = {key: np.ones(weight.shape) for key, weight in cell.weight_specs(2).items()}
     states = cell.initial_states(numpy_namespace, w, 5)
     output, after = cell.step(numpy_namespace, w, np.ones((5, 2)), states)
     assert output.shape == (5, 3)
@@ -53,7 +53,7 @@ def test_states_and_outputs_have_the_promised_sizes(name):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_first_states_are_zero_in_the_dtype_of_the_weights(name, dtype):
     cell = cells.get(name, 3)
-    w = {key: np.ones(weight.shape, dtype) for key, weight in cell.own_weights(2).items()}
+    w = {key: np.ones(weight.shape, dtype) for key, weight in cell.weight_specs(2).items()}
     first = cell.initial_states(numpy_namespace, w, 2)
     assert first.keys() == cell.states().keys()
     for state, rows in first.items():

@@ -218,7 +218,7 @@ CASES = {
 
 def random_weights(cell, inputs, rng):
     return {
-        name: rng.normal(0, 0.7, weight.shape) for name, weight in cell.own_weights(inputs).items()
+        name: rng.normal(0, 0.7, weight.shape) for name, weight in cell.weight_specs(inputs).items()
     }
 
 
@@ -285,7 +285,7 @@ def test_jordan_context_in_numbers():
 
 def test_jordan_without_other_inputs_needs_no_kernel():
     w = {"recurrent_kernel": [[2]], "bias": [1]}
-    assert cells.get("jordan", 1).own_weights(1).keys() == w.keys()
+    assert cells.get("jordan", 1).weight_specs(1).keys() == w.keys()
     assert outputs_of("jordan", {"activation": "relu"}, w, [[1], [2]]) == [3, 6]
 
 

@@ -216,7 +216,7 @@ VARIED = [(name, {}) for name in sorted(cells.catalogue())] + [
 @pytest.mark.parametrize(("name", "options"), VARIED)
 def test_the_fast_steppers_are_the_cells(name, options):
     cell, rng = cells.get(name, 3, options), np.random.default_rng(0)
-    w = {key: rng.normal(size=weight.shape) for key, weight in cell.own_weights(2).items()}
+    w = {key: rng.normal(size=weight.shape) for key, weight in cell.weight_specs(2).items()}
     fast, plain = (
         make(cell, w, first_states(cell, w, 5))
         for make in (lambda c, *a: stepper(c, *a), AnyStepper)
@@ -231,7 +231,7 @@ def test_the_fast_steppers_are_the_cells(name, options):
 class Independent(Cell):
     """Units without a view of each other (Li et al. 2018), with names of their own for weights."""
 
-    def own_weights(self, inputs):
+    def weight_specs(self, inputs):
         return {
             "keep": Weight((self.units,), "zeros"),
             "read": Weight((inputs, self.units), "glorot_uniform"),
@@ -259,7 +259,7 @@ def test_a_cell_may_name_its_weights_as_it_likes_also_of_twins():
 
 def test_the_first_state_handed_to_a_cell_is_not_changed_by_stepping():
     cell = cells.get("lstm", 3)
-    w = {key: np.ones(weight.shape) for key, weight in cell.own_weights(2).items()}
+    w = {key: np.ones(weight.shape) for key, weight in cell.weight_specs(2).items()}
     first = {name: np.ones((3, 4)) for name in cell.states()}
     run = stepper(cell, w, first)
     run(np.ones((2, 4)))

@@ -68,7 +68,7 @@ def results(name: str, options: dict) -> np.ndarray:
     rng = np.random.default_rng(0)
     cell = cells.get(name, UNITS, options)
     w = {
-        key: rng.normal(0, 0.3, weight.shape) for key, weight in cell.own_weights(CHANNELS).items()
+        key: rng.normal(0, 0.3, weight.shape) for key, weight in cell.weight_specs(CHANNELS).items()
     }
     first = {key: rng.normal(size=(BATCH, size)) for key, size in cell.states().items()}
     w, first = (

@@ -33,7 +33,7 @@ def built(
     rng = np.random.default_rng(0)
     weights = {
         key: (draw(weight, key, 1, dtype) + rng.normal(0, 0.2, weight.shape)).astype(dtype)
-        for key, weight in layer.cell.own_weights(CHANNELS).items()
+        for key, weight in layer.cell.weight_specs(CHANNELS).items()
     }
     for key, value in weights.items():
         layer.w[key].assign(value)
