@@ -115,7 +115,7 @@ def commands(root: Path) -> str:
 def exit_codes(root: Path) -> str:
     """The table of exit codes, from `forecast.system.errors`."""
     rows = ["| code | means | who does what |", "|---|---|---|"]
-    rows += [f"| {known.code} | {known.meaning} | {known.move} |" for known in EXIT_CODES]
+    rows += [f"| {known.code} | {known.meaning} | {known.next_step} |" for known in EXIT_CODES]
     return "\n".join(rows)
 
 

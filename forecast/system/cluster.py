@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 CLUSTER_VARIABLE = "FORECAST_CLUSTER"
 WAIT_SECONDS = 10
 """How long to wait for a scheduler to answer."""
-START_SECONDS = 60
-"""How long to wait for the first worker; after a Ctrl-C the workers are just being restarted."""
+WORKER_SECONDS = 60
+"""How long to wait for the first worker; long, because workers restart after a Ctrl-C."""
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 PACKAGES = (
@@ -115,7 +115,7 @@ def run_on_cluster(
                 ) from None
             if isinstance(error, TimeoutError):
                 raise BusyError(
-                    f"{address} has no worker after {START_SECONDS} s. Start one"
+                    f"{address} has no worker after {WORKER_SECONDS} s. Start one"
                     f" (docs/cluster.md). {advice}"
                 ) from None
             raise
@@ -228,7 +228,7 @@ def _folder_seen_by_workers(client: Client, items: Sequence[WorkItem]) -> Iterat
     with tempfile.TemporaryDirectory(
         prefix=f"{files.TEMPORARY}seen-", dir=disk, ignore_cleanup_errors=True
     ) as shared_folder:
-        client.wait_for_workers(1, timeout=START_SECONDS)
+        client.wait_for_workers(1, timeout=WORKER_SECONDS)
         answers = client.run(
             _describe_unfit, code_identity(), Path(shared_folder), on_error="return"
         )
@@ -350,15 +350,16 @@ def _as_completed(
 
 
 def _wait_for_next(client: Client, waiting: Any) -> list[Future]:
-    """Waits until at least one future is done. `TimeoutError` when no worker is left for
-    `START_SECONDS`.
+    """Waits until at least one future is done; returns all that are.
+
+    Looks for a worker every `WORKER_SECONDS`; `TimeoutError` where none comes for as long again.
     """
     last_check = time.monotonic()
     while not waiting.has_ready():
         with waiting.thread_condition:
             waiting.thread_condition.wait(0.1)
-        if time.monotonic() - last_check > START_SECONDS and client.status == "running":
-            client.wait_for_workers(1, timeout=START_SECONDS)
+        if time.monotonic() - last_check > WORKER_SECONDS and client.status == "running":
+            client.wait_for_workers(1, timeout=WORKER_SECONDS)
             last_check = time.monotonic()
     return list(waiting.next_batch())
 

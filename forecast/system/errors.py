@@ -27,7 +27,7 @@ class InputError(ForecastError):
 
 
 class DataError(ForecastError):
-    """A data service or the data it delivered is at fault."""
+    """A data service or its data are at fault, or (`DamagedError`) a file of the project."""
 
     exit_code = 3
 
@@ -39,13 +39,13 @@ class ChampionKeptError(ForecastError):
 
 
 class DamagedError(DataError):
-    """A file that the project itself wrote is damaged; no data service is at fault."""
+    """A file that the project itself wrote is damaged or absent; no data service is at fault."""
 
     exit_code = 5
 
 
 class BusyError(ForecastError):
-    """Another process holds the lock."""
+    """Another process holds the lock, or no worker of a cluster answers."""
 
     exit_code = 75
 
@@ -65,7 +65,7 @@ class ExitCode(NamedTuple):
     """A few words, for the scheduler's log."""
     meaning: str
     """A sentence."""
-    move: str
+    next_step: str
     """Who should do what next."""
 
 
@@ -145,15 +145,15 @@ class ModelError(ForecastError):
     """A model diverged or cannot be fitted: a result with status `failed`, not a crash."""
 
 
-MOST_SHOWN = 60
+MOST_QUOTED = 60  # of a quoted value
 MOST_NAMES = 100
 LONGEST_WORD = 4096
 
 
 def quote(value: object) -> str:
     """The value in quotes, control characters escaped; the middle of a long one is left out."""
-    text, half = str(value), MOST_SHOWN // 2
-    return repr(text if len(text) <= MOST_SHOWN else f"{text[:half]}…{text[-half:]}")
+    text, half = str(value), MOST_QUOTED // 2
+    return repr(text if len(text) <= MOST_QUOTED else f"{text[:half]}…{text[-half:]}")
 
 
 def one_line(words: object) -> str:
@@ -163,8 +163,8 @@ def one_line(words: object) -> str:
 
 def shorten_message(message: str) -> str:
     """The message without the middle of long quoted values and of very long words."""
-    shortened = re.sub(rf"'([^'\s]{{{MOST_SHOWN + 1},}})'", lambda match: quote(match[1]), message)
-    return re.sub(rf"\S{{{5 * MOST_SHOWN},}}", lambda match: quote(match[0])[1:-1], shortened)
+    shortened = re.sub(rf"'([^'\s]{{{MOST_QUOTED + 1},}})'", lambda match: quote(match[1]), message)
+    return re.sub(rf"\S{{{5 * MOST_QUOTED},}}", lambda match: quote(match[0])[1:-1], shortened)
 
 
 def require_short(words: Iterable[str]) -> None:

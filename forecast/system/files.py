@@ -1,8 +1,8 @@
 """Atomic writes, reading, digests, lock files and scratch folders.
 
-Every write of the project makes a temporary file beside the target, flushes it, and renames it over
-the target. So a kill or a full disk at any moment leaves the old file or the new one, never half a
-file. Readers raise `DamagedError` for a damaged file of ours.
+Every write of the project makes a temporary file or folder beside the target, flushes it (files
+alone), and renames it over the target. So a kill or a full disk at any moment leaves the old file
+or the new one, never half a file. Readers raise `DamagedError` for a damaged file of ours.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def atomic_directory(path: Path | str) -> Iterator[Path]:
     """
     with _replace_whole(path) as (temporary, target):
         for aside in target.parent.glob(f"{TEMPORARY}{glob.escape(target.name)}{ASIDE_PATTERN}"):
-            _put_back(aside)
+            _restore_or_remove(aside)
         temporary.mkdir()
         yield temporary
         if not target.exists():
@@ -66,10 +66,10 @@ def atomic_directory(path: Path | str) -> Iterator[Path]:
             temporary.replace(target)
         finally:
             if aside.exists():
-                _put_back(aside)
+                _restore_or_remove(aside)
 
 
-def _put_back(aside: Path) -> bool:
+def _restore_or_remove(aside: Path) -> bool:
     """Rename an old folder back where no new one has taken its place, else remove it; returns
     whether it was removed.
     """
@@ -352,7 +352,7 @@ def remove_leftovers(folder: Path | str, name: str = "") -> list[Path]:
     leftovers = [p for p in Path(folder).rglob(f"{TEMPORARY}{name}*") if p.exists()]
     removed = []
     for path in reversed(leftovers):  # contents before their folder, which may be renamed
-        clear = _put_back if path.match(f"*{ASIDE_PATTERN}") else remove
+        clear = _restore_or_remove if path.match(f"*{ASIDE_PATTERN}") else remove
         if clear(path):
             removed.append(path)
     return removed

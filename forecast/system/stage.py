@@ -198,11 +198,11 @@ class Pace:
             self._weight[piece.kind] += piece.weight
             self._seconds[piece.kind] += took
             self._first_began = min(self._first_began, now - took)
-        n_left = (+self._n_left).total()
+        n_left = (+self._n_left).total()  # + leaves out counts below 1
         elapsed = now - self.started
         if not n_left:
             return f" in {format_duration(elapsed)}"
-        # until then most of the time was imports and the first task of every worker
+        # before a tenth is done most of the time was imports and the first task of every worker
         if elapsed < START_SECONDS or not took or 9 * self._n_done.total() < n_left:
             return ""
         n_at_work = sum(self._seconds.values()) / (now - self._first_began)

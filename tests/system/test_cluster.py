@@ -435,7 +435,7 @@ def test_a_cluster_whose_last_worker_went_for_good_is_not_waited_for_without_end
         )
         assert next(loop).value == 4
         wait_for(tmp_path / "late.begun")
-        monkeypatch.setattr(cluster, "START_SECONDS", 2)
+        monkeypatch.setattr(cluster, "WORKER_SECONDS", 2)
         nannies.terminate()
         with pytest.raises(
             BusyError, match=r"has no worker after 2 s\. Start one .*What is finished"
