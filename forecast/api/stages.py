@@ -350,7 +350,7 @@ def run_stages(
             studied = replace(
                 setup,
                 data=_hold_in_memory(folder, "tuning.parquet", settings, prepared),
-                held_models=[
+                models_with_fixed_values=[
                     name for name in entries if entries[name] != catalogued.models.get(name)
                 ],
             )

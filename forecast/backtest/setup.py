@@ -31,8 +31,8 @@ class Setup:
     tuning: Tuning
     n_series: int = 1
     """How many series training fits; tuning does not use it."""
-    held_models: Collection[str] = ()
-    """Models of which tuning does not change the values that their entry gives. In a project there
+    models_with_fixed_values: Collection[str] = ()
+    """Models of which tuning does not change the fields that their entry sets. In a project there
     are none: a search begins at the values of the entry.
     """
 

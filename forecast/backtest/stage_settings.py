@@ -36,7 +36,7 @@ def stage_settings(paths: ProjectPaths) -> dict[str, StageContent]:
     that runs, and `report.json`. `InputError` for a configuration that cannot be read.
     """
     datasets = load_datasets(paths.configs)
-    settings_by_file = {"report.json": _report(datasets)}
+    settings_by_file = {"report.json": _report_settings(datasets)}
     for name in datasets.run:
         for stage, content in _dataset_settings(paths, datasets, name).items():
             settings_by_file[f"{name}/{stage}.json"] = content
@@ -55,11 +55,11 @@ def _dataset_settings(
     has_vintages = bool(entry.vintage_columns)
     grid, _ = plan_candidates(models, season_length=entry.season_length, vintages=has_vintages)
     tuned = [candidate for candidate in grid if candidate.spec.search_space()]
-    sources: StageContent = {name: _settings_that_compute(entry)}
+    sources: StageContent = {name: _fields_read_by_fetch(entry)}
     for column in entry.columns:
         if column.joined and column.joined.dataset:
             looked_up = column.joined.dataset
-            sources[looked_up] = _settings_that_compute(datasets.datasets[looked_up])
+            sources[looked_up] = _fields_read_by_fetch(datasets.datasets[looked_up])
     rules = {
         rule: options.model_dump(mode="json") for rule, options in models.combinations().items()
     }
@@ -73,7 +73,7 @@ def _dataset_settings(
     }
 
 
-def _settings_that_compute(entry: Dataset) -> StageContent:
+def _fields_read_by_fetch(entry: Dataset) -> StageContent:
     """The fields of the entry that fetch and prepare read."""
     content = entry.model_dump(mode="json", exclude=UNREAD_FIELDS)
     for column in (*content["target"], *content["past_exogenous"], *content["future_exogenous"]):
@@ -84,8 +84,8 @@ def _settings_that_compute(entry: Dataset) -> StageContent:
 def _stage_content(
     stage: str, entry: Dataset, tuning: Tuning, candidates: list[Candidate]
 ) -> StageContent:
-    """The settings that tuning, training and the comparison have in common; the comparison has no
-    `candidates`, as it finds them by their results.
+    """The settings that tuning, training and the comparison have in common; `candidates` is empty
+    for the comparison, which compares whatever results there are.
     """
     content: StageContent = {}
     for candidate in candidates:
@@ -99,7 +99,7 @@ def _stage_content(
     }
 
 
-def _report(datasets: Datasets) -> StageContent:
+def _report_settings(datasets: Datasets) -> StageContent:
     """The settings of stage `report`: whole entries, since it shows all of them."""
     entries = {name: datasets.datasets[name].model_dump(mode="json") for name in datasets.run}
     templates = {path.name: files.sha256(path) for path in sorted((PROJECT / TEMPLATES).glob("*"))}
@@ -112,8 +112,8 @@ def _report(datasets: Datasets) -> StageContent:
 
 
 def _code_digest(stage: str, candidates: Sequence[Candidate] = ()) -> str:
-    """The digest of the code that a stage runs: of families, sources, heads and cells, which are
-    found by name, only those of `candidates`; without candidates all of them.
+    """The digest of the code that a stage runs. Of families, sources, heads and cells, which are
+    found by name, it counts only those of `candidates`, or all where none are given.
     """
     modules: set[str] = set()
     for candidate in candidates:

@@ -63,13 +63,15 @@ class TuningPlan:
     """The end of each block, as from `Borders.to_json`."""
     storage: str = ""
     """URL of the database that machines share; empty: studies are journal files."""
-    held_models: Collection[str] = ()
-    """As in `Setup`."""
+    models_with_fixed_values: Collection[str] = ()
+    """Models of which tuning does not change the fields that their entry sets."""
 
-    def search_space(self, candidate: Candidate) -> Space:
-        """The search space of a candidate, without the values that its entry holds."""
+    def trial_space(self, candidate: Candidate) -> Space:
+        """The search space of a candidate's trials; for one of `models_with_fixed_values` without
+        the fields that its entry sets, which may be all.
+        """
         space = dict(candidate.spec.search_space())
-        if candidate.model in self.held_models:
+        if candidate.model in self.models_with_fixed_values:
             for name in candidate.spec.model_fields_set:
                 space.pop(name, None)
         return space
@@ -100,7 +102,7 @@ def tune_candidates(setup: Setup, models: tuple[str, ...] = (), *, jobs: int) ->
         seed=tuning.base_seed,
         borders=setup.borders,
         storage=postgres.team_database(),
-        held_models=setup.held_models,
+        models_with_fixed_values=setup.models_with_fixed_values,
     )
     tune(plan, grid, data.paths.tuned(data.dataset), jobs=jobs)
 
@@ -178,7 +180,7 @@ def _order_studies(candidates: list[Candidate], n_workers: int) -> list[Candidat
 
 def run_candidate_study(plan: TuningPlan, candidate: Candidate) -> tuple[StudyRecord, float]:
     """Run the study of one candidate in this process; returns its record and the CPU seconds."""
-    space = plan.search_space(candidate)
+    space = plan.trial_space(candidate)
     objective = ValidationLoss(plan, candidate)
     key = study_key(plan, candidate)
     trials = run_study(
@@ -240,7 +242,7 @@ def study_key(plan: TuningPlan, candidate: Candidate) -> str:
         task=task_digest(plan.task),
         borders=borders,
         spec=candidate.spec.model_dump(mode="json", exclude={"refit"}),  # a trial is one fit
-        space={name: repr(dimension) for name, dimension in plan.search_space(candidate).items()},
+        space={name: repr(dimension) for name, dimension in plan.trial_space(candidate).items()},
         skip=candidate.skip,
         budget=asdict(plan.budget),
         n_trials=plan.n_trials,

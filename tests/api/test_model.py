@@ -202,7 +202,7 @@ def test_a_search_starts_from_the_values_of_the_catalogue_and_holds_the_callers(
     model: Any, held: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stop(setup: Setup, *, jobs: int) -> None:
-        raise InputError(f"held: {setup.held_models}")
+        raise InputError(f"held: {setup.models_with_fixed_values}")
 
     monkeypatch.setattr("forecast.api.stages.tune_candidates", stop)
     with pytest.raises(InputError, match=re.escape(f"held: {held}")):
