@@ -139,16 +139,16 @@ class Ensemble:
 
     @cached_property
     def _joined_seeds(self) -> list[Forecaster]:
-        """The forecasters, with the seeds of one network joined into one where they can be
+        """The forecasters, with neighbouring seeds of one network joined into one where they can be
         (`Forecaster.join_twin`).
         """
         joined: list[Forecaster] = []
         for forecaster in self.forecasters:
-            pair = joined[-1].join_twin(forecaster) if joined else None
-            if pair is None:
+            with_seed = joined[-1].join_twin(forecaster) if joined else None
+            if with_seed is None:
                 joined.append(forecaster)
             else:
-                joined[-1] = pair
+                joined[-1] = with_seed
         return joined
 
     def with_horizon(self, horizon: int) -> Ensemble:

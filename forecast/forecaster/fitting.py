@@ -199,10 +199,10 @@ def _fit_network(problem: Problem, bare: Forecaster, options: FitOptions) -> Fit
     head, series = fit_head(problem, skip, spec, series)
     descent = GradientOptions(options.seed, options.budget, problem.channels.change_channels, head)
     if options.first is not None:
-        stop = options.first.best_step
-        trained = train_by_gradient(network, series, None, spec, descent, stop=stop)
+        n_steps = options.first.best_step
+        trained = train_by_gradient(network, series, None, spec, descent, n_steps=n_steps)
         dependence = options.first.forecaster.dependence
-        refitted = replace(bare, skip=skip, weights=trained.weights, head=head, steps=stop)
+        refitted = replace(bare, skip=skip, weights=trained.weights, head=head, steps=n_steps)
         return FitResult(replace(refitted, dependence=dependence))
     if head is None and spec.is_recursive:
         validate = closed_loop_error(problem, network, skip, spec.point_loss)

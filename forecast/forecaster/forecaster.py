@@ -183,8 +183,9 @@ class Forecaster:
         return means
 
     def join_twin(self, other: Forecaster) -> Forecaster | None:
-        """One forecaster with the weights of both networks along a new first axis. Of n joined
-        networks, network k forecasts the rows k, k + n, k + 2 n, ... of a request.
+        """One forecaster with the weights of `other` appended along the first axis, which is new
+        where this is a single network. Of n joined networks, the twins of `networks.inference`,
+        network k forecasts the rows k, k + n, k + 2 n, ... of a request.
 
         None where the two differ in more than the weights, have a head or corrections, or read
         segments.

@@ -82,11 +82,11 @@ RENEWALS = 40
 LEANING = 0.3
 """The weight of all steps together in the margin of each (docs/research/interval-widths.md)."""
 RESIZING = 8
-"""Calibration errors are resized to the power mean of this order of both blocks' mean errors, which
+"""Calibration scores are resized to the power mean of this order of both blocks' mean scores, which
 is near the larger one.
 """
 MAX_RESIZED = 2.0
-"""The largest factor of that."""
+"""The largest factor by which `resized` enlarges calibration scores."""
 CEILING = 4.0
 """Upper ends of a target with `transform: log` are at most this many times its highest value: one
 day of zero sales among a hundred of 150 is an error of five logarithms, and its upper end would be
@@ -385,7 +385,7 @@ class SplitConformal:
     test_ds: Times = field(default_factory=NO_TIMES.copy)
     """(m, S * H): the forecast times of the test block."""
     usual_errors: Array = field(default_factory=lambda: np.ones(1))
-    """(S,): the `usual_error` of each series, by which its pooled errors are divided."""
+    """(S,): the `usual_error` of each series, by which its pooled scores are divided."""
     highest: Array = field(default_factory=lambda: np.full(1, np.inf))
     """(S,): the highest actual known before the test block, in the target's unit; infinite where
     none is known.
@@ -449,7 +449,7 @@ class SplitConformal:
         """These intervals with the errors of the test block, whose arguments are shaped as in
         `calibrate`; its origins are in the order of time, `step_size` rows apart.
         """
-        errors = errors_in_units(y, y_hat, self.transform)
+        errors = errors_in_model_units(y, y_hat, self.transform)
         factors, is_quiet = self._find_scales(difficulty, errors.shape[-1])
         return replace(
             self,
@@ -483,7 +483,7 @@ class SplitConformal:
         self, y: ArrayLike, y_hat: ArrayLike, difficulty: Difficulty
     ) -> Array:
         """(n, S * H): the scores of forecasts, which are their errors divided by difficulty."""
-        errors = errors_in_units(y, y_hat, self.transform)
+        errors = errors_in_model_units(y, y_hat, self.transform)
         factors, _ = self._find_scales(difficulty, errors.shape[-1])
         return errors / factors
 
@@ -684,18 +684,18 @@ def quantile_of_each(ranked: Array, coverage: ArrayLike) -> Array:
 
 
 def select_pooled(
-    errors: Mapping[str, ArrayLike], usual_error_of: Callable[[str], float]
+    values: Mapping[str, ArrayLike], usual_error_of: Callable[[str], float]
 ) -> list[str]:
     """The series of one target that rank their errors together: those with fewer than
-    `POOLED_BLOCK` calibration origins, a known error at every step, and a usual error above zero.
+    `POOLED_BLOCK` calibration origins, a known value at every step, and a usual error above zero.
     None where these are fewer than `MIN_POOLED_SERIES`.
 
-    errors: by series (n, H), errors or actuals, NaN where missing. usual_error_of: gives the
-    `usual_error` of a series.
+    values: by series (n, H), scores, errors or actuals, NaN where missing. usual_error_of: gives
+    the `usual_error` of a series.
     """
     short = []
-    for series, values in errors.items():
-        is_known = np.isfinite(values)
+    for series, of_series in values.items():
+        is_known = np.isfinite(of_series)
         if (
             len(is_known) < POOLED_BLOCK
             and is_known.any(axis=0).all()
@@ -711,8 +711,8 @@ def pool_short_series(
     """`calibrated`, by series of one target, where those with short blocks share a pool
     (`select_pooled`, `put_in_pool`).
     """
-    errors = {name: conformal.scores for name, conformal in calibrated.items()}
-    names = select_pooled(errors, lambda name: calibrated[name].usual_errors[0])
+    scores = {name: conformal.scores for name, conformal in calibrated.items()}
+    names = select_pooled(scores, lambda name: calibrated[name].usual_errors[0])
     pooled = put_in_pool([calibrated[name] for name in names], are_numbered=are_numbered)
     return {**calibrated, **dict(zip(names, pooled, strict=True))}
 
@@ -760,13 +760,13 @@ def usual_error(blocks: Iterable[tuple[ArrayLike, ArrayLike]], transform: str) -
     """The mean absolute error in model units over the actuals and forecasts of several blocks; NaN
     where none is known.
     """
-    errors = [errors_in_units(y, y_hat, transform) for y, y_hat in blocks]
+    errors = [errors_in_model_units(y, y_hat, transform) for y, y_hat in blocks]
     known = [of_block[np.isfinite(of_block)] for of_block in errors]
     together = np.concatenate([np.empty(0), *known])
     return float(together.mean()) if len(together) else math.nan
 
 
-def errors_in_units(y: ArrayLike, y_hat: ArrayLike, transform: str) -> Array:
+def errors_in_model_units(y: ArrayLike, y_hat: ArrayLike, transform: str) -> Array:
     """The `absolute_errors` in model units, those after the transform of the target."""
     to_model_units = TRANSFORMS[transform].to_model_units
     return absolute_errors(

@@ -109,9 +109,9 @@ def smear(y_hat: Array, errors: Array, column: TaskColumn) -> Array:
         return y_hat
     transform = TRANSFORMS[column.transform]
     with np.errstate(divide="ignore"):  # the log of a forecast of zero
-        units = transform.to_model_units(y_hat)
+        in_model_units = transform.to_model_units(y_hat)
     return np.asarray(
-        np.clip(transform.to_raw(units[:, None] + errors).mean(axis=1), *column.limits)
+        np.clip(transform.to_raw(in_model_units[:, None] + errors).mean(axis=1), *column.limits)
     )
 
 
@@ -135,8 +135,9 @@ def shrunk_covariance(errors: Array) -> Array:
     n_rows = len(errors)
     covariance = errors.T @ errors / n_rows
     variances = np.diag(covariance)
-    # any positive variance will do for errors that are all zero
-    deviations = np.sqrt(np.maximum(variances, 1e-12 * variances.max() or 1.0))
+    # any positive variance will do for errors that are all zero, also where those of all series are
+    least_variance = 1e-12 * variances.max() or 1.0
+    deviations = np.sqrt(np.maximum(variances, least_variance))
     scaled = errors / deviations
     correlations = scaled.T @ scaled / n_rows
     squares = (scaled**2).T @ scaled**2

@@ -107,10 +107,10 @@ def train_by_gradient(
     spec: NetworkSpec,
     options: GradientOptions,
     *,
-    stop: int = 0,
+    n_steps: int = 0,
 ) -> TrainedNetwork:
     """Train by `options.budget.steps` gradient steps on chunks of `series`. Without `validate`,
-    take the first `stop` of these steps on the same learning-rate schedule.
+    take the first `n_steps` of these steps on the same learning-rate schedule.
     """
     from forecast.training import chunks, gradient
     from forecast.training.descent import Settings
@@ -129,7 +129,7 @@ def train_by_gradient(
     burn_in = burn_in_rows(network, spec.burn_in)
     joined = chunks.join_series(series, supervised=supervised, burn_in=burn_in)
     trained = gradient.fit(
-        network, joined, validate, settings, seed=options.seed, initial=start, stop=stop
+        network, joined, validate, settings, seed=options.seed, initial=start, n_steps=n_steps
     )
     return_memory()
     return trained

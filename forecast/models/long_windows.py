@@ -53,7 +53,8 @@ class LagRange(NamedTuple):
 
 def is_long(shape: Skip, channels: Layout, n_cutoffs: int) -> bool:
     """Whether `LongWindows` computes the sums of `shape` over `n_cutoffs` cutoffs of a series:
-    where it saves time, and no column holds changes or known-future inputs.
+    where it saves time, no channel holds changes, and no input is known ahead. (Differences from
+    the newest value, which the columns of a target are, can be summed.)
     """
     is_plain = not channels.change_channels and not any(channels.step)
     return is_plain and n_cutoffs * shape.lags**2 >= MIN_OPERATIONS
@@ -77,12 +78,13 @@ class LongWindows:
         """
         self._channels = channels
         self._future = future
+        # what is no lag of a sequence reads at most these newest rows
         self._newest = replace(shape, lags=max(shape.product_lags, 2))
         self._filled = fill_gaps(z[None])[0][0].astype(np.float32).astype(float)
         self.is_regular = _regular_cutoffs(z, channels.outputs, first_cutoff, shape.horizon)
         """(T,) bool: the cutoffs that the recursion counts right: the first row of their window is
-        observed, so that gaps are filled as in the whole series, and so are the first and the last
-        row of their targets.
+        observed, so that gaps are filled as in the whole series, and so are the targets at the
+        cutoff and at the last step, so that gaps between them are interpolated alike.
         """
         columns, subtracted = _columns_of(shape, channels, future.shape[1])
         ranges: dict[tuple[Literal["past", "target"], int], list[int]] = {}
@@ -105,7 +107,7 @@ class LongWindows:
                 self._others.append(number)
                 position[name] = len(position)
         self._columns = [*(position[column] for column in columns), len(position)]
-        # after the ones a column of zeros: it is subtracted from the columns that hold no changes
+        # None is a column of zeros after the ones, subtracted where nothing else is
         position[None] = len(position) + 1
         self._subtracted = [*(position[column] for column in subtracted), position[None]]
 
@@ -229,14 +231,16 @@ def _columns_of(
 
 def _regular_cutoffs(z: np.ndarray, outputs: int, first_cutoff: int, horizon: int) -> np.ndarray:
     """(T,) bool: the cutoffs of rows z (T, C) from `first_cutoff`, the end of the first whole
-    window, whose window begins with an observed row, and whose first and last targets are observed.
+    window, whose window begins with an observed row, and whose targets are observed at the cutoff
+    and at the last step.
     """
     is_observed = np.isfinite(z).all(axis=1)
     is_known = np.isfinite(z[:, :outputs]).all(axis=1)
     is_regular = np.zeros(len(z), dtype=bool)
     stop = len(z) - horizon
-    is_regular[first_cutoff:stop] = is_observed[: stop - first_cutoff]
-    is_regular[first_cutoff:stop] &= (
-        is_known[first_cutoff:stop] & is_known[first_cutoff + horizon :]
+    is_regular[first_cutoff:stop] = (
+        is_observed[: stop - first_cutoff]
+        & is_known[first_cutoff:stop]
+        & is_known[first_cutoff + horizon :]
     )
     return is_regular

@@ -322,7 +322,6 @@ class Problem:
         map that is chosen on them.
         """
         task = self.panel.task
-        reach = task.rows_per_origin
         rows_by_series = {
             uid: splits.origins_of(task, blocks.with_validation_in_train(), "train")
             for uid, blocks in self.blocks.items()
@@ -330,16 +329,17 @@ class Problem:
         all_times = np.unique(
             np.concatenate([self.panel.by_id[uid].ds[rows] for uid, rows in rows_by_series.items()])
         )
-        has_folds = len(all_times) >= HISTORY_FOLDS * reach
+        has_folds = len(all_times) >= HISTORY_FOLDS * task.rows_per_origin
         n_cutoffs = sum(len(rows) for rows in rows_by_series.values())
         spacing = min(task.step_size, max(horizon, n_cutoffs // MIN_SCORED_CUTOFFS))
         result = {}
         for uid, rows in rows_by_series.items():
             series = self.panel.by_id[uid]
+            # the first cutoff of the validation block: the row before its first target
             starts = series.ds[[self.blocks[uid].validation[0] - 1]]
             if has_folds:
                 starts = _part_starts(all_times, HISTORY_FOLDS)
-            is_learnt_by = _outside_folds(series, rows, starts, task.horizon, reach)
+            is_learnt_by = _outside_folds(series, rows, starts, task.horizon, task.rows_per_origin)
             fold = np.searchsorted(starts, series.ds[rows], side="right") - 1
             first = np.argmax(fold >= 0)  # so that at least one cutoff of a short block is scored
             fold[(np.arange(len(rows)) - first) % spacing > 0] = -1
@@ -395,9 +395,9 @@ class Problem:
 
     def level_ranges(self) -> dict[str, list[list[float]]]:
         """By series, for each target: the lowest, mean and highest level of the scaled train rows,
-        and the rows of a level (`levels_of`). A level has the rows of a season, or a single row
-        where a series has fewer than `LEVEL_SEASONS` seasons or the lookback is shorter. A series
-        without any value of a target is left out.
+        and the number of rows that make a level (`levels_of`). These are the rows of a season, or a
+        single row where the shortest series has fewer than `LEVEL_SEASONS` seasons or the lookback
+        is shorter. A series without any value of a target is left out.
         """
         ranges = {}
         task = self.panel.task
@@ -411,10 +411,10 @@ class Problem:
                 ranges[uid] = [[each.min(), each.mean(), each.max(), rows] for each in levels]
         return ranges
 
-    def joint_levels(self) -> np.ndarray:
+    def joint_level_ranges(self) -> np.ndarray:
         """(O, 4): the lowest, mean and highest level over all series, and the rows of a level."""
         ranges = np.array([*self.level_ranges().values()])
-        joint = ranges.mean(axis=0)
+        joint = ranges.mean(axis=0)  # the rows of a level are the same in all series
         joint[:, 0] = ranges[..., 0].min(axis=0)
         joint[:, 2] = ranges[..., 2].max(axis=0)
         return joint
@@ -632,7 +632,7 @@ def _outside_folds(
     series: Series, rows: np.ndarray, starts: np.ndarray, before: int, after: int
 ) -> np.ndarray:
     """(folds, n): which of the cutoffs `rows` (n,) a fold may learn from: those at least `before`
-    rows before its first row, or `after` rows after its last (the embargo). starts (folds,): the
+    rows before its first row, or `after` rows after its end (the embargo). starts (folds,): the
     first time of each fold, which ends where the next begins.
     """
     begin = np.searchsorted(series.ds, starts)[:, None]

@@ -97,14 +97,14 @@ def fit(
     *,
     seed: int,
     initial: Weights | None = None,
-    stop: int = 0,
+    n_steps: int = 0,
 ) -> TrainedNetwork:
     """Train from `initial` weights (None: those of the seed), and keep those of the step with the
     lowest validation loss; further losses of `validate` choose the steps of folds.
 
     It stops early when `patience` is used up, or when the loss diverges (then with a `note`).
     `ModelError` where no validation loss is finite, or training diverged before it improved on its
-    beginning. Without `validate` the first `stop` steps are taken, and the weights after them kept.
+    beginning. Without `validate` the first `n_steps` are taken, and the weights after them kept.
     """
     # the batches of all steps, so that stopping early does not change them
     starts = chunks.random_starts(settings.steps, settings.batch_size, seed)
@@ -112,22 +112,22 @@ def fit(
         weights = initialise(network, seed) if initial is None else initial
         updates.begin(seed, weights, chunks, settings)
         if validate is None:
-            return _take_steps(updates, starts[:stop])
+            return _take_all_steps(updates, starts[:n_steps])
         return _descend(updates, starts, validate, settings)
 
 
-def _take_steps(updates: Updates, starts: np.ndarray) -> TrainedNetwork:
+def _take_all_steps(updates: Updates, starts: np.ndarray) -> TrainedNetwork:
     """The weights after a step for each row of `starts`; `ModelError` where they are not finite."""
-    stop = len(starts)
-    if stop:
+    n_steps = len(starts)
+    if n_steps:
         updates.take_steps(tf.constant(starts))
     weights = get_weights(updates.model)
     if not all(np.isfinite(w).all() for w in weights.values()):
         raise ModelError(
-            f"Training on train and validation rows diverged in {stop} steps. Lower"
+            f"Training on train and validation rows diverged in {n_steps} steps. Lower"
             " `learning_rate`."
         )
-    return TrainedNetwork(weights, stop, float("nan"), [])
+    return TrainedNetwork(weights, n_steps, float("nan"), [])
 
 
 def _descend(

@@ -257,7 +257,7 @@ def test_the_steps_up_to_the_best_one_taken_again_give_its_weights(waves, traced
         GRU, waves, lambda _: next(looks), series.settings(steps=20, evaluate_every=5), seed=0
     )
     again = gradient.fit(
-        GRU, waves, None, series.settings(steps=20, evaluate_every=5), seed=0, stop=10
+        GRU, waves, None, series.settings(steps=20, evaluate_every=5), seed=0, n_steps=10
     )
     assert found.best_step == again.best_step == 10 and equal(again.weights, found.weights)
 

@@ -412,7 +412,7 @@ class Spec(RegressorSpec):
         """
         from threadpoolctl import threadpool_limits
 
-        parameters = {"levels": problem.joint_levels()}
+        parameters = {"levels": problem.joint_level_ranges()}
         for output in range(problem.panel.outputs):
             try:
                 # candidates run side by side, where waiting threads make a fit ten times as long
@@ -548,21 +548,22 @@ class Spec(RegressorSpec):
         horizon = problem.panel.task.horizon
         rows = {uid: problem.rows(uid, block) for uid in problem.panel.by_id}
         n_cutoffs = max(sum(map(len, rows.values())), 1)
-        every = -(-n_cutoffs * horizon // self.rows)
+        spacing = -(-n_cutoffs * horizon // self.rows)
         cutoff_share = min(1.0, self.rows / (n_cutoffs * min(STEPS_PER_CUTOFF, horizon)))
         step_share = self.rows / (n_cutoffs * cutoff_share * horizon)
         rng = np.random.default_rng(0)
         pairs = {}
-        first = 0
+        n_earlier = 0
         for uid, cutoffs in rows.items():
             if self.regressor == BOOSTING:
                 drawn = cutoffs[rng.random(len(cutoffs)) < cutoff_share]
                 steps = rng.random((len(drawn), horizon)) < step_share
             else:
-                # spaced across series, because a series may have fewer cutoffs than `every`
-                drawn = cutoffs[-first % every :: every]
+                # those whose number, counted over all series, is a multiple of `spacing`, because a
+                # series may have fewer cutoffs than that
+                drawn = cutoffs[-n_earlier % spacing :: spacing]
                 steps = np.ones((len(drawn), horizon), dtype=bool)
-            first += len(cutoffs)
+            n_earlier += len(cutoffs)
             pairs[uid] = Pairs(drawn, steps)
         return pairs
 

@@ -79,7 +79,7 @@ class Spec(RegressorSpec):
         if self.form == "climatology":
             harmonics = np.array(calendar_harmonics(task.calendar_features), dtype=np.int64)
             arrays["harmonics"] = harmonics
-            arrays["levels"] = problem.joint_levels()
+            arrays["levels"] = problem.joint_level_ranges()
             for output in range(problem.panel.outputs):
                 arrays[f"{output}/climatology"] = _fit_climatology(problem, output, harmonics)
         for output in range(problem.panel.outputs):
