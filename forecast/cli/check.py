@@ -183,7 +183,7 @@ def read_data(
     if dataset.grid:
         folder = ProjectPaths.of(root).configs
         load_specs(load_models(folder, dataset.grid), folder)
-    if files_may_differ and ProjectPaths.of(root).taking(name).exists():
+    if files_may_differ and ProjectPaths.of(root).fetch_note(name).exists():
         for path in dataset.source.files:
             if not (root / path).exists():
                 raise InputError(

@@ -176,10 +176,10 @@ def status(
     """Show each champion, its age, live error, drift, last and next run; exits 5 if something is
     wrong.
     """
-    from forecast.operations.status import read_status, run_datasets
+    from forecast.operations.status import list_datasets_to_run, read_status
 
     project = require_dataset(root, dataset) if dataset else require_project(root)
-    names = [dataset] if dataset else run_datasets(project)
+    names = [dataset] if dataset else list_datasets_to_run(project)
     if not names:
         raise InputError(
             "configs/datasets.yaml: no dataset under `run`. `forecast check` names what is wrong."

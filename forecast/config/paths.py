@@ -120,7 +120,7 @@ class ProjectPaths:
     lock = _NamedPath(f"{STATE_FOLDER}/locks/{{}}.lock")
     all_champions = _ProjectPath(f"{STATE_FOLDER}/champions")
     champions = _NamedPath(f"{STATE_FOLDER}/champions/{{}}")
-    taking = _NamedPath(f"{STATE_FOLDER}/taken/{{}}.json")
+    fetch_note = _NamedPath(f"{STATE_FOLDER}/taken/{{}}.json")
     """{"at", "snapshot"}: when a fetch or a retraining last took which snapshot on this machine."""
     retraining = _NamedPath(f"{STATE_FOLDER}/retrain/{{}}")
     """The files of one dataset's retraining."""

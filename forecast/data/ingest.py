@@ -94,8 +94,8 @@ def fetch_snapshot(request: Request, *, now: pd.Timestamp) -> FetchResult:
             request = replace(request, as_of=now.floor("s"))
         result = _take_new(request, now)
         if as_of is None:
-            taking = {"at": now.isoformat(), "snapshot": result.pointer.snapshot}
-            files.write_json(paths.taking(name), taking)
+            fetch_note = {"at": now.isoformat(), "snapshot": result.pointer.snapshot}
+            files.write_json(paths.fetch_note(name), fetch_note)
         return result
 
 

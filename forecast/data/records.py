@@ -5,8 +5,9 @@
     StudyRecord   data/tuned/<dataset>/<candidate>.json: every tuning trial and the best of them
     SnapshotRecord   data/snapshots/<dataset>/<as_of>-<sha8>.json: where a snapshot came from
 
-A `Record` is written by its `write` and read by its `read`, nowhere else. Numbers that are not
-finite are None, since JSON has neither NaN nor infinity.
+A `Record` is written by its `write` and read by its `read`, nowhere else; `SnapshotRecord` is a
+dict that `data.snapshots` writes. Numbers that are not finite are None, since JSON has neither NaN
+nor infinity.
 """
 
 from __future__ import annotations
@@ -353,9 +354,8 @@ class RunRecord(FullRecipe):
 
     @property
     def is_untrained(self) -> bool:
-        """Whether it is a network without a step, in any seed, that is better than the first
-        weights; it forecasts as its skip alone. Levenberg-Marquardt counts no steps, so such a
-        network is never one.
+        """Whether no seed of a network trained by gradient found a step that is better than its
+        first weights; it then forecasts as its skip alone.
         """
         by_gradient = self.params.get("trainer", "gradient") == "gradient"
         has_steps = self.is_network and by_gradient and bool(self.seeds) and not self.has_failed

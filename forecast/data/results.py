@@ -346,19 +346,20 @@ class Results:
         """The selected model of `ranking` and the models tied with it."""
         return self.verdicts.tied.get(ranking, ())
 
-    def alarms(self, alarms: Iterable[Alarm], ranking: str) -> dict[str, list[Alarm]]:
-        """The `alarms` (`verdicts.copies` or `verdicts.leaks`) of `ranking` and of baselines, by
-        model.
-        """
-        by_model: dict[str, list[Alarm]] = {}
-        for alarm in alarms:
-            if alarm.ranking in (ranking, BASELINE):
-                by_model.setdefault(alarm.model, []).append(alarm)
-        return by_model
-
     def intervals_of(self, model: str, ranking: str) -> pd.DataFrame:
         """The rows of `intervals` of `model` in `ranking`."""
         return in_ranking(self.intervals[self.intervals["model"] == model], ranking)
+
+
+def alarms_by_model(alarms: Iterable[Alarm], ranking: str) -> dict[str, list[Alarm]]:
+    """The `alarms` (`verdicts.copies` or `verdicts.leaks`) of `ranking` and of baselines, by
+    model.
+    """
+    by_model: dict[str, list[Alarm]] = {}
+    for alarm in alarms:
+        if alarm.ranking in (ranking, BASELINE):
+            by_model.setdefault(alarm.model, []).append(alarm)
+    return by_model
 
 
 def describe_members(record: RunRecord) -> str:

@@ -4,10 +4,10 @@ fetch moves.
     data/snapshots/<dataset>/
         <as_of>-<sha8>.parquet      the raw long frame as it was known at `as_of`
         <as_of>-<sha8>.json         where it came from
-    data/pointers/<dataset>.json    {"as_of", "sha256", "snapshot"}: the only time input
+    data/pointers/<dataset>.json    {"as_of", "sha256", "snapshot"}: the only input that is dated
 
-`write_snapshot` stores, `move_pointer` comes last, `read_pointed` reads and verifies the digest. It
-is a digest of the content, so it does not depend on the version of the Parquet library.
+`write_snapshot` stores, `move_pointer` comes last, `read_pointed` reads and verifies the digest,
+which is that of the content and so does not depend on the version of the Parquet library.
 `merge_history` continues a stored history with new rows; `find_revisions` lists the stored values
 that a source has changed.
 """
@@ -143,7 +143,10 @@ def read_pointed(root: Path, dataset: str) -> pd.DataFrame:
 
 
 def read_verified(path: Path, sha256: str, dataset: str) -> pd.DataFrame:
-    """The frame in `path`; `DamagedError` where its content does not have this digest."""
+    """The frame in `path`; `DamagedError` where it is absent, unreadable or of another digest.
+
+    dataset: for the message.
+    """
     try:
         frame = pd.read_parquet(path)
     except (OSError, ValueError) as error:
@@ -155,8 +158,8 @@ def read_verified(path: Path, sha256: str, dataset: str) -> pd.DataFrame:
     if content_digest != sha256:
         raise DamagedError(
             f"{path}: found content sha256 {content_digest[:12]}…, wanted {sha256[:12]}…"
-            f" (data/pointers/{dataset}.json). Snapshots never change: restore both from git, or"
-            f" run `forecast fetch {dataset}` to take a new one."
+            f" (data/pointers/{dataset}.json, or the record beside it). Snapshots never change:"
+            f" restore both from git, or run `forecast fetch {dataset}` to take a new one."
         )
     return frame
 

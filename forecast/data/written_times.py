@@ -143,8 +143,8 @@ def describe_wide(columns: Iterable[object]) -> str:
 
 
 def _measure_disorder(text: pd.Series, time_format: str) -> tuple[int, float]:
-    """How often the rows go against their usual direction in time, which they also do at each new
-    series of a file, and the longest gap in seconds.
+    """The number of steps from row to row against the usual direction in time (where a new series
+    begins is often one), and the longest step in seconds.
     """
     times = read_times(text, time_format).dropna()
     # differences in nanoseconds, the unit of pandas 2, overflow beyond three centuries
@@ -160,11 +160,13 @@ def read_times(values: pd.Series, time_format: str | None) -> pd.Series:
     return pd.to_datetime(text, format=time_format or ISO_8601, errors="coerce", utc=True)
 
 
-def sort_oldest_first(table: pd.DataFrame, time_format: str | None) -> pd.DataFrame:
-    """The rows in reverse order where `ds` is written newest first; otherwise unchanged."""
+def reverse_if_newest_first(table: pd.DataFrame, time_format: str | None) -> pd.DataFrame:
+    """The rows in reverse order where most steps of `ds` within a series go back in time, among the
+    first 1000 rows; otherwise unchanged.
+    """
     head = table[["unique_id", "ds"]].head(1000)
     times = read_times(head["ds"], time_format)
-    # differences in nanoseconds, the unit of pandas 2, overflow beyond three centuries
+    # microseconds as in `_measure_disorder`
     steps = times.dt.as_unit("us").groupby(head["unique_id"], sort=False).diff()
     return table[::-1] if np.sign(steps.dt.total_seconds()).sum() < 0 else table
 

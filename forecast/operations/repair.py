@@ -13,7 +13,7 @@ from pathlib import Path
 from forecast.config.paths import ProjectPaths
 from forecast.operations import champion
 from forecast.operations.live_accuracy import lock_issues
-from forecast.operations.status import find_damaged_issues, read_champion
+from forecast.operations.status import find_damaged_live_forecasts, read_champion
 from forecast.system import files
 from forecast.system.errors import ForecastError, HealthCheck
 from forecast.tracking import TrackingStore, database_file, mlflow_client, tracking_store
@@ -26,7 +26,7 @@ def find_faults(root: Path, tracking_uri: str) -> Iterator[HealthCheck]:
     yield _check_paths(root, tracking_uri)
     for dataset in list_champion_datasets(root):
         yield _check_champion(root, dataset)
-        if damage := find_damaged_issues(root, dataset):
+        if damage := find_damaged_live_forecasts(root, dataset):
             yield HealthCheck(f"issued forecasts {dataset}", damage, REPAIR)
 
 
@@ -47,7 +47,7 @@ def repair_faults(root: Path, tracking_uri: str) -> Iterator[str]:
     for dataset in list_champion_datasets(root):
         try:
             with lock_issues(root, dataset):
-                if find_damaged_issues(root, dataset):
+                if find_damaged_live_forecasts(root, dataset):
                     moved = files.move_aside(ProjectPaths.of(root).live_forecasts(dataset))
                     yield (
                         f"{dataset}: damaged issued forecasts moved to {moved.name}; storing starts"

@@ -47,14 +47,14 @@ from forecast.system.errors import (
 )
 
 DAY = timedelta(days=1)
-MIN_OBSERVATION_AGE = timedelta(days=7)
+NEVER_STALE_AGE = timedelta(days=7)
 """Observations of this age are never stale: weekends, holidays, slow providers."""
 NOT_LIVE = LiveAccuracy(version=0, issues=0, scored=0, error=None, skill=None)
 """The live accuracy of a champion without issued forecasts."""
 TOTAL = "total"
 """A copy of the constant in `forecast.data.hierarchy`, which imports pandas."""
 MIN_SCORED_FORECASTS = 8
-"""With fewer scored forecasts the mean live error is judged with caution (`_find_poor`)."""
+"""With fewer scored forecasts the mean live error counts as less (`_find_poor_live_error`)."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ def read_status(root: Path, dataset: str, *, now: datetime) -> DatasetStatus:
         rules = load_retraining(dataset, ProjectPaths.of(root).configs)
         if card is not None:
             faults += _find_stale_champion(dataset, entry, card, data, decisions, rules, now)
-        faults += _find_poor(dataset, live, rules)
+        faults += _find_poor_live_error(dataset, live, rules)
     except ForecastError as error:
         faults.append(str(error))
     return DatasetStatus(
@@ -218,7 +218,8 @@ def _find_faults(
             f"{data.damaged.name} is damaged, so no data are found: restore it from git, or delete"
             f" it and `forecast fetch {dataset}`"
         )
-    if ProjectPaths.of(root).taking(dataset).exists():  # a colleague's clone has snapshots alone
+    # a colleague's clone has no note, and snapshots alone
+    if ProjectPaths.of(root).fetch_note(dataset).exists():
         for path in entry.source_files:
             if not (root / path).exists():
                 yield f"gone: {path}; restore it, or correct `source` in configs/datasets.yaml"
@@ -228,7 +229,7 @@ def _find_faults(
         if not (root / changed).resolve().is_relative_to(root.resolve()):
             advice = f"copy it to data/, name that as `source` and {advice}"
         yield f"stale: {changed} was changed since its snapshot was taken; {advice}"
-    if damage := find_damaged_issues(root, dataset):
+    if damage := find_damaged_live_forecasts(root, dataset):
         yield damage
 
 
@@ -301,7 +302,7 @@ def read_champion(root: Path, dataset: str) -> LocalChampion:
         return LocalChampion(faults=(str(error),))
 
 
-def find_damaged_issues(root: Path, dataset: str) -> str:
+def find_damaged_live_forecasts(root: Path, dataset: str) -> str:
     """Why the file of issued forecasts cannot be read; empty where it can.
 
     A file that has not changed since it was scored is not read, which takes longer than all of
@@ -412,26 +413,26 @@ def _find_stale_data(
     dataset: str, entry: DatasetEntry, data: NewestData, now: datetime
 ) -> Iterator[str]:
     """Yield a sentence where the newest observation is older than a horizon and than
-    `MIN_OBSERVATION_AGE`, or of a later day than now.
+    `NEVER_STALE_AGE`, or of a later day than now.
     """
     if not data.known or entry.calendar_kind == "index" or entry.source_kind == "packaged":
         return
-    reach = max(MIN_OBSERVATION_AGE, entry.horizon * data.step)
+    allowed = max(NEVER_STALE_AGE, entry.horizon * data.step)
     age = _age(data.known, now)
     if _age(data.last, now) < -DAY:  # a day of New Zealand begins before that of UTC
         yield (
             f"ahead: the last observation is of {data.last[:10]}, later than now; is its period"
             " unfinished, or the clock slow?"
         )
-    elif age > reach:
+    elif age > allowed:
         rows = f", once newer rows are in {entry.source_files[0]}" if entry.source_files else ""
         yield (
-            f"stale: the last observation is {age / DAY:.0f} days old, {reach.days} allowed;"
+            f"stale: the last observation is {age / DAY:.0f} days old, {allowed.days} allowed;"
             f" `forecast fetch {dataset}`{rows}"
         )
 
 
-def _find_poor(dataset: str, live: LiveAccuracy, rules: Retraining) -> Iterator[str]:
+def _find_poor_live_error(dataset: str, live: LiveAccuracy, rules: Retraining) -> Iterator[str]:
     """Yield a sentence where the mean live error is at least `live_error` of
     configs/retraining.yaml.
 
@@ -441,7 +442,7 @@ def _find_poor(dataset: str, live: LiveAccuracy, rules: Retraining) -> Iterator[
     if live.error is None:
         return
     least_mean = live.error * min(live.scored, MIN_SCORED_FORECASTS) / MIN_SCORED_FORECASTS
-    if not least_mean < rules.live_error:
+    if least_mean >= rules.live_error:
         yield (
             f"poor: the live error is {live.error:.2f} x what was expected, {rules.live_error:g}"
             " allowed; see whether the newest rows are right, then `forecast retrain"
@@ -508,7 +509,7 @@ def _age(moment: str, now: datetime) -> timedelta:
     return now - datetime.fromisoformat(moment).replace(tzinfo=now.tzinfo)
 
 
-def run_datasets(root: Path) -> list[str]:
+def list_datasets_to_run(root: Path) -> list[str]:
     """The datasets under `run` in configs/datasets.yaml; empty for a faulty file, which `forecast
     check` reports.
     """

@@ -51,7 +51,7 @@ def open_tree(root: Path, dataset: str) -> WorkTree:
     root = root.resolve()
     revision = _revision(root)
     tree = ProjectPaths.of(root).retraining(dataset) / "tree"
-    if not _is_tree(tree, root):
+    if not _repair_links(tree, root):
         shutil.rmtree(tree, ignore_errors=True)
         tree.parent.mkdir(parents=True, exist_ok=True)
         _git(root, "worktree", "prune")
@@ -131,8 +131,8 @@ def copy_whole(source: Path, target: Path) -> None:
 
 
 def prune_tree(root: Path, tree: WorkTree, *, snapshots: int) -> None:
-    """Remove caches of earlier data, and of each dataset all but the newest `snapshots` snapshots
-    that are not committed.
+    """Remove caches, and of each dataset all but the newest `snapshots` snapshots that are not
+    committed; let git forget work trees that are gone.
     """
     committed = set(_git(tree.path, "ls-files", "--", "data/snapshots").splitlines())
     for folder in (*tree.paths.snapshots.glob("*"), *tree.paths.snapshots.glob("*/issued")):
@@ -149,8 +149,8 @@ def prune_tree(root: Path, tree: WorkTree, *, snapshots: int) -> None:
     _git(root, "worktree", "prune")
 
 
-def _is_tree(tree: Path, root: Path) -> bool:
-    """Whether `tree` is a work tree of this repository, after `_link` has corrected its paths."""
+def _repair_links(tree: Path, root: Path) -> bool:
+    """Correct the paths of `tree` (`_link`); returns whether it is a work tree of the project."""
     if not (tree / ".git").is_file():
         return False
     common = _git(root, "rev-parse", "--path-format=absolute", "--git-common-dir").strip()
@@ -184,7 +184,7 @@ def _revision(root: Path) -> str:
     top = run_git(root, "rev-parse", "--show-toplevel")
     if head.returncode or Path(top.stdout.strip()).resolve() != root:
         raise InputError(
-            f"{root}: git finds not the root of a repository with a commit"
+            f"{root}: git does not find the root of a repository with a commit"
             f" ({one_line(head.stderr or top.stdout)}). A challenger is made from committed code:"
             " do what git says, or `git init`, `git add -A` and `git commit` here; then the same"
             " command again."
@@ -248,9 +248,9 @@ def _fetch_time(project: Path, dataset: str) -> datetime:
     paths = ProjectPaths.of(project)
     try:
         pointer = files.read_json(paths.pointer(dataset))
-        taking = files.read_note(paths.taking(dataset))
-        is_taken_here = taking.get("snapshot") == pointer["snapshot"]
-        moment = datetime.fromisoformat(taking["at"] if is_taken_here else pointer["as_of"])
+        fetch_note = files.read_note(paths.fetch_note(dataset))
+        is_taken_here = fetch_note.get("snapshot") == pointer["snapshot"]
+        moment = datetime.fromisoformat(fetch_note["at"] if is_taken_here else pointer["as_of"])
         return moment if (project / pointer["snapshot"]).exists() else datetime.min
     except (OSError, ValueError, KeyError, TypeError):
         return datetime.min

@@ -27,6 +27,7 @@ from forecast.data.results import (
     RANKINGS,
     SPREAD,
     Results,
+    alarms_by_model,
     describe_members,
     in_ranking,
 )
@@ -189,9 +190,9 @@ def _marks(results: Results, ranking: str, model: str, seeds: pd.DataFrame) -> l
         marks.append("tied")
     against_bar = results.tests(ranking, "bar").get(model)
     is_better = against_bar is not None and against_bar.word == "better"
-    if model in results.alarms(results.verdicts.copies, ranking) and not is_better:
+    if model in alarms_by_model(results.verdicts.copies, ranking) and not is_better:
         marks.append("copy")
-    if model in results.alarms(results.verdicts.leaks, ranking):
+    if model in alarms_by_model(results.verdicts.leaks, ranking):
         marks.append("leak alarm")
     n_failed = int((seeds["status"] != "ok").sum())
     if n_failed:

@@ -28,7 +28,7 @@ from forecast.data.written_times import (
     guess_time_format,
     read_times,
     refuse_rows,
-    sort_oldest_first,
+    reverse_if_newest_first,
     to_utc,
 )
 from forecast.system.errors import InputError, quote_names
@@ -123,7 +123,7 @@ def guess_times(
     if time is None:
         column, times = _find_count_column(rows, target, where)
         return GuessedTimes(column, time_format, None, times, COUNTED_ROWS)
-    ordered = sort_oldest_first(rows.assign(ds=rows[time]), time_format)
+    ordered = reverse_if_newest_first(rows.assign(ds=rows[time]), time_format)
     zone, times = _guess_zone(ordered, time_format, where)
     if own_steps := describe_own_steps(ordered.assign(ds=times)):
         raise InputError(f"{where}: no calendar fits. {own_steps}")

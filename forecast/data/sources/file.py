@@ -41,7 +41,7 @@ from forecast.data.written_times import (
     ISO_8601,
     guess_time_format,
     refuse_rows,
-    sort_oldest_first,
+    reverse_if_newest_first,
     to_utc,
 )
 from forecast.system import files
@@ -110,9 +110,9 @@ def read(request: Request) -> RawFrame:
     table = _read_flags(table, numbers, where)
     if request.dataset.calendar.counts_rows:
         table["ds"] = _counts_to_times(table, where)
-        table = sort_oldest_first(table, None)
+        table = reverse_if_newest_first(table, None)
     else:
-        table = sort_oldest_first(table, source.time_format)
+        table = reverse_if_newest_first(table, source.time_format)
         table["ds"] = _to_utc(table, source.time_format, source, request.dataset, where)
     # a corrected row may have been appended
     if not has_rising_times(table["unique_id"], table["ds"]):
