@@ -23,13 +23,14 @@ from forecast.data.records import StudyRecord
 from forecast.data.results import Results
 
 SCORE_TOLERANCE = 1e-8
+VALIDATION_TOLERANCE = 1e-6
 DETECTOR = "scores computed again"
 NAIVE = "naive"
 SERVICE = "service"
 BlockEnds = dict[str, pd.Timestamp]
 
 
-ErrorsByRow = dict[tuple[str, str], pd.DataFrame]
+ErrorsByCandidate = dict[tuple[str, str], pd.DataFrame]
 """(model, ranking) → the absolute errors on one block (`_absolute_errors`)."""
 
 
@@ -50,19 +51,19 @@ def rescore(base: Sandbox, panel: Panel, ends: BlockEnds, seeds: list[int]) -> l
     """`check_forecasts`; then check that the published scores are those of the forecasts, and that
     the choice follows the validation scores.
 
-    After a finding the checks that depend on it are left out.
+    After wrong forecasts nothing else is checked, after a wrong test score no validation score.
     """
     findings = check_forecasts(base, panel, ends, seeds, DETECTOR)
     results = base.results
     if findings or not results.is_compared:
         return findings
-    test_errors: ErrorsByRow = {}
-    validation_errors: ErrorsByRow = {}
+    test_errors: ErrorsByCandidate = {}
+    validation_errors: ErrorsByCandidate = {}
     for name, record in results.records.items():
         if not record.has_failed:
-            row = (record.model, record.ranking)
-            validation_errors[row] = _absolute_errors(results.forecasts(name), "validation")
-            test_errors[row] = _absolute_errors(results.forecasts(name), "test")
+            candidate = (record.model, record.ranking)
+            validation_errors[candidate] = _absolute_errors(results.forecasts(name), "validation")
+            test_errors[candidate] = _absolute_errors(results.forecasts(name), "test")
     by_series = results.by_series
     # the scale by which the published table divides the errors of each series
     scale = (by_series["mae"] / by_series["mase"]).groupby(by_series["series"]).first()
@@ -129,7 +130,7 @@ def _check_candidate(
                     )
 
 
-def _check_scores(table: pd.DataFrame, test_errors: ErrorsByRow) -> Iterator[Finding]:
+def _check_scores(table: pd.DataFrame, test_errors: ErrorsByCandidate) -> Iterator[Finding]:
     """Yield a finding for each MAE, number of origins and skill in by_series.parquet that is not
     that of the forecasts, for every seed and, with several seeds, their mean.
     """
@@ -141,13 +142,13 @@ def _check_scores(table: pd.DataFrame, test_errors: ErrorsByRow) -> Iterator[Fin
         by_seed = errors.drop(columns="mean") if len(errors.columns) == 2 else errors
         for name, of_series in by_seed.groupby(level="series"):
             n_origins = of_series.index.get_level_values("cutoff").nunique()
-            for seed, missed in of_series.items():
-                row = published.get((model, ranking, name, seed), {})
-                expected = {"mae": float(missed.mean()), "n_origins": float(n_origins)}
-                if missed.notna().all() and naive.get(name, 0.0) > 0:
+            for seed, of_seed in of_series.items():
+                scores = published.get((model, ranking, name, seed), {})
+                expected = {"mae": float(of_seed.mean()), "n_origins": float(n_origins)}
+                if of_seed.notna().all() and naive.get(name, 0.0) > 0:
                     expected["skill"] = 1 - expected["mae"] / naive[name]
                 for metric, value in expected.items():
-                    score = float(row.get(metric, np.nan))
+                    score = float(scores.get(metric, np.nan))
                     if not np.isclose(
                         score, value, rtol=SCORE_TOLERANCE, atol=SCORE_TOLERANCE, equal_nan=True
                     ):
@@ -156,39 +157,39 @@ def _check_scores(table: pd.DataFrame, test_errors: ErrorsByRow) -> Iterator[Fin
                             DETECTOR,
                             model,
                             f"{metric} of {model} ({ranking}), {name}, seed {seed}, is"
-                            f" {row.get(metric)}; its forecasts have {value:g}",
+                            f" {scores.get(metric)}; its forecasts have {value:g}",
                         )
 
 
 def _check_validation_scores(
-    board: pd.DataFrame, scale: pd.Series, validation_errors: ErrorsByRow
+    board: pd.DataFrame, scale: pd.Series, validation_errors: ErrorsByCandidate
 ) -> Iterator[Finding]:
     """Yield a finding for each validation score of the leaderboard that is not that of the
     forecasts, at the scale of by_series.parquet.
     """
     means = board[(board["seed"] == "mean") & (board["status"] == "ok")]
     published_scores = means.set_index(["model", "ranking"])["validation_mase"].to_dict()
-    for row, errors in validation_errors.items():
-        if row not in published_scores:
+    for candidate, errors in validation_errors.items():
+        if candidate not in published_scores:
             continue
         by_series = errors["mean"].groupby(level="series").mean()
         expected = float((by_series / scale.reindex(by_series.index)).mean(skipna=False))
-        published = float(published_scores[row])
-        if np.isfinite(expected) and not np.isclose(published, expected, rtol=1e-6):
+        published = float(published_scores[candidate])
+        if np.isfinite(expected) and not np.isclose(published, expected, rtol=VALIDATION_TOLERANCE):
             yield Finding(
                 "choice",
                 DETECTOR,
-                row[0],
-                f"the validation score of {row[0]} ({row[1]}) is {published:.6g}; its forecasts"
-                f" have {expected:.6g}",
+                candidate[0],
+                f"the validation score of {candidate[0]} ({candidate[1]}) is {published:.6g}; its"
+                f" forecasts have {expected:.6g}",
             )
 
 
 def _check_choice(
-    results: Results, scale: pd.Series, validation_errors: ErrorsByRow
+    results: Results, scale: pd.Series, validation_errors: ErrorsByCandidate
 ) -> Iterator[Finding]:
-    """Yield a finding for each ranking whose chosen model has not the lowest validation loss: among
-    the combinations with learnt weights, or where there are none among all models.
+    """Yield a finding for each ranking whose chosen model does not have the lowest validation loss:
+    among the combinations with learnt weights, or where there are none among all models.
     """
     losses = {
         row: _validation_loss(errors, scale)

@@ -240,15 +240,16 @@ def _test_hypotheses(
         for group, by_pair in pvalues.items()
     }
     tests = []
-    below_all: dict[CandidateKey, float] = {}
+    p_against_bars: dict[CandidateKey, float] = {}  # of a candidate with a lower loss than a bar
     for (family, hypothesis), (group, pair, lower, _) in corrections.items():
         ranking, candidate, against = hypothesis
         test = results[hypothesis]
         p_holm = adjusted[group][pair]
         if family == "bar" and lower in hardest:
-            below_all[lower] = p_holm
-        elif lower in below_all and hypothesis.pair <= {lower, *hardest[lower].tested_bars}:
-            p_holm = min(p_holm, below_all[lower])
+            p_against_bars[lower] = p_holm
+        # that against the hardest bar also holds for each other bar that was tested
+        elif lower in p_against_bars and hypothesis.pair <= {lower, *hardest[lower].tested_bars}:
+            p_holm = min(p_holm, p_against_bars[lower])
         word = verdict(
             test.mean_difference,
             p_holm,
@@ -256,6 +257,7 @@ def _test_hypotheses(
             enough=non_overlapping(test.n, **spacing) >= ORIGINS,
             alpha=alpha,
         )
+        # a pair of the candidate alone: another bar is harder (`_plan_corrections`)
         rival = hardest[candidate].bar if len(pair) == 1 and test.p < alpha <= p_holm else ""
         if rival:
             test = replace(test, note=f"better than {against[0]}, but not than {rival}")

@@ -26,7 +26,8 @@ def notify(
     root: Path,
     environment: Mapping[str, str],
 ) -> list[str]:
-    """Run the command and call the webhook with the JSON of `news`, if `hooks.on` has `event`.
+    """Run the command and call the webhook with the JSON of `news`, if `hooks.on` has `event`. The
+    address in FORECAST_WEBHOOK goes before that of `hooks`.
 
     Returns a sentence for each hook that failed.
     """

@@ -248,10 +248,8 @@ def next_time(name: str, job: ScheduledJob, after: datetime) -> datetime:
 def missed_time(
     name: str, job: ScheduledJob, last_started: datetime | None, now: datetime
 ) -> datetime | None:
-    """The first time of the job since its last start, if that has passed; None where it has not,
-    and for a job that never ran.
-
-    A last start in the future was written before the clock was set back; then nothing was missed.
+    """The first time of the job after its last start; None where this time is still to come (also
+    after the clock was set back behind the last start), and for a job that never ran.
     """
     if last_started is None:
         return None

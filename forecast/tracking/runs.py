@@ -348,6 +348,7 @@ def loop_verdict(record: RunRecord) -> str:
 
 def verdict_tags(candidate_run: CandidateRun) -> dict[str, str]:
     """The tags that depend on other candidates, and are updated on existing runs."""
+    # against_bar, against_best, ...
     words = {f"against_{test.family}": test.word for test in candidate_run.tests}
     return {
         "chosen": str(candidate_run.is_chosen).lower(),
