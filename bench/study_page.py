@@ -453,7 +453,7 @@ def factor_chart(cells: pd.DataFrame) -> str:
             lines.append(charts.Line(architecture, places, known, role, dot=dot))
         ticks = [(float(place), str(level)) for place, level in enumerate(levels)]
         axes = charts.Axes(
-            factor, factor, "change against ridge", ticks, level=0.0, show=text.signed_percent
+            factor, factor, "change against ridge", ticks, base_y=0.0, show=text.signed_percent
         )
         panels.append(charts.line_chart(lines, axes))
     width, height = charts.WIDTH, charts.HEIGHT

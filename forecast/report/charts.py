@@ -23,12 +23,12 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from forecast.report import text as words
+from forecast.report import text
 from forecast.system.errors import MINUS
 
 CHARACTER = 6.6
 """Mean width of a character at the font size of labels (12)."""
-LINE = 13.5
+LABEL_GAP = 13.5
 """Least distance between two labels."""
 PADDING = 0.06
 """Free space above and below the data, as a share of their range."""
@@ -73,8 +73,8 @@ def pad_range(values: Iterable[float]) -> tuple[float, float]:
     finite = [v for v in map(float, values) if math.isfinite(v)] or [0.0, 1.0]
     low = min(finite)
     high = max(finite)
-    room = PADDING * ((high - low) or abs(high)) or 1.0
-    return low - room, high + room
+    padding = PADDING * ((high - low) or abs(high)) or 1.0
+    return low - padding, high + padding
 
 
 def label_ticks(ticks: Sequence[float]) -> list[str]:
@@ -98,12 +98,14 @@ def path(x: Floats, y: Floats) -> str:
         if not (math.isfinite(px) and math.isfinite(py)):
             pen_down = False
             continue
-        parts.append(f"{'L' if pen_down else 'M'}{words.short(px)} {words.short(py)}")
+        parts.append(f"{'L' if pen_down else 'M'}{text.short(px)} {text.short(py)}")
         pen_down = True
     return "".join(parts)
 
 
-def spread(desired: Sequence[float], low: float, high: float, gap: float = LINE) -> list[float]:
+def spread(
+    desired: Sequence[float], low: float, high: float, gap: float = LABEL_GAP
+) -> list[float]:
     """Positions near the `desired` ones, in the same order: at least `gap` apart, and within
     [low, high] as far as they fit.
     """
@@ -158,9 +160,9 @@ class Axes:
     x_ticks: Sequence[tuple[float, str]]
     y_range: tuple[float, float] | None = None
     """None: around all lines and bands."""
-    divide: float | None = None
+    divider_x: float | None = None
     """The x of a dotted vertical line."""
-    level: float | None = None
+    base_y: float | None = None
     """The y of a horizontal base line."""
     moments: Sequence[str] = ()
     """The name of each x in the tooltip."""
@@ -204,13 +206,13 @@ def line_chart(lines: Sequence[Line], axes: Axes) -> Markup:
     labelled_lines = [
         line for line in lines if line.role in NAMED_ROLES and np.isfinite(line.y).any()
     ]
-    room = 10.0
+    label_width = 10.0
     if labelled_lines:
-        room = max(len(line.name) for line in labelled_lines) * CHARACTER + 12
-    frame = _frame(lines, axes, room)
+        label_width = max(len(line.name) for line in labelled_lines) * CHARACTER + 12
+    frame = _frame(lines, axes, label_width)
     ends = [float(frame.y(line.y[np.isfinite(line.y)][-1])) for line in labelled_lines]
     label_places = spread(np.clip(ends, frame.y.end, frame.y.start).tolist(), 26, frame.y.start)
-    return words.render(
+    return text.render(
         "lines.svg.j2",
         frame=frame,
         axes=axes,
@@ -219,12 +221,12 @@ def line_chart(lines: Sequence[Line], axes: Axes) -> Markup:
         # a tooltip needs a common x
         has_tooltip=len({len(line.x) for line in labelled_lines}) == 1,
         named=NAMED_ROLES,
-        show=axes.show or words.figure,
+        show=axes.show or text.figure,
     )
 
 
-def _frame(lines: Sequence[Line], axes: Axes, room: float) -> Frame:
-    """The frame around all lines and bands; `room`: pixels at the right for the labels."""
+def _frame(lines: Sequence[Line], axes: Axes, label_width: float) -> Frame:
+    """The frame around all lines and bands; `label_width`: pixels at the right."""
     base = HEIGHT - 40  # below are the tick labels and the title of x
     height = HEIGHT if axes.x_title else HEIGHT - 14
     values = [line.y for line in lines]
@@ -240,7 +242,7 @@ def _frame(lines: Sequence[Line], axes: Axes, room: float) -> Frame:
     xs = np.concatenate([line.x for line in lines])
     spare = 0.0 if xs.max() > xs.min() else 0.5
     left = max(map(len, labels)) * CHARACTER + 10
-    x = Scale(float(xs.min()) - spare, float(xs.max()) + spare, left, WIDTH - room)
+    x = Scale(float(xs.min()) - spare, float(xs.max()) + spare, left, WIDTH - label_width)
     return Frame(WIDTH, height, x, y, list(zip(ticks, labels, strict=True)))
 
 
@@ -274,8 +276,8 @@ def interval_chart(
     for about_how_many in (6, 4, 3, 2, 1):
         ticks = x.ticks(about_how_many)
         lengths = np.array([len(show(value)) for value in ticks])
-        room = (lengths[:-1] + lengths[1:] + 1) / 2  # in characters, with a gap
-        if np.all(np.diff(x(ticks)) >= room * CHARACTER):
+        needed = (lengths[:-1] + lengths[1:] + 1) / 2  # in characters, with a gap
+        if np.all(np.diff(x(ticks)) >= needed * CHARACTER):
             break
     axes = Axes(label, x_title, "", [(value, show(value)) for value in ticks])
-    return words.render("intervals.svg.j2", frame=frame, axes=axes, rows=rows)
+    return text.render("intervals.svg.j2", frame=frame, axes=axes, rows=rows)

@@ -15,9 +15,9 @@ from forecast.report import text
 from forecast.report.charts import floats
 from forecast.report.text import EMPTY, Row, Table, TableCell, number, whole
 
-SAFE = ("stable", "marginal")
+SAFE_VERDICTS = ("stable", "marginal")
 """The verdicts on a closed loop that need no warning."""
-LOOPS = {
+MEANING_OF_VERDICT = {
     "stable": "forgets a disturbance and stays within bounds",
     "marginal": "keeps a disturbance as it is, like a random walk",
     "sensitive": "amplifies a disturbance within bounds, as chaos does",
@@ -25,12 +25,12 @@ LOOPS = {
     "unstable": "leaves the range of the train data and amplifies",
 }
 """What each verdict on a closed loop means."""
-SEEN = 0.01
+LEAST_GRADIENT = 0.01
 """A network looks back as far as its gradient has at least this share of the largest gradient."""
 
 
 def examined_networks(results: Results) -> Iterator[tuple[RunRecord, Diagnostics]]:
-    """The candidates with diagnostics, and these (of their first seed), by ranking and name."""
+    """The candidates with diagnostics, each with those of its first seed, by ranking and name."""
     by_name = sorted(results.records.values(), key=attrgetter("model"))
     for ranking in RANKINGS:
         for record in by_name:
@@ -49,21 +49,28 @@ def _network_row(record: RunRecord, diagnostics: Diagnostics) -> Row:
     verdict = diagnostics.loop_verdict
     loop = EMPTY
     if verdict:
-        loop = TableCell(verdict, verdict, LOOPS[verdict], text.worse_class(verdict not in SAFE))
+        loop = TableCell(
+            verdict,
+            verdict,
+            MEANING_OF_VERDICT[verdict],
+            text.worse_class(verdict not in SAFE_VERDICTS),
+        )
     cells = [
         TableCell(RANKING_TITLES[record.ranking], record.ranking),
-        whole(looks_back(diagnostics)),
+        whole(rows_back(diagnostics)),
         loop,
         number(diagnostics.loop.reach if diagnostics.loop else None),
     ]
     return Row(record.model, cells)
 
 
-def looks_back(diagnostics: Diagnostics) -> int | None:
-    """The largest lag whose gradient is at least 1 % of the largest gradient; None if all are 0."""
+def rows_back(diagnostics: Diagnostics) -> int | None:
+    """The largest lag whose gradient is at least `LEAST_GRADIENT` of the largest; None if all are
+    0.
+    """
     arrays = diagnostics.arrays
     gradient = floats(arrays.gradient)
     greatest = np.nanmax(gradient, initial=0.0)
-    if not greatest > 0:
+    if greatest == 0:
         return None
-    return int(np.asarray(arrays.lags)[gradient >= SEEN * greatest].max())
+    return int(np.asarray(arrays.lags)[gradient >= LEAST_GRADIENT * greatest].max())

@@ -205,7 +205,7 @@ def _origin_panel(
         x_title=f"{step_unit(results.dataset)}, forecast from {write(cutoff)}{clock}",
         y_title=results.unit_of(series) or results.dataset.target[0].column,
         x_ticks=[(x[0], moments[0]), (x[-1], moments[-1])],
-        divide=0.0,
+        divider_x=0.0,
         moments=moments,
     )
     note = f"Mean absolute error: {', '.join(errors)}"
