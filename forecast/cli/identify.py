@@ -8,6 +8,7 @@ models, and the selected one as a file that needs NumPy alone).
 from __future__ import annotations
 
 import importlib.util
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -54,8 +55,12 @@ def identify(
         file=sys.stderr,
     )
     pieces = {str(name): Piece(weight=contest.WEIGHT_BY_CONTESTANT[name]) for name in record.rows}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     with show_progress(len(pieces), f"identify {experiment}", pieces) as advance:
         contestants = contest.compete(record, experiments, advance)
+    # a first Ctrl-C makes the process ignore later ones, which shall end what follows
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
     settings = {"data": files.sha256(root / record.file), **record.model_dump(mode="json")}
     result = {**settings, **_result(contestants)}
     folder = paths.identified(experiment)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ import pandas as pd
 import pytest
 
 from forecast.cli import identify as command
+from forecast.cli.common import Format
 from forecast.config.operation import ExperimentEntry, load_experiment
 from forecast.config.reading import validate_config
 from forecast.identification import (
@@ -112,6 +114,31 @@ def test_ctrl_c_keeps_the_rows_that_are_done_and_the_notes_of_a_row_are_told(
     entries = compete(record(rows=["arx", "gru", "narx_lm"]), {"": still})
     assert [entry.name for entry in entries] == ["arx"]
     assert "Input 0 is constant in the rows that train" in entries[0].note
+
+
+def test_a_second_ctrl_c_ends_publishing_after_one_that_kept_the_rows_that_are_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pressed(experiments, seed):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # as `stop_on_signals` does
+        raise KeyboardInterrupt
+
+    heard = []
+
+    def publish(*_arguments):
+        heard.append(signal.getsignal(signal.SIGINT))
+
+    monkeypatch.setattr(contest, "FIT_BY_CONTESTANT", {**contest.FIT_BY_CONTESTANT, "gru": pressed})
+    monkeypatch.setattr(command, "_publish", publish)
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "experiments.yaml").write_text(
+        YAML.replace("[level]", "[level], rows: [arx, gru]")
+    )
+    e = tank(300)
+    pd.DataFrame({"inflow": e.u[:, 0], "level": e.y[:, 0]}).to_csv(tmp_path / "tank.csv")
+    before = signal.getsignal(signal.SIGINT)
+    command.identify("tank", tmp_path, Format.json)
+    assert heard == [before] and before is not signal.SIG_IGN
 
 
 def test_a_row_whose_last_training_fails_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
