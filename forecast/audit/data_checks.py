@@ -221,8 +221,9 @@ def _is_same_quantity(target: np.ndarray, column: np.ndarray) -> bool:
 
 
 def _future_inputs(panel: Panel) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Yield for each series and future input its name, the target (T,), and the input's value for
-    the next row as known at each row (T,).
+    """Yield for each series and future input its name, the target (T,), and the plan (T,), in which
+    row t has the value of row t + 1. So the target one step later has the time of the plan's value
+    and may be explained by it, whereas a past input that explains a later target is a leak.
     """
     task = panel.task
     first = len(task.columns) - len(task.future_steps)

@@ -236,7 +236,7 @@ class Skip:
         if self.kind == "linear":
             change = self._forecast_change(windows, channels)
             if self.level_ranges:
-                change = self._limit_level(change, windows, channels)
+                change = self._remove_pull_back(change, windows, channels)
             if self.change_weights:
                 whole = (1.0,) * self.outputs
                 change = _look_up_series(windows, self.change_weights, whole)[:, None] * change
@@ -249,14 +249,16 @@ class Skip:
         change = x @ self.coefficients[:-1] + self.coefficients[-1]
         return change.reshape(len(x), self.horizon, self.outputs)
 
-    def _limit_level(self, change: np.ndarray, windows: Windows, channels: Layout) -> np.ndarray:
+    def _remove_pull_back(
+        self, change: np.ndarray, windows: Windows, channels: Layout
+    ) -> np.ndarray:
         """The `change` (B, H, O) without the pull back to the fitted levels that an unseen level
         causes: there it is the change of the same windows moved back by `unseen_shift`. Where the
         unseen level causes a change away from the fitted ones, as in a series that grows by a share
         of its level, it stays.
         """
-        unlimited = ((-np.inf, 0.0, np.inf, 1.0),) * self.outputs
-        ranges = _look_up_series(windows, self.level_ranges, unlimited)
+        unbounded = ((-np.inf, 0.0, np.inf, 1.0),) * self.outputs
+        ranges = _look_up_series(windows, self.level_ranges, unbounded)
         shift = unseen_shift(windows, ranges)
         if not shift.any():
             return change

@@ -1,8 +1,9 @@
 """Runs the pipeline: `run_dvc` starts `dvc repro` as a child process, `run_narrowed` runs the
 stages of a few models without DVC, in a folder of their own.
 
-DVC removes the outs of a stage before it runs; those of a failed stage are restored. All failures
-become one `ForecastError`, which names the stages that failed and those that depend on them.
+DVC removes the outs of a stage before it runs; those of a failed stage are restored. After an
+interrupt or a kill they stay missing until the next run makes them again. All failures become one
+`ForecastError`, which names the stages that failed and those that depend on them.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def run_dvc(
     restoring the outs of unfinished stages, and `BusyError` while another `dvc repro` runs.
     """
     require_idle_dvc(root)
-    _remove_half_written_record(root / "dvc.lock")
+    _remove_cut_off_lock_file(root / "dvc.lock")
     contents = {name: (root / name).read_bytes() for name in UNCACHED if (root / name).exists()}
     with files.scratch_folder() as folder:
         log = folder / "stages.jsonl"
@@ -103,7 +104,7 @@ def _read_stage_log(log: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in whole_lines]
 
 
-def _remove_half_written_record(path: Path) -> None:
+def _remove_cut_off_lock_file(path: Path) -> None:
     """Remove a dvc.lock that a kill left half written.
 
     DVC does not write it atomically and refuses to run with half of it: the last line is cut off,

@@ -309,6 +309,9 @@ def log_content(
 ) -> str:
     """Write one finished run of `content`, unless there is one with its `key`; returns its id.
 
+    experiment: the name of the MLflow experiment, `<dataset> retraining` for a decision of the
+    gate, the entry's name in configs/experiments.yaml for a contestant of an identification.
+
     `content["numbers"]` become metrics, texts and numbers tags, all of `content` the artifact
     `file`, and the files in `folder` artifacts. now: seconds since 1970. Raises the errors of
     `mlflow_client.connect`.

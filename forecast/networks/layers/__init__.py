@@ -89,6 +89,7 @@ with hide_keras_extras(), pause_garbage_collection():
     import keras
     import tensorflow as tf
 
+    # imported here and now, so that `gc.freeze` covers its objects as well
     import forecast.networks.layers.assemble  # noqa: F401
 
     # keeps TensorFlow's objects out of all later garbage collections; inside of the context, as
