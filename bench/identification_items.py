@@ -34,7 +34,7 @@ from forecast.identification import (
     stability,
     train,
 )
-from forecast.identification.delays import dead_times
+from forecast.identification.delays import find_held_back_rows
 from forecast.system.errors import ForecastError
 from forecast.training.network_problem import restart_seeds
 
@@ -116,7 +116,7 @@ def main() -> None:
     for late in (12, 60, 95, 120):
         u = random_steps(900, -1.0, 1.0, hold=5, seed=late)
         e = Experiment(u, noisy(lfilter([0.3], [1.0, -0.7], delay(u, late))))
-        found = dead_times([e], 150)[0][0] + 1
+        found = find_held_back_rows([e], 150)[0][0] + 1
         first = choose_delays(e, longest=4, longest_dead_time=150)[0][0]
         show(8, f"dead time {late}: {found} by `identify`, first delay by `choose_delays` {first}")
     few = Experiment(record.u[:30], record.y[:30])

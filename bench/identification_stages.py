@@ -128,7 +128,7 @@ VARIANTS: dict[str, Variant] = {
     "linear models trained once": with_replaced("LINEAR_ROUNDS", 1, search_training),
     "no one-step fit": with_replaced("fit_one_step", at_random, search_training.Trainer),
     "no saturation": with_replaced("saturation", margins),
-    "no dead times": with_replaced("dead_times", lambda es, _: ((0,),) * es[0].u.shape[1]),
+    "no dead times": with_replaced("find_held_back_rows", lambda es, _: ((0,),) * es[0].u.shape[1]),
 }
 
 

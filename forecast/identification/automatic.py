@@ -84,7 +84,7 @@ def _describe_net(member: Member, start: int) -> Net:
         linear=narx.linear,
         low=narx.low,
         high=narx.high,
-        dead_times=narx.dead_times,
+        dead_times=narx.held_back_rows,
         first=narx.start_rows(start),
         states=narx.states,
         terms=narx.terms,

@@ -1,9 +1,9 @@
 """Correlations over lags, and what linear (ARX) models tell of a record: delays, dead times, drift.
 
-For users `autocorrelation`, `cross_correlation` and `choose_delays`; for `identify` dead times and
-drift, too. The band of a correlation is that of white noise, 1.96 / sqrt(n) (Box, Jenkins, Reinsel
-& Ljung 2015, 2.1.6). It holds for one-step errors alone: errors over several steps are correlated
-however good the net is.
+For users `autocorrelation`, `cross_correlation` and `choose_delays`; for `identify` orders of ARX
+models, dead times and drift. The band of a correlation is that of white noise, 1.96 / sqrt(n) (Box,
+Jenkins, Reinsel & Ljung 2015, 2.1.6). It holds for one-step errors alone: errors over several steps
+are correlated however good the net is.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def choose_delays(
     (BIC), with which trying nets can begin.
 
     All models with 1 to `longest` delays of y and of u are fitted to the same rows. Delays of u
-    begin after the shortest dead time, which is found up to `longest_dead_time` rows.
+    begin one row before the shortest dead time, which is found up to `longest_dead_time` rows.
     `InputError` for too few rows.
     """
     require_whole(1, longest=longest)
@@ -113,16 +113,17 @@ def choose_delays(
     scaling = Standardization.fit(experiments)
     scaled = [scaling.scale(e) for e in experiments]
     with limit_to_one_thread():
-        steps = dead_times(scaled, longest_dead_time, min(longest, COMPARED_DELAYS))
-        held_back = min(map(min, steps), default=0)
-        begun = [e.with_arrays(u=delay_inputs(e.u, [held_back] * inputs)) for e in scaled]
-        u_delays, y_delays = count_arx_delays(begun, longest)
+        by_input = find_held_back_rows(scaled, longest_dead_time, min(longest, COMPARED_DELAYS))
+        held_back = min(map(min, by_input), default=0)
+        delayed = [e.with_arrays(u=delay_inputs(e.u, [held_back] * inputs)) for e in scaled]
+        u_delays, y_delays = count_arx_delays(delayed, longest)
     return tuple(range(held_back, held_back + u_delays)), tuple(range(1, y_delays + 1))
 
 
 def count_arx_delays(experiments: Sequence[Experiment], longest: int) -> tuple[int, int]:
-    """The number of delays of u, from 0, and of y, from 1, of the ARX model with the least Schwarz
-    criterion; `InputError` for too few rows.
+    """(n_u, n_y) of the ARX model with the least Schwarz criterion: u at delays 0 ... n_u - 1 and y
+    at delays 1 ... n_y, each number from 1 to `longest`; n_u is 0 without inputs. `InputError` for
+    too few rows.
     """
     inputs, outputs = count_columns(experiments)
     x, y = arx_regressors(experiments, longest, longest)
@@ -134,34 +135,34 @@ def count_arx_delays(experiments: Sequence[Experiment], longest: int) -> tuple[i
     scores = {}
     first_u = longest * outputs
     for y_delays in range(1, longest + 1):
-        past = [-1, *range(y_delays * outputs)]
-        begun = x[:, [*past, *range(first_u, first_u + longest * inputs)]]
-        errors = nested_deviances(begun, y).sum(axis=1)
+        past = [-1, *range(y_delays * outputs)]  # the ones are the last column of x
+        regressors = x[:, [*past, *range(first_u, first_u + longest * inputs)]]
+        deviances = nested_deviances(regressors, y).sum(axis=1)
         for u_delays in range(1, longest + 1) if inputs else (0,):
             columns = len(past) + u_delays * inputs
-            scores[u_delays, y_delays] = errors[columns] + np.log(len(y)) * outputs * columns
+            scores[u_delays, y_delays] = deviances[columns] + np.log(len(y)) * outputs * columns
     return min(scores, key=scores.__getitem__)
 
 
-def dead_times(
-    experiments: Sequence[Experiment], deepest: int, compared: int = COMPARED_DELAYS
+def find_held_back_rows(
+    experiments: Sequence[Experiment], longest_dead_time: int, compared: int = COMPARED_DELAYS
 ) -> tuple[tuple[int, ...], ...]:
-    """For each input the rows by which to hold it back, `deepest` at most: its dead time less one;
-    several where outputs answer it after different dead times. (0,) where none is found or too few
-    rows are whole.
+    """For each input the rows by which to hold it back: its dead time, `longest_dead_time` at most,
+    less one; several where outputs answer it after different dead times. (0,) where none is found
+    or too few rows are whole.
 
     For every output, groups of `compared` neighbouring delays of the input are compared by what
     they explain beside past y and the other inputs. The dead time ends before the last group that
     explains as much as any, if that is clearly more than the group from delay 0 explains.
     """
-    last = min(deepest, min(map(len, experiments)) // 4)
+    last = min(longest_dead_time, min(map(len, experiments)) // 4)
     inputs, outputs = count_columns(experiments)
     longest = last + compared
     x, y = arx_regressors(experiments, longest)
     n_past = DEAD_TIME_Y_DELAYS * outputs
     if last < MIN_DEAD_TIME or len(y) <= n_past + compared:
         return ((0,),) * inputs
-    steps = []
+    by_input = []
     for column in range(inputs):
         lags = n_past + column + inputs * np.arange(longest + 1)
         others = np.delete(np.arange(x.shape[1]), lags)
@@ -172,8 +173,8 @@ def dead_times(
             delays = left[:, first : min(first + compared, longest + 1)]
             deviances = nested_deviances(delays, left[:, longest + 1 :], len(y))
             gains.append(deviances[0] - deviances[-1])
-        steps.append(_hold_back(np.array(gains), compared, np.log(len(y))))
-    return tuple(steps)
+        by_input.append(_hold_back(np.array(gains), compared, np.log(len(y))))
+    return tuple(by_input)
 
 
 def _hold_back(gains: Array, compared: int, cost: float) -> tuple[int, ...]:

@@ -33,7 +33,7 @@ from forecast.training.one_layer import OneLayer
 @dataclass(frozen=True)
 class Memory:
     """What a net remembers before a row, oldest rows first: y (longest y delay, O) and u (longest u
-    delay plus longest dead time, I).
+    delay plus most rows that an input is held back, I).
     """
 
     y: Array
@@ -45,8 +45,8 @@ class Narx:
     """A NARX model without its weights.
 
     `y_delays`: from 1; `u_delays`: from 0; `low`, `high` (O,): bounds of the outputs, None without.
-    `dead_times` (I,): the rows by which each input is held back before its delays are counted, all
-    delays for each of several; () for 0.
+    `held_back_rows` (I,): the rows by which each input is held back before its delays are counted
+    (its dead time less one, 0 for none), all delays for each of several; () for 0.
     `states`: how many of the `outputs`, the last ones, are states of the net, never measured; the
     others are y.
     `terms`: of a polynomial, products of columns of z; `origin` (O + inputs held back,): the scaled
@@ -61,7 +61,7 @@ class Narx:
     linear: bool = True
     low: tuple[float, ...] | None = None
     high: tuple[float, ...] | None = None
-    dead_times: tuple[tuple[int, ...], ...] = ()
+    held_back_rows: tuple[tuple[int, ...], ...] = ()
     states: int = 0
     terms: tuple[Term, ...] = ()
     origin: tuple[float, ...] = ()
@@ -89,8 +89,8 @@ class Narx:
     @cached_property
     def held_back(self) -> list[tuple[int, int]]:
         """(column of u, rows it is held back) of each column that z has for u at one delay."""
-        dead_times = self.dead_times or ((0,),) * self.inputs
-        return [(column, steps) for column, each in enumerate(dead_times) for steps in each]
+        rows_by_input = self.held_back_rows or ((0,),) * self.inputs
+        return [(column, rows) for column, each in enumerate(rows_by_input) for rows in each]
 
     @cached_property
     def layer(self) -> OneLayer | PolynomialLayer:

@@ -39,8 +39,9 @@ class Net:
 
     `layer_delays`: into each layer after the first (distdelaynet), or of the layers' own outputs
     (recurrent nets); `linear`: with a linear path beside the hidden layers. `low`, `high`,
-    `dead_times`, `states`, `terms` and `origin` are those of `narx.Narx`, found by `identify`;
-    `first`: the measured rows that a run begins with, None for as many as the longest delay.
+    `states`, `terms` and `origin` are those of `narx.Narx`, found by `identify`; `dead_times`, the
+    name in saved models, is its `held_back_rows`: the dead times less one. `first`: how many
+    measured rows a run begins with, None for as many as fill the delays (`start`).
     """
 
     kind: str
@@ -69,7 +70,9 @@ class Net:
 
     @property
     def start(self) -> int:
-        """The measured rows that a run begins with, which fill the delays."""
+        """How many measured rows a run begins with: `first`, else the longest delay, and with
+        delays between layers (distdelaynet) the longest of each layer besides.
+        """
         if self.first is not None:
             return self.first
         start = max((*self.input_delays, *self.feedback_delays), default=0)
@@ -124,13 +127,13 @@ class Net:
         return Narx(
             inputs,
             outputs + self.states,
-            self.feedback_delays,
-            self.input_delays,
-            hidden,
+            y_delays=self.feedback_delays,
+            u_delays=self.input_delays,
+            hidden=hidden,
             linear=self.linear or not hidden,
             low=self.low,
             high=self.high,
-            dead_times=self.dead_times,
+            held_back_rows=self.dead_times,
             states=self.states,
             terms=self.terms,
             origin=self.origin,
@@ -215,7 +218,7 @@ class NetSet:
 
     @property
     def start(self) -> int:
-        """The measured rows that a run begins with, which fill the delays of all nets."""
+        """How many measured rows a run begins with, which fill the delays of all nets."""
         return max(net.start for net in self.nets)
 
     def network(self, inputs: int, outputs: int) -> Any:

@@ -47,7 +47,7 @@ from forecast.identification.averaging import (
     count_averaged_rows,
     spread_over_rows,
 )
-from forecast.identification.delays import count_arx_delays, dead_times, take_out_drift
+from forecast.identification.delays import count_arx_delays, find_held_back_rows, take_out_drift
 from forecast.identification.experiment import (
     Experiment,
     Standardization,
@@ -139,19 +139,25 @@ def search_members(
     scaling = Standardization.fit(experiments)
     scaled, start = cut_to_measured([scaling.scale(e) for e in experiments], settings.start)
     with limit_to_one_thread():
-        held_back = dead_times(limit_rows(scaled, start), settings.longest_dead_time)
+        held_back_rows = find_held_back_rows(limit_rows(scaled, start), settings.longest_dead_time)
         # an input with several dead times becomes several inputs to the search
-        delayed = Narx(
-            len(held_back), scaled[0].y.shape[1], (1,), (0,), hidden=0, dead_times=held_back
+        delay_line = Narx(
+            len(held_back_rows),
+            scaled[0].y.shape[1],
+            (1,),
+            (0,),
+            hidden=0,
+            held_back_rows=held_back_rows,
         )
-        aligned = [e.with_arrays(u=delayed.past_inputs(e.u, 0)) for e in scaled]
+        aligned = [e.with_arrays(u=delay_line.past_inputs(e.u, 0)) for e in scaled]
         settings = replace(settings, start=start)
-        search = _Search(aligned, delayed.find_origin(scaling), settings, seed, announce, watch)
+        search = _Search(aligned, delay_line.find_origin(scaling), settings, seed, announce, watch)
         folded = search.train_folds()
         members_ahead = search.fit_ahead(folded)
         members = members_ahead or search.choose_and_train(folded)
     members = [
-        replace(m, net=replace(m.net, inputs=len(held_back), dead_times=held_back)) for m in members
+        replace(m, net=replace(m.net, inputs=len(held_back_rows), held_back_rows=held_back_rows))
+        for m in members
     ]
     chosen, notes_of_bounds = keep_plausible(members, scaled, start)
     if all(member.net.is_linear for member in chosen):
@@ -169,11 +175,13 @@ def search_members(
             f" {search.rows_per_mean} rows, of which the errors on held-out blocks are, and trained"
             " on the rows themselves last."
         )
-    if any(map(any, held_back)):
-        rows = ", ".join(
-            " and ".join(str(step + 1 if step else 0) for step in steps) for steps in held_back
+    if any(map(any, held_back_rows)):
+        # a dead time is one more than the rows held back, none where there are none
+        dead_times = ", ".join(
+            " and ".join(str(rows + 1 if rows else 0) for rows in of_input)
+            for of_input in held_back_rows
         )
-        notes.append(f"Dead time of the inputs: {rows} rows.")
+        notes.append(f"Dead time of the inputs: {dead_times} rows.")
     if search.trainer.is_interrupted:
         notes.append("The search was interrupted: these are the best models so far.")
     notes += notes_of_bounds

@@ -99,7 +99,7 @@ class SearchSettings:
     `fold_iterations`: of each training in a fold.
     `refit_iterations`: of the training on all searched rows, and of the last training on all rows;
     where both are the same rows, models from before and after the last training stay.
-    `longest_dead_time`: of an input, in rows.
+    `longest_dead_time`: of an input, in rows (1: u acts on the next y).
     """
 
     start: int = 5

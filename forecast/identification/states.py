@@ -50,7 +50,7 @@ def with_states(net: Narx, order: int, hidden: int) -> Narx:
         hidden=hidden,
         low=(*(net.low or ()), *(-STATE_BOUND,) * states),
         high=(*(net.high or ()), *(STATE_BOUND,) * states),
-        dead_times=net.dead_times,
+        held_back_rows=net.held_back_rows,
         states=states,
     )
 

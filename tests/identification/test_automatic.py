@@ -526,7 +526,7 @@ def test_an_interrupted_search_gives_the_nets_found_until_then(
 @pytest.mark.parametrize(
     ("module", "function", "call"),
     [
-        (search, "dead_times", 1),
+        (search, "find_held_back_rows", 1),
         (search, "split_fold", 2),
         (selection, "stay_within", 1),
     ],

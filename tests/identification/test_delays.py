@@ -15,7 +15,7 @@ from forecast.identification import (
     cross_correlation,
     tank,
 )
-from forecast.identification.delays import dead_times, nested_deviances
+from forecast.identification.delays import find_held_back_rows, nested_deviances
 from forecast.identification.experiment import Standardization
 from forecast.system.errors import InputError
 
@@ -50,9 +50,9 @@ def test_the_orders_of_an_arx_model_take_one_search_for_dead_times(monkeypatch) 
 
     def noted(*arguments):
         searches.append(arguments)
-        return dead_times(*arguments)
+        return find_held_back_rows(*arguments)
 
-    monkeypatch.setattr("forecast.identification.delays.dead_times", noted)
+    monkeypatch.setattr("forecast.identification.delays.find_held_back_rows", noted)
     choose_delays(delayed_arx(600, 1, 0), longest=4)
     assert len(searches) == 1
 
@@ -64,7 +64,7 @@ def test_an_input_that_acts_as_a_factor_alone_has_no_dead_time(seed: int) -> Non
     u = np.repeat(rng.uniform(-1, 1, size=(75, 2)), 4, axis=0)
     y = lfilter([0.0, 0.3], [1.0, -0.7], u[:, 0] * u[:, 1] + 0.3 * u[:, 0])
     e = Experiment(u, y + 0.02 * y.std() * rng.normal(size=len(y)))
-    assert dead_times([Standardization.fit([e]).scale(e)], 100) == ((0,), (0,))
+    assert find_held_back_rows([Standardization.fit([e]).scale(e)], 100) == ((0,), (0,))
 
 
 def test_every_output_may_answer_an_input_after_a_dead_time_of_its_own() -> None:
@@ -75,7 +75,7 @@ def test_every_output_may_answer_an_input_after_a_dead_time_of_its_own() -> None
     parts = [lfilter([gain], [1, -pole], v) for gain, pole, v in filters]
     y = np.column_stack([parts[0] + parts[1], parts[2] + parts[3]])
     e = Experiment(u, y + 0.02 * rng.normal(size=y.shape))
-    assert dead_times([Standardization.fit([e]).scale(e)], 100) == ((4, 20), (8, 17))
+    assert find_held_back_rows([Standardization.fit([e]).scale(e)], 100) == ((4, 20), (8, 17))
     assert choose_delays(e)[0][0] == 4
     assert choose_delays(e, longest_dead_time=0)[0][0] == 0
 

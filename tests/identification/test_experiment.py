@@ -9,7 +9,7 @@ import pytest
 from scipy.signal import lfilter
 
 from forecast.identification import multisine, read_record
-from forecast.identification.delays import dead_times
+from forecast.identification.delays import find_held_back_rows
 from forecast.identification.experiment import (
     Experiment,
     Standardization,
@@ -183,7 +183,7 @@ def test_a_dead_time_is_found_and_taken_out() -> None:
     u, y = tank(400, 0, dead=9)
     experiment = Experiment(u, y)
     scaling = Standardization.fit([experiment])
-    found = dead_times([scaling.scale(experiment)], 40)
+    found = find_held_back_rows([scaling.scale(experiment)], 40)
     assert found[0][0] in (8, 9)
     assert delay_inputs(np.arange(5.0)[:, None], [2])[:, 0].tolist() == [0, 0, 0, 1, 2]
 
@@ -200,4 +200,4 @@ def test_a_swinging_system_under_a_smooth_input_has_no_dead_time(seed: int) -> N
         y += lfilter([0.0, *(rng.normal(size=2) * (1.0 - radius))], denominator, u)
     experiment = Experiment(u, y / y.std() + 0.002 * rng.normal(size=len(y)))
     scaled = Standardization.fit([experiment]).scale(experiment)
-    assert dead_times([scaled], 100) == ((0,),)
+    assert find_held_back_rows([scaled], 100) == ((0,),)

@@ -57,7 +57,7 @@ def test_a_loop_feeds_back_y_where_it_is_measured_and_its_own_bounded_output_els
     "net",
     [
         net_of(2, 3, 0.4),
-        Narx(2, 3, (1,), (0, 1), 0, dead_times=((0, 2), (4,)), states=2),
+        Narx(2, 3, (1,), (0, 1), 0, held_back_rows=((0, 2), (4,)), states=2),
         Narx(2, 1, (1, 3), (0,), 0, low=(-2.0,), high=(2.0,), terms=((), (0,), (1, 2), (3,))),
     ],
     ids=["net", "states", "polynomial"],
