@@ -216,18 +216,26 @@ class RegularCalendar(CalendarBase):
         return value
 
     @model_validator(mode="after")
-    def _steps_divide_open_days(self) -> Self:
-        """Refuses opening hours with steps that begin at another time every day."""
+    def _step_suits_opening_hours(self) -> Self:
+        """Refuses opening hours for rows without dates, and with a step that is not shorter than a
+        day or does not divide it.
+        """
         if self.opening_hours and self.counts_rows:
             raise ValueError("opening_hours: rows without dates have none; leave it out")
         if self.opening_hours:
             from pandas.tseries.frequencies import to_offset
+            from pandas.tseries.offsets import Tick
 
-            step = getattr(to_offset(self.freq), "nanos", 0)
-            if not step or DAY_NANOSECONDS % step or step == DAY_NANOSECONDS:
+            step = to_offset(self.freq)
+            # a step without a fixed length, such as a month, is no Tick
+            if (
+                not isinstance(step, Tick)
+                or DAY_NANOSECONDS % step.nanos
+                or step.nanos == DAY_NANOSECONDS
+            ):
                 raise ValueError(
-                    f"opening_hours: a day has no whole number of steps of {self.freq}; wanted a"
-                    " part of a day such as 30min or 1h. Days are `{kind: weekdays, days: [mon,"
+                    f"opening_hours: a step of {self.freq}; wanted one shorter than a day that"
+                    " divides it, such as 30min or 1h. Days are `{kind: weekdays, days: [mon,"
                     " tue]}`"
                 )
         return self

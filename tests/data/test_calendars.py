@@ -347,14 +347,6 @@ def test_an_hour_is_known_when_it_has_ended():
             {"kind": "regular", "freq": "1h", "opening_hours": {"first": "18:00", "last": "02:00"}},
             "first: 18:00 is after last: 02:00",
         ),
-        (
-            {"kind": "regular", "freq": "7h", "opening_hours": {"first": "08:00", "last": "15:00"}},
-            "a day has no whole number of steps of 7h",
-        ),
-        (
-            {"kind": "regular", "freq": "1D", "opening_hours": {"first": "08:00", "last": "15:00"}},
-            "a day has no whole number of steps of 1D",
-        ),
     ],
 )
 def test_an_unknown_calendar_is_refused_when_the_configuration_is_read(
@@ -362,6 +354,13 @@ def test_an_unknown_calendar_is_refused_when_the_configuration_is_read(
 ):
     with pytest.raises(InputError, match=message.replace("?", r"\?")):
         dataset(calendar=calendar)
+
+
+@pytest.mark.parametrize("freq", ["7h", "24h", "36h", "1D", "B", "W-FRI", "MS", "QE-DEC", "YE"])
+def test_opening_hours_are_refused_with_a_step_that_is_no_part_of_a_day(freq: str):
+    hours = {"first": "08:00", "last": "15:00"}
+    with pytest.raises(InputError, match=rf"opening_hours: a step of {freq}; wanted one shorter"):
+        dataset(calendar={"kind": "regular", "freq": freq, "opening_hours": hours})
 
 
 YEAR_2024 = ("2024-01-01", "2024-12-31")
