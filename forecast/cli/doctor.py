@@ -20,7 +20,7 @@ import typer
 from forecast.cli.common import FORMAT, ROOT, Format, print_rows, require_project, tracking_uri
 from forecast.cli.run import FINISHED_WORK, FOLDERS_OF_A_RUN, remove_run_leftovers
 from forecast.system import files, postgres
-from forecast.system.addresses import hide_parts, show_address
+from forecast.system.addresses import hide_parts, public_address
 from forecast.system.bootstrap import RUN_LOCK
 from forecast.system.errors import (
     UNHEALTHY,
@@ -192,9 +192,11 @@ def check_mlflow(root: Path) -> HealthCheck:
     if uri.startswith("sqlite:"):
         advice = "`forecast doctor --repair`; then `forecast sync`"
     try:
-        return HealthCheck("MLflow", f"{show_address(uri)}: {_probe_store(root, uri)}")
+        return HealthCheck("MLflow", f"{public_address(uri)}: {_probe_store(root, uri)}")
     except (OSError, ForecastError) as error:
-        return HealthCheck("MLflow", f"{show_address(uri)}: {hide_parts(str(error), uri)}", advice)
+        return HealthCheck(
+            "MLflow", f"{public_address(uri)}: {hide_parts(str(error), uri)}", advice
+        )
 
 
 def _probe_store(root: Path, uri: str) -> str:

@@ -38,7 +38,7 @@ from forecast.config.paths import ProjectPaths
 from forecast.config.usual_names import require_model
 from forecast.operations import repro
 from forecast.system import files
-from forecast.system.addresses import show_address
+from forecast.system.addresses import public_address
 from forecast.system.bootstrap import RUN_LOCK
 from forecast.system.errors import InputError, require_known, with_minus
 from forecast.system.files import hold_lock, remove_leftovers
@@ -219,7 +219,7 @@ def ui(
 
     store = tracking_store(require_project(root), tracking_uri()).uri
     if store.startswith("http"):
-        print(f"MLflow runs at {show_address(store)} (MLFLOW_TRACKING_URI).")
+        print(f"MLflow runs at {public_address(store)} (MLFLOW_TRACKING_URI).")
         return
     if importlib.util.find_spec("flask") is None:
         raise InputError(
@@ -289,7 +289,7 @@ class Publication:
             f"MLflow: {len(result.published)} runs made, {result.unchanged} already there,"
             f" {len(result.set_aside)} set aside."
         ]
-        server = show_address(tracking.tracking_store(self.root, tracking_uri()).uri)
+        server = public_address(tracking.tracking_store(self.root, tracking_uri()).uri)
         if server.startswith("http"):
             head = "The leaderboards are at"
             address = server.rstrip("/")

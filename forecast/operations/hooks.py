@@ -15,7 +15,7 @@ from pathlib import Path
 from forecast.config.operation import HookEvent, Hooks
 from forecast.data import web
 from forecast.operations.records import Decision, RetrainingFailure
-from forecast.system.addresses import hide_addresses, show_address
+from forecast.system.addresses import hide_addresses, public_address
 
 
 def notify(
@@ -81,7 +81,7 @@ def _post(address: str, content: str, seconds: float) -> str:
     try:
         answer = web.send("POST", address, seconds=seconds, content=content, headers=headers)
     except (aiohttp.ClientError, TimeoutError, web.OversizeError) as error:
-        return f"webhook at {show_address(address)}: {type(error).__name__}"
+        return f"webhook at {public_address(address)}: {type(error).__name__}"
     if answer.status >= 300:  # redirects are not followed
-        return f"webhook at {show_address(address)} answered {answer.status}"
+        return f"webhook at {public_address(address)} answered {answer.status}"
     return ""

@@ -4,7 +4,7 @@ A secret can stand in any part of an address: before the host, as the port, in t
 So only scheme, host and a numeric port are printed. Addresses of files (`sqlite:///...`) are
 printed whole.
 
-`show_address` shortens one address; `hide_addresses` and `hide_parts` clean a message.
+`public_address` shortens one address; `hide_addresses` and `hide_parts` clean a message.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+")
 HOST = re.compile(r"([\w.-]+|\[[0-9A-Fa-f:.]+\])(:\d+)?")
 
 
-def show_address(address: str) -> str:
+def public_address(address: str) -> str:
     """The address without secrets: `http://user:token@host:5000/path` gives `http://host:5000`.
 
-    A path of this machine is returned unchanged, unless it contains `:`, `@` or `?`: it may then be
-    an address that lacks its scheme, and `...` is returned.
+    Text without `://` is taken for a path and returned unchanged; with `:`, `@` or `?` in it, as in
+    `C:/data`, it may be an address that lacks its scheme, and gives `...`.
     """
     scheme, separator, rest = address.partition("://")
     if not separator:
@@ -30,10 +30,11 @@ def show_address(address: str) -> str:
     if scheme in FILE_SCHEMES:
         return address
     host_part = re.split("[/?#]", rest, maxsplit=1)[0]
-    # a password may contain a slash; the part before the slash may then be half of the password
+    # in `user:pa/ss@host` what stands before the slash is no host
     if "@" in rest.removeprefix(host_part):
         return f"{scheme}://{HIDDEN}"
     host = host_part.rpartition("@")[2]
+    # a port that is no number may be a secret; the colons of `[::1]` begin no port
     name, _, port = host.rpartition(":")
     if name and not port.isdigit() and not host.endswith("]"):
         host = name
@@ -43,13 +44,13 @@ def show_address(address: str) -> str:
 
 
 def hide_addresses(text: str) -> str:
-    """The text with every address in it shortened by `show_address`."""
-    return ADDRESS.sub(lambda match: show_address(match[0]), text)
+    """The text with every address in it shortened by `public_address`."""
+    return ADDRESS.sub(lambda match: public_address(match[0]), text)
 
 
 def hide_parts(text: str, address: str) -> str:
     """An error message about `address`, with the parts of it hidden that may be secret."""
-    public_part = show_address(address)
+    public_part = public_address(address)
     if public_part == address:
         return text
     parts = set(re.split(r"[:/@?#&=\[\]]+", address)) - set(re.split("[:/]+", public_part))

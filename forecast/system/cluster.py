@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from forecast.system import files
-from forecast.system.addresses import show_address
+from forecast.system.addresses import public_address
 from forecast.system.errors import BusyError, ForecastError, InputError, plural
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def cluster_address() -> str:
     )
     if address and (not match or (match["port"] and not 0 < int(match["port"]) < 65536)):
         raise InputError(
-            f"{CLUSTER_VARIABLE} (or --cluster): {show_address(address)!r} is no address of a"
+            f"{CLUSTER_VARIABLE} (or --cluster): {public_address(address)!r} is no address of a"
             " cluster. Wanted tcp://host:port, tls://host:port or local:<worker processes>."
         )
     return address

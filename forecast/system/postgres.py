@@ -17,7 +17,7 @@ from contextlib import closing, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from forecast.system.addresses import hide_parts, show_address
+from forecast.system.addresses import hide_parts, public_address
 from forecast.system.errors import BusyError, ForecastError, InputError, one_line
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def team_database() -> str:
     given = os.environ.get(DATABASE_VARIABLE, "").strip()
     if given and not is_postgres(given):
         raise InputError(
-            f"{DATABASE_VARIABLE}: found {show_address(given)!r}, wanted"
+            f"{DATABASE_VARIABLE}: found {public_address(given)!r}, wanted"
             " postgresql://user:password@host/name."
         )
     return given
@@ -97,7 +97,7 @@ def open_connection(uri: str, *, seconds: int, name: str = "forecast") -> psycop
         if isinstance(error, psycopg.OperationalError):
             reason = hide_parts(one_line(error), uri)
         raise ForecastError(
-            f"PostgreSQL at {show_address(uri)} does not answer: {reason}. Check the address, the"
+            f"PostgreSQL at {public_address(uri)} does not answer: {reason}. Check the address, the"
             " server and the user's rights."
         ) from None
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from forecast.system import files, postgres
-from forecast.system.addresses import hide_parts, show_address
+from forecast.system.addresses import hide_parts, public_address
 from forecast.system.errors import ForecastError, InputError
 from forecast.tracking import database_file
 from forecast.tracking.stores import SQLITE, TrackingStore, path_of
@@ -54,7 +54,7 @@ def connect(store: TrackingStore) -> Iterator[MlflowClient]:
     """
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
-    purpose = f"Publishing to {show_address(store.uri)}"
+    purpose = f"Publishing to {public_address(store.uri)}"
     with files.hold_lock(store.publisher_lock, purpose=purpose, timeout=TIMEOUT):
         database_file.require_sound(store)
         with silence_warnings(), _explain_errors(store):
@@ -63,7 +63,7 @@ def connect(store: TrackingStore) -> Iterator[MlflowClient]:
             for folder in database_file.claim_artifacts(store):
                 logging.getLogger(__name__).warning(
                     "%s: its artifacts were those of %s; from now on they are those of this folder",
-                    show_address(store.uri),
+                    public_address(store.uri),
                     folder,
                 )
             yield client
@@ -151,12 +151,12 @@ def _migrated_client(uri: str) -> MlflowClient:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         with postgres.hold_lock(
-            uri, "tables", purpose=f"Making the tables of {show_address(uri)}", timeout=TIMEOUT
+            uri, "tables", purpose=f"Making the tables of {public_address(uri)}", timeout=TIMEOUT
         ):
             client = MlflowClient(tracking_uri=uri)
             client.search_experiments(max_results=1)  # makes and migrates the tables
     except ModuleNotFoundError as error:
-        needed = f"{show_address(uri)}: needs the driver {error.name!r}, which is not installed."
+        needed = f"{public_address(uri)}: needs the driver {error.name!r}, which is not installed."
         raise InputError(f"{needed} A plain postgresql:// takes psycopg.") from None
     return client
 
@@ -188,7 +188,7 @@ def _explain_errors(store: TrackingStore) -> Iterator[None]:
     except (MlflowException, SQLAlchemyError, sqlite3.Error) as error:
         lines = str(error).splitlines() or [type(error).__name__]
         raise ForecastError(
-            f"MLflow at {show_address(store.uri)}: {hide_parts(lines[0], store.uri)}."
+            f"MLflow at {public_address(store.uri)}: {hide_parts(lines[0], store.uri)}."
             f" {_advise(str(error))} The records in data/ are complete; `forecast sync` publishes"
             " what is missing."
         ) from error

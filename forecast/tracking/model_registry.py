@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from forecast.system import files
-from forecast.system.addresses import show_address
+from forecast.system.addresses import public_address
 from forecast.system.errors import DamagedError, InputError, ModelError
 from forecast.system.postgres import CheckLock, check_nothing
 from forecast.tracking import mlflow_client
@@ -110,9 +110,9 @@ def claim_model(store: TrackingStore, name: str, commit: str) -> None:
                 client.set_registered_model_tag(name, PROJECT, commit)
             elif owner != commit:
                 raise InputError(
-                    f"The registered model {name!r} at {show_address(store.uri)} belongs to another"
-                    f" project (first commit {owner}, here {commit}). Give the dataset another"
-                    f" name; if the project is the same, set the model's tag {PROJECT!r} to"
+                    f"The registered model {name!r} at {public_address(store.uri)} belongs to"
+                    f" another project (first commit {owner}, here {commit}). Give the dataset"
+                    f" another name; if the project is the same, set the model's tag {PROJECT!r} to"
                     f" {commit}."
                 )
 
@@ -186,9 +186,9 @@ def _find_run(client: MlflowClient, dataset: str, candidate: str) -> str | None:
 
 def _log_model_copy(
     client: MlflowClient,
-    at: TrackingStore,
+    store: TrackingStore,
     name: str,
-    forecaster_folder: Path,
+    ensemble_folder: Path,
     sample: pd.DataFrame | None,
     run_id: str | None,
 ) -> LoggedModel:
@@ -196,10 +196,10 @@ def _log_model_copy(
 
     run_id: the run that the ensemble comes from.
     """
-    experiment = mlflow_client.ensure_experiment(client, name, at)
+    experiment = mlflow_client.ensure_experiment(client, name, store)
     with files.scratch_folder() as folder:
         model_folder = folder / "model"
-        save_model(forecaster_folder, model_folder, example=sample)
+        save_model(ensemble_folder, model_folder, example=sample)
         if sample is not None:
             _try_forecast(model_folder, sample)
         model_copy = client.create_logged_model(

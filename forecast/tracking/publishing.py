@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from forecast.system.addresses import show_address
+from forecast.system.addresses import public_address
 from forecast.tracking import mlflow_client, runs
 from forecast.tracking.database_file import former_folders
 from forecast.tracking.runs import (
@@ -85,7 +85,7 @@ def sync(
     runs_by_dataset = {name: read_candidate_runs(root, name) for name in names}
     if not runs_by_dataset and not former_folders(store):
         return result
-    what = f"Publishing to {show_address(store.uri)}"
+    what = f"Publishing to {public_address(store.uri)}"
     lock = hold_store_lock(store, "publishing", purpose=what, timeout=mlflow_client.TIMEOUT)
     with lock, mlflow_client.connect(store) as client:
         for name, candidate_runs in runs_by_dataset.items():

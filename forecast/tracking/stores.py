@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 
 from forecast.config.paths import ProjectPaths
 from forecast.system import files, postgres
-from forecast.system.addresses import show_address
+from forecast.system.addresses import public_address
 from forecast.system.errors import InputError
 from forecast.system.postgres import CheckLock, check_nothing
 
@@ -73,7 +73,7 @@ def tracking_store(root: Path, uri: str = "") -> TrackingStore:
     if scheme not in SERVERS:
         kind = f"a {scheme}: URI" if scheme else "a path"
         raise InputError(
-            f"MLFLOW_TRACKING_URI={show_address(uri)!r}: found {kind}, wanted sqlite:///<file>, "
+            f"MLFLOW_TRACKING_URI={public_address(uri)!r}: found {kind}, wanted sqlite:///<file>, "
             f"http(s)://<server> or a database URL. Unset it to use {SQLITE}<project>/mlflow.db."
         )
     has_server = scheme in ("http", "https", "databricks")
@@ -123,7 +123,7 @@ def _lock_file(store: TrackingStore, name: str) -> Path:
         return Path(f"{store.database}.{name}.lock")
     if urlsplit(store.uri).hostname not in LOOPBACK:
         raise InputError(
-            f"MLFLOW_TRACKING_URI={show_address(store.uri)!r}: several machines may write to this"
+            f"MLFLOW_TRACKING_URI={public_address(store.uri)!r}: several machines may write to this"
             f" server, and nothing keeps them apart. Found no {postgres.DATABASE_VARIABLE}, wanted"
             " the address of a PostgreSQL, the same on every machine (docs/team.md). Without a team"
             " start the server on 127.0.0.1, or unset MLFLOW_TRACKING_URI."

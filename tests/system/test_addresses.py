@@ -7,7 +7,7 @@ import pytest
 from forecast.config.operation import load_retraining
 from forecast.operations.hooks import notify
 from forecast.system import postgres
-from forecast.system.addresses import hide_addresses, hide_parts, show_address
+from forecast.system.addresses import hide_addresses, hide_parts, public_address
 from forecast.system.errors import ForecastError
 from forecast.tracking import hold_store_lock, tracking_store
 from tests.operations.test_hooks import GIVEN, NEWS, hooks
@@ -33,15 +33,15 @@ FORMS = [
 
 @pytest.mark.parametrize("address", FORMS)
 def test_no_part_of_an_address_but_its_host_is_shown(address):
-    assert SECRET not in show_address(address)
+    assert SECRET not in public_address(address)
     assert SECRET not in hide_parts(f"Invalid part: '{SECRET}', of {address}", address)
 
 
 def test_host_and_port_stay_readable():
-    assert show_address("http://user:pw@host:5000/x?y#z") == "http://host:5000"
-    assert show_address("https://[::1]:80/x") == "https://[::1]:80"
-    assert show_address("sqlite:////data/mlflow.db") == "sqlite:////data/mlflow.db"
-    assert show_address("mlruns") == "mlruns"
+    assert public_address("http://user:pw@host:5000/x?y#z") == "http://host:5000"
+    assert public_address("https://[::1]:80/x") == "https://[::1]:80"
+    assert public_address("sqlite:////data/mlflow.db") == "sqlite:////data/mlflow.db"
+    assert public_address("mlruns") == "mlruns"
     assert hide_addresses("found 'http://a:b@c/d', wanted x") == "found 'http://c', wanted x"
 
 
