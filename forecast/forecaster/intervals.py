@@ -88,9 +88,9 @@ is near the larger one.
 MAX_RESIZED = 2.0
 """The largest factor by which `resized` enlarges calibration scores."""
 CEILING = 4.0
-"""Upper ends of a target with `transform: log` are at most this many times its highest value: one
-day of zero sales among a hundred of 150 is an error of five logarithms, and its upper end would be
-twenty thousand.
+"""Upper ends of a target whose transform has a lowest value (`log`, `log1p`, `logdiff`, `logit`)
+are at most this many times its highest value: one day of zero sales among a hundred of 150 is an
+error of five logarithms, and its upper end would be twenty thousand.
 """
 
 

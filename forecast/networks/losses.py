@@ -8,7 +8,8 @@ validation loss. Another point loss is a row of `POINT_LOSSES`, a function of fo
 scaled units without parameters; a loss with parameters belongs in a head (`networks.heads`).
 
 Levenberg-Marquardt minimises squared errors whatever `loss` is, so an entry with `trainer: lm` and
-a `loss` is refused. Scores, selection and gate use absolute errors in any case.
+another `loss` than the default is refused; of its iterations the one with the lowest mean absolute
+error on validation is kept. Scores, selection and gate use absolute errors in any case.
 """
 
 from __future__ import annotations

@@ -51,7 +51,9 @@ equal.
 BOOSTING = "LGBMRegressor"
 TREE_REGRESSORS = (BOOSTING, "RandomForestRegressor", "ExtraTreesRegressor")
 SEASONS_BACK = (1, 2, 7)
-"""Part of the format of saved models, which know their input columns by position."""
+"""Part of the format of saved models, which know their input columns by position: with another
+tuple, those saved before would read wrong ones.
+"""
 DEFAULTS: dict[str, dict[str, Any]] = {
     BOOSTING: {
         "objective": "regression_l1",

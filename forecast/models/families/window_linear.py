@@ -9,7 +9,7 @@ were shown to beat long-horizon networks.
 No other column is read. Each target has its own map, which all series share. Maps are fitted by
 ridge regression instead of the papers' gradient steps: as in the family `ridge` a map is a mean
 over penalties and lags, weighted by cross-validation (`forecast.models.choice`). A refit keeps
-these settings.
+these settings. `dlinear` has no anchor where the target drifts.
 """
 
 from __future__ import annotations

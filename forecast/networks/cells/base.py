@@ -95,7 +95,7 @@ class Cell:
         self, xp: Namespace, w: Arrays, projected: Array, states: Arrays
     ) -> tuple[Array, Arrays]:
         """The rest of a step: the output `(B, units)` and the new states, from `projected` `(B, P)`
-        and the states `(B, size)`.
+        and the states `(B, size)`. It must not change an array that it is given.
         """
         raise NotImplementedError
 
