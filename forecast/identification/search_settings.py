@@ -137,8 +137,8 @@ class SearchSettings:
 
 def limit_folds(settings: SearchSettings, experiments: Sequence[Experiment]) -> SearchSettings:
     """The settings with fewer folds where blocks would be too short to judge a free run, unless
-    there are as many experiments as folds, which are held out whole; with two folds for long
-    records of several outputs, whose blocks are long and whose training is slow.
+    there are as many experiments as folds, which are held out whole; with two folds instead of
+    the default number for long records of several outputs, whose training is slow.
 
     `InputError` for experiments that differ in their columns, for one that is too short, which
     names settings that would do, and for inputs of which none moves.
@@ -146,7 +146,8 @@ def limit_folds(settings: SearchSettings, experiments: Sequence[Experiment]) -> 
     if not isinstance(settings, SearchSettings):
         raise InputError(f"`settings` is {settings!r}; wanted `SearchSettings(...)`.")
     _, outputs = count_columns(experiments)
-    if outputs > 1 and sum(map(len, experiments)) > SEARCH_ROWS:
+    is_slow = outputs > 1 and sum(map(len, experiments)) > SEARCH_ROWS
+    if is_slow and settings.folds == SearchSettings.folds:
         settings = replace(settings, folds=2)
     shortest = min(map(len, experiments))
     if len(experiments) < settings.folds:

@@ -1009,15 +1009,16 @@ def test_a_short_record_is_cut_into_fewer_blocks() -> None:
     assert folds(*[30] * 5) == 5  # whole ones are held out
 
 
-def test_a_long_record_of_several_outputs_is_cut_into_two_blocks() -> None:
+def test_a_long_record_of_several_outputs_is_cut_into_two_blocks_unless_told_otherwise() -> None:
     """200,000 rows of two outputs announced more than an hour."""
 
-    def folds(rows: int, outputs: int) -> int:
+    def folds(rows: int, outputs: int, **given: int) -> int:
         y = np.arange(float(rows * outputs)).reshape(rows, outputs)
-        return limit_folds(SearchSettings(), [Experiment(None, y)]).folds
+        return limit_folds(SearchSettings(**given), [Experiment(None, y)]).folds
 
     limit = search_settings.SEARCH_ROWS
     assert [folds(limit, 2), folds(limit + 1, 1), folds(limit + 1, 2)] == [5, 5, 2]
+    assert folds(limit + 1, 2, folds=4) == 4
 
 
 def test_settings_that_work_are_named_for_a_record_of_thirty_rows() -> None:
