@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from operator import attrgetter
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -43,6 +43,9 @@ Rounded = Annotated[float | None, BeforeValidator(files.six_digits)]
 class Record(BaseModel):
     """Base class of the records: immutable, unknown keys are refused."""
 
+    remedy: ClassVar[str] = "Delete it and run `dvc repro` to make it again."
+    """What to do about a damaged file, in a sentence of the error."""
+
     # deferred, since a command uses few of all these classes
     model_config = ConfigDict(
         frozen=True, extra="forbid", protected_namespaces=(), defer_build=True
@@ -62,7 +65,7 @@ class Record(BaseModel):
 
         Raises:
             FileNotFoundError: there is no such file.
-            DamagedError: the file holds something else.
+            DamagedError: the file cannot be read, or holds something else.
         """
         try:
             content = files.read_json(path)
@@ -87,10 +90,7 @@ class Record(BaseModel):
     @classmethod
     def _damage_error(cls, path: Path, reason: str) -> DamagedError:
         """The error for a file that does not hold such a record."""
-        return DamagedError(
-            f"{path}: no {cls.__name__} of this version ({reason}). Delete it and run"
-            " `dvc repro` to make it again."
-        )
+        return DamagedError(f"{path}: no {cls.__name__} of this version ({reason}). {cls.remedy}")
 
 
 def describe_first(error: Exception) -> str:

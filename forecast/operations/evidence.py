@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -41,7 +42,7 @@ from forecast.operations.gate import PairEvidence
 from forecast.operations.live_accuracy import error_over_expected
 from forecast.operations.records import ChampionCard, Shift
 from forecast.system import files
-from forecast.system.errors import DamagedError, DataError, ForecastError
+from forecast.system.errors import DataError, ForecastError
 
 YEAR = pd.Timedelta(365, "D")
 
@@ -237,6 +238,8 @@ class Ledger(Record):
     losses stay valid evidence however often the gate looks at them.
     """
 
+    remedy: ClassVar[str] = "Delete it: evidence is then gathered again."
+
     rows: list[LedgerEntry] = Field(default_factory=list)
 
     @classmethod
@@ -249,10 +252,6 @@ class Ledger(Record):
             return super().read(path)
         except FileNotFoundError:
             return cls()
-        except DamagedError:
-            raise DamagedError(
-                f"{path}: cannot be read. Delete it: evidence is then gathered again."
-            ) from None
 
     def add(
         self, losses: pd.DataFrame, *, version: int, config_hash: str, at: pd.Timestamp

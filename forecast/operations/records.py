@@ -18,12 +18,12 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from operator import attrgetter
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import ClassVar, Literal, TypeVar
 
 from forecast.config.operation import HookEvent
 from forecast.config.paths import ProjectPaths
 from forecast.data.records import Number, Record
-from forecast.system.errors import DamagedError, DataError
+from forecast.system.errors import DataError
 
 Outcome = Literal["better", "equivalent", "renewed", "first", "kept"]
 """What a gate decides; all but `kept` promote the challenger."""
@@ -40,6 +40,11 @@ def read_if_valid(kind: type[R], path: Path) -> R | None:
 
 class ChampionCard(Record):
     """Where one version of a dataset's model comes from, and its test scores."""
+
+    remedy: ClassVar[str] = (
+        "Delete the folder it lies in: `forecast doctor --repair` takes a champion from the"
+        " registry again, and `forecast retrain` decides again."
+    )
 
     dataset: str
     candidate: str
@@ -142,7 +147,9 @@ class Shift(Record):
     ks_p: Number = None
     """p-value of the Kolmogorov-Smirnov test, which is made where the index is high."""
     live_error: Number = None
-    """The champion's error / expected error (`live_accuracy.error_over_expected`)."""
+    """Error / expected error of forecasts that the champion makes again for the newest rows
+    (`live_accuracy.error_over_expected`); that of issued forecasts is `LiveAccuracy.error`.
+    """
     drifted: bool = False
 
 
@@ -210,6 +217,10 @@ class GateNumbers(Record):
 class Decision(Record):
     """What one retraining decided, and why."""
 
+    remedy: ClassVar[str] = (
+        "Delete it (or `pending`, the folder it lies in): its data may then be decided on once more."
+    )
+
     key: str
     """Digest of the decision's inputs (`pending.decision_key`)."""
     dataset: str
@@ -269,15 +280,7 @@ def read_decisions(root: Path, dataset: str) -> list[Decision]:
     Raises `DamagedError` naming a file that cannot be read, such as one of another version.
     """
     folder = ProjectPaths.of(root).retraining(dataset) / "decisions"
-    decisions = []
-    for path in folder.glob("*.json"):
-        try:
-            decisions.append(Decision.read(path))
-        except DamagedError:
-            raise DamagedError(
-                f"{path}: no decision that this version can read. Delete it: its data may then be"
-                " decided on once more."
-            ) from None
+    decisions = [Decision.read(path) for path in folder.glob("*.json")]
     return sorted(decisions, key=attrgetter("data_end", "at"))
 
 

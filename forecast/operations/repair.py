@@ -99,7 +99,9 @@ def list_champion_datasets(root: Path) -> list[str]:
 
 
 def _check_champion(root: Path, dataset: str) -> HealthCheck:
-    """Check the champion's files."""
+    """Check the files of the champion and of the version before it, and that no rollback is left to
+    pass on to the registry.
+    """
     local = read_champion(root, dataset)
     what = f"champion {dataset}"
     if local.faults or local.version is None:

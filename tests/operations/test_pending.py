@@ -78,6 +78,21 @@ def test_a_promotion_is_registered_promoted_refitted_and_recorded(project: Path)
     ]
 
 
+@pytest.mark.parametrize("name", ["decision.json", "card.json"])
+def test_a_damaged_file_of_a_pending_decision_says_how_to_decide_again(
+    project: Path, name: str
+) -> None:
+    write_down(project)
+    file = ProjectPaths.of(project).retraining(NAME) / "pending" / name
+    file.write_text("{", encoding="utf-8")
+    with pytest.raises(DamagedError, match=rf"{name}: no .* of this version .* Delete") as fault:
+        finish(project)
+    assert "decide" in str(fault.value) and "dvc repro" not in str(fault.value)
+    shutil.rmtree(file.parent)  # as the sentence says
+    write_down(project)
+    assert finish(project, refit).version == 1
+
+
 def test_a_rollback_takes_back_a_whole_retraining_and_a_second_one_undoes_it(
     project: Path,
 ) -> None:
@@ -246,5 +261,5 @@ def test_a_decision_that_cannot_be_read_is_named_and_not_passed_over(
     decided("kept", key="b").write(folder / "b.json")
     assert [d.key for d in records.read_decisions(tmp_path, NAME)] == ["b"]
     files.write_text(folder / "a.json", content)
-    with pytest.raises(DamagedError, match=r"a\.json: .*Delete it: "):
+    with pytest.raises(DamagedError, match=r"a\.json: .*Delete it .* once more"):
         records.read_decisions(tmp_path, NAME)
