@@ -218,7 +218,7 @@ class Decision(Record):
     """What one retraining decided, and why."""
 
     remedy: ClassVar[str] = (
-        "Delete it (or `pending`, the folder it lies in): its data may then be decided on once more."
+        "Delete it (or the folder `pending` around it): its data may then be decided on once more."
     )
 
     key: str
