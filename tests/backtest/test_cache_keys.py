@@ -204,7 +204,7 @@ def study_and_memo(task, folder):
 def test_an_edit_of_a_docstring_changes_no_key(copy):
     file = copy / "forecast" / "data" / "windows.py"
     before, kept = digest_before(copy, ENGINE), file.read_text()
-    file.write_text(kept.replace('"""What a model sees', '"""Otherwise told: what a model sees', 1))
+    file.write_text(kept.replace('"""Windows of scaled', '"""Otherwise told: windows of scaled', 1))
     assert file.read_text() != kept and digest_of(copy) == before
     file.write_text(kept)
 
