@@ -1,4 +1,4 @@
-"""`forecast.compare`: fits several models on a frame, scores them at the same cutoffs and tests the
+"""`forecast.compare`: fits several models on a frame, scores them at the same origins and tests the
 differences.
 
 It runs the stages prepare, tune, train and compare in memory (`forecast.api.stages`), as `dvc
@@ -26,9 +26,9 @@ from forecast.api.stages import (
     FitSettings,
     FrameResults,
     compare_results,
-    fitted_specs,
     model_entries,
     run_stages,
+    specs_to_fit,
     trained_ensemble,
     tuning_budget,
 )
@@ -50,9 +50,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 RANKING = "shipped"
+"""The ranking that a board shows: the models as they would serve, networks on their skips."""
 TEST_SHARE = 0.15
-MIN_CUTOFFS = 20
-"""The fewest cutoffs of the test block, where the series are long enough."""
+MIN_ORIGINS = 20
+"""The fewest origins of the test block, where the series are long enough."""
 SELECTED_LINE = {"color": "#d1495b", "linewidth": 2.0, "zorder": 3}
 OTHER_LINE = {"linewidth": 1.0}
 NUMBERS = ["vs_bar_change", "vs_bar_low", "vs_bar_high", "vs_bar_p"]
@@ -162,7 +163,8 @@ class Board:
         return (*self._results.verdicts.sentences, *self._results.verdicts.warnings)
 
     def compare(self, a: str, b: str) -> tuple[str, ...]:
-        """The tests of two models in sentences, as `forecast compare` prints them.
+        """The board's tests of two models in sentences, as `forecast compare` prints them, or one
+        sentence that they were not tested against each other. Nothing is fitted.
 
         Raises `InputError` for a model that is not in the leaderboard.
         """
@@ -296,15 +298,16 @@ def compare(
 def _reference_entries(entries: Mapping[str, Entry], settings: Dataset) -> dict[str, Entry]:
     """Name → entry of the reference models that suit the data.
 
-    A linear reference gets the refit schedule of the networks whose skip it is.
+    `ridge` and `arx` get the refit schedule of the networks that have them as their skip: another
+    one would be refused.
     """
     all_references = model_entries(REFERENCE_MODELS)
     references = {
         name: all_references[name]
-        for name, model_spec in fitted_specs(all_references).items()
-        if not reason_unsuited(model_spec, settings.season_length, False)
+        for name, model_spec in specs_to_fit(all_references).items()
+        if not reason_unsuited(model_spec, settings.season_length, vintages=False)
     }
-    for name, model_spec in fitted_specs(entries).items():
+    for name, model_spec in specs_to_fit(entries).items():
         if model_spec.has_skip and "refit" in entries[name]:
             skip_model = linear_skip_model(model_spec)
             references[skip_model] = {**references[skip_model], "refit": entries[name]["refit"]}
@@ -313,13 +316,13 @@ def _reference_entries(entries: Mapping[str, Entry], settings: Dataset) -> dict[
 
 def _n_test_steps(dataset: FrameDataset) -> int:
     """The length of the test block in steps: `TEST_SHARE` of all steps, but enough for
-    `MIN_CUTOFFS` cutoffs and `TESTED_HORIZONS` separate horizons; less for short series.
+    `MIN_ORIGINS` origins and `TESTED_HORIZONS` separate horizons; less for short series.
     """
     settings = dataset.settings
     n_steps = usual_length(series_lengths(dataset.frame, settings.calendar))
     least_steps = (
         round(TEST_SHARE * n_steps),
-        settings.horizon + (MIN_CUTOFFS - 1) * settings.step_size,
+        settings.horizon + (MIN_ORIGINS - 1) * settings.step_size,
         TESTED_HORIZONS * settings.horizon,
     )
     return min(max(least_steps), most_test_steps(n_steps, settings.horizon, settings.season_length))

@@ -12,9 +12,9 @@ from forecast.api.model import Model
 from forecast.api.stages import (
     FitSettings,
     fit_ensemble,
-    fit_on_all_rows,
-    fitted_specs,
+    fit_with_default_splits,
     model_entries,
+    specs_to_fit,
     tuning_budget,
 )
 from forecast.config.reading import Entry
@@ -72,10 +72,10 @@ def fit(
     `total`.
     transform, point: a scale such as `log1p`; with `point="mean"` it is undone to means, by default
     to medians.
-    splits: dates or shares as in datasets.yaml. By default the last horizon is the test block, a
-    tenth of the rows before it calibrates the intervals, and then the model is fitted again on all
-    rows. On short series a simple or statistical model is tested on a shorter horizon, with a
-    warning.
+    splits: dates or shares as in datasets.yaml. By default the last horizon is the test block and a
+    tenth of the rows before it calibrates the intervals; on short series a simple or statistical
+    model is tested on a shorter horizon, with a warning. Either way the model is then fitted again
+    on all rows.
     tuning: None for the family's own values, `quick`, `full`, or keys of tuning.yaml, which search
     only with `n_trials` or `trial_steps`.
     seeds: one seed (default 0), or several, such as `[0, 1, 2]`, whose forecasts are averaged; only
@@ -96,13 +96,13 @@ def fit(
     if len(budget.seeds) > 1:
         keys.add("seeds")
     is_tuned = isinstance(tuning, str) or not SEARCH_KEYS.isdisjoint(keys)
-    for spec in fitted_specs({name: entry}).values():  # empty for a combination
+    for spec in specs_to_fit({name: entry}).values():  # empty for a combination
         _require_effect(keys, name, spec, is_tuned=is_tuned)
     recipe = FitSettings(entry, budget, is_tuned, n_jobs)
     if splits:
         ensemble, _ = fit_ensemble(name, dataset.with_keys(splits=splits), recipe, rows="all")
     else:
-        ensemble = fit_on_all_rows(name, dataset, recipe)
+        ensemble = fit_with_default_splits(name, dataset, recipe)
     if not ensemble.calibrated:
         warnings.warn(
             f"{WHERE}: `predict` will refuse `levels`. {NO_CALIBRATION}",
@@ -124,5 +124,5 @@ def _require_effect(keys: Iterable[str], name: str, spec: ModelSpec, *, is_tuned
     if unread := [key for key in keys if not reads.get(key, spec.is_trained_by_gradient)]:
         raise InputError(
             f"{quote_names(unread)} has no effect on {name!r}, which has no such search,"
-            " steps or seeds; leave it out. A search that there is begins with `n_trials`."
+            " steps or seeds; leave it out. To search, pass `n_trials`."
         )

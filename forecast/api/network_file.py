@@ -93,7 +93,7 @@ def _linear_map(forecaster: Forecaster) -> LinearSkip:
     skip = replace(_linear_skip(forecaster), level_ranges={})
     task = forecaster.task
     channels = forecaster.channels
-    n_past = task.lookback * channels.channels
+    n_past = task.lookback * channels.n_channels
     n_future = task.horizon * task.n_step_inputs
     windows = _unit_windows(forecaster, n_past, n_future)
     product_map = None

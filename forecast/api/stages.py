@@ -141,11 +141,11 @@ def model_entries(models: str | Sequence[str | Entry]) -> dict[str, Entry]:
                 f"Two models are called {name!r}; wanted a name each. Give an entry its own:"
                 " `name`."
             )
-    fitted_specs(entries)  # reports a wrong key with the nearest right one
+    specs_to_fit(entries)  # reports a wrong key with the nearest right one
     return entries
 
 
-def fitted_specs(entries: Mapping[str, Entry]) -> dict[str, ModelSpec]:
+def specs_to_fit(entries: Mapping[str, Entry]) -> dict[str, ModelSpec]:
     """Name → spec of each entry that is no combination; `InputError` for a faulty entry."""
     return {
         name: spec(entry, where=f"model {name!r}")
@@ -202,8 +202,8 @@ def fit_ensemble(
     """
     if recipe.entry.get("family") == COMBINATION:
         raise InputError(
-            f"Model {name!r} is a combination of fitted rows and has no fit of its own. Pass it to"
-            " `forecast.compare` beside its members, whose board has it fitted:"
+            f"Model {name!r} is a combination of fitted models and has no fit of its own. Pass it"
+            " to `forecast.compare` beside its members, whose board has it fitted:"
             f" `board.model({name!r}).predict()`."
         )
     with tempfile.TemporaryDirectory(prefix="forecast-") as folder:
@@ -225,7 +225,7 @@ def fit_ensemble(
         return ensemble, results.forecasts(candidate)
 
 
-def fit_on_all_rows(name: str, dataset: FrameDataset, recipe: FitSettings) -> Ensemble:
+def fit_with_default_splits(name: str, dataset: FrameDataset, recipe: FitSettings) -> Ensemble:
     """Fit one model on all rows, with intervals from errors on the newest rows.
 
     With few rows a simple or statistical model is tested on a shorter horizon, with a warning.
@@ -267,7 +267,7 @@ def forecast_windows(
     before = dataset.choose_options(
         rows_until(dataset.frame, borders, "calibration_end"), settings.task.horizon
     )
-    ensemble = fit_on_all_rows(name, before, recipe)
+    ensemble = fit_with_default_splits(name, before, recipe)
     panel = from_frame(prepared.served, NAME, ensemble.task)
     rows = {
         series.unique_id: origins_of(settings.task, split_series(series, borders), "test")
@@ -280,7 +280,7 @@ def forecast_windows(
 
 
 def _refit_on_all_rows(results: FrameResults, candidate: str, recipe: FitSettings) -> Ensemble:
-    data = _hold_in_memory(results.paths.root, "frame.parquet", results.settings, results.prepared)
+    data = _data_in_memory(results.paths.root, "frame.parquet", results.settings, results.prepared)
     target = results.paths.root / "all_rows"
     with _restored_environment():
         try:
@@ -339,7 +339,7 @@ def run_stages(
         warned = [finding for finding in prepared.findings if finding.rule in WARNED_RULES]
         warn_of(warned, dataset.names.time_col, settings.calendar)
         setup = Setup(
-            data=_hold_in_memory(folder, "frame.parquet", settings, prepared),
+            data=_data_in_memory(folder, "frame.parquet", settings, prepared),
             task=settings.task,
             borders=prepared.borders.to_json(),
             models=models,
@@ -349,7 +349,7 @@ def run_stages(
         if is_tuned:
             studied = replace(
                 setup,
-                data=_hold_in_memory(folder, "tuning.parquet", settings, prepared),
+                data=_data_in_memory(folder, "tuning.parquet", settings, prepared),
                 models_with_fixed_values=[
                     name for name in entries if entries[name] != catalogued.models.get(name)
                 ],
@@ -392,12 +392,12 @@ def _models_to_run(catalogued: Models, entries: Mapping[str, Entry]) -> Models:
     )
 
 
-def _hold_in_memory(
+def _data_in_memory(
     folder: Path, file: PreparedFile, settings: Dataset, prepared: PreparedDataset
 ) -> DataInMemory:
     """The rows that stage `prepare` would write to `file`, as data that are sent to workers.
 
-    folder: a new folder for results; nothing is written here.
+    folder: that of this call's results, all made of the same rows; nothing is written here.
     """
     frame = prepared.frame
     if file == "tuning.parquet":
@@ -406,7 +406,7 @@ def _hold_in_memory(
         ProjectPaths.of(folder),
         NAME,
         file,
-        digest="",  # a new folder has no results of other rows
+        digest="",  # the folder has no results of other rows
         rows=PreparedRows(frame, settings.task, prepared.borders),
     )
 

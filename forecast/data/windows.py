@@ -37,9 +37,9 @@ class Layout:
     value[i]: the channel with the values of column i. mask[i], since[i]: the channels of its mask
     and of the time since the last observation, or -1. step[i]: for a future input, how many rows
     later its value is; 0 for observed columns. A future input has no mask, as the newest row holds
-    everything known of the horizon. difference_inputs[i]: the channel holds changes.
-    differenced[i]: the column's transform takes differences. outputs: the number of targets, which
-    are the first columns.
+    everything known of the horizon. difference_inputs[i]: the channel holds changes, taken in the
+    window; differenced[i]: the column's transform has taken changes before. outputs: the number of
+    targets, which are the first columns.
     """
 
     value: tuple[int, ...]
@@ -69,7 +69,7 @@ class Layout:
         return [value for value, step in columns if not step]
 
     @cached_property
-    def channels(self) -> int:
+    def n_channels(self) -> int:
         """The number of channels."""
         return max(*self.value, *self.mask, *self.since) + 1
 
@@ -129,15 +129,15 @@ def fill_gaps(z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def input_channels(z: np.ndarray, channels: Layout) -> np.ndarray:
-    """(B, L, channels) float32 inputs of scaled values (B, L, C), NaN where missing."""
+    """(B, L, n_channels) float32 inputs of scaled values (B, L, C), NaN where missing."""
     return _input_channels(*fill_gaps(z), channels)
 
 
 def _input_channels(
     values: np.ndarray, observed: np.ndarray, since: np.ndarray, channels: Layout
 ) -> np.ndarray:
-    """The input channels of what `fill_gaps` returns."""
-    result = np.empty((*values.shape[:2], channels.channels), dtype=np.float32)
+    """(B, L, n_channels) float32 inputs of the three arrays (B, L, C) of `fill_gaps`."""
+    result = np.empty((*values.shape[:2], channels.n_channels), dtype=np.float32)
     for i, channel in enumerate(channels.value):
         column = values[:, :, i]
         if channels.difference_inputs[i]:
@@ -160,7 +160,7 @@ def clear_first_row(past: np.ndarray, channels: Layout) -> None:
     for i, is_differenced in enumerate(channels.differenced):
         if is_differenced and channels.mask[i] >= 0:
             past[:, 0, channels.mask[i]] = 0.0
-            past[:, 0, channels.since[i]] = np.log(2.0)
+            past[:, 0, channels.since[i]] = np.log1p(1.0)  # as if last observed a row before
 
 
 @dataclass(frozen=True)

@@ -252,7 +252,7 @@ def build_training_series(problem: Problem, skip: Skip) -> JoinedSeries:
     stops = [problem.blocks[series.unique_id].train[1] for series in all_series]
     target = np.empty((0, horizon, problem.panel.outputs), np.float32)
     columns = TrainingSeries(
-        past=np.empty((0, problem.channels.channels), np.float32),
+        past=np.empty((0, problem.channels.n_channels), np.float32),
         future=all_series[0].future[:0].astype(np.float32),
         target=target,
         sample_weight=target.astype(bool),

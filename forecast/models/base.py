@@ -120,7 +120,7 @@ class ModelSpec(Config):
         """The search space of tuning, by field name; empty: nothing is tuned."""
         return {}
 
-    def unsuited_reason(self, season_length: int) -> str:
+    def reason_unsuited(self, season_length: int) -> str:
         """Why it is left out of a dataset with this season (1: none); empty where it is not."""
         return ""
 
@@ -376,7 +376,7 @@ class NetworkSpec(TrainableSpec):
         """
         channels = layout(task)
         shapes = Shapes(
-            channels=channels.channels,
+            channels=channels.n_channels,
             future_channels=task.n_step_inputs,
             horizon=1 if self.is_recursive else task.horizon,
             outputs=channels.outputs,

@@ -221,7 +221,7 @@ def test_a_seed_of_trials_without_trials_is_refused_with_what_asks_for_them(
     model: str, budget: dict[str, int]
 ) -> None:
     with pytest.raises(
-        InputError, match=rf"'base_seed' has no effect on '{model}', .* begins with `n_trials`"
+        InputError, match=rf"'base_seed' has no effect on '{model}', .* To search, pass `n_trials`"
     ):
         forecast.fit(waves(60), model, **STEP, tuning=budget)
 
@@ -255,7 +255,7 @@ def test_a_key_of_the_budget_that_a_model_does_not_read_is_refused(
     def stop(*_: object, **__: object) -> None:
         raise InputError("taken")
 
-    monkeypatch.setattr("forecast.api.fitting.fit_on_all_rows", stop)
+    monkeypatch.setattr("forecast.api.fitting.fit_with_default_splits", stop)
     fitted = spec({"family": family}, where="test")
     for key, value in BUDGET_KEYS.items():
         asks = {"n_trials": 1} if key == "base_seed" else {}
@@ -626,7 +626,7 @@ def test_a_combination_of_the_catalogue_takes_those_of_its_members_that_are_aske
     assert any(left_out in said for said in board.verdicts)
     with pytest.raises(
         InputError,
-        match=r"'stacked' is a combination of fitted rows .*`board.model\('stacked'\).predict\(\)`",
+        match=r"'stacked' is a combination of .*`board.model\('stacked'\).predict\(\)`",
     ):
         forecast.fit(waves(), "stacked", **STEP)
     assert len(board.model("stacked").predict()) == 6

@@ -130,7 +130,7 @@ def test_columns_that_are_never_missing_have_no_mask():
     assert shops.value == (0, 3, 4, 7)
     assert shops.mask == (1, -1, 5, -1)
     assert shops.since == (2, -1, 6, -1)
-    assert shops.channels == 8
+    assert shops.n_channels == 8
     assert shops.target_channels == (0, 3)
     assert shops.change_channels == (3, 4)
 
