@@ -11,7 +11,7 @@ The parts of the page in their order. Each function takes `Results` and returns 
 `text`), a `ChartPanel` (of `figures`) or sentences; `templates/page.html.j2` and `dataset.html.j2`
 place them.
 
-    answer in words, why, advice            answer.describe_result, why, advise
+    answer in words, advice, contributions  answer.describe_result, advise, contribution_table
     last test forecast, errors              panels.last_panel, answer.error_panel
     leaderboard, by level, by series        score_tables.leaderboard_table, level_table,
                                             series_table, many_series

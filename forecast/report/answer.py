@@ -1,5 +1,5 @@
 """The first screen of the page, for each dataset: the result in one sentence (`describe_result`), a
-chart of errors (`error_panel`), and what to do next (`advise`); and `why`, the table of the parts
+chart of errors (`error_panel`), and what to do next (`advise`); and `contribution_table`, the parts
 of the last test forecast.
 
 Sentence and advice follow from the words of the corrected tests.
@@ -14,7 +14,7 @@ from forecast.data.results import Results
 from forecast.forecaster.intervals import NO_CALIBRATION
 from forecast.report import text
 from forecast.report.charts import Interval, interval_chart
-from forecast.report.figures import LINEAR, ChartPanel, change, interval_row, ranking_metric
+from forecast.report.figures import LINEAR, ChartPanel, change_label, interval_row, ranking_metric
 from forecast.report.panels import describe_first, is_private, sort_by_size
 from forecast.report.score_tables import served_errors
 from forecast.report.text import Row, Table, number
@@ -130,7 +130,7 @@ def _describe_architecture(results: Results) -> str:
     return f"; under architecture alone, without a ridge below the networks, {name} is selected"
 
 
-def why(results: Results) -> Table | None:
+def contribution_table(results: Results) -> Table | None:
     """The contribution of each part to the first, a middle and the last step of the last test
     forecast of the first series and target; their sum, which is the forecast; and the mean size of
     the contributions of each part over all explained origins. None for private data, and for a
@@ -276,6 +276,9 @@ def error_panel(results: Results) -> ChartPanel | None:
         return None
     title = f"Error against {text.name(bar)}"
     chart = interval_chart(
-        rows, label=title, x_title="change of the error, 95 % interval; left is better", show=change
+        rows,
+        label=title,
+        x_title="change of the error, 95 % interval; left is better",
+        show=change_label,
     )
     return ChartPanel(title, chart)

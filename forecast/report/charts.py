@@ -164,7 +164,7 @@ class Axes:
     """The x of a dotted vertical line."""
     base_y: float | None = None
     """The y of a horizontal base line."""
-    moments: Sequence[str] = ()
+    x_names: Sequence[str] = ()
     """The name of each x in the tooltip."""
     show: Callable[[float], str] | None = None
     """Writes a value of y; None: as `text.figure`."""

@@ -30,7 +30,8 @@ from forecast.report.charts import (
 from forecast.system.errors import MINUS
 
 LINEAR = "ridge"
-"""The linear reference model of every chart."""
+"""The linear reference model of every chart; the skip of networks that do not forecast recursively.
+"""
 AGAINST_NAIVE = "change of the error against naive"
 STEP_NAMES = {"index": "rows", "sessions": "sessions", "year_weeks": "weeks", "weekdays": "days"}
 """The name of steps by the kind of calendar."""
@@ -97,7 +98,7 @@ def error_title(results: Results) -> str:
 
 
 def role_of(results: Results, ranking: str, model: str) -> str:
-    """The role of a model in the charts of one ranking: `chosen` (selected), `skip` (the ridge),
+    """The role of a model in the charts of one ranking: `chosen` (selected), `skip` (`LINEAR`),
     `network` (the best one, if no network was selected), `naive`, `seasonal` (the seasonal naive
     forecast, if there is a season), or `other`.
     """
@@ -122,7 +123,7 @@ def step_panels(results: Results) -> list[ChartPanel]:
     """
     metrics_shown = [
         (results.headline_metric, error_title(results), "", None),
-        ("skill", AGAINST_NAIVE, " against naive", change),
+        ("skill", AGAINST_NAIVE, " against naive", change_label),
     ]
     panels = []
     for metric, y_title, suffix, show in metrics_shown:
@@ -134,13 +135,13 @@ def step_panels(results: Results) -> list[ChartPanel]:
             title = f"{RANKING_TITLES[ranking].capitalize()}{suffix}"
             axes = step_axes(results, f"Error by horizon step, {title}", y_title, lines[0].x)
             if show:
-                axes = replace(axes, show=show, y_range=pad_range(_named_values(lines)))
+                axes = replace(axes, show=show, y_range=pad_range(_coloured_values(lines)))
             panels.append(ChartPanel(title, line_chart(lines, axes)))
     return panels
 
 
-def _named_values(lines: list[Line]) -> list[float]:
-    """The values of the named lines and their bands, for the range of y. Grey lines and that of
+def _coloured_values(lines: list[Line]) -> list[float]:
+    """The values of the coloured lines and their bands, for the range of y. Grey lines and that of
     seasonal naive, which may be far away, do not count.
     """
     values: list[float] = []
@@ -160,7 +161,7 @@ def step_axes(results: Results, label: str, y_title: str, x: Floats) -> Axes:
     later_ticks = [step for step in steps if step % every == 0 and step - steps[0] >= every / 2]
     x_ticks = [(float(step), str(step)) for step in [steps[0], *later_ticks]]
     x_title = f"{step_unit(results.dataset)} ahead"
-    return Axes(label, x_title, y_title, x_ticks, moments=[f"{step} ahead" for step in steps])
+    return Axes(label, x_title, y_title, x_ticks, x_names=[f"{step} ahead" for step in steps])
 
 
 def _step_lines(results: Results, ranking: str, metric: str) -> list[Line]:
@@ -187,7 +188,7 @@ def _step_lines(results: Results, ranking: str, metric: str) -> list[Line]:
     return lines
 
 
-def change(share: float) -> str:
+def change_label(share: float) -> str:
     """A tick on an axis of relative changes: `−2 %`, `0`."""
     if not share:
         return "0"

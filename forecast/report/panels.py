@@ -206,7 +206,7 @@ def _origin_panel(
         y_title=results.unit_of(series) or results.dataset.target[0].column,
         x_ticks=[(x[0], moments[0]), (x[-1], moments[-1])],
         divider_x=0.0,
-        moments=moments,
+        x_names=moments,
     )
     note = f"Mean absolute error: {', '.join(errors)}"
     return ChartPanel(f"{reason.capitalize()} forecast: {title}", line_chart(lines, axes), note)
@@ -324,6 +324,6 @@ def _calendar_panel(
         x_title="",
         y_title=f"MAE, {unit}" if unit else "MAE",
         x_ticks=name_ticks(names),
-        moments=names,
+        x_names=names,
     )
     return [ChartPanel(title, line_chart(lines, axes))]

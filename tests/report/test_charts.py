@@ -22,7 +22,7 @@ from forecast.report.charts import (
     path,
     spread,
 )
-from forecast.report.figures import change
+from forecast.report.figures import change_label
 
 
 def test_a_scale_maps_its_ends_to_the_pixels_it_was_given():
@@ -113,7 +113,7 @@ def test_small_changes_beside_long_names_still_have_a_scale(largest, label):
         Interval(name, value, value - 0.02, value + 0.03, "not distinguishable", name, "")
         for name, value in zip(names, (-0.002, largest), strict=True)
     ]
-    svg = interval_chart(rows, label="", x_title="", show=change)
+    svg = interval_chart(rows, label="", x_title="", show=change_label)
     labels = {element.text for element in ET.fromstring(svg).iter("text")}
     assert {"0", label} <= labels
 
