@@ -142,7 +142,7 @@ def fit_rows(problem: Problem, names: tuple[str, ...], refit: str = "monthly") -
     for name in names:
         entry = {**catalogue[name], "refit": "never" if name in TREES else refit}
         spec = models.spec(entry, where=name)
-        if spec.unsuited_reason(problem.panel.task.season_length):
+        if spec.reason_unsuited(problem.panel.task.season_length):
             continue
         fitter = CandidateFitter(Candidate(name, spec, "baseline", None), 0, Budget(1, 1))
         fresh = Problem.of(problem.panel, problem.borders)

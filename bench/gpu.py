@@ -136,7 +136,7 @@ def own_steps(task: Task) -> Callable[[int], float]:
     network = Network((Recurrent("layer", task.cell.lower(), task.units),), shapes)
     loss = POINT_LOSSES["mse"]
     settings = Settings(STEPS, 1e-3, task.batch, 0.0, 1.0, loss, evaluate_every=STEPS)
-    chunks = join_series([random_series()], supervised=task.lookback, burn_in=0)
+    chunks = join_series([random_series()], n_supervised=task.lookback, burn_in=0)
     starts = chunks.random_starts(STEPS, task.batch, seed=0)
     updates = Updates(network, chunks, settings)
     updates.begin(0, initialise(network, seed=0), chunks, settings)

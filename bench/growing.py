@@ -68,7 +68,7 @@ def fit_rows(problem: Problem, names: tuple[str, ...]) -> Forecasts:
     tables = {}
     for name in names:
         spec = models.spec(config["models"][name], where=name, refit=config["refit"])
-        if not spec.unsuited_reason(problem.panel.task.season_length):
+        if not spec.reason_unsuited(problem.panel.task.season_length):
             fitter = CandidateFitter(Candidate(name, spec, "baseline", None), 0, Budget(1, 1))
             fresh = Problem.of(problem.panel, problem.borders)
             timeline = fit_through_time(fresh, spec, fitter).timeline

@@ -134,7 +134,7 @@ def reason_unsuited(spec: ModelSpec, season_length: int, vintages: bool) -> str:
     """Why a model does not suit the data; empty if it does."""
     if spec.needs_vintages and not vintages:
         return "no forecasts of the data's own service are kept"
-    return spec.unsuited_reason(season_length)
+    return spec.reason_unsuited(season_length)
 
 
 def add_references(only: tuple[str, ...], config: Models) -> tuple[str, ...]:

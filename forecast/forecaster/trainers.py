@@ -125,9 +125,9 @@ def train_by_gradient(
         **spec.model_dump(include={"learning_rate", "batch_size", "weight_decay", "clip"}),
         **spec.training.model_dump(),
     )
-    supervised = spec.chunk if network.every_step else 1
+    n_supervised = spec.chunk if network.every_step else 1
     burn_in = burn_in_rows(network, spec.burn_in)
-    joined = chunks.join_series(series, supervised=supervised, burn_in=burn_in)
+    joined = chunks.join_series(series, n_supervised=n_supervised, burn_in=burn_in)
     trained = gradient.fit(
         network, joined, validate, settings, seed=options.seed, initial=start, n_steps=n_steps
     )

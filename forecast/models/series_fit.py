@@ -2,8 +2,8 @@
 
 `SeriesModel` is the fitted model: a frozen dataclass of numbers in the file of its family, whose
 `forecasts` runs the fitted recursion over a series. `SeriesFit` adds what a later forecast needs
-besides: the constant that was added to the values, and the time of the first row. Used by
-`models.statistical` and its families.
+besides: the constant that was added to the values, and the time of the first row.
+`models.statistical` and its families make these fits; `Forecaster` saves and loads them.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class SeriesModel(Protocol):
     def forecasts(self, y: Array, origins: RowNumbers, horizon: int) -> Array:
         """Forecasts (n_origins, horizon) of the sequence y (T,), which has no gaps.
 
-        Row k is made from y[: origins[k] + 1] alone. `origins` (n_origins,) are in rising order;
-        those of a recursion do not lie before the last row of its fit.
+        Row k is made from y[: origins[k] + 1] alone. `origins` (n_origins,) are in rising order. A
+        fitted recursion gets none before the last row that it was fitted to.
         """
 
 
@@ -61,8 +61,8 @@ def fits_from_json(
     """
 
     def read_fit(entry: Mapping[str, Any]) -> SeriesFit:
-        numbers = {name: _as_tuples(value) for name, value in entry["model"].items()}
-        return SeriesFit(model_class(**numbers), entry["begins"], entry["added"])
+        fields = {name: _as_tuples(value) for name, value in entry["model"].items()}
+        return SeriesFit(model_class(**fields), entry["begins"], entry["added"])
 
     return {uid: [read_fit(entry) for entry in entries] for uid, entries in content.items()}
 

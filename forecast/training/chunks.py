@@ -126,7 +126,7 @@ class Chunks(JoinedSeries):
 class TrainedNetwork:
     """The weights with the lowest validation loss, and their step. `curve`: (step, train loss,
     validation loss); `note`: a sentence on anything unusual. `best_by_fold`: for each fold of
-    validation, the step with its lowest loss and the weights at that step.
+    validation, the step with the lowest loss on the other folds, and the weights after it.
     """
 
     weights: Weights
@@ -138,11 +138,11 @@ class TrainedNetwork:
 
 
 def join_series(
-    series: JoinedSeries | Sequence[TrainingSeries], *, supervised: int, burn_in: int
+    series: JoinedSeries | Sequence[TrainingSeries], *, n_supervised: int, burn_in: int
 ) -> Chunks:
     """The `Chunks` of `series`, which are copied unless they are joined already. A chunk has
-    `burn_in` + `supervised` rows, or fewer where the shortest series has fewer. `InputError` for a
-    series with fewer than 2 rows.
+    `burn_in` + `n_supervised` rows, or fewer where the shortest series has fewer. `InputError` for
+    a series with fewer than 2 rows.
     """
     joined = series if isinstance(series, JoinedSeries) else JoinedSeries.of(series)
     shortest = min(rows for _, rows in joined.spans)
@@ -152,13 +152,13 @@ def join_series(
             " later."
         )
     burn_in = min(burn_in, shortest - 1)
-    length = min(burn_in + supervised, shortest)
+    length = min(burn_in + n_supervised, shortest)
     starts = _starts_with_loss(joined, length, burn_in)
     return Chunks(**vars(joined), starts=starts, length=length, burn_in=burn_in)
 
 
 def _starts_with_loss(joined: JoinedSeries, length: int, burn_in: int) -> np.ndarray:
-    """The starts of `Chunks`; `InputError` where there are none."""
+    """(n,) int32: `Chunks.starts`; `InputError` where there are none."""
     starts = np.concatenate(
         [first + np.arange(rows - length + 1, dtype=np.int32) for first, rows in joined.spans]
     )

@@ -39,7 +39,7 @@ diverged.
 
 ValidationLosses = Callable[[Weights], float | np.ndarray]
 """From weights to the validation loss; or to an array, whose first loss chooses the step, and each
-further one the step of a fold.
+further one, on the other folds, the step of a fold.
 """
 MAX_TRACES = 8
 """Traces that are kept in memory: those of a study's trials, which the other ranking of the network

@@ -56,10 +56,10 @@ class NetworkProblem(lm.LeastSquares):
             self.validate = lambda flat: validate(self.weights_by_name(flat))
         self.burn_in = burn_in
         self.series = series
-        self.shapes = weight_specs(network)
-        sizes = [int(np.prod(weight.shape)) for weight in self.shapes.values()]
+        self.weight_specs = weight_specs(network)
+        sizes = [int(np.prod(weight.shape)) for weight in self.weight_specs.values()]
         firsts = np.cumsum([0, *sizes[:-1]]).tolist()
-        self.first_column_of = dict(zip(self.shapes, firsts, strict=True))
+        self.first_column_of = dict(zip(self.weight_specs, firsts, strict=True))
         self.n_weights = sum(sizes)
         self.residual_weights = [each.sample_weight.astype(np.float64) for each in series]
         for weight in self.residual_weights:
@@ -79,7 +79,7 @@ class NetworkProblem(lm.LeastSquares):
         """The network's weights by name and shape, from the flat vector."""
         weights = {}
         for name, first in self.first_column_of.items():
-            shape = self.shapes[name].shape
+            shape = self.weight_specs[name].shape
             weights[name] = flat[first : first + int(np.prod(shape))].reshape(shape)
         return weights
 
@@ -159,13 +159,14 @@ class OneLayerProblem(NetworkProblem):
         self.target = target[used]
         self.weight = weight[used]
         path = find_hidden_layer(network) or ""
-        hidden = self.shapes[f"{path}/bias"].shape[0] if path else 0
-        linear = self.shapes["readout/kernel"].shape[0] > hidden
+        hidden = self.weight_specs[f"{path}/bias"].shape[0] if path else 0
+        linear = self.weight_specs["readout/kernel"].shape[0] > hidden
         self.layer = OneLayer(self.z.shape[1], hidden, self.target.shape[1], linear)
+        # flattening their indices instead of weights tells where each weight of the layer is in the
+        # network's flat vector
         order = self.layer.flatten(
             self.weights_by_name(np.arange(self.n_weights, dtype=np.float64)), path
         )
-        # where each weight of the layer is in the network's flat vector
         self.order = np.asarray(order, np.int64)
 
     def residuals(self, weights: Array) -> Array:

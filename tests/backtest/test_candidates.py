@@ -92,7 +92,7 @@ def test_without_a_season_what_lives_of_it_is_left_out_with_the_reason():
     ],
 )
 def test_a_baseline_says_which_datasets_it_does_not_suit(options, season_length, why):
-    said = models.spec(options, where="test").unsuited_reason(season_length)
+    said = models.spec(options, where="test").reason_unsuited(season_length)
     assert why in said and bool(why) == bool(said)
 
 

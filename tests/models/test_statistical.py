@@ -463,7 +463,7 @@ TRAIN_MONTHS = 44
 def forecasts_of(entry: dict[str, Any], y: np.ndarray) -> np.ndarray:
     """(origins, 3) of monthly values, fitted on their train rows, from its end on."""
     row = find(entry, where="test")
-    season = 1 if row.unsuited_reason(6) else 6
+    season = 1 if row.reason_unsuited(6) else 6
     ds = pd.date_range("2015-01-01", periods=MONTHS, freq="MS")
     problem = problem_of(y, ds, "MS", season, 3)
     assert problem.blocks["y"].train == (0, TRAIN_MONTHS)

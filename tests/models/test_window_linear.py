@@ -143,7 +143,7 @@ def test_dlinear_sees_a_moving_average_and_what_it_leaves() -> None:
 def test_a_climatology_without_a_season_is_left_out() -> None:
     assert "needs a season" in spec(
         {"family": "window_linear", "form": "climatology"}, where="test"
-    ).unsuited_reason(1)
+    ).reason_unsuited(1)
 
 
 def test_a_climatology_without_calendar_inputs_departs_from_the_mean() -> None:

@@ -25,7 +25,7 @@ NOTHING = {"steps": 3, "evaluate_every": 1}
 @pytest.fixture(scope="module")
 def waves():
     return join_series(
-        [series.training_series(series.ar2(60, seed)) for seed in (0, 1)], supervised=8, burn_in=4
+        [series.training_series(series.ar2(60, seed)) for seed in (0, 1)], n_supervised=8, burn_in=4
     )
 
 
@@ -237,7 +237,9 @@ def test_other_data_of_any_length_need_no_second_trace_and_leave_nothing_behind(
     waves, traced, monkeypatch, rows
 ):
     others = join_series(
-        [series.training_series(series.ar2(rows, seed)) for seed in (2, 3)], supervised=8, burn_in=4
+        [series.training_series(series.ar2(rows, seed)) for seed in (2, 3)],
+        n_supervised=8,
+        burn_in=4,
     )
 
     def weights(chunks):
@@ -266,7 +268,7 @@ def test_the_steps_up_to_the_best_one_taken_again_give_its_weights(waves, traced
     "other", [TDNN, series.network_of(Recurrent("gru", "gru", 3, {"reset_after": False}))]
 )
 def test_other_shapes_and_other_options_are_traced_anew(waves, traced, other):
-    shorter = join_series([series.training_series(series.ar2(60, 0))], supervised=6, burn_in=4)
+    shorter = join_series([series.training_series(series.ar2(60, 0))], n_supervised=6, burn_in=4)
     for network, chunks in ((GRU, waves), (other, waves), (GRU, shorter)):
         validate = series.error_on(network, series.ar2(80, 9))
         gradient.fit(network, chunks, validate, series.settings(steps=2, evaluate_every=1), seed=0)
@@ -287,7 +289,7 @@ def test_targets_without_weight_change_no_bit(garbage):
         plain, target=np.where(plain.sample_weight > 0, plain.target, garbage).astype(np.float32)
     )
     a, b = (
-        weights_after_training(join_series([s], supervised=8, burn_in=4)) for s in (plain, hidden)
+        weights_after_training(join_series([s], n_supervised=8, burn_in=4)) for s in (plain, hidden)
     )
     assert equal(a, b)
 
@@ -297,12 +299,12 @@ def test_the_burn_in_carries_no_loss():
     plain = series.training_series(series.ar2(12, 0))
     other = replace(plain, target=plain.target.copy())
     other.target[:4] += 100
-    a, b = (join_series([s], supervised=8, burn_in=4) for s in (plain, other))
+    a, b = (join_series([s], n_supervised=8, burn_in=4) for s in (plain, other))
     assert equal(weights_after_training(a), weights_after_training(b))
     other.target[4] += 100
     assert not equal(
         weights_after_training(a),
-        weights_after_training(join_series([other], supervised=8, burn_in=4)),
+        weights_after_training(join_series([other], n_supervised=8, burn_in=4)),
     )
 
 
@@ -315,6 +317,6 @@ def test_a_change_at_a_chunks_first_row_is_not_seen():
     results = []
     for s in (plain, other):
         validate, asked = said([1.0] * 4)
-        gradient.fit(TDNN, join_series([s], supervised=12, burn_in=0), validate, blind, seed=0)
+        gradient.fit(TDNN, join_series([s], n_supervised=12, burn_in=0), validate, blind, seed=0)
         results.append(asked[-1])
     assert equal(*results)

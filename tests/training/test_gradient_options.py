@@ -51,7 +51,7 @@ def one_series(rows, horizon=1):
 
 def fit_gru(validate, settings):
     """Trained on one series of 30 rows, and judged by what `validate` says of the weights."""
-    chunks = join_series([one_series(30)], supervised=5, burn_in=2)
+    chunks = join_series([one_series(30)], n_supervised=5, burn_in=2)
     return gradient.fit(GRU, chunks, validate, settings, seed=0)
 
 

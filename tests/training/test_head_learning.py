@@ -55,7 +55,7 @@ def learnt(
         last.append(weights)
         return -float(len(last))
 
-    chunks = join_series([training], supervised=32, burn_in=0)
+    chunks = join_series([training], n_supervised=32, burn_in=0)
     trained = gradient.fit(network, chunks, validate, settings, seed=0)
     return fitted, inference.forward(network, trained.weights, signal[None, :, None])[0].astype(
         float
@@ -145,7 +145,7 @@ def test_missing_targets_teach_a_head_nothing(loud_and_quiet):
             plain,
             target=np.where(plain.sample_weight > 0, plain.target, garbage).astype(np.float32),
         )
-        chunks = join_series([told], supervised=16, burn_in=0)
+        chunks = join_series([told], n_supervised=16, burn_in=0)
         trained = gradient.fit(
             network, chunks, lambda w: 1.0, series.settings(loss=head, evaluate_every=6), seed=0
         )

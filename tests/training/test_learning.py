@@ -24,7 +24,7 @@ BUDGET = series.settings(steps=300, learning_rate=0.02, batch_size=16, evaluate_
 def trained_error(blocks, train, test, horizon=1):
     network = series.network_of(*blocks, horizon=horizon)
     chunks = join_series(
-        [series.training_series(y, horizon) for y in train], supervised=20, burn_in=15
+        [series.training_series(y, horizon) for y in train], n_supervised=20, burn_in=15
     )
     validate = series.error_on(network, test)
     return gradient.fit(network, chunks, validate, BUDGET, seed=0).validation_loss

@@ -211,7 +211,7 @@ class Spec(StatisticalSpec):
         description="rows it is fitted on; choosing an order on ten thousand takes ten minutes",
     )
 
-    def unsuited_reason(self, season_length: int) -> str:
+    def reason_unsuited(self, season_length: int) -> str:
         """Why it is left out of a dataset with this season; empty when it fits."""
         if self.fourier and season_length < 3:
             return (

@@ -99,7 +99,7 @@ class Spec(StatisticalSpec):
 
     seasonal: Literal["chosen", "kept"] = "chosen"
 
-    def unsuited_reason(self, season_length: int) -> str:
+    def reason_unsuited(self, season_length: int) -> str:
         """Why it is left out of a dataset with this season; empty when it fits."""
         if self.seasonal == "kept" and season_length == 1:
             return "there is no season to keep"

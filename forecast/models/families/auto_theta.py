@@ -101,8 +101,9 @@ class Theta:
     def _forecast_mix(
         self, channels: Array, mix: Array, origins: RowNumbers, horizon: int
     ) -> Array:
-        """(n_origins, horizon): `mix` (n_origins, channels) the channels of each origin into one
-        series' state, then run its own forecasts through the recursion.
+        """(n_origins, horizon): at each origin, the states of the channels with the weights `mix`
+        (n_origins, channels) add up to that of one series, whose forecasts run through the
+        recursion.
         """
         from scipy.signal import lfilter
 
@@ -201,20 +202,22 @@ def seasonal_means(y: Array, origins: RowNumbers, season: int, decomposition: st
     """(n_origins, season): the classical decomposition's seasonal pattern of y[: origin + 1], phase
     0 being row 0.
 
-    Rows within half a season of the origin have no centred moving average yet and take no part.
+    Rows within half a season of the first row and of the origin have no centred moving average and
+    take no part. Every origin is at least season - 1 + 2 * (season // 2), so that each phase has a
+    row with one.
     """
     half = season // 2
     weights = np.ones(season + 1 - season % 2) / season
     if season % 2 == 0:
         weights[[0, -1]] /= 2
     trend = np.convolve(y, weights, mode="valid")
-    centre = y[half : half + len(trend)]
-    detrended = centre - trend if decomposition == "additive" else centre / trend
+    with_trend = y[half : half + len(trend)]
+    detrended = with_trend - trend if decomposition == "additive" else with_trend / trend
     phase = (np.arange(len(trend)) + half) % season
     indicator = phase[:, None] == np.arange(season)
-    last = origins - 2 * half
-    total = np.cumsum(indicator * detrended[:, None], axis=0)[last]
-    means = total / np.cumsum(indicator, axis=0)[last]
+    newest = origins - 2 * half  # the index in `trend` of its newest value at each origin
+    total = np.cumsum(indicator * detrended[:, None], axis=0)[newest]
+    means = total / np.cumsum(indicator, axis=0)[newest]
     overall = means.mean(axis=1, keepdims=True)
     return means - overall if decomposition == "additive" else means / overall
 

@@ -58,7 +58,7 @@ class Spec(StatisticalSpec):
     equation = "y[t+1] = c + b_d y[t] + b_w mean(y[t-4..t]) + b_m mean(y[t-21..t]), iterated"
     source = "Corsi 2009"
 
-    def unsuited_reason(self, season_length: int) -> str:
+    def reason_unsuited(self, season_length: int) -> str:
         """Why it is left out of a dataset with this season (1: none); empty when it fits."""
         knows = season_length in (1, SPANS[1])
         return "" if knows else "it knows no season but trading weeks and months"

@@ -59,7 +59,7 @@ class Spec(StatisticalSpec):
     )
     seasonal: bool = Field(False, description="of the rows at the same step of the season alone")
 
-    def unsuited_reason(self, season_length: int) -> str:
+    def reason_unsuited(self, season_length: int) -> str:
         """Why it is left out of a dataset with this season; empty when it fits."""
         if self.seasonal and season_length == 1:
             return "without a season it is the average of all rows"

@@ -102,7 +102,7 @@ class Spec(StatisticalSpec):
     equation = "y[t+h] = ETS(y - s)[t+h] + s[t + h - m ceil(h/m)], s: seasonal part by STL"
     source = "Cleveland, Cleveland, McRae & Terpenning 1990; Bandara, Hyndman & Bergmeir 2021"
 
-    def unsuited_reason(self, season_length: int) -> str:
+    def reason_unsuited(self, season_length: int) -> str:
         """Why it is left out of a dataset with this season; empty when it fits."""
         return "a decomposition needs a season" if season_length == 1 else ""
 

@@ -50,13 +50,14 @@ class Spec(NetworkSpec):
     def blocks(self, shapes: Shapes) -> Sequence[Block]:
         """The blocks between the inputs and the read-out, for the shapes of a task."""
         past = tuple(range(shapes.channels))
-        axes = past if self.projection == "pca" else None
         width = min(self.width, shapes.channels)
-        # a block with `principal_of` is not trained
-        project = Dense("p", width, activation="linear", principal_of=axes)
+        # with `principal_of` its weights are these channels' principal axes, and are not trained
+        principal_of = past if self.projection == "pca" else None
+        project = Dense("p", width, activation="linear", principal_of=principal_of)
         # taps without a delay select channels
         branches: list[tuple[Block, ...]] = [(Taps("past", delays=(0,), channels=past), project)]
         if shapes.future_channels and self.future_units:
+            # the network has put the future inputs behind the past channels, as this many columns
             future = tuple(range(shapes.channels, shapes.channels + self.future_units))
             branches.append((Taps("ahead", delays=(0,), channels=future),))
         return (

@@ -27,7 +27,7 @@ class Spec(BaselineSpec):
     source = "Hyndman & Athanasopoulos, Forecasting: Principles and Practice, 5.2"
     reads_season = True
 
-    def unsuited_reason(self, season_length: int) -> str:
+    def reason_unsuited(self, season_length: int) -> str:
         """Why it is left out of a dataset with this season; empty when it fits."""
         return "without a season it is naive" if season_length == 1 else ""
 

@@ -54,7 +54,7 @@ class Spec(RegressorSpec):
     form: Literal["nlinear", "dlinear", "climatology"] = "nlinear"
     average: int = Field(25, ge=2, description="rows of dlinear's moving average")
 
-    def unsuited_reason(self, season_length: int) -> str:
+    def reason_unsuited(self, season_length: int) -> str:
         """Why it is left out of a dataset with this season; empty when it fits."""
         if self.form == "climatology" and season_length == 1:
             return "a climatology needs a season"

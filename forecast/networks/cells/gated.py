@@ -2,7 +2,7 @@
 
 The docstring of each class has its equation, states and weights. A new cell is a class here with
 its name in `CELLS`, and a file in `forecast.models.families`; code that is specialised by class
-(`inference.steppers`, `layers.fused`, `layers.cudnn`) does not apply to it.
+(`inference.steppers`, `layers.fused`, `layers.cudnn`, `native`) does not apply to it.
 """
 
 from __future__ import annotations
@@ -138,9 +138,10 @@ class GRU(Cell):
         g = tanh(x V_g + b_g + r * (h_{t-1} W_g + d_g))       reset_after: true
         h_t = (1 - u) * g + u * h_{t-1}
 
-    State h, which is the output. Weights and gate order (z, r, h) are those of `keras.layers.GRU`:
-    kernel (I, 3u), recurrent_kernel (u, 3u), bias (3u,); with `reset_after` the bias is (2, 3u):
-    its first row is added to the input's product, its second to the state's.
+    State h, which is the output. Weights and gate order (u, r, g; Keras calls them z, r, h) are
+    those of `keras.layers.GRU`, with n units: kernel (I, 3n), recurrent_kernel (n, 3n), bias (3n,);
+    with `reset_after` the bias is (2, 3n): its first row is added to the input's product, its
+    second to the state's.
     """
 
     reset_after: bool = True

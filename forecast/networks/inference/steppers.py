@@ -11,7 +11,8 @@ as its first axis, and the first of the B columns belong to the first twin: `bat
 sorts windows so, which alternate between the twins in a request.
 
 `stepper` gives the fastest `Stepper` of a cell; `decode` runs the decoder of an encoder-decoder.
-`batch` and `streaming` use them; training uses `allocate_aligned`.
+`batch` uses them. `streaming` uses `step_cell` alone, which has the batch first; training uses
+`allocate_aligned` and `CACHE_LINE`.
 """
 
 from __future__ import annotations
@@ -290,8 +291,9 @@ def split_twins(cell: Cell, w: Arrays) -> list[Arrays]:
 def step_cell(
     cell: Cell, twins: Sequence[Arrays], x: np.ndarray, states: Arrays
 ) -> tuple[np.ndarray, Arrays]:
-    """One time step by the cell's own equation: the output `(B, units)` and new states, from x `(B,
-    I)` and states `(B, size)`.
+    """One time step by the cell's own equation, with the batch first, unlike a stepper: the output
+    `(B, units)` and new states, from x `(B, I)` and states `(B, size)`. With n twins the first
+    B / n rows are those of the first twin.
     """
     if len(twins) == 1:
         return cell.step(numpy_namespace, twins[0], x, states)
