@@ -317,9 +317,10 @@ def _audit_fits_and_test(
 
 
 def _moment_in_test_block(base: Sandbox, ends: dict[str, pd.Timestamp]) -> pd.Timestamp:
-    """The moment after which the test block is changed: the first cutoff there at which a model is
-    fitted again, so that a fit which uses one row too many uses a changed one; without such a
-    cutoff the end of the block's first quarter.
+    """The moment after which the test block is changed: the first cutoff there at which models are
+    fitted again, by the first refit frequency that a model has, so that a refit which reads one row
+    too many reads a changed one. Without such a cutoff, a quarter into the block's cutoffs; where
+    nothing is forecast there, the end of calibration.
     """
     table = base.results.forecasts("naive")
     cutoffs = np.sort(table.loc[table["block"] == "test", "cutoff"].unique())

@@ -26,9 +26,10 @@ from forecast.data.snapshots import find_revisions
 from forecast.system import files
 
 UNEXPLAINED_LIMIT = 0.05
-"""A column leaks where it leaves less than this share unexplained of what the past leaves
-unexplained of a later target. Columns of real series without a leak leave 90 % and more, an input
-that drives a system 15 %.
+"""A column leaks where a regression on the past and on the column has less than this share of the
+residual variance of one on the past alone, for a later target. Columns of real series without a
+leak leave 90 % and more, an input that drives a system 15 %. `fetch` warns from a stricter limit on
+(`quality.leaks`).
 """
 SAME_CORRELATION = 0.9
 """A column is the later target itself where their changes have at least this correlation; without a

@@ -111,7 +111,7 @@ def _repeat_comparison(base: Sandbox) -> list[Finding]:
                 "choice",
                 STORED_DETECTOR,
                 "verdicts.json",
-                f"{chosen} was chosen; from the forecasts follows {repeated.verdicts.chosen}",
+                f"{chosen} was chosen; the forecasts give {repeated.verdicts.chosen}",
             )
         )
     return findings
@@ -160,8 +160,8 @@ def _audit_saved_models(base: Sandbox, panel: Panel, borders: splits.Borders) ->
 
 
 def _rows_before_refits(table: pd.DataFrame, record: RunRecord) -> pd.DataFrame:
-    """The forecasts in the test block before the first refit there, which the fit that serves has
-    made.
+    """The forecasts in the test block before the first refit there, which the newest fit before the
+    block has made.
     """
     test = table[table["block"] == "test"]
     spec = models.spec(record.params, where="record.json: params")
@@ -187,7 +187,8 @@ def run_with_reversed_test_errors(
 def refit_without_later_rows(
     base: Sandbox, end: pd.Timestamp, budget: Budget, folder: Path
 ) -> list[Finding]:
-    """Fit every model of `base` again from the rows up to `end`, the end of validation.
+    """Fit the models of `base` again from the rows up to `end`, the end of validation: all but
+    failed ones, combinations, and those that need vintages.
 
     A finding for each fit or learning curve that differs from the saved one, which must then have
     used later rows.

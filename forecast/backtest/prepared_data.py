@@ -35,6 +35,7 @@ class PreparedRows:
 class PreparedData:
     """Where the prepared data of one dataset lie, and the folders of what is computed from them.
 
+    file: the name of the frame's file
     digest: that of the frame, so that a cached problem is never stale
     vintages: the digest of the provider's stored forecasts; empty without any
     shapes: the folder in which processes share the shapes of linear maps; None: they share none
@@ -42,7 +43,7 @@ class PreparedData:
 
     paths: ProjectPaths
     dataset: str
-    frame: PreparedFile
+    file: PreparedFile
     digest: str
     vintages: str = ""
     shapes: Path | None = None
@@ -50,7 +51,7 @@ class PreparedData:
     def load(self) -> PreparedRows:
         """The rows as stage `prepare` wrote them."""
         return PreparedRows(
-            frame=files.read_frame(self.paths.prepared(self.dataset) / self.frame),
+            frame=files.read_frame(self.paths.prepared(self.dataset) / self.file),
             task=load_task(self.paths.task(self.dataset)),
             borders=Borders.from_json(files.read_json(self.paths.borders(self.dataset))),
         )

@@ -65,8 +65,8 @@ SERIES_PER_TASK = 500
 SHORT_KINDS = ("baseline", "linear")
 """Kinds of models whose fit takes less time than that of a network."""
 FORECASTER_FOLDERS = ("seed", "chosen", "newest")
-"""Folders that `fit_and_forecast` fills: the final fit, and where they differ from it the first fit
-and the refit that serves.
+"""Folders that `fit_and_forecast` fills: `seed` has the final fit, on train and validation rows;
+where they differ from it, `chosen` has the first fit, on train rows, and `newest` the last refit.
 """
 
 
@@ -80,8 +80,8 @@ class TrainingRun:
     seeds: tuple[int, ...]
     borders: BordersFile
     """The end of each block, as from `Borders.to_json`."""
-    n_series: int = 1
-    """How many series there are; 1 where they are never fitted in parts."""
+    n_series_to_split: int = 1
+    """The number of series that `TrainingJob.split` may share out; 1: a job is never split."""
 
 
 def train_dataset(
@@ -139,7 +139,7 @@ def plan_run(setup: Setup) -> TrainingRun:
         budget=Budget(tuning.final_steps, tuning.evaluate_every),
         seeds=tuning.seeds,
         borders=setup.borders,
-        n_series=1 if is_one_part else setup.n_series,
+        n_series_to_split=1 if is_one_part else setup.n_series,
     )
 
 
@@ -190,7 +190,7 @@ def _run_jobs(run: TrainingRun, every_job: list[TrainingJob], n_workers: int) ->
         tuning_seconds[candidate.model] += _tuning_seconds(run, candidate.name)
     parts = []
     for job in _order_jobs(list(missing.values()), n_workers, tuning_seconds):
-        parts += [part for part in job.split(run.n_series) if not part.is_done]
+        parts += [part for part in job.split(run.n_series_to_split) if not part.is_done]
     by_title = {part.title: part for part in parts}
     items = [
         WorkItem(
@@ -208,14 +208,14 @@ def _run_jobs(run: TrainingRun, every_job: list[TrainingJob], n_workers: int) ->
         if not outcome.error:
             files.write_json(_cost_path(run, by_title[outcome.name]), outcome.value)
     for job in missing.values():
-        job_parts = job.split(run.n_series)
+        job_parts = job.split(run.n_series_to_split)
         if len(job_parts) > 1 and all(part.is_done for part in job_parts):
             _join_parts(job.folder, [part.folder for part in job_parts])
 
 
 def _weigh_piece(run: TrainingRun, job: TrainingJob) -> Piece:
     """The group of jobs that take about as long as `job`, for the estimate of the time left: those
-    of its family; of networks all, weighed by the seconds of their tuning.
+    of its family; for a network, all networks, weighed by the seconds of their tuning.
     """
     spec = job.candidate.spec
     if not spec.is_network:
@@ -261,8 +261,8 @@ def _order_jobs(
     model come first. Short jobs come last, so that no worker is idle at the end.
 
     Each worker begins with a network, since loky judges its memory by its first task. A long first
-    task is best: it also pays for what all tasks of the worker share (imports, traces), which
-    misleads the estimate of the time left the less, the longer the task is.
+    task is best: it also pays for what all tasks of the worker share (imports, traces), and in a
+    long task that adds little error to the estimate of the time left.
     """
     networks = [job for job in jobs if job.candidate.spec.is_network]
     networks.sort(key=lambda job: -tuning_seconds.get(job.candidate.model, 0.0))
@@ -292,7 +292,9 @@ class TrainingJob:
 
     @property
     def title(self) -> str:
-        """Its name in the progress of a run: candidate, seed and first series."""
+        """Its name in the progress of a run, by which its outcome is found again: candidate, seed
+        and first series.
+        """
         title = self.candidate.name
         if self.candidate.spec.is_seeded:
             title += f" seed {self.seed}"
@@ -325,12 +327,12 @@ def _plan_jobs(
     that uses no seed; none if every tuning trial failed. Each has a key of everything that its
     result depends on.
     """
-    filled = candidate
+    tuned = candidate
     if study is not None:
         if study.best_params is None:
             return []
-        filled = candidate.with_values(study.best_params)
-    spec = filled.spec
+        tuned = candidate.with_values(study.best_params)
+    spec = tuned.spec
     data = run.data
     budget = run.budget if spec.is_network else Budget(0, 1)
     data_digest = data.digest
@@ -353,7 +355,7 @@ def _plan_jobs(
             lock=lock_digest(data.paths),
         )
         keyed = digests.model_copy(update={"key": key})
-        jobs.append(TrainingJob(filled, seed, budget, data.paths.memo / key, keyed))
+        jobs.append(TrainingJob(tuned, seed, budget, data.paths.memo / key, keyed))
     return jobs
 
 
@@ -476,7 +478,7 @@ def _write_cost(run: TrainingRun, candidate: str, jobs: list[TrainingJob]) -> No
     """
     costs = []
     for job in jobs:
-        paths = [_cost_path(run, part) for part in job.split(run.n_series)]
+        paths = [_cost_path(run, part) for part in job.split(run.n_series_to_split)]
         costs += [files.read_json(path) for path in paths if path.exists()]
     if not costs:
         return

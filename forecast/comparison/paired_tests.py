@@ -33,7 +33,9 @@ MINIMUM = 8
 ROUNDING = 1e-12
 """Losses with a smaller relative difference are equal but for rounding."""
 MARGIN = 0.02
-"""The extra loss, as a share, that equivalence allows."""
+"""The extra loss, as a share, that equivalence allows; `margin` of configs/retraining.yaml has the
+same default.
+"""
 ORIGINS = 30
 """Fewest origins with horizons that do not overlap for an equivalence."""
 DRIFT_ORIGINS = 20
@@ -217,7 +219,7 @@ class Equivalence:
     """Whether model a is no more than a margin worse than model b."""
 
     word: str
-    """"equivalent" or "undecided"."""
+    """"equivalent" (shown to be no more than the margin worse; this half alone) or "undecided"."""
     upper: float
     """The one-sided upper 95 % limit of the extra loss of a over b, as a share."""
     note: str = ""

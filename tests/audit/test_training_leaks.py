@@ -22,7 +22,7 @@ def tuning_on_test(root: Path) -> None:
 
         def load_problem(place, needed):
             everything = ("train", "validation", "calibration", "test")
-            problem = _load(_replace(place, frame="frame.parquet"), everything)
+            problem = _load(_replace(place, file="frame.parquet"), everything)
             blocks = {uid: _replace(b, validation=b.test) for uid, b in problem.blocks.items()}
             return _replace(problem, blocks=blocks, _scaled={})
     """,

@@ -456,7 +456,10 @@ def test_series_fitted_alone_are_shared_out_and_joined_as_if_one_task_had_fitted
         "run_items",
         lambda given, **about: tasks.extend(given) or real(given, **about),
     )
-    assert trained(replace(run, data=elsewhere, n_series=2), planned, tmp_path / "many") == wanted
+    assert (
+        trained(replace(run, data=elsewhere, n_series_to_split=2), planned, tmp_path / "many")
+        == wanted
+    )
     assert sorted(task.name for task in tasks) == [
         "naive",
         "theta from series 0",
