@@ -205,7 +205,9 @@ def read_data(
     for line in quality.abridge_findings(findings, name):
         print(f"{name}: {line}")
     check_transforms(frame, dataset.task)
-    return frame, len({finding.series for finding in findings if finding.action in quality.UNUSED})
+    return frame, len(
+        {finding.series for finding in findings if finding.action in quality.CONSEQUENCES}
+    )
 
 
 def config_readers(root: Path) -> dict[str, Callable[[Path], Any]]:

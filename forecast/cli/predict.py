@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from forecast.operations.predicting import Forecast, WatchedChampion
 
 
-SHOWN_TIME = "%Y-%m-%dT%H:%M:%S"
+ISO_SECONDS = "%Y-%m-%dT%H:%M:%S"
 ForecastFormat = Literal["table", "csv", "json", "parquet"]
 FORECAST_FORMAT = typer.Option("table", "--format", help="parquet only into a file or pipe.")
 
@@ -120,7 +120,7 @@ def watch(
         print(verdict.champion.notice, file=sys.stderr)
     alarms = verdict.table[verdict.table["alarm"]].drop(columns="alarm")
     if output_format is Format.json:
-        records = _with_written_times(alarms, SHOWN_TIME).to_dict("records")
+        records = _with_written_times(alarms, ISO_SECONDS).to_dict("records")
         print_rows(cast("list[dict[str, Cell]]", records), output_format)
     else:
         if len(alarms):
@@ -197,14 +197,14 @@ def describe_provenance(forecast: Forecast) -> Provenance:
         trained=card.created_at,
         age_days=round(age / pd.Timedelta("1D"), 1),
         training_cutoff=format_time(forecast.panel.task.calendar.kind, card.training_cutoff, 19),
-        cutoff=max(_with_written_times(forecast.table, SHOWN_TIME)["cutoff"].tolist()),
+        cutoff=max(_with_written_times(forecast.table, ISO_SECONDS)["cutoff"].tolist()),
         test=dict(card.metrics),
     )
 
 
 def _json_content(forecast: Forecast) -> dict[str, Any]:
     """What `--format json` prints: provenance, notices, and a row per step, with null for NaN."""
-    table = _with_written_times(forecast.table, SHOWN_TIME).astype(object)
+    table = _with_written_times(forecast.table, ISO_SECONDS).astype(object)
     return {
         **asdict(describe_provenance(forecast)),
         "notices": list(forecast.notices),
@@ -276,7 +276,8 @@ def _with_written_times(table: pd.DataFrame, style: str = "", *, zone: str = "")
     """The table with `cutoff` and `ds` as text, in the strftime format `style`.
 
     By default dates and hours: `2024-06-03`, or `2024-06-03 21:00` in UTC, or in the time zone
-    `zone` with its offset. Row numbers of data without dates are unchanged.
+    `zone` with its offset; `zone` counts only without a `style`. Row numbers of data without dates
+    are unchanged.
     """
     import pandas as pd
 

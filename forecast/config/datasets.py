@@ -84,8 +84,8 @@ class Quality(Config):
     clock_change: QualityRule = QualityRule(action="warn", limit=0)
     # steps of the calendar since the last row
     freshness: QualityRule = QualityRule(action="warn", limit=3)
-    # the share of a series' stored rows that are later than its new last row; or earlier than its
-    # new first row, less the rows gained
+    # the share of a series' stored rows that a fetch loses at its end; or at its beginning, less
+    # the rows that it gains elsewhere
     shrinkage: QualityRule = QualityRule(action="refuse", limit=0.05)
 
     @model_validator(mode="before")

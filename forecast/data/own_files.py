@@ -80,17 +80,17 @@ FLAGS = {"yes": 1.0, "no": 0.0, "true": 1.0, "false": 0.0, "y": 1.0, "n": 0.0}
 """The number of a cell that says yes or no; case does not matter."""
 MIN_OTHER_VALUES = 20
 """With fewer distinct numbers, a number such as -99 may be a code."""
-csv.field_size_limit(BLOCK_BYTES)  # of a header that is read with each of the separators
+csv.field_size_limit(BLOCK_BYTES)  # read with another separator, a whole header may be one field
 HEADER_LINES = 2
 """The first lines, which may hold the column names: the first, or the second after `sep=;`."""
 MAX_COLUMNS = 5_000
 """The most columns: a table of series has a row per series and time, not a column."""
 
 
-def _text_encoding(name: str) -> str:
+def _is_text_encoding(name: str) -> str:
     """The name itself; `ValueError` where Python has no text encoding of this name."""
     try:
-        "".encode(name)
+        "".encode(name)  # `codecs.lookup` also finds what is no encoding of text, such as hex
     except LookupError:
         raise ValueError(
             "wanted the encoding of the file's text, such as utf-8, utf-16, cp1252 or latin-1"
@@ -101,7 +101,7 @@ def _text_encoding(name: str) -> str:
 class FileFormat(Config):
     """How a CSV is written: a part of the settings under `source`."""
 
-    encoding: Annotated[str, AfterValidator(_text_encoding)] = "utf-8"
+    encoding: Annotated[str, AfterValidator(_is_text_encoding)] = "utf-8"
     separator: str = Field(default=",", min_length=1, max_length=1)
     decimal: Literal[".", ","] = "."
     thousands: str = Field(default="", max_length=1)

@@ -33,9 +33,9 @@ def test_hours_are_those_of_the_file_s_clock_with_their_offset_and_dates_stay_da
     autumn = found("2026-10-24 23:00", "2026-10-25 01:00")
     shown = _with_written_times(autumn, zone="Europe/Berlin").iloc[0]
     assert shown["cutoff"] == "2026-10-25 01:00+02:00" and shown["ds"] == "2026-10-25 02:00+01:00"
-    assert _with_written_times(autumn, predict.SHOWN_TIME, zone="Europe/Berlin")["ds"].tolist() == [
-        "2026-10-25T01:00:00"
-    ]
+    assert _with_written_times(autumn, predict.ISO_SECONDS, zone="Europe/Berlin")[
+        "ds"
+    ].tolist() == ["2026-10-25T01:00:00"]
     dates = found("2018-12-31", "2019-01-02")
     pd.testing.assert_frame_equal(
         _with_written_times(dates, zone="Europe/Berlin"), _with_written_times(dates)

@@ -37,7 +37,7 @@ MOST_LINES = 5
 """The most findings that `fetch`, `check` and `run` print, so that an error is not pushed away."""
 MOST_LISTED = 20
 """The most series of a table in the terminal."""
-UNUSED = {
+CONSEQUENCES = {
     "left out": ", of which there is no forecast; the others are used",
     "not scored": (
         " (they lack a block, which all share; the fit on all rows, which serves, forecasts them,"
@@ -113,7 +113,7 @@ def abridge_findings(violations: list[Violation], dataset: str) -> list[str]:
     """Lines for the findings, except series that are left out or not scored. Of more than
     `MOST_LINES` only the first of each rule, and how to see the rest.
     """
-    lines = format_violations([v for v in violations if v.action not in UNUSED])
+    lines = format_violations([v for v in violations if v.action not in CONSEQUENCES])
     if len(lines) <= MOST_LINES:
         return lines
     by_rule: dict[str, str] = {}
@@ -127,7 +127,7 @@ def abridge_findings(violations: list[Violation], dataset: str) -> list[str]:
 def describe_left_out(violations: list[Violation]) -> str:
     """Tables of the series that are left out or not scored, with the reason; empty without any."""
     lines: list[str] = []
-    for action, consequence in UNUSED.items():
+    for action, consequence in CONSEQUENCES.items():
         rows = [
             (finding.series, finding.sentence) for finding in violations if finding.action == action
         ]

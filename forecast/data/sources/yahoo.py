@@ -47,7 +47,7 @@ MAX_REDIRECTS = 5
 REDIRECT_STATUSES = (301, 302, 303, 307, 308)
 YAHOO = "https://query2.finance.yahoo.com"
 SETTLING_TIME = pd.Timedelta(1, "h")
-"""After the close, until which the price may differ from the exchange's official one."""
+"""For so long after the close the price may differ from the exchange's official one."""
 
 
 class Settings(RemoteSource):
@@ -67,8 +67,8 @@ class Settings(RemoteSource):
 
     @field_validator("tickers")
     @classmethod
-    def _plain_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        """Refuses tickers that could change the request."""
+    def _are_tickers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        """Refuses tickers with other characters than Yahoo's, which could change the request."""
         for ticker in value:
             if not re.fullmatch(r"[A-Z0-9^][A-Z0-9.^=-]{0,19}", ticker):
                 raise ValueError(
