@@ -47,7 +47,7 @@ from forecast.models.statistical import hold_to_range
 from forecast.system.errors import ForecastError
 
 Draw = np.random.Generator
-PANELS = Path("/work/shared/data/panels")
+PANELS = Path("../shared/data/panels")
 SEASONS = {"quarters": 4, "months": 12, "weeks": 52, "days": 7}
 STARTS = {
     "quarters": "2012-01-01",
