@@ -121,7 +121,7 @@ VARIANTS: dict[str, Variant] = {
     "no last training": with_replaced("train_further", no_refit, search_training.Trainer),
     "all that were trained last": with_replaced("NO_SYSTEM", 1e9, member),
     "larger inputs not tried": with_replaced("keep_plausible", keep_all),
-    "no halving": with_replaced("leave_out_worst", lambda members, _: members),
+    "no halving": with_replaced("keep_best_candidates", lambda members, _: members),
     "no tied blocks": with_replaced("TIED_BLOCKS", 2.0, member),
     "ten iterations in a fold": with_settings(fold_iterations=10),
     "three folds": with_settings(folds=3),

@@ -144,7 +144,8 @@ def check_project(
 def raise_faults(checks: Sequence[Check]) -> None:
     """Raise one error with the messages of all faults, if there are any.
 
-    It is of the first fault's class: faults that the user can repair come first.
+    It is of the class of the first fault, in the order of the checks: those of configurations and
+    files, which the user can repair, come before those of the data.
     """
     faults = [check.fault for check in checks if check.fault is not None]
     if faults:
@@ -170,8 +171,9 @@ def read_data(
     series that a run does not score.
 
     files_may_differ: a source file that changed since its snapshot, such as one that grows every
-    day, is only noted. A source file that was fetched on this machine must exist in any case.
-    Raises a `ForecastError` for a fault, also in the grid that the entry names.
+    day, is only noted, but one that was fetched on this machine must exist. Otherwise a changed or
+    missing file is a fault (`preparation.check_data`). Raises a `ForecastError` for a fault, also
+    in the grid that the entry names.
     """
     import pandas as pd
 

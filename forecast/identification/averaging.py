@@ -1,7 +1,7 @@
 """Means of several rows, on which the search of `identify` works where a long record moves slowly.
 
 The search trains on some thousand rows, too few of a record with time constants of hundreds of
-rows. `count_averaged_rows` finds over how many rows means lose nothing, `average_rows` takes them,
+rows. `count_rows_per_mean` finds over how many rows means lose nothing, `average_rows` takes them,
 and `spread_over_rows` turns a model of the means into one of the rows, which is trained further.
 """
 
@@ -32,7 +32,7 @@ MOST_NOISE = 0.1  # of the variance of y: more is motion from row to row
 NOISE_ERRORS = 5.0  # standard errors, about, by which the noise may be underestimated
 
 
-def count_averaged_rows(experiments: Sequence[Experiment], start: int) -> int:
+def count_rows_per_mean(experiments: Sequence[Experiment], start: int) -> int:
     """The most rows, 1 or a power of two, whose means lose next to nothing of the motion of u and
     y; 1 for records that can be searched whole, and without inputs.
 

@@ -1,9 +1,9 @@
 """The models that the search of `identify` trains, and the rules by which some of them stay.
 
 `search` trains `Member`s. Candidates are ranked by the errors of their models on the blocks held
-out (`mean_errors`); `list_hopeless` and `leave_out_worst` leave candidates out of the folds,
-`list_good` and `choose_members` choose what is trained further, `keep_plausible` leaves models out
-that leave their bounds under inputs that nobody measured.
+out (`mean_errors`). `list_hopeless` and `keep_best_candidates` decide which leave the folds early,
+`list_good` and `choose_members` which are trained further. `keep_plausible` leaves models out that
+exceed their bounds under inputs that nobody measured.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def list_hopeless(members: Sequence[Member]) -> list[Candidate]:
     return [candidate for candidate in means if means[candidate] > HOPELESS * min(means.values())]
 
 
-def leave_out_worst(members: Sequence[Member], count: int) -> list[Member]:
+def keep_best_candidates(members: Sequence[Member], count: int) -> list[Member]:
     """The models of the `count` candidates with the least mean errors on the blocks."""
     means = mean_errors(members)
     best = sorted(means, key=means.__getitem__)[:count]

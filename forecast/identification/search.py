@@ -44,7 +44,7 @@ import numpy as np
 from forecast.identification.averaging import (
     SPREAD_KINDS,
     average_rows,
-    count_averaged_rows,
+    count_rows_per_mean,
     spread_over_rows,
 )
 from forecast.identification.delays import count_arx_delays, find_held_back_rows, take_out_drift
@@ -60,11 +60,11 @@ from forecast.identification.member import (
     Member,
     choose_members,
     count_start_rows,
+    keep_best_candidates,
     keep_best_fits,
     keep_plausible,
     leave_out_lost,
     leave_out_straying,
-    leave_out_worst,
     list_good,
     list_hopeless,
     mean_errors,
@@ -214,7 +214,7 @@ class _Search:
         self.plain = Narx(inputs, outputs, (1,), (), hidden=0, low=low, high=high)
         self.trainer = Trainer(self.plain, origin, settings.start, watch)
         spread = [c for c in settings.candidates if c.kind in SPREAD_KINDS]
-        self.rows_per_mean = count_averaged_rows(experiments, settings.start) if spread else 1
+        self.rows_per_mean = count_rows_per_mean(experiments, settings.start) if spread else 1
         if self.rows_per_mean > 1:
             settings = replace(settings, candidates=tuple(spread))
         self.settings = settings
@@ -294,7 +294,7 @@ class _Search:
                 members = [member for member in members if member.candidate not in hopeless]
             if not n_left:
                 members = leave_out_straying(members, self.searched, self.settings.start)
-            likely = leave_out_worst(members, max(2 * len(self.nets) // 3, 2))
+            likely = keep_best_candidates(members, max(2 * len(self.nets) // 3, 2))
             good = list_good(likely)
             # more is chosen in the end than few blocks tell: count a model of each
             others = mean_errors(likely) if n_left else {}

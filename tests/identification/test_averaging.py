@@ -8,7 +8,7 @@ import pytest
 from forecast.identification import Experiment, identify
 from forecast.identification.averaging import (
     average_rows,
-    count_averaged_rows,
+    count_rows_per_mean,
     spread_over_rows,
 )
 from forecast.identification.member import Member
@@ -41,8 +41,8 @@ def record(rows: int = 10_000, noise: float = 0.02, fast: float = 0.0, seed: int
 
 
 def test_means_of_a_slow_long_record_are_at_least_a_thousand() -> None:
-    assert count_averaged_rows([record()], START) == 8
-    assert count_averaged_rows([record(20_000)], START) == 16
+    assert count_rows_per_mean([record()], START) == 8
+    assert count_rows_per_mean([record(20_000)], START) == 16
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_means_of_a_slow_long_record_are_at_least_a_thousand() -> None:
     ids=["short", "with a fast part", "mostly noise", "without inputs", "an input that moves"],
 )
 def test_records_that_means_would_harm_are_left_as_they_are(other: Experiment) -> None:
-    assert count_averaged_rows([other], START) == 1
+    assert count_rows_per_mean([other], START) == 1
 
 
 def test_means_count_by_their_measured_rows() -> None:
