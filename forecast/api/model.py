@@ -420,9 +420,10 @@ def windows(
     """The mean over the seeds of forecasts, with the ends of their intervals, and the names of the
     columns to show.
 
-    rows: `unique_id, output, cutoff, step, ds, y, y_hat, volatility`. ensemble: its calibration
-    gives the intervals. name: that of the column of forecasts. learn_on_the_way: whether the errors
-    of earlier windows change the intervals of later ones.
+    rows: `unique_id, output, cutoff, step, ds, seed, y, y_hat, volatility`; those of a refitted
+    entry have a row for each seed, others the mean of the seeds as seed 0. ensemble: its
+    calibration gives the intervals. name: that of the column of forecasts. learn_on_the_way:
+    whether the errors of earlier windows change the intervals of later ones.
     """
     keys = ["unique_id", "output", "cutoff", "step", "ds"]
     means = rows.groupby(keys, sort=False)[["y", "y_hat", "volatility"]].mean()

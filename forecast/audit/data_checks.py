@@ -394,10 +394,11 @@ def find_copied_stretches(panel: Panel, ends: dict[str, pd.Timestamp]) -> Iterat
     usual_rest = _unexplained_by_best_match(early, late)
     least_rest = _unexplained_by_best_match(train, test)
     if least_rest < COPY_LIMIT * usual_rest and usual_rest > PERIODIC_LIMIT:
+        n_series = len(panel.series)
         yield Finding(
             "repeated",
             "search for alike stretches",
-            panel.series[0].unique_id,
+            panel.series[0].unique_id if n_series == 1 else f"one of {n_series} series",
             f"a stretch of {MATCH_LENGTH} test values matches train rows"
             f" {usual_rest / max(least_rest, 1e-12):.0f} times as closely as stretches of the train"
             " block match each other",

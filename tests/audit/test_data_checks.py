@@ -121,6 +121,16 @@ def test_test_rows_are_found_in_train_whatever_their_level_and_scale(
     assert found.kind == "repeated" and "times as closely" in found.text
 
 
+def test_a_copy_in_one_of_two_series_is_not_told_of_the_first() -> None:
+    first, second = wave(1).assign(unique_id="a"), wave(2).assign(unique_id="b")
+    second.loc[20:59, "y"] = second.loc[270:309, "y"].to_numpy()
+    frame = pd.concat([first, second], ignore_index=True)
+    (found,) = find_copied_stretches(
+        from_frame(frame, "audited", SETTINGS.task), block_ends(frame, SETTINGS)
+    )
+    assert found.where == "one of 2 series"
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_a_season_and_chance_are_no_copies(seed: int) -> None:
     frame = wave(seed)
