@@ -41,7 +41,7 @@ def setting(**target):
 
 
 def network_of(blocks, channels):
-    shapes = Shapes(channels.channels, 2, 1, 1, LOOKBACK, channels.target_channels)
+    shapes = Shapes(channels.n_channels, 2, 1, 1, LOOKBACK, channels.target_channels)
     network = Network(blocks, shapes, future_units=3)
     return network, weights_of(network, "float64")
 
