@@ -448,26 +448,42 @@ def candidates_of(table: pd.DataFrame, grid: str) -> dict[str, np.ndarray]:
     return made
 
 
-def read_errors(folder: Path, groups: list[str]) -> pd.DataFrame:
-    """A row a series: law, length, grid and the test error of each candidate."""
-    rows = []
+class StoredFits(NamedTuple):
+    """The forecasts that `fit` kept of a series."""
+
+    case: Case
+    entry: dict[str, object]
+    grid: str
+    table: pd.DataFrame
+
+
+def read_fits(folder: Path, groups: list[str]) -> Iterator[StoredFits]:
+    """What `fit` kept in `folder` of the series of `groups`, of those with one of the grids of
+    `MEANS`.
+    """
     for group in groups:
         for case in cases_of(group):
             target = folder / case.name
             if not target.with_suffix(".parquet").exists():
                 continue
-            table = pd.read_parquet(target.with_suffix(".parquet"))
             entry = yaml.safe_load(target.with_suffix(".yaml").read_text())
             grid = entry.get("grid", "default")
-            if grid not in MEANS:
-                continue
-            is_test = (table["block"] == "test").to_numpy()
-            y = table["y"].to_numpy()
-            table = table.rename(columns={"row F1": "row G"})
-            row = {"case": case.name, "law": case.law, "length": case.length, "grid": grid}
-            for name, y_hat in candidates_of(table, grid).items():
-                row[name] = np.nanmean(np.abs(y - y_hat)[is_test])
-            rows.append(row)
+            if grid in MEANS:
+                table = pd.read_parquet(target.with_suffix(".parquet"))
+                yield StoredFits(case, entry, grid, table)
+
+
+def read_errors(folder: Path, groups: list[str]) -> pd.DataFrame:
+    """A row a series: law, length, grid and the test error of each candidate."""
+    rows = []
+    for case, _, grid, table in read_fits(folder, groups):
+        is_test = (table["block"] == "test").to_numpy()
+        y = table["y"].to_numpy()
+        table = table.rename(columns={"row F1": "row G"})
+        row = {"case": case.name, "law": case.law, "length": case.length, "grid": grid}
+        for name, y_hat in candidates_of(table, grid).items():
+            row[name] = np.nanmean(np.abs(y - y_hat)[is_test])
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
@@ -503,65 +519,64 @@ def join_blocks(first: tuple, second: tuple) -> tuple:
     return y, y_hat, Difficulty(*(np.concatenate(pair) for pair in parts))
 
 
+USUAL_LEANING = intervals.LEANING
+INTERVAL_RULES = {
+    "now": (USUAL_LEANING, False),
+    "joined": (USUAL_LEANING, True),
+    "lean": (1.0, False),
+    "both": (1.0, True),
+    "joined5": (0.5, True),
+}
+"""For short calibration blocks: `intervals.LEANING`, and whether validation joins the block."""
+
+
 def score_intervals(folder: Path, groups: list[str]) -> pd.DataFrame:
     """A row a series and rule: coverage, mean width and interval score over the mean error."""
     rows = []
-    for group in groups:
-        for case in cases_of(group):
-            target = folder / case.name
-            if not target.with_suffix(".parquet").exists():
+    for case, entry, grid, table in read_fits(folder, groups):
+        task = validate_config(Dataset, entry, where="mine").task
+        members, refit = (FEW, "monthly") if grid == "few" else (("E", "K", "T"), "never")
+        y_hat = combine(table, members, refit)
+        blocks = {
+            name: block_of(table, y_hat, name, task)
+            for name in ("validation", "calibration", "test")
+        }
+        column = task.target[0]
+        options = {
+            "lookback": task.lookback,
+            "transform": column.transform,
+            "limits": column.limits,
+        }
+        n = len(blocks["calibration"][0])
+        joined = join_blocks(blocks["validation"], blocks["calibration"])
+        is_short = n < intervals.SHORT_BLOCK
+        for rule, (leaning, joins_validation) in INTERVAL_RULES.items():
+            intervals.LEANING = leaning if is_short else USUAL_LEANING
+            errors = joined if joins_validation and is_short else blocks["calibration"]
+            made = SplitConformal.calibrate(*errors, **options)
+            if not is_short:
+                made = made.resized(*blocks["validation"])
+            y, centre, difficulty = blocks["test"]
+            made = made.followed_by(y, centre, difficulty, step_size=task.step_size)
+            try:
+                low, high = (end[0] for end in made.bounds_in_turn(centre, difficulty, [0.8]))
+            except ForecastError:
                 continue
-            table = pd.read_parquet(target.with_suffix(".parquet"))
-            entry = yaml.safe_load(target.with_suffix(".yaml").read_text())
-            task = validate_config(Dataset, entry, where="mine").task
-            grid = entry.get("grid", "default")
-            if grid not in MEANS:
-                continue
-            members, refit = (FEW, "monthly") if grid == "few" else (("E", "K", "T"), "never")
-            y_hat = combine(table, members, refit)
-            blocks = {
-                name: block_of(table, y_hat, name, task)
-                for name in ("validation", "calibration", "test")
-            }
-            column = task.target[0]
-            options = {
-                "lookback": task.lookback,
-                "transform": column.transform,
-                "limits": column.limits,
-            }
-            n = len(blocks["calibration"][0])
-            joined = join_blocks(blocks["validation"], blocks["calibration"])
-            for rule in ("now", "joined", "lean", "both", "joined5"):
-                leaning = 1.0 if rule in ("lean", "both") else 0.3
-                leaning = 0.5 if rule == "joined5" else leaning
-                intervals.LEANING = leaning if n < intervals.SHORT_BLOCK else 0.3
-                is_joined = rule in ("joined", "both", "joined5") and n < intervals.SHORT_BLOCK
-                made = SplitConformal.calibrate(
-                    *(joined if is_joined else blocks["calibration"]), **options
-                )
-                if n >= intervals.SHORT_BLOCK:
-                    made = made.resized(*blocks["validation"])
-                y, centre, difficulty = blocks["test"]
-                made = made.followed_by(y, centre, difficulty, step_size=task.step_size)
-                try:
-                    low, high = (end[0] for end in made.bounds_in_turn(centre, difficulty, [0.8]))
-                except ForecastError:
-                    continue
-                error = np.nanmean(np.abs(y - centre))
-                outside = np.maximum(low - y, 0) + np.maximum(y - high, 0)
-                rows.append(
-                    {
-                        "length": case.length,
-                        "law": case.law,
-                        "grid": grid,
-                        "rule": rule,
-                        "n": n,
-                        "cover": np.nanmean((y >= low) & (y <= high)),
-                        "width": np.nanmean(high - low) / error,
-                        "score": np.log(np.nanmean(high - low + 10 * outside)),
-                        "case": case.name,
-                    }
-                )
+            error = np.nanmean(np.abs(y - centre))
+            outside = np.maximum(low - y, 0) + np.maximum(y - high, 0)
+            rows.append(
+                {
+                    "length": case.length,
+                    "law": case.law,
+                    "grid": grid,
+                    "rule": rule,
+                    "n": n,
+                    "cover": np.nanmean((y >= low) & (y <= high)),
+                    "width": np.nanmean(high - low) / error,
+                    "score": np.log(np.nanmean(high - low + 10 * outside)),
+                    "case": case.name,
+                }
+            )
     return pd.DataFrame(rows)
 
 
