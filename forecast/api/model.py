@@ -123,12 +123,15 @@ class Model:
         self, *, step_size: int = 1, n_windows: int = 1, levels: float | Sequence[float] = ()
     ) -> pd.DataFrame:
         """Forecasts at the last `n_windows` origins, `step_size` rows apart: `unique_id, ds,
-        cutoff, y, <name>, …`.
+        cutoff, y, <name>, …`, each the mean of the seeds; this model itself forecasts none.
 
-        The recipe is fitted again on the rows before the first origin, and that fit forecasts all
-        windows; this model itself forecasts none. With `refit: monthly` or a number in its entry it
-        is fitted as often as that says, on all rows before, and its intervals follow the errors of
-        earlier windows; where late series allow fewer windows, a warning says how many.
+        Without `refit` in its entry, the recipe is fitted on the rows before the first origin, and
+        that fit forecasts all windows (`stages.forecast_windows`); `Ensemble.predict` averages the
+        seeds, so the forecast of a single seed is nowhere. With `refit: monthly` or a number the
+        windows are the test block of stage `train` (`stages.fit_ensemble`): fitted as often as that
+        says, on all rows before; `windows` averages its rows of single seeds; its intervals follow
+        the errors of earlier windows; where late series allow fewer windows, a warning says how
+        many.
 
         Raises `InputError` for a loaded model, which has no data, and where the rows before the
         first window are too few.

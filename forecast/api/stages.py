@@ -253,7 +253,8 @@ def forecast_windows(
     name: str, dataset: FrameDataset, recipe: FitSettings, *, n_test_steps: int
 ) -> tuple[Ensemble, pd.DataFrame]:
     """Fit a model on the rows before the last `n_test_steps` steps, the test block of `dataset`;
-    returns it with its forecasts at all origins there, as in `Results.forecasts`.
+    returns it with its forecasts at all origins there, as in `Results.forecasts`, but with the mean
+    of the seeds as seed 0.
 
     Series that begin too late for an earlier block are forecast too.
     """

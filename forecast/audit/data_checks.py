@@ -307,8 +307,8 @@ def _ranges_by_class(classes: np.ndarray, values: np.ndarray) -> list[tuple[floa
 
 
 def find_differing_values(project: Project, base: Panel) -> Iterator[tuple[str, pd.Timestamp, str]]:
-    """Yield (series, time, column) of every value of the source that the prepared rows lack or
-    change; none where prices are adjusted, which changes them on purpose.
+    """Yield (series, time, column) of every value of the source that the prepared rows `base` lack
+    or change; none where prices are adjusted, which changes them on purpose.
     """
     if project.settings.source.adjustment != "none":
         return
@@ -420,7 +420,7 @@ def _normed_stretches(values: np.ndarray) -> np.ndarray:
 
 def _unexplained_by_best_match(stretches: np.ndarray, others: np.ndarray) -> float:
     """The lowest share of variance of a stretch in `others` that its best match in `stretches`
-    leaves unexplained; 1 without any pair.
+    leaves unexplained; 1 without any pair. All stretches are normed (`_normed_stretches`).
     """
     if not len(stretches) or not len(others):
         return 1.0

@@ -256,6 +256,10 @@ def block_losses(
 ) -> pd.DataFrame:
     """The losses of all candidates in `block`, long, with LOSS_COLUMNS: the absolute error of the
     mean of the seeds' forecasts, averaged over the horizon, over the MASE scale of the series.
+
+    scale: `Reference.scale`. A squared loss would be divided by `Reference.squared_scale`, which
+    is there for every series; the module docstring of `comparison.losses` names who else computes
+    this loss.
     """
     parts = []
     for candidate in scored:

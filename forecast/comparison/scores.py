@@ -39,9 +39,13 @@ class Reference:
     """What the errors in one block are compared with, all by series."""
 
     scale: Mapping[str, float]
-    """The denominator of MASE, from the train rows."""
+    """The denominator of MASE, from the train rows; also of the losses that select and are tested
+    (`comparing.block_losses`).
+    """
     squared_scale: Mapping[str, float]
-    """The denominator of RMSSE, from the train rows."""
+    """The denominator of RMSSE, from the train rows, as long as `scale`; it divides scores only, no
+    loss.
+    """
     last: Mapping[str, pd.Series]
     """The newest known actual at every time of the series."""
     naive_error_by_step: Mapping[str, np.ndarray]

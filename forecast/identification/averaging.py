@@ -3,6 +3,13 @@
 The search trains on some thousand rows, too few of a record with time constants of hundreds of
 rows. `count_rows_per_mean` finds over how many rows means lose nothing, `average_rows` takes them,
 and `spread_over_rows` turns a model of the means into one of the rows, which is trained further.
+
+Means are tried for a record with inputs, little noise and more than `search_settings.SEARCH_ROWS`
+rows. Only models with states can be spread (`SPREAD_KINDS`), so on means `search` leaves the
+candidates "arx", "delays" and "polynomial" out; without a candidate that can be spread, nothing is
+averaged. No other option forbids it: one would be a field of `SearchSettings`, asked where `search`
+calls `count_rows_per_mean`. Any searched rows, averaged or not, are then cut to the stretches in
+which y moves most (`search_settings.limit_rows`).
 """
 
 from __future__ import annotations

@@ -198,7 +198,9 @@ class Skip:
     leads: int = 0
     """How many channels of known-future inputs it reads, at the newest row; 0: none."""
     plan_lags: int = 0
-    """Over how many past rows it reads the known-future inputs; 0: none."""
+    """It reads the known-future inputs at the `plan_lags` - 1 rows before the newest, which belongs
+    to `leads`; 0: none.
+    """
     bent: tuple[int, ...] = ()
     """Channels of known-future inputs whose slope changes at each of `BENDS`: a load rises with the
     cold and with the heat.
@@ -267,8 +269,9 @@ class Skip:
         return np.where(leads_away, change, moved)
 
     def inputs(self, windows: Windows, channels: Layout) -> np.ndarray:
-        """The inputs (B, features) of the linear map: `linear_features`, those of the plan, and
-        `calendar_products`. `feature_names` has their names.
+        """The inputs (B, features) of the linear map, in this order: `linear_features` (lags and
+        level, past-only inputs, the plain calendar and static inputs), the known-future inputs
+        (`_plan_features`), and `calendar_products`. `feature_names` names them in this order.
         """
         plain = linear_features(
             windows,
@@ -725,6 +728,10 @@ def design_of(
 def mean_absolute_error(forecast: Callable[[Windows], np.ndarray], batches: Examples) -> float:
     """The mean absolute error of forecasts (B, H, O) over all observed targets, in scaled units;
     NaN without any.
+
+    Only `forecaster.fitting` calls it: the validation loss of a tuned model that is no network, by
+    which its trials are ranked. A penalty is chosen by `models.choice.fold_errors`, a network's
+    step by its own loss (`networks.losses`).
     """
     total = 0.0
     count = 0

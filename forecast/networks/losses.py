@@ -9,7 +9,11 @@ scaled units without parameters; a loss with parameters belongs in a head (`netw
 
 Levenberg-Marquardt minimises squared errors whatever `loss` is, so an entry with `trainer: lm` and
 another `loss` than the default is refused; of its iterations the one with the lowest mean absolute
-error on validation is kept. Scores, selection and gate use absolute errors in any case.
+error on validation is kept.
+
+No `loss` reaches the comparison: a leaderboard has absolute and squared scores of every model
+(`comparison.metrics`), and models are selected and tested, members weighted
+(`backtest.combinations`) and challengers judged (`operations.evidence`) by absolute errors.
 """
 
 from __future__ import annotations

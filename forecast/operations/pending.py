@@ -130,7 +130,11 @@ def _promote_refit(
 
 
 def conclude(root: Path, decision: Decision, *, now: pd.Timestamp, tracking_uri: str) -> None:
-    """Record a finished decision: in its file, in the history, and in MLflow if that answers."""
+    """Record a finished decision: in its file, in the history, and in MLflow if that answers.
+
+    The run in MLflow stands in the experiment `<dataset> retraining` and is named by the date of
+    the data (`Decision.as_of`, not the day of the retraining) and the decision's word.
+    """
     dataset = decision.dataset
     folder = ProjectPaths.of(root).retraining(dataset) / "decisions"
     decision.write(folder / f"{decision.key}.json")

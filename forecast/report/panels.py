@@ -42,7 +42,7 @@ class SeriesForecasts:
     on_test: dict[str, ForecastCube]
     """The forecasts of the test block by role; never empty."""
     history: pd.Series
-    """Every actual by time."""
+    """The actuals that some forecast was made of (validation block and later), by time."""
 
     @property
     def main(self) -> ForecastCube:
@@ -107,6 +107,10 @@ def _ended_series(results: Results) -> set[str]:
 def models_by_role(results: Results) -> dict[str, str]:
     """By role the models that are drawn with the actual values: naive, the ridge, the best network
     and the selected model, as far as they have forecasts.
+
+    A model with several roles has the first that `figures.role_of` finds; a selected model is drawn
+    as `chosen` whatever it is. A further model needs a role of its own in `charts.ROLES`, since
+    those with the role `other` are left out.
     """
     candidates = [
         "naive",

@@ -29,8 +29,8 @@ Initializer = Literal[
     "forget_bias",
     "forget_bias_first_third",
 ]
-"""`forget_bias`: zeros, but ones in the second of four equal parts (gates i, f, c, o);
-`forget_bias_first_third`: ones in the first of three (gates f, c, o); `normal`: standard deviation
+"""`forget_bias`: zeros, but ones in the second of four equal parts (sums i, f, g, o);
+`forget_bias_first_third`: ones in the first of three (sums f, g, o); `normal`: standard deviation
 0.1.
 """
 

@@ -154,7 +154,7 @@ class GRU(Cell):
         return weights
 
     def project(self, xp: Namespace, w: Arrays, x: Array) -> Array:
-        """The part of the equation that needs the input alone: x `(..., I)` to `(..., 3 u)`."""
+        """The part of the equation that needs the input alone: x `(..., I)` to `(..., 3 units)`."""
         return xp.matmul(x, w["kernel"]) + (w["bias"][0] if self.reset_after else w["bias"])
 
     def advance(

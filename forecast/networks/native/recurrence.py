@@ -148,7 +148,7 @@ def gru_step(gates: Any, h: Any) -> None:
 def gru_step_back(gates: Any, h_before: Any, dh: Any, past: Any) -> None:
     """From the gradient `dh` + `past` of h after a step: writes those of the sums over the
     activations in `gates`, and that of h before the step, as far as it does not pass through the
-    sums, over `past`.
+    sums, over `past`, which holds gradients and no inputs.
     """
     for k in range(h_before.size):
         u = gates[0, k]
