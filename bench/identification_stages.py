@@ -31,6 +31,7 @@ from forecast.identification import (
     member,
     search,
     search_training,
+    term_search,
 )
 from forecast.identification.experiment import BOUND_MARGIN
 from forecast.identification.member import Member
@@ -112,6 +113,17 @@ def keep_all(members: list[Member], *_: object) -> tuple[list[Member], list[str]
     return members, []
 
 
+def choose_before_training(owner: search._Search, folded: list[Member]) -> list[Member]:
+    """Which candidates are good is told by the models of the folds, before any is trained on."""
+    good = member.list_good(folded)
+    with mock.patch.object(search, "list_good", lambda _: good):
+        return choose_after_best(owner, folded)
+
+
+choose_after_best = search._Search.choose_and_train
+drop_terms = term_search.TermSearch._drop_terms
+
+
 VARIANTS: dict[str, Variant] = {
     "whole": with_settings(),
     "without linear states": without("linear states"),
@@ -122,6 +134,12 @@ VARIANTS: dict[str, Variant] = {
     "all that were trained last": with_replaced("NO_SYSTEM", 1e9, member),
     "larger inputs not tried": with_replaced("keep_plausible", keep_all),
     "no halving": with_replaced("keep_best_candidates", lambda members, _: members),
+    "none given up early": with_replaced("list_hopeless", lambda _: []),
+    "candidates that stray stay": with_replaced("leave_out_straying", lambda members, *_: members),
+    "terms chosen once": with_replaced("_refine_terms", drop_terms, term_search.TermSearch),
+    "chosen before training on": with_replaced(
+        "choose_and_train", choose_before_training, search._Search
+    ),
     "no tied blocks": with_replaced("TIED_BLOCKS", 2.0, member),
     "ten iterations in a fold": with_settings(fold_iterations=10),
     "three folds": with_settings(folds=3),
