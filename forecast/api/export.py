@@ -1,5 +1,11 @@
 """The results of a run as frames, for `forecast export` and `Board`: forecasts of the test block
 (`cross_validation`), the data (`observations`), and the `leaderboard`.
+
+`cross_validation` has the mean of the seeds; `model.windows` averages them, for it, for
+`Board.forecasts` and for `Model.cross_validation`. Forecasts of single seeds are in
+`Results.forecasts`; `Model.cross_validation` without `refit` never has them. The step of a forecast
+(1, 2, ...) is a column there, which `model.windows_of` and `_model_forecasts` leave out. A further
+table is a function here and a value of `--what` in `cli.predict.export`.
 """
 
 from __future__ import annotations

@@ -3,6 +3,12 @@
 `audit` runs all checks in their order: it runs the stages on the unchanged data and on changed
 copies and calls the other modules of this package. It is a process of its own, since it runs the
 code that it examines.
+
+There is no quicker form. The time goes into five runs of the stages (`audit`,
+`_audit_fits_and_test`, `_audit_other_fits`), the fits that are repeated (`stored`), and a
+preparation and forecasts for each moment (`origins.select_moments`). An option for fewer of them
+would be an argument of `audit`, an option here and one of the command (`cli.check.audit`), which
+hands it on; two moments leave some of `origins.ROW_CHANGES` untried.
 """
 
 from __future__ import annotations

@@ -4,6 +4,11 @@ These are a history that was revised between two snapshots, a past column that c
 targets, a future input that is the target, targets that are not the source's, and rows of the test
 block among the training rows. The limits were set on series without leaks; a system without noise
 can look like a leak, which its finding says.
+
+A past column and a future input are not compared with the same rows of the target
+(`_future_inputs`): a past column leaks where it explains targets of later rows, while a plan may
+explain the target of its own row, of which it is then noted that it is strong
+(`describe_strong_plans`), no finding. So declaring a plan as a past column makes no leak of it.
 """
 
 from __future__ import annotations

@@ -3,6 +3,13 @@
 Changing rows shows on which rows a number depends, but not whether the number is right: a score may
 leave out difficult origins, use shifted actuals, or be that of the best seed, and a choice may not
 follow validation.
+
+Computed again are MAE, number of origins, skill, validation MASE and the choice; no interval,
+coverage or distribution, no squared score, and no test. Actuals must agree bit for bit, test scores
+within `SCORE_TOLERANCE`, validation scores within `VALIDATION_TOLERANCE`. The project's stored
+results, which another processor may have computed, are compared by `stored` with wider tolerances
+of its own (`TABLE_TOLERANCE`, `FORECAST_TOLERANCE`). A change of `comparison.losses` or
+`comparison.scores` has to be made here once more, on purpose in other code.
 """
 
 from __future__ import annotations

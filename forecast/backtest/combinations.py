@@ -20,7 +20,10 @@ there.
 
 In the `RunRecord`, `members` are those that serve, with the newest weights before the test block,
 and `weights` has a `DatedWeights` for each time that weights were learnt. A member of weight 0 is
-in neither. The page and MLflow show the weights before the test block only.
+in neither. The page and MLflow show the weights before the test block only; those of a later month,
+and so which member fell to 0 then, are in record.json alone. Why it fell is recorded nowhere: it
+follows from the errors that were known. Candidates that failed, did not train or are not in the run
+are named in the record's `reason`, those beyond `MAX_MEMBERS` nowhere.
 """
 
 from __future__ import annotations

@@ -4,6 +4,11 @@ DVC compares these files instead of YAML and source text, so that a stage is sta
 result can change: a title, a unit, a comment, a docstring or a model outside of the grid retrains
 nothing. `stage_settings` makes the content of every file; `pipelines/settings.py` writes them. The
 key of a single cached result is made by `forecast.backtest.candidates.result_key`.
+
+The digest of a fit has the code of all that `backtest.backtest` imports. So an edit of code in
+`data.quality`, `data.splits`, `config.datasets` or `networks.inference` makes every fit again; one
+in `data.sources`, `data.preparation` or `data.columns` makes the prepared rows again, and the fits
+only where these differ; one in `comparison` or `report` makes no fit again.
 """
 
 from __future__ import annotations

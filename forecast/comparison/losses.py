@@ -6,6 +6,11 @@ on validation losses alone, so no test loss can decide; `select_bars` finds the 
 that "better" has to beat. For `comparing` and `verdicts`; the tests are in `paired_tests`.
 
 A loss is the mean absolute error over the horizon at one cutoff, scaled: lower is better.
+`comparing.block_losses` makes it. Whoever wants another one (a squared error, a weight for steps)
+has to follow it where the absolute error is computed or read a second time: `Results.best_network`
+(validation MASE of the leaderboard), `backtest.combinations` (members and weights),
+`operations.evidence` (the gate's losses), and `audit.rescored` (scores and choice once more). The
+loss that a network is trained with (`networks.losses`) is another matter.
 """
 
 from __future__ import annotations

@@ -33,8 +33,8 @@ MINIMUM = 8
 ROUNDING = 1e-12
 """Losses with a smaller relative difference are equal but for rounding."""
 MARGIN = 0.02
-"""The extra loss, as a share, that equivalence allows; `margin` of configs/retraining.yaml has the
-same default.
+"""The extra loss, as a share, that equivalence allows. The gate takes `margin` of
+configs/retraining.yaml instead, whose default is written there once more (`config.operation`).
 """
 ORIGINS = 30
 """Fewest origins with horizons that do not overlap for an equivalence."""

@@ -8,6 +8,12 @@ its test (`paired_tests`) becomes a `PairedTest` with its corrected p and the wo
 `family` means here a family of hypotheses (`TestFamily`: what a candidate is tested against), not
 the family of a model. Another kind of claim is a `TestFamily` with its hypotheses in `_hypotheses`
 and a sentence in `sentences`.
+
+`alpha` is that of configs/evaluation.yaml; the margin of "equivalent" is `paired_tests.MARGIN`,
+which no file sets. The gate of a retraining tests by itself (`operations.gate`), with alpha and
+margin of configs/retraining.yaml. The corrected p is stored in verdicts.json (`PairedTest.p_holm`)
+and shown by the page (`report.text`) and `Board`; MLflow has the words and sentences of the tests
+alone (`tracking.runs.verdict_tags`).
 """
 
 from __future__ import annotations

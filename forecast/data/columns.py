@@ -8,7 +8,9 @@ an `InputError`.
 
 Public holidays come from the library `holidays`. A step of less than a day has the value of its
 day, by the time zone of the rule; a longer step has the number of its holidays. Half days, school
-holidays and customs without a law are not included: they are columns of the data.
+holidays and customs without a law are not included: they are columns of the data. Another column of
+the calendar is named in `config.task.Holidays.columns` and computed in `_daily_columns` in the same
+order; an edit of `config.task` makes every fit of every dataset again.
 """
 
 from __future__ import annotations

@@ -6,6 +6,11 @@ for its error on the validation rows, by which it is ranked; then on both, for i
 rows, by which nothing is chosen. A free run begins with measured rows, those before the block or
 the first `WARM_UP` of a whole record, and sees no y after them. A row is a time of an `Experiment`;
 only `rows` of configs/experiments.yaml and `row` of result.json are contestants.
+
+The ranking says nothing to the search inside of `identify`, which chooses by its own errors on
+blocks held out (`search`, `member.mean_errors`). `performance.perform` has further measures for a
+user's script; a further column of the command is a field of `ContestantResult` and is printed and
+published by `cli.identify`.
 """
 
 from __future__ import annotations

@@ -14,6 +14,11 @@ simulation.
 In every case the challenger must also beat naive at the fresh origins, as a guard against broken
 forecasts. The reference is naive, not the run's strongest simple forecast (`losses.select_bars`),
 since another run may select another one.
+
+A loss is one number per origin, the mean over its horizon, targets and series (`evidence`), and all
+origins count alike: nothing is judged by hour, weekday or series. The numbers behind a decision are
+`records.GateNumbers`, stored by `pending`; a further limit is a field of
+`config.operation.Retraining` and of `GateRules`.
 """
 
 from __future__ import annotations

@@ -6,8 +6,13 @@
 
 An issue is the champion's forecast over its trained horizon, with every level that its calibration
 supports and with `last`, the last observed value. The live error is the error of issued forecasts
-relative to the test error at the same steps (`error_over_expected`). `forecast status` shows it;
-whether a retraining is due is judged by forecasts that are made again (`evidence`).
+relative to the test error at the same steps (`error_over_expected`).
+
+All issues are scored again after every forecast (`predicting`) and every `forecast fetch`
+(`cli.data`). `forecast status` shows the live error and calls the champion poor from `live_error`
+of configs/retraining.yaml on; fewer than `status.MIN_SCORED_FORECASTS` scored forecasts count as
+less. Whether a retraining is due is judged by forecasts that are made again
+(`evidence.measure_live_error`), by the same limit. No hook is told.
 """
 
 from __future__ import annotations

@@ -5,6 +5,12 @@ the gate, and promote.
 out. Every step can be repeated, and the champion changes last. Nothing is tuned or trained unless a
 challenger is due, and the same data, configuration and revision are decided only once. Only one
 retraining of a dataset runs at a time, on all machines that share the store.
+
+There is no time limit on the whole. A killed or interrupted retraining leaves its work tree
+(`worktree`), where the next one goes on: finished studies and fits are taken from the cache, the
+outs of the stage that ran are made again (`repro`), and a decision that was written down is carried
+out (`pending`). Its locks end with its process. Hooks are told "failed" of an interrupt or SIGTERM,
+and nothing of a kill -9 (`cli.operation`).
 """
 
 from __future__ import annotations

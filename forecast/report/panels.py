@@ -2,8 +2,12 @@
 that a rule picks (`forecast_panels`, `pick_origins`), and the test error by hour, weekday and month
 (`calendar_panels`).
 
-All are drawn from `SeriesForecasts`, the test forecasts of a few models for one series. Forecasts
-of private data (`is_private`), whose terms forbid to pass values on, are not drawn; errors are.
+All are drawn from `SeriesForecasts`, the test forecasts of a few models for one series, for the
+`MOST_SERIES` largest series. Forecasts of private data (`is_private`), whose terms forbid to pass
+values on, are not drawn; errors are. A chart begins two horizons (`LEAST_HISTORY` rows at least)
+before the cutoff, where the validation block has begun by then. The levels shaded are those of
+configs/evaluation.yaml that stage `compare` wrote for the selected model (`Results.bands`); around
+other networks it is the range of the seeds. The sentence about it is in templates/dataset.html.j2.
 """
 
 from __future__ import annotations

@@ -5,7 +5,11 @@ The rules work on one flat vector of all weights, so an update is a dozen operat
 variables a network has. Keras applies its optimisers variable by variable, which for small
 recurrent networks costs more to trace than the network itself. A test holds the rules equal to
 those of Keras. Another rule is a method of `UpdateRule` with a row in `rules`, and a name in
-`config.models.OptimizerName`; another point loss belongs in `networks.losses`.
+`config.models.OptimizerName`. Another schedule is a branch of `learning_rate` and a name in
+`config.models.LearningRateSchedule`; every schedule but "constant" already rises over the first
+twentieth of the steps (`Settings.rule_numbers`). Another point loss belongs in `networks.losses`. A
+further option of an entry is a field of `config.models.Training` and, of the same name, of
+`Settings`.
 """
 
 from __future__ import annotations

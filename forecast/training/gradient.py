@@ -4,6 +4,13 @@ with the lowest validation loss are kept, step 0 (the skip alone) included.
 A block of steps runs inside one traced TensorFlow function, so Python costs nothing per step.
 Traces are reused between trainings that differ only in their data and numbers. A second fit without
 validation takes a given number of steps.
+
+Who keeps other weights than those of one step (an average, the last ones) has to follow the step in
+five more places: the steps by fold here (`TrainedNetwork.best_by_fold`); the second fit and the fit
+on all rows, which take `best_step` steps (`forecaster.fitting`, `backtest.all_rows`); step 0, which
+means that a network did not train (`RunRecord.is_untrained`); Levenberg-Marquardt, which keeps its
+own best iteration (`levenberg_marquardt`); and the audit, which checks that the lowest validation
+loss was kept (`audit.rescored.check_best_kept`).
 """
 
 from __future__ import annotations

@@ -4,7 +4,13 @@ rule.
 Each gets a checked long frame with adjusted prices, the dataset's entry and the rule's limit, and
 yields a `Violation` for each series and column that breaks the rule. All rows are checked, before
 the blocks are cut, and none is changed. The entry says whether a finding warns or refuses. A new
-check is a field of `Quality` and a function here.
+check is a field of `Quality` and a function here, and with a default of "warn" it holds for every
+dataset.
+
+Who runs the checks: a fetch (`data.ingest`), stage `prepare` and `forecast check`
+(`data.preparation`), and `forecast.fit` (`api.stages`). A limit is no part of the task, so changing
+one in an entry fits nothing again; a changed function does, since `backtest.backtest` imports this
+package and so has its code in the digest of every fit.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 The docstring of each class has its equation, states and weights. A new cell is a class here with
 its name in `CELLS`, and a file in `forecast.models.families`; code that is specialised by class
-(`inference.steppers`, `layers.fused`, `layers.cudnn`, `native`) does not apply to it.
+(`inference.steppers`, `layers.fused`, `layers.cudnn`, `native`) does not apply to it. The families
+`bidirectional`, `encoder_decoder`, `parallel_rnn` and `projected` list the cells that they take.
 """
 
 from __future__ import annotations
