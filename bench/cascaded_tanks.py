@@ -23,7 +23,7 @@ import pandas as pd
 from forecast.identification import SearchSettings, identify
 from forecast.identification.experiment import Experiment, Standardization, saturation
 from forecast.identification.narx import Narx, initial_weights
-from forecast.identification.problems import ClosedLoop, OpenLoop, StackedExperiments
+from forecast.identification.problems import ClosedLoop, OpenLoop
 from forecast.system.errors import ModelError
 from forecast.training import levenberg_marquardt as lm
 
@@ -71,7 +71,7 @@ def single_net(train: Arrays, test: Arrays, seed: int, *, adam: bool) -> float:
     net = Narx(1, 1, (1, 2, 3), (0, 1, 2, 3), 6, True, tuple(low), tuple(high))
     cut = int(len(scaled) * (1 - HELD_OUT))
     parts = [scaled.part(slice(cut))], START
-    held_out = StackedExperiments(net, [scaled.part(slice(cut, None))], START)
+    held_out = ClosedLoop(net, [scaled.part(slice(cut, None))], START)
     weights = initial_weights(net, np.random.default_rng(seed))
     problems: list[OpenLoop | ClosedLoop] = [OpenLoop(net, *parts), ClosedLoop(net, *parts)]
     for problem, steps in zip(problems, ADAM_STEPS, strict=True):

@@ -65,7 +65,11 @@ class OpenLoop(LeastSquares):
 
 
 class ClosedLoop(LeastSquares):
-    """Free-run residuals of each experiment from its first measured rows; serves one descent."""
+    """Free-run residuals of each experiment from its first measured rows; serves one descent.
+
+    The experiments are stacked into one system of rows, in which no delay reaches from one
+    experiment into another.
+    """
 
     def __init__(
         self,
@@ -78,55 +82,6 @@ class ClosedLoop(LeastSquares):
         first one is found sooner.
         """
         self.net = net
-        self.train = StackedExperiments(net, experiments, start, guess)
-        self.n_weights = net.n_weights
-        self.n_residuals = int(np.count_nonzero(self.train.weight))
-
-    def residuals(self, weights: Array) -> Array:
-        """(rows * measured outputs,): the weighted residuals of the free run."""
-        train = self.train
-        tables = train.free_run(weights), train.y, train.weight
-        v, y, weight = (table[:, : self.net.measured_outputs] for table in tables)
-        return (self.net.residual(v, y) * weight).ravel()
-
-    def blocks(
-        self, weights: Array, combine: Callable[[Array], Array] = np.asarray
-    ) -> Iterator[tuple[Array, Array]]:
-        """Residuals (rows * measured outputs,) and the transposed Jacobian of the free run, block
-        after block of time.
-
-        `combine`: turns dF/dw (n_weights, rows, O) into derivatives by fewer weights.
-        """
-        net, train = self.net, self.train
-        measured = net.measured_outputs
-        run = train.free_run(weights)
-        weighted = self.residuals(weights).reshape(-1, measured)
-        weight = train.weight[:, :measured] * (weighted != 0)
-        _, z, gain = train.linearise(weights, run)
-        train.follow(run)
-        last_rows: Array | None = None
-        for part in train.blocks_of_rows(net.n_weights):
-            direct = combine(net.layer.jacobian(weights, z[:, part].T))
-            jacobian = solve_feedback(direct, gain[..., part], net.y_delays, last_rows)
-            last_rows = jacobian[:, -max(net.y_delays) :].copy()
-            jacobian = jacobian[..., :measured] * weight[part]
-            yield weighted[part].ravel(), jacobian.reshape(len(jacobian), -1)
-
-
-class StackedExperiments:
-    """Experiments stacked into one system of rows, in which no delay reaches from one experiment
-    into another.
-    """
-
-    def __init__(
-        self,
-        net: Narx,
-        experiments: Sequence[Experiment],
-        start: int,
-        guess: Array | None = None,
-    ) -> None:
-        """`start`: rows of each experiment that only fill the delays; `guess`: as `ClosedLoop`."""
-        self.net = net
         self.experiments = experiments
         self.start = start
         # states run over the rows that fill the delays of y, too
@@ -135,6 +90,8 @@ class StackedExperiments:
         longer = [net.add_first_row(e, start) for e in experiments]
         self.y = np.nan_to_num(np.concatenate([e.y[first:] for e in longer]))
         self.weight = np.concatenate([np.sqrt(e.error_weights[first:]) for e in longer])
+        self.n_weights = net.n_weights
+        self.n_residuals = int(np.count_nonzero(self.weight))
         is_measured = np.arange(net.outputs) < net.measured_outputs
         measured_rows = np.where(is_measured, start - self._first, 0)[:, None]
         delays = np.array(net.y_delays)[:, None, None]
@@ -151,6 +108,38 @@ class StackedExperiments:
         self._run = self._guess
         self.is_following = False
 
+    def residuals(self, weights: Array) -> Array:
+        """(rows * measured outputs,): the weighted residuals of the free run."""
+        tables = self.free_run(weights), self.y, self.weight
+        v, y, weight = (table[:, : self.net.measured_outputs] for table in tables)
+        return (self.net.residual(v, y) * weight).ravel()
+
+    def blocks(
+        self, weights: Array, combine: Callable[[Array], Array] = np.asarray
+    ) -> Iterator[tuple[Array, Array]]:
+        """Residuals (rows * measured outputs,) and the transposed Jacobian of the free run, block
+        after block of time.
+
+        `combine`: turns dF/dw (n_weights, rows, O) into derivatives by fewer weights.
+        """
+        net = self.net
+        measured = net.measured_outputs
+        run = self.free_run(weights)
+        weighted = self.residuals(weights).reshape(-1, measured)
+        weight = self.weight[:, :measured] * (weighted != 0)
+        _, z, gain = self.linearise(weights, run)
+        # every further run begins at this one: where Newton's method does not find it from there,
+        # the descent takes a shorter step
+        self.is_following = True
+        self._guess = run
+
+        def direct(part: slice) -> Array:
+            return combine(net.layer.jacobian(weights, z[:, part].T))
+
+        for part, jacobian in self._feed_back(direct, gain, net.n_weights):
+            jacobian = jacobian[..., :measured] * weight[part]
+            yield weighted[part].ravel(), jacobian.reshape(len(jacobian), -1)
+
     def free_run(self, weights: Array) -> Array:
         """v (rows, O) of all experiments; kept, since an accepted step needs it again."""
         key = weights.tobytes()
@@ -165,13 +154,6 @@ class StackedExperiments:
             if not self.is_following and np.isfinite(run).all():
                 self._guess = run
         return self._run
-
-    def follow(self, run: Array) -> None:
-        """Begin every further run at `run`. Weights whose run Newton's method does not find from
-        there get an infinite one, so that the descent takes a shorter step.
-        """
-        self.is_following = True
-        self._guess = run
 
     def mean_square(self, weights: Array) -> float:
         """The weighted mean squared error of the bounded free run; infinite where it diverges."""
@@ -205,23 +187,28 @@ class StackedExperiments:
                     return run
         return None
 
-    def blocks_of_rows(self, columns: int) -> list[slice]:
-        """Blocks of rows, so that `columns` derivatives of a block take little memory."""
-        deepest, o = max(self.net.y_delays), self.net.outputs
-        rows = max(block_rows(max(columns, 3 * deepest * o), o), deepest)
-        firsts = range(0, len(self.y), rows)
-        return [slice(first, min(first + rows, len(self.y))) for first in firsts]
-
     def _correction(self, gain: Array, difference: Array) -> Array:
         """Newton's step (rows, O): the solution of the linearised system for `difference`."""
-        last_rows: Array | None = None
         correction = np.empty_like(difference)
-        for part in self.blocks_of_rows(1):
-            direct = difference[None, part].copy()
-            step = solve_feedback(direct, gain[..., part], self.net.y_delays, last_rows)
-            last_rows = step[:, -max(self.net.y_delays) :].copy()
+        for part, step in self._feed_back(lambda rows: difference[None, rows].copy(), gain, 1):
             correction[part] = step[0]
         return correction
+
+    def _feed_back(
+        self, direct: Callable[[slice], Array], gain: Array, columns: int
+    ) -> Iterator[tuple[slice, Array]]:
+        """Blocks of rows and the solutions (columns, rows, O) there of the recursion with `gain`
+        (`solve_feedback`), of which `direct` gives the terms that are not fed back. Blocks are so
+        short that a solution takes little memory.
+        """
+        deepest, o = max(self.net.y_delays), self.net.outputs
+        rows = max(block_rows(max(columns, 3 * deepest * o), o), deepest)
+        last_rows: Array | None = None
+        for first in range(0, len(self.y), rows):
+            part = slice(first, min(first + rows, len(self.y)))
+            solution = solve_feedback(direct(part), gain[..., part], self.net.y_delays, last_rows)
+            last_rows = solution[:, -deepest:].copy()
+            yield part, solution
 
     def regressors(self, run: Array) -> tuple[Array, Array]:
         """z (d, rows) of the closed loop whose outputs are `run`, and (delays * O, rows) the

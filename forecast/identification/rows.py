@@ -25,6 +25,7 @@ from forecast.identification.experiment import (
 )
 from forecast.identification.model import Model
 from forecast.identification.nets import Net, NetSet, check_rows
+from forecast.identification.problems import ClosedLoop
 from forecast.networks.description import Network
 from forecast.system.errors import InputError
 from forecast.training.chunks import TrainingSeries
@@ -170,6 +171,10 @@ def validation_error(
             f"`for_use` is {for_use}; a stretch of validation rows has {shortest}. Take fewer"
             " steps."
         )
+    if for_use == "simulation" and net.has_narx_form:
+        narx = net.narx_form(*rows.sizes)
+        problem = ClosedLoop(narx, parts, net.start)  # faster than row after row
+        return lambda weights: problem.mean_square(narx.flatten(weights))
 
     def error(weights: Mapping[str, Array]) -> float:
         """The weighted mean over all parts."""

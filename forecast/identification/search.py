@@ -71,7 +71,7 @@ from forecast.identification.member import (
     widen_bounds,
 )
 from forecast.identification.narx import Narx
-from forecast.identification.problems import StackedExperiments
+from forecast.identification.problems import ClosedLoop
 from forecast.identification.search_settings import (
     Candidate,
     SearchSettings,
@@ -400,7 +400,7 @@ class _Search:
         with the error of its free run in the fold through the block.
         """
         start = member.net.start_rows(self.settings.start)
-        block = StackedExperiments(member.net, self.folds[member.fold].held_out, start)
+        block = ClosedLoop(member.net, self.folds[member.fold].held_out, start)
         member = replace(member, held_out_rmse=float(np.sqrt(block.mean_square(member.weights))))
         with suppress(ModelError, np.linalg.LinAlgError):
             member = replace(member, weights=self.trainer.fit_one_step(member, self.searched))

@@ -22,7 +22,7 @@ import numpy as np
 from forecast.identification.experiment import Array, Experiment
 from forecast.identification.member import ROUNDING, Member
 from forecast.identification.narx import Narx, initial_weights
-from forecast.identification.problems import ClosedLoop, OpenLoop, StackedExperiments
+from forecast.identification.problems import ClosedLoop, OpenLoop
 from forecast.identification.search_settings import Candidate
 from forecast.identification.states import (
     OneSignal,
@@ -157,10 +157,10 @@ class Trainer:
         problem = ClosedLoop(member.net, train_rows, start)
         if not member.net.terms and member.candidate.kind != "arx":
             member = replace(member, weights=self._minimise(problem, member, iterations))
-        run = problem.train.free_run(member.weights)
-        judge = StackedExperiments(member.net, held_out, start)
+        run = problem.free_run(member.weights)
+        judge = ClosedLoop(member.net, held_out, start)
         held_out_rmse = float(np.sqrt(judge.error_of(run)))
-        train_rmse = max(float(np.sqrt(problem.train.error_of(run))), ROUNDING)
+        train_rmse = max(float(np.sqrt(problem.error_of(run))), ROUNDING)
         return replace(member, held_out_rmse=held_out_rmse, train_rmse=train_rmse, run=run)
 
     def train_further(
@@ -179,7 +179,7 @@ class Trainer:
                 weights = self._minimise(problem, member, iterations)
         with np.errstate(over="ignore", invalid="ignore"):
             error = (problem.loss(weights) / problem.n_residuals) ** 0.5
-        run = problem.train.free_run(weights)
+        run = problem.free_run(weights)
         return replace(member, weights=weights, train_rmse=max(error, ROUNDING), run=run)
 
     def fit_one_step(self, member: Member, experiments: Sequence[Experiment]) -> Array:

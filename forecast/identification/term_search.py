@@ -20,7 +20,7 @@ import numpy as np
 from forecast.identification.experiment import Array, Experiment
 from forecast.identification.narx import Narx
 from forecast.identification.polynomial import select_terms
-from forecast.identification.problems import ClosedLoop, OpenLoop, StackedExperiments
+from forecast.identification.problems import ClosedLoop, OpenLoop
 from forecast.system.errors import ModelError
 from forecast.training import levenberg_marquardt as lm
 
@@ -87,7 +87,7 @@ class TermSearch:
         its simulated y; `ModelError` where the free run of the polynomial diverges.
         """
         first_pass = self._drop_terms(polynomial)
-        rows = StackedExperiments(first_pass.net, self.experiments, self.start)
+        rows = ClosedLoop(first_pass.net, self.experiments, self.start)
         z, _ = rows.regressors(rows.free_run(first_pass.weights))
         is_observed = rows.weight.all(axis=1)
         try:
@@ -114,7 +114,7 @@ class TermSearch:
                 if best is polynomial:
                     raise
                 break
-            guess = problem.train.free_run(result.weights)
+            guess = problem.free_run(result.weights)
             n = problem.n_residuals
             criterion = n * np.log(max(result.score, 1e-300)) + np.log(n) * problem.n_weights
             if criterion > best.criterion + MOST_RISE:

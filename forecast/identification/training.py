@@ -27,7 +27,7 @@ from forecast.identification.experiment import (
 )
 from forecast.identification.model import Model, TrainingRecord
 from forecast.identification.nets import Net
-from forecast.identification.problems import ClosedLoop, OpenLoop, StackedExperiments
+from forecast.identification.problems import ClosedLoop
 from forecast.identification.rows import (
     DividedRows,
     ForUse,
@@ -188,9 +188,21 @@ class _Task:
     watch: Watch | None
 
     def fit(self, options: lm.Options) -> tuple[dict[str, Array], TrainingRecord]:
-        """The weights by name, and the record of their training."""
-        fit = _fit_one_layer if self.net.has_narx_form else _fit_network
-        weights, result = fit(self, options)
+        """The weights by name, trained on whole series, and the record of their training."""
+        network = self.net.network(*self.rows.sizes)
+        judge = None
+        if self.rows.has(VALIDATION):
+            judge = validation_error(self.net, self.rows, self.scaling, self.for_use)
+        problem = network_problem.make_problem(
+            network, self.rows.series(network, self.scaling), judge
+        )
+        weights, result = network_problem.fit(
+            problem,
+            seeds=self.seeds,
+            options=options,
+            announce=self.announce,
+            watch=self.watch,
+        )
         return weights, TrainingRecord(
             result.reason, result.curve, effective=result.effective_weights
         )
@@ -211,44 +223,6 @@ class _Task:
         limit = 1.0 if self.net.input_delays else NO_SIMULATION**2
         judge = validation_error(self.net, self.rows, self.scaling, "simulation")
         return bool(judge(weights) < limit * mean_square)
-
-
-def _fit_one_layer(task: _Task, options: lm.Options) -> tuple[dict[str, Array], lm.Result]:
-    """The weights by name and the result of a net with a NARX form, trained on all rows at once and
-    judged by a free run that Newton's method solves.
-    """
-    rows, scaling = task.rows, task.scaling
-    narx = task.net.narx_form(*rows.sizes)
-    network = task.net.network(*rows.sizes)
-    parts = rows.validation_parts(scaling)
-    problem = OpenLoop(narx, rows.scale(scaling, TRAIN), task.net.start)
-    if parts and task.for_use == "simulation":
-        problem.validate = StackedExperiments(narx, parts, task.net.start).mean_square
-    elif parts:
-        error = validation_error(task.net, rows, scaling, task.for_use)
-        problem.validate = lambda flat: error(narx.unflatten(flat))
-    starts = [narx.flatten(network_problem.draw_weights(network, seed)) for seed in task.seeds]
-    result = lm.minimise(
-        problem, *starts, options=options, announce=task.announce, watch=task.watch
-    )
-    return narx.unflatten(result.weights), result
-
-
-def _fit_network(task: _Task, options: lm.Options) -> tuple[dict[str, Array], lm.Result]:
-    """The weights by name and the result of any other net, trained on whole series."""
-    rows, scaling = task.rows, task.scaling
-    network = task.net.network(*rows.sizes)
-    judge = None
-    if rows.has(VALIDATION):
-        judge = validation_error(task.net, rows, scaling, task.for_use)
-    problem = network_problem.make_problem(network, rows.series(network, scaling), judge)
-    return network_problem.fit(
-        problem,
-        seeds=task.seeds,
-        options=options,
-        announce=task.announce,
-        watch=task.watch,
-    )
 
 
 def train_parallel(
@@ -280,7 +254,7 @@ def train_parallel(
     labels = (TRAIN, VALIDATION) if options.bayesian else (TRAIN,)
     problem = ClosedLoop(narx, rows.scale(model.scaling, *labels), model.start)
     if parts := [] if options.bayesian else rows.validation_parts(model.scaling):
-        problem.validate = StackedExperiments(narx, parts, model.start).mean_square
+        problem.validate = ClosedLoop(narx, parts, model.start).mean_square
     with note_interrupt(watch):
         given = narx.flatten(model.weights)
         if not problem.loss(given) <= LOST * problem.n_residuals:

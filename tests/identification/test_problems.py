@@ -90,7 +90,7 @@ def test_newton_and_step_by_step_give_the_same_free_run(
     inputs: int, outputs: int, bound: float | None
 ) -> None:
     net = net_of(inputs, outputs, bound)
-    stack = ClosedLoop(net, experiments_of(net), 5).train
+    stack = ClosedLoop(net, experiments_of(net), 5)
     newton = stack.run_by_newton(weights_of(net))
     assert newton is not None
     np.testing.assert_allclose(newton, stack.run_stepwise(weights_of(net)), atol=1e-10)

@@ -12,7 +12,7 @@ import pytest
 from forecast.identification import states
 from forecast.identification.experiment import Experiment
 from forecast.identification.narx import Memory, Narx
-from forecast.identification.problems import ClosedLoop, StackedExperiments
+from forecast.identification.problems import ClosedLoop
 from forecast.training import levenberg_marquardt as lm
 
 START = 4
@@ -63,7 +63,7 @@ def test_the_jacobian_of_the_free_run_equals_central_differences(
 def test_newtons_run_is_that_of_one_row_after_another_and_of_the_loops() -> None:
     net, e = net_of(1, 1, 3), experiment(1, 1)
     weights = begun(net, [e], 2) + 0.05
-    stack = StackedExperiments(net, [e], START)
+    stack = ClosedLoop(net, [e], START)
     newton = stack.run_by_newton(weights)
     assert newton is not None
     np.testing.assert_allclose(newton[START:], stack.run_stepwise(weights)[START:], atol=1e-10)

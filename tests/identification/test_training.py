@@ -216,12 +216,13 @@ def test_a_net_without_feedback_needs_no_y_in_its_delays(every: int) -> None:
     assert model.training.performance["validation"] < 0.1 * np.nanvar(y)
 
 
-def test_validation_rows_that_no_run_reaches_are_refused() -> None:
+@pytest.mark.parametrize("hidden", [3, (3, 3)])
+def test_validation_rows_that_no_run_reaches_are_refused(hidden: int | tuple[int, ...]) -> None:
     e = tank(100)
     y = e.y.copy()
     y[::4] = np.nan
     with pytest.raises(InputError, match="No validation row counts after 5 rows in which y is"):
-        train(narxnet((1,), (1, 5), (3, 3)), Experiment(e.u, y))
+        train(narxnet((1,), (1, 5), hidden), Experiment(e.u, y))
 
 
 @pytest.mark.parametrize(
