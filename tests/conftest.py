@@ -15,6 +15,7 @@ from pathlib import Path
 import curl_cffi  # noqa: F401
 import psutil
 import pytest
+from _pytest.runner import runtestprotocol
 
 from tests.support.mlflow_tables import copy_tables_from_the_first_database
 from tests.support.shared_projects import make_once
@@ -172,6 +173,20 @@ def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def pytest_runtest_setup() -> None:
     copy_tables_from_the_first_database()
+
+
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """In a worker, one report of a test that passes instead of three and two marks around them:
+    each is a message, and to write and read it takes as long as many a test.
+    """
+    option = item.config.option
+    reads_all = option.verbose > 0 or option.durations is not None or option.xmlpath is not None
+    if "PYTEST_XDIST_WORKER" not in os.environ or reads_all:
+        return None
+    for report in runtestprotocol(item, log=False, nextitem=nextitem):
+        if report.when == "call" or not report.passed:
+            item.ihook.pytest_runtest_logreport(report=report)
+    return True
 
 
 MEMORY_OF_A_PROCESS = 3 * 2**30
