@@ -146,7 +146,7 @@ def fit_rows(problem: Problem, names: tuple[str, ...], refit: str = "monthly") -
             continue
         fitter = CandidateFitter(Candidate(name, spec, "baseline", None), 0, Budget(1, 1))
         fresh = Problem.of(problem.panel, problem.borders)
-        tables[name] = forecast_blocks(fit_through_time(fresh, spec, fitter).timeline, fresh, 0)
+        tables[name] = forecast_blocks(fit_through_time(fresh, fitter).timeline, fresh, 0)
     return tables
 
 

@@ -71,7 +71,7 @@ def fit_rows(problem: Problem, names: tuple[str, ...]) -> Forecasts:
         if not spec.reason_unsuited(problem.panel.task.season_length):
             fitter = CandidateFitter(Candidate(name, spec, "baseline", None), 0, Budget(1, 1))
             fresh = Problem.of(problem.panel, problem.borders)
-            timeline = fit_through_time(fresh, spec, fitter).timeline
+            timeline = fit_through_time(fresh, fitter).timeline
             tables[name] = forecast_blocks(timeline, fresh, 0)
     return tables
 

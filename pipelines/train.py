@@ -6,7 +6,8 @@ A thin door for DVC: `forecast.backtest.training` does the work.
 
 from __future__ import annotations
 
-from forecast.backtest.training import train_dataset
+from forecast.backtest.setup import read_training_setup
+from forecast.backtest.training import train_candidates
 from forecast.config.paths import ProjectPaths
 from forecast.system.stage import run_stage
 
@@ -21,12 +22,8 @@ def main(
     """Write data/trained/<dataset>/<candidate>/: record, forecasts of every origin, saved
     forecasters.
     """
-    train_dataset(
-        ProjectPaths.of(root, state),
-        dataset,
-        models,
-        jobs=jobs,
-    )
+    setup = read_training_setup(ProjectPaths.of(root, state), dataset)
+    train_candidates(setup, models, jobs=jobs)
 
 
 if __name__ == "__main__":

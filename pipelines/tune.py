@@ -6,7 +6,8 @@ A thin door for DVC: `forecast.backtest.tuning` does the work.
 
 from __future__ import annotations
 
-from forecast.backtest.tuning import tune_dataset
+from forecast.backtest.setup import read_tuning_setup
+from forecast.backtest.tuning import tune_candidates
 from forecast.config.paths import ProjectPaths
 from forecast.system.stage import run_stage
 
@@ -21,7 +22,8 @@ def main(
     """Write data/tuned/<dataset>/<candidate>.json for every candidate of the grid (or of --models)
     with a search space.
     """
-    tune_dataset(ProjectPaths.of(root, state), dataset, models, jobs=jobs)
+    setup = read_tuning_setup(ProjectPaths.of(root, state), dataset)
+    tune_candidates(setup, models, jobs=jobs)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from forecast.backtest.timeline import CandidateFitter
 from forecast.backtest.training import TrainingJob, join_forecasters
 from forecast.config.models import Tuning
 from forecast.data.panel import Series, from_frame
-from forecast.data.records import Digests, Recipe, RunRecord
+from forecast.data.records import Recipe, RunRecord
 from forecast.data.scaling import Scaling
 from forecast.data.splits import Blocks, Borders
 from forecast.data.windows import layout
@@ -74,13 +74,12 @@ def refit_on_all_rows(
             for saved in list_served_models(scored / folder):
                 seed = saved.name.partition("-")[2]
                 seed_folder = temporary / folder / f"seed-{seed}"
-                job = TrainingJob(candidate, int(seed), budget, seed_folder, Digests())
+                job = TrainingJob(candidate, int(seed), budget, folder=seed_folder)
                 parts = job.split(n_series)
                 if len(parts) > 1:
                     split_jobs.append((seed_folder, [part.folder for part in parts]))
                 for part in parts:
-                    fitter = CandidateFitter(candidate, part.seed, budget, part.series)
-                    arguments = (data, fitter, saved, part.folder, corrections)
+                    arguments = (data, part, saved, part.folder, corrections)
                     tasks.append(
                         WorkItem(part.title, _refit_seed, arguments, prepare, writes=part.folder)
                     )

@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from forecast.backtest.candidates import Candidate, lock_digest, result_key
+from forecast.backtest.candidates import lock_digest, result_key
 from forecast.backtest.prepared_data import PreparedData
 from forecast.backtest.timeline import (
     SCORED,
@@ -37,7 +37,6 @@ from forecast.data.records import SeedFit
 from forecast.data.scaling import Scaling
 from forecast.data.splits import REQUIRED_BLOCKS
 from forecast.forecaster import (
-    Budget,
     Problem,
     log_density,
     predict_quantiles,
@@ -93,33 +92,27 @@ def load_tensorflow() -> None:
 
 def fit_and_forecast(
     data: PreparedData,
-    candidate: Candidate,
-    seed: int,
-    budget: Budget,
+    fitter: CandidateFitter,
     folder: Path,
-    part: slice | None,
 ) -> dict[str, float]:
     """Fill `folder` with the fitted models, their forecasts (forecasts.parquet) and fit.json.
     Returns `cpu_seconds` and `wall_seconds`.
-
-    part: which series are fitted, by number; None: all
 
     A head that forecasts more than a point also leaves distributions.parquet
     (`forecast_distributions`), unless the series form a hierarchy, in which distributions would not
     add up. A model that cannot be fitted, or whose forecasts are not finite, leaves only fit.json,
     with the reason (`ModelError`); other errors are raised.
     """
+    seed = fitter.seed
     problem = load_problem(data)
-    if candidate.spec.needs_vintages:
+    if fitter.candidate.spec.needs_vintages:
         problem = replace(problem, vintages=pd.read_parquet(data.paths.vintages(data.dataset)))
     wall_start = time.perf_counter()
     cpu_start = time.process_time()
     with files.atomic_directory(folder) as temporary:
         try:
-            fits = fit_through_time(
-                problem, candidate.spec, CandidateFitter(candidate, seed, budget, part)
-            )
-            problem = problem.with_series(part)
+            fits = fit_through_time(problem, fitter)
+            problem = problem.with_series(fitter.part)
             forecasts = forecast_blocks(fits.timeline, problem, seed)
             task = problem.panel.task
             corrections = learn_corrections(forecasts, task)

@@ -16,6 +16,7 @@ from forecast.config.models import Models, Tuning, load_models, load_tuning
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import Task, load_task
 from forecast.data.splits import BordersFile
+from forecast.forecaster import Budget
 from forecast.system import files
 
 
@@ -31,6 +32,8 @@ class Setup:
     tuning: Tuning
     n_series: int = 1
     """How many series training fits; tuning does not use it."""
+    storage: str = ""
+    """URL of the database that machines share; empty: studies are journal files."""
     models_with_fixed_values: Collection[str] = ()
     """Models of which tuning does not change the fields that their entry sets. In a project there
     are none: a search begins at the values of the entry.
@@ -40,6 +43,24 @@ class Setup:
     def has_vintages(self) -> bool:
         """Whether the provider's own forecasts are stored, so that they can be a candidate."""
         return bool(self.data.vintages)
+
+    @property
+    def trial_budget(self) -> Budget:
+        """The budget of one trial of tuning."""
+        tuning = self.tuning
+        return Budget(tuning.trial_steps, tuning.evaluate_every, chooses_by_fold=False)
+
+    @property
+    def training_budget(self) -> Budget:
+        """The budget of one seed of a network in training."""
+        return Budget(self.tuning.final_steps, self.tuning.evaluate_every)
+
+    @property
+    def n_series_to_split(self) -> int:
+        """The number of series that a training job may share out; 1: a job is never split."""
+        # corrections of the forecasts are learnt from all series together
+        is_one_part = self.task.hierarchy or self.task.asks_mean
+        return 1 if is_one_part else self.n_series
 
 
 def read_tuning_setup(paths: ProjectPaths, dataset: str) -> Setup:

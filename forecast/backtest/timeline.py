@@ -252,8 +252,8 @@ class SeedFits:
     """
 
 
-def fit_through_time(problem: Problem, spec: ModelSpec, fitter: CandidateFitter) -> SeedFits:
-    """Fit `spec` on the train rows, on train and validation rows, and at each of its refits.
+def fit_through_time(problem: Problem, fitter: CandidateFitter) -> SeedFits:
+    """Fit a candidate on the train rows, on train and validation rows, and at each of its refits.
 
     Which fit forecasts which cutoffs:
 
@@ -265,6 +265,7 @@ def fit_through_time(problem: Problem, spec: ModelSpec, fitter: CandidateFitter)
     stay those of the first fit. A network that keeps its weights stays that of the first or final
     fit, with a newer linear skip from each refit on. Nothing is forecast or saved here.
     """
+    spec = fitter.candidate.spec
     first, final = fitter.fit_both(problem)
     schedule = RefitSchedule.of_problem(spec, problem)
     validation_ends = block_ends(problem, "validation")

@@ -1,9 +1,9 @@
 """Stage `train`: fits every candidate and seed in parallel, with a cache, and writes one record per
 candidate.
 
-`train_dataset` reads a project's files, `train_candidates` takes a `Setup`, which may be in memory.
-Both fill trained/<candidate>/ with record.json (`RunRecord`), forecasts.parquet and the saved
-models, then make the combinations (`forecast.backtest.combinations`).
+`train_candidates` takes a `Setup`, read from a project's files or made in memory. It fills
+trained/<candidate>/ with record.json (`RunRecord`), forecasts.parquet and the saved models, then
+makes the combinations (`forecast.backtest.combinations`).
 
 A `TrainingJob` is one candidate and seed. Its fit (`forecast.backtest.backtest`) lies in the cache
 under a key of everything that it depends on, so equal jobs are computed once. A statistical model
@@ -17,7 +17,7 @@ import itertools
 import shutil
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from operator import attrgetter
 from pathlib import Path
 from types import MappingProxyType
@@ -34,11 +34,9 @@ from forecast.backtest.candidates import (
 )
 from forecast.backtest.combinations import write_combination
 from forecast.backtest.diagnostics import read_or_diagnose
-from forecast.backtest.prepared_data import PreparedData
-from forecast.backtest.setup import Setup, read_training_setup
+from forecast.backtest.setup import Setup
+from forecast.backtest.timeline import CandidateFitter
 from forecast.config.models import Combination
-from forecast.config.paths import ProjectPaths
-from forecast.config.task import Task
 from forecast.data.records import (
     CandidateCost,
     Diagnostics,
@@ -48,7 +46,6 @@ from forecast.data.records import (
     StudyRecord,
     TrainingCost,
 )
-from forecast.data.splits import BordersFile
 from forecast.forecaster import Budget, Forecaster
 from forecast.forecaster.distributions import DISTRIBUTIONS_FILE
 from forecast.models.base import ModelSpec
@@ -70,33 +67,6 @@ where they differ from it, `chosen` has the first fit, on train rows, and `newes
 """
 
 
-@dataclass(frozen=True)
-class TrainingRun:
-    """The data and settings of stage `train`, without the candidates."""
-
-    data: PreparedData
-    task: Task
-    budget: Budget
-    seeds: tuple[int, ...]
-    borders: BordersFile
-    """The end of each block, as from `Borders.to_json`."""
-    n_series_to_split: int = 1
-    """The number of series that `TrainingJob.split` may share out; 1: a job is never split."""
-
-
-def train_dataset(
-    paths: ProjectPaths,
-    dataset: str,
-    models: tuple[str, ...] = (),
-    *,
-    jobs: int,
-) -> None:
-    """Stage `train`: fill data/trained/<dataset>/<candidate>/ for every model of the grid, or for
-    `models` and the reference models.
-    """
-    train_candidates(read_training_setup(paths, dataset), models, jobs=jobs)
-
-
 def train_candidates(
     setup: Setup,
     models: tuple[str, ...] = (),
@@ -104,7 +74,7 @@ def train_candidates(
     jobs: int,
 ) -> None:
     """Train every model of the grid, or `models` and the reference models, with their tuned values;
-    print which models do not suit the data.
+    print which models do not suit the data. Fills data/trained/<dataset>/<candidate>/.
     """
     config = setup.models
     paths = setup.data.paths
@@ -124,27 +94,11 @@ def train_candidates(
     combinations = {
         name: rule.without_members(unsuited) for name, rule in config.combinations(only).items()
     }
-    run = plan_run(setup)
-    train(run, planned, studies, paths.trained(dataset), jobs=jobs, combinations=combinations)
-
-
-def plan_run(setup: Setup) -> TrainingRun:
-    """The training run of `setup`, with its budget and seeds."""
-    tuning = setup.tuning
-    # corrections of the forecasts are learnt from all series together
-    is_one_part = bool(setup.task.hierarchy or setup.task.asks_mean)
-    return TrainingRun(
-        data=share_shapes(setup.data),
-        task=setup.task,
-        budget=Budget(tuning.final_steps, tuning.evaluate_every),
-        seeds=tuning.seeds,
-        borders=setup.borders,
-        n_series_to_split=1 if is_one_part else setup.n_series,
-    )
+    train(setup, planned, studies, paths.trained(dataset), jobs=jobs, combinations=combinations)
 
 
 def train(
-    run: TrainingRun,
+    setup: Setup,
     planned: list[Candidate],
     studies: Mapping[str, StudyRecord],
     target: Path,
@@ -160,25 +114,26 @@ def train(
     One error names every candidate with a bug, after all others are stored; a model that cannot be
     fitted is a record with `status: failed`.
     """
+    setup = replace(setup, data=share_shapes(setup.data))
     planned_jobs = {
-        candidate.name: _plan_jobs(run, candidate, studies.get(candidate.name))
+        candidate.name: _plan_jobs(setup, candidate, studies.get(candidate.name))
         for candidate in planned
     }
     every_job = itertools.chain.from_iterable(planned_jobs.values())
-    _run_jobs(run, list(every_job), jobs)
+    _run_jobs(setup, list(every_job), jobs)
     with files.atomic_directory(target) as temporary:
         for candidate in planned:
             name = candidate.name
             _fill_candidate_folder(
-                run, candidate, studies.get(name), planned_jobs[name], temporary / name
+                setup, candidate, studies.get(name), planned_jobs[name], temporary / name
             )
         for name, rule in combinations.items():
             write_combination(name, rule, temporary)
     for name, candidate_jobs in planned_jobs.items():
-        _write_cost(run, name, candidate_jobs)
+        _write_cost(setup, name, candidate_jobs)
 
 
-def _run_jobs(run: TrainingRun, every_job: list[TrainingJob], n_workers: int) -> None:
+def _run_jobs(setup: Setup, every_job: list[TrainingJob], n_workers: int) -> None:
     """Fit all jobs that are not in the cache, store the cost of each, and join split jobs. One
     error names all bugs at the end.
     """
@@ -187,40 +142,40 @@ def _run_jobs(run: TrainingRun, every_job: list[TrainingJob], n_workers: int) ->
     cached = [job.title for job in every_job if missing.get(job.folder) is not job]
     tuning_seconds: defaultdict[str, float] = defaultdict(float)
     for candidate in {job.candidate.name: job.candidate for job in missing.values()}.values():
-        tuning_seconds[candidate.model] += _tuning_seconds(run, candidate.name)
+        tuning_seconds[candidate.model] += _tuning_seconds(setup, candidate.name)
     parts = []
     for job in _order_jobs(list(missing.values()), n_workers, tuning_seconds):
-        parts += [part for part in job.split(run.n_series_to_split) if not part.is_done]
+        parts += [part for part in job.split(setup.n_series_to_split) if not part.is_done]
     by_title = {part.title: part for part in parts}
     items = [
         WorkItem(
             name=part.title,
             function=fit_and_forecast,
-            arguments=(run.data, part.candidate, part.seed, part.budget, part.folder, part.series),
+            arguments=(setup.data, part, part.folder),
             prepare=load_tensorflow if part.candidate.spec.is_network else None,
             writes=part.folder,
         )
         for part in parts
     ]
-    pieces = {part.title: _weigh_piece(run, part) for part in parts}
-    label = f"train {run.data.dataset}"
+    pieces = {part.title: _weigh_piece(setup, part) for part in parts}
+    label = f"train {setup.data.dataset}"
     for outcome in workers.run_with_progress(items, label, pieces, jobs=n_workers, finished=cached):
         if not outcome.error:
-            files.write_json(_cost_path(run, by_title[outcome.name]), outcome.value)
+            files.write_json(_cost_path(setup, by_title[outcome.name]), outcome.value)
     for job in missing.values():
-        job_parts = job.split(run.n_series_to_split)
+        job_parts = job.split(setup.n_series_to_split)
         if len(job_parts) > 1 and all(part.is_done for part in job_parts):
             _join_parts(job.folder, [part.folder for part in job_parts])
 
 
-def _weigh_piece(run: TrainingRun, job: TrainingJob) -> Piece:
+def _weigh_piece(setup: Setup, job: TrainingJob) -> Piece:
     """The group of jobs that take about as long as `job`, for the estimate of the time left: those
     of its family; for a network, all networks, weighed by the seconds of their tuning.
     """
     spec = job.candidate.spec
     if not spec.is_network:
         return Piece(spec.family)
-    return Piece(spec.kind, _tuning_seconds(run, job.candidate.name) or 1.0)
+    return Piece(spec.kind, _tuning_seconds(setup, job.candidate.name) or 1.0)
 
 
 def _join_parts(folder: Path, parts: list[Path]) -> None:
@@ -279,16 +234,11 @@ def _order_jobs(
 
 
 @dataclass(frozen=True)
-class TrainingJob:
+class TrainingJob(CandidateFitter):
     """One candidate, with its tuned values, and one seed; the result lies in `folder`."""
 
-    candidate: Candidate
-    seed: int
-    budget: Budget
-    folder: Path
-    digests: Digests
-    series: slice | None = None
-    """Which series it fits, by number; None: all."""
+    folder: Path = field(kw_only=True)
+    digests: Digests = field(default_factory=Digests)
 
     @property
     def title(self) -> str:
@@ -298,8 +248,8 @@ class TrainingJob:
         title = self.candidate.name
         if self.candidate.spec.is_seeded:
             title += f" seed {self.seed}"
-        if self.series is not None:
-            title += f" from series {self.series.start}"
+        if self.part is not None:
+            title += f" from series {self.part.start}"
         return title
 
     @property
@@ -316,13 +266,11 @@ class TrainingJob:
         parts = []
         for first in range(0, n_series, SERIES_PER_TASK):
             folder = Path(f"{self.folder}-{first}")
-            parts.append(replace(self, folder=folder, series=slice(first, first + SERIES_PER_TASK)))
+            parts.append(replace(self, folder=folder, part=slice(first, first + SERIES_PER_TASK)))
         return parts
 
 
-def _plan_jobs(
-    run: TrainingRun, candidate: Candidate, study: StudyRecord | None
-) -> list[TrainingJob]:
+def _plan_jobs(setup: Setup, candidate: Candidate, study: StudyRecord | None) -> list[TrainingJob]:
     """The jobs of one candidate with its tuned values: one per seed, or one in all for a family
     that uses no seed; none if every tuning trial failed. Each has a key of everything that its
     result depends on.
@@ -333,20 +281,20 @@ def _plan_jobs(
             return []
         tuned = candidate.with_values(study.best_params)
     spec = tuned.spec
-    data = run.data
-    budget = run.budget if spec.is_network else Budget(0, 1)
+    data = setup.data
+    budget = setup.training_budget if spec.is_network else Budget(0, 1)
     data_digest = data.digest
     if spec.needs_vintages:
         data_digest = result_key(frame=data.digest, issued=data.vintages)
     digests = Digests(
         data=data_digest,
         config=result_key(
-            task=task_digest(run.task), borders=run.borders, spec=spec.model_dump(mode="json")
+            task=task_digest(setup.task), borders=setup.borders, spec=spec.model_dump(mode="json")
         ),
         code=candidate_digest(spec, ENGINE),
     )
     jobs = []
-    for seed in run.seeds if spec.is_seeded else (0,):
+    for seed in setup.tuning.seeds if spec.is_seeded else (0,):
         key = result_key(
             **digests.model_dump(exclude={"key"}),
             skip=candidate.skip,
@@ -355,12 +303,12 @@ def _plan_jobs(
             lock=lock_digest(data.paths),
         )
         keyed = digests.model_copy(update={"key": key})
-        jobs.append(TrainingJob(tuned, seed, budget, data.paths.memo / key, keyed))
+        jobs.append(TrainingJob(tuned, seed, budget, folder=data.paths.memo / key, digests=keyed))
     return jobs
 
 
 def _fill_candidate_folder(
-    run: TrainingRun,
+    setup: Setup,
     candidate: Candidate,
     study: StudyRecord | None,
     jobs: list[TrainingJob],
@@ -381,11 +329,11 @@ def _fill_candidate_folder(
         for name in FORECASTER_FOLDERS:
             if (job.folder / name).exists():
                 shutil.copytree(job.folder / name, folder / f"{name}-{job.seed}")
-    _run_record(run, candidate, study, jobs, fits).write(folder / "record.json")
+    _run_record(setup, candidate, study, jobs, fits).write(folder / "record.json")
 
 
 def _run_record(
-    run: TrainingRun,
+    setup: Setup,
     candidate: Candidate,
     study: StudyRecord | None,
     jobs: list[TrainingJob],
@@ -401,7 +349,7 @@ def _run_record(
         reason = f"every tuning trial failed: {trials[0].reason if trials else ''}"
     spec = jobs[0].candidate.spec if jobs else candidate.spec
     return RunRecord(
-        dataset=run.data.dataset,
+        dataset=setup.data.dataset,
         candidate=candidate.name,
         model=candidate.model,
         family=spec.family,
@@ -418,17 +366,17 @@ def _run_record(
         tuned=(study.best_params if study is not None else None) or {},
         trials=trials,
         seeds=tuple(fits),
-        cost=_training_cost(run, spec, study, fits),
+        cost=_training_cost(setup, spec, study, fits),
         n_params=max((fit.n_params for fit in fits), default=0),
         refits=max((fit.refits for fit in fits), default=0),
         rows_seen=max((fit.rows_seen for fit in fits), default=0),
-        diagnostics=_first_diagnostics(run, jobs, fits),
+        diagnostics=_first_diagnostics(setup, jobs, fits),
         digests=jobs[0].digests if jobs else Digests(),
     )
 
 
 def _training_cost(
-    run: TrainingRun, spec: ModelSpec, study: StudyRecord | None, fits: list[SeedFit]
+    setup: Setup, spec: ModelSpec, study: StudyRecord | None, fits: list[SeedFit]
 ) -> TrainingCost:
     """The gradient steps that training and tuning were given, and those that they took. Fewer are
     taken where `patience` is used up or the loss explodes; they count up to the last evaluation.
@@ -441,50 +389,50 @@ def _training_cost(
         tuning_steps = len(study.trials) * study.gradient_steps
         trial_steps = sum(trial.steps_taken for trial in study.trials)
     return TrainingCost(
-        gradient_steps=run.budget.steps * len(fits),
+        gradient_steps=setup.training_budget.steps * len(fits),
         gradient_steps_taken=steps_taken,
         tuning_gradient_steps=tuning_steps,
-        targets_learnt_from=(steps_taken + trial_steps) * spec.targets_per_step(run.task),
+        targets_learnt_from=(steps_taken + trial_steps) * spec.targets_per_step(setup.task),
     )
 
 
 def _first_diagnostics(
-    run: TrainingRun, jobs: list[TrainingJob], fits: list[SeedFit]
+    setup: Setup, jobs: list[TrainingJob], fits: list[SeedFit]
 ) -> Diagnostics | None:
     """The diagnostics of the first seed whose fit succeeded; None without one, and for a model that
     is no network.
     """
     for job, fit in zip(jobs, fits, strict=True):
         if fit.status == "ok" and job.candidate.spec.is_network:
-            diagnosis = read_or_diagnose(run.data, job.folder)
+            diagnosis = read_or_diagnose(setup.data, job.folder)
             return Diagnostics(seed=job.seed, loop=diagnosis.loop, arrays=diagnosis.arrays)
     return None
 
 
-def _cost_path(run: TrainingRun, job: TrainingJob) -> Path:
+def _cost_path(setup: Setup, job: TrainingJob) -> Path:
     """The file with the seconds of a job."""
-    return run.data.paths.cost("memo") / f"{job.folder.name}.json"
+    return setup.data.paths.cost("memo") / f"{job.folder.name}.json"
 
 
-def _tuning_seconds(run: TrainingRun, candidate: str) -> float:
+def _tuning_seconds(setup: Setup, candidate: str) -> float:
     """The CPU seconds of a candidate's study, as stage `tune` stored them; 0 if it did not."""
-    path = run.data.paths.cost(run.data.dataset) / f"{candidate}.tuning.json"
+    path = setup.data.paths.cost(setup.data.dataset) / f"{candidate}.tuning.json"
     return float(files.read_note(path).get("cpu_seconds", 0.0))
 
 
-def _write_cost(run: TrainingRun, candidate: str, jobs: list[TrainingJob]) -> None:
+def _write_cost(setup: Setup, candidate: str, jobs: list[TrainingJob]) -> None:
     """Write .forecast/cost/<dataset>/<candidate>.json. It is no output of the stage, since no two
     runs take equally long.
     """
     costs = []
     for job in jobs:
-        paths = [_cost_path(run, part) for part in job.split(run.n_series_to_split)]
+        paths = [_cost_path(setup, part) for part in job.split(setup.n_series_to_split)]
         costs += [files.read_json(path) for path in paths if path.exists()]
     if not costs:
         return
     total = CandidateCost(
         cpu_seconds=sum(cost["cpu_seconds"] for cost in costs),
         wall_seconds=sum(cost["wall_seconds"] for cost in costs),
-        tuning_cpu_seconds=_tuning_seconds(run, candidate),
+        tuning_cpu_seconds=_tuning_seconds(setup, candidate),
     )
-    total.write(run.data.paths.cost(run.data.dataset) / f"{candidate}.json")
+    total.write(setup.data.paths.cost(setup.data.dataset) / f"{candidate}.json")

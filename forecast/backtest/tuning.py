@@ -1,7 +1,7 @@
 """Stage `tune`: runs one study per candidate that has a search space, in parallel.
 
-`tune_dataset` reads a project's files, `tune_candidates` takes a `Setup`, which may be in memory.
-Both write one `StudyRecord` per such candidate, which stage `train` reads. Every trial is one fit
+`tune_candidates` takes a `Setup`, read from a project's files or made in memory. It writes one
+`StudyRecord` per such candidate, which stage `train` reads. Every trial is one fit
 on the train rows (`ValidationLoss`), scored on the validation block; later rows are in neither the
 data nor the key. A finished study lies in the cache under its key (`study_key`) and is not run
 again. `forecast.backtest.studies` draws the trials.
@@ -10,8 +10,7 @@ again. `forecast.backtest.studies` draws the trials.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from operator import attrgetter
 from pathlib import Path
 
@@ -29,14 +28,10 @@ from forecast.backtest.candidates import (
     result_key,
     task_digest,
 )
-from forecast.backtest.prepared_data import PreparedData
-from forecast.backtest.setup import Setup, read_tuning_setup
+from forecast.backtest.setup import Setup
 from forecast.backtest.studies import StudyStore, TrialOutcome, run_study
-from forecast.config.paths import ProjectPaths
-from forecast.config.task import Task
 from forecast.data.records import StudyRecord, best_trial
-from forecast.data.splits import BordersFile
-from forecast.forecaster import Budget, fit
+from forecast.forecaster import fit
 from forecast.models.search import Params, Space
 from forecast.system import files, postgres, workers
 from forecast.system.stage import Piece
@@ -48,77 +43,40 @@ TUNING_BORDERS = ("train_end", "validation_end", "by_series")
 """The entries of `Borders.to_json` that a trial depends on."""
 
 
-@dataclass(frozen=True)
-class TuningPlan:
-    """The data and settings that all studies of a dataset share."""
-
-    data: PreparedData
-    task: Task
-    budget: Budget
-    """The budget of one trial."""
-    n_trials: int
-    seed: int
-    """The seed of every fit; trial k is drawn with `seed + k`."""
-    borders: BordersFile
-    """The end of each block, as from `Borders.to_json`."""
-    storage: str = ""
-    """URL of the database that machines share; empty: studies are journal files."""
-    models_with_fixed_values: Collection[str] = ()
-    """Models of which tuning does not change the fields that their entry sets."""
-
-    def trial_space(self, candidate: Candidate) -> Space:
-        """The search space of a candidate's trials; for one of `models_with_fixed_values` without
-        the fields that its entry sets, which may be all.
-        """
-        space = dict(candidate.spec.search_space())
-        if candidate.model in self.models_with_fixed_values:
-            for name in candidate.spec.model_fields_set:
-                space.pop(name, None)
-        return space
-
-
-def tune_dataset(
-    paths: ProjectPaths, dataset: str, models: tuple[str, ...] = (), *, jobs: int
-) -> None:
-    """Stage `tune`: write data/tuned/<dataset>/<candidate>.json for every candidate of the grid (or
-    of `models` and the reference models) that has a search space.
+def trial_space(setup: Setup, candidate: Candidate) -> Space:
+    """The search space of a candidate's trials; for one of `models_with_fixed_values` without the
+    fields that its entry sets, which may be all.
     """
-    tune_candidates(read_tuning_setup(paths, dataset), models, jobs=jobs)
+    space = dict(candidate.spec.search_space())
+    if candidate.model in setup.models_with_fixed_values:
+        for name in candidate.spec.model_fields_set:
+            space.pop(name, None)
+    return space
 
 
 def tune_candidates(setup: Setup, models: tuple[str, ...] = (), *, jobs: int) -> None:
-    """Tune every candidate of the grid (or of `models` and the reference models) that has a search
-    space.
+    """Write data/tuned/<dataset>/<candidate>.json for every candidate of the grid (or of `models`
+    and the reference models) that has a search space.
     """
-    data = setup.data
-    tuning = setup.tuning
     only = add_references(models, setup.models)
     grid, _ = plan_candidates(setup.models, only, season_length=setup.task.season_length)
-    plan = TuningPlan(
-        data=share_shapes(data),
-        task=setup.task,
-        budget=Budget(tuning.trial_steps, tuning.evaluate_every, chooses_by_fold=False),
-        n_trials=tuning.n_trials,
-        seed=tuning.base_seed,
-        borders=setup.borders,
-        storage=postgres.team_database(),
-        models_with_fixed_values=setup.models_with_fixed_values,
-    )
-    tune(plan, grid, data.paths.tuned(data.dataset), jobs=jobs)
+    shared = replace(setup, storage=postgres.team_database())
+    tune(shared, grid, setup.data.paths.tuned(setup.data.dataset), jobs=jobs)
 
 
-def tune(plan: TuningPlan, planned: list[Candidate], target: Path, *, jobs: int) -> None:
+def tune(setup: Setup, planned: list[Candidate], target: Path, *, jobs: int) -> None:
     """Run the study of every candidate with a search space, fill `target` with `<candidate>.json`,
     and show the progress.
 
     A study in the cache is not run again; candidates of equal configuration share one study. One
     error names every study with a bug, after all others are stored.
     """
+    setup = replace(setup, data=share_shapes(setup.data))
     tunable = [candidate for candidate in planned if candidate.spec.search_space()]
     cached_files = {}
     missing: dict[Path, Candidate] = {}
     for candidate in tunable:
-        path = plan.data.paths.studies / f"{study_key(plan, candidate)}.json"
+        path = setup.data.paths.studies / f"{study_key(setup, candidate)}.json"
         cached_files[candidate.name] = path
         # two names for one configuration share a study; progress counts the second as finished
         if not path.exists():
@@ -128,20 +86,20 @@ def tune(plan: TuningPlan, planned: list[Candidate], target: Path, *, jobs: int)
         WorkItem(
             candidate.name,
             run_candidate_study,
-            (plan, candidate),
+            (setup, candidate),
             prepare=load_tensorflow if candidate.spec.is_network else None,
         )
         for candidate in ordered
     ]
     pieces = {candidate.name: Piece(candidate.spec.kind) for candidate in tunable}
     finished = [candidate.name for candidate in tunable if candidate not in ordered]
-    label = f"tune {plan.data.dataset}"
+    label = f"tune {setup.data.dataset}"
     for outcome in workers.run_with_progress(items, label, pieces, jobs=jobs, finished=finished):
         if not outcome.error:
             record, cpu_seconds = outcome.value
             # a study that was complete already keeps the cost of when it was run
             if cpu_seconds:
-                cost = plan.data.paths.cost(plan.data.dataset) / f"{outcome.name}.tuning.json"
+                cost = setup.data.paths.cost(setup.data.dataset) / f"{outcome.name}.tuning.json"
                 files.write_json(cost, {"cpu_seconds": cpu_seconds})
             record.write(cached_files[outcome.name])
     with files.atomic_directory(target) as temporary:
@@ -178,19 +136,19 @@ def _order_studies(candidates: list[Candidate], n_workers: int) -> list[Candidat
     return [*networks[:n_before], *others, *networks[n_before:]]
 
 
-def run_candidate_study(plan: TuningPlan, candidate: Candidate) -> tuple[StudyRecord, float]:
+def run_candidate_study(setup: Setup, candidate: Candidate) -> tuple[StudyRecord, float]:
     """Run the study of one candidate in this process; returns its record and the CPU seconds."""
-    space = plan.trial_space(candidate)
-    objective = ValidationLoss(plan, candidate)
-    key = study_key(plan, candidate)
+    space = trial_space(setup, candidate)
+    objective = ValidationLoss(setup, candidate)
+    key = study_key(setup, candidate)
     trials = run_study(
         space,
         objective,
         key=key,
-        n_trials=plan.n_trials,
-        seed=plan.seed,
+        n_trials=setup.tuning.n_trials,
+        seed=setup.tuning.base_seed,
         store=StudyStore(
-            plan.data.paths.studies, plan.storage, f"{plan.data.dataset} {candidate.name}"
+            setup.data.paths.studies, setup.storage, f"{setup.data.dataset} {candidate.name}"
         ),
         defaults={name: getattr(candidate.spec, name) for name in space},
     )
@@ -199,8 +157,8 @@ def run_candidate_study(plan: TuningPlan, candidate: Candidate) -> tuple[StudyRe
         model=candidate.model,
         skip=candidate.skip,
         study=key,
-        n_trials=plan.n_trials,
-        gradient_steps=plan.budget.steps,
+        n_trials=setup.tuning.n_trials,
+        gradient_steps=setup.trial_budget.steps,
         best=None if best is None else best.number,
         trials=trials,
     )
@@ -211,7 +169,7 @@ def run_candidate_study(plan: TuningPlan, candidate: Candidate) -> tuple[StudyRe
 class ValidationLoss:
     """The objective of a study: the validation loss of a candidate with the values of a trial."""
 
-    plan: TuningPlan
+    setup: Setup
     candidate: Candidate
     cpu_seconds: float = 0.0
     """CPU seconds of all trials so far."""
@@ -221,32 +179,32 @@ class ValidationLoss:
         started = time.process_time()
         try:
             fitted = fit(
-                load_problem(self.plan.data, TUNING_BLOCKS),
+                load_problem(self.setup.data, TUNING_BLOCKS),
                 self.candidate.spec.with_values(params),
                 skip=self.candidate.skip,
-                seed=self.plan.seed,
-                budget=self.plan.budget,
+                seed=self.setup.tuning.base_seed,
+                budget=self.setup.trial_budget,
             )
         finally:
             self.cpu_seconds += time.process_time() - started
         return TrialOutcome(fitted.validation_loss, fitted.curve)
 
 
-def study_key(plan: TuningPlan, candidate: Candidate) -> str:
+def study_key(setup: Setup, candidate: Candidate) -> str:
     """The cache key of a study, made from its data, search space, budget, seed, code and versions.
     Rows after the validation block do not enter it.
     """
-    borders = {name: end for name, end in plan.borders.items() if name in TUNING_BORDERS}
+    borders = {name: end for name, end in setup.borders.items() if name in TUNING_BORDERS}
     return result_key(
-        data=plan.data.digest,
-        task=task_digest(plan.task),
+        data=setup.data.digest,
+        task=task_digest(setup.task),
         borders=borders,
         spec=candidate.spec.model_dump(mode="json", exclude={"refit"}),  # a trial is one fit
-        space={name: repr(dimension) for name, dimension in plan.trial_space(candidate).items()},
+        space={name: repr(dimension) for name, dimension in trial_space(setup, candidate).items()},
         skip=candidate.skip,
-        budget=asdict(plan.budget),
-        n_trials=plan.n_trials,
-        seed=plan.seed,
+        budget=asdict(setup.trial_budget),
+        n_trials=setup.tuning.n_trials,
+        seed=setup.tuning.base_seed,
         code=candidate_digest(candidate.spec, ENGINE),
-        lock=lock_digest(plan.data.paths),
+        lock=lock_digest(setup.data.paths),
     )

@@ -15,8 +15,9 @@ import sys
 from pathlib import Path
 
 from forecast.backtest.all_rows import recipe_candidate, refit_on_all_rows
+from forecast.backtest.backtest import share_shapes
 from forecast.backtest.setup import read_training_setup
-from forecast.backtest.training import plan_run, train
+from forecast.backtest.training import train
 from forecast.config.datasets import load_dataset
 from forecast.config.models import Combination
 from forecast.config.paths import ProjectPaths
@@ -51,7 +52,7 @@ def refit_at_gate(root: Path, dataset: str, recipe: FullRecipe, target: Path, *,
     """Train the recipe at the borders that stage `prepare` wrote, and write its candidate's folder
     `target`; the cache of stage `train` is used.
     """
-    run = plan_run(read_training_setup(ProjectPaths.of(root), dataset))
+    setup = read_training_setup(ProjectPaths.of(root), dataset)
     combined = {}
     if recipe.members:
         weights = {member.candidate: member.weight for member in recipe.members}
@@ -59,7 +60,7 @@ def refit_at_gate(root: Path, dataset: str, recipe: FullRecipe, target: Path, *,
         combined[recipe.model] = Combination.model_validate(rule)
     planned = [recipe_candidate(part) for part in recipe.members or (recipe,)]
     folder = target.with_name(f"{target.name}-made")
-    train(run, planned, {}, folder, jobs=jobs, combinations=combined)
+    train(setup, planned, {}, folder, jobs=jobs, combinations=combined)
     copy_whole(folder / next(iter(combined), planned[0].name), target)
     shutil.rmtree(folder)
 
@@ -73,7 +74,7 @@ def refit_on_all_data(root: Path, dataset: str, scored: Path, target: Path, *, j
     """
     paths = ProjectPaths.of(root)
     setup = read_training_setup(paths, dataset)
-    data = plan_run(setup).data
+    data = share_shapes(setup.data)
     raw = files.read_frame(paths.raw(dataset))
     prepared = prepare_frame(raw, dataset, load_dataset(dataset, paths.configs))
     if not prepared.frame.reset_index(drop=True).equals(data.load().frame):

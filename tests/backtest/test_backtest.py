@@ -51,7 +51,7 @@ def spec(family="theta", **options):
 
 def fitted(problem, spec):
     again = CandidateFitter(Candidate("it", spec, "baseline", None), 0, Budget(0, 1))
-    return timeline.fit_through_time(problem, spec, again).timeline
+    return timeline.fit_through_time(problem, again).timeline
 
 
 def refit_cutoffs(problem, spec):
@@ -104,7 +104,7 @@ def test_a_later_fit_knows_nothing_after_its_moment(family):
 
 def test_a_later_fit_keeps_what_validation_chose_and_the_units_and_learns_from_later_rows():
     problem, ridge = daily(), Candidate("it", spec("ridge", refit=20), "baseline", None)
-    fits = timeline.fit_through_time(problem, ridge.spec, CandidateFitter(ridge, 0, ONCE))
+    fits = timeline.fit_through_time(problem, CandidateFitter(ridge, 0, ONCE))
     later = [
         stage.forecaster
         for stage in fits.timeline.fits
@@ -119,7 +119,7 @@ def test_a_later_fit_keeps_what_validation_chose_and_the_units_and_learns_from_l
 
 def test_what_serves_of_a_model_fitted_again_is_its_newest_fit_that_saw_no_test_target():
     problem, ridge = daily(), Candidate("it", spec("ridge", refit=1), "baseline", None)
-    fits = timeline.fit_through_time(problem, ridge.spec, CandidateFitter(ridge, 0, ONCE))
+    fits = timeline.fit_through_time(problem, CandidateFitter(ridge, 0, ONCE))
     end = problem.panel.by_id["a"].ds[problem.blocks["a"].calibration[1] - 1]
     stage = next(one for one in fits.timeline.fits if one.forecaster is fits.newest)
     assert (
@@ -131,17 +131,11 @@ def test_what_serves_of_a_model_fitted_again_is_its_newest_fit_that_saw_no_test_
     inside = len(problem.rows("a", "validation")) - 5
     seldom = Candidate("it", spec("ridge", refit=inside), "baseline", None)
     again = CandidateFitter(seldom, 0, ONCE)
-    older = timeline.fit_through_time(problem, seldom.spec, again)
+    older = timeline.fit_through_time(problem, again)
     # older than the fit on train and validation, which serves
     assert older.refits and older.newest is None
-    assert (
-        timeline.fit_through_time(
-            problem,
-            spec("ridge"),
-            CandidateFitter(ridge, 0, ONCE),
-        ).newest
-        is None
-    )
+    once = CandidateFitter(Candidate("it", spec("ridge"), "baseline", None), 0, ONCE)
+    assert timeline.fit_through_time(problem, once).newest is None
 
 
 @pytest.mark.parametrize("family", ["window_linear", "ridge"])
@@ -199,7 +193,6 @@ def test_validation_is_forecast_by_what_saw_train_alone_and_the_rest_by_what_saw
     problem, ridge = problems.shops(), Candidate("ridge", spec("ridge"), "baseline", None)
     fits = timeline.fit_through_time(
         problem,
-        ridge.spec,
         CandidateFitter(ridge, 0, Budget(0, 1)),
     )
     first, final = fits.first, fits.final
@@ -232,7 +225,7 @@ def test_a_series_that_ends_later_is_validated_by_a_fit_that_did_not_learn_from_
 ):
     problem = apart(hours)
     one = Candidate("it", spec(family), "baseline", None)
-    fits = timeline.fit_through_time(problem, one.spec, CandidateFitter(one, 0, ONCE))
+    fits = timeline.fit_through_time(problem, CandidateFitter(one, 0, ONCE))
     for block, wanted in zip(timeline.SCORED, (fits.first, fits.final, fits.final), strict=True):
         rows = {uid: problem.rows(uid, block) for uid in problem.blocks}
         found = predicted(fits.timeline, problem.panel, rows)
@@ -277,7 +270,7 @@ def crossed(problem, **options):
             by_fold = tuple(replace(first.forecaster, skip=one) for one in own)
             return replace(first, forecasters_by_fold=by_fold), final
 
-    return timeline.fit_through_time(problem, ridge.spec, Crossed(ridge, 0, Budget(0, 1)))
+    return timeline.fit_through_time(problem, Crossed(ridge, 0, Budget(0, 1)))
 
 
 def test_each_stretch_of_validation_is_forecast_with_what_the_others_chose():
@@ -362,7 +355,7 @@ def network(problem, **options):
             marked = replace(final, forecaster=replace(final.forecaster, weights=weights))
             return replace(first, forecasters_by_fold=tuple(own)), marked
 
-    return one.spec, timeline.fit_through_time(problem, one.spec, Marked(one, 0, Budget(2, 1)))
+    return one.spec, timeline.fit_through_time(problem, Marked(one, 0, Budget(2, 1)))
 
 
 @pytest.mark.parametrize("often", [7, 20, 90])
@@ -409,6 +402,7 @@ class NotingFitter:
 
     def __init__(self, fitter):
         self.fitter = fitter
+        self.candidate = fitter.candidate
         self.newest_row = {}
 
     def fit_both(self, problem):
@@ -437,7 +431,7 @@ def test_no_fit_of_the_timeline_has_seen_a_row_behind_a_cutoff_that_it_forecasts
     problem = daily()
     one = Candidate("it", spec(**options), "shipped", "linear")
     noting = NotingFitter(CandidateFitter(one, 0, Budget(2, 1)))
-    fits = timeline.fit_through_time(problem, one.spec, noting).timeline
+    fits = timeline.fit_through_time(problem, noting).timeline
     rows = np.concatenate([problem.rows("a", block) for block in timeline.SCORED])
     for cutoff in problem.panel.by_id["a"].ds[rows]:
         fit = fits.fits[fits.fit_numbers("a", np.array([cutoff]))[0]]

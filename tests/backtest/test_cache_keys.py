@@ -11,10 +11,11 @@ import pytest
 from forecast.backtest import training, tuning
 from forecast.backtest.candidates import Candidate, candidate_digest, lock_digest, task_digest
 from forecast.backtest.prepared_data import PreparedData
+from forecast.backtest.setup import Setup
 from forecast.backtest.training import ENGINE
+from forecast.config.models import Tuning, load_models
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import Task, TaskColumn
-from forecast.forecaster import Budget
 from forecast.models import catalogue
 from forecast.models.base import NetworkSpec
 from forecast.system.code_closure import code_digest
@@ -191,14 +192,15 @@ def study_and_memo(task, folder):
     latter.
     """
     paths, spec = ProjectPaths.of(folder), SPECS["elman"]
-    place, budget = PreparedData(paths, "shops", "frame.parquet", "digest"), Budget(4, 2)
+    place = PreparedData(paths, "shops", "frame.parquet", "digest")
     candidate = Candidate("elman", spec, "shipped", "linear")
     borders = {"train_end": "2024-01-01", "validation_end": "2024-01-02"}
-    plan = tuning.TuningPlan(place, task, budget, 3, 0, borders)
-    (job,) = training._plan_jobs(
-        training.TrainingRun(place, task, budget, (0,), borders), candidate, None
+    budget = Tuning(
+        n_trials=3, trial_steps=4, final_steps=4, evaluate_every=2, seeds=[0], base_seed=0
     )
-    return tuning.study_key(plan, candidate), job.folder.name
+    setup = Setup(place, task, borders, load_models(), budget)
+    (job,) = training._plan_jobs(setup, candidate, None)
+    return tuning.study_key(setup, candidate), job.folder.name
 
 
 def test_an_edit_of_a_docstring_changes_no_key(copy):

@@ -17,7 +17,9 @@ from forecast.backtest import backtest, training
 from forecast.backtest.backtest import load_problem
 from forecast.backtest.candidates import Candidate
 from forecast.backtest.prepared_data import PreparedData
-from forecast.backtest.training import TrainingRun, train
+from forecast.backtest.setup import Setup
+from forecast.backtest.training import train
+from forecast.config.models import Tuning, load_models
 from forecast.config.paths import ProjectPaths
 from forecast.data.records import StudyRecord, Trial
 from forecast.data.splits import resolve_borders
@@ -28,6 +30,9 @@ from forecast.system.errors import ForecastError, ModelError
 from tests.support import problems
 
 SEEDS = (3, 7)
+TUNING = Tuning(
+    n_trials=1, trial_steps=1, final_steps=4, evaluate_every=2, seeds=SEEDS, base_seed=0
+)
 
 
 def candidate(family, **options):
@@ -66,7 +71,7 @@ def prepared(tmp_path_factory):
 def run(prepared, tmp_path):
     place, borders = prepared
     place = replace(place, paths=ProjectPaths.of(place.paths.root, tmp_path / ".forecast"))
-    return TrainingRun(place, problems.task(), Budget(4, 2), SEEDS, borders)
+    return Setup(place, problems.task(), borders, load_models(), TUNING)
 
 
 @pytest.fixture
@@ -75,9 +80,9 @@ def computed(monkeypatch):
     names = []
     real = training.fit_and_forecast
 
-    def counted(place, candidate, seed, budget, folder, *rest):
-        names.append(candidate.name)
-        return real(place, candidate, seed, budget, folder, *rest)
+    def counted(place, fitter, folder):
+        names.append(fitter.candidate.name)
+        return real(place, fitter, folder)
 
     monkeypatch.setattr(training, "fit_and_forecast", counted)
     return names
@@ -181,7 +186,8 @@ def test_a_step_of_a_network_that_needs_whole_windows_has_one_target_window_a_sa
 
 
 def test_steps_that_a_seed_did_not_take_are_not_in_the_record_as_taken(run, tmp_path):
-    hurried = replace(run, budget=Budget(40, 2), seeds=(3,))
+    tuning = TUNING.model_copy(update={"final_steps": 40, "seeds": (3,)})
+    hurried = replace(run, tuning=tuning)
     bound_to_rise = network(
         learning_rate=1.0, training={"rule": "sgd", "schedule": "constant", "patience": 1}
     )
@@ -294,7 +300,8 @@ def test_an_option_changed_costs_that_model_alone(run, tmp_path, computed):
 def test_another_seed_costs_that_seed_alone(run, tmp_path, computed):
     trained(run, [NAIVE, network()], tmp_path / "trained")
     computed.clear()
-    trained(replace(run, seeds=(*SEEDS, 8)), [NAIVE, network()], tmp_path / "trained")
+    more_seeds = TUNING.model_copy(update={"seeds": (*SEEDS, 8)})
+    trained(replace(run, tuning=more_seeds), [NAIVE, network()], tmp_path / "trained")
     assert computed == ["ffnn.linear"]
 
 
@@ -456,10 +463,7 @@ def test_series_fitted_alone_are_shared_out_and_joined_as_if_one_task_had_fitted
         "run_items",
         lambda given, **about: tasks.extend(given) or real(given, **about),
     )
-    assert (
-        trained(replace(run, data=elsewhere, n_series_to_split=2), planned, tmp_path / "many")
-        == wanted
-    )
+    assert trained(replace(run, data=elsewhere, n_series=2), planned, tmp_path / "many") == wanted
     assert sorted(task.name for task in tasks) == [
         "naive",
         "theta from series 0",

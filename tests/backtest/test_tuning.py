@@ -11,10 +11,11 @@ from forecast import models
 from forecast.backtest import tuning
 from forecast.backtest.candidates import Candidate
 from forecast.backtest.prepared_data import PreparedData
-from forecast.backtest.tuning import TuningPlan, study_key, tune
+from forecast.backtest.setup import Setup
+from forecast.backtest.tuning import study_key, tune
+from forecast.config.models import Tuning, load_models
 from forecast.config.paths import ProjectPaths
 from forecast.data.records import StudyRecord, Trial
-from forecast.forecaster import Budget
 from forecast.system import files
 from forecast.system.errors import ForecastError
 from tests.support import problems
@@ -35,6 +36,12 @@ def candidate(family, skip="linear", **options):
 
 NET, OTHER, NAIVE = candidate("gru"), candidate("lstm"), candidate("naive", skip=None)
 
+TUNING = Tuning(n_trials=3, trial_steps=10, final_steps=1, evaluate_every=5, seeds=[0], base_seed=0)
+
+
+def with_tuning(plan, **changes):
+    return replace(plan, tuning=plan.tuning.model_copy(update=changes))
+
 
 @pytest.fixture
 def plan(tmp_path):
@@ -44,7 +51,7 @@ def plan(tmp_path):
         "tuning.parquet",
         "digest of the rows up to the validation end",
     )
-    return TuningPlan(place, problems.task(), Budget(10, 5), 3, 0, BORDERS)
+    return Setup(place, problems.task(), BORDERS, load_models(), TUNING)
 
 
 def test_later_rows_and_where_later_blocks_end_are_not_in_a_studys_key(plan):
@@ -61,11 +68,12 @@ def test_later_rows_and_where_later_blocks_end_are_not_in_a_studys_key(plan):
         lambda plan: replace(plan, borders={**BORDERS, "train_end": "2024-01-03"}),
         lambda plan: replace(plan, data=replace(plan.data, digest="other rows")),
         lambda plan: replace(plan, task=problems.task(lookback=9)),
-        lambda plan: replace(plan, budget=Budget(11, 5)),
-        lambda plan: replace(plan, n_trials=4),
-        lambda plan: replace(plan, seed=1),
+        lambda plan: with_tuning(plan, trial_steps=11),
+        lambda plan: with_tuning(plan, evaluate_every=4),
+        lambda plan: with_tuning(plan, n_trials=4),
+        lambda plan: with_tuning(plan, base_seed=1),
     ],
-    ids=["validation end", "train end", "rows", "task", "steps", "trials", "seed"],
+    ids=["validation end", "train end", "rows", "task", "steps", "looks", "trials", "seed"],
 )
 def test_what_a_study_depends_on_is_in_its_key(plan, change):
     assert study_key(change(plan), NET) != study_key(plan, NET)
@@ -94,7 +102,7 @@ def fake_study(plan, candidate):
         skip=candidate.skip,
         study="key",
         n_trials=2,
-        gradient_steps=plan.budget.steps,
+        gradient_steps=plan.tuning.trial_steps,
         best=1,
         trials=trials,
     )

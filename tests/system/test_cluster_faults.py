@@ -22,11 +22,12 @@ import pytest
 from forecast import models
 from forecast.backtest.candidates import Candidate
 from forecast.backtest.prepared_data import PreparedData
-from forecast.backtest.training import TrainingRun, train
-from forecast.backtest.tuning import TuningPlan, tune
+from forecast.backtest.setup import Setup
+from forecast.backtest.training import train
+from forecast.backtest.tuning import tune
+from forecast.config.models import Tuning, load_models
 from forecast.config.paths import ProjectPaths
 from forecast.data.splits import resolve_borders
-from forecast.forecaster import Budget
 from forecast.system import cluster, files, workers
 from forecast.system.workers import WorkItem
 from tests.faults.processes import eventually
@@ -181,6 +182,18 @@ def tree(folder: Path) -> dict[str, bytes]:
     }
 
 
+def setup_of(place: PreparedData, borders: dict[str, str]) -> Setup:
+    tuning = Tuning(
+        n_trials=5,
+        trial_steps=300,
+        final_steps=600,
+        evaluate_every=100,
+        seeds=(3, 7, 11),
+        base_seed=0,
+    )
+    return Setup(place, problems.task(), borders, load_models(), tuning)
+
+
 def test_a_training_whose_worker_is_killed_ends_equal(
     prepared: tuple[PreparedData, dict[str, str]],
     address: str,
@@ -190,10 +203,7 @@ def test_a_training_whose_worker_is_killed_ends_equal(
     place, borders = prepared
 
     def trained(state: Path, target: Path) -> dict[str, bytes]:
-        run = TrainingRun(
-            kept_apart(place, state), problems.task(), Budget(600, 100), (3, 7, 11), borders
-        )
-        train(run, [NET], {}, target, jobs=2)
+        train(setup_of(kept_apart(place, state), borders), [NET], {}, target, jobs=2)
         return tree(target)
 
     # of three trainings on two workers one is left to kill, though the first two end together
@@ -214,12 +224,7 @@ def test_a_study_whose_worker_is_killed_ends_equal_and_keeps_its_finished_trials
     place, borders = prepared
 
     def tuned(state: Path, target: Path) -> dict[str, bytes]:
-        tune(
-            TuningPlan(kept_apart(place, state), problems.task(), Budget(300, 100), 5, 0, borders),
-            [NET],
-            target,
-            jobs=2,
-        )
+        tune(setup_of(kept_apart(place, state), borders), [NET], target, jobs=2)
         return tree(target)
 
     studies = tmp_path / "there" / "studies"
