@@ -1,6 +1,7 @@
 """What one file of a short history is served, beside other means of the same rows.
 
     python -m bench.short_rows fit FOLDER SEED [SEED ...]     # simulated laws
+    python -m bench.short_rows fit FOLDER t1 [t2 ...]         # series of every textbook
     python -m bench.short_rows fit FOLDER deciding            # or confirming: records of ../shared
     python -m bench.short_rows judge FOLDER SEED|deciding|confirming [...]
     python -m bench.short_rows intervals FOLDER SEED|deciding|confirming [...]
@@ -212,6 +213,51 @@ def simulated(seed: int) -> Iterator[Case]:
             yield Case(f"{length}_{law}_{seed}", law, length, frame(ds, np.round(y, digits)))
 
 
+def textbook_levels(draw: Draw, season: int, count: int) -> np.ndarray:
+    """Growth of 3 to 15 % a year with a season that multiplies and noise of 1 to 5 % of the level;
+    in a fifth of the draws the growth slows down, in a fifth the level breaks.
+    """
+    t = np.arange(count)
+    yearly = draw.uniform(np.log(1.03), np.log(1.15))
+    kind = draw.choice(["steady", "slower", "break"], p=[0.6, 0.2, 0.2])
+    where = draw.integers(count // 3, count)
+    level = yearly * t / season
+    if kind == "slower":
+        level -= yearly * draw.uniform(0.4, 1.0) * np.maximum(t - where, 0) / season
+    if kind == "break":
+        level += draw.choice([-1, 1]) * draw.uniform(0.1, 0.3) * (t >= where)
+    shape = harmonics(draw, np.arange(season), season, draw.uniform(0.05, 0.3))
+    noise = draw.uniform(0.01, 0.05)
+    walk = np.cumsum(draw.normal(0, noise * draw.uniform(0, 0.5), count))
+    errors = walk + draw.normal(0, noise, count)
+    return draw.uniform(50, 2000) * np.exp(level + shape[t % season] + errors)
+
+
+TEXTBOOK_LENGTHS = {
+    "TM96": ("months", 96, 99),
+    "TM108": ("months", 100, 112),
+    "TM120": ("months", 113, 126),
+    "TM144": ("months", 132, 156),
+    "TQ40": ("quarters", 40, 60),
+    "TQ80": ("quarters", 61, 100),
+}
+"""Step, fewest and most rows of textbook series."""
+
+
+def textbook(seed: int) -> Iterator[Case]:
+    """Series of every textbook: see `textbook_levels`."""
+    for number, (length, (step, fewest, most)) in enumerate(TEXTBOOK_LENGTHS.items()):
+        draw = np.random.default_rng([605, number, seed])
+        count = int(draw.integers(fewest, most + 1))
+        y = textbook_levels(draw, SEASONS[step], count)
+        yield Case(
+            f"{length}_textbook_{seed}",
+            "textbook",
+            length,
+            frame(times(step, count), np.round(y, 1)),
+        )
+
+
 def panel_rows(file: str) -> pd.DataFrame:
     path = PANELS / file
     return pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
@@ -305,19 +351,30 @@ def confirming() -> Iterator[Case]:
 
 
 def cases_of(group: str) -> Iterator[Case]:
-    """Of a seed, a seed and lengths as `1:Q40,M60`, or a group of records."""
+    """Of a seed, a seed and lengths as `1:Q40,M60`, textbook series as `t1` or `t1:TM96`, or a
+    group of records.
+    """
     group, _, lengths = group.partition(":")
     named = {"deciding": deciding, "confirming": confirming}
-    cases = named[group]() if group in named else simulated(int(group))
+    if group in named:
+        cases = named[group]()
+    elif group.startswith("t"):
+        cases = textbook(int(group[1:]))
+    else:
+        cases = simulated(int(group))
     return (case for case in cases if not lengths or case.length in lengths.split(","))
 
 
-def fit_case(case: Case, target: Path) -> None:
-    """Keep the forecasts of all rows in target.parquet, the entry beside it."""
+def fit_case(case: Case, target: Path, transform: str = "") -> None:
+    """Keep the forecasts of all rows in target.parquet, the entry beside it. transform: of the
+    target, in place of the guessed one.
+    """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "mine.csv"
         case.rows.to_csv(path, index=False)
         entry = yaml.safe_load(guess_entry(path, "mine.csv", "mine"))["mine"]
+        if transform:
+            entry["target"]["transform"] = transform
         settings = validate_config(Dataset, entry, where="mine")
         raw = case.rows.assign(ds=pd.to_datetime(case.rows["ds"]))
         raw = raw if "unique_id" in raw else raw.assign(unique_id="mine")
