@@ -238,7 +238,7 @@ class Joined(keras.Layer):
 
 
 class TensorNamespace(Namespace):
-    """The array functions of `networks.cells.Namespace` in TensorFlow, with gradients."""
+    """The array functions of `networks.cells.base.Namespace` in TensorFlow, with gradients."""
 
     tanh = staticmethod(tf.tanh)
     sigmoid = staticmethod(tf.sigmoid)
