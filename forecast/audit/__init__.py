@@ -5,7 +5,7 @@ moment; everything that belongs to the time before must stay equal bit for bit. 
 on which each part may depend; a dependence on any other row is a leak:
 
     scaling, skip, weights      train rows; a choice between fits may look at validation
-    tuning, the chosen model    train and validation rows
+    tuning, the selected model  train and validation rows
     members and their weights   validation rows
     intervals                   errors whose targets are known at the cutoff; widths, the rows up to
                                 it and the calibration block

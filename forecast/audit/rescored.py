@@ -195,8 +195,8 @@ def _check_validation_scores(
 def _check_choice(
     results: Results, scale: pd.Series, validation_errors: ErrorsByCandidate
 ) -> Iterator[Finding]:
-    """Yield a finding for each ranking whose chosen model does not have the lowest validation loss:
-    among the combinations with learnt weights, or where there are none among all models.
+    """Yield a finding for each ranking whose selected model does not have the lowest validation
+    loss: among the combinations with learnt weights, or where there are none among all models.
     """
     losses = {
         row: _validation_loss(errors, scale)
@@ -223,8 +223,8 @@ def _check_choice(
                 "choice",
                 DETECTOR,
                 ranking,
-                f"{model} was chosen with {losses_in_ranking.get(model)} on validation; {best} has"
-                f" {losses_in_ranking.get(best)}",
+                f"{model} was selected with {losses_in_ranking.get(model)} on validation; {best}"
+                f" has {losses_in_ranking.get(best)}",
             )
 
 

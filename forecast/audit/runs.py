@@ -87,7 +87,7 @@ def compare_choices(
             "choice",
             detector,
             "verdicts.json",
-            f"the chosen model {change_text}: {base_choice}, then {other_choice}",
+            f"the selected model {change_text}: {base_choice}, then {other_choice}",
         )
     base_table = base.results.by_series
     other_table = other.results.by_series

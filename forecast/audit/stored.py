@@ -111,7 +111,7 @@ def _repeat_comparison(base: Sandbox) -> list[Finding]:
                 "choice",
                 STORED_DETECTOR,
                 "verdicts.json",
-                f"{chosen} was chosen; the forecasts give {repeated.verdicts.chosen}",
+                f"{chosen} was selected; the forecasts give {repeated.verdicts.chosen}",
             )
         )
     return findings

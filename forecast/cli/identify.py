@@ -113,7 +113,7 @@ def _result(contestants: Sequence[ContestantResult]) -> dict[str, Any]:
         raise ModelError(f"No row gave a model. {notes}")
     first = contestants[0]
     best = min(contestants, key=lambda contestant: contestant.test)
-    sentence = f"Chosen on validation: `{first.name}`, {first.test:.3g} on test ({MEASURE})"
+    sentence = f"Selected on validation: `{first.name}`, {first.test:.3g} on test ({MEASURE})"
     sentence += "." if best is first else f"; `{best.name}` has the lowest there, {best.test:.3g}."
     rows = [
         {

@@ -118,16 +118,22 @@ def compare(
         for key in keys_in_ranking(losses_of, ranking)
         if key[0] == chosen.get(ranking)
     }
-    winners = list(selected.values())
+    selected_keys = list(selected.values())
     compared = [(name, "baseline") for name in bars if (name, "baseline") in losses_of]
-    bar_keys = _put_drifting_last(compared or [REFERENCE], winners, losses_of, spacing)
+    bar_keys = _put_drifting_last(compared or [REFERENCE], selected_keys, losses_of, spacing)
     references = list(dict.fromkeys((*bar_keys, REFERENCE)))
     hypotheses = _hypotheses(losses_of, skips, selected, references)
-    groups = {frozenset((winner, key)): "references" for winner in winners for key in references}
-    for winner in winners:
-        groups |= {frozenset((winner, key)): "claims" for key in (bar_keys[0], *skips.values())}
+    groups = {
+        frozenset((selected_key, key)): "references"
+        for selected_key in selected_keys
+        for key in references
+    }
+    for selected_key in selected_keys:
+        groups |= {
+            frozenset((selected_key, key)): "claims" for key in (bar_keys[0], *skips.values())
+        }
     tests = _test_hypotheses(hypotheses, groups, bar_keys, losses_of, alpha, spacing)
-    tied = {ranking: _list_tied(tests, ranking, winner[0]) for ranking, winner in selected.items()}
+    tied = {ranking: _list_tied(tests, ranking, model) for ranking, (model, _) in selected.items()}
     networks = {model for model, _ in skips}  # a combination has no skip
     bar_names = [name for name, _ in bar_keys]
     lines = [
@@ -154,20 +160,20 @@ def compare(
 
 def _put_drifting_last(
     bars: Sequence[CandidateKey],
-    winners: Sequence[CandidateKey],
+    selected_keys: Sequence[CandidateKey],
     losses_of: pd.DataFrame,
     spacing: Spacing,
 ) -> list[CandidateKey]:
-    """`bars`, with those last that have a higher loss than every selected candidate (`winners`) by
-    a difference that drifts, so that no test says how long it will last. A selected bar stays.
+    """`bars`, with those last that have a higher loss than every selected candidate by a difference
+    that drifts, so that no test says how long it will last. A selected bar stays.
     """
 
     def is_drifting(bar: CandidateKey) -> bool:
-        if bar in winners or not winners:
+        if bar in selected_keys or not selected_keys:
             return False
         tests = [
-            paired_tests.diebold_mariano(losses_of[winner], losses_of[bar], **spacing)
-            for winner in winners
+            paired_tests.diebold_mariano(losses_of[key], losses_of[bar], **spacing)
+            for key in selected_keys
         ]
         return all(test.is_drift and test.mean_difference < 0 for test in tests)
 
@@ -208,9 +214,9 @@ def _hypotheses(
         Hypothesis(key[1], key, skips[key]) for key in candidates if skips.get(key) in skip_models
     ]
     best: list[Hypothesis] = []
-    for ranking, winner in selected.items():
-        rivals = [key for key in keys_in_ranking(losses_of, ranking) if key != winner]
-        best += [Hypothesis(ranking, key, winner) for key in rivals]
+    for ranking, selected_key in selected.items():
+        rivals = [key for key in keys_in_ranking(losses_of, ranking) if key != selected_key]
+        best += [Hypothesis(ranking, key, selected_key) for key in rivals]
     return {"bar": against_bar, "reference": against_others, "skip": skip, "best": best}
 
 
@@ -350,14 +356,14 @@ def _find_hardest(
     return hardest
 
 
-def _list_tied(tests: Sequence[PairedTest], ranking: str, winner: str) -> tuple[str, ...]:
-    """The selected model `winner`, and the models whose test against it is a tie."""
+def _list_tied(tests: Sequence[PairedTest], ranking: str, selected: str) -> tuple[str, ...]:
+    """The model `selected`, and the models whose test against it is a tie."""
     ties = [
         test.model
         for test in tests
-        if (test.family, test.ranking, test.against) == ("best", ranking, winner) and test.is_tie
+        if (test.family, test.ranking, test.against) == ("best", ranking, selected) and test.is_tie
     ]
-    return (winner, *ties)
+    return (selected, *ties)
 
 
 def verdict(

@@ -373,7 +373,7 @@ def run_note(candidate_run: CandidateRun) -> str:
     loop = loop_verdict(record)
     is_unsafe = loop != "" and loop not in SAFE_LOOPS
     remarks = [
-        (candidate_run.is_chosen, "**Chosen on validation in its ranking.**"),
+        (candidate_run.is_chosen, "**Selected on validation in its ranking.**"),
         (record.is_untrained, UNTRAINED),
         (record.has_failed, f"**Failed:** {record.reason}"),
         (record.description, record.description),

@@ -144,7 +144,7 @@ def test_what_is_missing_or_infinite_is_not_drawn():
 
 def test_the_note_says_what_the_model_is_and_how_it_compares(records):
     note = runs.run_note(records["lstm.last"])
-    assert note.startswith("**Chosen on validation in its ranking.**")
+    assert note.startswith("**Selected on validation in its ranking.**")
     assert "lstm against naive: better (-30.0 %, p 0.002" in note
 
 
