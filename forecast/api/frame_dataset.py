@@ -2,7 +2,9 @@
 entry that configs/datasets.yaml would have.
 
 What the caller leaves out is chosen by the calendar and the length of the series: season, lookback,
-calendar features, how many values may be missing, and the blocks (`block_shares`).
+calendar features, how many values may be missing, and the blocks (`block_shares`). The usual season
+and lookback of a calendar are those of `forecast add` (`data.guesses.spans.guess_spans`); how few
+rows shorten them, and the blocks, are decided here and there by code of their own.
 """
 
 from __future__ import annotations

@@ -153,7 +153,9 @@ SIMPLE_FORECASTS = (
 )
 """Simple forecasts, which need no training; a model that is called better is better than each of
 them (the bars). The last value alone would be too easy to beat: prices drift, returns scatter about
-a mean, and growth goes on. A new one needs its words in `comparison.sentences.BAR_WORDS`.
+a mean, and growth goes on. A new one is the name of an entry of configs/models.yaml, which is a bar
+where the grid has it, and needs its words in `comparison.sentences.BAR_WORDS`; a constant also
+belongs to `report.answer.CONSTANT_BARS`.
 
 Reference models are something else: `backtest.candidates.REFERENCE_MODELS` are trained beside
 models that a user names, `comparison.intervals.SHOWN_REFERENCES` are in charts beside selected
@@ -265,7 +267,10 @@ def load_tuning(folder: Path | str) -> Tuning:
 
 class Evaluation(Config):
     """`alpha`: the level of every family of tests after Holm's correction. `levels`: the percent of
-    the actuals that each prediction interval should cover, rising.
+    the actuals that each prediction interval should cover, rising; those of the tables, the page,
+    `forecast predict` and the issues that are scored live. A level needs enough calibration errors
+    (`forecaster.intervals.require_enough_errors`), and for the intervals of a distribution head its
+    ends among `forecaster.distributions.STORED_QUANTILES`.
     """
 
     alpha: float = Field(gt=0, lt=0.5)

@@ -3,7 +3,9 @@
 A model sees `to_model_units(value)`, or for `diff` and `logdiff` its change from the row before.
 Errors of intervals are differences of `to_model_units`, also for `diff` and `logdiff`. A new
 transform is a row here and a name in `config.task.TransformName`; if inputs known ahead may have
-it, also in `config.datasets.FutureColumn`.
+it, also in `config.datasets.FutureColumn`. A transform has no fitted numbers (as the lambda of Box
+and Cox would be): these would belong to `data.scaling.Scaling`, which is fitted on the train rows
+and saved with every model.
 """
 
 from __future__ import annotations

@@ -8,6 +8,10 @@ A `Scaling` is fitted once per problem and saved with every model. It also hides
 as a reading without its decimal point, from models (`hide_wild`; scores use all values), and clips
 inputs that are far outside of their train range (`input_bounds`), since a linear model extrapolates
 without limit.
+
+The bounds `minimum` and `maximum` of a target cut off forecasts here (`invert_transform`), interval
+ends in `forecaster.intervals` and forecasts of the mean in `forecaster.reconciliation`; values of
+the data outside of them are refused (`check_transforms`, `forecaster.serving`).
 """
 
 from __future__ import annotations

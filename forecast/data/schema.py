@@ -4,6 +4,11 @@
 cell may be NaN (missing). `check_frame` checks every frame that comes from a source, a request or a
 Python caller; what has another form is converted before. The calendar is checked elsewhere
 (`data.calendars`). A new rule about every frame is a step of `check_frame` with its message.
+
+A time that stands twice in a series is refused here, wherever the frame is from. To join such rows
+instead, files have to be changed in `data.sources.file.read` and frames of Python callers in
+`api.frames.long_frame`; `forecast add` takes many repeated times for several series
+(`data.guesses.series`).
 """
 
 from __future__ import annotations

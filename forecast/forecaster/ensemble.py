@@ -7,6 +7,11 @@ combination is the weighted mean over its members, each the mean over its seeds.
 conformal with the newest errors of the backtest, as in the compare stage. A saved ensemble is a
 folder of JSON and arrays that is loaded without TensorFlow; `ensemble.json` has the digest of every
 file, so a damaged copy is refused.
+
+Another way than the mean to join seeds has to be followed wherever their stored forecasts are
+joined: `calibrate_intervals` here, `comparison.scores.ForecastCube.seed_mean` (scores, losses,
+intervals, charts), `comparison.levels`, `backtest.combinations` (members), `api.model.windows`, and
+`audit.rescored`.
 """
 
 from __future__ import annotations

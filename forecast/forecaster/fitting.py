@@ -5,6 +5,10 @@ validation. `fit_again` keeps these choices and fits once more on train and vali
 There are three procedures (`FIT_PROCEDURES`): a family that fits its own parameters, ridge
 regression, and a network beside a skip. A fit never reads rows after the validation block. A model
 that cannot be fitted is a `ModelError`, which the backtest records as failed.
+
+The validation loss of a network is that of its windows (`window_error`), or of its closed loop over
+the horizon of the task where a recursive network has a point head (`closed_loop_error`); it chooses
+the step and ranks the trials of a study. Other families rank trials by `mean_absolute_error`.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
 """Correlations over lags, and what linear (ARX) models tell of a record: delays, dead times, drift.
 
 For users `autocorrelation`, `cross_correlation` and `choose_delays`; for `identify` orders of ARX
-models, dead times and drift. `identify` looks for the dead time of every input
-(`find_held_back_rows`) up to `SearchSettings.longest_dead_time` and a quarter of the shortest
-record; a dead time that is known cannot be stated, but u can be shifted by it before. `performance`
-draws the band. The band of a correlation is that of white noise, 1.96 / sqrt(n) (Box,
-Jenkins, Reinsel & Ljung 2015, 2.1.6). It holds for one-step errors alone: errors over several steps
-are correlated however good the net is.
+models, dead times and drift. The band of a correlation is that of white noise, 1.96 / sqrt(n) (Box,
+Jenkins, Reinsel & Ljung 2015, 2.1.6); `performance` draws it, with "95 %" in the legend. It holds
+for one-step errors alone: errors over several steps are correlated however good the net is.
+
+`identify` looks for the dead time of every input (`find_held_back_rows`) up to
+`SearchSettings.longest_dead_time` and a quarter of the shortest record. A dead time that is known
+cannot be stated, but u can be shifted by it before.
 """
 
 from __future__ import annotations

@@ -4,6 +4,9 @@ A `Space` gives fields of a spec a `Dimension` each: a `Choice` among options, o
 number, e.g. `{"units": Choice((16, 32)), "learning_rate": LogUniform(1e-4, 1e-2)}`. Families return
 one from `ModelSpec.space`; `forecast.backtest.studies` draws trials from it. A setting of the user
 that lies outside widens the space (`widen_space`).
+
+A dimension is a field of the spec itself, with plain values, so no option inside of `training`
+(rule and schedule of the gradient steps) is tuned.
 """
 
 from __future__ import annotations

@@ -13,6 +13,10 @@ network(past)`.
 `Skip` is a fitted skip, or the shape of one that is not fitted yet; `fit_linear_map` fits the
 linear kind. `FeatureName` names each of its inputs. `Carry` forecasts past-only inputs for closed
 loops. Skips read `Windows` and return (B, H, O) float64, both in scaled units.
+
+For a long lookback `models.long_windows` makes the same sums of the regression from rows instead of
+windows. So another input, or a weight for each row, has to be given to both; `models.choice` sums
+by itself what it compares.
 """
 
 from __future__ import annotations

@@ -11,6 +11,9 @@ Drift of a column is a change in the distribution of its seasonal differences (i
 scale): levels differ between July and the whole year without any drift, and a price's level always
 drifts. The population stability index measures the size of the change; the Kolmogorov-Smirnov test
 must confirm that it is not chance.
+
+Losses are absolute errors of point forecasts (`GateData.mean_loss`); intervals are not judged, and
+the ledger has no other number, so another measure would begin with an empty ledger.
 """
 
 from __future__ import annotations

@@ -4,7 +4,11 @@ machine, without loading a model and without asking the registry.
 `read_status` finds: no champion; damaged files of champion, decisions, issued forecasts or data; a
 champion that is stale, forecasts poorly, has another task or knows a series that is gone; a stale
 newest observation; a source file that is gone or was changed since its snapshot. Drift and the last
-run come from the newest decision, the next run from the scheduler's heartbeat.
+run come from the newest decision, the next run of a job that retrains from the scheduler's
+heartbeat.
+
+A further value is a field of `DatasetStatus`, from a file that is there already; `--format json`
+then has it, the table where `cli.operation._status_lines` has a line for it.
 """
 
 from __future__ import annotations

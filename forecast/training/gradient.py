@@ -3,7 +3,9 @@ with the lowest validation loss are kept, step 0 (the skip alone) included.
 
 A block of steps runs inside one traced TensorFlow function, so Python costs nothing per step.
 Traces are reused between trainings that differ only in their data and numbers. A second fit without
-validation takes a given number of steps.
+validation takes a given number of steps. The curve of losses is stored in fit.json and the record
+(`data.records.SeedFit.curve`); MLflow (`tracking.runs.curve_points`) and `dvc plots`
+(`report.dvc_files`) draw it.
 
 Who keeps other weights than those of one step (an average, the last ones) has to follow the step in
 five more places: the steps by fold here (`TrainedNetwork.best_by_fold`); the second fit and the fit
