@@ -173,6 +173,10 @@ def main() -> None:
         records["gas furnace"] = gas_furnace(arguments.gas)
     for name, (first, last, noise) in records.items():
         print(f"{name}: deviation of y {last.y.std():.4g}, noise {noise:.4g}", flush=True)
+        if name in makers:
+            system = (SYSTEMS | SLOW)[name][0]
+            error = perform(last.y[10:], system(last.u[:, 0])[10:], measure="rmse")
+            print(f"  the system itself    free-run RMSE {error:.4g}, {error / noise:.3f} x noise")
         for row, fit in rows():
             began = time.process_time()
             model = fit(first)
@@ -183,7 +187,7 @@ def main() -> None:
                 error, row = np.inf, f"{row} ({failure})"
             seconds = time.process_time() - began
             print(
-                f"  {row:<20} free-run RMSE {error:.4g}, {error / noise:.2f} x noise, CPU"
+                f"  {row:<20} free-run RMSE {error:.4g}, {error / noise:.3f} x noise, CPU"
                 f" {seconds:.1f} s",
                 flush=True,
             )

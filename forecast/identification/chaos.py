@@ -10,7 +10,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from forecast.identification.experiment import Experiment, begin_where_measured
+from forecast.identification.experiment import (
+    Experiment,
+    begin_where_measured,
+    following_rows,
+)
 from forecast.identification.model import Model
 from forecast.system.errors import ModelError, plural
 
@@ -51,9 +55,9 @@ def count_simulated_steps(model: Model, experiment: Experiment) -> int:
             break
         except ModelError:  # some of these runs are lost
             steps //= 2
-    for step in range(1, steps + 1):
-        target = experiment.y[step : step + len(forecasts)]
-        error = np.sqrt(np.nanmean((forecasts[:, step - 1] - target) ** 2, axis=0))
-        if not np.mean(error / model.scaling.y_scale) < NO_SIMULATION:
-            return step - 1
-    return steps
+    if steps < 1:
+        return 0
+    errors = forecasts - following_rows(experiment.y, steps)
+    rmse = np.sqrt(np.nanmean(errors**2, axis=0)) / model.scaling.y_scale
+    is_lost = ~(rmse.mean(axis=1) < NO_SIMULATION)
+    return int(np.argmax(is_lost)) if is_lost.any() else steps

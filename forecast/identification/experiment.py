@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.stride_tricks import sliding_window_view
 
 from forecast.system.errors import InputError
 
@@ -424,6 +425,11 @@ def delay_inputs(u: Array, lags: Sequence[int] | npt.NDArray[np.int64]) -> Array
     columns = np.arange(u.shape[1])
     rows = np.arange(len(u))[:, None] - np.asarray(lags, np.int64)
     return u[np.maximum(rows, 0), columns]
+
+
+def following_rows(table: Array, steps: int) -> Array:
+    """(T - steps, steps, columns): in row t the next `steps` rows of the table (T, columns)."""
+    return sliding_window_view(table[1:], steps, axis=0).swapaxes(1, 2)
 
 
 def unseen_inputs(experiments: Sequence[Experiment], rows: int) -> dict[str, Array]:

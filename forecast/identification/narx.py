@@ -315,18 +315,15 @@ class Narx:
         drive = self.past_inputs(np.concatenate([memory.u, u]), len(memory.u))
         deepest = len(memory.y)
         cutoffs = len(drive) - steps
-        forecasts = np.empty((cutoffs, steps, self.outputs))
-        for step in range(1, steps + 1):
-            columns = []
-            for delay in self.y_delays:
-                if delay < step:
-                    columns.append(forecasts[:, step - 1 - delay])
-                else:
-                    first = deepest + step - delay
-                    columns.append(measured[first : first + cutoffs])
-            z = np.concatenate([*columns, drive[step : step + cutoffs]], axis=1)
-            forecasts[:, step - 1] = self.bounded(self.layer.value(weights, z))
-        return forecasts[..., : self.measured_outputs]
+        known = sliding_window_view(measured, deepest, axis=0)[1 : 1 + cutoffs].swapaxes(1, 2)
+        # what each path knows, then what it forecasts
+        paths = np.concatenate([known, np.empty((cutoffs, steps, self.outputs))], axis=1)
+        for step in range(steps):
+            past = paths[:, [deepest + step - delay for delay in self.y_delays]]
+            inputs = drive[step + 1 : step + 1 + cutoffs]
+            z = np.concatenate([past.reshape(cutoffs, -1), inputs], axis=1)
+            paths[:, deepest + step] = self.bounded(self.layer.value(weights, z))
+        return paths[:, deepest:, : self.measured_outputs]
 
 
 def initial_weights(net: Narx, rng: np.random.Generator) -> Array:

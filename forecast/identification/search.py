@@ -37,7 +37,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import compress
 
 import numpy as np
 
@@ -51,6 +50,7 @@ from forecast.identification.delays import count_arx_delays, find_held_back_rows
 from forecast.identification.experiment import (
     Experiment,
     Standardization,
+    following_rows,
     saturation,
     split_fold,
 )
@@ -89,7 +89,6 @@ from forecast.training import levenberg_marquardt as lm
 MOST_WEIGHTS = 1.5  # for each value of y: a larger net would be chosen by chance
 AHEAD = 10  # steps by whose forecasts a series without inputs is judged
 SAME_AHEAD = 1.05  # times the least error of these forecasts: about the same
-SAME_ONE_STEP = 1.1  # times the least one-step error of a candidate's fits: as good as that
 ROWS_PER_DELAY = 8  # the shortest experiment has so many times the rows of the longest delay
 MOST_INPUT_DELAYS = 20
 MOST_STATES = 12  # of all outputs together, where a linear model is of an order above 3
@@ -370,12 +369,7 @@ class _Search:
             if means[member.candidate] <= SAME_AHEAD * least
         ]
         # other fits of a candidate may have ended in a poor minimum, or have poor terms
-        errors = [self.trainer.one_step_rmse(member, self.searched) for member in refitted]
-        least_errors = dict.fromkeys(means, np.inf)
-        for member, error in zip(refitted, errors, strict=True):
-            least_errors[member.candidate] = min(error, least_errors[member.candidate])
-        limits = [SAME_ONE_STEP * least_errors[member.candidate] for member in refitted]
-        return list(compress(refitted, np.less_equal(errors, limits)))
+        return keep_best_fits(leave_out_lost(refitted))
 
     def _judge_ahead(self, member: Member) -> Member:
         """The member with its `ahead_rmse`: the error of forecasts of its held-out block from
@@ -383,28 +377,30 @@ class _Search:
         """
         net = member.net
         first = net.start_rows(self.settings.start)
-        sums = np.zeros((2, self.n_steps))  # of weighted squares, of weights
+        squares = np.zeros(self.n_steps)
+        weights = np.zeros(self.n_steps)
         for e, held_out in zip(self.searched, self.folds[member.fold].held_out, strict=True):
             memory = net.absorb(member.weights, e.u[:first], e.y[:first])
             forecasts = net.ahead(member.weights, memory, e.u[first:], e.y[first:], self.n_steps)
-            for index in range(self.n_steps):
-                rows = slice(first + 1 + index, first + 1 + index + len(forecasts))
-                weight = held_out.error_weights[rows]
-                errors = np.where(weight > 0, forecasts[:, index] - held_out.y[rows], 0.0)
-                sums[:, index] += np.sum(weight * errors**2), weight.sum()
-        error = float(np.sqrt(sums[0] / np.maximum(sums[1], 1e-300)).mean())
+            y = following_rows(held_out.y[first:], self.n_steps)
+            weight = following_rows(held_out.error_weights[first:], self.n_steps)
+            errors = np.where(weight > 0, forecasts - y, 0.0)
+            squares += np.sum(weight * errors**2, axis=(0, 2))
+            weights += np.sum(weight, axis=(0, 2))
+        error = float(np.sqrt(squares / np.maximum(weights, 1e-300)).mean())
         return replace(member, ahead_rmse=error if np.isfinite(error) else np.inf)
 
     def _refit_one_step(self, member: Member) -> Member:
         """The member fitted one step ahead to all searched rows, as it was where the fit diverges;
-        with the error of its free run in the fold through the block.
+        with the error of its free run in the fold through the block, and its one-step error on all
+        rows.
         """
         start = member.net.start_rows(self.settings.start)
         block = ClosedLoop(member.net, self.folds[member.fold].held_out, start)
         member = replace(member, held_out_rmse=float(np.sqrt(block.mean_square(member.weights))))
         with suppress(ModelError, np.linalg.LinAlgError):
             member = replace(member, weights=self.trainer.fit_one_step(member, self.searched))
-        return member
+        return replace(member, train_rmse=self.trainer.one_step_rmse(member, self.searched))
 
     def choose_and_train(self, folded: list[Member]) -> list[Member]:
         """The models of the folds that count as good, trained further on all rows; `ModelError`

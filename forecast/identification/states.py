@@ -62,22 +62,26 @@ def linear_weights(net: Narx, experiments: Sequence[Experiment]) -> Array:
     o, width, inputs = net.measured_outputs, net.outputs, net.inputs
     order = width // o
     x, y = arx_regressors(experiments, order, order)
-    solution = np.linalg.lstsq(x, y, rcond=None)[0].T
-    y_part = solution[:, :width].reshape(o, order, o)
-    u_part = solution[:, width:-1].reshape(o, order + 1, inputs)
-    path = np.zeros((width, net.regressors))
-    path[:, :o] = y_part.swapaxes(0, 1).reshape(width, o)
-    path[:o, width : width + inputs] = u_part[:, 0]
-    path[:, width + inputs :] = u_part[:, 1:].swapaxes(0, 1).reshape(width, inputs)
-    path[: width - o, o:width] = np.eye(width - o)
+    solution = np.linalg.lstsq(x, y, rcond=None)[0]
+    y_part = solution[:width].reshape(order, o, o).swapaxes(1, 2)
+    u_part = solution[width:-1].reshape(order + 1, inputs, o).swapaxes(1, 2)
+    of_u = np.zeros((width, inputs))
+    of_u[:o] = u_part[0]
+    of_past_u = u_part[1:].reshape(width, inputs)
+    path = np.hstack([y_part.reshape(width, o), np.eye(width, width - o), of_u, of_past_u])
     bias = np.zeros(width)
-    bias[:o] = solution[:, -1]
+    bias[:o] = solution[-1]
     return np.concatenate([bias, path.ravel()])
+
+
+def _split(net: Narx, weights: Array) -> tuple[Array, Array]:
+    """The bias (O,) and the kernel (O, d) of a linear net."""
+    return weights[: net.outputs], weights[net.outputs :].reshape(net.outputs, -1)
 
 
 def largest_pole(net: Narx, weights: Array) -> float:
     """The largest modulus of the poles of a linear net with states."""
-    feedback = weights[net.outputs :].reshape(net.outputs, -1)[:, : net.outputs]
+    feedback = _split(net, weights)[1][:, : net.outputs]
     return float(np.abs(np.linalg.eigvals(feedback)).max())
 
 
@@ -85,9 +89,10 @@ def limit_poles(net: Narx, weights: Array) -> Array:
     """The weights of a linear net with states, all poles moved towards 0 where one is larger than
     `MAX_POLE`, since a fit one step ahead may give an unstable model.
     """
-    path = weights[net.outputs :].reshape(net.outputs, -1).copy()
+    weights = weights.copy()
+    path = _split(net, weights)[1]
     path[:, : net.outputs] *= MAX_POLE / max(MAX_POLE, largest_pole(net, weights))
-    return np.concatenate([weights[: net.outputs], path.ravel()])
+    return weights
 
 
 def whiten_states(net: Narx, weights: Array, experiments: Sequence[Experiment]) -> Array:
@@ -96,8 +101,7 @@ def whiten_states(net: Narx, weights: Array, experiments: Sequence[Experiment]) 
     sampled fast are nearly equal.
     """
     o, width = net.measured_outputs, net.outputs
-    bias = weights[:width]
-    path = weights[width:].reshape(width, -1)
+    bias, path = _split(net, weights)
     runs = np.concatenate([net.free_run(weights, e.u, e.y) for e in experiments])
     means = runs.mean(axis=0)
     # QR instead of a covariance, which loses the differences of nearly equal states to rounding
