@@ -6,6 +6,9 @@ and the settings of stages; combinations are not among them. `result_key` names 
 equal keys mean equal results, so nothing is computed twice. An edit of one family's file changes
 the keys of that family alone, and new data change no tuning key. Everything that can change a
 result must enter its key.
+
+A model of the grid that does not suit the data (`reason_unsuited`, asked of its family) is no
+candidate and has no record; stage `train` prints the reason, and no table has it.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@ more than a margin of extra loss.
 
 They take losses (n,), one per origin in time order, and allow for their dependence (`longrun`).
 p-values are corrected for several tests in `verdicts`, not here. With too few origins there is no
-p, and a note says why.
+p, and a note says why. Limits of a difference are those of 95 % whatever `alpha` is, and are not
+corrected; the words "95 %" stand in `sentences` and `report.text`, too.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@
 `Service` is what a model served by MLflow calls (`tracking.served`). A history is a long frame:
 `unique_id`, `ds` and the columns of the task. It is cut to the rows that the model reads, and
 refused where a series is not known, a step of the calendar is missing in a column without
-`max_missing`, or a value is out of range; nothing is filled in or guessed. The Python door
+`max_missing`, or a value is out of range; nothing is filled in or guessed. A series that the fit
+has not seen has no scaling (`data.scaling.Scaling`), so no model can forecast it. The Python door
 (`api.model`) and the command `predict` (`operations.predicting`) read their frames themselves, and
 share the functions of this module.
 """

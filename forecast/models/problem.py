@@ -7,6 +7,12 @@ cross-validation (`folds`, `sample_validation_windows`), and the fitted skips (`
 seeds and trials share. The scaling is fitted on the train rows and stays in every problem made from
 this one: `joined` (train and validation as train), `with_rows` (rows up to a refit), `with_series`.
 
+Every train row with a target counts alike. A weight for each row (by age, by season) would have to
+enter each kind of fit by itself: the sums of linear maps (`skip.products_matrix`, `choice`,
+`long_windows`), the pairs of `families.sklearn`, and the sample weights of networks
+(`forecaster.fitting.build_training_series`, where they are 0 or 1); statistical models take a
+series as it is.
+
 The leak audit can set a recorder (`record_with`), which is told the rows of all targets that a fit
 asks for.
 """

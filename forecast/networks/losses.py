@@ -11,6 +11,11 @@ Levenberg-Marquardt minimises squared errors whatever `loss` is, so an entry wit
 another `loss` than the default is refused; of its iterations the one with the lowest mean absolute
 error on validation is kept.
 
+The skip beside the network is fitted by least squares, and its penalty chosen by absolute errors,
+whatever `loss` is; trees have losses of their own (`families.sklearn`). A network with the pinball
+loss of one quantile as its loss would forecast this quantile, around which its intervals would lie,
+and be scored as if it were a median; the head `quantiles` has the pinball loss of several.
+
 No `loss` reaches the comparison: a leaderboard has absolute and squared scores of every model
 (`comparison.metrics`), and models are selected and tested, members weighted
 (`backtest.combinations`) and challengers judged (`operations.evidence`) by absolute errors.
