@@ -12,6 +12,9 @@ the fit.
     refit     the same on more rows; `fit_model` is then given the earlier fit, whose form may stay
     predict   from the first row of the fit on: a history that begins later is refused
 
+A fit sees values that are rounded to `FIT_DECIMALS`, a forecast sees them unrounded, so that an
+exact zero of the fit may be 1e-16 there: a family that asks for zeros has to round.
+
 What cannot be fitted is a `ModelError` that names the family, and so is a forecast that is not
 finite. A forecast far beyond all values up to its origin is held (`hold_to_range`).
 """

@@ -5,7 +5,8 @@ of heads that forecast a distribution (`distribution_table`).
 The leaderboard of the terminal is in `report.leaderboard`, that of `forecast.compare` in
 `api.board`. Errors of several series are never pooled in their units. A change of error has a sign:
 below zero is better. A column of the leaderboard is a cell of `_row` and, in the same position, a
-heading in `leaderboard_table`.
+heading in `leaderboard_table`. Seconds and other costs are handed to `facts.cost_table` alone: a
+table that shows them gets `d.costs` in templates/dataset.html.j2.
 """
 
 from __future__ import annotations

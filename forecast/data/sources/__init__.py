@@ -2,7 +2,9 @@
 
 A source has a class `Settings`, a `forecast.config.sources.Source` that checks its entry, and a
 function `read(request) -> RawFrame`, which returns the rows known by `as_of` (`keep_known`) as they
-are. The caller checks, compares and stores them (`data.ingest`, `data.preparation`). `read` raises
+are. The caller checks, compares and stores them (`data.ingest`, `data.preparation`). A web service
+is asked by `forecast fetch` and `retrain` alone (`data.ingest`); stage `fetch` of a run reads the
+stored snapshot. `read` raises
 
 - `InputError` for what the user can correct: the entry, a file, a package that is not installed, a
   request that the service refuses as wrong (HTTP 400);
