@@ -2,9 +2,10 @@
 entry that configs/datasets.yaml would have.
 
 What the caller leaves out is chosen by the calendar and the length of the series: season, lookback,
-calendar features, how many values may be missing, and the blocks (`block_shares`). The usual season
-and lookback of a calendar are those of `forecast add` (`data.guesses.spans.guess_spans`); how few
-rows shorten them, and the blocks, are decided here and there by code of their own.
+calendar features, how many values may be missing, and the blocks (`shares_before_test_block`). The
+usual season and lookback of a calendar are those of `forecast add`
+(`data.guesses.spans.guess_spans`); how few rows shorten them, and the blocks (`spans.block_shares`,
+which chooses the test block, too), are decided there by code of its own.
 """
 
 from __future__ import annotations
@@ -130,7 +131,9 @@ class FrameDataset:
         `MAX_CALIBRATION_CUTOFFS` cutoffs in the calibration block.
         """
         task = self.settings.task
-        splits = block_shares(self.frame, task.calendar, task.horizon, task.season_length, n_steps)
+        splits = shares_before_test_block(
+            self.frame, task.calendar, task.horizon, task.season_length, n_steps
+        )
         step_size = round(splits["calibration"] * self.n_steps) // MAX_CALIBRATION_CUTOFFS
         return self.with_keys(splits=splits, calibration_step_size=max(1, step_size))
 
@@ -379,7 +382,7 @@ def _with_missing_allowed(
     return {"max_missing": max(MAX_MISSING_SHARE, most) if most > 0 else 0.0, **column}
 
 
-def block_shares(
+def shares_before_test_block(
     frame: pd.DataFrame, calendar: Calendar, horizon: int, season: int, n_test_steps: int
 ) -> dict[str, float]:
     """The shares of the train, validation and calibration block; the last `n_test_steps` are the

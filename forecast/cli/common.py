@@ -201,7 +201,10 @@ def parse_as_of(text: str) -> pd.Timestamp | None:
 
 
 def signed_percent(share: float | None) -> str:
-    """`+12.3 %` of 0.123; "" for None."""
+    """`+12.3 %` of 0.123; "" for None. It shows the skills of a champion; a change of error is
+    written by `comparison.sentences.signed_percent`, on the page by `report.text.signed_percent`,
+    both of which keep a decimal more where it would be zero.
+    """
     return "" if share is None else with_minus(f"{100 * share:+.1f} %")
 
 

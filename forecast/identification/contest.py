@@ -9,8 +9,8 @@ only `rows` of configs/experiments.yaml and `row` of result.json are contestants
 
 The ranking says nothing to the search inside of `identify`, which chooses by its own errors on
 blocks held out (`search`, `member.mean_errors`). `performance.perform` has further measures for a
-user's script; a further column of the command is a field of `ContestantResult` and is printed and
-published by `cli.identify`.
+user's script. A further field of `ContestantResult` is in result.json by itself; the table,
+`--format json` and MLflow name their columns in `cli.identify`.
 """
 
 from __future__ import annotations

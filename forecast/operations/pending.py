@@ -7,8 +7,8 @@
 A decision is written down before anything is done (`write_pending`), so that after a kill the next
 retraining can finish it (`finish_pending`).
 
-Why a model was promoted or not stands in three places with the same words and numbers: the file of
-the decision, the run in MLflow (experiment `<dataset> retraining`), and, without the numbers,
+Why a model was promoted or not stands in three places with the same reason: the file of the
+decision and the run in MLflow (experiment `<dataset> retraining`), both with the numbers, and
 `forecast history`. A retraining that was not due leaves not-due.json alone (`records`). After a
 rollback nothing keeps the same recipe from being promoted again: only a decision with equal data,
 configuration and revision (`decision_key`) is not made twice.

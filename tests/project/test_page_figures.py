@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from forecast.api.board import TEST_SHARE
-from forecast.api.frame_dataset import block_shares
+from forecast.api.frame_dataset import shares_before_test_block
 from forecast.comparison import error_diagnostics as alarms
 from forecast.comparison import longrun, losses, metrics, paired_tests, verdicts
 from forecast.comparison.intervals import EVEN_LEVELS
@@ -68,7 +68,7 @@ def shares_of_fit() -> dict[str, float]:
     """The blocks of `forecast.fit` in a long series."""
     times = pd.date_range("2024-01-01", periods=8000, freq="h")
     frame = pd.DataFrame({"unique_id": "a", "ds": times})
-    return block_shares(frame, RegularCalendar(kind="regular", freq="1h"), 24, 24, 24)
+    return shares_before_test_block(frame, RegularCalendar(kind="regular", freq="1h"), 24, 24, 24)
 
 
 def network(option: str) -> str:
