@@ -5,6 +5,9 @@
 on the train rows (`ValidationLoss`), scored on the validation block; later rows are in neither the
 data nor the key. A finished study lies in the cache under its key (`study_key`) and is not run
 again. `forecast.backtest.studies` draws the trials.
+
+Trials, steps and seeds are those of configs/tuning.yaml for all models: stage `compare` refuses
+networks that had other ones (`comparison.comparing.check_same_budget`).
 """
 
 from __future__ import annotations

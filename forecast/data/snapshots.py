@@ -9,7 +9,8 @@ fetch moves.
 `write_snapshot` stores, `move_pointer` comes last, `read_pointed` reads and verifies the digest,
 which is that of the content and so does not depend on the version of the Parquet library.
 `merge_history` continues a stored history with new rows; `find_revisions` lists the stored values
-that a source has changed.
+that a source has changed. No command removes a snapshot of the project; those that retrainings
+fetch are limited by `keep_snapshots` (`operations.worktree.prune_tree`).
 """
 
 from __future__ import annotations

@@ -10,6 +10,10 @@ in two blocks.
 ranges of one series (`split_series`); `origins_of` the origins of a block. All series are cut at
 the same times, so that no fit has seen a target later than a cutoff that it forecasts. `borders_of`
 also names series that lack a block: they are not scored, and `backtest.all_rows` fits them.
+
+The train block begins at the first row of a series, and no key of `splits` moves its beginning (a
+source that is a web service has `start`): older rows would be left out in `data.preparation`, for
+every model alike. Only the family `auto_arima` can do with fewer of the newest rows (`last`).
 """
 
 from __future__ import annotations

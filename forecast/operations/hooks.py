@@ -1,11 +1,11 @@
 """Notifications of how a retraining ended: a command of the user and a webhook.
 
-`notify` is called at the end of a retraining, by `cli.operation` alone: a forecast or a fetch that
-fails tells nobody, by hand or by the scheduler. A further event is a word of
-`config.operation.HookEvent`, and a call where it happens. A hook that fails is a returned sentence
-and never an error, so that it cannot undo a decision. Addresses may hold secrets, so only their
-host is printed. The module imports no pandas, so that a retraining that fails early can notify at
-once.
+`notify` is called at the end of a retraining, by `cli.operation` alone: a promotion by hand, a
+rollback, and a forecast or a fetch that fails, by hand or by the scheduler, tell nobody. A further
+event is a word of `config.operation.HookEvent`, and a call where it happens. A hook that fails is a
+returned sentence and never an error, so that it cannot undo a decision. Addresses may hold secrets,
+so only their host is printed. The module imports no pandas, so that a retraining that fails early
+can notify at once.
 """
 
 from __future__ import annotations
