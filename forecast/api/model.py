@@ -3,6 +3,11 @@
 A `Model` is an ensemble of forecasters with the caller's column names. Loading and forecasting need
 no TensorFlow and no stages; `cross_validation` imports them when it is called. Histories are
 checked like the frame of the fit (`forecast.api.frames`).
+
+`cross_validation` has two ways. Without `refit` in the entry, `stages.forecast_windows` asks one
+fit, whose `Ensemble.predict` averages the seeds: forecasts of single seeds are nowhere, and its
+rows have seed 0. With `refit`, the windows are the test block of `stages.fit_ensemble`, with a row
+for each seed, as in `Results.forecasts`; `windows` averages them.
 """
 
 from __future__ import annotations
@@ -125,13 +130,10 @@ class Model:
         """Forecasts at the last `n_windows` origins, `step_size` rows apart: `unique_id, ds,
         cutoff, y, <name>, …`, each the mean of the seeds; this model itself forecasts none.
 
-        Without `refit` in its entry, the recipe is fitted on the rows before the first origin, and
-        that fit forecasts all windows (`stages.forecast_windows`); `Ensemble.predict` averages the
-        seeds, so the forecast of a single seed is nowhere. With `refit: monthly` or a number the
-        windows are the test block of stage `train` (`stages.fit_ensemble`): fitted as often as that
-        says, on all rows before; `windows` averages its rows of single seeds; its intervals follow
-        the errors of earlier windows; where late series allow fewer windows, a warning says how
-        many.
+        The recipe is fitted again on the rows before the first origin, and that fit forecasts all
+        windows. With `refit: monthly` or a number in its entry it is fitted as often as that says,
+        on all rows before, and its intervals follow the errors of earlier windows; where late
+        series allow fewer windows, a warning says how many.
 
         Raises `InputError` for a loaded model, which has no data, and where the rows before the
         first window are too few.

@@ -291,8 +291,8 @@ class Model:
         self, u: npt.ArrayLike | None, y: npt.ArrayLike | None = None, *, steps: int
     ) -> Array:
         """(T - steps, steps, O): in row t the closed-loop forecasts of the next `steps` rows under
-        the given inputs; (T - steps, steps) for a y (T,). `InputError` unless
-        1 <= steps < T - start.
+        the given inputs, NaN in the first `start` rows; (T - steps, steps) for a y (T,).
+        `InputError` unless 1 <= steps < T - start.
         """
         self.refuse_open()
         inputs, outputs = self._columns(u, y)
