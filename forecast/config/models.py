@@ -5,6 +5,11 @@ An entry of models.yaml is a mapping that its family checks (`forecast.models`, 
 may not import). `Training` and `LevenbergMarquardt` are the options of the trainers, `Combination`
 is a model made of other models. An option of all entries is a field here; an option of one family
 is a field of that family's `Spec`.
+
+The levels of `Evaluation` are those of the tables, the page, `forecast predict` and the issues that
+are scored live. A level needs enough calibration errors
+(`forecaster.intervals.require_enough_errors`), and for the intervals of a distribution head its
+ends among `forecaster.distributions.STORED_QUANTILES`.
 """
 
 from __future__ import annotations
@@ -267,10 +272,7 @@ def load_tuning(folder: Path | str) -> Tuning:
 
 class Evaluation(Config):
     """`alpha`: the level of every family of tests after Holm's correction. `levels`: the percent of
-    the actuals that each prediction interval should cover, rising; those of the tables, the page,
-    `forecast predict` and the issues that are scored live. A level needs enough calibration errors
-    (`forecaster.intervals.require_enough_errors`), and for the intervals of a distribution head its
-    ends among `forecaster.distributions.STORED_QUANTILES`.
+    the actuals that each prediction interval should cover, rising.
     """
 
     alpha: float = Field(gt=0, lt=0.5)
