@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 # TensorFlow carries a libcurl of its own; loaded first, it takes curl_cffi's place and yfinance
 # cannot fetch. Commands that fetch never import TensorFlow, but tests of both share a process.
@@ -17,6 +19,7 @@ import psutil
 import pytest
 from _pytest.runner import runtestprotocol
 
+from tests.support import warm_interpreter
 from tests.support.mlflow_tables import copy_tables_from_the_first_database
 from tests.support.shared_projects import make_once
 
@@ -102,6 +105,7 @@ def compile_the_packages() -> None:
 
 
 if "PYTEST_XDIST_WORKER" not in os.environ:
+    os.environ[warm_interpreter.SESSION] = str(os.getpid())
     kernels = start_compiling_the_kernels()
     compile_the_packages()
     if kernels is not None:
@@ -122,6 +126,8 @@ LONG = (
     "audit/test_stored.py",
     "operations/test_team.py",
     "tracking/test_reruns.py",
+    "tracking/test_served.py",
+    "operations/test_gate.py",
     "faults/test_resume.py",
     "api/test_many_series.py",
     "project/test_live_examples.py",
@@ -138,6 +144,8 @@ LONG = (
     "system/test_platforms.py",
     "project/test_coming_from_others.py",
     "api/test_docstrings.py",
+    "identification/test_page.py",
+    "api/test_wheel.py",
     "project/test_demo.py",
     "project/test_extending.py",
     "api/test_installation.py",
@@ -202,6 +210,13 @@ def pytest_xdist_auto_num_workers() -> int | None:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     cores = cores or 1
     return max(cores, min(cores * 3 // 2, psutil.virtual_memory().total // MEMORY_OF_A_PROCESS))
+
+
+def pytest_xdist_setupnodes(specs: Sequence[Any]) -> None:
+    """Workers begin with the libraries loaded, forked as the programs of tests are."""
+    for spec in specs:
+        if spec.popen and not spec.python:
+            spec.python = warm_interpreter.python_of_workers()
 
 
 def pytest_collection_finish() -> None:

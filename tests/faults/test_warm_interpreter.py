@@ -11,12 +11,16 @@ import sys
 import time
 from pathlib import Path
 
+import execnet
 import psutil
 import pytest
 
 from tests.faults.processes import eventually
 from tests.support import small_project, warm_client, warm_interpreter
 
+FORKS = pytest.mark.skipif(
+    not hasattr(os, "pidfd_open"), reason="programs are started here, not forked"
+)
 TOLD = """
 import os, pathlib, sys, time
 print(sys.argv[1:], os.getcwd(), os.environ["A"], "forecast" in sys.modules)
@@ -66,6 +70,44 @@ def test_nothing_that_the_server_held_closes_a_file_of_the_program(tmp_path: Pat
     command = [sys.executable, "-m", "pipelines.opens"]
     done = warm_interpreter.run(command, cwd=tmp_path, env=small_project.environment())
     assert done.returncode == 0, done.stderr
+
+
+@FORKS
+@pytest.mark.parametrize(("stage", "may_train"), [("prepare", False), ("train", True)])
+def test_only_what_may_train_networks_is_forked_with_tensorflow(
+    stage: str, may_train: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "pipelines").mkdir()
+    (tmp_path / "pipelines" / "__init__.py").touch()
+    (tmp_path / "pipelines" / f"{stage}.py").write_text(
+        "import sys; print('mlflow' in sys.modules, 'tensorflow' in sys.modules)"
+    )
+    command = [sys.executable, "-m", f"pipelines.{stage}"]
+    done = warm_interpreter.run(command, cwd=tmp_path, env=small_project.environment())
+    assert done.stdout == f"True {may_train}\n", done.stderr
+
+
+FOUND = """
+import os, sys
+channel.send((
+    "tensorflow" in sys.modules,
+    sys.executable,
+    os.environ["A"],
+    hasattr(sys.modules["__main__"], "__file__"),
+))
+"""
+
+
+@FORKS
+def test_a_worker_of_the_tests_begins_with_the_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And is this interpreter otherwise; processes that it starts import no file as its program."""
+    monkeypatch.setenv("A", "of one's own")
+    spec = execnet.XSpec("popen")
+    spec.python = warm_interpreter.python_of_workers()
+    gateway = execnet.makegateway(spec)
+    found = gateway.remote_exec(FOUND).receive()
+    gateway.exit()
+    assert found == (True, sys.executable, "of one's own", False)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])

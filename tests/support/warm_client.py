@@ -14,6 +14,13 @@ from collections.abc import Mapping, Sequence
 
 WARM_PROGRAMS = ("distributed", "dvc", "forecast", "mlflow", "pipelines", "tests", "uvicorn")
 """Of `-m`; what else is started, such as the worker processes of a stage, is no matter of ours."""
+WITHOUT_NETWORKS = (
+    "dvc",
+    *(f"pipelines.{name}" for name in ("settings", "fetch", "prepare", "compare", "report")),
+)
+"""Programs that are forked from the process without TensorFlow."""
+WORKER_OF_TESTS = "--worker"
+"""Before the words by which pytest-xdist starts a worker: `-u -c ...`."""
 
 
 def run(
@@ -35,7 +42,7 @@ def run(
         "file_size": resource.getrlimit(resource.RLIMIT_FSIZE),
     }
     with socket.socket(socket.AF_UNIX) as server:
-        server.connect(f"{door}-dvc" if words[1] == "dvc" else door)
+        server.connect(f"{door}-without-networks" if words[1] in WITHOUT_NETWORKS else door)
         socket.send_fds(server, [b"\n"], streams)
         server.sendall(json.dumps(request).encode() + b"\n")
         if __name__ == "__main__":
@@ -45,7 +52,9 @@ def run(
 
 
 def main(door: str, python: str, *words: str) -> None:
-    if len(words) < 2 or words[0] != "-m" or words[1].split(".")[0] not in WARM_PROGRAMS:
+    if words[:1] == (WORKER_OF_TESTS,):
+        words = words[2:]  # execnet's -u is for an interpreter that starts
+    elif len(words) < 2 or words[0] != "-m" or words[1].split(".")[0] not in WARM_PROGRAMS:
         os.execv(python, [python, *words])
     this_file = os.environ.get("WARM_PYTHON", python)
     folder = os.getcwd()  # noqa: PTH109  pathlib takes longer to import than all of this

@@ -44,12 +44,12 @@ LIBRARIES = (
     "mlflow.store.tracking.sqlalchemy_workspace_store",
     "alembic.command",
     "sqlalchemy.dialects.sqlite",
-    "tensorflow",
-    "keras",
-    "dvc.cli.parser",  # the last: it puts another stream in the place of sys.stderr
-    "dvc.repo.reproduce",
 )
+# the last of all: it puts another stream in the place of sys.stderr
+RUN_OF_DVC = ("dvc.cli.parser", "dvc.repo.reproduce")
+NETWORKS = ("tensorflow", "keras", *RUN_OF_DVC)
 DVC = (
+    *RUN_OF_DVC,
     "configobj",
     "dvc.data_cloud",
     "dvc.dirs",
@@ -71,6 +71,8 @@ DVC = (
 """What DVC imports on its way through a command."""
 SERVER = str(Path(warm_client.__file__).with_name("warm_server.py"))
 """What the command line of every forked program names."""
+SESSION = "PYTEST_WARM_SESSION"
+"""The variable with the process for which tests/conftest.py is imported first."""
 BEFORE_TENSORFLOW = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0"}
 """As `forecast.networks.layers` sets them."""
 
@@ -83,11 +85,26 @@ def warm_python() -> str:
     return str(_folder_of_the_session() / "python3")
 
 
+@functools.cache
+def python_of_workers() -> str | None:
+    """The command by which pytest-xdist starts its workers, forked with the libraries that each
+    would import for eight CPU seconds; None where the system has no `pidfd_open`.
+    """
+    if not hasattr(os, "pidfd_open"):
+        return None
+    door = str(_folder_of_the_session() / "door")
+    return shlex.join(_client(door, sys.executable, warm_client.WORKER_OF_TESTS))
+
+
+def _client(*words: str) -> list[str]:
+    return [sys.executable, "-IS", warm_client.__file__, *words]
+
+
 def _folder_of_the_session() -> Path:
     """What the first process of the session that needs it makes: the server, its door and the
     file that asks there.
     """
-    session = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
+    session = int(os.environ.get(SESSION, os.getpid()))
     began = psutil.Process(session).create_time()
     # the path of a socket has a hundred characters
     folder = Path("/tmp") / f"warm-python-{session}-{began:.0f}"
@@ -95,13 +112,9 @@ def _folder_of_the_session() -> Path:
     with FileLock(folder / "lock"):
         if not (folder / "python3").exists():
             _start_server(folder, session)
-            words = [sys.executable, "-IS", warm_client.__file__, str(folder / "door")]
+            words = _client(str(folder / "door"), sys.executable)
             file = folder / "python3"
-            file.write_text(
-                "#!/bin/sh\n"
-                'export WARM_PYTHON="$0"\n'
-                f'exec {shlex.join([*words, sys.executable])} "$@"\n'
-            )
+            file.write_text(f'#!/bin/sh\nexport WARM_PYTHON="$0"\nexec {shlex.join(words)} "$@"\n')
             file.chmod(0o755)
     return folder
 
@@ -110,7 +123,17 @@ def _start_server(folder: Path, session: int) -> None:
     own = ("PYTHON", "PYTEST_", "FORECAST_", "MLFLOW_")
     environment = {name: text for name, text in os.environ.items() if not name.startswith(own)}
     subprocess.run(
-        [sys.executable, SERVER, folder, str(session), *LIBRARIES, "--dvc", *DVC],
+        [
+            sys.executable,
+            SERVER,
+            folder,
+            str(session),
+            *LIBRARIES,
+            "--networks",
+            *NETWORKS,
+            "--dvc",
+            *DVC,
+        ],
         cwd=folder,
         env={**environment, **BEFORE_TENSORFLOW},
         stdin=subprocess.DEVNULL,

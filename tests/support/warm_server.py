@@ -1,8 +1,10 @@
 """Forks a process that has the libraries for every program that a `warm_client` asks for, until the
-session of the tests ends: `python warm_server.py FOLDER SESSION LIBRARY ... [--dvc LIBRARY ...]`.
+session of the tests ends: `python warm_server.py FOLDER SESSION LIBRARY ... [--networks LIBRARY ...
+--dvc LIBRARY ...]`.
 
-DVC is forked from a second process, which has what follows `--dvc`, too: forked with that, the
-schedulers of a cluster no longer answer.
+What needs no network is forked from a second process, which has what follows `--dvc` in the place
+of what follows `--networks`: TensorFlow makes a fork and its end twice as dear. Forked with what
+DVC imports, the schedulers of a cluster no longer answer.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import socket
 import sys
 import threading
 import traceback
+import types
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -159,7 +162,9 @@ def run(words: list[str]) -> int | str | None:
     sys.argv = [option, *arguments]
     try:
         if option == "-c":
-            exec(program, {"__name__": "__main__"})
+            # what it starts by `multiprocessing` would import the file of this server otherwise
+            sys.modules["__main__"] = types.ModuleType("__main__")
+            exec(program, vars(sys.modules["__main__"]))
         else:
             runpy.run_module(program, run_name="__main__", alter_sys=True)
     except SystemExit as end:
@@ -195,18 +200,20 @@ def import_all(libraries: list[str]) -> None:
 
 if __name__ == "__main__":
     place, session_process, *names = sys.argv[1:]
-    end_of_all = names.index("--dvc") if "--dvc" in names else len(names)
+    places = [names.index(option) for option in ("--networks", "--dvc") if option in names]
+    end_of_all, end_of_networks = places or (len(names), len(names))
     import_all(names[:end_of_all])
     mlflow_tables.copy_tables_from_the_first_database(Path(place) / "tables.db")
     own_door = open_door(f"{place}/door")
-    if end_of_all < len(names):
-        door_of_dvc = open_door(f"{place}/door-dvc")
+    if places:
+        second_door = open_door(f"{place}/door-without-networks")
         if os.fork():
-            door_of_dvc.close()
+            second_door.close()
+            import_all(names[end_of_all + 1 : end_of_networks])
         else:
             own_door.close()
-            own_door = door_of_dvc
-            import_all(names[end_of_all + 1 :])
+            own_door = second_door
+            import_all(names[end_of_networks + 1 :])
     asked_for = serve(own_door, place, int(session_process))
     become(asked_for)
     end(run(asked_for["words"]))
