@@ -445,8 +445,7 @@ def is_behind_last_value(frame: pd.DataFrame, columns: Iterable[str]) -> pd.Seri
     """(n,): whether each row is later than the last value, in any series, of one of the columns. A
     series that ended before the others has no such rows.
     """
-    has_value = frame[list(columns)].notna().any(axis=1)
-    return frame["ds"] > frame["ds"][has_value].max()
+    return frame["ds"] > last_value_times(frame, columns).max()
 
 
 def joined_datasets(dataset: Dataset) -> list[str]:

@@ -56,8 +56,6 @@ def explain_later_target(
     """
     lags = min(MOST_LAGS, max(2, len(target) // 20))
     usable = np.arange(lags, len(target) - steps)
-    if len(usable) < 4 * lags:
-        return None
     past_rows = usable[:, None] - np.arange(lags)
     target_lags = target[past_rows]
     all_lags = np.concatenate([target_lags, column[past_rows]], axis=1)
@@ -69,9 +67,8 @@ def explain_later_target(
     variance_with_column = residual_variance(all_lags[is_known], later_targets[is_known])
     # where the target's past explains it nearly exactly, a column has nothing to add
     is_open = variance_alone > 1e-6 * np.var(later_targets[is_known], axis=0)
-    share = np.where(
-        is_open, variance_with_column / np.where(variance_alone > 0, variance_alone, 1.0), 1.0
-    )
+    share = np.ones_like(variance_alone)
+    np.divide(variance_with_column, variance_alone, out=share, where=is_open)
     step = int(np.argmin(share))
     return (step + 1, float(share[step])) if share[step] < limit else None
 

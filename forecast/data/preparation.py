@@ -194,8 +194,7 @@ def _require_same_groups(name: str, dataset: Dataset, root: Path) -> None:
     """`InputError` where the snapshot was taken with another `hierarchy` than the entry has now. A
     snapshot that the audit made has no parameters.
     """
-    parameters = snapshots.read_provenance(root, name).get("parameters", {})
-    groups = parameters.get("hierarchy")
+    groups = snapshots.read_provenance(root, name).get("parameters", {}).get("hierarchy")
     if groups not in (None, list(dataset.hierarchy)):
         raise InputError(
             f"Dataset {name!r}: `hierarchy` is {list(dataset.hierarchy)}, its snapshot was taken"
@@ -236,7 +235,7 @@ def _find_holes_of_plans(frame: pd.DataFrame, dataset: Dataset) -> Iterator[Viol
     """
     task = dataset.task
     steps = [step.frame_name for step in task.future_steps if step.name in dataset.known_ahead]
-    last_rows = frame[~frame["unique_id"].duplicated(keep="last")]
+    last_rows = frame.groupby("unique_id").tail(1)
     last_rows = last_rows[last_rows[steps].notna().any(axis=1)]
     if last_rows.empty:
         return
@@ -249,7 +248,7 @@ def find_unplanned(frame: pd.DataFrame, dataset: Dataset) -> list[Violation]:
     """One finding for all inputs known ahead that have no planned value in a prepared frame, as if
     they had been measured; empty where all have one.
     """
-    last_rows = frame[~frame["unique_id"].duplicated(keep="last")]
+    last_rows = frame.groupby("unique_id").tail(1)
     planned = {
         step.name
         for step in dataset.task.future_steps
@@ -266,8 +265,7 @@ def _find_unobserved(series: pd.Series, frame: pd.DataFrame, task: Task) -> list
     """A finding for each of the `series` without any value of a target in `frame`; none where no
     series has one.
     """
-    counts = frame.groupby("unique_id")[task.targets].count()
-    counts = counts.reindex(series.unique(), fill_value=0)
+    counts = frame.groupby("unique_id")[task.targets].count().reindex(series.unique(), fill_value=0)
     empty = counts[counts.min(axis=1) == 0].idxmin(axis=1)
     if len(empty) == len(counts):
         return []
