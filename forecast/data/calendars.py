@@ -65,6 +65,11 @@ GUESSED_EXCHANGES = (
 """Each stands for all exchanges with the same closed days, as Paris for Amsterdam and Lisbon."""
 MAX_SHARE_WITHOUT_ROW = 0.1
 """A calendar fits where the steps without a row are at most this share of the times."""
+MAX_SHARE_OFF = 0.05
+"""Where all calendars of steps below a week have more steps without a row, the best is sought among
+those that at most this share of the times are off: days with an event are days, and no weeks with
+wrong rows.
+"""
 MAX_SHARE_CLOSED_EARLY = 0.25
 """The same limit for opening hours, as Saturdays may be shorter."""
 MAX_SHARE_BY_GUESSED_CLOCK = 0.05
@@ -524,13 +529,17 @@ def fit_calendar(times: Iterable[Any], time_zone: str | None = None) -> Calendar
                 raise
         if fits[-1].count_misfits() == 0:  # none fits better
             break
-    max_without_row = MAX_SHARE_WITHOUT_ROW * len(stamps)
     complete_fits = [
-        fit for fit in fits if fit.off_calendar == 0 and fit.without_row <= max_without_row
+        fit
+        for fit in fits
+        if fit.off_calendar == 0 and fit.without_row <= MAX_SHARE_WITHOUT_ROW * len(stamps)
     ]
     if not complete_fits and fits[0].off_calendar == 0:
         complete_fits = _fit_opening_hours(stamps, fits[0].calendar, time_zone)
-    return min(complete_fits or fits, key=CalendarFit.count_misfits)
+    usable_fits = []
+    if step_length(fits[0].calendar):  # a step of less than a week
+        usable_fits = [fit for fit in fits if fit.off_calendar <= MAX_SHARE_OFF * len(stamps)]
+    return min(complete_fits or usable_fits or fits, key=CalendarFit.count_misfits)
 
 
 def advise_without_calendar(times: pd.Series) -> str:
@@ -640,16 +649,15 @@ def _hours_with_rows(
 
 
 def _candidate_steps(stamps: pd.DatetimeIndex) -> list[str]:
-    """The pandas name of the most frequent distance of two times; where that is a week or longer,
-    names of weeks, months, quarters and years too.
+    """The pandas name of the most frequent distance of two times, and a day; where that is a week
+    or longer, names of weeks, months, quarters and years instead of the day.
     """
     common = pd.Series(stamps[1:] - stamps[:-1]).mode().iloc[0] if len(stamps) > 1 else DAY
     common = max(common.round("s"), pd.Timedelta(1, "s"))
     if common < 7 * DAY:
         step = to_offset(common)
-        return [
-            f"{common.days}D" if common == common.floor("D") else f"{step.n}{step.base.freqstr}"
-        ]
+        name = f"{common.days}D" if common == common.floor("D") else f"{step.n}{step.base.freqstr}"
+        return [name, "1D"]  # days with an event may most often be two days apart
     weeks = [f"W-{day.upper()}" for day in WEEKDAYS]
     longer = [f"{n}{step}" for n in (1, 2) for step in ("MS", "ME", "QS", "QE", "YS", "YE")]
     business = [f"1{step}" for step in ("BMS", "BME", "BQS", "BQE", "BYS", "BYE")]

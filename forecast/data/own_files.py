@@ -41,6 +41,8 @@ NUMBER = re.compile(
     r"(?![+-]0\d\d)"  # +0101,1 of a weather service is a number and its quality
     rf"[+-]?(?:\d{{1,3}}([{GROUP_MARKS}])\d{{3}}(?:\1\d{{3}})*|\d+)(?:([.,])\d+)?"
 )
+NEGATIVE = re.compile(r"^\((.*\d.*)\)$|^(\d.*)(?<=\d)\s*-$")
+"""A negative number in brackets or with its sign behind it."""
 BYTE_ENCODINGS, WIDE_ENCODINGS = (
     ("utf-8", "cp1252", "latin-1"),
     ("utf-16", "utf-16-le", "utf-16-be", "utf-32"),
@@ -202,14 +204,14 @@ def _read_csv(
             " where numbers have decimal commas, separate the columns by semicolons, and write"
             ' `separator: ";", decimal: ","` under `source`.'
         )
-    rows.index = pd.RangeIndex(2 + lines_before, 2 + lines_before + len(rows), name="line")
+    rows.index = (rows.index + 2 + lines_before).rename("line")
     for column in text_columns:
         if not is_code(rows[column]) and find_text_cell(rows[column]) is None:
             rows[column] = pd.to_numeric(rows[column])
     is_plain = (file_format.decimal, file_format.thousands, file_format.units) == (".", "", ())
     for column in rows.columns.drop(texts, errors="ignore"):
         values = rows[column]
-        if is_numeric_dtype(values) or (is_plain and not _has_trailing_minus(values)):
+        if is_numeric_dtype(values) or (is_plain and not _has_late_signs(values)):
             continue
         rows[column] = _parse_written(values, file_format)
     return _blank_numbers(rows, file_format.missing, texts).dropna(how="all")
@@ -344,10 +346,9 @@ def _cells_by_column(lines: list[str], separator: str) -> list[list[str]]:
 
 def _unit_of(cells: list[str]) -> str:
     """The unit that more than half of `cells` have beside a number; empty without one."""
-    bare_cells = _bare_numbers(cells, UNITS)
     units = Counter(
-        re.sub(rf"[\d{GROUP_MARKS}+-]", "", cell)
-        for cell, bare in zip(cells, bare_cells, strict=True)
+        re.sub(rf"[\d{GROUP_MARKS}()+-]", "", cell)
+        for cell, bare in zip(cells, _bare_numbers(cells, UNITS), strict=True)
         if NUMBER.fullmatch(bare)
     )
     return next((unit for unit, count in units.items() if 2 * count > len(cells)), "")
@@ -362,18 +363,22 @@ def is_mostly_numbers(values: pd.Series) -> bool:
 
 
 def _bare_numbers(cells: Iterable[str], units: Iterable[str]) -> list[str]:
-    """Cells such as `-$5`, `5 %`, `5-` and `5 %-` as a number with its sign before it. A text with
-    a unit elsewhere or with two units is unchanged, and so is `5.-`, which means 5 in Switzerland.
+    """Cells such as `-$5`, `5 %`, `5-`, `($5)` and `5 %-` as a number with its sign before it. A
+    text with a unit elsewhere or with two units is unchanged, and so is `5.-`, which means 5 in
+    Switzerland.
     """
     any_unit = "|".join(map(re.escape, units)) or "(?!)"
     pattern = re.compile(rf"([+-]?)(?:{any_unit})\s*([^\s].*)|(.*[^\s])\s*(?:{any_unit})\s*(-?)")
     bare = [
-        "".join(match.groups("")) if (match := pattern.fullmatch(cell)) else cell for cell in cells
+        "".join(match.groups("")) if (match := pattern.fullmatch(cell)) else cell
+        for cell in map(_put_sign_first, cells)
     ]
-    return [
-        re.sub(r"^(\d.*)(?<=\d)\s*-$", r"-\1", cell) if cell.endswith("-") else cell
-        for cell in bare
-    ]
+    return list(map(_put_sign_first, bare))  # the unit may have been inside: $(5)
+
+
+def _put_sign_first(cell: str) -> str:
+    """`5-` and `(5)`, as accountants write them, as `-5`; any other text unchanged."""
+    return NEGATIVE.sub(r"-\1\2", cell) if cell.endswith(("-", ")")) else cell
 
 
 def _shows_thousands(cells: list[str], mark: str) -> bool:
@@ -529,9 +534,13 @@ def guess_number_marks(
     return decimal, thousands if thousands != decimal else ""
 
 
-def _has_trailing_minus(values: pd.Series) -> bool:
-    """Whether a cell ends with a minus, as `12,50-`."""
-    return bool(values.astype("str").str.endswith("-").any())
+def _has_late_signs(values: pd.Series) -> bool:
+    """Whether a cell ends with a minus, as `12,50-`, or some but not all are in brackets, as
+    `(12,50)`: a column of `(1)` alone refers to notes.
+    """
+    text = values.dropna().astype("str").str.strip()
+    is_bracketed = text.str.endswith(")")
+    return bool(text.str.endswith("-").any() or (is_bracketed.any() and not is_bracketed.all()))
 
 
 def _parse_written(values: pd.Series, file_format: FileFormat) -> pd.Series:
@@ -543,11 +552,9 @@ def _parse_written(values: pd.Series, file_format: FileFormat) -> pd.Series:
         unit for unit in file_format.units if text.str.contains(unit, regex=False, na=False).any()
     ]
     units = units if len(units) == 1 else []  # amounts of two units are not comparable
-    if units or _has_trailing_minus(text):
-        is_filled = text.notna()
-        text = text.where(
-            ~is_filled, pd.Series(_bare_numbers(text[is_filled], units), text.index[is_filled])
-        )
+    if units or _has_late_signs(text):
+        known = text.dropna()
+        text.update(pd.Series(_bare_numbers(known, units), known.index))
     thousands, decimal = re.escape(file_format.thousands), re.escape(file_format.decimal)
     is_number = text.str.fullmatch(
         rf"[+-]?(\d+|\d{{1,3}}({thousands}\d{{3}})+)({decimal}\d*)?([eE][+-]?\d+)?", na=False

@@ -425,6 +425,14 @@ def test_the_nearest_calendar_is_counted_of_each_series_by_itself():
         check_calendar(frame, weeks, where="mine")
 
 
+@pytest.mark.parametrize("share", [0.1, 0.2, 0.3, 0.6])
+@pytest.mark.parametrize("seed", range(3))
+def test_days_with_an_event_are_days_and_no_weeks(share, seed):
+    days = pd.date_range("2024-01-01", periods=600)
+    fit = fit_calendar(days[np.random.default_rng(seed).random(600) < share])
+    assert (fit.calendar.kind, fit.off_calendar) == ("regular", 0)
+
+
 def test_series_whose_weeks_begin_on_other_days_are_told_no_calendar_but_what_to_do():
     frame = pd.concat(
         pd.DataFrame({"unique_id": day, "ds": pd.date_range("2024-01-01", periods=50, freq=day)})

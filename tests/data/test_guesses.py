@@ -811,6 +811,27 @@ def test_a_minus_behind_a_number_is_its_sign(tmp_path, written, separator, value
     assert read_as_guessed(tmp_path, path)[1]["y"].tolist() == values * 50
 
 
+@pytest.mark.parametrize(
+    ("written", "separator", "values"),
+    [
+        (['"1,192"', '"(2,816)"', "7"], ",", [1192.0, -2816.0, 7.0]),
+        (['" $1,192.50 "', '" $(2,816.00)"', "($7.25)"], ",", [1192.5, -2816.0, -7.25]),
+        (["1.192,50 €", "(46,30 €)", "(7,00) €"], ";", [1192.5, -46.3, -7.0]),
+        (["12.5 %", "(3.5 %)", "(4 %)"], ",", [12.5, -3.5, -4.0]),
+        (["12.5", "(3.5)", "0"], ",", [12.5, -3.5, 0.0]),
+    ],
+)
+def test_an_amount_in_brackets_is_negative(tmp_path, written, separator, values):
+    path = write_rows(tmp_path, f"day{separator}y", written * 50, separator)
+    assert read_as_guessed(tmp_path, path)[1]["y"].tolist() == values * 50
+
+
+def test_a_column_of_references_in_brackets_holds_no_numbers(tmp_path):
+    cells = [f"{value},({note})" for value, note in zip(range(99), [1, 2, 3] * 33, strict=True)]
+    text, frame = read_as_guessed(tmp_path, write_rows(tmp_path, "day,y,note", cells))
+    assert "note" not in frame and yaml.safe_load(text)["mine"]["target"]["column"] == "y"
+
+
 def test_two_currencies_in_one_column_are_no_numbers(tmp_path):
     path = write_rows(tmp_path, "day,y,z", ["$5,1", "€7,2"] * 50)
     text = guess_entry(path, "data/mine.csv", "mine")
@@ -859,7 +880,7 @@ def test_a_mark_that_may_part_thousands_is_told_with_the_settings(
 ):
     cells = [cell, cell.replace("510", "423"), cell.replace("65", "7")] * 50
     text, _ = read_as_guessed(tmp_path, write_rows(tmp_path, f"d{separator}y", cells, separator))
-    assert f"# {cell} is read with a decimal mark; if 65510 is meant: {settings}" in text
+    assert f"# {cell} is read with a decimal mark; where it separates thousands: {settings}" in text
 
 
 @pytest.mark.parametrize(
@@ -1503,6 +1524,11 @@ def test_numbers_that_are_constant_in_every_series_are_no_inputs(tmp_path):
         ("humidity", 50 + 40 * WAVE, {"minimum": 0, "maximum": 100}),
         ("load share", 0.5 + 0.4 * WAVE, {"minimum": 0, "maximum": 1}),
         ("temp", WAVE, {}),
+        ("GDP growth %", 2 + WAVE, {}),
+        ("price change (pct)", 2 + WAVE, {}),
+        ("Veränderung in %", 2 + WAVE, {}),
+        ("operating_profit", 2 + WAVE, {}),
+        ("exchange volume", 5 + WAVE, {"minimum": 0}),
     ],
 )
 def test_what_was_never_negative_gets_bounds(tmp_path, name, values, bounds):
@@ -1752,8 +1778,23 @@ def test_one_missing_day_is_taken_with_a_warning_after_a_file_without_gaps(tmp_p
     fetched = ingest.fetch_snapshot(request, now=now)
     assert fetched.rows == 101
     assert any(
-        "steps without a row: 1 (2022-04-11)" in found.sentence for found in fetched.findings
+        "steps without a row: 1, in gaps that begin at 2022-04-11" in found.sentence
+        for found in fetched.findings
     )
+
+
+@pytest.mark.parametrize(
+    ("lowest", "every", "is_told"), [(1, 3, True), (0, 3, False), (1, 1, False)]
+)
+def test_a_file_of_the_steps_with_a_count_tells_to_write_the_zeros(
+    tmp_path, lowest, every, is_told
+):
+    days = pd.date_range("2024-01-01", periods=600).to_series()
+    is_kept = np.random.default_rng(0).random(600) < 1 / every
+    sold = np.arange(600) % 4 + lowest
+    _, text = guess_both(tmp_path, pd.DataFrame({"ds": days, "sold": sold})[is_kept])
+    hint = "steps without a value are no zeros: where they mean 0, write 0"
+    assert (hint in text) == is_told
 
 
 def months_of(rows: int, **columns: Any) -> pd.DataFrame:

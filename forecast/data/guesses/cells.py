@@ -82,8 +82,13 @@ def blank_placeholders(
     """The columns with NaN for numbers that stand for a missing value, and the format that names
     these.
     """
-    columns = numbers.select_dtypes("number")
-    placeholders = sorted({n for c in columns for n in own_files.find_placeholders(numbers[c])})
+    placeholders = sorted(
+        {
+            number
+            for column in numbers.select_dtypes("number")
+            for number in own_files.find_placeholders(numbers[column])
+        }
+    )
     missing = (*file_format.missing, *map("{:.12g}".format, placeholders))
     file_format = file_format.model_copy(update={"missing": missing})
     return numbers.mask(numbers.isin(placeholders)), file_format
@@ -132,9 +137,8 @@ def describe_doubtful_number(path: Path, file_format: own_files.FileFormat) -> l
     number = own_files.find_doubtful_number(path, file_format)
     if not number:
         return []
-    whole_number = re.sub("[.,]", "", number)
     decimal = "," if file_format.decimal == "." else "."
     return [
-        f"    # {number} is read with a decimal mark; if {whole_number} is meant: `thousands:"
+        f"    # {number} is read with a decimal mark; where it separates thousands: `thousands:"
         f' "{file_format.decimal}", decimal: "{decimal}"` in `source`'
     ]

@@ -320,10 +320,10 @@ def _entry_lines(
     wanted_horizon = asked_horizon or usual_spans.horizon
     horizon, horizon_note = min(wanted_horizon, longest), ""
     if asked_horizon:
-        is_shortened = may_be_short and not blocks_hold(n_rows, asked_horizon, season)
-        # simple models forecast beyond the horizon that they can be tested on
-        longest = longest_horizon(n_rows, season) if is_shortened else asked_horizon
-        horizon = min(asked_horizon, longest)
+        horizon = asked_horizon
+        if may_be_short and not blocks_hold(n_rows, asked_horizon, season):
+            # simple models forecast beyond the horizon that they can be tested on
+            horizon = min(asked_horizon, longest_horizon(n_rows, season))
         if horizon < asked_horizon:
             horizon_note = f"; {asked_horizon} are more than the blocks hold"
     elif roles.plans:
@@ -369,7 +369,7 @@ def _entry_lines(
         entry_line("lookback", lookback),
         entry_line("season_length", season, season_note),
         *step_lines(n_rows, horizon, shares["calibration"]),
-        entry_line("target", column, "what is forecast"),
+        entry_line("target", column, _target_note(observed[target], column["max_missing"])),
         *_input_lines(observed, target, roles),
         *_calendar_lines(observed, calendar, target, guess.zone),
         entry_line("splits", shares, "shares of the rows; the rest is the test"),
@@ -452,6 +452,15 @@ def _zeros_line(values: pd.Series) -> str:
         " the quantiles"
     )
     return entry_line("grid", INTERMITTENT_GRID, note)
+
+
+def _target_note(values: pd.Series, max_missing: float) -> str:
+    """The comment of the target; where it is never zero and often missing, as in a file of the days
+    with a sale, with how to write zeros.
+    """
+    if values.min() > 0 and max_missing > 2 * ROOM_FOR_GAPS:
+        return "what is forecast; steps without a value are no zeros: where they mean 0, write 0"
+    return "what is forecast"
 
 
 def _calendar_note(observed: pd.DataFrame, guess: GuessedTimes) -> str:

@@ -52,10 +52,14 @@ FORECAST_WORDS = {"forecast", "fc", "fcst", "planned", "prognose", "vorhersage"}
 """Words in the name of a forecast of the target or an input."""
 SHARE_WORDS = {"percent", "pct", "share", "humidity", "prozent", "anteil"}
 """Words in the name of a share, whose values are from 0 to 100 (or 1)."""
-TEMPERATURE_NAME = re.compile(
-    "temp|°|celsius|degc|dew|^t(avg|min|max|mean|mk|mp|2m|_|$)", re.IGNORECASE
+SIGNED_NAME = re.compile(
+    "temp|°|celsius|degc|dew|^t(avg|min|max|mean|mk|mp|2m|_|$)"
+    "|growth|(?<!ex)change|delta|inflation|profit|balance|wachstum|änderung|gewinn|saldo",
+    re.IGNORECASE,
 )
-"""Matches names of values that may fall below zero in another season."""
+"""Matches names of temperatures and differences, which may fall below zero though they never
+have.
+"""
 MIN_PRICE_DAYS = 100
 """With fewer days the variance over ten days is unknown."""
 MIN_LATER_RATIO = 0.35
@@ -93,7 +97,8 @@ def pick_target(
     name the first that is no switch.
 
     A temperature is not the target where a number before it may be one, such as arrivals: it is
-    rather their input. `InputError` where there are no numbers, or none is called `target`.
+    rather their input. Neither is a change. `InputError` where there are no numbers, or none is
+    called `target`.
     """
     if not numbers:
         raise InputError(
@@ -115,7 +120,7 @@ def pick_target(
     surest = min(numbers, key=_target_rank)
     if _target_rank(surest) == NO_TARGET:
         return next((c for c in numbers if rows[c].nunique() > 2), numbers[0])
-    earlier_numbers = numbers[: numbers.index(surest)] if TEMPERATURE_NAME.search(surest) else []
+    earlier_numbers = numbers[: numbers.index(surest)] if SIGNED_NAME.search(surest) else []
     return next((c for c in earlier_numbers if _may_be_target(rows[c])), surest)
 
 
@@ -166,7 +171,7 @@ def guess_scale(
     never negative have the minimum 0, and a share has a maximum.
     """
     values = observed[target].dropna()
-    if values.empty or values.min() < 0 or TEMPERATURE_NAME.search(target):
+    if values.empty or values.min() < 0 or SIGNED_NAME.search(target):
         return {}
     if values.min() > 0 and (
         calendar.kind == "sessions" or _moves_like_price(observed, calendar, target, season)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
@@ -129,8 +128,9 @@ def guess_times(
         raise InputError(f"{where}: no calendar fits. {own_steps}")
     fit = fit_calendar(times, zone)
     if 2 * fit.off_calendar > times.nunique():
-        advice = advise_without_calendar(times)
-        raise InputError(f"{where}: {time!r} holds times that no calendar has. {advice}")
+        raise InputError(
+            f"{where}: {time!r} holds times that no calendar has. {advise_without_calendar(times)}"
+        )
     return GuessedTimes(time, time_format, zone, times, fit)
 
 
@@ -242,12 +242,7 @@ def are_repeated_hours(written: pd.Series, time_format: str | None) -> bool:
     times = read_times(written[written.duplicated()], time_format).dt.tz_localize(None)
     if times.isna().any():
         return False
-    summer = np.ones(len(times), dtype=bool)
-    for zone in GUESSED_ZONES:
-        first, second = (
-            times.dt.tz_localize(zone, ambiguous=is_summer, nonexistent="shift_forward")
-            for is_summer in (summer, ~summer)
-        )
-        if (first != second).all():
-            return True
-    return False
+    return any(
+        times.dt.tz_localize(zone, ambiguous="NaT", nonexistent="shift_forward").isna().all()
+        for zone in GUESSED_ZONES
+    )

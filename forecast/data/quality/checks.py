@@ -91,9 +91,8 @@ def spikes(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Viol
         for extreme in sorted({values.min(), values.max()} - {0.0}):
             others, count = values[values != extreme], int((values == extreme).sum())
             # the first and the last row have only one neighbour, so they are not found above
-            is_suspicious = count > 1 or extreme in values[[0, -1]]
             if (
-                is_suspicious
+                (count > 1 or extreme in values[[0, -1]])
                 and len(np.unique(others)) > 20
                 and np.abs(others - extreme).min() > 3 * np.ptp(others)
             ):
@@ -304,7 +303,7 @@ def gaps(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violat
         count = int(series_gaps["steps"].sum())
         if count > limit:
             starts = format_times(series_gaps["first"], dataset.calendar)
-            sentence = f"steps without a row: {count} ({starts})"
+            sentence = f"steps without a row: {count}, in gaps that begin at {starts}"
             in_other_series = series_gaps["first"][is_elsewhere[series_gaps.index]]
             if len(in_other_series):
                 sentence += f"; other series have {format_times(in_other_series, dataset.calendar)}"

@@ -173,7 +173,14 @@ def test_a_session_that_only_other_series_have_is_named():
 
 def test_missing_hours_are_a_gap():
     missing = only(weather().drop(index=[100, 101, 102]), settings(), "gaps")
-    assert "steps without a row: 3 (2024-01-05 04:00)" in missing.sentence
+    assert "steps without a row: 3, in gaps that begin at 2024-01-05 04:00" in missing.sentence
+
+
+def test_the_list_of_gaps_does_not_claim_to_count_their_steps():
+    gaps_of_two = [row + later for row in range(100, 150, 10) for later in (0, 1)]
+    missing = only(weather().drop(index=gaps_of_two), settings(), "gaps")
+    listed = missing.sentence.removeprefix("steps without a row: 10, in gaps that begin at ")
+    assert listed.count("2024-01-") == 3 and listed.endswith(" and 2 more.")
 
 
 def test_an_hour_missing_where_clocks_go_forward_betrays_local_times():
