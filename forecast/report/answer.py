@@ -201,6 +201,8 @@ def describe_doubt(results: Results, serving: str = "") -> str:
     serving: the model that is in service already, if any
     """
     model = results.selected_model("shipped") or ""
+    if not model:
+        return "No model could be compared, for the reason in the verdict: none should serve."
     test = results.tests("shipped", "bar").get(model)
     word = test.word if test is not None else ""
     if word == "better" or (model in BAR_WORDS and word != "worse"):

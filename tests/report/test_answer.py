@@ -228,6 +228,12 @@ def test_no_longer_history_is_advised_where_the_last_value_or_a_level_is_the_bar
     assert f"Of {kind} history" in advice and "longer history" not in advice
 
 
+def test_where_nothing_could_be_compared_no_random_walk_is_seen(project):
+    change_verdicts(project, chosen={}, tests=[])
+    (advice,) = advise(results(project, HOURLY))
+    assert advice == "No model could be compared, for the reason in the verdict: none should serve."
+
+
 @pytest.mark.parametrize("bar", ["seasonal_naive", "naive"])
 def test_a_simple_forecast_that_validation_selects_is_what_to_serve(project, bar):
     change_verdicts(project, chosen={"shipped": "seasonal_naive"}, bar=bar)
