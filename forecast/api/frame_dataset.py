@@ -359,7 +359,7 @@ def _with_missing_allowed(
     shares = n_missing / n_steps
     if (shares > MAX_MISSING_SHARE).mean() > 0.5:
         unique_id = str(shares.idxmax())
-        cure = "Fill them, or begin later."
+        cure = "Fill them (by 0 where no row means none), or begin later."
         nearest = fit_calendar(frame["ds"], zone).calendar
         if own_steps := describe_own_steps(frame):
             cure = own_steps

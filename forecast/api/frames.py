@@ -480,8 +480,9 @@ def _times(frame: pd.DataFrame, names: Names, *, wall_clock: bool) -> pd.Series:
     if is_numeric_dtype(values) or values.dtype.kind == "m":
         raise InputError(
             f"{WHERE}: column {names.time_col!r} holds numbers such as {values.iloc[0]}; wanted"
-            " times. Convert it by `pandas.to_datetime` with its `unit` or `format`, or pass"
-            " `freq=1` if it counts rows."
+            " times. Convert it by `pandas.to_datetime` with its `unit` or `format`; read dates"
+            " such as 31.01.2024 as text (`dtype=str`), since `thousands='.'` takes their points;"
+            " or pass `freq=1` if it counts rows."
         )
     return to_utc(frame.assign(ds=values), time_zone=None, wall_clock=wall_clock, where=WHERE)
 

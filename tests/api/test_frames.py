@@ -4,6 +4,7 @@ wanted.
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Callable
 from datetime import timedelta
@@ -674,6 +675,20 @@ def test_the_names_of_series_have_the_type_of_the_history_they_are_from(tmp_path
         assert found.tolist() == [2, 2, 10, 10]
     found = fitted(of_text, "naive").predict(numbered())["unique_id"]
     assert found.tolist() == [1, 1, 2, 2, 10, 10]
+
+
+def test_dates_whose_points_were_taken_for_thousands_are_told_to_be_text() -> None:
+    cells = io.StringIO("ds;y\n01.01.2020;1.250\n02.01.2020;1.300\n")
+    frame = pd.read_csv(cells, sep=";", thousands=".")
+    with pytest.raises(InputError, match=r"such as 1012020; .* as text \(`dtype=str`\)"):
+        forecast.fit(frame, "naive", freq="1D", horizon=2)
+
+
+def test_where_most_steps_have_no_row_zeros_are_advised() -> None:
+    days = pd.date_range("2024-01-01", periods=300)
+    frame = pd.DataFrame({"ds": days, "y": 1.0})[np.random.default_rng(0).random(300) < 0.3]
+    with pytest.raises(InputError, match=r"Fill them \(by 0 where no row means none\)"):
+        forecast.fit(frame, "naive", freq="1D", horizon=2)
 
 
 def test_text_that_looks_like_a_number_stays_text() -> None:
