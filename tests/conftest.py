@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from _pytest.runner import runtestprotocol
 
 from tests.support import warm_interpreter
 from tests.support.mlflow_tables import copy_tables_from_the_first_database
+from tests.support.rewritten_asserts import rewrite_asserts
 from tests.support.shared_projects import make_once
 
 # started with & by a script: no child would hear a Ctrl-C
@@ -212,11 +214,14 @@ def pytest_xdist_auto_num_workers() -> int | None:
     return max(cores, min(cores * 3 // 2, psutil.virtual_memory().total // MEMORY_OF_A_PROCESS))
 
 
-def pytest_xdist_setupnodes(specs: Sequence[Any]) -> None:
+def pytest_xdist_setupnodes(config: pytest.Config, specs: Sequence[Any]) -> None:
     """Workers begin with the libraries loaded, forked as the programs of tests are."""
+    with ThreadPoolExecutor(1) as beside:
+        python = beside.submit(warm_interpreter.python_of_workers)
+        rewrite_asserts(TESTS, config)  # on another core
     for spec in specs:
         if spec.popen and not spec.python:
-            spec.python = warm_interpreter.python_of_workers()
+            spec.python = python.result()
 
 
 def pytest_collection_finish() -> None:
