@@ -152,11 +152,11 @@ def test_a_ridge_is_not_called_a_network(project):
     assert "7 models, 3 of them neural networks" in words(page)
 
 
-def write_explanation(project):
+def write_explanation(project, dataset=HOURLY, series="dublin"):
     """The tables that stage `compare` writes of a selected model."""
     parts = pd.DataFrame(
         {
-            "unique_id": "dublin",
+            "unique_id": series,
             "output": "y",
             "cutoff": "2024-01-31",
             "step": [1, 2, 1, 2, 1, 2],
@@ -164,7 +164,7 @@ def write_explanation(project):
             "contribution": [10.0, 11.0, 2.0, 3.0, -0.5, -0.25],
         }
     )
-    folder = project / "data/compared/hourly"
+    folder = project / "data/compared" / dataset
     files.write_text(folder / "explanation.csv", parts.to_csv(index=False))
 
 
@@ -179,6 +179,16 @@ def test_the_page_says_what_a_forecast_is_made_of_and_how_much_each_part_matters
         "wind −0.5000−0.25000.3750",
         "forecast 11.5013.75–",
     ]
+
+
+def test_of_several_series_the_explained_one_is_named(root, tmp_path):
+    project = shutil.copytree(root, tmp_path, dirs_exist_ok=True)
+    write_explanation(project, DAILY, series="a")
+    write_explanation(project, HOURLY)
+    for dataset, start in ((DAILY, "last test forecast for a. "), (HOURLY, "last test forecast. ")):
+        document = html.fromstring(rendered(project, dataset))
+        (section,) = document.xpath("//section[h3='Why this forecast']")
+        assert f"{start}Level" in words(section)
 
 
 def test_without_an_explanation_the_page_has_no_such_section(project):
