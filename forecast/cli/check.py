@@ -31,8 +31,9 @@ from forecast.cli.common import (
     use_cluster,
 )
 from forecast.config.paths import ProjectPaths
+from forecast.system import files
 from forecast.system.errors import ForecastError, InputError, plural, with_minus
-from forecast.system.processes import die_with_parent
+from forecast.system.processes import die_with_parent, end_children
 from forecast.system.stage import default_jobs
 
 if TYPE_CHECKING:
@@ -43,8 +44,6 @@ if TYPE_CHECKING:
     from forecast.data.roles import ColumnRole
     from forecast.models.base import ModelSpec
 
-MOST_NAMED = 5
-"""How many names a line of `check` lists at most."""
 OPERATION_FILES = ("schedule.yaml", "retraining.yaml")
 """Optional files of configs/ that a run does not read."""
 DESCRIPTIONS = ("kind", "summary", "equation", "source")
@@ -116,12 +115,12 @@ def check_project(
         except ForecastError as fault:
             yield Check(f"configs/{name}", "wrong", fault)
             continue
-        listed = _list_names(content)
+        finding = "right"
         if name == "datasets.yaml":
             datasets = content
             if n_others := len(content.datasets) - len(content.run):
-                listed += f"; not in `run`, so their data are not checked: {n_others}"
-        yield Check(f"configs/{name}", listed)
+                finding += f"; not in `run`, so their data are not checked: {n_others}"
+        yield Check(f"configs/{name}", finding)
     if datasets is None:
         return
     names = datasets.run
@@ -150,18 +149,6 @@ def raise_faults(checks: Sequence[Check]) -> None:
     faults = [check.fault for check in checks if check.fault is not None]
     if faults:
         raise type(faults[0])("\n".join(dict.fromkeys(map(str, faults))))
-
-
-def _list_names(content: Any) -> str:
-    """`right: stocks, weather`, `right: 64 entries` for more than `MOST_NAMED` names, or `right`
-    for a file without names.
-    """
-    names = content if isinstance(content, dict) else getattr(content, "run", None)
-    if not names:
-        return "right"
-    if len(names) > MOST_NAMED:
-        return f"right: {len(names)} entries"
-    return f"right: {', '.join(names)}"
 
 
 def read_data(
@@ -336,5 +323,9 @@ def audit(
     command += ["--models", models, "--jobs", str(jobs or default_jobs(os.environ))]
     if output_format is Format.json:
         command += ["--json"]
-    done = subprocess.run(command, cwd=project, check=False, preexec_fn=die_with_parent)
-    raise typer.Exit(done.returncode)
+    try:
+        with subprocess.Popen(command, cwd=project, preexec_fn=die_with_parent) as process:
+            raise typer.Exit(process.wait())
+    finally:
+        end_children()
+        files.clear_scratch()  # the copies of an interrupted audit

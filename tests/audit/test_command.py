@@ -30,12 +30,13 @@ def test_the_command_runs_the_audit_in_a_process_of_its_own(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = []
+    real = subprocess.Popen
 
-    def run(command, **options):
+    def start(command, **options):
         calls.append((command, options))
-        return subprocess.CompletedProcess(command, 1)
+        return real(["false"])
 
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(subprocess, "Popen", start)
     found = CliRunner().invoke(
         app, ["audit", "wave", "--root", str(project), "--model", "lstm,gru", "--format", "json"]
     )
@@ -76,14 +77,20 @@ def test_a_clean_project_is_told_with_what_was_checked(project: Path) -> None:
     assert not list(project.glob("forecast-audit-*"))
 
 
-def test_ctrl_c_ends_an_audit_and_its_processes_without_a_traceback(project: Path) -> None:
-    run = started(project, "audit", "wave", "--jobs", "2")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_an_audit_with_its_processes_and_copies_without_a_traceback(
+    project: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    run = started(project, "audit", "wave", "--jobs", "2", TMPDIR=str(tmp_path))
     assert run.stdout is not None and "the pipeline on the data" in run.stdout.readline()
     assert eventually(lambda: len(processes_of(project, running="forecast.audit")) >= 2)
-    os.killpg(run.pid, signal.SIGINT)
+    assert eventually(lambda: list(tmp_path.glob("forecast-*/*")))
+    # a terminal sends Ctrl-C to all of them, an operator SIGTERM to one
+    os.killpg(run.pid, number) if number == signal.SIGINT else run.terminate()
     said, _ = run.communicate(timeout=30)
     assert run.returncode == 130 and "Traceback" not in said
     assert eventually(lambda: not processes_of(project), 10)
+    assert not list(tmp_path.glob("forecast-*"))
 
 
 def test_causes_stand_before_effects_and_equal_findings_are_counted() -> None:
