@@ -105,8 +105,9 @@ EXIT_CODES = (
     ExitCode(
         75,
         "busy: skipped",
-        "another process works here already; the message names its PID",
-        "wait",
+        "another process works here already (the message names its PID), or a cluster does not"
+        " answer",
+        "wait, or start the cluster",
     ),
     ExitCode(
         TIMED_OUT,
