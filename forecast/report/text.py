@@ -33,6 +33,8 @@ MOST_LISTED = 10
 """Most series in a list."""
 TEMPLATES = Path(__file__).parent / "templates"
 NOTHING = "–"
+BEFORE_UNIT = re.compile(r"(?<=\d) (?=(?:%|s|min|h|°C)(?!\w))")
+"""The blank between a number and its unit."""
 WORD_MARKS = {
     "better": "▲",
     "worse": "▼",
@@ -286,8 +288,11 @@ def mark_code(sentence: str) -> Markup:
 
 
 def render(template: str, **content: Any) -> Markup:
-    """The template filled with `content`, which is escaped."""
-    return as_markup(_environment().get_template(template).render(content))
+    """The template filled with `content`, which is escaped; no line breaks between a number and its
+    unit.
+    """
+    filled = _environment().get_template(template).render(content)
+    return as_markup(BEFORE_UNIT.sub("\N{NO-BREAK SPACE}", filled))
 
 
 @cache

@@ -371,7 +371,13 @@ def test_the_page_is_a_function_of_the_results_and_of_the_costs(root):
     found = [results(root, HOURLY)]
     costs = {HOURLY: {"gru.linear": CandidateCost(cpu_seconds=7.25)}}
     assert render(found, costs) == render([results(root, HOURLY)], costs) != render(found, {})
-    assert "7.2 s" in render(found, costs)
+    assert "7.2\N{NO-BREAK SPACE}s" in render(found, costs)
+
+
+def test_no_line_of_the_page_breaks_between_a_number_and_its_unit(root):
+    rendered_page = render([results(root, HOURLY), results(root, DAILY)], {})
+    assert not re.findall(r".{9}\d (?:%|s|min|h|°C)(?!\w)", rendered_page)
+    assert len(re.findall(r"\d\N{NO-BREAK SPACE}(?:%|°C)", rendered_page)) > 20
 
 
 def test_names_from_the_data_are_shown_and_not_interpreted(page):
