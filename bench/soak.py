@@ -311,7 +311,7 @@ def damaged(soak: Soak, dataset: str, as_of: str) -> None:
     content[len(content) // 2] ^= 0xFF
     path.write_bytes(content)
     soak.retrain(dataset, as_of, fine={0, 4, 5})
-    registry.repair_registry(soak.root, dataset)
+    registry.repair_registry(soak.root, dataset, now=pd.Timestamp(as_of))
     return None
 
 

@@ -17,7 +17,15 @@ from pathlib import Path
 
 import typer
 
-from forecast.cli.common import FORMAT, ROOT, Format, print_rows, require_project, tracking_uri
+from forecast.cli.common import (
+    FORMAT,
+    ROOT,
+    Format,
+    now,
+    print_rows,
+    require_project,
+    tracking_uri,
+)
 from forecast.cli.run import FINISHED_WORK, FOLDERS_OF_A_RUN, remove_run_leftovers
 from forecast.system import files, postgres
 from forecast.system.addresses import hide_parts, public_address
@@ -90,7 +98,7 @@ def _remove_and_mend(project: Path) -> None:
         removed = remove_run_leftovers(project) + files.clear_scratch()
     for path in removed:
         print(f"Removed {path}", file=sys.stderr)
-    for sentence in repair.repair_faults(project, tracking_uri()):
+    for sentence in repair.repair_faults(project, tracking_uri(), now()):
         print(sentence, file=sys.stderr)
 
 

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -150,19 +150,14 @@ def rollback(
             raise
         version = registry.rollback_here(project, dataset, now=moment, reason=reason)
         print(
-            f"{fault}\nSo {dataset} is rolled back on this machine alone; `forecast status"
-            " --registry` tells the registry once it answers.",
+            f"{fault}\nSo {dataset} is rolled back on this machine alone; `forecast doctor"
+            " --repair` tells the registry once it answers.",
             file=sys.stderr,
         )
     taken_back = champion.read_events(project, dataset)[-1].replaced
-    if output_format is Format.json:
-        print_rows(
-            [{"dataset": dataset, "champion": version, "taken_back": taken_back}], output_format
-        )
-        return
-    if taken_back:
+    if taken_back and output_format is Format.table:
         print(f"{dataset}: taken back: {_describe_version(project, dataset, taken_back)}.")
-    _print_champion(project, dataset, version)
+    _print_champion(project, dataset, version, output_format)
 
 
 def status(
@@ -186,22 +181,16 @@ def status(
         )
     statuses = []
     for name in names:
-        fault = ""
+        faults = []
         if registry:
-            from forecast.operations.registry import repair_registry
+            from forecast.operations.registry import take_over
 
             try:
-                for done in repair_registry(
-                    project, name, tracking_uri=tracking_uri(), timeout=0.0
-                ):
+                for done in take_over(project, name, now=now(), tracking_uri=tracking_uri()):
                     print(done, file=sys.stderr)
             except ForecastError as error:
-                fault = str(error)
-        one_status = read_status(project, name, now=datetime.now(UTC))
-        if fault:
-            others = "" if one_status.is_good else f"{one_status.state}; "
-            one_status = replace(one_status, state=f"{others}registry: {fault}")
-        statuses.append(one_status)
+                faults = [f"registry: {error}"]
+        statuses.append(read_status(project, name, now=datetime.now(UTC), known_faults=faults))
     if output_format is Format.json:
         print_rows([asdict(one_status) for one_status in statuses], output_format)
     else:
@@ -285,7 +274,7 @@ def _champion_lines(row: DatasetStatus) -> dict[str, str]:
     """The rows of `_status_lines` about the champion and its issued forecasts."""
     test_skill = signed_percent(row.skill)
     if row.scored_version is None:
-        test_skill = "unknown: the version that was scored is not stored here any more"
+        test_skill = "unknown: the version that was scored is not stored here"
     elif row.scored_version != row.champion:
         test_skill += f" (version {row.scored_version}, fitted again on all data since)"
     live_error = "no issued forecast has met its actuals yet"
@@ -327,8 +316,8 @@ def retrain(
     """Fetch data, train a challenger outside your checkout, and promote it if it passes the gate.
 
     Exits 0 if done or nothing was due, 2 for wrong input, 3 if a data service fails, 4 if the gate
-    keeps the champion, 5 for a damaged file, 75 if a retraining of the dataset is running, 130 if
-    interrupted.
+    keeps the champion, 5 for a damaged file, 75 if a retraining of the dataset is running or the
+    cluster does not answer, 130 if interrupted.
     """
     from forecast.operations.records import RetrainingFailure
     from forecast.operations.worktree import require_committed

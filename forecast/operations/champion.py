@@ -302,17 +302,13 @@ def history_rows(root: Path, dataset: str, calendar_kind: str) -> list[HistoryRo
         scored_version, skill = find_score(root, dataset, event.version)
         rows.append(
             HistoryRow(
-                at=event.at,
-                event=event.event,
-                version=event.version,
-                replaced=event.replaced,
+                **event.model_dump(exclude={"decision", "drift"}),
                 model=card.candidate if card else "",
                 training_cutoff=format_time(calendar_kind, card.training_cutoff, 10)
                 if card
                 else "",
                 scored_version=scored_version,
                 test_skill=skill,
-                reason=event.reason,
             )
         )
     return rows

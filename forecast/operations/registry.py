@@ -9,6 +9,7 @@ the local store together.
     move_champion         carries out a `Promotion`, of a gate or by hand
     rollback              makes `previous` the champion again
     rollback_here         the same on this machine alone, while the registry does not answer
+    take_over             makes the registry's champion that of this machine; only reads there
     repair_registry       makes registry and local store agree
 
 Every step can be repeated. The registry's aliases change first and the local ones last, so that a
@@ -73,10 +74,16 @@ def register_candidate(
     ensemble = load_trained_ensemble(trained_dir)
     sample = _sample_request(root, dataset, ensemble)
     with _open_registry(root, dataset, tracking_uri) as opened, files.scratch_folder() as folder:
+        _restore_registry(root, dataset, opened)
         model = folder / "champion"
         champion.write_version(model, ensemble, card)
         version = model_registry.register_version(
-            opened.store, dataset, model, card.registry_tags(), sample=sample
+            opened.store,
+            dataset,
+            model,
+            card.registry_tags(),
+            project=opened.project,
+            sample=sample,
         )
         if version not in champion.stored_versions(root, dataset):
             champion.store_version(root, dataset, version, model)
@@ -206,15 +213,16 @@ def move_champion(
     """
     version = promotion.version
     with _open_registry(root, dataset, tracking_uri) as opened:
-        registered = model_registry.read_registry(opened.store, dataset)
-        numbers = [known.number for known in registered.versions]
-        if version not in numbers:
+        _restore_registry(root, dataset, opened)
+        registered = opened.registered
+        if version not in registered.versions:
             raise InputError(
-                f"Dataset {dataset!r} has no version {version}; registered are {numbers or 'none'}."
+                f"Dataset {dataset!r} has no version {version}; registered are"
+                f" {list(registered.versions) or 'none'}."
             )
         if promotion.is_judged:
             _require_same_champion(promotion, registered)
-        if not _matches_registry(root, dataset, version, registered):
+        if not _is_intact(root, dataset, version, registered.versions[version]):
             _copy_from_registry(root, dataset, version, opened.store)
         replaced = registered.aliases.get("champion")
         moves: list[tuple[str, int | None]] = [("champion", version)]
@@ -228,8 +236,10 @@ def move_champion(
         if registered.aliases.get("challenger") == version:
             moves.append(("challenger", None))
         model_registry.move_aliases(opened.store, dataset, moves, opened.check_lock)
-        aliases = model_registry.read_registry(opened.store, dataset).aliases
-        champion.write_aliases(root, dataset, aliases)
+        aliases = {**registered.aliases, **dict(moves)}
+        champion.write_aliases(
+            root, dataset, {alias: number for alias, number in aliases.items() if number}
+        )
         if replaced != version:
             _record_move(root, dataset, promotion, replaced, now)
         champion.prune_versions(root, dataset)
@@ -256,7 +266,7 @@ def _are_one_recipe(registered: RegisteredModel, version: int, other: int | None
     """Whether one of the two versions is the refit of the other on all data."""
     pair = {str(version), str(other)}
     return any(
-        pair == {str(known.number), known.tags.get("refit_of")} for known in registered.versions
+        pair == {str(number), tags.get("refit_of")} for number, tags in registered.versions.items()
     )
 
 
@@ -268,7 +278,7 @@ def rollback(
     Raises `InputError` where there is no previous version.
     """
     # a registry that was lost and made again knows no previous version
-    repair_registry(root, dataset, tracking_uri=tracking_uri)
+    repair_registry(root, dataset, now=now, tracking_uri=tracking_uri)
     previous = _require_previous(root, dataset, champion.read_aliases(root, dataset))
     move_champion(root, dataset, Promotion(previous, reason, "rolled back"), now, tracking_uri)
     return previous
@@ -320,29 +330,53 @@ def _record_move(
 
 
 def repair_registry(
-    root: Path, dataset: str, *, tracking_uri: str = "", timeout: float = TIMEOUT
+    root: Path, dataset: str, *, now: pd.Timestamp, tracking_uri: str = ""
 ) -> list[str]:
     """Make registry and local store agree; returns a sentence for each change.
 
     Versions that the registry lost (its database was deleted) are registered again under their
-    numbers. Champion and previous version are downloaded where the local copy is damaged, missing
-    or another model. The registry's aliases are taken over. Raises `BusyError` when another process
-    holds the lock for longer than `timeout` seconds.
+    numbers; then as `take_over`.
     """
-    with _open_registry(root, dataset, tracking_uri, timeout) as opened:
-        sentences = opened.sentences
-        registered = model_registry.read_registry(opened.store, dataset)
-        for alias in ("champion", "previous"):
-            version = registered.aliases.get(alias)
-            if version is not None and not _matches_registry(root, dataset, version, registered):
-                _copy_from_registry(root, dataset, version, opened.store)
-                sentences.append(f"{dataset}: version {version} ({alias}) taken from the registry")
-        if registered.aliases and dict(registered.aliases) != _readable_aliases(root, dataset):
-            champion.write_aliases(root, dataset, registered.aliases)
-            sentences.append(
-                f"{dataset}: aliases taken from the registry: {dict(registered.aliases)}"
-            )
-    return sentences
+    with _open_registry(root, dataset, tracking_uri) as opened:
+        return [
+            *_restore_registry(root, dataset, opened),
+            *_take_registered(root, dataset, opened, now),
+        ]
+
+
+def take_over(root: Path, dataset: str, *, now: pd.Timestamp, tracking_uri: str) -> list[str]:
+    """Make the registry's champion that of this machine; returns a sentence for each change.
+
+    Champion and previous version are downloaded where the local copy is damaged, missing or another
+    model. Aliases are taken over, except after a rollback that was made here alone. Nothing is
+    written into the registry. Raises `BusyError` while another process holds the lock.
+    """
+    with _open_registry(root, dataset, tracking_uri, timeout=0.0) as opened:
+        return list(_take_registered(root, dataset, opened, now))
+
+
+def _take_registered(
+    root: Path, dataset: str, opened: OpenRegistry, now: pd.Timestamp
+) -> Iterator[str]:
+    """Take over versions and aliases as `take_over` says, and yield a sentence for each change; a
+    new champion enters the history.
+    """
+    versions = opened.registered.versions
+    aliases = dict(opened.registered.aliases)
+    local = _readable_aliases(root, dataset)
+    for alias, version in aliases.items():
+        if alias != "challenger" and not _is_intact(root, dataset, version, versions[version]):
+            _copy_from_registry(root, dataset, version, opened.store)
+            yield f"{dataset}: version {version} ({alias}) taken from the registry"
+    serving = aliases.get("champion")
+    replaced = local.get("champion")
+    if aliases in ({}, local) or serving == local.get(champion.REGISTERED, 0):
+        return
+    champion.write_aliases(root, dataset, aliases)
+    if serving not in (None, replaced):
+        promotion = Promotion(serving, "the registry's champion", "taken over")
+        _record_move(root, dataset, promotion, replaced, now)
+    yield f"{dataset}: aliases taken from the registry: {aliases}"
 
 
 def _copy_from_registry(root: Path, dataset: str, version: int, store: TrackingStore) -> None:
@@ -353,23 +387,24 @@ def _copy_from_registry(root: Path, dataset: str, version: int, store: TrackingS
         champion.store_version(root, dataset, version, folder)
 
 
-def _restore_registry(
-    root: Path, dataset: str, store: TrackingStore, check_lock: CheckLock
-) -> list[str]:
+def _restore_registry(root: Path, dataset: str, opened: OpenRegistry) -> list[str]:
     """Register the intact local versions that the registry lost again, under their numbers; returns
     a sentence for each change.
 
     The local aliases champion and previous are set in the registry too where it has no champion, or
     where a rollback was made here alone and the registry's champion has not changed since.
     """
-    registered = model_registry.read_registry(store, dataset)
-    numbers = {version.number for version in registered.versions}
+    store = opened.store
+    registered = opened.registered
+    numbers = {*registered.versions}
     sentences = []
     for version in champion.stored_versions(root, dataset):
         if version not in numbers and _is_intact(root, dataset, version):
             model = champion.version_folder(root, dataset, version)
             tags = champion.read_card(root, dataset, version).registry_tags()
-            model_registry.register_version(store, dataset, model, tags, number=version)
+            model_registry.register_version(
+                store, dataset, model, tags, project=opened.project, number=version
+            )
             sentences.append(f"{dataset}: version {version} registered again")
             numbers.add(version)
     aliases = _readable_aliases(root, dataset)
@@ -379,10 +414,12 @@ def _restore_registry(
         for alias in ("previous", "champion"):
             version = aliases.get(alias, 0)
             if version in numbers:
-                model_registry.move_aliases(store, dataset, [(alias, version)], check_lock)
+                model_registry.move_aliases(store, dataset, [(alias, version)], opened.check_lock)
                 sentences.append(f"{dataset}: version {version} is {alias} in the registry too")
     if replaced:
         champion.write_aliases(root, dataset, aliases)
+    if sentences:
+        opened.registered = model_registry.read_registry(store, dataset)
     return sentences
 
 
@@ -404,25 +441,18 @@ def _sample_request(root: Path, dataset: str, ensemble: Ensemble) -> pd.DataFram
     return rows if len(lengths) == len(known) and lengths.min() >= ensemble.task.lookback else None
 
 
-def _matches_registry(root: Path, dataset: str, version: int, registered: RegisteredModel) -> bool:
-    """Whether the local copy is intact and the registry's version of that number is the same model.
-
-    True also where the registry has no such version, or no digest of it.
+def _is_intact(
+    root: Path, dataset: str, version: int, tags: Mapping[str, str] | None = None
+) -> bool:
+    """Whether the local copy of a version is undamaged, and the model whose digest is in `tags`,
+    those of the registry's version, if they have one.
     """
-    digest = next((v.digest for v in registered.versions if v.number == version), "")
-    return _is_intact(root, dataset, version) and digest in (
-        "",
-        model_registry.model_digest(champion.version_folder(root, dataset, version)),
-    )
-
-
-def _is_intact(root: Path, dataset: str, version: int) -> bool:
-    """Whether the local copy of a version can be loaded."""
     try:
-        champion.load_version(root, dataset, version)
+        champion.verify_version(root, dataset, version)
     except Exception:  # noqa: BLE001  any fault of the copy makes the caller replace it
         return False
-    return True
+    digest = model_registry.model_digest(champion.version_folder(root, dataset, version))
+    return digest == (tags or {}).get(model_registry.MODEL_DIGEST, digest)
 
 
 def _readable_aliases(root: Path, dataset: str) -> dict[str, int]:
@@ -433,24 +463,26 @@ def _readable_aliases(root: Path, dataset: str) -> dict[str, int]:
         return {}
 
 
-@dataclass(frozen=True)
+@dataclass
 class OpenRegistry:
     """The registry of a dataset while this process holds its lock."""
 
     store: TrackingStore
     check_lock: CheckLock
-    sentences: list[str]
-    """What `_restore_registry` changed."""
+    registered: RegisteredModel
+    """As it was when the registry was opened, or after the last restoration."""
+    project: str
+    """The first commit of this project; empty where the store is the project's own."""
 
 
 @contextmanager
 def _open_registry(
     root: Path, dataset: str, tracking_uri: str, timeout: float = TIMEOUT
 ) -> Iterator[OpenRegistry]:
-    """Lock the dataset's versions on this machine and in the shared store, remove what a killed
-    process left, and restore what the registry lost.
+    """Lock the dataset's versions on this machine and in the shared store, read the registered
+    model, and remove what a killed process left here.
 
-    Raises `InputError` where the registered model belongs to another project.
+    Raises `InputError` where the registered model belongs to another project or program.
     """
     store = tracking_store(root, tracking_uri)
     name = f"champion-{dataset}"
@@ -459,11 +491,12 @@ def _open_registry(
         files.hold_lock(ProjectPaths.of(root).lock(name), purpose=purpose, timeout=timeout),
         hold_store_lock(store, name, purpose=purpose, timeout=timeout) as check,
     ):
-        if not store.owned and (commit := first_commit(root)):
-            model_registry.claim_model(store, dataset, commit)
-        for pattern in ("[0-9]", "aliases"):  # not history.jsonl, which has a lock of its own
-            files.remove_leftovers(champion.version_folder(root, dataset), pattern)
-        yield OpenRegistry(store, check, _restore_registry(root, dataset, store, check))
+        project = "" if store.owned else first_commit(root)
+        registered = model_registry.read_registry(store, dataset)
+        registered.require_owner(store, dataset, project)
+        # versions and aliases.json, not history.jsonl, which has a lock of its own
+        files.remove_leftovers(champion.version_folder(root, dataset), "[0-9a]")
+        yield OpenRegistry(store, check, registered, project)
 
 
 def selected_candidate(

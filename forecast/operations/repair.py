@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from forecast.config.paths import ProjectPaths
 from forecast.operations import champion
@@ -17,6 +18,9 @@ from forecast.operations.status import find_damaged_live_forecasts, read_champio
 from forecast.system import files
 from forecast.system.errors import ForecastError, HealthCheck
 from forecast.tracking import TrackingStore, database_file, mlflow_client, tracking_store
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 REPAIR = "`forecast doctor --repair`"
 
@@ -30,7 +34,7 @@ def find_faults(root: Path, tracking_uri: str) -> Iterator[HealthCheck]:
             yield HealthCheck(f"issued forecasts {dataset}", damage, REPAIR)
 
 
-def repair_faults(root: Path, tracking_uri: str) -> Iterator[str]:
+def repair_faults(root: Path, tracking_uri: str, now: pd.Timestamp) -> Iterator[str]:
     """Repair what `find_faults` finds; yields a sentence for each change and each failure.
 
     A damaged database and damaged issued forecasts are moved aside, MLflow's paths are corrected,
@@ -53,7 +57,7 @@ def repair_faults(root: Path, tracking_uri: str) -> Iterator[str]:
                         f"{dataset}: damaged issued forecasts moved to {moved.name}; storing starts"
                         " again"
                     )
-            yield from registry.repair_registry(root, dataset, tracking_uri=tracking_uri)
+            yield from registry.repair_registry(root, dataset, now=now, tracking_uri=tracking_uri)
         except ForecastError as error:
             yield f"{dataset}: not repaired: {error}"
 

@@ -361,7 +361,9 @@ def _team_lock(job: RetrainingJob) -> Iterator[None]:
         store, f"retrain-{job.dataset}", purpose=f"Retraining {job.dataset!r}", timeout=0.0
     ):
         if not store.owned:
-            for done in repair_registry(job.root, job.dataset, tracking_uri=job.tracking_uri):
+            for done in repair_registry(
+                job.root, job.dataset, now=job.now, tracking_uri=job.tracking_uri
+            ):
                 job.log_step(done)
         yield
 

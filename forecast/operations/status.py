@@ -135,10 +135,12 @@ class NewestData:
     """The damaged file among pointer, record and snapshot."""
 
 
-def read_status(root: Path, dataset: str, *, now: datetime) -> DatasetStatus:
+def read_status(
+    root: Path, dataset: str, *, now: datetime, known_faults: Sequence[str] = ()
+) -> DatasetStatus:
     """The status of one dataset on this machine; faults are in `state` and never raised.
 
-    now: with its time zone.
+    now: with its time zone. known_faults: sentences about faults that were found before.
     """
     local = read_champion(root, dataset)
     entry = read_entry(root, dataset)
@@ -148,7 +150,7 @@ def read_status(root: Path, dataset: str, *, now: datetime) -> DatasetStatus:
     as_of = data.last if kind == "index" else data.as_of
     scores = read_live_scores(root, dataset).live
     live = next((accuracy for accuracy in scores if accuracy.version == local.version), NOT_LIVE)
-    faults = []
+    faults = [*known_faults]
     decisions = []
     try:
         decisions = read_decisions(root, dataset)
@@ -294,7 +296,7 @@ def read_champion(root: Path, dataset: str) -> LocalChampion:
         card = champion.read_card(root, dataset, aliases["champion"])
         faults = []
         if champion.REGISTERED in aliases:
-            faults.append("rolled back on this machine alone; `forecast status --registry`")
+            faults.append("rolled back on this machine alone; `forecast doctor --repair`")
         for alias in ("champion", "previous"):
             try:
                 if alias in aliases:

@@ -8,6 +8,7 @@ is shared with the checkout. Edits that are not committed are not used.
 from __future__ import annotations
 
 import contextlib
+import functools
 import shutil
 import sys
 from collections.abc import Mapping
@@ -192,6 +193,7 @@ def _revision(root: Path) -> str:
     return head.stdout.strip()
 
 
+@functools.cache
 def first_commit(root: Path) -> str:
     """The first commit of the project's repository, which all its clones share; "" outside of a
     repository, and in a shallow clone, which lacks that commit.

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import hashlib
 import os
 import re
 import sys
@@ -203,16 +202,17 @@ def code_identity() -> dict[str, str]:
     """
     from forecast.system.code_closure import PROJECT
 
-    code = hashlib.sha256()
-    for path in sorted((PROJECT / "forecast").rglob("*.py")):
-        code.update(path.relative_to(PROJECT).as_posix().encode() + b"\0" + path.read_bytes())
+    code = {
+        path.relative_to(PROJECT).as_posix(): files.sha256(path)
+        for path in (PROJECT / "forecast").rglob("*.py")
+    }
     packages = [f"python {sys.version_info.major}.{sys.version_info.minor}"]
     for name in PACKAGES:
         with suppress(PackageNotFoundError):
             packages.append(f"{name}=={version(name)}")
     return {
-        "code": code.hexdigest()[:12],
-        "packages": hashlib.sha256(" ".join(packages).encode()).hexdigest()[:12],
+        "code": files.sha256_of(code)[:12],
+        "packages": files.sha256_of(packages)[:12],
     }
 
 

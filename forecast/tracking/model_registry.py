@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,23 +34,29 @@ ARTIFACT = "artifacts"
 
 
 @dataclass(frozen=True)
-class RegisteredVersion:
-    """One registered version."""
-
-    number: int
-    digest: str
-    """`model_digest` of its ensemble."""
-    tags: Mapping[str, str]
-
-
-@dataclass(frozen=True)
 class RegisteredModel:
     """The registered model of one dataset."""
 
-    versions: tuple[RegisteredVersion, ...]
-    """Oldest first."""
+    versions: Mapping[int, Mapping[str, str]]
+    """Number → tags, oldest first; the tag `MODEL_DIGEST` is the `model_digest` of its ensemble."""
     aliases: Mapping[str, int]
     """Alias → version."""
+    project: str = ""
+    """The first commit of the project that registers its versions; empty where none is noted."""
+
+    def require_owner(self, store: TrackingStore, name: str, commit: str) -> None:
+        """Raises `InputError` where the model belongs to a project with another first commit than
+        `commit` ("" is any), or where another program has registered all of its versions.
+        """
+        is_foreign = commit and self.project not in ("", commit)
+        is_unknown = self.versions and not any(MODEL_DIGEST in v for v in self.versions.values())
+        if is_foreign or is_unknown:
+            owner = self.project or "unknown: none of its versions is of this program"
+            raise InputError(
+                f"The registered model {name!r} at {public_address(store.uri)} belongs to another"
+                f" project (first commit {owner}, here {commit}). Give the dataset another name; if"
+                f" the project is the same, set the model's tag {PROJECT!r} to {commit}."
+            )
 
 
 def register_version(
@@ -60,25 +65,29 @@ def register_version(
     model: Path,
     tags: Mapping[str, str],
     *,
+    project: str = "",
     sample: pd.DataFrame | None = None,
     number: int | None = None,
 ) -> int:
     """Make the saved ensemble in the folder `model` a version of `name`; returns its number.
 
-    An existing version with the same digest is returned. sample: a request on which the logged copy
-    is tried first; `ModelError` when its forecast is not finite. number: the version must get this
-    number, as in a registry that was lost and is made again.
+    An existing version with the same digest is returned. project: the first commit of the project,
+    noted at the model. sample: a request on which the logged copy is tried first; `ModelError` when
+    its forecast is not finite. number: the version must get this number, as in a registry that was
+    lost and is made again.
     """
     digest = model_digest(model)
     with mlflow_client.connect(store) as client:
         mlflow_client.ensure_model(client, name, f"Champions and challengers of dataset {name}")
+        if project:
+            client.set_registered_model_tag(name, PROJECT, project)
         versions = _list_versions(client, name)
-        for version in versions:
-            if version.digest == digest and number in (None, version.number):
-                return version.number
+        for known, known_tags in versions.items():
+            if known_tags.get(MODEL_DIGEST) == digest and number in (None, known):
+                return known
         # The registry numbers versions itself and never reuses a number: the numbers before
         # `number` are used up by versions that are deleted at once.
-        newest = max((version.number for version in versions), default=0)
+        newest = max(versions, default=0)
         while number is not None and newest < number - 1:
             filler = client.create_model_version(name, mlflow_client.NOWHERE, tags={FILLER: "true"})
             newest = int(filler.version)
@@ -98,33 +107,14 @@ def register_version(
         return int(version.version)
 
 
-def claim_model(store: TrackingStore, name: str, commit: str) -> None:
-    """Tag the registered model `name`, if there is one, with the first commit of its project.
-
-    Raises `InputError` where it has the tag of another project.
-    """
-    with mlflow_client.connect(store) as client:
-        for model in client.search_registered_models(f"name = '{name}'"):
-            owner = model.tags.get(PROJECT)
-            if owner is None:
-                client.set_registered_model_tag(name, PROJECT, commit)
-            elif owner != commit:
-                raise InputError(
-                    f"The registered model {name!r} at {public_address(store.uri)} belongs to"
-                    f" another project (first commit {owner}, here {commit}). Give the dataset"
-                    f" another name; if the project is the same, set the model's tag {PROJECT!r} to"
-                    f" {commit}."
-                )
-
-
 def read_registry(store: TrackingStore, name: str) -> RegisteredModel:
     """The registered model of a dataset; without versions and aliases where there is none."""
     with mlflow_client.connect(store) as client:
-        models = client.search_registered_models(f"name = '{name}'")
-        aliases = (
-            {alias: int(version) for alias, version in models[0].aliases.items()} if models else {}
-        )
-        return RegisteredModel(tuple(_list_versions(client, name)), aliases)
+        versions = _list_versions(client, name)
+        for model in client.search_registered_models(f"name = '{name}'"):
+            aliases = {alias: int(version) for alias, version in model.aliases.items()}
+            return RegisteredModel(versions, aliases, model.tags.get(PROJECT, ""))
+        return RegisteredModel(versions, {})
 
 
 def move_aliases(
@@ -227,14 +217,13 @@ def _try_forecast(model_folder: Path, sample: pd.DataFrame) -> None:
         raise ModelError(fault)
 
 
-def _list_versions(client: MlflowClient, name: str) -> list[RegisteredVersion]:
-    """The versions of a registered model, oldest first, without those that only use up a number."""
-    model_versions = client.search_model_versions(f"name = '{name}'", max_results=10_000)
-    versions = [
-        RegisteredVersion(int(v.version), v.tags.get(MODEL_DIGEST, ""), dict(v.tags))
-        for v in model_versions
-    ]
-    return sorted((v for v in versions if FILLER not in v.tags), key=attrgetter("number"))
+def _list_versions(client: MlflowClient, name: str) -> dict[int, dict[str, str]]:
+    """Number → tags of the versions of a registered model, oldest first, without those that only
+    use up a number.
+    """
+    versions = client.search_model_versions(f"name = '{name}'", max_results=10_000)
+    tags = {int(v.version): dict(v.tags) for v in versions if FILLER not in v.tags}
+    return dict(sorted(tags.items()))
 
 
 def model_digest(model: Path) -> str:

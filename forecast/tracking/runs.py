@@ -298,8 +298,10 @@ def curve_points(record: RunRecord) -> list[MetricPoint]:
     points = []
     for fit in record.seeds:
         for step, train, validation in fit.curve:
-            points.append(MetricPoint(f"train_loss/seed_{fit.seed}", train, step))
-            points.append(MetricPoint(f"validation_loss/seed_{fit.seed}", validation, step))
+            points += [
+                MetricPoint(f"train_loss/seed_{fit.seed}", train, step),
+                MetricPoint(f"validation_loss/seed_{fit.seed}", validation, step),
+            ]
     return finite_points(points)
 
 

@@ -8,7 +8,6 @@ MLflow has no locks (docs/decisions/0018-locks-of-postgresql.md).
 
 from __future__ import annotations
 
-import hashlib
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -61,7 +60,7 @@ def tracking_store(root: Path, uri: str = "") -> TrackingStore:
     """
     root = root.resolve()
     uri = uri or f"{SQLITE}{root}/mlflow.db"
-    publisher = f"{socket.gethostname()}:{hashlib.sha256(str(root).encode()).hexdigest()[:8]}"
+    publisher = f"{socket.gethostname()}:{files.sha256_of(root)[:8]}"
     if uri.startswith(SQLITE):
         database = (root / uri.removeprefix(SQLITE)).resolve()
         owned = database.is_relative_to(root)
@@ -128,5 +127,5 @@ def _lock_file(store: TrackingStore, name: str) -> Path:
             " the address of a PostgreSQL, the same on every machine (docs/team.md). Without a team"
             " start the server on 127.0.0.1, or unset MLFLOW_TRACKING_URI."
         )
-    digest = hashlib.sha256(store.uri.encode()).hexdigest()[:12]
+    digest = files.sha256_of(store.uri)[:12]
     return Path(tempfile.gettempdir()) / f"forecast-store-{digest}.{name}.lock"

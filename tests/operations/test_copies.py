@@ -129,7 +129,7 @@ def test_a_moved_project_finds_its_artifacts_and_publishes_nothing_twice(origina
     assert sync(moved, now=1.8e9).published == []
     assert_its_own(moved)
     shutil.rmtree(champion.version_folder(moved, NAME, 1))
-    assert registry.repair_registry(moved, NAME) == [
+    assert registry.repair_registry(moved, NAME, now=NOW) == [
         "wave: version 1 (previous) taken from the registry"
     ]
     use(moved)
@@ -144,9 +144,9 @@ def test_a_project_restored_from_a_backup_goes_on_in_another_folder(original, tm
     restored = tmp_path / "restored"
     shutil.copytree(backup, restored)
     shutil.rmtree(restored / ".forecast")
-    done = list(repair.repair_faults(restored, ""))
+    done = list(repair.repair_faults(restored, "", NOW))
     assert done[0] == "MLflow's paths lead into this folder again"
-    registry.repair_registry(restored, NAME)  # `forecast status --registry`
+    registry.repair_registry(restored, NAME, now=NOW)
     assert champion.read_aliases(restored, NAME) == {"champion": 2, "previous": 1}
     use(restored)
     assert_its_own(restored)
@@ -161,15 +161,9 @@ def test_a_database_restored_into_the_project_it_came_from_fits_as_it_is(origina
     registry.promote(original, NAME, projects.register(original, "seasonal_naive"), now=NOW)
     shutil.copy(tmp_path / "backup.db", original / "mlflow.db")
     assert diagnosis(original) == ("lead into this folder", "")
-    assert "wave: version 3 registered again" in registry.repair_registry(original, NAME)
-    assert [
-        version.number
-        for version in model_registry.read_registry(tracking_store(original), NAME).versions
-    ] == [
-        1,
-        2,
-        3,
-    ]
+    assert "wave: version 3 registered again" in registry.repair_registry(original, NAME, now=NOW)
+    registered = model_registry.read_registry(tracking_store(original), NAME)
+    assert list(registered.versions) == [1, 2, 3]
     assert_its_own(original)
 
 
@@ -185,7 +179,7 @@ def test_two_clones_side_by_side_keep_to_themselves(original, tmp_path):
     for clone in clones:
         assert_its_own(clone)
         shutil.rmtree(champion.version_folder(clone, NAME))
-        registry.repair_registry(clone, NAME)
+        registry.repair_registry(clone, NAME, now=NOW)
         assert champion.load(clone, NAME).version == 2
 
 

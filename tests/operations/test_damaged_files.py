@@ -90,7 +90,7 @@ def test_a_repair_moves_a_damaged_database_away_and_makes_the_registry_from_loca
     shutil.rmtree(champion.version_folder(moved, NAME, 1))
     champion.write_aliases(moved, NAME, {"champion": 2})
     truncate_database(moved)
-    sentences = list(repair.repair_faults(moved, ""))
+    sentences = list(repair.repair_faults(moved, "", projects.NOW))
     assert any("mlflow.db.damaged-1" in sentence for sentence in sentences)
     assert f"{NAME}: lost, because only the registry had them: versions 1" in sentences
     assert (moved / "mlflow.db.damaged-1").stat().st_size == 20_000

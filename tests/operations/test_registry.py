@@ -4,6 +4,8 @@ behind.
 
 import errno
 import shutil
+import sqlite3
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -12,18 +14,24 @@ from typer.testing import CliRunner
 
 from forecast.cli import app
 from forecast.data.panel import from_frame
-from forecast.operations import champion, registry
+from forecast.operations import champion, registry, worktree
 from forecast.operations.records import ChampionCard, HistoryEvent
 from forecast.operations.status import read_champion
 from forecast.system import files
 from forecast.system.errors import DamagedError, InputError, ModelError
-from forecast.tracking import model_registry, tracking_store
+from forecast.tracking import mlflow_client, model_registry, tracking_store
 from tests.operations import projects, retraining
 from tests.operations.projects import NAME, NOW
 from tests.support import small_project
 
 AWAY = "http://127.0.0.1:9"
 """A server that does not answer."""
+
+
+def read_database(path):
+    """All rows of an SQLite file, as SQL."""
+    with closing(sqlite3.connect(path)) as reader:
+        return list(reader.iterdump())
 
 
 def tried_aliases(root):
@@ -88,15 +96,15 @@ def test_the_history_says_the_skill_in_percent_as_the_status_does(running):
 
 
 def test_a_version_carries_what_it_was_made_of_as_tags(running):
-    first = model_registry.read_registry(tracking_store(running), NAME).versions[0]
-    assert first.tags["candidate"] == "ridge" and first.tags["git_revision"] == "abc"
+    first = model_registry.read_registry(tracking_store(running), NAME).versions[1]
+    assert first["candidate"] == "ridge" and first["git_revision"] == "abc"
     assert {
         "as_of",
         "data_sha256",
         "config_hash",
         "training_cutoff",
         "test_skill",
-    } <= first.tags.keys()
+    } <= first.keys()
 
 
 def test_a_loaded_champion_forecasts_what_its_training_forecast(running):
@@ -149,7 +157,7 @@ def test_a_kill_between_the_alias_moves_leaves_a_champion_and_repair_finishes(pr
         registry.promote(project, NAME, 2, now=NOW)
     monkeypatch.setattr(champion, "write_aliases", real)
     assert champion.load(project, NAME).version == 1
-    assert registry.repair_registry(project, NAME)
+    assert registry.repair_registry(project, NAME, now=NOW)
     assert tried_aliases(project) == ({"champion": 2, "previous": 1},) * 2
 
 
@@ -176,7 +184,7 @@ def test_a_rollback_works_while_the_registry_is_away_which_follows_later(moved):
     assert champion.read_events(moved, NAME)[-1].event == "rolled back"
     assert "on this machine alone" in read_champion(moved, NAME).faults[0]
     assert projects.registry_aliases(moved, NAME)["champion"] == 2
-    assert registry.repair_registry(moved, NAME) == [
+    assert registry.repair_registry(moved, NAME, now=NOW) == [
         "wave: version 2 is previous in the registry too",
         "wave: version 1 is champion in the registry too",
     ]
@@ -206,7 +214,7 @@ def test_a_rollback_whose_history_cannot_be_written_is_not_undone(moved, monkeyp
 def test_two_rollbacks_while_the_registry_is_away_change_nothing_in_it(moved):
     assert [roll_back(moved, AWAY).exit_code for _ in range(2)] == [0, 0]
     assert champion.load(moved, NAME).version == 2
-    registry.repair_registry(moved, NAME)
+    registry.repair_registry(moved, NAME, now=NOW)
     assert tried_aliases(moved) == ({"champion": 2, "previous": 1},) * 2
 
 
@@ -216,7 +224,7 @@ def test_what_was_promoted_while_a_machine_was_cut_off_stays_after_its_rollback(
     registry.promote(moved, NAME, third, now=NOW)  # by another machine
     champion.write_aliases(moved, NAME, before)
     assert roll_back(moved, AWAY).exit_code == 0
-    registry.repair_registry(moved, NAME)
+    registry.repair_registry(moved, NAME, now=NOW)
     assert tried_aliases(moved) == ({"champion": third, "previous": 2},) * 2
 
 
@@ -241,7 +249,7 @@ def test_without_a_champion_a_rollback_without_a_registry_is_refused(moved):
 def test_a_rollback_that_the_registry_missed_outlives_the_loss_of_it(repro, moved):
     assert roll_back(moved, AWAY).exit_code == 0
     shutil.copy(repro / "mlflow.db", moved)  # a new one: it knows nothing
-    registry.repair_registry(moved, NAME)
+    registry.repair_registry(moved, NAME, now=NOW)
     assert tried_aliases(moved) == ({"champion": 1, "previous": 2},) * 2
 
 
@@ -278,7 +286,7 @@ def test_a_champion_of_an_older_schema_is_refused_in_one_sentence(moved):
 def test_a_lost_local_store_is_rebuilt_from_the_registry(running, project):
     shutil.copy(running / "mlflow.db", project)
     shutil.copytree(running / "mlartifacts", project / "mlartifacts", dirs_exist_ok=True)
-    assert registry.repair_registry(project, NAME)
+    assert registry.repair_registry(project, NAME, now=NOW)
     assert (
         champion.load(project, NAME).version == 2
         and champion.read_aliases(project, NAME)["previous"] == 1
@@ -289,7 +297,7 @@ def test_a_lost_registry_is_made_again_with_the_same_numbers(repro, moved):
     shutil.copy(repro / "mlflow.db", moved)  # a new one: it knows nothing
     shutil.rmtree(champion.version_folder(moved, NAME, 1))
     champion.write_aliases(moved, NAME, {"champion": 2})
-    assert registry.repair_registry(moved, NAME) == [
+    assert registry.repair_registry(moved, NAME, now=NOW) == [
         "wave: version 2 registered again",
         "wave: version 2 is champion in the registry too",
     ]
@@ -319,8 +327,8 @@ def repair_after_a_kill(root, moves, monkeypatch):
     with monkeypatch.context() as patch:
         kill_after(moves, patch)
         with pytest.raises(KeyboardInterrupt):
-            registry.repair_registry(root, NAME)
-    registry.repair_registry(root, NAME)
+            registry.repair_registry(root, NAME, now=NOW)
+    registry.repair_registry(root, NAME, now=NOW)
 
 
 def kill_after(moves, patch):
@@ -388,12 +396,86 @@ def test_the_model_of_another_project_with_a_dataset_of_this_name_is_refused(pro
     retraining.commit(other)
     version = projects.register(project, "ridge", uri)
     registry.promote(project, NAME, version, now=NOW, tracking_uri=uri)
-    assert registry.repair_registry(clone, NAME, tracking_uri=uri)
+    before = read_database(tmp_path / "shared.db")
+    assert registry.take_over(clone, NAME, now=NOW, tracking_uri=uri)
     assert champion.load(clone, NAME).version == version
+    with pytest.raises(InputError, match="belongs to another project"):
+        registry.take_over(other, NAME, now=NOW, tracking_uri=uri)
+    assert read_database(tmp_path / "shared.db") == before
     for change in (
-        lambda: registry.repair_registry(other, NAME, tracking_uri=uri),
+        lambda: registry.repair_registry(other, NAME, now=NOW, tracking_uri=uri),
         lambda: projects.register(other, "arx", uri),
     ):
         with pytest.raises(InputError, match=r"'wave' at .* belongs to another project"):
             change()
     assert projects.registry_aliases(project, NAME, tracking_uri=uri) == {"champion": version}
+
+
+def lose_local_store(root):
+    shutil.rmtree(champion.version_folder(root, NAME))
+
+
+def test_asking_the_registry_writes_nothing_there_also_where_it_lost_the_champion(repro, moved):
+    projects.registry_aliases(moved, NAME)  # corrects the paths of the copy
+    before = read_database(moved / "mlflow.db")
+    lose_local_store(moved)
+    assert registry.take_over(moved, NAME, now=NOW, tracking_uri="")
+    assert champion.load(moved, NAME).version == 2
+    assert read_database(moved / "mlflow.db") == before
+    shutil.copy(repro / "mlflow.db", moved)  # a new one: it knows nothing
+    before = read_database(moved / "mlflow.db")
+    assert not registry.take_over(moved, NAME, now=NOW, tracking_uri="")
+    assert champion.load(moved, NAME).version == 2
+    assert read_database(moved / "mlflow.db") == before
+
+
+def test_asking_the_registry_leaves_a_rollback_that_was_made_here_alone(moved):
+    assert roll_back(moved, AWAY).exit_code == 0
+    assert registry.take_over(moved, NAME, now=NOW, tracking_uri="") == []
+    assert champion.load(moved, NAME).version == 1
+    assert "`forecast doctor --repair`" in read_champion(moved, NAME).faults[0]
+
+
+def test_a_champion_that_is_taken_over_enters_the_history_once(moved):
+    lose_local_store(moved)
+    for _ in range(2):
+        registry.take_over(moved, NAME, now=NOW, tracking_uri="")
+    (event,) = champion.read_events(moved, NAME)
+    assert (event.event, event.version, event.replaced) == ("taken over", 2, None)
+
+
+def test_a_registered_model_of_another_program_is_neither_read_nor_changed(project):
+    store = tracking_store(project)
+    with mlflow_client.connect(store) as client:
+        client.create_registered_model(NAME)
+        client.create_model_version(NAME, mlflow_client.NOWHERE)
+        client.set_registered_model_alias(NAME, "champion", "1")
+    before = read_database(project / "mlflow.db")
+    for change in (
+        lambda: registry.take_over(project, NAME, now=NOW, tracking_uri=""),
+        lambda: projects.register(project, "ridge"),
+        lambda: registry.promote(project, NAME, 1, now=NOW),
+    ):
+        with pytest.raises(InputError, match=r"another project .*none of its versions is of this"):
+            change()
+    assert read_database(project / "mlflow.db") == before
+
+
+def test_opening_a_shared_registry_asks_it_once_and_git_at_most_once(
+    project, tmp_path, monkeypatch
+):
+    uri = f"sqlite:///{tmp_path}/shared.db"
+    retraining.git(project, "init", "-q")
+    retraining.commit(project)
+    projects.register(project, "ridge", uri)
+    asked = []
+    real = MlflowClient.search_registered_models
+
+    def count(*words, **options):
+        asked.append("MLflow")
+        return real(*words, **options)
+
+    monkeypatch.setattr(MlflowClient, "search_registered_models", count)
+    monkeypatch.setattr(worktree, "run_git", lambda *_: pytest.fail("git was asked again"))
+    registry.promote(project, NAME, 1, now=NOW, tracking_uri=uri)
+    assert asked == ["MLflow"]
