@@ -159,6 +159,24 @@ def test_the_server_outlives_a_program_and_its_asker_that_end_at_once(
         server.kill()
 
 
+@FORKS
+def test_a_program_ends_with_the_session(program: list[str], tmp_path: Path) -> None:
+    folder = tmp_path / "server"
+    folder.mkdir()
+    with subprocess.Popen(["sleep", "300"]) as session:
+        words = [sys.executable, warm_interpreter.SERVER, str(folder), str(session.pid), "json"]
+        subprocess.run(words, check=True, stdout=subprocess.DEVNULL, start_new_session=True)
+        client = [sys.executable, "-IS", warm_client.__file__, str(folder / "door"), sys.executable]
+        pid = tmp_path / "pid"
+        with subprocess.Popen(
+            [*client, *program[1:], "wait"], cwd=tmp_path, env=small_project.environment(A="a")
+        ) as asker:
+            assert eventually(lambda: pid.exists() and pid.read_text())
+            session.kill()
+            assert asker.wait(60) == -signal.SIGKILL
+    assert eventually(lambda: not psutil.pid_exists(int(pid.read_text())), 10)
+
+
 def test_what_is_no_program_of_ours_has_an_interpreter_that_was_started(tmp_path: Path) -> None:
     code = "import sys; print('pandas' in sys.modules, sys.executable)"
     command = [warm_interpreter.warm_python(), "-c", code]

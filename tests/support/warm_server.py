@@ -72,6 +72,7 @@ def serve(door: socket.socket, folder: str, session: int) -> dict[str, Any]:
                 waiting.register(os.pidfd_open(process), READ, (process, client))
                 waiting.register(client, READ, process)
             elif key.fileobj == end_of_session:
+                end_programs(waiting)
                 shutil.rmtree(folder, ignore_errors=True)
                 sys.exit()
             elif isinstance(key.fileobj, socket.socket):
@@ -121,6 +122,16 @@ def pass_signal_on(client: socket.socket, process: int, waiting: selectors.BaseS
             os.kill(process, number)  # it may have no group of its own yet
         else:
             os.killpg(process, number)
+
+
+def end_programs(waiting: selectors.BaseSelector) -> None:
+    """Kill what is running when the session has ended, as by a signal: a worker would finish its
+    test.
+    """
+    for key in waiting.get_map().values():
+        if isinstance(key.data, tuple):
+            with contextlib.suppress(ProcessLookupError):  # it ends just now
+                os.kill(key.data[0], signal.SIGKILL)
 
 
 def answer(key: selectors.SelectorKey, waiting: selectors.BaseSelector) -> None:
