@@ -309,14 +309,15 @@ class Forecaster:
         return self.skip
 
     def network_output(self, windows: Windows) -> np.ndarray:
-        """The output (B, H, O, K) of a direct network at the end of each window, before its head;
-        `InputError` for a model without a network.
+        """The output (B, H, O, K) of a direct network at the end of each window, before its head,
+        in float64; `InputError` for a model without a network.
         """
         network = self.network
         if network is None:
             raise InputError("The model is not a network. Choose a network.")
         future = windows.future if network.shapes.future_channels else None
-        return inference.forecast_last(network, self.weights, windows.past, future)
+        raw = inference.forecast_last(network, self.weights, windows.past, future)
+        return raw.astype(np.float64)
 
     def point_step(self, raw: np.ndarray, base: np.ndarray, last: np.ndarray) -> np.ndarray:
         """The point forecast (B, O) of one step of a closed loop; a `loops.Feedback`."""

@@ -184,8 +184,6 @@ def fit_head(
     targets in place of the skip's residuals. For a point head: None, and `series` as they are.
     `InputError` for a head that compares with the last value where a target has `transform: diff`.
     """
-    from forecast.training.chunks import JoinedSeries
-
     head = spec.distribution_head
     if head is None:
         return None, series
@@ -197,51 +195,32 @@ def fit_head(
             f" {quote_names(changes)} has `transform: diff` or `logdiff`. Use `none` or `log` with"
             " `difference_inputs`, or another head."
         )
-    parts = series.split()
-    residuals = [np.where(s.sample_weight, s.target, np.nan).astype(np.float64) for s in parts]
-    leads = [np.zeros_like(residual) for residual in residuals]
+    residual = np.where(series.sample_weight, series.target, np.nan).astype(np.float64)
+    lead = np.zeros_like(residual)
     if head.uses_lead:
-        leads = _skip_leads(problem, skip)
-    known = [np.isfinite(r).any(axis=(1, 2)) for r in residuals]
-    fitted = FittedHead.fit(
-        head,
-        np.concatenate([r[k] for r, k in zip(residuals, known, strict=True)]),
-        np.concatenate([lead[k] for lead, k in zip(leads, known, strict=True)]),
-    )
-    with_targets = [
-        _set_head_targets(fitted, *each) for each in zip(parts, residuals, leads, strict=True)
-    ]
-    return fitted, JoinedSeries.of(with_targets)
-
-
-def _set_head_targets(
-    head: FittedHead, series: TrainingSeries, residual: np.ndarray, lead: np.ndarray
-) -> TrainingSeries:
-    """`series` with the targets that `head` makes of the skip's `residual` and `lead`, (T, H, O)
-    each.
-    """
-    target = head.target(residual, lead)
-    offset = head.offset(lead)
-    return replace(
+        _fill_leads(lead, problem, skip, series)
+    known = np.isfinite(residual).any(axis=(1, 2))
+    fitted = FittedHead(head, head.fit(residual[known], lead[known]))
+    target = fitted.target(residual, lead)
+    offset = fitted.offset(lead)
+    with_targets = replace(
         series,
         target=np.nan_to_num(target).astype(np.float32),
         sample_weight=np.isfinite(target),
         offset=None if offset is None else offset.astype(np.float32),
     )
+    return fitted, with_targets
 
 
-def _skip_leads(problem: Problem, skip: Skip) -> list[np.ndarray]:
-    """The leads (T, H, O) of each series at every train cutoff: the skip's forecast minus the last
-    value; 0 at other rows.
+def _fill_leads(lead: np.ndarray, problem: Problem, skip: Skip, joined: JoinedSeries) -> None:
+    """Write the leads of every train cutoff into `lead` (N, H, O), whose rows are those of
+    `joined`: the skip's forecast minus the last value.
     """
-    leads = []
-    for series in problem.panel.series:
+    for series, (first, _) in zip(problem.panel.series, joined.spans, strict=True):
         uid = series.unique_id
-        lead = np.zeros((problem.blocks[uid].train[1], skip.horizon, problem.panel.outputs))
         for windows in problem.windows(uid, problem.rows(uid, "train"), horizon=skip.horizon):
-            lead[windows.rows] = skip.forecast(windows, problem.channels) - windows.last[:, None]
-        leads.append(lead)
-    return leads
+            forecast = skip.forecast(windows, problem.channels)
+            lead[first + windows.rows] = forecast - windows.last[:, None]
 
 
 def estimate_dependence(problem: Problem, forecaster: Forecaster) -> np.ndarray | None:

@@ -21,7 +21,7 @@ from forecast.training.descent import Settings, UpdateRule, learning_rate
 RNG = np.random.default_rng(2)
 RESIDUAL = RNG.normal(size=(300, 2, 3))
 MADE = {
-    name: FittedHead.fit(kind(), RESIDUAL, RNG.normal(size=RESIDUAL.shape))
+    name: FittedHead(kind(), kind().fit(RESIDUAL, RNG.normal(size=RESIDUAL.shape)))
     for name, kind in HEADS.items()
     if name != "point"
 }

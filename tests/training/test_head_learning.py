@@ -33,7 +33,7 @@ def learnt(
     known = np.arange(len(y)) < len(y) - 1
     residual = np.where(known[:, None, None], ahead, np.nan)
     lead = np.zeros_like(residual)
-    fitted = FittedHead.fit(head, residual[known], lead[known])
+    fitted = FittedHead(head, head.fit(residual[known], lead[known]))
     target = fitted.target(residual, lead)
     offset = fitted.offset(lead)
     training = TrainingSeries(
@@ -137,7 +137,7 @@ def test_missing_targets_teach_a_head_nothing(loud_and_quiet):
     _, _, y = loud_and_quiet
     plain = series.training_series(y[:200])
     plain.sample_weight[50:60] = 0
-    head = FittedHead.fit(Gaussian(), y[:, None, None], np.zeros((STEPS, 1, 1)))
+    head = FittedHead(Gaussian(), Gaussian().fit(y[:, None, None], np.zeros((STEPS, 1, 1))))
     network = Network((Taps("now", (0,)), Dense("hidden", 3)), Shapes(1, 0, 1, 1, 30, parameters=2))
     ends = []
     for garbage in (0.0, 1e30):

@@ -160,19 +160,12 @@ class Point(Head):
 
 @dataclass(frozen=True)
 class FittedHead:
-    """A `Head` with its fitted constants. Its methods are those of the head in float64, where `raw`
-    is the output of the network without the offset.
+    """A `Head` with its fitted constants. Its methods are those of the head, where `raw` is the
+    output of the network without the offset, in float64 (`Forecaster.network_output`).
     """
 
     head: Head
     constants: Constants
-
-    @classmethod
-    def fit(cls, head: Head, residual: np.ndarray, lead: np.ndarray) -> FittedHead:
-        """The head with constants from residuals and leads of the train rows (N, H, O), NaN where a
-        target is missing.
-        """
-        return cls(head, head.fit(residual, lead))
 
     def target(self, residual: np.ndarray, lead: np.ndarray) -> np.ndarray:
         """The targets (N, H, O) of the loss; NaN where there is none."""
@@ -203,15 +196,13 @@ class FittedHead:
 
     def distribution(self, raw: np.ndarray, skip_forecast: np.ndarray) -> Distribution:
         """The distribution of y: raw (B, H, O, K), skip_forecast (B, H, O) the skip's forecast."""
-        return self.head.distribution(raw.astype(np.float64), skip_forecast, self.constants)
+        return self.head.distribution(raw, skip_forecast, self.constants)
 
     def rise_probability(
         self, raw: np.ndarray, skip_forecast: np.ndarray, last: np.ndarray
     ) -> np.ndarray:
         """P(y > last), (B, H, O); arguments as in `point`."""
-        return self.head.rise_probability(
-            raw.astype(np.float64), skip_forecast, last, self.constants
-        )
+        return self.head.rise_probability(raw, skip_forecast, last, self.constants)
 
     def sample(
         self, raw: np.ndarray, skip_forecast: np.ndarray, last: np.ndarray, u: np.ndarray
@@ -219,21 +210,25 @@ class FittedHead:
         """The quantiles (B, H, O) at the probabilities `u` (B, H, O); other arguments as in
         `point`.
         """
-        return self.head.sample(raw.astype(np.float64), skip_forecast, last, self.constants, u)
+        return self.head.sample(raw, skip_forecast, last, self.constants, u)
 
     def point(self, raw: np.ndarray, skip_forecast: np.ndarray, last: np.ndarray) -> np.ndarray:
         """(B, H, O) in scaled units: raw (B, H, O, K), skip_forecast (B, H, O) the skip's forecast,
         last (B, 1, O).
         """
-        return self.head.point(raw.astype(np.float64), skip_forecast, last, self.constants)
+        return self.head.point(raw, skip_forecast, last, self.constants)
 
 
 def residual_spread(residual: np.ndarray) -> np.ndarray:
     """The root mean square (H, O) of the known residuals (N, H, O); at least `MIN_SPREAD`."""
-    known = np.isfinite(residual)
-    count = np.maximum(known.sum(axis=0), 1)
-    squares = np.square(np.where(known, residual, 0.0)).sum(axis=0)
-    return np.maximum(np.sqrt(squares / count), MIN_SPREAD)
+    mean_square = mean_where(np.isfinite(residual), np.square(residual))
+    return np.maximum(np.sqrt(mean_square), MIN_SPREAD)
+
+
+def mean_where(is_counted: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """The mean (H, O) of the counted `values` (N, H, O); 0 where none is counted."""
+    counted = np.where(is_counted, values, 0.0)
+    return counted.sum(axis=0) / np.maximum(is_counted.sum(axis=0), 1)
 
 
 Array = Any

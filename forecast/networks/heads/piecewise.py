@@ -20,6 +20,7 @@ from forecast.networks.heads.base import (
     Constants,
     Head,
     Maths,
+    mean_where,
     numpy_maths,
     positive_scale,
     residual_spread,
@@ -149,8 +150,9 @@ class Bins(Head):
         """Edges (H, O, count - 1) and mean distances of the tails (H, O) of the train residuals."""
         edges = residual_quantiles(residual, np.arange(1, self.count) / self.count)
         least = np.maximum(MIN_TAIL_SHARE * residual_spread(residual), MIN_SPREAD)
-        low = np.maximum(_mean_excess(edges[..., 0] - residual), least)
-        high = np.maximum(_mean_excess(residual - edges[..., -1]), least)
+        below, above = edges[..., 0] - residual, residual - edges[..., -1]
+        low = np.maximum(mean_where(below > 0, below), least)
+        high = np.maximum(mean_where(above > 0, above), least)
         return {"edges": edges, "low": low, "high": high}
 
     def target(self, residual: np.ndarray, lead: np.ndarray, constants: Constants) -> np.ndarray:
@@ -177,12 +179,6 @@ class Bins(Head):
             np.broadcast_to(constants[name], skip_forecast.shape) for name in ("low", "high")
         )
         return Piecewise(knots, cumulative, low, high)
-
-
-def _mean_excess(excess: np.ndarray) -> np.ndarray:
-    """(H, O): the mean of the positive values of `excess` (N, H, O); 0 without any."""
-    above = np.where(excess > 0, excess, 0.0)
-    return above.sum(axis=0) / np.maximum((excess > 0).sum(axis=0), 1)
 
 
 def residual_quantiles(residual: np.ndarray, probabilities: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ from typing import ClassVar, Literal
 import numpy as np
 import scipy
 
-from forecast.networks.heads.base import Array, Constants, Head, Maths
+from forecast.networks.heads.base import Array, Constants, Head, Maths, mean_where
 
 TIE_TOLERANCE = 1e-5
 """A smaller change, in scaled units, is rounding and counts as none."""
@@ -49,10 +49,13 @@ class UpDown(Head):
         change = residual + lead
         rose = change > TIE_TOLERANCE
         fell = change < -TIE_TOLERANCE
-        rise = np.where(rose, change, 0.0).sum(axis=0) / np.maximum(rose.sum(axis=0), 1)
-        fall = np.where(fell, -change, 0.0).sum(axis=0) / np.maximum(fell.sum(axis=0), 1)
         intercept, slope = _fit_logistic(lead, rose, rose | fell)
-        return {"intercept": intercept, "slope": slope, "rise": rise, "fall": fall}
+        return {
+            "intercept": intercept,
+            "slope": slope,
+            "rise": mean_where(rose, change),
+            "fall": mean_where(fell, -change),
+        }
 
     def target(self, residual: np.ndarray, lead: np.ndarray, constants: Constants) -> np.ndarray:
         """1 for a rise, 0 for a fall, NaN for no change (N, H, O)."""
@@ -102,7 +105,7 @@ def _fit_logistic(
     examples that `has_class`; all arguments are (N, H, O).
     """
     count = np.maximum(has_class.sum(axis=0), 1)
-    scale = np.sqrt(np.square(np.where(has_class, lead, 0.0)).sum(axis=0) / count)
+    scale = np.sqrt(mean_where(has_class, np.square(lead)))
     scale = np.where(scale > 0, scale, 1.0)
     x = np.where(has_class, lead, 0.0) / scale
     intercept = np.zeros(scale.shape)

@@ -28,7 +28,7 @@ def zeros(head):
 
 
 def fitted(head):
-    return FittedHead.fit(head, RESIDUAL, np.zeros_like(RESIDUAL))
+    return FittedHead(head, head.fit(RESIDUAL, np.zeros_like(RESIDUAL)))
 
 
 def test_a_gaussian_of_zeros_has_the_spread_of_the_train_residuals():
@@ -75,7 +75,8 @@ def test_bins_are_equally_full_on_train_and_zeros_are_their_distribution():
 
 
 def test_equal_residuals_give_bins_that_still_lie_apart():
-    head = FittedHead.fit(Bins(count=8), np.zeros((50, 1, 1)), np.zeros((50, 1, 1)))
+    nothing = np.zeros((50, 1, 1))
+    head = FittedHead(Bins(count=8), Bins(count=8).fit(nothing, nothing))
     assert (np.diff(head.constants["edges"]) > 0).all() and (head.constants["low"] > 0).all()
 
 
@@ -86,7 +87,7 @@ def test_the_skip_speaks_first_in_up_and_down():
     lead = RNG.normal(size=(20_000, 1, 1))
     rises = RNG.random(lead.shape) < special.expit(0.5 + 2 * lead)
     change = np.where(rises, 1.5, -0.5)
-    head = FittedHead.fit(UpDown(), change - lead, lead)
+    head = FittedHead(UpDown(), UpDown().fit(change - lead, lead))
     assert head.constants["intercept"].item() == pytest.approx(0.5, abs=0.06)
     assert head.constants["slope"].item() == pytest.approx(2.0, abs=0.08)
     assert (head.constants["rise"].item(), head.constants["fall"].item()) == pytest.approx(
