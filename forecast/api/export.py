@@ -16,7 +16,7 @@ import pandas as pd
 
 from forecast.api.model import windows
 from forecast.config.usual_names import require_model
-from forecast.data.results import BASELINE, MEAN, Results
+from forecast.data.results import MEAN, Results
 from forecast.forecaster.ensemble import Ensemble, load_trained_ensemble
 from forecast.system.errors import InputError
 
@@ -91,11 +91,7 @@ def candidates(results: Results, ranking: str, models: Sequence[str]) -> list[st
 
     Raises `InputError` for a model that is not in the ranking.
     """
-    candidate_of = {
-        record.model: name
-        for name, record in results.records.items()
-        if record.ranking in (ranking, BASELINE)
-    }
+    candidate_of = results.candidates(ranking)
     for model in models:
         where = f"ranking {ranking!r} of dataset {results.name!r}"
         require_model(model, candidate_of, f"{where}: unknown model")

@@ -68,12 +68,11 @@ class Record(BaseModel):
             DamagedError: the file cannot be read, or holds something else.
         """
         try:
-            content = files.read_json(path)
+            return cls.model_validate(files.read_json(path))
         except FileNotFoundError:
             raise
         except (OSError, ValueError) as error:
-            raise cls._damage_error(path, describe_first(error)) from None
-        return cls.parse(content, path)
+            raise cls._damage_error(path, error) from None
 
     @classmethod
     def parse(cls, content: Any, source: Path) -> Self:
@@ -85,11 +84,12 @@ class Record(BaseModel):
         try:
             return cls.model_validate(content)
         except ValidationError as error:
-            raise cls._damage_error(source, describe_first(error)) from None
+            raise cls._damage_error(source, error) from None
 
     @classmethod
-    def _damage_error(cls, path: Path, reason: str) -> DamagedError:
+    def _damage_error(cls, path: Path, fault: Exception) -> DamagedError:
         """The error for a file that does not hold such a record."""
+        reason = describe_first(fault)
         return DamagedError(f"{path}: no {cls.__name__} of this version ({reason}). {cls.remedy}")
 
 

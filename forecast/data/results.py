@@ -266,10 +266,15 @@ class Results:
 
     def candidate(self, model: str, ranking: str) -> str | None:
         """The candidate of `model` in `ranking` (a baseline is in both); None without one."""
-        for name, record in self.records.items():
-            if record.model == model and record.ranking in (ranking, BASELINE):
-                return name
-        return None
+        return self.candidates(ranking).get(model)
+
+    def candidates(self, ranking: str) -> dict[str, str]:
+        """The candidate of each model in a ranking, by model; a baseline stands in both."""
+        return {
+            record.model: name
+            for name, record in self.records.items()
+            if record.ranking in (ranking, BASELINE)
+        }
 
     def board(self, ranking: str) -> pd.DataFrame:
         """The leaderboard's rows of `ranking` and of the baselines."""

@@ -167,7 +167,7 @@ def mean_known(values: Array) -> Array:
     known = np.isfinite(values)
     count = known.sum(axis=0)
     mean = np.where(known, values, 0.0).sum(axis=0) / np.maximum(count, 1)
-    return np.asarray(np.where(count > 0, mean, np.nan))
+    return np.where(count > 0, mean, np.nan)
 
 
 def divide_known(numerator: Array, denominator: Array) -> Array:
@@ -449,11 +449,10 @@ class SplitConformal:
         """These intervals with the errors of the test block, whose arguments are shaped as in
         `calibrate`; its origins are in the order of time, `step_size` rows apart.
         """
-        errors = errors_in_model_units(y, y_hat, self.transform)
-        factors, is_quiet = self._find_scales(difficulty, errors.shape[-1])
+        scores, is_quiet = self.score_errors(y, y_hat, difficulty)
         return replace(
             self,
-            test_scores=errors / factors,
+            test_scores=scores,
             test_is_quiet=is_quiet,
             step_size=step_size,
             test_highest=np.maximum.accumulate(highest_by_origin(y, self.typical.size)),
@@ -467,8 +466,9 @@ class SplitConformal:
         in `calibrate`.
         """
         n_series = self.typical.size
+        scores, _ = self.score_errors(y, y_hat, difficulty)
         sizes = mean_known(join_steps(self.scores, n_series))
-        earlier = mean_known(join_steps(self.scale_absolute_errors(y, y_hat, difficulty), n_series))
+        earlier = mean_known(join_steps(scores, n_series))
         ratio = np.minimum(divide_known(earlier, sizes), 2 * MAX_RESIZED)  # its power is finite
         factors = np.minimum(((1 + ratio**RESIZING) / 2) ** (1 / RESIZING), MAX_RESIZED)
         horizon = self.scores.shape[1] // n_series
@@ -479,13 +479,15 @@ class SplitConformal:
             highest=np.maximum(self.highest, highest),
         )
 
-    def scale_absolute_errors(
+    def score_errors(
         self, y: ArrayLike, y_hat: ArrayLike, difficulty: Difficulty
-    ) -> Array:
-        """(n, S * H): the scores of forecasts, which are their errors divided by difficulty."""
+    ) -> tuple[Array, NDArray[np.bool_]]:
+        """(n, S * H) each: the scores of forecasts, which are their errors divided by difficulty,
+        and whether their positions are quiet.
+        """
         errors = errors_in_model_units(y, y_hat, self.transform)
-        factors, _ = self._find_scales(difficulty, errors.shape[-1])
-        return errors / factors
+        factors, is_quiet = self._find_scales(difficulty, errors.shape[-1])
+        return errors / factors, is_quiet
 
     def _find_scales(
         self, difficulty: Difficulty, n_columns: int
@@ -505,7 +507,7 @@ class SplitConformal:
         if self.ranked_pool is not None:
             n_errors = np.isfinite(self.ranked_pool.calibration).sum(axis=0)
             return np.tile(n_errors, len(self.usual_errors))
-        return np.asarray(np.isfinite(self.scores).sum(axis=0))
+        return np.isfinite(self.scores).sum(axis=0)
 
     @cached_property
     def newest(self) -> SplitConformal:
@@ -669,7 +671,7 @@ def lean_on_steps(margins: Array, scores: RankedScores, coverage: ArrayLike) -> 
         return margins
     of_all = scores.means * np.repeat(quantile_of_each(scores.relative, coverage), horizon, axis=-1)
     positive = np.where(of_all > 0, of_all, np.nan)  # no margin is drawn to zero
-    return np.asarray(margins * divide_known(positive, margins) ** LEANING)
+    return margins * divide_known(positive, margins) ** LEANING
 
 
 def quantile_of_each(ranked: Array, coverage: ArrayLike) -> Array:
@@ -782,12 +784,10 @@ def highest_by_origin(y: ArrayLike, n_series: int) -> Array:
     return known.reshape(-1, n_series, horizon).max(axis=2)
 
 
-def absolute_errors(y: ArrayLike, y_hat: ArrayLike) -> Array:
+def absolute_errors(y: Array, y_hat: Array) -> Array:
     """The absolute errors (n, H), NaN where the actual is missing; `InputError` for a forecast that
     is not finite.
     """
-    actual = np.asarray(y, dtype=float)
-    forecast = np.asarray(y_hat, dtype=float)
-    if not np.isfinite(forecast).all():
+    if not np.isfinite(y_hat).all():
         raise InputError("A forecast is not finite. Its model has failed; leave it out.")
-    return np.abs(actual - forecast)
+    return np.abs(y - y_hat)

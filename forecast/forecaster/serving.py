@@ -126,7 +126,6 @@ class Service:
         panel = read_ordered_panel(given, KEY_COLUMNS, ensemble)
         if panel is None:
             checked = _check_rows(given, ensemble.task)
-            require_known_series(checked["unique_id"].unique(), ensemble)
             check_transforms(checked, ensemble.task)
             panel = from_frame(
                 ensemble.select_newest_rows(checked), ensemble.dataset_name, ensemble.task

@@ -112,9 +112,7 @@ def _gamma(since: Array) -> Array:
     """gamma[since]: the share of the alarm level that an alarm `since` tests ago gives back (Ramdas
     et al. 2017, section 3).
     """
-    return np.asarray(
-        0.0722 * np.log(np.maximum(since, 2)) / (since * np.exp(np.sqrt(np.log(since))))
-    )
+    return 0.0722 * np.log(np.maximum(since, 2)) / (since * np.exp(np.sqrt(np.log(since))))
 
 
 def _score_observations(
@@ -147,7 +145,7 @@ def _score_observations(
             actual = series.values[judged_rows, output]
             y_hat = forecasts[:, 0, output]
             difficulty = Difficulty.of_targets(before[:, output], ds[:, None], panel.task)
-            score = calibration.scale_absolute_errors(actual[:, None], y_hat[:, None], difficulty)
+            score, _ = calibration.score_errors(actual[:, None], y_hat[:, None], difficulty)
             columns = {
                 "unique_id": unique_id,
                 "output": name,

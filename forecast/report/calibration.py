@@ -17,11 +17,9 @@ from forecast.report.text import (
     Row,
     Table,
     TableCell,
-    chosen_class,
     drop_lone_series,
     number,
     whole,
-    worse_class,
 )
 
 RANKING = "shipped"
@@ -61,7 +59,9 @@ def calibration_table(results: Results) -> Table | None:
     rows = []
     for _, scores in all_steps.iterrows():
         model = str(scores["model"])
-        rows.append(Row(model, _calibration_cells(scores), cls=chosen_class(model == selected)))
+        rows.append(
+            Row(model, _calibration_cells(scores), cls="chosen" if model == selected else "")
+        )
     if not rows:
         return None
     return drop_lone_series(Table(text.columns("calibration", unit=unit), rows), results.series)
@@ -81,7 +81,7 @@ def _calibration_cells(scores: pd.Series) -> list[TableCell]:
     return [
         TableCell(series, series),
         TableCell(text.level(scores["level"]), float(scores["level"])),
-        TableCell(covered, float(scores["coverage"]), n_actuals, worse_class(not is_inside)),
+        TableCell(covered, float(scores["coverage"]), n_actuals, "" if is_inside else "w-worse"),
         TableCell(f"{low} to {high}", float(scores["low"])),
         number(scores["width"]),
         number(scores["winkler"]),

@@ -53,7 +53,7 @@ def _network_row(record: RunRecord, diagnostics: Diagnostics) -> Row:
             verdict,
             verdict,
             MEANING_OF_VERDICT[verdict],
-            text.worse_class(verdict not in SAFE_VERDICTS),
+            "" if verdict in SAFE_VERDICTS else "w-worse",
         )
     cells = [
         TableCell(RANKING_TITLES[record.ranking], record.ranking),

@@ -294,7 +294,7 @@ def level_table(results: Results, ranking: str) -> Table | None:
     for _, row in scores.iterrows():
         errors = [number(row[name]) for name in LEVEL_ERRORS]
         cells = [TableCell(row["level"], row["level"]), text.whole(row["n_series"]), *errors]
-        cls = text.chosen_class(row["model"] == results.selected_model(ranking))
+        cls = "chosen" if row["model"] == results.selected_model(ranking) else ""
         rows.append(Row(row["model"], cells, cls=cls))
     return Table(text.columns("levels"), rows)
 

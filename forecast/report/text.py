@@ -184,16 +184,6 @@ def word_class(word: str) -> str:
     return "w-" + word.replace(" ", "-")
 
 
-def worse_class(is_worse: bool) -> str:
-    """The CSS class of a cell with a bad value."""
-    return "w-worse" if is_worse else ""
-
-
-def chosen_class(is_chosen: bool) -> str:
-    """The CSS class of the row of a selected model."""
-    return "chosen" if is_chosen else ""
-
-
 @dataclass(frozen=True)
 class TableCell:
     """A cell: its text, the value it is sorted by (None is last), a tooltip, a CSS class."""

@@ -398,19 +398,17 @@ class Spec(RegressorSpec):
             del space["base"]
         return space
 
-    def fit(self, problem: Problem, *, seed: int) -> Parameters:
-        """The arrays `o/...` of the regressor of each output o. Boosting has the number of trees
-        with the lowest error on validation.
-        """
-        return self._fit_outputs(problem, None)
-
     def refit_chosen(self, problem: Problem, chosen: FittedForecaster, *, seed: int) -> Parameters:
         """The arrays of a fit on more rows, with the form and number of trees of the first fit."""
-        return self._fit_outputs(problem, chosen.weights)
+        return self.fit(problem, seed=seed, chosen=chosen.weights)
 
-    def _fit_outputs(self, problem: Problem, chosen: Mapping[str, np.ndarray] | None) -> Parameters:
-        """The arrays of each output; `chosen`: those of an earlier fit, whose form and number of
-        trees stay. `ModelError` for fewer than two observed targets.
+    def fit(
+        self, problem: Problem, *, seed: int, chosen: Mapping[str, np.ndarray] | None = None
+    ) -> Parameters:
+        """The arrays `o/...` of the regressor of each output o. Boosting has the number of trees
+        with the lowest error on validation. `ModelError` for fewer than two observed targets.
+
+        chosen: the arrays of an earlier fit, whose form and number of trees stay.
         """
         from threadpoolctl import threadpool_limits
 

@@ -60,20 +60,20 @@ class Spec(RegressorSpec):
             return "a climatology needs a season"
         return ""
 
-    def fit(self, problem: Problem, *, seed: int) -> Parameters:
+    def refit_chosen(self, problem: Problem, chosen: FittedForecaster, *, seed: int) -> Parameters:
+        """The arrays of a fit on more rows, with the settings of the first fit."""
+        return self.fit(problem, seed=seed, chosen=chosen.weights)
+
+    def fit(
+        self, problem: Problem, *, seed: int, chosen: Mapping[str, np.ndarray] | None = None
+    ) -> Parameters:
         """The arrays of each output o: `o/map` (inputs + 1, H), the coefficients of the inputs
         (`_inputs`; 0 for rows beyond the lags) and last the intercept; `o/mean_of` (settings, 3),
         the weight, lags and penalty of the ridges whose mean it is. A climatology also has
         `harmonics`, `levels` and `o/climatology`.
+
+        chosen: the arrays of an earlier fit, whose settings stay; None: they are chosen here.
         """
-        return self._fit_outputs(problem, None)
-
-    def refit_chosen(self, problem: Problem, chosen: FittedForecaster, *, seed: int) -> Parameters:
-        """The arrays of a fit on more rows, with the settings of the first fit."""
-        return self._fit_outputs(problem, chosen.weights)
-
-    def _fit_outputs(self, problem: Problem, chosen: Mapping[str, np.ndarray] | None) -> Parameters:
-        """The arrays of `fit`, with the settings of an earlier fit, `chosen`; None: chosen here."""
         arrays: dict[str, np.ndarray] = {}
         task = problem.panel.task
         if self.form == "climatology":
@@ -192,7 +192,7 @@ def _moving_average(window: np.ndarray, rows: int) -> np.ndarray:
     """(B, L): centred means of `window` (B, L) over `rows` rows, both ends repeated."""
     padded = np.pad(window, ((0, 0), (rows - 1 - rows // 2, rows // 2)), mode="edge")
     total = np.cumsum(np.pad(padded, ((0, 0), (1, 0))), axis=1)
-    return np.asarray((total[:, rows:] - total[:, :-rows]) / rows)
+    return (total[:, rows:] - total[:, :-rows]) / rows
 
 
 def _fit_climatology(problem: Problem, output: int, harmonics: np.ndarray) -> np.ndarray:
@@ -208,7 +208,7 @@ def _fit_climatology(problem: Problem, output: int, harmonics: np.ndarray) -> np
     x = np.concatenate(xs)
     y = np.concatenate(ys)
     known = np.isfinite(y)
-    return np.asarray(np.linalg.lstsq(x[known], y[known], rcond=None)[0])
+    return np.linalg.lstsq(x[known], y[known], rcond=None)[0]
 
 
 def _climatology_values(
@@ -226,7 +226,7 @@ def _climatology_values(
         values = _calendar_design(rows, harmonics) @ coefficients
         return np.lib.stride_tricks.sliding_window_view(values, future.shape[1])[::distance]
     values = _calendar_design(np.concatenate(future), harmonics) @ coefficients
-    return np.asarray(values.reshape(future.shape[:2]))
+    return values.reshape(future.shape[:2])
 
 
 def _calendar_design(future: np.ndarray, harmonics: np.ndarray) -> np.ndarray:

@@ -252,7 +252,8 @@ class Pass(BlockVisitor[np.ndarray]):
         run = self._start_cell(block, path)
         out = np.empty((min(self.wanted_steps[path], len(x)), block.units, self.batch), x.dtype)
         run.run_steps(x, out)
-        self.final[path] = _batch_first(run.states())
+        states = run.states()
+        self.final[path] = {name: np.array(state.T, order="C") for name, state in states.items()}
         if not block.parts:
             return out
         w = weights_at(self.weights, path)
@@ -333,11 +334,6 @@ def segments(rows: np.ndarray, length: int, channels: int, relative: Sequence[in
     cut = rows.reshape(len(rows), -1, length, rows.shape[2])
     past = cut[..., :channels].reshape(*cut.shape[:2], -1)
     return np.concatenate([past, cut[:, :, -1, channels:]], axis=-1)
-
-
-def _batch_first(states: Arrays) -> dict[str, np.ndarray]:
-    """Copies (B, size) of the states (size, B)."""
-    return {name: np.array(state.T, order="C") for name, state in states.items()}
 
 
 def check_weights(network: Network, weights: Mapping[str, np.ndarray]) -> np.dtype:
