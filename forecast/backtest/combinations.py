@@ -263,7 +263,7 @@ def solve_on_simplex(square: np.ndarray, penalty: float) -> np.ndarray:
     ridge = penalty * square.diagonal().min() + 1e-9 * size
     root = np.linalg.cholesky(square + ridge * np.eye(count)).T / np.sqrt(size)
     unscaled, _ = nnls(root, np.linalg.solve(root.T, np.ones(count)))
-    return np.asarray(unscaled / unscaled.sum())
+    return unscaled / unscaled.sum()
 
 
 def write_combination(name: str, rule: Combination, trained: Path) -> None:

@@ -250,4 +250,4 @@ def _orthonormal_cosines(n: int, count: int, cycles: tuple[float, ...]) -> Array
 def _orthonormal(columns: Array) -> Array:
     """An orthonormal basis of the span of `columns`."""
     vectors, sizes, _ = np.linalg.svd(columns, full_matrices=False)
-    return np.asarray(vectors[:, sizes > 1e-3 * sizes[0]])
+    return vectors[:, sizes > 1e-3 * sizes[0]]

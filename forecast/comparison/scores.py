@@ -95,7 +95,7 @@ class ForecastCube:
     @property
     def seed_mean(self) -> np.ndarray:
         """(n, H): the mean of the seeds' forecasts."""
-        return np.asarray(self.y_hat.mean(axis=0))
+        return self.y_hat.mean(axis=0)
 
 
 def series_forecasts(forecasts: pd.DataFrame, last: Mapping[str, pd.Series]) -> list[ForecastCube]:

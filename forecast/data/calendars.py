@@ -319,7 +319,7 @@ def season_positions(calendar: Calendar, times: np.ndarray, season_length: int) 
     else:
         days_of_year = (days - times.astype("datetime64[Y]")).astype(np.int64)
         numbers = np.rint(days_of_year / 365 * season_length).astype(np.int64)
-    return np.asarray(numbers % season_length)
+    return numbers % season_length
 
 
 def _number_open_steps(freq: str, hours: OpeningHours, times: np.ndarray) -> np.ndarray:
@@ -330,7 +330,7 @@ def _number_open_steps(freq: str, hours: OpeningHours, times: np.ndarray) -> np.
     n_days = np.busday_count(np.datetime64("1970-01-05"), days, weekmask=is_open)
     starts = hours.step_starts(freq)
     numbers = n_days * len(starts) + starts.searchsorted(local - days)
-    return np.asarray(numbers.reshape(times.shape))
+    return numbers.reshape(times.shape)
 
 
 def calendar_features(
@@ -732,8 +732,8 @@ def _cycle_position(times: pd.DatetimeIndex, name: CalendarFeature) -> np.ndarra
         return times.month.to_numpy(float) - 1
     share_of_day = ((times - times.normalize()) / DAY).to_numpy()
     if name == "hour_of_day":
-        return np.asarray(share_of_day * 24.0)
-    return np.asarray(times.day_of_year.to_numpy() - 1 + share_of_day)
+        return share_of_day * 24.0
+    return times.day_of_year.to_numpy() - 1 + share_of_day
 
 
 def _grid_start(times: pd.Series, calendar: Calendar) -> pd.Timestamp:

@@ -82,4 +82,4 @@ def residual_variance(inputs: np.ndarray, outputs: np.ndarray) -> np.ndarray:
     x = x / np.where(spread > 0, spread, 1.0)
     y = outputs - outputs.mean(axis=0)
     coefficients = np.linalg.lstsq(x, y, rcond=1e-10)[0]
-    return np.asarray(np.var(y - x @ coefficients, axis=0))
+    return np.var(y - x @ coefficients, axis=0)

@@ -110,9 +110,7 @@ def smear(y_hat: Array, errors: Array, column: TaskColumn) -> Array:
     transform = TRANSFORMS[column.transform]
     with np.errstate(divide="ignore"):  # the log of a forecast of zero
         in_model_units = transform.to_model_units(y_hat)
-    return np.asarray(
-        np.clip(transform.to_raw(in_model_units[:, None] + errors).mean(axis=1), *column.limits)
-    )
+    return np.clip(transform.to_raw(in_model_units[:, None] + errors).mean(axis=1), *column.limits)
 
 
 def smear_forecasts(forecasts: pd.DataFrame, smearing: Array, task: Task) -> pd.DataFrame:
@@ -149,7 +147,7 @@ def shrunk_covariance(errors: Array) -> Array:
         intensity = min(1.0, max(0.0, uncertainty[off_diagonal].sum() / size))
     shrunk = (1 - intensity) * correlations
     np.fill_diagonal(shrunk, 1.0)
-    return np.asarray(shrunk * np.outer(deviations, deviations))
+    return shrunk * np.outer(deviations, deviations)
 
 
 def minimum_trace(summing: Array, covariance: Array) -> Array:
@@ -157,7 +155,7 @@ def minimum_trace(summing: Array, covariance: Array) -> Array:
     of the base forecasts' errors.
     """
     weighted = np.linalg.solve(covariance, summing)
-    return np.asarray(np.linalg.solve(summing.T @ weighted, weighted.T))
+    return np.linalg.solve(summing.T @ weighted, weighted.T)
 
 
 def learn_reconciliation(forecasts: pd.DataFrame) -> Array:
@@ -193,7 +191,7 @@ def reconcile(base: Array, names: list[str], projection: Array, minimum: float |
     series = np.tensordot(projection, base, axes=1)
     if minimum is not None:
         series = np.maximum(series, minimum)
-    return np.asarray(np.tensordot(summing, series, axes=1))
+    return np.tensordot(summing, series, axes=1)
 
 
 def reconcile_forecasts(
@@ -217,4 +215,4 @@ def reconcile_forecasts(
 def bottom_up(base: Array, names: list[str]) -> Array:
     """The forecasts (n, ...) of `names` as the sums of the series' own base forecasts."""
     summing, places = summing_matrix(names)
-    return np.asarray(np.tensordot(summing, base[places], axes=1))
+    return np.tensordot(summing, base[places], axes=1)

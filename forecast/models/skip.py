@@ -795,7 +795,7 @@ def unseen_shift(windows: Windows, ranges: np.ndarray) -> np.ndarray:
     level = levels_of(newest, n_rows)[:, 0]
     overshoot = np.maximum(np.maximum(low - level, level - high), 0.0)
     width = np.maximum(FADE * (high - low), np.finfo(float).eps)
-    return np.asarray(np.minimum(overshoot / width, 1.0) * (level - mean))
+    return np.minimum(overshoot / width, 1.0) * (level - mean)
 
 
 def joint_shift(parameters: Mapping[str, np.ndarray], windows: Windows) -> np.ndarray:
