@@ -564,7 +564,7 @@ def describe_own_steps(frame: pd.DataFrame) -> str:
     """
     series, times = frame["unique_id"], frame["ds"]
     first_name = series.iloc[0]
-    other_names = series[~series.isin(series[times.isin(times[series == first_name])])]
+    other_names = series[~series.isin(series[times.isin(times[series == first_name])].unique())]
     if other_names.empty:
         return ""
     names = (first_name, other_names.iloc[0])

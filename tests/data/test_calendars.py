@@ -449,6 +449,20 @@ def test_series_whose_weeks_begin_on_other_days_are_told_no_calendar_but_what_to
     assert describe_own_steps(pd.concat([frame[frame["unique_id"] == "W-MON"], later])) == ""
 
 
+def test_series_are_told_apart_by_their_names_and_not_row_by_row(monkeypatch):
+    days = pd.date_range("2024-01-01", periods=100)
+    frame = pd.concat(pd.DataFrame({"unique_id": name, "ds": days}) for name in "abcde")
+    isin, sizes = pd.Series.isin, []
+
+    def count_values(self, values):
+        sizes.append((self.name, len(values)))
+        return isin(self, values)
+
+    monkeypatch.setattr(pd.Series, "isin", count_values)
+    assert describe_own_steps(frame.reset_index(drop=True)) == ""
+    assert [size for name, size in sizes if name == "unique_id"] == [5]
+
+
 def test_days_of_more_than_the_292_years_that_nanoseconds_count_have_a_grid():
     days = grid(dataset(calendar={"kind": "regular", "freq": "1D"}).calendar, "1700", "2199-12-31")
     assert days.equals(pd.date_range("1700-01-01", "2199-12-31").as_unit("ns"))

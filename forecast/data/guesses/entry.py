@@ -318,7 +318,8 @@ def _entry_lines(
         else max(n_rows // 20, 1)
     )
     wanted_horizon = asked_horizon or usual_spans.horizon
-    horizon, horizon_note = min(wanted_horizon, longest), ""
+    horizon = min(wanted_horizon, longest)
+    horizon_note = ""
     if asked_horizon:
         horizon = asked_horizon
         if may_be_short and not blocks_hold(n_rows, asked_horizon, season):
