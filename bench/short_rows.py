@@ -1,7 +1,8 @@
 """What one file of a short history is served, beside other means of the same rows.
 
     python -m bench.short_rows fit FOLDER SEED [SEED ...]     # simulated laws
-    python -m bench.short_rows fit FOLDER t1 [t2 ...]         # series of every textbook
+    python -m bench.short_rows fit FOLDER t1 t1@log1p t1@none # textbook series; also laws @log1p
+    python -m bench.short_rows rivals FOLDER t1 [t2 ...]      # what is served over four rivals
     python -m bench.short_rows fit FOLDER deciding            # or confirming: records of ../shared
     python -m bench.short_rows judge FOLDER SEED|deciding|confirming [...]
     python -m bench.short_rows intervals FOLDER SEED|deciding|confirming [...]
@@ -415,12 +416,12 @@ def fit_case(case: Case, target: Path, transform: str = "") -> None:
 def fit(folder: Path, groups: list[str]) -> None:
     warnings.simplefilter("ignore")
     folder.mkdir(exist_ok=True)
-    for group in groups:
+    for group, ending in map(split_transform, groups):
         for case in cases_of(group):
-            target = folder / case.name
+            target = folder / f"{case.name}{ending}"
             if not target.with_suffix(".parquet").exists():
                 try:
-                    fit_case(case, target)
+                    fit_case(case, target, ending.removeprefix("@"))
                 except ForecastError as error:
                     print(case.name, "left out:", error, flush=True)
 
@@ -459,6 +460,7 @@ STACKED = {
     "F": (*FEW, "F"),
     "MF": (*FEW, "M", "F"),
     "EMF": (*FEW, "E", "M", "F"),
+    "EKTF": (*FEW, "E", "K", "T", "F"),
     "EMF one tree": (*LINEAR[:4], "T0", "E", "M", "F"),
 }
 
@@ -505,6 +507,14 @@ def candidates_of(table: pd.DataFrame, grid: str) -> dict[str, np.ndarray]:
     return made
 
 
+def split_transform(group: str) -> tuple[str, str]:
+    """A group of series, and "@" with the transform that its targets get in place of the guessed
+    one, or nothing.
+    """
+    group, at, transform = group.partition("@")
+    return group, at + transform
+
+
 class StoredFits(NamedTuple):
     """The forecasts that `fit` kept of a series."""
 
@@ -518,9 +528,9 @@ def read_fits(folder: Path, groups: list[str]) -> Iterator[StoredFits]:
     """What `fit` kept in `folder` of the series of `groups`, of those with one of the grids of
     `MEANS`.
     """
-    for group in groups:
+    for group, ending in map(split_transform, groups):
         for case in cases_of(group):
-            target = folder / case.name
+            target = folder / f"{case.name}{ending}"
             if not target.with_suffix(".parquet").exists():
                 continue
             entry = yaml.safe_load(target.with_suffix(".yaml").read_text())
@@ -709,11 +719,51 @@ def judge_many(first: int, last: int, lengths: str) -> None:
     print(len(table), means.sort_values("all").round(3).to_string(), sep="\n")
 
 
+def forecast_rivals(y: np.ndarray, season: int, horizon: int) -> dict[str, np.ndarray]:
+    """What four models forecast that are fitted to all of y (T,), each (horizon,)."""
+    from statsforecast.models import ARIMA, AutoETS, AutoTheta
+
+    log_y = np.log1p(y)
+    airline = ARIMA(order=(0, 1, 1), seasonal_order=(0, 1, 1), season_length=season)
+    ets, auto = AutoETS(season_length=season), AutoTheta(season_length=season)
+    return {
+        "AutoTheta": auto.forecast(y, horizon)["mean"],
+        "AutoETS": ets.forecast(y, horizon)["mean"],
+        "AutoETS of logarithms": np.expm1(ets.forecast(log_y, horizon)["mean"]),
+        "airline model of logarithms": np.expm1(airline.forecast(log_y, horizon)["mean"]),
+    }
+
+
+def judge_rivals(folder: Path, groups: list[str]) -> None:
+    """Print the test error of what is served over that of each rival, fitted at every cutoff."""
+    warnings.simplefilter("ignore")
+    rows = []
+    for case, entry, grid, table in read_fits(folder, groups):
+        members, refit = (("E", "K", "T"), "never") if grid == "short" else ((*FEW, "F"), "monthly")
+        served = table.assign(y_hat=combine(table, members, refit))
+        served = served[served["block"] == "test"]
+        y = case.rows.set_index(pd.to_datetime(case.rows["ds"]))["y"].to_numpy(float)
+        known = pd.to_datetime(case.rows["ds"]).to_numpy()
+        made = []
+        for cutoff, ahead in served.groupby("cutoff"):
+            count = np.searchsorted(known, np.datetime64(cutoff), side="right")
+            forecasts = forecast_rivals(y[:count], int(entry["season_length"]), len(ahead))
+            made.append(pd.DataFrame(forecasts, index=ahead.index))
+        errors = pd.concat(made).sub(served["y"], axis=0).abs().mean()
+        error = (served["y_hat"] - served["y"]).abs().mean()
+        rows.append(pd.Series(error / errors, name=case.name))
+        print(case.name, rows[-1].round(3).to_dict(), flush=True)
+    logs = np.log(pd.DataFrame(rows))
+    print(np.exp(logs.mean()).round(3), (logs.std() / np.sqrt(len(logs))).round(3), sep="\n")
+
+
 if __name__ == "__main__":
     if sys.argv[1] == "fit":
         fit(Path(sys.argv[2]), sys.argv[3:])
     elif sys.argv[1] == "judge":
         judge(Path(sys.argv[2]), sys.argv[3:])
+    elif sys.argv[1] == "rivals":
+        judge_rivals(Path(sys.argv[2]), sys.argv[3:])
     elif sys.argv[1] == "many":
         judge_many(int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])
     else:
