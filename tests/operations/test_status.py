@@ -93,6 +93,16 @@ def test_a_damaged_champion_is_said(moved):
     assert "aliases.json: cannot be read" in read_status(moved, NAME, now=NOW).state
 
 
+@pytest.mark.parametrize("content", [None, "{", f'{{"schema": {champion.SCHEMA}}}'])
+def test_a_champion_s_card_that_is_gone_or_damaged_is_said_with_the_next_move(moved, content):
+    card = champion.version_folder(moved, NAME, 2) / champion.CARD_FILE
+    shutil.rmtree(card.parent)
+    if content:
+        files.write_text(card, content)
+    state = read_status(moved, NAME, now=NOW).state
+    assert "champion.json: " in state and "`forecast doctor --repair` takes it" in state
+
+
 def test_a_decision_of_an_older_format_is_said(moved):
     folder = ProjectPaths.of(moved).retraining(NAME) / "decisions"
     old = {**decided("kept").to_json(), "numbers": {"test": {"z": 1.0}}}
