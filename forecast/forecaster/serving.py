@@ -144,7 +144,7 @@ def _note_each(panel: Panel, ensemble: Ensemble) -> dict[str, str]:
         alone = replace(panel, series=(series,))
         sentences = [
             describe_unseen({uid: unseen.get(uid, [])}),
-            describe_missing_inputs(alone),
+            describe_missing_values(alone),
             describe_unequal_ends(alone, panel.newest),
         ]
         if note := " ".join(filter(None, sentences)):
@@ -359,7 +359,7 @@ def describe_odd_rows(panel: Panel, ensemble: Ensemble) -> list[str]:
     """
     sentences = [
         describe_unequal_ends(panel, panel.newest),
-        describe_missing_inputs(panel),
+        describe_missing_values(panel),
         describe_unseen(find_unseen(panel, ensemble.scaling)),
     ]
     return [*filter(None, sentences)]
@@ -384,20 +384,20 @@ def describe_unequal_ends(panel: Panel, newest: np.datetime64) -> str:
     )
 
 
-def describe_missing_inputs(panel: Panel) -> str:
-    """A sentence on the inputs without a value in the last row of a series; empty where there are
-    none.
+def describe_missing_values(panel: Panel) -> str:
+    """A sentence on the columns without a value in the last row of a series, targets too, each
+    counted once per series; empty where there are none.
     """
-    missing_inputs = []
+    missing_values = []
     for series in panel.series:
         for column in np.flatnonzero(np.isnan(series.values[-1])):
             name = panel.task.frame_names[column]
-            missing_inputs.append(f"{quote(name)} of {quote(series.unique_id)}")
-    if not missing_inputs:
+            missing_values.append(f"{quote(name)} of {quote(series.unique_id)}")
+    if not missing_values:
         return ""
     return (
-        f"Without a value in the last row: {plural(len(missing_inputs), 'input')}, such as"
-        f" {missing_inputs[0]}. Where the model reads one, it uses an older value."
+        f"Missing in the last row: {plural(len(missing_values), 'value')}, such as"
+        f" {missing_values[0]}. Where the model reads one, it uses an older value."
     )
 
 

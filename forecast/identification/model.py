@@ -498,7 +498,7 @@ class Model:
             raise ModelError(
                 f"The closed loop diverges: after {int(np.argmax(is_lost))} of {run.shape[1]} steps"
                 f" on its own the output is more than {LOST_RANGES:g} ranges of the training record"
-                f" away from it. {cure}"
+                f" away from its middle. {cure}"
             )
 
     def _columns(self, u: npt.ArrayLike | None, y: npt.ArrayLike | None) -> tuple[Array, Array]:

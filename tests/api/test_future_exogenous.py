@@ -32,7 +32,7 @@ BUDGET = {
 BOOSTING = {"family": "sklearn", "base": "last", "rows": 200, "options": {"n_estimators": 20}}
 MODELS: dict[str, dict[str, Any]] = {"ridge": {"family": "ridge"}, "boosting": BOOSTING}
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:Without a value in the last row"),
+    pytest.mark.filterwarnings("ignore:Missing in the last row"),
     pytest.mark.filterwarnings("ignore:Without the newest rows of the others"),
     pytest.mark.filterwarnings("ignore:.*No forecast of series 'a'"),
 ]
@@ -299,7 +299,7 @@ def test_a_series_without_its_newest_targets_ends_with_the_others(
     fitted_on: Callable[[], pd.DataFrame], takes_df: bool
 ) -> None:
     model = forecast.fit(fitted_on(), "ridge", **OPTIONS)
-    said = "misses 1 of the last 8 steps" if fitted_on is sold else "Without a value in the last"
+    said = "misses 1 of the last 8 steps" if fitted_on is sold else "last row: 1 value, such as 'y'"
     with pytest.warns(UserWarning, match=said):
         table = model.predict(sold_out() if takes_df else None, future_df=next_plan())
     spans = table.groupby("unique_id")["ds"].agg(["min", "max"])

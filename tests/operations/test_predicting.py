@@ -274,7 +274,7 @@ def test_a_forecast_without_the_newest_issue_of_its_inputs_says_that_older_value
     told = [one for one in forecast(root).notices if "uses an older value" in one]
     assert len(told) == (late > 0)
     assert not late or told[0].startswith(
-        "Without a value in the last row: 2 inputs, such as 'sun+1' of 'wave'."
+        "Missing in the last row: 2 values, such as 'sun+1' of 'wave'."
     )
 
 
