@@ -2,7 +2,7 @@
 
 `check` reads every file of configs/ and the data of the datasets that run, and reports all faults
 as one error; nothing is fetched or written. `forecast run` begins with the same checks
-(`check_run`). `audit` runs `forecast.audit` in a process of its own.
+(`check_before_run`). `audit` runs `forecast.audit` in a process of its own.
 """
 
 from __future__ import annotations
@@ -86,9 +86,10 @@ class Check:
     """The roles of a dataset's columns."""
 
 
-def check_run(root: Path, dataset: str) -> Iterator[Check]:
+def check_before_run(root: Path, dataset: str) -> Iterator[Check]:
     """The checks before a run: as `check_project`, but faults of `OPERATION_FILES` are only
-    printed, and a data file that changed since its snapshot is a fault.
+    printed, a data file that changed since its snapshot is a fault, and no rule of `quality` is
+    applied, as stage `prepare` does it.
     """
     not_needed = [f"configs/{name}" for name in OPERATION_FILES]
     for check in check_project(root, dataset, files_may_differ=False):

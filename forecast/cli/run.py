@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from forecast.cli.check import check_run, raise_faults
+from forecast.cli.check import check_before_run, raise_faults
 from forecast.cli.common import (
     CLUSTER,
     FORMAT,
@@ -188,7 +188,7 @@ def _check_and_clean(root: Path, dataset: str) -> None:
     if advice := installation.describe_outdated(root):
         print(advice)
     print("Checking configs and data", flush=True)
-    raise_faults(list(check_run(root, dataset)))
+    raise_faults(list(check_before_run(root, dataset)))
     return_memory()  # for the stages; with thousands of series the checked data take half a GB
     for path in remove_run_leftovers(root):
         print(f"Removed {path.relative_to(root)}, left by an interrupted run", flush=True)

@@ -27,10 +27,10 @@ from forecast.system.errors import InputError
 
 CandidateKey = tuple[str, str]
 """The model and the ranking of a candidate."""
-KEY_COLUMNS = ["model", "ranking"]
+CANDIDATE_COLUMNS = ["model", "ranking"]
 NEAR_BAR = 1.1
 """A simple forecast counts as a bar up to this multiple of the lowest one's validation loss."""
-LOSS_COLUMNS = [*KEY_COLUMNS, "skip", "unique_id", "cutoff", "loss"]
+LOSS_COLUMNS = [*CANDIDATE_COLUMNS, "skip", "unique_id", "cutoff", "loss"]
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def losses_by_origin(losses: pd.DataFrame) -> tuple[pd.DataFrame, LeftOut]:
     unscored = tuple(sorted(losses.loc[~has_series, "unique_id"].astype(str).unique()))
     losses = losses[has_series]
     if losses.empty:
-        columns = pd.MultiIndex.from_tuples([], names=KEY_COLUMNS)
+        columns = pd.MultiIndex.from_tuples([], names=CANDIDATE_COLUMNS)
         return pd.DataFrame(columns=columns), LeftOut(series=unscored)
     # nothing was observed at an origin for which no candidate has a loss
     origins = losses[["unique_id", "cutoff"]]
@@ -87,8 +87,8 @@ def losses_by_origin(losses: pd.DataFrame) -> tuple[pd.DataFrame, LeftOut]:
             " whole horizon"
         )
         losses = losses[has_actual]
-    by_key = losses.set_index(["unique_id", "cutoff", *KEY_COLUMNS])["loss"]
-    wide = by_key.unstack(KEY_COLUMNS).sort_index()
+    by_key = losses.set_index(["unique_id", "cutoff", *CANDIDATE_COLUMNS])["loss"]
+    wide = by_key.unstack(CANDIDATE_COLUMNS).sort_index()
     incomplete = _find_incomplete(wide, losses)
     by_cutoff = wide.drop(columns=list(incomplete)).groupby(level="cutoff")
     n_series = by_cutoff.size()
@@ -157,7 +157,7 @@ def _find_incomplete(wide: pd.DataFrame, losses: pd.DataFrame) -> dict[Candidate
     """
     incomplete = {}
     is_finite = np.isfinite(losses["loss"].to_numpy(dtype=float))
-    n_infinite = losses.loc[~is_finite].groupby(KEY_COLUMNS, observed=True).size()
+    n_infinite = losses.loc[~is_finite].groupby(CANDIDATE_COLUMNS, observed=True).size()
     n_missing = wide.isna().sum()
     for key in candidate_keys(wide):
         if key in n_infinite.index:

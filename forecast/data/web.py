@@ -65,9 +65,9 @@ class Deadline:
         """Seconds until the deadline, never negative."""
         return max(0.0, self.started + self.seconds - self.clock())
 
-    def call(self, what: str, attempt: Callable[[], T]) -> T:
-        """The result of the first successful `attempt`; `DataError` with `what` where attempts or
-        time run out.
+    def call_with_retries(self, what: str, attempt: Callable[[], T]) -> T:
+        """The result of the first call of `attempt` without a `TransientError`; `DataError` with
+        `what` where attempts or time run out. Other errors pass at once.
         """
         for number in range(1, self.attempts + 1):
             if self.seconds_left() <= 0:

@@ -239,7 +239,7 @@ def to_utc(
             ", a number, wanted a date or time such as 2024-01-31 or 2024-01-31T13:00. Write the"
             " times out, or map another column to `ds`."
         )
-        raise time_fault(values, 0, where, advice)
+        raise make_cell_error(values, 0, where, advice)
     text = values.astype("str")
     codes = pd.Series(pd.factorize(text)[0], index=text.index)
     distinct = text[~codes.duplicated()]  # the series of a panel share their times
@@ -342,7 +342,7 @@ def _local_to_utc(
     except CLOCK_ERRORS:
         clocks = f"which stands twice or never on the clocks of {zone} (summer time begins or ends)"
         end = f", {clocks}, wanted one instant. Write the times in UTC or with an offset."
-        raise time_fault(times, first_true(has_no_instant), where, end) from None
+        raise make_cell_error(times, first_true(has_no_instant), where, end) from None
 
 
 def _resolve_repeated_hours(times: pd.Series, zone: str) -> pd.Series:
@@ -366,14 +366,14 @@ def _zoned_to_utc(times: pd.Series) -> pd.Series:
 
 
 def refuse_rows(values: pd.Series, wrong: pd.Series, where: str, end: str) -> None:
-    """`InputError` about the first row that is `wrong`; `end`: see `time_fault`."""
+    """`InputError` about the first row that is `wrong`; `end`: see `make_cell_error`."""
     if wrong.any():
-        raise time_fault(values, first_true(wrong), where, end)
+        raise make_cell_error(values, first_true(wrong), where, end)
 
 
-def time_fault(values: pd.Series, position: int, where: str, end: str) -> InputError:
-    """The error `mine.csv, line 7: `ds` holds 'soon'<end>` about the cell at `position` of the
-    column `values`.
+def make_cell_error(values: pd.Series, position: int, where: str, end: str) -> InputError:
+    """An error for the caller to raise about the cell at `position` of the column `values`:
+    `mine.csv, line 7: `ds` holds 'soon'<end>`. `end` begins with its own punctuation mark.
     """
     holds = (
         "is empty" if pd.isna(values.iloc[position]) else f"holds {quote(values.iloc[position])}"

@@ -231,14 +231,14 @@ class Narx:
             first_rows = slice(min(len(y), FITTED_ROWS))
             unmeasured = np.zeros(self.measured_outputs)
 
-            def with_states(states: Array) -> Memory:
+            def memory_of(states: Array) -> Memory:
                 return replace(memory, y=np.concatenate([unmeasured, states])[None])
 
             def errors_of(states: Array) -> Array:
-                run, _ = self.loop(weights, with_states(states), u[first_rows], y[first_rows])
+                run, _ = self.loop(weights, memory_of(states), u[first_rows], y[first_rows])
                 return np.nan_to_num(self.bounded(run) - y[first_rows])[1:].ravel()
 
-            memory = with_states(fit_first_states(errors_of, self.states))
+            memory = memory_of(fit_first_states(errors_of, self.states))
         return self.loop(weights, memory, u, y)[1]
 
     def free_run(self, weights: Array, u: Array, y_start: Array) -> Array:

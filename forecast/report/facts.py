@@ -85,11 +85,11 @@ def budget_sentence(results: Results) -> str:
             f"Same budget for every network: {trials} trials, {tuning} gradient steps in tuning,"
             f" {training} in training over all seeds."
         )
-    sentences += [f"{name_row(*row)} is exempt: {why}." for row, why in exempt.items()]
+    sentences += [f"{name_candidate(*row)} is exempt: {why}." for row, why in exempt.items()]
     return " ".join(sentences) or "No networks were trained."
 
 
-def name_row(model: str, ranking: str) -> str:
+def name_candidate(model: str, ranking: str) -> str:
     """A model with its ranking: `seasonal naive (baseline)`."""
     return f"{text.name(model)} ({RANKING_TITLES.get(ranking, 'baseline')})"
 

@@ -124,5 +124,5 @@ def describe_alarms(alarms: Sequence[Alarm]) -> list[str]:
         hidden = len(row_alarms) - text.MOST_LISTED
         if hidden > 0:
             reasons.append(f"and {text.count(hidden)} more series")
-        lines.append(f"{facts.name_row(*row)}: {'; '.join(reasons)}")
+        lines.append(f"{facts.name_candidate(*row)}: {'; '.join(reasons)}")
     return lines

@@ -13,7 +13,7 @@ def waits_of(chance: float, asked_s: float | None = None) -> list[float]:
         raise TransientError("busy", asked_s)
 
     with pytest.raises(DataError, match="tried 10 times"):
-        deadline.call("test", fail)
+        deadline.call_with_retries("test", fail)
     return waits
 
 

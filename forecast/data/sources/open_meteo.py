@@ -269,7 +269,7 @@ class _Client:
                 )
             return _parse_answer(answer, what)
 
-        return _hours_to_frame(deadline.call(what, ask_once), variables, name, what)
+        return _hours_to_frame(deadline.call_with_retries(what, ask_once), variables, name, what)
 
 
 def _parse_answer(answer: web.Answer, what: str) -> dict[str, Any]:

@@ -160,7 +160,9 @@ class _Client:
     def history(self, ticker: str, first: pd.Timestamp, as_of: pd.Timestamp) -> pd.DataFrame:
         """The long rows of one ticker as traded, from `first` on; `DataError` naming the ticker."""
         what = f"Yahoo, ticker {ticker!r}"
-        bars = self.deadline.call(what, lambda: self._attempt(ticker, first, as_of, what))
+        bars = self.deadline.call_with_retries(
+            what, lambda: self._attempt(ticker, first, as_of, what)
+        )
         traded = undo_splits(_bars_to_frame(bars, ticker, what))
         return traded[traded["ds"] >= first]
 
