@@ -341,7 +341,9 @@ def _change_vintages(
 
 
 def _refit_seldom(path: Path, frame: pd.DataFrame, dataset: Dataset) -> None:
-    """Set the refit schedule of every model that has one to `REFIT_SHARE`."""
+    """Fit every model with a refit schedule again after each `REFIT_SHARE` of the origins from
+    validation to calibration.
+    """
     ends = block_ends(frame, dataset)
     times = frame["ds"].drop_duplicates()
     origins = 0

@@ -324,7 +324,7 @@ def _score_stack(stack: SeriesStack) -> SeriesColumns:
 
 
 def _flatten_by_series(columns: SeriesColumns, shape: tuple[int, ...]) -> SeriesColumns:
-    """The columns broadcast to `shape` (S, ...), then flattened to (S, rows of a series)."""
+    """The columns broadcast to `shape` (S, ...), then flattened to (S, table rows of a series)."""
     return {
         name: np.broadcast_to(values, shape).reshape(shape[0], -1)
         for name, values in columns.items()

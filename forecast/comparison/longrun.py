@@ -4,7 +4,7 @@ Losses at neighbouring origins are dependent: horizons overlap, and hard periods
 of their mean is estimated from the low frequencies of the series (equal-weighted cosines; Lazarus,
 Lewis, Stock & Watson 2018):
 
-    1. The losses are averaged over runs of origins whose horizons overlap.
+    1. The losses are averaged over runs of neighbouring origins, whose horizons overlap.
     2. Known cycles (the day, the year) are regressed out if the origins cover whole periods: a
        season that returns is no dependence.
     3. The rest is pre-whitened by an AR(1) (Andrews & Monahan 1992; its slope without the

@@ -243,8 +243,8 @@ def add_mean_and_spread(scores: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """`scores` with a row `mean`, and for several seeds a row `std`, the standard deviation
     (n - 1) of the scores of the seeds.
 
-    `mean` is not an average of scores but the score of the mean of the seeds' forecasts, which
-    serves. For several seeds it is in `scores` already; of one seed it is a copy of its row.
+    `mean` is the score of the forecast that serves, the mean of the seeds' forecasts, not the mean
+    of their scores. For several seeds it is in `scores` already; of one seed it is a copy.
     """
     seeds = scores[scores["seed"] != MEAN]
     numbers = [c for c in scores.columns if c not in ("seed", *by)]
@@ -253,7 +253,8 @@ def add_mean_and_spread(scores: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     else:
         by_key = seeds.assign(seed=SPREAD).groupby(["seed", *by], sort=False)[numbers]
         spread = by_key.std()
-        # the scores of seeds with equal forecasts differ by rounding in their processes
+        # the scores of seeds with equal forecasts differ by rounding in their processes; where they
+        # do, the greatest has the size of all, also of scores below zero
         is_rounding = spread < SEED_ROUNDING * by_key.max().abs()
         added = spread.mask(is_rounding, 0.0).reset_index()
     result = pd.concat([scores, added], ignore_index=True)

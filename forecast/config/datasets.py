@@ -477,8 +477,8 @@ class Dataset(Config):
         )
 
     def _local_zone(self) -> str | None:
-        """The time zone of the source's times, or of the opening hours; None where these are UTC,
-        or local dates.
+        """The time zone of the source's times, else of the opening hours, which may be "UTC"; None
+        where neither is given, or times are local dates.
         """
         if self.calendar.keeps_wall_clock:
             return None

@@ -156,11 +156,12 @@ SIMPLE_FORECASTS = (
     "lookback_mean",
     "drift",
 )
-"""Simple forecasts, which need no training; a model that is called better is better than each of
-them (the bars). The last value alone would be too easy to beat: prices drift, returns scatter about
-a mean, and growth goes on. A new one is the name of an entry of configs/models.yaml, which is a bar
-where the grid has it, and needs its words in `comparison.sentences.BAR_WORDS`; a constant also
-belongs to `report.answer.CONSTANT_BARS`.
+"""Simple forecasts, which need no training. The best of them on validation, and those near to it,
+are the bars (`comparison.losses.select_bars`): a model that is called better is better than each,
+except for bars from which its loss only drifts (`comparison.verdicts`). The last value alone would
+be too easy to beat: prices drift, returns scatter about a mean, and growth goes on. A new one is
+the name of an entry of configs/models.yaml and needs its words in `comparison.sentences.BAR_WORDS`;
+a level of all history also belongs to `report.answer.CONSTANT_BARS`.
 
 Reference models are something else: `backtest.candidates.REFERENCE_MODELS` are trained beside
 models that a user names, `comparison.intervals.SHOWN_REFERENCES` are in charts beside selected

@@ -5,9 +5,9 @@ the train rows of a series; with `difference_inputs` the scale is the standard d
 one-step changes, so that one-step errors are of order one however far the level has wandered.
 
 A `Scaling` is fitted once per problem and saved with every model. It also hides wild values, such
-as a reading without its decimal point, from models (`hide_wild`; scores use all values), and clips
-inputs that are far outside of their train range (`input_bounds`), since a linear model extrapolates
-without limit.
+as a reading without its decimal point, from models (`hide_wild`, by its `limits`; scores use all
+values), and clips inputs that are far outside of their train range (`ranges`) to that range
+extended by its width (`input_bounds`), since a linear model extrapolates without limit.
 
 The bounds `minimum` and `maximum` of a target cut off forecasts here (`invert_transform`), interval
 ends in `forecaster.intervals` and forecasts of the mean in `forecaster.reconciliation`; values of

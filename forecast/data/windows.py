@@ -167,9 +167,10 @@ def clear_first_row(past: np.ndarray, channels: Layout) -> None:
 class Windows:
     """A batch of windows, each of `lookback` rows up to its cutoff.
 
-    z (B, L, C) scaled values, NaN where missing; past (B, L, channels) float32; future (B, L + H,
-    F) float32, whose first L rows belong to the rows of `past`; last (B, O) the last observed
-    scaled targets; rows (B,) the row numbers of the cutoffs; series (B,) their `unique_id`.
+    z (B, L, C) scaled values, NaN where missing; past (B, L, channels) float32, the cutoff last;
+    future (B, L + H, F) float32, the L rows of `past`, then the H rows after the cutoff; last
+    (B, O) the last observed scaled targets; rows (B,) the row numbers of the cutoffs; series (B,)
+    their `unique_id`.
     """
 
     z: np.ndarray

@@ -1,5 +1,5 @@
-"""`Ensemble`, the model in service: the forecasters of one candidate, one per seed, and the
-calibration errors behind its intervals.
+"""`Ensemble`, the model in service: the forecasters of one candidate, one per seed (often
+a single one), and the calibration errors behind its intervals.
 
 `load_trained_ensemble` reads it from the files of the train stage; `forecast_latest` makes the
 table of forecasts and intervals that users see. The forecast is the mean over the seeds; that of a

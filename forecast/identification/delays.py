@@ -182,16 +182,18 @@ def find_held_back_rows(
 
 
 def _hold_back(gains: Array, compared: int, cost: float) -> tuple[int, ...]:
-    """The rows by which to hold an input back, in rising order and not near each other.
+    """The rows by which to hold an input back (delay it as a whole), in rising order and not near
+    each other.
 
-    `gains` (steps, O): what the log likelihood gains by `compared` delays from each step on;
+    `gains` (steps, O): by how much the deviance (-2 log likelihood) falls by `compared` delays
+    from each step on;
     `cost`: what each delay costs in Schwarz's criterion. Outputs that the input does not move do
     not count.
     """
     last = len(gains) - 1 - compared  # later groups are not whole
     steps = set()
     for gain in gains.T[gains.max(axis=0) > compared * cost]:
-        # the last of equals: earlier groups begin with delays that explain nothing
+        # of the groups that explain equally much the last: others begin with delays that do not
         first = int(np.flatnonzero(gain >= gain.max() - cost)[-1])
         is_clear = gain[first] - gain[0] > CLEAR_GAIN * compared * cost
         steps.add(first - 1 if MIN_DEAD_TIME <= first <= last and is_clear else 0)

@@ -433,8 +433,9 @@ def following_rows(table: Array, steps: int) -> Array:
 
 
 def unseen_inputs(experiments: Sequence[Experiment], rows: int) -> dict[str, Array]:
-    """Inputs (T, I) to test a free run with, by what they are: up to 2 `rows` of measured inputs
-    backwards, these a tenth larger, and `rows` of random steps between their extremes.
+    """Inputs (T, I) to test a free run with, by what they are: the first measured ones, at most
+    2 `rows`, backwards; the same forwards, but a tenth farther from their mean; and `rows` of
+    random steps between their extremes.
     """
     u = experiments[0].u[: 2 * rows]
     rng = np.random.default_rng(0)  # fixed: the same inputs for every net

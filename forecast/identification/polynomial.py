@@ -24,7 +24,7 @@ from forecast.training.levenberg_marquardt import Array
 Term = tuple[int, ...]
 """The columns of z that a product multiplies, a column as often as its power; () is 1."""
 
-MAX_PRODUCTS = 400  # to choose from; a lower degree where there are more
+MAX_PRODUCTS = 400  # to choose from; a lower degree where there are more, but never below 1
 ROUNDING = 1e-14  # of the sum of squares of y: less than this is rounding
 NO_PART = 1e-8  # of the sum of squares of a product: less left of it is rounding
 
@@ -65,8 +65,8 @@ class PolynomialLayer:
         return products @ self.coefficients(weights) + self.y_origin
 
     def of_row(self, weights: Array) -> Callable[[Array, Array], object]:
-        """The map of one row: writes v (O,) of z (d,), behind which stands a one, to its second
-        argument; of several weights (runs, n_weights) v (runs, O) of z (runs, d).
+        """The map of one row: writes v (O,) of z (d + 1,), whose last number is a one, to its
+        second argument; of several weights (runs, n_weights) v (runs, O) of z (runs, d + 1).
         """
         numbers = column_numbers(self.terms, len(self.z_origin))
         origin = np.append(self.z_origin, 0.0)
@@ -128,9 +128,9 @@ def select_terms(
     """At most `max_terms` products of columns of z (rows, d), in the order they were chosen, and
     the flat C (terms, O) of their least-squares fit to y (rows, O).
 
-    Products have up to `degree` factors, fewer where there were more than `MAX_PRODUCTS`. Several
-    outputs share their terms, chosen by the sum of squares of all. `ModelError` where no term
-    explains y, as in fewer than four rows.
+    Products have up to `degree` factors, fewer where there were more than `MAX_PRODUCTS`, but
+    the columns themselves are always all there. Several outputs share their terms, chosen by the
+    sum of squares of all. `ModelError` where no term explains y, as in fewer than four rows.
     """
     candidates = _list_products(z.shape[1], degree)
     products = multiply_columns(z, candidates)
@@ -173,8 +173,8 @@ def error_reductions(z: Array, y: Array, terms: tuple[Term, ...]) -> Array:
 
 
 def _list_products(columns: int, degree: int) -> tuple[Term, ...]:
-    """All products of up to `degree` columns, the constant first; of fewer columns where there are
-    more than `MAX_PRODUCTS`.
+    """All products of up to `degree` factors from as many `columns`, the constant first; of fewer
+    factors, but at least one, where there are more than `MAX_PRODUCTS`.
     """
     products: list[Term] = [()]
     for power in range(1, degree + 1):

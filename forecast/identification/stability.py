@@ -4,8 +4,8 @@ The verdict of `stability` is one of:
 
 - "unstable": the free run under the record's own inputs is lost, as in `Model.simulate`.
 - "drifting": the same, but two neighbouring runs do not separate (a ramp).
-- "fragile": it holds there, but is lost under inputs that were not measured: the record backwards,
-  a tenth larger, random steps of the same range.
+- "fragile": it holds there, but is lost under inputs that were not measured: the record's first
+  2,000 rows backwards or a tenth farther from their mean, or random steps of the same range.
 - "sensitive": it holds, but two neighbouring runs separate (chaos): only the first steps can be
   trusted.
 - "marginal": it holds, and a disturbance stays (an integrator).

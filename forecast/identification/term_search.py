@@ -83,8 +83,9 @@ class TermSearch:
         return Polynomial(replace(net, terms=terms), weights, np.inf)
 
     def _refine_terms(self, polynomial: Polynomial) -> Polynomial:
-        """The better of two: of terms of the polynomial, and of terms chosen from the products of
-        its simulated y; `ModelError` where the free run of the polynomial diverges.
+        """The polynomial of the lower criterion: of terms of the given one, or of terms chosen
+        again from products that hold y of the first one's free run, not measured y. `ModelError`
+        where the free run of the given one diverges.
         """
         first_pass = self._drop_terms(polynomial)
         rows = ClosedLoop(first_pass.net, self.experiments, self.start)

@@ -294,7 +294,7 @@ def mean_weights(errors: np.ndarray) -> np.ndarray:
 
 
 def steadiest_setting(errors: np.ndarray, penalties: int) -> int:
-    """The number of the setting with the largest penalty whose error is within one standard error
+    """The index of the setting with the largest penalty whose error is within one standard error
     of the lowest, among those of the shape with the lowest error. errors: (shapes * penalties,
     folds), penalties rising.
     """

@@ -255,7 +255,7 @@ class EncoderDecoder(CellBlock):
 
     feedback: bool = True
     parameter: int = 0
-    """The number of the parameter that is fed back, e.g. of the median or the mean."""
+    """The index of the parameter that is fed back, e.g. of the median or the mean."""
 
     def weights_and_width(self, width: int, network: Network) -> tuple[WeightSpecs, int]:
         """The cell's weights twice, for the encoder and for the decoder, and `units`."""

@@ -132,8 +132,8 @@ def copy_whole(source: Path, target: Path) -> None:
 
 
 def prune_tree(root: Path, tree: WorkTree, *, snapshots: int) -> None:
-    """Remove caches, and of each dataset all but the newest `snapshots` snapshots that are not
-    committed; let git forget work trees that are gone.
+    """Remove caches, and of the snapshots of each dataset that are not committed all but the newest
+    `snapshots` (1 or more); let git forget work trees that are gone.
     """
     committed = set(_git(tree.path, "ls-files", "--", "data/snapshots").splitlines())
     for folder in (*tree.paths.snapshots.glob("*"), *tree.paths.snapshots.glob("*/issued")):

@@ -21,8 +21,8 @@ from forecast.report.text import Row, Table, number
 from forecast.system.errors import plural
 
 CONSTANT_BARS = ("naive", "historical_mean", "historical_median")
-"""Simple forecasts that are constant over the horizon. Where one of them is not beaten, the past
-tells no more than a level.
+"""The last value and the levels of all history. Where one of them is not beaten, the past tells no
+more than a level; that of the lookback moves, so that a longer history may tell more.
 """
 
 

@@ -8,9 +8,10 @@ MLflow draws a chart per metric, in sections by the part of its name before the 
 
 A new number is a point of `score_points` or of another `*_points`, from a table of `TABLES` or the
 record; metrics of `comparison.metrics.METRICS` come by themselves. A run is found again by the
-digest of its record and rows. So where these stay equal, runs that are published already get a new
-number or tag only by a raised `RUN_FORMAT`, and then are published anew; only `verdict_tags` are
-updated in place. The columns that MLflow's pages show are in `publishing`.
+digest of its record, forecasts and rows. So where these stay equal, runs that are published
+already get a new number or tag only by a raised `RUN_FORMAT`, and then are published anew
+(`publishing` sets the old ones aside); only `verdict_tags` are updated in place. The columns that
+MLflow's pages show are in `publishing`.
 """
 
 from __future__ import annotations

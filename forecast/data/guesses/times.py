@@ -137,7 +137,8 @@ def guess_times(
 def _find_count_column(
     table: pd.DataFrame, target: str, where: str
 ) -> tuple[str | None, pd.Series]:
-    """The column that counts the rows of each series, None without one, and the counts as times.
+    """The column that counts the rows of each series, None without one, and its counts as
+    times, in minutes from 1970; without it the rows are counted from 0.
     `InputError` where another column may hold times in an unknown form.
     """
     steps = (

@@ -47,7 +47,7 @@ class Spec(NetworkSpec):
         return self
 
     def build(self, shapes: Shapes) -> Network:
-        """The blocks between the inputs and the read-out, for the shapes of a task."""
+        """The network for the shapes of a task, from the inputs to the read-out."""
         location = self.head.location_parameter
         feedback = self.feedback and location is not None
         blocks = (

@@ -31,7 +31,7 @@ class Spec(NetworkSpec):
     layers: int = Field(2, ge=1)
 
     def build(self, shapes: Shapes) -> Network:
-        """The blocks between the inputs and the read-out, for the shapes of a task."""
+        """The network for the shapes of a task, from the inputs to the read-out."""
         taps = Taps("window", tuple(range(min(self.lags, shapes.lookback))))
         dense = dense_layers(self.units, self.layers)
         return Network((taps, *add_dropout(dense, self.dropout)), shapes, self.future_units)

@@ -3,7 +3,8 @@ inputs, closed over the horizon.
 
 Trained open loop (series-parallel: measured target fed back), forecasting closed loop (parallel:
 its own output). MATLAB's narxnet; without exogenous columns it is NAR. Inputs known only up to the
-cutoff are carried on by `forecast.models.skip.Carry`.
+cutoff are carried on by `forecast.models.skip.Carry`. The NARX of system identification, with
+training of its own, is `identification.narx`.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Spec(NetworkSpec):
     layers: int = Field(1, ge=1)
 
     def build(self, shapes: Shapes) -> Network:
-        """The blocks between the inputs and the read-out, for the shapes of a task."""
+        """The network for the shapes of a task, from the inputs to the read-out."""
         targets = shapes.target_channels
         width = shapes.channels + (self.future_units if shapes.future_channels else 0)
         others = tuple(c for c in range(width) if c not in targets)

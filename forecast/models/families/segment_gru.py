@@ -41,7 +41,7 @@ class Spec(NetworkSpec):
     batch_size: int = Field(128, ge=1, description="windows in a gradient step")
 
     def build(self, shapes: Shapes) -> Network:
-        """The blocks between the inputs and the read-out, for the shapes of a task."""
+        """The network for the shapes of a task, from the inputs to the read-out."""
         length = min(self.segment, shapes.lookback)
         parts = next(
             n

@@ -75,8 +75,8 @@ class Head(Config):
 
     @property
     def location_parameter(self) -> int | None:
-        """The number of the parameter that is added to the skip as the location, which an
-        encoder-decoder feeds back; None: there is none.
+        """The index, on the last axis of `raw`, of the parameter that is added to the skip as the
+        location, and that an encoder-decoder feeds back; None: there is none.
         """
         return 0
 

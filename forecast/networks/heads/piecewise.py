@@ -77,12 +77,12 @@ class Quantiles(Head):
 
     @property
     def location_parameter(self) -> int | None:
-        """The number of the median."""
+        """The index of the median."""
         return self.median
 
     @property
     def median(self) -> int:
-        """The number of the median among the probabilities."""
+        """The index of the median among the probabilities."""
         return self.probabilities.index(0.5)
 
     def fit(self, residual: np.ndarray, lead: np.ndarray) -> dict[str, np.ndarray]:
@@ -156,7 +156,7 @@ class Bins(Head):
         return {"edges": edges, "low": low, "high": high}
 
     def target(self, residual: np.ndarray, lead: np.ndarray, constants: Constants) -> np.ndarray:
-        """The number of the bin (N, H, O) that holds the residual; an edge belongs to the bin below
+        """The index (N, H, O) of the bin that holds the residual; an edge belongs to the bin below
         it.
         """
         number = (constants["edges"] < residual[..., None]).sum(axis=-1).astype(np.float64)
