@@ -199,7 +199,8 @@ def run_loop(
     loop: Any, weights: Any, e: Experiment, start: int, for_use: ForUse
 ) -> tuple[Array, Array]:
     """The run (T, O) of the loop over a scaled experiment, and the weight (T, O) of each squared
-    error, 0 in the `start` rows that fill the delays.
+    error; both are 0 in the `start` rows that fill the delays. `for_use` k: the run has the last
+    rows of forecasts over k rows, and both are 0 in k more rows.
     """
     weight = np.where(np.arange(len(e))[:, None] < start, 0.0, e.error_weights)
     state = loop.absorb(weights, e.u[:start], e.y[:start])

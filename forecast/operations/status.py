@@ -418,8 +418,9 @@ def _list_prefixes(name: str) -> set[str]:
 def _find_stale_data(
     dataset: str, entry: DatasetEntry, data: NewestData, now: datetime
 ) -> Iterator[str]:
-    """Yield a sentence where the newest observation is older than a horizon and than
-    `NEVER_STALE_AGE`, or of a later day than now.
+    """Yield a sentence where the newest observation has been known for longer than a horizon and
+    than `NEVER_STALE_AGE`, or is of more than a day after now. Packaged data and rows without dates
+    do not get old.
     """
     if not data.known or entry.calendar_kind == "index" or entry.source_kind == "packaged":
         return

@@ -235,8 +235,8 @@ class _Client:
 
 
 def guarded_session(base_url: str, deadline: Deadline, *, max_bytes: int = MAX_BYTES) -> Any:
-    """A curl_cffi session that sends requests for Yahoo to `base_url`, where that is
-    another host.
+    """A curl_cffi session that keeps to the deadline and refuses other hosts (`direct_url`) and
+    answers of more than `max_bytes`. Where `base_url` is another host, requests for Yahoo go there.
     """
     from curl_cffi import CurlOpt
     from curl_cffi.requests import Session
