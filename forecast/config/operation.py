@@ -57,9 +57,8 @@ class Retraining(Config):
     When a challenger is due: `max_age_days`: an older champion is stale. `new_steps`: this many
     time steps since the last gate are enough (default: the horizon). `psi`, `ks_p`: a column drifts
     where its population stability index is at least psi and the p of a Kolmogorov-Smirnov test
-    below ks_p. `live_error`: the champion drifts where the error of its forecasts at the newest
-    origins, made again, is at least this multiple of the expected one; `forecast status` calls it
-    poor where that of its issued forecasts is.
+    below ks_p. `live_error`: the champion drifts where its newest errors are at least this multiple
+    of the expected one.
 
     How the gate decides: `fresh_steps`: this many time steps at the end are seen by the gate alone
     (default: 28 days, or 60 sessions or rows without dates, and at least 8 origins). `alpha`: the
