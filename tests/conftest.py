@@ -190,7 +190,8 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     each is a message, and to write and read it takes as long as many a test.
     """
     option = item.config.option
-    reads_all = option.verbose > 0 or option.durations is not None or option.xmlpath is not None
+    xml = getattr(option, "xmlpath", None)  # without its plugin there is no such option
+    reads_all = option.verbose > 0 or option.durations is not None or xml is not None
     if "PYTEST_XDIST_WORKER" not in os.environ or reads_all:
         return None
     for report in runtestprotocol(item, log=False, nextitem=nextitem):
@@ -202,6 +203,7 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
 MEMORY_OF_A_PROCESS = 3 * 2**30
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int | None:
     """Three for two cores: a test that waits for a process, a server or a disk leaves its core to
     another one. With two a fifth of the time of both cores was idle. One for each core where there
@@ -214,6 +216,7 @@ def pytest_xdist_auto_num_workers() -> int | None:
     return max(cores, min(cores * 3 // 2, psutil.virtual_memory().total // MEMORY_OF_A_PROCESS))
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_setupnodes(config: pytest.Config, specs: Sequence[Any]) -> None:
     """Workers begin with the libraries loaded, forked as the programs of tests are."""
     with ThreadPoolExecutor(1) as beside:

@@ -28,3 +28,27 @@ def test_pytest_finds_the_asserts_of_the_module_as_it_is_now(
             found.test()
         found_later = kept.stat().st_ino, kept.stat().st_mtime_ns
         assert found_later == made, "pytest has made it again"
+
+
+def test_a_module_that_cannot_be_read_is_left_to_its_collection(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    (tmp_path / "test_broken.py").write_text("def test(:\n")
+    (tmp_path / "test_bytes.py").write_bytes(b"\0\xff")
+    (tmp_path / "test_gone.py").symlink_to(tmp_path / "nothing")
+    (tmp_path / "test_mine.py").write_text("def test():\n    assert True\n")
+    rewrite_asserts(tmp_path, request.config)
+    (kept,) = (tmp_path / "__pycache__").iterdir()
+    assert kept.name.startswith("test_mine.")
+
+
+def test_where_nothing_can_be_written_or_is_rewritten_nothing_is_made(
+    tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "test_mine.py").write_text("def test():\n    assert True\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(request.config, "stash", pytest.Stash())  # --assert=plain
+        rewrite_asserts(tmp_path, request.config)
+    assert not (tmp_path / "__pycache__").exists()
+    (tmp_path / "__pycache__").touch()  # no folder can be made
+    rewrite_asserts(tmp_path, request.config)

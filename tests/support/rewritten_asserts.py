@@ -15,16 +15,26 @@ FILES = ("conftest.py", "test_*.py")
 
 def rewrite_asserts(folder: Path, config: pytest.Config) -> None:
     """Write what is missing, or of an earlier text, beside the modules in `folder`, where pytest
-    looks for it. Nothing with a pytest that does it by other functions.
+    looks for it. Nothing with a pytest that does it by other functions, with `--assert=plain`, in a
+    folder that cannot be written, and of a module that cannot be read, which its collection tells.
     """
     with contextlib.suppress(ImportError):
-        from _pytest.assertion import rewrite
-        from _pytest.assertion.rewrite import _read_pyc, _rewrite_test, _write_pyc
+        from _pytest.assertion.rewrite import (
+            PYC_TAIL,
+            _read_pyc,
+            _rewrite_test,
+            _write_pyc,
+            assertstate_key,
+            get_cache_dir,
+            try_makedirs,
+        )
 
-        state = config.stash[rewrite.assertstate_key]
+        state = config.stash.get(assertstate_key, None)
+        if state is None:
+            return
         for path in sorted(path for pattern in FILES for path in folder.rglob(pattern)):
-            kept = rewrite.get_cache_dir(path) / f"{path.stem}{rewrite.PYC_TAIL}"
-            if _read_pyc(path, kept) is None:
-                digest, code = _rewrite_test(path, config)
-                kept.parent.mkdir(parents=True, exist_ok=True)
-                _write_pyc(state, code, digest, kept)
+            kept = get_cache_dir(path) / f"{path.stem}{PYC_TAIL}"
+            with contextlib.suppress(OSError, SyntaxError, ValueError):
+                if _read_pyc(path, kept) is None and try_makedirs(kept.parent):
+                    digest, code = _rewrite_test(path, config)
+                    _write_pyc(state, code, digest, kept)
