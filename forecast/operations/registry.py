@@ -364,13 +364,16 @@ def _take_registered(
     versions = opened.registered.versions
     aliases = dict(opened.registered.aliases)
     local = _readable_aliases(root, dataset)
-    for alias, version in aliases.items():
-        if alias != "challenger" and not _is_intact(root, dataset, version, versions[version]):
+    for alias in ("champion", "previous"):
+        version = aliases.get(alias, 0)
+        if version and not _is_intact(root, dataset, version, versions.get(version)):
             _copy_from_registry(root, dataset, version, opened.store)
             yield f"{dataset}: version {version} ({alias}) taken from the registry"
     serving = aliases.get("champion")
     replaced = local.get("champion")
-    if aliases in ({}, local) or serving == local.get(champion.REGISTERED, 0):
+    if aliases == local or serving == local.get(champion.REGISTERED, 0):
+        return
+    if serving is None and replaced:  # it lost the champion, and its restoration may be half done
         return
     champion.write_aliases(root, dataset, aliases)
     if serving not in (None, replaced):

@@ -48,14 +48,16 @@ class RegisteredModel:
         """Raises `InputError` where the model belongs to a project with another first commit than
         `commit` ("" is any), or where another program has registered all of its versions.
         """
-        is_foreign = commit and self.project not in ("", commit)
-        is_unknown = self.versions and not any(MODEL_DIGEST in v for v in self.versions.values())
-        if is_foreign or is_unknown:
-            owner = self.project or "unknown: none of its versions is of this program"
+        refusal = f"The registered model {name!r} at {public_address(store.uri)} belongs to another"
+        if commit and self.project not in ("", commit):
             raise InputError(
-                f"The registered model {name!r} at {public_address(store.uri)} belongs to another"
-                f" project (first commit {owner}, here {commit}). Give the dataset another name; if"
-                f" the project is the same, set the model's tag {PROJECT!r} to {commit}."
+                f"{refusal} project (first commit {self.project}, here {commit}). Give the dataset"
+                f" another name; if the project is the same, set the model's tag {PROJECT!r} to"
+                f" {commit}."
+            )
+        if self.versions and not any(MODEL_DIGEST in tags for tags in self.versions.values()):
+            raise InputError(
+                f"{refusal} program, which made all of its versions. Give the dataset another name."
             )
 
 

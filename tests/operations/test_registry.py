@@ -429,6 +429,23 @@ def test_asking_the_registry_writes_nothing_there_also_where_it_lost_the_champio
     assert read_database(moved / "mlflow.db") == before
 
 
+@pytest.mark.parametrize("others", [{"previous": 1}, {"challenger": 1}])
+def test_asking_a_registry_without_a_champion_takes_none_away(moved, others):
+    """As a restoration leaves it that was killed, or another machine that registers first."""
+    before = champion.read_aliases(moved, NAME)
+    moves = [("champion", None), ("previous", None), *others.items()]
+    model_registry.move_aliases(tracking_store(moved), NAME, moves)
+    assert registry.take_over(moved, NAME, now=NOW, tracking_uri="") == []
+    assert champion.read_aliases(moved, NAME) == before
+
+
+def test_of_a_version_with_an_alias_of_the_user_no_copy_is_asked_for(moved):
+    model_registry.move_aliases(tracking_store(moved), NAME, [("previous", None), ("mine", 1)])
+    lose_local_store(moved)
+    registry.take_over(moved, NAME, now=NOW, tracking_uri="")
+    assert champion.stored_versions(moved, NAME) == [2]
+
+
 def test_asking_the_registry_leaves_a_rollback_that_was_made_here_alone(moved):
     assert roll_back(moved, AWAY).exit_code == 0
     assert registry.take_over(moved, NAME, now=NOW, tracking_uri="") == []
@@ -456,7 +473,7 @@ def test_a_registered_model_of_another_program_is_neither_read_nor_changed(proje
         lambda: projects.register(project, "ridge"),
         lambda: registry.promote(project, NAME, 1, now=NOW),
     ):
-        with pytest.raises(InputError, match=r"another project .*none of its versions is of this"):
+        with pytest.raises(InputError, match=r"'wave' at .* belongs to another program.*name\.$"):
             change()
     assert read_database(project / "mlflow.db") == before
 
