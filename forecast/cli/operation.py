@@ -157,7 +157,7 @@ def rollback(
     taken_back = champion.read_events(project, dataset)[-1].replaced
     if taken_back and output_format is Format.table:
         print(f"{dataset}: taken back: {_describe_version(project, dataset, taken_back)}.")
-    _print_champion(project, dataset, version, output_format)
+    _print_champion(project, dataset, version, output_format, taken_back=taken_back)
 
 
 def status(
@@ -218,11 +218,13 @@ def history(dataset: str = DATASET, root: Path = ROOT, output_format: Format = F
 
 
 def _print_champion(
-    project: Path, dataset: str, version: int, output_format: Format = Format.table
+    project: Path, dataset: str, version: int, output_format: Format, **others: int | None
 ) -> None:
-    """Print which version is the champion; as a table, with the next command."""
+    """Print which version is the champion: as a table with the next command, as JSON with
+    `others`.
+    """
     if output_format is Format.json:
-        print_rows([{"dataset": dataset, "champion": version}], output_format)
+        print_rows([{"dataset": dataset, "champion": version, **others}], output_format)
         return
     print(
         f"{dataset}: {_describe_version(project, dataset, version)} is the champion."

@@ -3,6 +3,7 @@ behind.
 """
 
 import errno
+import json
 import shutil
 import sqlite3
 from contextlib import closing
@@ -444,6 +445,12 @@ def test_of_a_version_with_an_alias_of_the_user_no_copy_is_asked_for(moved):
     lose_local_store(moved)
     registry.take_over(moved, NAME, now=NOW, tracking_uri="")
     assert champion.stored_versions(moved, NAME) == [2]
+
+
+def test_a_rollback_names_the_version_that_it_took_back(moved):
+    words = ["rollback", NAME, "--root", str(moved), "--format", "json"]
+    found = CliRunner().invoke(app, words)
+    assert json.loads(found.stdout) == [{"dataset": NAME, "champion": 1, "taken_back": 2}]
 
 
 def test_asking_the_registry_leaves_a_rollback_that_was_made_here_alone(moved):
