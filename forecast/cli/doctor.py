@@ -38,7 +38,7 @@ from forecast.system.errors import (
     InputError,
     plural,
 )
-from forecast.system.files import TEMPORARY, hold_lock
+from forecast.system.files import find_leftovers, hold_lock
 
 CACHES = (
     ".mypy_cache",
@@ -173,8 +173,8 @@ def check_runs(root: Path) -> HealthCheck:
     paths: list[Path] = []
     try:
         with hold_lock(root / RUN_LOCK, purpose="`forecast run`"):
-            for folder in FOLDERS_OF_A_RUN:
-                paths += (root / folder).rglob(f"{TEMPORARY}*")
+            for folder, besides in FOLDERS_OF_A_RUN.items():
+                paths += find_leftovers(root / folder, besides=besides)
     except BusyError as busy:
         return HealthCheck("runs", str(busy))
     if not paths:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 JSON_KEYS = ("row", "validation", "test", "rmse", "seconds")
 """What `--format json` prints of each contestant, by its keys in result.json; `row` is its name."""
 
+LOCK_TIMEOUT = 300.0  # seconds; another `identify` writes its models for a few
+
 MEASURE = "free-run RMSE / deviation of y in the rows fitted"
 """The printed error measure, a mean over the outputs. The deviation is that of the fitted rows,
 since y may be constant in the rows that are scored.
@@ -64,16 +66,19 @@ def identify(
     settings = {"data": files.sha256(root / record.file), **record.model_dump(mode="json")}
     result = {**settings, **_result(contestants)}
     folder = paths.identified(experiment)
-    with files.atomic_directory(folder) as temporary:
-        files.write_json(temporary / "result.json", result)
-        models = {
-            contestant.name: contestant.model
-            for contestant in contestants
-            if contestant.model is not None
-        }
-        for name, model in models.items():
-            model.save(temporary / name)
-        export(models[contestants[0].name], temporary / "simulator.py")
+    models = {
+        contestant.name: contestant.model
+        for contestant in contestants
+        if contestant.model is not None
+    }
+    purpose = "Writing the models of `forecast identify`"
+    with files.hold_lock(paths.lock("identified"), purpose=purpose, timeout=LOCK_TIMEOUT):
+        files.remove_leftovers(folder.parent)
+        with files.atomic_directory(folder) as temporary:
+            files.write_json(temporary / "result.json", result)
+            for name, model in models.items():
+                model.save(temporary / name)
+            export(models[contestants[0].name], temporary / "simulator.py")
     if output_format is Format.json:
         rows = [{key: row[key] for key in JSON_KEYS} for row in result["rows"]]
         print_rows(rows, output_format)

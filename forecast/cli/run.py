@@ -13,7 +13,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,8 +53,13 @@ if TYPE_CHECKING:
 
 FINISHED_WORK = (".forecast/memo", ".forecast/studies", ".forecast/shapes", ".forecast/cost")
 """Caches of finished work, which later runs use."""
-FOLDERS_OF_A_RUN = ("data", "reports", "narrowed", *FINISHED_WORK)
-"""The folders that only a run writes to; other processes may write elsewhere at the same time."""
+FOLDERS_OF_A_RUN: Mapping[str, tuple[str, ...]] = {
+    "data": ("snapshots", "pointers", "identified"),
+    **dict.fromkeys(("reports", "narrowed", *FINISHED_WORK), ()),
+}
+"""The folders that only a run writes to, each with those in it that others write to meanwhile
+(`forecast fetch`, `forecast identify`), which remove what was left there themselves.
+"""
 
 
 @dataclass(frozen=True)
@@ -182,7 +187,7 @@ def select_datasets(root: Path, dataset: str, models: tuple[str, ...]) -> tuple[
 
 
 def _check_and_clean(root: Path, dataset: str) -> None:
-    """Check configurations and data, and remove temporary files of interrupted runs."""
+    """Check configurations and data, and remove what interrupted runs left."""
     from forecast.api import installation
 
     if advice := installation.describe_outdated(root):
@@ -196,10 +201,12 @@ def _check_and_clean(root: Path, dataset: str) -> None:
 
 
 def remove_run_leftovers(root: Path) -> list[Path]:
-    """Remove the temporary files of killed runs; returns the removed paths."""
+    """Remove the temporary files and folders that killed or interrupted runs left; returns the
+    removed paths. An old folder whose successor is missing is put back. The caller holds RUN_LOCK.
+    """
     removed = []
-    for folder in FOLDERS_OF_A_RUN:
-        removed += remove_leftovers(root / folder)
+    for folder, besides in FOLDERS_OF_A_RUN.items():
+        removed += remove_leftovers(root / folder, besides=besides)
     return removed
 
 

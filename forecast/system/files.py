@@ -342,20 +342,36 @@ def hold_lock(path: Path | str, *, purpose: str, timeout: float = 0.0) -> Iterat
         lock.release()
 
 
-def remove_leftovers(folder: Path | str, name: str = "") -> list[Path]:
-    """Remove the temporary files and folders that a killed process left below `folder`; returns
-    the removed paths.
-
-    name: only those of targets whose name begins with this glob pattern. An old folder whose
-    successor is missing is put back.
+def remove_leftovers(
+    folder: Path | str, name: str = "", *, besides: Sequence[str] = ()
+) -> list[Path]:
+    """Remove the temporary files and folders that a killed process left below `folder`, as
+    `find_leftovers` lists them; returns the removed paths. An old folder whose successor is missing
+    is put back instead.
     """
-    leftovers = [p for p in Path(folder).rglob(f"{TEMPORARY}{name}*") if p.exists()]
     removed = []
-    for path in reversed(leftovers):  # contents before their folder, which may be renamed
+    # contents before their folder, which may be renamed
+    for path in reversed(find_leftovers(folder, name, besides=besides)):
         clear = _restore_or_remove if path.match(f"*{ASIDE_PATTERN}") else remove
         if clear(path):
             removed.append(path)
     return removed
+
+
+def find_leftovers(
+    folder: Path | str, name: str = "", *, besides: Sequence[str] = ()
+) -> list[Path]:
+    """The temporary files and folders below `folder`, a folder before its contents. They are left
+    over only if no process writes there now.
+
+    name: only those of targets whose name begins with this glob pattern. besides: folders in
+    `folder` that are left out, since another lock guards what is written there.
+    """
+    return [
+        path
+        for path in Path(folder).rglob(f"{TEMPORARY}{name}*")
+        if path.exists() and path.relative_to(folder).parts[0] not in besides
+    ]
 
 
 def remove(path: Path) -> bool:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from forecast.cli import doctor
+from forecast.cli.run import remove_run_leftovers
 from forecast.config.datasets import Dataset
 from forecast.config.paths import ProjectPaths
 from forecast.data import preparation, snapshots, vintages
@@ -427,6 +430,23 @@ def test_two_fetches_of_one_dataset_do_not_meet(tmp_path: Path, services: Servic
         pytest.raises(BusyError, match="Fetching 'live'"),
     ):
         take(tmp_path, shares(services), BEFORE)
+
+
+def test_a_run_removes_nothing_that_a_fetch_is_writing(
+    tmp_path: Path, services: Services, monkeypatch: pytest.MonkeyPatch
+):
+    found = []
+    flush = os.fsync
+
+    def flush_and_remove(written: Any) -> None:  # the file is written and not yet renamed
+        flush(written)
+        found.append(doctor.check_runs(tmp_path).observation)
+        assert remove_run_leftovers(tmp_path) == []
+
+    monkeypatch.setattr(os, "fsync", flush_and_remove)
+    take(tmp_path, city(services, forecast_url=services.url), BEFORE)
+    # snapshot, record, table of issued forecasts and pointer at least
+    assert len(found) >= 4 and {*found} == {"none is running"}
 
 
 def test_forecasts_of_the_service_are_kept_in_a_table_apart(tmp_path: Path, services: Services):

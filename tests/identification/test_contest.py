@@ -17,6 +17,7 @@ import pytest
 
 from forecast.cli import identify as command
 from forecast.cli.common import Format
+from forecast.cli.run import remove_run_leftovers
 from forecast.config.operation import ExperimentEntry, load_experiment
 from forecast.config.reading import validate_config
 from forecast.identification import (
@@ -139,6 +140,29 @@ def test_a_second_ctrl_c_ends_publishing_after_one_that_kept_the_rows_that_are_d
     before = signal.getsignal(signal.SIGINT)
     command.identify("tank", tmp_path, Format.json)
     assert heard == [before] and before is not signal.SIG_IGN
+
+
+def test_a_run_removes_nothing_that_identify_is_writing_and_identify_what_it_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = Model.save
+
+    def save_and_remove(model: Model, folder: Path) -> None:
+        save(model, folder)
+        assert remove_run_leftovers(tmp_path) == []
+
+    monkeypatch.setattr(Model, "save", save_and_remove)
+    monkeypatch.setattr(command, "_publish", lambda *_: None)
+    left = tmp_path / "data" / "identified" / ".tmp-tank-0a0b0c0d"
+    left.mkdir(parents=True)
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "experiments.yaml").write_text(
+        YAML.replace("[level]", "[level], rows: [arx]")
+    )
+    e = tank(300)
+    pd.DataFrame({"inflow": e.u[:, 0], "level": e.y[:, 0]}).to_csv(tmp_path / "tank.csv")
+    command.identify("tank", tmp_path, Format.json)
+    assert [path.name for path in left.parent.iterdir()] == ["tank"]
 
 
 def test_a_row_whose_last_training_fails_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
