@@ -41,8 +41,8 @@ NUMBER = re.compile(
     r"(?![+-]0\d\d)"  # +0101,1 of a weather service is a number and its quality
     rf"[+-]?(?:\d{{1,3}}([{GROUP_MARKS}])\d{{3}}(?:\1\d{{3}})*|\d+)(?:([.,])\d+)?"
 )
-NEGATIVE = re.compile(r"^\((.*\d.*)\)$|^(\d.*)(?<=\d)\s*-$")
-"""A negative number in brackets or with its sign behind it."""
+NEGATIVE = re.compile(r"^\((?!0\d)(.*\d.*)\)$|^(\d.*)(?<=\d)\s*-$")
+"""A negative number in brackets, no code such as (030), or with its sign behind it."""
 BYTE_ENCODINGS, WIDE_ENCODINGS = (
     ("utf-8", "cp1252", "latin-1"),
     ("utf-16", "utf-16-le", "utf-16-be", "utf-32"),
@@ -355,8 +355,12 @@ def _unit_of(cells: list[str]) -> str:
 
 
 def is_mostly_numbers(values: pd.Series) -> bool:
-    """Whether more than half of the cells of a text column are numbers, with or without a unit."""
+    """Whether more than half of the cells of a text column are numbers, with or without a unit, and
+    not all of them references in brackets.
+    """
     counts = values.dropna().astype("str").str.strip().value_counts()
+    if counts.index.str.endswith(")").all():
+        return False
     bare = pd.Series(_bare_numbers(counts.index, UNITS), counts.index, dtype="str")
     is_number = pd.to_numeric(bare, errors="coerce").notna() | bare.map(NUMBER.fullmatch).notna()
     return bool(2 * counts[is_number].sum() > counts.sum())
@@ -535,10 +539,11 @@ def guess_number_marks(
 
 
 def _has_late_signs(values: pd.Series) -> bool:
-    """Whether a cell ends with a minus, as `12,50-`, or some but not all are in brackets, as
-    `(12,50)`: a column of `(1)` alone refers to notes.
+    """Whether a cell ends with a minus, as `12,50-`, or some but not all numbers are in brackets,
+    as `(12,50)`: a column of `(1)` alone, or of `(1)` and words, refers to notes.
     """
     text = values.dropna().astype("str").str.strip()
+    text = text[text.str.contains(r"\d")]
     is_bracketed = text.str.endswith(")")
     return bool(text.str.endswith("-").any() or (is_bracketed.any() and not is_bracketed.all()))
 

@@ -826,10 +826,19 @@ def test_an_amount_in_brackets_is_negative(tmp_path, written, separator, values)
     assert read_as_guessed(tmp_path, path)[1]["y"].tolist() == values * 50
 
 
-def test_a_column_of_references_in_brackets_holds_no_numbers(tmp_path):
-    cells = [f"{value},({note})" for value, note in zip(range(99), [1, 2, 3] * 33, strict=True)]
-    text, frame = read_as_guessed(tmp_path, write_rows(tmp_path, "day,y,note", cells))
+@pytest.mark.parametrize("notes", [["(1)", "(2)", "(3)"], ["(1)", "(2)", "none"], ["(030)", "030"]])
+def test_a_column_of_references_in_brackets_holds_no_numbers(tmp_path, notes):
+    cells = [f"{value},{notes[value % len(notes)]}" for value in range(99)]
+    path = write_rows(tmp_path, "day,y,note", cells)
+    text, frame = read_as_guessed(tmp_path, path)
     assert "note" not in frame and yaml.safe_load(text)["mine"]["target"]["column"] == "y"
+    read = own_files.read_table(path, "mine.csv", own_files.FileFormat())
+    assert set(read["note"]) == {*notes}
+
+
+def test_nobody_is_told_to_correct_references_in_brackets(tmp_path):
+    path = write_rows(tmp_path, "day,y,note", [f"{value},({value % 3})" for value in range(99)])
+    assert "not read" not in guess_entry(path, "data/mine.csv", "mine")
 
 
 def test_two_currencies_in_one_column_are_no_numbers(tmp_path):
