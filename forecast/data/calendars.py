@@ -649,15 +649,16 @@ def _hours_with_rows(
 
 
 def _candidate_steps(stamps: pd.DatetimeIndex) -> list[str]:
-    """The pandas name of the most frequent distance of two times, and a day; where that is a week
-    or longer, names of weeks, months, quarters and years instead of the day.
+    """The pandas name of the most frequent distance of two times; where that is some days, a day
+    too; where it is a week or longer, names of weeks, months, quarters and years.
     """
     common = pd.Series(stamps[1:] - stamps[:-1]).mode().iloc[0] if len(stamps) > 1 else DAY
     common = max(common.round("s"), pd.Timedelta(1, "s"))
+    if common < 7 * DAY and common == common.floor("D"):
+        return [f"{common.days}D", "1D"]  # days with an event may most often be two days apart
     if common < 7 * DAY:
         step = to_offset(common)
-        name = f"{common.days}D" if common == common.floor("D") else f"{step.n}{step.base.freqstr}"
-        return [name, "1D"]  # days with an event may most often be two days apart
+        return [f"{step.n}{step.base.freqstr}"]
     weeks = [f"W-{day.upper()}" for day in WEEKDAYS]
     longer = [f"{n}{step}" for n in (1, 2) for step in ("MS", "ME", "QS", "QE", "YS", "YE")]
     business = [f"1{step}" for step in ("BMS", "BME", "BQS", "BQE", "BYS", "BYE")]

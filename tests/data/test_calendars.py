@@ -433,6 +433,14 @@ def test_days_with_an_event_are_days_and_no_weeks(share, seed):
     assert (fit.calendar.kind, fit.off_calendar) == ("regular", 0)
 
 
+def test_a_sparse_logger_with_a_clock_that_jitters_has_steps_of_an_hour():
+    draw = np.random.default_rng(3)
+    hours = pd.date_range("2022-01-01", periods=6000, freq="h")[draw.random(6000) < 0.4]
+    late = np.where(draw.random(len(hours)) < 0.08, draw.integers(1, 1800, len(hours)), 0)
+    fit = fit_calendar(hours + pd.to_timedelta(late, "s"))
+    assert (fit.calendar.freq, fit.off_calendar) == ("1h", np.count_nonzero(late))
+
+
 def test_series_whose_weeks_begin_on_other_days_are_told_no_calendar_but_what_to_do():
     frame = pd.concat(
         pd.DataFrame({"unique_id": day, "ds": pd.date_range("2024-01-01", periods=50, freq=day)})
