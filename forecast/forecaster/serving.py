@@ -12,7 +12,7 @@ share the functions of this module.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -92,7 +92,7 @@ class Service:
     ) -> pd.DataFrame:
         """The forecasts of every series in `history`: the table of `forecast_latest`, times as ISO
         text. horizon: 0 for the trained one; levels: in percent. A column `note` tells what is odd
-        about a series: values unlike those of the fit, an earlier end than the others. `InputError`
+        about a series (`describe_odd_series`). `InputError`
         for a fault of the request, also where a forecast is not finite.
         """
         steps = horizon or self.ensemble.task.horizon
@@ -113,7 +113,7 @@ class Service:
             table
             | {name: np.datetime_as_string(table[name], unit="s") for name in ("cutoff", "ds")}
         )
-        if notes := _note_each(panel, ensemble):
+        if notes := describe_odd_series(panel, ensemble):
             answer["note"] = answer["unique_id"].map(notes).fillna("")
         return answer
 
@@ -133,23 +133,6 @@ class Service:
         require_known_series(panel.by_id, ensemble)
         require_observed(panel)
         return panel
-
-
-def _note_each(panel: Panel, ensemble: Ensemble) -> dict[str, str]:
-    """The `note` of each series whose newest rows are odd."""
-    unseen = find_unseen(panel, ensemble.scaling)
-    notes = {}
-    for series in panel.series:
-        uid = series.unique_id
-        alone = replace(panel, series=(series,))
-        sentences = [
-            describe_unseen({uid: unseen.get(uid, [])}),
-            describe_missing_values(alone),
-            describe_unequal_ends(alone, panel.newest),
-        ]
-        if note := " ".join(filter(None, sentences)):
-            notes[uid] = note
-    return notes
 
 
 def advise_caller(message: str) -> str:
@@ -354,13 +337,34 @@ def _find_obstacle(series: Series, ensemble: Ensemble, newest: np.datetime64) ->
 
 
 def describe_odd_rows(panel: Panel, ensemble: Ensemble) -> list[str]:
-    """Sentences on what is odd about the newest rows of `panel`: unequal ends, missing inputs,
+    """Sentences on what is odd about the newest rows of `panel`: unequal ends, missing values,
     values unlike those of the fit.
     """
+    return _describe_rows(panel, panel.newest, find_unseen(panel, ensemble.scaling))
+
+
+def describe_odd_series(panel: Panel, ensemble: Ensemble) -> dict[str, str]:
+    """As `describe_odd_rows`, for each series apart; without those that have nothing odd."""
+    unseen = find_unseen(panel, ensemble.scaling)
+    notes = {}
+    for series in panel.series:
+        uid = series.unique_id
+        alone = replace(panel, series=(series,))
+        if sentences := _describe_rows(alone, panel.newest, {uid: unseen.get(uid, [])}):
+            notes[uid] = " ".join(sentences)
+    return notes
+
+
+def _describe_rows(
+    panel: Panel, newest: np.datetime64, unseen: Mapping[str, Sequence[str]]
+) -> list[str]:
+    """The sentences of `describe_odd_rows`. newest: the last time of any series of the request;
+    unseen: the result of `find_unseen`.
+    """
     sentences = [
-        describe_unequal_ends(panel, panel.newest),
+        describe_unequal_ends(panel, newest),
         describe_missing_values(panel),
-        describe_unseen(find_unseen(panel, ensemble.scaling)),
+        describe_unseen(unseen),
     ]
     return [*filter(None, sentences)]
 

@@ -2,9 +2,12 @@
 range of the train rows, and static inputs that have changed.
 
 `find_unseen` checks the newest rows of each series, as many as the horizon has, and the plan;
-`describe_unseen` makes a sentence of it. A value is far off where it lies beyond the range by more
-than its width (`Scaling.input_bounds`), or is so wild that a model reads it as missing
-(`Scaling.hide_wild`), as after a lost comma. Nothing is refused, because such a value may be true.
+`describe_unseen` makes a sentence of it. Their only caller is `serving`, for the warnings of
+`Model.predict` and `forecast predict` and for the column `note` of a served model.
+
+A value is far off where it lies beyond the range by more than its width (`Scaling.input_bounds`),
+or is so wild that a model reads it as missing (`Scaling.hide_wild`), as after a lost comma. Nothing
+is refused, because such a value may be true.
 """
 
 from __future__ import annotations
