@@ -1,6 +1,6 @@
 """The losses of candidates by origin, and which model they select.
 
-`losses_by_origin` makes a table of one row per cutoff and one column per candidate; a candidate
+`losses_by_cutoff` makes a table of one row per cutoff and one column per candidate; a candidate
 that lacks an origin, or has a loss that is not finite, is left out whole. `select_models` selects
 on validation losses alone, so no test loss can decide; `select_bars` finds the simple forecasts
 that "better" has to beat. For `comparing` and `verdicts`; the tests are in `paired_tests`.
@@ -46,18 +46,19 @@ class LeftOut:
 
 
 def candidate_keys(losses: pd.DataFrame) -> list[CandidateKey]:
-    """The columns of `losses_by_origin` as (model, ranking)."""
+    """The columns of `losses_by_cutoff` as (model, ranking)."""
     return [(str(key[0]), str(key[1])) for key in losses.columns.to_list()]
 
 
 def keys_in_ranking(losses: pd.DataFrame, ranking: str) -> list[CandidateKey]:
-    """The columns of `losses_by_origin` that stand in `ranking`: its own and the baselines."""
+    """The columns of `losses_by_cutoff` that stand in `ranking`: its own and the baselines."""
     return [key for key in candidate_keys(losses) if key[1] in (ranking, "baseline")]
 
 
-def losses_by_origin(losses: pd.DataFrame) -> tuple[pd.DataFrame, LeftOut]:
+def losses_by_cutoff(losses: pd.DataFrame) -> tuple[pd.DataFrame, LeftOut]:
     """The losses with one row per cutoff and one column per (model, ranking); and what was left
-    out. `losses`: long, with LOSS_COLUMNS; `InputError` if there are none.
+    out. An origin is a series at a cutoff. `losses`: long, with LOSS_COLUMNS; `InputError` if there
+    are none.
 
     The series of a cutoff are averaged: origins of the same date are one cluster, not independent
     evidence. Where cutoffs have unequal numbers of series, as after one has ended, the average is
@@ -108,7 +109,7 @@ def select_models(validation: pd.DataFrame, learnt: Collection[str] = ()) -> dic
     `SIMPLE_FORECASTS`, then the name that sorts first: a model that adds nothing to a simple
     forecast is not served in its place.
     """
-    losses, _ = losses_by_origin(validation)
+    losses, _ = losses_by_cutoff(validation)
     simplicity = {name: number for number, name in enumerate(SIMPLE_FORECASTS)}
     selected = {}
     rankings = {ranking for _, ranking in candidate_keys(losses)}
@@ -134,7 +135,7 @@ def select_bars(validation: pd.DataFrame) -> list[str]:
     One that is far above is left out: its losses may be those of a random walk, from which no test
     distinguishes any model. `validation`: losses, long, with LOSS_COLUMNS.
     """
-    losses, _ = losses_by_origin(validation)
+    losses, _ = losses_by_cutoff(validation)
     keys = [(name, "baseline") for name in SIMPLE_FORECASTS if (name, "baseline") in losses]
     mean_losses = losses[keys].mean().sort_values(kind="stable")
     return [name for name, _ in mean_losses.index[mean_losses <= NEAR_BAR * mean_losses.min()]]

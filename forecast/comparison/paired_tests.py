@@ -33,7 +33,7 @@ MINIMUM = 8
 """Fewest origins of a test."""
 ROUNDING = 1e-12
 """Losses with a smaller relative difference are equal but for rounding."""
-MARGIN = 0.02
+EQUIVALENCE_MARGIN = 0.02
 """The extra loss, as a share, that equivalence allows. The gate takes `margin` of
 configs/retraining.yaml instead, whose default is written there once more (`config.operation`).
 """
@@ -231,7 +231,7 @@ def equivalence(
     loss_a: ArrayLike,
     loss_b: ArrayLike,
     *,
-    margin: float = MARGIN,
+    margin: float = EQUIVALENCE_MARGIN,
     **spacing: Unpack[Spacing],
 ) -> Equivalence:
     """Test that a is no more than `margin` worse than b: one half of the two one-sided tests of

@@ -9,11 +9,11 @@ its test (`paired_tests`) becomes a `PairedTest` with its corrected p and the wo
 the family of a model. Another kind of claim is a `TestFamily` with its hypotheses in `_hypotheses`
 and a sentence in `sentences`.
 
-`alpha` is that of configs/evaluation.yaml; the margin of "equivalent" is `paired_tests.MARGIN`,
-which no file sets. The gate of a retraining tests by itself (`operations.gate`), with alpha and
-margin of configs/retraining.yaml. The corrected p is stored in verdicts.json (`PairedTest.p_holm`)
-and shown by the page (`report.text`) and `Board`; MLflow has the words and sentences of the tests
-alone (`tracking.runs.verdict_tags`).
+`alpha` is that of configs/evaluation.yaml; no file sets the margin of "equivalent"
+(`paired_tests.EQUIVALENCE_MARGIN`). The gate of a retraining tests by itself (`operations.gate`),
+with alpha and margin of configs/retraining.yaml. The corrected p is stored in verdicts.json
+(`PairedTest.p_holm`) and shown by the page (`report.text`) and `Board`; MLflow has the words and
+sentences of the tests alone (`tracking.runs.verdict_tags`).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from forecast.comparison.losses import (
     CandidateKey,
     candidate_keys,
     keys_in_ranking,
-    losses_by_origin,
+    losses_by_cutoff,
 )
 from forecast.comparison.paired_tests import ORIGINS, equivalence, non_overlapping
 from forecast.config.models import NAIVE
@@ -98,7 +98,7 @@ def compare(
 
     `InputError` if the losses of naive, to which every verdict refers, are missing or incomplete.
     """
-    losses_of, left_out = losses_by_origin(losses)
+    losses_of, left_out = losses_by_cutoff(losses)
     if losses_of.empty and not left_out.candidates:
         reasons = sentences.describe_left_out(left_out)
         return Verdicts(dataset=dataset, sentences=(NOTHING_COMPARED, *reasons))

@@ -60,7 +60,7 @@ def check_frame(
     """
     columns = list(columns)
     frame_columns = list(map(str, frame.columns))
-    _require_columns(frame_columns, columns, where, error)
+    _check_columns(frame_columns, columns, where, error)
     if frame.empty:
         raise error(
             f"{where}: found no rows, wanted at least one observation. Check what was asked for."
@@ -202,7 +202,7 @@ def describe_row(frame: pd.DataFrame, position: int) -> str:
     )
 
 
-def _require_columns(
+def _check_columns(
     frame_columns: list[str], required: list[str], where: str, error: type[ForecastError]
 ) -> None:
     """Raises `error` for a column that is repeated in the frame or in `required`, and for a missing

@@ -158,10 +158,8 @@ def _fit_narx(experiments: Sequence[Experiment], seed: int) -> Model:
         return model
 
 
-def _fit_gated(net: Net) -> Fit:
-    """The fit of a gated recurrent net: Levenberg-Marquardt from two starts, stopped by validation
-    rows.
-    """
+def _fit_by_lm(net: Net) -> Fit:
+    """The fit of `net` by Levenberg-Marquardt from two starts, stopped by validation rows."""
     trainer = trainlm(epochs=100, max_fail=15, time=240.0)
     return lambda experiments, seed: train(
         net, *experiments, divide=STOPPING_SHARE, trainer=trainer, restarts=2, seed=seed
@@ -183,8 +181,8 @@ def _arx_net(experiments: Sequence[Experiment]) -> Net:
 FIT_BY_CONTESTANT: Mapping[str, Fit] = {
     "identify": _identify,
     "narx_lm": _fit_narx,
-    "gru": _fit_gated(grunet()),
-    "lstm": _fit_gated(lstmnet()),
+    "gru": _fit_by_lm(grunet()),
+    "lstm": _fit_by_lm(lstmnet()),
     "arx": _fit_arx,
 }
 

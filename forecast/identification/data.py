@@ -165,7 +165,7 @@ def read_by_name(
             f" ({error}). Write it again as one; in MATLAB, save(file, '-v7')."
         ) from error
     for frame in frames:
-        _require_columns(path, names, list(frame.columns))
+        _require_names(path, names, list(frame.columns))
         _require_numbers(path, frame[[*outputs, *inputs]], list(inputs))
     if experiment and (len(frames) > 1 or frames[0][experiment].isna().any()):
         raise InputError(
@@ -251,7 +251,7 @@ def _index_by_time(
     return frame.set_index(pd.Index(times)) if is_whole else frame.reset_index(drop=True)
 
 
-def _require_columns(path: Path | str, names: Sequence[str], columns: Sequence[str]) -> None:
+def _require_names(path: Path | str, names: Sequence[str], columns: Sequence[str]) -> None:
     """`InputError` that lists the names without a column."""
     if missing := [name for name in names if name not in columns]:
         raise InputError(
@@ -343,7 +343,7 @@ def _full_name(path: Path | str, name: str, tables: Sequence[str]) -> str:
     if len(fields) > 1:
         raise InputError(f"{path} has {name!r} more than once. Name one of {fields}.")
     if not fields:
-        _require_columns(path, [name], tables)
+        _require_names(path, [name], tables)
     return fields[0]
 
 

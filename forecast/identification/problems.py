@@ -85,20 +85,20 @@ class ClosedLoop(LeastSquares):
         self.experiments = experiments
         self.start = start
         # states run over the rows that fill the delays of y, too
-        self._first = 0 if net.states else start
-        first = max(self._first, 1)
+        self._run_start = 0 if net.states else start
+        scored_from = max(self._run_start, 1)
         longer = [net.add_first_row(e, start) for e in experiments]
-        self.y = np.nan_to_num(np.concatenate([e.y[first:] for e in longer]))
-        self.weight = np.concatenate([np.sqrt(e.error_weights[first:]) for e in longer])
+        self.y = np.nan_to_num(np.concatenate([e.y[scored_from:] for e in longer]))
+        self.weight = np.concatenate([np.sqrt(e.error_weights[scored_from:]) for e in longer])
         self.n_weights = net.n_weights
         self.n_residuals = int(np.count_nonzero(self.weight))
         is_measured = np.arange(net.outputs) < net.measured_outputs
-        measured_rows = np.where(is_measured, start - self._first, 0)[:, None]
+        measured_rows = np.where(is_measured, start - self._run_start, 0)[:, None]
         delays = np.array(net.y_delays)[:, None, None]
-        is_fed_back = [np.arange(len(e) - first) - delays >= measured_rows for e in longer]
+        is_fed_back = [np.arange(len(e) - scored_from) - delays >= measured_rows for e in longer]
         # (delays, O, rows): 1 where y_{t-d} is the net's, 0 where measured
         self.fed_back = np.concatenate(is_fed_back, axis=-1).astype(np.float64)
-        z = np.concatenate([net.open_loop_regressors(e, first) for e in longer]).T.copy()
+        z = np.concatenate([net.open_loop_regressors(e, scored_from) for e in longer]).T.copy()
         # the net's own outputs are added by `regressors`
         z[: net.past_outputs][self.fed_back.reshape(-1, len(self.y)) > 0] = 0.0
         self.measured_z = np.nan_to_num(z)
@@ -167,11 +167,11 @@ class ClosedLoop(LeastSquares):
     def run_stepwise(self, weights: Array) -> Array:
         """v (rows, O), row after row, where Newton's method fails."""
         runs = [self.net.free_run(weights, e.u, e.y[: self.start]) for e in self.experiments]
-        return np.concatenate([run[self._first :] for run in runs])
+        return np.concatenate([run[self._run_start :] for run in runs])
 
     def run_by_newton(self, weights: Array) -> Array | None:
-        """v (rows, O) by Newton's method from the last finite run; None where that does not
-        converge in `NEWTON_STEPS`.
+        """v (rows, O) by Newton's method; None where that does not converge in `NEWTON_STEPS`. It
+        begins at the last finite run, or after a call of `blocks` at the run linearised there.
         """
         run = self._guess
         with np.errstate(over="ignore", invalid="ignore"):

@@ -37,7 +37,7 @@ from forecast.comparison.longrun import (
     many_runs_inflation,
     standard_error,
 )
-from forecast.comparison.paired_tests import MARGIN, MINIMUM, equivalence, relative
+from forecast.comparison.paired_tests import EQUIVALENCE_MARGIN, MINIMUM, equivalence, relative
 from forecast.comparison.sentences import signed_percent
 from forecast.operations.records import EquivalenceNumbers, GateNumbers, Outcome, SequentialTest
 from forecast.system import files
@@ -64,7 +64,7 @@ class GateRules:
 
     alpha: float = 0.05
     """Probability of a wrong "better" in a year of daily tests."""
-    margin: float = MARGIN
+    margin: float = EQUIVALENCE_MARGIN
     """Relative loss difference up to which a challenger is equivalent."""
     min_fresh: int = 60
     """The fewest fresh origins on which a gate decides."""

@@ -4,7 +4,7 @@ import pytest
 
 from forecast.comparison.losses import (
     LeftOut,
-    losses_by_origin,
+    losses_by_cutoff,
     mean_steps_between,
     select_bars,
     select_models,
@@ -29,7 +29,7 @@ def losses(values, model="m", ranking="shipped", uid="a") -> pd.DataFrame:
 
 
 def test_series_are_averaged_before_dates_are_counted():
-    means, left_out = losses_by_origin(
+    means, left_out = losses_by_cutoff(
         pd.concat([losses([2, 3], uid="a"), losses([10, 15], uid="b")])
     )
     assert means["m", "shipped"].tolist() == [6.0, 9.0] and left_out == LeftOut()
@@ -38,7 +38,7 @@ def test_series_are_averaged_before_dates_are_counted():
 def test_a_cutoff_of_few_series_counts_less_so_that_the_mean_is_that_of_all_origins():
     # series b has ended before the second cutoff
     table = pd.concat([losses([2, 4], uid="a"), losses([10], uid="b")])
-    means, left_out = losses_by_origin(table)
+    means, left_out = losses_by_cutoff(table)
     assert left_out == LeftOut()
     assert means["m", "shipped"].mean() == pytest.approx((2 + 4 + 10) / 3)
     assert means["m", "shipped"].tolist() == pytest.approx([6 * 2 / 1.5, 4 * 1 / 1.5])
@@ -46,7 +46,7 @@ def test_a_cutoff_of_few_series_counts_less_so_that_the_mean_is_that_of_all_orig
 
 def test_a_model_with_a_nan_or_with_missing_origins_is_left_out_whole_with_the_reason():
     table = pd.concat([losses([1, 2, 3]), losses([1, np.nan, 3], "broken"), losses([1, 2], "late")])
-    means, left_out = losses_by_origin(table)
+    means, left_out = losses_by_cutoff(table)
     assert list(means) == [("m", "shipped")]
     reasons = {
         ("broken", "shipped"): "1 of its losses are not finite",
@@ -59,7 +59,7 @@ def test_an_origin_whose_whole_horizon_is_missing_is_left_out_for_all_and_counte
     table = pd.concat(
         [losses([1, np.nan, 3], "a"), losses([2, np.nan, 4], "b"), losses([5, np.nan, np.nan], "c")]
     )
-    means, left_out = losses_by_origin(table)
+    means, left_out = losses_by_cutoff(table)
     assert means["a", "shipped"].tolist() == [1, 3] and means["b", "shipped"].tolist() == [2, 4]
     assert left_out == LeftOut(
         {("c", "shipped"): "1 of its losses are not finite"},
@@ -70,21 +70,21 @@ def test_an_origin_whose_whole_horizon_is_missing_is_left_out_for_all_and_counte
 
 def test_a_series_without_scale_or_actuals_is_left_out_of_all_and_both_reasons_are_said():
     table = pd.concat([losses([1, 2]), losses([np.nan, np.nan], uid="flat")])
-    means, left_out = losses_by_origin(table)
+    means, left_out = losses_by_cutoff(table)
     assert means["m", "shipped"].tolist() == [1.0, 2.0]
     assert left_out == LeftOut(series=("flat",))
     assert describe_left_out(left_out) == [
         "flat (series) was not compared: its train part has no scale (constant, or one season), or"
         " its origins no actual."
     ]
-    means, left_out = losses_by_origin(losses([np.nan, np.nan]))
+    means, left_out = losses_by_cutoff(losses([np.nan, np.nan]))
     assert means.empty and left_out == LeftOut(series=("a",))
     assert select_models(losses([np.nan, np.nan])) == {}
 
 
 def test_an_empty_loss_table_is_refused():
     with pytest.raises(InputError, match="No model has a scored forecast"):
-        losses_by_origin(losses([1, 2])[:0])
+        losses_by_cutoff(losses([1, 2])[:0])
 
 
 def test_the_choice_is_the_lowest_mean_and_baselines_stand_in_both_rankings():

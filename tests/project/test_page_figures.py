@@ -87,7 +87,7 @@ def settings() -> dict[str, list[str]]:
     rules = Retraining.model_validate({})
     marquardt = LevenbergMarquardt()
     memory = f"0.84 to the power of t: {0.84**20:.0%}".replace("%", " %")
-    equivalent = percent(paired_tests.MARGIN)
+    equivalent = percent(paired_tests.EQUIVALENCE_MARGIN)
     return {
         "README.md": [
             "comes within 2 % of the lowest error",  # held by test_readme_numbers.py

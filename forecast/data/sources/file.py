@@ -100,7 +100,7 @@ def read(request: Request) -> RawFrame:
     rows = _read_named_rows(
         path, where, source, file_format=source, id_column=id_column, texts=[*groups, *kinds]
     )
-    _require_columns(rows, [*source.id_columns], where)
+    _require_file_columns(rows, [*source.id_columns], where)
     rows = _keep_rows(rows, source, where)
     if groups:
         rows = name_by_groups(rows, groups, id_column, where=where)
@@ -167,7 +167,7 @@ def read_plan(path: Path, dataset: Dataset, series: Collection[str]) -> pd.DataF
     )
     table = table.rename(columns=names)
     required = ["ds", *dataset.known_ahead]
-    _require_columns(table, required, where)
+    _require_file_columns(table, required, where)
     if dataset.hierarchy and {*dataset.hierarchy} <= {*table.columns}:
         table = name_by_groups(table, dataset.hierarchy, "unique_id", where=where)
     if "unique_id" not in table.columns:
@@ -190,7 +190,7 @@ def read_plan(path: Path, dataset: Dataset, series: Collection[str]) -> pd.DataF
     )
 
 
-def _require_columns(table: pd.DataFrame, required: list[str], where: str) -> None:
+def _require_file_columns(table: pd.DataFrame, required: list[str], where: str) -> None:
     """`InputError` for the first of the `required` columns that the file lacks."""
     for name in required:
         require_column(name, table.columns, where, f"Wanted {quote_names(required)}.")
@@ -207,7 +207,7 @@ def _read_issues(request: Request, source: Settings, as_of: pd.Timestamp) -> pd.
     path = path_in_project(request.root, source.issued_path)
     table = _read_named_rows(path, where, source, file_format=source)
     required = ["ds", "issued_at", *request.dataset.vintage_columns]
-    _require_columns(table, required, where)
+    _require_file_columns(table, required, where)
     if "unique_id" not in table.columns:
         table.insert(0, "unique_id", source.path.stem)
     table = table[["unique_id", *required]].astype({"unique_id": "str"}).drop_duplicates()
@@ -332,9 +332,9 @@ def _select_columns(
     """The columns that the dataset uses, under our names; without `unique_id` the file is one
     series. `InputError` for a column that the file lacks.
     """
-    file_names = _file_names(dataset, source, set(table.columns))
+    names_in_file = _map_names(dataset, source, set(table.columns))
     selected_columns = {}
-    for ours, theirs in file_names.items():
+    for ours, theirs in names_in_file.items():
         if theirs not in table.columns:
             without = ("unique_id", "ds") if dataset.calendar.counts_rows else ("unique_id",)
             if ours in without and ours not in source.columns:
@@ -351,9 +351,9 @@ def _select_columns(
     return selected
 
 
-def _file_names(dataset: Dataset, source: Settings, file_columns: set[str]) -> dict[str, str]:
-    """Our name to the file's, for the columns that the dataset uses and those that
-    `columns` maps.
+def _map_names(dataset: Dataset, source: Settings, file_columns: set[str]) -> dict[str, str]:
+    """Our name of a column to the file's, for the columns that the dataset uses and those that
+    `columns` maps; the file may lack some.
     """
     ours = {*file_columns.difference(source.columns.values()), *source.columns}
     required = ["unique_id", "ds"]
