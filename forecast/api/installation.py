@@ -110,7 +110,9 @@ def create_project(folder: Path) -> list[str]:
 
 
 def _put_under_git(folder: Path) -> bool:
-    """Make a git repository in `folder`, unless it lies in one; False without git."""
+    """Make a git repository in `folder`, unless it lies in one that does not ignore it; False where
+    that fails, as without git.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     # 1: it lies in a repository; 0: that repository ignores it; 128: there is no repository
     if run_git(folder, "check-ignore", "-q", ".").returncode == 1:

@@ -379,7 +379,7 @@ def _training_cost(
     setup: Setup, spec: ModelSpec, study: StudyRecord | None, fits: list[SeedFit]
 ) -> TrainingCost:
     """The gradient steps that training and tuning were given, and those that they took. Fewer are
-    taken where `patience` is used up or the loss explodes; they count up to the last evaluation.
+    taken where a training stops early (`gradient.fit`); they count up to the last evaluation.
     """
     if not spec.is_trained_by_gradient:
         return TrainingCost()

@@ -262,8 +262,8 @@ def find_unplanned(frame: pd.DataFrame, dataset: Dataset) -> list[Violation]:
 
 
 def _find_unobserved(series: pd.Series, frame: pd.DataFrame, task: Task) -> list[Violation]:
-    """A finding for each of the `series` without any value of a target in `frame`; none where no
-    series has one.
+    """A finding for each of the `series` that lacks all values of some target in `frame`, about the
+    first such target; none where that would leave out every series.
     """
     counts = frame.groupby("unique_id")[task.targets].count().reindex(series.unique(), fill_value=0)
     empty = counts[counts.min(axis=1) == 0].idxmin(axis=1)

@@ -107,7 +107,7 @@ def conformal_ranks(n: NDArray[Any] | int, coverage: Array | float) -> NDArray[n
     probability at least `coverage`. A rank above n: there are too few scores.
     """
     exact = (n + 1) * coverage
-    return np.ceil(np.round(exact, 9)).astype(np.int64)  # in floats 20 * 0.95 is just above 19
+    return np.ceil(np.round(exact, 9)).astype(np.int64)  # in floats 25 * 0.28 is just above 7
 
 
 @lru_cache(maxsize=1024)
@@ -624,9 +624,9 @@ class SplitConformal:
         return Bounds(np.clip(low, *self.limits), np.clip(high, *self.limits))
 
     def quantiles(self, coverage: ArrayLike) -> Array:
-        """(2, ..., S * H): by coverage, the quantiles of the scores at other positions and at quiet
-        ones. Both are the quantile of all scores of the step where either has too few scores, or
-        where errors are pooled.
+        """(2, ..., S * H): by coverage, the quantiles of the absolute scores at other positions and
+        at quiet ones, not of the two ends of an interval. Both are the quantile of all scores of
+        the step where either has too few scores, or where errors are pooled.
 
         With fewer than `FEW_ZEROS` scores, a step whose quantile is zero has the quantile of all
         steps of its series: a product that nobody bought in any of four months may be bought in the

@@ -173,7 +173,7 @@ class Net:
         if self.layer_delays:
             layers: list[Block] = []
             for k, units in enumerate(self.hidden):
-                layers += self._layer(k, units, self.layer_delays[k])
+                layers += self._layer_blocks(k, units, self.layer_delays[k])
             return (u, *layers)
         lines: list[tuple[Block, ...]] = []
         if self.feedback:
@@ -187,8 +187,10 @@ class Net:
             hidden = (Parallel("paths", (hidden, ())),)
         return (Parallel("delays", tuple(lines)), *hidden)
 
-    def _layer(self, k: int, units: int, delays: Delays) -> tuple[Block, ...]:
-        """Hidden layer k, with the delays after it (distdelaynet) or of its own output."""
+    def _layer_blocks(self, k: int, units: int, delays: Delays) -> tuple[Block, ...]:
+        """Hidden layer k, with the delays after it (distdelaynet) or of its own output; a gated net
+        reads its last output alone, whatever `delays` are.
+        """
         if self.kind == "distdelaynet":
             return Dense(f"layer_{k}", units), Taps(f"taps_{k}", delays)
         if self.kind in GATED or (self.kind == "elmannet" and delays == (1,)):
@@ -316,7 +318,7 @@ def layrecnet(layer_delays: Iterable[int] = (1, 2), hidden: int | Sequence[int] 
 
 def elmannet(layer_delays: Iterable[int] = (1, 2), hidden: int | Sequence[int] = 10) -> Net:
     """Elman's net (1990), in MATLAB of the same form as `layrecnet`. With delay 1 it has the cell
-    of `networks.cells.simple`.
+    of `networks.cells.simple`, whose derivatives are whole here, not cut at the previous state.
     """
     return _recurrent_net("elmannet", layer_delays, hidden)
 

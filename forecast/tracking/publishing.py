@@ -47,9 +47,9 @@ class SyncResult:
     """What `sync` changed."""
 
     published: list[str] = field(default_factory=list)
-    """Names of new runs."""
+    """The new runs, as `dataset: name`."""
     set_aside: list[str] = field(default_factory=list)
-    """Names of runs that are no longer current."""
+    """The names, without their dataset, of runs that are no longer current; they stay in MLflow."""
     unchanged: int = 0
     """How many records had a run already."""
     pages: dict[str, str] = field(default_factory=dict)

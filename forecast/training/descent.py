@@ -65,7 +65,8 @@ class Settings:
 
     `steps`: the budget, the same for every model. `evaluate_every`: steps between two validations.
     `patience`: a training stops after so many validations in a row without a new best; None: after
-    half of all validations, once it has improved on its beginning (`gradient.PATIENT_SHARE`).
+    half of all validations, at least three, once it has improved on its beginning
+    (`gradient.PATIENT_SHARE`, `LEAST_PATIENCE`); with folds, after that for each of them too.
     `rule`: the update rule. `clip`: the largest norm of a gradient. `l2`: the penalty on squared
     weights, beside the decoupled `weight_decay`. `l1`: by how many learning rates a step moves the
     kernels of inputs towards zero.

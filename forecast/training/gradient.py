@@ -111,7 +111,8 @@ def fit(
     """Train from `initial` weights (None: those of the seed), and keep those of the step with the
     lowest validation loss; further losses of `validate` choose the steps of folds.
 
-    It stops early when `patience` is used up, or when the loss diverges (then with a `note`).
+    It stops early when the patience with every one of these losses is over (`StepChoice.is_over`,
+    also without a `patience`), or when the training diverges (then with a `note`).
     `ModelError` where no validation loss is finite, or training diverged before it improved on its
     beginning. Without `validate` the first `n_steps` are taken, and the weights after them kept.
     """

@@ -1,7 +1,8 @@
 """Family `elman`: Elman's simple recurrent network, MATLAB's elmannet.
 
 The gradient stops at the context (the previous state), so training looks one step back; the
-forecast itself keeps the whole history.
+forecast itself keeps the whole history. With `trainer: lm` the derivatives are whole, so that the
+network is trained as an `rnn`.
 
 `Spec` (a `RecurrentSpec`) holds the options of an entry; those that the cell's class has as well
 are handed to the cell. The network has `layers` recurrent layers of `units`. The step, states and

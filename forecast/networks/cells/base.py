@@ -188,7 +188,9 @@ class Namespace:
         return x[..., list(columns)]
 
     def stop_gradient(self, x: Array) -> Array:
-        """x as it is, but without a gradient."""
+        """x as it is, but without a gradient. In NumPy nothing is stopped: the derivatives of
+        Levenberg-Marquardt, by complex steps through the cell, are whole.
+        """
         return x
 
     def zeros(self, batch: Any, size: int, like: Array) -> Array:

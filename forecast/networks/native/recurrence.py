@@ -207,7 +207,9 @@ def add(target: Any, source: Any) -> None:
 
 @compile_inlined
 def windows_per_product(units: int, rows: int, batch: int) -> int:
-    """Windows in one product: OpenBLAS has its fast way for a million multiplications at most."""
+    """Windows in one product, at least one. OpenBLAS has its fast way for a million multiplications
+    at most, and one window alone may take more.
+    """
     while units * rows * batch > 10**6 and batch > 1:
         batch = (batch + 1) // 2
     return max(batch, 1)
