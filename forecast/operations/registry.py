@@ -527,12 +527,12 @@ def selected_candidate(
     model = results.selected_model("shipped")
     if model is None:
         raise InputError(
-            f"{dataset}: no model is chosen as shipped. {' '.join(results.verdicts.sentences)}"
+            f"{dataset}: no model is selected as shipped. {' '.join(results.verdicts.sentences)}"
         )
     name = results.candidate(model, "shipped")
     if name is None or results.records[name].has_failed:
         raise InputError(
-            f"{dataset}: {model!r} is chosen, but not in data/trained/{dataset}. Run `forecast"
+            f"{dataset}: {model!r} is selected, but not in data/trained/{dataset}. Run `forecast"
             " run`."
         )
     return results.folder(name), make_card(results, name, now=now, revision=revision)

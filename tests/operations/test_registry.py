@@ -57,7 +57,7 @@ def test_without_a_comparison_there_is_nothing_to_register(project):
         registry.selected_candidate(project, NAME, now=NOW, revision="")
 
 
-def test_where_no_model_is_chosen_the_reason_of_the_comparison_is_told(project):
+def test_where_no_model_is_selected_the_reason_of_the_comparison_is_told(project):
     path = project / "data" / "compared" / NAME / "verdicts.json"
     said = {
         **files.read_json(path),
@@ -65,9 +65,8 @@ def test_where_no_model_is_chosen_the_reason_of_the_comparison_is_told(project):
         "sentences": ["No model can be compared: it is flat."],
     }
     files.write_json(path, said)
-    with pytest.raises(
-        InputError, match=r"no model is chosen as shipped\. No model can be compared: it is flat\.$"
-    ):
+    reason = r"no model is selected as shipped\. No model can be compared: it is flat\.$"
+    with pytest.raises(InputError, match=reason):
         registry.selected_candidate(project, NAME, now=NOW, revision="")
 
 
