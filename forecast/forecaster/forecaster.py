@@ -296,8 +296,8 @@ class Forecaster:
     def run_closed_loop(
         self, windows: Windows, horizon: int, *, feedback: Feedback | None = None
     ) -> np.ndarray:
-        """Forecasts (B, horizon, O) of the closed `Loop` in scaled units, fed with point forecasts
-        unless `feedback` is given.
+        """Forecasts (B, horizon, O) of the closed `Loop` in scaled units, fed with point forecasts,
+        or with what the function `feedback` makes of each step.
         """
         skip = self._require_skip()
         loop = Loop(self.network, self.weights, skip, windows, self.channels, horizon=horizon)

@@ -91,7 +91,7 @@ def _relative_performance(y: Array, error: Array, error_weights: Array, measure:
     nmse = np.average(error**2, axis=0, weights=error_weights) / variance
     if measure == "nmse":
         return float(nmse.mean())
-    unexplained = nmse if measure == "vaf" else np.sqrt(nmse)
+    unexplained = nmse if measure == "vaf" else np.sqrt(nmse)  # of the variance, or its root
     return float(100 * (1 - unexplained.mean()))
 
 

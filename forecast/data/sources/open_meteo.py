@@ -181,8 +181,8 @@ class _Client:
         return pd.concat(frames, ignore_index=True) if frames else None
 
     def _ask_newest(self, name: str, variables: dict[str, str]) -> pd.DataFrame:
-        """Hours that have not begun, as forecast now. They are issued when the service answers,
-        even if `as_of` is earlier.
+        """The newest forecasts, of hours that have not begun when the service answers. They are
+        issued then, even if `as_of` is earlier.
         """
         window = {"forecast_days": str(FORECAST_DAYS)}
         frame = self._ask(name, f"{self.source.forecast_url}/v1/forecast", window, variables)
