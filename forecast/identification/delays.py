@@ -6,8 +6,9 @@ Jenkins, Reinsel & Ljung 2015, 2.1.6); `performance` draws it, with "95 %" in th
 for one-step errors alone: errors over several steps are correlated however good the net is.
 
 `identify` looks for the dead time of every input (`find_held_back_rows`) up to
-`SearchSettings.longest_dead_time` and a quarter of the shortest record. A dead time that is known
-cannot be stated, but u can be shifted by it before.
+`SearchSettings.longest_dead_time` and a quarter of the shortest record that it searches, which has
+`SEARCH_ROWS` rows in all at most. A dead time that is known cannot be stated, but u can be shifted
+by it before.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ linear kind. `FeatureName` names each of its inputs. `Carry` forecasts past-only
 loops. Skips read `Windows` and return (B, H, O) float64, both in scaled units.
 
 For a long lookback `models.long_windows` makes the same sums of the regression from rows instead of
-windows. So another input, or a weight for each row, has to be given to both; `models.choice` sums
-by itself what it compares.
+windows. So another input, or a weight for each row, has to be given to both. `models.choice` has
+sums of its own for what it compares; those of a long lookback come from `long_windows`, too.
 """
 
 from __future__ import annotations

@@ -314,7 +314,7 @@ def log_content(
 
     `content["numbers"]` become metrics, texts and numbers tags, all of `content` the artifact
     `file`, and the files in `folder` artifacts. now: seconds since 1970. Raises the errors of
-    `mlflow_client.connect`.
+    `mlflow_client.connect`. Unlike the run of a candidate, the finished run has no `PUBLISHER` tag.
     """
     start = int(1000 * now)
     with mlflow_client.connect(store) as client:

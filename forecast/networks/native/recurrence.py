@@ -65,9 +65,7 @@ CELL_BY_COLUMNS = np.array([-1, SIMPLE, -1, GRU, LSTM])
 
 @compile_inlined
 def tanh_fraction(x: Any) -> Any:
-    """tanh(x) as (numerator, denominator), the second between 1 and 180, so that products of three
-    stay in range. NaN stays NaN.
-    """
+    """tanh(x) as (numerator, denominator), the second between 1 and 180. NaN stays NaN."""
     x = SATURATION if x > SATURATION else (-SATURATION if x < -SATURATION else x)
     s = x * x
     return x * (((N3 * s + N2) * s + N1) * s + N0), (((D4 * s + D3) * s + D2) * s + D1) * s + ONE
