@@ -211,6 +211,11 @@ class Windows:
         return cls(*map(np.concatenate, arrays_by_field))
 
 
+def count_windows_within(rows: int, task: Task) -> int:
+    """How many windows have at most `rows` rows together; at least one."""
+    return max(rows // task.lookback, 1)
+
+
 def first_cutoff(task: Task) -> int:
     """The first row of a series that has a whole lookback."""
     return task.lookback - 1

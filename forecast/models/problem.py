@@ -41,6 +41,7 @@ from forecast.data.windows import (
     MAX_BATCH,
     Layout,
     Windows,
+    count_windows_within,
     fill_gaps,
     first_cutoff,
     layout,
@@ -699,8 +700,8 @@ def _validation_sample(problem: Problem, per_series: int | None) -> dict[str, np
 
 def _most_validation_cutoffs(problem: Problem) -> int:
     """The most sampled validation cutoffs, by their number and by the rows of their windows."""
-    by_rows = MAX_VALIDATION_ROWS // problem.panel.task.lookback
-    return min(MAX_VALIDATION_CUTOFFS, max(by_rows, 1))
+    by_rows = count_windows_within(MAX_VALIDATION_ROWS, problem.panel.task)
+    return min(MAX_VALIDATION_CUTOFFS, by_rows)
 
 
 def _join_short(

@@ -312,7 +312,7 @@ def test_a_forecast_that_follows_a_hole_in_an_input_warns_that_an_older_value_st
     sunny.loc[len(sunny) - 1, "sun"] = np.nan
     with pytest.warns(
         UserWarning,
-        match="last row: 1 input, such as 'sun' of 'b'. Where the model reads one, it uses",
+        match="last row: 1 value, such as 'sun' of 'b'. Where the model reads one, it uses",
     ):
         model.predict(sunny)
 

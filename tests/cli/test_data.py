@@ -464,7 +464,7 @@ def test_findings_of_rows_without_dates_name_the_rows(tmp_path: Path):
     assert (
         "row 100 to row 119" in said
         and "(row 120)" in said
-        and "(row 150)" in said
+        and "begin at row 150." in said
         and "1970" not in said
     )
 

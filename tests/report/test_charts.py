@@ -106,7 +106,9 @@ def test_a_chart_of_a_constant_line_has_a_range():
     assert "NaN" not in line_chart([Line("naive", x, np.ones(3), "naive")], Axes("", "", "", []))
 
 
-@pytest.mark.parametrize(("largest", "label"), [(0.045, "+5 %"), (0.06, "+5 %"), (0.07, "+10 %")])
+@pytest.mark.parametrize(
+    ("largest", "label"), [(0.045, "+5\xa0%"), (0.06, "+5\xa0%"), (0.07, "+10\xa0%")]
+)
 def test_small_changes_beside_long_names_still_have_a_scale(largest, label):
     names = ("encoder decoder on ridge", "narx on arx")
     rows = [
