@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from forecast.data.roles import ColumnRole
     from forecast.models.base import ModelSpec
 
+MOST_NAMED = 5
+"""How many names a line of `check` lists at most."""
 OPERATION_FILES = ("schedule.yaml", "retraining.yaml")
 """Optional files of configs/ that a run does not read."""
 DESCRIPTIONS = ("kind", "summary", "equation", "source")
@@ -116,7 +118,7 @@ def check_project(
         except ForecastError as fault:
             yield Check(f"configs/{name}", "wrong", fault)
             continue
-        finding = "right"
+        finding = _list_names(content)
         if name == "datasets.yaml":
             datasets = content
             if n_others := len(content.datasets) - len(content.run):
@@ -150,6 +152,18 @@ def raise_faults(checks: Sequence[Check]) -> None:
     faults = [check.fault for check in checks if check.fault is not None]
     if faults:
         raise type(faults[0])("\n".join(dict.fromkeys(map(str, faults))))
+
+
+def _list_names(content: Any) -> str:
+    """`right: stocks, weather`, `right: 64 entries` for more than `MOST_NAMED` names, or `right`
+    for a file without names.
+    """
+    names = content if isinstance(content, dict) else getattr(content, "run", None)
+    if not names:
+        return "right"
+    if len(names) > MOST_NAMED:
+        return f"right: {len(names)} entries"
+    return f"right: {', '.join(names)}"
 
 
 def read_data(

@@ -192,7 +192,7 @@ def test_of_a_wrong_configuration_a_shell_is_offered_no_traceback(
 def test_check_says_what_it_found(project: Path) -> None:
     rows = json.loads(small_project.command(project, "check", "--format", "json").stdout)
     found = {row["what"]: row["found"] for row in rows}
-    assert found["configs/datasets.yaml"] == "right"
+    assert found["configs/datasets.yaml"] == "right: wave"
     assert found["dataset wave"] == "right: 200 rows of 1 series, 2024-01-01 to 2024-07-18"
 
 
@@ -228,6 +228,11 @@ def test_check_of_one_name_says_what_each_column_is(project: Path) -> None:
     assert rows[-1]["columns"][0]["role"] == "target"
 
 
+def test_check_counts_many_entries_instead_of_listing_them_above_a_fault() -> None:
+    assert check._list_names({"naive": 1, "ridge": 2}) == "right: naive, ridge"
+    assert check._list_names(dict.fromkeys(map(str, range(64)))) == "right: 64 entries"
+
+
 def test_entries_that_do_not_run_are_counted_where_their_data_are_not_checked(project: Path):
     config = read_yaml(project / "configs" / "datasets.yaml")
     config["datasets"]["tide"] = config["datasets"]["wave"]
@@ -235,7 +240,7 @@ def test_entries_that_do_not_run_are_counted_where_their_data_are_not_checked(pr
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(check, "config_readers", lambda _: {"datasets.yaml": lambda _: entries})
         first = next(check.check_project(project))
-    assert first.finding == "right; not in `run`, so their data are not checked: 1"
+    assert first.finding == "right: wave; not in `run`, so their data are not checked: 1"
 
 
 def test_check_of_one_name_looks_at_its_data_alone_whether_it_runs_or_not(tmp_path: Path) -> None:
