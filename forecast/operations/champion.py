@@ -228,17 +228,22 @@ def _read_card_and_digest(folder: Path) -> tuple[ChampionCard, str]:
     except DamagedError:
         content = {}
     if content.pop("digest", None) != files.sha256_of(content):
-        _require_same(path, "")  # which no file has: always raises
+        raise _damage_error(path)
     return ChampionCard.parse(content["card"], path), str(content["model_sha256"])
 
 
 def _require_same(path: Path, sha256: str) -> None:
     """Raises `DamagedError` for a file that is missing or has another digest."""
     if not path.exists() or files.sha256(path) != sha256:
-        raise DamagedError(
-            f"{path}: missing, or not the file that was saved (its sha256 differs). `forecast"
-            " doctor --repair` takes it from the registry."
-        )
+        raise _damage_error(path)
+
+
+def _damage_error(path: Path) -> DamagedError:
+    """The error for a file that is missing or has another digest."""
+    return DamagedError(
+        f"{path}: missing, or not the file that was saved (its sha256 differs). `forecast"
+        " doctor --repair` takes it from the registry."
+    )
 
 
 HISTORY = "history.jsonl"
