@@ -341,6 +341,8 @@ def audit(
     try:
         with subprocess.Popen(command, cwd=project, preexec_fn=die_with_parent) as process:
             raise typer.Exit(process.wait())
-    finally:
+    except KeyboardInterrupt:
         end_children()
-        files.clear_scratch()  # the copies of an interrupted audit
+        raise
+    finally:
+        files.clear_scratch()  # the copies of an audit that was interrupted or killed
