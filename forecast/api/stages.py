@@ -33,7 +33,7 @@ from forecast.backtest.setup import Setup
 from forecast.backtest.training import train_candidates
 from forecast.backtest.tuning import tune_candidates
 from forecast.comparison.comparing import Comparison, compare_candidates, table_text
-from forecast.comparison.sentences import name_untrained
+from forecast.comparison.sentences import compose_untrained_sentence
 from forecast.config.datasets import Dataset
 from forecast.config.models import (
     COMBINATION,
@@ -217,7 +217,7 @@ def fit_ensemble(
         )
         ((candidate, record),) = results.records.items()
         if record.is_untrained:
-            sentence = name_untrained([name], [record.skip_model or NAIVE])
+            sentence = compose_untrained_sentence([name], [record.skip_model or NAIVE])
             warnings.warn(f"{WHERE}: {sentence}", stacklevel=3)
         ensemble = trained_ensemble(results, candidate)
         if rows == "all":

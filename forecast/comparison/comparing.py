@@ -120,7 +120,7 @@ def compare_candidates(
     results: with the records and forecasts of stage `train`
     frame, borders: those of stage `prepare`
 
-    `InputError` if networks had unequal budgets, or without forecasts of naive.
+    `InputError` if networks had unequal budgets, or if naive lacks forecasts.
     """
     scored, references = scores.score_candidates(results, frame, task, borders)
     reference = references["test"]
@@ -228,7 +228,7 @@ def build_leaderboard(
     scored: list[ScoredCandidate], chosen: Mapping[str, str], dataset: str
 ) -> pd.DataFrame:
     """The leaderboard of one dataset: a row for each candidate and seed, one for the mean of its
-    seeds, one for their spread; a failed candidate has one row.
+    seeds, and of several seeds one for their spread; a failed candidate has one row.
     """
     parts = []
     for candidate in scored:
@@ -255,7 +255,8 @@ def block_losses(
     scored: list[ScoredCandidate], scale: Mapping[str, float], block: str
 ) -> pd.DataFrame:
     """The losses of all candidates in `block`, long, with LOSS_COLUMNS: the absolute error of the
-    mean of the seeds' forecasts, averaged over the horizon, over the MASE scale of the series.
+    mean of the seeds' forecasts, averaged over the horizon (`_origin_losses`), over the MASE scale
+    of the series.
 
     scale: `Reference.scale`. A squared loss would be divided by `Reference.squared_scale`, which
     is there for every series; the module docstring of `comparison.losses` names who else computes
@@ -305,7 +306,9 @@ def _test_cubes(scored: list[ScoredCandidate]) -> Iterator[tuple[RunRecord, Fore
 
 
 def _find_leaks(scored: list[ScoredCandidate], task: Task) -> list[Alarm]:
-    """Alarms about forecasts of prices that are too good to be true."""
+    """Alarms about forecasts of prices that are too good to be true; only of days of a session
+    calendar.
+    """
     if not isinstance(task.calendar, SessionCalendar):
         return []
     cubes = _test_cubes(scored)

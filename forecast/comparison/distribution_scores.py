@@ -32,7 +32,8 @@ COLUMNS = ("model", "ranking", "head", "series", "metric", "level", "value", "n"
 `level`, in percent, is that of a quantile (`pinball`) or of a central interval (`coverage`,
 `width`, `winkler`), and missing for other metrics; `n` is the number of actuals. `crps` is twice
 the mean pinball loss of 19 evenly spaced quantiles, `log_score` the mean negative log density,
-`brier` the score of the probability of a rise, `rise_rate` the share of rises.
+`brier` the score of the probability of a rise, `rise_rate` the share of rises, both of the actuals
+that differ from the last one before the forecast.
 """
 INTERVAL_METRICS = ("coverage", "width", "winkler")
 Score = tuple[str, float | None, float]
@@ -76,7 +77,7 @@ def _score_candidate(
 
 
 def _score_rows(rows: pd.DataFrame, last: np.ndarray, levels: Sequence[float]) -> Iterator[Score]:
-    """The scores of one seed and series; `last` (n,): the newest actual at the cutoff of a row."""
+    """The scores of one seed and series; `last` (n,): the newest known actual at the cutoff."""
     y = rows["y"].to_numpy(float)
     for probability in STORED_QUANTILES:
         column = quantile_column(probability)

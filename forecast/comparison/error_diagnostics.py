@@ -23,8 +23,8 @@ NEAR_NAIVE = 0.1
 MOST_BELIEVED_GAIN = 0.05
 """For daily closes, a MAE below that of naive by a larger share raises an alarm."""
 ALARM_LEVEL = 0.001
-"""Level of the test behind an alarm. At 5 % ten honest models would raise a false alarm in four of
-ten runs (1 - 0.95^10 = 40 %).
+"""Level of the test of the direction in `describe_leaks`. At 5 %, that of the test in
+`describe_copy`, ten honest models would raise a false alarm in four of ten runs (1 - 0.95^10).
 """
 
 
@@ -37,11 +37,11 @@ def describe_copy(
 
     At each step the actual change y - last is regressed on the forecast change y_hat - last (Mincer
     & Zarnowitz 1969, in changes). A step is flagged if the forecast changes have less than 2 % of
-    the variance of the actual changes or the slope is not above zero; steps with fewer than
-    `MINIMUM` actuals are not judged. The model is a copy if more than half of its steps are
-    flagged, or if over all steps the forecast changes are not positively related to the actual
-    changes (one-sided test at 5 %, dependence as in `longrun`): a delayed copy moves much, but not
-    with the series.
+    the variance of the actual changes (or these have none) or the slope is not above zero; steps
+    with fewer than `MINIMUM` actuals are not judged. The model is a copy if more than half of its
+    steps are flagged, or if over all steps the forecast changes are not positively related to the
+    actual changes (one-sided test at 5 %, dependence as in `longrun`): a delayed copy moves much,
+    but not with the series.
     """
     actual, forecast = _changes(y, y_hat, last)
     keep = np.isfinite(actual) & np.isfinite(forecast)

@@ -176,8 +176,8 @@ def trailing_level(y: Array, task: Task) -> Array:
 
 
 def mean_course(y: Array, season: int) -> Array:
-    """(L,): the mean deviation of y (L,) from its mean at each position of the season; 0 if y is
-    shorter than two seasons.
+    """(L,): the mean deviation of y (L,) from its mean at each position of the season; 0 without a
+    season, and if y is shorter than two.
     """
     if season == 1 or len(y) < 2 * season:
         return np.zeros(len(y))

@@ -393,8 +393,8 @@ def interval_tables(
     """The tables about intervals by the names of their files, and the unsupported levels.
 
         intervals     INTERVAL_COLUMNS, of every candidate
-        reliability   the same at RELIABILITY_LEVELS and step 0, of the selected models and the
-                      SHOWN_REFERENCES
+        reliability   the same but for `step` and `winkler`, at RELIABILITY_LEVELS over all steps,
+                      of the selected models and the SHOWN_REFERENCES
         crps          CRPS_COLUMNS, of the same models
         bands         BAND_COLUMNS, of the selected models on test
 
@@ -457,7 +457,7 @@ def crps_by_series(
 
 
 def is_chosen(candidate: ScoredCandidate, chosen: Mapping[str, str]) -> bool:
-    """Whether a candidate is the selected model of its ranking, or a baseline of any ranking."""
+    """Whether a candidate is the selected model of its ranking; a baseline, of any ranking."""
     record = candidate.record
     if record.ranking == "baseline":
         return record.model in chosen.values()

@@ -28,8 +28,8 @@ LEVEL_ERRORS = ("mase", "mase_base", "mase_bottom_up")
 def level_scores(
     results: Results, scored: Iterable[ScoredCandidate], scale: Mapping[str, float], task: Task
 ) -> pd.DataFrame:
-    """`model, ranking, level, n_series` and `LEVEL_ERRORS` on the test block: for each candidate a
-    row per level, from the total down, and one of all levels.
+    """`model, ranking, level, n_series` and `LEVEL_ERRORS` on the test block: for each candidate
+    that has not failed a row per level, from the total down, and one of all levels.
 
     scale: the denominator of MASE by series
     """
@@ -68,8 +68,8 @@ def _errors_by_series(forecasts: pd.DataFrame, scale: Mapping[str, float]) -> pd
 
 
 def describe_levels(table: pd.DataFrame, chosen: Mapping[str, str]) -> list[str]:
-    """A sentence per selected model: by level, how much lower or higher its MASE is than that of
-    the base forecasts and than that of the bottom-up forecasts.
+    """A sentence per selected model with known base forecasts, so of no combination: by level, how
+    much lower or higher its MASE is than that of the base and of the bottom-up forecasts.
     """
     sentences = []
     for ranking, model in chosen.items():

@@ -79,8 +79,10 @@ class StandardError:
     value: float
     """0 if the series has no variance."""
     dof: float
-    is_drift: bool = False
-    """Whether neighbouring runs depend on each other as in a random walk."""
+    is_like_random_walk: bool = False
+    """Whether neighbouring runs depend on each other as in a random walk. A drift needs more
+    (`paired_tests.diebold_mariano`).
+    """
 
 
 def count_overlapping(**spacing: Unpack[Spacing]) -> int:

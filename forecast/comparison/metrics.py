@@ -48,8 +48,8 @@ def insample_scale(insample: ArrayLike, *, season_length: int, squared: bool = F
     """The denominator of MASE, or with `squared` of RMSSE (Hyndman & Koehler 2006): the mean
     absolute, or root mean squared, seasonal difference of the train rows `insample` (T,).
 
-    Differences with a missing end (NaN) are left out. The scale is NaN, never zero, for constant
-    rows and where there is no difference.
+    Differences with a missing end (NaN) are left out. The scale is NaN, never zero, where there is
+    no difference and where all are zero but for rounding, as of constant rows.
     """
     values = np.asarray(insample, dtype=float)
     change = values[season_length:] - values[:-season_length]
@@ -64,8 +64,8 @@ def insample_scale(insample: ArrayLike, *, season_length: int, squared: bool = F
 def smape(y: ArrayLike, y_hat: ArrayLike) -> float | None:
     """Symmetric MAPE on the 0-200 scale of M4: the mean of 200 |y - y_hat| / (|y| + |y_hat|).
 
-    None if the actuals touch or cross zero: near zero the ratio is close to 200 however small the
-    error is.
+    None without actuals and if they touch or cross zero: near zero the ratio is close to 200
+    however small the error is.
     """
     actual, forecast = pair(y, y_hat)
     if actual.size == 0 or not (np.all(actual > 0) or np.all(actual < 0)):

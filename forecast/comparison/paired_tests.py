@@ -34,11 +34,11 @@ MINIMUM = 8
 ROUNDING = 1e-12
 """Losses with a smaller relative difference are equal but for rounding."""
 EQUIVALENCE_MARGIN = 0.02
-"""The extra loss, as a share, that equivalence allows. The gate takes `margin` of
-configs/retraining.yaml instead, whose default is written there once more (`config.operation`).
+"""The extra loss, as a share, that equivalence allows; `sentences` says it as 2 %. The gate takes
+`margin` of configs/retraining.yaml, whose default `config.operation` has once more.
 """
 ORIGINS = 30
-"""Fewest origins with horizons that do not overlap for an equivalence."""
+"""Fewest origins with horizons that do not overlap for "equivalent" and "not distinguishable"."""
 DRIFT_ORIGINS = 20
 """The same for a drift: with fewer runs chance looks like a random walk."""
 FAR_APART = 3
@@ -89,9 +89,9 @@ def diebold_mariano(
 
     The test uses losses as shares of their means, so that a season in which both models err more
     does not blur which errs less (`_compare_means`); variance and degrees of freedom are those of
-    `longrun`. Identical losses give statistic 0 and p 1. If a is the same multiple of b at every
-    origin there is no variance, and a sign test on non-overlapping origins takes the place.
-    `InputError` if a loss is not finite.
+    `longrun`. With too few origins statistic and p are NaN. Identical losses give statistic 0 and
+    p 1. If a is the same multiple of b at every origin there is no variance, and a sign test on
+    non-overlapping origins takes the place. `InputError` if a loss is not finite.
     """
     a, b = _pair(loss_a, loss_b)
     n = len(a)
@@ -122,7 +122,7 @@ def diebold_mariano(
     statistic = difference / error.value
     p = float(2 * scipy.special.stdtr(error.dof, -abs(statistic)))
     result = _result(statistic, p, error, a, b)
-    is_drift = error.is_drift and math.isnan(result.ci_high)
+    is_drift = error.is_like_random_walk and math.isnan(result.ci_high)
     return replace(result, is_drift=is_drift and non_overlapping(n, **spacing) >= DRIFT_ORIGINS)
 
 
@@ -224,7 +224,7 @@ class Equivalence:
     upper: float
     """The one-sided upper 95 % limit of the extra loss of a over b, as a share."""
     note: str = ""
-    """Why the test could not be made."""
+    """Why the test could not be made, or cannot show an equivalence."""
 
 
 def equivalence(

@@ -1,10 +1,10 @@
 """Scores every candidate of a dataset (`score_candidates`, for `comparing`): one row for each seed,
-one for the mean of the seeds' forecasts, one for the spread of the seeds' scores.
+one for the mean of the seeds' forecasts, of several seeds one for the spread of their scores.
 
-Errors of different series are never pooled in their units: a dataset of several series has MASE,
-RMSSE and skill averaged over the series, and no MAE or RMSE (by_series has them by series). Skill
-is 1 - MASE / MASE of naive on the same actuals, both averaged over the series first, so that it
-orders models as MASE does.
+Errors of different series are never pooled in their units: a dataset of several series has the
+metrics without a unit averaged over the series, and no MAE or RMSE (by_series has them by series).
+Its skill is 1 - MASE / MASE of naive on the same actuals, both averaged over the series first, so
+that it orders models as MASE does.
 
 `ForecastCube` has the forecasts of one series and block as arrays; `Reference` has what their
 errors are divided by.
@@ -43,9 +43,7 @@ class Reference:
     (`comparing.block_losses`).
     """
     squared_scale: Mapping[str, float]
-    """The denominator of RMSSE, from the train rows, as long as `scale`; it divides scores only, no
-    loss.
-    """
+    """The denominator of RMSSE, from the train rows; it divides scores only, no loss."""
     last: Mapping[str, pd.Series]
     """The newest known actual at every time of the series."""
     naive_error_by_step: Mapping[str, np.ndarray]
@@ -75,7 +73,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class ForecastCube:
-    """The forecasts of one candidate for one series, from n cutoffs."""
+    """The forecasts of one candidate for one series, from the n cutoffs of a block."""
 
     series: str
     y: np.ndarray
@@ -219,8 +217,9 @@ def average_over_series(scores: pd.DataFrame, by: list[str], reference: Referenc
     """The means of the metrics over the series, for each group of the columns `by`; with one series
     the scores stay as they are. Metrics in units of the series become NaN.
 
-    Series without a MASE do not count, as no test compares them. Skill is made from the mean MASE:
-    the mean of the skills could be above zero for a model whose MASE is above that of naive.
+    Series without a MASE do not count, as no test compares them, unless no series has one. Skill is
+    made from the mean MASE: the mean of the skills could be above zero for a model whose MASE is
+    above that of naive.
     """
     if scores["series"].nunique() == 1:
         return scores.drop(columns="series")
@@ -289,7 +288,7 @@ def score_candidates(
     results: Results, frame: pd.DataFrame, task: Task, borders: Borders
 ) -> tuple[list[ScoredCandidate], Mapping[str, Reference]]:
     """All candidates with their scores on the test and the validation block, and the `Reference` of
-    these blocks. `InputError` without forecasts of naive.
+    these blocks, by name. `InputError` without forecasts of naive.
     """
     naive = results.records.get(NAIVE)
     if naive is None or naive.has_failed:

@@ -3,7 +3,8 @@
 Each `describe_*` takes records of stage `compare` (tests, alarms, unsupported levels) and returns
 whole sentences, the most important first; `describe_difference` and `describe_p` return parts of
 one. `verdicts` and `comparing` put them into verdicts.json; the terminal, the report, MLflow and
-the Python door print them. Nothing is tested or decided here.
+the Python door print them. Nothing is tested or decided here. The page has forms of its own for
+differences and p (`report.text`).
 """
 
 from __future__ import annotations
@@ -127,7 +128,7 @@ def _is_drifting_bar(test: PairedTest, bars: Sequence[str]) -> bool:
     return test.against in bars[1:] and test.is_drift and (test.mean_difference or 0.0) < 0
 
 
-def name_untrained(networks: Sequence[str], skips: Sequence[str]) -> str:
+def compose_untrained_sentence(networks: Sequence[str], skips: Sequence[str]) -> str:
     """The sentence on networks whose forecasts are those of their skips alone."""
     return (
         f"{listing(networks)} did not train: in no seed was a step better on validation than"
@@ -142,7 +143,7 @@ def describe_untrained(untrained: Collection[Untrained]) -> list[str]:
         of_ranking = [network for network in untrained if network.ranking == ranking]
         networks = [network.model for network in of_ranking]
         skips = sorted({network.same_as for network in of_ranking})
-        sentence = name_untrained(networks, skips)
+        sentence = compose_untrained_sentence(networks, skips)
         sentences.append(f"{title_of(ranking)}: {sentence} They are not counted as models.")
     return sentences
 
@@ -547,7 +548,9 @@ def _list_differences(tests: Sequence[PairedTest]) -> str:
 
 
 def describe_pair(tests: Iterable[PairedTest], a: str, b: str, ranking: str) -> list[str]:
-    """A sentence for each test of one of the two models against the other, in `ranking`."""
+    """A sentence for each test of one of the two models against the other, in `ranking`; without a
+    test a sentence that says so.
+    """
     described = [
         test.sentence
         for test in tests
