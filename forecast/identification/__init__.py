@@ -9,12 +9,12 @@ choose is found by `identify`; all three give a `Model`:
     one_step = model.predict(u, y)
     free_run = model.simulate(u, y[: model.start])
 
-No TensorFlow needed. The modules, from below: `experiment` (the data), `polynomial`, `narx`,
-`states` (what is computed, row after row), `problems` (least squares in open and closed loop),
-`term_search`; `nets`, `loops`, `model` (a model in the units of the data), `rows`,
-`chaos`, `training` (what `train` does), `frols`; `search_settings`, `member`, `search` (what
-`identify` searches), `automatic` (`identify`), `contest` (`forecast identify`); and `data`,
-`delays`, `design`, `performance`, `stability`, `export`.
+No TensorFlow needed. The modules, from below: `experiment` (the data), `polynomial`,
+`first_states`, `narx` (what is computed, row after row), `problems` (least squares in open and
+closed loop), `term_search`, `delays`, `states`; `loops`, `nets`, `model` (a model in the units of
+the data), `data`, `rows`, `chaos`, `training` (what `train` does), `frols`; `search_settings`,
+`member`, `averaging`, `search_training`, `search` (what `identify` searches), `automatic`
+(`identify`), `contest` (`forecast identify`); and `design`, `performance`, `stability`, `export`.
 """
 
 from forecast.identification.automatic import identify

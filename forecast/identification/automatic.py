@@ -43,7 +43,8 @@ def identify(
     watch: Watch | None = None,
 ) -> Model:
     """A simulator of the system: the median of NARX models that are chosen by their free run on
-    held-out blocks (`search`).
+    held-out blocks; a series without inputs may get models chosen by forecasts of several steps
+    (`search`).
 
     y may have gaps (NaN), u may not. A free run begins with `Model.start` measured rows. `announce`
     receives the plan before the work starts, and the time that is left from the second fold on;
@@ -84,7 +85,7 @@ def _describe_net(member: Member, start: int) -> Net:
         linear=narx.linear,
         low=narx.low,
         high=narx.high,
-        dead_times=narx.held_back_rows,
+        held_back_rows=narx.held_back_rows,
         first=narx.start_rows(start),
         states=narx.states,
         terms=narx.terms,

@@ -1,4 +1,5 @@
-"""The note on a model whose free run does not follow its record, for `train` and `identify`.
+"""The note on a model whose free run does not follow its record, for `training.add_report` (after
+`train`, `train_parallel` and `frols`) and `identify`.
 
 The free run of a chaotic series departs from it after a few steps, however good the net. The note
 says for how many steps the record can be simulated.

@@ -152,9 +152,9 @@ def count_arx_delays(experiments: Sequence[Experiment], longest: int) -> tuple[i
 def find_held_back_rows(
     experiments: Sequence[Experiment], longest_dead_time: int, compared: int = COMPARED_DELAYS
 ) -> tuple[tuple[int, ...], ...]:
-    """For each input the rows by which to hold it back: its dead time, `longest_dead_time` at most,
-    less one; several where outputs answer it after different dead times. (0,) where none is found
-    or too few rows are whole.
+    """For each input the rows by which to hold it back: its dead time, `longest_dead_time` and a
+    quarter of the shortest experiment at most, less one; several where outputs answer it after
+    different dead times. (0,) where none is found or too few rows are whole.
 
     For every output, groups of `compared` neighbouring delays of the input are compared by what
     they explain beside past y and the other inputs. The dead time ends before the last group that
@@ -186,10 +186,9 @@ def _hold_back(gains: Array, compared: int, cost: float) -> tuple[int, ...]:
     """The rows by which to hold an input back (delay it as a whole), in rising order and not near
     each other.
 
-    `gains` (steps, O): by how much the deviance (-2 log likelihood) falls by `compared` delays
-    from each step on;
-    `cost`: what each delay costs in Schwarz's criterion. Outputs that the input does not move do
-    not count.
+    `gains` (steps, O): by how much the deviance (-2 log likelihood) falls by `compared` delays from
+    each step on; `cost`: what each delay costs in Schwarz's criterion. Outputs that the input does
+    not move do not count.
     """
     last = len(gains) - 1 - compared  # later groups are not whole
     steps = set()
@@ -207,8 +206,8 @@ def measure_drift(experiment: Experiment) -> Array:
     model of the inputs explains.
 
     0 where a line does not clearly lower the error of this model or rises by more than
-    `MOST_DRIFT`, and in records of more rows than an ARX model is fitted to. A strongly nonlinear
-    system can hide a drift.
+    `MOST_DRIFT`, without inputs, and in records of too few rows, or more, to fit an ARX model to. A
+    strongly nonlinear system can hide a drift.
     """
     scaling = Standardization.fit([experiment])
     scaled = scaling.scale(experiment)

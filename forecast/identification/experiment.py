@@ -433,9 +433,9 @@ def following_rows(table: Array, steps: int) -> Array:
 
 
 def unseen_inputs(experiments: Sequence[Experiment], rows: int) -> dict[str, Array]:
-    """Inputs (T, I) to test a free run with, by what they are: the first measured ones, at most
-    2 `rows`, backwards; the same forwards, but a tenth farther from their mean; and `rows` of
-    random steps between their extremes.
+    """Inputs (T, I) to test a free run with, by what they are: the first of the first experiment,
+    at most 2 `rows`, backwards; the same forwards, but a tenth farther from their mean; and `rows`
+    of random steps between their extremes.
     """
     u = experiments[0].u[: 2 * rows]
     rng = np.random.default_rng(0)  # fixed: the same inputs for every net
@@ -458,7 +458,7 @@ def split_fold(
 ) -> tuple[list[Experiment], list[Experiment]]:
     """(train, held out): all experiments with all rows. y is set missing in the first in block
     `fold` of every experiment, in the second everywhere else, except for the `start` rows that a
-    free run begins with. Of as many experiments as folds a block is whole experiments.
+    free run begins with. Of as many experiments as folds, or more, a block is whole experiments.
     """
     train: list[Experiment] = []
     held_out: list[Experiment] = []

@@ -189,9 +189,9 @@ def keep_best_fits(members: list[Member]) -> list[Member]:
 def leave_out_straying(
     members: list[Member], experiments: Sequence[Experiment], start: int
 ) -> list[Member]:
-    """The models of candidates most of whose models stay within their bounds under the record's own
-    inputs backwards; all models where there is no such candidate, for then the system may leave
-    the bounds.
+    """The models of candidates most of whose models stay within their bounds under the first
+    experiment's own inputs (2 `UNSEEN_ROWS` at most) backwards; all models where there is no such
+    candidate, for then the system may leave the bounds.
 
     A model that takes a slow disturbance for its own motion does well on a block, since it was
     trained on the rows on both sides. On other rows it runs off.

@@ -36,7 +36,7 @@ from forecast.networks.inference import streaming
 from forecast.system import files
 from forecast.system.errors import DamagedError, InputError, ModelError, plural
 
-SCHEMA = 5
+SCHEMA = 6
 BEYOND_RANGE = 0.01  # of the range of an input: a note tells of inputs farther outside
 DISAGREEMENT = 0.5  # of the deviation of y: a note tells of nets that differ more on average
 LOST_RANGES = 10.0  # of the training record: a free run that far from its middle is lost
@@ -186,7 +186,7 @@ class Model:
         """The state after the given rows, at least `start` (MATLAB's preparets). More rows tell
         more of the states that a net has beside y.
         """
-        inputs, outputs = self._columns(u, y)
+        inputs, outputs = self._check_tables(u, y)
         check_first_rows(self.net, "the series", outputs, self.start)
         loop, weights = self.loop_and_weights()
         memory = loop.absorb(weights, self.scaling.scale_u(inputs), self.scaling.scale_y(outputs))
@@ -200,7 +200,7 @@ class Model:
         Without a state, the first `start` rows fill the delays and are NaN in the result. Where y
         is missing, its forecast is fed back. A net without feedback needs no y.
         """
-        inputs, outputs = self._columns(u, y)
+        inputs, outputs = self._check_tables(u, y)
         if state is not None:
             return self._run(inputs, outputs, state)
         check_first_rows(self.net, "the series", outputs, self.start + 1)
@@ -272,10 +272,10 @@ class Model:
         A net whose y[t] depends on u[t] needs the input of the row after y, `u_next` (I,);
         `InputError` without.
         """
-        inputs, outputs = self._columns(u, y)
+        inputs, outputs = self._check_tables(u, y)
         if self.inputs and u_next is None:
             nets = [self.net] if isinstance(self.net, Net) else self.net.nets
-            if 0 in [net.shift + min(map(min, net.dead_times), default=0) for net in nets]:
+            if 0 in [net.shift + min(map(min, net.held_back_rows), default=0) for net in nets]:
                 raise InputError(
                     f"{self.net.kind} uses u of the very row it forecasts; the next step needs"
                     " `u_next`, the input then. Give it, or train a net whose input delays begin"
@@ -292,10 +292,11 @@ class Model:
     ) -> Array:
         """(T - steps, steps, O): in row t the closed-loop forecasts of the next `steps` rows under
         the given inputs, NaN in the first `start` rows; (T - steps, steps) for a y (T,).
-        `InputError` unless 1 <= steps < T - start.
+        `InputError` unless 1 <= steps < T - start, and without feedback; `ModelError` as in
+        `simulate`.
         """
         self.refuse_open()
-        inputs, outputs = self._columns(u, y)
+        inputs, outputs = self._check_tables(u, y)
         state = self.prepare(inputs[: self.start], outputs[: self.start])
         rows = len(outputs) - self.start
         if steps not in range(1, rows):
@@ -501,9 +502,12 @@ class Model:
                 f" away from its middle. {cure}"
             )
 
-    def _columns(self, u: npt.ArrayLike | None, y: npt.ArrayLike | None) -> tuple[Array, Array]:
-        """u (T, I) and y (T, O), checked; NaN for the y of a net without feedback that got None;
-        `InputError` for unequal rows.
+    def _check_tables(
+        self, u: npt.ArrayLike | None, y: npt.ArrayLike | None
+    ) -> tuple[Array, Array]:
+        """u (T, I) and y (T, O) in the units and the order of columns of training; (T, 0) without
+        inputs, NaN for the y of a net without feedback that got None. `InputError` for unequal
+        rows, other columns and gaps in u.
         """
         if y is None:
             if self.net.feedback:

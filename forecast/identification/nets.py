@@ -9,9 +9,10 @@
     elmannet(layer_delays)                    u[t], each layer's own output before    1:2, 10
     grunet(), lstmnet()                       u[t], gated states (not MATLAB's)       8
 
-Hidden units are tanh, the output is linear. `hidden` counts the units of each layer; () makes a
-linear model (ARX, FIR). In the network of `Net.network` the row of time t holds y[t-1] and
-u[t - shift], where `shift` is the shortest input delay: what is known when y[t] is forecast.
+Hidden units are tanh or gated, the output is linear. `hidden` counts the units of each layer; ()
+makes a linear model (ARX, FIR), but of recurrent nets. In the network of `Net.network` the row of
+time t holds y[t-1] and u[t - shift], where `shift` is the shortest input delay: what is known when
+y[t] is forecast.
 """
 
 from __future__ import annotations
@@ -39,9 +40,9 @@ class Net:
 
     `layer_delays`: into each layer after the first (distdelaynet), or of the layers' own outputs
     (recurrent nets); `linear`: with a linear path beside the hidden layers. `low`, `high`,
-    `states`, `terms` and `origin` are those of `narx.Narx`, found by `identify`; `dead_times`, the
-    name in saved models, is its `held_back_rows`: the dead times less one. `first`: how many
-    measured rows a run begins with, None for as many as fill the delays (`start`).
+    `held_back_rows`, `states`, `terms` and `origin` are those of `narx.Narx`, found by `identify`
+    (`terms` also by `frols`). `first`: how many measured rows a run begins with, None for as many
+    as fill the delays (`start`).
     """
 
     kind: str
@@ -52,7 +53,7 @@ class Net:
     linear: bool = False
     low: tuple[float, ...] | None = None
     high: tuple[float, ...] | None = None
-    dead_times: tuple[tuple[int, ...], ...] = ()
+    held_back_rows: tuple[tuple[int, ...], ...] = ()
     first: int | None = None
     states: int = 0
     terms: tuple[Term, ...] = ()
@@ -133,7 +134,7 @@ class Net:
             linear=self.linear or not hidden,
             low=self.low,
             high=self.high,
-            held_back_rows=self.dead_times,
+            held_back_rows=self.held_back_rows,
             states=self.states,
             terms=self.terms,
             origin=self.origin,

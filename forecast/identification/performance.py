@@ -34,7 +34,7 @@ def perform(
     weight: npt.ArrayLike | None = None,
     measure: Measure = "mse",
 ) -> float:
-    """How near `forecast` (T, O) is to the measured y (T, O), as one number. Rows with NaN in
+    """How near `forecast` (T, O) is to the measured y (T, O), as one number. Values that are NaN in
     either do not count.
 
     Over all outputs, as MATLAB's perform: "mae" and "sae", the mean and the sum of absolute errors;

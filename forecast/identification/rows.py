@@ -1,6 +1,6 @@
 """The rows of experiments that train, validate and test a net, and its errors on them.
 
-For `train`, `frols` and `identify`. Rows that fill delays and rows with a missing y count nowhere.
+For `training`, `frols` and `identify`. Rows that fill delays and missing values of y count nowhere.
 A free run begins where y is first measured over the delays; a lost one has an infinite error.
 """
 
@@ -103,7 +103,7 @@ class DividedRows:
 
     def series(self, network: Network, scaling: Standardization) -> list[TrainingSeries]:
         """The scaled experiments as the network sees them: row t has y[t-1] and u[t - shift], and
-        y[t] as the target.
+        y[t] as the target, with weight 0 unless the row trains.
         """
         outputs = network.shapes.outputs
         series = []

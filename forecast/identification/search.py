@@ -1,13 +1,13 @@
 """The search of `identify`: which models simulate the record, without any choice of the user's.
 
-1. Take out a drift (a line in y that no input explains) and standardize. Find outputs that sit on a
-   bound, the dead time of every input, and how many rows the inputs act.
+1. Take out the drift of a single experiment (a line in y that no input explains) and standardize.
+   Find outputs that sit on a bound, the dead time of every input, and how many rows the inputs act.
 2. Cut every experiment into blocks. Each fold holds one block out; of as many experiments as folds,
    whole experiments. In every fold, train each candidate (`SearchSettings.candidates`) on its free
-   run with Bayesian regularisation (MacKay 1992), and judge it by the free run through the block
-   held out. A candidate far from the best after two blocks is not trained in later folds. After
-   the last fold, leave out the candidates that run off under the record's own inputs backwards,
-   then the worst third by the mean over the folds.
+   run, nets with Bayesian regularisation (MacKay 1992), ARX models one step ahead alone, and judge
+   it by the free run through the block held out. With inputs, a candidate far from the best after
+   two blocks is not trained in later folds. After the last fold, leave out the candidates that run
+   off under the record's own inputs backwards, then the worst third by the mean over the folds.
 3. Train the best candidate on all searched rows, from what each fold made of it. How well it
    follows them tells how far the blocks can be trusted, and so which other candidates are as good
    (`list_good`); train these too. Leave out, once more, candidates that run off under the inputs

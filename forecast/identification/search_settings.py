@@ -92,8 +92,8 @@ class SearchSettings:
     so that errors compare; 1 where y is never observed in as many rows in succession.
     `most_start`: the same in the result where its nets have states, which settle in these rows
     (fewer where y has gaps); counted in means where these are searched (`averaging`).
-    `folds`: at most; fewer where a block would be shorter than eight times `start`, and two for
-    several outputs and more than `SEARCH_ROWS` rows.
+    `folds`: at most; fewer where a block would be shorter than eight times `start`, and two instead
+    of the default for several outputs and more than `SEARCH_ROWS` rows.
     `ahead_candidates`: of kinds "delays" and "polynomial", tried on series without inputs alone,
     fitted one step ahead and judged by forecasts of several steps; () for none.
     `fold_iterations`: of each training in a fold.

@@ -102,10 +102,11 @@ def train(
     ahead. None: simulation for nets with feedback; prediction for others, and where no free run
     follows y, as of a chaotic series, which a note says.
 
-    `trainer`: "lm" (`trainlm`), "bayesian" (`trainbr`), or one of these functions with options of
-    your own. `divide`: which rows train, validate and test. `announce` receives the predicted
-    memory and time before the work starts; with a `watch`, which can show progress, Ctrl-C keeps
-    the best net so far.
+    `trainer`: "lm" or "bayesian", which take `iterations` and stop after `PATIENCE` without a
+    better validation error; or `trainlm(...)` or `trainbr(...)`, which have MATLAB's options and
+    ignore `iterations`. `divide`: which rows train, validate and test. `announce` receives the
+    predicted memory and time before the work starts; with a `watch`, which can show progress,
+    Ctrl-C keeps the best net so far.
 
     `InputError` for an unknown trainer or use, for a `net` that is no `Net`, for restarts or a seed
     that are no whole numbers, for too few rows or none with y at all delays, and for a use that

@@ -179,11 +179,11 @@ def test_the_next_step_of_a_net_that_uses_the_input_of_that_row_wants_it() -> No
 def test_a_model_whose_inputs_act_later_needs_no_next_input() -> None:
     """`identify` writes a dead time beside the delays."""
     m = model("narx with the input of the same row")
-    late = replace(m, net=replace(m.net, dead_times=((2,), (3,))))
+    late = replace(m, net=replace(m.net, held_back_rows=((2,), (3,))))
     u, y = data(m.net)
     np.testing.assert_array_equal(late.removedelay(u[:29], y[:29])[28], late.predict(u, y).y[29])
     with pytest.raises(InputError, match="the next step needs `u_next`"):
-        replace(m, net=replace(m.net, dead_times=((2,), (0, 3)))).removedelay(u, y)
+        replace(m, net=replace(m.net, held_back_rows=((2,), (0, 3)))).removedelay(u, y)
 
 
 @pytest.mark.parametrize("name", [name for name in NETS if name not in FED_BACK])
