@@ -28,8 +28,8 @@ The modules, and the kinds of leak (keys of `KINDS`) that each can find:
                                                               training
     data_checks   checks the data themselves                  history, target, column, actuals,
                                                               repeated
-    stored        computes the project's stored results       stored, scaling, training, scores,
-                  again; fits again without later rows        choice, and those of two runs
+    stored        computes the project's stored results       stored, scaling, skip, training,
+                  again; fits again without later rows        tuning, origins, scores, choice
 
 `changes` has the changes of rows, `sandbox` runs the stages. A leak of each kind is planted in
 tests/audit. A new detector is a function that yields findings, called by `audit.__main__.audit`,

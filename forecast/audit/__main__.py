@@ -110,11 +110,13 @@ def audit(
 ) -> Audit:
     """Audit a dataset of the project in `root`.
 
-    The project's trained forecasters are examined as they are. Fits are repeated on a part of the
-    data with few steps, since the rows that a fit uses do not depend on the number of its steps.
+    The project's trained forecasters are examined as they are; without any, those of the first run.
+    Fits are repeated on a part of the data with few steps, since the rows that a fit uses do not
+    depend on the number of its steps.
 
     folder: an empty folder for the audit's runs. models: only these entries of the grid; () means
-    all. Raises `InputError` where the blocks of series are shares of their own rows.
+    all. Raises `InputError` where the blocks of series are shares of their own rows, and where a
+    stage fails.
     """
     project = Project.of(root, dataset)
     if cluster.cluster_address():
@@ -145,7 +147,7 @@ def audit(
     findings += _audit_fits_and_test(changed, base, ends, folder, jobs, log_progress)
     findings += _audit_other_fits(project, base, ends, folder, models, jobs, log_progress)
     whole_panel = run_isolated(
-        origins.prepare, project, project.frame, folder / "whole", None
+        origins.prepare_panel, project, project.frame, folder / "whole", None
     ).panel
     moments = origins.select_moments(project, whole_panel, whole_ends)
     trained = project.paths.trained(dataset)

@@ -4,8 +4,8 @@ A change (`shake`, `shrink`, `mirror`, `thin_out`, `nudge`) alters the rows afte
 other. Single moments are audited with those in `audit.origins.ROW_CHANGES`, the whole pipeline
 (`audit.__main__`) with `shake` and `nudge`. `restore_plans` puts back what was known ahead at the
 moment; `reverse_order_of_test_errors` changes finished forecasts instead. With them the ends of the
-blocks (`block_ends`), and when a step may be known (`times_known`), which the audit works out apart
-from the code that it examines.
+blocks (`block_ends`, by the code of the stages), and when a step may be known (`times_known`),
+which the audit works out, but for sessions, apart from the code that it examines.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ hold.
 """
 SHRINK_FACTOR = 0.1
 DROPPED_ROWS = (1, 3, 4)
-"""Which of the rows after a moment are absent where rows may be: what reads a gap ahead of time
-then changes.
+"""Which of the rows after a moment, counted from 0, `thin_out` drops: what reads a gap ahead of
+time then changes.
 """
 REVERSED_ERROR_RANGE = (0.05, 0.5)
 """Test errors of the best and the worst fit of the reversed order, in those of the best before: far
@@ -185,8 +185,8 @@ def count_rows_until(times: np.ndarray, moment: pd.Timestamp) -> int:
 
 
 def times_known(calendar: Calendar, times: Any) -> pd.DatetimeIndex:
-    """When each step may be known (UTC), by the calendar's definition and apart from the code that
-    is audited.
+    """When each step may be known (UTC), by the calendar's definition and, but for sessions, apart
+    from the code that is audited.
     """
     steps = pd.DatetimeIndex(times)
     if isinstance(calendar, RegularCalendar):

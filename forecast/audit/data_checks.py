@@ -33,8 +33,8 @@ from forecast.system import files
 UNEXPLAINED_LIMIT = 0.05
 """A column leaks where a regression on the past and on the column has less than this share of the
 residual variance of one on the past alone, for a later target. Columns of real series without a
-leak leave 90 % and more, an input that drives a system 15 %. `fetch` warns from a stricter limit on
-(`quality.leaks`).
+leak leave 90 % and more, an input that drives a system 15 %. The rule `leaks` of stage `prepare`
+warns by a limit of its own (`quality` in configs/datasets.yaml).
 """
 SAME_CORRELATION = 0.9
 """A column is the later target itself where their changes have at least this correlation; without a
@@ -183,8 +183,8 @@ def check_columns(panel: Panel) -> Iterator[Finding]:
 
 
 def check_future_inputs(panel: Panel) -> Iterator[Finding]:
-    """Yield a finding for each future input that is the target of its step, up to a factor and a
-    level.
+    """Yield a finding for each future input that is the first target of its step, up to a factor
+    and a level.
 
     An input that only drives the target is no leak, however strongly: it is declared to be known.
     """
@@ -199,8 +199,8 @@ def check_future_inputs(panel: Panel) -> Iterator[Finding]:
 
 
 def describe_strong_plans(panel: Panel) -> tuple[str, ...]:
-    """A sentence for each future input that explains the target nearly exactly but is not the
-    target; whether it was known in time only the user can tell.
+    """A sentence for each future input that explains the first target nearly exactly but is not
+    this target; whether it was known in time only the user can tell.
     """
     notes = []
     for name, target, column in _future_inputs(panel):
@@ -227,9 +227,9 @@ def _is_same_quantity(target: np.ndarray, column: np.ndarray) -> bool:
 
 
 def _future_inputs(panel: Panel) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Yield for each series and future input its name, the target (T,), and the plan (T,), in which
-    row t has the value of row t + 1. So the target one step later has the time of the plan's value
-    and may be explained by it, whereas a past input that explains a later target is a leak.
+    """Yield for each series and future input its name, the first target (T,), and the plan (T,), in
+    which row t has the value of row t + 1. So the target one step later has the time of the plan's
+    value and may be explained by it, whereas a past input that explains a later target is a leak.
     """
     task = panel.task
     first = len(task.columns) - len(task.future_steps)
@@ -354,7 +354,8 @@ def check_actuals(project: Project, base: Panel) -> Iterator[Finding]:
 
 
 def find_repeated_stretches(panel: Panel, ends: dict[str, pd.Timestamp]) -> Iterator[Finding]:
-    """Yield a finding where stretches of the test block are in the train rows, value for value.
+    """Yield a finding where stretches of the first target in the test block are in the train rows,
+    value for value.
 
     Measurements do not repeat a dozen values exactly. A periodic series does, which is no leak:
     without a finding where more than half of the stretches repeat within the train rows.
@@ -385,8 +386,9 @@ def find_repeated_stretches(panel: Panel, ends: dict[str, pd.Timestamp]) -> Iter
 
 
 def find_copied_stretches(panel: Panel, ends: dict[str, pd.Timestamp]) -> Iterator[Finding]:
-    """Yield a finding where a stretch of the test block matches train rows, up to level and scale,
-    far more closely than any stretch of the later half of train matches the earlier half.
+    """Yield a finding where a stretch of the first target in the test block matches train rows, up
+    to level and scale, far more closely than any stretch of the later half of train matches the
+    earlier half.
     """
     shapes = []
     for series in panel.series:

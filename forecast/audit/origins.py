@@ -133,7 +133,7 @@ def audit_changed_moments(
         def prepare_with(change: Change) -> PreparedPanel:
             run_folder = folder / f"changed-{number}" / change.__name__
             return run_isolated(
-                prepare, project, project.frame, run_folder, moment, change, borders
+                prepare_panel, project, project.frame, run_folder, moment, change, borders
             )
 
         change = ROW_CHANGES[number % len(ROW_CHANGES)]
@@ -160,7 +160,12 @@ def audit_cut_moments(
         frame = restore_plans(frame, project.frame, project.settings, moment)
         with contextlib.suppress(InputError):
             return run_isolated(
-                prepare, project, frame, folder / f"cut-{number}", moment=None, borders=borders
+                prepare_panel,
+                project,
+                frame,
+                folder / f"cut-{number}",
+                moment=None,
+                borders=borders,
             )
         return None
 
@@ -232,7 +237,7 @@ def _fit_scaling(panel: Panel, borders: splits.Borders) -> Scaling:
     return [Scaling.fit(panel, blocks) for _ in range(SCALING_CALLS)][-1]
 
 
-def prepare(
+def prepare_panel(
     project: Project,
     frame: pd.DataFrame,
     folder: Path,
@@ -244,6 +249,7 @@ def prepare(
     row); with `borders` fit the scaling too.
 
     The caller runs this in a process of its own, so that nothing of another frame is in memory.
+    Raises `InputError` where the data checks refuse the rows.
     """
     sandbox = run_stages(
         project, frame, folder, after=moment, change=change, stages=("fetch", "prepare")

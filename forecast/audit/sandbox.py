@@ -388,8 +388,8 @@ def run_isolated(work: Callable[P, T], *arguments: P.args, **options: P.kwargs) 
 def run_beside(
     jobs: int, work: Callable[P, T], *arguments: P.args, **options: P.kwargs
 ) -> Iterator[Callable[[], T]]:
-    """As `run_isolated`, but in parallel with the block: yields a function that waits for the
-    result. Progress is not printed. With one job the work only begins when that function is called.
+    """As `run_isolated`, but in parallel with the block and without printing progress: yields a
+    function that waits for the result. With one job that function does the work, and it prints.
     """
     if jobs == 1:
         yield partial(run_isolated, work, *arguments, **options)

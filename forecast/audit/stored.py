@@ -1,7 +1,7 @@
 """Audits stored results and repeats fits.
 
 `audit_stored_results` checks that the project's stored results are those of its models, data and
-settings; only this finds a file that was edited or exchanged after its run. The other functions
+settings; only this finds a result that was edited or exchanged after its run. The other functions
 repeat fits: without the rows after validation (`refit_without_later_rows`), with the order of test
 errors reversed (`run_with_reversed_test_errors`), and the smallest network with all its training
 steps (`audit_at_full_budget`).
@@ -226,8 +226,9 @@ def refit_without_later_rows(
 def audit_at_full_budget(
     project: Project, base: Sandbox, end: pd.Timestamp, folder: Path
 ) -> list[Finding]:
-    """`refit_without_later_rows` for the smallest network, which is tuned and trained in `folder`
-    with all the training steps and evaluations of the project.
+    """`refit_without_later_rows` for the smallest network that is trained by gradient, which is
+    tuned with few steps and trained in `folder` with all the training steps and evaluations of the
+    project.
 
     Its skip is the last value and not a fitted one: on a fitted skip the first step is often the
     best one.

@@ -7,7 +7,7 @@ the terminal.
     leaderboard     the leaderboards outside of the page: CSV and terminal; verdicts.json
     dvc_files       what `dvc metrics` and `dvc plots` show
 
-The parts of the page in their order. Each function takes `Results` and returns a `Table` (of
+The parts of the page in their order. Most functions take `Results` and return a `Table` (of
 `text`), a `ChartPanel` (of `figures`) or sentences; `templates/page.html.j2` and `dataset.html.j2`
 place them.
 

@@ -1,6 +1,7 @@
-"""The first screen of the page, for each dataset: the result in one sentence (`describe_result`), a
-chart of errors (`error_panel`), and what to do next (`advise`); and `contribution_table`, the parts
-of the last test forecast.
+"""The first screen of the page, for each dataset: the result in one sentence (`describe_result`),
+its size in the unit of a series (`describe_scale`), a chart of errors (`error_panel`), and what to
+do next (`advise`); and `contribution_table`, the parts of the last test forecast. `forecast
+promote` prints `describe_doubt`.
 
 Sentence and advice follow from the words of the corrected tests.
 """

@@ -41,8 +41,8 @@ def levels(results: Results) -> str:
 
 
 def calibration_table(results: Results) -> Table | None:
-    """Coverage, width and interval score over all steps, by series and level; None without any
-    interval.
+    """Coverage, width and interval score over all steps, by level and each of the first
+    `MOST_SERIES` series; None without any interval.
     """
     models = shown_models(results)
     if not models:

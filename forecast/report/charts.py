@@ -2,10 +2,9 @@
 (`interval_chart`).
 
 Coordinates are computed here (`Scale` maps data to pixels, `Frame` has two axes); the templates
-`lines.svg.j2` and `intervals.svg.j2` write the elements. The role of a line (`chosen`, `naive`,
-`skip`, `network`, `actual`, `other`) is its CSS class and sets colour and dash, so a colour means
-the same in all charts and is never the only sign. The page's filter hides marks by `data-model`;
-tooltips show `data-y`.
+`lines.svg.j2` and `intervals.svg.j2` write the elements. The role of a line (`ROLES`) is its CSS
+class and sets colour and dash, so a colour means the same in all charts and is never the only sign.
+The page's filter hides marks by `data-model`; tooltips show `data-y`.
 
 One SVG unit is about one CSS pixel, so text keeps its size on a phone. Coordinates have at most one
 decimal, so that equal data give equal bytes.

@@ -157,8 +157,8 @@ def _block_bounds(results: Results) -> list[tuple[str, pd.Timestamp, pd.Timestam
 
 
 def quality_table(results: Results) -> Table:
-    """By series and column: rows, first and last time, missing steps, gaps, range of values. Of
-    many series those with the most missing steps are shown.
+    """By series and column: rows, first and last time, missing steps, gaps, least, mean and
+    greatest value. Of many series those with the most missing steps are shown.
     """
     shown_series = list(results.quality["series"].items())
     if len(shown_series) > text.MOST_LISTED:

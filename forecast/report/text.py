@@ -122,7 +122,9 @@ def level(percent: float) -> str:
 
 
 def signed_percent(share: Any) -> str:
-    """0.123 as `+12.3 %`; below 1 % with two decimals, so that small differences are not zero."""
+    """0.123 as `+12.3 %`; below 1 % with two decimals, so that small differences are not zero. The
+    sentences of the comparison have a form of their own (`comparison.sentences.signed_percent`).
+    """
     if is_missing(share):
         return NOTHING
     value = 100 * as_reported(float(share))

@@ -1,8 +1,9 @@
 """Atomic writes, reading, digests, lock files and scratch folders.
 
-Every write of the project makes a temporary file or folder beside the target, flushes it (files
-alone), and renames it over the target. So a kill or a full disk at any moment leaves the old file
-or the new one, never half a file. Readers raise `DamagedError` for a damaged file of ours.
+`atomic_path`, `atomic_directory` and all `write_*` here write to a temporary file or folder beside
+the target, flush it (files alone), and rename it over the target. So a kill or a full disk at any
+moment leaves the old file or the new one, never half a file. `read_saved`, `read_frame` and
+`read_arrays` raise `DamagedError` for a damaged file of ours.
 """
 
 from __future__ import annotations

@@ -41,11 +41,11 @@ COMMAND_VARIABLE = "FORECAST_COMMAND"
 
 def run_stage(function: Callable[..., Any], arguments: Sequence[str] | None = None) -> NoReturn:
     """Call `function` with the arguments of the command line, then exit with 0, the code of its
-    `ForecastError`, 130 after Ctrl-C or SIGTERM, or 1 for a bug.
+    `ForecastError`, 2 for a missing file, 130 after Ctrl-C or SIGTERM, or 1 for a bug.
 
     Its parameters without a default are positional, the others options: `main(dataset, root=".",
-    models=())` is `python -m pipelines.tune weather --root . --models lstm,gru`. The default of a
-    parameter `jobs` is `FORECAST_JOBS`, or else the number of cores.
+    models=())` is `python -m pipelines.tune weather --root . --models lstm,gru`. A parameter `jobs`
+    that is 0 becomes `default_jobs`.
     """
     began = time.time()
     module = function.__module__ if function.__module__ != "__main__" else Path(sys.argv[0]).stem

@@ -1,4 +1,4 @@
-"""Runs independent tasks in parallel: one process per core, with one thread each.
+"""Runs independent tasks in parallel: `jobs` processes at most, with one thread each.
 
 Results do not depend on the order of tasks or on the worker. A task that fails stops no other: its
 outcome has the error, and `run_with_progress` raises one error for all failures at the end. With
