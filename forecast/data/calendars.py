@@ -1,11 +1,12 @@
 """Calendars: at which times a series should have rows, and features of time alone.
 
 A `Calendar` of the task has sessions of an exchange, weekdays, weeks from New Year, steps of a
-fixed length in UTC, or rows without dates. `grid` and `next_steps` list its steps, `find_gaps` the
-steps without a row; `check_calendar` refuses other times; `fit_calendar` guesses the calendar of
-given times. A fixed step counts from the times of the series, so it may begin at any minute.
+pandas frequency in UTC (a fixed length, months; also within opening hours), or rows without dates.
+`grid` and `next_steps` list its steps, `find_gaps` the steps without a row; `check_calendar`
+refuses other times; `fit_calendar` guesses the calendar of given times. A fixed step counts from
+the times of the series, so it may begin at any minute.
 
-`known_from` says from which time on a step's value may be known, `read_until` up to which time a
+`known_from` says from which time on a step's value is surely known, `read_until` up to which time a
 step may read other data: this keeps every look-up from seeing ahead. `calendar_features` are sine
 and cosine of day, week and year.
 """
@@ -64,17 +65,19 @@ GUESSED_EXCHANGES = (
 )
 """Each stands for all exchanges with the same closed days, as Paris for Amsterdam and Lisbon."""
 MAX_SHARE_WITHOUT_ROW = 0.1
-"""A calendar fits where the steps without a row are at most this share of the times."""
+"""A calendar that has all times fits where the steps without a row are at most this share of
+them.
+"""
 MAX_SHARE_OFF = 0.05
-"""Where all calendars of steps below a week have more steps without a row, the best is sought among
-those that at most this share of the times are off: days with an event are days, and no weeks with
-wrong rows.
+"""Where no calendar fits and the usual step is below a week, the best is sought among the calendars
+that at most this share of the times are off: days with an event are days, and no weeks with wrong
+rows.
 """
 MAX_SHARE_CLOSED_EARLY = 0.25
-"""The same limit for opening hours, as Saturdays may be shorter."""
+"""`MAX_SHARE_WITHOUT_ROW` for opening hours, as Saturdays may be shorter."""
 MAX_SHARE_BY_GUESSED_CLOCK = 0.05
-"""The same limit for opening hours in a guessed time zone: night work in Berlin looks like a day in
-New York.
+"""`MAX_SHARE_WITHOUT_ROW` for opening hours in a guessed time zone: night work in Berlin looks like
+a day in New York.
 """
 GUESSED_ZONES = {"Europe/Berlin": "DE", "Europe/London": "GB", "America/New_York": "US"}
 """Time zones that a file's times may be in, with a country of each. Each stands for all zones whose
@@ -109,7 +112,7 @@ data show it, since for weather it is noise.
 
 class WeekLimits(NamedTuple):
     """When the day of the week is an input: where it explains at least `share` of the variance in
-    at least `weeks` weeks, which are within the first `row_share` of the rows
+    at least `weeks` weeks, which are within the first `row_share` of a series' days
     (docs/research/calendar-inputs.md).
     """
 
@@ -125,8 +128,8 @@ FEW_WEEKS = WeekLimits(0.3, 2, 0.75)
 
 def grid(calendar: Calendar, start: Any, end: Any) -> pd.DatetimeIndex:
     """All steps from `start` to `end`, both included; UTC without a zone, sessions as dates at
-    midnight. Steps of a fixed length count from `start`, which should be a time of the series.
-    `InputError` for more than `MAX_GRID_STEPS`.
+    midnight. Steps of a fixed length or of several months count from `start`, which should be a
+    time of the series. `InputError` for more than `MAX_GRID_STEPS`.
     """
     start, end = pd.Timestamp(start), pd.Timestamp(end)
     closures: tuple[date, ...] = ()
@@ -274,8 +277,9 @@ def count_day_steps(calendar: Calendar) -> int:
 
 
 def next_steps(calendar: Calendar, after: Any, n: int) -> pd.DatetimeIndex:
-    """The next `n` steps after the time `after`. `InputError` where the sessions of an exchange are
-    not known that far ahead, or nanoseconds do not reach that far.
+    """The next `n` steps after the time `after`, from which steps of a fixed length count.
+    `InputError` where the sessions of an exchange are not known that far ahead, or nanoseconds do
+    not reach that far.
     """
     after = pd.Timestamp(after).as_unit("ns")
     try:
@@ -306,8 +310,9 @@ def season_positions(calendar: Calendar, times: np.ndarray, season_length: int) 
     """The position of each time in its season, from 0: the hour of the day, the day of the week,
     the month of the year. `times` is datetime64 of any shape.
 
-    Fixed steps are counted from 1970. Sessions and weekdays have the day of the week, opening hours
-    are counted from a Monday on, and all other steps have the share of the year that has passed.
+    Fixed steps are counted from 1970, opening hours from a Monday on. All other steps have the
+    share of the year that has passed; but sessions, weekdays and weeks from New Year the day of the
+    week where the season has at most seven steps.
     """
     days = times.astype("datetime64[D]")
     if (step := fixed_step(calendar)) is not None:
@@ -372,8 +377,8 @@ def cycles(calendar: Calendar, names: Iterable[CalendarFeature]) -> dict[str, fl
 
 def default_features(calendar: Calendar, steps: int) -> list[CalendarFeature]:
     """The `DEFAULT_FEATURES` whose cycle has at least three steps and of which the `steps` of a
-    series cover nine tenths (docs/research/calendar-inputs.md). None for steps of different
-    lengths, except weeks.
+    series cover nine tenths (docs/research/calendar-inputs.md). Empty for sessions, weekdays,
+    months and longer steps, and rows without dates.
     """
     if isinstance(calendar, Daily) or calendar.counts_rows:
         return []
@@ -391,7 +396,8 @@ def shows_week(frame: pd.DataFrame, target: Any, calendar: Calendar) -> bool:
     """Whether the day of the week explains values of `target`, or the ranks of their changes from
     row to row (a stock that is drawn from on workdays shows no week in its level).
 
-    False for steps longer than a day, and for fewer weeks than `WEEK_LIMITS` and `FEW_WEEKS` want.
+    False for steps longer than a day, for sessions of an exchange, and for fewer weeks than
+    `WEEK_LIMITS` and `FEW_WEEKS` want.
     """
     step = step_length(calendar) if calendar.kind == "regular" else None
     if isinstance(calendar, WeekdayCalendar):
@@ -600,8 +606,8 @@ def _fit_opening_hours(
     stamps: pd.DatetimeIndex, calendar: Calendar, time_zone: str | None
 ) -> list[CalendarFit]:
     """Opening hours that contain all `stamps` (rising steps of `calendar`) and have few steps
-    without a row; in each of the `GUESSED_ZONES` where `time_zone` is None, and with the closed
-    days of exchanges.
+    without a row; in UTC and each of the `GUESSED_ZONES` where `time_zone` is None, and with the
+    closed days of exchanges.
     """
     day_steps = count_day_steps(calendar)
     if day_steps < 2:

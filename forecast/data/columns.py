@@ -1,16 +1,16 @@
 """Columns that a source does not deliver as models use them: adjusted prices, computed columns,
 joined columns, static inputs, holidays, and the steps of inputs that are known ahead.
 
-`data.preparation` uses `adjust_prices`, `derive_and_select`, `add_joined` and `add_known_ahead`;
-requests and the Python functions use `spread_over_horizon` and `append_plan`. A value that was not
-known at a row is NaN, and none is filled in. A column that is neither delivered nor computable is
-an `InputError`.
+`data.preparation` calls `adjust_prices` and `derive_and_select`, and as a fetch does `add_joined`
+and `add_known_ahead`. `spread_over_horizon` takes the place of the last in requests and in Python;
+`append_plan` is for plans that come with a forecast. A value that was not known at a row is NaN,
+and none is filled in. A column that is neither delivered nor computable is an `InputError`.
 
 Public holidays come from the library `holidays`. A step of less than a day has the value of its
 day, by the time zone of the rule; a longer step has the number of its holidays. Half days, school
-holidays and customs without a law are not included: they are columns of the data. Another column of
-the calendar is named in `config.task.Holidays.columns` and computed in `_daily_columns` in the same
-order; an edit of `config.task` makes every fit of every dataset again.
+holidays and customs without a law are not included: they are columns of the data. Another column
+about holidays is named in `config.task.Holidays.columns` and computed in `_daily_columns` in the
+same order; an edit of `config.task` makes every fit of every dataset again.
 """
 
 from __future__ import annotations
@@ -161,10 +161,11 @@ def derive_and_select(raw: pd.DataFrame, dataset: Dataset, *, where: str) -> pd.
 def encode_static(
     table: pd.DataFrame, static: Iterable[StaticColumn], id_column: str, *, where: str
 ) -> pd.DataFrame:
-    """`table` with the inputs of the `static` columns, constant within each series.
+    """`table` with the inputs of the `static` columns, constant within each series; without
+    `id_column` all rows are one series, which is not checked.
 
-    `InputError` for a column that is missing, changes within a series, or holds a value that its
-    entry does not allow.
+    `InputError` for a column that is missing, changes within a series or has no value in one, or
+    holds a value that its entry does not allow; and for a row without the name of its series.
     """
     inputs: dict[str, pd.Series] = {}
     for column in static:
@@ -248,7 +249,7 @@ def add_future_steps(
 
     Rows after the last observation may hold plans alone. Where the later step has no row or no
     value, the result is NaN: an ordinary gap in the past, or a fault in the horizon of a forecast,
-    which `data.windows.require_rows` reports.
+    which `data.windows.require_rows` reports. `InputError` where a column has such a name already.
     """
     if not plans and holidays is None:
         return frame
@@ -399,8 +400,9 @@ def append_plan(history: pd.DataFrame, plan: pd.DataFrame, observed: Iterable[st
 
 def trim_to_observed(frame: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
     """`frame` up to the last row of each series with an observation; plans and looked-up values are
-    none. Where all columns may have gaps, a series that is less than a horizon late keeps its rows
-    up to the end of the others, as in `spread_over_horizon`.
+    none. Unchanged where the dataset has no plans. Where all columns may have gaps, a series that
+    is less than a horizon late keeps its rows up to the end of the others, as in
+    `spread_over_horizon`.
     """
     if not dataset.known_ahead:
         return frame

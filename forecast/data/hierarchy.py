@@ -36,8 +36,8 @@ def name_by_groups(
     """`table` with each row's groups as the name of its series in `id_column`.
 
     Where `id_column` tells more series apart than the groups do, it is the last part of the name.
-    `InputError` for a group that is missing, empty or contains a slash, and for a series in two
-    groups.
+    `InputError` for a group that is missing, empty, called `total` or contains a slash, and for a
+    series in two groups.
     """
     for column in groups:
         require_column(column, table.columns, where, "Correct `hierarchy`.")

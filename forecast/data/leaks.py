@@ -1,8 +1,9 @@
 """Finds numeric columns that contain later values of the target, by a shift or a centred mean.
 
 A column leaks where it predicts a later target nearly exactly, so that it rather is that value than
-something known before. `forecast add` does not offer such a column, the rule `leaks` of stage
-`prepare` warns about it, and the audit tests columns with `explain_later_target`.
+something known before. `forecast add` does not offer such a column, the rule `leaks` of
+`data.quality.checks` warns about a past input, and the audit tests columns with
+`explain_later_target`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 MOST_LAGS = 24
-"""The most lags, and steps ahead, that are examined."""
+"""The most lags that are examined, and the most steps ahead by `find_leaks`."""
 LEAK_SERIES = 3
 """The number of longest series that are examined; a leak is in all series."""
 LEAK_ROWS = 2_000

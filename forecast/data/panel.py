@@ -1,7 +1,7 @@
 """From the long frame to arrays: a `Panel` holds one `Series` for each `unique_id`.
 
-Every model, forecast and audit begins with `from_frame`. The frame has only the rows that were
-observed; a `Series` has a row for every step of the calendar, and NaN where the frame has no row.
+Every model, forecast and audit begins with `from_frame`. The frame has only the rows of the data; a
+`Series` has a row for every step of the calendar, and NaN where the frame has no row.
 Columns are in the order of `Task.columns`, targets first. An array that all models should see is a
 field of `Series`, filled by `from_frame`. Plans, holidays and a provider's forecasts are columns of
 `values`, one for each step ahead (`Task.future_steps`); `future` has calendar features, static

@@ -5,9 +5,9 @@ cell may be NaN (missing). `check_frame` checks every frame that comes from a so
 Python caller; what has another form is converted before. The calendar is checked elsewhere
 (`data.calendars`). A new rule about every frame is a step of `check_frame` with its message.
 
-A time that stands twice in a series is refused here, wherever the frame is from. To join such rows
-instead, files have to be changed in `data.sources.file.read` and frames of Python callers in
-`api.frames.long_frame`; `forecast add` takes many repeated times for several series
+A time that stands twice in a series is refused here, wherever the frame is from. To make one row of
+such rows instead, files have to be changed in `data.sources.file.read` and frames of Python callers
+in `api.frames.long_frame`; `forecast add` takes many repeated times for several series
 (`data.guesses.series`).
 """
 
@@ -54,9 +54,9 @@ def check_frame(
 
     Raises `error` (`InputError`; `DataError` for rows of a service) at the first fault, with
     `where` and the row: a missing or repeated column; no rows; a time with a zone or outside of
-    1678 to 2199; an empty key; text or a boolean instead of a number; a number beyond 1e100; times
-    of a series that do not rise. Messages name rows by `frame.index`, as `line 7` if the index is
-    called `line`.
+    1678 to 2199; an empty key; a series name that is too long or not printable; text or a boolean
+    instead of a number; a number beyond 1e100; times of a series that do not rise. Messages name
+    rows by `frame.index`, as `line 7` if the index is called `line`.
     """
     columns = list(columns)
     frame_columns = list(map(str, frame.columns))

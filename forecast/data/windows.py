@@ -289,8 +289,8 @@ def task_windows(
 
 
 def require_rows(task: Task, series: Series, rows: np.ndarray) -> None:
-    """`InputError` where a forecast at one of `rows` lacks rows of its lookback, or values of its
-    plan.
+    """`InputError` where a forecast at one of `rows` lacks rows of its lookback, or at the last row
+    of the series values of its plan.
     """
     too_early = rows[rows < task.lookback - 1]
     if len(too_early):

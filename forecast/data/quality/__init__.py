@@ -1,10 +1,12 @@
-"""Findings of the data checks, for `forecast fetch` and stage `prepare`, and the description of
-each series in quality.json.
+"""Findings of the data checks (`checks` says who runs them), and the description of each series in
+quality.json.
 
 `find_violations` applies the rule of each field of the entry's `quality` that is not off: a
-function of the same name in `checks`. A `Violation` is one finding. `refuse_violations` raises for
-findings of rules that refuse; `format_violations` and `describe_left_out` word findings. `describe`
-counts rows, gaps and missing values of each series. Nothing is repaired.
+function of the same name in `checks`. A `Violation` is one finding; `data.preparation` and
+`data.splits` make those about series that are left out or not scored, and about plans.
+`refuse_violations` raises for findings of rules that refuse, in a fetch alone; elsewhere they are
+findings like others. `format_violations` and `describe_left_out` word findings. `describe` counts
+rows, gaps and missing values of each series. Nothing is repaired.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ __all__ = [
 
 SHOWN_SERIES = 3
 MOST_LINES = 5
-"""The most findings that `fetch`, `check` and `run` print, so that an error is not pushed away."""
+"""The most findings that `abridge_findings` keeps whole, so that an error is not pushed away."""
 MOST_LISTED = 20
 """The most series of a table in the terminal."""
 CONSEQUENCES = {

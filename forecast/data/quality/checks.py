@@ -3,13 +3,14 @@ rule.
 
 Each gets a checked long frame with adjusted prices, the dataset's entry and the rule's limit, and
 yields a `Violation` for each series and column that breaks the rule. All rows are checked, before
-the blocks are cut, and none is changed. The entry says whether a finding warns or refuses. A new
-check is a field of `Quality` and a function here, and with a default of "warn" it holds for every
-dataset.
+the blocks are cut, and none is changed. The entry says whether a finding warns or refuses a fetch.
+A new check is a field of `Quality` and a function here, and with a default of "warn" it holds for
+every dataset.
 
-Who runs the checks: a fetch (`data.ingest`), stage `prepare` and `forecast check`
-(`data.preparation`), and `forecast.fit` (`api.stages`). A limit is no part of the task, so changing
-one in an entry fits nothing again; a changed function does, since `backtest.backtest` imports this
+Who runs the checks: a fetch and `forecast data` (`data.ingest`), stage `prepare` and `forecast
+check` (`data.preparation`), and `forecast.fit`, which tells some (`api.stages.WARNED_RULES`);
+`Model.predict` runs `clock_change` (`api.model`). A limit is no part of the task, so changing one
+in an entry fits nothing again; a changed function does, since `backtest.backtest` imports this
 package and so has its code in the digest of every fit.
 """
 
@@ -124,8 +125,8 @@ def stale_repeats(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterat
 def zero_runs(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
     """Zero in more than `limit` consecutive rows, in a target that is never negative and hardly
     ever zero: sold out, switched off, or a broken counter. Values beyond half of the median have to
-    be on both sides, or on one side where the run is longer than a third of a season. Nights and
-    closed days are too frequent to be reported.
+    be on both sides, or on one side where the run is longer than a third of a season; an end of the
+    series counts as such a value. Nights and closed days are too frequent to be reported.
     """
     long_run = dataset.season_length / 3 if dataset.season_length > 1 else np.inf
     for series, column, times, values in _observed_values(frame, _targets(frame, dataset)):
@@ -311,7 +312,7 @@ def gaps(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violat
 
 
 def clock_change(frame: pd.DataFrame, dataset: Dataset | Task, limit: float) -> Iterator[Violation]:
-    """Gaps of one hour where clocks are put forward: the times are local and not UTC."""
+    """Gaps of at most an hour where clocks are put forward: the times are local and not UTC."""
     if not isinstance(dataset.calendar, RegularCalendar):
         return
     all_gaps = find_gaps(frame, dataset.calendar)
