@@ -1,8 +1,8 @@
 """Writes entries of configs/datasets.yaml as text, for `forecast add`.
 
 `entry_line` writes one key with a comment. `add_entry` inserts a whole entry into the text of the
-file, and its name into `run`; comments and all else stay. `data.guesses` decides what an entry
-contains.
+file, and its name into `run`; comments and all else stay. `data.guesses.entry` decides what an
+entry contains.
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ def find_holiday_effects(
     """The country whose holidays move `target` in `frame`, None without one.
 
     frame: in UTC, rows of a series in order of time. step: at most a day; shorter steps are grouped
-    to days of `zone`. Only the train and validation rows are used, never those of a test block.
+    to days of `zone` (None: UTC). Only the first `FITTED_SHARE` of each series' rows are used.
     """
     departures = _daily_departures(frame, target, step, zone)
     if (departures.abs() > UNUSUAL).sum() < MIN_HOLIDAYS / 2:

@@ -95,8 +95,8 @@ def blank_placeholders(
 
 
 def number_columns(rows: pd.DataFrame, columns: list[str], target: str, where: str) -> list[str]:
-    """Those of `columns` that hold only numbers. `InputError` where the column `target` holds text,
-    and where no column of numbers is left.
+    """Those of `columns` that hold only numbers. `InputError` where the column `target` holds text;
+    without a `target`, where there is text and no column of numbers.
     """
     numbers = [c for c in columns if not _is_text(rows[c]) and rows[c].notna().any()]
     text = columns_with_text(rows[columns])

@@ -1,8 +1,8 @@
-"""Writes the entry of a file as a block of YAML (`guess_entry`), each guess with its reason in a
-comment, for the user to check. `data.entries` inserts the block into configs/datasets.yaml.
+"""Writes the entry of a file as a block of YAML (`guess_entry`), most guesses with their reason in
+a comment, for the user to check. `data.entries` inserts the block into configs/datasets.yaml.
 
-A column with values after the end of the others is a plan, which is known ahead. Columns that lead
-the target are inputs; the other numbers are offered in a comment.
+Numbers with values after the last target of all series are a plan, which is known ahead. Columns
+that lead the target are inputs; the other numbers, but for leaks, are offered in a comment.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ from forecast.data.written_times import describe_wide
 from forecast.system.errors import InputError, plural, quote, quote_names
 
 MIN_TOTAL_SHARE = 0.9
-"""A series is the total of the others where it is their sum in at least this share of its rows."""
+"""A series is the total of the others where it is their sum in more than this share of its rows."""
 MIN_CODE_LENGTH, MIN_CODES = 5, 10
 """The least digits of a code, and the least series with codes of one length: the populations or
 areas of that many series differ in length.
@@ -101,13 +101,14 @@ ROOM_FOR_GAPS = 0.05
 def guess_entry(
     path: Path, where: str, name: str, *, target: str = "", horizon: int | None = None
 ) -> str:
-    """The entry `name` of the file at `path` as a block of YAML; each line has the reason of its
-    guess in a comment. where: the name of the file in messages and in the entry. `target` and
+    """The entry `name` of the file at `path` as a block of YAML; most lines have the reason of
+    their guess in a comment. where: the name of the file in messages and in the entry. `target` and
     `horizon` are guessed unless given.
 
-    Without a column of times the rows are counted. `InputError` where a column may hold times that
-    cannot be read (rising numbers, distinct texts, a name of times), where no column holds numbers,
-    where columns are named by times, and where `target` is no column of numbers.
+    Without a column of times the rows are counted. `InputError` where nothing fits, such as where a
+    column may hold times that cannot be read (rising numbers, distinct texts, a name of times), no
+    calendar has its times, no column holds numbers, columns are named by times, and where `target`
+    is no column of numbers.
     """
     table, file_format = read_and_find_missing(path, where, own_files.guess_format(path, where))
     time, time_format = find_time_column(table)
@@ -183,9 +184,10 @@ def _describe_series(observed: pd.DataFrame, target: str, constant: list[str]) -
 class GuessedRoles:
     """The roles of the columns beside the target.
 
-    plans: numbers with values after the last observation of all series. static: constant within
-    each series. constant: also constant, but useless as an input, since the series are too few or
-    the column repeats their names. past: all other numbers.
+    plans: numbers with values after the last target of all series. static: numbers or text,
+    constant within each series. constant: also constant, but useless as an input: the series are
+    too few, the values one or too many, or the column repeats the series' names. past: all other
+    numbers.
     """
 
     plans: list[str]
@@ -203,7 +205,8 @@ def _guess_roles(
     where: str,
 ) -> GuessedRoles:
     """The roles of `columns`, of which `numbers` are numbers. observed: the rows up to each series'
-    last target; planned: the rows after the last target of all. `InputError` where a plan is text.
+    last target; planned: the rows after the last target of all. `InputError` where these hold text
+    alone.
     """
     other_columns = [column for column in columns if column != target]
     by_series = observed.groupby("unique_id")[other_columns]
@@ -481,7 +484,7 @@ def _calendar_lines(
     observed: pd.DataFrame, calendar: Calendar, target: str, zone: str | None
 ) -> list[str]:
     """The line of the calendar features; where the target depends on the day of the week, also that
-    of public holidays, as a comment unless they move the target.
+    of public holidays, as a comment unless they move the target and their local days are known.
     """
     features: list[str] = [
         *default_features(calendar, int(series_lengths(observed, calendar).max()))

@@ -28,12 +28,12 @@ SHORT_ROWS, FEW_SERIES = 100, 10
 than what a short validation block selects (docs/research/ten-minutes.md).
 """
 MAX_SEASON_SHARE = 0.4
-"""The lookback holds a season of at most this share of the shortest series. The train rows, 60 %,
-are then one and a half seasons.
+"""The lookback holds a season of at most this share of the usual length of a series. The train
+rows, 60 %, are then one and a half seasons.
 """
 FITTED_SHARE = 0.75
-"""The share of the rows that an entry's train and validation blocks have, unless intervals need
-more rows for calibration.
+"""The share of the rows that an entry's train and validation blocks have, unless the calibration or
+the test block needs more. The guesses read this share of each series' own rows.
 """
 FEW_ROWS = 400
 """With fewer rows, statistical members lower the error of the mean that is served

@@ -167,8 +167,9 @@ def guess_scale(
     observed: pd.DataFrame, calendar: Calendar, target: str, season: int
 ) -> dict[str, Any]:
     """The transform and bounds of the target, as keys of its entry. A price is modelled by its log
-    returns, values that vary in proportion to their level by their logarithm. Values that were
-    never negative have the minimum 0, and a share has a maximum.
+    returns, values that vary in proportion to their level by their logarithm. Other values that
+    were never negative have the minimum 0, unless their name (`SIGNED_NAME`) says that they may be,
+    and a share has a maximum.
     """
     values = observed[target].dropna()
     if values.empty or values.min() < 0 or SIGNED_NAME.search(target):
@@ -187,8 +188,8 @@ def guess_scale(
 
 
 def varies_with_level(observed: pd.DataFrame, target: str, season: int) -> bool:
-    """Whether the spread within a season is proportional to the season's level, in the train and
-    validation rows.
+    """Whether the spread within a season is proportional to the season's level, in the first
+    `FITTED_SHARE` of each series' values.
     """
     observations = observed.dropna(subset=[target])
     rows = observations.groupby("unique_id")[target]
@@ -228,9 +229,9 @@ def _moves_like_price(observed: pd.DataFrame, calendar: Calendar, target: str, s
 
 
 def is_intermittent(observed: pd.DataFrame, target: str, season: int) -> bool:
-    """Whether in most series at least half of the values are zero and none is negative, in the
-    train and validation rows. With enough seasons this has to hold at every position of the season,
-    which excludes nights without sun and closed days.
+    """Whether in most series no value is negative, and from the first one above zero on at least
+    half are zero, in the first `FITTED_SHARE` of the rows. With enough seasons this has to hold at
+    every position of the season, which excludes nights without sun and closed days.
     """
     by_series = observed.groupby("unique_id")[target]
     row_number = by_series.cumcount()
@@ -245,5 +246,5 @@ def is_intermittent(observed: pd.DataFrame, target: str, season: int) -> bool:
 
 
 def _is_fitted(by_series: SeriesGroupBy) -> pd.Series:
-    """Which rows, of a column grouped by series, are train or validation rows."""
+    """Which rows of a column, grouped by series, are in the first `FITTED_SHARE` of theirs."""
     return by_series.cumcount() < FITTED_SHARE * by_series.transform("size")
