@@ -2,7 +2,7 @@
 
 `fetch_snapshot` asks the source for new rows and an overlap, compares the overlap with the stored
 history (a series with revised values is read again whole), checks the result, stores a snapshot,
-and last moves the pointer, so that an error before changes nothing. A fault of a service is a
+and only then moves the pointer, which an error before leaves as it was. A fault of a service is a
 `DataError`, one of the user's file or entry an `InputError`. `summarize` describes a dataset's
 stored data in one row.
 """
@@ -74,9 +74,9 @@ class StoredHistory:
 
 
 def fetch_snapshot(request: Request, *, now: pd.Timestamp) -> FetchResult:
-    """Take a new snapshot as of `request.as_of` (UTC; None: now) and move the pointer to it. An
-    error leaves everything as it was. A stored snapshot of exactly this `as_of` is restored without
-    asking the source.
+    """Take a new snapshot as of `request.as_of` (UTC; None: now, for data without a network when
+    their last observation became known) and move the pointer to it. An error leaves the pointer as
+    it was. A stored snapshot of exactly this `as_of` is restored without asking the source.
 
     Raises `InputError` for the user's fault, `DataError` for the source's, `BusyError` where the
     dataset is being fetched already.
@@ -258,7 +258,9 @@ def _check_history(
 def _compare_with_clock(
     last: pd.Timestamp, dataset: Dataset, now: pd.Timestamp
 ) -> Iterator[Violation]:
-    """A finding for a `last` observation later than `now`, or of a step that may not be over."""
+    """A finding for a `last` observation later than `now`, or of a step that may not be over and is
+    longer than `SHORT_STEP`.
+    """
     action = dataset.quality.freshness.action
     if last > now and action != "off":
         sentence = (
@@ -283,8 +285,8 @@ def _store_history(
     now: pd.Timestamp,
 ) -> snapshots.Pointer:
     """Store the provider's forecasts, the revisions, and the snapshot with its record unless its
-    content is stored already. Returns the pointer to the snapshot, which is not moved yet. Where a
-    file was written anew with equal rows, the record gets its new digest.
+    content is that of the pointed one. Returns the pointer to the snapshot, which is not moved yet.
+    Where a file was written anew with equal rows, the record gets its new digest.
     """
     dataset, raw = request.dataset, answer.raw
     sha = snapshots.content_sha256(frame)
@@ -357,9 +359,9 @@ def _read_stored(request: Request) -> StoredHistory | None:
 
 
 def _first_times(stored: StoredHistory, dataset: Dataset) -> dict[str, pd.Timestamp]:
-    """By series, the time from which new rows are asked for: the overlap before its last row, or
-    the first provisional row. Empty, so that everything is asked for, where the source is read
-    whole or the history cannot be continued.
+    """By series, the day from which new rows are asked for: that of the overlap before its last
+    row, or of the first provisional row where that is earlier. Empty, so that everything is asked
+    for, where the source is read whole or the history cannot be continued.
     """
     overlap = dataset.source.overlap
     if overlap is None or not stored.can_be_continued:
@@ -376,8 +378,8 @@ def _first_times(stored: StoredHistory, dataset: Dataset) -> dict[str, pd.Timest
 class SnapshotSummary:
     """The row of a dataset in `forecast data`; None where unknown, and `state` gives the reason.
 
-    first, last, as_of: times, or row numbers of rows without dates. revised: the number of values
-    that the last fetch changed. warnings: the number of findings.
+    first, last, as_of: times, or row numbers of rows without dates, which have no age. revised: the
+    number of values that the fetch of this snapshot changed. warnings: the number of findings.
     """
 
     dataset: str

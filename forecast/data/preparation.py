@@ -78,7 +78,9 @@ class PreparedDataset:
     frame: pd.DataFrame
     """The scored series: `unique_id, ds` and columns, each series in order of time."""
     served: pd.DataFrame
-    """Also the series that lack a block, which a fit on all rows includes."""
+    """Also the series that lack a block, which a fit on all rows includes; without those shorter
+    than a lookback and a horizon.
+    """
     borders: Borders
     findings: list[Violation]
     """Series that are left out or not scored, and findings of the data checks."""
@@ -168,7 +170,8 @@ def last_observation(frame: pd.DataFrame, dataset: Dataset) -> SnapshotRecord:
 
 def read_snapshot(name: str, dataset: Dataset, *, root: Path) -> pd.DataFrame:
     """The pointed snapshot, verified. Where its file is missing and the source needs no network, it
-    is made again; `DataError` where its content is then another.
+    is made again; `DataError` where its content is then another. `InputError` where it was taken
+    with another `hierarchy`.
     """
     pointer = snapshots.read_pointer(root, name)
     if (

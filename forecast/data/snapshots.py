@@ -4,7 +4,9 @@ fetch moves.
     data/snapshots/<dataset>/
         <as_of>-<sha8>.parquet      the raw long frame as it was known at `as_of`
         <as_of>-<sha8>.json         where it came from
-    data/pointers/<dataset>.json    {"as_of", "sha256", "snapshot"}: the only input that is dated
+        <as_of>-<sha8>.revisions.csv      the stored values that its fetch changed, if any
+        issued/<as_of>-<sha8>.parquet     the provider's forecasts, if any (`data.vintages`)
+    data/pointers/<dataset>.json    which of them the pipeline reads (`Pointer`)
 
 `write_snapshot` stores, `move_pointer` comes last, `read_pointed` reads and verifies the digest,
 which is that of the content and so does not depend on the version of the Parquet library.
@@ -81,7 +83,7 @@ def write_snapshot(
     as_of: pd.Timestamp,
     provenance: SnapshotRecord,
 ) -> Pointer:
-    """Store `frame` (checked, default index) and its record, unless an equal snapshot exists. The
+    """Store `frame` (checked, default index) and its record, each unless it is there already. The
     pointer is not moved.
     """
     sha = content_sha256(frame)
@@ -177,7 +179,7 @@ def read_provenance(root: Path, dataset: str) -> SnapshotRecord:
 
 
 def list_snapshots(root: Path, dataset: str) -> list[Path]:
-    """All snapshots of the dataset, oldest first."""
+    """All snapshots of the dataset, in the order of `as_of`."""
     return sorted((ProjectPaths.of(root).snapshots / dataset).glob("*.parquet"))
 
 

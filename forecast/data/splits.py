@@ -7,9 +7,10 @@ So the last `horizon` rows of a block have no origin of this block (the embargo)
 in two blocks.
 
 `Borders` are the ends of the blocks, by date or by share (`resolve_borders`); `Blocks` the row
-ranges of one series (`split_series`); `origins_of` the origins of a block. All series are cut at
-the same times, so that no fit has seen a target later than a cutoff that it forecasts. `borders_of`
-also names series that lack a block: they are not scored, and `backtest.all_rows` fits them.
+ranges of one series (`split_series`); `origins_of` the origins of a block. All series that share
+times are cut at the same ones, so that no fit has seen a target later than a cutoff that it
+forecasts. `borders_of` also names series that lack a block: they are not scored, and
+`backtest.all_rows` fits those of at least a lookback and a horizon.
 
 The train block begins at the first row of a series, and no key of `splits` moves its beginning (a
 source that is a web service has `start`): older rows would be left out in `data.preparation`, for
@@ -217,11 +218,11 @@ def most_test_steps(n_steps: int, horizon: int, season: int) -> int:
 
 def held_out_steps(n_rest: int, horizon: int, season: int) -> tuple[int, int]:
     """The steps of validation and of calibration, from the `n_rest` steps before the test block.
-    Each has at most a quarter, or a horizon where that is at most a third.
+    Each has at most a quarter, or a horizon if that is more, but then at most a third.
 
-    Where too few steps would be left to fit on, or for an interval of 80 %: validation has one
-    horizon, and calibration the rest; or the steps of that interval, if a season and a horizon are
-    left to fit on; or a single step, which has no origin.
+    Where too few steps would be left to fit on, or for an interval of 80 %: validation has at most
+    one horizon, and calibration what the fit leaves of its steps; or the steps of that interval, if
+    a season and a horizon are left to fit on; or a single step, which has no origin.
     """
     most = max(n_rest // 4, min(horizon, n_rest // 3))
     validation = min(max(3 * n_rest // 20, 2 * horizon), most)

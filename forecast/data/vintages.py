@@ -81,8 +81,8 @@ def newest_forecasts(
     table: pd.DataFrame, dataset: Dataset, rows: pd.DataFrame, column: str, *, step: int
 ) -> pd.DataFrame:
     """For each of `rows` (`unique_id, ds`) the newest forecast of `column` for `step` steps later
-    that was issued by the time at which the row was known. In the order of `rows`: `ds` the target
-    time, `issued_at`, and `value`, NaN where there is no such forecast.
+    that was issued by `read_until` of the row. In the order of `rows`: `ds` the target time,
+    `issued_at`, and `value`, NaN where there is no such forecast.
     """
     requests = rows[["unique_id", "ds"]].assign(
         row=np.arange(len(rows)), known=read_until(dataset.calendar, rows["ds"])

@@ -4,7 +4,8 @@ backoff.
 No redirect is followed, the size of an answer is bounded, and a slow answer is cut off at the
 deadline. Retries respect `Retry-After`.
 
-Sources call `get` inside `Deadline.call`: `TransientError` is tried again, `DataError` is final. No
+Sources ask inside `Deadline.call_with_retries`: `TransientError` is tried again, `DataError` is
+final. Open-Meteo asks by `get`; Yahoo by a session of its own, which follows checked redirects. No
 message contains a query, which may hold a key. `send` is one request without retries, for hooks and
 `forecast doctor`.
 """

@@ -12,7 +12,7 @@ stored snapshot. `read` raises
   `data.web`, refuses for another reason or answers with something else; a damaged package.
 
 Two kinds are named elsewhere: `packaged` data do not grow old (`operations.status`); `file` has
-plans and is what `forecast add` writes.
+plans and is what `forecast add` and `forecast.fit` write.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Request:
     as_of (UTC, no zone): only sessions closed and intervals ended by then are observations; None:
     all. since: by series the first time wanted; a series that is not in it is wanted whole.
     environment: may hold secrets. advance: called with each series after it was read. Sources
-    without a network ignore since, deadline and environment.
+    without a network ignore since, deadline, environment and advance.
     """
 
     name: str

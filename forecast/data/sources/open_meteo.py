@@ -1,8 +1,8 @@
 """Open-Meteo's archive of gridded hourly weather, and its own forecasts with the time of their
 issue.
 
-The units °C, mm, m/s, hPa, % and W/m² are requested and checked in the answer. An hour counts as
-observed once it has ended before `as_of`. The last days of the archive are provisional, and are
+The units °C, mm, m/s, hPa, % and W/m² are requested, and an answer in others (`UNITS_NOT_READ`) is
+refused. An hour counts as observed if it has ended by `as_of`. The last days are provisional, and
 read again at the next fetch; so are hours that the archive lacks and the forecast service has.
 
 `read` returns hourly rows in UTC, cut at `as_of`; `Settings` checks the entry.
@@ -144,7 +144,7 @@ class _Client:
         return self.request.first_time(name, self.source.start).normalize()
 
     def history(self, name: str) -> pd.DataFrame:
-        """The observed hours of a place."""
+        """The archive's hours of a place, to the end of the day of `as_of`."""
         first = self._first_day(name)
         last = self.as_of.normalize()
         url = f"{self.source.base_url}/v1/archive"

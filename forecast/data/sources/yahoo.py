@@ -324,8 +324,8 @@ def _bars_to_frame(bars: pd.DataFrame, ticker: str, what: str) -> pd.DataFrame:
 
 
 def undo_splits(frame: pd.DataFrame) -> pd.DataFrame:
-    """The bars of one series multiplied by all later splits of the same answer; `split` 0 becomes
-    1.
+    """The bars of one series as traded: prices and dividends multiplied by all later splits of the
+    same answer, volume divided by them; `split` 0 becomes 1.
     """
     ratio = frame["split"].where(frame["split"] > 0, 1.0)
     later_splits = ratio[::-1].cumprod()[::-1] / ratio
