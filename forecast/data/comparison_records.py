@@ -70,8 +70,8 @@ class PairedTest(Record):
 
     @property
     def relative_limits(self) -> tuple[float, float] | None:
-        """The 95 % confidence limits of `relative_difference`; None where they are not known. As
-        losses are not negative, the lower limit is at least -1.
+        """The 95 % confidence limits of `relative_difference`; None where they are not known or the
+        difference is 0. As losses are not negative, the lower limit is at least -1.
         """
         if not self.mean_difference or not self.relative_difference:
             return None

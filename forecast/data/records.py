@@ -136,8 +136,9 @@ class TrainingCost(Record):
     """What training a candidate took, over all seeds, in counts that no machine changes."""
 
     gradient_steps: int = 0
-    """The gradient steps allowed."""
+    """The gradient steps allowed to the fits on the train rows."""
     gradient_steps_taken: int = 0
+    """Those that they took, and those of the second fits, on train and validation rows."""
     tuning_gradient_steps: int = 0
     """The gradient steps allowed to all tuning trials together."""
     targets_learnt_from: int = 0

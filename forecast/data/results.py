@@ -319,7 +319,9 @@ class Results:
         }
 
     def tests(self, ranking: str, family: TestFamily) -> dict[str, PairedTest]:
-        """The significance tests of one family, by model."""
+        """The significance tests of one family, by model; of several tests of a model against
+        references the last.
+        """
         return {
             test.model: test
             for test in self.verdicts.tests
