@@ -5,6 +5,6 @@
     levenberg_marquardt      damped least squares for any `LeastSquares` problem, in NumPy
     network_problem, forward_mode, one_layer    a network as such a problem, with exact derivatives
 
-Used by `forecast.forecaster.trainers` and `forecast.identification`, which prepare the series and
-validate the weights; nothing here reads a file or knows a task.
+Used by `forecast.forecaster` (`trainers`, `fitting`) and `forecast.identification`, which prepare
+the series and validate the weights; nothing here reads a file or knows a task.
 """

@@ -5,7 +5,8 @@ to end as `JoinedSeries`; `join_series` finds the `Chunks` in them, of which a g
 random batch. Levenberg-Marquardt takes the series one by one. Both return a `TrainedNetwork`.
 
 Every chunk begins with a reset state, and has a loss at each of its steps but those of the burn-in,
-which fills the memory (truncated back-propagation through time, Williams & Peng 1990).
+which fills the memory (truncated back-propagation through time, Williams & Peng 1990); for a
+network that needs its whole window (`Network.every_step`) at the last step alone.
 """
 
 from __future__ import annotations

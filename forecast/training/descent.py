@@ -69,7 +69,7 @@ class Settings:
     (`gradient.PATIENT_SHARE`, `LEAST_PATIENCE`); with folds, after that for each of them too.
     `rule`: the update rule. `clip`: the largest norm of a gradient. `l2`: the penalty on squared
     weights, beside the decoupled `weight_decay`. `l1`: by how many learning rates a step moves the
-    kernels of inputs towards zero.
+    kernels of inputs (`reads_inputs`) towards zero.
     """
 
     steps: int
@@ -198,7 +198,9 @@ class UpdateRule:
 
 
 def reads_inputs(variable: Any) -> bool:
-    """Whether `variable` is a kernel of inputs, not of a layer's own state or of a read-out."""
+    """Whether `variable` is the kernel of a layer's inputs, in whatever depth; not of its own state
+    or of the read-out.
+    """
     layer, _, name = getattr(variable, "path", variable.name).rpartition("/")
     return name == "kernel" and layer != "readout"
 

@@ -47,7 +47,8 @@ class LeastSquares:
     """A least-squares problem: residuals e as a function of the weights (n_weights,), and their
     derivatives in blocks of rows. `n_residuals`: the residuals that count.
 
-    `validate`: gives the error that chooses the weights to keep; None: the training objective.
+    `validate`: gives the error that chooses the weights to keep; None: a descent keeps its last
+    ones, which have the lowest objective.
     """
 
     n_weights: int
@@ -135,8 +136,8 @@ def note_interrupt(watch: Watch | None) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Result:
-    """The kept weights and their score, why the descent stopped, and its curve of (iteration, train
-    mse, validation error or nan, mu).
+    """The kept weights and their score (the validation error, or without one the train mse), why
+    the descent stopped, and its curve of (iteration, train mse, validation error or nan, mu).
 
     Bayesian regularisation minimises beta |e|² + alpha |w|²: `decay` is alpha / beta, and
     `effective_weights` is MacKay's gamma, the number of weights that the data determine.
@@ -193,10 +194,11 @@ def minimise(
     watch: Watch | None = None,
 ) -> Result:
     """Train from every one of `starts` (n_weights,) and keep the weights with the lowest validation
-    error, or without validation the lowest training objective.
+    error, or without validation the lowest mean squared residual.
 
     `announce` is given the estimated memory and time before the first step. `InputError` for more
-    than `MAX_WEIGHTS` weights, `ModelError` where the network diverges from every start.
+    than `MAX_WEIGHTS` weights, `ModelError` where no residual counts, or the network diverges from
+    every start.
     """
     options = options or Options()
     if problem.n_weights > MAX_WEIGHTS:

@@ -248,7 +248,7 @@ def fit(
     watch: lm.Watch | None = None,
 ) -> tuple[Weights, lm.Result]:
     """The best weights by name (float64) over a random start for each of `seeds`, and the `Result`
-    they are from. The best have the lowest validation error, or training loss without validation.
+    they are from. The best have the lowest `Result.score`.
     """
     starts = [problem.draw_start(seed) for seed in seeds]
     run = lm.minimise(problem, *starts, options=options, announce=announce, watch=watch)

@@ -4,7 +4,8 @@ by NumPy.
 `OneLayer` holds the sizes alone; the weights are an argument, one flat vector in the order W1, b1,
 W2, b2, W3, on which callers rely. `network_problem` trains such networks of the catalogue with it,
 `forecast.identification` its NARX networks. Their units are tanh: another activation would be
-written here, with its derivatives, and in the file of `identification.export`.
+written here, with its derivatives, in `network_problem.find_hidden_layer` and in the file of
+`identification.export`.
 """
 
 from __future__ import annotations
