@@ -4,8 +4,8 @@ cache keys of their results.
 `plan_candidates` turns configs/models.yaml into the candidates of one dataset, for tuning, training
 and the settings of stages; combinations are not among them. `result_key` names a cached result:
 equal keys mean equal results, so nothing is computed twice. An edit of one family's file changes
-the keys of that family alone, and new data change no tuning key. Everything that can change a
-result must enter its key.
+the keys of that family alone (and of those that import it), and rows after the validation block
+change no tuning key. Everything that can change a result must enter its key.
 
 A model of the grid that does not suit the data (`reason_unsuited`, asked of its family) is no
 candidate and has no record; stage `train` prints the reason, and no table has it.

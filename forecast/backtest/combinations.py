@@ -10,7 +10,7 @@
 
 `write_combination` reads the records and forecasts of the candidates and writes record.json,
 forecasts.parquet and copies of the saved members. Candidates that failed, did not train or cannot
-be served are left out and named. A combination without a member is a failed record.
+be served (`service`) are left out. A combination without a member is a failed record.
 
 Members and weights that serve before the test block are learnt from validation errors alone
 (`MemberErrors`). Each fold of validation is forecast with members and weights learnt on the other

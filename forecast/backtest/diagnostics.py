@@ -9,8 +9,7 @@ A recursive model is run on its own forecasts over `FREE_RUN_STEPS` rows, twice:
 with its newest observation moved a little. Future inputs beyond the known ones repeat those of the
 window.
 
-    reach       the farthest forecast from the last observation, in scaled units (train standard
-                deviations)
+    reach       the farthest forecast from the last observation, in scaled units (`data.scaling`)
     exponent    the change per step of ln(distance between the two runs): below 0 the loop forgets a
                 disturbance, above 0 it amplifies it, at 0 it keeps it, as a random walk does
     verdict     "stable"; "marginal" (keeps disturbances); "sensitive" (amplifies them within

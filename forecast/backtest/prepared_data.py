@@ -1,5 +1,6 @@
 """The prepared data of one dataset, for the tasks of stages `tune` and `train`: in the files of
-stage `prepare` (`PreparedData`), or in memory (`DataInMemory`, for `forecast.fit` and `compare`).
+stage `prepare` (`PreparedData`), or in memory (`DataInMemory`, for `forecast.fit`, `compare` and
+the refit on all rows).
 
 Both load the same `PreparedRows`. Tuning loads `tuning.parquet`, which ends with the validation
 block, so it cannot see later rows. Data are checked in `forecast.data.preparation`, not here.

@@ -25,7 +25,9 @@ from forecast.system.code_closure import PROJECT, code_digest
 
 TEMPLATES = "forecast/report/templates"
 UNREAD_FIELDS = {"title", "licence", "grid"}
-"""Fields of a dataset that fetch and prepare do not read; nor do they read the columns' units."""
+"""Fields of a dataset on which the rows of fetch and prepare do not depend; nor do they on units of
+columns.
+"""
 BUDGET_FIELDS = {
     "tune": {"n_trials", "trial_steps", "evaluate_every", "base_seed"},
     "train": {"final_steps", "evaluate_every", "seeds"},
@@ -79,7 +81,7 @@ def _dataset_settings(
 
 
 def _fields_read_by_fetch(entry: Dataset) -> StageContent:
-    """The fields of the entry that fetch and prepare read."""
+    """The fields of the entry on which the rows of fetch and prepare depend."""
     content = entry.model_dump(mode="json", exclude=UNREAD_FIELDS)
     for column in (*content["target"], *content["past_exogenous"], *content["future_exogenous"]):
         del column["unit"]

@@ -63,7 +63,8 @@ SHORT_KINDS = ("baseline", "linear")
 """Kinds of models whose fit takes less time than that of a network."""
 FORECASTER_FOLDERS = ("seed", "chosen", "newest")
 """Folders that `fit_and_forecast` fills: `seed` has the final fit, on train and validation rows;
-where they differ from it, `chosen` has the first fit, on train rows, and `newest` the last refit.
+where they differ from it, `chosen` has the first fit, on train rows, and `newest` the newest refit
+before the test block.
 """
 
 
@@ -379,7 +380,8 @@ def _training_cost(
     setup: Setup, spec: ModelSpec, study: StudyRecord | None, fits: list[SeedFit]
 ) -> TrainingCost:
     """The gradient steps that training and tuning were given, and those that they took. Fewer are
-    taken where a training stops early (`gradient.fit`); they count up to the last evaluation.
+    taken where a training stops early (`gradient.fit`); they count up to the last evaluation. More
+    are taken where a second fit follows, to which no steps are given.
     """
     if not spec.is_trained_by_gradient:
         return TrainingCost()
