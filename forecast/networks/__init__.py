@@ -10,7 +10,7 @@
 
 The families (`forecast.models.families`) write descriptions; `forecast.training` trains them,
 `forecast.forecaster` and `forecast.identification` run them. TensorFlow is imported by `layers`
-alone, and nothing here knows data, tasks or skips.
+alone, and nothing here reads data or knows a task.
 """
 
 import numpy as np

@@ -8,7 +8,7 @@ steps in one product, and `advance` needs the states. Both use only the array fu
 
 A cell derives from `Cell` (or `ActivatedCell`, with one activation) and writes `weight_specs`,
 `advance`, and `states` and `project` where they differ; then it runs everywhere. The commonest
-cells have faster code in `inference.steppers`, `layers.fused` and `native`.
+cells have faster code in `inference.steppers`, `layers.fused`, `layers.cudnn` and `native`.
 
 Another activation is a name in `HiddenActivation` and a function of every namespace: `Namespace`
 here (which the exported file copies), `layers.feedforward.TensorNamespace`, and, where NumPy's has

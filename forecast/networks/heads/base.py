@@ -32,7 +32,7 @@ Constants = Mapping[str, np.ndarray]
 """
 
 MIN_SCALE_SHARE = 0.01
-"""The smallest scale or gap between quantiles, as a share of the train residuals' spread."""
+"""The smallest scale or gap between quantiles, as a share of that at an output of zero."""
 
 MIN_SPREAD = 1e-6
 """The least spread of residuals, in scaled units."""

@@ -1,4 +1,5 @@
-"""Forecasts of networks in NumPy, without TensorFlow: for the service, closed loops and the export.
+"""Forecasts of networks in NumPy, without TensorFlow: while they are trained by TensorFlow their
+validation, and all that is forecast with them afterwards; and their export as a file.
 
 forward          forecasts at every step of many windows
 forecast_last    forecasts at the end of each window alone

@@ -142,7 +142,8 @@ def interleave_windows(values: np.ndarray, twins: int) -> np.ndarray:
 
 def future_frames(future: np.ndarray, horizon: int, steps: int) -> np.ndarray:
     """The known-future inputs at the last `steps` steps as a view `(steps, H, F, B)` of future `(B,
-    T + H, F)`: `frames[t]` has the future rows t + 1 ... t + H.
+    T + H, F)`: at the step of row t the future rows t + 1 ... t + H. Not to be written to, as its
+    steps share memory.
     """
     future = np.ascontiguousarray(future)
     batch, rows, columns = future.shape

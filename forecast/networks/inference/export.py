@@ -107,7 +107,7 @@ def export(
     units: Units | None = None,
     linear: LinearSkip | None = None,
 ) -> None:
-    """Write the file `path` (.py); `InputError` for a network that cannot go row by row."""
+    """Write the file `path` (.py); `InputError` for a network that cannot be exported."""
     source = _source(network, weights, description, units, linear)
     arrays = dict(weights)
     if linear is not None:

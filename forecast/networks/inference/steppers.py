@@ -11,8 +11,8 @@ as its first axis, and the first of the B columns belong to the first twin: `bat
 sorts windows so, which alternate between the twins in a request.
 
 `stepper` gives the fastest `Stepper` of a cell; `decode` runs the decoder of an encoder-decoder.
-`batch` uses them. `streaming` uses `step_cell` alone, which has the batch first; training uses
-`allocate_aligned` and `CACHE_LINE`.
+`batch` uses them. `streaming` uses `step_cell` and `split_twins` alone, with the batch first;
+training uses `allocate_aligned` and `CACHE_LINE`.
 """
 
 from __future__ import annotations

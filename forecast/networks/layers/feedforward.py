@@ -1,10 +1,10 @@
 """The Keras layers that are not recurrent: dense layer, delay line, segments, future frames,
 read-out; and `TensorNamespace`, the array functions of cells in TensorFlow.
 
-`wiring` makes a layer for each block. Layers compute every step of `(B, T, C)`; rows before the
-first are zeros. Weights are zero until `assemble` sets them. Every layer gives the shape of its
-output, because Keras would trace the layer to find it, which is most of the time of building a
-model.
+`wiring` makes a layer for each block. Layers compute every step of `(B, T, C)`, some on demand the
+`last` ones alone; rows before the first are zeros. Weights are zero until `assemble` sets them.
+Every layer gives the shape of its output, because Keras would trace the layer to find it, which is
+most of the time of building a model.
 
 `DelayedDense` computes a delay line and the dense layer after it as one convolution. Concatenating
 the delayed rows would copy every row once per delay, and again in the gradient, which takes four to
