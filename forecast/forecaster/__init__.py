@@ -9,8 +9,8 @@
     ensemble, serving      seeds or members as one model; a request answered
     unseen                 warnings about inputs unlike the training data
 
-Backtest, operations, audit and the Python door use this package. A fitted model forecasts without
-TensorFlow, which only training imports.
+The backtest fits by this package; comparison, operations, tracking, audit and the Python door use
+what was fitted. A fitted model forecasts without TensorFlow, which only training imports.
 """
 
 from forecast.forecaster.distributions import (

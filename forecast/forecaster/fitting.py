@@ -3,8 +3,9 @@
 `fit` fits a `ModelSpec` on the train rows and chooses what has to be chosen (steps, penalties) on
 validation. `fit_again` keeps these choices and fits once more on train and validation together.
 There are three procedures (`FIT_PROCEDURES`): a family that fits its own parameters, ridge
-regression, and a network beside a skip. A fit never reads rows after the validation block. A model
-that cannot be fitted is a `ModelError`, which the backtest records as failed.
+regression, and a network beside a skip. A fit never reads rows after the validation block of its
+problem; that of a refit ends at the refit's cutoff. A model that cannot be fitted is a
+`ModelError`, which the backtest records as failed.
 
 The validation loss of a network is that of its windows (`window_error`), or of its closed loop over
 the horizon of the task where a recursive network has a point head (`closed_loop_error`); it chooses
@@ -49,7 +50,9 @@ if TYPE_CHECKING:
 MAX_CACHED_BYTES = 2**22
 """Training series with targets of at most this many bytes are kept for the next seed or trial."""
 CLOSED_LOOP_ORIGINS = 256
-"""Evenly spaced validation cutoffs per series on which a closed loop is scored while it trains."""
+"""The most validation cutoffs of a series, evenly spaced, on which a closed loop is scored while it
+trains.
+"""
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,8 @@ def fit_again(
 
     The choices of `first` on validation (lags, penalties, steps, trees) stay, and so do its curve
     and validation loss. Where the entry keeps network weights at a refit, only the skip is fitted
-    to the newer rows.
+    to the newer rows. `first` itself where the family has no second fit
+    (`ModelSpec.is_fitted_on_validation`).
     """
     first_skip = first.forecaster.skip
     if spec.keeps_weights_at_refit and problem.chosen_by is not None and first_skip is not None:
@@ -278,9 +282,10 @@ def build_training_series(problem: Problem, skip: Skip) -> JoinedSeries:
 def window_error(
     problem: Problem, network: Network, skip: Skip, loss: ForecastLoss
 ) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
-    """The validation error of a direct network as a function of its weights by name: the mean of
-    `loss` (1 + folds,) on the windows of `sample_validation_windows`, over all of them and then for
-    each fold. Everything that does not depend on the weights is computed once.
+    """The validation error of a direct network, or one step ahead of a recursive one, as a function
+    of its weights by name: the mean of `loss` (1 + folds,) on the windows of
+    `sample_validation_windows`, over all of them and then for each fold. Everything that does not
+    depend on the weights is computed once.
     """
     windows_and_targets, is_counted = sample_validation_windows(problem, skip.horizon)
     cases = []
@@ -308,7 +313,8 @@ def closed_loop_error(
     problem: Problem, network: Network, skip: Skip, loss: PointLoss
 ) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
     """The validation error (as `window_error`) of a recursive network with a point head: its closed
-    loop runs over the whole horizon of the task from `CLOSED_LOOP_ORIGINS` cutoffs of each series.
+    loop runs over the whole horizon of the task from at most `CLOSED_LOOP_ORIGINS` cutoffs of each
+    series.
     """
     horizon = problem.panel.task.horizon
     cases, is_counted = sample_validation_windows(problem, horizon, per_series=CLOSED_LOOP_ORIGINS)

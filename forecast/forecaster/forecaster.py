@@ -4,8 +4,8 @@
 of JSON and arrays. A forecast is the sum of the skip and the network; recursive models run in
 closed loop over the horizon; rules and statistical models forecast by themselves. A forecast at a
 row reads exactly the last `lookback` rows up to it, so service and backtest agree. The exceptions
-are statistical models, whose state is filtered from the first row on, and trees that read the
-season before the lookback (`reads_season`). `distributions` has quantiles and sample paths.
+are statistical models, whose state is filtered from the first row on, and `seasonal_naive`, whose
+windows have a whole season (`reads_season`). `distributions` has quantiles and sample paths.
 """
 
 from __future__ import annotations
@@ -107,8 +107,8 @@ class Forecaster:
 
     @property
     def n_params(self) -> int:
-        """How many numbers were fitted: the weights of a network, or the coefficients of a skip
-        that is the whole model.
+        """How many numbers were fitted to data, as its family counts them: the weights of a
+        network, the coefficients of a skip that is the whole model, the arrays of any other.
         """
         return self.spec.n_params(self)
 

@@ -2,10 +2,10 @@
 
 `Loop` runs a batch of them for a skip and, beside it, a network. A `Feedback` says what is fed back
 at each step: the point forecast, or a value drawn from the head's distribution. Recursive families
-forecast with it, and are validated with it while they train.
+forecast with it, and with a point head are validated with it while they train.
 
 Past-only inputs are not known after the cutoff: the loop uses the forecasts of them by the skip's
-`Carry` as if they were measured.
+`Carry` as if they were measured, or without one repeats the last value.
 """
 
 from __future__ import annotations

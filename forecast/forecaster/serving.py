@@ -92,8 +92,8 @@ class Service:
     ) -> pd.DataFrame:
         """The forecasts of every series in `history`: the table of `forecast_latest`, times as ISO
         text. horizon: 0 for the trained one; levels: in percent. A column `note` tells what is odd
-        about a series (`describe_odd_series`). `InputError`
-        for a fault of the request, also where a forecast is not finite.
+        about a series (`describe_odd_series`); there is none where nothing is. `InputError` for a
+        fault of the request, also where a forecast is not finite.
         """
         steps = horizon or self.ensemble.task.horizon
         levels = read_levels(levels)
