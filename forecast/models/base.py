@@ -86,7 +86,7 @@ class ModelSpec(Config):
     has_skip: ClassVar[bool] = False
     """Whether it is added to a skip, and so has a row in each ranking."""
     is_network: ClassVar[bool] = False
-    """Whether it is a network: tuned by trials, trained with a budget of steps, on TensorFlow."""
+    """Whether it is a network, which stage `compare` holds to one budget (`trainer: lm` apart)."""
     is_corrected: ClassVar[bool] = False
     """Whether it is a one-step map in closed loop with a direct correction of every step
     (`rectify`).
@@ -288,7 +288,9 @@ class LinearSpec(TrainableSpec):
 
 
 class NetworkSpec(TrainableSpec):
-    """A network, trained in Keras with a target at every step (`forecast.networks.description`)."""
+    """A network (`forecast.networks.description`), trained with a target at every step, or at the
+    last one alone.
+    """
 
     kind = "network"
     fitted_as = "network"

@@ -1,9 +1,9 @@
 """Chooses the shape of a linear map by cross-validation: penalty, lags, products, inputs, and the
 share of its change for every series.
 
-`choose_linear_shape` does so for the linear skip (`forecast.models.skip`), and so for ridge and
-arx; `fold_cases` and `fold_errors` also serve the linear maps of `families/window_linear.py`.
-Nothing after the validation block is read.
+`choose_linear_shape` does so for the linear skip (`forecast.models.skip`), and so for ridge, arx
+and rectify; `families/window_linear.py` chooses its maps with the functions for folds and means
+here. Nothing after the validation block is read.
 
 The normal equations of a fit without a fold and its neighbourhood are sums over the other rows
 (hv-block cross-validation, Racine 2000), so one pass over the data serves all folds and shapes. The

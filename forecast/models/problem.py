@@ -14,7 +14,7 @@ enter each kind of fit by itself: the sums of linear maps (`skip.products_matrix
 series as it is.
 
 The leak audit can set a recorder (`record_with`), which is told the rows of all targets that a fit
-asks for.
+asks for, the folds of cross-validation, and what intervals are calibrated on.
 """
 
 from __future__ import annotations

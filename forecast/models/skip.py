@@ -5,10 +5,11 @@ network(past)`.
 - `last`: the last observed value (random walk);
 - `seasonal`: the value one season before;
 - `linear`: ridge regression on the differences to the last value, the exogenous lags and the
-  known-future inputs, that is on every input that networks get (Hoerl & Kennard 1970; NLinear of
-  Zeng et al. 2023 is the same map without exogenous inputs). With `harmonics` also on products of
-  the calendar with itself and with the newest rows, so that the coefficients differ by hour and
-  season. `models.choice` chooses penalty, lags, products and past-only inputs.
+  known-future inputs, that is on every input that networks get, but for masks and times since
+  observations (Hoerl & Kennard 1970; NLinear of Zeng et al. 2023 is the same map without exogenous
+  inputs). With `harmonics` also on products of the calendar with itself and with the newest rows,
+  so that the coefficients differ by hour and season. `models.choice` chooses penalty, lags,
+  products and inputs.
 
 `Skip` is a fitted skip, or the shape of one that is not fitted yet; `fit_linear_map` fits the
 linear kind. `FeatureName` names each of its inputs. `Carry` forecasts past-only inputs for closed

@@ -6,8 +6,8 @@
 
 AICc looks one step ahead only: on hourly data it drops the day for a random walk, which is far
 worse at every longer horizon. `seasonal: kept` keeps the additive season and has the rest chosen:
-the stronger bar there. `Ets` holds the fitted numbers; a refit keeps the form that the first fit
-chose, but of `FEW_ROWS`.
+the stronger bar there. `Ets` holds the fitted numbers; a refit on more than `FEW_ROWS` rows keeps
+the form that the first fit chose.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from forecast.models.statistical import StatisticalSpec
 from forecast.system import files
 
 FEW_ROWS = 100
-"""Up to which a refit chooses its form anew: on half of sixty months AICc does not see the year."""
+"""A refit on at most so many rows chooses its form anew: on half of sixty months AICc does not see
+the year.
+"""
 
 
 @dataclass(frozen=True)

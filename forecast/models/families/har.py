@@ -3,7 +3,7 @@ forecasts.
 
 The usual bar of realised volatility (on its logarithm): a restricted autoregression whose three
 terms stand for traders with three horizons, fitted by least squares on the train rows. It is left
-out where a dataset has another season than a trading week, and refuses a series below two months.
+out where a dataset has a season other than a trading week, and refuses a series below two months.
 """
 
 from __future__ import annotations

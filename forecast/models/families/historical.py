@@ -1,6 +1,6 @@
 """Family `historical`: the average of a series over its whole history; mean or median.
 
-Nothing is estimated at the fit: each cutoff has the average of the rows before it. For a price the
+Nothing is estimated at the fit: each cutoff has the average of the rows up to it. For a price the
 average change is continued from the last value (the drift of the market). For anything else the
 forecast is the average value, of all rows or of those at the same step of a season. It knows
 nothing of the recent past: what beats the naive forecast without beating it may owe its gain to a
@@ -66,7 +66,7 @@ class Spec(StatisticalSpec):
         return ""
 
     def fit_model(self, y: Array, season: int, before: SeriesModel | None) -> HistoricalAverage:
-        """Nothing is estimated: each cutoff has the average of the rows before it."""
+        """Nothing is estimated: each cutoff has the average of the rows up to it."""
         return HistoricalAverage(self.average, season if self.seasonal else 1)
 
     def _fit_targets(

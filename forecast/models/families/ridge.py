@@ -1,4 +1,4 @@
-"""Family `ridge`: ridge regression on everything that the networks see, direct for every step.
+"""Family `ridge`: ridge regression on the columns that the networks see, direct for every step.
 
 It is their default skip standing alone as a row of its own, so what a network adds to it can be
 seen. Lags, inputs, products and penalty are chosen on validation (`forecast.models.choice`); the

@@ -2,15 +2,15 @@
 regressor for all steps of the horizon, with the step as an input.
 
 For origin t and step h it reads the last `lags` values of the targets as differences to the newest
-one, their level and its averages, the newest rows and averages of the other inputs, the calendar of
-t + h, h itself, and the values one, two and seven seasons before t + h as far as the lookback
-reaches. It is fitted to the change from the last value, or to the error of the ridge (`base`), on
-about `rows` pairs of origin and step at most. Boosting keeps as many trees as have the lowest error
-on validation; each split is the best of one random threshold per input (Geurts, Ernst & Wehenkel
-2006; docs/research/seconds.md). With `base: last` validation also chooses among `TREE_FORMS`: some
-targets depend on exact thresholds, some not on the last value (a closed day), and a river depends
-on the rain that is forecast for the steps before t + h (docs/research/quarter-hour.md). Missing
-values are carried forward before, as for every model.
+one, their level and its averages, the newest rows and averages of the past-only inputs, the
+calendar and the known-future inputs of t + h, h itself, and the values one, two and seven seasons
+before t + h as far as the lookback reaches. It is fitted to the change from the last value, or to
+the error of the ridge (`base`), on about `rows` pairs of origin and step at most. Boosting keeps as
+many trees as have the lowest error on validation; each split is the best of one random threshold
+per input (Geurts, Ernst & Wehenkel 2006; docs/research/seconds.md). With `base: last` validation
+also chooses among `TREE_FORMS`: some targets depend on exact thresholds, some not on the last value
+(a closed day), and a river depends on the rain that is forecast for the steps before t + h
+(docs/research/quarter-hour.md). Missing values are carried forward before, as for every model.
 
 No regressor is pickled: a pickle can run any code when it is loaded, and needs the version of the
 library that wrote it. Instead the arrays that a forecast needs are saved like the weights of a

@@ -6,10 +6,11 @@ were shown to beat long-horizon networks.
 - `climatology`: maps the departures from harmonics of the calendar to later departures (a direct
   autoregression).
 
-No other column is read. Each target has its own map, which all series share. Maps are fitted by
-ridge regression instead of the papers' gradient steps: as in the family `ridge` a map is a mean
-over penalties and lags, weighted by cross-validation (`forecast.models.choice`). A refit keeps
-these settings. `dlinear` has no anchor where the target drifts.
+No other column is read, nor the calendar but by `climatology`. Each target has its own map, which
+all series share. Maps are fitted by ridge regression instead of the papers' gradient steps: as in
+the family `ridge` a map is a mean over penalties and lags, weighted by cross-validation
+(`forecast.models.choice`). A refit keeps these settings. `dlinear` has no anchor where the target
+drifts.
 """
 
 from __future__ import annotations
