@@ -5,5 +5,5 @@
     panel → splits → scaling → windows  stages `tune` and `train`, and every forecast
     records, results                    what later stages write, and its one reader
 
-Times are UTC without a zone, a missing value is NaN, and no row is added.
+Times are UTC without a zone (a session is its date at midnight); a missing value is NaN.
 """

@@ -175,9 +175,9 @@ class Verdicts(Record):
     by_rule: tuple[str, ...] = ()
     """Those of the selected models that were selected by rule (`name_choice`)."""
     bar: str = "naive"
-    """The simple forecast with the lowest validation loss, among those from which the selected
-    model does not drift. A model that is called better is better than it and than those close to
-    it.
+    """The simple forecast with the lowest validation loss, if possible among those from which the
+    selected model does not drift. A model that is called better is better than it and than those
+    close to it.
     """
     tests: tuple[PairedTest, ...] = ()
     tied: dict[str, tuple[str, ...]] = Field(default_factory=dict)

@@ -1,11 +1,12 @@
 """From the long frame to arrays: a `Panel` holds one `Series` for each `unique_id`.
 
-Every model, forecast and audit begins with `from_frame`. The frame has only the rows of the data; a
-`Series` has a row for every step of the calendar, and NaN where the frame has no row.
+`from_frame` makes the panel for training, forecast and audit; from a history in order
+`forecaster.serving.read_ordered_panel` makes one of the newest rows faster. A frame has only the
+rows of the data; a `Series` has a row for every step of the calendar, NaN where the frame has none.
 Columns are in the order of `Task.columns`, targets first. An array that all models should see is a
-field of `Series`, filled by `from_frame`. Plans, holidays and a provider's forecasts are columns of
-`values`, one for each step ahead (`Task.future_steps`); `future` has calendar features, static
-inputs and their products alone.
+field of `Series`, which these two fill, and `comparison.explaining` cuts and joins. Plans, holidays
+and a provider's forecasts are columns of `values`, one for each step ahead (`Task.future_steps`);
+`future` has calendar features, static inputs and their products alone.
 """
 
 from __future__ import annotations

@@ -5,9 +5,9 @@
     StudyRecord   data/tuned/<dataset>/<candidate>.json: every tuning trial and the best of them
     SnapshotRecord   data/snapshots/<dataset>/<as_of>-<sha8>.json: where a snapshot came from
 
-A `Record` is written by its `write` and read by its `read`, nowhere else; `SnapshotRecord` is a
-dict that `data.snapshots` writes. Numbers that are not finite are None, since JSON has neither NaN
-nor infinity.
+A `Record` with a file of its own is written by its `write` and read by its `read`; one inside
+another file by `to_json` and `parse`. `SnapshotRecord` is a dict that `data.snapshots` writes.
+Numbers that are not finite are None, since JSON has neither NaN nor infinity.
 """
 
 from __future__ import annotations

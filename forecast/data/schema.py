@@ -2,8 +2,10 @@
 
 `ds` is UTC without a time zone (a session is its date at midnight) and rises within each series. A
 cell may be NaN (missing). `check_frame` checks every frame that comes from a source, a request or a
-Python caller; what has another form is converted before. The calendar is checked elsewhere
-(`data.calendars`). A new rule about every frame is a step of `check_frame` with its message.
+Python caller; what has another form is converted before. A history without faults may be read
+without it (`forecaster.serving.read_ordered_panel`), so a new rule about every frame is a step of
+`check_frame` with its message, and a condition there. The calendar is checked elsewhere
+(`data.calendars`).
 
 A time that stands twice in a series is refused here, wherever the frame is from. To make one row of
 such rows instead, files have to be changed in `data.sources.file.read` and frames of Python callers

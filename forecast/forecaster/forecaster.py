@@ -1,7 +1,7 @@
-"""`Forecaster`, a fitted model of any family, which forecasts with NumPy alone.
+"""`Forecaster`, a fitted model of any family, which forecasts without TensorFlow.
 
 `fitting` makes it; backtest and service forecast with the same object, which is saved as a folder
-of JSON and arrays. A forecast is the sum of the skip and the network; recursive models run in
+of JSON and arrays. A network's forecast is added to that of its skip; recursive models run in
 closed loop over the horizon; rules and statistical models forecast by themselves. A forecast at a
 row reads exactly the last `lookback` rows up to it, so service and backtest agree. The exceptions
 are statistical models, whose state is filtered from the first row on, and `seasonal_naive`, whose

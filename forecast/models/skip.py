@@ -1,5 +1,5 @@
-"""The skip, which is the closed-form part of every forecast: `forecast = skip(past) +
-network(past)`.
+"""The skip, which is the closed-form part of a network's forecast: `forecast = skip(past) +
+network(past)`. Alone it is the model `ridge`, `arx`, `naive` or `seasonal_naive`.
 
 - `none`: zero, the textbook architecture;
 - `last`: the last observed value (random walk);

@@ -1,4 +1,4 @@
-"""Training of networks; TensorFlow is imported by its modules, never by this package.
+"""Training of networks; TensorFlow is imported by `gradient` and `descent` alone.
 
     chunks                   training series, chunks of them, and the trained network
     gradient, descent        gradient descent, in TensorFlow
