@@ -1,8 +1,9 @@
 """`forecast check | models | audit`: checks configurations and data, lists models, looks for leaks.
 
-`check` reads every file of configs/ and the data of the datasets that run, and reports all faults
-as one error; nothing is fetched or written. `forecast run` begins with the same checks
-(`check_before_run`). `audit` runs `forecast.audit` in a process of its own.
+`check` reads the files of configs/ but experiments.yaml, which `forecast identify` checks, and the
+data of the datasets that run, and reports all faults as one error; nothing is fetched or written.
+`forecast run` begins with nearly the same checks (`check_before_run`). `audit` runs
+`forecast.audit` in a process of its own.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 MOST_NAMED = 5
 """How many names a line of `check` lists at most."""
 OPERATION_FILES = ("schedule.yaml", "retraining.yaml")
-"""Optional files of configs/ that a run does not read."""
+"""Optional files of configs/ that `check` reads and a run does not."""
 DESCRIPTIONS = ("kind", "summary", "equation", "source")
 """Attributes of a model family that `models` prints."""
 
@@ -90,8 +91,8 @@ class Check:
 
 def check_before_run(root: Path, dataset: str) -> Iterator[Check]:
     """The checks before a run: as `check_project`, but faults of `OPERATION_FILES` are only
-    printed, a data file that changed since its snapshot is a fault, and no rule of `quality` is
-    applied, as stage `prepare` does it.
+    printed, a data file that is gone or changed since its snapshot is a fault, and no rule of
+    `quality` is applied, as stage `prepare` does it.
     """
     not_needed = [f"configs/{name}" for name in OPERATION_FILES]
     for check in check_project(root, dataset, files_may_differ=False):
@@ -104,7 +105,8 @@ def check_before_run(root: Path, dataset: str) -> Iterator[Check]:
 def check_project(
     root: Path, dataset: str = "", *, files_may_differ: bool = True
 ) -> Iterator[Check]:
-    """Check every configuration file, then the data of all datasets under `run`, or of `dataset`.
+    """Check every file of `config_readers`, then the data of all datasets under `run`, or of
+    `dataset` alone.
 
     files_may_differ: as in `read_data`.
     """
@@ -215,7 +217,8 @@ def read_data(
 
 
 def config_readers(root: Path) -> dict[str, Callable[[Path], Any]]:
-    """File of configs/ → the function that reads and checks it, called with the folder.
+    """File of configs/ → the function that reads and checks it, called with the folder; without
+    experiments.yaml.
 
     Files of `OPERATION_FILES` are left out where they do not exist.
     """

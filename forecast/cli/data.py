@@ -1,7 +1,8 @@
 """`forecast add | fetch | data`: adds a dataset, takes new snapshots, summarises stored ones.
 
 `fetch` also scores issued forecasts. Where a service fails it goes on with the next dataset and
-exits 3 at the end; with `--allow-stale` a stored snapshot is accepted instead.
+exits 3 at the end, 5 if a stored file was damaged; with `--allow-stale` a stored snapshot is
+accepted instead.
 """
 
 from __future__ import annotations

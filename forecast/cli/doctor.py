@@ -1,8 +1,8 @@
 """`forecast doctor | clean`: examines and repairs a project and its environment, and removes what
 can be made again.
 
-`clean` removes caches and stage outputs, with `--work` also finished tuning and training; never
-snapshots, champions, issued forecasts or mlflow.db.
+`clean` removes caches and stage outputs, with `--work` also finished tuning and training and DVC's
+cache; never snapshots, champions, issued forecasts or mlflow.db.
 """
 
 from __future__ import annotations

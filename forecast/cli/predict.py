@@ -3,8 +3,8 @@ it cannot explain, and results of the last run as a frame for other tools.
 
 Results go to standard output (parquet not to a terminal) or to a file, notices to standard error.
 csv has times as text, those of `predict` in the time zone of the dataset's source where it has one,
-and numbers unrounded; parquet has times in UTC. Another format is a word of `ForecastFormat` or
-`FileFormat` and a branch of `_write`.
+and numbers unrounded; parquet has times in UTC. Another format is a word of `ForecastFormat` and a
+branch of `predict`, or a word of `FileFormat` and a branch of `_write`.
 """
 
 from __future__ import annotations

@@ -6,9 +6,9 @@ Input: the long frame (`unique_id`, `ds` in UTC, the dataset's prepared columns)
 `forecaster.serving.DEFAULT_LEVELS`). Output, in raw units: `unique_id, output, cutoff, step, ds,
 y_hat`, per level such as 80 `lo_80, hi_80`, and a `note` where something about a series is odd. A
 faulty request is answered with one sentence and status 400. Another parameter is a name in
-`PARAMETERS`, one of the signature (`tracking.writing.signature_of`), and an argument of
-`forecaster.serving.Service.answer`; models that are registered already keep their signature and
-their copy of this file.
+`PARAMETERS` and in the sentence of `decode_table`, one of the signature
+(`tracking.writing.signature_of`), and an argument of `forecaster.serving.Service.answer`; models
+that are registered already keep their signature and their copy of this file.
 
 MLflow's scoring server itself would ignore unknown parameters, and answer a faulty table with the
 whole table; `word_errors` replaces functions of the server to prevent that.
