@@ -2,8 +2,9 @@
 differences.
 
 It runs the stages prepare, tune, train and compare in memory (`forecast.api.stages`), as `dvc
-repro` does on files, and returns a `Board`. Naive and linear models are always added, since the
-tests are against them. The validation block selects a model; the test block selects nothing.
+repro` does on files, and returns a `Board`. The reference models that suit the data are added
+(`backtest.candidates.REFERENCE_MODELS`), since the tests are against them. The validation block
+selects a model; the test block selects nothing.
 """
 
 from __future__ import annotations
@@ -191,7 +192,8 @@ class Board:
         return windows_of(self.model(model), self._results.forecasts(candidate), levels)
 
     def model(self, name: str | None = None) -> Model:
-        """A compared model, fitted on the train block only; None means the selected one.
+        """A compared model, fitted on the train and validation blocks (with `refit` on all rows
+        before the test block); None means the selected one.
 
         To use all rows, fit it again: `forecast.fit(df, board.chosen, ...)`. A combination, such as
         `stacked`, can only be taken from here.
@@ -265,8 +267,9 @@ def compare(
     """Tune, fit and score several models at the same origins, by the stages of `dvc repro`.
 
     The models that they are tested against are added: naive forecasts, averages of the past, and
-    linear models. The newest 15 % of the time steps are the test block (or `splits`, as in
-    datasets.yaml), with an origin every `step_size` rows (default: a quarter of the horizon).
+    linear models. The newest 15 % of the time steps, more of short series, are the test block (or
+    `splits`, as in datasets.yaml), with an origin every `step_size` rows (default: a quarter of the
+    horizon).
     tuning: `quick` (a minute), `full` (configs/tuning.yaml), or keys of tuning.yaml. The other
     options are those of `forecast.fit`.
 

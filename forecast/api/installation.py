@@ -74,7 +74,7 @@ USER_FILES = (
     "data/snapshots/stations/*",
     "data/snapshots/weather/*",
 )
-"""Files of a new project that the user edits."""
+"""Files of a new project that belong to the user."""
 STAGE_FILES = (".dvc/plots/*.json", "pipelines/*.py", "dvc.yaml", ".dvcignore")
 """Files of a new project that belong to the installed version."""
 LOCK = "requirements.lock"
