@@ -5,7 +5,8 @@
     models                     models.yaml, tuning.yaml, evaluation.yaml
     operation                  retraining.yaml, schedule.yaml, experiments.yaml
     reading                    YAML to frozen models; every fault is an `InputError`
-    paths                      every file and folder of a project
+    paths                      files and folders of a project
+    usual_names                names of models in the field, for the message about an unknown one
 
 Only `system` is a lower layer. This package reads no data, and does not know the options of a
 family.

@@ -301,8 +301,8 @@ class Dataset(Config):
 
     @model_validator(mode="after")
     def _columns_can_be_read(self) -> Dataset:
-        """Refuses columns that no source can give: one with the name of a key column, issued
-        without stored forecasts, named twice, or the target as its own input.
+        """Refuses columns that no source can give: one with the name of a key column, and a future
+        one that is issued without stored forecasts, named twice, or the target.
         """
         for column in self.columns:
             if column.column in ("unique_id", "ds"):

@@ -254,7 +254,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
 class Tuning(Config):
     """Trials per network and gradient steps per trial, then gradient steps and seeds of the final
-    training. A comparison refuses networks with fewer trials than `n_trials`
+    training. A comparison refuses networks with another budget
     (`comparison.comparing.check_same_budget`).
     """
 

@@ -61,9 +61,9 @@ class Retraining(Config):
     of the expected one.
 
     How the gate decides: `fresh_steps`: this many time steps at the end are seen by the gate alone
-    (default: 28 days, or 60 sessions or rows without dates, and at least 8 origins). `alpha`: the
-    chance that a challenger that is no better is promoted within a year of tests. `margin`: the
-    relative loss that counts as equivalent.
+    (default: 28 days, or 60 sessions, weekdays or rows without dates, and at least 8 origins).
+    `alpha`: the chance that a challenger that is no better is promoted within a year of tests.
+    `margin`: the relative loss that counts as equivalent.
 
     What follows: `after_promotion`: fit the promoted recipe again on all data (unscored), or serve
     the model that was scored. `keep_snapshots`: the number of snapshots that stay in the work tree.

@@ -1,5 +1,5 @@
-"""The path of every file and folder of a project: `ProjectPaths.of(root)`. Nothing here touches the
-disk.
+"""The paths of the files and folders of a project: `ProjectPaths.of(root)`; those of MLflow are in
+`tracking.stores`, the lock of a run in `system.bootstrap`. Nothing here touches the disk.
 
 A path of the project is an attribute (`paths.configs`); a path of a dataset, record or lock is
 called with its name (`paths.trained("sales")`). Names that begin with `.forecast` are in the folder
@@ -78,7 +78,7 @@ class ProjectPaths:
     configs = _ProjectPath("configs")
     datasets_yaml = _ProjectPath("configs/datasets.yaml")
     requirements = _ProjectPath("requirements.lock")
-    """The installed versions, with their hashes."""
+    """The installed versions; in a clone of this project with their hashes."""
     snapshots = _ProjectPath("data/snapshots")
     pointers = _ProjectPath("data/pointers")
     pointer = _NamedPath("data/pointers/{}.json")

@@ -541,8 +541,8 @@ class Task(Config):
         return self.lookback + self.horizon
 
     def candidate_lags(self) -> list[int]:
-        """The numbers of lags that a linear model may have: halvings of the lookback down to two,
-        from which validation selects.
+        """The numbers of lags that a linear model may have, from which validation selects: the
+        lookback and its halvings down to two, five in all at most.
         """
         lags = {self.lookback}
         while min(lags) // 2 >= 2 and len(lags) < 5:
