@@ -10,8 +10,7 @@
     schedule              starts commands at set times
     status, repair        faults, and what `forecast doctor --repair` does about them
     repro                 runs DVC as a child process
-    records               the file formats of all of these
+    records               the file formats of all of these but evidence's `Ledger`
 
-Besides `cli` this is the only layer that may read the clock, the environment and the terminal.
 Modules that a forecast needs import neither TensorFlow nor MLflow.
 """

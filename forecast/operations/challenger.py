@@ -1,8 +1,9 @@
 """The steps that make a challenger in a work tree: fetch data, provide tuned values, write the
 configuration, run stages, refit a recipe.
 
-Every step can be repeated, and none changes the user's checkout or the champion. A step writes
-files into the work tree, which the next step reads. `forecast.operations.retrain` calls them.
+Every step can be repeated, and none changes the champion or what git follows in the checkout. A
+step writes files into the work tree, which the next step reads. `forecast.operations.retrain` calls
+them; `forecast promote` (`cli.operation`) calls `run_refit` alone, in the checkout itself.
 """
 
 from __future__ import annotations
@@ -159,8 +160,8 @@ def write_configuration(
 def selectable_models(config: Models) -> tuple[str, ...]:
     """The entries of the grid that can be selected, or that the selection depends on.
 
-    With combinations that learn their weights, one of them is selected: then these are the
-    combinations, their members and the reference models. Otherwise it is the whole grid.
+    With combinations that learn their weights, one of these is selected: then it is they, their
+    members and the reference models. Otherwise it is the whole grid.
     """
     grid = config.grids[config.grid]
     rules = config.combinations().items()
@@ -239,8 +240,8 @@ def run_refit(
     on: Literal["gate", "all"],
     environment: Mapping[str, str],
 ) -> None:
-    """Run `forecast.operations.refit` in the folder `project`, which fits the recipe in `record`
-    again and writes the folder `target`.
+    """Run `forecast.operations.refit` in the folder `project` (a work tree, or the checkout for
+    `forecast promote`), which fits the recipe in `record` again and writes the folder `target`.
 
     Raises the error that the refit ended with, and `ForecastError` where `project` is missing.
     """

@@ -129,7 +129,7 @@ def read_card(root: Path, dataset: str, version: int) -> ChampionCard:
 
 
 def find_card(root: Path, dataset: str, version: int | None) -> ChampionCard | None:
-    """The card of a version; None for one that is not stored here (any more)."""
+    """The card of a version; None for one that is damaged or not stored here (any more)."""
     if version is None:
         return None
     try:
@@ -141,8 +141,8 @@ def find_card(root: Path, dataset: str, version: int | None) -> ChampionCard | N
 def find_score(root: Path, dataset: str, version: int | None) -> tuple[int | None, float | None]:
     """The version whose test score stands for this one, and its skill on the test block.
 
-    For a refit on all data that is the version whose recipe was fitted again. (None, None) where it
-    is not stored here any more.
+    For a refit on all data that is the version whose recipe was fitted again. (None, None) where
+    its card is damaged or not stored here any more.
     """
     card = find_card(root, dataset, version)
     if card and card.refit_of:
@@ -286,7 +286,7 @@ def read_events(root: Path, dataset: str) -> list[HistoryEvent]:
 class HistoryRow:
     """One event as `forecast history` prints it.
 
-    Model, cutoff and skill are empty for a version that is not stored here.
+    Model, cutoff and skill are empty for a version whose card is damaged or not stored here.
     """
 
     at: str

@@ -11,9 +11,9 @@ growing series once, and the series is compared with a boundary that is valid at
 (a confidence sequence); docs/decisions/0009-a-gate-asked-every-day.md has the alternatives and the
 simulation.
 
-In every case the challenger must also beat naive at the fresh origins, as a guard against broken
-forecasts. The reference is naive, not the run's strongest simple forecast (`losses.select_bars`),
-since another run may select another one.
+The challenger must also beat naive at the fresh origins, as a guard against broken forecasts;
+without a champion it may equal it. The reference is naive, not the run's strongest simple forecast
+(`losses.select_bars`), since another run may select another one.
 
 A loss is one number per origin, the mean over its horizon, targets and series (`evidence`), and all
 origins count alike: nothing is judged by hour, weekday or series. The numbers behind a decision are
@@ -119,8 +119,8 @@ def decide(
     enough.
 
     ageing: why the champion is stale or drifting, empty where it is neither. is_same_recipe:
-    whether the challenger is the champion's recipe on newer data. evidence: None where the champion
-    has no finite forecasts; then a lower loss than naive is enough.
+    whether the challenger is the champion's recipe on newer data. evidence: None without a
+    champion, and where it has no finite forecasts: there a lower loss than naive is enough.
     """
     n_fresh = len(fresh.challenger)
     counts = GateNumbers(n_fresh=n_fresh, least_fresh=rules.min_fresh, ageing=ageing)

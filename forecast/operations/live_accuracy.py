@@ -4,8 +4,9 @@
         <dataset>.parquet    the newest `KEPT_ISSUES` issues, as they were issued
         <dataset>.json       their scores against the newest data
 
-An issue is the champion's forecast over its trained horizon, with every level that its calibration
-supports and with `last`, the last observed value. The live error is the error of issued forecasts
+An issue is the champion's forecast over its trained horizon, with those levels of
+configs/evaluation.yaml that its calibration supports (`predicting._store_issue`) and with `last`,
+the last observed value. The live error is the error of issued forecasts
 relative to the test error at the same steps (`error_over_expected`).
 
 All issues are scored again after every forecast (`predicting`) and every `forecast fetch`

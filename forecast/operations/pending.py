@@ -4,12 +4,14 @@
         pending/                the decision that is being carried out, with the candidate
         decisions/<key>.json    every finished decision
 
-A decision is written down before anything is done (`write_pending`), so that after a kill the next
-retraining can finish it (`finish_pending`).
+A decision that promotes is written down before anything is done (`write_pending`), so that after a
+kill the next retraining can finish it (`finish_pending`); a champion that is kept needs `conclude`
+alone.
 
 Why a model was promoted or not stands in three places with the same reason: the file of the
-decision and the run in MLflow (experiment `<dataset> retraining`), both with the numbers, and
-`forecast history`. A retraining that was not due leaves not-due.json alone (`records`). After a
+decision and, if MLflow answered, its run there (experiment `<dataset> retraining`), both with the
+numbers, and `forecast history`. A retraining that was not due leaves not-due.json alone
+(`retrain`), and a promotion by hand only an event of the history (`registry`). After a
 rollback nothing keeps the same recipe from being promoted again: only a decision with equal data,
 configuration and revision (`decision_key`) is not made twice.
 """
@@ -67,7 +69,7 @@ def finish_pending(
     """Carry out the pending decision and return it as it was concluded; a step that was done before
     changes nothing.
 
-    Where another machine has changed the champion since the gate, the decision becomes "kept".
+    Where the champion was changed since the gate, here or elsewhere, the decision becomes "kept".
     refit: fits the recipe again on all data, None to skip that; where it fails, the scored version
     serves and the decision's note says why.
     """

@@ -290,7 +290,9 @@ def not_due_file(root: Path, dataset: str) -> Path:
 
 
 class JobRun(Record):
-    """A run of a scheduled job; `ended` and `code` are None while it runs."""
+    """A run of a scheduled job; `ended` and `code` are None while it runs, and stay so where the
+    scheduler was killed meanwhile.
+    """
 
     started: str
     ended: str | None = None
@@ -304,6 +306,7 @@ class Heartbeat(Record):
     pid: int
     at: str
     state: Literal["running", "ended"]
+    """A killed scheduler leaves `running`."""
     running: tuple[str, ...] = ()
     """The jobs that run now."""
     next: Mapping[str, str] = {}

@@ -1,5 +1,5 @@
 """Fits a recipe again at other borders; a process of its own that `challenger.run_refit` starts in
-the work tree.
+the work tree of a retraining, or for `forecast promote` in the checkout.
 
     python -m forecast.operations.refit DATASET --record FILE --target FOLDER --on gate | all
 

@@ -14,8 +14,9 @@ the local store together.
 
 Every step can be repeated. The registry's aliases change first and the local ones last, so that a
 kill leaves a local champion that can be loaded. On all machines that share the store, one process
-at a time changes a dataset's versions and aliases; another waits for `TIMEOUT` seconds, then raises
-`BusyError`. tracking_uri: the value of MLFLOW_TRACKING_URI; empty means the project's own database.
+at a time changes a dataset's versions and aliases; another waits for `TIMEOUT` seconds (`take_over`
+for none), then raises `BusyError`. tracking_uri: the value of MLFLOW_TRACKING_URI; empty means the
+project's own database.
 """
 
 from __future__ import annotations

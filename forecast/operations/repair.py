@@ -1,8 +1,9 @@
 """The checks of `forecast doctor` on MLflow's database, champions and issued forecasts
 (`find_faults`), and their repair (`repair_faults`).
 
-Damaged files are moved aside and never deleted. What cannot be restored (MLflow's runs, versions
-that only the registry had) is named.
+A damaged database and damaged issued forecasts are moved aside and never deleted; a damaged version
+is replaced by the registry's copy. What cannot be restored (MLflow's runs, versions that only the
+registry had) is named.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ the gate, and promote.
 `judge` does everything up to the gate, `rehearse` stops there, `retrain` also carries the decision
 out. Every step can be repeated, and the champion changes last. Nothing is tuned or trained unless a
 challenger is due, and the same data, configuration and revision are decided only once. Only one
-retraining of a dataset runs at a time, on all machines that share the store.
+retraining of a dataset runs at a time, on all machines that share the store; a rehearsal is refused
+for one on this machine alone.
 
 There is no time limit on the whole. A killed or interrupted retraining leaves its work tree
 (`worktree`), where the next one goes on: finished studies and fits are taken from the cache, the
@@ -98,7 +99,11 @@ def retrain(job: RetrainingJob) -> Decision:
 
 
 def rehearse(job: RetrainingJob) -> Decision:
-    """The decision that `retrain` would make; nothing is recorded, registered or promoted."""
+    """The decision that `retrain` would make; nothing is recorded, registered or promoted.
+
+    What it fetches, tunes and trains stays in the work tree: `predicting` and `status` read the
+    data from there (`worktree.newest_data_root`). A pending decision is left pending.
+    """
     with _machine_lock(job):
         return judge(job).decision
 

@@ -1,11 +1,11 @@
 """The state of each dataset for `forecast status`, read in under a second from small files of this
 machine, without loading a model and without asking the registry.
 
-`read_status` finds: no champion; damaged files of champion, decisions, issued forecasts or data; a
-champion that is stale, forecasts poorly, has another task or knows a series that is gone; a stale
-newest observation; a source file that is gone or was changed since its snapshot. Drift and the last
-run come from the newest decision, the next run of a job that retrains from the scheduler's
-heartbeat.
+`read_status` finds, among others: no champion; damaged files of champion, decisions, issued
+forecasts or data; a champion that is stale, forecasts poorly, has another task or knows a series
+that is gone; a stale newest observation; a source file that is gone or was changed since its
+snapshot. Drift comes from the newest decision, the last run from that or from a later run of a job
+that retrains, the next run of such a job from the scheduler's heartbeat.
 
 A further value is a field of `DatasetStatus`, from a file that is there already; `--format json`
 then has it, the table where `cli.operation._status_lines` has a line for it.
@@ -69,6 +69,9 @@ class DatasetStatus:
     champion: int | None
     model: str
     age_days: float | None
+    """Since the version was made; `evidence.judge_due` and the state "stale" instead count from
+    its data, where rows have dates.
+    """
     training_cutoff: str
     data_as_of: str
     last_observation: str

@@ -2,7 +2,8 @@
 so that the user's checkout is never changed.
 
 It is at the checkout's commit, and has its own data, pointer, dvc.lock and .forecast. DVC's cache
-is shared with the checkout. Edits that are not committed are not used.
+is shared with the checkout. Edits of code and configuration that are not committed are not used;
+source files are copied from the checkout as they are (`challenger.fetch_data`).
 """
 
 from __future__ import annotations
