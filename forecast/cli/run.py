@@ -57,8 +57,9 @@ FOLDERS_OF_A_RUN: Mapping[str, tuple[str, ...]] = {
     "data": ("snapshots", "pointers", "identified"),
     **dict.fromkeys(("reports", "narrowed", *FINISHED_WORK), ()),
 }
-"""The folders that only a run writes to, each with those in it that others write to meanwhile
-(`forecast fetch`, `forecast identify`), which remove what was left there themselves.
+"""The folders that a run writes to, each with those in it that others write to meanwhile (`forecast
+fetch`, `forecast identify`), which remove what was left there themselves. `forecast promote` alone
+also writes into one of the others: shapes, during its fit on all data, a small file in an instant.
 """
 
 

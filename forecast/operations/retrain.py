@@ -4,8 +4,8 @@ the gate, and promote.
 `judge` does everything up to the gate, `rehearse` stops there, `retrain` also carries the decision
 out. Every step can be repeated, and the champion changes last. Nothing is tuned or trained unless a
 challenger is due, and the same data, configuration and revision are decided only once. Only one
-retraining of a dataset runs at a time, on all machines that share the store; a rehearsal is refused
-for one on this machine alone.
+retraining of a dataset runs at a time, on all machines that share the store; `rehearse` asks for
+the lock of this machine alone.
 
 There is no time limit on the whole. A killed or interrupted retraining leaves its work tree
 (`worktree`), where the next one goes on: finished studies and fits are taken from the cache, the
