@@ -67,21 +67,21 @@ DATA_GRADIENT = Operation("ForecastRecurrenceToData", inputs=3, outputs=1)
 
 
 def run_fused(
-    cell: Cell, w: Tensors, x: tf.Tensor, first: Tensors, all_states: bool
+    cell: Cell, w: Tensors, x: tf.Tensor, first: Tensors, every_c: bool
 ) -> list[tf.Tensor]:
     """The states of the cell over x `(B, T, C)`: h `(B, T, U)` after every step, and for an LSTM
-    also c: after every step with `all_states`, else `(B, 1, U)` after the last.
+    also c: after every step with `every_c`, else `(B, 1, U)` after the last.
     """
     weights = [w[name] for name in ("kernel", "bias", "recurrent_kernel")]
     first_states = tf.stack([first[name] for name in cell.states()])
     # arguments of an operation are tensors: one with a row stands for True
-    wants_all_states = tf.zeros([int(all_states), 1, 1], x.dtype)
+    wants_every_c = tf.zeros([int(every_c), 1, 1], x.dtype)
     ranks = (3, *(weight.shape.rank for weight in weights), 3, 3)
     states = traced_function(recur_with_gradient, x.dtype, *ranks)(
-        x, *weights, first_states, wants_all_states
+        x, *weights, first_states, wants_every_c
     )
     steps = x.shape[1]
-    shapes = [[x.shape[0], count, cell.units] for count in (steps, steps if all_states else 1)]
+    shapes = [[x.shape[0], count, cell.units] for count in (steps, steps if every_c else 1)]
     return [
         tf.ensure_shape(state, shape)
         for state, shape in zip(states[: len(first)], shapes, strict=False)
