@@ -48,7 +48,7 @@ class Spec(NetworkSpec):
 
     def build(self, shapes: Shapes) -> Network:
         """The network for the shapes of a task, from the inputs to the read-out."""
-        location = self.head.location_parameter
+        location = self.head.location_index
         feedback = self.feedback and location is not None
         blocks = (
             EncoderDecoder(

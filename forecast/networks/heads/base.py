@@ -74,7 +74,7 @@ class Head(Config):
         raise NotImplementedError
 
     @property
-    def location_parameter(self) -> int | None:
+    def location_index(self) -> int | None:
         """The index, on the last axis of `raw`, of the parameter that is added to the skip as the
         location, and that an encoder-decoder feeds back; None: there is none.
         """
@@ -114,8 +114,8 @@ class Head(Config):
         self, raw: np.ndarray, skip_forecast: np.ndarray, last: np.ndarray, constants: Constants
     ) -> np.ndarray:
         """(B, H, O), the location, or the median of a head without one; last (B, 1, O)."""
-        if self.location_parameter is not None:
-            return skip_forecast + raw[..., self.location_parameter]
+        if self.location_index is not None:
+            return skip_forecast + raw[..., self.location_index]
         return self.distribution(raw, skip_forecast, constants).ppf(
             np.full(skip_forecast.shape, 0.5)
         )

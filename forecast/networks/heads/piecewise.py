@@ -76,7 +76,7 @@ class Quantiles(Head):
         return len(self.probabilities)
 
     @property
-    def location_parameter(self) -> int | None:
+    def location_index(self) -> int | None:
         """The index of the median."""
         return self.median
 
@@ -136,7 +136,7 @@ class Bins(Head):
     )
     source: ClassVar[str] = "Weigend & Srivastava 1995"
     has_density: ClassVar[bool] = True
-    location_parameter: ClassVar[int | None] = None
+    location_index: ClassVar[int | None] = None
 
     kind: Literal["bins"] = "bins"
     count: int = Field(32, ge=3, le=4096, description="number of bins")

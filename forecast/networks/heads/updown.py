@@ -38,7 +38,7 @@ class UpDown(Head):
     compares_with_last: ClassVar[bool] = True
     has_distribution: ClassVar[bool] = False
     parameters: ClassVar[int] = 1
-    location_parameter: ClassVar[int | None] = None
+    location_index: ClassVar[int | None] = None
 
     kind: Literal["updown"] = "updown"
 
