@@ -11,9 +11,8 @@ and probabilities of all steps are estimated from such paths. The same holds for
 else `N_PATHS` paths; `log_density` is NaN without a formula. `InputError` for a model with a point
 head.
 
-In this project only stage `train` asks for them: it stores quantiles at `STORED_QUANTILES` and
-probabilities of a rise in distributions.parquet (`backtest.backtest`), which
-`comparison.distribution_scores` scores.
+In this project only `backtest.backtest` asks for them: it stores quantiles at `STORED_QUANTILES`
+and probabilities of a rise in distributions.parquet, which `comparison.distribution_scores` scores.
 `Model.predict`, `forecast predict` and the model that MLflow serves give a forecast and conformal
 intervals alone (`ensemble.forecast_latest`), which hold step by step and need not agree with these
 quantiles. Paths or probabilities there would begin in `Ensemble`, which has several forecasters to

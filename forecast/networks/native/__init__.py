@@ -1,6 +1,6 @@
 """Machine code by numba for the commonest recurrent cells.
 
-    private_interfaces    the only use of private interfaces of numba and TensorFlow
+    private_interfaces    what is used of private interfaces of numba and TensorFlow
     recurrence            all steps of a training batch and their gradients, as operations of
                           TensorFlow
 

@@ -1,4 +1,4 @@
-"""The only module that uses private interfaces of numba and TensorFlow.
+"""What native kernels need of private interfaces of numba and TensorFlow.
 
 Of numba: its BLAS wrapper, and attributes of LLVM functions. Of TensorFlow: the C interface for
 custom operations, called from machine code. Importing it raises ImportError where numba is missing
