@@ -690,7 +690,7 @@ def select_pooled(
 ) -> list[str]:
     """The series of one target that rank their errors together: those with fewer than
     `POOLED_BLOCK` calibration origins, a known value at every step, and a usual error above zero.
-    None where these are fewer than `MIN_POOLED_SERIES`.
+    An empty list where these are fewer than `MIN_POOLED_SERIES`.
 
     values: by series (n, H), scores, errors or actuals, NaN where missing. usual_error_of: gives
     the `usual_error` of a series.

@@ -215,7 +215,7 @@ def _columns_of(
     shape: Skip, channels: Layout, n_future: int
 ) -> tuple[list[Column | FeatureName], list[Column | None]]:
     """The inputs and outputs of `shape` in the order of `design_of`, and the column that is
-    subtracted from each. An input that is no lag of a sequence is given by its name.
+    subtracted from each, or None. An input that is no lag of a sequence is given by its name.
     """
     columns: list[Column | FeatureName] = []
     subtracted: list[Column | None] = []

@@ -105,7 +105,9 @@ def find_time_column(table: pd.DataFrame) -> tuple[str | None, str | None]:
 
 
 def _find_years(table: pd.DataFrame) -> tuple[str | None, str | None]:
-    """The first column of whole numbers that counts months (202401) or years, and its format."""
+    """The first column of whole numbers that counts months (202401), else years, and its format;
+    (None, None) where there is none.
+    """
     whole = table.select_dtypes("integer")
     for time_format, steps in (("%Y%m", (1, 89)), ("%Y", (1,))):
         for name, values in whole.items():

@@ -380,7 +380,7 @@ class Spec(RegressorSpec):
 
     @property
     def base_skip(self) -> SkipKind | None:
-        """The linear skip with `base: ridge`, to whose error the regressor is fitted."""
+        """The linear skip with `base: ridge`, to whose error the regressor is fitted; else None."""
         return "linear" if self.base == "ridge" else None
 
     def space(self) -> Mapping[str, search.Dimension]:
