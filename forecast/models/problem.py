@@ -429,8 +429,8 @@ class Problem:
         self, horizon: int, lags: Sequence[int], transform_target: TargetTransform | None
     ) -> Skip:
         """The shape of `_choose_shape`, read from the folder `shapes` where another process has
-        chosen it on the same rows, because choosing takes seconds. With a recorder, or with
-        transformed targets, it is always chosen anew.
+        chosen it on the same rows, because choosing takes seconds. Without this folder, with a
+        recorder, or with transformed targets, it is always chosen anew.
         """
         if self.shapes is None or self.recorder is not None or transform_target is not None:
             return self._choose_shape(horizon, lags, transform_target)

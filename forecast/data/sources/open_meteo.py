@@ -154,8 +154,8 @@ class _Client:
         return frame[(frame["ds"] >= first) & (frame["ds"] < last + DAY)]
 
     def recent(self, name: str, after: pd.Timestamp) -> pd.DataFrame:
-        """The hours of a place after the archive's last one, `after` (NaT: all), by the forecast
-        service.
+        """The hours of a place after the archive's last one, `after` (NaT: there is none), by the
+        forecast service, which goes `PAST_DAYS` back.
         """
         today = self.as_of.normalize()
         earliest = max(self._first_day(name), today - pd.Timedelta(PAST_DAYS, "D"))
