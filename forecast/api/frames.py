@@ -490,8 +490,8 @@ def _times(frame: pd.DataFrame, names: Names, *, wall_clock: bool) -> pd.Series:
 def _times_of_counts(frame: pd.DataFrame, names: Names) -> pd.Series:
     """The times of a column `ds` that counts rows: row n has the time n minutes after 1970.
 
-    Raises `InputError` for values that are no whole numbers, for too large ones, and for steps of
-    more than 1.
+    Raises `InputError` for values that are no whole numbers, for too large ones, and where the most
+    common step is more than 1.
     """
     counts = frame["ds"]
     column = f"{WHERE}: column {names.time_col!r}"

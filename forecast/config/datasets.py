@@ -332,8 +332,8 @@ class Dataset(Config):
 
     @model_validator(mode="after")
     def _bounds_are_of_targets(self) -> Dataset:
-        """Refuses bounds of an input, `point: mean` without a transform, and a minimum that is not
-        below the maximum.
+        """Refuses bounds of an input, `point: mean` of an input or without a transform, and a
+        minimum that is not below the maximum.
         """
         for column in self.past_exogenous:
             if column.minimum is not None or column.maximum is not None:

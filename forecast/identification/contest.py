@@ -114,7 +114,9 @@ def split(
 def _fit_contestant(
     name: str, stages: Sequence[tuple[Mapping[str, Experiment], list[Block]]], seed: int
 ) -> ContestantResult:
-    """The result of a contestant after both stages, validation and test."""
+    """The result of a contestant after both stages, validation and test; of one that raises a
+    `ForecastError` its message.
+    """
     begin = time.process_time()
     errors = [np.inf, np.inf]
     try:

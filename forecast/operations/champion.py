@@ -220,7 +220,8 @@ def version_folder(root: Path, dataset: str, version: int | None = None) -> Path
 def _read_card_and_digest(folder: Path) -> tuple[ChampionCard, str]:
     """The card in champion.json of `folder`, and the digest of the model's manifest.
 
-    Raises `DamagedError` for a file that is not what was saved.
+    Raises `DamagedError` for a file that is missing or not what was saved, `InputError` for one of
+    another schema.
     """
     path = folder / CARD_FILE
     try:

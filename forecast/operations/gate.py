@@ -247,7 +247,8 @@ def sequential_test(evidence: PairEvidence, spacing: Spacing, *, alpha: float) -
     z is the normal quantile of the t ratio, with the standard error and degrees of freedom of
     `longrun`. The boundary is the one-sided normal mixture (Robbins 1970; Howard, Ramdas, McAuliffe
     & Sekhon 2021, eq. 14), used with an estimated variance as an asymptotic confidence sequence
-    (Waudby-Smith, Arbour, Sinha, Kennedy & Ramdas 2024). For identical losses z is 0.
+    (Waudby-Smith, Arbour, Sinha, Kennedy & Ramdas 2024). z is 0 where a `note` says why there is no
+    test: too few origins, identical losses or an equal difference at every origin.
     """
     difference = evidence.champion - evidence.challenger
     n = len(difference)

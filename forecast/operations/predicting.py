@@ -256,8 +256,9 @@ class WatchedChampion:
 def watch_champion(
     root: Path, dataset: str, *, rate: float, pooled: bool = False, newest: int = 0
 ) -> WatchedChampion:
-    """Judge each observation of the newest snapshot that is later than all the champion has used;
-    with more data a later call adds rows and changes none.
+    """Judge each observation of the newest snapshot that is later than all the champion has used.
+    With more rows of the same data a later call adds rows, and changes of the others no more than
+    `is_newest`.
 
     rate, pooled: as in `forecaster.watching`. newest: how many rows of each series count as newest,
     0 means a horizon. Raises `InputError` without a champion.

@@ -357,8 +357,9 @@ def _load_champion(job: RetrainingJob) -> Champion | None:
 def _team_lock(job: RetrainingJob) -> Iterator[None]:
     """Hold the lock of the dataset's retraining on all machines that share the store.
 
-    First the champion that other machines may have promoted is taken over. Raises `DamagedError`
-    for a damaged database, into which the challenger could not be registered later.
+    In a shared store, first registry and local store are made to agree, since other machines may
+    have promoted a champion. Raises `DamagedError` for a damaged database, into which the
+    challenger could not be registered later.
     """
     store = tracking_store(job.root, job.tracking_uri)
     database_file.require_sound(store)

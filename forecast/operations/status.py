@@ -343,7 +343,7 @@ def _find_stale_champion(
     now: datetime,
 ) -> Iterator[str]:
     """Yield a sentence where the champion is stale: its data are at least `max_age_days` older than
-    the newest row, and there are rows after them.
+    the newest row; with source files only where these have later rows.
 
     The newest row of a service counts as of now, since nothing is fetched here; without dates the
     champion's own age counts. Data that come with a package never get newer. Where the newest rows

@@ -236,7 +236,9 @@ def _line(
 
 
 def _print(console: Console, title: str, table_lines: list[tuple[str, ...]], bar: str) -> None:
-    """Print one table without its empty columns, such as MAE with several series."""
+    """Print one table without its empty columns, such as MAE with several series; below `WIDE`
+    without all scores but MAE and MASE.
+    """
     from rich import box
     from rich.table import Table
     from rich.text import Text

@@ -286,8 +286,8 @@ def calendar_panels(results: Results, forecasts: list[SeriesForecasts]) -> list[
 
 
 def group_times(times: pd.DatetimeIndex) -> dict[str, pd.Index]:
-    """The group of each of `times`, by title: the month and, for steps of up to a day, the hour and
-    the weekday. Titles with a single group are left out.
+    """The group of each of `times`, by title: the month (of more than `MOST_MONTHS` the quarter)
+    and, for steps of up to a day, hour and weekday. Titles with a single group are left out.
     """
     months = times.to_period("M")
     if months.nunique() > MOST_MONTHS:

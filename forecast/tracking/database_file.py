@@ -96,7 +96,7 @@ def _damage_error(store: TrackingStore, damage: str) -> DamagedError:
 
 def move_damaged(store: TrackingStore) -> Path | None:
     """Move a damaged database that the project owns aside; returns the new path, or None where it
-    is sound.
+    is sound or the project owns none.
     """
     if store.database is None or not store.owned or not find_damage(store):
         return None
