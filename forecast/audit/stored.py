@@ -226,9 +226,9 @@ def refit_without_later_rows(
 def audit_at_full_budget(
     project: Project, base: Sandbox, end: pd.Timestamp, folder: Path
 ) -> list[Finding]:
-    """`refit_without_later_rows` for the smallest network that is trained by gradient, which is
-    tuned with few steps and trained in `folder` with all the training steps and evaluations of the
-    project.
+    """`refit_without_later_rows` and `rescored.check_best_kept` for the smallest network that is
+    trained by gradient, which is tuned with few steps and trained in `folder` with all the training
+    steps and evaluations of the project; nothing without such a network.
 
     Its skip is the last value and not a fitted one: on a fitted skip the first step is often the
     best one.

@@ -9,7 +9,7 @@
                           recipe fitted again), hooks (notifications)
     schedule              starts commands at set times
     status, repair        faults, and what `forecast doctor --repair` does about them
-    repro                 runs DVC as a child process
+    repro                 runs DVC, or the stages of a few models, as child processes
     records               the file formats of all of these but evidence's `Ledger`
 
 Modules that a forecast needs import neither TensorFlow nor MLflow.

@@ -5,9 +5,10 @@
         history.jsonl    one `HistoryEvent` per line
         <version>/       the ensemble, and its card in champion.json; every file has a digest
 
-The store is a copy of the MLflow registry that works without it. A version's folder is written
-whole and never changes; only `aliases.json` is replaced. `forecast.operations.registry` changes
-both. Damaged files raise `DamagedError`.
+The store is a copy of the newest versions in the MLflow registry (`prune_versions`) that works
+without it. A version's folder is written whole and never changes, unless it is damaged and replaced
+whole. `forecast.operations.registry` changes versions and aliases; it and `operations.pending`
+write events. Damaged files raise `DamagedError`, but unreadable lines of the history are left out.
 """
 
 from __future__ import annotations

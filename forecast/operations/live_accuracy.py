@@ -6,8 +6,8 @@
 
 An issue is the champion's forecast over its trained horizon, with those levels of
 configs/evaluation.yaml that its calibration supports (`predicting._store_issue`) and with `last`,
-the last observed value. The live error is the error of issued forecasts
-relative to the test error at the same steps (`error_over_expected`).
+the last observed value. The live error is the error of issued forecasts relative to the test error
+at the same steps (`error_over_expected`).
 
 All issues are scored again after every forecast (`predicting`) and every `forecast fetch`
 (`cli.data`). `forecast status` shows the live error and calls the champion poor from `live_error`

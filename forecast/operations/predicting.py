@@ -4,9 +4,9 @@ observations that it cannot explain (`watch_champion`).
 Nothing is fetched or trained, and neither TensorFlow nor MLflow is imported. Each forecast is
 stored for scoring (`forecast.operations.live_accuracy`) over the trained horizon with the levels of
 configs/evaluation.yaml that calibration supports, whatever was asked for; where that fails, a
-notice says so. Old data are no
-fault here: `operations.status` judges their age, and at a fetch the check `freshness`. The commands
-`forecast predict` and `watch` print the results (`forecast.cli.predict`).
+notice says so. Old data are no fault here: `operations.status` judges their age, and at a fetch the
+check `freshness`. The commands `forecast predict` and `watch` print the results
+(`forecast.cli.predict`).
 """
 
 from __future__ import annotations

@@ -146,8 +146,8 @@ def promote_selected(
     """Make the candidate that the last run selected on validation the champion: its refit on all
     data, or the scored version without `refit` or where that fails.
 
-    The same call again finds the same versions and fits nothing. Raises `InputError` without a
-    comparison.
+    The same call again finds the same versions, and fits nothing where its refit is the champion.
+    Raises `InputError` without a comparison.
     """
     folder, card = selected_candidate(root, dataset, now=now, revision=revision)
     scored = register_candidate(root, dataset, folder, card, tracking_uri=tracking_uri)
