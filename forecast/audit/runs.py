@@ -361,8 +361,8 @@ def differing_files(folder: Path, other_folder: Path) -> list[str]:
 
 
 def _has_equal_content(path: Path, other_path: Path) -> bool:
-    """Whether both files have the same content: JSON by value, arrays bit for bit; False where the
-    other file is missing.
+    """Whether both files have the same content: JSON by value but for `NOT_OF_THE_FIT`, arrays bit
+    for bit; False where the other file is missing.
     """
     if not other_path.exists():
         return False

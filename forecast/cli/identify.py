@@ -91,7 +91,7 @@ def identify(
 
 def _print_result(result: dict[str, Any], contestants: Sequence[ContestantResult]) -> None:
     """Print the errors as a table, then the notes of the first contestant and of those without a
-    model.
+    model, and the result's sentence.
     """
     rows = []
     for row in result["rows"]:

@@ -375,7 +375,9 @@ def export(
 
 
 def _write(frame: pd.DataFrame, file_format: FileFormat, output: Path = STANDARD_OUTPUT) -> None:
-    """Write the frame to a file or to standard output; csv with `escape_formulas`."""
+    """Write the frame to a file or to standard output; csv with `escape_formulas`. `InputError` for
+    parquet on a terminal.
+    """
     from forecast.system import files
 
     is_parquet = file_format == "parquet"

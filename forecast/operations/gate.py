@@ -1,9 +1,10 @@
 """The gate: the statistical test of whether a challenger may replace the champion.
 
 `decide` judges from `FreshLosses` (the newest origins) and `PairEvidence` (all origins of this pair
-so far): "better" by `sequential_test`; "equivalent" by an equivalence test, if the champion is
-ageing; "renewed" if it is ageing and the challenger is its recipe on newer data; "first" without a
-champion; else "kept".
+so far): "better" by `sequential_test` with a lower loss at the newest origins, or where the
+champion has no finite forecasts; "equivalent" by an equivalence test, if the champion is ageing;
+"renewed" if it is ageing and the challenger is its recipe on newer data and not shown to be worse;
+"first" without a champion; else "kept".
 
 A gate may be asked every day. Of two equal recipes a fixed test at 5 % would then call the
 challenger better at least every fifth year. So the loss difference of each origin enters one

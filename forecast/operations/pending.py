@@ -11,8 +11,8 @@ alone.
 Why a model was promoted or not stands in three places with the same reason: the file of the
 decision and, if MLflow answered, its run there (experiment `<dataset> retraining`), both with the
 numbers, and `forecast history`. A retraining that was not due leaves not-due.json alone
-(`retrain`), and a promotion by hand only an event of the history (`registry`). After a
-rollback nothing keeps the same recipe from being promoted again: only a decision with equal data,
+(`retrain`), and a promotion by hand only an event of the history (`registry`). After a rollback
+nothing keeps the same recipe from being promoted again: only a decision with equal data,
 configuration and revision (`decision_key`) is not made twice.
 """
 
