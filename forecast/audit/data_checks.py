@@ -313,7 +313,8 @@ def _ranges_by_class(classes: np.ndarray, values: np.ndarray) -> list[tuple[floa
 
 def find_differing_values(project: Project, base: Panel) -> Iterator[tuple[str, pd.Timestamp, str]]:
     """Yield (series, time, column) of every value of the source that the prepared rows `base` lack
-    or change; none where prices are adjusted, which changes them on purpose.
+    or change, of the series in `base`; none where prices are adjusted, which changes them on
+    purpose.
     """
     if project.settings.source.adjustment != "none":
         return

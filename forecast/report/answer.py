@@ -54,7 +54,7 @@ def describe_result(results: Results) -> str:
 
 def describe_scale(results: Results) -> str:
     """A sentence with the mean absolute errors of the selected model and of the bar on the largest
-    of several series, in its unit, since a MASE has none. Empty for one series.
+    of several series, in its unit, since a MASE has none. Empty for one series or no selection.
     """
     model = results.selected_model("shipped")
     if model is None or ranking_metric(results).in_units:
