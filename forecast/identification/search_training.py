@@ -6,7 +6,7 @@ kinds of candidates is decided in these methods: search for `.kind`. `begin`, `t
 `fit_one_step` raise `ModelError` or `LinAlgError` for a model that cannot be made.
 
 `TimeLeft` takes each training to need the CPU seconds that its candidate needed in the folds, in
-proportion to rows times iterations, and the clock to run as much faster as it did so far.
+proportion to rows times iterations, and the machine to be as busy as it was lately.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ Work = Candidate | str
 
 
 class TimeLeft:
-    """Measures the CPU seconds that each work of a search takes, and announces how long the rest
-    takes.
+    """Measures the CPU seconds that each work of a search takes, and how busy the machine is, and
+    announces how long the rest takes.
     """
 
     def __init__(self, announce: Callable[[str], None] | None, last_share: float) -> None:
@@ -59,7 +59,8 @@ class TimeLeft:
         self.last_share = last_share
         self._seconds: dict[Work, list[float]] = defaultdict(list)
         self._least = np.inf
-        self._clock, self._processor = time.perf_counter(), time.thread_time()
+        self._times = np.array([time.perf_counter(), time.thread_time()])
+        self._recent = np.zeros(2)  # of both, between announcements
 
     @contextmanager
     def measure(self, work: Work) -> Iterator[None]:
@@ -75,15 +76,19 @@ class TimeLeft:
         further: Iterable[Candidate] = (),
         last: Iterable[Candidate] = (),
     ) -> None:
-        """Announce the seconds that are left after the stage, never more than before: of the works,
-        one entry for each time, of training the candidates `further` on all searched rows, and of
-        the last training of the candidates `last`.
+        """Announce the seconds that are left after the stage, more than before only where the
+        machine has become busier: of the works, one entry for each time, of training the candidates
+        `further` on all searched rows, and of the last training of the candidates `last`.
         """
         seconds = sum(map(self._expect, works)) + sum(map(self._expect_further, further))
         seconds += self.last_share * sum(map(self._expect_further, last))
-        clock, processor = time.perf_counter() - self._clock, time.thread_time() - self._processor
-        self._least = min(self._least, seconds * clock / max(processor, 1e-9))
-        self.announce(f"{stage}: about {self._least:.1f} s more.")
+        self._least = min(self._least, seconds)
+        times = np.array([time.perf_counter(), time.thread_time()])
+        # how busy the machine was before counts half as much with every announcement
+        self._recent = self._recent / 2 + times - self._times
+        self._times = times
+        clock, processor = self._recent
+        self.announce(f"{stage}: about {self._least * clock / max(processor, 1e-9):.1f} s more.")
 
     def _expect(self, work: Work) -> float:
         """The mean CPU seconds of this work so far."""

@@ -50,6 +50,7 @@ from forecast.identification.loops import median_run
 from forecast.identification.member import Member, count_start_rows, stay_within
 from forecast.identification.narx import Narx
 from forecast.identification.search_settings import limit_folds, limit_rows
+from forecast.identification.search_training import TimeLeft
 from forecast.identification.states import MAX_POLE, limit_poles, with_states
 from forecast.system.errors import InputError, ModelError
 from forecast.training import levenberg_marquardt as lm
@@ -292,6 +293,24 @@ def test_seconds_are_announced_for_a_search_with_a_candidate_too_large_for_the_t
     identify(Experiment(*tank(120, 0)), settings=settings, announce=said.append)
     assert said[0].startswith("System identification with 2 candidates in 2 folds; ")
     assert said[2].startswith("Fold 2 of 2: about ")
+
+
+def test_the_seconds_told_follow_how_busy_the_machine_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told by the mean over the whole search, and never more than before, they stayed at 60."""
+    times = {"clock": 0.0, "processor": 0.0}
+    monkeypatch.setattr(time, "perf_counter", lambda: times["clock"])
+    monkeypatch.setattr(time, "thread_time", lambda: times["processor"])
+    said: list[str] = []
+    time_left = TimeLeft(said.append, last_share=1.0)
+    for clock, n_left in ((20.0, 3), (80.0, 2), (20.0, 1)):  # of 10 s of the processor each
+        with time_left.measure("work"):
+            times["clock"] += clock
+            times["processor"] += 10.0
+        time_left.estimate("Work", ["work"] * n_left)
+    told = [float(text.split("about ")[1].split(" s")[0]) for text in said]
+    assert told[0] == 60.0
+    assert 100.0 < told[1] < 160.0
+    assert 20.0 < told[2] < 60.0
 
 
 @pytest.mark.slow
