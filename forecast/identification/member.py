@@ -42,9 +42,9 @@ ROUNDING = 1e-12  # deviations of y: a smaller error counts as this
 class Member:
     """A net or polynomial with its weights. Errors are in scaled units of y, a mean over outputs.
 
-    `held_out_rmse`: of the free run through the block that the fold held out; `train_rmse`: of the
-    free run on the rows it was trained on last; `run`: this free run; `ahead_rmse`: of forecasts of
-    the block over several steps, for series without inputs.
+    `held_out_rmse`: of the free run through the block that the fold held out, or, while models of a
+    series without inputs are compared, of forecasts of it over several steps; `train_rmse`: of the
+    free run on the rows it was trained on last; `run`: this free run.
     """
 
     candidate: Candidate
@@ -54,7 +54,6 @@ class Member:
     held_out_rmse: float = np.inf
     train_rmse: float = np.inf
     run: Array | None = None
-    ahead_rmse: float = np.inf
 
 
 def stay_within(
@@ -93,27 +92,23 @@ def count_start_rows(
     return rows
 
 
-def tabulate_errors(
-    members: Sequence[Member], error: str = "held_out_rmse"
-) -> tuple[list[Candidate], Array]:
-    """The candidates, and their errors (candidates, folds), infinite where a candidate has no model
-    of a fold; `error`: the field of `Member`.
+def tabulate_errors(members: Sequence[Member]) -> tuple[list[Candidate], Array]:
+    """The candidates, and their errors on the blocks (candidates, folds), infinite where a
+    candidate has no model of a fold.
     """
     candidates = list(dict.fromkeys(member.candidate for member in members))
     folds = sorted({member.fold for member in members})
     errors = np.full((len(candidates), len(folds)), np.inf)
-    for member in members:
-        errors[candidates.index(member.candidate), folds.index(member.fold)] = getattr(
-            member, error
-        )
+    for m in members:
+        errors[candidates.index(m.candidate), folds.index(m.fold)] = m.held_out_rmse
     return candidates, errors
 
 
-def mean_errors(members: Sequence[Member], error: str = "held_out_rmse") -> dict[Candidate, float]:
+def mean_errors(members: Sequence[Member]) -> dict[Candidate, float]:
     """The geometric mean over the folds of each candidate's errors, so that a block that is hard to
     follow counts no more than another.
     """
-    candidates, errors = tabulate_errors(members, error)
+    candidates, errors = tabulate_errors(members)
     means = np.exp(np.log(np.clip(errors, ROUNDING, LOST_ERROR)).mean(axis=1))
     return dict(zip(candidates, means.tolist(), strict=True))
 

@@ -250,10 +250,8 @@ def _figure(
 ) -> tuple[Figure, list[Any]]:
     """A figure and its axes, one below the other."""
     from matplotlib import figure as figures
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     figure = figures.Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.subplots(rows, 1, squeeze=False, **options)[:, 0]
     for each in axes:
         each.spines[["top", "right"]].set_visible(False)

@@ -300,7 +300,7 @@ class _Search:
             remaining = [candidate for candidate in self.nets if candidate not in hopeless]
             self.time_left.estimate(
                 stage,
-                works=[*map(_describe_beginning, remaining), *remaining] * n_left,
+                works=[*remaining, *["begin"] * len(remaining)] * n_left,
                 further=[*good * len(self.folds), *others],
                 last=[*good * BEST_FITS, *others],
             )
@@ -336,7 +336,7 @@ class _Search:
                 continue
             rng = np.random.default_rng([self.seed, fold, number])
             with suppress(ModelError, np.linalg.LinAlgError):
-                with self.time_left.measure(_describe_beginning(candidate)):
+                with self.time_left.measure("begin"):
                     member = Member(candidate, fold, net, np.empty(0))
                     begun = self.trainer.begin(member, self.folds[fold].training, rng)
                 if begun.net.n_weights <= most_weights:
@@ -358,9 +358,9 @@ class _Search:
             self.time_left.estimate(stage, ["one step ahead"] * (len(self.folds) - 1 - fold))
         if not fitted:
             return []
-        means = mean_errors(fitted, "ahead_rmse")
+        means = mean_errors(fitted)
         least = min(means.values())
-        simulating = mean_errors([self._judge_ahead(member) for member in folded], "ahead_rmse")
+        simulating = mean_errors([self._judge_ahead(member) for member in folded])
         if simulating and min(simulating.values()) <= least:
             return []
         refitted = [
@@ -372,8 +372,8 @@ class _Search:
         return keep_best_fits(leave_out_lost(refitted))
 
     def _judge_ahead(self, member: Member) -> Member:
-        """The member with its `ahead_rmse`: the error of forecasts of its held-out block from
-        measured rows, root mean square for each of 1 to `self.n_steps` steps, then the mean.
+        """The member with the error of forecasts of its held-out block from measured rows: root
+        mean square for each of 1 to `self.n_steps` steps, then the mean.
         """
         net = member.net
         first = net.start_rows(self.settings.start)
@@ -388,7 +388,7 @@ class _Search:
             squares += np.sum(weight * errors**2, axis=(0, 2))
             weights += np.sum(weight, axis=(0, 2))
         error = float(np.sqrt(squares / np.maximum(weights, 1e-300)).mean())
-        return replace(member, ahead_rmse=error if np.isfinite(error) else np.inf)
+        return replace(member, held_out_rmse=error if np.isfinite(error) else np.inf)
 
     def _refit_one_step(self, member: Member) -> Member:
         """The member fitted one step ahead to all searched rows, as it was where the fit diverges;
@@ -442,8 +442,3 @@ class _Search:
         """These members trained further, on all searched rows."""
         iterations = limit_iterations(self.searched, self.settings.refit_iterations[0])
         return [self.trainer.train_further(member, self.searched, iterations) for member in members]
-
-
-def _describe_beginning(candidate: Candidate) -> str:
-    """The name under which `TimeLeft` knows the work before a candidate's training in a fold."""
-    return f"begin {candidate}"
