@@ -44,7 +44,9 @@ ErrorsByCandidate = dict[tuple[str, str], pd.DataFrame]
 def check_forecasts(
     base: Sandbox, panel: Panel, ends: BlockEnds, seeds: list[int], detector: str
 ) -> list[Finding]:
-    """Check that every candidate's forecasts are complete and have the right actuals."""
+    """Check that the forecasts of every candidate that has not failed are complete and have the
+    right actuals.
+    """
     findings: list[Finding] = []
     for name, record in base.results.records.items():
         if not record.has_failed:
