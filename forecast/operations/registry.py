@@ -41,7 +41,6 @@ from forecast.forecaster.ensemble import Ensemble, load_trained_ensemble
 from forecast.operations import champion
 from forecast.operations.predicting import read_newest_frame
 from forecast.operations.records import ChampionCard, HistoryEvent
-from forecast.operations.worktree import first_commit
 from forecast.system import files
 from forecast.system.errors import DataError, ForecastError, InputError, quote_names
 from forecast.system.postgres import CheckLock
@@ -83,7 +82,6 @@ def register_candidate(
             dataset,
             model,
             card.registry_tags(),
-            project=opened.project,
             sample=sample,
         )
         if version not in champion.stored_versions(root, dataset):
@@ -406,9 +404,7 @@ def _restore_registry(root: Path, dataset: str, opened: OpenRegistry) -> list[st
         if version not in numbers and _is_intact(root, dataset, version):
             model = champion.version_folder(root, dataset, version)
             tags = champion.read_card(root, dataset, version).registry_tags()
-            model_registry.register_version(
-                store, dataset, model, tags, project=opened.project, number=version
-            )
+            model_registry.register_version(store, dataset, model, tags, number=version)
             sentences.append(f"{dataset}: version {version} registered again")
             numbers.add(version)
     aliases = _readable_aliases(root, dataset)
@@ -475,8 +471,6 @@ class OpenRegistry:
     check_lock: CheckLock
     registered: RegisteredModel
     """As it was when the registry was opened, or after the last restoration."""
-    project: str
-    """The first commit of this project; empty where the store is the project's own."""
 
 
 @contextmanager
@@ -495,12 +489,11 @@ def _open_registry(
         files.hold_lock(ProjectPaths.of(root).lock(name), purpose=purpose, timeout=timeout),
         hold_store_lock(store, name, purpose=purpose, timeout=timeout) as check,
     ):
-        project = "" if store.owned else first_commit(root)
         registered = model_registry.read_registry(store, dataset)
-        registered.require_owner(store, dataset, project)
+        registered.require_owner(store, dataset)
         # versions and aliases.json, not history.jsonl, which has a lock of its own
         files.remove_leftovers(champion.version_folder(root, dataset), "[0-9a]")
-        yield OpenRegistry(store, check, registered, project)
+        yield OpenRegistry(store, check, registered)
 
 
 def selected_candidate(

@@ -9,7 +9,6 @@ source files are copied from the checkout as they are (`challenger.fetch_data`).
 from __future__ import annotations
 
 import contextlib
-import functools
 import shutil
 import sys
 from collections.abc import Mapping
@@ -192,16 +191,6 @@ def _revision(root: Path) -> str:
             " command again."
         )
     return head.stdout.strip()
-
-
-@functools.cache
-def first_commit(root: Path) -> str:
-    """The first commit of the project's repository, which all its clones share; "" outside of a
-    repository, and in a shallow clone, which lacks that commit.
-    """
-    is_shallow = run_git(root, "rev-parse", "--is-shallow-repository").stdout
-    commits = run_git(root, "rev-list", "--max-parents=0", "HEAD").stdout.split()
-    return commits[-1] if commits and is_shallow == "false\n" else ""
 
 
 def _share_cache(root: Path, tree: Path) -> None:

@@ -18,7 +18,7 @@ from forecast.system.addresses import public_address
 from forecast.system.errors import DamagedError, InputError, ModelError
 from forecast.system.postgres import CheckLock, check_nothing
 from forecast.tracking import mlflow_client
-from forecast.tracking.stores import TrackingStore
+from forecast.tracking.stores import PROJECT, TrackingStore
 from forecast.tracking.writing import CANDIDATE, CURRENT, TRIAL, save_model
 
 if TYPE_CHECKING:
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
 
 MODEL_DIGEST = "model_sha256"
-PROJECT = "project"
-"""The tag of a registered model with the first commit of its project."""
 FILLER = "filler"
 ARTIFACT = "artifacts"
 
@@ -44,10 +42,11 @@ class RegisteredModel:
     project: str = ""
     """The first commit of the project that registers its versions; empty where none is noted."""
 
-    def require_owner(self, store: TrackingStore, name: str, commit: str) -> None:
-        """Raises `InputError` where the model belongs to a project with another first commit than
-        `commit` ("" is any), or where another program has registered all of its versions.
+    def require_owner(self, store: TrackingStore, name: str) -> None:
+        """Raises `InputError` where the model belongs to a project with another first commit, or
+        where another program has registered all of its versions.
         """
+        commit = store.project
         refusal = f"The registered model {name!r} at {public_address(store.uri)} belongs to another"
         if commit and self.project not in ("", commit):
             raise InputError(
@@ -67,22 +66,20 @@ def register_version(
     model: Path,
     tags: Mapping[str, str],
     *,
-    project: str = "",
     sample: pd.DataFrame | None = None,
     number: int | None = None,
 ) -> int:
     """Make the saved ensemble in the folder `model` a version of `name`; returns its number.
 
-    An existing version with the same digest is returned. project: the first commit of the project,
-    noted at the model. sample: a request on which the logged copy is tried first; `ModelError` when
-    its forecast is not finite. number: the version must get this number, as in a registry that was
-    lost and is made again.
+    An existing version with the same digest is returned. sample: a request on which the logged copy
+    is tried first; `ModelError` when its forecast is not finite. number: the version must get this
+    number, as in a registry that was lost and is made again.
     """
     digest = model_digest(model)
     with mlflow_client.connect(store) as client:
         mlflow_client.ensure_model(client, name, f"Champions and challengers of dataset {name}")
-        if project:
-            client.set_registered_model_tag(name, PROJECT, project)
+        if store.project:
+            client.set_registered_model_tag(name, PROJECT, store.project)
         versions = _list_versions(client, name)
         for known, known_tags in versions.items():
             if known_tags.get(MODEL_DIGEST) == digest and number in (None, known):
@@ -94,7 +91,7 @@ def register_version(
             filler = client.create_model_version(name, mlflow_client.NOWHERE, tags={FILLER: "true"})
             newest = int(filler.version)
             client.delete_model_version(name, str(newest))
-        run_id = _find_run(client, name, tags.get(CANDIDATE, ""))
+        run_id = _find_run(client, store, name, tags.get(CANDIDATE, ""))
         model_copy = _log_model_copy(client, store, name, model, sample, run_id)
         # A server needs the model's id to accept its source. With a database as the store the id is
         # left out, since MLflow would look it up in its global store, which may be another one.
@@ -162,18 +159,20 @@ def download_version(store: TrackingStore, name: str, version: int, target: Path
     return folders[0]
 
 
-def _find_run(client: MlflowClient, dataset: str, candidate: str) -> str | None:
-    """The id of the candidate's current run, whose page will link to the version; None where no run
-    was published.
+def _find_run(
+    client: MlflowClient, store: TrackingStore, dataset: str, candidate: str
+) -> str | None:
+    """The id of the candidate's current run, whose page will link to the version; None where this
+    project has published none.
     """
     experiment = client.get_experiment_by_name(dataset)
     if experiment is None:
         return None
     condition = f"tags.{CANDIDATE} = '{candidate}' AND tags.{CURRENT} = 'true'"
     current = client.search_runs(
-        [experiment.experiment_id], f"{condition} AND tags.kind != '{TRIAL}'", max_results=1
+        [experiment.experiment_id], f"{condition} AND tags.kind != '{TRIAL}'"
     )
-    return str(current[0].info.run_id) if current else None
+    return next((str(run.info.run_id) for run in current if store.has(run)), None)
 
 
 def _log_model_copy(

@@ -2,8 +2,8 @@
 
 A record is recognised by its digest, so publishing twice changes nothing. Missing runs are written.
 Runs without a record are set aside, which means tagged current=false and renamed `..., earlier
-(...)`; they are never deleted. Runs that a killed publisher left RUNNING are closed. Runs of other
-projects in a shared store are not changed.
+(...)`; they are never deleted. Runs that a killed publisher left RUNNING are closed. In a shared
+store runs of other projects (`stores.PROJECT`) are neither found nor changed.
 
 Saved views of the experiments' pages are written too, since MLflow shows no metric column until a
 user picks it.
@@ -27,7 +27,7 @@ from forecast.tracking.runs import (
     read_candidate_runs,
     verdict_sentences,
 )
-from forecast.tracking.stores import TrackingStore, hold_store_lock, tracking_store
+from forecast.tracking.stores import hold_store_lock, tracking_store
 from forecast.tracking.writing import (
     CANDIDATE,
     CURRENT,
@@ -90,9 +90,9 @@ def sync(
     with lock, mlflow_client.connect(store) as client:
         for name, candidate_runs in runs_by_dataset.items():
             experiment_id = mlflow_client.ensure_experiment(client, name, store).experiment_id
-            writer = Writer(client, experiment_id, store.publisher, int(1000 * now), revision)
+            writer = Writer(client, experiment_id, store, int(1000 * now), revision)
             target = _Experiment(writer, result)
-            target.close_left_running(store)
+            target.close_left_running()
             target.read_current()
             target.describe(verdict_sentences(root, name))
             result.pages[name] = leaderboard_page(experiment_id)
@@ -112,10 +112,11 @@ class _Experiment:
     current: dict[str, list[Run]] = field(default_factory=dict)
     """Candidate → its runs that are tagged current; normally one."""
 
-    def close_left_running(self, store: TrackingStore) -> None:
+    def close_left_running(self) -> None:
         """Close the runs that a killed publisher left RUNNING; in a store that the project does not
         own, only those of this publisher.
         """
+        store = self.writer.store
         for run in self._search("attributes.status = 'RUNNING'"):
             if store.owned or run.data.tags.get(PUBLISHER) == store.publisher:
                 self._mark_trials(run, current=False)
@@ -194,14 +195,14 @@ class _Experiment:
             self.writer.tag(trial.info.run_id, {CURRENT: str(current).lower()})
 
     def _search(self, condition: str) -> list[Run]:
-        """All runs of the experiment that meet `condition`."""
+        """All runs of this project in the experiment that meet `condition`."""
         matching: list[Run] = []
         token = None
         while True:
             page = self.writer.client.search_runs(
                 [self.writer.experiment_id], condition, max_results=1000, page_token=token
             )
-            matching += page
+            matching += filter(self.writer.store.has, page)
             token = page.token
             if not token:
                 return matching

@@ -8,12 +8,14 @@ MLflow has no locks (docs/decisions/0018-locks-of-postgresql.md).
 
 from __future__ import annotations
 
+import functools
 import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from forecast.config.paths import ProjectPaths
@@ -21,8 +23,14 @@ from forecast.system import files, postgres
 from forecast.system.addresses import public_address
 from forecast.system.errors import InputError
 from forecast.system.postgres import CheckLock, check_nothing
+from forecast.system.processes import run_git
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
 
 SQLITE = "sqlite:///"
+PROJECT = "project"
+"""The tag of runs and registered models that tells whose they are."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 SERVERS = ("http", "https", "databricks", "postgresql", "mysql", "mssql")
 
@@ -45,6 +53,17 @@ class TrackingStore:
     """
     owned: bool
     """Whether the store belongs to this project alone."""
+    project: str = ""
+    """The first commit of a project that shares the store (`first_commit`)."""
+
+    @property
+    def owner(self) -> str:
+        """The tag by which the project knows its runs in a store that it shares."""
+        return self.project or self.publisher
+
+    def has(self, run: Run) -> bool:
+        """Whether the run is this project's; in a store of its own every run is."""
+        return self.owned or run.data.tags.get(PROJECT) == self.owner
 
     @property
     def database(self) -> Path | None:
@@ -65,8 +84,9 @@ def tracking_store(root: Path, uri: str = "") -> TrackingStore:
         database = (root / uri.removeprefix(SQLITE)).resolve()
         owned = database.is_relative_to(root)
         artifacts = (root if owned else database.parent) / "mlartifacts"
+        project = "" if owned else first_commit(root)
         return TrackingStore(
-            f"{SQLITE}{database}", artifacts, Path(f"{database}.lock"), publisher, owned
+            f"{SQLITE}{database}", artifacts, Path(f"{database}.lock"), publisher, owned, project
         )
     scheme = urlsplit(uri).scheme.partition("+")[0]
     if scheme not in SERVERS:
@@ -78,8 +98,25 @@ def tracking_store(root: Path, uri: str = "") -> TrackingStore:
     has_server = scheme in ("http", "https", "databricks")
     artifact_root = None if has_server else root / "mlartifacts"
     return TrackingStore(
-        uri, artifact_root, ProjectPaths.of(root).lock("tracking"), publisher, owned=False
+        uri,
+        artifact_root,
+        ProjectPaths.of(root).lock("tracking"),
+        publisher,
+        owned=False,
+        project=first_commit(root),
     )
+
+
+@functools.cache
+def first_commit(root: Path) -> str:
+    """The first commit of the project's repository, which all its clones share, and the project's
+    folder in it; "" outside of a repository, and in a shallow clone, which lacks that commit.
+    """
+    answer = run_git(root, "rev-parse", "--is-shallow-repository", "--show-prefix").stdout.split()
+    commits = run_git(root, "rev-list", "--max-parents=0", "HEAD").stdout.split()
+    if not commits or answer[0] != "false":
+        return ""
+    return " ".join([commits[-1], *answer[1:]])
 
 
 def path_of(location: str) -> Path:

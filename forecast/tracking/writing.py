@@ -23,11 +23,12 @@ from forecast.system import files
 from forecast.system.stage import show_nothing
 from forecast.tracking import mlflow_client, runs
 from forecast.tracking.runs import CandidateRun, MetricPoint
-from forecast.tracking.stores import TrackingStore
+from forecast.tracking.stores import PROJECT, TrackingStore
 
 if TYPE_CHECKING:
     import pandas as pd
     from mlflow import MlflowClient
+    from mlflow.entities import Run
     from mlflow.models import ModelSignature
 
 CANDIDATE = "candidate"
@@ -58,7 +59,7 @@ class Writer:
 
     client: MlflowClient
     experiment_id: str
-    publisher: str
+    store: TrackingStore
     start: int
     """Milliseconds since 1970."""
     revision: str = ""
@@ -141,13 +142,21 @@ class Writer:
                 )
                 self._end(run_id, failed=trial.value is None, at=start)
 
+    def create(self, name: str, start: int, tags: Mapping[str, str]) -> Run:
+        """A new run, with the tags that say who publishes it. start: milliseconds since 1970."""
+        technical = {
+            PUBLISHER: self.store.publisher,
+            PROJECT: self.store.owner,
+            "mlflow.source.name": "forecast",
+        }
+        return self.client.create_run(
+            self.experiment_id, start, {**tags, **technical}, run_name=name
+        )
+
     @contextmanager
     def _run(self, name: str, start: int, tags: Mapping[str, str]) -> Iterator[str]:
         """A new run, which is closed when the block fails or is interrupted."""
-        technical = {PUBLISHER: self.publisher, "mlflow.source.name": "forecast"}
-        run = self.client.create_run(
-            self.experiment_id, start, {**tags, **technical}, run_name=name
-        )
+        run = self.create(name, start, tags)
         try:
             yield run.info.run_id
         except BaseException:
@@ -314,18 +323,16 @@ def log_content(
 
     `content["numbers"]` become metrics, texts and numbers tags, all of `content` the artifact
     `file`, and the files in `folder` artifacts. now: seconds since 1970. Raises the errors of
-    `mlflow_client.connect`. Unlike the run of a candidate, the finished run has no `PUBLISHER` tag.
+    `mlflow_client.connect`.
     """
     start = int(1000 * now)
     with mlflow_client.connect(store) as client:
         experiment_id = mlflow_client.ensure_experiment(client, experiment, store).experiment_id
-        writer = Writer(client, experiment_id, store.publisher, start)
+        writer = Writer(client, experiment_id, store, start)
         key = content["key"]
-        existing = client.search_runs(
-            [experiment_id], f"tags.{CONTENT_KEY} = '{key}'", max_results=1
-        )
-        run = next(iter(existing), None) or client.create_run(
-            experiment_id, start, {CONTENT_KEY: key}, run_name=name
+        existing = client.search_runs([experiment_id], f"tags.{CONTENT_KEY} = '{key}'")
+        run = next(filter(store.has, existing), None) or writer.create(
+            name, start, {CONTENT_KEY: key}
         )
         run_id = str(run.info.run_id)
         if run.info.status == "FINISHED":

@@ -15,12 +15,12 @@ from typer.testing import CliRunner
 
 from forecast.cli import app
 from forecast.data.panel import from_frame
-from forecast.operations import champion, registry, worktree
+from forecast.operations import champion, registry
 from forecast.operations.records import ChampionCard, HistoryEvent
 from forecast.operations.status import read_champion
 from forecast.system import files
 from forecast.system.errors import DamagedError, InputError, ModelError
-from forecast.tracking import mlflow_client, model_registry, tracking_store
+from forecast.tracking import mlflow_client, model_registry, stores, tracking_store
 from tests.operations import projects, retraining
 from tests.operations.projects import NAME, NOW
 from tests.support import small_project
@@ -499,6 +499,6 @@ def test_opening_a_shared_registry_asks_it_once_and_git_at_most_once(
         return real(*words, **options)
 
     monkeypatch.setattr(MlflowClient, "search_registered_models", count)
-    monkeypatch.setattr(worktree, "run_git", lambda *_: pytest.fail("git was asked again"))
+    monkeypatch.setattr(stores, "run_git", lambda *_: pytest.fail("git was asked again"))
     registry.promote(project, NAME, 1, now=NOW, tracking_uri=uri)
     assert asked == ["MLflow"]

@@ -19,6 +19,7 @@ import pytest
 from forecast.system import files
 from forecast.system.errors import BusyError, DamagedError, ForecastError
 from forecast.tracking import mlflow_client, publishing, sync, tracking_store, writing
+from tests.operations import retraining
 from tests.support import warm_interpreter
 from tests.support.records import CANDIDATES, write_comparison, write_records
 
@@ -276,14 +277,74 @@ def test_a_run_of_somebody_else_in_a_shared_store_stays_running(root, tmp_path, 
     assert not shared.owned
     with mlflow_client.connect(shared) as client:
         experiment = client.get_experiment_by_name("weather").experiment_id
-        users = ("elsewhere:1", shared.publisher)
-        theirs, mine = (
-            client.create_run(experiment, tags={"mlflow.user": user}).info.run_id for user in users
+        theirs, clones, mine = (
+            client.create_run(experiment, tags={"mlflow.user": user, **tags}).info.run_id
+            for user, tags in (
+                ("elsewhere:1", {}),
+                ("elsewhere:1", {"project": shared.owner}),
+                (shared.publisher, {"project": shared.owner}),
+            )
         )
     sync(root, uri, now=NOW)
     with mlflow_client.connect(shared) as client:
         assert client.get_run(theirs).info.status == "RUNNING"
+        assert client.get_run(clones).info.status == "RUNNING"
         assert client.get_run(mine).info.status == "FAILED"
+
+
+def test_two_projects_with_a_dataset_of_one_name_leave_each_other_s_runs_alone(
+    root, tmp_path, empty_database
+):
+    shutil.copy(empty_database, tmp_path / "shared.db")
+    uri = f"sqlite:///{tmp_path}/shared.db"
+    other = write_records(tmp_path / "other")
+    change(other, "naive", n_params=5)  # the other records are equal, digests too
+    assert len(sync(root, uri, now=NOW).published) == 3
+    before = [run.to_dictionary() for run in runs_of(root, uri=uri)]
+    theirs = sync(other, uri, now=NOW + 60)
+    assert len(theirs.published) == 3 and not theirs.set_aside and not theirs.unchanged
+    after = {run.info.run_id: run.to_dictionary() for run in runs_of(root, uri=uri)}
+    assert [after[run["info"]["run_id"]] for run in before] == before
+    shutil.rmtree(other / "data" / "trained" / "weather" / "lstm.last")
+    change(other, n_params=99)
+    again = sync(other, uri, now=NOW + 120)
+    assert again.published == ["weather: lstm"] and again.set_aside == ["lstm"]
+    assert sync(root, uri, now=NOW + 180).unchanged == 3
+    store = tracking_store(root, uri)
+    own = [run for run in current(runs_of(root, uri=uri)) if store.has(run)]
+    assert Counter(run.data.tags["candidate"] for run in own) == Counter(CANDIDATES)
+
+
+def test_equal_content_of_two_projects_is_a_run_of_each_with_its_publisher(
+    tmp_path, empty_database
+):
+    shutil.copy(empty_database, tmp_path / "shared.db")
+    uri = f"sqlite:///{tmp_path}/shared.db"
+    stores = [tracking_store(tmp_path / name, uri) for name in ("a", "b")]
+    content = {"key": "k", "word": "kept", "numbers": {}}
+    made = [
+        writing.log_content(store, "weather retraining", "a run", content, "row.json", now=NOW)
+        for store in (*stores, *stores)
+    ]
+    assert made[0] == made[2] != made[1] == made[3]
+    logged = runs_of(tmp_path / "a", uri=uri, dataset="weather retraining")
+    assert {run.data.tags["mlflow.user"] for run in logged} == {one.publisher for one in stores}
+
+
+def test_two_projects_in_one_repository_are_two_and_its_clones_one(tmp_path):
+    uri = "sqlite:////elsewhere/shared.db"
+    repository = tmp_path / "repository"
+    for name in ("a", "b"):
+        (repository / name).mkdir(parents=True)
+        (repository / name / "file").write_text(name)
+    retraining.git(repository, "init", "-q")
+    retraining.commit(repository)
+    shutil.copytree(repository, tmp_path / "clone")
+    owners = [
+        tracking_store(tmp_path / folder, uri).owner
+        for folder in ("repository/a", "repository/b", "clone/a", "repository")
+    ]
+    assert owners[0] == owners[2] and len(set(owners)) == 3
 
 
 PUBLISHES = """
