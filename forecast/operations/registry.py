@@ -207,8 +207,9 @@ def move_champion(
     become `previous` where there is a `previous` already, so that a rollback takes back the whole
     retraining.
 
-    Raises `InputError` for a version that is not registered, `ChampionChangedError` where the
-    champion is no longer the one that the gate compared with.
+    Raises `InputError` for a version that is not registered, the error of `champion.load_version`
+    for one that cannot be loaded here, `ChampionChangedError` where the champion is no longer the
+    one that the gate compared with.
     """
     version = promotion.version
     with _open_registry(root, dataset, tracking_uri) as opened:
@@ -223,6 +224,8 @@ def move_champion(
             _require_same_champion(promotion, registered)
         if not _is_intact(root, dataset, version, registered.versions[version]):
             _copy_from_registry(root, dataset, version, opened.store)
+        # an intact version may need a library that is not installed here
+        champion.load_version(root, dataset, version)
         replaced = registered.aliases.get("champion")
         moves: list[tuple[str, int | None]] = [("champion", version)]
         keeps_previous = (

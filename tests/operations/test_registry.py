@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from forecast.cli import app
 from forecast.data.panel import from_frame
+from forecast.forecaster.ensemble import Ensemble
 from forecast.operations import champion, registry
 from forecast.operations.records import ChampionCard, HistoryEvent
 from forecast.operations.status import read_champion
@@ -281,6 +282,27 @@ def test_a_champion_of_an_older_schema_is_refused_in_one_sentence(moved):
     refusal = rf"schema 1, this version reads {files.ENSEMBLE_SCHEMA}\. Train it again"
     with pytest.raises(InputError, match=refusal):
         champion.load(moved, NAME)
+
+
+def test_an_intact_version_that_cannot_be_loaded_here_is_not_promoted(moved, monkeypatch):
+    """As where it needs a library that is not installed: the champion that serves stays."""
+    before = tried_aliases(moved)
+    events = champion.read_events(moved, NAME)
+    load = Ensemble.load
+
+    def load_without_a_library(folder):
+        if folder.name == "1":
+            raise ModuleNotFoundError("No module named 'chronos'", name="chronos")
+        return load(folder)
+
+    monkeypatch.setattr(Ensemble, "load", load_without_a_library)
+    for change in (
+        lambda: registry.promote(moved, NAME, 1, now=NOW),
+        lambda: registry.rollback(moved, NAME, now=NOW),
+    ):
+        with pytest.raises(ModuleNotFoundError, match="chronos"):
+            change()
+        assert tried_aliases(moved) == before and champion.read_events(moved, NAME) == events
 
 
 def test_a_lost_local_store_is_rebuilt_from_the_registry(running, project):
