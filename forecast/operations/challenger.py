@@ -223,6 +223,7 @@ def fetch_data(job: RetrainingJob, tree: WorkTree) -> None:
 
 def run_stages(job: RetrainingJob, tree: WorkTree, target: str, *options: str) -> None:
     """Run the stages up to `target` in the work tree, with options of `dvc repro`."""
+    worktree.share_cache(job.root, tree.path)
     repro.run_dvc(
         tree.path,
         (target,),

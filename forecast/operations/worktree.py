@@ -46,8 +46,7 @@ class WorkTree:
 def open_tree(root: Path, dataset: str) -> WorkTree:
     """Make or repair the dataset's work tree at the checkout's commit; edits in it are undone.
 
-    Raises `InputError` where `root` is not the root of a git repository with a commit and of a DVC
-    project.
+    Raises `InputError` where `root` is not the root of a git repository with a commit.
     """
     root = root.resolve()
     revision = _revision(root)
@@ -63,7 +62,6 @@ def open_tree(root: Path, dataset: str) -> WorkTree:
     Path(index_lock.strip()).unlink(missing_ok=True)
     _git(tree, "checkout", "--quiet", "--force", "--detach", revision)
     _git(tree, "clean", "-ffdq", *(f"--exclude=/{name}" for name in UNCLEANED))
-    _share_cache(root, tree)
     return WorkTree(tree, revision, uncommitted_paths(root))
 
 
@@ -103,9 +101,7 @@ def require_committed(root: Path, dataset: str) -> None:
 
 def uncommitted_paths(root: Path) -> tuple[str, ...]:
     """Paths of code and configuration with edits in the checkout that are not committed."""
-    output = _git(
-        root, "status", "--porcelain", "--", *(name for name in CODE if (root / name).exists())
-    )
+    output = _git(root, "status", "--porcelain", "--", *CODE)
     return tuple(line[3:].strip('"') for line in output.splitlines())
 
 
@@ -193,15 +189,15 @@ def _revision(root: Path) -> str:
     return head.stdout.strip()
 
 
-def _share_cache(root: Path, tree: Path) -> None:
-    """Let DVC in the work tree use the checkout's cache.
+def share_cache(root: Path, tree: Path) -> None:
+    """Let DVC in the work tree use the checkout's cache; called only before DVC runs there.
 
     Raises `InputError` where the checkout is no DVC project.
     """
     # importing DVC replaces the standard streams; the redirection undoes that
     with contextlib.redirect_stdout(sys.stdout), contextlib.redirect_stderr(sys.stderr):
         from dvc.config import Config, ConfigError
-    folder = root / ".dvc"
+    folder = root.resolve() / ".dvc"
     try:
         settings = Config(folder.resolve(strict=True), validate=False)
     except (OSError, ConfigError) as error:

@@ -76,6 +76,7 @@ def test_a_new_tree_has_what_was_compiled_of_the_code_that_is_committed(tmp_path
 
 def test_it_shares_the_cache_and_keeps_what_earlier_runs_made(committed: Path) -> None:
     tree = worktree.open_tree(committed, NAME).path
+    worktree.share_cache(committed, tree)
     assert str(committed / ".dvc" / "cache") in (tree / ".dvc" / "config.local").read_text()
     (tree / "data" / "trained").mkdir()
     (tree / "configs" / "models.yaml").write_text("an earlier run's")
@@ -97,6 +98,7 @@ def test_a_cache_that_dvc_s_own_files_name_is_used(
     settings.write_text(f"[cache]\n    dir = {folder}\n")
     monkeypatch.setenv("DVC_GLOBAL_CONFIG_DIR", str(settings.parent))
     tree = worktree.open_tree(committed, NAME).path
+    worktree.share_cache(committed, tree)
     assert str(folder) in (tree / ".dvc" / "config.local").read_text()
 
 
