@@ -24,6 +24,7 @@ from bench import (
     gpu,
     growing,
     interval_margins,
+    interval_shifts,
     one_model,
     page,
     planned_systems,
@@ -64,6 +65,22 @@ def test_intervals_are_scored_by_their_width_and_by_what_lies_outside() -> None:
     assert scored.inside.tolist() == [True, False]
     assert scored.width.tolist() == [2.0, 2.0]
     assert scored.score.tolist() == pytest.approx([2.0, 2.0 + 2 / 0.2 * 0.5])
+
+
+def test_widths_of_the_shifts_follow_the_volatility_up_to_the_bound_and_no_further() -> None:
+    volatility, typical = np.array([np.nan, 1.0, 6.0, 60.0]), np.array(2.0)
+    usual = interval_shifts.shipped_widths(volatility, typical, 28)
+    free = interval_shifts.bounded_widths(volatility, typical, 28, ratio=np.inf)
+    bounded = interval_shifts.bounded_widths(volatility, typical, 28, ratio=3.0)
+    assert free.tolist() == usual.tolist()
+    assert bounded.tolist() == [*usual[:3], usual[2]]
+
+
+def test_a_level_shifts_near_the_end_only() -> None:
+    y = interval_shifts.simulate("large_level_shift", "D", 350, 1)["y"].to_numpy()
+    steps = np.abs(np.diff(y))
+    assert 0.7 * 350 - 1 <= steps.argmax() <= 0.97 * 350
+    assert steps.max() > 2 * np.delete(steps, steps.argmax()).max()
 
 
 def test_rows_of_another_machine_are_not_added_to(tmp_path: Path) -> None:
