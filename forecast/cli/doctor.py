@@ -7,7 +7,6 @@ cache; never snapshots, champions, issued forecasts or mlflow.db.
 
 from __future__ import annotations
 
-import importlib.metadata
 import re
 import shutil
 import sys
@@ -152,6 +151,8 @@ def check_environment(root: Path) -> HealthCheck:
 
 def _installed_version(package: str) -> str:
     """The installed version of a package, or `missing`."""
+    import importlib.metadata
+
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

@@ -36,7 +36,6 @@ from forecast.cli.common import (
 )
 from forecast.config.paths import ProjectPaths
 from forecast.config.usual_names import require_model
-from forecast.operations import repro
 from forecast.system import files
 from forecast.system.addresses import public_address
 from forecast.system.bootstrap import RUN_LOCK
@@ -139,11 +138,12 @@ def _run_narrowed(
     project: Path, datasets: Sequence[str], models: tuple[str, ...], environment: dict[str, str]
 ) -> list[FinishedRun]:
     """Run only `models`, each dataset in a folder beside the pipeline's."""
+    from forecast.operations.repro import run_narrowed
     from forecast.report import page
 
     runs = []
     for name in datasets:
-        paths = ProjectPaths.of(repro.run_narrowed(project, name, models, environment))
+        paths = ProjectPaths.of(run_narrowed(project, name, models, environment))
         runs.append(FinishedRun(paths, [name], page.write(paths, [name])))
     return runs
 
@@ -154,11 +154,12 @@ def _run_whole(
     """Bring every stage up to date, or those of the dataset `only`; datasets are published as soon
     as their results are stored.
     """
+    from forecast.operations.repro import run_dvc
     from forecast.report import page
 
     paths = ProjectPaths.of(publication.root)
     targets = [f"compare@{only}"] if only else []
-    repro.run_dvc(paths.root, targets, environment, on_stored=publication.publish_stored)
+    run_dvc(paths.root, targets, environment, on_stored=publication.publish_stored)
     report = paths.report
     # DVC may restore the stage `report` from its cache, but not the page, which is no out of it
     if only or not report.exists():

@@ -12,7 +12,6 @@ message contains a query, which may hold a key. `send` is one request without re
 
 from __future__ import annotations
 
-import asyncio
 import email.utils
 import json
 import random
@@ -182,6 +181,8 @@ def send(
     `aiohttp.ClientError`.
     """
     # a tenth of a second, which reading the settings of a service need not wait for
+    import asyncio
+
     import aiohttp
 
     async def exchange() -> Answer:

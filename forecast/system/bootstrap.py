@@ -19,7 +19,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tomllib
 from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -141,6 +140,8 @@ def _expected_stamp(root: Path, *, dev: bool) -> dict[str, str]:
     digests = {
         key: hashlib.sha256((root / name).read_bytes()).hexdigest() for key, name in names.items()
     }
+    import tomllib
+
     settings = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
     # The commands and the version come from here; settings of tools do not concern the environment.
     project = json.dumps([settings.get("project"), settings.get("build-system")], sort_keys=True)

@@ -15,7 +15,6 @@ dies (`allowed-failures`); we then run it once more, and after that it has faile
 
 from __future__ import annotations
 
-import asyncio
 import ctypes
 import os
 import re
@@ -23,7 +22,6 @@ import sys
 import tempfile
 import time
 import uuid
-from asyncio import CancelledError
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, chdir, contextmanager, suppress
@@ -100,6 +98,8 @@ def run_on_cluster(
     away; finished tasks are kept and the command can be repeated. Raises `InputError` without Dask,
     and for a worker that does not see the files or has other code or packages.
     """
+    from asyncio import CancelledError  # late: `predict` imports this module and needs no loop
+
     advice = "What is finished is kept: run the same command again."
     with _connect(address) as client:
         submitted: dict[Future, WorkItem] = {}
@@ -172,6 +172,8 @@ def _require_scheduler(address: str) -> None:
 
     Dask's own client would take half a minute to give up, and print a traceback.
     """
+    import asyncio
+
     from distributed.core import rpc
     from distributed.security import Security
 

@@ -18,11 +18,12 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
-
-import psutil
+from typing import TYPE_CHECKING, Any
 
 from forecast.system.errors import ForecastError, InputError
+
+if TYPE_CHECKING:
+    import psutil
 
 POLL_SECONDS = 0.5
 KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
@@ -81,6 +82,8 @@ def is_alive(pid: int, *, noted_at: float | None = None) -> bool:
     noted_at: seconds since 1970 when the PID was written down; a process that started later got a
     reused PID and does not count.
     """
+    import psutil  # late here, a tenth of `--help`
+
     try:
         process = psutil.Process(pid)
         if noted_at is not None and process.create_time() - CLOCK_ERROR > noted_at:
@@ -178,6 +181,8 @@ def _end_after_parent(parent: int, command: int, grace_seconds: float) -> None:
 
 def end_children(grace_seconds: float = 1.0) -> None:
     """Terminates every descendant and kills those that still run after `grace_seconds` seconds."""
+    import psutil
+
     children = psutil.Process().children(recursive=True)
     send_signal(children, signal.SIGTERM)
     _, running = psutil.wait_procs(children, timeout=grace_seconds)
@@ -187,6 +192,8 @@ def end_children(grace_seconds: float = 1.0) -> None:
 
 def send_signal(processes: Sequence[psutil.Process], number: int) -> None:
     """Sends a signal to each process that still exists."""
+    import psutil
+
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.send_signal(number)

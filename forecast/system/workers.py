@@ -20,8 +20,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TextIO, TypeVar
 
-import psutil
-
 from forecast.system import cluster
 from forecast.system.errors import ForecastError, combine_exit_codes
 from forecast.system.processes import prepare_worker
@@ -126,6 +124,7 @@ def _run_locally(items: Sequence[WorkItem], jobs: int) -> Iterator[WorkOutcome]:
             yield _run_item(item)
         return
     import joblib
+    import psutil
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     unfinished = [item.name for item in items]

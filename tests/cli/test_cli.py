@@ -148,6 +148,21 @@ def cpu_seconds(*words: str) -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
+@pytest.mark.parametrize(
+    ("module", "needless"),
+    [
+        ("forecast.cli", ("psutil", "yaml", "tomllib", "importlib.metadata", "pydantic")),
+        ("forecast.operations.predicting", ("psutil", "asyncio", "dvc", "mlflow", "tensorflow")),
+    ],
+)
+def test_a_command_imports_nothing_that_only_others_need(
+    module: str, needless: tuple[str, ...]
+) -> None:
+    code = f"import sys, {module}; sys.exit(str(sorted(set({needless}) & set(sys.modules))))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr == "[]\n"
+
+
 def test_help_lists_every_command_and_version_is_the_packages(project: Path) -> None:
     said = small_project.command(project, "--help").stdout
     assert all(re.search(rf"^\s+{name}\s", said, re.MULTILINE) for name in COMMANDS)

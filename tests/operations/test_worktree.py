@@ -7,6 +7,7 @@ from __future__ import annotations
 import compileall
 import resource
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,11 +46,12 @@ def test_what_is_not_committed_is_named_and_not_used(committed: Path) -> None:
     before = path.read_text()
     path.write_text(before + "# an edit\n")
     (committed / "pipelines" / "new.py").write_text("")
+    (committed / "dvc.yaml").unlink()
     tree = worktree.open_tree(committed, NAME)
-    assert tree.unused_edits == ("configs/models.yaml", "pipelines/new.py")
+    assert sorted(tree.unused_edits) == ["configs/models.yaml", "dvc.yaml", "pipelines/new.py"]
     assert (tree.path / "configs" / "models.yaml").read_text() == before
     assert not (tree.path / "pipelines" / "new.py").exists()
-    git(committed, "checkout", "configs")
+    git(committed, "checkout", "configs", "dvc.yaml")
     (committed / "pipelines" / "new.py").unlink()
 
 
@@ -72,6 +74,15 @@ def test_a_new_tree_has_what_was_compiled_of_the_code_that_is_committed(tmp_path
     compiled = [path.name for path in (code / "__pycache__").iterdir()]
     assert [(tree / "forecast" / "__pycache__" / name).exists() for name in compiled] == [True] * 2
     assert git(tree, "status", "--porcelain", "forecast") == ""
+
+
+def test_it_is_opened_without_dvc_which_takes_long_to_import(
+    committed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "dvc.config", None)
+    tree = worktree.open_tree(committed, NAME).path
+    with pytest.raises(ImportError):
+        worktree.share_cache(committed, tree)
 
 
 def test_it_shares_the_cache_and_keeps_what_earlier_runs_made(committed: Path) -> None:

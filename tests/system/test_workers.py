@@ -11,6 +11,7 @@ import sys
 from dataclasses import replace
 from unittest.mock import Mock
 
+import psutil
 import pytest
 
 from forecast.operations import repro
@@ -184,7 +185,7 @@ def test_tasks_and_stages_that_fail_end_with_the_same_exit_code_in_any_order():
     ("total", "growth"), [(2 * 10**9, 5 * 10**8), (10**12, workers.MAX_GROWTH)]
 )
 def test_all_workers_together_may_grow_by_half_of_the_memory(monkeypatch, total, growth):
-    monkeypatch.setattr(workers.psutil, "virtual_memory", lambda: Mock(total=total))
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: Mock(total=total))
     workers.kill_pool()  # what a worker was told first stays
     items = [WorkItem(str(n), allowed_growth, (n,)) for n in range(2)]
     found = [outcome.value for outcome in workers.run_items(items, jobs=2)]
