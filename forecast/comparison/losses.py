@@ -106,19 +106,20 @@ def select_models(validation: pd.DataFrame, learnt: Collection[str] = ()) -> dic
 
     Baselines stand in both rankings; without a network, `architecture` selects nothing. Of losses
     that are equal to twelve digits, a simple forecast goes first, in the order of
-    `SIMPLE_FORECASTS`, then the name that sorts first: a model that adds nothing to a simple
-    forecast is not served in its place.
+    `SIMPLE_FORECASTS`, then any other baseline, then the name that sorts first: a model that adds
+    nothing to a simpler one, as a network that did not train, is not served in its place.
     """
     losses, _ = losses_by_cutoff(validation)
     simplicity = {name: number for number, name in enumerate(SIMPLE_FORECASTS)}
     selected = {}
     rankings = {ranking for _, ranking in candidate_keys(losses)}
-    for ranking in ("shipped", *sorted(rankings & {"architecture"})):
+    for ranking in ("shipped", *(rankings & {"architecture"})):
         candidates = sorted(
             (
                 model not in learnt,
                 float(f"{losses[model, stands_in].mean():.12g}"),
                 simplicity.get(model, len(SIMPLE_FORECASTS)),
+                stands_in != "baseline",
                 model,
             )
             for model, stands_in in keys_in_ranking(losses, ranking)
@@ -157,7 +158,7 @@ def _find_incomplete(wide: pd.DataFrame, losses: pd.DataFrame) -> dict[Candidate
     `losses` as origins by candidates.
     """
     incomplete = {}
-    is_finite = np.isfinite(losses["loss"].to_numpy(dtype=float))
+    is_finite = np.isfinite(losses["loss"].to_numpy(float))
     n_infinite = losses.loc[~is_finite].groupby(CANDIDATE_COLUMNS, observed=True).size()
     n_missing = wide.isna().sum()
     for key in candidate_keys(wide):

@@ -125,6 +125,15 @@ def test_without_networks_on_the_last_value_there_is_one_ranking():
     ) == {"shipped": "lstm"}
 
 
+def test_a_network_that_equals_its_linear_part_is_not_selected_in_its_place():
+    """A network that did not train repeats `ridge`, to rounding, and sorts before it."""
+    network = losses([1 + 1e-15, 2], "gru")
+    combination = losses([1, 2], "mix")
+    ridge = losses([1, 2], "ridge", "baseline")
+    naive = losses([3, 3], "naive", "baseline")
+    assert select_models(pd.concat([network, combination, ridge, naive])) == {"shipped": "ridge"}
+
+
 def test_a_tie_goes_to_the_name_that_sorts_first():
     assert select_models(pd.concat([losses([1, 1], "b"), losses([1, 1], "a")]))["shipped"] == "a"
 
