@@ -7,6 +7,7 @@
     python -m bench.short_rows judge FOLDER SEED|deciding|confirming [...]
     python -m bench.short_rows intervals FOLDER SEED|deciding|confirming [...]
     python -m bench.short_rows many FIRST_SEED LAST_SEED LENGTHS    # one forecast, ETS and Theta
+    python -m bench.short_rows scales FIRST_SEED LAST_SEED  # 96 to 99 months, raw and in logarithms
 
 Each series gets the entry that `forecast add` writes. Its rows are fitted by the stages, without
 networks and tuning, and their forecasts are kept in FOLDER; combinations are then made of them as
@@ -38,6 +39,7 @@ from forecast.config.paths import ProjectPaths
 from forecast.config.reading import validate_config
 from forecast.config.task import RegularCalendar, Task
 from forecast.config.transforms import TRANSFORMS
+from forecast.data.guesses import target as guesses
 from forecast.data.guesses.entry import guess_entry
 from forecast.data.guesses.target import guess_scale
 from forecast.data.preparation import prepare_frame
@@ -719,6 +721,63 @@ def judge_many(first: int, last: int, lengths: str) -> None:
     print(len(table), means.sort_values("all").round(3).to_string(), sep="\n")
 
 
+MONTHS = RegularCalendar(kind="regular", freq=CODES["months"])
+
+
+def months_of(seed: int) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Names and rows of 96 to 99 months, of each law and of every textbook."""
+    for place, (law, draw_law) in enumerate(LAWS.items()):
+        draw = np.random.default_rng([604, 20, place, seed])
+        ds = times("months", int(draw.integers(96, 100)))
+        yield law, frame(ds, np.round(draw_law(draw, "months", ds), 0 if law == "counts" else 2))
+    yield from (("textbook", case.rows) for case in cases_of(f"t{seed}:TM96"))
+
+
+def guess_months(rows: pd.DataFrame, min_seasons: int) -> str:
+    """The transform that is guessed where it takes so many seasons to see one."""
+    guesses.MIN_SEASONS = min_seasons
+    guessed = guess_scale(rows.assign(unique_id="mine"), MONTHS, "y", SEASONS["months"])
+    return guessed.get("transform", "none")
+
+
+def forecast_months(y: np.ndarray, transform: str) -> np.ndarray:
+    """(12,) by the mean of AutoETS, ETS with its season kept and Theta, from the months before."""
+    season, scale = SEASONS["months"], TRANSFORMS[transform]
+    z = scale.to_model_units(y[:-season])
+    size, last = z.std(), np.array([len(z) - 1])
+    made = []
+    for name in "EKT":
+        try:
+            fitted = MODELS[name].fit_series(z / size, season)
+        except ForecastError:
+            continue
+        ahead = fitted.forecasts(z / size, last, season)
+        held = hold_to_range(ahead[:, :, None], z[:, None] / size, last)
+        made.append(scale.to_raw(size * held[0, :, 0]))
+    return np.mean(made, axis=0)
+
+
+def judge_scales(first: int, last: int) -> None:
+    """Errors of six seasons' guess, and of the mean of both scales, over that of seven seasons'
+    guess, on the series where the two guesses differ.
+    """
+    warnings.simplefilter("ignore")
+    errors = []
+    for law, rows in (each for seed in range(first, last + 1) for each in months_of(seed)):
+        seven, six = (guess_months(rows, seasons) for seasons in (7, 6))
+        if seven == six:
+            continue
+        y = rows["y"].to_numpy(float)
+        old, new = (forecast_months(y, transform) for transform in (seven, six))
+        sizes = [np.abs(made - y[-12:]).mean() for made in (old, new, (old + new) / 2)]
+        errors.append({"law": law, "six seasons": sizes[1] / sizes[0], "both": sizes[2] / sizes[0]})
+    logs = pd.DataFrame(errors).set_index("law").apply(np.log)
+    by_law = logs.groupby("law")
+    print(by_law.size(), np.exp(by_law.mean()), by_law.sem(), sep="\n")
+    of_laws = logs.drop("textbook", errors="ignore")
+    print(len(of_laws), np.exp(of_laws.mean()), of_laws.sem(), sep="\n")
+
+
 def forecast_rivals(y: np.ndarray, season: int, horizon: int) -> dict[str, np.ndarray]:
     """What four models forecast that are fitted to all of y (T,), each (horizon,)."""
     from statsforecast.models import ARIMA, AutoETS, AutoTheta
@@ -766,5 +825,7 @@ if __name__ == "__main__":
         judge_rivals(Path(sys.argv[2]), sys.argv[3:])
     elif sys.argv[1] == "many":
         judge_many(int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])
+    elif sys.argv[1] == "scales":
+        judge_scales(int(sys.argv[2]), int(sys.argv[3]))
     else:
         judge_intervals(Path(sys.argv[2]), sys.argv[3:])
