@@ -264,8 +264,11 @@ def fit_best_arx(record: Experiment) -> Model:
     for order in ARX_ORDERS:
         for fold in range(5):
             (training,), (held_out,) = split_fold([record], fold, 5, order)
-            run = fit_arx(training, order).simulate(record.u, record.y[:order]).y
-            errors[order] += float(np.nanmean((run - held_out.y)[order:] ** 2))
+            try:
+                run = fit_arx(training, order).simulate(record.u, record.y[:order]).y
+                errors[order] += float(np.nanmean((run - held_out.y)[order:] ** 2))
+            except ForecastError:  # the run diverges
+                errors[order] = np.inf
     return fit_arx(record, min(errors, key=errors.__getitem__))
 
 

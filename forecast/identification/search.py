@@ -93,7 +93,7 @@ ROWS_PER_DELAY = 8  # the shortest experiment has so many times the rows of the 
 MOST_INPUT_DELAYS = 20
 MOST_STATES = 12  # of all outputs together, where a linear model is of an order above 3
 POLYNOMIAL_INPUTS = 5  # delays of u that a polynomial sees
-LAST_TRIALS = 7  # that take as long as one under the record backwards, after the last training
+LAST_TRIALS = 4  # that take as long as one under the record backwards, after the last training
 
 
 @dataclass(frozen=True)
