@@ -186,7 +186,8 @@ def _explain_errors(store: TrackingStore) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, sqlite3.Error) as error:
-        lines = str(error).splitlines() or [type(error).__name__]
+        # SQLAlchemy may say first what it was doing, in a line of its own that ends so
+        lines = str(error).rpartition("prematurely)\n")[2].splitlines() or [type(error).__name__]
         raise ForecastError(
             f"MLflow at {public_address(store.uri)}: {hide_parts(lines[0], store.uri)}."
             f" {_advise(str(error))} The records in data/ are complete; `forecast sync` publishes"

@@ -168,9 +168,9 @@ def _find_run(
     experiment = client.get_experiment_by_name(dataset)
     if experiment is None:
         return None
-    condition = f"tags.{CANDIDATE} = '{candidate}' AND tags.{CURRENT} = 'true'"
     current = client.search_runs(
-        [experiment.experiment_id], f"{condition} AND tags.kind != '{TRIAL}'"
+        [experiment.experiment_id],
+        f"tags.{CANDIDATE} = '{candidate}' AND tags.{CURRENT} = 'true' AND tags.kind != '{TRIAL}'",
     )
     return next((str(run.info.run_id) for run in current if store.has(run)), None)
 

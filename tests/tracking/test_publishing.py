@@ -415,6 +415,19 @@ def test_a_database_that_cannot_be_written_is_one_message(root, monkeypatch):
         sync(root, now=NOW)
 
 
+def test_a_full_disk_is_named_also_where_sqlalchemy_says_first_what_it_was_doing(root):
+    from mlflow.exceptions import MlflowException
+
+    doing = "(raised as a result of Query-invoked autoflush; if this occurs prematurely)"
+    said = f"{doing}\n(sqlite3.OperationalError) database or disk is full\n[SQL: INSERT]"
+    wanted = r"mlflow\.db: \(sqlite3\.OperationalError\) database or disk is full\. Free some"
+    with (
+        pytest.raises(ForecastError, match=wanted),
+        mlflow_client.connect(tracking_store(root)),
+    ):
+        raise MlflowException(said)
+
+
 def test_two_datasets_are_two_experiments_with_a_page_each(root):
     write_records(root, "stocks")
     pages = sync(root, now=NOW).pages
