@@ -1238,6 +1238,14 @@ def test_bars_of_an_exchange_have_its_opening_hours_by_its_own_clock(tmp_path):
     assert [entry[key] for key in ("season_length", "horizon", "lookback")] == [26, 26, 260]
 
 
+def test_the_horizon_of_opening_hours_is_a_day_of_five_minute_steps(tmp_path):
+    days = pd.bdate_range("2024-01-01", periods=60)
+    times = [day + pd.Timedelta(minutes=480 + 5 * step) for day in days for step in range(120)]
+    calls = 50 + 10 * np.sin(np.arange(len(times)) * 2 * np.pi / 120)
+    entry = guessed(tmp_path, pd.DataFrame({"time": times, "calls": calls}))
+    assert entry["horizon"] == entry["season_length"] == 120
+
+
 @pytest.mark.parametrize("is_traded", ["all day", "in sessions"])
 def test_prices_by_the_hour_are_modelled_by_their_returns(tmp_path, is_traded):
     times = pd.date_range("2024-01-01", periods=24 * 200, freq="1h")

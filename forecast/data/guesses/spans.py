@@ -80,7 +80,7 @@ def guess_spans(calendar: Calendar) -> Spans:
         return SPANS_BY_STEP["B"]
     if calendar.opening_hours:
         day = count_day_steps(calendar)
-        return Spans(day, min(day, 96), min(2 * len(calendar.opening_hours.days) * day, 672))
+        return Spans(day, min(day, 144), min(2 * len(calendar.opening_hours.days) * day, 672))
     offset = pd.tseries.frequencies.to_offset(calendar.freq)
     if isinstance(offset, pd.offsets.Tick) and (steps := DAY / pd.Timedelta(offset)) > 1:
         day = round(steps)
