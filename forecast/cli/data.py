@@ -135,6 +135,7 @@ def add(
             f" {entry}`. To guess it anew, take it out of `datasets` and `run` first. Another file:"
             " give it another name with --name."
         )
+    print("Reading the file; a million rows take about 20 s.", file=sys.stderr, flush=True)
     block = guess_entry(
         path, path.relative_to(project).as_posix(), entry, target=target, horizon=horizon
     )

@@ -150,7 +150,9 @@ def _take_new(request: Request, now: pd.Timestamp) -> FetchResult:
     pointer = _store_history(request, answer, frame, issued, stored, violations, now)
     snapshots.move_pointer(request.root, request.name, pointer)
     rows_before = frame[:0] if stored is None else stored.frame
-    lost_series = list_lost_series({*rows_before["unique_id"]}, {*frame["unique_id"]})
+    lost_series = list_lost_series(
+        {*rows_before["unique_id"].unique()}, {*frame["unique_id"].unique()}
+    )
     n_observations = [len(trim_to_observed(rows, request.dataset)) for rows in (rows_before, frame)]
     return FetchResult(
         pointer,

@@ -80,7 +80,8 @@ class Panel:
     @property
     def steps(self) -> np.ndarray:
         """The sorted distinct times of all series."""
-        return np.unique(np.concatenate([series.ds for series in self.series]))
+        # `np.unique` takes eight times as long for millions of steps
+        return np.sort(pd.unique(np.concatenate([series.ds for series in self.series])))
 
     @property
     def outputs(self) -> int:

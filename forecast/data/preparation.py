@@ -307,8 +307,7 @@ def check_data(
     stored snapshot although its file has changed since; else that is an `InputError`. as_of: apply
     the rules for suspicious values as of this time, too; None: do not.
     """
-    changed = describe_changed_files(name, dataset, root)
-    if changed and not files_may_differ:
+    if not files_may_differ and (changed := describe_changed_files(name, dataset, root)):
         raise InputError(
             f"{changed} Run `forecast fetch {name}` to take the new data, or restore the file."
         )

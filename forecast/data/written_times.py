@@ -227,8 +227,13 @@ def to_utc(
             f", wanted a time written as {time_format!r}. Correct the row, or `source.time_format`."
         )
         refuse_rows(text, values.isna(), where, advice)
+    elif not is_numeric_dtype(values):
+        with contextlib.suppress(ValueError):  # several offsets
+            # most files need no look at their text, which is slow for millions of rows
+            times = pd.to_datetime(values.astype("str"), format=ISO_8601, errors="coerce")
+            values = times if times.notna().all() else values
     if values.dtype.kind == "M":
-        refuse_rows(values, lie_outside(values), where, OUTSIDE)
+        refuse_rows(table["ds"], lie_outside(values), where, OUTSIDE)
     if isinstance(values.dtype, pd.DatetimeTZDtype):
         naive = values.dt.tz_localize(None) if wall_clock else _zoned_to_utc(values)
         return naive.astype("datetime64[ns]")
@@ -240,17 +245,13 @@ def to_utc(
             " times out, or map another column to `ds`."
         )
         raise make_cell_error(values, 0, where, advice)
-    text = values.astype("str")
-    codes = pd.Series(pd.factorize(text)[0], index=text.index)
-    distinct = text[~codes.duplicated()]  # the series of a panel share their times
-    parsed, has_offset = _parse_distinct(distinct, time_zone, wall_clock, where)
-    times = pd.Series(parsed.to_numpy()[codes], index=text.index, name=text.name)
+    times, has_offset = _parse_text(values.astype("str"), time_zone, wall_clock, where)
     if has_offset:
         return times
     return _local_to_utc(times, table, time_zone, wall_clock, where)
 
 
-def _parse_distinct(
+def _parse_text(
     values: pd.Series, zone: str | None, wall_clock: bool, where: str
 ) -> tuple[pd.Series, bool]:
     """ISO 8601 text as times, and whether it has offsets. With offsets the times are in UTC, or

@@ -349,6 +349,13 @@ def test_stale_data_are_no_way_out_when_there_are_none(tmp_path: Path):
             run("fetch", "city", "--allow-stale", root=tmp_path)
 
 
+def test_add_says_how_long_it_reads_before_it_reads(project: Path):
+    (project / "data" / "mine2.csv").write_text("a,b\nx,y\n")
+    result = CliRunner().invoke(cli.app, ["add", "data/mine2.csv", "--root", str(project)])
+    assert isinstance(result.exception, InputError)
+    assert result.stderr.startswith("Reading the file; a million rows take")
+
+
 def test_one_command_writes_the_entry_of_an_own_file_and_takes_its_data(project: Path):
     configs = project / "configs" / "datasets.yaml"
     configs.write_text(configs.read_text().replace("run:\n- mine", "run: [mine]"))

@@ -40,7 +40,7 @@ def find_series_column(
     if "unique_id" in table.columns:
         return "unique_id"
     other_columns = [c for c in table.columns if c != time]
-    n_values = table.nunique()
+    n_values = table.select_dtypes(exclude="float").nunique()
     # without columns of numbers that have a note in some cells
     text = [
         c

@@ -199,8 +199,7 @@ def _guess_zone(
     """The time zone that explains a repeated hour or changing offsets, None for UTC, and the times
     in UTC.
     """
-    has_repeats = table.duplicated(["unique_id", "ds"]).any()
-    for zone in GUESSED_ZONES if has_repeats else (None, *GUESSED_ZONES):
+    for zone in (None, *GUESSED_ZONES):
         try:
             utc = to_utc(table, time_format, time_zone=zone, where=where)
         except InputError:

@@ -235,9 +235,12 @@ def _to_utc(
     """The column `ds` of `table`, written as `time_format` in the time zone of `source`, in UTC;
     for sessions and weekdays the local date.
     """
-    wall_clock = dataset.calendar.keeps_wall_clock
     return to_utc(
-        table, time_format, time_zone=source.time_zone, wall_clock=wall_clock, where=where
+        table,
+        time_format,
+        time_zone=source.time_zone,
+        wall_clock=dataset.calendar.keeps_wall_clock,
+        where=where,
     )
 
 
