@@ -12,7 +12,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,10 +59,8 @@ SELECTED_LINE = {"color": "#d1495b", "linewidth": 2.0, "zorder": 3}
 OTHER_LINE = {"linewidth": 1.0}
 NUMBERS = ["vs_bar_change", "vs_bar_low", "vs_bar_high", "vs_bar_p"]
 """The columns of the leaderboard with the numbers of the tests against the bar."""
-SHOWN_COLUMNS = (
-    *("model", "status", "mae", "mase", "skill", "crps", "scaled_crps", "chosen"),
-    *("vs_bar", *NUMBERS, "vs_skip"),
-)
+SHOWN_COLUMNS = ["model", "status", "mae", "mase", "skill", "crps", "scaled_crps", "chosen"]
+SHOWN_COLUMNS += ["vs_bar", *NUMBERS, "vs_skip"]
 """The columns of the leaderboard that are printed."""
 
 
@@ -98,14 +96,19 @@ class Board:
         weakref.finalize(self, shutil.rmtree, results.paths.root, ignore_errors=True)
 
     def __repr__(self) -> str:
-        """The selected model, and `SHOWN_COLUMNS` of the leaderboard."""
-        board = self.leaderboard
-        table = board[[name for name in SHOWN_COLUMNS if name in board]].dropna(axis=1, how="all")
-        errors = "errors on test, a network by the mean forecast of its seeds"
-        return f"{self.chosen!r} was selected; {errors}:\n{table.to_string(na_rep='')}"
+        """The selected model, and `SHOWN_COLUMNS` of the leaderboard to four digits."""
+        return self._show(pd.DataFrame.to_string, "\n")
 
     def _repr_html_(self) -> str:
-        return str(self.leaderboard.to_html())
+        """The same for notebooks."""
+        return self._show(pd.DataFrame.to_html, "<br>")
+
+    def _show(self, table_text: Callable[..., str], line_break: str) -> str:
+        table = self.leaderboard.filter(SHOWN_COLUMNS).dropna(axis=1, how="all")
+        return (
+            f"{self.chosen!r} was selected; errors on test, a network by the mean forecast of its"
+            f" seeds:{line_break}{table_text(table, na_rep='', float_format='{:.4g}'.format)}"
+        )
 
     @property
     def leaderboard(self) -> pd.DataFrame:
@@ -131,7 +134,7 @@ class Board:
         for family in families:
             tests = self._results.tests(RANKING, family)
             words = {model: test.word for model, test in tests.items()}
-            table[f"vs_{family}"] = [words.get(model, "") for model in rows["model"]]
+            table[f"vs_{family}"] = rows["model"].map(words).fillna("")
         numbers = {
             model: (test.relative_difference, *(test.relative_limits or (None, None)), test.p_holm)
             for model, test in self._results.tests(RANKING, "bar").items()
@@ -232,11 +235,10 @@ class Board:
         """Write the report about these models to `path`, as one HTML file without external
         resources.
         """
-        files.write_text(
-            Path(path),
-            page.render([self._results], {NAME: read_costs(self._results.paths, NAME)}),
-        )
-        return Path(path)
+        target = Path(path)
+        costs = {NAME: read_costs(self._results.paths, NAME)}
+        files.write_text(target, page.render([self._results], costs))
+        return target
 
 
 def compare(

@@ -437,9 +437,7 @@ def windows(
     levels = read_levels(levels)
     if levels:
         coverages = [level / 100 for level in levels]
-        ends = []
-        for level in levels:
-            ends += [f"{name}-lo-{level:g}", f"{name}-hi-{level:g}"]
+        ends = [f"{name}-{end}-{level:g}" for level in levels for end in ("lo", "hi")]
         mean[ends] = np.nan
         for series, rows_of_series in mean.groupby("series", sort=False):
             if ensemble.calibrated and series not in ensemble.calibrated:

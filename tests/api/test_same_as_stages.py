@@ -4,6 +4,7 @@ bit by bit.
 
 from __future__ import annotations
 
+import re
 from io import StringIO
 from pathlib import Path
 
@@ -138,6 +139,16 @@ def test_the_board_has_the_crps_of_leaderboard_csv_and_the_numbers_of_the_tests(
     assert test.relative_limits and test.p_holm
     assert numbers.tolist() == [test.relative_difference, *test.relative_limits, test.p_holm]
     assert {"scaled_crps", "vs_bar_p"} <= {*repr(board).split()}
+
+
+def test_a_notebook_shows_of_a_board_what_print_shows(board: forecast.Board) -> None:
+    """Not every column of the leaderboard to six digits, with the selected model out of sight."""
+    headline, first, *_ = repr(board).splitlines()
+    shown = board._repr_html_()
+    assert headline.startswith(repr(board.chosen)) and headline in shown
+    assert re.findall(r"<th>([a-z]\w*)</th>", shown) == first.split()
+    numbers = re.findall(r"\d+\.\d+", repr(board) + shown)
+    assert numbers and max(len(number.replace(".", "").lstrip("0")) for number in numbers) == 4
 
 
 def test_the_intervals_of_the_test_block_are_those_of_the_report(
