@@ -120,8 +120,8 @@ def read_record(
     experiment: str | None = None,
     time: str | None = None,
 ) -> list[Experiment]:
-    """The experiments of a file, with `outputs` and `inputs` by name; empty or NaN where y is
-    missing.
+    """The experiments of a file, with `outputs` and `inputs` by name; a cell of y that is empty or
+    NaN is missing.
 
     A CSV has a row per time. Its columns are separated by commas, or by semicolons or tabs; then
     numbers may have decimal commas. A MATLAB file (.mat, up to version 7) has variables or fields

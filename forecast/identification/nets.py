@@ -189,8 +189,8 @@ class Net:
         return (Parallel("delays", tuple(lines)), *hidden)
 
     def _layer_blocks(self, k: int, units: int, delays: Delays) -> tuple[Block, ...]:
-        """Hidden layer k, with the delays after it (distdelaynet) or of its own output; a gated net
-        reads its last output alone, whatever `delays` are.
+        """Hidden layer k. `delays`: those of its output that the next layer (distdelaynet) or the
+        layer itself reads; a gated layer reads its last output alone, whatever they are.
         """
         if self.kind == "distdelaynet":
             return Dense(f"layer_{k}", units), Taps(f"taps_{k}", delays)

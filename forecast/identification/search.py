@@ -218,9 +218,9 @@ class _Search:
             settings = replace(settings, candidates=tuple(spread))
         self.settings = settings
         self.searched = limit_rows(average_rows(experiments, self.rows_per_mean), settings.start)
-        self.input_delays = 0
+        self.n_input_delays = 0  # of the candidates on delays
         if inputs:
-            self.input_delays = max(self._count_arx_delays(MOST_INPUT_DELAYS)[0], 4)
+            self.n_input_delays = max(self._count_arx_delays(MOST_INPUT_DELAYS)[0], 4)
         self.nets = {candidate: self._make_net(candidate) for candidate in settings.candidates}
         shortest = min(map(len, self.searched))
         self.ahead_nets = {}
@@ -245,8 +245,9 @@ class _Search:
         )
 
     def _count_arx_delays(self, longest: int) -> tuple[int, int]:
-        """The delays of u and of y of the ARX model with the least Schwarz criterion; `longest` of
-        both where too few rows are whole to choose by.
+        """The numbers (n_u, n_y) of delays of the ARX model with the least Schwarz criterion, each
+        at most `longest` and a twentieth of the shortest experiment (or 5); this limit for both
+        where too few rows are whole to choose by.
         """
         longest = min(longest, max(min(map(len, self.searched)) // 20, 5))
         with suppress(InputError):
@@ -255,7 +256,7 @@ class _Search:
 
     def _make_net(self, candidate: Candidate) -> Narx:
         """The net of a candidate; that of a polynomial has no terms yet."""
-        n_u = self.input_delays
+        n_u = self.n_input_delays
         if candidate.kind == "arx":
             n_u, n_y = self._count_arx_delays(candidate.order)
             return self._make_net_on_delays(candidate, n_y, n_u)
