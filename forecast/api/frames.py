@@ -337,7 +337,7 @@ def with_future(
     task: Task,
 ) -> pd.DataFrame:
     """The history with the rows of `future_df` after each series' last observation, in place of its
-    own rows there.
+    own rows from the first of them on (`append_plan`).
 
     names: those of the history. plan_columns, observed: the inputs known ahead, and the targets and
     past inputs. Raises `InputError` for a faulty `future_df`, where the model has no input known

@@ -199,7 +199,9 @@ class FitTimeline:
         return np.array(numbers)[order[newest]]
 
     def serving_fit(self, test_start: np.datetime64) -> DatedFit:
-        """The newest fit that begins at or before `test_start`: it has seen no later target."""
+        """The newest fit that begins at or before `test_start`, the last time before the test
+        block: it has seen no later target.
+        """
         begun = [
             fit for fit in self.fits if not fit.is_for_validation and fit.first_cutoff <= test_start
         ]

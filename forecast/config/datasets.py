@@ -229,7 +229,7 @@ class FractionSplits(Config):
 
     @model_validator(mode="after")
     def _shares_leave_a_test(self) -> FractionSplits:
-        """Refuses shares that leave no rows for the test block."""
+        """Refuses shares that leave none for the test block."""
         total = self.train + self.validation + self.calibration
         if total >= 1:
             raise ValueError(

@@ -66,7 +66,7 @@ class Retraining(Config):
     `margin`: the relative loss that counts as equivalent.
 
     What follows: `after_promotion`: fit the promoted recipe again on all data (unscored), or serve
-    the model that was scored. `keep_snapshots`: the number of snapshots that stay in the work tree.
+    the model that was scored. `keep_snapshots`: so many uncommitted ones stay in the work tree.
     """
 
     max_age_days: float = Field(30.0, gt=0)

@@ -642,8 +642,9 @@ def _fit_opening_hours(
 def _hours_with_rows(
     stamps: pd.DatetimeIndex, step: pd.Timedelta, time_zone: str
 ) -> OpeningHours | None:
-    """The opening hours that have `stamps`, by the clock of `time_zone`; None where they are all
-    hours of the day, or there are fewer than `MIN_OPEN_DAYS` days.
+    """The opening hours from the earliest to the latest clock time of `stamps`, the beginnings of
+    steps of length `step`, on their days of the week, by the clock of `time_zone`. None where they
+    span the whole day, or there are fewer than `MIN_OPEN_DAYS` days.
     """
     local = local_times(stamps, time_zone)
     clocks = local.strftime("%H:%M")

@@ -327,8 +327,9 @@ def _local_to_utc(
     times: pd.Series, table: pd.DataFrame, zone: str | None, wall_clock: bool, where: str
 ) -> pd.Series:
     """Times of the clock of `zone` (None: UTC) in UTC; with `wall_clock` unchanged. An hour that is
-    repeated in autumn is resolved by the order of the rows; written once among ordered rows it is
-    the first one, since loggers leave out the second. `InputError` where neither resolves it.
+    repeated in autumn is resolved by the order of the rows; where they are ordered and have it
+    once, it is the first one, since loggers leave out the second. `InputError` where neither
+    resolves it.
     """
     if wall_clock or zone in (None, "UTC"):
         return times

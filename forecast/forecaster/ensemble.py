@@ -199,8 +199,8 @@ class Ensemble:
         return self.calibrated[series]
 
     def save(self, folder: Path) -> None:
-        """Write everything that `load` needs into `folder`, which must not exist yet, with the
-        digest of every file.
+        """Write everything that `load` needs into `folder`, which is empty or does not exist yet,
+        with the digest of every file.
         """
         for number, forecaster in enumerate(self.forecasters):
             forecaster.save(folder / f"forecaster-{number}")

@@ -226,9 +226,9 @@ def _compare(
 
 
 def _skill(loss: Losses, naive: Losses) -> float:
-    """1 - mean loss / mean loss of naive.
+    """1 - mean of `loss` / mean of `naive`, the losses of repeating the last value.
 
-    Where naive makes no error it is 0 without a loss, else minus infinity; `metrics.skill` is NaN
+    Where that makes no error it is 0 without a loss, else minus infinity; `metrics.skill` is NaN
     there, which a verdict cannot compare.
     """
     naive_mean = float(naive.mean())

@@ -55,7 +55,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def setup(root: Path, *, dev: bool = False) -> None:
-    """Installs into `root/.venv`, unless its stamp shows that these lock files are installed."""
+    """Installs into `root/.venv` what the lock files name, unless it `is_current`.
+
+    Raises `InputError` where this Python cannot make it, `BusyError` where the lock is taken,
+    `ForecastError` where an install fails.
+    """
     if not is_current(root, dev=dev):
         require_python(PYTHON)
         with hold_run_lock(root):

@@ -77,7 +77,7 @@ def _open_to_read(database: Path) -> closing[sqlite3.Connection]:
 
 
 def require_sound(store: TrackingStore) -> None:
-    """Raises `DamagedError` for a damaged file; the check reads the whole file."""
+    """Raises `DamagedError` for what `find_damage` finds, which reads the whole file."""
     damage = find_damage(store)
     if damage:
         raise _damage_error(store, damage)

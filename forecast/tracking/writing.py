@@ -194,7 +194,7 @@ class Writer:
         )
 
     def _log_files(self, run_id: str, candidate_run: CandidateRun) -> None:
-        """Log the record, and the model of the first seed that has one, as artifacts of a run."""
+        """Log the record, and the model of the first seed with a saved one, as artifacts."""
         with files.scratch_folder() as folder:
             candidate_run.record.write(folder / "record.json")
             self.client.log_artifacts(run_id, str(folder))

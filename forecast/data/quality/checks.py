@@ -106,8 +106,9 @@ def spikes(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Viol
 
 
 def stale_repeats(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
-    """The same value, not zero, in more than `limit` consecutive rows: a stuck sensor or a filled
-    gap. A maximum that is reached several times is a capacity, as of beds, and no fault.
+    """The same value, not zero, more than `limit` times in a row without counting empty cells: a
+    stuck sensor or a filled gap. A maximum that is reached, left and reached again is a capacity,
+    as of beds, and no fault.
     """
     for series, column, times, values in _observed_values(frame, _targets(frame, dataset)):
         runs = _find_equal_runs(values)

@@ -171,7 +171,7 @@ def _as_rows(matrix: Array) -> tuple[tuple[float, ...], ...]:
 
 
 def _require_same_differences(orders: tuple[Order, ...]) -> tuple[Order, ...]:
-    """`orders`; ValueError unless there is one and all have the same number of differences."""
+    """`orders`; ValueError where it is empty or the numbers of differences are not all equal."""
     if len({d for _, d, _ in orders}) != 1:
         raise ValueError(
             f"found {list(orders)}, wanted at least one order, all with one d: AICc compares no"

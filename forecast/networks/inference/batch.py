@@ -264,8 +264,8 @@ class Pass(BlockVisitor[np.ndarray]):
         return parts.transpose(1, 2, 0)[None]  # one more axis, because parts are not steps
 
     def visit_bidirectional(self, block: Bidirectional, path: str, x: np.ndarray) -> np.ndarray:
-        """The last outputs of both directions side by side `(1, 2 units, B)`; both directions are
-        computed as twins.
+        """The last outputs of both directions side by side `(1, 2 units, B)`; both are computed in
+        one run, their weights joined along the axis of twins.
         """
         out = np.empty((1, block.units, 2 * self.batch), x.dtype)
         both_weights = [

@@ -102,9 +102,9 @@ class Decoder(keras.Layer):
     def _run_folded(
         self, w: Tensors, x: tf.Tensor, first: Tensors, columns: tuple[int, ...]
     ) -> tf.Tensor:
-        """The same for a cell whose sums are linear in the input: the read-out that is fed back is
-        then part of the recurrent product, so the fast loop of the plain cell can run with the
-        recurrent kernel W + U V and the bias b + c V.
+        """`_free_run` of a cell whose output is its recurrent state and whose sums are linear in
+        the input: the read-out that is fed back is then part of the recurrent product, so the fast
+        loop of the plain cell can run with the recurrent kernel W + U V and the bias b + c V.
 
         U, c: the fed-back columns of the read-out; V: the rows of the input kernel that read them.
         The first step, which has nothing fed back, uses the cell as it is.
