@@ -77,13 +77,12 @@ def write_verdicts(paths: ProjectPaths, datasets: Iterable[str]) -> None:
 
 def round_cell(cell: str) -> str:
     """A cell with `DIGITS` significant digits if it is a number with decimals; else as it is."""
+    if "." not in cell:  # a count, such as the parameters, is exact; `1e5` may be a name
+        return cell
     try:
-        value = float(cell)
+        return f"{float(cell):.{DIGITS}g}"
     except ValueError:
         return cell
-    if cell.lstrip("-").isdigit():  # a count, such as the parameters, is exact
-        return cell
-    return f"{value:.{DIGITS}g}"
 
 
 def scores_of_distributions(results: Results) -> pd.DataFrame:

@@ -94,6 +94,9 @@ def test_a_score_keeps_every_digit_that_was_written(root):
         ("", ""),
         ("False", "False"),
         ("lstm", "lstm"),
+        ("1e5", "1e5"),
+        ("1_0", "1_0"),
+        ("NaN", "NaN"),
     ],
 )
 def test_a_measured_value_is_committed_with_five_significant_digits_and_a_count_exactly(
