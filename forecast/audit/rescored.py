@@ -99,8 +99,8 @@ def _absolute_errors(table: pd.DataFrame, block: str) -> pd.DataFrame:
 def _check_candidate(
     table: pd.DataFrame, panel: Panel, ends: BlockEnds, seeds: list[int], name: str, detector: str
 ) -> Iterator[Finding]:
-    """Check that every seed has a forecast at every origin of each block's grid, and that `y` is
-    the value at `ds`, `step` rows after the cutoff.
+    """Check that every seed forecasts from the cutoffs of each block's grid, and that `y` is the
+    value at `ds`, `step` rows after the cutoff.
     """
     task = panel.task
     for series in panel.series:
@@ -120,13 +120,13 @@ def _check_candidate(
                 f"{int(wrong.sum())} of {len(series_rows)} forecasts of {name} are scored against a"
                 " value of another time",
             )
-        labels = [series_rows[name].to_numpy() for name in ("block", "seed")]
+        labels = [series_rows[label].to_numpy() for label in ("block", "seed")]
         rows_by_block_and_seed = pd.Series(cutoff).groupby(labels).agg(set)
         for previous_block, block in pairwise(ends):
             start = count_rows_until(series.ds, ends[previous_block])
             stop = count_rows_until(series.ds, ends[block])
-            last = range(start - 1, stop - task.horizon, task.step_size_in(block))
-            grid = {row for row in last if row >= task.lookback - 1}
+            cutoffs = range(start - 1, stop - task.horizon, task.step_size_in(block))
+            grid = {row for row in cutoffs if row >= task.lookback - 1}
             for seed in seeds:
                 scored_rows = rows_by_block_and_seed.get((block, seed), set())
                 if scored_rows != grid:

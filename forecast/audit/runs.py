@@ -108,8 +108,8 @@ def compare_choices(
 def compare_calibrations(
     base: Sandbox, other: Sandbox, moment: pd.Timestamp, detector: str
 ) -> Iterator[Finding]:
-    """Yield a finding where the inputs of a conformal fit differ between two runs, whose data
-    differ after `moment`.
+    """Yield a finding for the first conformal fit whose inputs differ between two runs, whose
+    data differ after `moment`; fits that one of them lacks are not compared.
     """
     for number, (base_call, other_call) in enumerate(
         zip(base.calibration_calls, other.calibration_calls, strict=False)

@@ -365,7 +365,9 @@ def _time_known(project: Project, after: pd.Timestamp) -> pd.Timestamp:
 
 
 def _last_row_known(project: Project, other: str, known_until: pd.Timestamp) -> pd.Timestamp:
-    """The last row of a joined dataset that was known at `known_until`."""
+    """The time of the last row of a joined dataset that was known at `known_until`; where there
+    was none, a time before all rows.
+    """
     calendar = load_dataset(other, project.paths.configs).calendar
     times = project.raw[other]["ds"]
     known_times = times[np.asarray(times_known(calendar, times) <= known_until)]
