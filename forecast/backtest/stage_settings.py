@@ -6,7 +6,7 @@ nothing. `stage_settings` makes the content of every file; `pipelines/settings.p
 key of a single cached result is made by `forecast.backtest.candidates.result_key`.
 
 The digest of a fit has the code of all that `backtest.backtest` imports. So an edit of code in
-`data.quality`, `data.splits`, `config.datasets` or `networks.inference` makes every fit again; one
+`data.quality`, `data.splits`, `config.models` or `networks.inference` makes every fit again; one
 in `data.sources`, `data.preparation` or `data.columns` makes the prepared rows again, and the fits
 only where these differ; one in `comparison` or `report` makes no fit again.
 """

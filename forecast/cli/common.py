@@ -113,8 +113,8 @@ def print_rows(rows: Sequence[Mapping[str, Cell]], output_format: Format) -> Non
 
 @contextmanager
 def keep_output_clean(output_format: Format) -> Iterator[None]:
-    """With `--format json`, send what is printed inside the block to standard error, also by child
-    processes: programs read standard output.
+    """Unless the format is a table, send what is printed inside the block to standard error, also
+    by child processes: programs read standard output.
     """
     if output_format is Format.table:
         yield

@@ -269,7 +269,7 @@ def clean(
             f"{removed}; {left[0].relative_to(project)} is still there. Make sure that you may"
             " delete what is in it and that no program uses it, then run `forecast clean` again."
         )
-    print(f"{removed}; `forecast run` makes them again.")
+    print(f"{removed}; the next command that needs them makes them again.")
 
 
 def _size_in_bytes(path: Path) -> int:

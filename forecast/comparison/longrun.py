@@ -40,7 +40,7 @@ FEWEST_COSINES = 4
 COSINES = 0.8
 """The number of cosines is this times (number of runs)^(2/3)."""
 MANY_RUNS = 50
-"""With fewer runs no cycle is removed: it would take too many degrees of freedom."""
+"""With fewer separate horizons no cycle is removed: it takes too many degrees of freedom."""
 LEFT_OVER = 0.05
 """Share of a cycle's amplitude that may be left in the mean over a block of "whole" periods."""
 NO_CYCLES: Mapping[str, float] = MappingProxyType({})
@@ -121,7 +121,9 @@ def limit_cosines(cosines: float, n: int, **spacing: Unpack[Spacing]) -> int:
 def removable_cycles(
     n: int, cycles: Mapping[str, float], *, horizon: int, step_size: float
 ) -> list[str]:
-    """The names of the cycles of which n origins cover whole periods, in MANY_RUNS runs or more."""
+    """The names of the cycles of which n origins cover whole periods; none with fewer than
+    `MANY_RUNS` horizons that do not overlap.
+    """
     if n // count_overlapping(horizon=horizon, step_size=step_size) < MANY_RUNS:
         return []
     covered = {name: n * step_size / period for name, period in cycles.items()}

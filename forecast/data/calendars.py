@@ -218,7 +218,7 @@ def grids(calendar: Calendar, starts: np.ndarray, ends: np.ndarray) -> Iterator[
         return
     grids_from: dict[np.datetime64, np.ndarray] = {}
     for start, end in zip(starts, ends, strict=True):
-        # steps such as every second month count from the start of the series
+        # steps such as every second month count from the start of their own series
         first = starts.min() if skips_time(calendar) else start
         if first not in grids_from:
             grids_from[first] = grid(calendar, first, ends.max()).to_numpy()
@@ -227,7 +227,7 @@ def grids(calendar: Calendar, starts: np.ndarray, ends: np.ndarray) -> Iterator[
 
 
 def series_lengths(frame: pd.DataFrame, calendar: Calendar) -> pd.Series:
-    """By `unique_id`, the number of steps from the first to the last row, with or without a row."""
+    """By `unique_id`, the number of steps from the first row to the last, both and gaps counted."""
     times = frame.groupby("unique_id", sort=True)["ds"]
     first = times.min()
     every_grid = grids(calendar, first.to_numpy(), times.max().to_numpy())

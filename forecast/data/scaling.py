@@ -113,7 +113,7 @@ class Scaling:
     counts as wild.
     """
     ranges: dict[str, np.ndarray]
-    """By series (2, C): minimum and maximum of the train rows, of the values that `judged_units`
+    """By series (2, C): minimum and maximum of the rows fitted, of the values that `judged_units`
     gives. The steps of one plan have a common range. NaN where the rows are too few.
     """
     static: dict[str, np.ndarray]
@@ -167,8 +167,8 @@ class Scaling:
         return np.where(is_wild, np.nan, series.values)
 
     def input_bounds(self, unique_id: str) -> np.ndarray:
-        """(2, C) in model units: the train range of a series, extended by its width on both sides;
-        infinite where there is no range.
+        """(2, C) in `judged_units`, of targets too: the range of a series, extended by its width on
+        both sides; infinite where there is no range.
         """
         low, high = self.ranges[unique_id]
         bounds = np.stack([low - (high - low), high + (high - low)])

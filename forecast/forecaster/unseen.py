@@ -7,7 +7,7 @@ range of the train rows, and static inputs that have changed.
 
 A value is far off where it lies beyond the range by more than its width (`Scaling.input_bounds`),
 or is so wild that a model reads it as missing (`Scaling.hide_wild`), as after a lost comma. Nothing
-is refused, because such a value may be true.
+is refused here, because such a value may be true.
 """
 
 from __future__ import annotations

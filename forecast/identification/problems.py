@@ -79,7 +79,7 @@ class ClosedLoop(LeastSquares):
         guess: Array | None = None,
     ) -> None:
         """As `OpenLoop`. `guess`: a free run of similar weights over the same rows, from which the
-        first one is found sooner.
+        first one is found sooner; one of another shape is not used.
         """
         self.net = net
         self.experiments = experiments

@@ -1,6 +1,6 @@
 """The rows of experiments that train, validate and test a net, and its errors on them.
 
-For `training`, `frols` and `identify`. Rows that fill delays and missing values of y count nowhere.
+For `training`, `frols`, `automatic`. Rows that fill delays and missing values of y count nowhere.
 A free run begins where y is first measured over the delays; a lost one has an infinite error.
 """
 

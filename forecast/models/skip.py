@@ -323,7 +323,7 @@ class Skip:
 
     def with_mean_of(self, weights: Mapping[Skip, float]) -> Skip:
         """The shape that is the weighted mean of the shapes in `weights`; it reads all inputs that
-        any of them reads.
+        any of them reads, and is named by the `penalty` of the one with the largest weight.
         """
         return replace(
             self,

@@ -38,7 +38,7 @@ CARD_FILE = "champion.json"
 REGISTERED = "registered"
 """A local alias: the champion of the registry, while it has not heard of a rollback made here."""
 KEPT_VERSIONS = 3
-"""How many of the newest versions stay on disk, besides those that an alias names."""
+"""How many of the newest versions stay on disk in any case (`prune_versions`)."""
 
 
 @dataclass(frozen=True)

@@ -176,7 +176,8 @@ def _compare(
 ) -> GateVerdict:
     """Decide between a challenger and a champion with finite losses.
 
-    "better" also asks for a lower mean loss at the fresh origins, "equivalent" does not.
+    "better" also asks for a lower mean loss at the fresh origins, "equivalent" and "renewed" do
+    not.
     """
     sequence = sequential_test(
         evidence, spacing, alpha=pair_alpha(rules.alpha, evidence.pair_number)

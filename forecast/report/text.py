@@ -28,7 +28,7 @@ from forecast.system.errors import MINUS, plural, with_minus
 from forecast.system.stage import format_duration
 
 MOST_SERIES = 4
-"""Most series of a dataset that have charts and columns of their own."""
+"""Most series of a dataset with charts (the largest) and columns (the first) of their own."""
 MOST_LISTED = 10
 """Most series in a list."""
 TEMPLATES = Path(__file__).parent / "templates"

@@ -212,9 +212,9 @@ class _Experiment:
 # tag of the experiment. The same tags, written here, appear under `Views`.
 
 GUIDE = (
-    "Tick runs and press Compare. `test/...` is the mean over the seeds, `test_by_step/...` has the"
-    " horizon step on its x axis, `chosen` marks the best on validation in each ranking. Under"
-    " Views: Leaderboard, Tuning trials, Diagnostics."
+    "Tick runs and press Compare. `test/...` is of the mean forecast of the seeds,"
+    " `test_by_step/...` has the horizon step on its x axis, `chosen` marks the selected candidate"
+    " of each ranking. Under Views: Leaderboard, Tuning trials, Diagnostics."
 )
 LEADERBOARD = "leaderboard"
 VIEWS = {

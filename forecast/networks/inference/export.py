@@ -304,7 +304,7 @@ def cell_sources(cells: Iterable[type[Cell]]) -> str:
 
 
 def source_with_helpers(function: Callable[..., object]) -> str:
-    """The code of a function and of everything that it uses from its module."""
+    """The code of a function and of the functions and constants of its module that it names."""
     definition = parse_definition(function)
     nodes = [*_needed_definitions(parse_module(function), [definition]).values(), definition]
     return "\n\n\n".join(map(unparse_plain, nodes))
