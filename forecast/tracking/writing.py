@@ -316,7 +316,7 @@ def log_content(
     now: float,
     folder: Path | None = None,
 ) -> str:
-    """Write one finished run of `content`, unless there is one with its `key`; returns its id.
+    """Write one finished run of `content`, unless one with its `key` is finished; returns its id.
 
     experiment: the name of the MLflow experiment, `<dataset> retraining` for a decision of the
     gate, the entry's name in configs/experiments.yaml for a contestant of an identification.

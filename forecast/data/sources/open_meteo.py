@@ -194,7 +194,8 @@ class _Client:
         by `as_of`.
         """
         delay = pd.Timedelta(self.source.issue_delay_h, "h")
-        # the days from the issue of a forecast to the end of the horizon
+        # the days from the issue of a forecast to the end of the horizon; the same at any cutoff,
+        # since only a calendar of every hour takes these rows
         cutoff, dataset = pd.Timestamp("2024-01-01"), self.request.dataset
         longest_lead = next_steps(dataset.calendar, cutoff, dataset.horizon)[-1] - cutoff + delay
         leads = range(1, min(FORECAST_DAYS, int(np.ceil(longest_lead / DAY))) + 1)
