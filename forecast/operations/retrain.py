@@ -1,11 +1,11 @@
 """`forecast retrain`: fetch data, decide whether a challenger is due, make one in a work tree, ask
 the gate, and promote.
 
-`judge` does everything up to the gate, `rehearse` stops there, `retrain` also carries the decision
-out. Every step can be repeated, and the champion changes last. Nothing is tuned or trained unless a
-challenger is due, and the same data, configuration and revision are decided only once. Only one
-retraining of a dataset runs at a time, on all machines that share the store; `rehearse` asks for
-the lock of this machine alone.
+`reach_decision` does everything up to the gate's verdict, `rehearse` stops there, `retrain` also
+carries the decision out. Every step can be repeated, and the champion changes last. Nothing is
+tuned or trained unless a challenger is due, and the same data, configuration and revision are
+decided only once. Only one retraining of a dataset runs at a time, on all machines that share the
+store; `rehearse` asks for the lock of this machine alone.
 
 There is no time limit on the whole. A killed or interrupted retraining leaves its work tree
 (`worktree`), where the next one goes on: finished studies and fits are taken from the cache, the
@@ -78,7 +78,7 @@ def retrain(job: RetrainingJob) -> Decision:
         earlier = _finish(job)
         if earlier is not None:
             return earlier
-        judged = judge(job)
+        judged = reach_decision(job)
         if judged.decision.word == "not due":
             judged.decision.write(not_due_file(job.root, job.dataset))
             return judged.decision
@@ -105,11 +105,11 @@ def rehearse(job: RetrainingJob) -> Decision:
     data from there (`worktree.newest_data_root`). A pending decision is left pending.
     """
     with _machine_lock(job):
-        return judge(job).decision
+        return reach_decision(job).decision
 
 
-def judge(job: RetrainingJob) -> JudgedChallenger:
-    """Do everything up to the gate in the dataset's work tree, and record nothing.
+def reach_decision(job: RetrainingJob) -> JudgedChallenger:
+    """Do everything up to the gate's verdict in the dataset's work tree, and record nothing.
 
     Tuning and training run only where a challenger is due. "not due" is also what was decided
     before.
