@@ -251,6 +251,7 @@ def format_time(kind: str, moment: str, places: int | None = None) -> str:
     """`moment` (ISO 8601) cut to `places` characters; `row 600` for the kind `index`."""
     if kind != "index" or not moment:
         return moment[:places]
+    # row n is at n minutes after 1970, see `RegularCalendar`
     return f"row {datetime.fromisoformat(moment).replace(tzinfo=UTC).timestamp() / 60:.0f}"
 
 

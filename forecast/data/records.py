@@ -284,8 +284,9 @@ class FullRecipe(Recipe):
     members: tuple[MemberRecipe, ...] = ()
 
     def trains_like(self, other: FullRecipe) -> bool:
-        """Whether both train the same candidate with the same settings. A combination's weights are
-        learnt again, so only the members that both have are compared; there must be at least one.
+        """Whether both train the same candidate with the same settings. Of
+        combinations, whose weights are learnt again, the members in both are compared; there must
+        be at least one.
         """
         if (self.candidate, self.params) != (other.candidate, other.params):
             return False

@@ -1,5 +1,5 @@
-"""Family `auto_arima`: ARIMA, its orders given or chosen by AICc, the season by Fourier terms or
-not at all (statsforecast's AutoARIMA).
+"""Family `auto_arima`: ARIMA, its orders chosen by AICc (of a given list or by statsforecast's
+AutoARIMA), the season by Fourier terms or not at all.
 
     phi(B) (1 - B)^d (y_t - c'x_t) = theta(B) e_t
     x_t: a constant or a drift, and Fourier terms if asked

@@ -87,7 +87,7 @@ def seasonal_part(y: Array, season: int) -> Array:
 
 
 def _begin(rows: int, season: int) -> int:
-    """The last whole block that leaves two blocks after it."""
+    """The last beginning of a block from which two whole blocks follow; 0 where none does."""
     block = BLOCK * season
     return max(rows // block - 2, 0) * block
 
