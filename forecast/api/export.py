@@ -1,7 +1,7 @@
 """The results of a run as frames, for `forecast export` and `Board`: forecasts of the test block
 (`cross_validation`), the data (`observations`), and the `leaderboard`.
 
-`cross_validation` has the mean of the seeds; `model.windows` averages them, for it, for
+`cross_validation` has the mean of the seeds; `model.tabulate_windows` averages them, for it, for
 `Board.forecasts` and for `Model.cross_validation`. Forecasts of single seeds are in
 `Results.forecasts`; `Model.cross_validation` without `refit` never has them. The step of a forecast
 (1, 2, ...) is a column there, which `model.windows_of` and `_model_forecasts` leave out. A further
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from forecast.api.model import windows
+from forecast.api.model import tabulate_windows
 from forecast.config.usual_names import require_model
 from forecast.data.results import MEAN, Results
 from forecast.forecaster.ensemble import Ensemble, load_trained_ensemble
@@ -104,7 +104,7 @@ def _model_forecasts(
     """One model's columns of `cross_validation`."""
     model = results.records[candidate].model
     ensemble = load_trained_ensemble(results.folder(candidate))
-    table, columns = windows(results.forecasts(candidate, "test"), ensemble, model, levels)
+    table, columns = tabulate_windows(results.forecasts(candidate, "test"), ensemble, model, levels)
     return table.assign(unique_id=table["series"])[["unique_id", *columns]]
 
 

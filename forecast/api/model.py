@@ -7,7 +7,7 @@ checked like the frame of the fit (`forecast.api.frames`).
 `cross_validation` has two ways. Without `refit` in the entry, `stages.forecast_windows` asks one
 fit, whose `Ensemble.predict` averages the seeds: forecasts of single seeds are nowhere, and its
 rows have seed 0. With `refit`, the windows are the test block of `stages.fit_ensemble`, with a row
-for each seed, as in `Results.forecasts`; `windows` averages them.
+for each seed, as in `Results.forecasts`; `tabulate_windows` averages them.
 """
 
 from __future__ import annotations
@@ -405,16 +405,16 @@ def windows_of(
     learn_on_the_way: bool = True,
 ) -> pd.DataFrame:
     """The test block of a candidate's forecasts as `unique_id, ds, cutoff, y, <name>,
-    <name>-lo-80, …`, with the caller's names; learn_on_the_way: as for `windows`.
+    <name>-lo-80, …`, with the caller's names; learn_on_the_way: as for `tabulate_windows`.
     """
     rows = forecasts[forecasts["block"] == "test"]
-    table, columns = windows(
+    table, columns = tabulate_windows(
         rows, model.ensemble, model.name, levels, learn_on_the_way=learn_on_the_way
     )
     return model._with_caller_names(table, {name: name for name in columns if name != "ds"})
 
 
-def windows(
+def tabulate_windows(
     rows: pd.DataFrame,
     ensemble: Ensemble,
     name: str,
@@ -425,10 +425,11 @@ def windows(
     """The mean over the seeds of forecasts, with the ends of their intervals, and the names of the
     columns to show.
 
-    rows: `unique_id, output, cutoff, step, ds, seed, y, y_hat, volatility`; those of a refitted
-    entry have a row for each seed, others the mean of the seeds as seed 0. ensemble: its
-    calibration gives the intervals. name: that of the column of forecasts. learn_on_the_way:
-    whether the errors of earlier windows change the intervals of later ones.
+    rows: `unique_id, output, cutoff, step, ds, seed, y, y_hat, volatility`, in the order of time;
+    those of a refitted entry have a row for each seed, others the mean of the seeds as seed 0.
+    ensemble: its calibration gives the intervals. name: that of the column of forecasts.
+    learn_on_the_way: whether the errors of earlier windows change the intervals of later ones.
+    `InputError` where a calibrated series has too few errors for a level.
     """
     keys = ["unique_id", "output", "cutoff", "step", "ds"]
     means = rows.groupby(keys, sort=False)[["y", "y_hat", "volatility"]].mean()
