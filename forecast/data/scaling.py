@@ -113,7 +113,7 @@ class Scaling:
     counts as wild.
     """
     ranges: dict[str, np.ndarray]
-    """By series (2, C): minimum and maximum of the rows fitted, of the values that `judged_units`
+    """By series (2, C): minimum and maximum of the train rows, of the values that `judged_units`
     gives. The steps of one plan have a common range. NaN where the rows are too few.
     """
     static: dict[str, np.ndarray]
