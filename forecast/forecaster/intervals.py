@@ -170,7 +170,7 @@ def mean_known(values: Array) -> Array:
     return np.where(count > 0, mean, np.nan)
 
 
-def divide_known(numerator: Array, denominator: Array) -> Array:
+def divide_known(numerator: ArrayLike, denominator: Array) -> Array:
     """`numerator` / `denominator`; 1 where the numerator is not finite or the denominator is not
     above zero.
     """
@@ -178,13 +178,13 @@ def divide_known(numerator: Array, denominator: Array) -> Array:
     return np.where(is_known, numerator, 1.0) / np.where(is_known, denominator, 1.0)
 
 
-def widths(volatility: ArrayLike, typical: ArrayLike, lookback: int) -> Array:
+def widths(volatility: ArrayLike, typical: Array, lookback: int) -> Array:
     """The width of an interval after this `volatility`, as a multiple of the usual one; 1 where the
     volatility is not known, or `typical`, that of the calibration block, is not above zero.
     """
-    ratio = divide_known(np.asarray(volatility, dtype=float), np.asarray(typical, dtype=float))
+    ratio = divide_known(volatility, typical)
     share = lookback / (lookback + PRIOR_ROWS)
-    return np.asarray((share * ratio**2 + 1 - share) ** (POWER / 2))
+    return (share * ratio**2 + 1 - share) ** (POWER / 2)
 
 
 def _widths_of_columns(
@@ -192,7 +192,7 @@ def _widths_of_columns(
 ) -> Array:
     """(n, S * H): the `widths` of S series at each step."""
     by_series = widths(volatility, typical, lookback)
-    n_series = math.prod(by_series.shape[1:])
+    n_series = typical.size
     return np.repeat(by_series.reshape(-1, n_series), n_columns // n_series, axis=1)
 
 

@@ -202,10 +202,10 @@ def move_champion(
     """Make the promotion's version the champion, and the old champion `previous`.
 
     The order is: the registry's aliases `previous`, `champion` and `challenger`, the local aliases,
-    the history. Where the version is the champion already, `previous` and the history stay as they
-    are. A retraining promotes two versions, the scored one and its refit. The scored one does not
-    become `previous` where there is a `previous` already, so that a rollback takes back the whole
-    retraining.
+    the history. Where the version is the champion already, `previous` stays as it is, and so does
+    the history, unless it lacks this move, as after a kill. A retraining promotes two versions, the
+    scored one and its refit. The scored one does not become `previous` where there is a `previous`
+    already, so that a rollback takes back the whole retraining.
 
     Raises `InputError` for a version that is not registered, the error of `champion.load_version`
     for one that cannot be loaded here, `ChampionChangedError` where the champion is no longer the
@@ -242,7 +242,12 @@ def move_champion(
         champion.write_aliases(
             root, dataset, {alias: number for alias, number in aliases.items() if number}
         )
-        if replaced != version:
+        moved = [
+            event.version for event in champion.read_events(root, dataset) if not event.decision
+        ]
+        if replaced == version:
+            replaced = None  # known to nobody after a kill
+        if replaced or moved[-1:] != [version]:
             _record_move(root, dataset, promotion, replaced, now)
         champion.prune_versions(root, dataset)
 
@@ -299,8 +304,8 @@ def rollback_here(root: Path, dataset: str, *, now: pd.Timestamp, reason: str) -
         previous = _require_previous(root, dataset, aliases)
         champion.verify_version(root, dataset, previous)
         replaced = aliases["champion"]
-        moved = {"previous": replaced, "champion": previous}
-        champion.write_aliases(root, dataset, {champion.REGISTERED: replaced, **aliases, **moved})
+        aliases |= {"previous": replaced, "champion": previous}
+        champion.write_aliases(root, dataset, {champion.REGISTERED: replaced, **aliases})
         _record_move(root, dataset, Promotion(previous, reason, "rolled back"), replaced, now)
     return previous
 
@@ -379,8 +384,13 @@ def _take_registered(
         return
     champion.write_aliases(root, dataset, aliases)
     if serving not in (None, replaced):
-        promotion = Promotion(serving, "the registry's champion", "taken over")
-        _record_move(root, dataset, promotion, replaced, now)
+        _record_move(
+            root,
+            dataset,
+            Promotion(serving, "the registry's champion", "taken over"),
+            replaced,
+            now,
+        )
     yield f"{dataset}: aliases taken from the registry: {aliases}"
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 import resource
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine, event
 
 from forecast.config.paths import ProjectPaths
 from forecast.data.results import Results
@@ -202,6 +206,60 @@ def test_a_disk_that_is_full_from_a_late_step_on_costs_no_champion_and_the_next_
     assert champion.load(root, NAME).version == found.refit_version
     assert projects.registry_aliases(root, NAME) == champion.read_aliases(root, NAME)
     assert not list((root / ".forecast").rglob(f"{files.TEMPORARY}*"))
+
+
+def kill_at_write(number: int) -> None:
+    """Kill this process -9 before it renames a file of the project, or commits to a database, for
+    the `number`th time.
+    """
+    seen: list[object] = []
+    rename = os.replace
+
+    def write(what: object) -> None:
+        seen.append(what)
+        if len(seen) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def replace(source: str | Path, target: str | Path) -> None:
+        if ".forecast" in Path(target).parts:
+            write(target)
+        rename(source, target)
+
+    os.replace = replace  # type: ignore[assignment]
+    event.listen(Engine, "commit", write)
+
+
+@pytest.mark.slow
+def test_a_kill_at_any_write_of_a_promotion_is_finished_by_the_next_call(
+    project: Path, tmp_path: Path
+) -> None:
+    """Registering, both moves of the champion and the record: every fifth write."""
+    registry.promote(project, NAME, projects.register(project, "naive"), now=NOW)
+    write_down(project, champion=1, served_version=1)
+    root = tmp_path / "copy"
+    for n_killed in itertools.count():
+        shutil.rmtree(root, ignore_errors=True)
+        shutil.copytree(project, root)
+        child = os.fork()
+        if child == 0:
+            kill_at_write(1 + 5 * n_killed)
+            finish(root, refit)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        if not os.WIFSIGNALED(status):
+            break
+        assert not champion.load(root, NAME).notice
+        if (ProjectPaths.of(root).retraining(NAME) / "pending").exists():
+            finish(root, refit)
+        wanted = {"champion": 3, "previous": 1}
+        assert champion.read_aliases(root, NAME) == wanted
+        assert projects.registry_aliases(root, NAME) == wanted
+        assert [made.refit_version for made in records.read_decisions(root, NAME)] == [3]
+        happened = [(one.event, one.version) for one in champion.read_events(root, NAME)]
+        assert {("promoted", 2), ("promoted", 3)} < set(happened), happened
+        assert happened.count(("gate passed", 2)) == 1
+        assert not list((root / ".forecast").rglob(f"{files.TEMPORARY}*"))
+    assert n_killed >= 5 and status == 0
 
 
 def test_a_promotion_by_hand_makes_an_earlier_decision_void(running: Path, tmp_path: Path) -> None:
