@@ -222,10 +222,11 @@ def move_champion(
             )
         if promotion.is_judged:
             _require_same_champion(promotion, registered)
-        if not _is_intact(root, dataset, version, registered.versions[version]):
+        if _is_intact(root, dataset, version, registered.versions[version]):
+            # it may need a library that is not installed here
+            champion.load_version(root, dataset, version)
+        else:
             _copy_from_registry(root, dataset, version, opened.store)
-        # an intact version may need a library that is not installed here
-        champion.load_version(root, dataset, version)
         replaced = registered.aliases.get("champion")
         moves: list[tuple[str, int | None]] = [("champion", version)]
         keeps_previous = (
@@ -295,14 +296,14 @@ def rollback_here(root: Path, dataset: str, *, now: pd.Timestamp, reason: str) -
     """Make the previous version the champion on this machine alone; returns its number.
 
     The registry's aliases follow when it is used next, unless another version became the champion
-    there meanwhile. Raises `InputError` where there is no previous version, `DamagedError` where
-    its files are damaged.
+    there meanwhile. Raises `InputError` where there is no previous version, the error of
+    `champion.load_version` for one that cannot be loaded here.
     """
     lock = ProjectPaths.of(root).lock(f"champion-{dataset}")
     with files.hold_lock(lock, purpose=f"Rolling back {dataset!r}", timeout=TIMEOUT):
         aliases = champion.read_aliases(root, dataset)
         previous = _require_previous(root, dataset, aliases)
-        champion.verify_version(root, dataset, previous)
+        champion.load_version(root, dataset, previous)
         replaced = aliases["champion"]
         aliases |= {"previous": replaced, "champion": previous}
         champion.write_aliases(root, dataset, {champion.REGISTERED: replaced, **aliases})

@@ -197,9 +197,9 @@ def share_cache(root: Path, tree: Path) -> None:
     # importing DVC replaces the standard streams; the redirection undoes that
     with contextlib.redirect_stdout(sys.stdout), contextlib.redirect_stderr(sys.stderr):
         from dvc.config import Config, ConfigError
-    folder = root.resolve() / ".dvc"
     try:
-        settings = Config(folder.resolve(strict=True), validate=False)
+        folder = (root / ".dvc").resolve(strict=True)
+        settings = Config(folder, validate=False)
     except (OSError, ConfigError) as error:
         raise InputError(f"{root}: no DVC project ({error}). Restore .dvc from git.") from None
     cache = settings["cache"].get("dir", folder / "cache")

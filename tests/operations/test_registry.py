@@ -299,6 +299,7 @@ def test_an_intact_version_that_cannot_be_loaded_here_is_not_promoted(moved, mon
     for change in (
         lambda: registry.promote(moved, NAME, 1, now=NOW),
         lambda: registry.rollback(moved, NAME, now=NOW),
+        lambda: registry.rollback_here(moved, NAME, now=NOW, reason="no registry"),
     ):
         with pytest.raises(ModuleNotFoundError, match="chronos"):
             change()
