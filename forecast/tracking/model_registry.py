@@ -40,11 +40,11 @@ class RegisteredModel:
     aliases: Mapping[str, int]
     """Alias → version."""
     project: str = ""
-    """The first commit of the project that registers its versions; empty where none is noted."""
+    """`first_commit` of the project that registers its versions; empty where none is noted."""
 
     def require_owner(self, store: TrackingStore, name: str) -> None:
-        """Raises `InputError` where the model belongs to a project with another first commit, or
-        where another program has registered all of its versions.
+        """Raises `InputError` where the model belongs to a project with another first commit or
+        folder in its repository, or where another program has registered all of its versions.
         """
         commit = store.project
         refusal = f"The registered model {name!r} at {public_address(store.uri)} belongs to another"
@@ -87,7 +87,7 @@ def register_version(
         # The registry numbers versions itself and never reuses a number: the numbers before
         # `number` are used up by versions that are deleted at once.
         newest = max(versions, default=0)
-        while number is not None and newest < number - 1:
+        while number and newest < number - 1:
             filler = client.create_model_version(name, mlflow_client.NOWHERE, tags={FILLER: "true"})
             newest = int(filler.version)
             client.delete_model_version(name, str(newest))

@@ -73,10 +73,10 @@ def sync(
 ) -> SyncResult:
     """Publish the records below `root`, of all datasets or of `datasets`.
 
-    Afterwards each candidate with a record has exactly one current run; in a store that the project
-    owns, all other runs are set aside. uri: the value of MLFLOW_TRACKING_URI. now: seconds since
-    1970. revision: the git commit. Raises `ForecastError` when the store cannot be written (what is
-    published by then stays), `BusyError` while others publish for longer than
+    Afterwards each candidate with a record has exactly one current run of this project; in a store
+    that the project owns, all other runs are set aside. uri: the value of MLFLOW_TRACKING_URI. now:
+    seconds since 1970. revision: the git commit. Raises `ForecastError` when the store cannot be
+    written (what is published by then stays), `BusyError` while others publish for longer than
     `mlflow_client.TIMEOUT`.
     """
     store = tracking_store(root, uri)

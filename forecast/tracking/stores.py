@@ -54,16 +54,25 @@ class TrackingStore:
     owned: bool
     """Whether the store belongs to this project alone."""
     project: str = ""
-    """The first commit of a project that shares the store (`first_commit`)."""
+    """`first_commit` of a project that shares the store."""
+
+    @property
+    def folder(self) -> str:
+        """The digest of the project's path, which the same folder has in every container."""
+        return self.publisher.partition(":")[2]
 
     @property
     def owner(self) -> str:
-        """The tag by which the project knows its runs in a store that it shares."""
-        return self.project or self.publisher
+        """The tag by which the project knows its runs in a store that it shares; its folder where
+        git tells no first commit.
+        """
+        return self.project or self.folder
 
     def has(self, run: Run) -> bool:
-        """Whether the run is this project's; in a store of its own every run is."""
-        return self.owned or run.data.tags.get(PROJECT) == self.owner
+        """Whether the run is this project's; in a store of its own every run is. Runs from before
+        the first commit, or before the store was shared, bear the folder.
+        """
+        return self.owned or run.data.tags.get(PROJECT) in (self.project, self.folder)
 
     @property
     def database(self) -> Path | None:

@@ -144,25 +144,24 @@ class Writer:
 
     def create(self, name: str, start: int, tags: Mapping[str, str]) -> Run:
         """A new run, with the tags that say who publishes it. start: milliseconds since 1970."""
-        technical = {
+        tags = {
+            **tags,
             PUBLISHER: self.store.publisher,
             PROJECT: self.store.owner,
             "mlflow.source.name": "forecast",
         }
-        return self.client.create_run(
-            self.experiment_id, start, {**tags, **technical}, run_name=name
-        )
+        return self.client.create_run(self.experiment_id, start, tags, run_name=name)
 
     @contextmanager
     def _run(self, name: str, start: int, tags: Mapping[str, str]) -> Iterator[str]:
         """A new run, which is closed when the block fails or is interrupted."""
-        run = self.create(name, start, tags)
+        run_id = self.create(name, start, tags).info.run_id
         try:
-            yield run.info.run_id
+            yield run_id
         except BaseException:
             # where the store itself has failed, the next `sync` closes the run
             with contextlib.suppress(Exception):
-                self.close(run.info.run_id, name)
+                self.close(run_id, name)
             raise
 
     def _end(self, run_id: str, *, failed: bool, at: int) -> None:

@@ -5,6 +5,7 @@ run per model.
 import os
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -13,12 +14,13 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from forecast.system import files
 from forecast.system.errors import BusyError, DamagedError, ForecastError
-from forecast.tracking import mlflow_client, publishing, sync, tracking_store, writing
+from forecast.tracking import mlflow_client, publishing, stores, sync, tracking_store, writing
 from tests.operations import retraining
 from tests.support import warm_interpreter
 from tests.support.records import CANDIDATES, write_comparison, write_records
@@ -320,15 +322,15 @@ def test_equal_content_of_two_projects_is_a_run_of_each_with_its_publisher(
 ):
     shutil.copy(empty_database, tmp_path / "shared.db")
     uri = f"sqlite:///{tmp_path}/shared.db"
-    stores = [tracking_store(tmp_path / name, uri) for name in ("a", "b")]
+    pair = [tracking_store(tmp_path / name, uri) for name in ("a", "b")]
     content = {"key": "k", "word": "kept", "numbers": {}}
     made = [
         writing.log_content(store, "weather retraining", "a run", content, "row.json", now=NOW)
-        for store in (*stores, *stores)
+        for store in (*pair, *pair)
     ]
     assert made[0] == made[2] != made[1] == made[3]
     logged = runs_of(tmp_path / "a", uri=uri, dataset="weather retraining")
-    assert {run.data.tags["mlflow.user"] for run in logged} == {one.publisher for one in stores}
+    assert {run.data.tags["mlflow.user"] for run in logged} == {one.publisher for one in pair}
 
 
 def test_two_projects_in_one_repository_are_two_and_its_clones_one(tmp_path):
@@ -345,6 +347,25 @@ def test_two_projects_in_one_repository_are_two_and_its_clones_one(tmp_path):
         for folder in ("repository/a", "repository/b", "clone/a", "repository")
     ]
     assert owners[0] == owners[2] and len(set(owners)) == 3
+
+
+def test_a_project_knows_its_runs_from_before_the_first_commit_or_of_another_container(
+    tmp_path, monkeypatch
+):
+    """Each container has a host name of its own; git may be missing there, or refuse the folder."""
+    uri = "http://127.0.0.1:5000"
+    tag = tracking_store(tmp_path, uri).owner
+    run = SimpleNamespace(data=SimpleNamespace(tags={"project": tag}))
+    assert tag == tracking_store(tmp_path).owner, "its own database, which a server shows later"
+    monkeypatch.setattr(socket, "gethostname", lambda: "another")
+    assert tracking_store(tmp_path, uri).has(run)
+    (tmp_path / "file").write_text("a")
+    retraining.git(tmp_path, "init", "-q")
+    retraining.commit(tmp_path)
+    stores.first_commit.cache_clear()
+    committed = tracking_store(tmp_path, uri)
+    assert committed.has(run) and committed.owner != tag
+    assert not tracking_store(tmp_path / "other", uri).has(run)
 
 
 PUBLISHES = """
