@@ -228,13 +228,15 @@ def move_champion(
         else:
             _copy_from_registry(root, dataset, version, opened.store)
         replaced = registered.aliases.get("champion")
+        if replaced == version:
+            replaced = None  # nobody, or after a kill nobody knows which
         moves: list[tuple[str, int | None]] = [("champion", version)]
         keeps_previous = (
             promotion.is_judged
             and "previous" in registered.aliases
             and _are_one_recipe(registered, version, replaced)
         )
-        if replaced not in (None, version) and not keeps_previous:
+        if replaced and not keeps_previous:
             moves.insert(0, ("previous", replaced))
         if registered.aliases.get("challenger") == version:
             moves.append(("challenger", None))
@@ -246,8 +248,6 @@ def move_champion(
         moved = [
             event.version for event in champion.read_events(root, dataset) if not event.decision
         ]
-        if replaced == version:
-            replaced = None  # known to nobody after a kill
         if replaced or moved[-1:] != [version]:
             _record_move(root, dataset, promotion, replaced, now)
         champion.prune_versions(root, dataset)
