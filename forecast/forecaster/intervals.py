@@ -192,8 +192,7 @@ def _widths_of_columns(
 ) -> Array:
     """(n, S * H): the `widths` of S series at each step."""
     by_series = widths(volatility, typical, lookback)
-    n_series = typical.size
-    return np.repeat(by_series.reshape(-1, n_series), n_columns // n_series, axis=1)
+    return np.repeat(by_series.reshape(-1, typical.size), n_columns // typical.size, axis=1)
 
 
 class Difficulty(NamedTuple):
