@@ -59,8 +59,19 @@ SELECTED_LINE = {"color": "#d1495b", "linewidth": 2.0, "zorder": 3}
 OTHER_LINE = {"linewidth": 1.0}
 NUMBERS = ["vs_bar_change", "vs_bar_low", "vs_bar_high", "vs_bar_p"]
 """The columns of the leaderboard with the numbers of the tests against the bar."""
-SHOWN_COLUMNS = ["model", "status", "mae", "mase", "skill", "crps", "scaled_crps", "chosen"]
-SHOWN_COLUMNS += ["vs_bar", *NUMBERS, "vs_skip"]
+SHOWN_COLUMNS = [
+    "model",
+    "status",
+    "mae",
+    "mase",
+    "skill",
+    "crps",
+    "scaled_crps",
+    "chosen",
+    "vs_bar",
+    *NUMBERS,
+    "vs_skip",
+]
 """The columns of the leaderboard that are printed."""
 
 
@@ -134,7 +145,7 @@ class Board:
         for family in families:
             tests = self._results.tests(RANKING, family)
             words = {model: test.word for model, test in tests.items()}
-            table[f"vs_{family}"] = rows["model"].map(words).fillna("")
+            table[f"vs_{family}"] = [words.get(model, "") for model in rows["model"]]
         numbers = {
             model: (test.relative_difference, *(test.relative_limits or (None, None)), test.p_holm)
             for model, test in self._results.tests(RANKING, "bar").items()
