@@ -10,9 +10,9 @@ file, so a damaged copy is refused.
 
 Another way than the mean to join seeds has to be followed wherever their stored forecasts are
 joined: `calibrate_intervals` here, `comparison.scores.ForecastCube.seed_mean` (scores, losses,
-intervals, charts), `comparison.levels`, `backtest.combinations` (members), `api.model.windows`,
-`report.panels`, `operations.registry` (errors of the newest forecasts), `audit.rescored` and
-`audit.stored`.
+intervals, charts), `comparison.levels`, `backtest.combinations` (members),
+`api.model.tabulate_windows`, `report.panels`, `operations.registry` (errors of the newest
+forecasts), `audit.rescored` and `audit.stored`.
 """
 
 from __future__ import annotations
