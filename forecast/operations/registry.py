@@ -229,7 +229,7 @@ def move_champion(
             _copy_from_registry(root, dataset, version, opened.store)
         replaced = registered.aliases.get("champion")
         if replaced == version:
-            replaced = None  # nobody, or after a kill nobody knows which
+            replaced = None  # what it replaced before a kill is not known any more
         moves: list[tuple[str, int | None]] = [("champion", version)]
         keeps_previous = (
             promotion.is_judged

@@ -36,14 +36,13 @@ def test_the_command_runs_the_audit_in_a_process_of_its_own(
         calls.append((command, options))
         return real(["false"])
 
-    other_process = subprocess.Popen(["sleep", "600"])
-    monkeypatch.setattr(subprocess, "Popen", start)
-    found = CliRunner().invoke(
-        app, ["audit", "wave", "--root", str(project), "--model", "lstm,gru", "--format", "json"]
-    )
-    assert other_process.poll() is None, "it is no process of the audit"
-    other_process.kill()
-    other_process.wait()
+    arguments = ["wave", "--root", str(project), "--model", "lstm,gru", "--format", "json"]
+    with real(["sleep", "600"]) as other_process:
+        monkeypatch.setattr(subprocess, "Popen", start)
+        found = CliRunner().invoke(app, ["audit", *arguments])
+        is_running = other_process.poll() is None
+        other_process.kill()
+    assert is_running, "it is no process of the audit"
     command, options = calls[0]
     assert found.exit_code == 1 and options["cwd"] == project
     assert command[:4] == [sys.executable, "-m", "forecast.audit", "wave"]

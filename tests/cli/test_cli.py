@@ -8,7 +8,6 @@ import itertools
 import json
 import os
 import re
-import resource
 import shutil
 import subprocess
 import sys
@@ -142,10 +141,9 @@ def test_help_takes_less_than_a_second() -> None:
 
 
 def cpu_seconds(*words: str) -> float:
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert small_project.run_process(small_project.ROOT, *words).returncode == 0
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    done, used = small_project.run_measured(small_project.ROOT, small_project.arguments(*words))
+    assert done.returncode == 0
+    return used.ru_utime + used.ru_stime
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ from __future__ import annotations
 import io
 import json
 import re
-import resource
 import shutil
 import subprocess
 import sys
@@ -490,7 +489,6 @@ def told(running, tmp_path_factory):
     """`forecast predict` in a process of its own: output, what it imported, CPU seconds."""
     root = tmp_path_factory.mktemp("told") / "project"
     shutil.copytree(running, root)
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     command = [
         sys.executable,
         "-X",
@@ -502,17 +500,14 @@ def told(running, tmp_path_factory):
         "--format",
         "json",
     ]
-    done = subprocess.run(
-        command, cwd=root, env=small_project.environment(), capture_output=True, text=True
-    )
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done, used = small_project.run_measured(root, command)
     assert done.returncode == 0, done.stderr
     loaded = {
         line.rpartition("|")[2].strip()
         for line in done.stderr.splitlines()
         if line.startswith("import time:")
     }
-    return root, json.loads(done.stdout), loaded, after.ru_utime - before.ru_utime
+    return root, json.loads(done.stdout), loaded, used.ru_utime
 
 
 def test_the_command_loads_neither_tensorflow_nor_mlflow_and_is_quick(told):

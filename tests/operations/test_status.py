@@ -6,7 +6,6 @@ copies.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sqlite3
 import subprocess
@@ -177,16 +176,10 @@ def test_the_last_and_the_next_run_come_from_scheduler_and_retraining(moved):
 def test_the_command_is_quick_and_exits_5_when_something_is_wrong(moved):
     # data that came with a package never get newer, so this project of 2024 is not stale today
     make_packaged(moved)
-    command = small_project.arguments("status", "--format", "json")
-    process = subprocess.Popen(
-        command, cwd=moved, env=small_project.environment(), stdout=subprocess.PIPE, text=True
+    done, used = small_project.run_measured(
+        moved, small_project.arguments("status", "--format", "json")
     )
-    with process.stdout as stream:
-        printed = stream.read()
-    # its own seconds: those of all children may count one of an earlier test that ends now
-    _, exit_status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(exit_status)
-    assert process.returncode == 0 and json.loads(printed)[0]["champion"] == 2
+    assert done.returncode == 0 and json.loads(done.stdout)[0]["champion"] == 2
     assert used.ru_utime < 1.0
     champion.write_aliases(moved, NAME, {"champion": 3})
     done = small_project.command(moved, "status", NAME)

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import io
 import os
+import resource
 import shutil
 import subprocess
 import sys
+import tempfile
 import textwrap
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -202,6 +204,24 @@ def run_process(root: Path, *words: str, **extra: str) -> subprocess.CompletedPr
         text=True,
         check=False,
     )
+
+
+def run_measured(
+    root: Path, command: list[str]
+) -> tuple[subprocess.CompletedProcess[str], resource.struct_rusage]:
+    """The finished command, and what it used itself; the sum over all children may also have one
+    of an earlier test that ends meanwhile.
+    """
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as error:
+        process = subprocess.Popen(
+            command, cwd=root, env=environment(), stdout=out, stderr=error, text=True
+        )
+        _, exit_status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(exit_status)
+        out.seek(0)
+        error.seek(0)
+        texts = out.read(), error.read()
+    return subprocess.CompletedProcess(command, process.returncode, *texts), used
 
 
 def run_warm(root: Path, *words: str, **extra: str) -> subprocess.CompletedProcess[str]:

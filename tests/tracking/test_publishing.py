@@ -362,7 +362,7 @@ def test_a_project_knows_its_runs_from_before_the_first_commit_or_of_another_con
     (tmp_path / "file").write_text("a")
     retraining.git(tmp_path, "init", "-q")
     retraining.commit(tmp_path)
-    stores.first_commit.cache_clear()
+    stores.find_project_tag.cache_clear()
     committed = tracking_store(tmp_path, uri)
     assert committed.has(run) and committed.owner != tag
     assert not tracking_store(tmp_path / "other", uri).has(run)
