@@ -40,19 +40,19 @@ class RegisteredModel:
     aliases: Mapping[str, int]
     """Alias → version."""
     project: str = ""
-    """`first_commit` of the project that registers its versions; empty where none is noted."""
+    """`stores.find_project_tag` of the project that registers its versions; empty for none."""
 
     def require_owner(self, store: TrackingStore, name: str) -> None:
         """Raises `InputError` where the model belongs to a project with another first commit or
         folder in its repository, or where another program has registered all of its versions.
         """
-        commit = store.project
+        project = store.project
         refusal = f"The registered model {name!r} at {public_address(store.uri)} belongs to another"
-        if commit and self.project not in ("", commit):
+        if project and self.project not in ("", project):
             raise InputError(
-                f"{refusal} project (first commit {self.project}, here {commit}). Give the dataset"
+                f"{refusal} project (first commit {self.project}, here {project}). Give the dataset"
                 f" another name; if the project is the same, set the model's tag {PROJECT!r} to"
-                f" {commit}."
+                f" {project}."
             )
         if self.versions and not any(MODEL_DIGEST in tags for tags in self.versions.values()):
             raise InputError(

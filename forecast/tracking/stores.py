@@ -54,7 +54,7 @@ class TrackingStore:
     owned: bool
     """Whether the store belongs to this project alone."""
     project: str = ""
-    """`first_commit` of a project that shares the store."""
+    """`find_project_tag` of a project that shares the store."""
 
     @property
     def folder(self) -> str:
@@ -93,7 +93,7 @@ def tracking_store(root: Path, uri: str = "") -> TrackingStore:
         database = (root / uri.removeprefix(SQLITE)).resolve()
         owned = database.is_relative_to(root)
         artifacts = (root if owned else database.parent) / "mlartifacts"
-        project = "" if owned else first_commit(root)
+        project = "" if owned else find_project_tag(root)
         return TrackingStore(
             f"{SQLITE}{database}", artifacts, Path(f"{database}.lock"), publisher, owned, project
         )
@@ -112,12 +112,12 @@ def tracking_store(root: Path, uri: str = "") -> TrackingStore:
         ProjectPaths.of(root).lock("tracking"),
         publisher,
         owned=False,
-        project=first_commit(root),
+        project=find_project_tag(root),
     )
 
 
 @functools.cache
-def first_commit(root: Path) -> str:
+def find_project_tag(root: Path) -> str:
     """The first commit of the project's repository, which all its clones share, and the project's
     folder in it; "" outside of a repository, and in a shallow clone, which lacks that commit.
     """
