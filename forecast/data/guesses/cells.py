@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -130,15 +131,20 @@ def words_of(column: str) -> list[str]:
     return re.findall(r"[^\W\d_]+", parted.lower())
 
 
-def describe_doubtful_number(path: Path, file_format: own_files.FileFormat) -> list[str]:
+def describe_unread_columns(rows: pd.DataFrame, columns: list[str]) -> Iterator[str]:
+    """A comment for each of `columns` that is not read because a few of its cells are text."""
+    for column in columns_with_text(rows[columns]):
+        if own_files.is_mostly_numbers(rows[column]):
+            yield f"    # not read{describe_text_cell(rows, column)}"
+
+
+def describe_doubtful_number(path: Path, file_format: own_files.FileFormat) -> Iterator[str]:
     """A comment for a number whose decimal mark may separate thousands, with the settings for that;
     empty without one.
     """
-    number = own_files.find_doubtful_number(path, file_format)
-    if not number:
-        return []
-    decimal = "," if file_format.decimal == "." else "."
-    return [
-        f"    # {number} is read with a decimal mark; where it separates thousands: `thousands:"
-        f' "{file_format.decimal}", decimal: "{decimal}"` in `source`'
-    ]
+    if number := own_files.find_doubtful_number(path, file_format):
+        decimal = "," if file_format.decimal == "." else "."
+        yield (
+            f"    # {number} is read with a decimal mark; where it separates thousands: `thousands:"
+            f' "{file_format.decimal}", decimal: "{decimal}"` in `source`'
+        )

@@ -39,8 +39,8 @@ from forecast.data.columns import (
 from forecast.data.entries import entry_line, flow_yaml
 from forecast.data.guesses.cells import (
     blank_placeholders,
-    columns_with_text,
     describe_doubtful_number,
+    describe_unread_columns,
     number_columns,
     read_and_find_missing,
     read_flags,
@@ -76,7 +76,7 @@ from forecast.data.hierarchy import join_names
 from forecast.data.holiday_effects import find_holiday_effects
 from forecast.data.leading import find_leading_columns
 from forecast.data.leaks import find_leaks
-from forecast.data.schema import describe_row, describe_text_cell
+from forecast.data.schema import describe_row
 from forecast.data.splits import longest_horizon
 from forecast.data.written_times import describe_wide
 from forecast.system.errors import InputError, plural, quote, quote_names
@@ -155,9 +155,7 @@ def guess_entry(
         text.append(f"    # not read: {plural(len(planned), 'row')} after the last {chosen}")
     text += _describe_series(observed, chosen, roles.constant)
     text += describe_doubtful_number(path, file_format)
-    for column in columns_with_text(rows[may_be_numbers]):
-        if own_files.is_mostly_numbers(rows[column]):
-            text.append(f"    # not read{describe_text_cell(rows, column)}")
+    text += describe_unread_columns(rows, may_be_numbers)
     return "\n".join(text) + "\n"
 
 
