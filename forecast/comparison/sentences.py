@@ -80,7 +80,7 @@ def describe_tests(
     *,
     networks: Collection[str],
     bars: Sequence[str],
-    by_rule: Collection[str] = (),
+    by_rule: Collection[str],
 ) -> list[str]:
     """The results of each ranking, each sentence after the title of its ranking.
 

@@ -372,7 +372,7 @@ def verdict(
     *,
     equivalent: bool,
     enough: bool,
-    alpha: float = ALPHA,
+    alpha: float,
 ) -> TestWord:
     """The word for a model a against a model b.
 

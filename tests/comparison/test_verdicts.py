@@ -504,7 +504,7 @@ def test_without_its_reference_there_is_no_verdict():
     ],
 )
 def test_every_word_has_its_condition(difference, p, equivalent, enough, word):
-    assert verdict(difference, p, equivalent=equivalent, enough=enough) == word
+    assert verdict(difference, p, equivalent=equivalent, enough=enough, alpha=0.05) == word
 
 
 def test_a_cycle_that_the_block_does_not_cover_whole_is_left_in_and_said():
