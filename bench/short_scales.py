@@ -1,8 +1,8 @@
 """The mean of statistical forecasts below a hundred rows, fitted to the values and to logarithms.
 
     python -m bench.short_scales errors FILE SEED [SEED ...]     # all simulated series
-    python -m bench.short_scales touched FILE SECONDS SEED ...   # of months, quarters and days those
-                                                                 # whose guess changes, until then
+    python -m bench.short_scales touched FILE SECONDS SEED ...   # months, quarters and days whose
+                                                                 # guess changes, so long
     python -m bench.short_scales records FILE                    # deciding panels, cut short
     python -m bench.short_scales judge FILE [FILE ...]           # what the others wrote
 
@@ -80,19 +80,25 @@ def draw_values(draw: Draw, step: str, kind: str, count: int) -> np.ndarray:
 
 def records() -> Iterator[Short]:
     """Quarters, months, weeks and days of the deciding panels that end at several rows."""
+    for step, kind, y in record_values():
+        yield from cut_short(step, kind, y)
+
+
+def record_values() -> Iterator[tuple[str, str, np.ndarray]]:
+    """The step, panel and values of whole series of the deciding panels."""
     tourism = panel_rows("aus_tourism_quarterly.parquet")
     by_region = tourism.sort_values("ds").groupby("unique_id")["Trips"]
     for number, (_, trips) in enumerate(by_region):
         if number % 5 == 0:
-            yield from cut_short("quarters", "tourism", trips.to_numpy(float))
+            yield "quarters", "tourism", trips.to_numpy(float)
     dengue = panel_rows("dengue_weekly.csv")
     for _, rows in dengue.assign(ds=pd.to_datetime(dengue["ds"])).groupby("unique_id"):
         cases = rows.set_index("ds")["total_cases"].resample("MS").sum().iloc[1:-1]
-        yield from cut_short("months", "dengue", cases.to_numpy(float))
+        yield "months", "dengue", cases.to_numpy(float)
     shops = panel_rows("walmart_stores_weekly.csv").groupby("unique_id")["Weekly_Sales"]
     for number, (_, sales) in enumerate(shops):
         if number % 5 == 0:
-            yield from cut_short("weeks", "shops", sales.to_numpy(float))
+            yield "weeks", "shops", sales.to_numpy(float)
     for file, column, how in (
         ("vic_elec_halfhourly.parquet", "Demand", "sum"),
         ("uci_household_power_hourly.parquet", "Global_active_power", "mean"),
@@ -104,7 +110,7 @@ def records() -> Iterator[Short]:
             if step == "days" and file.startswith("delhi"):
                 continue
             y = by_step(file, column, code, how)["y"].interpolate().to_numpy(float)
-            yield from cut_short(step, file.rsplit("_", 1)[0], y)
+            yield step, file.rsplit("_", 1)[0], y
 
 
 def cut_short(step: str, kind: str, y: np.ndarray) -> Iterator[Short]:
