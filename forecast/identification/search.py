@@ -56,7 +56,6 @@ from forecast.identification.experiment import (
 )
 from forecast.identification.member import (
     BEST_FITS,
-    UNSEEN_ROWS,
     Member,
     choose_members,
     count_start_rows,
@@ -80,7 +79,7 @@ from forecast.identification.search_settings import (
     limit_iterations,
     limit_rows,
 )
-from forecast.identification.search_training import TimeLeft, Trainer
+from forecast.identification.search_training import TimeLeft, Trainer, Work
 from forecast.identification.states import with_states
 from forecast.system.errors import InputError, ModelError
 from forecast.system.workers import limit_to_one_thread
@@ -93,7 +92,8 @@ ROWS_PER_DELAY = 8  # the shortest experiment has so many times the rows of the 
 MOST_INPUT_DELAYS = 20
 MOST_STATES = 12  # of all outputs together, where a linear model is of an order above 3
 POLYNOMIAL_INPUTS = 5  # delays of u that a polynomial sees
-LAST_TRIALS = 4  # that take as long as one under the record backwards, after the last training
+LAST_TRIALS = 2  # of what was chosen, that take as long as one of all candidates
+ROWS_PER_TRIAL = 5_000  # of the record, whose errors take as long as another of these
 
 
 @dataclass(frozen=True)
@@ -152,8 +152,10 @@ def search_members(
         settings = replace(settings, start=start)
         search = _Search(aligned, delay_line.find_origin(scaling), settings, seed, announce, watch)
         folded = search.train_folds()
-        members_ahead = search.fit_ahead(folded)
-        members = members_ahead or search.choose_and_train(folded)
+        if best_ahead := search.choose_ahead(folded):
+            members = search.refit_ahead(best_ahead)
+        else:
+            members = search.choose_and_train(folded)
     members = [
         replace(m, net=replace(m.net, inputs=len(held_back_rows), held_back_rows=held_back_rows))
         for m in members
@@ -164,7 +166,7 @@ def search_members(
     start_rows = count_start_rows(chosen, scaled, start, settings.most_start * search.rows_per_mean)
     notes = [
         f"Fitted one step ahead, chosen by forecasts of {search.n_steps} steps on held-out blocks."
-        if members_ahead
+        if best_ahead
         else "Chosen by their free run on the held-out blocks.",
         *drift_notes,
     ]
@@ -224,6 +226,8 @@ class _Search:
         self.nets = {candidate: self._make_net(candidate) for candidate in settings.candidates}
         shortest = min(map(len, self.searched))
         self.ahead_nets = {}
+        self.fitted_ahead: list[Member] = []  # with the errors of their forecasts
+        self.forecasting: list[Member] = []  # the models trained on their free run, with the same
         if not inputs:
             for candidate in settings.ahead_candidates:
                 order = max(min(candidate.order // outputs, shortest // ROWS_PER_DELAY), 1)
@@ -236,9 +240,11 @@ class _Search:
             for number in range(settings.folds)
         ]
         last_work = limit_iterations(experiments, settings.refit_iterations[1])
-        last_work *= sum(map(len, experiments))
+        n_rows = sum(map(len, experiments))
+        last_work *= n_rows
         fold_work = max(settings.fold_iterations, 1) * sum(map(len, self.searched))
         self.time_left = TimeLeft(announce, last_work / fold_work)
+        self.trials = ["trial"] * (LAST_TRIALS + n_rows // ROWS_PER_TRIAL)
         self.time_left.announce(
             f"System identification with {len(self.nets)} candidates in {settings.folds} folds;"
             " how long it takes is told after the second."
@@ -276,14 +282,19 @@ class _Search:
 
     def train_folds(self) -> list[Member]:
         """The models of the better two thirds of the candidates, two at least, of every fold;
-        without models that are lost on their block.
+        without models that are lost on their block. A series without inputs gets `fitted_ahead`.
         """
         members: list[Member] = []
         likely: list[Member] = []
         hopeless: list[Candidate] = []
         for fold in range(len(self.folds)):
             n_left = len(self.folds) - 1 - fold
-            members += self._train_fold(fold, hopeless)
+            trained = self._train_fold(fold, hopeless)
+            members += trained
+            if self.ahead_nets:
+                with self.time_left.measure("one step ahead"):
+                    self.forecasting += map(self._judge_ahead, trained)
+                    self.fitted_ahead += self._fit_ahead(fold)
             stage = f"Fold {fold + 1} of {len(self.folds)}"
             if not members or not fold:  # one block tells too little
                 self.time_left.announce(f"{stage}.")
@@ -293,17 +304,21 @@ class _Search:
                 hopeless += list_hopeless(members)
                 members = [member for member in members if member.candidate not in hopeless]
             if not n_left:
-                members = leave_out_straying(members, self.searched, self.settings.start)
+                with self.time_left.measure("trial"):
+                    members = leave_out_straying(members, self.searched, self.settings.start)
             likely = keep_best_candidates(members, max(2 * len(self.nets) // 3, 2))
+            best_ahead = self.choose_ahead(likely)
             good = list_good(likely)
             # more is chosen in the end than few blocks tell: count a model of each
             others = mean_errors(likely) if n_left else {}
             remaining = [candidate for candidate in self.nets if candidate not in hopeless]
+            in_fold: list[Work] = [*remaining, *["begin"] * len(remaining), "one step ahead"]
+            refits = ["begin"] * (len(best_ahead) * len(self.folds) // (fold + 1))
             self.time_left.estimate(
                 stage,
-                works=[*remaining, *["begin"] * len(remaining)] * n_left,
-                further=[*good * len(self.folds), *others],
-                last=[*good * BEST_FITS, *others],
+                works=[*in_fold * n_left, *refits, *self.trials],
+                further=[] if best_ahead else [*good * len(self.folds), *others],
+                last=[] if best_ahead else [*good * BEST_FITS, *others],
             )
         return likely
 
@@ -343,34 +358,36 @@ class _Search:
                 if begun.net.n_weights <= most_weights:
                     yield begun
 
-    def fit_ahead(self, folded: list[Member]) -> list[Member]:
-        """For a series without inputs: models on delays of y, fitted one step ahead to all searched
-        rows, of the candidates whose forecasts of the blocks are about the best. None where the
-        models `folded`, trained on their free run, forecast better, and for other records.
+    def _fit_ahead(self, fold: int) -> list[Member]:
+        """Of a series without inputs: the models on delays of y that are fitted one step ahead in
+        this fold, with the errors of their forecasts; none after Ctrl-C.
         """
-        fitted: list[Member] = []
-        for fold in range(len(self.folds)) if self.ahead_nets else ():
-            with self.time_left.measure("one step ahead"):
-                begun = [*self._begin_models(fold, self.ahead_nets)]
+        fitted = []
+        for begun in self._begin_models(fold, self.ahead_nets):
             if self.trainer.is_interrupted:
-                break  # the last of these have random weights
-            fitted += map(self._judge_ahead, begun)
-            stage = f"One step ahead, fold {fold + 1} of {len(self.folds)}"
-            self.time_left.estimate(stage, ["one step ahead"] * (len(self.folds) - 1 - fold))
-        if not fitted:
+                return []  # these have random weights
+            fitted.append(self._judge_ahead(begun))
+        return fitted
+
+    def choose_ahead(self, folded: list[Member]) -> list[Member]:
+        """Of the models fitted one step ahead in the folds so far those of candidates whose
+        forecasts of the blocks are about the best; none where a candidate of the models `folded`,
+        trained on their free run, forecasts better, and for records with inputs.
+        """
+        if not self.fitted_ahead:
             return []
-        means = mean_errors(fitted)
+        means = mean_errors(self.fitted_ahead)
         least = min(means.values())
-        simulating = mean_errors([self._judge_ahead(member) for member in folded])
-        if simulating and min(simulating.values()) <= least:
+        simulating = mean_errors(self.forecasting)
+        if any(simulating[member.candidate] <= least for member in folded):
             return []
-        refitted = [
-            self._refit_one_step(member)
-            for member in fitted
-            if means[member.candidate] <= SAME_AHEAD * least
-        ]
-        # other fits of a candidate may have ended in a poor minimum, or have poor terms
-        return keep_best_fits(leave_out_lost(refitted))
+        return [m for m in self.fitted_ahead if means[m.candidate] <= SAME_AHEAD * least]
+
+    def refit_ahead(self, best_ahead: list[Member]) -> list[Member]:
+        """These models fitted one step ahead to all searched rows, without those of a candidate
+        that may have ended in a poor minimum, or have poor terms.
+        """
+        return keep_best_fits(leave_out_lost(list(map(self._refit_one_step, best_ahead))))
 
     def _judge_ahead(self, member: Member) -> Member:
         """The member with the error of forecasts of its held-out block from measured rows: root
@@ -418,24 +435,21 @@ class _Search:
         # how well the best follows the record tells which of the others can be chosen
         good = list_good([*trained, *others])
         trained += self._train_further([member for member in others if member.candidate in good])
-        with self.time_left.measure("trial"):
-            staying = leave_out_straying(trained, self.searched, self.settings.start)
-        n_rows = sum(map(len, self.experiments))
-        trials = ["trial"] * (LAST_TRIALS + n_rows // UNSEEN_ROWS)
+        staying = leave_out_straying(trained, self.searched, self.settings.start)
         chosen = keep_best_fits(choose_members(staying))
         if self.rows_per_mean > 1:
             chosen = [spread_over_rows(member, self.rows_per_mean) for member in chosen]
         candidates = [member.candidate for member in chosen]
-        self.time_left.estimate("Training on all blocks", trials, last=candidates)
+        self.time_left.estimate("Training on all blocks", self.trials, last=candidates)
         iterations = limit_iterations(self.experiments, self.settings.refit_iterations[1])
         last = []
         for number, member in enumerate(chosen, 1):
             last.append(self.trainer.train_further(member, self.experiments, iterations))
             stage = f"Last training, {number} of {len(chosen)} models"
-            self.time_left.estimate(stage, trials, last=candidates[number:])
+            self.time_left.estimate(stage, self.trials, last=candidates[number:])
         members = leave_out_lost(last)
         # how long to train differs between systems: both ends of the descent are kept
-        if sum(map(len, self.searched)) == n_rows:
+        if sum(map(len, self.searched)) == sum(map(len, self.experiments)):
             members = [*chosen, *members]
         return members
 

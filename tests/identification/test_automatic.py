@@ -313,6 +313,46 @@ def test_the_seconds_told_follow_how_busy_the_machine_is(monkeypatch: pytest.Mon
     assert 20.0 < told[2] < 60.0
 
 
+@pytest.mark.parametrize("forecasts_better", [True, False])
+def test_seconds_told_of_a_series_without_inputs_hold_within_a_factor_of_one_and_a_half(
+    forecasts_better: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is fitted one step ahead was not counted: "0.0 s more" was told while that was done."""
+    now = [0.0]
+    for clock in ("perf_counter", "thread_time"):
+        monkeypatch.setattr(time, clock, lambda: now[0])
+
+    def taking_a_second(method):
+        def run(*arguments):
+            now[0] += 1.0
+            return method(*arguments)
+
+        return run
+
+    trainer = search_training.Trainer
+    for name in ("train", "train_further", "fit_one_step"):
+        monkeypatch.setattr(trainer, name, taking_a_second(getattr(trainer, name)))
+    shocks = np.random.default_rng(0).normal(size=300)
+    tent = [0.3]
+    for shock in shocks:
+        tent.append(1.0 - 1.4 * abs(tent[-1]) + 0.05 * shock)
+    noisy_sine = np.sin(np.arange(300) / 3) + 0.3 * shocks
+    y = np.array(tent) if forecasts_better else noisy_sine
+    ahead = (ON_DELAYS, Candidate("delays", 3), Candidate("delays", 3, 3))
+    settings = replace(WITH_LINEAR_STATES, folds=5, ahead_candidates=ahead)
+    told: list[tuple[float, float]] = []
+
+    def note(text: str) -> None:
+        if "about" in text and text.startswith("Fold"):
+            told.append((now[0], float(text.split("about ")[1].split(" s")[0])))
+
+    model = identify(Experiment(None, y), settings=settings, announce=note)
+    assert any("Fitted one step ahead" in line for line in model.notes) == forecasts_better
+    assert len(told) == 4
+    for moment, seconds in told:
+        assert seconds / 1.5 <= now[0] - moment <= 1.5 * seconds
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*SYSTEMS, *SLOW])
 def test_the_announced_seconds_hold_within_a_factor_of_one_and_a_half(
@@ -607,8 +647,8 @@ def test_models_fitted_one_step_ahead_are_planned_and_end_with_ctrl_c(monkeypatc
     lines: list[str] = []
     series = sunspots_like(300)
     model = identify(series, settings=settings, announce=lines.append, watch=Watch())
-    assert len(begun) == 3 + 2 * len(ahead)
-    assert [line.split(":")[0] for line in lines[4:5]] == ["One step ahead, fold 1 of 3"]
+    assert {candidate for candidate, fold in begun if fold == 1} == {ON_DELAYS, ahead[0]}
+    assert lines[3].startswith("Fold 3 of 3: about ")
     assert "interrupted" in " ".join(model.notes)
 
 
