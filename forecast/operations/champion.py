@@ -49,15 +49,14 @@ class Champion:
     ensemble: Ensemble
     card: ChampionCard
     notice: str = ""
-    """A sentence where the previous version stands in for a damaged champion, else empty."""
+    """A sentence where the previous version stands in for the champion, else empty."""
 
 
 def load(root: Path, dataset: str) -> Champion:
-    """The champion, or the previous version with a notice where the champion's files are damaged.
+    """The champion, or the previous version with a notice where the champion cannot be loaded.
 
-    Raises `InputError` where the dataset has no champion, and the error of the champion's files
-    (`DamagedError`, or `InputError` for another schema) where the previous version cannot be loaded
-    either.
+    Raises `InputError` where the dataset has no champion, and the error of `load_folder` where the
+    previous version cannot be loaded either.
     """
     aliases = read_aliases(root, dataset)
     if "champion" not in aliases:
@@ -103,12 +102,25 @@ def load_version(root: Path, dataset: str, version: int) -> Champion:
 
 
 def load_folder(folder: Path, version: int) -> Champion:
-    """Load a version from `folder`, stored or downloaded, and check every file."""
+    """Load a version from `folder`, stored or downloaded, and check every file.
+
+    Raises `ForecastError` for whatever hinders this: a damaged file, another schema, a library that
+    is missing here, a folder that may not be read.
+    """
     from forecast.forecaster.ensemble import MANIFEST, Ensemble
 
-    card, model_sha256 = _read_card_and_digest(folder)
-    ensemble = Ensemble.load(folder)
-    _require_same(folder / MANIFEST, model_sha256)
+    try:
+        card, model_sha256 = _read_card_and_digest(folder)
+        ensemble = Ensemble.load(folder)
+        _require_same(folder / MANIFEST, model_sha256)
+    except ForecastError:
+        raise
+    except Exception as error:
+        raise ForecastError(
+            f"{folder}: version {version} cannot be loaded here ({type(error).__name__}:"
+            f" {one_line(error)}). Install the library, free the memory or give the permission that"
+            " it lacks."
+        ) from error
     return Champion(version, ensemble, card)
 
 

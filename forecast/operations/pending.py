@@ -30,7 +30,7 @@ from forecast.operations import champion, registry
 from forecast.operations.records import ChampionCard, Decision, HistoryEvent
 from forecast.operations.registry import ChampionChangedError, Promotion, Refit
 from forecast.system import files
-from forecast.system.errors import ForecastError
+from forecast.system.errors import ForecastError, one_line
 from forecast.tracking import tracking_store
 from forecast.tracking.writing import log_content
 
@@ -70,6 +70,8 @@ def finish_pending(
     changes nothing.
 
     Where the champion was changed since the gate, here or elsewhere, the decision becomes "kept".
+    Where its candidate cannot be registered, raises an error of the same class, or a
+    `ForecastError`, with the next move, since no other decision is made until then.
     refit: fits the recipe again on all data, None to skip that; where it fails, the scored version
     serves and the decision's note says why.
     """
@@ -77,9 +79,17 @@ def finish_pending(
     decision = Decision.read(pending / "decision.json")
     card = ChampionCard.read(pending / "card.json")
     log_step("register")
-    version = registry.register_candidate(
-        root, dataset, pending / "candidate", card, tracking_uri=tracking_uri
-    )
+    try:
+        version = registry.register_candidate(
+            root, dataset, pending / "candidate", card, tracking_uri=tracking_uri
+        )
+    except Exception as error:
+        kind = type(error) if isinstance(error, ForecastError) else ForecastError
+        raise kind(
+            f"{pending}: promoting {card.candidate!r}, as decided at {decision.at}, failed"
+            f" ({one_line(error)}). Mend this, then `forecast retrain {dataset}` finishes it; or"
+            " delete the folder, and its data may be decided on once more."
+        ) from error
     log_step("promote")
     decision = decision.model_copy(update={"version": version})
     rival = decision.served_version or decision.champion

@@ -66,10 +66,10 @@ def register_candidate(
     """Make the candidate in `trained_dir` (data/trained/<dataset>/<candidate>) a version; returns
     its number.
 
-    It gets the alias `challenger`, unless it is the champion already. The same candidate again is
-    the same version. The copy in MLflow is first loaded and tried on the newest snapshot, where
-    there is one. Raises `ForecastError` when MLflow cannot be written, `ModelError` when the copy's
-    forecast is not finite.
+    It gets the alias `challenger`, unless it or its refit is the champion already. The same
+    candidate again is the same version, whose damaged local copy is replaced. The copy in MLflow is
+    first loaded and tried on the newest snapshot, where there is one. Raises `ForecastError` when
+    MLflow cannot be written, `ModelError` when the copy's forecast is not finite.
     """
     ensemble = load_trained_ensemble(trained_dir)
     sample = _sample_request(root, dataset, ensemble)
@@ -84,12 +84,14 @@ def register_candidate(
             card.registry_tags(),
             sample=sample,
         )
-        if version not in champion.stored_versions(root, dataset):
+        registered = opened.registered
+        if not _is_intact(root, dataset, version, registered.versions.get(version)):
             champion.store_version(root, dataset, version, model)
-        aliases = champion.read_aliases(root, dataset)
-        if aliases.get("champion") != version:
+        serving = registered.aliases.get("champion")
+        if serving != version and not _is_refit(registered, serving, version):
             moves = [("challenger", version)]
             model_registry.move_aliases(opened.store, dataset, moves, opened.check_lock)
+            aliases = champion.read_aliases(root, dataset)
             champion.write_aliases(root, dataset, {**aliases, "challenger": version})
     return version
 
@@ -205,7 +207,8 @@ def move_champion(
     the history. Where the version is the champion already, `previous` stays as it is, and so does
     the history, unless it lacks this move, as after a kill. A retraining promotes two versions, the
     scored one and its refit. The scored one does not become `previous` where there is a `previous`
-    already, so that a rollback takes back the whole retraining.
+    already, so that a rollback takes back the whole retraining. Where its refit is the champion, a
+    killed retraining had promoted both, and nothing is moved.
 
     Raises `InputError` for a version that is not registered, the error of `champion.load_version`
     for one that cannot be loaded here, `ChampionChangedError` where the champion is no longer the
@@ -220,21 +223,23 @@ def move_champion(
                 f"Dataset {dataset!r} has no version {version}; registered are"
                 f" {list(registered.versions) or 'none'}."
             )
+        replaced = registered.aliases.get("champion")
         if promotion.is_judged:
-            _require_same_champion(promotion, registered)
+            if _is_refit(registered, replaced, version):
+                return
+            _require_same_champion(promotion, replaced)
         if _is_intact(root, dataset, version, registered.versions[version]):
             # it may need a library that is not installed here
             champion.load_version(root, dataset, version)
         else:
             _copy_from_registry(root, dataset, version, opened.store)
-        replaced = registered.aliases.get("champion")
         if replaced == version:
             replaced = None  # what it replaced before a kill is not known any more
         moves: list[tuple[str, int | None]] = [("champion", version)]
         keeps_previous = (
             promotion.is_judged
             and "previous" in registered.aliases
-            and _are_one_recipe(registered, version, replaced)
+            and _is_refit(registered, version, replaced)
         )
         if replaced and not keeps_previous:
             moves.insert(0, ("previous", replaced))
@@ -253,16 +258,12 @@ def move_champion(
         champion.prune_versions(root, dataset)
 
 
-def _require_same_champion(promotion: Promotion, registered: RegisteredModel) -> None:
-    """Raises `ChampionChangedError` where the champion is not the one that the gate compared with.
-
-    The promoted version itself and its refit are accepted too: a killed promotion may have made
-    them the champion.
+def _require_same_champion(promotion: Promotion, current: int | None) -> None:
+    """Raises `ChampionChangedError` where the version `current` is not the one that the gate
+    compared with, nor the promoted one, which a killed promotion may have made the champion.
     """
-    version = promotion.version
     against = promotion.judged_against
-    current = registered.aliases.get("champion")
-    if current in (against, version) or _are_one_recipe(registered, version, current):
+    if current in (against, promotion.version):
         return
     judged = f"against version {against}" if against else "while there was no champion"
     raise ChampionChangedError(
@@ -270,12 +271,9 @@ def _require_same_champion(promotion: Promotion, registered: RegisteredModel) ->
     )
 
 
-def _are_one_recipe(registered: RegisteredModel, version: int, other: int | None) -> bool:
-    """Whether one of the two versions is the refit of the other on all data."""
-    pair = {str(version), str(other)}
-    return any(
-        pair == {str(number), tags.get("refit_of")} for number, tags in registered.versions.items()
-    )
+def _is_refit(registered: RegisteredModel, version: int | None, scored: int | None) -> bool:
+    """Whether `version` is the refit of the version `scored` on all data."""
+    return registered.versions.get(version or 0, {}).get("refit_of") == str(scored)
 
 
 def rollback(
@@ -285,9 +283,10 @@ def rollback(
 
     Raises `InputError` where there is no previous version.
     """
-    # a registry that was lost and made again knows no previous version
-    repair_registry(root, dataset, now=now, tracking_uri=tracking_uri)
-    previous = _require_previous(root, dataset, champion.read_aliases(root, dataset))
+    with _open_registry(root, dataset, tracking_uri) as opened:
+        # a registry that was lost and made again knows no previous version
+        _restore_registry(root, dataset, opened)
+        previous = _require_previous(root, dataset, opened.registered.aliases)
     move_champion(root, dataset, Promotion(previous, reason, "rolled back"), now, tracking_uri)
     return previous
 
@@ -357,7 +356,8 @@ def take_over(root: Path, dataset: str, *, now: pd.Timestamp, tracking_uri: str)
 
     Champion and previous version are downloaded where the local copy is damaged, missing or another
     model. Aliases are taken over, except after a rollback that was made here alone. Nothing is
-    written into the registry. Raises `BusyError` while another process holds the lock.
+    written into the registry. Raises `BusyError` while another process holds the lock, the error of
+    `champion.load_version` for a new champion that cannot be loaded here; the old one serves on.
     """
     with _open_registry(root, dataset, tracking_uri, timeout=0.0) as opened:
         return list(_take_registered(root, dataset, opened, now))
@@ -383,6 +383,8 @@ def _take_registered(
         return
     if serving is None and replaced:  # it lost the champion, and its restoration may be half done
         return
+    if serving:
+        champion.load_version(root, dataset, serving)
     champion.write_aliases(root, dataset, aliases)
     if serving not in (None, replaced):
         _record_move(
@@ -444,7 +446,8 @@ def _sample_request(root: Path, dataset: str, ensemble: Ensemble) -> pd.DataFram
     observation may be given only with each forecast.
     """
     try:
-        frame = read_newest_frame(root, dataset, ensemble)
+        settings = load_dataset(dataset, ProjectPaths.of(root).configs)
+        frame = read_newest_frame(root, dataset, settings, ensemble)
     except ForecastError:
         return None
     if ensemble.task.plans:

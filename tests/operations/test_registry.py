@@ -20,7 +20,7 @@ from forecast.operations import champion, registry
 from forecast.operations.records import ChampionCard, HistoryEvent
 from forecast.operations.status import read_champion
 from forecast.system import files
-from forecast.system.errors import DamagedError, InputError, ModelError
+from forecast.system.errors import DamagedError, ForecastError, InputError, ModelError
 from forecast.tracking import mlflow_client, model_registry, stores, tracking_store
 from tests.operations import projects, retraining
 from tests.operations.projects import NAME, NOW
@@ -275,6 +275,77 @@ def test_a_damaged_champion_falls_back_to_the_previous_one_and_says_so(moved):
         champion.load(moved, NAME)
 
 
+@pytest.mark.parametrize(
+    "fault",
+    [
+        ModuleNotFoundError("No module named 'chronos'"),
+        OSError(errno.EIO, "Input/output error"),
+        MemoryError(),
+        KeyError("0000-season"),
+    ],
+    ids=lambda fault: type(fault).__name__,
+)
+def test_whatever_hinders_loading_the_champion_the_previous_one_stands_in(
+    running, monkeypatch, fault
+):
+    fail_to_load(monkeypatch, "2", fault)
+    found = champion.load(running, NAME)
+    assert found.version == 1 and type(fault).__name__ in found.notice
+    fail_to_load(monkeypatch, "1", fault)
+    with pytest.raises(ForecastError, match=r"cannot be loaded here .* previous version fails"):
+        champion.load(running, NAME)
+
+
+def fail_to_load(monkeypatch, version, fault):
+    load = Ensemble.load
+
+    def load_or_fail(folder):
+        if folder.name == version:
+            raise fault
+        return load(folder)
+
+    monkeypatch.setattr(Ensemble, "load", load_or_fail)
+
+
+def test_a_champion_that_cannot_be_loaded_here_is_not_taken_over_and_can_be_rolled_back(
+    moved, monkeypatch
+):
+    third = projects.register(moved, "naive")
+    registry.promote(moved, NAME, third, now=NOW)  # by another machine
+    champion.write_aliases(moved, NAME, {"champion": 2, "previous": 1})
+    events = champion.read_events(moved, NAME)
+    with monkeypatch.context() as patch:
+        fail_to_load(patch, str(third), ModuleNotFoundError("No module named 'chronos'"))
+        with pytest.raises(ForecastError, match=f"version {third} cannot be loaded here .*chronos"):
+            registry.take_over(moved, NAME, now=NOW, tracking_uri="")
+        assert champion.load(moved, NAME).version == 2
+        assert champion.read_events(moved, NAME) == events
+        assert registry.rollback(moved, NAME, now=NOW) == 2
+    assert tried_aliases(moved) == ({"champion": 2, "previous": third},) * 2
+    assert champion.read_events(moved, NAME)[-1].replaced == third
+
+
+def test_registering_a_candidate_again_mends_its_damaged_copy_here(moved):
+    (champion.version_folder(moved, NAME, 1) / "calibration.npz").write_bytes(b"")
+    assert projects.register(moved, "ridge") == 1
+    champion.verify_version(moved, NAME, 1)
+
+
+def test_a_promotion_that_is_repeated_leaves_no_challenger(project):
+    def refit(_candidate, target):
+        shutil.copytree(project / "data" / "trained" / NAME / "arx", target)
+        names = ("train_end", "validation_end", "calibration_end", "test_end")
+        ends = dict.fromkeys(names, "2024-07-18T00:00:00")
+        files.write_json(target / "borders.json", ends)
+
+    promoted = [
+        registry.promote_selected(project, NAME, now=NOW, revision="", refit=refit).version
+        for _ in range(2)
+    ]
+    assert promoted == [2, 2]
+    assert tried_aliases(project) == ({"champion": 2},) * 2
+
+
 def test_a_champion_of_an_older_schema_is_refused_in_one_sentence(moved):
     champion.write_aliases(moved, NAME, {"champion": 2})
     path = champion.version_folder(moved, NAME, 2) / "ensemble.json"
@@ -288,20 +359,13 @@ def test_an_intact_version_that_cannot_be_loaded_here_is_not_promoted(moved, mon
     """As where it needs a library that is not installed: the champion that serves stays."""
     before = tried_aliases(moved)
     events = champion.read_events(moved, NAME)
-    load = Ensemble.load
-
-    def load_without_a_library(folder):
-        if folder.name == "1":
-            raise ModuleNotFoundError("No module named 'chronos'", name="chronos")
-        return load(folder)
-
-    monkeypatch.setattr(Ensemble, "load", load_without_a_library)
+    fail_to_load(monkeypatch, "1", ModuleNotFoundError("No module named 'chronos'"))
     for change in (
         lambda: registry.promote(moved, NAME, 1, now=NOW),
         lambda: registry.rollback(moved, NAME, now=NOW),
         lambda: registry.rollback_here(moved, NAME, now=NOW, reason="no registry"),
     ):
-        with pytest.raises(ModuleNotFoundError, match="chronos"):
+        with pytest.raises(ForecastError, match=r"version 1 cannot be loaded here .*chronos"):
             change()
         assert tried_aliases(moved) == before and champion.read_events(moved, NAME) == events
 
