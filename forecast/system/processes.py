@@ -168,6 +168,9 @@ def _end_after_parent(parent: int, command: int, grace_seconds: float) -> None:
     """Wait until this process has another parent than `parent`, or the process `command` (0: none)
     has ended; then end this process and its children.
     """
+    import psutil  # before the end of the parent, with which the files of a library may be gone
+
+    this_process = psutil.Process()
     is_needed = True
     while is_needed:
         time.sleep(POLL_SECONDS)  # before the first check, so that signal handlers are installed
@@ -175,7 +178,7 @@ def _end_after_parent(parent: int, command: int, grace_seconds: float) -> None:
     if grace_seconds > 0:
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(grace_seconds)
-    end_children(grace_seconds=0.0)
+    send_signal(this_process.children(recursive=True), KILL)
     os._exit(1)
 
 

@@ -6,7 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
+from forecast.system.processes import is_alive
 from forecast.system.stage import COMMAND_VARIABLE
 
 
@@ -84,6 +86,34 @@ def test_what_arrow_frees_goes_back_to_the_system_in_a_command() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
     )
     assert said.stdout.strip() == "system"
+
+
+def test_a_worker_of_a_killed_parent_ends_with_its_children_where_nothing_can_be_imported() -> None:
+    worker = """
+import os, subprocess, sys, time
+from forecast.system.processes import end_with_parent
+end_with_parent()
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+time.sleep(1)
+sys.path.clear()
+sys.meta_path.clear()
+print(os.getpid(), child.pid, flush=True)
+time.sleep(60)
+"""
+    parent = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]])"
+    command = [sys.executable, "-c", parent, worker]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        pids = [int(word) for word in process.stdout.readline().split()]
+        process.kill()
+    try:
+        until = time.monotonic() + 20
+        while any(map(is_alive, pids)) and time.monotonic() < until:
+            time.sleep(0.1)
+        assert [is_alive(pid) for pid in pids] == [False, False]
+    finally:
+        for pid in filter(is_alive, pids):
+            os.kill(pid, signal.SIGKILL)
 
 
 def test_a_stage_whose_command_was_killed_while_it_began_ends_by_itself() -> None:
