@@ -5,7 +5,6 @@ half deleted.
 from __future__ import annotations
 
 import compileall
-import resource
 import shutil
 import sys
 from dataclasses import replace
@@ -24,7 +23,7 @@ from forecast.operations.worktree import newest_data_root
 from forecast.system.errors import InputError
 from tests.operations import retraining
 from tests.operations.retraining import NAME, commit, git
-from tests.support import small_project, warm_interpreter
+from tests.support import small_project
 from tests.support.example_data import dataset, hourly
 
 
@@ -181,11 +180,10 @@ def test_a_dataset_that_is_not_committed_is_refused_with_the_commit_to_make(
     content = yaml.safe_load(text)
     content["datasets"]["tide"] = content["datasets"][NAME]
     small_project.write_yaml(config, content)
-    warm_interpreter.warm_python()  # whoever is first to need it starts it
     try:
-        began = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
-        done = small_project.run_warm(committed, "retrain", "tide")
-        assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - began < 0.6
+        command = small_project.arguments("retrain", "tide")
+        done, used = small_project.run_measured(committed, command)
+        assert used.ru_utime < 0.6
         assert done.returncode == 2 and "'tide' is not committed" in done.stderr
         assert "`git add -A`" in done.stderr
         assert not (committed / ".forecast" / "retrain" / "tide").exists()
