@@ -14,7 +14,8 @@ Names in MLflow: a dataset's experiment and registered model have its name (`pub
 (`cli.identify`). Every experiment passes through `mlflow_client.ensure_experiment`; a registered
 model is named in every call of `model_registry`, and locks of the store in `operations.registry`
 and `operations.retrain`. Two projects on one server need datasets of different names: experiments
-are shared, a registered model is refused to the second (`RegisteredModel.require_owner`).
+are shared, with the description of the first to publish there, and a registered model is refused to
+the second (`RegisteredModel.require_owner`).
 
 The stages' records are the source, and MLflow shows a copy of them: after the database was lost or
 another address was set, `sync` publishes everything again. Worker processes never call MLflow.

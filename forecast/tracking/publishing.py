@@ -27,7 +27,7 @@ from forecast.tracking.runs import (
     read_candidate_runs,
     verdict_sentences,
 )
-from forecast.tracking.stores import hold_store_lock, tracking_store
+from forecast.tracking.stores import PROJECT, hold_store_lock, tracking_store
 from forecast.tracking.writing import (
     CANDIDATE,
     CURRENT,
@@ -128,10 +128,17 @@ class _Experiment:
             self.current.setdefault(run.data.tags[CANDIDATE], []).append(run)
 
     def describe(self, sentences: Sequence[str]) -> None:
-        """Write the experiment's description and saved views."""
+        """Write the experiment's description and saved views, unless another project, which has a
+        dataset of this name too, has described it.
+        """
         client = self.writer.client
         experiment = client.get_experiment(self.writer.experiment_id)
-        for name, value in experiment_tags(sentences, experiment.creation_time or 0).items():
+        store = self.writer.store
+        describer = experiment.tags.get(PROJECT, store.owner)
+        if not store.owned and describer not in (store.project, store.folder):
+            return
+        tags = experiment_tags(sentences, experiment.creation_time or 0)
+        for name, value in {**tags, PROJECT: store.owner}.items():
             if experiment.tags.get(name) != value:
                 client.set_experiment_tag(experiment.experiment_id, name, value)
 

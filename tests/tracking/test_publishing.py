@@ -78,6 +78,11 @@ def runs_of(root: Path, *, uri: str = "", dataset: str = "weather", deleted: boo
         return list(client.search_runs([experiment.experiment_id], run_view_type=view))
 
 
+def experiment_tags_of(root: Path, uri: str) -> dict[str, str]:
+    with mlflow_client.connect(tracking_store(root, uri)) as client:
+        return dict(client.get_experiment_by_name("weather").tags)
+
+
 def parents(runs: list) -> list:
     return [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
 
@@ -303,7 +308,12 @@ def test_two_projects_with_a_dataset_of_one_name_leave_each_other_s_runs_alone(
     change(other, "naive", n_params=5)  # the other records are equal, digests too
     assert len(sync(root, uri, now=NOW).published) == 3
     before = [run.to_dictionary() for run in runs_of(root, uri=uri)]
+    described = experiment_tags_of(root, uri)
+    assert "the network chosen on validation is better" in described["mlflow.note.content"]
+    verdicts = other / "data" / "compared" / "weather" / "verdicts.json"
+    files.write_json(verdicts, {**files.read_json(verdicts), "sentences": ["Another verdict."]})
     theirs = sync(other, uri, now=NOW + 60)
+    assert experiment_tags_of(root, uri) == described
     assert len(theirs.published) == 3 and not theirs.set_aside and not theirs.unchanged
     after = {run.info.run_id: run.to_dictionary() for run in runs_of(root, uri=uri)}
     assert [after[run["info"]["run_id"]] for run in before] == before
