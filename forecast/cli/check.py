@@ -33,7 +33,7 @@ from forecast.cli.common import (
 )
 from forecast.config.paths import ProjectPaths
 from forecast.system import files
-from forecast.system.errors import ForecastError, InputError, plural, with_minus
+from forecast.system.errors import ForecastError, InputError, plural, require_known, with_minus
 from forecast.system.processes import die_with_parent, end_children
 from forecast.system.stage import default_jobs
 
@@ -110,7 +110,6 @@ def check_project(
 
     files_may_differ: as in `read_data`.
     """
-    from forecast.config.datasets import load_dataset
     from forecast.data.roles import describe_roles
 
     datasets = None
@@ -130,8 +129,7 @@ def check_project(
         return
     names = datasets.run
     if dataset:
-        # raises for an unknown name, and suggests the nearest one
-        load_dataset(dataset, ProjectPaths.of(root).configs)
+        require_known(dataset, datasets.datasets, "Unknown dataset")
         names = (dataset,)
     for name in names:
         settings = datasets.datasets[name]

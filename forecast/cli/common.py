@@ -43,13 +43,10 @@ ROOT = typer.Option(
 
 def complete_dataset(incomplete: str) -> list[str]:
     """Shell completion of dataset names, from the project in this folder or above."""
-    from forecast.operations.status import read_datasets_yaml
-
     try:
-        entries = read_datasets_yaml(require_project(Path())).get("datasets")
+        names = configured_datasets(require_project(Path()))
     except InputError:
         return []
-    names = entries if isinstance(entries, dict) else ()
     return [name for name in names if str(name).startswith(incomplete)]
 
 
@@ -152,10 +149,14 @@ def require_dataset(root: Path, dataset: str) -> Path:
 
 
 def configured_datasets(project: Path) -> Mapping[str, object]:
-    """The entries of configs/datasets.yaml, unchecked; `InputError` where it is no YAML."""
+    """The entries of configs/datasets.yaml, unchecked; empty where it has no mapping of them,
+    `InputError` where it is no YAML.
+    """
     from forecast.config.reading import read_yaml
 
-    return (read_yaml(ProjectPaths.of(project).datasets_yaml) or {}).get("datasets") or {}
+    content = read_yaml(ProjectPaths.of(project).datasets_yaml)
+    datasets = content.get("datasets") if isinstance(content, dict) else None
+    return datasets if isinstance(datasets, dict) else {}
 
 
 def tracking_uri() -> str:

@@ -33,7 +33,14 @@ from forecast.cli.common import (
     require_project,
 )
 from forecast.config.paths import ProjectPaths
-from forecast.system.errors import UNHEALTHY, DataError, ForecastError, InputError, plural
+from forecast.system.errors import (
+    UNHEALTHY,
+    DataError,
+    ForecastError,
+    InputError,
+    plural,
+    require_known,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,18 +65,17 @@ def fetch(
     output_format: Format = FORMAT,
 ) -> None:
     """Fetch new data into snapshots that the pipeline then reads; exits 3 if a service fails."""
-    from forecast.config.datasets import load_dataset, load_datasets
+    from forecast.config.datasets import load_datasets
     from forecast.data import ingest
     from forecast.data.columns import with_joined_datasets
 
     project = require_project(root)
     moment = parse_as_of(as_of)
-    names = datasets or load_datasets(project / "configs").run
+    configs = project / "configs"
+    configured = load_datasets(configs)
+    names = with_joined_datasets(datasets or configured.run, configs)
     faults: list[DataError] = []
-    every = {
-        name: load_dataset(name, project / "configs")
-        for name in with_joined_datasets(names, project / "configs")
-    }
+    every = {name: configured.datasets[name] for name in names}
     for name, settings in every.items():
         try:
             with keep_output_clean(output_format):
@@ -217,14 +223,15 @@ def data(
     """Summarise the stored snapshot of each dataset: rows, range, gaps, freshness, digest, last
     revision.
     """
-    from forecast.config.datasets import load_dataset, load_datasets
+    from forecast.config.datasets import load_datasets
     from forecast.data import ingest
     from forecast.data.quality import format_violations
 
     project = require_project(root)
     datasets = load_datasets(project / "configs").datasets
     if dataset:
-        datasets = {dataset: load_dataset(dataset, project / "configs")}
+        require_known(dataset, datasets, "Unknown dataset")
+        datasets = {dataset: datasets[dataset]}
     summaries = [
         ingest.summarize(name, settings, root=project, now=now())
         for name, settings in datasets.items()

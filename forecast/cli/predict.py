@@ -37,7 +37,6 @@ from forecast.system.stage import split_names
 if TYPE_CHECKING:
     import pandas as pd
 
-    from forecast.config.datasets import Dataset
     from forecast.data.panel import Panel
     from forecast.operations.predicting import Forecast, WatchedChampion
 
@@ -68,13 +67,10 @@ def predict(
     root: Path = ROOT,
 ) -> None:
     """Forecast with the champion from the newest snapshot; neither trains nor fetches."""
-    from forecast.config.datasets import load_dataset
     from forecast.config.models import load_evaluation
     from forecast.operations import predicting
 
     project = require_project(root)
-    # raises for an unknown name, and suggests the nearest one
-    settings = load_dataset(dataset, project / "configs")
     forecast = predicting.forecast_champion(
         project,
         dataset,
@@ -87,13 +83,14 @@ def predict(
     for notice in forecast.notices:
         print(notice, file=sys.stderr)
     if output_format == "csv":
-        _write(_with_written_times(forecast.table, zone=settings.source.local_zone), "csv")
+        zone = forecast.settings.source.local_zone
+        _write(_with_written_times(forecast.table, zone=zone), "csv")
     elif output_format == "parquet":
         _write(forecast.table, "parquet")
     elif output_format == "json":
         print(json.dumps(_json_content(forecast), indent=1, ensure_ascii=False))
     else:
-        _print_table(forecast, settings)
+        _print_table(forecast)
 
 
 def watch(
@@ -113,11 +110,11 @@ def watch(
     """Mark the observations that the champion's one-step forecasts cannot explain; exits 5 if a new
     one is among them.
     """
-    from forecast.config.datasets import load_dataset
     from forecast.operations.predicting import watch_champion
 
-    project = require_dataset(root, dataset)
-    verdict = watch_champion(project, dataset, rate=rate, pooled=pooled, newest=newest)
+    verdict = watch_champion(
+        require_project(root), dataset, rate=rate, pooled=pooled, newest=newest
+    )
     if verdict.champion.notice:
         print(verdict.champion.notice, file=sys.stderr)
     alarms = verdict.table[verdict.table["alarm"]].drop(columns="alarm")
@@ -126,7 +123,7 @@ def watch(
         print_rows(cast("list[dict[str, Cell]]", records), output_format)
     else:
         if len(alarms):
-            zone = load_dataset(dataset, project / "configs").source.local_zone
+            zone = verdict.settings.source.local_zone
             numbers = ["y", "y_hat", "p", "alarm_level"]
             keys = _keys(verdict.table)
             _print_numbers(_with_written_times(alarms, zone=zone), keys, numbers, "is_newest")
@@ -214,8 +211,9 @@ def _json_content(forecast: Forecast) -> dict[str, Any]:
     }
 
 
-def _print_table(forecast: Forecast, settings: Dataset) -> None:
+def _print_table(forecast: Forecast) -> None:
     """Print the forecast as a title, a row per step, and a sentence about its provenance."""
+    settings = forecast.settings
     table = _with_written_times(forecast.table, zone=settings.source.local_zone)
     numbers = [name for name in table.columns if name == "y_hat" or name.startswith(("lo_", "hi_"))]
     targets = forecast.panel.task.targets

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.comparison.low_medians import describe_zero_forecasts, is_zero_median
-from forecast.config.datasets import load_dataset
+from forecast.config.datasets import Dataset, load_dataset
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import format_time
 from forecast.data import preparation, snapshots
@@ -40,6 +40,7 @@ class Forecast:
     """A forecast of the champion."""
 
     champion: Champion
+    settings: Dataset
     table: pd.DataFrame
     """As of `forecast_latest`: a row per series, output and step, in the target's unit; where rows
     have no dates, with row numbers for times.
@@ -71,6 +72,7 @@ def forecast_champion(
     supports, or a plan that the model does not use; `ForecastError` where the forecast is not
     finite.
     """
+    settings = load_dataset(dataset, ProjectPaths.of(root).configs)
     current = champion.load(root, dataset)
     n_steps = horizon or current.ensemble.task.horizon
     ensemble = current.ensemble.with_horizon(n_steps)
@@ -79,7 +81,7 @@ def forecast_champion(
             f"{plan}: the champion of {dataset!r} reads no column known ahead, so a plan changes"
             " nothing. Forecast without it."
         )
-    frame = read_newest_frame(root, dataset, ensemble, plan=plan)
+    frame = read_newest_frame(root, dataset, settings, ensemble, plan=plan)
     whole = from_frame(frame, dataset, ensemble.task)
     panel, left_out = keep_forecastable(whole, ensemble)
     judged = _judge_levels(ensemble, panel, levels, usual_levels)
@@ -101,7 +103,7 @@ def forecast_champion(
     )
     notices = [
         current.notice,
-        _describe_changed_files(root, dataset),
+        _describe_changed_files(root, dataset, settings),
         left_out,
         _describe_lost_series(ensemble, whole),
         _describe_zeros(table, panel),
@@ -110,13 +112,12 @@ def forecast_champion(
         storing_fault,
     ]
     table = live_accuracy.number_rows(table, ensemble.task.calendar.kind)
-    return Forecast(current, table, panel, tuple(filter(None, notices)))
+    return Forecast(current, settings, table, panel, tuple(filter(None, notices)))
 
 
-def _describe_changed_files(root: Path, dataset: str) -> str:
+def _describe_changed_files(root: Path, dataset: str, settings: Dataset) -> str:
     """Which source files changed since the snapshot, and what to do; empty where none did."""
-    entry = load_dataset(dataset, ProjectPaths.of(root).configs)
-    changed = preparation.describe_changed_files(dataset, entry, newest_data_root(root, dataset))
+    changed = preparation.describe_changed_files(dataset, settings, newest_data_root(root, dataset))
     if changed:
         changed += f" This forecast follows the old one; `forecast fetch {dataset}` takes the new."
     return changed
@@ -163,7 +164,12 @@ def _judge_levels(
 
 
 def read_newest_frame(
-    root: Path, dataset: str, ensemble: Ensemble, *, plan: Path | None = None
+    root: Path,
+    dataset: str,
+    settings: Dataset,
+    ensemble: Ensemble,
+    *,
+    plan: Path | None = None,
 ) -> pd.DataFrame:
     """The newest snapshot (the checkout's or a retraining's) as a long frame, prepared and checked
     as in training.
@@ -171,10 +177,9 @@ def read_newest_frame(
     plan: as in `forecast_champion`. Source files may have been edited since the snapshot;
     otherwise a scheduled forecast would fail after every edit.
     """
-    entry = load_dataset(dataset, ProjectPaths.of(root).configs).with_columns_of(ensemble.task)
     frame, _ = preparation.check_data(
         dataset,
-        entry,
+        settings.with_columns_of(ensemble.task),
         root=newest_data_root(root, dataset),
         plan=plan,
         files_may_differ=True,
@@ -241,6 +246,7 @@ class WatchedChampion:
     """The champion's judgement of the observations that it has not been fitted on."""
 
     champion: Champion
+    settings: Dataset
     watched: Watched
     table: pd.DataFrame
     """As in `Watched`, with `is_newest` (among the newest rows of its series); where rows have no
@@ -263,9 +269,11 @@ def watch_champion(
     rate, pooled: as in `forecaster.watching`. newest: how many rows of each series count as newest,
     0 means a horizon. Raises `InputError` without a champion.
     """
+    settings = load_dataset(dataset, ProjectPaths.of(root).configs)
     current = champion.load(root, dataset)
     ensemble = current.ensemble
-    panel = from_frame(read_newest_frame(root, dataset, ensemble), dataset, ensemble.task)
+    frame = read_newest_frame(root, dataset, settings, ensemble)
+    panel = from_frame(frame, dataset, ensemble.task)
     rows = _rows_before_unseen(panel, pd.Timestamp(current.card.last_target_used))
     watched = watch(ensemble, panel, rows, rate=rate, pooled=pooled)
     steps = newest or ensemble.task.horizon
@@ -275,7 +283,7 @@ def watch_champion(
     table = live_accuracy.number_rows(
         table.assign(is_newest=is_newest), ensemble.task.calendar.kind
     )
-    return WatchedChampion(current, watched, table)
+    return WatchedChampion(current, settings, watched, table)
 
 
 def _rows_before_unseen(panel: Panel, last_used: pd.Timestamp) -> dict[str, np.ndarray]:

@@ -74,10 +74,9 @@ def retrain(job: RetrainingJob) -> Decision:
     shares the store.
     """
     with _machine_lock(job), _team_lock(job):
-        job.log_step("unfinished")
-        earlier = _finish(job)
-        if earlier is not None:
-            return earlier
+        if (job.folder / "pending" / "decision.json").exists():
+            job.log_step("unfinished")
+            return _finish(job)
         judged = reach_decision(job)
         if judged.decision.word == "not due":
             judged.decision.write(not_due_file(job.root, job.dataset))
@@ -89,7 +88,6 @@ def retrain(job: RetrainingJob) -> Decision:
             job.log_step("write down")
             pending.write_pending(job.root, judged.decision, judged.candidate, judged.card)
             final = _finish(job)
-            assert final is not None
         else:
             job.log_step("record")
             pending.conclude(job.root, judged.decision, now=job.now, tracking_uri=job.tracking_uri)
@@ -169,7 +167,7 @@ def reach_decision(job: RetrainingJob) -> JudgedChallenger:
     job.log_step("challenger")
     # not stored in DVC's shared cache, which daily challengers would fill
     challenger.run_stages(job, tree, f"compare@{job.dataset}", "--no-commit")
-    return _ask_gate(job, tree, draft, current, due.ageing, rules)
+    return _ask_gate(job, tree, settings, draft, current, due.ageing, rules)
 
 
 def _draft_decision(
@@ -199,13 +197,13 @@ def _draft_decision(
 def _ask_gate(
     job: RetrainingJob,
     tree: WorkTree,
+    settings: Dataset,
     draft: Decision,
     current: Champion | None,
     ageing: str,
     rules: Retraining,
 ) -> JudgedChallenger:
     """Let the gate decide on the challenger that was made in the work tree."""
-    settings = load_dataset(job.dataset, tree.paths.configs)
     candidate, card = selected_candidate(
         tree.path, job.dataset, now=job.now, revision=tree.revision
     )
@@ -315,10 +313,8 @@ def _count_new_steps(
     return int((known_from(calendar, steps) > pd.Timestamp(current.card.as_of)).sum())
 
 
-def _finish(job: RetrainingJob) -> Decision | None:
-    """Carry out the pending decision of this run or of a killed one; None where there is none."""
-    if not (job.folder / "pending" / "decision.json").exists():
-        return None
+def _finish(job: RetrainingJob) -> Decision:
+    """Carry out the pending decision of this run or of a killed one."""
     tree = WorkTree(job.folder / "tree", "", ())
     rules = load_retraining(job.dataset, tree.paths.configs)
 

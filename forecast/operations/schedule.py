@@ -197,14 +197,14 @@ class Scheduler:
             self.log_event(f"heartbeat could not be written: {error}")
 
 
+@dataclass
 class JobTrigger(BaseTrigger):
     """`next_time` as a trigger of APScheduler."""
 
-    def __init__(self, name: str, job: ScheduledJob, *, at_once: bool) -> None:
-        """at_once: the first run is now, since the job missed a time."""
-        self.name = name
-        self.job = job
-        self.at_once = at_once
+    name: str
+    job: ScheduledJob
+    at_once: bool
+    """Whether the first run is now, since the job missed a time."""
 
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
         """When the job runs next; APScheduler calls this."""

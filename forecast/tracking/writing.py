@@ -222,12 +222,6 @@ class Writer:
         self.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
 
 
-def read_task(forecaster_folder: Path) -> Task:
-    """The task of a saved forecaster, or of the first member of a saved ensemble."""
-    spec = min(forecaster_folder.rglob("spec.json"))
-    return Task.model_validate(files.read_json(spec)["task"])
-
-
 def save_model(
     forecaster_folder: Path, model_folder: Path, *, example: pd.DataFrame | None = None
 ) -> None:
@@ -239,6 +233,8 @@ def save_model(
     import mlflow.pyfunc
     from mlflow.utils import environment
 
+    # of an ensemble its first member's
+    spec = files.read_json(min(forecaster_folder.rglob("spec.json")))
     # MLflow would compare all installed packages with the requirements, which are the installed
     # ones anyway: a fifth of the time of `promote --scored`.
     checks: Any = environment
@@ -250,7 +246,7 @@ def save_model(
                 str(model_folder),
                 python_model=str(SERVED_CODE),
                 input_example=example,
-                signature=signature_of(read_task(forecaster_folder)),
+                signature=signature_of(Task.model_validate(spec["task"])),
                 artifacts={"forecaster": str(forecaster_folder)},
                 # MLflow would take seconds to infer them, wrongly
                 pip_requirements=_installed_requirements(),

@@ -166,7 +166,8 @@ def test_what_is_served_after_the_newest_snapshot_adds_up_also_when_refitted(
     results: Results, tmp_path: Path
 ) -> None:
     ensemble = load_trained_ensemble(results.folder("ridge"))
-    panel = from_frame(read_newest_frame(results.paths.root, NAME, ensemble), NAME, ensemble.task)
+    frame = read_newest_frame(results.paths.root, NAME, results.dataset, ensemble)
+    panel = from_frame(frame, NAME, ensemble.task)
     rows = {name: np.array([len(panel.by_id[name]) - 1]) for name in NAMES}
     before = {name: values[0, :, 0] for name, values in ensemble.predict(panel, rows).items()}
     np.testing.assert_allclose(before["total"], before["North"] + before["South"])

@@ -98,7 +98,8 @@ def test_a_station_too_young_for_any_block_is_in_the_fit_that_serves(tmp_path: P
     with pytest.raises(DataError, match="have changed since it was compared"):
         frame_project.promoted(results, "ridge", tmp_path / "fewer")
     files.write_frame(raw, rows)
-    panel = from_frame(read_newest_frame(tmp_path, frame_project.NAME, serving), "df", serving.task)
+    frame = read_newest_frame(tmp_path, frame_project.NAME, results.dataset, serving)
+    panel = from_frame(frame, "df", serving.task)
     usable, left_out = keep_forecastable(panel, serving)
     rows = {name: np.array([len(series) - 1]) for name, series in usable.by_id.items()}
     forecasts = serving.predict(usable, rows)
