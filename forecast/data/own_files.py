@@ -85,6 +85,8 @@ MIN_OTHER_VALUES = 20
 csv.field_size_limit(BLOCK_BYTES)  # read with another separator, a whole header may be one field
 HEADER_LINES = 2
 """The first lines, which may hold the column names: the first, or the second after `sep=;`."""
+SHOWN_LINES, LEAST_ROWS = 20, 2
+"""The first lines, from which the separator is guessed, and the fewest of them below a title."""
 MAX_COLUMNS = 5_000
 """The most columns: a table of series has a row per series and time, not a column."""
 
@@ -107,6 +109,9 @@ class FileFormat(Config):
     separator: str = Field(default=",", min_length=1, max_length=1)
     decimal: Literal[".", ","] = "."
     thousands: str = Field(default="", max_length=1)
+    skip_lines: int = Field(
+        default=0, ge=0, description="lines above the names of the columns, such as a title"
+    )
     units: tuple[str, ...] = Field(
         default=(), description="beside numbers, such as `$` and `%`: dropped"
     )
@@ -167,7 +172,8 @@ def _read_csv(
     path: Path, where: str, file_format: FileFormat, texts: Collection[str]
 ) -> pd.DataFrame:
     """The rows of a CSV file, see `read_table`."""
-    lines = first_lines(path, where, file_format.encoding)[:20]
+    if not _can_decode(path, file_format.encoding):
+        raise InputError(_describe_encoding(path, where, file_format.encoding))
     # UTF-8 can be decoded in most other encodings too, but other text is hardly ever valid UTF-8
     is_not_unicode = not file_format.encoding.lower().startswith("utf")
     if is_not_unicode and not _can_decode(path, "ascii") and _can_decode(path, "utf-8"):
@@ -175,9 +181,10 @@ def _read_csv(
             f"{where}: found text in UTF-8, wanted `encoding: {file_format.encoding}` as its entry"
             " says. Set `encoding: utf-8` under `source`, or save the file as before."
         )
+    lines = first_lines(path, where, file_format.encoding)
     stated_mark = stated_separator(lines)
     separator = stated_mark or file_format.separator
-    lines_before = int(stated_mark != "")
+    lines_before = max(int(stated_mark != ""), file_format.skip_lines)
     header = next(csv.reader(lines[lines_before:], delimiter=separator), [])
     _require_distinct_names(header, where)
     text_columns = [column for column in header if column in texts]
@@ -244,7 +251,7 @@ def is_code(values: pd.Series) -> bool:
 
 def find_codes(lines: list[str], file_format: FileFormat) -> list[str]:
     """The columns of a CSV that are codes (`is_code`), from its `first_lines`."""
-    columns = _cells_by_column(lines[bool(stated_separator(lines)) :], file_format.separator)
+    columns = _cells_by_column(lines, file_format)
     return [
         name for name, *cells in filter(None, columns) if is_code(pd.Series(cells, dtype="str"))
     ]
@@ -312,33 +319,28 @@ def guess_format(path: Path, where: str) -> FileFormat:
     """
     if is_parquet(path):
         return FileFormat()
-    encoding = guess_encoding(path) or "utf-8"
+    encoding = guess_encoding(path, where)
     lines = first_lines(path, where, encoding)
-    stated_mark = stated_separator(lines)
-    separator = stated_mark or guess_separator(lines[:20])
-    columns = _cells_by_column(lines[2 if stated_mark else 1 :], separator)
+    separator = stated_separator(lines) or guess_separator(lines[:SHOWN_LINES])
+    layout = FileFormat(separator=separator, skip_lines=find_header(lines[:SHOWN_LINES], separator))
+    columns = [cells for _, *cells in filter(None, _cells_by_column(lines, layout))]
     units = {_unit_of(cells) for cells in columns} - {""}
     numbers = [_bare_numbers(cells, units) for cells in columns]
     grouping = {mark for cells in numbers for mark in ".," if _shows_thousands(cells, mark)}
     decimal, thousands = guess_number_marks(chain.from_iterable(numbers), separator, grouping)
-    return FileFormat.model_validate(
-        {
-            "encoding": encoding,
-            "separator": separator,
-            "decimal": decimal,
-            "thousands": thousands,
-            "units": sorted(units),
-        }
-    )
+    marks = {"decimal": decimal, "thousands": thousands, "units": tuple(sorted(units))}
+    return layout.model_copy(update={"encoding": encoding, **marks})
 
 
-def _cells_by_column(lines: list[str], separator: str) -> list[list[str]]:
-    """The cells of each column that are not missing. A line that was cut off goes without its last
-    cell.
+def _cells_by_column(lines: list[str], file_format: FileFormat) -> list[list[str]]:
+    """The cells of each column that are not missing, its name first. A line that was cut off goes
+    without its last cell.
     """
+    lines = lines[max(file_format.skip_lines, int(stated_separator(lines) != "")) :]
+    read_rows = csv.reader(lines, delimiter=file_format.separator)
     rows = [
         row[:-1] if len(line) == MAX_LINE else row
-        for line, row in zip(lines, csv.reader(lines, delimiter=separator), strict=False)
+        for line, row in zip(lines, read_rows, strict=False)
     ]
     columns = zip_longest(*rows, fillvalue="")
     return [[cell.strip() for cell in cells if cell not in MISSING_TEXTS] for cells in columns]
@@ -407,7 +409,7 @@ def find_doubtful_number(path: Path, file_format: FileFormat) -> str:
     if file_format.thousands or file_format.decimal != mark:
         return ""
     lines = first_lines(path, path.name, file_format.encoding)
-    columns = _cells_by_column(lines[1:], file_format.separator)
+    columns = _cells_by_column(lines, file_format)
     numbers = [_bare_numbers(cells, file_format.units) for cells in columns]
     cells = list(chain.from_iterable(numbers))
     if guess_number_marks(cells, file_format.separator, {mark})[1] != mark:
@@ -416,21 +418,14 @@ def find_doubtful_number(path: Path, file_format: FileFormat) -> str:
 
 
 def first_lines(path: Path, where: str, encoding: str = "utf-8") -> list[str]:
-    """The lines of the first million bytes that are not empty; none for Parquet. `InputError` where
-    the file is a spreadsheet, no text in `encoding` or has too many columns.
+    """The lines of the first million bytes, empty ones too; none for Parquet. `InputError` where
+    the file has too many columns.
     """
     if is_parquet(path):
         return []
-    if path.suffix.lower() in (".xlsx", ".xlsm", ".xls", ".ods"):
-        raise InputError(
-            f"{where}: is a spreadsheet, wanted CSV or Parquet. Save the sheet with the rows as"
-            " CSV."
-        )
-    if not _can_decode(path, encoding):
-        raise InputError(_describe_encoding(path, where, encoding))
     blocks = list(islice(_blocks(path), 2))
     text = b"".join(blocks[:1]).decode(encoding, errors="replace").removeprefix("\ufeff")
-    lines = [line for line in text.splitlines() if line.strip()]
+    lines = text.splitlines()
     if len(blocks) > 1 and len(lines) > HEADER_LINES:
         del lines[-1]  # cut off, perhaps within a number
     n_columns = 1 + max(
@@ -449,14 +444,26 @@ def _blocks(path: Path) -> Iterator[bytes]:
             yield block
 
 
-def guess_encoding(path: Path) -> str:
-    """The first known encoding that can decode the whole file; empty without one."""
+def guess_encoding(path: Path, where: str) -> str:
+    """The first known encoding that can decode the whole file. `InputError` for a spreadsheet, and
+    for bytes that are no text.
+    """
+    if path.suffix.lower() in (".xlsx", ".xlsm", ".xls", ".ods"):
+        raise InputError(
+            f"{where}: is a spreadsheet, wanted CSV or Parquet. Save the sheet with the rows as"
+            " CSV."
+        )
     encodings: tuple[str, ...] = BYTE_ENCODINGS
     line_end = ""
     if b"\0" in next(_blocks(path), b""):
         encodings = WIDE_ENCODINGS
         line_end = "\n"
-    return next((name for name in encodings if _can_decode(path, name, line_end)), "")
+    for name in encodings:
+        if _can_decode(path, name, line_end):
+            return name
+    raise InputError(
+        f"{where}: holds bytes that are no text. Write the table as CSV in UTF-8, or as Parquet."
+    )
 
 
 def _can_decode(path: Path, encoding: str, line_end: str = "") -> bool:
@@ -472,15 +479,8 @@ def _can_decode(path: Path, encoding: str, line_end: str = "") -> bool:
 
 
 def _describe_encoding(path: Path, where: str, encoding: str) -> str:
-    """The message about a file that is no text in `encoding`: the encoding that can decode it, or
-    the advice to save it as UTF-8 or Parquet.
-    """
-    fitting = guess_encoding(path)
-    if not fitting:
-        return (
-            f"{where}: holds bytes that are no text. Write the table as CSV in UTF-8, or as"
-            " Parquet."
-        )
+    """The message about a file that is no text in `encoding`: the encoding that can decode it."""
+    fitting = guess_encoding(path, where)
     return (
         f"{where}: no {encoding} text. It reads as {fitting}: add"
         f" `encoding: {fitting}` under `source` in configs/datasets.yaml. Where names with accents"
@@ -496,16 +496,41 @@ def stated_separator(lines: list[str]) -> str:
 
 def guess_separator(lines: list[str]) -> str:
     """The separator with the most columns, among those with as many columns in all lines as in the
-    header; a comma where none separates columns.
+    header; a comma where none separates columns. Lines above the header have other columns.
     """
+    lines = [line for line in lines if line.strip()]
     best_mark, best_score = ",", (False, 1)
-    for mark in SEPARATORS:
-        column_counts = list(map(len, csv.reader(lines, delimiter=mark)))
-        fewest = min(column_counts, default=0)
-        score = (fewest == max(column_counts[:1], default=0), fewest)
-        if fewest > 1 and score > best_score:
-            best_mark, best_score = mark, score
+    for first in range(max(len(lines) - LEAST_ROWS, 1)):
+        for mark in SEPARATORS:
+            column_counts = list(map(len, csv.reader(lines[first:], delimiter=mark)))
+            fewest = min(column_counts, default=0)
+            score = (fewest == max(column_counts[:1], default=0), fewest)
+            if fewest > 1 and score > best_score:
+                best_mark, best_score = mark, score
+        if best_score[0]:
+            break
     return best_mark
+
+
+def find_header(lines: list[str], separator: str) -> int:
+    """The number of lines above the one that names the columns: titles, comments and empty lines. 0
+    where no line below the first is a name for each column of the lines below it.
+    """
+    rows = list(csv.reader(lines, delimiter=separator))
+    widths = Counter(len(row) for row in rows if row)
+    width = max(widths, key=widths.__getitem__, default=0)
+    name_rows: list[int] = []
+    for number, row in enumerate(rows):
+        cells = [cell.strip() for cell in row]
+        if len(row) != width or not all(cells):
+            continue
+        if any(cell[0].isdigit() or NUMBER.fullmatch(cell) for cell in cells):
+            break
+        if number and not any(rows[number - 1]):
+            name_rows.clear()  # what stands above an empty line is a title, and no unit of a name
+        name_rows.append(number)
+    uncommented = [number for number in name_rows if not lines[number].startswith("#")]
+    return (uncommented[:1] or name_rows[-1:] or [0])[0]
 
 
 def guess_number_marks(

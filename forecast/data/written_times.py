@@ -41,9 +41,9 @@ with contextlib.suppress(ImportError):
 
     CLOCK_ERRORS = (ValueError, InvalidTimeError)
 
-_OFFSET = re.compile(r"(Z|[+-]\d{2}(?::?\d{2})?)$")
+_OFFSET = r"(?:Z|[+-]\d{2}(?::?\d{2})?)$"
 _NO_MARK = re.compile(r"[^/,:-]")
-_ONLY_DATE = re.compile(r"^\d{4}-\d{2}(-\d{2})?$")
+_ONLY_DATE = r"\d{4}-\d{2}(?:-\d{2})?"
 _PERIOD = (
     r"^(?P<year>\d{4})[-/ ]?"
     r"(?:Q(?P<quarter>\d{1,2})|M(?P<month>\d{1,2})|W(?P<week>\d{1,2})(?:-?(?P<day>[1-7]))?)$"
@@ -160,17 +160,6 @@ def read_times(values: pd.Series, time_format: str | None) -> pd.Series:
     return pd.to_datetime(text, format=time_format or ISO_8601, errors="coerce", utc=True)
 
 
-def reverse_if_newest_first(table: pd.DataFrame, time_format: str | None) -> pd.DataFrame:
-    """The rows in reverse order where most steps of `ds` within a series go back in time, among the
-    first 1000 rows; otherwise unchanged.
-    """
-    head = table[["unique_id", "ds"]].head(1000)
-    times = read_times(head["ds"], time_format)
-    # microseconds as in `_measure_disorder`
-    steps = times.dt.as_unit("us").groupby(head["unique_id"], sort=False).diff()
-    return table[::-1] if np.sign(steps.dt.total_seconds()).sum() < 0 else table
-
-
 def _fits(text: pd.Series, time_format: str) -> bool:
     """Whether `time_format` fits all of the first thousand rows, and 99 % of all. One row is tried
     first, since it excludes most formats.
@@ -245,7 +234,12 @@ def to_utc(
             " times out, or map another column to `ds`."
         )
         raise make_cell_error(values, 0, where, advice)
-    times, has_offset = _parse_text(values.astype("str"), time_zone, wall_clock, where)
+    text = values.astype("str")
+    # a panel repeats its times, and reading a text takes longer than finding the distinct ones
+    codes, _ = pd.factorize(text)
+    distinct = text.iloc[pd.Series(codes).drop_duplicates().index]
+    parsed, has_offset = _parse_text(distinct, time_zone, wall_clock, where)
+    times = parsed.iloc[codes].set_axis(text.index)
     if has_offset:
         return times
     return _local_to_utc(times, table, time_zone, wall_clock, where)
@@ -259,9 +253,8 @@ def _parse_text(
 
     Either no row has an offset, or all have one: the same offset, or that of `zone` at the time.
     """
-    offsets = values.str.strip().str.extract(_OFFSET, expand=False)
-    offsets = offsets.where(~values.str.strip().str.match(_ONLY_DATE))
-    has_offset = offsets.notna()
+    stripped = values.str.strip()
+    has_offset = stripped.str.contains(_OFFSET) & ~stripped.str.fullmatch(_ONLY_DATE)
     mixed = (
         f": mixed time zones; the first row holds {quote(values.iloc[0])}. Write all times in UTC,"
         " or state `source.time_zone` if one local clock explains them."
@@ -269,20 +262,22 @@ def _parse_text(
     refuse_rows(values, has_offset != has_offset.iloc[0], where, mixed)
     if not has_offset.any():
         return _parse_iso(values, where), False
+    without_offset = stripped.str.replace(_OFFSET, "", regex=True)
     if wall_clock:
-        return _parse_iso(values.str.strip().str.replace(_OFFSET, "", regex=True), where), True
+        return _parse_iso(without_offset, where), True
     utc = _parse_iso(values, where, utc=True)
-    different = offsets.replace("Z", "+").str.replace(":", "").str.ljust(5, "0")
+    local = _parse_iso(without_offset, where)
+    offsets = local - utc
     if zone is None:
-        refuse_rows(values, different != different.iloc[0], where, mixed)
-    elif different.nunique() > 1:
+        refuse_rows(values, offsets != offsets.iloc[0], where, mixed)
+    elif offsets.nunique() > 1:
         # allowed where each is the offset of the zone at that time
-        expected = utc.dt.tz_localize("UTC").dt.tz_convert(zone).dt.strftime("%z")
+        expected = utc.dt.tz_localize("UTC").dt.tz_convert(zone).dt.tz_localize(None)
         advice = (
             f", no offset that {zone} had then. Correct `source.time_zone`, or write all times in"
             " UTC."
         )
-        refuse_rows(values, expected != different, where, advice)
+        refuse_rows(values, expected != local, where, advice)
     return utc, True
 
 
@@ -333,33 +328,39 @@ def _local_to_utc(
     """
     if wall_clock or zone in (None, "UTC"):
         return times
-    has_no_instant = times.dt.tz_localize(zone, nonexistent="NaT", ambiguous="NaT").isna()
-    if not has_no_instant.any():
-        return _zoned_to_utc(times.dt.tz_localize(zone))
+    zoned = times.dt.tz_localize(zone, nonexistent="NaT", ambiguous="NaT")
+    if zoned.notna().all():
+        return _zoned_to_utc(zoned)
     # a repeated hour is resolved within each series
-    try:
-        series = times.groupby(table["unique_id"], sort=False)
-        parts = [_zoned_to_utc(_resolve_repeated_hours(part, zone)) for _, part in series]
-        return pd.concat(parts).reindex(times.index)
-    except CLOCK_ERRORS:
-        clocks = f"which stands twice or never on the clocks of {zone} (summer time begins or ends)"
-        end = f", {clocks}, wanted one instant. Write the times in UTC or with an offset."
-        raise make_cell_error(times, first_true(has_no_instant), where, end) from None
+    utc = pd.Series(pd.NaT, times.index, dtype="datetime64[ns]")
+    # by position, since a plan for all series has each line several times
+    for rows in times.groupby(table["unique_id"], sort=False).indices.values():
+        utc.iloc[rows] = _zoned_to_utc(_resolve_repeated_hours(times.iloc[rows], zone, where))
+    return utc
 
 
-def _resolve_repeated_hours(times: pd.Series, zone: str) -> pd.Series:
-    """The local `times` of one series with their zone. Raises one of `CLOCK_ERRORS` for a time that
-    the clock skips, and for a repeated hour that cannot be resolved.
+def _resolve_repeated_hours(times: pd.Series, zone: str, where: str) -> pd.Series:
+    """The local `times` of one series, oldest or newest first, with their zone. `InputError` with
+    the row for a time that the clock skips, and for a repeated hour that cannot be resolved.
     """
-    try:
+    if np.sign(times.diff().dt.total_seconds()).sum() < 0:
+        return _resolve_repeated_hours(times[::-1], zone, where)[::-1]
+    with contextlib.suppress(*CLOCK_ERRORS):
         return times.dt.tz_localize(zone, ambiguous="infer")
-    except CLOCK_ERRORS:
-        zoned = times.dt.tz_localize(zone, ambiguous=(~times.duplicated()).to_numpy())
-        # the first row, and rows out of order, do not tell which of the two hours is meant
-        first = times.iloc[:1].dt.tz_localize(zone, ambiguous="NaT")
-        if first.isna().any() or not zoned.is_monotonic_increasing:
-            raise
+    is_first = (~times.duplicated()).to_numpy()
+    zoned = times.dt.tz_localize(zone, ambiguous=is_first, nonexistent="NaT")
+    has_no_instant = times.dt.tz_localize(zone, ambiguous="NaT", nonexistent="NaT").isna()
+    # the first row, and rows out of order, do not tell which of the two hours is meant
+    if zoned.is_monotonic_increasing and not has_no_instant.iloc[0]:
         return zoned
+    zero = pd.Timedelta(0)
+    is_out_of_order = zoned.isna() | (zoned.diff() < zero) | (zoned.diff(-1) > zero)
+    is_out_of_order.iloc[0] = True
+    is_faulty = has_no_instant & is_out_of_order
+    clocks = f"which stands twice or never on the clocks of {zone} (summer time begins or ends)"
+    end = f", {clocks}, wanted one instant. Write the times in UTC or with an offset."
+    position = first_true(is_faulty if is_faulty.any() else has_no_instant)
+    raise make_cell_error(times, position, where, end)
 
 
 def _zoned_to_utc(times: pd.Series) -> pd.Series:

@@ -713,19 +713,61 @@ def test_times_as_programs_write_them_are_read_back(tmp_path, form, step):
 
 
 @pytest.mark.parametrize(
-    ("lines", "mark", "said"),
+    ("lines", "mark", "skipped"),
     [
-        ("Sales of 2024;;\n\nDate;a;b", ";", "line 3: `Sales of 2024` holds 'Date', wanted a time"),
-        ("Station: Köln\n\nDate;a;b", ";", "Name the columns in the first line"),
-        ("#DEBUG: type\nDate,a,b", ",", "remove what stands above"),
-        ("Date a b", "  ", "with a comma, semicolon, tab or | between them"),
+        ("Sales of 2024;;\n\nDate;a;b", ";", 2),
+        ("Sales report\nBerlin, 2024\nDate;a;b", ";", 2),
+        ("Station: Köln\n\nDate;a;b", ";", 2),
+        ("1. quarter of 2024\t\t\nDate\ta\tb", "\t", 1),
+        ("Place, street, town\n\nDate,a,b", ",", 2),
+        ("#DEBUG: type\nDate,a,b", ",", 1),
+        ("# by x, y, z\n# n\nDate,a,b", ",", 2),
+        ("# by x\n# Date,a,b", ",", 1),
+        ("\nDate,a,b", ",", 1),
+        ("Date,a,b", ",", 0),
+        (",a,b", ",", 0),
     ],
 )
-def test_titles_above_the_names_and_blanks_between_columns_are_refused(tmp_path, lines, mark, said):
-    rows = "".join(f"{day}{mark}1{mark}2\n" for day in DAILY)
-    (tmp_path / "mine.csv").write_text(f"{lines}\n{rows}")
-    with pytest.raises(InputError, match=re.escape(said)):
+def test_titles_above_the_names_are_skipped_and_told(tmp_path, lines, mark, skipped):
+    rows = "".join(f"{day}{mark}{n}{mark}{n % 3}\n" for n, day in enumerate(DAILY))
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "mine.csv").write_text(f"{lines}\n{rows}")
+    text, frame = read_as_guessed(tmp_path, tmp_path / "data" / "mine.csv")
+    assert frame["ds"].dt.strftime("%Y-%m-%d").tolist() == DAILY
+    assert frame["a"].tolist() == list(range(len(DAILY)))
+    assert frame.index.tolist() == list(range(2 + skipped, 2 + skipped + len(DAILY)))
+    source = yaml.safe_load(text)["mine"]["source"]
+    assert source.get("skip_lines", 0) == skipped
+    assert ("above the names of columns" in text) == (skipped > 0)
+
+
+def test_a_title_of_as_many_words_as_columns_is_no_row_of_names_where_it_stands_alone(tmp_path):
+    rows = "".join(f"{day},1,2\n" for day in DAILY)
+    (tmp_path / "mine.csv").write_text(f"Date,a,b\nday,mm,mm\n{rows}")
+    with pytest.raises(InputError, match="line 2: `Date` holds 'day', wanted a time"):
         guess_entry(tmp_path / "mine.csv", "mine.csv", "mine")
+
+
+def test_blanks_between_columns_are_refused(tmp_path):
+    rows = "".join(f"{day}  1  2\n" for day in DAILY)
+    (tmp_path / "mine.csv").write_text(f"Date a b\n{rows}")
+    with pytest.raises(InputError, match="with a comma, semicolon, tab or"):
+        guess_entry(tmp_path / "mine.csv", "mine.csv", "mine")
+
+
+def test_no_file_is_decoded_or_read_twice_by_add(tmp_path, monkeypatch):
+    rows = "".join(f"{day},{'M' if n == 5 else n}\n" for n, day in enumerate(DAILY))
+    (tmp_path / "mine.csv").write_text(f"ds,y\n{rows}")
+    decoded, read = [], []
+    can_decode, read_csv = own_files._can_decode, own_files.pd.read_csv
+    monkeypatch.setattr(
+        own_files, "_can_decode", lambda *what: decoded.append(what) or can_decode(*what)
+    )
+    monkeypatch.setattr(
+        own_files.pd, "read_csv", lambda *what, **how: read.append(what) or read_csv(*what, **how)
+    )
+    assert "missing: [M]" in guess_entry(tmp_path / "mine.csv", "mine.csv", "mine")
+    assert len(read) == 1 and len(decoded) == 2  # to find the encoding, and before it is read
 
 
 @pytest.mark.parametrize("name", ["nan", "NA", "null"])

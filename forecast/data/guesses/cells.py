@@ -6,13 +6,11 @@ quantities where they change within a series, else codes.
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
-from pandas.api.types import is_numeric_dtype
 
 from forecast.data import own_files
 from forecast.data.schema import describe_text_cell, find_text_cell
@@ -23,7 +21,7 @@ def read_and_find_missing(
     path: Path, where: str, file_format: own_files.FileFormat
 ) -> tuple[pd.DataFrame, own_files.FileFormat]:
     """The rows of the file, and its format with the texts that stand for a missing value in columns
-    of numbers (`missing`). Where there are such texts, the file is read twice.
+    of numbers (`missing`).
 
     `InputError` for a header without rows, and for a header of two lines.
     """
@@ -45,18 +43,15 @@ def read_and_find_missing(
         numbers = table[code].mask(table[code].isin(own_files.MISSING_TEXTS))
         if own_files.is_code(numbers):
             table[code] = numbers
-    missing_texts = {column: own_files.find_missing_texts(table[column]) for column in table}
-    candidates = tuple(itertools.chain.from_iterable(missing_texts.values()))
-    if not candidates:
-        return table, file_format
     missing: list[str] = []
-    with_missing = own_files.read_table(
-        path, where, file_format.model_copy(update={"missing": candidates}), texts=texts
-    )
-    for column, values in with_missing.items():
-        if is_numeric_dtype(values) and values.notna().any():
-            table[column] = values
-            missing += missing_texts[column]
+    if own_files.is_parquet(path):
+        texts = [*table.columns]  # text in Parquet is no number, whatever its cells are
+    for column in table.columns.drop(texts, errors="ignore"):
+        marks = own_files.find_missing_texts(table[column])
+        cells = table[column].mask(table[column].isin(marks))
+        if marks and cells.notna().any() and find_text_cell(cells) is None:
+            table[column] = pd.to_numeric(cells)
+            missing += marks
     return table, file_format.model_copy(update={"missing": tuple(dict.fromkeys(missing))})
 
 

@@ -278,6 +278,8 @@ def _source_note(guess: GuessedTimes, ids: list[str], file_format: own_files.Fil
         note += f", series from {' and '.join(map(quote, ids))}"
     if len(ids) > 1:
         note += f" (sums too: `hierarchy: [{', '.join(ids)}]`, the largest group first)"
+    if file_format.skip_lines:
+        note += f"; without the {plural(file_format.skip_lines, 'line')} above the names of columns"
     for unit in file_format.units:
         note += f"; numbers as written beside {unit}"
     if file_format.missing:

@@ -27,7 +27,6 @@ from forecast.data.written_times import (
     guess_time_format,
     read_times,
     refuse_rows,
-    reverse_if_newest_first,
     to_utc,
 )
 from forecast.system.errors import InputError, quote_names
@@ -124,9 +123,8 @@ def guess_times(
     if time is None:
         column, times = _find_count_column(rows, target, where)
         return GuessedTimes(column, time_format, None, times, COUNTED_ROWS)
-    ordered = reverse_if_newest_first(rows.assign(ds=rows[time]), time_format)
-    zone, times = _guess_zone(ordered, time_format, where)
-    if own_steps := describe_own_steps(ordered.assign(ds=times)):
+    zone, times = _guess_zone(rows.assign(ds=rows[time]), time_format, where)
+    if own_steps := describe_own_steps(rows.assign(ds=times)):
         raise InputError(f"{where}: no calendar fits. {own_steps}")
     fit = fit_calendar(times, zone)
     if 2 * fit.off_calendar > times.nunique():

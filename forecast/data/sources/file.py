@@ -41,7 +41,6 @@ from forecast.data.written_times import (
     ISO_8601,
     guess_time_format,
     refuse_rows,
-    reverse_if_newest_first,
     to_utc,
 )
 from forecast.system import files
@@ -110,11 +109,9 @@ def read(request: Request) -> RawFrame:
     table = _read_flags(table, numbers, where)
     if request.dataset.calendar.counts_rows:
         table["ds"] = _counts_to_times(table, where)
-        table = reverse_if_newest_first(table, None)
     else:
-        table = reverse_if_newest_first(table, source.time_format)
         table["ds"] = _to_utc(table, source.time_format, source, request.dataset, where)
-    # a corrected row may have been appended
+    # newest first, or a corrected row was appended
     if not has_rising_times(table["unique_id"], table["ds"]):
         table = table.sort_values("ds", kind="stable")
     table[numbers] = table[numbers].apply(pd.to_numeric)

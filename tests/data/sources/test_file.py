@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import time
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast.data import own_files, sources
+from forecast.data import own_files, sources, written_times
 from forecast.data.schema import check_frame
 from forecast.data.sources import file
 from forecast.system.errors import InputError
@@ -183,6 +184,66 @@ def test_hours_of_autumn_out_of_order_are_refused(tmp_path: Path):
     assert "stands twice or never on the clocks of America/New_York" in message
 
 
+AUTUMN_HOURS = ("00:00", "01:00", "01:00", "02:00", "03:00")
+"""The clock of New York on 2024-11-03: UTC 4 to 8."""
+NEW_YORK = {**MINE, "time_zone": "America/New_York"}
+
+
+@pytest.mark.parametrize("column_of_series", [True, False])
+def test_a_plan_written_newest_first_is_that_written_oldest_first(tmp_path, column_of_series):
+    plans = dataset(source=NEW_YORK, future_exogenous=[{"column": "promo", "known_ahead": True}])
+    rows = [f"2024-11-03 {hour},{number}" for number, hour in enumerate(AUTUMN_HOURS)]
+    header = "ds,promo"
+    if column_of_series:
+        header = "unique_id,ds,promo"
+        rows = [f"{name},{row}" for name in "ab" for row in rows]
+    for written in (rows, rows[::-1]):
+        (tmp_path / "plan.csv").write_text("\n".join([header, *written, ""]))
+        plan = file.read_plan(tmp_path / "plan.csv", plans, ["a", "b"])
+        assert plan["unique_id"].tolist() == 5 * ["a"] + 5 * ["b"]
+        assert plan["ds"].dt.hour.tolist() == 2 * [4, 5, 6, 7, 8]
+        assert plan["promo"].tolist() == 2 * [0, 1, 2, 3, 4]
+
+
+def test_issued_forecasts_written_newest_first_are_those_written_oldest_first(tmp_path):
+    source = {**NEW_YORK, "issued_path": "data/issued.csv", "issued_columns": ["rain"]}
+    columns = [{"column": "rain", "issued": True, "max_missing": 0.9}]
+    rows = [f"2024-11-03 {hour},2024-11-02 12:00,{n}" for n, hour in enumerate(AUTUMN_HOURS)]
+    text = "ds,temp\n" + "".join(f"2024-11-03 {hour},1\n" for hour in AUTUMN_HOURS)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "mine.csv").write_text(text)
+    request = sources.Request("mine", dataset(source=source, future_exogenous=columns), tmp_path)
+    for written in (rows, rows[::-1]):
+        (tmp_path / "data" / "issued.csv").write_text("\n".join(["ds,issued_at,rain", *written]))
+        issues = sources.read(request).vintages.sort_values("ds")
+        assert issues["ds"].dt.hour.tolist() == [4, 5, 6, 7, 8]
+        assert issues["rain"].tolist() == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+@pytest.mark.parametrize(
+    ("faulty", "hour"),
+    [("2024-11-03 01:30", "2024-11-03 01:30"), ("2024-03-10 02:30", "2024-03-10 02:30")],
+    ids=["out of order", "skipped"],
+)
+def test_the_faulty_local_hour_is_named_and_not_one_that_is_in_order(
+    tmp_path, newest_first, faulty, hour
+):
+    instants = pd.date_range("2023-10-01", "2024-12-01", freq="30min", tz="UTC")
+    times = instants.tz_convert("America/New_York").strftime("%Y-%m-%d %H:%M").tolist()
+    position = times.index("2024-11-03 12:00")
+    times.insert(position, faulty)
+    line = 2 + position
+    if newest_first:
+        times.reverse()
+        line = len(times) + 1 - position
+    rows = "".join(f"b,{time},1\n" for time in times)
+    text = "unique_id,ds,temp\n" + rows.replace("b,", "a,").replace(f"a,{faulty},1\n", "")
+    line += text.count("\n") - 1
+    message = refused(tmp_path, text + rows, source=NEW_YORK)
+    assert f"line {line}: `ds` holds '{hour}" in message
+
+
 @pytest.mark.parametrize("local", ["2024-11-03 01:30", "2024-03-10 02:30"])
 def test_an_hour_that_stands_twice_or_never_is_refused(tmp_path: Path, local: str):
     message = refused(
@@ -226,6 +287,46 @@ def test_an_offset_the_clock_never_had_is_refused(tmp_path: Path):
     text = "ds,temp\n2024-01-01T00:00+00:00,1\n2024-01-01T02:00+01:00,2\n"
     message = refused(tmp_path, text, source={**MINE, "time_zone": "Europe/Dublin"})
     assert "line 3" in message and "no offset that Europe/Dublin had then" in message
+
+
+def test_of_a_panel_with_several_offsets_every_text_is_read_once(monkeypatch):
+    times = pd.date_range("2024-03-30", periods=60, freq="h", tz="UTC").tz_convert("Europe/Berlin")
+    texts = [time.isoformat() for time in times]
+    table = pd.DataFrame({"unique_id": np.repeat(["a", "b", "c"], 60), "ds": 3 * texts})
+    lengths = []
+    parse_text = written_times._parse_text
+    monkeypatch.setattr(
+        written_times,
+        "_parse_text",
+        lambda values, *how: lengths.append(len(values)) or parse_text(values, *how),
+    )
+    utc = written_times.to_utc(table, time_zone="Europe/Berlin", where="x")
+    assert utc.tolist() == 3 * times.tz_convert("UTC").tz_localize(None).tolist()
+    assert lengths == [60]
+    table.loc[130, "ds"] = "2024-03-30T11:00:00+05:00"
+    with pytest.raises(InputError, match=r"row 130: .* no offset that Europe/Berlin had then"):
+        written_times.to_utc(table, time_zone="Europe/Berlin", where="x")
+
+
+def test_the_offsets_of_a_long_file_take_a_few_seconds_per_million_rows():
+    instants = pd.date_range("2024-03-01", periods=100_000, freq="min", tz="UTC")
+    local = instants.tz_convert("Europe/Berlin")
+    offset = pd.Series(
+        np.where(
+            local.tz_localize(None) - instants.tz_localize(None) > pd.Timedelta("1h"),
+            "+02:00",
+            "+01:00",
+        )
+    )
+    text = pd.Series(local.strftime("%Y-%m-%dT%H:%M:%S")) + offset
+    table = pd.DataFrame({"unique_id": "a", "ds": text})
+    start = time.process_time()
+    pd.to_datetime(table["ds"], utc=True, format="ISO8601")
+    plain = time.process_time() - start
+    start = time.process_time()
+    utc = written_times.to_utc(table, time_zone="Europe/Berlin", where="x")
+    assert time.process_time() - start < 25 * plain + 0.1
+    assert utc.tolist() == instants.tz_localize(None).tolist()
 
 
 def test_sessions_keep_their_local_date(tmp_path: Path):
