@@ -219,8 +219,9 @@ def fit_ensemble(
         if record.is_untrained:
             sentence = compose_untrained_sentence([name], [record.skip_model or NAIVE])
             warnings.warn(f"{WHERE}: {sentence}", stacklevel=3)
-        ensemble = trained_ensemble(results, candidate)
-        if rows == "all":
+        if rows == "scored" or record.has_failed:
+            ensemble = trained_ensemble(results, candidate)  # which says why it failed
+        else:
             ensemble = _refit_on_all_rows(results, candidate, recipe)
         return ensemble, results.forecasts(candidate)
 

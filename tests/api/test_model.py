@@ -18,7 +18,9 @@ import forecast
 from forecast.api.stages import _restored_environment
 from forecast.backtest.candidates import REFERENCE_MODELS, plan_candidates
 from forecast.backtest.setup import Setup
+from forecast.config.task import Task
 from forecast.data.records import StudyRecord
+from forecast.forecaster import ensemble
 from forecast.models import catalogue, spec
 from forecast.models.base import ModelSpec
 from forecast.models.families import auto_theta
@@ -439,6 +441,22 @@ def test_a_saved_model_forecasts_what_it_did_and_keeps_the_names(
     (tmp_path / "ridge" / "calibration.npz").write_bytes(b"")
     with pytest.raises(DataError, match=r"calibration.npz is missing or not the file"):
         forecast.load(tmp_path / "ridge")
+
+
+def test_only_the_fit_on_all_rows_is_calibrated_of_the_two_that_a_call_makes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calibrated: list[int] = []
+    real = ensemble.calibrate_intervals
+
+    def note(forecasts: pd.DataFrame, task: Task) -> Any:
+        calibrated.append(len(forecasts))
+        return real(forecasts, task)
+
+    monkeypatch.setattr(ensemble, "calibrate_intervals", note)
+    model = forecast.fit(waves(), "ridge", **STEP)
+    assert len(calibrated) == 1
+    assert not model.predict(levels=80).isna().any(axis=None)
 
 
 def test_many_short_series_have_intervals_of_95_percent_saved_or_not(tmp_path: Path) -> None:
