@@ -211,6 +211,7 @@ def _share_left_by_ratio(level: Array, cosines: Array) -> float:
     return min(1.0, len(level) * float(np.mean(weights @ remainders**2)))
 
 
+@functools.cache
 def _overlap_correlation(overlap: int, run: int) -> float:
     """The correlation of neighbouring means of `run` values, each of which is a sum of `overlap`
     independent values.

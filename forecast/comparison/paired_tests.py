@@ -104,7 +104,7 @@ def diebold_mariano(
             f" size {step_size:.3g}, a test needs {needed}"
         )
         return _result(math.nan, math.nan, StandardError(math.nan, math.nan), a, b, note)
-    if np.allclose(a, b, rtol=ROUNDING, atol=0.0):
+    if (np.abs(a - b) <= ROUNDING * np.abs(b)).all():
         return _result(0.0, 1.0, StandardError(0.0, n - 1.0), a, b, "identical losses")
     difference, error = _compare_means(a, b, dependence(n, **spacing))
     if error.value == 0.0:
@@ -160,8 +160,7 @@ def _result(
     """The record of a test. The limits of the mean difference and the detectable difference follow
     from `error`; they are NaN if the standard error is NaN or leaves no bound.
     """
-    mean_a = float(np.mean(a)) if len(a) else math.nan
-    mean_b = float(np.mean(b)) if len(b) else math.nan
+    mean_a, mean_b = _mean(a), _mean(b)
     quantile = float(scipy.special.stdtrit(error.dof, 0.975))
     found_in_four_of_five = quantile + float(scipy.special.stdtrit(error.dof, 0.8))
     if min(mean_a, mean_b) > 0:
@@ -197,8 +196,13 @@ def _factor_within(difference: float) -> float:
 
 def relative(a: Array, b: Array) -> float:
     """The mean loss of a over that of b, minus 1; NaN if b makes no error."""
-    reference = float(np.mean(b)) if len(b) else 0.0
-    return float(np.mean(a)) / reference - 1 if reference > 0 else math.nan
+    reference = _mean(b)
+    return _mean(a) / reference - 1 if reference > 0 else math.nan
+
+
+def _mean(losses: Array) -> float:
+    """NaN if there are none."""
+    return float(np.mean(losses)) if len(losses) else math.nan
 
 
 def _pair(loss_a: ArrayLike, loss_b: ArrayLike) -> tuple[Array, Array]:
