@@ -39,6 +39,18 @@ def fitted(df: Any = None, model: Any = "ridge", **options: Any) -> Model:
     return forecast.fit(frame() if df is None else df, model, **{**usual, **options})
 
 
+@pytest.fixture(scope="module")
+def ridge() -> Model:
+    """A ridge fitted to `frame()`, which no question changes."""
+    return fitted()
+
+
+@pytest.fixture(scope="module")
+def ridge_with_wind() -> Model:
+    """The same with an input and a calendar feature."""
+    return fitted(past_exogenous=["wind"], calendar_features=["day_of_week"])
+
+
 def mixed() -> pd.DataFrame:
     times = [*DAYS[:60], *DAYS[60:].tz_localize("UTC")]
     return frame(ds=pd.Series(times, dtype=object))
@@ -432,13 +444,14 @@ def test_the_later_frame_must_have_the_columns_of_the_fit() -> None:
         model.predict(frame().drop(index=[116, 117]))
 
 
-def test_a_gap_in_a_later_frame_is_told_and_the_value_before_it_stands_for_it() -> None:
-    model = fitted()
+def test_a_gap_in_a_later_frame_is_told_and_the_value_before_it_stands_for_it(
+    ridge: Model,
+) -> None:
     with_value = frame()
     with_value.loc[117, "y"] = with_value.loc[116, "y"]
     with pytest.warns(UserWarning, match="'y' misses 1 of the last 7 steps, and the data of the"):
-        forecasts = model.predict(frame().drop(index=117))
-    pd.testing.assert_frame_equal(forecasts, model.predict(with_value))
+        forecasts = ridge.predict(frame().drop(index=117))
+    pd.testing.assert_frame_equal(forecasts, ridge.predict(with_value))
 
 
 def test_local_times_are_told_of_a_later_frame_as_of_that_of_the_fit() -> None:
@@ -449,30 +462,28 @@ def test_local_times_are_told_of_a_later_frame_as_of_that_of_the_fit() -> None:
         model.predict(waves[waves["ds"] != "2024-03-31 02:00"])
 
 
-def test_a_level_is_percent_and_needs_enough_calibration_origins() -> None:
-    model = fitted()
+def test_a_level_is_percent_and_needs_enough_calibration_origins(ridge: Model) -> None:
     with pytest.raises(InputError, match=r"found 0\.8, wanted percent from 1 to below 100"):
-        model.predict(levels=[0.8])
-    assert model.predict(levels=80).equals(model.predict(levels=[80]))
+        ridge.predict(levels=[0.8])
+    assert ridge.predict(levels=80).equals(ridge.predict(levels=[80]))
     with pytest.raises(InputError, match=r"an interval of 99.9 % takes at least"):
-        model.predict(levels=[99.9])
+        ridge.predict(levels=[99.9])
 
 
 @pytest.mark.parametrize("levels", ["80", ["80"], "wide"])
-def test_levels_of_text_are_told(levels: Any) -> None:
+def test_levels_of_text_are_told(levels: Any, ridge: Model) -> None:
     with pytest.raises(
         InputError, match=rf"levels={re.escape(repr(levels))}: found '.*', wanted percent"
     ):
-        fitted().predict(levels=levels)
+        ridge.predict(levels=levels)
 
 
-def test_windows_and_steps_are_whole_numbers() -> None:
-    model = fitted()
+def test_windows_and_steps_are_whole_numbers(ridge: Model) -> None:
     for options in ({"n_windows": 3.0}, {"n_windows": "3"}, {"step_size": 0}, {"step_size": True}):
         with pytest.raises(InputError, match="wanted a whole number of at least 1"):
-            model.cross_validation(**options)
+            ridge.cross_validation(**options)
     with pytest.raises(InputError, match=r"horizon=1\.5: wanted a whole number"):
-        model.predict(horizon=1.5)  # type: ignore[arg-type]
+        ridge.predict(horizon=1.5)  # type: ignore[arg-type]
 
 
 def test_models_of_a_comparison_have_names_of_their_own() -> None:
@@ -487,7 +498,9 @@ def test_models_of_a_comparison_have_names_of_their_own() -> None:
     ("freq", "jobs"),
     [(pd.offsets.Day(), -1), (pd.Timedelta("1D"), 1), (timedelta(days=1), np.int64(1))],
 )
-def test_what_numpy_and_pandas_call_a_number_and_a_step_is_taken(freq: Any, jobs: Any) -> None:
+def test_what_numpy_and_pandas_call_a_number_and_a_step_is_taken(
+    freq: Any, jobs: Any, ridge_with_wind: Model
+) -> None:
     theirs = fitted(
         freq=freq,
         horizon=np.int64(2),
@@ -497,10 +510,9 @@ def test_what_numpy_and_pandas_call_a_number_and_a_step_is_taken(freq: Any, jobs
         past_exogenous="wind",
         calendar_features="day_of_week",
     )
-    ours = fitted(past_exogenous=["wind"], calendar_features=["day_of_week"])
-    wanted = ours.predict(levels=[80])
+    wanted = ridge_with_wind.predict(levels=[80])
     pd.testing.assert_frame_equal(theirs.predict(horizon=np.int64(2), levels=np.int64(80)), wanted)
-    pd.testing.assert_frame_equal(theirs.predict(levels=None), ours.predict())
+    pd.testing.assert_frame_equal(theirs.predict(levels=None), ridge_with_wind.predict())
 
 
 def test_a_column_alone_is_no_frame() -> None:
@@ -508,16 +520,16 @@ def test_a_column_alone_is_no_frame() -> None:
         fitted(pyarrow.chunked_array([[1.0]]))
 
 
-def test_frames_of_other_libraries_give_the_forecasts_of_pandas() -> None:
-    wanted = fitted().predict()
-    pd.testing.assert_frame_equal(fitted(pyarrow.Table.from_pandas(frame())).predict(), wanted)
+def test_frames_of_other_libraries_give_the_forecasts_of_pandas(ridge: Model) -> None:
+    found = fitted(pyarrow.Table.from_pandas(frame())).predict()
+    pd.testing.assert_frame_equal(found, ridge.predict())
 
 
-def test_a_pandas_frame_is_taken_as_it_is_and_stays_unchanged() -> None:
+def test_a_pandas_frame_is_taken_as_it_is_and_stays_unchanged(ridge: Model) -> None:
     given = frame().sample(frac=1.0, random_state=0)
     before = given.copy()
     assert as_pandas(given) is given
-    pd.testing.assert_frame_equal(fitted(given).predict(), fitted().predict())
+    pd.testing.assert_frame_equal(fitted(given).predict(), ridge.predict())
     pd.testing.assert_frame_equal(given, before)
 
 
@@ -533,11 +545,11 @@ def test_a_pandas_frame_is_taken_as_it_is_and_stays_unchanged() -> None:
     ],
     ids=["text", "zone", "period", "dates", "dates of Arrow", "zone of Arrow"],
 )
-def test_times_may_be_text_zoned_periods_or_dates(ds: Any) -> None:
+def test_times_may_be_text_zoned_periods_or_dates(ds: Any, ridge: Model) -> None:
     answer = fitted(frame(ds=ds)).predict()
     if answer["ds"].dt.tz is not None:
         answer["ds"] = answer["ds"].dt.tz_localize(None)
-    pd.testing.assert_frame_equal(answer, fitted().predict())
+    pd.testing.assert_frame_equal(answer, ridge.predict())
 
 
 def test_a_day_that_follows_the_local_clock_is_forecast_so_after_the_clock_changed() -> None:
@@ -666,8 +678,9 @@ def test_the_forecasts_of_a_board_have_the_own_names_of_the_series() -> None:
 
 def test_the_names_of_series_have_the_type_of_the_history_they_are_from(tmp_path: Path) -> None:
     of_text = with_ids(lambda ids: ids.astype(str))
-    fitted(numbered(), "naive").save(tmp_path / "naive")
-    for model in (fitted(numbered(), "naive"), forecast.load(tmp_path / "naive")):
+    saved = fitted(numbered(), "naive")
+    saved.save(tmp_path / "naive")
+    for model in (saved, forecast.load(tmp_path / "naive")):
         assert model.predict(of_text)["unique_id"].tolist() == ["1", "1", "10", "10", "2", "2"]
         narrow = numbered().query("unique_id != 1").astype({"unique_id": "int8"})
         found = model.predict(narrow)["unique_id"]
@@ -703,12 +716,21 @@ def test_series_that_are_watched_together_stay_in_the_order_of_their_times() -> 
     assert len(numbered().merge(watched, on=["unique_id", "ds", "y"])) == 9
 
 
+COUNTED = pd.DataFrame({"ds": np.arange(900, 2000), "y": np.sin(np.arange(1100.0))})
+
+
+@pytest.fixture(scope="module")
+def counted_forecasts() -> pd.DataFrame:
+    return fitted(COUNTED, freq=1).predict()
+
+
 @pytest.mark.parametrize("kind", ["int16", "uint16", "Int16"])
-def test_rows_may_be_counted_in_numbers_of_few_bits(kind: str) -> None:
-    counted = pd.DataFrame({"ds": np.arange(900, 2000), "y": np.sin(np.arange(1100.0))})
-    found = fitted(counted.astype({"ds": kind}), freq=1).predict()
+def test_rows_may_be_counted_in_numbers_of_few_bits(
+    kind: str, counted_forecasts: pd.DataFrame
+) -> None:
+    found = fitted(COUNTED.astype({"ds": kind}), freq=1).predict()
     assert found["ds"].tolist() == [2000, 2001]
-    assert found.equals(fitted(counted, freq=1).predict())
+    assert found.equals(counted_forecasts)
 
 
 def test_no_column_of_an_answer_hides_another() -> None:
@@ -722,10 +744,10 @@ def test_no_column_of_an_answer_hides_another() -> None:
         model.predict()
 
 
-def test_columns_that_are_not_asked_for_may_have_any_name() -> None:
+def test_columns_that_are_not_asked_for_may_have_any_name(ridge: Model) -> None:
     theirs = frame(unique_id=range(120), shop="a", day=DAYS, ds="never")
     found = fitted(theirs, id_col="shop", time_col="day").predict()
-    assert found["ridge"].equals(fitted().predict()["ridge"])
+    assert found["ridge"].equals(ridge.predict()["ridge"])
 
 
 def test_five_years_of_months_are_compared_a_year_ahead() -> None:
@@ -823,21 +845,31 @@ def test_a_dozen_years_are_compared_two_ahead_with_a_word_on_few_origins(n_rows:
     assert "too few separate horizons to test: " in " ".join(board.verdicts)
 
 
+ONE_AND_TWENTY = pd.concat(
+    [frame(unique_id=1), frame(unique_id=20)],
+    ignore_index=True,
+)
+
+
+@pytest.fixture(scope="module")
+def one_and_twenty() -> Model:
+    return forecast.fit(ONE_AND_TWENTY, "naive", freq="1D", horizon=2)
+
+
 @pytest.mark.parametrize("dtype", ["float64", "Float64", "float32", "object", "category"])
-def test_series_named_by_whole_numbers_are_the_same_as_floats(dtype: str) -> None:
+def test_series_named_by_whole_numbers_are_the_same_as_floats(
+    dtype: str, one_and_twenty: Model
+) -> None:
     """A join with a row that lacks a name makes 1.0 of 1."""
-    rows = frame()
-    named = pd.concat([rows.assign(unique_id=1), rows.assign(unique_id=20)], ignore_index=True)
-    floats = named.astype({"unique_id": float}).astype({"unique_id": dtype})
-    model = forecast.fit(named, "naive", freq="1D", horizon=2)
-    wanted = model.predict(named)
+    floats = ONE_AND_TWENTY.astype({"unique_id": float}).astype({"unique_id": dtype})
+    wanted = one_and_twenty.predict(ONE_AND_TWENTY)
     assert wanted["unique_id"].tolist() == [1, 1, 20, 20]
-    found = model.predict(floats)
+    found = one_and_twenty.predict(floats)
     assert str(found["unique_id"].dtype) == dtype
     assert found["unique_id"].tolist() == [1.0, 1.0, 20.0, 20.0]
     pd.testing.assert_series_equal(found["naive"], wanted["naive"])
     of_floats = forecast.fit(floats, "naive", freq="1D", horizon=2)
-    pd.testing.assert_frame_equal(of_floats.predict(named), wanted)
+    pd.testing.assert_frame_equal(of_floats.predict(ONE_AND_TWENTY), wanted)
 
 
 def test_series_named_by_fractions_keep_their_point() -> None:
