@@ -117,9 +117,20 @@ def _name_unknown_user() -> None:
         os.environ.setdefault("HOME", tempfile.gettempdir())
 
 
+def _remove_carriage_returns() -> None:
+    """Remove the `\\r` that a file of variables with Windows line ends leaves at each value.
+
+    Else `sqlite:///mlflow.db\\r` would be a second database, without the champions of the first.
+    """
+    for name, value in os.environ.items():
+        if value.endswith("\r"):
+            os.environ[name] = value.rstrip("\r")
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command and exit; an expected failure prints one message and sets its exit code."""
     _make_output_safe()
+    _remove_carriage_returns()
     _name_unknown_user()
     use_system_memory()
     collect_garbage_rarely()

@@ -82,16 +82,16 @@ def fetch(
                 _fetch_one(name, project, moment, settings)
         except DataError as error:  # the other datasets are fetched all the same
             row, _ = ingest.summarize(name, settings, root=project, now=now())
-            if not row.rows:
-                none = " There is no older snapshot to go on with." if allow_stale else ""
-                faults.append(type(error)(f"{error}{none}"))
-                continue
             snapshot = f"snapshot of {row.last} ({row.age} old)"
-            if allow_stale:
+            if row.rows and allow_stale:
                 print(f"{error}\nGoing on with the {snapshot}.", file=sys.stderr)
-            else:
-                advice = f"The {snapshot} is untouched and usable (--allow-stale)."
-                faults.append(type(error)(f"{error} {advice}"))
+                continue
+            advice = ""
+            if row.rows:
+                advice = f" The {snapshot} is untouched and usable (--allow-stale)."
+            elif allow_stale:
+                advice = " There is no older snapshot to go on with."
+            faults.append(type(error)(f"{error}{advice}"))
     if output_format is Format.json:
         summaries = [
             ingest.summarize(name, settings, root=project, now=now())[0]

@@ -173,7 +173,7 @@ class Scheduler:
         until = time.monotonic() + seconds  # not the wall clock, which may be set meanwhile
         while not self.ending.is_set() and time.monotonic() < until:
             try:
-                return process.wait(timeout=min(0.5, max(0.0, until - time.monotonic())))
+                return process.wait(timeout=0.5)
             except subprocess.TimeoutExpired:
                 continue
         _end_process(process)

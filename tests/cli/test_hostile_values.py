@@ -4,6 +4,7 @@ changes nothing.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -122,3 +123,16 @@ def test_a_moment_that_cannot_be_held_is_refused(value, project, capsys, monkeyp
 def test_a_long_value_is_quoted_by_its_two_ends():
     assert len(shorten_message(f"unknown {'x' * 61!r}. Did you mean 'wave'?")) < 100
     assert shorten_message(f"unknown {'x' * 60!r}") == f"unknown {'x' * 60!r}"
+
+
+def test_a_file_of_variables_with_windows_line_ends_names_the_same_store(project, monkeypatch):
+    opened = []
+
+    def note_store(_program, words, _environment):
+        opened.append(words[-1])
+        raise SystemExit
+
+    monkeypatch.setattr(os, "execve", note_store)
+    for ending in ("", "\r"):
+        small_project.command(project, "ui", MLFLOW_TRACKING_URI=f"sqlite:///mlflow.db{ending}")
+    assert opened == [f"sqlite:///{project}/mlflow.db"] * 2

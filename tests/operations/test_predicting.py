@@ -239,6 +239,21 @@ def test_a_forecast_from_rows_that_the_model_was_fitted_on_is_not_kept_for_scori
     assert live_accuracy.read_issues(moved, NAME).empty
 
 
+@pytest.mark.parametrize("command", ["predict", "watch", "data"])
+def test_a_command_checks_the_file_of_datasets_once(command, moved, monkeypatch):
+    checked = []
+    load = datasets.load_datasets
+
+    def note_check(folder):
+        checked.append(folder)
+        return load(folder)
+
+    monkeypatch.setattr(datasets, "load_datasets", note_check)
+    done = CliRunner().invoke(app, [command, NAME, "--root", str(moved)])
+    assert done.exit_code == 0, done.output
+    assert len(checked) == 1
+
+
 def test_a_plan_for_a_champion_that_reads_none_is_refused(moved):
     with pytest.raises(InputError, match="reads no column known ahead"):
         forecast(moved, plan=moved / "plan.csv")
