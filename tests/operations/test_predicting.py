@@ -17,8 +17,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
+from forecast.cli import app
 from forecast.comparison.low_medians import describe_low_test
+from forecast.config import datasets
 from forecast.config.datasets import load_dataset
 from forecast.config.paths import ProjectPaths
 from forecast.data import ingest
