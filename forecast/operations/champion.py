@@ -205,10 +205,9 @@ def write_aliases(root: Path, dataset: str, aliases: Mapping[str, int]) -> None:
 
 
 def stored_versions(root: Path, dataset: str) -> list[int]:
-    """The stored versions, oldest first."""
-    return sorted(
-        int(path.parent.name) for path in version_folder(root, dataset).glob(f"[0-9]*/{CARD_FILE}")
-    )
+    """The stored versions, oldest first; a folder such as `3.bak`, a user's copy, is none."""
+    names = [path.parent.name for path in version_folder(root, dataset).glob(f"*/{CARD_FILE}")]
+    return sorted(int(name) for name in names if name.isdecimal())
 
 
 def prune_versions(root: Path, dataset: str) -> None:

@@ -459,6 +459,16 @@ def test_the_version_that_scored_the_previous_champion_stays_on_the_disk(moved):
     assert champion.find_score(moved, NAME, 3)[0] == 2
 
 
+def test_a_copy_of_a_version_that_the_user_made_beside_it_is_no_version(running, tmp_path):
+    shutil.copytree(champion.version_folder(running, NAME), champion.version_folder(tmp_path, NAME))
+    folder = champion.version_folder(tmp_path, NAME, 2)
+    for name in ("2.bak", "2-old", "old"):
+        shutil.copytree(folder, folder.with_name(name))
+    assert champion.stored_versions(tmp_path, NAME) == [1, 2]
+    champion.prune_versions(tmp_path, NAME)
+    assert folder.with_name("2.bak").exists()
+
+
 def test_old_versions_leave_the_disk_but_not_those_an_alias_names(moved):
     source = champion.version_folder(moved, NAME, 2)
     for version in (3, 4, 5, 6):
