@@ -98,9 +98,11 @@ def _check_paths(root: Path, tracking_uri: str) -> HealthCheck:
 
 
 def list_champion_datasets(root: Path) -> list[str]:
-    """The datasets with a folder in the local champion store, sorted."""
+    """The datasets with a folder in the local champion store, sorted; a folder such as
+    `weather.bak`, a user's copy, is none, since no name of a dataset has a dot.
+    """
     folders = ProjectPaths.of(root).all_champions.glob("*")
-    return sorted(path.name for path in folders if path.is_dir())
+    return sorted(path.name for path in folders if path.is_dir() and "." not in path.name)
 
 
 def _check_champion(root: Path, dataset: str) -> HealthCheck:

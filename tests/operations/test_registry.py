@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from forecast.cli import app
 from forecast.data.panel import from_frame
 from forecast.forecaster.ensemble import Ensemble
-from forecast.operations import champion, registry
+from forecast.operations import champion, registry, repair
 from forecast.operations.records import ChampionCard, HistoryEvent
 from forecast.operations.status import read_champion
 from forecast.system import files
@@ -465,6 +465,8 @@ def test_a_copy_of_a_version_that_the_user_made_beside_it_is_no_version(running,
     for name in ("2.bak", "2-old", "old"):
         shutil.copytree(folder, folder.with_name(name))
     assert champion.stored_versions(tmp_path, NAME) == [1, 2]
+    shutil.copytree(folder.parent, folder.parent.with_name(f"{NAME}.bak"))
+    assert repair.list_champion_datasets(tmp_path) == [NAME]
     champion.prune_versions(tmp_path, NAME)
     assert folder.with_name("2.bak").exists()
 
