@@ -32,6 +32,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from forecast.comparison.scores import sort_by_size
 from forecast.config.task import Task, TaskColumn
 from forecast.config.transforms import TRANSFORMS
 from forecast.data import calendars
@@ -254,7 +255,8 @@ def explain_selected(
     results: Results, selected: str, frame: pd.DataFrame, task: Task
 ) -> pd.DataFrame:
     """The contributions to test forecasts of the selected model, as it serves, at origins spread
-    over the test block: so the mean size of a contribution says how much a part matters.
+    over the test block: so the mean size of a contribution says how much a part matters. The
+    largest series, whose last forecast is drawn, stands first.
 
     selected: the candidate of the selected model
     frame: the prepared rows
@@ -263,8 +265,11 @@ def explain_selected(
     """
     ensemble = load_without_calibration(results.folder(selected)).without_reconciliation()
     cutoffs = results.forecasts(selected, "test").groupby("unique_id")["cutoff"].unique()
-    names = sorted(cutoffs.index)[:MOST_SERIES]
+    # of several targets the series keep their order, and are named with their targets elsewhere
+    ordered = sorted(cutoffs.index) if len(task.target) > 1 else sort_by_size(results)
+    names = ordered[:MOST_SERIES]
     panel = from_frame(frame[frame["unique_id"].isin(names)], results.name, task)
+    panel = replace(panel, series=tuple(panel.by_id[name] for name in names))
     rows = {uid: np.searchsorted(panel.by_id[uid].ds, np.sort(cutoffs[uid])) for uid in names}
     tables = []
     for share in np.linspace(0, 1, N_ORIGINS):

@@ -329,3 +329,21 @@ def _score_candidate(
         by_series=by_series,
         validation=add_mean_and_spread(validation, []),
     )
+
+
+def sort_by_size(results: Results) -> list[str]:
+    """The series with the largest mean of their test actuals first, equal ones by name, series that
+    have ended last. With several targets, which have their own units, the order stays.
+    """
+    if len(results.dataset.target) > 1:
+        return list(results.series)
+    means = results.naive_on_test.groupby("unique_id")["y"].mean()
+    means = means.reindex(sorted(results.series)).sort_values(ascending=False, kind="stable")
+    return sorted(means.index, key=list_ended_series(results).__contains__)
+
+
+def list_ended_series(results: Results) -> set[str]:
+    """The series without an actual in the newest quarter of the test block."""
+    tested = results.naive_on_test
+    ends = tested.groupby("unique_id")["ds"].max()
+    return set(ends.index[ends <= tested["ds"].quantile(0.75)])

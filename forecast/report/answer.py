@@ -9,6 +9,7 @@ Sentence and advice follow from the words of the corrected tests.
 from __future__ import annotations
 
 from forecast.comparison.low_medians import describe_low_test
+from forecast.comparison.scores import sort_by_size
 from forecast.comparison.sentences import BAR_WORDS, with_word
 from forecast.data.comparison_records import PairedTest
 from forecast.data.results import Results
@@ -16,7 +17,7 @@ from forecast.forecaster.intervals import NO_CALIBRATION
 from forecast.report import text
 from forecast.report.charts import Interval, interval_chart
 from forecast.report.figures import LINEAR, ChartPanel, change_label, interval_row, ranking_metric
-from forecast.report.panels import describe_first, is_private, sort_by_size
+from forecast.report.panels import describe_first, is_private
 from forecast.report.score_tables import served_errors
 from forecast.report.text import Row, Table, number
 from forecast.system.errors import plural
@@ -133,9 +134,9 @@ def _describe_architecture(results: Results) -> str:
 
 def contribution_table(results: Results) -> Table | None:
     """The contribution of each part to the first, a middle and the last step of the last test
-    forecast of the first series and target; their sum, which is the forecast; and the mean size of
-    the contributions of each part over all explained origins. None for private data, and for a
-    frame that was compared in Python.
+    forecast of the series and target that are explained first: the largest series; their sum, which
+    is the forecast; and the mean size of the contributions of each part over all explained origins.
+    None for private data, and for a frame that was compared in Python.
     """
     table = results.explanation
     if table.empty or is_private(results):

@@ -19,7 +19,12 @@ from datetime import datetime
 import numpy as np
 import pandas as pd
 
-from forecast.comparison.scores import ForecastCube, series_forecasts
+from forecast.comparison.scores import (
+    ForecastCube,
+    list_ended_series,
+    series_forecasts,
+    sort_by_size,
+)
 from forecast.config.task import format_time
 from forecast.data.panel import add_series_names
 from forecast.data.results import Results, in_ranking
@@ -83,29 +88,11 @@ def mean_errors(cube: ForecastCube) -> Floats:
     return np.asarray(pd.DataFrame(np.abs(cube.seed_mean - cube.y)).mean(axis=1))
 
 
-def sort_by_size(results: Results) -> list[str]:
-    """The series with the largest mean of their test actuals first, equal ones by name, series that
-    have ended last. With several targets, which have their own units, the order stays.
-    """
-    if len(results.dataset.target) > 1:
-        return list(results.series)
-    means = results.naive_on_test.groupby("unique_id")["y"].mean()
-    means = means.reindex(sorted(results.series)).sort_values(ascending=False, kind="stable")
-    return sorted(means.index, key=_ended_series(results).__contains__)
-
-
 def describe_first(results: Results) -> str:
     """What the first series of `sort_by_size` is in words: `largest`."""
     if len(results.dataset.target) > 1:
         return "first"
-    return "largest that goes on" if _ended_series(results) else "largest"
-
-
-def _ended_series(results: Results) -> set[str]:
-    """The series without an actual in the newest quarter of the test block."""
-    tested = results.naive_on_test
-    ends = tested.groupby("unique_id")["ds"].max()
-    return set(ends.index[ends <= tested["ds"].quantile(0.75)])
+    return "largest that goes on" if list_ended_series(results) else "largest"
 
 
 def models_by_role(results: Results) -> dict[str, str]:

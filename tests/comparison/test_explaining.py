@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
+import pandas as pd
 import pytest
 
+from forecast.comparison import explaining
 from forecast.comparison.explaining import (
     LEVEL,
     NEWEST,
@@ -15,6 +19,7 @@ from forecast.comparison.explaining import (
     mean_course,
     trailing_level,
 )
+from forecast.data.panel import Panel, Series
 from forecast.forecaster.ensemble import Ensemble
 from forecast.models.skip import feature_names
 from tests.contract import families
@@ -123,3 +128,39 @@ def test_with_every_part_the_panel_is_as_it_was():
     same = parts.panel_reduced_to(frozenset(parts.names))
     for before, after in zip(parts.panel.series, same.series, strict=True):
         np.testing.assert_array_equal(before.values, after.values)
+
+
+@pytest.mark.parametrize("n_targets", [1, 2])
+def test_of_more_series_than_are_explained_the_largest_stand_first_as_in_the_chart(
+    monkeypatch, n_targets
+):
+    sizes = {"a": 1.0, "b": 3.0, "c": 9.0, "d": 2.0, "e": 5.0, "f": 4.0}
+    times = pd.date_range("2024-01-01", periods=40, freq="D")
+    parts = [pd.DataFrame({"unique_id": name, "ds": times, "y": y}) for name, y in sizes.items()]
+    frame = pd.concat(parts, ignore_index=True)
+    tested = frame.assign(cutoff=frame["ds"], block="test")
+    task = SimpleNamespace(target=n_targets * ["y"])
+    results = SimpleNamespace(
+        name="mine",
+        folder=str,
+        forecasts=lambda *_: tested,
+        naive_on_test=tested,
+        series=tuple(sizes),
+        dataset=task,
+    )
+    ensemble = SimpleNamespace(without_reconciliation=lambda: None)
+    monkeypatch.setattr(explaining, "load_without_calibration", lambda folder: ensemble)
+
+    def make_panel(rows, name, task):
+        names = sorted(rows["unique_id"].unique())
+        return Panel(name, task, tuple(Series(uid, times.to_numpy(), None, None) for uid in names))
+
+    monkeypatch.setattr(explaining, "from_frame", make_panel)
+    explained = []
+    monkeypatch.setattr(
+        explaining,
+        "explain",
+        lambda _, panel, rows: explained.append([s.unique_id for s in panel.series]) or frame[:1],
+    )
+    explaining.explain_selected(results, "ridge", frame, task)
+    assert explained[0] == (["c", "e", "f", "b"] if n_targets == 1 else ["a", "b", "c", "d"])

@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 from lxml import html
 
+from forecast.comparison.scores import sort_by_size
 from forecast.comparison.sentences import describe_difference
 from forecast.forecaster.intervals import NO_CALIBRATION, require_enough_errors
 from forecast.report.answer import advise, describe_result, describe_scale
 from forecast.report.figures import describe_horizon
-from forecast.report.panels import sort_by_size
 from forecast.report.text import figure, interval
 from forecast.system import files
 from forecast.system.errors import InputError

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from lxml import html
 
+from forecast.comparison.scores import sort_by_size
 from forecast.report import panels, text
 from forecast.system import files
 from tests.report.reading import DAILY, HOURLY, rendered, results, words
@@ -71,14 +72,14 @@ def test_series_of_equal_size_stand_by_name_and_units_of_several_targets_are_not
     rows = [naive.assign(unique_id=name, y=naive["y"] + size) for name, size in SIZES.items()]
     found.__dict__["naive"] = pd.concat(rows)  # in place of the cached properties
     found.__dict__["series"] = tuple(SIZES)
-    assert panels.sort_by_size(found) == ["c", "a", "b"]
+    assert sort_by_size(found) == ["c", "a", "b"]
     assert panels.describe_first(found) == "largest"
     # what has ended is not what a reader wants to see first
     oldest = rows[-1].loc[rows[-1]["block"] == "test", "cutoff"].min()
     rows[-1] = rows[-1][rows[-1]["cutoff"] <= oldest]
     found.__dict__["naive"] = pd.concat(rows)
     ended = rows[-1]["unique_id"].iloc[0]
-    assert panels.sort_by_size(found)[-1] == ended
+    assert sort_by_size(found)[-1] == ended
     assert panels.describe_first(found) == "largest that goes on"
     # one that came a step late goes on
     late = naive[naive["ds"] < naive["ds"].max()]
@@ -89,7 +90,7 @@ def test_series_of_equal_size_stand_by_name_and_units_of_several_targets_are_not
     assert panels.describe_first(found) == "largest"
     targets = found.dataset.target * 2
     found.__dict__["dataset"] = found.dataset.model_copy(update={"target": targets})
-    assert panels.sort_by_size(found) == ["b", "a", "c"]
+    assert sort_by_size(found) == ["b", "a", "c"]
 
 
 def test_values_whose_terms_forbid_it_are_not_drawn_and_the_page_says_why(project):
