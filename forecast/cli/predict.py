@@ -37,7 +37,6 @@ from forecast.system.stage import split_names
 if TYPE_CHECKING:
     import pandas as pd
 
-    from forecast.data.panel import Panel
     from forecast.operations.predicting import Forecast, WatchedChampion
 
 
@@ -224,25 +223,8 @@ def _print_table(forecast: Forecast) -> None:
     clock = "" if settings.source.local_zone else " UTC"
     after = f"{cutoff}{clock}" if isinstance(cutoff, str) else f"row {cutoff}"
     print(f"{title}, after {after}")
-    _print_numbers(_with_shown_decimals(table, numbers, forecast.panel), _keys(table), numbers)
+    _print_numbers(table, _keys(table), numbers)
     print(_provenance_sentence(describe_provenance(forecast)))
-
-
-def _with_shown_decimals(table: pd.DataFrame, numbers: list[str], panel: Panel) -> pd.DataFrame:
-    """The table with the columns `numbers` as text, with as many decimals as the observations of
-    their series and target (`text.decimals_of`).
-    """
-    from forecast.report import text
-
-    as_text = table.astype(dict.fromkeys(numbers, object))
-    for (series, output), rows in table.groupby(["unique_id", "output"], sort=False):
-        observed = panel.by_id[str(series)].values[:, panel.task.targets.index(str(output))]
-        decimals = text.decimals_of(observed)
-        for name in numbers:
-            as_text.loc[rows.index, name] = [
-                "" if math.isnan(value) else text.fixed(value, decimals) for value in rows[name]
-            ]
-    return as_text
 
 
 def _six_digits(value: float) -> str:

@@ -18,7 +18,6 @@ place them.
     forecasts at some cutoffs               panels.forecast_panels
     error by step, and by calendar period   figures.step_panels, panels.calendar_panels
     coverage                                calibration.calibration_table
-    distributions                           score_tables.distribution_table
     diagnostics of networks                 diagnostics.network_table
     costs, blocks, data quality, findings   facts.cost_table, timeline, quality_table,
                                             findings_table

@@ -1,6 +1,5 @@
-"""The page's tables of scores: the leaderboard of one ranking (`leaderboard_table`), the errors by
-series (`series_table`, `many_series`) and by level of a hierarchy (`level_table`), and the scores
-of heads that forecast a distribution (`distribution_table`).
+"""The page's tables of scores: the leaderboard of one ranking (`leaderboard_table`), and the errors
+by series (`series_table`, `many_series`) and by level of a hierarchy (`level_table`).
 
 The leaderboard of the terminal is in `report.leaderboard`, that of `forecast.compare` in
 `api.board`. Errors of several series are never pooled in their units. A change of error has a sign:
@@ -24,8 +23,6 @@ from forecast.config.datasets import Dataset
 from forecast.data.comparison_records import PairedTest, name_choice
 from forecast.data.results import (
     MEAN,
-    RANKING_TITLES,
-    RANKINGS,
     SPREAD,
     Results,
     alarms_by_model,
@@ -341,43 +338,3 @@ def many_series(results: Results, ranking: str) -> ManySeries:
         spread=Table([("Model", ""), *quantiles, better], rows),
         worst=Table(text.columns("worst_series"), worst_rows),
     )
-
-
-def distribution_table(results: Results) -> Table | None:
-    """The scores of heads that forecast a distribution, one row per candidate and series; None
-    without such a head.
-    """
-    rows = results.distributions
-    if rows.empty:
-        return None
-    rows = rows[rows["series"].isin(results.series[:MOST_SERIES])]
-    levels = sorted(rows.loc[rows["metric"] == "coverage", "level"].dropna().unique())
-    covers = [
-        (f"{text.level(level)} covers", "Share of the actual values inside the interval")
-        for level in levels
-    ]
-    table_rows = []
-    for ranking in RANKINGS:
-        of_ranking = rows[rows["ranking"] == ranking]
-        for _, part in of_ranking.groupby(["model", "head", "series"], sort=True):
-            table_rows.append(_distribution_row(part, levels))
-    return Table([*text.columns("distributions"), *covers], table_rows)
-
-
-def _distribution_row(part: pd.DataFrame, levels: list[float]) -> Row:
-    """The row of one candidate and series; `part`: its scores; `levels`: those of its intervals."""
-    model, ranking, head, series = map(str, part.iloc[0][["model", "ranking", "head", "series"]])
-    scores = part[part["level"].isna()].set_index("metric")["value"]
-    coverage = part[part["metric"] == "coverage"].set_index("level")["value"]
-    base_rate = None
-    if not text.is_missing(scores.get("rise_rate")) and not text.is_missing(scores.get("brier")):
-        base_rate = scores["rise_rate"] * (1 - scores["rise_rate"])
-    cells = [
-        TableCell(RANKING_TITLES[ranking], ranking),
-        TableCell(text.name(head), head),
-        TableCell(series, series),
-        *[number(scores.get(metric)) for metric in ("crps", "log_score", "brier")],
-        number(base_rate),
-        *[share(coverage.get(level)) for level in levels],
-    ]
-    return Row(model, cells)

@@ -15,7 +15,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 from markupsafe import Markup, escape
 
@@ -58,35 +57,6 @@ def figure(value: Any, digits: int = 4) -> str:
         return "0"
     decimals = max(0, digits - 1 - math.floor(math.log10(abs(number))))
     return f"{number:,.{min(decimals, 10)}f}".replace("-", MINUS)
-
-
-def fixed(value: float, decimals: int) -> str:
-    """The value with this number of decimals."""
-    return f"{value:z.{decimals}f}".replace("-", MINUS)
-
-
-def decimals_of(observed: np.ndarray) -> int:
-    """The number of decimals for forecasts of `observed` (T,): one more than the observations have,
-    but no more than show two digits of their median change, since no forecast is more exact.
-
-    At least two digits of the mean size are shown, and at most ten decimals.
-    """
-    known = observed[np.isfinite(observed)]
-    size = float(np.mean(np.abs(known))) if len(known) else 0.0
-    changes = np.abs(np.diff(known))
-    typical = float(np.median(changes[changes > 0])) if changes.any() else 1.0
-    measured = next((d for d in range(10) if np.allclose(known, known.round(d), 1e-9, 0)), 9)
-    decimals = min(_decimals_of_two_digits(typical), measured + 1)
-    if size:
-        decimals = max(decimals, _decimals_of_two_digits(size))
-    return min(max(decimals, 0), 10)
-
-
-def _decimals_of_two_digits(size: float) -> int:
-    """The number of decimals that shows two digits of a positive number; below zero for numbers
-    from 100 on.
-    """
-    return 1 - math.floor(math.log10(size))
 
 
 def plus_minus(mean: float, spread: float) -> str:

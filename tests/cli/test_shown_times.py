@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 import pandas as pd
 import pytest
 
 from forecast.cli import predict
 from forecast.cli.common import escape_formulas
-from forecast.cli.predict import _with_shown_decimals, _with_written_times
-from forecast.data.panel import from_frame
+from forecast.cli.predict import _with_written_times
 from forecast.operations.live_accuracy import number_rows
-from tests.support.example_data import dataset, hourly
 
 
 def found(cutoff, ds):
@@ -63,25 +59,3 @@ def test_an_predicted_csv_runs_nothing_in_a_spreadsheet(tmp_path):
         pd.DataFrame({"unique_id": ["=cmd()|x"], "y": [-1.0]}), "csv", tmp_path / "a.csv"
     )
     assert (tmp_path / "a.csv").read_text() == "unique_id,y\n'=cmd()|x,-1.0\n"
-
-
-def test_a_table_has_the_decimals_of_each_series_and_the_exact_one_stays():
-    panel = from_frame(
-        pd.concat([hourly(60, ("warm",)), hourly(60, ("cold",))]).assign(
-            temp=lambda rows: [20.5, 21.0] * 30 + [-300.0, -700.0] * 30
-        ),
-        "mine",
-        dataset().task,
-    )
-    table = pd.DataFrame(
-        {
-            "unique_id": ["warm", "cold"],
-            "output": "temp",
-            "ds": pd.Timestamp("2024-01-03 13:00"),
-            "y_hat": [20.123456, -512.6543],
-            "lo_80": [math.nan, -601.0],
-        }
-    )
-    shown = _with_shown_decimals(table, ["y_hat", "lo_80"], panel)
-    assert shown[["y_hat", "lo_80"]].to_numpy().tolist() == [["20.12", ""], ["−513", "−601"]]
-    assert table["y_hat"].tolist() == [20.123456, -512.6543]

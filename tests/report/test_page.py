@@ -118,7 +118,6 @@ def test_sections_stand_in_the_order_a_reader_needs_them(page):
             "Forecasts and actual values",
             "Where the error is",
             "Calibration",
-            *(["Distribution scores"] if dataset == HOURLY else []),
             "Network diagnostics",
             "Fair-comparison ledger",
             "Splits",

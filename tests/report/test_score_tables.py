@@ -18,26 +18,6 @@ from tests.support.artifacts import write_project
 from tests.support.records import run_record
 
 
-def test_a_head_has_one_row_per_series_with_the_scores_of_the_whole_horizon(page):
-    (row,) = table_rows(page, HOURLY, "distribution-scores")
-    assert row == [
-        "gru",
-        "as shipped",
-        "gaussian",
-        "town",
-        "0.5000",
-        "1.250",
-        "0.2000",
-        "0.2500",
-        "75.0 %",
-    ]
-
-
-def test_without_such_a_head_there_is_no_section(page):
-    assert table_rows(page, DAILY, "distribution-scores") == []
-    assert not page.xpath(f"//article[@id='{DAILY}']//h3[contains(., 'Distribution scores')]")
-
-
 def drop_origin(root, series, end):
     """Takes the first ("min") or last ("max") test origin of a series from every forecast."""
     for path in (root / "data/trained" / DAILY).glob("*/forecasts.parquet"):

@@ -2,7 +2,6 @@
 
 import math
 
-import numpy as np
 import pytest
 
 from forecast.comparison import sentences
@@ -78,30 +77,3 @@ def test_a_stored_sentence_is_shown_with_signs_of_minus_but_for_code_dates_and_r
     shown = "gru (−3.1 %), r = −0.20 of 2024-01-31, 5-7; `missing: -999 -1`; −.5 - none."
     assert with_minus(stored) == shown
     assert text.mark_code("`-1` is -1") == "<code>-1</code> is −1"
-
-
-WALK = np.random.default_rng(0).standard_normal(500).cumsum()
-
-
-@pytest.mark.parametrize(
-    ("observed", "decimals"),
-    [
-        ((10 + WALK).round(1), 2),  # one more than measured
-        (10 + WALK, 2),  # computed, so every digit is there
-        ((5000 + 20 * WALK).round(2), 0),
-        ((1.08 + 0.002 * WALK).round(4), 4),
-        (np.abs(WALK).round(), 1),
-        (5e6 + 2e5 * WALK, 0),
-        (np.full(9, 3.0), 1),
-        (np.full(9, 0.00012), 5),  # two digits at least
-        (np.array([0.0, 1.0, 0.0, 0.0] + [0.0] * 21), 3),  # a part asked for in one week of 25
-        (np.array([np.nan, 1.5, np.nan, 2.5]), 1),
-        (np.full(9, np.nan), 1),
-    ],
-)
-def test_a_forecast_has_the_decimals_that_the_observations_deserve(observed, decimals):
-    assert text.decimals_of(observed) == decimals
-
-
-def test_a_column_of_numbers_has_as_many_decimals_everywhere_and_no_negative_zero():
-    assert [text.fixed(v, 1) for v in (-12.34, -0.04, 1200.0)] == ["−12.3", "0.0", "1200.0"]
