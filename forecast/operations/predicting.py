@@ -86,21 +86,19 @@ def forecast_champion(
     panel, left_out = keep_forecastable(whole, ensemble)
     judged = _judge_levels(ensemble, panel, levels, usual_levels)
     notices = [*judged.unsupported, *judged.incomplete]
-    shown_levels = judged.supported
-    if shown_levels and n_steps > (trained := current.ensemble.task.horizon):
+    supported = judged.supported
+    if supported and n_steps > (trained := current.ensemble.task.horizon):
         notices.append(
             f"Intervals are calibrated for {plural(trained, 'step')}; beyond, margins grow as those"
             " of a random walk, untested."
         )
-    table = pd.DataFrame(forecast_latest(ensemble, panel, horizon=n_steps, levels=shown_levels))
+    table = pd.DataFrame(forecast_latest(ensemble, panel, horizon=n_steps, levels=supported))
     if not np.isfinite(table["y_hat"].to_numpy()).all():
         raise ForecastError(
             f"Version {current.version} of {dataset!r} forecasts values that are not finite. Roll"
             " back."
         )
-    storing_fault = _store_issue(
-        root, current, frame, panel, usual_levels, now, (table, shown_levels)
-    )
+    storing_fault = _store_issue(root, current, frame, panel, usual_levels, now, (table, supported))
     notices = [
         current.notice,
         _describe_changed_files(root, dataset, settings),
