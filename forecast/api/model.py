@@ -128,7 +128,8 @@ class Model:
         self, *, step_size: int = 1, n_windows: int = 1, levels: float | Sequence[float] = ()
     ) -> pd.DataFrame:
         """Forecasts at the last `n_windows` origins, `step_size` rows apart: `unique_id, ds,
-        cutoff, y, <name>, …`, each the mean of the seeds; this model itself forecasts none.
+        cutoff, y, <name>, …` by the caller's names (of several targets `y`), each the mean of the
+        seeds; this model itself forecasts none.
 
         The recipe is fitted again on the rows before the first origin, and that fit forecasts all
         windows. With `refit: monthly` or a number in its entry it is fitted as often as that says,
@@ -197,7 +198,7 @@ class Model:
         self, df: Any, *, newest: int, rate: float = 10, pooled: bool = False
     ) -> pd.DataFrame:
         """Alarms for those of the `newest` observations of each series that one-step forecasts
-        cannot explain: `unique_id, ds, y, <name>, p, alarm_level, alarm`.
+        cannot explain: `unique_id, ds, y, <name>, p, alarm_level, alarm`, by the caller's names.
 
         df: a history whose newest rows are later than the data of the fit; errors on fitted rows
         are too small. rate: the percentage of alarms that may be false, besides those of chance.
@@ -374,12 +375,14 @@ class Model:
             keys["output"] = "output"
         keys["ds"] = caller.time_col
         names = {**keys, **columns}
+        if len(task.target) == 1 and "y" in names:
+            names["y"] = task.targets[0]
         contents = {name: table[column] for column, name in names.items()}
         if len(contents) < len(names):
             raise InputError(
                 f"Two columns would have one name; wanted different ones, found"
-                f" {quote_names(names.values())}. Fit with another `id_col`, `time_col` or name of"
-                " the model."
+                f" {quote_names(names.values())}. Fit with another `id_col`, `time_col`,"
+                " `target_col` or name of the model."
             )
         zone = caller.time_zone
         ids = caller.ids

@@ -582,8 +582,15 @@ def test_columns_named_by_numbers_are_named_by_their_text() -> None:
 
 def test_the_callers_names_of_the_columns_come_back() -> None:
     theirs = frame().rename(columns={"unique_id": "shop", "ds": "day", "y": "sales"})
-    found = fitted(theirs, id_col="shop", time_col="day", target_col="sales").predict(levels=[80])
-    assert list(found.columns) == ["shop", "day", "ridge", "ridge-lo-80", "ridge-hi-80"]
+    model = fitted(theirs, id_col="shop", time_col="day", target_col="sales")
+    forecasts = model.predict(levels=[80])
+    assert list(forecasts.columns) == ["shop", "day", "ridge", "ridge-lo-80", "ridge-hi-80"]
+    windows = model.cross_validation(n_windows=3)
+    assert list(windows.columns) == ["shop", "day", "cutoff", "sales", "ridge"]
+    watched = model.watch(theirs, newest=3, rate=50)
+    alarms = ["p", "alarm_level", "alarm"]
+    assert list(watched.columns) == ["shop", "day", "sales", "ridge", *alarms]
+    assert len(theirs.merge(windows, on=["shop", "day", "sales"])) == len(windows) > 0
 
 
 def numbered() -> pd.DataFrame:
