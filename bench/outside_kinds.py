@@ -12,9 +12,6 @@ ridge are fitted once. Rule and result: docs/research/quarter-hour.md.
 
 from __future__ import annotations
 
-import json
-import sys
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -260,8 +257,11 @@ def learnt_forecasts(
 YARDSTICKS = ("trees", "ridge", "last", "season", "mean4", "ets")
 
 
-def result_of(kind: Kind, drawn: pd.DataFrame, table: pd.DataFrame) -> dict[str, object]:
-    """The error of the served row, and of it over each yardstick."""
+def result_of(kind: Kind, drawn: pd.DataFrame, served: ten_minutes.Served) -> dict[str, object]:
+    """The grid, the error of the served row, this over that of each yardstick, and that of each row
+    over it.
+    """
+    table = served.table
     rows = drawn.set_index("ds")
     rows = rows.asfreq(pd.infer_freq(rows.index[:10])).ffill()
     horizon = int(table.groupby("cutoff").size().max())
@@ -287,7 +287,14 @@ def result_of(kind: Kind, drawn: pd.DataFrame, table: pd.DataFrame) -> dict[str,
         missed = both[["served", name]].rsub(both["y"], axis=0).abs().mean()
         over[name] = round(float(missed["served"] / missed[name]), 4)
     error = float((table["y"] - table["served"]).abs().mean())
-    return {"origins": len(at), "horizon": horizon, "mae": round(error, 4), "over": over}
+    return {
+        "grid": served.grid,
+        "origins": len(at),
+        "horizon": horizon,
+        "mae": round(error, 4),
+        "over": over,
+        "rows": rows_over_served(served.project),
+    }
 
 
 def rows_over_served(project: Path) -> dict[str, float]:
@@ -298,21 +305,5 @@ def rows_over_served(project: Path) -> dict[str, float]:
     return (errors / served).sort_values().round(3).to_dict()
 
 
-def main() -> None:
-    folder, seed, names = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:] or list(KINDS)
-    warnings.simplefilter("ignore")
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in names:
-        kind = KINDS[name]
-        drawn = kind.draw(np.random.default_rng([39, list(KINDS).index(name), seed]))
-        try:
-            served = ten_minutes.run_product(folder, f"{name}_{seed}", drawn)
-            result = {"grid": served.grid, **result_of(kind, drawn, served.table)}
-            result["rows"] = rows_over_served(folder / f"{name}_{seed}")
-        except Exception as error:  # noqa: BLE001  # the next kind goes on
-            result = {"error": repr(error)[:3000]}
-        print(json.dumps({"kind": name, "seed": seed, **result}), flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    ten_minutes.print_results(KINDS, 39, result_of)

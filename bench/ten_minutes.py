@@ -16,9 +16,9 @@ import json
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import lightgbm
 import numpy as np
@@ -258,8 +258,11 @@ KINDS = {
 
 
 class Served(NamedTuple):
-    """The entry's grid, the served row, and its test forecasts with the ends of intervals."""
+    """The project, the entry's grid, the served row, and its test forecasts with the ends of
+    intervals.
+    """
 
+    project: Path
     grid: str
     name: str
     table: pd.DataFrame
@@ -298,9 +301,8 @@ def run_product(folder: Path, name: str, drawn: pd.DataFrame) -> Served:
     except RuntimeError:
         call(project, *words, "--levels", "80")
     table = pd.read_csv(project / "test.csv", parse_dates=["ds", "cutoff"])
-    return Served(
-        grid, chosen, table.rename(columns=lambda column: column.replace(chosen, "served"))
-    )
+    table = table.rename(columns=lambda column: column.replace(chosen, "served"))
+    return Served(project, grid, chosen, table)
 
 
 def regular(drawn: pd.DataFrame, table: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -487,20 +489,28 @@ def result_of(kind: Kind, drawn: pd.DataFrame, served: Served) -> dict[str, obje
     return result
 
 
-def main() -> None:
-    folder, seed, names = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:] or list(KINDS)
+def print_results(
+    kinds: Mapping[str, Any],
+    draws: int,
+    judge: Callable[[Any, pd.DataFrame, Served], dict[str, object]],
+) -> None:
+    """Draw a file of each kind that the command names, run the product on it, and print what
+    `judge` makes of kind, rows and served row: a line of JSON per kind, its error if it failed.
+
+    draws: a number of the bench alone, so that no two benches draw the same rows.
+    """
+    folder, seed, names = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:] or list(kinds)
     warnings.simplefilter("ignore")
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
-        kind = KINDS[name]
-        drawn = kind.draw(np.random.default_rng([35, list(KINDS).index(name), seed]))
+        drawn = kinds[name].draw(np.random.default_rng([draws, list(kinds).index(name), seed]))
         try:
             served = run_product(folder, f"{name}_{seed}", drawn)
-            result = result_of(kind, drawn, served)
+            result = judge(kinds[name], drawn, served)
         except Exception as error:  # noqa: BLE001  # the next kind goes on
-            result = {"error": repr(error)[:1500]}
+            result = {"error": repr(error)[:3000]}
         print(json.dumps({"kind": name, "seed": seed, **result}), flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    print_results(KINDS, 35, result_of)
