@@ -137,10 +137,8 @@ def _keys(table: pd.DataFrame) -> list[str]:
 
 
 def _print_numbers(table: pd.DataFrame, keys: list[str], numbers: list[str], *others: str) -> None:
-    """Print the columns `keys`, `ds`, `numbers` (to six digits, or as text) and `others`."""
-    for name in numbers:
-        if table[name].dtype.kind == "f":
-            table = table.assign(**{name: table[name].map(_six_digits)})
+    """Print the columns `keys`, `ds`, `numbers` (to six digits) and `others`."""
+    table = table.assign(**{name: table[name].map(_six_digits) for name in numbers})
     records = table[[*keys, "ds", *numbers, *others]].to_dict("records")
     print_rows(cast("list[dict[str, Cell]]", records), Format.table)
 

@@ -184,7 +184,7 @@ def _read_csv(
     lines = first_lines(path, where, file_format.encoding)
     stated_mark = stated_separator(lines)
     separator = stated_mark or file_format.separator
-    lines_before = max(int(stated_mark != ""), file_format.skip_lines)
+    lines_before = _count_lines_above(lines, file_format)
     header = next(csv.reader(lines[lines_before:], delimiter=separator), [])
     _require_distinct_names(header, where)
     text_columns = [column for column in header if column in texts]
@@ -332,11 +332,16 @@ def guess_format(path: Path, where: str) -> FileFormat:
     return layout.model_copy(update={"encoding": encoding, **marks})
 
 
+def _count_lines_above(lines: list[str], file_format: FileFormat) -> int:
+    """The number of lines above the names of the columns: those to skip, `sep=;` among them."""
+    return max(file_format.skip_lines, int(stated_separator(lines) != ""))
+
+
 def _cells_by_column(lines: list[str], file_format: FileFormat) -> list[list[str]]:
     """The cells of each column that are not missing, its name first. A line that was cut off goes
     without its last cell.
     """
-    lines = lines[max(file_format.skip_lines, int(stated_separator(lines) != "")) :]
+    lines = lines[_count_lines_above(lines, file_format) :]
     read_rows = csv.reader(lines, delimiter=file_format.separator)
     rows = [
         row[:-1] if len(line) == MAX_LINE else row

@@ -133,10 +133,12 @@ def _describe_architecture(results: Results) -> str:
 
 
 def contribution_table(results: Results) -> Table | None:
-    """The contribution of each part to the first, a middle and the last step of the last test
-    forecast of the series and target that are explained first: the largest series; their sum, which
-    is the forecast; and the mean size of the contributions of each part over all explained origins.
-    None for private data, and for a frame that was compared in Python.
+    """The contribution of each part to the first, a middle and the last step of one forecast; their
+    sum, which is the forecast; and the mean size of the contributions of each part over all
+    explained origins. None for private data, and for a frame that was compared in Python.
+
+    The forecast is the last one of the test block, of the largest series; of several targets, of
+    the first series and target.
     """
     table = results.explanation
     if table.empty or is_private(results):
