@@ -103,7 +103,6 @@ def drawn_until(seconds: float, seeds: Iterable[int]) -> Iterator[Short]:
 def judge(paths: list[str]) -> None:
     """Print the error with a form chosen anew over that with the form kept."""
     table = pd.concat([pd.read_csv(path) for path in paths], ignore_index=True)
-    # of weeks both are the same model: a season of 52 steps is beyond AutoETS
     table["length"] = pd.cut(table["rows"], [100, 150, 200, 300, 400]).astype(str)
     table["changes"] = table["form kept"] != table["form anew"]
     table["all"] = "all"
