@@ -5,10 +5,15 @@
                                                                  # guess changes, so long
     python -m bench.short_scales records FILE                    # deciding panels, cut short
     python -m bench.short_scales judge FILE [FILE ...]           # what the others wrote
+    python -m bench.short_scales longer FILE SECONDS SEED ...    # touched ones of 48 rows or more,
+                                                                 # with intervals
+    python -m bench.short_scales longer_records FILE             # the same of records
+    python -m bench.short_scales judge_longer FILE               # what the last two wrote
 
 One forecast at the end of each series by AutoETS, ETS with its season kept and Theta, fitted to all
 rows before: on the scale that `forecast add` guesses, on the values themselves, in logarithms, and
-by the mean of the last two. Rule and result: docs/research/short-histories.md.
+by the mean of the last two. `longer` takes logarithms of the values over their mean, as a row of
+both scales would. Rules and results: docs/research/short-histories.md.
 """
 
 from __future__ import annotations
@@ -35,9 +40,11 @@ from bench.short_rows import (
 )
 from forecast.config.task import RegularCalendar
 from forecast.data.guesses import target as guesses
-from forecast.data.guesses.spans import SHORT_ROWS
+from forecast.data.guesses.spans import SHORT_ROWS, block_shares
 from forecast.data.guesses.target import guess_scale
-from forecast.models.statistical import hold_to_range
+from forecast.data.splits import longest_horizon
+from forecast.forecaster.intervals import Difficulty, SplitConformal
+from forecast.models.statistical import FIT_DECIMALS, hold_to_range
 from forecast.system.errors import ModelError
 
 FEWEST_ROWS = 24
@@ -46,6 +53,8 @@ TEXTBOOKS = ("textbook multiplied", "textbook added", "textbook trend")
 MEMBERS = ("E", "K", "T")
 ASKED_SEASONS, FEW_SEASONS = guesses.MIN_SEASONS, 3
 """Whole seasons that are asked for `log1p`, and for the mean of both scales."""
+LONGER_ROWS = 48
+COVERAGE = 0.8
 Draw = np.random.Generator
 
 
@@ -239,6 +248,115 @@ def judge(paths: list[str]) -> None:
             print(pd.concat(columns, axis=1).round(3).to_string())
 
 
+def is_longer(case: Short) -> bool:
+    """Whether it is touched and has so many rows that both scales pay, all values above zero."""
+    known = case.y[: -HORIZONS[case.step]]
+    return len(known) >= LONGER_ROWS and known.min() > 0 and is_touched(case)
+
+
+def longer_until(seconds: float, seeds: Iterable[int]) -> Iterator[Short]:
+    """Of the seeds in order, of those that begin within so many seconds."""
+    begin = time.monotonic()
+    for seed in seeds:
+        if time.monotonic() - begin > seconds:
+            return
+        print("seed", seed, flush=True)
+        yield from filter(is_longer, simulated(seed))
+
+
+def longer_records() -> Iterator[Short]:
+    """Months and days of the deciding panels that end at every horizon, of 48 to 90 rows."""
+    for step, kind, y in record_values():
+        if step not in ("months", "days"):
+            continue
+        horizon = HORIZONS[step]
+        ends = range(len(y), LONGER_ROWS + horizon - 1, -horizon)
+        for number, end in enumerate(ends):
+            count = min((90, 60, 75, 48)[number % 4] + horizon, end)
+            case = Short(step, kind, y[end - count : end])
+            if is_longer(case):
+                yield case
+
+
+def forecast_scales(known: np.ndarray, season: int, horizon: int) -> dict[str, np.ndarray]:
+    """(horizon,) each: the mean of the members on the values, and of these and their logarithms."""
+    made = [hold(y_hat, known) for y_hat in forecast_members(known, season, horizon).values()]
+    in_logs = []
+    level = known.mean()
+    z = np.log(known / level)
+    for name in MEMBERS:
+        try:
+            fitted = MODELS[name].fit_series(np.round(z, FIT_DECIMALS), season)
+        except ModelError:
+            continue
+        ahead = fitted.forecasts(z, np.array([len(z) - 1]), horizon)[0]
+        with np.errstate(over="ignore"):
+            in_logs.append(hold(level * np.exp(ahead), known))
+    return {
+        "now": np.mean(made, axis=0),
+        "log": np.mean(in_logs, axis=0),
+        "both": np.mean([*made, *in_logs], axis=0),
+    }
+
+
+def count_origins(step: str, n_rows: int) -> tuple[int, int]:
+    """The origins of the calibration block, and the tested horizon, of the entry that `add`
+    writes.
+    """
+    season = SEASONS[step]
+    tested = min(HORIZONS[step], longest_horizon(n_rows, season))
+    n_steps = round(block_shares(n_rows, tested, season)["calibration"] * n_rows)
+    return max(n_steps - tested, 0) + 1, tested
+
+
+def score_longer(case: Short) -> dict[str, float | str | int]:
+    """Errors, and coverage and interval scores of 80 % intervals from the newest known errors."""
+    horizon = HORIZONS[case.step]
+    known, actual = case.y[:-horizon], case.y[-horizon:]
+    season = season_of(case.step, len(known))
+    n_origins, tested = count_origins(case.step, len(known))
+    ends = [len(known) - tested - back for back in range(n_origins)][::-1]
+    past = [forecast_scales(known[:end], season, tested) for end in ends]
+    past_actual = np.array([known[end : end + tested] for end in ends])
+    scored: dict[str, float | str | int] = {"step": case.step, "kind": case.kind}
+    scored["rows"] = len(known)
+    for name, y_hat in forecast_scales(known, season, horizon).items():
+        scored[name] = float(np.abs(y_hat - actual).mean())
+        past_y_hat = np.array([each[name] for each in past])
+        made = SplitConformal.calibrate(past_actual, past_y_hat, limits=(0.0, np.inf))
+        unknown = Difficulty(np.full(1, np.nan))
+        low, high = (end[0] for end in made.bounds(y_hat[None], unknown, COVERAGE))
+        outside = np.maximum(low - actual, 0) + np.maximum(actual - high, 0)
+        scored[f"cover {name}"] = float(((actual >= low) & (actual <= high)).mean())
+        scored[f"score {name}"] = float((high - low + 2 / (1 - COVERAGE) * outside).mean())
+        scored[f"width {name}"] = float((high - low).mean())
+    return scored
+
+
+def write_longer(cases: Iterable[Short], path: str) -> None:
+    warnings.simplefilter("ignore")
+    pd.DataFrame([score_longer(case) for case in cases]).to_csv(path, index=False)
+
+
+def judge_longer(path: str) -> None:
+    """Print errors over those of now with their standard errors, coverages and interval scores."""
+    table = pd.read_csv(path)
+    table["all"] = "all"
+    table["is textbook"] = table["kind"].str.startswith("textbook")
+    table["length"] = pd.cut(table["rows"], [47, 71, 95, 99]).astype(str)
+    logs = np.log(table[["both", "log"]].div(table["now"], axis=0))
+    logs["score"] = np.log(table["score both"] / table["score now"])
+    logs["width"] = np.log(table["width both"] / table["width now"])
+    for by in ("all", "is textbook", "step", "kind", "length"):
+        groups = logs.groupby(table[by])
+        columns = np.exp(groups.mean()).assign(n=groups.size(), worst=np.exp(groups["both"].max()))
+        columns["se"] = groups["both"].sem()
+        columns["score se"] = groups["score"].sem()
+        columns["share better"] = (logs["both"] < 0).groupby(table[by]).mean()
+        covered = table.groupby(by)[["cover now", "cover both"]].mean()
+        print(columns.join(covered).round(4).to_string())
+
+
 if __name__ == "__main__":
     word, *rest = sys.argv[1:]
     if word == "errors":
@@ -247,5 +365,11 @@ if __name__ == "__main__":
         write_errors(touched_until(float(rest[1]), map(int, rest[2:])), rest[0])
     elif word == "records":
         write_errors(records(), rest[0])
+    elif word == "longer":
+        write_longer(longer_until(float(rest[1]), map(int, rest[2:])), rest[0])
+    elif word == "longer_records":
+        write_longer(longer_records(), rest[0])
+    elif word == "judge_longer":
+        judge_longer(rest[0])
     else:
         judge(rest)
