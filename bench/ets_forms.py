@@ -20,7 +20,15 @@ import numpy as np
 import pandas as pd
 
 from bench.short_rows import LAWS, MODELS, SEASONS
-from bench.short_scales import HORIZONS, TEXTBOOKS, Short, draw_values, hold, record_values
+from bench.short_scales import (
+    HORIZONS,
+    TEXTBOOKS,
+    Short,
+    draw_values,
+    drawn_until,
+    hold,
+    record_values,
+)
 from forecast.models.families import auto_ets
 from forecast.system.errors import ModelError
 
@@ -90,16 +98,6 @@ def write_errors(cases: Iterable[Short], path: str) -> None:
     pd.DataFrame(rows).to_csv(path, index=False)
 
 
-def drawn_until(seconds: float, seeds: Iterable[int]) -> Iterator[Short]:
-    """The series of the seeds, in order, that begin within so many seconds."""
-    begin = time.monotonic()
-    for seed in seeds:
-        if time.monotonic() - begin > seconds:
-            return
-        print("seed", seed, flush=True)
-        yield from simulated(seed)
-
-
 def judge(paths: list[str]) -> None:
     """Print the error with a form chosen anew over that with the form kept."""
     table = pd.concat([pd.read_csv(path) for path in paths], ignore_index=True)
@@ -127,7 +125,7 @@ def judge(paths: list[str]) -> None:
 if __name__ == "__main__":
     word, path, *rest = sys.argv[1:]
     if word == "errors":
-        write_errors(drawn_until(float(rest[0]), map(int, rest[1:])), path)
+        write_errors(drawn_until(simulated, float(rest[0]), map(int, rest[1:])), path)
     elif word == "records":
         write_errors(records(), path)
     else:

@@ -21,7 +21,7 @@ from __future__ import annotations
 import sys
 import time
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -214,14 +214,21 @@ def write_errors(cases: Iterable[Short], path: str) -> None:
     pd.DataFrame(errors).to_csv(path, index=False)
 
 
-def touched_until(seconds: float, seeds: Iterable[int]) -> Iterator[Short]:
-    """The touched series of the seeds, in order, of those that begin within so many seconds."""
+def drawn_until(
+    draw: Callable[[int], Iterable[Short]], seconds: float, seeds: Iterable[int]
+) -> Iterator[Short]:
+    """What `draw` makes of the seeds, in order, that begin within so many seconds."""
     begin = time.monotonic()
     for seed in seeds:
         if time.monotonic() - begin > seconds:
             return
         print("seed", seed, flush=True)
-        yield from (case for case in simulated(seed) if is_touched(case))
+        yield from draw(seed)
+
+
+def touched(seed: int) -> Iterator[Short]:
+    """The touched series of the seed."""
+    return filter(is_touched, simulated(seed))
 
 
 def judge(paths: list[str]) -> None:
@@ -254,14 +261,9 @@ def is_longer(case: Short) -> bool:
     return len(known) >= LONGER_ROWS and known.min() > 0 and is_touched(case)
 
 
-def longer_until(seconds: float, seeds: Iterable[int]) -> Iterator[Short]:
-    """Of the seeds in order, of those that begin within so many seconds."""
-    begin = time.monotonic()
-    for seed in seeds:
-        if time.monotonic() - begin > seconds:
-            return
-        print("seed", seed, flush=True)
-        yield from filter(is_longer, simulated(seed))
+def longer(seed: int) -> Iterator[Short]:
+    """The series of the seed that the rule from 48 rows on touches."""
+    return filter(is_longer, simulated(seed))
 
 
 def longer_records() -> Iterator[Short]:
@@ -362,11 +364,11 @@ if __name__ == "__main__":
     if word == "errors":
         write_errors((case for seed in rest[1:] for case in simulated(int(seed))), rest[0])
     elif word == "touched":
-        write_errors(touched_until(float(rest[1]), map(int, rest[2:])), rest[0])
+        write_errors(drawn_until(touched, float(rest[1]), map(int, rest[2:])), rest[0])
     elif word == "records":
         write_errors(records(), rest[0])
     elif word == "longer":
-        write_longer(longer_until(float(rest[1]), map(int, rest[2:])), rest[0])
+        write_longer(drawn_until(longer, float(rest[1]), map(int, rest[2:])), rest[0])
     elif word == "longer_records":
         write_longer(longer_records(), rest[0])
     elif word == "judge_longer":
