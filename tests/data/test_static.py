@@ -63,7 +63,7 @@ def errors_by_shop(model: str | dict[str, Any], static: list[str]) -> pd.Series:
         **NAMES,
     )
     windows = fitted.cross_validation(n_windows=13)
-    missed = (windows["y"] - windows[fitted.name]).abs()
+    missed = (windows["sales"] - windows[fitted.name]).abs()
     return missed.groupby(windows["shop"]).mean()
 
 
