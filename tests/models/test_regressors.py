@@ -9,10 +9,12 @@ import subprocess
 import sys
 import tracemalloc
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from sklearn.neighbors import KNeighborsRegressor
 from threadpoolctl import threadpool_limits
 
@@ -371,10 +373,17 @@ def test_what_is_tuned_has_an_effect():
     )
 
 
-def test_tuning_keeps_a_base_of_last_and_tries_it_for_one_of_ridge():
+def test_tuning_keeps_a_base_that_the_entry_names():
     assert "base" in Spec().search_space()
-    assert set(Spec(base="last").search_space()) == {"leaves", "leaf_rows"}
-    assert not Spec(regressor=NEIGHBOURS, base="last").search_space()
+    for base in ("ridge", "last"):
+        assert set(Spec(base=base).search_space()) == {"leaves", "leaf_rows"}
+        assert not Spec(regressor=NEIGHBOURS, base=base).search_space()
+
+
+def test_tuning_cannot_make_the_two_boosted_members_of_the_mean_equal():
+    catalogue = yaml.safe_load(Path("configs/models.yaml").read_text())["models"]
+    for name in ("boosting", "boosting_last"):
+        assert "base" not in spec(catalogue[name], where=name).search_space()
 
 
 def test_a_trial_on_the_last_value_has_a_validation_error_of_its_own():

@@ -347,7 +347,7 @@ class Spec(RegressorSpec):
         description="arguments of the regressor, by their names in its class",
     )
     base: Literal["last", "ridge"] = Field(
-        "ridge", description="what it is fitted to the error of; tuning keeps last"
+        "ridge", description="what it is fitted to the error of; tuning keeps one that is named"
     )
     lags: int = Field(24, ge=2, description="newest rows of the targets; at most the lookback")
     leaves: int = Field(31, ge=2, description="of a tree, at most")
@@ -392,9 +392,9 @@ class Spec(RegressorSpec):
         return space
 
     def search_space(self) -> Mapping[str, search.Dimension]:
-        """The search space of this entry: `base: last` stays."""
+        """The search space of this entry: a `base` that it names stays."""
         space = dict(self.space())
-        if self.base == "last":
+        if "base" in self.model_fields_set:
             del space["base"]
         return space
 
