@@ -27,6 +27,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import yaml
+from dateutil.easter import easter
 
 from bench.ten_minutes import autoregression, counts, frame, tourism
 from forecast.backtest import combinations
@@ -124,8 +125,9 @@ def structure(draw: Draw, step: str, ds: pd.DatetimeIndex) -> np.ndarray:
     errors = autoregression(draw, count + 1, draw.uniform(0.2, 0.9), draw.uniform(0.02, 0.08))
     errors = errors[1:] + draw.uniform(-0.4, 0.6) * errors[:-1]
     if step == "weeks":
-        easter = {2017: 15, 2018: 13, 2019: 16, 2020: 15, 2021: 13, 2022: 15, 2023: 14}
-        calendar = 0.2 * np.array([easter[d.year] == d.isocalendar().week for d in ds])
+        calendar = 0.2 * np.array(
+            [easter(d.year).isocalendar().week == d.isocalendar().week for d in ds]
+        )
     else:
         calendar = 0.02 * (4.3 - np.array([d.isocalendar().weekday % 5 for d in ds]))
     wild = (draw.random(count) < 0.02) * draw.normal(0, 0.3, count)
