@@ -9,11 +9,14 @@
                                                                  # with intervals
     python -m bench.short_scales longer_records FILE             # the same of records
     python -m bench.short_scales judge_longer FILE               # what the last two wrote
+    python -m bench.short_scales seasonal FILE SECONDS SEED ...  # `longer` where a season is seen
+    python -m bench.short_scales seasonal_records FILE           # the same of records
 
 One forecast at the end of each series by AutoETS, ETS with its season kept and Theta, fitted to all
 rows before: on the scale that `forecast add` guesses, on the values themselves, in logarithms, and
 by the mean of the last two. `longer` takes logarithms of the values over their mean, as a row of
-both scales would. Rules and results: docs/research/short-histories.md.
+both scales would; `seasonal` the series that `add` models by `log1p` now as well. Rules and
+results: docs/research/short-histories.md.
 """
 
 from __future__ import annotations
@@ -40,7 +43,7 @@ from bench.short_rows import (
 )
 from forecast.config.task import RegularCalendar
 from forecast.data.guesses import target as guesses
-from forecast.data.guesses.spans import SHORT_ROWS, block_shares
+from forecast.data.guesses.spans import FITTED_SHARE, SHORT_ROWS, block_shares
 from forecast.data.guesses.target import guess_scale
 from forecast.data.splits import longest_horizon
 from forecast.forecaster.intervals import Difficulty, SplitConformal
@@ -54,6 +57,8 @@ MEMBERS = ("E", "K", "T")
 ASKED_SEASONS, FEW_SEASONS = guesses.MIN_SEASONS, 3
 """Whole seasons that are asked for `log1p`, and for the mean of both scales."""
 LONGER_ROWS = 48
+MIN_SEASON_CORRELATION = 0.4
+"""A season is seen where changes of the logarithm and those a season before correlate so much."""
 COVERAGE = 0.8
 Draw = np.random.Generator
 
@@ -266,23 +271,58 @@ def longer(seed: int) -> Iterator[Short]:
     return filter(is_longer, simulated(seed))
 
 
-def longer_records() -> Iterator[Short]:
-    """Months and days of the deciding panels that end at every horizon, of 48 to 90 rows."""
+def is_seasonal(case: Short) -> bool:
+    """Whether it has so many rows that both scales pay, all values above zero, three seasons show
+    that its spread grows with the level, and a season is seen.
+    """
+    known = case.y[: -HORIZONS[case.step]]
+    season = season_of(case.step, len(known))
+    if len(known) < LONGER_ROWS or known.min() <= 0 or season == 1:
+        return False
+    if season_correlation(known, season) < MIN_SEASON_CORRELATION:
+        return False
+    return guess_transform(case, FEW_SEASONS) == "log1p"
+
+
+def season_correlation(known: np.ndarray, season: int) -> float:
+    """Of changes of the logarithm with those a season before, in the rows that a guess reads."""
+    fitted = pd.Series(np.log(known[: int(FITTED_SHARE * len(known))]))
+    return float(fitted.diff().autocorr(season))
+
+
+def seasonal(seed: int) -> Iterator[Short]:
+    """The series of the seed that the rule of seasonal series touches."""
+    return filter(is_seasonal, simulated(seed))
+
+
+def longer_records(steps: tuple[str, ...], is_judged: Callable[[Short], bool]) -> Iterator[Short]:
+    """Judged pieces of the deciding panels of these steps that end at every horizon, of 48 to 90
+    rows.
+    """
     for step, kind, y in record_values():
-        if step not in ("months", "days"):
+        if step not in steps:
             continue
         horizon = HORIZONS[step]
         ends = range(len(y), LONGER_ROWS + horizon - 1, -horizon)
         for number, end in enumerate(ends):
             count = min((90, 60, 75, 48)[number % 4] + horizon, end)
             case = Short(step, kind, y[end - count : end])
-            if is_longer(case):
+            if is_judged(case):
                 yield case
 
 
-def forecast_scales(known: np.ndarray, season: int, horizon: int) -> dict[str, np.ndarray]:
-    """(horizon,) each: the mean of the members on the values, and of these and their logarithms."""
+def forecast_scales(
+    known: np.ndarray, season: int, horizon: int, transform: str
+) -> dict[str, np.ndarray]:
+    """(horizon,) each: the mean of the members on the scale of now, in logarithms, and on the
+    values and in logarithms.
+    """
     made = [hold(y_hat, known) for y_hat in forecast_members(known, season, horizon).values()]
+    now = made
+    if transform == "log1p":
+        members = forecast_members(np.log1p(known), season, horizon).values()
+        with np.errstate(over="ignore"):
+            now = [hold(np.expm1(y_hat), known) for y_hat in members]
     in_logs = []
     level = known.mean()
     z = np.log(known / level)
@@ -295,7 +335,7 @@ def forecast_scales(known: np.ndarray, season: int, horizon: int) -> dict[str, n
         with np.errstate(over="ignore"):
             in_logs.append(hold(level * np.exp(ahead), known))
     return {
-        "now": np.mean(made, axis=0),
+        "now": np.mean(now, axis=0),
         "log": np.mean(in_logs, axis=0),
         "both": np.mean([*made, *in_logs], axis=0),
     }
@@ -318,11 +358,13 @@ def score_longer(case: Short) -> dict[str, float | str | int]:
     season = season_of(case.step, len(known))
     n_origins, tested = count_origins(case.step, len(known))
     ends = [len(known) - tested - back for back in range(n_origins)][::-1]
-    past = [forecast_scales(known[:end], season, tested) for end in ends]
+    transform = guess_transform(case, ASKED_SEASONS)
+    past = [forecast_scales(known[:end], season, tested, transform) for end in ends]
     past_actual = np.array([known[end : end + tested] for end in ends])
     scored: dict[str, float | str | int] = {"step": case.step, "kind": case.kind}
     scored["rows"] = len(known)
-    for name, y_hat in forecast_scales(known, season, horizon).items():
+    scored["transform"] = transform
+    for name, y_hat in forecast_scales(known, season, horizon, transform).items():
         scored[name] = float(np.abs(y_hat - actual).mean())
         past_y_hat = np.array([each[name] for each in past])
         made = SplitConformal.calibrate(past_actual, past_y_hat, limits=(0.0, np.inf))
@@ -349,13 +391,15 @@ def judge_longer(path: str) -> None:
     logs = np.log(table[["both", "log"]].div(table["now"], axis=0))
     logs["score"] = np.log(table["score both"] / table["score now"])
     logs["width"] = np.log(table["width both"] / table["width now"])
-    for by in ("all", "is textbook", "step", "kind", "length"):
+    table["more covered"] = table["cover both"] - table["cover now"]
+    for by in ("all", "is textbook", "step", "kind", "length", "transform"):
         groups = logs.groupby(table[by])
         columns = np.exp(groups.mean()).assign(n=groups.size(), worst=np.exp(groups["both"].max()))
         columns["se"] = groups["both"].sem()
         columns["score se"] = groups["score"].sem()
         columns["share better"] = (logs["both"] < 0).groupby(table[by]).mean()
         covered = table.groupby(by)[["cover now", "cover both"]].mean()
+        covered["cover se"] = table.groupby(by)["more covered"].sem()
         print(columns.join(covered).round(4).to_string())
 
 
@@ -370,7 +414,12 @@ if __name__ == "__main__":
     elif word == "longer":
         write_longer(drawn_until(longer, float(rest[1]), map(int, rest[2:])), rest[0])
     elif word == "longer_records":
-        write_longer(longer_records(), rest[0])
+        write_longer(longer_records(("months", "days"), is_longer), rest[0])
+    elif word == "seasonal":
+        write_longer(drawn_until(seasonal, float(rest[1]), map(int, rest[2:])), rest[0])
+    elif word == "seasonal_records":
+        steps = ("quarters", "months", "days")
+        write_longer(longer_records(steps, is_seasonal), rest[0])
     elif word == "judge_longer":
         judge_longer(rest[0])
     else:
