@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar, get_args
 
@@ -166,13 +168,20 @@ def _require_shallow(text: str) -> None:
             )
 
 
+@lru_cache(maxsize=16)
+def _parse(text: str) -> Any:
+    """The content of a YAML text. Kept, since a process reads the same few files again and again:
+    the catalogue of models is read twice by a fit and takes 30 ms to parse.
+    """
+    _require_shallow(text)
+    return yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506  (a safe loader)
+
+
 def read_yaml(path: Path | str) -> Any:
     """The parsed file; `InputError` naming file and line where it cannot be read."""
     target = Path(path)
     try:
-        text = target.read_text(encoding="utf-8")
-        _require_shallow(text)
-        return yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506  (a safe loader)
+        return deepcopy(_parse(target.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise InputError(
             f"{target}: no such file. Run from the project's root, restore it from git, or begin"

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import pytest
 
+from forecast.config import reading
 from forecast.config.datasets import load_datasets
 from forecast.config.models import load_tuning
 from forecast.config.reading import read_yaml
@@ -28,6 +29,21 @@ def test_an_alias_or_two_are_read_as_ever(tmp_path):
         "b": {"x": 1},
         "c": [{"x": 1}, {"x": 1}],
     }
+
+
+def test_a_file_is_parsed_once_until_it_changes_and_no_reader_changes_it_for_another(
+    tmp_path, monkeypatch
+):
+    parsed, load = [], reading.yaml.load
+    monkeypatch.setattr(
+        reading.yaml, "load", lambda text, **how: parsed.append(text) or load(text, **how)
+    )
+    path = tmp_path / "models.yaml"
+    path.write_text("models: {mine: {family: ridge}}\n")
+    read_yaml(path)["models"]["mine"]["family"] = "gru"
+    assert read_yaml(path) == {"models": {"mine": {"family": "ridge"}}} and len(parsed) == 1
+    path.write_text("models: {}\n")
+    assert read_yaml(path) == {"models": {}}
 
 
 @pytest.mark.parametrize(
