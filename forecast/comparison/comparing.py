@@ -28,6 +28,7 @@ from forecast.comparison.intervals import interval_tables, is_chosen, target_of
 from forecast.comparison.levels import describe_levels, level_scores
 from forecast.comparison.losses import (
     LOSS_COLUMNS,
+    losses_by_cutoff,
     mean_steps_between,
     select_bars,
     select_models,
@@ -127,7 +128,7 @@ def compare_candidates(
     records = results.records.values()
     exempt = check_same_budget(records, tuning)
     selectable = [s for s in scored if s.record.family != SERVICE]  # it cannot be served
-    validation = block_losses(selectable, reference.scale, "validation")
+    validation, _ = losses_by_cutoff(block_losses(selectable, reference.scale, "validation"))
     lowest = select_models(validation)
     # of combinations with learnt weights one is selected if there is any
     chosen = select_models(validation, _learnt_combinations(selectable))

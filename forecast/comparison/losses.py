@@ -97,11 +97,11 @@ def losses_by_cutoff(losses: pd.DataFrame) -> tuple[pd.DataFrame, LeftOut]:
     return weighted.sort_index(), LeftOut(incomplete, unscored, no_actual)
 
 
-def select_models(validation: pd.DataFrame, learnt: Collection[str] = ()) -> dict[str, str]:
+def select_models(losses: pd.DataFrame, learnt: Collection[str] = ()) -> dict[str, str]:
     """The selected model of each ranking: the one with the lowest mean validation loss, of the
     combinations `learnt` if one of them stands in the ranking, else of all models.
 
-    validation: losses, long, with LOSS_COLUMNS
+    losses: those on validation, a column per candidate (`losses_by_cutoff`)
     learnt: the models that are combinations with learnt weights
 
     Baselines stand in both rankings; without a network, `architecture` selects nothing. Of losses
@@ -109,7 +109,6 @@ def select_models(validation: pd.DataFrame, learnt: Collection[str] = ()) -> dic
     `SIMPLE_FORECASTS`, then any other baseline, then the name that sorts first: a model that adds
     nothing to a simpler one, as a network that did not train, is not served in its place.
     """
-    losses, _ = losses_by_cutoff(validation)
     simplicity = {name: number for number, name in enumerate(SIMPLE_FORECASTS)}
     selected = {}
     rankings = {ranking for _, ranking in candidate_keys(losses)}
@@ -129,14 +128,13 @@ def select_models(validation: pd.DataFrame, learnt: Collection[str] = ()) -> dic
     return selected
 
 
-def select_bars(validation: pd.DataFrame) -> list[str]:
+def select_bars(losses: pd.DataFrame) -> list[str]:
     """The simple forecasts that "better" has to beat: the one of `SIMPLE_FORECASTS` with the lowest
     validation loss, and those so near to it that validation may have mistaken them.
 
     One that is far above is left out: its losses may be those of a random walk, from which no test
-    distinguishes any model. `validation`: losses, long, with LOSS_COLUMNS.
+    distinguishes any model. `losses`: as in `select_models`.
     """
-    losses, _ = losses_by_cutoff(validation)
     keys = [(name, "baseline") for name in SIMPLE_FORECASTS if (name, "baseline") in losses]
     mean_losses = losses[keys].mean().sort_values(kind="stable")
     return [name for name, _ in mean_losses.index[mean_losses <= NEAR_BAR * mean_losses.min()]]

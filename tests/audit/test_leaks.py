@@ -656,7 +656,7 @@ def runner_up_chosen_where_test_prefers_it(root: Path) -> None:
             return _losses(scored, scale, block)
 
         def select_models(validation, learnt=()):
-            own = validation.groupby("model")["loss"].mean().nsmallest(2)
+            own = validation.mean().groupby("model").mean().nsmallest(2)
             return {
                 ranking: min(own.index, key=_test.__getitem__)
                 for ranking in _first(validation, learnt)

@@ -28,6 +28,11 @@ def losses(values, model="m", ranking="shipped", uid="a") -> pd.DataFrame:
     )
 
 
+def selected(table, learnt=()):
+    means, _ = losses_by_cutoff(table)
+    return select_models(means, learnt)
+
+
 def test_series_are_averaged_before_dates_are_counted():
     means, left_out = losses_by_cutoff(
         pd.concat([losses([2, 3], uid="a"), losses([10, 15], uid="b")])
@@ -65,7 +70,7 @@ def test_an_origin_whose_whole_horizon_is_missing_is_left_out_for_all_and_counte
         {("c", "shipped"): "1 of its losses are not finite"},
         origins="1 of the 3 origins have no actual in their whole horizon",
     )
-    assert select_models(table) == {"shipped": "a"}
+    assert selected(table) == {"shipped": "a"}
 
 
 def test_a_series_without_scale_or_actuals_is_left_out_of_all_and_both_reasons_are_said():
@@ -79,7 +84,7 @@ def test_a_series_without_scale_or_actuals_is_left_out_of_all_and_both_reasons_a
     ]
     means, left_out = losses_by_cutoff(losses([np.nan, np.nan]))
     assert means.empty and left_out == LeftOut(series=("a",))
-    assert select_models(losses([np.nan, np.nan])) == {}
+    assert selected(losses([np.nan, np.nan])) == {}
 
 
 def test_an_empty_loss_table_is_refused():
@@ -95,7 +100,7 @@ def test_the_choice_is_the_lowest_mean_and_baselines_stand_in_both_rankings():
             losses([4, 4], "lstm", "architecture"),
         ]
     )
-    assert select_models(table) == {"shipped": "lstm", "architecture": "naive"}
+    assert selected(table) == {"shipped": "lstm", "architecture": "naive"}
 
 
 def test_learnt_weights_are_selected_wherever_they_stand_and_else_the_lowest():
@@ -109,8 +114,8 @@ def test_learnt_weights_are_selected_wherever_they_stand_and_else_the_lowest():
             losses([2, 2], "lstm", "architecture"),
         ]
     )
-    lowest = select_models(table)
-    chosen = select_models(table, ["learnt_too", "learnt"])
+    lowest = selected(table)
+    chosen = selected(table, ["learnt_too", "learnt"])
     assert lowest == {"shipped": "mix", "architecture": "lstm"}
     assert chosen == {"shipped": "learnt", "architecture": "lstm"}
     assert describe_selection(chosen, lowest) == [
@@ -120,9 +125,9 @@ def test_learnt_weights_are_selected_wherever_they_stand_and_else_the_lowest():
 
 
 def test_without_networks_on_the_last_value_there_is_one_ranking():
-    assert select_models(
-        pd.concat([losses([3, 3], "naive", "baseline"), losses([1, 2], "lstm")])
-    ) == {"shipped": "lstm"}
+    assert selected(pd.concat([losses([3, 3], "naive", "baseline"), losses([1, 2], "lstm")])) == {
+        "shipped": "lstm"
+    }
 
 
 def test_a_network_that_equals_its_linear_part_is_not_selected_in_its_place():
@@ -131,20 +136,20 @@ def test_a_network_that_equals_its_linear_part_is_not_selected_in_its_place():
     combination = losses([1, 2], "mix")
     ridge = losses([1, 2], "ridge", "baseline")
     naive = losses([3, 3], "naive", "baseline")
-    assert select_models(pd.concat([network, combination, ridge, naive])) == {"shipped": "ridge"}
+    assert selected(pd.concat([network, combination, ridge, naive])) == {"shipped": "ridge"}
 
 
 def test_a_tie_goes_to_the_name_that_sorts_first():
-    assert select_models(pd.concat([losses([1, 1], "b"), losses([1, 1], "a")]))["shipped"] == "a"
+    assert selected(pd.concat([losses([1, 1], "b"), losses([1, 1], "a")]))["shipped"] == "a"
 
 
 def test_a_tie_with_a_simple_forecast_goes_to_it_and_of_simple_ones_to_the_bar():
     median = losses([1, 1], "historical_median", "baseline")
     tied = [losses([1, 1 - 1e-15], "boosting"), median, losses([1, 1], "naive", "baseline")]
-    assert select_models(pd.concat(tied[:2]))["shipped"] == "historical_median"
+    assert selected(pd.concat(tied[:2]))["shipped"] == "historical_median"
     table = pd.concat(tied)
-    assert select_models(table)["shipped"] == select_bars(table)[0] == "naive"
-    assert select_models(pd.concat([*tied, losses([1, 0.99], "lstm")]))["shipped"] == "lstm"
+    assert selected(table)["shipped"] == select_bars(losses_by_cutoff(table)[0])[0] == "naive"
+    assert selected(pd.concat([*tied, losses([1, 0.99], "lstm")]))["shipped"] == "lstm"
 
 
 def test_cutoffs_between_those_of_other_series_lie_nearer_than_a_step_size():
