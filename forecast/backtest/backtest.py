@@ -68,7 +68,8 @@ def share_shapes(data: PreparedData) -> PreparedData:
     The name of the folder has a digest of code, which takes 0.2 s to make: so it is made once and
     sent to the workers.
     """
-    key = result_key(code=code_digest([Problem.__module__]), lock=lock_digest(data.paths))
+    code = code_digest([Problem.__module__]) if data.digest else ""
+    key = result_key(code=code, lock=lock_digest(data.paths))
     return replace(data, shapes=data.paths.shapes / key)
 
 

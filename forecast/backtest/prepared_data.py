@@ -37,7 +37,8 @@ class PreparedData:
     """Where the prepared data of one dataset lie, and the folders of what is computed from them.
 
     file: the name of the frame's file
-    digest: that of the frame, so that a cached problem is never stale
+    digest: that of the frame, so that a cached problem is never stale; empty where no other run
+    finds the results, whose keys then need no digest of the code either
     vintages: the digest of the provider's stored forecasts; empty without any
     shapes: the folder in which processes share the shapes of linear maps; None: they share none
     """

@@ -292,7 +292,7 @@ def _plan_jobs(setup: Setup, candidate: Candidate, study: StudyRecord | None) ->
         config=result_key(
             task=task_digest(setup.task), borders=setup.borders, spec=spec.model_dump(mode="json")
         ),
-        code=candidate_digest(spec, ENGINE),
+        code=candidate_digest(spec, ENGINE) if data.digest else "",
     )
     jobs = []
     for seed in setup.tuning.seeds if spec.is_seeded else (0,):

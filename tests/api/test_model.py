@@ -459,6 +459,13 @@ def test_only_the_fit_on_all_rows_is_calibrated_of_the_two_that_a_call_makes(
     assert not model.predict(levels=80).isna().any(axis=None)
 
 
+def test_a_fit_digests_no_code_since_no_other_call_finds_its_results(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delattr("forecast.system.code_closure.follow_imports")
+    assert len(forecast.fit(waves(), "ridge", **STEP).predict()) == 6
+
+
 def test_many_short_series_have_intervals_of_95_percent_saved_or_not(tmp_path: Path) -> None:
     t = np.arange(60)
     parts = []
