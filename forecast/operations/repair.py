@@ -15,7 +15,11 @@ from typing import TYPE_CHECKING
 from forecast.config.paths import ProjectPaths
 from forecast.operations import champion
 from forecast.operations.live_accuracy import lock_issues
-from forecast.operations.status import find_damaged_live_forecasts, read_champion
+from forecast.operations.status import (
+    find_damaged_live_forecasts,
+    read_champion,
+    read_datasets_yaml,
+)
 from forecast.system import files
 from forecast.system.errors import ForecastError, HealthCheck
 from forecast.tracking import TrackingStore, database_file, mlflow_client, tracking_store
@@ -98,11 +102,12 @@ def _check_paths(root: Path, tracking_uri: str) -> HealthCheck:
 
 
 def list_champion_datasets(root: Path) -> list[str]:
-    """The datasets with a folder in the local champion store, sorted; a folder such as
-    `weather.bak`, a user's copy, is none, since no name of a dataset has a dot.
+    """The configured datasets with a folder in the local champion store, sorted; a user's copy of
+    such a folder is none. Empty for a faulty configuration, which `forecast check` reports.
     """
-    folders = ProjectPaths.of(root).all_champions.glob("*")
-    return sorted(path.name for path in folders if path.is_dir() and "." not in path.name)
+    names = read_datasets_yaml(root).get("datasets") or ()
+    folder = ProjectPaths.of(root).all_champions
+    return sorted(name for name in names if (folder / name).is_dir())
 
 
 def _check_champion(root: Path, dataset: str) -> HealthCheck:
