@@ -4,12 +4,12 @@ leaderboard.
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 
 from forecast.config.datasets import load_datasets
 from forecast.config.paths import ProjectPaths
+from forecast.operations.repro import link_files
 from forecast.report.leaderboard import print_leaderboards
 from forecast.system.stage import format_duration, run_stage
 from pipelines import compare, fetch, prepare, report, train, tune
@@ -30,7 +30,8 @@ LINKED = {
 def main(root: str = ".", jobs: int = 0) -> None:
     """Fill <root>/demo/ and print its leaderboards and the path of its report."""
     started = time.monotonic()
-    folder = _link_project(Path(root))
+    folder = Path(root) / FOLDER
+    link_files(Path(root), folder, LINKED)
     names, state = load_datasets(folder / "configs").run, str(folder / ".forecast")
     for name in names:
         fetch.main(name, str(folder))
@@ -42,17 +43,6 @@ def main(root: str = ".", jobs: int = 0) -> None:
     print_leaderboards(ProjectPaths.of(folder), names)
     took = format_duration(time.monotonic() - started)
     print(f"Took {took}. Report: {ProjectPaths.of(folder).report}")
-
-
-def _link_project(root: Path) -> Path:
-    """The demo's folder, which reads the project's data through links and writes beside them."""
-    folder = root / FOLDER
-    for name, target in LINKED.items():
-        link = folder / name
-        link.parent.mkdir(parents=True, exist_ok=True)
-        if not link.is_symlink():
-            link.symlink_to(os.path.relpath(root / target, link.parent))
-    return folder
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ from forecast.operations.worktree import WorkTree
 from forecast.system import files
 from forecast.system.errors import ERROR_OF_CODE, ForecastError, InputError
 from forecast.system.stage import COMMAND_VARIABLE, show_nothing
+from forecast.tracking import tracking_store
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,14 @@ class RetrainingJob:
     def tracking_uri(self) -> str:
         """The value of MLFLOW_TRACKING_URI; empty means the project's own database."""
         return self.environment.get("MLFLOW_TRACKING_URI", "")
+
+    @property
+    def stage_environment(self) -> dict[str, str]:
+        """The environment of stages in the work tree, with the checkout's tracking store as an
+        absolute address.
+        """
+        store = tracking_store(self.root, self.tracking_uri)
+        return {**self.environment, "MLFLOW_TRACKING_URI": store.uri}
 
     @property
     def folder(self) -> Path:
@@ -224,12 +233,7 @@ def fetch_data(job: RetrainingJob, tree: WorkTree) -> None:
 def run_stages(job: RetrainingJob, tree: WorkTree, target: str, *options: str) -> None:
     """Run the stages up to `target` in the work tree, with options of `dvc repro`."""
     worktree.share_cache(job.root, tree.path)
-    repro.run_dvc(
-        tree.path,
-        (target,),
-        worktree.environment_with_store(job.root, job.environment),
-        options=options,
-    )
+    repro.run_dvc(tree.path, (target,), job.stage_environment, options=options)
 
 
 def run_refit(

@@ -292,6 +292,15 @@ def narrowed_name(dataset: str, models: Sequence[str]) -> str:
     return f"{dataset}-{len(models)}-models-{files.sha256_of(list(models))[:12]}"
 
 
+def link_files(root: Path, folder: Path, names: Mapping[str, str]) -> None:
+    """Link files and folders of the project `root` into `folder`; names: there → in the project."""
+    for name, target in names.items():
+        link = folder / name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        if not link.is_symlink():
+            link.symlink_to(os.path.relpath(root / target, link.parent))
+
+
 def run_narrowed(
     root: Path, dataset: str, models: Sequence[str], environment: Mapping[str, str]
 ) -> Path:
@@ -301,11 +310,7 @@ def run_narrowed(
     The outs of whole runs stay as they are; the caches in `.forecast/` are shared with them.
     """
     folder = root / NARROWED / narrowed_name(dataset, models)
-    for name in SHARED:
-        link = folder / name
-        link.parent.mkdir(parents=True, exist_ok=True)
-        if not link.is_symlink():
-            link.symlink_to(os.path.relpath(root / name, link.parent))
+    link_files(root, folder, {name: name for name in SHARED})
     for stage in STAGES[1:-1]:
         command = [
             sys.executable,

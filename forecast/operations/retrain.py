@@ -20,7 +20,6 @@ from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -274,8 +273,11 @@ def _rival_model(
     if champion_end <= challenger_end and has_same_task and knows_all:
         return current.ensemble, [challenger_end, champion_end]
     folder = job.folder / "rival"
-    challenger.champion_recipe(current).write(job.folder / "rival.json")
-    _run_refit(job, tree, job.folder / "rival.json", folder, on="gate")
+    record = job.folder / "rival.json"
+    challenger.champion_recipe(current).write(record)
+    challenger.run_refit(
+        tree.path, job.dataset, record, folder, on="gate", environment=job.stage_environment
+    )
     has_failed = RunRecord.read(folder / "record.json").has_failed
     return (None if has_failed else load_trained_ensemble(folder)), [challenger_end]
 
@@ -319,7 +321,14 @@ def _finish(job: RetrainingJob) -> Decision:
     rules = load_retraining(job.dataset, tree.paths.configs)
 
     def refit_on_all_data(candidate: Path, target: Path) -> None:
-        _run_refit(job, tree, candidate / "record.json", target, on="all")
+        challenger.run_refit(
+            tree.path,
+            job.dataset,
+            candidate / "record.json",
+            target,
+            on="all",
+            environment=job.stage_environment,
+        )
 
     return pending.finish_pending(
         job.root,
@@ -329,14 +338,6 @@ def _finish(job: RetrainingJob) -> Decision:
         log_step=job.log_step,
         refit=refit_on_all_data if rules.after_promotion == "refit" else None,
     )
-
-
-def _run_refit(
-    job: RetrainingJob, tree: WorkTree, record: Path, target: Path, *, on: Literal["gate", "all"]
-) -> None:
-    """`challenger.run_refit` in the work tree, logging into the checkout's tracking store."""
-    environment = worktree.environment_with_store(job.root, job.environment)
-    challenger.run_refit(tree.path, job.dataset, record, target, on=on, environment=environment)
 
 
 def _load_champion(job: RetrainingJob) -> Champion | None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import shutil
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -103,18 +102,6 @@ def uncommitted_paths(root: Path) -> tuple[str, ...]:
     """Paths of code and configuration with edits in the checkout that are not committed."""
     output = _git(root, "status", "--porcelain", "--", *CODE)
     return tuple(line[3:].strip('"') for line in output.splitlines())
-
-
-def environment_with_store(root: Path, given: Mapping[str, str]) -> dict[str, str]:
-    """The environment of stages in the work tree, with the checkout's tracking store as an absolute
-    address.
-    """
-    from forecast.tracking import tracking_store
-
-    return {
-        **given,
-        "MLFLOW_TRACKING_URI": tracking_store(root, given.get("MLFLOW_TRACKING_URI", "")).uri,
-    }
 
 
 def copy_whole(source: Path, target: Path) -> None:
