@@ -22,7 +22,7 @@ project's own database.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -227,7 +227,7 @@ def move_champion(
         if promotion.is_judged:
             if _is_refit(registered, replaced, version):
                 return
-            _require_same_champion(promotion, replaced)
+            _require_same_champion(root, dataset, promotion, opened, now)
         if _is_intact(root, dataset, version, registered.versions[version]):
             # it may need a library that is not installed here
             champion.load_version(root, dataset, version)
@@ -258,13 +258,21 @@ def move_champion(
         champion.prune_versions(root, dataset)
 
 
-def _require_same_champion(promotion: Promotion, current: int | None) -> None:
-    """Raises `ChampionChangedError` where the version `current` is not the one that the gate
+def _require_same_champion(
+    root: Path, dataset: str, promotion: Promotion, opened: OpenRegistry, now: pd.Timestamp
+) -> None:
+    """Raises `ChampionChangedError` where the registry's champion is not the version that the gate
     compared with, nor the promoted one, which a killed promotion may have made the champion.
+
+    That champion is taken over first, since the next gate would compare with the wrong one again.
+    Without a champion, as after its deletion on MLflow's page, nothing is replaced.
     """
+    current = opened.registered.aliases.get("champion")
     against = promotion.judged_against
-    if current in (against, promotion.version):
+    if current in (None, against, promotion.version):
         return
+    with suppress(ForecastError):  # `status --registry` says why it cannot be loaded here
+        list(_take_registered(root, dataset, opened, now))
     judged = f"against version {against}" if against else "while there was no champion"
     raise ChampionChangedError(
         f"version {current} became the champion in the meantime; this one was judged {judged}"
@@ -286,7 +294,8 @@ def rollback(
     with _open_registry(root, dataset, tracking_uri) as opened:
         # a registry that was lost and made again knows no previous version
         _restore_registry(root, dataset, opened)
-        previous = _require_previous(root, dataset, opened.registered.aliases)
+        aliases = {**_readable_aliases(root, dataset), **opened.registered.aliases}
+        previous = _require_previous(root, dataset, aliases)
     move_champion(root, dataset, Promotion(previous, reason, "rolled back"), now, tracking_uri)
     return previous
 
@@ -369,19 +378,19 @@ def _take_registered(
     """Take over versions and aliases as `take_over` says, and yield a sentence for each change; a
     new champion enters the history.
     """
-    versions = opened.registered.versions
+    yield from _copy_aliased(root, dataset, opened)
     aliases = dict(opened.registered.aliases)
     local = _readable_aliases(root, dataset)
-    for alias in ("champion", "previous"):
-        version = aliases.get(alias, 0)
-        if version and not _is_intact(root, dataset, version, versions.get(version)):
-            _copy_from_registry(root, dataset, version, opened.store)
-            yield f"{dataset}: version {version} ({alias}) taken from the registry"
     serving = aliases.get("champion")
     replaced = local.get("champion")
     if aliases == local or serving == local.get(champion.REGISTERED, 0):
         return
     if serving is None and replaced:  # it lost the champion, and its restoration may be half done
+        if replaced <= opened.registered.newest and replaced not in opened.registered.versions:
+            yield (
+                f"{dataset}: version {replaced}, which serves here, was deleted from the registry;"
+                f" `forecast rollback {dataset}` or `forecast promote {dataset}` names another"
+            )
         return
     if serving:
         champion.load_version(root, dataset, serving)
@@ -397,6 +406,24 @@ def _take_registered(
     yield f"{dataset}: aliases taken from the registry: {aliases}"
 
 
+def _copy_aliased(root: Path, dataset: str, opened: OpenRegistry) -> Iterator[str]:
+    """Download champion and previous version where the local copy is damaged, missing or another
+    model; yields a sentence for each. A previous version that is gone there hinders nothing.
+    """
+    for alias in ("champion", "previous"):
+        version = opened.registered.aliases.get(alias, 0)
+        tags = opened.registered.versions.get(version)
+        if not version or _is_intact(root, dataset, version, tags):
+            continue
+        try:
+            _copy_from_registry(root, dataset, version, opened.store)
+            yield f"{dataset}: version {version} ({alias}) taken from the registry"
+        except ForecastError as error:
+            if alias == "champion":
+                raise
+            yield f"{dataset}: the previous version is not taken over: {error}"
+
+
 def _copy_from_registry(root: Path, dataset: str, version: int, store: TrackingStore) -> None:
     """Download one version into the local store; no alias moves."""
     with files.scratch_folder() as scratch:
@@ -407,7 +434,7 @@ def _copy_from_registry(root: Path, dataset: str, version: int, store: TrackingS
 
 def _restore_registry(root: Path, dataset: str, opened: OpenRegistry) -> list[str]:
     """Register the intact local versions that the registry lost again, under their numbers; returns
-    a sentence for each change.
+    a sentence for each change. A version that somebody deleted there stays deleted.
 
     The local aliases champion and previous are set in the registry too where it has no champion, or
     where a rollback was made here alone and the registry's champion has not changed since.
@@ -417,7 +444,7 @@ def _restore_registry(root: Path, dataset: str, opened: OpenRegistry) -> list[st
     numbers = {*registered.versions}
     sentences = []
     for version in champion.stored_versions(root, dataset):
-        if version not in numbers and _is_intact(root, dataset, version):
+        if version > registered.newest and _is_intact(root, dataset, version):
             model = champion.version_folder(root, dataset, version)
             tags = champion.read_card(root, dataset, version).registry_tags()
             model_registry.register_version(store, dataset, model, tags, number=version)
@@ -429,7 +456,7 @@ def _restore_registry(root: Path, dataset: str, opened: OpenRegistry) -> list[st
         # champion last: a registry without it, left by a kill, is completed the next time
         for alias in ("previous", "champion"):
             version = aliases.get(alias, 0)
-            if version in numbers:
+            if version in numbers and version != registered.aliases.get(alias):
                 model_registry.move_aliases(store, dataset, [(alias, version)], opened.check_lock)
                 sentences.append(f"{dataset}: version {version} is {alias} in the registry too")
     if replaced:

@@ -108,9 +108,8 @@ def ensure_experiment(client: MlflowClient, name: str, store: TrackingStore) -> 
 
 def ensure_model(client: MlflowClient, name: str, description: str) -> None:
     """Create the registered model `name` unless it exists."""
-    if not client.search_registered_models(f"name = '{name}'"):
-        with _ignore_existing():
-            client.create_registered_model(name, description=description)
+    with _ignore_existing():
+        client.create_registered_model(name, description=description)
 
 
 @contextmanager

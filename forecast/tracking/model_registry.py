@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
 
 MODEL_DIGEST = "model_sha256"
+NEWEST = "newest_version"
+"""The tag of a registered model with the highest number given so far, also to a version that was
+deleted since. MLflow gives no number twice.
+"""
 FILLER = "filler"
 ARTIFACT = "artifacts"
 
@@ -41,6 +45,8 @@ class RegisteredModel:
     """Alias → version."""
     project: str = ""
     """`stores.find_project_tag` of the project that registers its versions; empty for none."""
+    newest: int = 0
+    """The highest number that any version had; 0 where the registry was lost."""
 
     def require_owner(self, store: TrackingStore, name: str) -> None:
         """Raises `InputError` where the model belongs to a project with another first commit or
@@ -71,9 +77,9 @@ def register_version(
 ) -> int:
     """Make the saved ensemble in the folder `model` a version of `name`; returns its number.
 
-    An existing version with the same digest is returned. sample: a request on which the logged copy
-    is tried first; `ModelError` when its forecast is not finite. number: the version must get this
-    number, as in a registry that was lost and is made again.
+    An existing version with the same digest is returned, unless its files were pruned. sample: a
+    request on which the logged copy is tried first; `ModelError` when its forecast is not finite.
+    number: the version must get this number, as in a registry that was lost and is made again.
     """
     digest = model_digest(model)
     with mlflow_client.connect(store) as client:
@@ -82,7 +88,8 @@ def register_version(
             client.set_registered_model_tag(name, PROJECT, store.project)
         versions = _list_versions(client, name)
         for known, known_tags in versions.items():
-            if known_tags.get(MODEL_DIGEST) == digest and number in (None, known):
+            is_same = number is None and known_tags.get(MODEL_DIGEST) == digest
+            if is_same and _find_files(client, store, name, known):
                 return known
         # The registry numbers versions itself and never reuses a number: the numbers before
         # `number` are used up by versions that are deleted at once.
@@ -103,6 +110,7 @@ def register_version(
             tags={**tags, MODEL_DIGEST: digest},
             model_id=model_id,
         )
+        client.set_registered_model_tag(name, NEWEST, version.version)
         return int(version.version)
 
 
@@ -112,7 +120,8 @@ def read_registry(store: TrackingStore, name: str) -> RegisteredModel:
         versions = _list_versions(client, name)
         for model in client.search_registered_models(f"name = '{name}'"):
             aliases = {alias: int(version) for alias, version in model.aliases.items()}
-            return RegisteredModel(versions, aliases, model.tags.get(PROJECT, ""))
+            newest = max([int(model.tags.get(NEWEST, 0)), *versions])
+            return RegisteredModel(versions, aliases, model.tags.get(PROJECT, ""), newest)
         return RegisteredModel(versions, {})
 
 
@@ -146,17 +155,24 @@ def download_version(store: TrackingStore, name: str, version: int, target: Path
     import mlflow.artifacts
 
     with mlflow_client.connect(store) as client:
-        uri = client.get_model_version_download_uri(name, str(version))
-        folder = mlflow.artifacts.download_artifacts(
-            uri, dst_path=str(target), tracking_uri=store.uri
-        )
-    folders = sorted(path.parent for path in Path(folder).glob(f"{ARTIFACT}/*/ensemble.json"))
+        uri = _find_files(client, store, name, version)
+        if uri:
+            mlflow.artifacts.download_artifacts(uri, dst_path=str(target), tracking_uri=store.uri)
+    folders = sorted(path.parent for path in target.glob(f"**/{ARTIFACT}/*/ensemble.json"))
     if not folders:
         raise DamagedError(
-            f"Model {name!r}, version {version}: its artifact has no saved ensemble. Train it"
-            " again."
+            f"Model {name!r}, version {version}: the store has no saved ensemble of it (any more)."
+            f" `forecast promote {name}` registers the selected model again."
         )
     return folders[0]
+
+
+def _find_files(client: MlflowClient, store: TrackingStore, name: str, version: int) -> str:
+    """The address of a version's artifact; empty where its files were pruned."""
+    import mlflow.artifacts
+
+    uri = client.get_model_version_download_uri(name, str(version))
+    return uri if mlflow.artifacts.list_artifacts(uri, tracking_uri=store.uri) else ""
 
 
 def _find_run(

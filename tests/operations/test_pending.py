@@ -332,6 +332,25 @@ def test_a_promotion_by_hand_makes_an_earlier_decision_void(running: Path, tmp_p
     assert not (ProjectPaths.of(root).retraining(NAME) / "pending").exists()
 
 
+def test_a_champion_that_was_set_on_mlflow_s_page_is_the_next_gate_s(moved: Path) -> None:
+    version = projects.register(moved, "naive")
+    with mlflow_client.connect(tracking_store(moved)) as client:
+        client.set_registered_model_alias(NAME, "champion", str(version))
+    write_down(moved, champion=2, served_version=2)
+    assert finish(moved).word == "kept"
+    assert champion.load(moved, NAME).version == version
+    taken = [event.event for event in champion.read_events(moved, NAME)][-2:]
+    assert taken == ["taken over", "gate kept champion"]
+
+
+def test_a_gate_replaces_a_champion_that_was_deleted_on_mlflow_s_page(moved: Path) -> None:
+    with mlflow_client.connect(tracking_store(moved)) as client:
+        client.delete_model_version(NAME, "2")
+    write_down(moved, champion=2, served_version=2)
+    found = finish(moved)
+    assert found.promotes and champion.load(moved, NAME).version == found.version
+
+
 @pytest.mark.parametrize(
     ("word", "event"),
     [

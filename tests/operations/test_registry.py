@@ -465,7 +465,9 @@ def test_a_copy_of_a_version_that_the_user_made_beside_it_is_no_version(running,
     for name in ("2.bak", "2-old", "old"):
         shutil.copytree(folder, folder.with_name(name))
     assert champion.stored_versions(tmp_path, NAME) == [1, 2]
-    shutil.copytree(folder.parent, folder.parent.with_name(f"{NAME}.bak"))
+    shutil.copytree(running / "configs", tmp_path / "configs")
+    for name in (f"{NAME}.bak", f"{NAME}-old", "old"):
+        shutil.copytree(folder.parent, folder.parent.with_name(name))
     assert repair.list_champion_datasets(tmp_path) == [NAME]
     champion.prune_versions(tmp_path, NAME)
     assert folder.with_name("2.bak").exists()
@@ -601,3 +603,46 @@ def test_opening_a_shared_registry_asks_it_once_and_git_at_most_once(
     monkeypatch.setattr(stores, "run_git", lambda *_: pytest.fail("git was asked again"))
     registry.promote(project, NAME, 1, now=NOW, tracking_uri=uri)
     assert asked == ["MLflow"]
+
+
+def test_a_version_that_was_deleted_on_mlflow_s_page_stays_deleted(moved):
+    """MLflow gives no number twice: each change registered it once more under a further one."""
+    with mlflow_client.connect(tracking_store(moved)) as client:
+        client.delete_model_version(NAME, "1")
+    for _ in range(2):
+        registry.repair_registry(moved, NAME, now=NOW)
+    assert projects.register(moved, "naive") == 3
+    assert list(model_registry.read_registry(tracking_store(moved), NAME).versions) == [2, 3]
+
+
+@pytest.mark.parametrize("gives_way", ["rollback", "promote"])
+def test_a_champion_that_was_deleted_on_mlflow_s_page_is_told_and_gives_way(moved, gives_way):
+    with mlflow_client.connect(tracking_store(moved)) as client:
+        client.delete_model_version(NAME, "2")
+    for ask in (registry.take_over, registry.repair_registry):
+        (told,) = ask(moved, NAME, now=NOW, tracking_uri="")
+        assert "version 2, which serves here, was deleted from the registry" in told
+    assert champion.load(moved, NAME).version == 2
+    if gives_way == "rollback":
+        assert roll_back(moved).exit_code == 0
+    else:
+        registry.promote(moved, NAME, projects.register(moved, "arx"), now=NOW)
+    expected = {"rollback": 1, "promote": 3}[gives_way]
+    assert champion.load(moved, NAME).version == expected
+    assert projects.registry_aliases(moved, NAME)["champion"] == expected
+    assert registry.take_over(moved, NAME, now=NOW, tracking_uri="") == []
+
+
+def test_a_candidate_whose_files_were_pruned_from_the_store_is_registered_again(moved):
+    projects.registry_aliases(moved, NAME)  # corrects the paths of the copy
+    shutil.rmtree(moved / "mlartifacts")
+    version = projects.register(moved, "arx")
+    assert version == 3
+    registry.promote(moved, NAME, version, now=NOW)
+    lose_local_store(moved)
+    # another machine takes what is there, though the previous version is not
+    missing, *_ = registry.take_over(moved, NAME, now=NOW, tracking_uri="")[1:]
+    assert "previous version is not taken over" in missing and "version 2" in missing
+    assert champion.load(moved, NAME).version == version
+    with pytest.raises(DamagedError, match=rf"version 2: .* `forecast promote {NAME}` registers"):
+        registry.promote(moved, NAME, 2, now=NOW)
