@@ -267,6 +267,7 @@ def compare(
     static: str | Sequence[str | Entry] = (),
     hierarchy: str | Sequence[str] = (),
     transform: str = "none",
+    minimum: float | None = None,
     difference_inputs: bool = False,
     point: str = "median",
     step_size: int | None = None,

@@ -41,6 +41,7 @@ def fit(
     static: str | Sequence[str | Entry] = (),
     hierarchy: str | Sequence[str] = (),
     transform: str = "none",
+    minimum: float | None = None,
     difference_inputs: bool = False,
     point: str = "median",
     splits: Entry | None = None,
@@ -72,6 +73,8 @@ def fit(
     `total`.
     transform, point: a scale such as `log1p`; with `point="mean"` it is undone to means, by default
     to medians.
+    minimum: the least value of forecasts and intervals; None takes 0 for a target that was never
+    negative, unless its name, such as `temperature`, says that it may be; `-math.inf` takes none.
     splits: dates or shares as in datasets.yaml. By default the last horizon is the test block and a
     tenth of the rows before it calibrates the intervals; on short series a simple or statistical
     model is tested on a shorter horizon, with a warning. Either way the model is then fitted again

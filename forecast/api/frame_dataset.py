@@ -10,6 +10,7 @@ which chooses the test block, too), are decided there by code of its own.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -52,6 +53,7 @@ from forecast.data.calendars import (
 )
 from forecast.data.columns import Lateness, guess_static, spread_over_horizon
 from forecast.data.guesses.spans import SHORT_ROWS, guess_spans
+from forecast.data.guesses.target import guess_minimum
 from forecast.data.schema import KEY_COLUMNS
 from forecast.data.splits import held_out_steps, longest_horizon, most_test_steps
 from forecast.system.errors import InputError, quote_names
@@ -156,6 +158,7 @@ class TaskOptions:
     static: str | Sequence[str | Entry]
     hierarchy: str | Sequence[str]
     transform: str
+    minimum: float | None
     difference_inputs: bool
     point: str
     id_col: str
@@ -226,6 +229,7 @@ def _describe_frame(
             "column": name,
             "transform": options.transform,
             "difference_inputs": options.difference_inputs,
+            "minimum": _choose_minimum(options.minimum, frame[name]),
             "point": options.point,
         }
         for name in names.target_col
@@ -272,6 +276,13 @@ def _column_entries(option: str, columns: str | Sequence[str | Entry]) -> list[E
         {"column": column} if isinstance(column, str) else dict(column)
         for column in as_tuple(option, columns)
     ]
+
+
+def _choose_minimum(minimum: float | None, values: pd.Series) -> float | None:
+    """The key `minimum` of a target: the caller's, or as `forecast add` guesses it (None)."""
+    if minimum is None:
+        return guess_minimum(values)
+    return None if minimum == -math.inf else minimum
 
 
 def _static_entries(frame: pd.DataFrame, options: TaskOptions) -> list[Entry]:

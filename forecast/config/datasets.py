@@ -351,7 +351,7 @@ class Dataset(Config):
                 )
         for column in self.target:
             low, high = column.task.limits
-            if low >= high:
+            if not low < high:  # also for NaN
                 raise ValueError(
                     f"target {column.column!r}: found minimum {low:g} and maximum {high:g}; wanted"
                     " the minimum below the maximum"

@@ -52,6 +52,38 @@ def ridge() -> forecast.Model:
     return forecast.fit(waves(), "ridge", **STEP)
 
 
+def falling_sales() -> pd.DataFrame:
+    """Sales that have fallen almost to zero, with intervals that reach below it."""
+    sales = np.concatenate([np.full(60, 100.0), 50 + 49 * np.cos(np.arange(60) / 19)])
+    return pd.DataFrame({"ds": pd.date_range("2024-01-01", periods=120), "y": sales})
+
+
+@pytest.mark.parametrize(
+    ("options", "lowest"),
+    [
+        ({}, 0),
+        ({"minimum": 1.0}, 1),
+        ({"minimum": -np.inf}, -np.inf),
+        ({"target_col": "growth"}, -np.inf),
+    ],
+)
+def test_sales_are_forecast_below_zero_only_where_that_is_asked_for(options, lowest):
+    frame = falling_sales().rename(columns={"y": options.get("target_col", "y")})
+    model = forecast.fit(frame, "ridge", freq="1D", horizon=14, n_jobs=1, **options)
+    low = model.predict(levels=80)["ridge-lo-80"].min()
+    assert low == lowest if np.isfinite(lowest) else low < 0
+
+
+def test_a_value_below_the_minimum_is_refused_with_what_to_pass():
+    frame = falling_sales()
+    model = forecast.fit(frame, "naive", freq="1D", horizon=14, n_jobs=1)
+    frame.loc[119, "y"] = -3
+    with pytest.raises(InputError, match=r"bounds 0 to inf.* or fit with another `minimum`"):
+        model.predict(frame)
+    fitted = forecast.fit(frame, "naive", freq="1D", horizon=14, n_jobs=1)
+    assert fitted.predict()["naive"].max() == -3
+
+
 @pytest.mark.parametrize("model", ["ridge", "boosting", "tdnn"])
 def test_what_began_in_the_newest_rows_is_learnt(model):
     """Promotions exist in the newest 30 of 300 days alone: those that validation does not see."""

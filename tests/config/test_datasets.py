@@ -114,6 +114,8 @@ def test_a_fault_names_the_key_as_it_stands_in_the_file():
 def test_a_wrong_item_of_a_list_is_one_fault_and_an_empty_list_another():
     wrong = refused(target=[{"column": "temp", "minimum": "none"}])
     assert "key 'target.0.minimum': " in wrong and "at least" not in wrong
+    not_a_number = refused(target=[{"column": "temp", "minimum": float("nan")}])
+    assert "found minimum nan and maximum inf" in not_a_number
     assert "key 'target': wanted at least 1" in refused(target=[])
 
 

@@ -171,8 +171,8 @@ def guess_scale(
     were never negative have the minimum 0, unless their name (`SIGNED_NAME`) says that they may be,
     and a share has a maximum.
     """
-    values = observed[target].dropna()
-    if values.empty or values.min() < 0 or SIGNED_NAME.search(target):
+    values = observed[target]
+    if guess_minimum(values) is None:
         return {}
     if values.min() > 0 and (
         calendar.kind == "sessions" or _moves_like_price(observed, calendar, target, season)
@@ -185,6 +185,13 @@ def guess_scale(
     elif varies_with_level(observed, target, season):
         return {"transform": "log1p", "minimum": 0}
     return {"minimum": 0}
+
+
+def guess_minimum(values: pd.Series) -> int | None:
+    """The bound 0 of a target that was never negative; None for any other, and for one whose name
+    (`SIGNED_NAME`) says that it may be.
+    """
+    return None if not values.min() >= 0 or SIGNED_NAME.search(str(values.name)) else 0
 
 
 def varies_with_level(observed: pd.DataFrame, target: str, season: int) -> bool:
