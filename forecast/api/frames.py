@@ -53,6 +53,7 @@ MAX_MISSING_SHARE = 0.2
 CALLER_WORDS = {
     r"^Dataset 'df'": WHERE,
     r"data/raw/df\.parquet": WHERE,
+    "or `minimum` and `maximum` of the target": "or fit with another `minimum`",
     r"configs/models\.yaml: models\.([\w-]+)": r"model '\1'",
     r", or set `quality\.\w+: warn`": "",
     r", or add `missing: .*\.": ".",
@@ -341,7 +342,7 @@ def with_future(
 
     names: those of the history. plan_columns, observed: the inputs known ahead, and the targets and
     past inputs. Raises `InputError` for a faulty `future_df`, where the model has no input known
-    ahead, and where only one of the frames has a time zone.
+    ahead, where only one of the frames has a time zone, and for times between the history's steps.
     """
     if not plan_columns:
         raise InputError(
@@ -366,6 +367,7 @@ def with_future(
             f"{FUTURE}: series without a history are left out: {quote_names(unknown)}",
             stacklevel=5,
         )
+    check_calendar(pd.concat([history, future]), task.calendar, where=FUTURE)
     return append_plan(history, future, observed)
 
 
@@ -497,8 +499,8 @@ def _times_of_counts(frame: pd.DataFrame, names: Names) -> pd.Series:
     column = f"{WHERE}: column {names.time_col!r}"
     if not is_integer_dtype(counts.dtype):
         raise InputError(
-            f"{column} holds no whole numbers; wanted them, since freq=1"
-            " counts rows. Pass the step of its times as `freq`, such as '1D'."
+            f"{column} is of type {counts.dtype}; wanted whole numbers, since freq=1 counts rows."
+            " Convert it by `astype(int)`, or pass the step of its times as `freq`, such as '1D'."
         )
     steps = frame.sort_values("ds").groupby("unique_id")["ds"].diff().dropna()
     common = int(steps.mode().iloc[0]) if len(steps) else 1

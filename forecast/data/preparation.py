@@ -324,8 +324,9 @@ def check_data(
     require_columns(raw.columns, dataset, where=where, mend=mend)
     if plan is not None:
         rows = read_plan(plan, dataset, raw["unique_id"].unique())
+        # before they are joined, which numbers the rows anew
+        check_calendar(pd.concat([raw, rows]), dataset.calendar, where=str(plan))
         raw = append_plan(raw, rows, measured_columns(raw, dataset))
-        check_calendar(raw, dataset.calendar, where=str(plan))
     known_forecasts = vintages.read_vintages(root, name)
     with_lookups = add_looked_up(raw, dataset, known_forecasts, root=root, where=where)
     frame, left_out = prepare(with_lookups, dataset, where=where)

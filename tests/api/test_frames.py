@@ -236,7 +236,7 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
     "counted rows that are times": (
         frame,
         {"freq": 1},
-        ("no whole numbers", "freq=1 counts rows", "'1D'"),
+        ("of type float64", "wanted whole numbers, since freq=1 counts rows", "'1D'"),
     ),
     "a former freq": (frame, {"freq": "2H"}, ("freq='2H'", "pandas calls it h now", "such as 1h")),
     "months as of old": (frame, {"freq": "M"}, ("freq='M'", "pandas calls it ME now")),

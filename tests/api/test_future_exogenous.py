@@ -205,6 +205,10 @@ def hole(frame: pd.DataFrame) -> pd.DataFrame:
             lambda frame: frame.assign(holiday="yes"),
             "future_df, row .*: column 'holiday' holds text 'yes', wanted numbers",
         ),
+        (
+            lambda frame: frame.assign(ds=frame["ds"] + pd.Timedelta("30min")),
+            r"future_df, row 0 \(series 'a', .*:30\): this time is off the '1h' grid",
+        ),
     ],
 )
 def test_a_plan_that_is_not_whole_is_told(

@@ -180,6 +180,9 @@ def test_a_champion_that_reads_a_plan_forecasts_what_follows_the_last_observatio
     (tmp_path / "plan.csv").write_text("ds,plan\n2024-07-19,0\n2024-07-21,1\n")
     with pytest.raises(InputError, match="'plan' has no value at 2024-07-20T00:00, 2 steps after"):
         forecast(root, plan=tmp_path / "plan.csv")
+    (tmp_path / "plan.csv").write_text("ds,plan\n2024-07-19 12:00,0\n2024-07-20 12:00,1\n")
+    with pytest.raises(InputError, match=r"plan.csv, row 0 .*2024-07-19 12:00\): this time is off"):
+        forecast(root, plan=tmp_path / "plan.csv")
     # the row before the first one of the plan stands in the data
     (tmp_path / "plan.csv").write_text("ds,plan\n2024-07-20,1\n")
     later = forecast(root, plan=tmp_path / "plan.csv").table
