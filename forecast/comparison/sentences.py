@@ -158,7 +158,7 @@ def describe_short_budget(tuning: Tuning, records: Iterable[RunRecord]) -> str:
     final = f"{plural(tuning.final_steps, 'step')} for each of {plural(len(tuning.seeds), 'seed')}"
     return (
         f"Networks had {trials} and {final} (a quick budget), too few to judge them by: repeat with"
-        f' `tuning="full"`, or with `final_steps: {JUDGED_STEPS}` in configs/tuning.yaml, before'
+        f' `final_steps: {JUDGED_STEPS}` (in configs/tuning.yaml; in Python `tuning="full"`) before'
         " you conclude."
     )
 

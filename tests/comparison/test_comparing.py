@@ -14,7 +14,7 @@ from forecast.comparison import comparing, metrics, scores, sentences
 from forecast.comparison.comparing import check_same_budget
 from forecast.comparison.losses import LOSS_COLUMNS
 from forecast.comparison.sentences import describe_short_budget
-from forecast.config.models import Evaluation, Tuning, load_tuning
+from forecast.config.models import JUDGED_STEPS, Evaluation, Tuning, load_tuning
 from forecast.config.paths import ProjectPaths
 from forecast.data.results import Results
 from forecast.data.splits import Borders
@@ -360,7 +360,8 @@ def test_networks_with_the_configured_budget_pass_without_exemption():
 def test_of_few_steps_the_budget_is_said_and_what_to_repeat():
     said = describe_short_budget(BUDGET, [budget_record()])
     assert said.startswith("Networks had 2 trials of 10 steps and 30 steps for each of 2 seeds")
-    assert 'repeat with `tuning="full"`' in said
+    steps = f"repeat with `final_steps: {JUDGED_STEPS}`"
+    assert f'{steps} (in configs/tuning.yaml; in Python `tuning="full"`)' in said
     assert not describe_short_budget(BUDGET, [budget_record("naive", kind="baseline")])
 
 
