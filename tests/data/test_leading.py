@@ -4,6 +4,8 @@ import pytest
 import yaml
 
 from forecast.data.guesses.entry import guess_entry
+from forecast.data.guesses.spans import Spans
+from forecast.data.leading import find_leading_columns
 
 
 def creek(*, delay=3, hours=3000, rains=True):
@@ -18,6 +20,25 @@ def creek(*, delay=3, hours=3000, rains=True):
     return pd.DataFrame(
         {"ds": times, "level": 50 + flow, "rain": rain, "other": draw.random(hours)}
     )
+
+
+def test_a_column_leads_in_a_panel_of_more_series_than_are_looked_at():
+    """So many rows that only every 13th would be a cutoff: too few in each short series."""
+    n_series, n_rows = 600, 100
+    draw = np.random.default_rng(0)
+    lead = draw.normal(size=(n_series, n_rows))
+    frame = pd.DataFrame(
+        {
+            "unique_id": np.repeat([f"s{number:03d}" for number in range(n_series)], n_rows),
+            "ds": np.tile(pd.date_range("2024-01-01", periods=n_rows), n_series),
+            "y": np.roll(lead, 1, axis=1).ravel() + draw.normal(0, 0.1, lead.size),
+            "lead": lead.ravel(),
+            "noise": draw.normal(size=lead.size),
+        }
+    )
+    spans = Spans(season=7, horizon=1, lookback=14)
+    columns = ["lead", "noise"]
+    assert find_leading_columns(frame, "y", columns, spans, lambda values: values) == ["lead"]
 
 
 def written(tmp_path, frame, **settings):
