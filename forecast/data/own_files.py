@@ -591,11 +591,17 @@ def _parse_written(values: pd.Series, file_format: FileFormat) -> pd.Series:
         known = text.dropna()
         text.update(pd.Series(_bare_numbers(known, units), known.index))
     thousands, decimal = re.escape(file_format.thousands), re.escape(file_format.decimal)
+    whole = rf"(\d+|\d{{1,3}}({thousands}\d{{3}})+)"
     is_number = text.str.fullmatch(
-        rf"[+-]?(\d+|\d{{1,3}}({thousands}\d{{3}})+)({decimal}\d*)?([eE][+-]?\d+)?", na=False
+        rf"[+-]?({whole}({decimal}\d*)?|{decimal}\d+)([eE][+-]?\d+)?", na=False
     )
     plain = text.str.replace(file_format.thousands, "", regex=False).str.replace(
         file_format.decimal, ".", regex=False
     )
     mixed = values.where(~is_number, plain)
-    return pd.to_numeric(mixed) if (is_number | values.isna()).all() else mixed
+    if (is_number | values.isna()).all():
+        return pd.to_numeric(mixed)
+    if pd.to_numeric(text[~is_number], errors="coerce").notna().any():
+        # such as 1.5 beside 2,5: told apart by its type, since both would be numbers now
+        return mixed.astype(object).mask(is_number, pd.to_numeric(plain.where(is_number)))
+    return mixed

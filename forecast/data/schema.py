@@ -180,10 +180,16 @@ def has_number_type(values: pd.Series) -> bool:
 
 
 def find_text_cell(values: pd.Series) -> int | None:
-    """The position of the first cell that is neither a number nor missing; None without one."""
+    """The position of the first cell that is neither a number nor missing; None without one. Text
+    beside numbers is none of them, even `1.5`, which may be written with another mark.
+    """
     if has_number_type(values):
         return None
     is_text = values.notna() & pd.to_numeric(values.astype(str), errors="coerce").isna()
+    if values.dtype == object and not is_text.any():
+        is_string = values.map(lambda cell: isinstance(cell, str))
+        if not is_string[values.notna()].all():
+            is_text = is_string
     return first_true(is_text) if is_text.any() else None
 
 

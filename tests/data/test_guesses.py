@@ -26,7 +26,7 @@ from forecast.data.guesses.entry import ROOM_FOR_GAPS, guess_entry
 from forecast.data.guesses.series import find_series_column
 from forecast.data.guesses.spans import block_shares
 from forecast.data.panel import from_frame
-from forecast.data.schema import check_frame
+from forecast.data.schema import check_frame, find_text_cell
 from forecast.data.sources import file
 from forecast.data.written_times import DATE_FORMATS, TIME_FORMATS, guess_time_format
 from forecast.forecaster.intervals import require_enough_errors
@@ -746,6 +746,34 @@ def test_a_title_of_as_many_words_as_columns_is_no_row_of_names_where_it_stands_
     (tmp_path / "mine.csv").write_text(f"Date,a,b\nday,mm,mm\n{rows}")
     with pytest.raises(InputError, match="line 2: `Date` holds 'day', wanted a time"):
         guess_entry(tmp_path / "mine.csv", "mine.csv", "mine")
+
+
+@pytest.mark.parametrize(("odd", "other"), [("1.5", "2,5"), ("1.250", "980"), ("-.5", "3")])
+def test_a_cell_with_another_decimal_mark_makes_no_number(tmp_path, odd, other):
+    """1.250 beside 980 is 1250 or 1.25: only a person can tell."""
+    path = tmp_path / "mine.csv"
+    path.write_text(f"ds;price\n2024-01-01;{other}\n2024-01-02;{odd}\n2024-01-03;\n")
+    form = own_files.FileFormat(separator=";", decimal=",")
+    assert find_text_cell(own_files.read_table(path, "mine.csv", form)["price"]) == 1
+
+
+@pytest.mark.parametrize("mark", ["", "-"])
+def test_add_names_the_cell_for_which_a_column_is_not_read(tmp_path, mark):
+    prices = ["2,5", "1.5", mark] + 25 * ["3,5"]
+    rows = "".join(f"{day};{n},5;{prices[n]}\n" for n, day in enumerate(DAILY))
+    (tmp_path / "mine.csv").write_text(f"ds;y;price\n{rows}")
+    text = guess_entry(tmp_path / "mine.csv", "mine.csv", "mine")
+    assert "not read, line 3 (series 'mine', 2024-01-02 00:00): column 'price' holds" in text
+    assert "text '1.5'" in text and "column: price" not in text
+    with pytest.raises(InputError, match=r"line 3 .*column 'price' holds text '1\.5'"):
+        guess_entry(tmp_path / "mine.csv", "mine.csv", "mine", target="price")
+
+
+def test_a_number_without_a_digit_before_its_mark_is_a_number(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_text("ds;y;price\n2024-01-01;,5;1,5 €\n2024-01-02;-,25;2 €\n")
+    form = own_files.FileFormat(separator=";", decimal=",", units=("€",))
+    assert own_files.read_table(path, "mine.csv", form)["y"].tolist() == [0.5, -0.25]
 
 
 def test_blanks_between_columns_are_refused(tmp_path):

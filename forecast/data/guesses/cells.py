@@ -101,7 +101,7 @@ def number_columns(rows: pd.DataFrame, columns: list[str], target: str, where: s
         target = target or cells.apply(lambda column: column.str.contains(r"\d").mean()).idxmax()
     for column in text:
         if column == target:
-            raise InputError(where + describe_text_cell(rows, column))
+            raise InputError(where + _describe_text(rows, column))
     return numbers
 
 
@@ -130,7 +130,15 @@ def describe_unread_columns(rows: pd.DataFrame, columns: list[str]) -> Iterator[
     """A comment for each of `columns` that is not read because a few of its cells are text."""
     for column in columns_with_text(rows[columns]):
         if own_files.is_mostly_numbers(rows[column]):
-            yield f"    # not read{describe_text_cell(rows, column)}"
+            yield f"    # not read{_describe_text(rows, column)}"
+
+
+def _describe_text(rows: pd.DataFrame, column: str) -> str:
+    """`describe_text_cell` of the first text that marks no missing value, for which numbers are not
+    refused.
+    """
+    is_mark = rows[column].isin(own_files.find_missing_texts(rows[column]))
+    return describe_text_cell(rows[~is_mark], column)
 
 
 def describe_doubtful_number(path: Path, file_format: own_files.FileFormat) -> Iterator[str]:

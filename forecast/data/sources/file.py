@@ -202,7 +202,11 @@ def _read_issues(request: Request, source: Settings, as_of: pd.Timestamp) -> pd.
         return None
     where = str(source.issued_path)
     path = path_in_project(request.root, source.issued_path)
-    table = _read_named_rows(path, where, source, file_format=source)
+    file_format = source
+    if path.is_file():  # its title is its own, whatever stands above the names in the other file
+        title_lines = own_files.guess_format(path, where).skip_lines
+        file_format = source.model_copy(update={"skip_lines": title_lines})
+    table = _read_named_rows(path, where, source, file_format=file_format)
     required = ["ds", "issued_at", *request.dataset.vintage_columns]
     _require_file_columns(table, required, where)
     if "unique_id" not in table.columns:

@@ -220,6 +220,21 @@ def test_issued_forecasts_written_newest_first_are_those_written_oldest_first(tm
         assert issues["rain"].tolist() == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.parametrize(("title", "skipped"), [("Rain at home\n\n", 0), ("", 2)])
+def test_the_title_of_the_rows_is_none_of_the_issued_forecasts(tmp_path, title, skipped):
+    source = {**MINE, "skip_lines": skipped, "issued_columns": ["rain"]}
+    columns = [{"column": "rain", "issued": True, "max_missing": 0.9}]
+    changes = {"source": {**source, "issued_path": "data/issued.csv"}, "future_exogenous": columns}
+    (tmp_path / "data").mkdir()
+    text = "ds,temp\n" + "".join(f"2024-01-0{day},1\n" for day in range(1, 6))
+    (tmp_path / "data" / "mine.csv").write_text(("Heat\n\n" if skipped else "") + text)
+    rows = "".join(f"2024-01-0{day},2023-12-31,{day}\n" for day in range(2, 6))
+    (tmp_path / "data" / "issued.csv").write_text(f"{title}ds,issued_at,rain\n{rows}")
+    raw = sources.read(sources.Request("mine", dataset(**changes), tmp_path))
+    assert raw.frame["temp"].tolist() == 5 * [1]
+    assert raw.vintages["rain"].tolist() == [2, 3, 4, 5]
+
+
 @pytest.mark.parametrize("newest_first", [False, True])
 @pytest.mark.parametrize(
     ("faulty", "hour"),
