@@ -49,8 +49,7 @@ def describe_result(results: Results) -> str:
         if test.is_kept_from_better:
             against_bar += f", but not shown to be better than {BAR_WORDS[test.not_better_than]}"
     networks = _describe_networks(results)
-    alone = _describe_architecture(results)
-    return f"{text.name(model)} is selected: {error} on test{against_bar}; {networks}{alone}."
+    return f"{text.name(model)} is selected: {error} on test{against_bar}; {networks}."
 
 
 def describe_scale(results: Results) -> str:
@@ -116,20 +115,6 @@ def _describe_networks(results: Results) -> str:
     if against_selected is not None and against_selected.word == "worse":
         words += f", but worse than {text.name(against_selected.against)}"
     return words
-
-
-def _describe_architecture(results: Results) -> str:
-    """The network that is selected under architecture alone and better than the bar; empty without
-    one, and if it is also selected as shipped.
-    """
-    model = results.selected_model("architecture")
-    test = results.tests("architecture", "bar").get(model or "")
-    if test is None or test.word != "better" or model != results.best_network("architecture"):
-        return ""
-    if model == results.selected_model("shipped"):
-        return ""
-    name = text.name(test.model)
-    return f"; under architecture alone, without a ridge below the networks, {name} is selected"
 
 
 def contribution_table(results: Results) -> Table | None:

@@ -53,13 +53,6 @@ def test_the_sentence_names_the_selected_model_its_error_and_what_networks_add(r
     )
 
 
-def test_a_network_that_is_selected_by_its_architecture_alone_is_named(project):
-    change_verdicts(project, chosen={"shipped": "ridge", "architecture": "lstm"})
-    assert describe_result(results(project, HOURLY)).endswith(
-        "; under architecture alone, without a ridge below the networks, lstm is selected."
-    )
-
-
 def test_a_network_that_is_better_than_its_skip_and_worse_than_the_selected_model_is_both(project):
     tests = [
         {**test, "model": "gru", "ranking": "shipped"}
