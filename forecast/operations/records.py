@@ -307,7 +307,5 @@ class Heartbeat(Record):
     at: str
     state: Literal["running", "ended"]
     """A killed scheduler leaves `running`."""
-    running: tuple[str, ...] = ()
-    """The jobs that run now."""
     next: Mapping[str, str] = {}
     """Job → the time of its next run."""

@@ -2,7 +2,7 @@
 
 Files below `.forecast/schedule/`:
 
-    heartbeat.json      written every few seconds: PID, time, running jobs, next times
+    heartbeat.json      written every few seconds: PID, time, next times
     <job>.json          the last run: started, ended, exit code; shows after a restart whether a
                         time was missed
     <job>.log           the output of the newest runs, at most about `LOG_BYTES`
@@ -68,7 +68,6 @@ class Scheduler:
     clock: Callable[[], datetime] = read_clock
     ending: threading.Event = field(default_factory=threading.Event)
     """Set by the caller to end the scheduler."""
-    _running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def run(self) -> None:
         """Start jobs at their times and write the heartbeat until `ending` is set, then end running
@@ -128,14 +127,9 @@ class Scheduler:
         )
 
     def _run_unless_ending(self, name: str) -> None:
-        """Called by APScheduler: run the job, with a heartbeat before and after; do nothing once
-        `ending` is set.
-        """
-        if self.ending.is_set():
-            return
-        self._write_heartbeat()
-        self.run_job(name)
-        self._write_heartbeat()
+        """Called by APScheduler: run the job; do nothing once `ending` is set."""
+        if not self.ending.is_set():
+            self.run_job(name)
 
     def _run_command(self, name: str, job: ScheduledJob) -> int:
         """Run the job's command in a process of its own, with its output in the job's log; returns
@@ -160,11 +154,7 @@ class Scheduler:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-            self._running[name] = process
-            try:
-                return self._wait(process, 60 * job.timeout_minutes)
-            finally:
-                del self._running[name]
+            return self._wait(process, 60 * job.timeout_minutes)
 
     def _wait(self, process: subprocess.Popen[bytes], seconds: float) -> int:
         """Wait for the process; returns its exit code, or ends it with its descendants and returns
@@ -187,7 +177,6 @@ class Scheduler:
             pid=os.getpid(),
             at=now.isoformat(),
             state="ended" if self.ending.is_set() else "running",
-            running=tuple(sorted(self._running)),
             next={name: moment.isoformat() for name, moment in planned.items()},
         )
         try:

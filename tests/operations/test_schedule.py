@@ -267,7 +267,7 @@ def test_a_missed_run_is_started_at_once_and_the_end_of_the_scheduler_ends_it(
     thread.start()
     until((tmp_path / "started").exists)
     beat = tmp_path / ".forecast" / "schedule" / "heartbeat.json"
-    until(lambda: beat.exists() and json.loads(beat.read_text())["running"] == ["a"])
+    until(lambda: beat.exists() and json.loads(beat.read_text())["state"] == "running")
     with pytest.raises(BusyError):
         scheduler(tmp_path).run()
     own.ending.set()
