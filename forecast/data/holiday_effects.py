@@ -41,23 +41,22 @@ squared.
 
 class HolidayEffects(NamedTuple):
     """The `country` whose holidays move a series: `n_unusual` of its `n_days` holidays on working
-    days depart from their weekday. same_days: other countries with the same holidays.
+    days depart from their weekday.
     """
 
     country: str
     n_unusual: int
     n_days: int
-    same_days: tuple[str, ...]
 
 
 class CountryDays(NamedTuple):
-    """How well a country's holidays explain the departures. at: the positions of its holidays on
-    working days; explained: the sum of squares that their mean explains; t: its robust t statistic;
-    n_others: the number of other holidays; n_parts: the number of states and the like.
+    """How well a country's holidays explain the departures. departures: (n,) those of its holidays
+    on working days; explained: the sum of squares that their mean explains; t: its robust t
+    statistic; n_others: the number of other holidays; n_parts: the number of states and the like.
     """
 
     country: str
-    at: tuple[int, ...]
+    departures: np.ndarray
     explained: float
     t: float
     n_others: int
@@ -75,7 +74,6 @@ def find_holiday_effects(
     departures = _daily_departures(frame, target, step, zone)
     if (departures.abs() > UNUSUAL).sum() < MIN_HOLIDAYS / 2:
         return None  # building all countries' holidays takes a third of a second
-    values = departures.to_numpy()
     countries = list(_test_countries(departures))
     max_explained = max((days.explained for days in countries), default=0.0)
     tied = [days for days in countries if days.explained >= max_explained - TIED]
@@ -91,13 +89,12 @@ def find_holiday_effects(
             days.n_others,
         ),
     )
-    holiday_departures = values[list(chosen.at)]
-    n_unusual = int((holiday_departures * np.sign(holiday_departures.mean()) > UNUSUAL).sum())
-    n_days = len(holiday_departures)
-    if not _are_significant(holiday_departures, chosen.t) or n_unusual < MIN_UNUSUAL_SHARE * n_days:
+    sign = np.sign(chosen.departures.mean())
+    n_unusual = int((sign * chosen.departures > UNUSUAL).sum())
+    n_days = len(chosen.departures)
+    if not _are_significant(chosen.departures, chosen.t) or n_unusual < MIN_UNUSUAL_SHARE * n_days:
         return None
-    same_days = (days.country for days in tied if days.at == chosen.at and days is not chosen)
-    return HolidayEffects(chosen.country, n_unusual, n_days, tuple(same_days))
+    return HolidayEffects(chosen.country, n_unusual, n_days)
 
 
 def _daily_departures(
@@ -162,7 +159,7 @@ def _test_countries(departures: pd.Series) -> Iterator[CountryDays]:
             explained = len(holiday_departures) * holiday_departures.mean() ** 2
             yield CountryDays(
                 calendar.country,
-                at=tuple(np.flatnonzero(is_holiday).tolist()),
+                departures=holiday_departures,
                 explained=explained,
                 t=float(np.sqrt(explained) / usual_departure),
                 n_others=len(calendar.off) - len(holiday_departures),

@@ -2142,21 +2142,6 @@ def test_numbers_that_stand_for_times_are_told_how_to_write(tmp_path, numbers, h
         guessed(tmp_path, pd.DataFrame({"ts": numbers, "y": WAVE}))
 
 
-def comments(tmp_path: Path, frame: pd.DataFrame) -> list[str]:
-    """Those of the entry that stand in lines of their own."""
-    _, text = guess_both(tmp_path, frame)
-    return [line.strip() for line in text.splitlines() if line.strip().startswith("#")]
-
-
-def test_a_series_that_is_the_sum_of_the_others_is_told(tmp_path):
-    shops = make_wide(A=100 + WAVE, B=200 - WAVE**2, C=50 + WAVE[::-1])
-    parts = shops.melt("date", var_name="shop", value_name="y")
-    assert not any("sum of" in line for line in comments(tmp_path, parts))
-    total = shops.assign(y=shops[["A", "B", "C"]].sum(axis=1), shop="All")[["date", "shop", "y"]]
-    told = [line for line in comments(tmp_path, pd.concat([parts, total])) if "sum of" in line]
-    assert len(told) == 1 and "'All' is the sum of the other series: take its rows out" in told[0]
-
-
 @pytest.mark.parametrize("index", [[0, 1] * 100, ["a", "b"] * 100, [7] * 200])
 def test_a_nameless_index_of_a_parquet_that_repeats_itself_says_nothing(tmp_path, index):
     (tmp_path / "data").mkdir()

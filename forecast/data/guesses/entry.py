@@ -7,7 +7,6 @@ that lead the target are inputs; the other numbers, but for leaks, are offered i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,8 +80,6 @@ from forecast.data.splits import longest_horizon
 from forecast.data.written_times import describe_wide
 from forecast.system.errors import InputError, plural, quote, quote_names
 
-MIN_TOTAL_SHARE = 0.9
-"""A series is the total of the others where it is their sum in more than this share of its rows."""
 MIN_CODE_LENGTH, MIN_CODES = 5, 10
 """The least digits of a code, and the least series with codes of one length: the populations or
 areas of that many series differ in length.
@@ -153,29 +150,14 @@ def guess_entry(
     ]
     if not roles.plans and len(planned):
         text.append(f"    # not read: {plural(len(planned), 'row')} after the last {chosen}")
-    text += _describe_series(observed, chosen, roles.constant)
+    if roles.constant:
+        listed = ", ".join(roles.constant)
+        text.append(
+            f"    # constant in every series: {listed} (inputs: `static`, groups: `hierarchy`)"
+        )
     text += describe_doubtful_number(path, file_format)
     text += describe_unread_columns(rows, may_be_numbers)
     return "\n".join(text) + "\n"
-
-
-def _describe_series(observed: pd.DataFrame, target: str, constant: list[str]) -> Iterator[str]:
-    """Comments about a series that is the sum of all others, and about the columns that are
-    `constant` in every series.
-    """
-    values, names = observed[target], observed["unique_id"]
-    if names.nunique() > 2:
-        half = values.groupby(observed["ds"]).transform("sum") / 2
-        is_half = pd.Series(np.isclose(values, half) & (values != 0), index=values.index)
-        shares = is_half.groupby(names).mean()
-        for name in shares.index[shares > MIN_TOTAL_SHARE]:
-            yield (
-                f"    # {name!r} is the sum of the other series: take its rows out; `hierarchy`"
-                " forecasts sums that agree with their parts"
-            )
-    if constant:
-        columns = ", ".join(constant)
-        yield f"    # constant in every series: {columns} (inputs: `static`, groups: `hierarchy`)"
 
 
 @dataclass(frozen=True)
@@ -502,8 +484,6 @@ def _calendar_lines(
             f"{effects.n_unusual} of the {effects.n_days} public holidays on working days depart"
             " from their weekday"
         )
-        if effects.same_days:
-            note += f"; the same days: {', '.join(effects.same_days)}"
     return [
         entry_line("calendar_features", [*features, "day_of_week"], "known in advance"),
         entry_line(key, country, note),
