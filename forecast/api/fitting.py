@@ -73,8 +73,8 @@ def fit(
     `total`.
     transform, point: a scale such as `log1p`; with `point="mean"` it is undone to means, by default
     to medians.
-    minimum: the least value of forecasts and intervals; None takes 0 for a target that was never
-    negative, unless its name, such as `temperature`, says that it may be; `-math.inf` takes none.
+    minimum: the least value of forecasts and intervals; None takes 0 for a target whose lowest
+    value is 0, unless its name, such as `growth`, says that it may fall below; `-math.inf`: none.
     splits: dates or shares as in datasets.yaml. By default the last horizon is the test block and a
     tenth of the rows before it calibrates the intervals; on short series a simple or statistical
     model is tested on a shorter horizon, with a warning. Either way the model is then fitted again

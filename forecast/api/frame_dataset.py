@@ -279,9 +279,11 @@ def _column_entries(option: str, columns: str | Sequence[str | Entry]) -> list[E
 
 
 def _choose_minimum(minimum: float | None, values: pd.Series) -> float | None:
-    """The key `minimum` of a target: the caller's, or as `forecast add` guesses it (None)."""
+    """The key `minimum` of a target: the caller's; for None as `forecast add` guesses it, where the
+    lowest value is 0 itself: a summer's temperatures have no bound that its winter keeps.
+    """
     if minimum is None:
-        return guess_minimum(values)
+        return guess_minimum(values) if values.min() == 0 else None
     return None if minimum == -math.inf else minimum
 
 

@@ -53,8 +53,8 @@ def ridge() -> forecast.Model:
 
 
 def falling_sales() -> pd.DataFrame:
-    """Sales that have fallen almost to zero, with intervals that reach below it."""
-    sales = np.concatenate([np.full(60, 100.0), 50 + 49 * np.cos(np.arange(60) / 19)])
+    """Sales that have fallen to zero, with intervals that reach below it."""
+    sales = np.concatenate([np.full(60, 100.0), 50 + 50 * np.cos(np.arange(60) / 19)]).round()
     return pd.DataFrame({"ds": pd.date_range("2024-01-01", periods=120), "y": sales})
 
 
@@ -62,7 +62,7 @@ def falling_sales() -> pd.DataFrame:
     ("options", "lowest"),
     [
         ({}, 0),
-        ({"minimum": 1.0}, 1),
+        ({"minimum": -0.5}, -0.5),
         ({"minimum": -np.inf}, -np.inf),
         ({"target_col": "growth"}, -np.inf),
     ],
@@ -72,6 +72,13 @@ def test_sales_are_forecast_below_zero_only_where_that_is_asked_for(options, low
     model = forecast.fit(frame, "ridge", freq="1D", horizon=14, n_jobs=1, **options)
     low = model.predict(levels=80)["ridge-lo-80"].min()
     assert low == lowest if np.isfinite(lowest) else low < 0
+
+
+def test_a_target_that_was_never_zero_has_no_bound_that_its_winter_would_break():
+    summer = falling_sales().assign(y=lambda frame: frame["y"] + 1)
+    model = forecast.fit(summer, "naive", freq="1D", horizon=14, n_jobs=1)
+    summer.loc[119, "y"] = -3
+    assert model.predict(summer)["naive"].max() == -3
 
 
 def test_a_value_below_the_minimum_is_refused_with_what_to_pass():
