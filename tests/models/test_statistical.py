@@ -227,20 +227,41 @@ def test_a_fitted_model_survives_json(name: str) -> None:
     assert again.forecasts(y, ORIGINS, 4).tobytes() == fitted.forecasts(y, ORIGINS, 4).tobytes()
 
 
-@pytest.mark.parametrize(("name", "least"), [("theta", 4), ("auto_theta", 4), ("auto_ets", 7)])
-@pytest.mark.parametrize("season", [1, 2, 4, 12])
-def test_what_a_fit_needs_is_told_and_is_enough(name: str, least: int, season: int) -> None:
-    y = np.random.default_rng(1).normal(10, 2, 30)
-    options = [{}]
+NEEDED = [("theta", 4), ("auto_theta", 4), ("auto_ets", 7)]
+"""Families, and the fewest rows that each needs."""
+FEW_ROWS = np.random.default_rng(1).normal(10, 2, 30)
+
+
+def entries_for(name: str, season: int) -> list[StatisticalSpec]:
+    """The entries of a family that fit few rows in ways of their own."""
+    options: list[dict[str, str]] = [{}]
     if name == "auto_ets" and season > 1:
         options.append({"seasonal": "kept"})
-    for option in options:
-        entry = find({"family": name, **option}, where="test")
+    return [find({"family": name, **option}, where="test") for option in options]
+
+
+@pytest.mark.parametrize(("name", "least"), NEEDED)
+@pytest.mark.parametrize("season", [1, 2, 4, 12])
+def test_what_a_fit_needs_is_told_and_is_enough(name: str, least: int, season: int) -> None:
+    borders = [least, *(season * number for number in (1, 2, 3))]
+    near = {rows + more for rows in borders for more in (-1, 0, 1)}
+    for entry in entries_for(name, season):
         for rows in range(1, least):
             with pytest.raises(ModelError, match=f"to {rows} train .* it needs {least};.*'naive'"):
-                entry.fit_series(y[:rows], season)
+                entry.fit_series(FEW_ROWS[:rows], season)
+        for rows in near.intersection(range(least, 30)):
+            entry.fit_series(FEW_ROWS[:rows], season)
+
+
+@pytest.mark.slow  # the test before this one has the rows at which a fit takes another way
+@pytest.mark.parametrize(("name", "least"), NEEDED)
+@pytest.mark.parametrize("season", [1, 2, 4, 12])
+def test_no_number_of_rows_above_what_a_fit_needs_is_too_few(
+    name: str, least: int, season: int
+) -> None:
+    for entry in entries_for(name, season):
         for rows in range(least, 30):
-            entry.fit_series(y[:rows], season)
+            entry.fit_series(FEW_ROWS[:rows], season)
 
 
 def test_a_constant_series_is_forecast_as_that_constant() -> None:
