@@ -37,7 +37,7 @@ from forecast.config.paths import ProjectPaths
 from forecast.config.task import WEEKDAYS
 from forecast.operations.records import Heartbeat, JobRun, read_if_valid
 from forecast.system import files
-from forecast.system.errors import STOPPED, TIMED_OUT, describe_exit_code
+from forecast.system.errors import STOPPED, TIMED_OUT, describe_exit_code, one_line
 from forecast.system.processes import send_signal
 
 HEARTBEAT_SECONDS = 10.0
@@ -128,8 +128,13 @@ class Scheduler:
 
     def _run_unless_ending(self, name: str) -> None:
         """Called by APScheduler: run the job; do nothing once `ending` is set."""
-        if not self.ending.is_set():
+        if self.ending.is_set():
+            return
+        try:
             self.run_job(name)
+        except Exception as error:  # noqa: BLE001
+            # APScheduler would print a traceback for a disk that is full for a while
+            self.log_event(f"{name}: not run, or its end not recorded: {one_line(error)}")
 
     def _run_command(self, name: str, job: ScheduledJob) -> int:
         """Run the job's command in a process of its own, with its output in the job's log; returns

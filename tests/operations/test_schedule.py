@@ -32,7 +32,7 @@ from forecast.operations.schedule import (
 )
 from forecast.operations.status import read_status
 from forecast.system import files
-from forecast.system.errors import BusyError, InputError
+from forecast.system.errors import BusyError, ForecastError, InputError
 from tests.faults.processes import crowding, eventually
 from tests.support import small_project
 
@@ -210,6 +210,23 @@ def test_a_tick_keeps_the_exit_code_and_what_was_printed(tmp_path: Path, code: i
     kept = read_last_run(tmp_path, "a")
     assert kept is not None and kept.code == code and kept.started <= (kept.ended or "")
     assert "told ['status']" in (tmp_path / ".forecast" / "schedule" / "a.log").read_text()
+
+
+def test_a_job_that_a_full_disk_keeps_from_running_is_one_line_and_the_next_one_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, lines = scheduler(tmp_path), list[str]()
+    made.log_event = lines.append
+
+    def fill(*_words: object) -> None:
+        raise ForecastError("No space left while writing it.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(JobRun, "write", fill)
+        made._run_unless_ending("a")
+    assert "a: not run, or its end not recorded: No space left while writing it." in lines
+    made._run_unless_ending("a")
+    assert (last := read_last_run(tmp_path, "a")) is not None and last.code == 0
 
 
 def test_a_job_removes_what_a_killed_scheduler_left_of_its_record(tmp_path: Path) -> None:
