@@ -5,7 +5,7 @@ Runs without a record are set aside, which means tagged current=false and rename
 (...)`; they are never deleted. Runs that a killed publisher left RUNNING are closed. In a shared
 store runs of other projects (`stores.PROJECT`) are neither found nor changed.
 
-Saved views of the experiments' pages are written too, since MLflow shows no metric column until a
+A saved view of the experiments' pages is written too, since MLflow shows no metric column until a
 user picks it.
 """
 
@@ -128,7 +128,7 @@ class _Experiment:
             self.current.setdefault(run.data.tags[CANDIDATE], []).append(run)
 
     def describe(self, sentences: Sequence[str]) -> None:
-        """Write the experiment's description and saved views, unless another project, which has a
+        """Write the experiment's description and saved view, unless another project, which has a
         dataset of this name too, has described it.
         """
         client = self.writer.client
@@ -215,51 +215,35 @@ class _Experiment:
                 return matching
 
 
-# Saved views: MLflow hides every metric column until a user picks it, and stores the choice as a
-# tag of the experiment. The same tags, written here, appear under `Views`.
+# The saved view: MLflow hides every metric column until a user picks it, and stores the choice as a
+# tag of the experiment. The same tag, written here, appears under `Views`.
 
 GUIDE = (
     "Tick runs and press Compare. `test/...` is of the mean forecast of the seeds,"
     " `test_by_step/...` has the horizon step on its x axis, `chosen` marks the selected candidate"
-    " of each ranking. Under Views: Leaderboard, Tuning trials, Diagnostics."
+    " of each ranking. Under Views: Leaderboard; `tags.kind = 'trial'` finds the tuning trials."
 )
 LEADERBOARD = "leaderboard"
-VIEWS = {
-    LEADERBOARD: (
-        "Leaderboard",
-        "!= 'trial'",
-        "metrics.test/mase",  # with several series there is no mean `test/mae`
-        (
-            "tags.ranking tags.chosen metrics.test/mase metrics.test/skill metrics.test/mae"
-            " metrics.validation/mase metrics.test_std/mase metrics.n_params metrics.cpu_seconds"
-            " tags.against_bar tags.against_skip tags.against_best"
-        ),
-    ),
-    "trials": (
-        "Tuning trials",
-        "= 'trial'",
-        "metrics.trial/value",
-        (
-            "tags.model tags.ranking tags.best_trial metrics.trial/value "
-            "params.units params.layers params.learning_rate params.dropout"
-        ),
-    ),
-    "diagnostics": (
-        "Diagnostics",
-        "= 'network'",
-        "metrics.diagnostics/loop_reach",
-        (
-            "tags.ranking tags.loop metrics.diagnostics/loop_reach"
-            " metrics.diagnostics/loop_exponent"
-            " metrics.test/mase"
-        ),
-    ),
-}
-"""View → title, the kind of run that it shows, the column that it is sorted by, its columns."""
+"""The key of the saved view."""
+SORTED_BY = "metrics.`test/mase`"  # with several series there is no mean `test/mae`
+SHOWN_COLUMNS = [
+    "tags.`ranking`",
+    "tags.`chosen`",
+    SORTED_BY,
+    "metrics.`test/skill`",
+    "metrics.`test/mae`",
+    "metrics.`validation/mase`",
+    "metrics.`test_std/mase`",
+    "metrics.`n_params`",
+    "metrics.`cpu_seconds`",
+    "tags.`against_bar`",
+    "tags.`against_skip`",
+    "tags.`against_best`",
+]
 
 
 def experiment_tags(sentences: Sequence[str], created: int) -> dict[str, str]:
-    """The tags of an experiment: its description, kind and saved views.
+    """The tags of an experiment: its description, kind and saved view.
 
     created: milliseconds since 1970.
     """
@@ -267,10 +251,7 @@ def experiment_tags(sentences: Sequence[str], created: int) -> dict[str, str]:
         "mlflow.note.content": "\n\n".join([*sentences, GUIDE]),
         # without it the page opens as one for chat agents
         "mlflow.experimentKind": "custom_model_development",
-        **{
-            f"mlflow.sharedViewState.{name}": _view_json(created, *view)
-            for name, view in VIEWS.items()
-        },
+        f"mlflow.sharedViewState.{LEADERBOARD}": _view_json(created),
     }
 
 
@@ -282,26 +263,20 @@ def leaderboard_page(experiment_id: str) -> str:
     )
 
 
-def _view_json(created: int, title: str, kind: str, order_by: str, columns: str) -> str:
-    """A saved view as MLflow's page stores it.
-
-    created: milliseconds since 1970. columns: names such as `metrics.test/mae`, separated by
-    blanks.
-    """
-    parts = (column.split(".", 1) for column in [order_by, *columns.split()])
-    order_by, *shown_columns = (f"{group}.`{name}`" for group, name in parts)
-    condition = f"tags.current = 'true' AND tags.kind {kind}"
+def _view_json(created: int) -> str:
+    """The saved view as MLflow's page stores it; created: milliseconds since 1970."""
     state = json.dumps(
         {
-            "searchFilter": condition,
-            "orderByKey": order_by,
+            "searchFilter": "tags.current = 'true' AND tags.kind != 'trial'",
+            "orderByKey": SORTED_BY,
             "orderByAsc": True,
             "startTime": "ALL",
             "lifecycleFilter": "Active",
             "modelVersionFilter": "All Runs",
             "datasetsFilter": [],
-            "selectedColumns": shown_columns,
+            "selectedColumns": SHOWN_COLUMNS,
             "runsHiddenMode": "FIRST_20_RUNS",
         }
     )
-    return json.dumps({"name": title, "createdAt": created, "updatedAt": created, "state": state})
+    view = {"name": "Leaderboard", "createdAt": created, "updatedAt": created, "state": state}
+    return json.dumps(view)
