@@ -100,12 +100,11 @@ def guess_entry(
 ) -> str:
     """The entry `name` of the file at `path` as a block of YAML; most lines have the reason of
     their guess in a comment. where: the name of the file in messages and in the entry. `target` and
-    `horizon` are guessed unless given.
+    `horizon` are guessed unless given. Without a column of times the rows are counted.
 
-    Without a column of times the rows are counted. `InputError` where nothing fits, such as where a
-    column may hold times that cannot be read (rising numbers, distinct texts, a name of times), no
-    calendar has its times, no column holds numbers, columns are named by times, and where `target`
-    is no column of numbers.
+    `InputError` where a column may hold times that cannot be read (rising numbers, distinct texts,
+    a name of times), no calendar has its times, no column holds numbers, columns are named by
+    times, or `target` is no column of numbers.
     """
     table, file_format = read_and_find_missing(path, where, own_files.guess_format(path, where))
     time, time_format = find_time_column(table)
@@ -151,10 +150,8 @@ def guess_entry(
     if not roles.plans and len(planned):
         text.append(f"    # not read: {plural(len(planned), 'row')} after the last {chosen}")
     if roles.constant:
-        listed = ", ".join(roles.constant)
-        text.append(
-            f"    # constant in every series: {listed} (inputs: `static`, groups: `hierarchy`)"
-        )
+        use = "(inputs: `static`, groups: `hierarchy`)"
+        text.append(f"    # constant in every series: {', '.join(roles.constant)} {use}")
     text += describe_doubtful_number(path, file_format)
     text += describe_unread_columns(rows, may_be_numbers)
     return "\n".join(text) + "\n"
