@@ -292,7 +292,7 @@ def _refit_on_all_rows(results: FrameResults, candidate: str, recipe: FitSetting
                 results.folder(candidate),
                 target,
                 recipe.tuning,
-                jobs=recipe.n_jobs or default_jobs(os.environ),
+                jobs=_count_jobs(recipe.n_jobs),
             )
         except ForecastError as fault:
             model = results.records[candidate].model
@@ -333,8 +333,7 @@ def run_stages(
                 " `season_length`."
             )
         _require_model_packages(models, is_tuned=is_tuned)
-        require_whole(n_jobs=None if n_jobs in (0, -1) else n_jobs)
-        jobs = n_jobs or default_jobs(os.environ)
+        jobs = _count_jobs(n_jobs)
         prepared = prepare_frame(dataset.frame, NAME, settings)
         if left_out := quality.describe_left_out(prepared.findings):
             warnings.warn(f"{WHERE}: {left_out}", stacklevel=5)
@@ -359,6 +358,16 @@ def run_stages(
             tune_candidates(studied, jobs=jobs)
         train_candidates(setup, jobs=jobs)
     return FrameResults(ProjectPaths.of(folder), NAME, settings, prepared)
+
+
+def _count_jobs(n_jobs: int | None) -> int:
+    """The number of fits at a time; None, 0 and -1 stand for every core (`default_jobs`).
+    `InputError` for another number below 1, and for what is no whole number.
+    """
+    if n_jobs in (None, 0, -1):
+        return default_jobs(os.environ)
+    require_whole(n_jobs=n_jobs)
+    return n_jobs
 
 
 def compare_results(results: FrameResults, tuning: Tuning) -> FrameResults:

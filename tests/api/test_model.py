@@ -505,6 +505,13 @@ def test_a_fit_digests_no_code_since_no_other_call_finds_its_results(
     assert len(forecast.fit(waves(), "ridge", **STEP).predict()) == 6
 
 
+def test_a_network_is_fitted_on_every_core_where_these_are_asked_for_as_minus_one() -> None:
+    options: dict[str, Any] = {**STEP, "n_jobs": -1, "tuning": {"final_steps": 2}}
+    with pytest.warns(UserWarning, match="did not train"):  # in so few steps
+        model = forecast.fit(waves(), "ffnn", **options)
+    assert len(model.predict()) == 6
+
+
 def test_many_short_series_have_intervals_of_95_percent_saved_or_not(tmp_path: Path) -> None:
     t = np.arange(60)
     parts = []
