@@ -70,7 +70,7 @@ def refit_on_all_rows(
         split_jobs: list[tuple[Path, list[Path]]] = []
         n_series = served["unique_id"].nunique()
         for candidate, folder in members or [(recipe_candidate(record), ".")]:
-            prepare = load_tensorflow if candidate.spec.is_network else None
+            prepare = load_tensorflow if candidate.spec.is_trained_by_gradient else None
             for saved in list_served_models(scored / folder):
                 seed = saved.name.partition("-")[2]
                 seed_folder = temporary / folder / f"seed-{seed}"

@@ -153,7 +153,7 @@ def _run_jobs(setup: Setup, every_job: list[TrainingJob], n_workers: int) -> Non
             name=part.title,
             function=fit_and_forecast,
             arguments=(setup.data, part, part.folder),
-            prepare=load_tensorflow if part.candidate.spec.is_network else None,
+            prepare=load_tensorflow if part.candidate.spec.is_trained_by_gradient else None,
             writes=part.folder,
         )
         for part in parts

@@ -90,7 +90,7 @@ def tune(setup: Setup, planned: list[Candidate], target: Path, *, jobs: int) -> 
             candidate.name,
             run_candidate_study,
             (setup, candidate),
-            prepare=load_tensorflow if candidate.spec.is_network else None,
+            prepare=load_tensorflow if candidate.spec.is_trained_by_gradient else None,
         )
         for candidate in ordered
     ]

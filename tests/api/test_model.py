@@ -16,6 +16,7 @@ from lxml import html
 
 import forecast
 from forecast.api.stages import _restored_environment
+from forecast.backtest import all_rows, training
 from forecast.backtest.candidates import REFERENCE_MODELS, plan_candidates
 from forecast.backtest.setup import Setup
 from forecast.config.task import Task
@@ -510,6 +511,15 @@ def test_a_network_is_fitted_on_every_core_where_these_are_asked_for_as_minus_on
     with pytest.warns(UserWarning, match="did not train"):  # in so few steps
         model = forecast.fit(waves(), "ffnn", **options)
     assert len(model.predict()) == 6
+
+
+def test_a_network_without_gradient_steps_loads_no_tensorflow(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for module in (training, all_rows):
+        monkeypatch.setattr(module, "load_tensorflow", lambda: pytest.fail("it takes six seconds"))
+    lm = {"family": "narx", "trainer": "lm", "units": 2}
+    assert len(forecast.fit(waves(), lm, **STEP).predict()) == 6
 
 
 def test_many_short_series_have_intervals_of_95_percent_saved_or_not(tmp_path: Path) -> None:
