@@ -474,8 +474,8 @@ class Problem:
             task.season_length,
             # a profile is the same for all series, but shops of two kinds differ in their weeks
             calendar_steps=horizon if task.static_names else 1,
-            profile=calendar_harmonics(task.calendar_features, profile),
-            harmonics=calendar_harmonics(task.calendar_features),
+            profile=calendar_harmonics(task.calendar_features, self.most_train_rows, profile),
+            harmonics=calendar_harmonics(task.calendar_features, self.most_train_rows),
             leads=len(self.channels.future_channels),
             plan_lags=len(self.channels.plan_channels),
             bent=self._varied_plans(),
@@ -483,6 +483,11 @@ class Problem:
         return choose_linear_shape(
             self.folds(horizon, transform_target), self.channels, richest, lags
         )
+
+    @property
+    def most_train_rows(self) -> int:
+        """The train rows of the longest series."""
+        return max(blocks.train[1] - blocks.train[0] for blocks in self.blocks.values())
 
     def _varied_plans(self) -> tuple[int, ...]:
         """The channels of known-future inputs with more than `MAX_PLAN_LEVELS` different values in

@@ -41,22 +41,27 @@ SkipKind = Literal["none", "last", "seasonal", "linear"]
 PENALTIES = tuple(10.0**k for k in range(-2, 6))
 CALENDAR_HARMONICS: dict[CalendarFeature, int] = {
     "hour_of_day": 2,
-    "day_of_week": 2,
+    "day_of_week": 3,
     "day_of_year": 1,
     "month_of_year": 1,
 }
-"""Sine pairs of each calendar feature in products. A second pair of the year would be fitted to the
-weather of one or two years.
+"""Sine pairs of each calendar feature in products. Seven days need three: two leave a third of what
+a day that is closed differs by. A second pair of the year would be fitted to the weather of one or
+two years.
 """
 PROFILE_HARMONICS: dict[CalendarFeature, int] = {
     "hour_of_day": 12,
-    "day_of_week": 2,
+    "day_of_week": 3,
     "day_of_year": 0,
     "month_of_year": 0,
 }
-"""Sine pairs of each calendar feature that stand alone: any profile of 24 hours, smooth over the
-week. With two pairs of the hour, the map took the rest from the same hour of past days, with their
+"""Sine pairs of each calendar feature that stand alone: any profile of 24 hours and of seven days.
+With two pairs of the hour, the map took the rest from the same hour of past days, with their
 noise (docs/research/linear-part.md).
+"""
+MIN_WEEK_ROWS = 240
+"""A third sine pair of the weekday is read from so many train rows on, 60 % of 400: on fewer its
+products with the newest rows are fitted to noise (docs/research/quarter-hour.md).
 """
 FIRST_WAVE = 2
 """Columns of the first sine pair."""
@@ -444,10 +449,16 @@ def _target_features(past: np.ndarray, channels: Layout, reads_level: bool) -> l
 
 def calendar_harmonics(
     calendar_features: Sequence[CalendarFeature],
+    train_rows: int,
     counts: Mapping[CalendarFeature, int] = CALENDAR_HARMONICS,
 ) -> tuple[int, ...]:
-    """The sine pairs per calendar feature by `counts`; empty without a calendar."""
-    return tuple(counts[name] for name in calendar_features)
+    """The sine pairs per calendar feature by `counts`, of the weekday at most two on fewer than
+    `MIN_WEEK_ROWS` rows; empty without a calendar.
+    """
+    pairs = dict(counts)
+    if train_rows < MIN_WEEK_ROWS:
+        pairs["day_of_week"] = min(pairs["day_of_week"], 2)
+    return tuple(pairs[name] for name in calendar_features)
 
 
 def calendar_products(

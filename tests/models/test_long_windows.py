@@ -31,8 +31,8 @@ def problem_of(*, gaps=True, target=(TARGET,), **changes):
 
 def richest(problem):
     task = problem.panel.task
-    harmonics = calendar_harmonics(task.calendar_features)
-    profile = calendar_harmonics(task.calendar_features, PROFILE_HARMONICS)
+    harmonics = calendar_harmonics(task.calendar_features, problem.most_train_rows)
+    profile = calendar_harmonics(task.calendar_features, problem.most_train_rows, PROFILE_HARMONICS)
     shape = Skip(
         "linear", task.horizon, problem.panel.outputs, profile=profile, harmonics=harmonics
     )

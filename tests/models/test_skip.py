@@ -26,6 +26,7 @@ from forecast.models.skip import (
     PROFILE_HARMONICS,
     FeatureColumns,
     Skip,
+    calendar_harmonics,
     calendar_products,
     calendar_terms,
     design_of,
@@ -580,6 +581,24 @@ def test_every_calendar_feature_has_a_cycle_and_its_harmonics() -> None:
     times = pd.date_range("2024-01-01", periods=3, freq="h")
     for name in names:
         assert calendars.calendar_features(times, [name]).shape == (3, 2)
+
+
+@pytest.mark.parametrize("pairs", [CALENDAR_HARMONICS, PROFILE_HARMONICS])
+def test_calendar_terms_of_the_weekday_draw_a_week_with_a_closed_day(pairs) -> None:
+    times = pd.date_range("2024-01-01", periods=70, freq="D")
+    calendar = calendars.calendar_features(times, ["day_of_week"])
+    terms = calendar_terms(calendar, calendar_harmonics(["day_of_week"], 240, pairs))
+    design = np.hstack([*terms, np.ones((70, 1))])
+    sold = np.tile([5.0, 4.0, 4.0, 5.0, 7.0, 9.0, 0.0], 10)
+    drawn = design @ np.linalg.lstsq(design, sold, rcond=None)[0]
+    np.testing.assert_allclose(drawn, sold, atol=1e-5)
+
+
+@pytest.mark.parametrize(("train_rows", "pairs"), [(239, 2), (240, 3)])
+def test_few_rows_read_two_waves_of_the_weekday(train_rows, pairs) -> None:
+    assert calendar_harmonics(["day_of_week"], train_rows) == (pairs,)
+    waiting = {**PROFILE_HARMONICS, "day_of_week": 0}
+    assert calendar_harmonics(["day_of_week"], train_rows, waiting) == (0,)
 
 
 def test_calendar_terms_of_a_series_that_has_not_begun_have_their_columns() -> None:

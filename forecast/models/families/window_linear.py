@@ -78,7 +78,11 @@ class Spec(RegressorSpec):
         arrays: dict[str, np.ndarray] = {}
         task = problem.panel.task
         if self.form == "climatology":
-            harmonics = np.array(calendar_harmonics(task.calendar_features), dtype=np.int64)
+            if chosen is None:
+                pairs = calendar_harmonics(task.calendar_features, problem.most_train_rows)
+                harmonics = np.array(pairs, dtype=np.int64)
+            else:
+                harmonics = chosen["harmonics"]
             arrays["harmonics"] = harmonics
             arrays["levels"] = problem.joint_level_ranges()
             for output in range(problem.panel.outputs):
