@@ -353,11 +353,10 @@ def seasonal_cases() -> dict[str, tuple[np.ndarray, pd.DatetimeIndex, str, int]]
     }
 
 
-def test_the_second_fit_of_ets_keeps_the_form_that_the_first_chose(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """To choose takes fifteen fits of every series, to fit again one."""
-    y, ds, freq, season = seasonal_cases()["a day that adds"]
+def refit_ets(
+    monkeypatch: pytest.MonkeyPatch, y: np.ndarray, season: int, entry: dict[str, str]
+) -> tuple[auto_ets.Ets, auto_ets.Ets, list[dict[str, object]]]:
+    """The first fit of an entry, the refit on 80 % of the rows, and the options of both."""
     asked = []
     real = auto_ets.Ets.fit
     monkeypatch.setattr(
@@ -365,33 +364,46 @@ def test_the_second_fit_of_ets_keeps_the_form_that_the_first_chose(
         "fit",
         lambda y, season, **options: asked.append(options) or real(y, season, **options),
     )
-    ets = find({"family": "auto_ets", "seasonal": "kept"}, where="test")
+    ets = find({"family": "auto_ets", **entry}, where="test")
+    ds = pd.date_range("2024-01-01", periods=len(y), freq="h")
+    problem = problem_of(y, ds, "1h", season, 4)
     about = {"skip": None, "seed": 0, "budget": Budget(0, 1)}
-    problem = problem_of(y, ds, freq, season, 6)
     first = fit(problem, ets, **about)
     again = fit_again(problem, ets, first, **about)
     (one,), (two,) = first.forecaster.statistical["y"], again.forecaster.statistical["y"]
-    form = one.model.components
+    return one.model, two.model, asked
+
+
+def test_a_refit_of_ets_on_many_rows_keeps_the_form_that_the_first_fit_chose(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """To choose takes fifteen fits of every series, to fit again one."""
+    y = seasonal_series(positive=False, rows=3 * auto_ets.FEW_ROWS // 2)
+    one, two, asked = refit_ets(monkeypatch, y, 8, {"seasonal": "kept"})
+    form = one.components
     assert asked == [{"form": "ZZA"}, {"form": form[:3], "is_damped": form[3] != "N"}]
-    assert two.model.components == form and two.model.parameters != one.model.parameters
+    assert two.components == form and two.parameters != one.parameters
+
+
+def test_a_refit_of_ets_on_a_few_hundred_rows_chooses_its_form_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The season begins after the first fit, which could not see it."""
+    y = seasonal_series(positive=False, rows=500)
+    n_first = int(0.6 * len(y))
+    noise = np.random.default_rng(4).normal(size=n_first)
+    y[:n_first] = 0.3 * np.cumsum(noise)
+    one, two, asked = refit_ets(monkeypatch, y, 8, {})
+    assert asked == [{"form": "ZZZ"}, {"form": "ZZZ"}]
+    assert one.components[2] == "N" and two.components[2] == "A"
 
 
 def test_ets_chooses_again_where_values_of_validation_forbid_what_could_multiply(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    asked = []
-    real = auto_ets.Ets.fit
-    monkeypatch.setattr(
-        auto_ets.Ets,
-        "fit",
-        lambda y, season, **options: asked.append(options) or real(y, season, **options),
-    )
-    y = seasonal_series(positive=True)
-    y[130] = -1.0  # a row of validation
-    problem = problem_of(y, pd.date_range("2024-01-01", periods=200, freq="h"), "1h", 8, 4)
-    ets = find({"family": "auto_ets"}, where="test")
-    about = {"skip": None, "seed": 0, "budget": Budget(0, 1)}
-    fit_again(problem, ets, fit(problem, ets, **about), **about)
+    y = seasonal_series(positive=True, rows=3 * auto_ets.FEW_ROWS // 2)
+    y[int(0.65 * len(y))] = -1.0  # a row of validation
+    _, _, asked = refit_ets(monkeypatch, y, 8, {})
     assert [options["form"] for options in asked] == ["ZZZ", "ZZZ"]
 
 
