@@ -267,4 +267,5 @@ def run_refit(
     )
     if done.returncode:
         kind = ERROR_OF_CODE.get(done.returncode, ForecastError)
-        raise kind(done.stderr.strip() or f"refit ended with {done.returncode} and no message")
+        killed = "The refit ended without a message (killed, or out of memory)."
+        raise kind(done.stderr.strip() or killed)

@@ -389,7 +389,7 @@ def _take_registered(
         if replaced <= opened.registered.newest and replaced not in opened.registered.versions:
             yield (
                 f"{dataset}: version {replaced}, which serves here, was deleted from the registry;"
-                f" `forecast rollback {dataset}` or `forecast promote {dataset}` names another"
+                " `forecast rollback` or `forecast promote` names another"
             )
         return
     if serving:

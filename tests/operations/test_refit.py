@@ -13,10 +13,10 @@ from forecast.data.panel import from_frame
 from forecast.forecaster import fitting
 from forecast.forecaster.ensemble import load_trained_ensemble
 from forecast.forecaster.serving import keep_forecastable
-from forecast.operations import refit
+from forecast.operations import challenger, refit
 from forecast.operations.predicting import read_newest_frame
 from forecast.system import files
-from forecast.system.errors import DataError
+from forecast.system.errors import DataError, ForecastError
 from pipelines import fetch, prepare, train
 from tests.operations.projects import NAME
 from tests.support import frame_project, small_project
@@ -105,3 +105,14 @@ def test_a_station_too_young_for_any_block_is_in_the_fit_that_serves(tmp_path: P
     forecasts = serving.predict(usable, rows)
     assert not left_out and forecasts.keys() == {"old", "young"}
     np.testing.assert_allclose(forecasts["young"] - forecasts["old"], 100, atol=1.0)
+
+
+def test_a_refit_that_the_system_kills_is_told_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nkill -9 $$\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(challenger.sys, "executable", str(python))
+    with pytest.raises(ForecastError, match=r"without a message \(killed, or out of memory\)"):
+        challenger.run_refit(tmp_path, NAME, tmp_path, tmp_path, on="all", environment={})

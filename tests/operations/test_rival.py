@@ -12,7 +12,7 @@ import pytest
 from forecast.config.datasets import load_dataset
 from forecast.config.paths import ProjectPaths
 from forecast.data.results import Results
-from forecast.operations import champion, evidence, retrain
+from forecast.operations import challenger, champion, evidence, retrain
 from forecast.operations.challenger import RetrainingJob
 from forecast.operations.registry import make_card
 from forecast.operations.worktree import WorkTree
@@ -24,11 +24,11 @@ def judged(moved, monkeypatch):
     """(job, tree, settings, the challenger's card, calls of the refit)."""
     calls = []
 
-    def refit(job, tree, record, target, *, on):
+    def refit(project, dataset, record, target, *, on, environment):
         calls.append(on)
         shutil.copytree(moved / "data" / "trained" / NAME / "arx", target, dirs_exist_ok=True)
 
-    monkeypatch.setattr(retrain, "_run_refit", refit)
+    monkeypatch.setattr(challenger, "run_refit", refit)
     job = RetrainingJob(root=moved, dataset=NAME, now=NOW, environment={})
     job.folder.mkdir(parents=True)
     settings = load_dataset(NAME, moved / "configs")

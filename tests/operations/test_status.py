@@ -566,3 +566,9 @@ def test_the_age_of_a_row_is_one_number_wherever_it_stands(moved):
     row = read_status(moved, NAME, now=datetime(2024, 8, 24, 18, tzinfo=UTC))
     assert _last_observation(row).endswith("37 days old")
     assert "the last observation is 37 days old" in row.state
+
+
+def test_a_champion_made_before_the_clock_was_set_back_is_not_of_negative_age(running):
+    row = read_status(running, NAME, now=projects.NOW.tz_localize("UTC") - timedelta(days=1))
+    (age,) = [line["value"] for line in _status_lines(row) if line["what"] == "age"]
+    assert age.startswith("0 days, ")
