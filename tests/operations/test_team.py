@@ -223,6 +223,8 @@ def test_two_machines_publish_and_promote_at_once(server: str, machines: tuple[P
 
     named = projects.registry_aliases(machines[0], NAME, tracking_uri=server)
     assert named["champion"] == winner["version"] and "previous" not in named
+    # also where the decision became void
+    assert {champion.load(root, NAME).version for root in machines} == {winner["version"]}
     assert sorted(entry["version"] for entry in told) == [1, 2]
 
     assert sorted(name for entry in told for name in entry["made"]) == sorted(
@@ -238,7 +240,8 @@ def test_a_machine_takes_over_what_another_one_promoted(
     server: str, machines: tuple[Path, Path]
 ) -> None:
     now = datetime(2024, 7, 19, 7, tzinfo=UTC)
-    (behind,) = [root for root in machines if "champion" not in champion.read_aliases(root, NAME)]
+    behind = machines[1]
+    shutil.rmtree(champion.version_folder(behind, NAME))
     assert read_status(behind, NAME, now=now).state.startswith("no champion here")
     for root in machines:
         done = small_project.command(root, "status", "--registry", **addresses(server))
