@@ -167,6 +167,18 @@ def test_no_page_is_wider_than_its_screen(page, width):
     assert max(page.execute_script(script)) <= width
 
 
+@pytest.mark.parametrize("width", [PHONE, DESKTOP])
+def test_a_long_name_without_blanks_makes_no_page_wider(page, width):
+    size(page, width)
+    page.execute_script(
+        """document.querySelectorAll('details').forEach((part) => { part.open = true; });
+        const places = 'h2, figcaption, p, li, svg .axis, .sortable td, .sortable tbody th';
+        document.querySelectorAll(places).forEach((place) => { place.append('W'.repeat(150)); });"""
+    )
+    script = "return [document.documentElement.scrollWidth, document.body.scrollWidth]"
+    assert max(page.execute_script(script)) <= width
+
+
 def test_text_in_charts_stays_readable_on_a_phone(page):
     size(page, PHONE)
     script = """return Math.min(...[...document.querySelectorAll('main figure:not(.small) svg')]
