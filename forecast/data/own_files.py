@@ -185,7 +185,7 @@ def _read_csv(
     stated_mark = stated_separator(lines)
     separator = stated_mark or file_format.separator
     lines_before = _count_lines_above(lines, file_format)
-    header = next(csv.reader(lines[lines_before:], delimiter=separator), [])
+    header = next(_split_lines(lines[lines_before:], separator), [])
     _require_distinct_names(header, where)
     text_columns = [column for column in header if column in texts]
     missing_texts = None
@@ -196,6 +196,7 @@ def _read_csv(
         path,
         low_memory=False,
         skip_blank_lines=False,
+        skipinitialspace=True,
         sep=separator,
         decimal=file_format.decimal,
         na_values=missing_texts,
@@ -222,6 +223,11 @@ def _read_csv(
             continue
         rows[column] = _parse_written(values, file_format)
     return _blank_numbers(rows, file_format.missing, texts).dropna(how="all")
+
+
+def _split_lines(lines: Iterable[str], separator: str) -> Iterator[list[str]]:
+    """The cells of each line, as `_read_csv` reads them: without blanks behind a separator."""
+    return csv.reader(lines, delimiter=separator, skipinitialspace=True)
 
 
 def _blank_numbers(
@@ -342,7 +348,7 @@ def _cells_by_column(lines: list[str], file_format: FileFormat) -> list[list[str
     without its last cell.
     """
     lines = lines[_count_lines_above(lines, file_format) :]
-    read_rows = csv.reader(lines, delimiter=file_format.separator)
+    read_rows = _split_lines(lines, file_format.separator)
     rows = [
         row[:-1] if len(line) == MAX_LINE else row
         for line, row in zip(lines, read_rows, strict=False)
@@ -507,7 +513,7 @@ def guess_separator(lines: list[str]) -> str:
     best_mark, best_score = ",", (False, 1)
     for first in range(max(len(lines) - LEAST_ROWS, 1)):
         for mark in SEPARATORS:
-            column_counts = list(map(len, csv.reader(lines[first:], delimiter=mark)))
+            column_counts = list(map(len, _split_lines(lines[first:], mark)))
             fewest = min(column_counts, default=0)
             score = (fewest == max(column_counts[:1], default=0), fewest)
             if fewest > 1 and score > best_score:
@@ -521,7 +527,7 @@ def find_header(lines: list[str], separator: str) -> int:
     """The number of lines above the one that names the columns: titles, comments and empty lines. 0
     where no line below the first is a name for each column of the lines below it.
     """
-    rows = list(csv.reader(lines, delimiter=separator))
+    rows = list(_split_lines(lines, separator))
     widths = Counter(len(row) for row in rows if row)
     width = max(widths, key=widths.__getitem__, default=0)
     name_rows: list[int] = []

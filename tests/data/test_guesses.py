@@ -769,6 +769,27 @@ def test_add_names_the_cell_for_which_a_column_is_not_read(tmp_path, mark):
         guess_entry(tmp_path / "mine.csv", "mine.csv", "mine", target="price")
 
 
+@pytest.mark.parametrize("form", ["%Y-%m-%d", "%d.%m.%Y", "%Y%m%d 12:00"])
+@pytest.mark.parametrize("series", ["", "a,"])
+def test_a_file_without_names_of_columns_is_refused(tmp_path, form, series):
+    days = pd.to_datetime(DAILY).strftime(form)
+    path = tmp_path / "mine.csv"
+    path.write_text("".join(f"{series}{day},{n}.5\n" for n, day in enumerate(days)))
+    with pytest.raises(InputError, match=f"first line holds .*{days[0]}.*wanted the names"):
+        guess_entry(path, "mine.csv", "mine")
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t", "|"])
+def test_blanks_behind_a_separator_are_no_part_of_a_name_or_a_cell(tmp_path, mark):
+    cells = [("ds", '"shop, town"', "y"), *((day, '"a, b"', str(n)) for n, day in enumerate(DAILY))]
+    (tmp_path / "data").mkdir()
+    path = tmp_path / "data" / "mine.csv"
+    path.write_text("".join(f"{mark} ".join(row) + "\n" for row in cells))
+    text, frame = read_as_guessed(tmp_path, path)
+    assert frame["y"].tolist() == list(range(len(DAILY)))
+    assert yaml.safe_load(text)["mine"]["target"]["column"] == "y"
+
+
 def test_a_number_without_a_digit_before_its_mark_is_a_number(tmp_path):
     path = tmp_path / "mine.csv"
     path.write_text("ds;y;price\n2024-01-01;,5;1,5 €\n2024-01-02;-,25;2 €\n")

@@ -77,7 +77,7 @@ from forecast.data.leading import find_leading_columns
 from forecast.data.leaks import find_leaks
 from forecast.data.schema import describe_row
 from forecast.data.splits import longest_horizon
-from forecast.data.written_times import describe_wide
+from forecast.data.written_times import describe_wide, read_times
 from forecast.system.errors import InputError, plural, quote, quote_names
 
 MIN_CODE_LENGTH, MIN_CODES = 5, 10
@@ -110,6 +110,11 @@ def guess_entry(
     time, time_format = find_time_column(table)
     if (time_format == "%Y" or time is None) and (wide := describe_wide(table.columns)):
         raise InputError(f"{where}: {wide}, write that to a file, and name it here.")
+    if time and not time.isdigit() and read_times(pd.Series([time]), time_format).notna().all():
+        raise InputError(
+            f"{where}: its first line holds {quote_names(table.columns[:3])}, wanted the names of"
+            " the columns. Write a line with them above, such as `ds,y`."
+        )
     series = find_series_column(table, time, time_format)
     if series is not None and table[series].isna().any():  # `NA` may be Namibia
         with_names = own_files.read_table(path, where, file_format, texts=[series])
