@@ -32,7 +32,7 @@ from forecast.data.calendars import check_calendar, format_times, row_numbers
 from forecast.data.columns import append_plan, encode_static, is_behind_last_value
 from forecast.data.hierarchy import name_by_groups
 from forecast.data.quality import Violation, format_violations
-from forecast.data.schema import KEY_COLUMNS, LATEST_TIME, check_frame
+from forecast.data.schema import KEY_COLUMNS, LATEST_TIME, check_frame, has_number_type
 from forecast.data.written_times import describe_wide, to_utc
 from forecast.system.errors import InputError, ModelError, quote_names, require_column
 
@@ -497,10 +497,10 @@ def _times_of_counts(frame: pd.DataFrame, names: Names) -> pd.Series:
     """
     counts = frame["ds"]
     column = f"{WHERE}: column {names.time_col!r}"
-    if not is_integer_dtype(counts.dtype):
+    if not has_number_type(counts) or (counts % 1 != 0).any():
         raise InputError(
-            f"{column} is of type {counts.dtype}; wanted whole numbers, since freq=1 counts rows."
-            " Convert it by `astype(int)`, or pass the step of its times as `freq`, such as '1D'."
+            f"{column} holds no whole numbers; wanted them, since freq=1"
+            " counts rows. Pass the step of its times as `freq`, such as '1D'."
         )
     steps = frame.sort_values("ds").groupby("unique_id")["ds"].diff().dropna()
     common = int(steps.mode().iloc[0]) if len(steps) else 1

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import is_numeric_dtype, is_string_dtype
+from pandas.api.types import infer_dtype, is_numeric_dtype, is_string_dtype
 
 from forecast.system.errors import (
     ForecastError,
@@ -186,10 +186,8 @@ def find_text_cell(values: pd.Series) -> int | None:
     if has_number_type(values):
         return None
     is_text = values.notna() & pd.to_numeric(values.astype(str), errors="coerce").isna()
-    if values.dtype == object and not is_text.any():
-        is_string = values.map(lambda cell: isinstance(cell, str))
-        if not is_string[values.notna()].all():
-            is_text = is_string
+    if infer_dtype(values).startswith("mixed"):
+        is_text |= values.map(lambda cell: isinstance(cell, str))
     return first_true(is_text) if is_text.any() else None
 
 

@@ -101,6 +101,11 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
         {"past_exogenous": "wave"},
         ("row 1", "'wave' holds complex '2j'", "wanted real numbers"),
     ),
+    "text beside numbers": (
+        lambda: frame(y=pd.Series([1.0, "2.5"] * 60, dtype=object)),
+        {},
+        ("row 1", "'y' holds text '2.5'", "wanted numbers. Convert it by `astype(float)`"),
+    ),
     "words as an input": (
         lambda: frame(sky=["clear", "rain"] * 60),
         {"past_exogenous": "sky"},
@@ -236,7 +241,12 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
     "counted rows that are times": (
         frame,
         {"freq": 1},
-        ("of type float64", "wanted whole numbers, since freq=1 counts rows", "'1D'"),
+        ("no whole numbers", "freq=1 counts rows", "'1D'"),
+    ),
+    "counted rows with halves": (
+        lambda: frame(ds=np.arange(120) / 2),
+        {"freq": 1},
+        ("no whole numbers", "freq=1 counts rows"),
     ),
     "a former freq": (frame, {"freq": "2H"}, ("freq='2H'", "pandas calls it h now", "such as 1h")),
     "months as of old": (frame, {"freq": "M"}, ("freq='M'", "pandas calls it ME now")),
@@ -731,7 +741,7 @@ def counted_forecasts() -> pd.DataFrame:
     return fitted(COUNTED, freq=1).predict()
 
 
-@pytest.mark.parametrize("kind", ["int16", "uint16", "Int16"])
+@pytest.mark.parametrize("kind", ["int16", "uint16", "Int16", "float32"])
 def test_rows_may_be_counted_in_numbers_of_few_bits(
     kind: str, counted_forecasts: pd.DataFrame
 ) -> None:
