@@ -23,13 +23,13 @@ def creek(*, delay=3, hours=3000, rains=True):
 
 
 def test_a_column_leads_in_a_panel_of_more_series_than_are_looked_at():
-    """So many rows that only every 13th would be a cutoff: too few in each short series."""
-    n_series, n_rows = 600, 100
+    """So many rows that only every 60th would be a cutoff: one in the train rows of a series."""
+    n_series, n_rows = 3000, 100
     draw = np.random.default_rng(0)
     lead = draw.normal(size=(n_series, n_rows))
     frame = pd.DataFrame(
         {
-            "unique_id": np.repeat([f"s{number:03d}" for number in range(n_series)], n_rows),
+            "unique_id": np.repeat([f"s{number:04d}" for number in range(n_series)], n_rows),
             "ds": np.tile(pd.date_range("2024-01-01", periods=n_rows), n_series),
             "y": np.roll(lead, 1, axis=1).ravel() + draw.normal(0, 0.1, lead.size),
             "lead": lead.ravel(),
