@@ -154,9 +154,7 @@ def test_afterwards_the_same_again_is_nothing_to_do_and_an_equal_recipe_is_refus
 
 def on_a_full_disk(root: Path) -> subprocess.CompletedProcess[str]:
     """No file may become larger than 4 KiB: git, DVC or our own writes fail, whichever is first."""
-    _, *arguments = small_project.arguments("retrain", NAME)
-    python = warm_interpreter.warm_python()
-    words = ["bash", "-c", 'ulimit -f 4; exec "$0" "$@"', python, *arguments]
+    words = ["bash", "-c", 'ulimit -f 4; exec "$0" "$@"', *small_project.arguments("retrain", NAME)]
     env = small_project.environment(**ONE_WORKER)
     return subprocess.run(words, cwd=root, env=env, capture_output=True, text=True, timeout=300)
 
