@@ -108,13 +108,7 @@ def guess_entry(
     """
     table, file_format = read_and_find_missing(path, where, own_files.guess_format(path, where))
     time, time_format = find_time_column(table)
-    if (time_format == "%Y" or time is None) and (wide := describe_wide(table.columns)):
-        raise InputError(f"{where}: {wide}, write that to a file, and name it here.")
-    if time and not time.isdigit() and read_times(pd.Series([time]), time_format).notna().all():
-        raise InputError(
-            f"{where}: its first line holds {quote_names(table.columns[:3])}, wanted the names of"
-            " the columns. Write a line with them above, such as `ds,y`."
-        )
+    _refuse_times_for_names(table.columns, time, time_format, where)
     series = find_series_column(table, time, time_format)
     if series is not None and table[series].isna().any():  # `NA` may be Namibia
         with_names = own_files.read_table(path, where, file_format, texts=[series])
@@ -160,6 +154,21 @@ def guess_entry(
     text += describe_doubtful_number(path, file_format)
     text += describe_unread_columns(rows, may_be_numbers)
     return "\n".join(text) + "\n"
+
+
+def _refuse_times_for_names(
+    columns: pd.Index, time: str | None, time_format: str | None, where: str
+) -> None:
+    """Raises `InputError` where the names of columns are times: those of a wide table, or the first
+    row of a file without a line of names.
+    """
+    if (time_format == "%Y" or time is None) and (wide := describe_wide(columns)):
+        raise InputError(f"{where}: {wide}, write that to a file, and name it here.")
+    if time and not time.isdigit() and read_times(pd.Series([time]), time_format).notna().all():
+        raise InputError(
+            f"{where}: its first line holds {quote_names(columns[:3])}, wanted the names of the"
+            " columns. Write a line with them above, such as `ds,y`."
+        )
 
 
 @dataclass(frozen=True)
