@@ -130,6 +130,7 @@ VARIANTS: dict[str, Variant] = {
     "without states": without("states"),
     "without one signal": without("one signal"),
     "without polynomial": without("polynomial"),
+    "without delays": without("delays"),
     "no last training": with_replaced("train_further", no_refit, search_training.Trainer),
     "all that were trained last": with_replaced("NO_SYSTEM", 1e9, member),
     "larger inputs not tried": with_replaced("keep_plausible", keep_all),

@@ -2,8 +2,8 @@
 
 `search` trains `Member`s. Candidates are ranked by the errors of their models on the blocks held
 out (`mean_errors`). `list_hopeless` and `keep_best_candidates` decide which leave the folds early,
-`list_good` and `choose_members` which are trained further. `keep_plausible` leaves models out that
-exceed their bounds under inputs that nobody measured.
+`list_good` which are trained further, `choose_members` which models stay after that.
+`keep_plausible` leaves models out that exceed their bounds under inputs that nobody measured.
 """
 
 from __future__ import annotations
@@ -114,9 +114,12 @@ def mean_errors(members: Sequence[Member]) -> dict[Candidate, float]:
 
 
 def list_hopeless(members: Sequence[Member]) -> list[Candidate]:
-    """The candidates whose mean error on the blocks is far above the least."""
+    """The candidates whose mean error on the blocks is far above the least, and the nets on delays
+    that are not the best: few rows flatter these.
+    """
     means = mean_errors(members)
-    return [candidate for candidate in means if means[candidate] > HOPELESS * min(means.values())]
+    least = min(means.values())
+    return [c for c in means if means[c] > (1.0 if c.kind == "delays" else HOPELESS) * least]
 
 
 def keep_best_candidates(members: Sequence[Member], count: int) -> list[Member]:
@@ -144,18 +147,15 @@ def list_good(members: list[Member]) -> list[Candidate]:
 
 
 def choose_members(members: list[Member]) -> list[Member]:
-    """The models that follow the whole record, of the candidates that count as good.
+    """The models that follow the whole record.
 
     Of a system that integrates, a record shows only one range of y, beyond which tanh units and
-    powers guess. So where most of the good linear models integrate, only linear models stay.
+    powers guess. So where most of the linear models integrate, only linear models stay.
     """
     following = leave_out_lost(members)
-    left = {member.candidate for member in following}
-    candidates = list_good([member for member in members if member.candidate in left])
-    good = [member for member in following if member.candidate in candidates]
-    linear = [m for m in good if m.net.is_linear]
+    linear = [m for m in following if m.net.is_linear]
     integrates = [_integrates(m) for m in linear if m.net.states]
-    return linear if sum(integrates) > len(integrates) / 2 else good
+    return linear if sum(integrates) > len(integrates) / 2 else following
 
 
 def _integrates(member: Member) -> bool:

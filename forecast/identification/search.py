@@ -6,8 +6,9 @@
    whole experiments. In every fold, train each candidate (`SearchSettings.candidates`) on its free
    run, nets with Bayesian regularisation (MacKay 1992), ARX models one step ahead alone, and judge
    it by the free run through the block held out. With inputs, a candidate far from the best after
-   two blocks is not trained in later folds. After the last fold, leave out the candidates that run
-   off under the record's own inputs backwards, then the worst third by the mean over the folds.
+   two blocks is not trained in later folds. After the last fold, leave out a net on delays that
+   others overtake when they are ripe (`_test_net_on_delays`), the candidates that run off under the
+   record's own inputs backwards, then the worse half by the mean over the folds.
 3. Train the best candidate on all searched rows, from what each fold made of it. How well it
    follows them tells how far the blocks can be trusted, and so which other candidates are as good
    (`list_good`); train these too. Leave out, once more, candidates that run off under the inputs
@@ -34,9 +35,10 @@ docs/research/identification-stages.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from operator import attrgetter
 
 import numpy as np
 
@@ -281,7 +283,7 @@ class _Search:
         return replace(self.plain, y_delays=y_delays, u_delays=u_delays, hidden=candidate.hidden)
 
     def train_folds(self) -> list[Member]:
-        """The models of the better two thirds of the candidates, two at least, of every fold;
+        """The models of the better half of the candidates, two at least, of every fold;
         without models that are lost on their block. A series without inputs gets `fitted_ahead`.
         """
         members: list[Member] = []
@@ -289,7 +291,8 @@ class _Search:
         hopeless: list[Candidate] = []
         for fold in range(len(self.folds)):
             n_left = len(self.folds) - 1 - fold
-            trained = self._train_fold(fold, hopeless)
+            begun = self._begin_models(fold, self.nets, hopeless)
+            trained = self._train_in_folds(begun, self.settings.fold_iterations)
             members += trained
             if self.ahead_nets:
                 with self.time_left.measure("one step ahead"):
@@ -304,9 +307,10 @@ class _Search:
                 hopeless += list_hopeless(members)
                 members = [member for member in members if member.candidate not in hopeless]
             if not n_left:
+                members = self._test_net_on_delays(members)
                 with self.time_left.measure("trial"):
                     members = leave_out_straying(members, self.searched, self.settings.start)
-            likely = keep_best_candidates(members, max(2 * len(self.nets) // 3, 2))
+            likely = keep_best_candidates(members, max((len(self.nets) + 1) // 2, 2))
             best_ahead = self.choose_ahead(likely)
             good = list_good(likely)
             # more is chosen in the end than few blocks tell: count a model of each
@@ -322,22 +326,47 @@ class _Search:
             )
         return likely
 
-    def _train_fold(self, fold: int, hopeless: Sequence[Candidate]) -> list[Member]:
-        """The candidates that are not hopeless, trained in this fold on their free run; without
-        those that cannot be trained or are lost on the block.
+    def _train_in_folds(self, members: Iterable[Member], iterations: int) -> list[Member]:
+        """The members trained on their free run over the rows of their folds; without those that
+        cannot be trained or are lost on the block.
         """
-        members = []
-        for begun in self._begin_models(fold, self.nets, hopeless):
+        trained = []
+        for member in members:
+            fold = self.folds[member.fold]
             with (
                 suppress(ModelError, np.linalg.LinAlgError),
-                self.time_left.measure(begun.candidate),
+                self.time_left.measure(member.candidate),
             ):
-                block = self.folds[fold]
-                iterations = self.settings.fold_iterations
-                member = self.trainer.train(begun, block.training, block.held_out, iterations)
-                if np.isfinite(member.held_out_rmse):
-                    members.append(member)
-        return members
+                after = self.trainer.train(member, fold.training, fold.held_out, iterations)
+                if np.isfinite(after.held_out_rmse):
+                    trained.append(after)
+        return trained
+
+    def _test_net_on_delays(self, members: list[Member]) -> list[Member]:
+        """The models without those of nets on delays, beside others, unless such a net is the best
+        and passes two tests. Its free run errs less than its one-step forecasts, which take over
+        the noise of y: then it misses nothing but noise. And once it and the best other candidate
+        are trained further in their folds, it is ahead on every block; it goes on from there.
+        """
+        means = mean_errors(members)
+        ranked = sorted(means, key=means.__getitem__)
+        rivals = [candidate for candidate in ranked if candidate.kind != "delays"]
+        others = [m for m in members if m.candidate in rivals]
+        if not rivals or ranked[0] == rivals[0]:
+            return others or members
+        nets = [m for m in members if m.candidate == ranked[0]]
+        for m in nets:
+            if m.train_rmse > self.trainer.one_step_rmse(m, self.folds[m.fold].training):
+                return others
+        ripe = []
+        for fold in range(len(self.folds)):
+            both = [m for m in members if m.fold == fold and m.candidate in (ranked[0], rivals[0])]
+            trained = self._train_in_folds(both, self.settings.refit_iterations[0])
+            ahead = min(trained, key=attrgetter("held_out_rmse"), default=None)
+            if ahead is None or ahead.candidate == rivals[0]:
+                return others
+            ripe.append(ahead)
+        return others + ripe
 
     def _begin_models(
         self, fold: int, nets: Mapping[Candidate, Narx], hopeless: Sequence[Candidate] = ()

@@ -67,6 +67,7 @@ CANDIDATES = (
     Candidate("polynomial", 3),
     Candidate("arx", 8),
     Candidate("one signal", 4, 6),
+    Candidate("delays", 4, 8),
 )
 
 AHEAD_CANDIDATES = (

@@ -21,6 +21,7 @@ from bench.identification_systems import simulate_records
 from bench.simulated_systems import SLOW, SYSTEMS
 from bench.simulated_systems import simulated as simulated_record
 from bench.simulated_systems import slow as slow_record
+from bench.unseen_systems import duffing, positioning_arm, random_multisine, smooth_moves
 from forecast.identification import (
     Candidate,
     Experiment,
@@ -374,6 +375,32 @@ def test_the_announced_seconds_hold_within_a_factor_of_one_and_a_half(
     assert seconds[0] / 1.5 < spent < seconds[0] * 1.5
 
 
+@pytest.mark.parametrize("integrates", [False, True])
+def test_a_net_on_delays_is_chosen_where_noise_is_all_that_it_misses(integrates: bool) -> None:
+    """Of a Duffing oscillator the other candidates left ten times the noise. Of an arm under
+    control, which integrates, the same net is the best on the blocks and goes astray elsewhere.
+    """
+    rng = np.random.default_rng(0)
+    drive = smooth_moves(800, False, rng) if integrates else random_multisine(600, 0.12, rng)
+    u, y = (positioning_arm if integrates else duffing)(drive)
+    y = y + 0.005 * y.std() * rng.normal(size=y.shape)
+    candidates = [c for c in SearchSettings().candidates if c.kind in ("linear states", "delays")]
+    settings = SearchSettings(folds=2, candidates=tuple(candidates))
+    nets = [member.net for member in identify(Experiment(u, y), settings=settings).members]
+    assert any(net.hidden for net in nets) != integrates
+
+
+def test_a_net_on_delays_that_leads_only_until_the_others_are_ripe_is_left_out() -> None:
+    """Of a sticking joint it was chosen by blocks on which nets with states were trained for 20
+    iterations: .89 of the noise was left instead of .67.
+    """
+    record, _, _ = simulate_records("sticking", 7)
+    candidates = (Candidate("states", 2, 4), Candidate("delays", 4, 8))
+    settings = SearchSettings(candidates=candidates, refit_iterations=(25, 0))
+    model = identify(record, settings=settings)
+    assert all(member.net.states for member in model.members)
+
+
 def test_several_experiments_train_one_model() -> None:
     experiments = [Experiment(*tank(150, seed)) for seed in (0, 1)]
     model = identify(*experiments, seed=0, settings=SMALL)
@@ -706,8 +733,7 @@ def make_members(errors: dict[Candidate, tuple[float, float]], *, folds: int = 3
 
 def test_where_the_best_is_as_good_on_the_blocks_as_on_the_record_the_blocks_choose() -> None:
     errors = {POLYNOMIAL: (0.021, 0.02), ON_STATES: (0.03, 0.02), ON_DELAYS: (0.022, 0.019)}
-    chosen = selection.choose_members(make_members(errors))
-    assert {member.candidate for member in chosen} == {POLYNOMIAL, ON_DELAYS}
+    assert selection.list_good(make_members(errors)) == [POLYNOMIAL, ON_DELAYS]
 
 
 def test_where_the_blocks_ask_for_more_than_the_record_shows_all_that_follow_it_are_chosen() -> (
@@ -715,8 +741,7 @@ def test_where_the_blocks_ask_for_more_than_the_record_shows_all_that_follow_it_
 ):
     """The best is 1.5 times as bad there as on the rows that train: as much more tells nothing."""
     errors = {POLYNOMIAL: (0.03, 0.02), ON_STATES: (0.044, 0.02), ON_DELAYS: (0.046, 0.02)}
-    chosen = selection.choose_members(make_members(errors))
-    assert {member.candidate for member in chosen} == {POLYNOMIAL, ON_STATES}
+    assert selection.list_good(make_members(errors)) == [POLYNOMIAL, ON_STATES]
 
 
 def test_a_model_that_never_found_the_system_is_left_out_however_good_on_the_blocks() -> None:
@@ -740,14 +765,15 @@ def test_nets_that_follow_a_slow_disturbance_do_not_make_a_linear_model_a_lost_o
     """On a furnace ARX was left out, and `identify` at twice its error in the next rows."""
     nets = make_members({ON_STATES: (1.15, 0.2)})
     arx = make_members({Candidate("arx", 5): (0.76, 0.61)})
-    assert selection.choose_members([*nets, *arx]) == arx
+    assert selection.list_good([*nets, *arx]) == [Candidate("arx", 5)]
+    assert selection.choose_members([*nets, *arx]) == [*nets, *arx]
 
 
 def test_candidates_that_each_hold_on_a_block_of_their_own_are_not_told_apart() -> None:
     """As after Ctrl-C: neither has a finite error in the middle of its folds."""
     first, second = make_members({ON_STATES: (0.1, 0.1), ON_DELAYS: (0.1, 0.1)}, folds=1)
     members = [first, replace(second, fold=1)]
-    assert selection.choose_members(members) == members
+    assert selection.list_good(members) == [ON_STATES, ON_DELAYS]
 
 
 @pytest.mark.parametrize(("poles", "alone"), [((0.95, 1.01), False), ((0.999, 1.01), True)])
@@ -842,9 +868,10 @@ def test_numbers_over_several_outputs_are_told_for_each_or_without_their_units()
     assert small.notes == large.notes
     of_what = "of each output's standard deviation in the rows that train"
     assert f"free-run RMSE {found} %, {of_what}" in repr(large)
-    (note,) = large.simulate(1.5 * inputs, both[:3]).notes
-    beyond = ((1.5 * inputs[3:] - inputs.max(0)) / np.ptp(inputs, 0) > 0.01).any(axis=1)
-    first, second = large.spread(1.5 * inputs, both[:3])[3:][beyond].mean(axis=0)
+    start = large.start
+    (note,) = large.simulate(1.5 * inputs, both[:start]).notes
+    beyond = ((1.5 * inputs[start:] - inputs.max(0)) / np.ptp(inputs, 0) > 0.01).any(axis=1)
+    first, second = large.spread(1.5 * inputs, both[:start])[start:][beyond].mean(axis=0)
     assert f"the nets differ by {first:.3g}, {second:.3g} there" in note
 
 
