@@ -58,6 +58,7 @@ from forecast.identification.experiment import (
 )
 from forecast.identification.member import (
     BEST_FITS,
+    UNSEEN_ROWS,
     Member,
     choose_members,
     count_start_rows,
@@ -94,8 +95,7 @@ ROWS_PER_DELAY = 8  # the shortest experiment has so many times the rows of the 
 MOST_INPUT_DELAYS = 20
 MOST_STATES = 12  # of all outputs together, where a linear model is of an order above 3
 POLYNOMIAL_INPUTS = 5  # delays of u that a polynomial sees
-LAST_TRIALS = 2  # of what was chosen, that take as long as one of all candidates
-ROWS_PER_TRIAL = 5_000  # of the record, whose errors take as long as another of these
+LAST_TRIALS = 5  # runs of what was chosen in `keep_plausible`, each as long as a trial in the folds
 
 
 @dataclass(frozen=True)
@@ -246,7 +246,9 @@ class _Search:
         last_work *= n_rows
         fold_work = max(settings.fold_iterations, 1) * sum(map(len, self.searched))
         self.time_left = TimeLeft(announce, last_work / fold_work)
-        self.trials = ["trial"] * (LAST_TRIALS + n_rows // ROWS_PER_TRIAL)
+        trial_rows = min(len(self.searched[0]), 2 * UNSEEN_ROWS)
+        # the report runs over the record twice
+        self.trials: list[Work] = ["trial"] * (LAST_TRIALS + 2 * n_rows // trial_rows)
         self.time_left.announce(
             f"System identification with {len(self.nets)} candidates in {settings.folds} folds;"
             " how long it takes is told after the second."
@@ -308,7 +310,7 @@ class _Search:
                 members = [member for member in members if member.candidate not in hopeless]
             if not n_left:
                 members = self._test_net_on_delays(members)
-                with self.time_left.measure("trial"):
+                with self.time_left.measure("trial", times=len(mean_errors(members))):
                     members = leave_out_straying(members, self.searched, self.settings.start)
             likely = keep_best_candidates(members, max((len(self.nets) + 1) // 2, 2))
             best_ahead = self.choose_ahead(likely)
@@ -316,11 +318,13 @@ class _Search:
             # more is chosen in the end than few blocks tell: count a model of each
             others = mean_errors(likely) if n_left else {}
             remaining = [candidate for candidate in self.nets if candidate not in hopeless]
-            in_fold: list[Work] = [*remaining, *["begin"] * len(remaining), "one step ahead"]
-            refits = ["begin"] * (len(best_ahead) * len(self.folds) // (fold + 1))
+            beginnings = [self.nets[candidate] for candidate in remaining]
+            in_fold: list[Work] = [*remaining, *beginnings, "one step ahead"]
+            refits = [self.ahead_nets[c] for c in {member.candidate for member in best_ahead}]
+            trials = self.trials * len(refits or good)
             self.time_left.estimate(
                 stage,
-                works=[*in_fold * n_left, *refits, *self.trials],
+                works=[*in_fold * n_left, *refits * len(self.folds), *trials],
                 further=[] if best_ahead else [*good * len(self.folds), *others],
                 last=[] if best_ahead else [*good * BEST_FITS, *others],
             )
@@ -381,7 +385,7 @@ class _Search:
                 continue
             rng = np.random.default_rng([self.seed, fold, number])
             with suppress(ModelError, np.linalg.LinAlgError):
-                with self.time_left.measure("begin"):
+                with self.time_left.measure(net):
                     member = Member(candidate, fold, net, np.empty(0))
                     begun = self.trainer.begin(member, self.folds[fold].training, rng)
                 if begun.net.n_weights <= most_weights:
@@ -469,13 +473,14 @@ class _Search:
         if self.rows_per_mean > 1:
             chosen = [spread_over_rows(member, self.rows_per_mean) for member in chosen]
         candidates = [member.candidate for member in chosen]
-        self.time_left.estimate("Training on all blocks", self.trials, last=candidates)
+        trials = self.trials * len(set(candidates))
+        self.time_left.estimate("Training on all blocks", trials, last=candidates)
         iterations = limit_iterations(self.experiments, self.settings.refit_iterations[1])
         last = []
         for number, member in enumerate(chosen, 1):
             last.append(self.trainer.train_further(member, self.experiments, iterations))
             stage = f"Last training, {number} of {len(chosen)} models"
-            self.time_left.estimate(stage, self.trials, last=candidates[number:])
+            self.time_left.estimate(stage, trials, last=candidates[number:])
         members = leave_out_lost(last)
         # how long to train differs between systems: both ends of the descent are kept
         if sum(map(len, self.searched)) == sum(map(len, self.experiments)):

@@ -44,8 +44,8 @@ LINEAR_ITERATIONS = 15  # in each of these
 SETTLED_SHARE = 0.1  # of the time of choosing terms: training them on afterwards
 
 
-Work = Candidate | str
-"""The training of a candidate, or other work by its name."""
+Work = Candidate | Narx | str
+"""The training of a candidate, the beginning of a net, or other work by its name."""
 
 
 class TimeLeft:
@@ -63,11 +63,11 @@ class TimeLeft:
         self._recent = np.zeros(2)  # of both, between announcements
 
     @contextmanager
-    def measure(self, work: Work) -> Iterator[None]:
-        """Note the CPU seconds of the work inside, unless it raises an error."""
+    def measure(self, work: Work, times: int = 1) -> Iterator[None]:
+        """Note the CPU seconds of the work inside, done so many times, unless it raises."""
         begin = time.thread_time()
         yield
-        self._seconds[work].append(time.thread_time() - begin)
+        self._seconds[work].append((time.thread_time() - begin) / times)
 
     def estimate(
         self,
