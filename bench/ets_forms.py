@@ -8,8 +8,8 @@
     python -m bench.ets_forms pool FILE [FILE ...]                   # a series counts once
 
 AutoETS (E) and ETS with its season kept (K) are fitted to the first 60 % of a series of 101 rows or
-more, and to all of it: with that form, as `auto_ets` does beyond `FEW_ROWS` rows, and with a form
-chosen anew. One forecast at the end. Rules and results: docs/research/short-histories.md.
+more, and to all of it: with that form, as `auto_ets` does beyond `MAX_CHOICE_ROWS` rows, and with a
+form chosen anew. One forecast at the end. Rules and results: docs/research/short-histories.md.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ LONGER_ROWS = {"months": (241, 600), "weeks": (401, 1000), "days": (401, 1000)}
 GROWING = ("airline", "growth", "textbook multiplied", "textbook added")
 """Kinds that grow by so much in each season that a hundred weeks of days leave every scale."""
 LENGTHS = (100, 200, 400, 600, 1000)
-"""Ends of the lengths of the pooled rule; a choice of `FEW_ROWS` is one of them."""
+"""Ends of the lengths of the pooled rule; a choice of `MAX_CHOICE_ROWS` is one of them."""
 
 
 def simulated(seed: int) -> Iterator[Short]:

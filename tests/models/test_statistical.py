@@ -378,7 +378,7 @@ def test_a_refit_of_ets_on_many_rows_keeps_the_form_that_the_first_fit_chose(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """To choose takes fifteen fits of every series, to fit again one."""
-    y = seasonal_series(positive=False, rows=3 * auto_ets.FEW_ROWS // 2)
+    y = seasonal_series(positive=False, rows=3 * auto_ets.MAX_CHOICE_ROWS // 2)
     one, two, asked = refit_ets(monkeypatch, y, 8, {"seasonal": "kept"})
     form = one.components
     assert asked == [{"form": "ZZA"}, {"form": form[:3], "is_damped": form[3] != "N"}]
@@ -401,7 +401,7 @@ def test_a_refit_of_ets_on_a_few_hundred_rows_chooses_its_form_anew(
 def test_ets_chooses_again_where_values_of_validation_forbid_what_could_multiply(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    y = seasonal_series(positive=True, rows=3 * auto_ets.FEW_ROWS // 2)
+    y = seasonal_series(positive=True, rows=3 * auto_ets.MAX_CHOICE_ROWS // 2)
     y[int(0.65 * len(y))] = -1.0  # a row of validation
     _, _, asked = refit_ets(monkeypatch, y, 8, {})
     assert [options["form"] for options in asked] == ["ZZZ", "ZZZ"]

@@ -6,8 +6,8 @@
 
 AICc looks one step ahead only: on hourly data it drops the day for a random walk, which is far
 worse at every longer horizon. `seasonal: kept` keeps the additive season and has the rest chosen:
-the stronger bar there. `Ets` holds the fitted numbers; a refit on more than `FEW_ROWS` rows keeps
-the form that the first fit chose.
+the stronger bar there. `Ets` holds the fitted numbers; a refit on more than `MAX_CHOICE_ROWS` rows
+keeps the form that the first fit chose.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from forecast.models.series_fit import Array, RowNumbers, SeriesModel
 from forecast.models.statistical import StatisticalSpec
 from forecast.system import files
 
-FEW_ROWS = 1000
+MAX_CHOICE_ROWS = 1000
 """A refit on at most so many rows chooses its form anew: on average its error is then lower, and
 a choice takes less than a second (docs/research/short-histories.md).
 """
@@ -111,7 +111,7 @@ class Spec(StatisticalSpec):
         """A form chosen by AICc; of a second fit on many rows that of the first, as to choose takes
         fifteen fits. A season is kept where the rows are more than its numbers.
         """
-        if isinstance(before, Ets) and len(y) > FEW_ROWS:
+        if isinstance(before, Ets) and len(y) > MAX_CHOICE_ROWS:
             form = before.components
             return Ets.fit(y, season, form=form[:3], is_damped=form[3] != "N")
         is_kept = self.seasonal == "kept" and len(y) >= max(season + 5, 9)
