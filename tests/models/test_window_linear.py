@@ -121,6 +121,15 @@ def test_without_calendar_features_the_climatology_is_the_mean() -> None:
     np.testing.assert_allclose(first[0], all_of_them[0], atol=1e-8)
 
 
+def test_a_climatology_that_is_fitted_again_keeps_its_waves_of_the_weekday() -> None:
+    entry = spec({"family": "window_linear", "form": "climatology"}, where="test")
+    few, more = (anomalies(rows, calendar_features=["day_of_week"]) for rows in (390, 480))
+    first = entry.fit(few, seed=0).arrays
+    again = entry.fit(more, seed=0, chosen=first).arrays
+    assert first["harmonics"].tolist() == again["harmonics"].tolist() == [2]
+    assert entry.fit(more, seed=0).arrays["harmonics"].tolist() == [3]
+
+
 def test_dlinear_sees_a_moving_average_and_what_it_leaves() -> None:
     window = np.arange(12.0)[None, :] ** 2
     mean = window_linear._moving_average(window, 5)
