@@ -31,7 +31,7 @@ SEASONS = 4
 TREES, MOST_PAIRS = 400, 60_000
 """Of LightGBM, and the pairs of cutoff and step that it is fitted on."""
 ETS_CUTOFFS = 48
-"""Of the test block, on which AutoETS is fitted anew: with twelve, a tenth more error is chance."""
+"""Of the test block, at which AutoETS is fitted anew: over twelve its error was a tenth off."""
 
 
 class Kind(NamedTuple):
