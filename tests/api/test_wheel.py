@@ -226,17 +226,20 @@ def test_a_type_checker_finds_the_marker_and_the_command_its_version(
 
 
 @pytest.mark.slow
-def test_the_first_forecast_takes_six_lines_and_twenty_seconds(
+def test_the_first_forecast_takes_six_lines_and_three_imports_of_tensorflow(
     installed: Path, tmp_path: Path
 ) -> None:
+    python = [str(installed), "-I", "-W", "ignore", "-c"]
+    _, imported = run_measured(tmp_path, [*python, "import tensorflow"])
     code = (
         'import forecast\ndf = forecast.example()\nmodel = forecast.fit(df, "gru", freq="1h",'
         " horizon=24)\nprint(model.predict(levels=[80, 95]))\n"
     )
-    # its one process computes all the time, others may too
-    done, used = run_measured(tmp_path, [str(installed), "-I", "-W", "ignore", "-c", code])
+    # CPU seconds, since other processes compute too; they differ threefold between processors
+    done, used = run_measured(tmp_path, [*python, code])
     assert done.returncode == 0, done.stderr
-    assert used.ru_utime + used.ru_stime < 20 and len(code.splitlines()) <= 6
+    assert used.ru_utime + used.ru_stime < 3 * (imported.ru_utime + imported.ru_stime)
+    assert len(code.splitlines()) <= 6
     assert "2026-07-01 00:00:00" in done.stdout
 
 
