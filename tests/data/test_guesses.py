@@ -769,7 +769,7 @@ def test_add_names_the_cell_for_which_a_column_is_not_read(tmp_path, mark):
         guess_entry(tmp_path / "mine.csv", "mine.csv", "mine", target="price")
 
 
-@pytest.mark.parametrize("form", ["%Y-%m-%d", "%d.%m.%Y", "%Y%m%d 12:00"])
+@pytest.mark.parametrize("form", ["%Y-%m-%d", "%d.%m.%Y", "%Y%m%d 12:00", "%Y%m%d"])
 @pytest.mark.parametrize("series", ["", "a,"])
 def test_a_file_without_names_of_columns_is_refused(tmp_path, form, series):
     days = pd.to_datetime(DAILY).strftime(form)
@@ -777,6 +777,13 @@ def test_a_file_without_names_of_columns_is_refused(tmp_path, form, series):
     path.write_text("".join(f"{series}{day},{n}.5\n" for n, day in enumerate(days)))
     with pytest.raises(InputError, match=f"first line holds .*{days[0]}.*wanted the names"):
         guess_entry(path, "mine.csv", "mine")
+
+
+@pytest.mark.parametrize("name", ["now", "today"])
+def test_a_word_that_pandas_reads_as_this_moment_may_name_the_column_of_times(tmp_path, name):
+    path = tmp_path / "mine.csv"
+    path.write_text(f"{name},y\n" + "".join(f"{day},{n}\n" for n, day in enumerate(DAILY)))
+    assert f"columns: {{ds: {name}}}" in guess_entry(path, "mine.csv", "mine")
 
 
 @pytest.mark.parametrize("mark", [",", ";", "\t", "|"])

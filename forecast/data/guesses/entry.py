@@ -164,7 +164,7 @@ def _refuse_times_for_names(
     """
     if (time_format == "%Y" or time is None) and (wide := describe_wide(columns)):
         raise InputError(f"{where}: {wide}, write that to a file, and name it here.")
-    if time and not time.isdigit() and read_times(pd.Series([time]), time_format).notna().all():
+    if time and not time.isalpha() and read_times(pd.Series([time]), time_format).notna().all():
         raise InputError(
             f"{where}: its first line holds {quote_names(columns[:3])}, wanted the names of the"
             " columns. Write a line with them above, such as `ds,y`."
