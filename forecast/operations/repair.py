@@ -18,7 +18,7 @@ from forecast.operations.live_accuracy import lock_issues
 from forecast.operations.status import (
     find_damaged_live_forecasts,
     read_champion,
-    read_datasets_yaml,
+    read_entry,
 )
 from forecast.system import files
 from forecast.system.errors import ForecastError, HealthCheck
@@ -103,11 +103,10 @@ def _check_paths(root: Path, tracking_uri: str) -> HealthCheck:
 
 def list_champion_datasets(root: Path) -> list[str]:
     """The configured datasets with a folder in the local champion store, sorted; a user's copy of
-    such a folder is none. Empty for a faulty configuration, which `forecast check` reports.
+    such a folder is none. A faulty entry, which `forecast check` reports, counts as no dataset.
     """
-    names = read_datasets_yaml(root).get("datasets") or ()
-    folder = ProjectPaths.of(root).all_champions
-    return sorted(name for name in names if (folder / name).is_dir())
+    folders = ProjectPaths.of(root).all_champions.glob("*")
+    return sorted(path.name for path in folders if read_entry(root, path.name).source_kind)
 
 
 def _check_champion(root: Path, dataset: str) -> HealthCheck:
