@@ -114,12 +114,15 @@ def mean_errors(members: Sequence[Member]) -> dict[Candidate, float]:
 
 
 def list_hopeless(members: Sequence[Member]) -> list[Candidate]:
-    """The candidates whose mean error on the blocks is far above the least, and the nets on delays
-    that are not the best: few rows flatter these.
+    """The candidates whose mean error on the blocks is far above the least, and beside others the
+    nets on delays that are not the best. Few rows flatter these, which may be left out later: so
+    they put no other candidate out.
     """
     means = mean_errors(members)
+    others = {c: error for c, error in means.items() if c.kind != "delays"} or means
+    limit = HOPELESS * min(others.values())
     least = min(means.values())
-    return [c for c in means if means[c] > (1.0 if c.kind == "delays" else HOPELESS) * least]
+    return [c for c, error in means.items() if error > (limit if c in others else least)]
 
 
 def keep_best_candidates(members: Sequence[Member], count: int) -> list[Member]:

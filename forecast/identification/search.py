@@ -352,22 +352,22 @@ class _Search:
         the noise of y: then it misses nothing but noise. And once it and the best other candidate
         are trained further in their folds, it is ahead on every block; it goes on from there.
         """
-        means = mean_errors(members)
-        ranked = sorted(means, key=means.__getitem__)
-        rivals = [candidate for candidate in ranked if candidate.kind != "delays"]
-        others = [m for m in members if m.candidate in rivals]
-        if not rivals or ranked[0] == rivals[0]:
-            return others or members
-        nets = [m for m in members if m.candidate == ranked[0]]
-        for m in nets:
+        others = [m for m in members if m.candidate.kind != "delays"]
+        best = keep_best_candidates(members, 1)
+        if not others:
+            return members
+        if best[0].candidate.kind != "delays":
+            return others
+        for m in best:
             if m.train_rmse > self.trainer.one_step_rmse(m, self.folds[m.fold].training):
                 return others
+        rivals = keep_best_candidates(others, 1)
         ripe = []
         for fold in range(len(self.folds)):
-            both = [m for m in members if m.fold == fold and m.candidate in (ranked[0], rivals[0])]
+            both = [m for m in (*rivals, *best) if m.fold == fold]
             trained = self._train_in_folds(both, self.settings.refit_iterations[0])
             ahead = min(trained, key=attrgetter("held_out_rmse"), default=None)
-            if ahead is None or ahead.candidate == rivals[0]:
+            if ahead is None or ahead.candidate.kind != "delays":
                 return others
             ripe.append(ahead)
         return others + ripe

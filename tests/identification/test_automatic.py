@@ -655,7 +655,7 @@ def test_a_candidate_that_cannot_be_begun_in_a_later_fold_does_not_end_the_searc
         return whole(self, member, *arguments)
 
     monkeypatch.setattr(search_training.Trainer, "begin", begin_in_the_first)
-    settings = replace(SMALL, folds=3, candidates=(ON_DELAYS, POLYNOMIAL))
+    settings = replace(SMALL, folds=3, candidates=(ON_STATES, POLYNOMIAL))
     u, y = tank(240, 0)
     model = identify(Experiment(u, y), seed=0, settings=settings)
     assert {member.net.terms for member in model.members} == {()}
@@ -731,6 +731,24 @@ def make_members(errors: dict[Candidate, tuple[float, float]], *, folds: int = 3
         for candidate, (held_out, followed) in errors.items()
         for fold in range(folds)
     ]
+
+
+def test_a_net_on_delays_puts_no_other_candidate_out() -> None:
+    """Of a clean tank its error on two blocks put out all nets with states; then it was left out
+    itself, and the polynomial that stayed had four times their error.
+    """
+    good, poor = Candidate("states", 2, 8), Candidate("linear states", 6)
+    errors = {POLYNOMIAL: 0.008, good: 0.019, poor: 0.18, ON_DELAYS: 0.002}
+    members = make_members({candidate: (error, error) for candidate, error in errors.items()})
+    assert selection.list_hopeless(members) == [poor]
+    worse = make_members({ON_DELAYS: (0.009, 0.009), POLYNOMIAL: (0.008, 0.008)})
+    assert selection.list_hopeless(worse) == [ON_DELAYS]
+
+
+def test_nets_on_delays_alone_are_given_up_as_other_candidates_are() -> None:
+    near, far = Candidate("delays", 1, 3), Candidate("delays", 1, 2)
+    errors = {ON_DELAYS: (0.1, 0.1), near: (0.4, 0.1), far: (0.6, 0.1)}
+    assert selection.list_hopeless(make_members(errors)) == [far]
 
 
 def test_where_the_best_is_as_good_on_the_blocks_as_on_the_record_the_blocks_choose() -> None:
