@@ -44,12 +44,12 @@ def false_alarms(
     return float(np.mean(rejected))
 
 
-def and_slowly(*values: float) -> list[Any]:
-    """Parameters between those of the usual tests, which are the ends and the middle."""
+def mark_slow(*values: float) -> list[Any]:
+    """Autocorrelations for slow tests; usual ones have the lowest, zero and the highest."""
     return [pytest.param(value, marks=pytest.mark.slow) for value in values]
 
 
-@pytest.mark.parametrize("phi", [-0.3, 0.0, 0.8, *and_slowly(0.3, 0.6)])
+@pytest.mark.parametrize("phi", [-0.3, 0.0, 0.8, *mark_slow(0.3, 0.6)])
 @pytest.mark.parametrize(("n", "horizon"), [(100, 1), (300, 24), (800, 1), (800, 24)])
 def test_a_nominal_five_percent_test_gives_three_to_seven_percent_false_alarms(phi, n, horizon):
     # 1,500 runs know the rate to +-1.1 points (95 %), which widens the band asked for by chance
@@ -57,7 +57,7 @@ def test_a_nominal_five_percent_test_gives_three_to_seven_percent_false_alarms(p
     assert 0.03 - 0.011 < false_alarms(phi, n=n, horizon=horizon) < 0.07 + 0.011
 
 
-@pytest.mark.parametrize("phi", [-0.3, 0.0, 0.8, *and_slowly(0.5)])
+@pytest.mark.parametrize("phi", [-0.3, 0.0, 0.8, *mark_slow(0.5)])
 @pytest.mark.parametrize(("n", "horizon"), [(300, 5), (800, 5), (300, 24), (1500, 24)])
 def test_the_same_holds_when_horizons_overlap(phi, n, horizon):
     found = false_alarms(phi, n=n, horizon=horizon, overlap=horizon)
