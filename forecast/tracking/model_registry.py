@@ -92,12 +92,13 @@ def register_version(
             if is_same and _find_files(client, store, name, known):
                 return known
         # The registry numbers versions itself and never reuses a number: the numbers before
-        # `number` are used up by versions that are deleted at once.
-        newest = max(versions, default=0)
-        while number and newest < number - 1:
+        # `number` are used up by versions that are deleted at once. The tag tells a repair after a
+        # kill which are.
+        newest = max([int(client.get_registered_model(name).tags.get(NEWEST, 0)), *versions])
+        for _ in range(newest + 1, number or 0):
             filler = client.create_model_version(name, mlflow_client.NOWHERE, tags={FILLER: "true"})
-            newest = int(filler.version)
-            client.delete_model_version(name, str(newest))
+            client.set_registered_model_tag(name, NEWEST, filler.version)
+            client.delete_model_version(name, filler.version)
         run_id = _find_run(client, store, name, tags.get(CANDIDATE, ""))
         model_copy = _log_model_copy(client, store, name, model, sample, run_id)
         # A server needs the model's id to accept its source. With a database as the store the id is
@@ -238,9 +239,10 @@ def _list_versions(client: MlflowClient, name: str) -> dict[int, dict[str, str]]
     """Number → tags of the versions of a registered model, oldest first, without those that only
     use up a number.
     """
-    versions = client.search_model_versions(f"name = '{name}'", max_results=10_000)
-    tags = {int(v.version): dict(v.tags) for v in versions if FILLER not in v.tags}
-    return dict(sorted(tags.items()))
+    versions = client.search_model_versions(
+        f"name = '{name}'", max_results=10_000, order_by=["version_number ASC"]
+    )
+    return {int(v.version): dict(v.tags) for v in versions if FILLER not in v.tags}
 
 
 def model_digest(model: Path) -> str:

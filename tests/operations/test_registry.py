@@ -7,6 +7,7 @@ import json
 import shutil
 import sqlite3
 from contextlib import closing
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -398,6 +399,21 @@ def test_a_kill_while_a_lost_registry_is_told_its_aliases_loses_no_champion(
     shutil.copy(repro / "mlflow.db", moved)  # a new one: it knows nothing
     repair_after_a_kill(moved, moves, monkeypatch)
     assert tried_aliases(moved) == ({"champion": 2, "previous": 1},) * 2
+
+
+@pytest.mark.parametrize("step", ["_find_run", "_log_model_copy"])
+def test_a_kill_while_a_lost_registry_is_given_its_versions_changes_no_number(
+    repro, moved, monkeypatch, step
+):
+    shutil.copy(repro / "mlflow.db", moved)  # a new one: it knows nothing
+    shutil.rmtree(champion.version_folder(moved, NAME, 1))
+    champion.write_aliases(moved, NAME, {"champion": 2})
+    with monkeypatch.context() as patch:
+        patch.setattr(model_registry, step, Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            registry.repair_registry(moved, NAME, now=NOW)
+    registry.repair_registry(moved, NAME, now=NOW)
+    assert projects.registry_aliases(moved, NAME) == {"champion": 2}
 
 
 @pytest.mark.parametrize("moves", [0, 1])
