@@ -115,13 +115,14 @@ def mean_errors(members: Sequence[Member]) -> dict[Candidate, float]:
 
 def list_hopeless(members: Sequence[Member]) -> list[Candidate]:
     """The candidates whose mean error on the blocks is far above the least, and beside others the
-    nets on delays that are not the best. Few rows flatter these, which may be left out later: so
-    they put no other candidate out.
+    nets on delays that are not the best. Few rows flatter these, and they may be left out later: so
+    they put others out only where all of these are far above, and none could take their place.
     """
     means = mean_errors(members)
-    others = {c: error for c, error in means.items() if c.kind != "delays"} or means
-    limit = HOPELESS * min(others.values())
     least = min(means.values())
+    others = {c: error for c, error in means.items() if c.kind != "delays"} or means
+    least_other = min(others.values())
+    limit = HOPELESS * (least_other if least_other <= HOPELESS * least else least)
     return [c for c, error in means.items() if error > (limit if c in others else least)]
 
 

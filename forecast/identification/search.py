@@ -293,8 +293,9 @@ class _Search:
         hopeless: list[Candidate] = []
         for fold in range(len(self.folds)):
             n_left = len(self.folds) - 1 - fold
-            begun = self._begin_models(fold, self.nets, hopeless)
-            trained = self._train_in_folds(begun, self.settings.fold_iterations)
+            trained = self._train_in_folds(
+                self._begin_models(fold, self.nets, hopeless), self.settings.fold_iterations
+            )
             members += trained
             if self.ahead_nets:
                 with self.time_left.measure("one step ahead"):
@@ -361,11 +362,11 @@ class _Search:
         for m in best:
             if m.train_rmse > self.trainer.one_step_rmse(m, self.folds[m.fold].training):
                 return others
-        rivals = keep_best_candidates(others, 1)
+        both = [*keep_best_candidates(others, 1), *best]
         ripe = []
         for fold in range(len(self.folds)):
-            both = [m for m in (*rivals, *best) if m.fold == fold]
-            trained = self._train_in_folds(both, self.settings.refit_iterations[0])
+            in_fold = [m for m in both if m.fold == fold]
+            trained = self._train_in_folds(in_fold, self.settings.refit_iterations[0])
             ahead = min(trained, key=attrgetter("held_out_rmse"), default=None)
             if ahead is None or ahead.candidate.kind != "delays":
                 return others

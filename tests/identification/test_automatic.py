@@ -655,7 +655,7 @@ def test_a_candidate_that_cannot_be_begun_in_a_later_fold_does_not_end_the_searc
         return whole(self, member, *arguments)
 
     monkeypatch.setattr(search_training.Trainer, "begin", begin_in_the_first)
-    settings = replace(SMALL, folds=3, candidates=(ON_STATES, POLYNOMIAL))
+    settings = replace(SMALL, folds=3, candidates=(ON_DELAYS, POLYNOMIAL))
     u, y = tank(240, 0)
     model = identify(Experiment(u, y), seed=0, settings=settings)
     assert {member.net.terms for member in model.members} == {()}
@@ -733,7 +733,7 @@ def make_members(errors: dict[Candidate, tuple[float, float]], *, folds: int = 3
     ]
 
 
-def test_a_net_on_delays_puts_no_other_candidate_out() -> None:
+def test_a_net_on_delays_puts_others_out_only_where_it_has_no_rival() -> None:
     """Of a clean tank its error on two blocks put out all nets with states; then it was left out
     itself, and the polynomial that stayed had four times their error.
     """
@@ -741,6 +741,8 @@ def test_a_net_on_delays_puts_no_other_candidate_out() -> None:
     errors = {POLYNOMIAL: 0.008, good: 0.019, poor: 0.18, ON_DELAYS: 0.002}
     members = make_members({candidate: (error, error) for candidate, error in errors.items()})
     assert selection.list_hopeless(members) == [poor]
+    far = [member for member in members if member.candidate not in (POLYNOMIAL, good)]
+    assert selection.list_hopeless(far) == [poor]
     worse = make_members({ON_DELAYS: (0.009, 0.009), POLYNOMIAL: (0.008, 0.008)})
     assert selection.list_hopeless(worse) == [ON_DELAYS]
 
