@@ -171,7 +171,9 @@ def _install(root: Path, *, dev: bool) -> None:
     _write_stamp(venv, {"root": "unfinished"})
     if (earlier.get("lock"), earlier.get("root")) != (stamp["lock"], stamp["root"]):
         print("Making .venv", flush=True)
-        _run([sys.executable, "-m", "venv", str(venv)], "make .venv")
+        # not `sys.executable`: where `.venv` is activated, that is the one removed above
+        base_python = f"{sys.base_prefix}/bin/python{PYTHON}"
+        _run([base_python, "-m", "venv", str(venv)], "make .venv")
         _install_lock(root, LOCK)
         earlier = {}
     if dev and earlier.get("dev") != stamp["dev"]:

@@ -118,6 +118,24 @@ def test_an_interrupted_install_is_not_taken_for_complete(
     assert not (root / ".venv" / "half-installed").exists()
 
 
+def test_an_activated_environment_is_made_anew_by_the_python_that_it_was_made_by(
+    root: Path, commands: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bootstrap.setup(root)
+    (root / ".venv" / bootstrap.STAMP).write_text('{"root": "unfinished"}')
+    monkeypatch.setattr(sys, "executable", str(root / ".venv" / "bin" / "python"))
+    pythons: list[Path] = []
+    run = bootstrap._run
+
+    def note(command: list[str], purpose: str) -> None:
+        pythons.append(Path(command[0]))
+        run(command, purpose)
+
+    monkeypatch.setattr(bootstrap, "_run", note)
+    bootstrap.setup(root)
+    assert pythons[0].exists() and not pythons[0].is_relative_to(root)
+
+
 def test_an_environment_that_is_not_ours_is_added_to_and_not_removed(
     root: Path, commands: list[str]
 ) -> None:
