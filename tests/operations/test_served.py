@@ -103,7 +103,11 @@ WRONG = {
         "misses 1 of the last 7 steps",
     ),
     "a missing row": (lambda f: f.drop(index=f.index[4]), {}, "misses 1 of the last 7 steps"),
-    "infinity": (lambda f: changed(f, 3, "y", "Infinity"), {}, "wanted numbers"),
+    "infinity": (
+        lambda f: changed(f, 3, "y", "Infinity"),
+        {},
+        "holds text 'Infinity', wanted a number",
+    ),
     "a time twice": (lambda f: changed(f, 1, "ds", f["ds"].iloc[0]), {}, "time"),
     "short history": (lambda f: f.tail(3), {}, "lookback=7"),
     "many unknown series": (
