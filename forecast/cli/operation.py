@@ -286,7 +286,7 @@ def _champion_lines(row: DatasetStatus) -> dict[str, str]:
     covered = [f"{level} %: {share:.0%}" for level, share in row.live_coverage.items()]
     return {
         "champion": f"version {row.champion} ({row.model})",
-        "age": f"{plural(max(row.age_days or 0, 0), 'day')}, fitted on data up to {fitted_on}",
+        "age": f"{plural(row.age_days or 0.0, 'day')}, fitted on data up to {fitted_on}",
         "test skill": test_skill,
         "live error": f"{live_error} ({plural(row.live_issues, 'issue')})",
         "live skill": signed_percent(row.live_skill),

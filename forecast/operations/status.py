@@ -170,7 +170,8 @@ def read_status(
     if card is not None:
         model = card.candidate
         training_cutoff = format_time(kind, card.training_cutoff, 19)
-        age_days = round(_age(card.created_at, now) / DAY, 1)
+        # a clock that was set back is before the moment at which it was made
+        age_days = max(round(_age(card.created_at, now) / DAY, 1), 0.0)
     scored_version, skill = champion.find_score(root, dataset, local.version)
     faults += _find_faults(root, dataset, entry, local, data)
     if card is not None:
