@@ -166,7 +166,6 @@ def conclude(root: Path, decision: Decision, *, now: pd.Timestamp, tracking_uri:
                 decision=decision.key,
                 version=decision.version,
                 reason=decision.reason,
-                drift=", ".join(decision.drifted) or "none",
             ),
         )
     with contextlib.suppress(ForecastError):

@@ -102,8 +102,6 @@ class HistoryEvent(Record):
     reason: str = ""
     decision: str = ""
     """For a gate: the key of its decision."""
-    drift: str = ""
-    """For a gate: the columns that drifted."""
 
 
 class LiveAccuracy(Record):
