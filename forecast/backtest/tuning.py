@@ -195,7 +195,8 @@ class ValidationLoss:
 
 def study_key(setup: Setup, candidate: Candidate) -> str:
     """The cache key of a study, made from its data, search space, budget, seed, code and versions.
-    Rows after the validation block do not enter it.
+    Rows after the validation block do not enter it, nor does the code where no other run finds the
+    study (`PreparedData.digest`).
     """
     borders = {name: end for name, end in setup.borders.items() if name in TUNING_BORDERS}
     return result_key(
@@ -208,6 +209,6 @@ def study_key(setup: Setup, candidate: Candidate) -> str:
         budget=asdict(setup.trial_budget),
         n_trials=setup.tuning.n_trials,
         seed=setup.tuning.base_seed,
-        code=candidate_digest(candidate.spec, ENGINE),
+        code=candidate_digest(candidate.spec, ENGINE) if setup.data.digest else "",
         lock=lock_digest(setup.data.paths),
     )

@@ -79,6 +79,12 @@ def test_what_a_study_depends_on_is_in_its_key(plan, change):
     assert study_key(change(plan), NET) != study_key(plan, NET)
 
 
+def test_the_study_of_a_frame_digests_no_code_since_no_other_run_finds_it(plan, monkeypatch):
+    monkeypatch.delattr("forecast.system.code_closure.follow_imports")
+    in_memory = replace(plan, data=replace(plan.data, digest=""))
+    assert study_key(in_memory, NET) != study_key(in_memory, OTHER)
+
+
 def test_candidates_have_keys_of_their_own(plan):
     different = [
         NET,
