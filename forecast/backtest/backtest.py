@@ -85,8 +85,8 @@ def load_problem(data: PreparedData, needed: tuple[str, ...] = REQUIRED_BLOCKS) 
 
 
 def load_tensorflow() -> None:
-    """Import and set up TensorFlow: the `prepare` of a `WorkItem` that trains a network, so that
-    nothing else waits for the import.
+    """Import and set up TensorFlow: the `prepare` of a `WorkItem` that takes gradient steps. Other
+    items, such as a network that Levenberg-Marquardt trains, do without it.
     """
     import forecast.training.gradient  # noqa: F401
 

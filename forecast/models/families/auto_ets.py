@@ -23,7 +23,7 @@ from forecast.system import files
 
 MAX_CHOICE_ROWS = 1000
 """A refit on at most so many rows chooses its form anew: on average its error is then lower, and
-a choice takes less than a second (docs/research/short-histories.md).
+a choice takes at most 1.2 s (docs/research/short-histories.md).
 """
 
 
