@@ -19,14 +19,12 @@ from forecast.config.models import INTERMITTENT_GRID
 from forecast.config.transforms import TRANSFORMS
 from forecast.data import own_files
 from forecast.data.calendars import (
-    DAY,
     GUESSED_ZONES,
     Calendar,
     calendar_entry,
     default_features,
     series_lengths,
     shows_week,
-    step_length,
     usual_length,
 )
 from forecast.data.columns import (
@@ -72,7 +70,6 @@ from forecast.data.guesses.times import (
     refuse_split_time,
 )
 from forecast.data.hierarchy import join_names
-from forecast.data.holiday_effects import find_holiday_effects
 from forecast.data.leading import find_leading_columns
 from forecast.data.leaks import find_leaks
 from forecast.data.schema import describe_row
@@ -477,27 +474,18 @@ def _calendar_lines(
     observed: pd.DataFrame, calendar: Calendar, target: str, zone: str | None
 ) -> list[str]:
     """The line of the calendar features; where the target depends on the day of the week, also that
-    of public holidays, as a comment unless they move the target and their local days are known.
+    of public holidays, as a comment.
     """
     features: list[str] = [
         *default_features(calendar, int(series_lengths(observed, calendar).max()))
     ]
     if not shows_week(observed, target, calendar):
         return [entry_line("calendar_features", features, "known in advance")]
-    key, country = "# holidays", GUESSED_ZONES.get(zone or "", "XX")
+    country = GUESSED_ZONES.get(zone or "", "XX")
     note = "public holidays as inputs, by the code of your country"
-    step = step_length(calendar) or DAY  # a weekday calendar has no step length
-    if effects := find_holiday_effects(observed, target, step, zone):
-        # in UTC half of a distant country's holiday is on another day
-        is_known_day = step == DAY or zone is not None
-        key, country = "holidays" if is_known_day else "# holidays", effects.country
-        note = (
-            f"{effects.n_unusual} of the {effects.n_days} public holidays on working days depart"
-            " from their weekday"
-        )
     return [
         entry_line("calendar_features", [*features, "day_of_week"], "known in advance"),
-        entry_line(key, country, note),
+        entry_line("# holidays", country, note),
     ]
 
 
