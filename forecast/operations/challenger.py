@@ -34,7 +34,7 @@ from forecast.operations.champion import Champion
 from forecast.operations.worktree import WorkTree
 from forecast.system import files
 from forecast.system.errors import ERROR_OF_CODE, ForecastError, InputError
-from forecast.system.stage import COMMAND_VARIABLE, show_nothing
+from forecast.system.stage import COMMAND_VARIABLE, LOG_VARIABLE, show_nothing
 from forecast.tracking import tracking_store
 
 
@@ -256,16 +256,20 @@ def run_refit(
         )
     command = [sys.executable, "-m", "forecast.operations.refit", dataset, "--on", on]
     command += ["--record", str(record.resolve()), "--target", str(target.resolve())]
-    done = subprocess.run(
-        command,
-        cwd=project,
-        env={**environment, COMMAND_VARIABLE: str(os.getpid())},
-        stdout=2,  # its progress goes to this process's standard error
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
-        check=False,
-    )
+    message = f"The refit {repro.KILLED}."
+    with files.scratch_folder() as scratch:
+        log = scratch / "refit.jsonl"
+        done = subprocess.run(
+            command,
+            cwd=project,
+            env={**environment, COMMAND_VARIABLE: str(os.getpid()), LOG_VARIABLE: str(log)},
+            stdout=2,  # its progress goes to this process's standard error
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            check=False,
+        )
+        for line in repro.read_stage_log(log):
+            message = line.get("message", message)
     if done.returncode:
-        kind = ERROR_OF_CODE.get(done.returncode, ForecastError)
-        killed = "The refit ended without a message (killed, or out of memory)."
-        raise kind(done.stderr.strip() or killed)
+        sys.stderr.write(done.stderr.replace(f"{message}\n", ""))
+        raise ERROR_OF_CODE.get(done.returncode, ForecastError)(message)

@@ -34,6 +34,8 @@ SHARED = ("configs", "requirements.lock", "data/pointers", "data/snapshots", ".f
 """Files and folders of the project that a narrowed run links into its own folder."""
 UNCACHED = ("reports/leaderboard.csv", "reports/metrics.json", "reports/verdicts.json")
 """Outs that are not in DVC's cache."""
+KILLED = "ended without a message (killed, or out of memory)"
+"""The message of a process that began and left none."""
 
 
 def run_dvc(
@@ -68,18 +70,21 @@ def run_dvc(
 
         def report_stored() -> None:
             # without the last line: DVC stores a stage's outs before it begins the next stage
-            for line in _read_stage_log(log)[:-1]:
+            for line in read_stage_log(log)[:-1]:
                 if line.get("code") == 0 and line["stage"] not in reported:
                     reported.add(line["stage"])
                     on_stored(line["stage"])
 
         command = [*dvc_command(), "repro", *options, *targets]
         code = run_watched(command, root, stage_environment, meanwhile=report_stored)
-        lines = [line for line in _read_stage_log(log) if "code" in line]
-    if lines:
-        spent = [
-            f"{line['stage']} {format_duration(line['ended'] - line['began'])}" for line in lines
-        ]
+        # of each stage its last line, which has no code where it was killed
+        lines = {line["stage"]: line for line in read_stage_log(log)}
+    spent = [
+        f"{stage} {format_duration(line['ended'] - line['began'])}"
+        for stage, line in lines.items()
+        if "ended" in line
+    ]
+    if spent:
         print(f"\nStages: {', '.join(spent)}", flush=True)
     if code:
         # DVC has removed the outs of stages that failed: restore them from its cache or `contents`
@@ -90,11 +95,15 @@ def run_dvc(
         for name, content in contents.items():
             if not (root / name).exists():
                 files.write_bytes(root / name, content)
-        failed = {line["stage"]: (line["code"], line["message"]) for line in lines if line["code"]}
+        failed = {
+            stage: (line.get("code", 1), line.get("message", KILLED))
+            for stage, line in lines.items()
+            if line.get("code") != 0
+        }
         raise explain_failures(failed, unfinished)
 
 
-def _read_stage_log(log: Path) -> list[dict[str, Any]]:
+def read_stage_log(log: Path) -> list[dict[str, Any]]:
     """The lines that the stages have written so far: one when a stage begins, and one with its
     `code` when it ends, unless it was killed.
     """
@@ -237,21 +246,16 @@ def explain_failures(
 ) -> ForecastError:
     """One error that names every failed stage and every stage that was not run because of it.
 
-    failed: stage → (exit code, message), without stages that were killed. Where a dataset has
-    unfinished stages but no failed one, its first unfinished stage was killed.
+    failed: stage → (exit code, message).
     """
-    failures = dict(failed)
-    for stage in unfinished:
-        if _dataset(stage) and not any(_dataset(stage) == _dataset(name) for name in failures):
-            failures[stage] = (1, "ended without a message (killed, or out of memory)")
-    if not failures:
+    if not failed:
         return ForecastError("DVC could not run the pipeline; its own message stands above.")
-    waiting = [stage for stage in unfinished if stage not in failures]
-    lines = [f"Failed: {stage}: {message}" for stage, (_, message) in failures.items()]
+    waiting = [stage for stage in unfinished if stage not in failed]
+    lines = [f"Failed: {stage}: {message}" for stage, (_, message) in failed.items()]
     lines += [f"Not made because of that: {', '.join(waiting)}."] if waiting else []
     advice = "The rest is finished. Repair the cause, then the same command again."
     combined = ForecastError("\n".join([*lines, advice]))
-    combined.exit_code = combine_exit_codes(code for code, _ in failures.values())
+    combined.exit_code = combine_exit_codes(code for code, _ in failed.values())
     return combined
 
 
@@ -276,10 +280,6 @@ def _pipeline_order(stage: str) -> tuple[str, int]:
     """The sort key of a stage: its dataset, then its place in the pipeline."""
     name, _, dataset = stage.partition("@")
     return dataset, STAGES.index(name) if name in STAGES else len(STAGES)
-
-
-def _dataset(stage: str) -> str:
-    return stage.partition("@")[2]
 
 
 def narrowed_name(dataset: str, models: Sequence[str]) -> str:

@@ -185,6 +185,31 @@ def test_a_stage_killed_in_the_middle_is_named_and_the_next_run_resumes(
     assert left_behind(project) == []
 
 
+@pytest.mark.parametrize(
+    ("behaviour", "said"),
+    [("wrong", "train: input: found 1"), ("killed", "ended without a message")],
+)
+def test_a_stage_that_every_dataset_waits_for_is_blamed_alone(
+    project: Path, behaviour: str, said: str
+) -> None:
+    settings = """
+  settings:
+    cmd: ${python} -m pipelines.train settings
+    deps: [input-settings]
+    outs: [data/trained/settings.txt]
+"""
+    pipeline = (project / "dvc.yaml").read_text()
+    needed = 'deps: ["data/trained/settings.txt", "input-'
+    (project / "dvc.yaml").write_text(pipeline.replace('deps: ["input-', needed) + settings)
+    (project / "input-settings").write_text("settings 1\n")
+    behave(project, "settings", behaviour)
+    with pytest.raises(ForecastError) as error:
+        repro.run_dvc(project, (), small_project.environment())
+    failed, waiting, _ = str(error.value).splitlines()
+    assert failed.startswith(f"Failed: settings: {said}")
+    assert waiting == "Not made because of that: report, train@tide, train@wave."
+
+
 def test_an_earlier_result_of_a_stage_that_fails_is_put_back(
     project: Path, forecast_run: ForecastRun
 ) -> None:

@@ -107,12 +107,40 @@ def test_a_station_too_young_for_any_block_is_in_the_fit_that_serves(tmp_path: P
     np.testing.assert_allclose(forecasts["young"] - forecasts["old"], 100, atol=1.0)
 
 
-def test_a_refit_that_the_system_kills_is_told_in_words(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def refit_as(
+    script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[ForecastError]
+) -> str:
+    """The message of a refit whose process runs the shell script."""
     python = tmp_path / "python"
-    python.write_text("#!/bin/sh\nkill -9 $$\n")
+    python.write_text(f"#!/bin/sh\n{script}\n")
     python.chmod(0o755)
     monkeypatch.setattr(challenger.sys, "executable", str(python))
-    with pytest.raises(ForecastError, match=r"without a message \(killed, or out of memory\)"):
+    with pytest.raises(kind) as error:
         challenger.run_refit(tmp_path, NAME, tmp_path, tmp_path, on="all", environment={})
+    return str(error.value)
+
+
+@pytest.mark.parametrize("warning", ["", "echo 'UserWarning: a step is missing' >&2"])
+def test_a_refit_that_the_system_kills_is_told_in_words(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    warning: str,
+) -> None:
+    began = """echo '{"stage": "refit", "began": 1}' > "$FORECAST_STAGE_LOG" """
+    said = refit_as(f"{warning}\n{began}\nkill -9 $$", tmp_path, monkeypatch, ForecastError)
+    assert said == "The refit ended without a message (killed, or out of memory)."
+    assert ("a step is missing" in capsys.readouterr().err) == bool(warning)
+
+
+def test_a_refit_that_fails_after_a_warning_is_told_by_its_message_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = """
+echo 'UserWarning: a step is missing' >&2
+echo 'refit: its rows have changed' >&2
+echo '{"stage": "refit", "code": 3, "message": "refit: its rows have changed"}' \\
+    > "$FORECAST_STAGE_LOG"
+exit 3"""
+    assert refit_as(script, tmp_path, monkeypatch, DataError) == "refit: its rows have changed"
+    assert capsys.readouterr().err == "UserWarning: a step is missing\n"
