@@ -243,6 +243,8 @@ def move_champion(
         )
         if replaced and not keeps_previous:
             moves.insert(0, ("previous", replaced))
+        elif registered.aliases.get("previous") == version:
+            moves.append(("previous", None))  # the champion before it was deleted
         if registered.aliases.get("challenger") == version:
             moves.append(("challenger", None))
         model_registry.move_aliases(opened.store, dataset, moves, opened.check_lock)

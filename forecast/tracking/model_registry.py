@@ -104,6 +104,10 @@ def register_version(
         # A server needs the model's id to accept its source. With a database as the store the id is
         # left out, since MLflow would look it up in its global store, which may be another one.
         model_id = model_copy.model_id if store.artifact_root is None else None
+        if number is None:
+            # before there is a version: one that a kill left without the tag could be deleted by
+            # hand, and would be taken for lost
+            client.set_registered_model_tag(name, NEWEST, newest + 1)
         version = client.create_model_version(
             name,
             model_copy.artifact_location,

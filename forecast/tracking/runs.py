@@ -104,9 +104,13 @@ class CandidateRun:
 
 
 def list_datasets(root: Path) -> list[str]:
-    """The datasets below `root` that have records."""
+    """The datasets below `root` that have records; a user's copy of such a folder is none."""
+    records = {
+        path.parent.parent.name: path
+        for path in (root / "data" / "trained").glob("*/*/record.json")
+    }
     return sorted(
-        {path.parent.parent.name for path in (root / "data" / "trained").glob("*/*/record.json")}
+        name for name, path in records.items() if files.read_note(path).get("dataset", name) == name
     )
 
 

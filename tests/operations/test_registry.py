@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 from forecast.cli import app
 from forecast.data.panel import from_frame
 from forecast.forecaster.ensemble import Ensemble
-from forecast.operations import champion, registry, repair
+from forecast.operations import champion, registry
 from forecast.operations.records import ChampionCard, HistoryEvent
-from forecast.operations.status import read_champion
+from forecast.operations.status import list_champion_datasets, read_champion
 from forecast.system import files
 from forecast.system.errors import DamagedError, ForecastError, InputError, ModelError
 from forecast.tracking import mlflow_client, model_registry, stores, tracking_store
@@ -484,9 +484,9 @@ def test_a_copy_of_a_version_that_the_user_made_beside_it_is_no_version(running,
     shutil.copytree(running / "configs", tmp_path / "configs")
     for name in (f"{NAME}.bak", f"{NAME}-old", "old"):
         shutil.copytree(folder.parent, folder.parent.with_name(name))
-    assert repair.list_champion_datasets(tmp_path) == [NAME]
+    assert list_champion_datasets(tmp_path) == [NAME]
     files.write_text(tmp_path / "configs" / "datasets.yaml", "datasets: 5\n")
-    assert repair.list_champion_datasets(tmp_path) == []
+    assert list_champion_datasets(tmp_path) == []
     champion.prune_versions(tmp_path, NAME)
     assert folder.with_name("2.bak").exists()
 
@@ -649,6 +649,33 @@ def test_a_champion_that_was_deleted_on_mlflow_s_page_is_told_and_gives_way(move
     assert champion.load(moved, NAME).version == expected
     assert projects.registry_aliases(moved, NAME)["champion"] == expected
     assert registry.take_over(moved, NAME, now=NOW, tracking_uri="") == []
+
+
+def test_after_a_rollback_from_a_deleted_champion_no_version_is_its_own_predecessor(moved):
+    with mlflow_client.connect(tracking_store(moved)) as client:
+        client.delete_model_version(NAME, "2")
+    assert roll_back(moved).exit_code == 0
+    assert tried_aliases(moved) == ({"champion": 1},) * 2
+    registry.promote(moved, NAME, projects.register(moved, "arx"), now=NOW)
+    assert tried_aliases(moved) == ({"champion": 3, "previous": 1},) * 2
+
+
+def test_a_version_that_a_kill_left_without_its_tag_stays_deleted(moved, monkeypatch):
+    real = MlflowClient.create_model_version
+
+    def die(*words, **options):
+        real(*words, **options)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as killed:
+        killed.setattr(MlflowClient, "create_model_version", die)
+        with pytest.raises(KeyboardInterrupt):
+            projects.register(moved, "naive")
+    assert projects.register(moved, "naive") == 3, "the version that is there"
+    with mlflow_client.connect(tracking_store(moved)) as client:
+        client.delete_model_version(NAME, "3")
+    registry.repair_registry(moved, NAME, now=NOW)
+    assert list(model_registry.read_registry(tracking_store(moved), NAME).versions) == [1, 2]
 
 
 def test_a_candidate_whose_files_were_pruned_from_the_store_is_registered_again(moved):

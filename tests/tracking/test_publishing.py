@@ -471,6 +471,13 @@ def test_two_datasets_are_two_experiments_with_a_page_each(root):
     assert "mlflow.sharedViewState.leaderboard" in tags
 
 
+def test_a_copy_of_a_dataset_s_folder_is_no_dataset(root):
+    trained = root / "data" / "trained"
+    shutil.copytree(trained / "weather", trained / "weather-old")
+    assert sync(root, now=NOW).pages.keys() == {"weather"}
+    assert_one_current_run_each(root)
+
+
 def test_records_without_a_comparison_can_be_published(root):
     shutil.rmtree(root / "data" / "compared")
     sync(root, now=NOW)
