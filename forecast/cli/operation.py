@@ -171,10 +171,10 @@ def status(
     """Show each champion, its age, live error, drift, last and next run; exits 5 if something is
     wrong.
     """
-    from forecast.operations.status import list_datasets_to_run, read_status
+    from forecast.operations.status import list_operated_datasets, read_status
 
     project = require_dataset(root, dataset) if dataset else require_project(root)
-    names = [dataset] if dataset else list_datasets_to_run(project)
+    names = [dataset] if dataset else list_operated_datasets(project)
     if not names:
         raise InputError(
             "configs/datasets.yaml: no dataset under `run`. `forecast check` names what is wrong."

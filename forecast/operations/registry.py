@@ -421,6 +421,9 @@ def _copy_aliased(root: Path, dataset: str, opened: OpenRegistry) -> Iterator[st
             _copy_from_registry(root, dataset, version, opened.store)
             yield f"{dataset}: version {version} ({alias}) taken from the registry"
         except ForecastError as error:
+            is_old = isinstance(error, InputError)
+            if is_old and version in champion.stored_versions(root, dataset):
+                continue  # `status` says it of the copy here
             if alias == "champion":
                 raise
             yield f"{dataset}: the previous version is not taken over: {error}"
@@ -430,7 +433,11 @@ def _copy_from_registry(root: Path, dataset: str, version: int, store: TrackingS
     """Download one version into the local store; no alias moves."""
     with files.scratch_folder() as scratch:
         folder = model_registry.download_version(store, dataset, version, scratch)
-        champion.load_folder(folder, version)  # raises where the download is damaged
+        try:
+            champion.load_folder(folder, version)
+        except ForecastError as error:
+            address = f"models:/{dataset}/{version}"
+            raise type(error)(str(error).replace(str(folder), address)) from None
         champion.store_version(root, dataset, version, folder)
 
 

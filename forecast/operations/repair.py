@@ -17,8 +17,8 @@ from forecast.operations import champion
 from forecast.operations.live_accuracy import lock_issues
 from forecast.operations.status import (
     find_damaged_live_forecasts,
+    list_champion_datasets,
     read_champion,
-    read_entry,
 )
 from forecast.system import files
 from forecast.system.errors import ForecastError, HealthCheck
@@ -99,14 +99,6 @@ def _check_paths(root: Path, tracking_uri: str) -> HealthCheck:
         f"lead into {', '.join(map(str, former))}: this project was copied or moved from there",
         "`forecast sync`",
     )
-
-
-def list_champion_datasets(root: Path) -> list[str]:
-    """The configured datasets with a folder in the local champion store, sorted; a user's copy of
-    such a folder is none. A faulty entry, which `forecast check` reports, counts as no dataset.
-    """
-    folders = ProjectPaths.of(root).all_champions.glob("*")
-    return sorted(path.name for path in folders if read_entry(root, path.name).source_kind)
 
 
 def _check_champion(root: Path, dataset: str) -> HealthCheck:

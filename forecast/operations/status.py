@@ -177,8 +177,8 @@ def read_status(
     if card is not None:
         faults += _find_lost_series(dataset, card, data)
         faults += _find_other_task(root, dataset, entry, local.version)
-    faults += _find_stale_data(dataset, entry, data, now)
     try:
+        faults += _find_stale_data(root, dataset, entry, data, now)
         rules = load_retraining(dataset, ProjectPaths.of(root).configs)
         if card is not None:
             faults += _find_stale_champion(dataset, entry, card, data, decisions, rules, now)
@@ -420,16 +420,26 @@ def _list_prefixes(name: str) -> set[str]:
 
 
 def _find_stale_data(
-    dataset: str, entry: DatasetEntry, data: NewestData, now: datetime
+    root: Path, dataset: str, entry: DatasetEntry, data: NewestData, now: datetime
 ) -> Iterator[str]:
     """Yield a sentence where the newest observation has been known for longer than a horizon and
     than `NEVER_STALE_AGE`, or is of more than a day after now. Packaged data and rows without dates
     do not get old.
+
+    Raises `InputError` for a faulty entry of sessions.
     """
     if not data.known or entry.calendar_kind == "index" or entry.source_kind == "packaged":
         return
     allowed = max(NEVER_STALE_AGE, entry.horizon * data.step)
     age = _age(data.known, now)
+    if age > allowed and entry.calendar_kind == "sessions":
+        # its market may have been closed for longer; imported here, since it takes a second
+        from forecast.config.datasets import load_dataset
+        from forecast.data.calendars import next_steps
+
+        calendar = load_dataset(dataset, ProjectPaths.of(root).configs).calendar
+        sessions = next_steps(calendar, data.last, entry.horizon)
+        allowed = max(allowed, sessions[-1] - datetime.fromisoformat(data.last))
     if _age(data.last, now) < -DAY:  # a day of New Zealand begins before that of UTC
         yield (
             f"ahead: the last observation is of {data.last[:10]}, later than now; is its period"
@@ -520,12 +530,21 @@ def _age(moment: str, now: datetime) -> timedelta:
     return now - datetime.fromisoformat(moment).replace(tzinfo=now.tzinfo)
 
 
-def list_datasets_to_run(root: Path) -> list[str]:
-    """The datasets under `run` in configs/datasets.yaml; empty for a faulty file, which `forecast
-    check` reports.
+def list_operated_datasets(root: Path) -> list[str]:
+    """The datasets under `run` in configs/datasets.yaml, then others there that have a champion;
+    empty for a faulty file, which `forecast check` reports.
     """
     names = read_datasets_yaml(root).get("run")
-    return [str(name) for name in names] if isinstance(names, list) else []
+    to_run = [str(name) for name in names] if isinstance(names, list) else []
+    return list(dict.fromkeys([*to_run, *list_champion_datasets(root)]))
+
+
+def list_champion_datasets(root: Path) -> list[str]:
+    """The configured datasets with a folder in the local champion store, sorted; a user's copy of
+    such a folder is none. A faulty entry, which `forecast check` reports, counts as no dataset.
+    """
+    folders = ProjectPaths.of(root).all_champions.glob("*")
+    return sorted(path.name for path in folders if read_entry(root, path.name).source_kind)
 
 
 def read_entry(root: Path, dataset: str) -> DatasetEntry:

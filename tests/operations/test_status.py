@@ -142,6 +142,20 @@ def test_a_registry_that_does_not_answer_is_said_when_it_is_asked(moved):
     assert "registry: " in row["state"] and "file is not a database" in row["state"]
 
 
+def test_an_older_format_here_and_in_the_registry_is_said_once_and_by_no_scratch_folder(moved):
+    projects.registry_aliases(moved, NAME)  # corrects the paths of the copy
+    for card in moved.rglob("champion.json"):
+        files.write_json(card, {**files.read_json(card), "schema": 1})
+    words = ("status", NAME, "--registry", "--format", "json")
+    (row,) = json.loads(small_project.command(moved, *words).stdout)
+    here = champion.version_folder(moved, NAME, 2).relative_to(moved) / "champion.json"
+    refusal = f"saved with schema 1, this version reads {champion.SCHEMA}"
+    assert f"{here}: {refusal}" in row["state"] and row["state"].count(refusal) == 1
+    shutil.rmtree(champion.version_folder(moved, NAME))
+    (row,) = json.loads(small_project.command(moved, *words).stdout)
+    assert f"registry: models:/{NAME}/2/champion.json: {refusal}" in row["state"]
+
+
 def test_the_last_and_the_next_run_come_from_scheduler_and_retraining(moved):
     jobs = {"nightly": "retrain wave", "other": "predict wave"}
     content = {"jobs": {name: {"run": command, "at": "05:30"} for name, command in jobs.items()}}
@@ -484,6 +498,27 @@ def test_status_of_a_configuration_without_datasets_is_no_good_news(moved, conte
     (moved / "configs" / "datasets.yaml").write_text(content)
     done = small_project.command(moved, "status")
     assert done.returncode == 2 and "no dataset under `run`" in done.stderr
+
+
+@pytest.mark.parametrize("is_configured", [True, False])
+def test_a_champion_of_a_dataset_that_no_longer_runs_is_shown_while_it_has_an_entry(
+    moved, is_configured
+):
+    datasets = {NAME: small_project.DATASET} if is_configured else {}
+    content = {"run": ["tide"], "datasets": {**datasets, "tide": small_project.DATASET}}
+    small_project.write_yaml(moved / "configs" / "datasets.yaml", content)
+    done = small_project.command(moved, "status", "--format", "json")
+    rows = {row["dataset"]: row["champion"] for row in json.loads(done.stdout)}
+    assert rows == {"tide": None, **dict.fromkeys(datasets, 2)}
+
+
+def test_a_holiday_that_closes_a_market_for_ten_days_makes_no_data_stale(moved):
+    """Shanghai's spring festival: February 8 is the last session, the 19th and 20th are next."""
+    change_record(moved, last="2024-02-08T00:00:00", known="2024-02-08T07:00:00")
+    change_entry(moved, calendar={"kind": "sessions", "exchange": "XSHG"})
+    for day, is_stale in ((18, False), (20, False), (22, True)):
+        state = read_status(moved, NAME, now=datetime(2024, 2, day, tzinfo=UTC)).state
+        assert ("the last observation is" in state) == is_stale, (day, state)
 
 
 def said_of(root):
