@@ -87,18 +87,18 @@ EXTRAS = {"flask": "ui", "psycopg": "postgres"}
 """Package → the extra that installs it, where that is not `pipeline`."""
 
 
-def _make_output_safe() -> None:
+def _make_streams_safe() -> None:
     """Let printing never fail: characters that the terminal's encoding lacks are replaced, and a
     standard stream that the caller closed becomes the null device.
 
     Otherwise the next file that is opened would get the closed stream's number, and the output of
     libraries with it.
     """
-    for number, name in ((1, "stdout"), (2, "stderr")):
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)
             os.set_inheritable(number, True)
-            setattr(sys, name, os.fdopen(number, "w"))
+            setattr(sys, name, os.fdopen(number, "w" if number else "r"))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             encoding = None if stream.isatty() else "utf-8"
@@ -129,7 +129,7 @@ def _remove_carriage_returns() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command and exit; an expected failure prints one message and sets its exit code."""
-    _make_output_safe()
+    _make_streams_safe()
     _remove_carriage_returns()
     _name_unknown_user()
     use_system_memory()

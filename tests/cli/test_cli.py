@@ -603,6 +603,21 @@ def test_clean_asks_first_and_never_touches_snapshots_or_records(tmp_path: Path)
     assert not (root / ".forecast" / "memo").exists()
 
 
+def test_clean_asks_nobody_where_standard_input_is_closed(tmp_path: Path) -> None:
+    root = small_project.write(tmp_path / "project")
+    (root / "build").mkdir()
+    command = f"{sys.executable} -m forecast clean --root {root} <&-"
+    done = subprocess.run(
+        ["bash", "-c", command],
+        env=small_project.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2 and "there is no terminal to ask at" in done.stderr, done.stderr
+    assert (root / "build").exists()
+
+
 def test_clean_counts_what_is_gone_and_names_what_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -641,7 +656,7 @@ def test_a_stream_that_was_closed_takes_no_file_s_place_and_costs_no_result() ->
         assert done.returncode == 0 and not done.stderr, done.stderr
         assert ("ridge" in done.stdout) == (not closed.startswith(">"))
     probe = (
-        "import os; from forecast import cli; cli._make_output_safe();"
+        "import os; from forecast import cli; cli._make_streams_safe();"
         " file = open(os.devnull); assert file.fileno() > 2, file.fileno()"
     )
     command = f"{sys.executable} -c '{probe}' >&- 2>&-"
