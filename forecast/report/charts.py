@@ -27,6 +27,8 @@ from forecast.system.errors import MINUS
 
 CHARACTER = 6.6
 """Mean width of a character at the font size of labels (12)."""
+DIGIT = 7.7
+"""Width of a digit, a sign or `%` at that size, with a small gap."""
 LABEL_GAP = 13.5
 """Least distance between two labels."""
 PADDING = 0.06
@@ -274,9 +276,9 @@ def interval_chart(
     frame = Frame(WIDTH, height, x, Scale(0, 1, height - 36, 10))
     for about_how_many in (6, 4, 3, 2, 1):
         ticks = x.ticks(about_how_many)
-        lengths = np.array([len(show(value)) for value in ticks])
-        needed = (lengths[:-1] + lengths[1:] + 1) / 2  # in characters, with a gap
-        if np.all(np.diff(x(ticks)) >= needed * CHARACTER):
+        labels = [show(value) for value in ticks]
+        widths = DIGIT * np.array(list(map(len, labels)))
+        if np.all(np.diff(x(ticks)) >= (widths[:-1] + widths[1:]) / 2):
             break
-    axes = Axes(label, x_title, "", [(value, show(value)) for value in ticks])
+    axes = Axes(label, x_title, "", list(zip(ticks, labels, strict=True)))
     return text.render("intervals.svg.j2", frame=frame, axes=axes, rows=rows)

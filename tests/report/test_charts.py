@@ -136,6 +136,18 @@ def test_ticks_of_changes_never_overlap_however_narrow_the_chart():
         assert next_x - x >= CHARACTER * (length + next_length) / 2
 
 
+def test_ticks_of_changes_have_room_for_digits_and_signs():
+    rows = [Interval("stacked", -0.33, -0.36, 0.24, "better", "m", "")]
+    svg = interval_chart(rows, label="", x_title="", show=change_label)
+    places = [
+        float(element.get("x"))
+        for element in ET.fromstring(svg).iter("text")
+        if element.text.endswith("%")
+    ]
+    assert len(places) >= 2
+    assert min(np.diff(places)) > 37.6  # the width of `−30 %` in Chromium
+
+
 def test_an_interval_without_limits_is_a_dot_alone():
     rows = [Interval("lstm", -0.01, float("nan"), float("nan"), "undecided", "lstm", "")]
     svg = interval_chart(rows, label="", x_title="", show=str)
