@@ -497,7 +497,7 @@ def _times_of_counts(frame: pd.DataFrame, names: Names) -> pd.Series:
     """
     counts = frame["ds"]
     column = f"{WHERE}: column {names.time_col!r}"
-    if not has_number_type(counts) or (counts % 1 != 0).any():
+    if not has_number_type(counts) or (counts.dropna() % 1 != 0).any():
         raise InputError(
             f"{column} holds no whole numbers; wanted them, since freq=1"
             " counts rows. Pass the step of its times as `freq`, such as '1D'."
