@@ -79,7 +79,13 @@ MAX_SHARE_BY_GUESSED_CLOCK = 0.05
 """`MAX_SHARE_WITHOUT_ROW` for opening hours in a guessed time zone: night work in Berlin looks like
 a day in New York.
 """
-GUESSED_ZONES = {"Europe/Berlin": "DE", "Europe/London": "GB", "America/New_York": "US"}
+GUESSED_ZONES = {
+    "Europe/Berlin": "DE",
+    "Europe/London": "GB",
+    "America/New_York": "US",
+    "Australia/Sydney": "AU",
+    "Pacific/Auckland": "NZ",
+}
 """Time zones that a file's times may be in, with a country of each. Each stands for all zones whose
 clocks change at the same times.
 """

@@ -25,7 +25,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from forecast.config.reading import Config
 from forecast.data.schema import find_text_cell, has_number_type
-from forecast.system.errors import InputError, one_line, quote, quote_names
+from forecast.system.errors import MINUS, InputError, one_line, quote, quote_names
 
 PARQUET_SUFFIXES = (".parquet", ".pq")
 SEPARATORS = (",", ";", "\t", "|")
@@ -33,16 +33,18 @@ SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 """A first line that names the separator for Excel."""
 GROUP_MARKS = ".,' \u00a0\u202f\u2019"
 """Characters that may separate thousands."""
-UNITS = frozenset("$€£¥₹%‰") | {"°C", "°F", "°"}
+UNITS = frozenset("$€£¥₹%‰") | {"°C", "°F", "°", "EUR", "USD", "GBP", "CHF"}
 """Units that may be written before or after every number of a column."""
 MAX_LINE = 10_000
 """The number of characters of a line that are used to guess the format."""
 NUMBER = re.compile(
     r"(?![+-]0\d\d)"  # +0101,1 of a weather service is a number and its quality
-    rf"[+-]?(?:\d{{1,3}}([{GROUP_MARKS}])\d{{3}}(?:\1\d{{3}})*|\d+)(?:([.,])\d+)?"
+    rf"[+-]?(?:\d{{1,3}}([{GROUP_MARKS}])\d{{3}}(?:\1\d{{3}})*|\d+)(?:([.,])\d+)?(?:[eE][+-]?\d+)?"
 )
 NEGATIVE = re.compile(r"^\((?!0\d)(.*\d.*)\)$|^(\d.*)(?<=\d)\s*-$")
 """A negative number in brackets, no code such as (030), or with its sign behind it."""
+CODE_PATTERN = r"\d+|(0\d|1[0-2])\.(19|20)\d\d"
+"""A code such as 00417, or a month such as 01.2024 (`is_code`)."""
 BYTE_ENCODINGS, WIDE_ENCODINGS = (
     ("utf-8", "cp1252", "latin-1"),
     ("utf-16", "utf-16-le", "utf-16-be", "utf-32"),
@@ -182,10 +184,9 @@ def _read_csv(
             " says. Set `encoding: utf-8` under `source`, or save the file as before."
         )
     lines = first_lines(path, where, file_format.encoding)
-    stated_mark = stated_separator(lines)
-    separator = stated_mark or file_format.separator
     lines_before = _count_lines_above(lines, file_format)
-    header = next(_split_lines(lines[lines_before:], separator), [])
+    separator = stated_separator(lines) or file_format.separator
+    header = read_header(lines, separator, lines_before)
     _require_distinct_names(header, where)
     text_columns = [column for column in header if column in texts]
     missing_texts = None
@@ -219,10 +220,15 @@ def _read_csv(
     is_plain = (file_format.decimal, file_format.thousands, file_format.units) == (".", "", ())
     for column in rows.columns.drop(texts, errors="ignore"):
         values = rows[column]
-        if is_numeric_dtype(values) or (is_plain and not _has_late_signs(values)):
+        if is_numeric_dtype(values) or (is_plain and not _has_other_signs(values)):
             continue
         rows[column] = _parse_written(values, file_format)
     return _blank_numbers(rows, file_format.missing, texts).dropna(how="all")
+
+
+def read_header(lines: list[str], separator: str, lines_before: int) -> list[str]:
+    """The names of the columns of a CSV, from its `first_lines`; none for Parquet."""
+    return next(_split_lines(lines[lines_before:], separator), [])
 
 
 def _split_lines(lines: Iterable[str], separator: str) -> Iterator[list[str]]:
@@ -246,13 +252,13 @@ def _blank_numbers(
 
 def is_code(values: pd.Series) -> bool:
     """Whether a text column has only digits, some with a leading zero: a code, such as an article
-    number, and no quantity.
+    number, and no quantity; or only months, such as 01.2024, which is no number either.
     """
     if has_number_type(values):
         return False
-    cells = list(map(str, values.dropna().unique()))
-    has_zeros = any(len(cell) > 1 and cell.startswith("0") for cell in cells)
-    return has_zeros and all(map(str.isdecimal, cells))
+    cells = values.dropna().astype("str").drop_duplicates()
+    has_zeros = cells.str.match(r"0\d").any()
+    return bool(has_zeros and cells.str.fullmatch(CODE_PATTERN).all())
 
 
 def find_codes(lines: list[str], file_format: FileFormat) -> list[str]:
@@ -334,8 +340,14 @@ def guess_format(path: Path, where: str) -> FileFormat:
     numbers = [_bare_numbers(cells, units) for cells in columns]
     grouping = {mark for cells in numbers for mark in ".," if _shows_thousands(cells, mark)}
     decimal, thousands = guess_number_marks(chain.from_iterable(numbers), separator, grouping)
-    marks = {"decimal": decimal, "thousands": thousands, "units": tuple(sorted(units))}
-    return layout.model_copy(update={"encoding": encoding, **marks})
+    return layout.model_copy(
+        update={
+            "encoding": encoding,
+            "decimal": decimal,
+            "thousands": thousands,
+            "units": tuple(sorted(units)),
+        }
+    )
 
 
 def _count_lines_above(lines: list[str], file_format: FileFormat) -> int:
@@ -360,11 +372,11 @@ def _cells_by_column(lines: list[str], file_format: FileFormat) -> list[list[str
 def _unit_of(cells: list[str]) -> str:
     """The unit that more than half of `cells` have beside a number; empty without one."""
     units = Counter(
-        re.sub(rf"[\d{GROUP_MARKS}()+-]", "", cell)
+        re.sub(rf"[\d{GROUP_MARKS}()+{MINUS}-]", "", cell)
         for cell, bare in zip(cells, _bare_numbers(cells, UNITS), strict=True)
         if NUMBER.fullmatch(bare)
     )
-    return next((unit for unit, count in units.items() if 2 * count > len(cells)), "")
+    return next((unit for unit in UNITS if 2 * units[unit] > len(cells)), "")
 
 
 def is_mostly_numbers(values: pd.Series) -> bool:
@@ -394,7 +406,10 @@ def _bare_numbers(cells: Iterable[str], units: Iterable[str]) -> list[str]:
 
 
 def _put_sign_first(cell: str) -> str:
-    """`5-` and `(5)`, as accountants write them, as `-5`; any other text unchanged."""
+    """`5-` and `(5)`, as accountants write them, and `−5`, as it is printed, as `-5`; any other
+    text unchanged.
+    """
+    cell = cell.replace(MINUS, "-")
     return NEGATIVE.sub(r"-\1\2", cell) if cell.endswith(("-", ")")) else cell
 
 
@@ -574,14 +589,16 @@ def guess_number_marks(
     return decimal, thousands if thousands != decimal else ""
 
 
-def _has_late_signs(values: pd.Series) -> bool:
-    """Whether a cell ends with a minus, as `12,50-`, or some but not all numbers are in brackets,
-    as `(12,50)`: a column of `(1)` alone, or of `(1)` and words, refers to notes.
+def _has_other_signs(values: pd.Series) -> bool:
+    """Whether a cell has the minus behind it, as `12,50-`, or as it is printed, as `−12,50`, or
+    some but not all numbers are in brackets, as `(12,50)`: a column of `(1)` alone, or of `(1)` and
+    words, refers to notes.
     """
     text = values.dropna().astype("str").str.strip()
     text = text[text.str.contains(r"\d")]
     is_bracketed = text.str.endswith(")")
-    return bool(text.str.endswith("-").any() or (is_bracketed.any() and not is_bracketed.all()))
+    has_minus = text.str.contains(f"-$|{MINUS}").any()
+    return bool(has_minus or (is_bracketed.any() and not is_bracketed.all()))
 
 
 def _parse_written(values: pd.Series, file_format: FileFormat) -> pd.Series:
@@ -593,7 +610,7 @@ def _parse_written(values: pd.Series, file_format: FileFormat) -> pd.Series:
         unit for unit in file_format.units if text.str.contains(unit, regex=False, na=False).any()
     ]
     units = units if len(units) == 1 else []  # amounts of two units are not comparable
-    if units or _has_late_signs(text):
+    if units or _has_other_signs(text):
         known = text.dropna()
         text.update(pd.Series(_bare_numbers(known, units), known.index))
     thousands, decimal = re.escape(file_format.thousands), re.escape(file_format.decimal)
@@ -601,6 +618,8 @@ def _parse_written(values: pd.Series, file_format: FileFormat) -> pd.Series:
     is_number = text.str.fullmatch(
         rf"[+-]?({whole}({decimal}\d*)?|{decimal}\d+)([eE][+-]?\d+)?", na=False
     )
+    if units and units[0] in "%‰":  # 0.35 beside 35% may be 35 % too
+        is_number &= (text == "0") | values.astype("str").str.contains(units[0])
     plain = text.str.replace(file_format.thousands, "", regex=False).str.replace(
         file_format.decimal, ".", regex=False
     )

@@ -45,7 +45,7 @@ _OFFSET = r"(?:Z|[+-]\d{2}(?::?\d{2})?)$"
 _NO_MARK = re.compile(r"[^/,:-]")
 _ONLY_DATE = r"\d{4}-\d{2}(?:-\d{2})?"
 _PERIOD = (
-    r"^(?P<year>\d{4})[-/ ]?"
+    r"(?i)^(?P<year>\d{4})[-/ ]?"
     r"(?:Q(?P<quarter>\d{1,2})|M(?P<month>\d{1,2})|W(?P<week>\d{1,2})(?:-?(?P<day>[1-7]))?)$"
 )
 """A quarter (2020Q1, 2020-Q1), a month (2020M01), an ISO week (2020W05, 2020-W05), or a day of one
@@ -175,9 +175,9 @@ def _periods_to_days(text: pd.Series) -> pd.Series:
     """Quarters, months and ISO weeks as the date of their first day, a day of an ISO week as its
     date; other text unchanged.
     """
-    if not text.str.contains("[QMW]").any():
+    if not text.str.contains("[QMWqmw]").any():
         return text
-    year_first = text.str.replace(r"^(Q[1-4])[-/ ]?(\d{4})$", r"\2\1", regex=True)
+    year_first = text.str.replace(r"(?i)^(Q[1-4])[-/ ]?(\d{4})$", r"\2\1", regex=True)
     parts = year_first.str.extract(_PERIOD)
     first_of_quarter = 3 * pd.to_numeric(parts["quarter"]) - 2
     month = pd.to_numeric(parts["month"]).fillna(first_of_quarter)

@@ -553,6 +553,9 @@ def test_rows_without_dates_become_an_index_and_are_read_back(tmp_path, column, 
         {"No": np.arange(600), "year": 2024, "month": 1 + np.arange(600) // 100, "day": 1},
         {"Date": "soon"},
         {"Date": np.arange(45000, 45600)},
+        {"Tag": np.arange(45000, 45600)},
+        {"t": (45000 + np.arange(600) / 24).round(6)},
+        {"clock": [f"{n % 24:02}:00" for n in range(600)]},
         {"fault": ["no", *["yes"] * 599], "ts": 1577836800 + 60 * np.arange(600)},
         {"fault": ["no", *["yes"] * 599], "clock": 1577836800 + 60 * np.arange(600)},
     ],
@@ -563,6 +566,9 @@ def test_rows_without_dates_become_an_index_and_are_read_back(tmp_path, column, 
         "in parts",
         "by name",
         "days of a spreadsheet",
+        "days of a spreadsheet without a name of times",
+        "hours of a spreadsheet",
+        "hours without a date",
         "minutes",
         "unnamed",
     ],
@@ -802,6 +808,44 @@ def test_a_number_without_a_digit_before_its_mark_is_a_number(tmp_path):
     path.write_text("ds;y;price\n2024-01-01;,5;1,5 €\n2024-01-02;-,25;2 €\n")
     form = own_files.FileFormat(separator=";", decimal=",", units=("€",))
     assert own_files.read_table(path, "mine.csv", form)["y"].tolist() == [0.5, -0.25]
+
+
+@pytest.mark.parametrize(
+    ("write", "separator"),
+    [
+        ("−{:.2f}", ","),
+        ("{:.2f}−", ","),
+        ("−{:.2f} €", ","),
+        ("−{:.2f} EUR", ","),
+        ("USD −{:.2f}", ","),
+        ("-{:.3E}", ","),
+        ("-{:.3E}", ";"),
+        ("−{:.2E}", ";"),
+    ],
+)
+def test_numbers_as_programs_print_them_are_numbers(tmp_path, write, separator):
+    values = np.linspace(1.25, 4321.5, len(DAILY)).round(2)
+    values = np.array([float(f"{value:.2E}") for value in values]) if "E}" in write else values
+    cells = [write.format(value) for value in values]
+    if separator == ";":
+        cells = [cell.replace(".", ",") for cell in cells]
+    path = tmp_path / "data" / "mine.csv"
+    path.parent.mkdir()
+    rows = "".join(f"{day}{separator}{cell}\n" for day, cell in zip(DAILY, cells, strict=True))
+    path.write_text(f"ds{separator}y\n{rows}", encoding="utf-8")
+    text, frame = read_as_guessed(tmp_path, path)
+    assert frame["y"].tolist() == (-values).tolist()
+    assert "units: [E]" not in text
+
+
+@pytest.mark.parametrize("unit", ["%", "‰"])
+def test_a_share_without_its_unit_beside_shares_with_it_is_no_number(tmp_path, unit):
+    shares = [f"{20 + n % 30}{unit}" for n in range(len(DAILY))]
+    frame = pd.DataFrame({"ds": DAILY, "rate": ["0", *shares[1:]]})
+    assert guessed(tmp_path, frame)["source"]["units"] == [unit]  # 0 is 0 %
+    frame.loc[7, "rate"] = "0.35"  # 35 % or 0.35 %
+    with pytest.raises(InputError, match=r"line 9 .*holds text '0\.35', wanted a number"):
+        guessed(tmp_path, frame)
 
 
 def test_blanks_between_columns_are_refused(tmp_path):

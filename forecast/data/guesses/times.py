@@ -48,10 +48,16 @@ TIME_COLUMN_NAMES = (
 )
 """Names of columns that hold times, even in an unknown form."""
 DATE_NAMES = ("date", "datum", "datetime", "timestamp")
+SPREADSHEET_DAYS = (30000, 49999)
+"""The numbers of the days from 1982 to 2036 in a spreadsheet."""
 COUNTED_ROWS = CalendarFit(RegularCalendar.model_validate({"kind": "index"}), 0, 0)
 NUMBERS_FOR_TIMES = {
     r"(19|20)\d\d(0[1-9]|1[0-2])": " Months as 202401 are read by `time_format: '%Y%m'`.",
     r"(19|20)\d\d([0-4]\d|5[0-3])": " Write weeks as 2024W05.",
+    r"[34]\d{4}(\.\d+)?": (
+        " Days of a spreadsheet become dates by `pandas.to_datetime(..., unit='D',"
+        " origin='1899-12-30')`."
+    ),
     r"1\d{9}": " Seconds since 1970 become times by `pandas.to_datetime(..., unit='s')`.",
     r"1\d{12}": " Milliseconds since 1970 become times by `pandas.to_datetime(..., unit='ms')`.",
     r"1\d{15}": " Microseconds since 1970 become times by `pandas.to_datetime(..., unit='us')`.",
@@ -152,11 +158,16 @@ def _find_count_column(
         for c in steps.columns
         if (steps[c].dropna() == 1).all()
         and table[c].min() >= 0
-        and c.lower() not in DATE_NAMES  # the days of a spreadsheet: 45000
+        and c.lower() not in DATE_NAMES
+        and not table[c].between(*SPREADSHEET_DAYS).all()
     ]
     file_columns = table.columns.drop("unique_id")
     rising = [c for c in steps if len(file_columns) > 1 and (steps[c].dropna() > 0).all()]
-    text = [c for c in text_columns(table[file_columns]) if table[c].is_unique]
+    text = [
+        c
+        for c in text_columns(table[file_columns])
+        if table[c].is_unique or table[c].astype("str").str.fullmatch(CLOCK_TEXT).all()
+    ]
     unread = [c for c in file_columns if c in (*rising, *text) or c.lower() in TIME_COLUMN_NAMES]
     in_parts = {"year", "month"} <= {c.lower() for c in file_columns}
     texts = [table[column].dropna().astype("str").str.strip() for column in unread]

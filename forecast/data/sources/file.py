@@ -107,10 +107,7 @@ def read(request: Request) -> RawFrame:
     table = _select_columns(rows, request.dataset, source, where)
     numbers = table.columns.drop(["unique_id", "ds"], errors="ignore")
     table = _read_flags(table, numbers, where)
-    if request.dataset.calendar.counts_rows:
-        table["ds"] = _counts_to_times(table, where)
-    else:
-        table["ds"] = _to_utc(table, source.time_format, source, request.dataset, where)
+    table["ds"] = _read_times(table, source.time_format, source, request.dataset, where)
     # newest first, or a corrected row was appended
     if not has_rising_times(table["unique_id"], table["ds"]):
         table = table.sort_values("ds", kind="stable")
@@ -176,12 +173,9 @@ def read_plan(path: Path, dataset: Dataset, series: Collection[str]) -> pd.DataF
             f"{where}: series {quote_names(unknown)} not known; wanted {quote_names(series)}."
         )
     table = _read_flags(table, dataset.known_ahead, where)
-    if dataset.calendar.counts_rows:
-        table["ds"] = _counts_to_times(table, where)
-    else:
-        shown_format = guess_time_format(table["ds"].dropna())
-        time_format = None if shown_format == ISO_8601 else settings.time_format or shown_format
-        table["ds"] = _to_utc(table, time_format, settings, dataset, where)
+    shown_format = guess_time_format(table["ds"].dropna())
+    time_format = None if shown_format == ISO_8601 else settings.time_format or shown_format
+    table["ds"] = _read_times(table, time_format, settings, dataset, where)
     return check_frame(
         table.sort_values(["unique_id", "ds"], kind="stable"), dataset.known_ahead, where=where
     )
@@ -203,11 +197,15 @@ def _read_issues(request: Request, source: Settings, as_of: pd.Timestamp) -> pd.
     where = str(source.issued_path)
     path = path_in_project(request.root, source.issued_path)
     file_format = source
-    if path.is_file():  # its title is its own, whatever stands above the names in the other file
-        title_lines = own_files.guess_format(path, where).skip_lines
-        file_format = source.model_copy(update={"skip_lines": title_lines})
-    table = _read_named_rows(path, where, source, file_format=file_format)
-    required = ["ds", "issued_at", *request.dataset.vintage_columns]
+    if path.is_file():
+        lines = own_files.first_lines(path, where, source.encoding)
+        header = own_files.read_header(lines, source.separator, source.skip_lines)
+        if "issued_at" not in header:  # the title is that of the other file
+            title_lines = own_files.guess_format(path, where).skip_lines
+            file_format = source.model_copy(update={"skip_lines": title_lines})
+    times = ["ds", "issued_at"]
+    table = _read_named_rows(path, where, source, file_format=file_format, texts=times)
+    required = [*times, *request.dataset.vintage_columns]
     _require_file_columns(table, required, where)
     if "unique_id" not in table.columns:
         table.insert(0, "unique_id", source.path.stem)
@@ -216,7 +214,7 @@ def _read_issues(request: Request, source: Settings, as_of: pd.Timestamp) -> pd.
     time_format = source.time_format
     # a repeated hour in autumn is resolved within each series and issue
     issue = table["unique_id"] + table["issued_at"].astype("str")
-    table["ds"] = _to_utc(
+    table["ds"] = _read_times(
         table.assign(unique_id=issue), time_format, source, request.dataset, where
     )
     issued = table[["unique_id", "issued_at"]].rename(columns={"issued_at": "ds"})
@@ -230,12 +228,14 @@ def _read_issues(request: Request, source: Settings, as_of: pd.Timestamp) -> pd.
     return table[table["issued_at"] <= as_of].reset_index(drop=True)
 
 
-def _to_utc(
+def _read_times(
     table: pd.DataFrame, time_format: str | None, source: Settings, dataset: Dataset, where: str
 ) -> pd.Series:
     """The column `ds` of `table`, written as `time_format` in the time zone of `source`, in UTC;
-    for sessions and weekdays the local date.
+    for sessions and weekdays the local date; the times of counted rows.
     """
+    if dataset.calendar.counts_rows:
+        return _counts_to_times(table, where)
     return to_utc(
         table,
         time_format,
@@ -275,7 +275,10 @@ def _read_named_rows(
     some of these columns.
     """
     parts = [*source.id_columns]
-    table = own_files.read_table(path, where, file_format, texts=[id_column, *parts, *texts])
+    as_text = [id_column, *parts, *texts]
+    if source.time_format:  # the month 01.2024 is no number
+        as_text.append(source.columns.get("ds", "ds"))
+    table = own_files.read_table(path, where, file_format, texts=as_text)
     if table.columns.isin(parts).any():
         for name in parts:
             require_column(name, table.columns, where, "Correct `source.id_columns`.")

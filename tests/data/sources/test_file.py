@@ -235,6 +235,31 @@ def test_the_title_of_the_rows_is_none_of_the_issued_forecasts(tmp_path, title, 
     assert raw.vintages["rain"].tolist() == [2, 3, 4, 5]
 
 
+def test_the_stated_lines_above_the_names_hold_for_issued_forecasts_too(tmp_path):
+    source = {**MINE, "skip_lines": 2, "issued_columns": ["rain"]}
+    columns = [{"column": "rain", "issued": True, "max_missing": 0.9}]
+    changes = {"source": {**source, "issued_path": "data/issued.csv"}, "future_exogenous": columns}
+    (tmp_path / "data").mkdir()
+    rows = "".join(f"2024-01-0{day},1\n" for day in range(1, 6))
+    (tmp_path / "data" / "mine.csv").write_text(f"Heat\n\nds,temp\n{rows}")
+    # a name that begins with a digit looks like a row
+    rows = "".join(f"2024-01-0{day},2023-12-31,{day},0\n" for day in range(2, 6))
+    (tmp_path / "data" / "issued.csv").write_text(f"Rain\n\nds,issued_at,rain,24h\n{rows}")
+    raw = sources.read(sources.Request("mine", dataset(**changes), tmp_path))
+    assert raw.vintages["rain"].tolist() == [2, 3, 4, 5]
+
+
+def test_months_with_a_point_are_times_and_no_numbers(tmp_path):
+    months = pd.date_range("2015-01-01", periods=24, freq="MS")
+    source = {**MINE, "time_format": "%m.%Y", "columns": {"ds": "Monat"}}
+    (tmp_path / "data").mkdir()
+    rows = "".join(f"{month:%m.%Y},{n}.5\n" for n, month in enumerate(months))
+    (tmp_path / "data" / "mine.csv").write_text(f"Monat,temp\n{rows}")
+    changes = {"source": source, "calendar": {"kind": "regular", "freq": "MS"}}
+    raw = sources.read(sources.Request("mine", dataset(**changes), tmp_path))
+    assert raw.frame["ds"].tolist() == months.tolist()
+
+
 @pytest.mark.parametrize("newest_first", [False, True])
 @pytest.mark.parametrize(
     ("faulty", "hour"),
