@@ -56,17 +56,13 @@ class Scale:
         share = (np.asarray(values, float) - self.low) / (self.high - self.low)
         return np.asarray(self.start + share * (self.end - self.start))
 
-    def ticks(self, about_how_many: int = 4) -> list[float]:
-        """About `about_how_many` values, whose distance is 1, 2 or 5 times a power of ten."""
-        raw = (self.high - self.low) / about_how_many
-        power = 10.0 ** math.floor(math.log10(raw))
-        # the factor nearest to raw / power, by ratio
-        factor = (1, 2, 5, 10)[int(np.searchsorted(np.sqrt([2, 10, 50]), raw / power))]
-        step = power * factor
-        first = math.ceil(self.low / step - 1e-9)
-        last = math.floor(self.high / step + 1e-9)
-        digits = max(12, 3 - math.floor(math.log10(step)))  # rounds binary noise away in any unit
-        return [round(i * step, digits) for i in range(first, last + 1)]
+    def ticks(self, most_steps: int = 6) -> list[float]:
+        """Round values in equal steps, at most so many of them, as matplotlib places ticks."""
+        from matplotlib.ticker import MaxNLocator  # a fifth of a second
+
+        locator = MaxNLocator(most_steps, steps=[1, 2, 5, 10])
+        values = locator.tick_values(self.low, self.high).tolist()
+        return [value for value in values if self.low <= value <= self.high]
 
 
 def pad_range(values: Iterable[float]) -> tuple[float, float]:
@@ -274,8 +270,8 @@ def interval_chart(
     height = 26.0 * len(rows) + 50
     x = Scale(*pad_range(bounds), left, WIDTH - right)
     frame = Frame(WIDTH, height, x, Scale(0, 1, height - 36, 10))
-    for about_how_many in (6, 4, 3, 2, 1):
-        ticks = x.ticks(about_how_many)
+    for most_steps in (8, 6, 4, 3, 2):
+        ticks = x.ticks(most_steps)
         labels = [show(value) for value in ticks]
         widths = DIGIT * np.array(list(map(len, labels)))
         if np.all(np.diff(x(ticks)) >= (widths[:-1] + widths[1:]) / 2):
