@@ -25,7 +25,7 @@ from forecast.comparison.error_diagnostics import (
 )
 from forecast.comparison.explaining import explain_selected
 from forecast.comparison.intervals import interval_tables, is_chosen, target_of
-from forecast.comparison.levels import describe_levels, level_scores
+from forecast.comparison.levels import level_scores
 from forecast.comparison.losses import (
     LOSS_COLUMNS,
     losses_by_cutoff,
@@ -163,10 +163,8 @@ def compare_candidates(
         **interval_parts,
         "distributions": distribution_scores(results, reference.last, evaluation.levels),
     }
-    level_sentences = []
     if task.hierarchy:
         tables["levels"] = level_scores(results, scored, reference.scale, task)
-        level_sentences = describe_levels(tables["levels"], chosen)
     leaks = _find_leaks(scored, task)
     all_steps = tables["intervals"].query("step == 0")
     short_budget = sentences.describe_short_budget(tuning, records)
@@ -189,7 +187,6 @@ def compare_candidates(
             "sentences": (
                 *verdicts.sentences,
                 *sentences.describe_selection(chosen, lowest),
-                *level_sentences,
             ),
             "warnings": tuple(filter(None, warnings)),
         }

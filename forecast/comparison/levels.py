@@ -2,8 +2,8 @@
 forecasts of each series and sum by itself (base); and of the added forecasts of the series (bottom
 up).
 
-`level_scores` makes a table with the MASE on the test block, `describe_levels` its sentences. Of a
-combination only the reconciled forecasts are known. Nothing is selected by these errors.
+`level_scores` makes a table with the MASE on the test block. Of a combination only the reconciled
+forecasts are known. Nothing is selected by these errors.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 
 from forecast.comparison.scores import ScoredCandidate
-from forecast.comparison.sentences import signed_percent, title_of
 from forecast.config.task import Task
 from forecast.data.hierarchy import SERIES_LEVEL, TOTAL, level_of
 from forecast.data.results import Results
@@ -65,26 +64,3 @@ def _errors_by_series(forecasts: pd.DataFrame, scale: Mapping[str, float]) -> pd
         for name, values in forecasts_by_name.items()
     }
     return pd.DataFrame(errors)
-
-
-def describe_levels(table: pd.DataFrame, chosen: Mapping[str, str]) -> list[str]:
-    """A sentence per selected model with known base forecasts, so of no combination: by level, how
-    much lower or higher its MASE is than that of the base and of the bottom-up forecasts.
-    """
-    sentences = []
-    for ranking, model in chosen.items():
-        is_shown = (table["model"] == model) & table["ranking"].isin([ranking, "baseline"])
-        of_levels = table[is_shown & table["mase_base"].notna()]
-        against_base = of_levels["mase"] / of_levels["mase_base"] - 1
-        against_sums = of_levels["mase"] / of_levels["mase_bottom_up"] - 1
-        changes = zip(of_levels["level"], against_base, against_sums, strict=True)
-        parts = [
-            f"{level} {signed_percent(base)} ({signed_percent(sums)})"
-            for level, base, sums in changes
-        ]
-        if parts:
-            sentences.append(
-                f"{title_of(ranking)}: reconciliation changes the MASE of {model} by"
-                f" {', '.join(parts)}; in brackets against adding up the forecasts of the series."
-            )
-    return sentences
