@@ -61,8 +61,8 @@ class Scale:
         from matplotlib.ticker import MaxNLocator  # a fifth of a second
 
         locator = MaxNLocator(most_steps, steps=[1, 2, 5, 10])
-        values = locator.tick_values(self.low, self.high).tolist()
-        return [value for value in values if self.low <= value <= self.high]
+        values = locator.tick_values(self.low, self.high)
+        return [float(value) for value in values if self.low <= value <= self.high]
 
 
 def pad_range(values: Iterable[float]) -> tuple[float, float]:
