@@ -95,6 +95,7 @@ ROWS_PER_DELAY = 8  # the shortest experiment has so many times the rows of the 
 MOST_INPUT_DELAYS = 20
 MOST_STATES = 12  # of all outputs together, where a linear model is of an order above 3
 POLYNOMIAL_INPUTS = 5  # delays of u that a polynomial sees
+SMALL_ERROR = 0.01  # deviations of y: a free run with less error need not be told from noise
 LAST_TRIALS = 5  # runs of what was chosen in `keep_plausible`, each as long as a trial in the folds
 
 
@@ -350,8 +351,9 @@ class _Search:
     def _test_net_on_delays(self, members: list[Member]) -> list[Member]:
         """The models without those of nets on delays, beside others, unless such a net is the best
         and passes two tests. Its free run errs less than its one-step forecasts, which take over
-        the noise of y: then it misses nothing but noise. And once it and the best other candidate
-        are trained further in their folds, it is ahead on every block; it goes on from there.
+        the noise of y, or than `SMALL_ERROR` where there is none: then it misses nothing but noise.
+        And once it and the best other candidate are trained further in their folds, it is ahead on
+        every block; it goes on from there.
         """
         others = [m for m in members if m.candidate.kind != "delays"]
         best = keep_best_candidates(members, 1)
@@ -360,7 +362,8 @@ class _Search:
         if best[0].candidate.kind != "delays":
             return others
         for m in best:
-            if m.train_rmse > self.trainer.one_step_rmse(m, self.folds[m.fold].training):
+            one_step_rmse = self.trainer.one_step_rmse(m, self.folds[m.fold].training)
+            if m.train_rmse > max(one_step_rmse, SMALL_ERROR):
                 return others
         both = [*keep_best_candidates(others, 1), *best]
         ripe = []
@@ -462,10 +465,9 @@ class _Search:
             raise ModelError(
                 "No NARX model follows any held-out block in free run; other inputs may be missing."
             )
-        means = mean_errors(folded)
-        best = min(means, key=means.__getitem__)
-        trained = self._train_further([member for member in folded if member.candidate == best])
-        others = [member for member in folded if member.candidate != best]
+        best = keep_best_candidates(folded, 1)
+        trained = self._train_further(best)
+        others = [member for member in folded if member.candidate != best[0].candidate]
         # how well the best follows the record tells which of the others can be chosen
         good = list_good([*trained, *others])
         trained += self._train_further([member for member in others if member.candidate in good])
