@@ -59,7 +59,9 @@ def refit_on_all_rows(
     record = RunRecord.read(scored / "record.json")
     calibrated = scored / "forecasts.parquet"
     rows = replace(prepared.load(), frame=served)
-    corrections = learn_corrections(pd.read_parquet(calibrated), rows.task)
+    corrections = learn_corrections(
+        pd.read_parquet(calibrated), rows.task, served["unique_id"].unique()
+    )
     data = DataInMemory(**(vars(prepared) | {"rows": rows}))
     budget = Budget(tuning.final_steps, tuning.evaluate_every)
     with files.atomic_directory(target) as temporary:

@@ -116,9 +116,10 @@ def fit_and_forecast(
             problem = problem.with_series(fitter.part)
             forecasts = forecast_blocks(fits.timeline, problem, seed)
             task = problem.panel.task
-            corrections = learn_corrections(forecasts, task)
+            corrections = learn_corrections(forecasts, task, problem.panel.by_id)
             if corrections["smearing"] is not None:
-                forecasts = smear_forecasts(forecasts, corrections["smearing"], task)
+                names = corrections["corrected_series"]
+                forecasts = smear_forecasts(forecasts, corrections["smearing"], task, names)
             distributions = None
             if corrections["reconciliation"] is not None:
                 forecasts = reconcile_forecasts(

@@ -21,7 +21,8 @@ W, the covariance of the base forecasts' errors, is shrunk towards its diagonal 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypedDict
 
 import numpy as np
@@ -43,62 +44,72 @@ class Corrections(TypedDict):
     """The fields of a `Forecaster` that correct its forecasts; None: no such correction."""
 
     corrected_series: tuple[str, ...]
-    """The series that the corrections were learnt from, in alphabetical order."""
+    """The series whose forecasts are corrected, in alphabetical order."""
     smearing: Array | None
     """(S, H, O, quantiles): errors in model units, series in alphabetical order."""
     reconciliation: Array | None
     """P (m, n), see `minimum_trace`."""
 
 
-def learn_corrections(forecasts: pd.DataFrame, task: Task) -> Corrections:
-    """The corrections that `task` asks for, learnt on the validation block of `forecasts`."""
+def learn_corrections(forecasts: pd.DataFrame, task: Task, series: Iterable[str]) -> Corrections:
+    """The corrections that `task` asks for in a model of `series`, learnt on the validation block
+    of `forecasts`.
+    """
     corrections = Corrections(corrected_series=(), smearing=None, reconciliation=None)
+    names = sorted(series)
     if task.asks_mean:
-        corrections["smearing"] = learn_smearing(forecasts, task)
+        corrections["smearing"] = learn_smearing(forecasts, task, names)
     if task.hierarchy:
         corrections["reconciliation"] = learn_reconciliation(forecasts)
     if task.asks_mean or task.hierarchy:
-        corrections["corrected_series"] = tuple(sorted(forecasts["unique_id"].unique()))
+        corrections["corrected_series"] = tuple(names)
     return corrections
 
 
-def learn_smearing(forecasts: pd.DataFrame, task: Task) -> Array:
-    """The `smearing` of `Corrections`. A step with fewer than `FEW_ERRORS` errors uses the errors
-    of all steps; 0 where no error is known.
+def learn_smearing(forecasts: pd.DataFrame, task: Task, names: Sequence[str]) -> Array:
+    """The `smearing` of `Corrections` for the series `names`, in alphabetical order.
+
+    A step with fewer than `FEW_ERRORS` errors uses those of all steps; a series without any, such
+    as one that is not scored yet, those of all series. 0 where no error is known.
     """
     chances = (np.arange(SMEARED_ERRORS) + 0.5) / SMEARED_ERRORS
-    n_series = forecasts["unique_id"].nunique()
-    smearing = np.zeros((n_series, task.horizon, len(task.target), SMEARED_ERRORS))
+    smearing = np.zeros((len(names), task.horizon, len(task.target), SMEARED_ERRORS))
     rows = forecasts[forecasts["block"] == "validation"]
-    errors_by_place: dict[tuple[int, int, int], Array] = {}
-    for place, column, group in _group_by_step(forecasts, rows, task):
+    of_step: dict[tuple[int, int, int], Array] = {}
+    of_series: defaultdict[tuple[int, int], Array] = defaultdict(lambda: np.empty(0))
+    for (series, step, output), column, group in _group_by_step(names, rows, task):
         if column.point == "mean":
             to_model_units = TRANSFORMS[column.transform].to_model_units
             errors = to_model_units(group["y"].to_numpy()) - to_model_units(
                 group["y_hat"].to_numpy()
             )
-            errors_by_place[place] = errors[np.isfinite(errors)]
-    for (series, step, output), errors in errors_by_place.items():
-        if len(errors) < FEW_ERRORS:
-            places = [(series, each, output) for each in range(task.horizon)]
-            errors = np.concatenate([errors_by_place.get(place, errors[:0]) for place in places])
-        if len(errors):
-            smearing[series, step, output] = np.quantile(errors, chances)
+            errors = errors[np.isfinite(errors)]
+            of_step[series, step, output] = errors
+            of_series[series, output] = np.append(of_series[series, output], errors)
+    for output in range(len(task.target)):
+        of_all = np.concatenate([of_series[series, output] for series in range(len(names))])
+        for series, step in np.ndindex(len(names), task.horizon):
+            errors = of_step.get((series, step, output), np.empty(0))
+            if len(errors) < FEW_ERRORS:
+                errors = of_series[series, output]
+            if not len(errors):
+                errors = of_all
+            if len(errors):
+                smearing[series, step, output] = np.quantile(errors, chances)
     return smearing
 
 
 def _group_by_step(
-    forecasts: pd.DataFrame, rows: pd.DataFrame, task: Task
+    names: Sequence[str], rows: pd.DataFrame, task: Task
 ) -> Iterator[tuple[tuple[int, int, int], TaskColumn, pd.DataFrame]]:
     """The `rows` of each series, step and target, with their index (series, step, target) in the
-    array `smearing`, and the target. Series are numbered by their names in all `forecasts`, because
-    a block may lack some.
+    array `smearing` of the series `names`, and the target.
     """
-    series = forecasts["unique_id"].rank(method="dense").astype(int) - 1
-    for key, group in rows.groupby([series[rows.index], "step", "output"]):
-        number, step, output = map(str, key)
+    numbers = {name: number for number, name in enumerate(names)}
+    for key, group in rows.groupby(["unique_id", "step", "output"]):
+        unique_id, step, output = map(str, key)
         target = task.targets.index(output)
-        yield (int(number), int(step) - 1, target), task.target[target], group
+        yield (numbers[unique_id], int(step) - 1, target), task.target[target], group
 
 
 def smear(y_hat: Array, errors: Array, column: TaskColumn) -> Array:
@@ -113,13 +124,15 @@ def smear(y_hat: Array, errors: Array, column: TaskColumn) -> Array:
     return np.clip(transform.to_raw(in_model_units[:, None] + errors).mean(axis=1), *column.limits)
 
 
-def smear_forecasts(forecasts: pd.DataFrame, smearing: Array, task: Task) -> pd.DataFrame:
-    """`forecasts` with means as `y_hat`. The validation block, on which `smearing` was learnt,
-    keeps its medians.
+def smear_forecasts(
+    forecasts: pd.DataFrame, smearing: Array, task: Task, names: Sequence[str]
+) -> pd.DataFrame:
+    """`forecasts` of the series `names` with means as `y_hat`. The validation block, on which
+    `smearing` was learnt, keeps its medians.
     """
     means = forecasts["y_hat"].copy()
     changed = forecasts[forecasts["block"] != "validation"]
-    for place, column, group in _group_by_step(forecasts, changed, task):
+    for place, column, group in _group_by_step(names, changed, task):
         means[group.index] = smear(group["y_hat"].to_numpy(), smearing[place], column)
     return forecasts.assign(y_hat=means)
 

@@ -78,14 +78,19 @@ def test_series_are_numbered_alike_where_a_block_lacks_one() -> None:
     task = dataset(target=[target], horizon=1).task
     rows = [
         ("b", "validation", 100.0, 200.0),
+        ("c", "validation", 100.0, 200.0),
+        ("d", "validation", 100.0, 50.0),
         ("a", "test", 100.0, 100.0),
         ("b", "test", 100.0, 100.0),
+        ("d", "test", 100.0, 100.0),
     ]
     table = pd.DataFrame(rows, columns=["unique_id", "block", "y_hat", "y"])
     table = table.assign(step=1, output="y")
-    smearing = learn_smearing(table, task)
-    means = smear_forecasts(table, smearing, task)["y_hat"]
-    np.testing.assert_allclose(means, [100.0, 100.0, 200.0])
+    smearing = learn_smearing(table, task, ["a", "b", "c", "d"])
+    means = smear_forecasts(table, smearing, task, ["a", "b", "c", "d"]).set_index("unique_id")
+    np.testing.assert_allclose(means.loc[["b", "d"], "y_hat"].iloc[[1, 3]], [200.0, 50.0])
+    of_all = np.quantile(np.log([2.0, 2.0, 0.5]), (np.arange(100) + 0.5) / 100)
+    np.testing.assert_allclose(means.loc["a", "y_hat"], 100 * np.exp(of_all).mean())
 
 
 @pytest.mark.parametrize(("n_origins", "means"), [(1, [101.0, 101.0]), (19, [100.0, 102.0])])
@@ -95,7 +100,7 @@ def test_few_errors_of_a_step_are_joined_by_those_of_all_steps(n_origins: int, m
     errors = np.log1p([100.0, 102.0]) - np.log1p(100)
     table = pd.DataFrame({"step": [1, 2] * n_origins, "y": [100.0, 102.0] * n_origins})
     table = table.assign(unique_id="a", output="y", block="validation", y_hat=100.0)
-    smearing = learn_smearing(table, task)[0, :, 0]
+    smearing = learn_smearing(table, task, ["a"])[0, :, 0]
     each = [smear(np.array([100.0]), of_step, task.target[0])[0] for of_step in smearing]
     np.testing.assert_allclose(each, means, atol=0.01)
     assert smearing.min() >= 0 and smearing.max() <= errors.max() + 1e-12

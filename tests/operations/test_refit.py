@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from forecast.backtest import training
 from forecast.config.paths import ProjectPaths
 from forecast.data.panel import from_frame
 from forecast.forecaster import fitting
@@ -64,6 +65,40 @@ def test_a_network_takes_the_steps_of_its_scored_fit_and_chooses_none(
     for old, new in zip(scored, newest, strict=True):
         assert new.scaling.centre != old.scaling.centre, "that of more rows"
         assert not np.allclose(new.weights["readout/kernel"], old.weights["readout/kernel"])
+
+
+def _shops(days: dict[str, int]) -> pd.DataFrame:
+    """Sales of each shop over its newest `days`, with a week and lognormal noise."""
+    frames = []
+    for shop, n_days in days.items():
+        ds = pd.date_range(end="2024-06-30", periods=n_days)
+        noise = np.random.default_rng(n_days).normal(0, 0.5, n_days)
+        frames.append(
+            pd.DataFrame({"unique_id": shop, "ds": ds, "y": (50 + ds.day_of_week) * np.exp(noise)})
+        )
+    return pd.concat(frames, ignore_index=True)
+
+
+MEAN_ENTRY = ENTRY | {"target": [{"column": "y", "transform": "log", "point": "mean"}]}
+
+
+@pytest.mark.parametrize("name", ["seasonal_naive", "theta"])
+def test_a_shop_that_is_not_scored_gets_means_from_the_errors_of_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(training, "SERIES_PER_TASK", 2)
+    (tmp_path / "project").mkdir()
+    frame = _shops({"a": 301, "b": 302, "c": 303, "new": 60})
+    models = {name: {"family": name}}
+    results = frame_project.trained(tmp_path / "project", frame, MEAN_ENTRY, models, BUDGET)
+    scored = load_trained_ensemble(results.folder(name)).forecasters[0]
+    served = frame_project.promoted(results, name, tmp_path / "all").forecasters[0]
+    assert scored.corrected_series == ("a", "b", "c")
+    assert served.corrected_series == ("a", "b", "c", "new")
+    np.testing.assert_array_equal(served.smearing[:3], scored.smearing)
+    of_new = np.exp(served.smearing[3]).mean(axis=-1)
+    np.testing.assert_allclose(of_new, np.exp(scored.smearing).mean(axis=(0, -1)), rtol=0.2)
+    assert of_new.min() > 1.05, "a mean is above the median"
 
 
 def test_a_refit_refuses_rows_whose_values_changed_since_they_were_compared(
