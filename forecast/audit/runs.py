@@ -128,8 +128,9 @@ def compare_calibrations(
 def check_calibration_rows(
     base: Sandbox, panel: Panel, ends: dict[str, pd.Timestamp]
 ) -> Iterator[Finding]:
-    """Check that the actuals given to every conformal fit are of the calibration block, in raw or
-    in model units.
+    """Yield a finding for the first conformal fit that was given actuals from outside the
+    calibration block, in raw or in model units. Rows with a gap, rows that are not in the data, and
+    values that stand inside it too are not judged.
     """
     targets = list(_targets_with_calibration_rows(panel, ends))
     for number, call in enumerate(base.calibration_calls):

@@ -228,8 +228,8 @@ def run_stages(
     """Run `stages` on `frame` in the empty `folder`.
 
     change, after: all data that became known after this moment are changed. models: only these
-    entries of the grid. jobs: above 1, the work of other processes is not recorded. tuned: a folder
-    of studies to use.
+    entries of the grid. jobs: the processes of `tune` and `train`, whose work is not recorded where
+    there are several; `compare` always runs in this one. tuned: a folder of studies to use.
     """
     _write_project(project, frame, folder, after, change)
     sandbox = Sandbox(ProjectPaths.of(folder), project.dataset)

@@ -127,11 +127,11 @@ class MemberErrors:
         return replace(self, members=first_names, errors=np.column_stack(means))
 
     def select_best(self, names: tuple[str, ...]) -> tuple[str, ...]:
-        """The at most `MAX_MEMBERS` of `names` with the lowest mean absolute error, in the order of
-        `names`.
+        """At most `MAX_MEMBERS` of `names`, in the order of `names`: first the models without a
+        network that have the lowest mean absolute error, on two thirds of the seats, then the
+        lowest errors of all that are left.
 
-        Up to two thirds of the seats are kept for models that are no networks: networks err alike,
-        and a mean gains by members that do not.
+        Networks err alike, and a mean gains by members that do not.
         """
         loss = dict(zip(self.members, np.abs(self.errors).mean(axis=0), strict=True))
         ranked = sorted(sorted(names), key=loss.__getitem__)

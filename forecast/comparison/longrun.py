@@ -39,7 +39,7 @@ FEWEST_COSINES = 4
 """Fewest cosines, unless the overlap allows fewer."""
 COSINES = 0.8
 """The number of cosines is this times (number of runs)^(2/3)."""
-MANY_RUNS = 50
+MANY_HORIZONS = 50
 """With fewer separate horizons no cycle is removed: it takes too many degrees of freedom."""
 LEFT_OVER = 0.05
 """Share of a cycle's amplitude that may be left in the mean over a block of "whole" periods."""
@@ -122,9 +122,9 @@ def removable_cycles(
     n: int, cycles: Mapping[str, float], *, horizon: int, step_size: float
 ) -> list[str]:
     """The names of the cycles of which n origins cover whole periods; none with fewer than
-    `MANY_RUNS` horizons that do not overlap.
+    `MANY_HORIZONS` horizons that do not overlap.
     """
-    if n // count_overlapping(horizon=horizon, step_size=step_size) < MANY_RUNS:
+    if n // count_overlapping(horizon=horizon, step_size=step_size) < MANY_HORIZONS:
         return []
     covered = {name: n * step_size / period for name, period in cycles.items()}
     return [

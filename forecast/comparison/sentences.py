@@ -17,7 +17,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from forecast.comparison.longrun import (
-    MANY_RUNS,
+    MANY_HORIZONS,
     NO_CYCLES,
     Spacing,
     count_overlapping,
@@ -213,7 +213,7 @@ def describe_cycles(n: int, spacing: Spacing) -> list[str]:
         covered = n * step_size / cycles[name]
         sentences.append(
             f"The test block holds {covered:.2f} {name}s and {plural(n_runs, 'separate horizon')};"
-            f" wanted whole {name}s and at least {MANY_RUNS} horizons. So the tests remove no"
+            f" wanted whole {name}s and at least {MANY_HORIZONS} horizons. So the tests remove no"
             f" harmonic of the {name} and count this cycle as dependence."
         )
     return sentences

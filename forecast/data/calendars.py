@@ -662,8 +662,9 @@ def _hours_with_rows(
 
 
 def _candidate_steps(stamps: pd.DatetimeIndex) -> list[str]:
-    """The pandas name of the most frequent distance of two times; where that is some days, a day
-    too; where it is a week or longer, names of weeks, months, quarters and years.
+    """The pandas names of steps that `stamps` may have, the likeliest first: the most frequent
+    distance of two times; where that is some days, then one day; where it is a week or longer,
+    names of weeks, months, quarters and years before it.
     """
     common = pd.Series(stamps[1:] - stamps[:-1]).mode().iloc[0] if len(stamps) > 1 else DAY
     common = max(common.round("s"), pd.Timedelta(1, "s"))

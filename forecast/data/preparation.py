@@ -383,8 +383,8 @@ def check_prepared(
 
 
 def find_short_series(frame: pd.DataFrame, name: str, dataset: Dataset) -> list[Violation]:
-    """A finding for each series that lacks a block and is not scored; where all do, one with the
-    reason.
+    """A finding for each series that lacks a block and is not scored; where none can be scored, one
+    with the reason.
     """
     try:
         return borders_of(frame, name, dataset)[1]

@@ -228,8 +228,8 @@ def _require_head(forecaster: Forecaster) -> FittedHead:
 
 
 def _network_and_skip(forecaster: Forecaster, windows: Windows) -> tuple[np.ndarray, np.ndarray]:
-    """The distribution parameters (B, H, O, K) that the network gives, and the skip's forecast (B,
-    H, O).
+    """The raw output (B, H, O, K) of a direct network, from which its head makes the parameters of
+    a distribution, and the skip's forecast (B, H, O).
     """
     assert forecaster.skip is not None
     return forecaster.network_output(windows), forecaster.skip.forecast(

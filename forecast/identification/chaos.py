@@ -27,8 +27,8 @@ MOST_ROWS = 2_000  # of the longest experiment, on which the steps are counted
 def describe_lost_simulation(model: Model, experiments: Sequence[Experiment]) -> str:
     """The note that the free run is no simulation, and for how many steps it is one."""
     longest = max(begin_where_measured(experiments, model.start), key=len).part(slice(MOST_ROWS))
-    steps = count_simulated_steps(model, longest)
-    at_least = "at least " if steps == MOST_STEPS else ""
+    steps, is_cut = count_simulated_steps(model, longest)
+    at_least = "at least " if is_cut else ""
     advice = ""
     if model.training.loop == "series-parallel":
         advice = (
@@ -45,9 +45,10 @@ def describe_lost_simulation(model: Model, experiments: Sequence[Experiment]) ->
     )
 
 
-def count_simulated_steps(model: Model, experiment: Experiment) -> int:
+def count_simulated_steps(model: Model, experiment: Experiment) -> tuple[int, bool]:
     """The steps from measured rows until the root mean square error over the rows reaches
-    `NO_SIMULATION` deviations of y; `MOST_STEPS` at most.
+    `NO_SIMULATION` deviations of y, and whether the count ended before it did: at `MOST_STEPS`, at
+    a quarter of the rows, or, halved, where some of the longer runs are lost.
     """
     steps = min(MOST_STEPS, (len(experiment) - model.start) // 4)
     while steps > 0:
@@ -57,8 +58,8 @@ def count_simulated_steps(model: Model, experiment: Experiment) -> int:
         except ModelError:  # some of these runs are lost
             steps //= 2
     if steps < 1:
-        return 0
+        return 0, False
     errors = forecasts - following_rows(experiment.y, steps)
     rmse = np.sqrt(np.nanmean(errors**2, axis=0)) / model.scaling.y_scale
     is_lost = ~(rmse.mean(axis=1) < NO_SIMULATION)
-    return int(np.argmax(is_lost)) if is_lost.any() else steps
+    return (int(np.argmax(is_lost)), False) if is_lost.any() else (steps, True)

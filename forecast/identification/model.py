@@ -132,11 +132,12 @@ class Model:
 
     @property
     def members(self) -> tuple[Model, ...]:
-        """Each of its nets as a model; (itself,) for a single net."""
+        """Each of its nets as a model, without the set's errors; (itself,) for a single net."""
         if isinstance(self.net, Net):
             return (self,)
+        training = replace(self.training, free_run={})
         return tuple(
-            replace(self, net=net, weights=weights_at(self.weights, str(number)))
+            replace(self, net=net, weights=weights_at(self.weights, str(number)), training=training)
             for number, net in enumerate(self.net.nets)
         )
 

@@ -54,8 +54,8 @@ def read_clock() -> datetime:
 class Scheduler:
     """Runs the jobs of one project.
 
-    A job that missed its time, while no scheduler ran or the machine slept, runs once. A job that
-    runs longer than its timeout is ended.
+    A job that has run before and missed a time, while no scheduler ran or the machine slept, runs
+    once. A job that runs longer than its timeout is ended.
     """
 
     root: Path

@@ -75,10 +75,12 @@ def is_current(root: Path, *, dev: bool = False) -> bool:
 
 
 def require_python(version: str) -> None:
-    """Raises `InputError`, naming the Debian package, where no virtual environment can be made."""
+    """Raises `InputError` with the next move where `version` is not supported, or this Python can
+    make no virtual environment.
+    """
     if version not in PYTHON_VERSIONS:
         supported = f"{', '.join(PYTHON_VERSIONS[:-1])} or {PYTHON_VERSIONS[-1]}"
-        raise InputError(f"Python {version} found, wanted {supported}. {_REPAIR}")
+        raise InputError(f"Python {version} found, wanted {supported}. {_OTHER_PYTHON}")
     for name in ("venv", "ensurepip"):
         if importlib.util.find_spec(name) is None:
             raise InputError(
@@ -87,9 +89,10 @@ def require_python(version: str) -> None:
             )
 
 
+_OTHER_PYTHON = "Name another interpreter: `make PYTHON=/path/to/python3.12`."
 _REPAIR = (
-    "On Debian or Ubuntu: `sudo apt-get install python3-venv`, then the same command again; or"
-    " name another interpreter: `make PYTHON=/path/to/python3.12`."
+    "On Debian or Ubuntu: `sudo apt-get install python3-venv`, then the same command again."
+    f" {_OTHER_PYTHON}"
 )
 
 

@@ -91,8 +91,8 @@ class Settings:
 
     @property
     def rule_numbers(self) -> dict[str, float]:
-        """The numbers that `UpdateRule` holds in variables, by name; the rate rises for the first
-        twentieth of the steps.
+        """The numbers that `UpdateRule` holds in variables, by name; a rate that is not constant
+        rises for the first twentieth of the steps.
         """
         n_rising = max(1.0, self.steps // 20)
         return {

@@ -48,16 +48,25 @@ def test_the_steps_for_which_a_record_can_be_simulated_are_counted() -> None:
     """
     e = walk(0)
     assert NO_SIMULATION == 0.5
-    assert count_simulated_steps(model_of(0.8, e), e) == 0
+    assert count_simulated_steps(model_of(0.8, e), e) == (0, False)
     y = np.zeros(4_000)
     noise = np.random.default_rng(1).normal(size=4_000)
     for t in range(1, 4_000):
         y[t] = 0.97 * y[t - 1] + noise[t]
     slow = Experiment(None, y)
-    steps = count_simulated_steps(model_of(0.97, slow), slow)
-    assert steps in (3, 4, 5)
+    steps, is_cut = count_simulated_steps(model_of(0.97, slow), slow)
+    assert steps in (3, 4, 5) and not is_cut
     note = describe_lost_simulation(model_of(0.97, slow), [slow])
     assert f"simulated for {steps} steps from" in note
+
+
+def test_a_count_that_the_rows_cut_off_is_said_to_be_at_least_that() -> None:
+    """A quarter of the 8 rows behind the first are 2 steps, too few for a walk to be lost."""
+    e = walk(0)
+    short = Experiment(None, e.y[:9])
+    model = model_of(1.0, Experiment(None, 10 * e.y))
+    assert count_simulated_steps(model, short) == (2, True)
+    assert "for at least 2 steps" in describe_lost_simulation(model, [short])
 
 
 def test_the_note_on_a_lost_simulation_advises_a_comparison_and_promises_nothing() -> None:

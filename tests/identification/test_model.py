@@ -252,7 +252,11 @@ def test_a_model_of_which_a_part_is_missing_or_unknown_is_no_model(tmp_path) -> 
 
 def test_a_set_is_joined_by_the_nets_it_is_made_of() -> None:
     m = model(NARX)
-    assert len(Model.average(Model.average(m, m), m).members) == 3
+    averages = Model.average(Model.average(m, m), m)
+    assert len(averages.members) == 3
+    training = replace(averages.training, free_run={"validation": 4.0})
+    judged = replace(averages, training=training)
+    assert "RMSE" in repr(judged) and "RMSE" not in repr(judged.members[0])
 
 
 def test_a_record_of_pandas_with_unlike_indices_is_not_forecast() -> None:

@@ -124,7 +124,7 @@ def settings() -> dict[str, list[str]]:
         ],
         "docs/protocol.md": [
             f"at most {longrun.COSINES:g} × (number of",
-            f"in at least {longrun.MANY_RUNS} runs",
+            f"in at least {longrun.MANY_HORIZONS} runs",
             f"Fewer than {paired_tests.MINIMUM} origins",
             f"p below {percent(verdicts.ALPHA)}",
             f"those within {percent(losses.NEAR_BAR - 1)} of it",

@@ -57,7 +57,7 @@ class Affine(keras.Layer):
 
 
 class ReadOut(Affine):
-    """`h U + b` reshaped to forecasts: `(B, T, C)` to `(B, T, H, O, K)`, or at the `last` steps
+    """`h U + b` reshaped to forecasts: `(B, T, C)` to `(B, T, H, O, K)`, or at the `last` forecasts
     alone. With `parts`, each of `parts` neighbouring steps gives H / parts steps of one forecast:
     `(B, T parts, C)` to `(B, T, H, O, K)`.
     """
