@@ -1,5 +1,5 @@
-"""Warnings about inputs of a forecast that are unlike the training data: values far outside of the
-range of the train rows, and static inputs that have changed.
+"""Warnings about values that a forecast is made of and that lie far outside of the range of the
+train rows.
 
 `find_unseen` checks the newest rows of each series, as many as the horizon has, and the plan;
 `describe_unseen` makes a sentence of it. Their only caller is `serving`, for the warnings of
@@ -17,10 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from forecast.config.task import StaticColumn, Task
+from forecast.config.task import Task
 from forecast.config.transforms import TRANSFORMS
 from forecast.data.calendars import format_times, next_steps
-from forecast.data.hierarchy import summing_matrix
 from forecast.data.panel import Panel, Series
 from forecast.data.scaling import Scaling, judged_units, reads_changes, transform_columns
 from forecast.system.errors import list_first, plural, quote
@@ -30,16 +29,10 @@ MOST_FAULTS = 3
 
 
 def find_unseen(panel: Panel, scaling: Scaling) -> dict[str, list[str]]:
-    """Descriptions of the far and changed values of each series that has any."""
-    series_ids = [*panel.by_id]
-    compared = {*series_ids}
-    if panel.task.hierarchy:  # the static inputs of a sum are means over its series
-        compared = {series_ids[place] for place in summing_matrix(series_ids)[1]}
+    """Descriptions of the far values of each series that has any."""
     unseen = {}
     for series in panel.series:
         faults = _find_far(series, scaling, panel.task)
-        if series.unique_id in compared:
-            faults += _find_changed(series, scaling, panel.task)
         if faults:
             unseen[series.unique_id] = faults
     return unseen
@@ -97,27 +90,3 @@ def _find_far(series: Series, scaling: Scaling, task: Task) -> list[str]:
             f" (in training {lowest:g} to {highest:g})"
         )
     return faults
-
-
-def _find_changed(series: Series, scaling: Scaling, task: Task) -> list[str]:
-    """Descriptions of the static columns of a series whose value differs from that in training."""
-    trained = scaling.static[series.unique_id]
-    faults = []
-    start = 0
-    for column in task.static:
-        part = slice(start, start + len(column.frame_names))
-        start = part.stop
-        before, now = trained[part], series.static(task)[part]
-        if not np.allclose(before, now, rtol=1e-6, atol=1e-6):
-            faults.append(
-                f"{quote(column.column)} of {quote(series.unique_id)} is"
-                f" {_read_static(now, column)} (in training {_read_static(before, column)})"
-            )
-    return faults
-
-
-def _read_static(inputs: np.ndarray, column: StaticColumn) -> str:
-    """The value of a static column from its inputs (an indicator per category, or one number)."""
-    if column.categories:
-        return quote(column.categories[int(np.argmax(inputs))])
-    return f"{inputs[0] * column.scale + column.centre:g}"
