@@ -12,7 +12,7 @@ share the functions of this module.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from forecast.config.transforms import TRANSFORMS
 from forecast.data import calendars
 from forecast.data.columns import encode_static, spread_over_horizon
 from forecast.data.panel import Panel, Series, from_frame, future_features
-from forecast.data.scaling import check_transforms
+from forecast.data.scaling import Scaling, check_transforms
 from forecast.data.schema import (
     EARLIEST_TIME,
     KEY_COLUMNS,
@@ -39,7 +39,7 @@ from forecast.data.schema import (
 from forecast.data.windows import find_hole_of_plan
 from forecast.forecaster.ensemble import MANIFEST, Ensemble, forecast_latest, read_levels
 from forecast.forecaster.forecaster import Forecaster
-from forecast.forecaster.unseen import describe_unseen, find_unseen
+from forecast.forecaster.unseen import describe_unseen
 from forecast.system.errors import (
     MOST_NAMES,
     InputError,
@@ -340,31 +340,25 @@ def describe_odd_rows(panel: Panel, ensemble: Ensemble) -> list[str]:
     """Sentences on what is odd about the newest rows of `panel`: unequal ends, missing values,
     values unlike those of the fit.
     """
-    return _describe_rows(panel, panel.newest, find_unseen(panel, ensemble.scaling))
+    return _describe_rows(panel, panel.newest, ensemble.scaling)
 
 
 def describe_odd_series(panel: Panel, ensemble: Ensemble) -> dict[str, str]:
     """As `describe_odd_rows`, for each series apart; without those that have nothing odd."""
-    unseen = find_unseen(panel, ensemble.scaling)
     notes = {}
     for series in panel.series:
-        uid = series.unique_id
         alone = replace(panel, series=(series,))
-        if sentences := _describe_rows(alone, panel.newest, {uid: unseen.get(uid, [])}):
-            notes[uid] = " ".join(sentences)
+        if sentences := _describe_rows(alone, panel.newest, ensemble.scaling):
+            notes[series.unique_id] = " ".join(sentences)
     return notes
 
 
-def _describe_rows(
-    panel: Panel, newest: np.datetime64, unseen: Mapping[str, Sequence[str]]
-) -> list[str]:
-    """The sentences of `describe_odd_rows`. newest: the last time of any series of the request;
-    unseen: the result of `find_unseen`.
-    """
+def _describe_rows(panel: Panel, newest: np.datetime64, scaling: Scaling) -> list[str]:
+    """The sentences of `describe_odd_rows`. newest: the last time of any series of the request."""
     sentences = [
         describe_unequal_ends(panel, newest),
         describe_missing_values(panel),
-        describe_unseen(unseen),
+        describe_unseen(panel, scaling),
     ]
     return [*filter(None, sentences)]
 

@@ -1,9 +1,9 @@
 """Warnings about values that a forecast is made of and that lie far outside of the range of the
 train rows.
 
-`find_unseen` checks the newest rows of each series, as many as the horizon has, and the plan;
-`describe_unseen` makes a sentence of it. Their only caller is `serving`, for the warnings of
-`Model.predict` and `forecast predict` and for the column `note` of a served model.
+`describe_unseen` checks the newest rows of each series, as many as the horizon has, and the plan.
+Its only caller is `serving`, for the warnings of `Model.predict` and `forecast predict` and for the
+column `note` of a served model.
 
 A value is far off where it lies beyond the range by more than its width (`Scaling.input_bounds`),
 or is so wild that a model reads it as missing (`Scaling.hide_wild`), as after a lost comma. Nothing
@@ -12,7 +12,6 @@ is refused here, because such a value may be true.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,19 +27,11 @@ MOST_FAULTS = 3
 """The most columns that one sentence names."""
 
 
-def find_unseen(panel: Panel, scaling: Scaling) -> dict[str, list[str]]:
-    """Descriptions of the far values of each series that has any."""
-    unseen = {}
+def describe_unseen(panel: Panel, scaling: Scaling) -> str:
+    """A sentence on the far values of the newest rows and the plans; empty without any."""
+    faults: list[str] = []
     for series in panel.series:
-        faults = _find_far(series, scaling, panel.task)
-        if faults:
-            unseen[series.unique_id] = faults
-    return unseen
-
-
-def describe_unseen(faults_by_series: Mapping[str, Sequence[str]]) -> str:
-    """The result of `find_unseen` as a sentence; empty without any."""
-    faults = [fault for of_series in faults_by_series.values() for fault in of_series]
+        faults += _find_far(series, scaling, panel.task)
     if not faults:
         return ""
     return (

@@ -11,7 +11,7 @@ import pytest
 from forecast.data.panel import Panel
 from forecast.data.scaling import Scaling
 from forecast.data.splits import Blocks
-from forecast.forecaster.unseen import describe_unseen, find_unseen
+from forecast.forecaster.unseen import describe_unseen
 from tests.support import problems
 
 PLAN = {
@@ -49,7 +49,7 @@ def test_a_plan_far_off_is_said_with_its_day_its_value_and_the_range(days, facto
     scaling = fitted(panel_with_plan(usual_prices()))
     prices = usual_prices()
     prices[np.array(days) + 200] *= factor
-    sentence = describe_unseen(find_unseen(panel_with_plan(prices), scaling))
+    sentence = describe_unseen(panel_with_plan(prices), scaling)
     low, high = scaling.ranges["a"][:, 1]
     assert f"(in training {low:g} to {high:g})" in sentence
     numbers = [f"'price' of 'a' is {prices[day + 200]:g} at 2024-01-09" for day in days]
@@ -62,7 +62,7 @@ def test_a_plan_of_usual_prices_is_not_spoken_of(factor):
     prices = usual_prices()
     prices[200:] = 4.5 * factor
     panel = panel_with_plan(prices)
-    assert find_unseen(panel, fitted(panel)) == {}
+    assert describe_unseen(panel, fitted(panel)) == ""
 
 
 @pytest.mark.parametrize("transform", ["none", "log", "log1p", "diff", "logdiff"])
@@ -73,7 +73,7 @@ def test_a_target_in_another_unit_is_said(transform, factor):
     other = panel.series[0].values.copy()
     other[-1 if transform == "logdiff" else slice(None), 0] *= factor
     series = replace(panel.series[0], values=other)
-    assert "'y' of 'a'" in describe_unseen(find_unseen(replace(panel, series=(series,)), scaling))
+    assert "'y' of 'a'" in describe_unseen(replace(panel, series=(series,)), scaling)
 
 
 @pytest.mark.parametrize("growth", [1.5, 2, 4])
@@ -88,10 +88,16 @@ def test_usual_growth_is_not_spoken_of(growth, seed):
     frame = pd.DataFrame({"unique_id": "a", "ds": ds, "y": y})
     options = {"target": {"column": "y"}, "past_exogenous": [], "calendar_features": []}
     panel = problems.panel_of(frame, **options)
-    assert find_unseen(panel, fitted(panel)) == {}
+    assert describe_unseen(panel, fitted(panel)) == ""
 
 
 def test_of_many_faults_the_first_are_named_and_the_rest_counted():
-    faults = {"a": ["first", "second"], "b": ["third", "fourth", "fifth"]}
-    assert "first, second, third and 2 more." in describe_unseen(faults)
-    assert describe_unseen({}) == ""
+    ds = pd.date_range("2024-01-01", periods=200, freq="h")
+    y = 10 + np.sin(np.arange(200))
+    frame = pd.concat([pd.DataFrame({"unique_id": name, "ds": ds, "y": y}) for name in "abcde"])
+    options = {"target": {"column": "y"}, "past_exogenous": [], "calendar_features": []}
+    scaling = fitted(problems.panel_of(frame, **options))
+    frame.loc[frame["ds"] == ds[-1], "y"] = 1000.0
+    sentence = describe_unseen(problems.panel_of(frame, **options), scaling)
+    assert [f"'y' of '{name}'" in sentence for name in "abcde"] == [True] * 3 + [False] * 2
+    assert "and 2 more." in sentence
