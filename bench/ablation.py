@@ -156,13 +156,10 @@ def combine(problem: Problem, rows: Forecasts, rule: Combination) -> pd.DataFram
     first = next(iter(rows.values()))
     records: Any = {name: SimpleNamespace(model=name, kind="regression") for name in rows}
 
-    def errors_of(keys: pd.DataFrame, values: Mapping[str, np.ndarray]) -> Any:
-        return combinations.MemberErrors.of(keys, values, records)
-
     values = {name: table["y_hat"].to_numpy() for name, table in rows.items()}
     keys = first[combinations.FORECAST_KEYS]
     rule = rule.without_members(set(rule.members) - set(rows))
-    return combinations._combine_forecasts(rule, errors_of, keys, values)[1]
+    return combinations._combine_forecasts(rule, records, keys, values)[1]
 
 
 def scale_of(problem: Problem) -> dict[str, float]:

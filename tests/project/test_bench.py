@@ -17,6 +17,7 @@ import pytest
 from sklearn.linear_model import Ridge
 
 from bench import (
+    ablation,
     beijing,
     beside,
     beside_tests,
@@ -735,6 +736,20 @@ def test_of_few_rows_theta_is_a_member_of_what_the_bench_serves(monkeypatch):
     for grid, is_member in (("few", True), ("", False)):
         drawn = simulated_kinds.Drawn(None, grid, pd.DataFrame(), 1)
         assert ("theta" in simulated_kinds.served_row(drawn)) == is_member
+
+
+def test_rows_of_a_bench_are_combined_by_the_rule_of_the_product() -> None:
+    times = pd.date_range("2024-01-01", periods=40, freq="D")
+    y = np.sin(np.arange(40.0))
+    keys = {"unique_id": "s", "cutoff": times - pd.Timedelta("1D"), "step": 1, "ds": times}
+    table = pd.DataFrame({**keys, "output": "y", "y": y, "volatility": 1.0})
+    table["block"] = np.repeat(["validation", "test"], 20)
+    draw = np.random.default_rng(0)
+    near, far = (table.assign(y_hat=y + draw.normal(0, size, 40)) for size in (0.01, 1.0))
+    rule = ablation.RULE.model_copy(update={"members": ("near", "far")})
+    made = ablation.combine(None, {"near": near, "far": far}, rule)
+    missed = (made["y_hat"] - y).abs()[made["block"] == "test"]
+    assert missed.mean() < 0.1 < (far["y_hat"] - y).abs().mean()
 
 
 def test_the_bench_of_growth_fits_a_ridge_without_a_constant():
