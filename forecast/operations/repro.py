@@ -87,20 +87,26 @@ def run_dvc(
     if spent:
         print(f"\nStages: {', '.join(spent)}", flush=True)
     if code:
-        # DVC has removed the outs of stages that failed: restore them from its cache or `contents`
         unfinished = unfinished_stages(root, targets)
-        if unfinished:
-            command = [*dvc_command(), "checkout", "--quiet", "--allow-missing", *unfinished]
-            subprocess.run(command, cwd=root, capture_output=True, check=False)
-        for name, content in contents.items():
-            if not (root / name).exists():
-                files.write_bytes(root / name, content)
+        _restore_outs(root, unfinished, contents)
         failed = {
             stage: (line.get("code", 1), line.get("message", KILLED))
             for stage, line in lines.items()
             if line.get("code") != 0
         }
         raise explain_failures(failed, unfinished)
+
+
+def _restore_outs(root: Path, stages: Sequence[str], contents: Mapping[str, bytes]) -> None:
+    """Restore the outs of stages that failed, which DVC has removed: from its cache, or as the
+    `contents` of the files that are not in it.
+    """
+    if stages:
+        command = [*dvc_command(), "checkout", "--quiet", "--allow-missing", *stages]
+        subprocess.run(command, cwd=root, capture_output=True, check=False)
+    for name, content in contents.items():
+        if not (root / name).exists():
+            files.write_bytes(root / name, content)
 
 
 def read_stage_log(log: Path) -> list[dict[str, Any]]:
