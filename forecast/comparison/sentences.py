@@ -423,8 +423,10 @@ def _describe_tied(best: str, against_best: Sequence[PairedTest]) -> list[str]:
 
 
 def _describe_detectable(tests: Sequence[PairedTest]) -> str:
-    """The differences that the tests would find in four of five samples; empty if none is known."""
-    sizes = sorted((t.detectable, t.model) for t in tests if t.detectable is not None)
+    """The differences that the tests would find in four of five samples; empty if none is known, or
+    the forecasts are the same.
+    """
+    sizes = sorted((t.detectable, t.model) for t in tests if t.detectable)
     if not sizes:
         return ""
     lowest, first_model = sizes[0]

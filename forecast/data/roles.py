@@ -84,4 +84,4 @@ def _describe_values(values: pd.Series, n_steps: int) -> str:
         return "no value"
     text = f"{known.min():.4g} to {known.max():.4g}, mean {known.mean():.4g}"
     share = 1 - len(known) / n_steps
-    return f"{text}, {share:.1%} of the steps without a value" if share > 0 else text
+    return f"{text}, {100 * share:.1f} % of the steps without a value" if share > 0 else text

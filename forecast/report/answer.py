@@ -218,7 +218,7 @@ def _describe_remedy(results: Results, bar: str) -> str:
         if any(target.is_price for target in targets):
             kind = "a random walk, such as most prices"
         elif bar == "naive" or any(target.difference_inputs for target in targets):
-            kind = "a random walk"
+            kind = "a random walk, if this is one"
         else:
             kind = "noise around a level"
         return f"Of {kind}, no history tells more; only inputs that are known ahead could."

@@ -380,6 +380,13 @@ def test_what_a_test_could_have_seen_stands_beside_the_word():
     )
 
 
+def test_nothing_is_said_to_be_found_between_forecasts_that_are_the_same():
+    same = {("naive", "baseline"): 0.0, ("ridge", "baseline"): 0.0}
+    result = verdicts(same, {"shipped": "naive"}, noise=0.0)
+    assert any("distinguishes naive from ridge (+0.0 %)" in line for line in result.sentences)
+    assert "found in four of five" not in " ".join(result.sentences)
+
+
 def test_a_large_difference_over_three_years_of_weeks_is_seen():
     rng = np.random.default_rng(2)
     shared = np.convolve(rng.gamma(2, 1, 171), np.ones(12) / 12, mode="valid")

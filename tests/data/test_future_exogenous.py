@@ -537,7 +537,7 @@ def test_the_role_of_every_column_can_be_asked_with_its_reason_and_what_the_data
     }
     assert "needs it for the whole horizon" in roles["promo"].reason
     assert "holidays of DE" in roles["holiday"].reason
-    assert "5.1% of the steps without a value" in roles["rain"].data
+    assert "5.1 % of the steps without a value" in roles["rain"].data
 
 
 def test_what_has_no_value_behind_the_last_row_may_be_measured_and_no_plan() -> None:

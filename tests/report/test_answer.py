@@ -227,7 +227,7 @@ def test_no_longer_history_is_advised_where_the_last_value_or_a_level_is_the_bar
     change_words(project, "bar", "worse")
     change_verdicts(project, bar=bar)
     (advice,) = advise(results(project, HOURLY))
-    kind = "a random walk, no" if bar == "naive" else "noise around a level, no"
+    kind = "a random walk, if this is one, no" if bar == "naive" else "noise around a level, no"
     assert f"Of {kind} history" in advice and "longer history" not in advice
 
 

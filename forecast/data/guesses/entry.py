@@ -441,9 +441,9 @@ def _zeros_line(values: pd.Series) -> str:
     """The line of the grid for counts that are mostly zero."""
     share = (values.dropna() == 0).mean()
     note = (
-        f"{share:.0%} of the values are zero: the absolute error rewards the median, which is zero;"
-        " for the mean add `transform: log1p, point: mean` to the target and see RMSSE, for a stock"
-        " the quantiles"
+        f"{100 * share:.0f} % of the values are zero: the absolute error rewards the median, which"
+        " is zero; for the mean add `transform: log1p, point: mean` to the target and see RMSSE,"
+        " for a stock the quantiles"
     )
     return entry_line("grid", INTERMITTENT_GRID, note)
 
