@@ -8,13 +8,12 @@ import json
 import os
 import shutil
 import textwrap
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pytest
 import yaml
 
 from tests.support import warm_interpreter
@@ -266,19 +265,3 @@ Change = Callable[[Path], None]
 
 KINDS_OF_THE_DATA = ("column", "history", "repeated", "target")
 """What one look at the table tells, without a run: test_data_checks.py has such tables."""
-
-
-def one_of_each_kind(
-    plants: Mapping[Change, str], covered: Collection[str] = KINDS_OF_THE_DATA
-) -> list[Any]:
-    """Parameters of a test: the first plant of each kind of leak that no other test has, and the
-    others marked as slow.
-    """
-    first = {kind: plant for plant, kind in reversed(plants.items())}
-    shown = [first[kind] for kind in first if kind not in covered]
-    return [
-        pytest.param(
-            plant, kind, id=plant.__name__, marks=() if plant in shown else pytest.mark.slow
-        )
-        for plant, kind in plants.items()
-    ]

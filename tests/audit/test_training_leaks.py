@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tests.audit import cases
-from tests.audit.cases import FEWEST, STACKED, append, audited, one_of_each_kind, write
+from tests.audit.cases import FEWEST, STACKED, append, audited, write
+from tests.audit.test_leaks import calibration_on_test, folds_without_an_embargo
 
 
 def tuning_on_test(root: Path) -> None:
@@ -27,7 +28,6 @@ def tuning_on_test(root: Path) -> None:
             return _replace(problem, blocks=blocks, _scaled={})
     """,
     )
-    cases.train_one_seed(root)
 
 
 def early_stop_on_test(root: Path) -> None:
@@ -56,7 +56,6 @@ def early_stop_on_test(root: Path) -> None:
             return _window_error(_OnTest(problem), network, skip, loss)
     """,
     )
-    cases.train_one_seed(root)
 
 
 def both_directions_across_the_origin(root: Path) -> None:
@@ -262,7 +261,8 @@ COVERED = ("forecast", "scores")
 """Kinds of leak of which weights learnt on test, below, and test_stored.py have one."""
 
 
-@pytest.mark.parametrize(("plant", "kind"), one_of_each_kind(LEAKS, COVERED))
+@pytest.mark.slow  # of each kind one is planted in the test after this one, or in `COVERED`
+@pytest.mark.parametrize(("plant", "kind"), LEAKS.items())
 def test_a_leak_in_tuning_or_training_is_caught_and_named(
     plant: cases.Change, kind: str, tmp_path: Path
 ) -> None:
@@ -275,6 +275,46 @@ def test_a_leak_in_tuning_or_training_is_caught_and_named(
     assert kind in [finding["kind"] for finding in found["findings"]], found
     if kind != "forecast":
         assert found["findings"][0]["kind"] == kind, found
+
+
+MEMBERS = (*FEWEST, "seasonal_naive")
+TOGETHER = (
+    folds_without_an_embargo,
+    tuning_on_test,
+    early_stop_on_test,
+    weights_learnt_on_test,
+    calibration_on_test,
+)
+
+
+def test_leaks_of_every_part_of_the_training_planted_at_once_are_each_caught(
+    tmp_path: Path,
+) -> None:
+    """In one audit, since one with a network takes twenty CPU seconds. What follows from another
+    leak is told from a leak by its detector: what is tuned otherwise is trained otherwise, and
+    other forecasts have other intervals. The weights are moved by no leak of the network, of which
+    they have none.
+    """
+    assert {*LEAKS.values()} <= {LEAKS.get(plant) for plant in TOGETHER} | {*COVERED}
+    root = write(
+        tmp_path / "project",
+        models=("mlp",),
+        references=MEMBERS,
+        rankings=("shipped",),
+        combinations={"stacked": {**STACKED, "members": [*MEMBERS]}},
+    )
+    for plant in TOGETHER:
+        plant(root)
+    cases.train_one_seed(root)
+    cases.look_at_few_moments(root)
+    findings = audited(root)["findings"]
+    kinds = list(dict.fromkeys(finding["kind"] for finding in findings))
+    assert kinds[:5] == ["folds", "tuning", "training", "weights", "forecast"], findings
+    where = {(finding["kind"], finding["detector"]): finding["where"] for finding in findings}
+    assert where["training", "targets asked for"] == "training of train", findings
+    assert ("calibration", "rows of the calibration calls") in where, findings
+    of_change = "change after the validation block"
+    assert where["weights", of_change] == where["forecast", of_change] == "stacked", findings
 
 
 STACKED_AGAIN = {**STACKED, "refit": "monthly"}
@@ -290,6 +330,7 @@ def test_weights_learnt_on_validation_are_clean_once_and_every_month(tmp_path: P
     assert audited(root)["clean"]
 
 
+@pytest.mark.slow  # planted at once with other leaks, above
 def test_weights_learnt_on_test_are_caught(tmp_path: Path) -> None:
     root = write_combinations(tmp_path / "project", stacked=STACKED)
     weights_learnt_on_test(root)
@@ -299,7 +340,7 @@ def test_weights_learnt_on_test_are_caught(tmp_path: Path) -> None:
     assert "forecast" in [finding["kind"] for finding in found]
 
 
-@pytest.mark.slow  # the kind of `test_weights_learnt_on_test_are_caught`
+@pytest.mark.slow  # the kind of the weights on test planted above
 def test_weights_learnt_again_that_saw_one_forecast_too_many_are_caught(tmp_path: Path) -> None:
     root = write_combinations(tmp_path / "project", stacked=STACKED_AGAIN)
     weights_learnt_again_one_origin_too_late(root)
@@ -309,7 +350,7 @@ def test_weights_learnt_again_that_saw_one_forecast_too_many_are_caught(tmp_path
     }
 
 
-@pytest.mark.slow  # the kind of `test_weights_learnt_on_test_are_caught`
+@pytest.mark.slow  # the kind of the weights on test planted above
 def test_weights_that_look_at_test_without_flipping_are_caught(tmp_path: Path) -> None:
     equal = {"family": "combination", "members": "all", "weights": "equal"}
     root = write_combinations(tmp_path / "project", mix=equal)
