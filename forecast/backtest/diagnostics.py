@@ -95,8 +95,8 @@ def gradient_by_lag(
     future: np.ndarray | None,
     lags: list[int],
 ) -> np.ndarray:
-    """(lags,): the Frobenius norm of d forecast / d past[:, -1 - k] for each k in `lags`, the root
-    mean square over windows.
+    """(lags,): the Frobenius norm of d output / d past[:, -1 - k] for each k in `lags`, the root
+    mean square over windows. The output is the network's alone, without its skip.
 
     past (B, T, C), weights float64. Inputs are moved along at most `DIRECTIONS` random orthogonal
     directions: with no more channels than that the norm is exact, with more it is an estimate.

@@ -44,7 +44,8 @@ class Member:
 
     `held_out_rmse`: of the free run through the block that the fold held out, or, while models of a
     series without inputs are compared, of forecasts of it over several steps; `train_rmse`: of the
-    free run on the rows it was trained on last; `run`: this free run.
+    free run on the rows it was trained on last, or of forecasts of one step where it is fitted one
+    step ahead; `run`: this free run.
     """
 
     candidate: Candidate

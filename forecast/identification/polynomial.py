@@ -35,7 +35,7 @@ class PolynomialLayer:
 
     `z_origin` (d,) and `y_origin` (O,), scaled: 0 for products of data without their means, or 0 of
     the data's own units. The weights are one flat vector, C (terms, O). The methods are those of
-    `training.one_layer.OneLayer`.
+    `training.one_layer.OneLayer` but `split`.
     """
 
     terms: tuple[Term, ...]

@@ -446,9 +446,9 @@ class _Search:
         return replace(member, held_out_rmse=error if np.isfinite(error) else np.inf)
 
     def _refit_one_step(self, member: Member) -> Member:
-        """The member fitted one step ahead to all searched rows, as it was where the fit diverges;
-        with the error of its free run in the fold through the block, and its one-step error on all
-        rows.
+        """The member fitted one step ahead to all searched rows, as it was where the fit diverges.
+        `held_out_rmse` becomes the error of the free run through the block by the weights before,
+        `train_rmse` the one-step error on all rows by the new ones.
         """
         start = member.net.start_rows(self.settings.start)
         block = ClosedLoop(member.net, self.folds[member.fold].held_out, start)

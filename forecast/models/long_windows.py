@@ -132,13 +132,13 @@ class LongWindows:
         left_out = cutoffs[~self.is_regular[cutoffs]]
         for start in range(0, len(left_out), ROWS_PER_BATCH):
             rows = left_out[start : start + ROWS_PER_BATCH]
-            x = np.hstack([*(lags.at(rows) for lags in self._lags), self._at_cutoffs(rows)])
+            x = np.hstack([*(lags.at(rows) for lags in self._lags), self._inputs_at_cutoffs(rows)])
             total[:-1, :-1] -= x.T @ x
         half = total.take(self._columns, axis=0)
         half -= total.take(self._subtracted, axis=0)
         return half.take(self._columns, axis=1) - half.take(self._subtracted, axis=1)
 
-    def _at_cutoffs(self, rows: np.ndarray) -> np.ndarray:
+    def _inputs_at_cutoffs(self, rows: np.ndarray) -> np.ndarray:
         """(n, others + 1): the columns that are no lag of a sequence, and a column of ones, at the
         cutoffs `rows` (n,).
         """
@@ -166,7 +166,7 @@ class LongWindows:
             rows = np.arange(start, min(start + rows_per_batch, stop))
             # the recursion needs only the first column of each sequence
             firsts = [lags.values[rows - lags.first_lag][:, None] for lags in self._lags]
-            at_cutoffs = np.hstack([self._at_cutoffs(rows), *firsts])
+            at_cutoffs = np.hstack([self._inputs_at_cutoffs(rows), *firsts])
             fixed += at_cutoffs.T @ at_cutoffs
             conjugate = scipy.fft.rfft(at_cutoffs.T, n_values, axis=1).conj()
             for lags, spectrum in zip(self._lags, spectra, strict=True):

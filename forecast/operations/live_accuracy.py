@@ -137,7 +137,7 @@ def score_versions(root: Path, dataset: str, frame: pd.DataFrame) -> list[LiveAc
     return scores
 
 
-def number_rows(table: pd.DataFrame, kind: str) -> pd.DataFrame:
+def times_to_row_numbers(table: pd.DataFrame, kind: str) -> pd.DataFrame:
     """The table with row numbers for the times in `cutoff` and `ds`, where rows have no dates
     (calendar kind `index`): there row n has the time n minutes after 1970-01-01.
     """

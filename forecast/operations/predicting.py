@@ -109,7 +109,7 @@ def forecast_champion(
         *describe_odd_rows(panel, ensemble),
         storing_fault,
     ]
-    table = live_accuracy.number_rows(table, ensemble.task.calendar.kind)
+    table = live_accuracy.times_to_row_numbers(table, ensemble.task.calendar.kind)
     return Forecast(current, settings, table, panel, tuple(filter(None, notices)))
 
 
@@ -278,7 +278,7 @@ def watch_champion(
     first_new = {series.unique_id: series.ds[-min(steps, len(series))] for series in panel.series}
     table = watched.table
     is_newest = table["ds"] >= table["unique_id"].map(first_new)
-    table = live_accuracy.number_rows(
+    table = live_accuracy.times_to_row_numbers(
         table.assign(is_newest=is_newest), ensemble.task.calendar.kind
     )
     return WatchedChampion(current, settings, watched, table)

@@ -264,14 +264,22 @@ def _require_same_champion(
     root: Path, dataset: str, promotion: Promotion, opened: OpenRegistry, now: pd.Timestamp
 ) -> None:
     """Raises `ChampionChangedError` where the registry's champion is not the version that the gate
-    compared with, nor the promoted one, which a killed promotion may have made the champion.
+    compared with, nor the promoted one, which a killed promotion may have made the champion; and
+    where the promoted one was the champion already, until somebody rolled it back.
 
-    That champion is taken over first, since the next gate would compare with the wrong one again.
-    Without a champion, as after its deletion on MLflow's page, nothing is replaced.
+    Another champion is taken over first, since the next gate would compare with the wrong one
+    again. Without a champion, as after its deletion on MLflow's page, nothing is replaced.
     """
     current = opened.registered.aliases.get("champion")
     against = promotion.judged_against
-    if current in (None, against, promotion.version):
+    if current in (None, promotion.version):
+        return
+    if current == against:
+        moves = [event for event in champion.read_events(root, dataset) if not event.decision]
+        if any(promotion.version in (move.version, move.replaced) for move in moves):
+            raise ChampionChangedError(
+                f"it was the champion already, before version {current} took its place again"
+            )
         return
     with suppress(ForecastError):  # `status --registry` says why it cannot be loaded here
         list(_take_registered(root, dataset, opened, now))

@@ -49,7 +49,7 @@ def repair_faults(root: Path, tracking_uri: str, now: pd.Timestamp) -> Iterator[
     from forecast.operations import registry
 
     store = tracking_store(root, tracking_uri)
-    yield from _replace_damaged_database(root, store)
+    yield from _set_damaged_database_aside(root, store)
     if database_file.former_folders(store):
         with mlflow_client.connect(store):  # connecting corrects the paths
             yield "MLflow's paths lead into this folder again"
@@ -67,7 +67,7 @@ def repair_faults(root: Path, tracking_uri: str, now: pd.Timestamp) -> Iterator[
             yield f"{dataset}: not repaired: {error}"
 
 
-def _replace_damaged_database(root: Path, store: TrackingStore) -> Iterator[str]:
+def _set_damaged_database_aside(root: Path, store: TrackingStore) -> Iterator[str]:
     """Move a damaged database of this project aside; yields a sentence for that, and one for each
     dataset that lost versions.
     """

@@ -8,7 +8,7 @@ import pytest
 from forecast.cli import predict
 from forecast.cli.common import escape_formulas
 from forecast.cli.predict import _with_written_times
-from forecast.operations.live_accuracy import number_rows
+from forecast.operations.live_accuracy import times_to_row_numbers
 
 
 def found(cutoff, ds):
@@ -40,9 +40,9 @@ def test_hours_are_those_of_the_file_s_clock_with_their_offset_and_dates_stay_da
 
 def test_rows_without_dates_are_shown_by_their_number():
     table = found("1970-01-01 11:39", "1970-01-01 11:40")
-    shown = _with_written_times(number_rows(table, "index")).iloc[0]
+    shown = _with_written_times(times_to_row_numbers(table, "index")).iloc[0]
     assert (shown["cutoff"], shown["ds"]) == (699, 700)
-    assert number_rows(table, "regular").equals(table)
+    assert times_to_row_numbers(table, "regular").equals(table)
 
 
 @pytest.mark.parametrize("name", ["=cmd()|'/c calc'!A1", "+1", "-1", "@sum", "\tx", "\r"])

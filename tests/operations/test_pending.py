@@ -128,6 +128,26 @@ def test_a_retraining_killed_while_its_refit_serves_is_finished_without_a_step_b
     assert happened == [("promoted", 1), ("promoted", 2), ("promoted", 3), ("gate passed", 2)]
 
 
+def test_a_killed_retraining_whose_model_was_rolled_back_does_not_serve_it_again(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry.promote(project, NAME, projects.register(project, "naive"), now=NOW)
+    write_down(project, champion=1, served_version=1)
+
+    def die(*_words: object, **_options: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pending, "conclude", die)
+        with pytest.raises(KeyboardInterrupt):
+            finish(project, refit)
+    assert registry.rollback(project, NAME, now=NOW) == 1
+    found = finish(project, refit)
+    assert found.word == "kept" and "was the champion already" in found.reason
+    assert champion.read_aliases(project, NAME)["champion"] == 1
+    assert projects.registry_aliases(project, NAME)["champion"] == 1
+
+
 @pytest.mark.parametrize("fault", ["cut forecasts", "a library that is missing here"])
 def test_a_pending_decision_whose_model_cannot_be_loaded_says_what_to_do(
     project: Path, monkeypatch: pytest.MonkeyPatch, fault: str

@@ -70,8 +70,8 @@ def remove_season(y: Array, season: int) -> Array:
 
 
 def split_last_blocks(y: Array, season: int) -> tuple[int, Array, Array]:
-    """Row number of the last whole block that leaves two blocks after it; the rows from there on
-    without their seasonal part; and that part.
+    """Row number from which on at least two whole blocks are left; the rows from there on without
+    their seasonal part; and that part.
     """
     begin = _begin(len(y), season)
     low = max(begin - BLOCK * season, 0)
