@@ -183,17 +183,13 @@ def read_data(
     from forecast.data import preparation, quality, snapshots
     from forecast.data.scaling import check_transforms
     from forecast.data.splits import borders_of
+    from forecast.operations.worktree import require_source_files
 
     if dataset.grid:
         folder = ProjectPaths.of(root).configs
         load_specs(load_models(folder, dataset.grid), folder)
     if files_may_differ and ProjectPaths.of(root).fetch_note(name).exists():
-        for path in dataset.source.files:
-            if not (root / path).exists():
-                raise InputError(
-                    f"Dataset {name!r}: {path}: no such file. Restore it, or correct `source` in"
-                    " configs/datasets.yaml."
-                )
+        require_source_files(root, dataset.source.files)
     as_of = None
     if files_may_differ:
         as_of = pd.Timestamp(snapshots.read_pointer(root, name).as_of)

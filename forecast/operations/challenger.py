@@ -33,7 +33,7 @@ from forecast.operations import repro, worktree
 from forecast.operations.champion import Champion
 from forecast.operations.worktree import WorkTree
 from forecast.system import files
-from forecast.system.errors import ERROR_OF_CODE, ForecastError, InputError
+from forecast.system.errors import ERROR_OF_CODE, ForecastError
 from forecast.system.stage import COMMAND_VARIABLE, LOG_VARIABLE, show_nothing
 from forecast.tracking import tracking_store
 
@@ -212,14 +212,9 @@ def fetch_data(job: RetrainingJob, tree: WorkTree) -> None:
     copy_snapshots(job.root, tree.path)
     for name in with_joined_datasets([job.dataset], tree.paths.configs):
         entry = load_dataset(name, tree.paths.configs)
+        worktree.require_source_files(job.root, entry.source.files)
         for path in entry.source.files:
-            source = job.root / path
-            if not source.exists():
-                raise InputError(
-                    f"{source}: no such file. Restore it, or correct `source` in"
-                    " configs/datasets.yaml."
-                )
-            worktree.copy_whole(source, tree.path / path)
+            worktree.copy_whole(job.root / path, tree.path / path)
         last = _last_pointer(job, name)
         # a source without overlap is read whole each time
         can_continue = entry.source.overlap is not None and last.exists()

@@ -45,7 +45,7 @@ from forecast.operations.gate import PairEvidence
 from forecast.operations.live_accuracy import error_over_expected
 from forecast.operations.records import ChampionCard, Shift
 from forecast.system import files
-from forecast.system.errors import DataError, ForecastError
+from forecast.system.errors import DataError, ForecastError, list_first
 
 YEAR = pd.Timedelta(365, "D")
 
@@ -475,8 +475,7 @@ def judge_due(
         ageing.append(f"stale ({age_days:.0f} days old, {rules.max_age_days:g} allowed)")
     drifted = [shift.what for shift in shifts if shift.drifted]
     if drifted:
-        more = ", ..." if len(drifted) > 3 else ""
-        ageing.append(f"drifting ({', '.join(drifted[:3])}{more})")
+        ageing.append(f"drifting ({list_first(drifted, 3, str)})")
     reasons = list(ageing) if new_steps > 0 else []
     wanted_steps = rules.new_steps or dataset.horizon
     if new_steps >= wanted_steps:

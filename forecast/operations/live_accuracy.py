@@ -98,8 +98,8 @@ def read_issues(root: Path, dataset: str) -> pd.DataFrame:
         return pd.DataFrame()
     except (OSError, ValueError) as error:  # an Arrow error is a ValueError
         raise DamagedError(
-            f"{path}: cannot be read ({one_line(error)}). `forecast doctor --repair` moves it away:"
-            " storing starts anew."
+            f"{path}: cannot be read ({one_line(error)}), so no forecast is kept or scored."
+            " `forecast doctor --repair` moves it away: storing starts anew."
         ) from None
 
 

@@ -24,7 +24,7 @@ import yaml
 
 from forecast.config.paths import NARROWED
 from forecast.system import files
-from forecast.system.errors import BusyError, ForecastError, combine_exit_codes
+from forecast.system.errors import ERROR_OF_CODE, BusyError, ForecastError, combine_exit_codes
 from forecast.system.processes import POLL_SECONDS, die_with_parent, is_alive, send_signal
 from forecast.system.stage import COMMAND_VARIABLE, LOG_VARIABLE, format_duration, show_nothing
 
@@ -260,9 +260,8 @@ def explain_failures(
     lines = [f"Failed: {stage}: {message}" for stage, (_, message) in failed.items()]
     lines += [f"Not made because of that: {', '.join(waiting)}."] if waiting else []
     advice = "The rest is finished. Repair the cause, then the same command again."
-    combined = ForecastError("\n".join([*lines, advice]))
-    combined.exit_code = combine_exit_codes(code for code, _ in failed.values())
-    return combined
+    code = combine_exit_codes(code for code, _ in failed.values())
+    return ERROR_OF_CODE.get(code, ForecastError)("\n".join([*lines, advice]))
 
 
 def unfinished_stages(root: Path, targets: Sequence[str]) -> list[str]:
@@ -331,9 +330,8 @@ def run_narrowed(
         print(f"Running stage {stage!r} of {dataset}, only {', '.join(models)}", flush=True)
         code = run_watched(command, root, environment)
         if code:
-            failure = ForecastError(
+            kind = ERROR_OF_CODE.get(code, ForecastError)
+            raise kind(
                 f"Stage {stage} of {dataset} failed (exit {code}); its message stands above."
             )
-            failure.exit_code = max(code, 1)
-            raise failure
     return folder

@@ -45,7 +45,6 @@ from forecast.system.errors import (
     ForecastError,
     InputError,
     list_first,
-    one_line,
     quote_names,
     suggest,
 )
@@ -154,6 +153,11 @@ def read_status(
     scores = read_live_scores(root, dataset).live
     live = next((accuracy for accuracy in scores if accuracy.version == local.version), NOT_LIVE)
     faults = [*known_faults]
+    if not entry.source_kind:
+        faults.append(
+            "configs/datasets.yaml has no entry that can be read; `forecast check`, and restore it,"
+            f" or remove {champion.version_folder(root, dataset)}"
+        )
     decisions = []
     try:
         decisions = read_decisions(root, dataset)
@@ -322,15 +326,12 @@ def find_damaged_live_forecasts(root: Path, dataset: str) -> str:
     scored = read_live_scores(root, dataset).issues_sha256
     if not path.exists() or files.sha256(path) == scored:
         return ""
-    import pyarrow.parquet
+    from forecast.operations.live_accuracy import read_issues  # imports pandas
 
     try:
-        pyarrow.parquet.read_table(path)
-    except (OSError, ValueError) as error:  # an Arrow error is a ValueError
-        return (
-            f"{path}: cannot be read ({one_line(error)}); no forecast is kept or scored any more."
-            " `forecast doctor --repair` moves it away"
-        )
+        read_issues(root, dataset)
+    except DamagedError as error:
+        return str(error)
     return ""
 
 
@@ -531,20 +532,26 @@ def _age(moment: str, now: datetime) -> timedelta:
 
 
 def list_operated_datasets(root: Path) -> list[str]:
-    """The datasets under `run` in configs/datasets.yaml, then others there that have a champion;
-    empty for a faulty file, which `forecast check` reports.
+    """The datasets under `run` in configs/datasets.yaml, then others that have a champion; empty
+    for a faulty file, which `forecast check` reports.
     """
     names = read_datasets_yaml(root).get("run")
-    to_run = [str(name) for name in names] if isinstance(names, list) else []
-    return list(dict.fromkeys([*to_run, *list_champion_datasets(root)]))
+    if not isinstance(names, list) or not names:
+        return []
+    return list(dict.fromkeys([*map(str, names), *list_champion_datasets(root)]))
 
 
 def list_champion_datasets(root: Path) -> list[str]:
-    """The configured datasets with a folder in the local champion store, sorted; a user's copy of
-    such a folder is none. A faulty entry, which `forecast check` reports, counts as no dataset.
+    """The datasets with a folder in the local champion store, sorted. One without an entry in
+    configs/datasets.yaml has a champion of its own name, which a user's copy of a folder lacks.
     """
-    folders = ProjectPaths.of(root).all_champions.glob("*")
-    return sorted(path.name for path in folders if read_entry(root, path.name).source_kind)
+    names = sorted(path.name for path in ProjectPaths.of(root).all_champions.glob("*"))
+    return [
+        name
+        for name in names
+        if read_entry(root, name).source_kind
+        or ((card := read_champion(root, name).card) and card.dataset == name)
+    ]
 
 
 def read_entry(root: Path, dataset: str) -> DatasetEntry:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -96,6 +97,16 @@ def require_committed(root: Path, dataset: str) -> None:
             f"{missing} is not committed, and a challenger is made from committed code: `git add"
             f" -A`, `git commit -m 'Add the dataset {dataset}'`, then the same command again."
         )
+
+
+def require_source_files(root: Path, paths: Iterable[Path]) -> None:
+    """Raises `InputError` for the first of a dataset's source files that `root` lacks."""
+    for path in paths:
+        if not (root / path).exists():
+            raise InputError(
+                f"{root / path}: no such file. Restore it, or correct `source` in"
+                " configs/datasets.yaml."
+            )
 
 
 def uncommitted_paths(root: Path) -> tuple[str, ...]:

@@ -201,8 +201,6 @@ def _advise(message: str) -> str:
             "The database is of another MLflow version: run `.venv/bin/mlflow db upgrade <URI>`, or"
             " delete it."
         )
-    if "malformed" in message:
-        return "The database is damaged: `forecast doctor --repair` makes a new one."
     if "disk is full" in message or "No space left" in message:
         return "Free some space (`forecast clean` removes what can be made again)."
     return "Check the address, the server and the file's permissions."

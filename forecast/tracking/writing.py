@@ -112,7 +112,7 @@ class Writer:
     def close(self, run_id: str, name: str) -> None:
         """End a run whose publishing was interrupted, as failed and not current."""
         self.tag(run_id, {CURRENT: "false", "reason": "publishing was interrupted"})
-        self.client.update_run(run_id, status="FAILED", name=f"{name} (interrupted)")
+        self.client.update_run(run_id, name=f"{name} (interrupted)")
         self._end(run_id, failed=True, at=self.start)
 
     def _write_trials(self, candidate_run: CandidateRun, parent: str) -> None:

@@ -501,15 +501,21 @@ def test_status_of_a_configuration_without_datasets_is_no_good_news(moved, conte
 
 
 @pytest.mark.parametrize("is_configured", [True, False])
-def test_a_champion_of_a_dataset_that_no_longer_runs_is_shown_while_it_has_an_entry(
-    moved, is_configured
-):
+def test_a_champion_of_a_dataset_that_no_longer_runs_is_shown(moved, is_configured):
     datasets = {NAME: small_project.DATASET} if is_configured else {}
     content = {"run": ["tide"], "datasets": {**datasets, "tide": small_project.DATASET}}
     small_project.write_yaml(moved / "configs" / "datasets.yaml", content)
     done = small_project.command(moved, "status", "--format", "json")
-    rows = {row["dataset"]: row["champion"] for row in json.loads(done.stdout)}
-    assert rows == {"tide": None, **dict.fromkeys(datasets, 2)}
+    tide, wave = json.loads(done.stdout)
+    assert (tide["dataset"], tide["champion"]) == ("tide", None)
+    assert (wave["dataset"], wave["champion"]) == (NAME, 2)
+    assert ("has no entry that can be read" in wave["state"]) == (not is_configured)
+
+
+@pytest.mark.parametrize("fault", [{"horizon": "two"}, {"source": None}, {"target": {}}])
+def test_an_entry_that_cannot_be_read_is_no_good_news(moved, fault):
+    change_entry(moved, **fault)
+    assert "has no entry that can be read" in read_status(moved, NAME, now=NOW).state
 
 
 def test_a_holiday_that_closes_a_market_for_ten_days_makes_no_data_stale(moved):
