@@ -48,6 +48,8 @@ TIME_COLUMN_NAMES = (
 )
 """Names of columns that hold times, even in an unknown form."""
 DATE_NAMES = ("date", "datum", "datetime", "timestamp")
+DATE_PARTS = {"year", "quarter", "month", "week"}
+"""Words in the names of two columns that together hold a date, such as `FiscalYear`."""
 SPREADSHEET_DAYS = (30000, 49999)
 """The numbers of the days from 1982 to 2036 in a spreadsheet."""
 COUNTED_ROWS = CalendarFit(RegularCalendar.model_validate({"kind": "index"}), 0, 0)
@@ -168,12 +170,16 @@ def _find_count_column(
         for c in text_columns(table[file_columns])
         if table[c].is_unique or table[c].astype("str").str.fullmatch(CLOCK_TEXT).all()
     ]
-    unread = [c for c in file_columns if c in (*rising, *text) or c.lower() in TIME_COLUMN_NAMES]
-    in_parts = {"year", "month"} <= {c.lower() for c in file_columns}
+    dates = table[file_columns].select_dtypes(exclude="float")
+    parts = [c for c in dates if not DATE_PARTS.isdisjoint(words_of(c))]
+    if len(parts) < 2:  # a lone one may be `months_open`
+        parts = []
+    may_be_times = {*rising, *text, *parts}
+    unread = [c for c in file_columns if c in may_be_times or c.lower() in TIME_COLUMN_NAMES]
     texts = [table[column].dropna().astype("str").str.strip() for column in unread]
     for cells in texts:
         _refuse_odd_time(cells, where)
-    if unread and (in_parts or not counts):
+    if unread and (parts or not counts):
         hints = (
             hint
             for digits, hint in NUMBERS_FOR_TIMES.items()
