@@ -502,7 +502,7 @@ def _describe_skips(tests: Sequence[PairedTest]) -> list[str]:
         elif test.word != "better":
             others.append(test.model)
     if others:
-        lines.append(f"skip: no gain of the network is shown, for {listing(others)}.")
+        lines.append(f"no gain over the skip alone is shown for {listing(others)}.")
     return lines
 
 

@@ -117,7 +117,7 @@ def test_the_sentences_tell_it_in_plain_words():
     assert "As shipped: the tests distinguish every other model from lstm" in text and found.tied[
         "shipped"
     ] == ("lstm",)
-    assert "As shipped: skip: no gain of the network is shown, for gru." in text
+    assert "As shipped: no gain over the skip alone is shown for gru." in text
     assert "Architecture alone: worse than repeating the last value: lstm" in text
 
 

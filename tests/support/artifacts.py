@@ -535,7 +535,7 @@ def verdicts(name: str) -> dict[str, Any]:
                 " (error -44.0 %)."
             ),
             "As shipped: no test distinguishes lstm from gru (+0.5 %).",
-            "As shipped: skip: no gain of the network is shown, for gru and narx (worse, +6.0 %).",
+            "As shipped: no gain over the skip alone is shown for gru and narx (worse, +6.0 %).",
             "narx (architecture alone) was not compared: every seed failed.",
         ],
     }
