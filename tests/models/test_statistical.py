@@ -51,7 +51,19 @@ def seasonal_series(*, positive: bool, season: int = 8, rows: int = 200) -> np.n
     return y - y.min() + 5 if positive else y
 
 
+FITS: dict[tuple[Any, ...], Any] = {}
+"""The fits of this file by what they were made of; a fit is frozen."""
+
+
 def fitted_to(name, y, *, season=1, options=None):
+    """The fit of a family, made once for equal rows."""
+    made_of = (name, y.tobytes(), season, repr(options))
+    if made_of not in FITS:
+        FITS[made_of] = _fit(name, y, season, options)
+    return FITS[made_of]
+
+
+def _fit(name, y, season, options):
     if options is None:
         return find({"family": name}, where=name).fit_series(y, season)
     with warnings.catch_warnings():
