@@ -912,7 +912,7 @@ def test_the_model_that_a_refusal_of_few_rows_names_can_be_fitted() -> None:
 
 @pytest.mark.parametrize(
     ("n_series", "rows", "horizon", "is_learnt"),
-    [(1, 48, 12, False), (1, 150, 3, True), (10, 36, 6, False)],
+    [(1, 48, 12, False), (1, 90, 3, True), (4, 36, 6, False)],
 )
 def test_a_mean_whose_weights_few_rows_cannot_teach_is_said_to_be_plain(
     n_series: int, rows: int, horizon: int, is_learnt: bool, tmp_path: Path
