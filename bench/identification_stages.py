@@ -145,6 +145,8 @@ VARIANTS: dict[str, Variant] = {
     "ten iterations in a fold": with_settings(fold_iterations=10),
     "three folds": with_settings(folds=3),
     "linear models trained once": with_replaced("LINEAR_ROUNDS", 1, search_training),
+    "poles not limited": with_replaced("limit_poles", lambda _, weights: weights, search_training),
+    "lost last models stay": with_replaced("leave_out_lost", lambda members: members),
     "no one-step fit": with_replaced("fit_one_step", at_random, search_training.Trainer),
     "no saturation": with_replaced("saturation", margins),
     "no dead times": with_replaced("find_held_back_rows", lambda es, _: ((0,),) * es[0].u.shape[1]),
