@@ -123,12 +123,14 @@ def problem_of(
     return problem_from(frame, yaml.safe_load(text)["panel"]), frame
 
 
-def written_entry(frame: pd.DataFrame) -> str:
-    """The entry `panel` that `add` writes of the rows, whose target is `y`."""
+def written_entry(frame: pd.DataFrame, horizon: int | None = None) -> str:
+    """The entry `panel` that `add` writes of the rows, whose target is `y`, for a horizon that is
+    asked for (None: its own).
+    """
     with tempfile.TemporaryDirectory() as temporary:
         copy = Path(temporary) / "rows.parquet"
         frame.to_parquet(copy)
-        return guess_entry(copy, "data/rows.parquet", "panel", target="y")
+        return guess_entry(copy, "data/rows.parquet", "panel", target="y", horizon=horizon)
 
 
 def problem_from(frame: pd.DataFrame, entry: dict[str, Any]) -> Problem:
