@@ -619,7 +619,8 @@ def _parse_written(values: pd.Series, file_format: FileFormat) -> pd.Series:
         rf"[+-]?({whole}({decimal}\d*)?|{decimal}\d+)([eE][+-]?\d+)?", na=False
     )
     if units and units[0] in "%‰":  # 0.35 beside 35% may be 35 % too
-        is_number &= (text == "0") | values.astype("str").str.contains(units[0])
+        is_zero = text.str.fullmatch(rf"0({decimal}0*)?", na=False)
+        is_number &= is_zero | values.astype("str").str.contains(units[0])
     plain = text.str.replace(file_format.thousands, "", regex=False).str.replace(
         file_format.decimal, ".", regex=False
     )

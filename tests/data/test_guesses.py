@@ -843,7 +843,7 @@ def test_numbers_as_programs_print_them_are_numbers(tmp_path, write, separator):
 @pytest.mark.parametrize("unit", ["%", "‰"])
 def test_a_share_without_its_unit_beside_shares_with_it_is_no_number(tmp_path, unit):
     shares = [f"{20 + n % 30}{unit}" for n in range(len(DAILY))]
-    frame = pd.DataFrame({"ds": DAILY, "rate": ["0", *shares[1:]]})
+    frame = pd.DataFrame({"ds": DAILY, "rate": ["0", "0.0", *shares[2:]]})
     assert guessed(tmp_path, frame)["source"]["units"] == [unit]  # 0 is 0 %
     frame.loc[7, "rate"] = "0.35"  # 35 % or 0.35 %
     with pytest.raises(InputError, match=r"line 9 .*holds text '0\.35', wanted a number"):
