@@ -66,7 +66,7 @@ class Forecaster:
     (`forecaster.distributions`). `dependence` (H * O, H * O): the correlation between the steps and
     targets of a direct network with such a head. `correction`: the linear map that the family
     `rectify` adds to the closed loop. `smearing`, `reconciliation`: make forecasts means, and those
-    of a hierarchy add up (`forecaster.reconciliation`); learnt from `corrected_series`.
+    of a hierarchy add up (`forecaster.reconciliation`), of the series `corrected_series`.
     """
 
     dataset_name: str
@@ -86,7 +86,7 @@ class Forecaster:
     """Gradient steps that its weights took; None for a model that is not trained by gradient."""
 
     def __post_init__(self) -> None:
-        """`InputError` where `smearing` and `reconciliation` were learnt from other series."""
+        """`InputError` where `smearing` and `reconciliation` are those of other series."""
         others = self.scaling.centre.keys() ^ self.corrected_series
         if self.corrected_series and others:
             raise InputError(
