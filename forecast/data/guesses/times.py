@@ -171,7 +171,7 @@ def _find_count_column(
         if table[c].is_unique or table[c].astype("str").str.fullmatch(CLOCK_TEXT).all()
     ]
     dates = table[file_columns].select_dtypes(exclude="float")
-    parts = [c for c in dates if not DATE_PARTS.isdisjoint(words_of(c))]
+    parts = [c for c in dates if not DATE_PARTS.isdisjoint(words_of(str(c)))]
     if len(parts) < 2:  # a lone one may be `months_open`
         parts = []
     may_be_times = {*rising, *text, *parts}
