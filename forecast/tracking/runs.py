@@ -16,7 +16,6 @@ MLflow's pages show are in `publishing`.
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import re
@@ -147,9 +146,8 @@ def _rows_of(label: tuple[str, str], rows: Sequence[TextRow]) -> list[TextRow]:
 
 def _rows_of_all_steps(intervals: pd.DataFrame) -> list[TextRow]:
     """The rows over all steps, with their values as text."""
-    all_steps = intervals[intervals["step"] == 0]
-    text = all_steps.to_csv(index=False, float_format="%.12g", lineterminator="\n")
-    return list(csv.DictReader(text.splitlines()))
+    rows: Any = intervals[intervals["step"] == 0].astype(str).to_dict("records")
+    return list(rows)
 
 
 def _validation_error(candidate_run: CandidateRun) -> float:
