@@ -211,10 +211,20 @@ def test_an_export_for_excel_is_read_back_to_the_number(tmp_path, form, encoding
     np.testing.assert_allclose(read["Größe"], 1000 * WAVE, atol=0.005)
 
 
-@pytest.mark.parametrize(("form", "freq"), [("%G-W%V", "W-MON"), ("quarter", "1QS")])
-def test_weeks_and_quarters_become_their_calendar(tmp_path, form, freq):
+@pytest.mark.parametrize(
+    ("form", "freq"),
+    [
+        ("%G-W%V", "W-MON"),
+        ("%Gw%V", "W-MON"),
+        ("%YQ{0.quarter}", "1QS"),
+        ("%Yq{0.quarter}", "1QS"),
+        ("%Ym%m", "1MS"),
+        ("%m.%Y", "1MS"),
+    ],
+)
+def test_weeks_months_and_quarters_become_their_calendar(tmp_path, form, freq):
     times = pd.date_range("1990-01-01", periods=200, freq=freq.lstrip("1"))
-    text = [f"{t.year}Q{t.quarter}" for t in times] if form == "quarter" else times.strftime(form)
+    text = [time.strftime(form).format(time) for time in times]
     assert (
         guessed(tmp_path, pd.DataFrame({"when": text, "y": WAVE[:200]}))["calendar"]["freq"] == freq
     )
@@ -229,12 +239,15 @@ def test_weeks_and_quarters_become_their_calendar(tmp_path, form, freq):
         ),
         ("Europe/Madrid", "Europe/Berlin"),
         ("Europe/Dublin", "Europe/London"),
+        ("Australia/Melbourne", "Australia/Sydney"),
+        ("Pacific/Auckland", "Australia/Sydney"),
     ],
 )
 def test_a_clock_that_is_put_back_is_found_by_its_hour_and_may_be_that_of_another_place(
     tmp_path, zone, wanted
 ):
-    times = pd.date_range("2024-09-01", periods=600 * 4, freq="h", tz=zone)
+    autumn = "2024-04-01" if zone in ("Australia/Melbourne", "Pacific/Auckland") else "2024-09-01"
+    times = pd.date_range(autumn, periods=600 * 4, freq="h", tz=zone)
     found, text = guess_both(
         tmp_path, pd.DataFrame({"ds": times.tz_localize(None), "y": np.arange(2400.0)})
     )

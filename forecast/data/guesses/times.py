@@ -166,9 +166,7 @@ def _find_count_column(
     file_columns = table.columns.drop("unique_id")
     rising = [c for c in steps if len(file_columns) > 1 and (steps[c].dropna() > 0).all()]
     text = [
-        c
-        for c in text_columns(table[file_columns])
-        if table[c].is_unique or table[c].astype("str").str.fullmatch(CLOCK_TEXT).all()
+        c for c in text_columns(table[file_columns]) if table[c].is_unique or _is_clock(table[c])
     ]
     dates = table[file_columns].select_dtypes(exclude="float")
     parts = [c for c in dates if not DATE_PARTS.isdisjoint(words_of(str(c)))]
