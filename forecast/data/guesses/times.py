@@ -168,8 +168,8 @@ def _find_count_column(
     text = [
         c for c in text_columns(table[file_columns]) if table[c].is_unique or _is_clock(table[c])
     ]
-    dates = table[file_columns].select_dtypes(exclude="float")
-    parts = [c for c in dates if not DATE_PARTS.isdisjoint(words_of(str(c)))]
+    dates = table[file_columns].select_dtypes(exclude="float").columns
+    parts = [c for c in dates if not DATE_PARTS.isdisjoint(words_of(c))]
     if len(parts) < 2:  # a lone one may be `months_open`
         parts = []
     may_be_times = {*rising, *text, *parts}
