@@ -47,11 +47,6 @@ class Series:
         """The number of steps, including those without an observation."""
         return len(self.ds)
 
-    def static(self, task: Task) -> np.ndarray:
-        """(S,): the static inputs, which are the same at every step."""
-        start = task.n_calendar_inputs
-        return self.future[0, start : start + len(task.static_names)]
-
 
 @dataclass(frozen=True)
 class Panel:

@@ -116,13 +116,11 @@ class Scaling:
     """By series (2, C): minimum and maximum of the train rows, of the values that `judged_units`
     gives. The steps of one plan have a common range. NaN where the rows are too few.
     """
-    static: dict[str, np.ndarray]
-    """By series (S,): its static inputs."""
 
     @classmethod
     def fit(cls, panel: Panel, blocks: dict[str, Blocks]) -> Scaling:
         """The scaling of the train rows of every series; `blocks` by `unique_id`."""
-        scaling = cls({}, {}, {}, {}, {})
+        scaling = cls({}, {}, {}, {})
         for series in panel.series:
             uid = series.unique_id
             train = slice(*blocks[uid].train)
@@ -134,7 +132,6 @@ class Scaling:
                 for values, column in zip(units.T, panel.task.columns, strict=True)
             ]
             scaling.centre[uid], scaling.scale[uid] = np.array(statistics).T
-            scaling.static[uid] = series.static(panel.task)
         return scaling.with_ranges_of(
             panel, {uid: of_series.train for uid, of_series in blocks.items()}
         )
@@ -204,7 +201,7 @@ class Scaling:
         return b"".join(part.tobytes() for part in parts)
 
     def to_json(self) -> dict[str, dict[str, list[Any]]]:
-        """By series, every field as a list (centre, scale, limits, ranges, static)."""
+        """By series, every field as a list (centre, scale, limits, ranges)."""
         return {
             uid: {name: files.json_number(by_series[uid]) for name, by_series in vars(self).items()}
             for uid in sorted(self.centre)

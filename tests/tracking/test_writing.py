@@ -46,7 +46,6 @@ SCALING = Scaling(
     scale={"dublin": np.ones(1)},
     limits={"dublin": UNKNOWN},
     ranges={"dublin": UNKNOWN},
-    static={"dublin": np.empty(0)},
 )
 
 
