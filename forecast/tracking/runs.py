@@ -52,7 +52,7 @@ class CandidateRun:
     folder: Path
     """The candidate's folder in data/trained."""
     tables: Mapping[str, Sequence[TextRow]] = field(default_factory=dict)
-    """Its rows of `TABLES`, and its rows over all steps of `intervals`."""
+    """Its rows of `TABLES` and `crps`, and its rows over all steps of `intervals`."""
     tests: Sequence[PairedTest] = ()
     cost: CandidateCost = UNKNOWN_COST
 
@@ -124,7 +124,8 @@ def read_candidate_runs(root: Path, dataset: str) -> list[CandidateRun]:
     tests: Sequence[PairedTest] = ()
     if results.is_compared:
         tables = {name: results.text_rows(name) for name in TABLES}
-        tables["intervals"] = _rows_of_all_steps(results.intervals)
+        tables["intervals"] = _as_text_rows(results.intervals[results.intervals["step"] == 0])
+        tables["crps"] = _as_text_rows(results.crps)
         tests = results.verdicts.tests
     candidate_runs = []
     for name, record in results.records.items():
@@ -144,9 +145,8 @@ def _rows_of(label: tuple[str, str], rows: Sequence[TextRow]) -> list[TextRow]:
     return [row for row in rows if (row["model"], row["ranking"]) == label]
 
 
-def _rows_of_all_steps(intervals: pd.DataFrame) -> list[TextRow]:
-    """The rows over all steps, with their values as text."""
-    rows: Any = intervals[intervals["step"] == 0].astype(str).to_dict("records")
+def _as_text_rows(table: pd.DataFrame) -> list[TextRow]:
+    rows: Any = table.astype(str).to_dict("records")
     return list(rows)
 
 
@@ -233,14 +233,20 @@ def score_points(candidate_run: CandidateRun) -> list[MetricPoint]:
 
 
 def interval_points(candidate_run: CandidateRun) -> list[MetricPoint]:
-    """Coverage, width and interval score of each level over all steps, as means over series."""
+    """Coverage, width and interval score of each level over all steps, and the CRPS of the served
+    intervals, of several series the scaled one; means over series.
+    """
     values_by_name: dict[str, list[float]] = {}
     for row in candidate_run.table("intervals"):
         level = f"{float(row['level']):g}"
         for name in INTERVALS:
             value = _as_float(row[name])
             if value is not None:
-                values_by_name.setdefault(f"test_intervals/split_{level}_{name}", []).append(value)
+                values_by_name.setdefault(f"test_intervals/{name}_{level}", []).append(value)
+    rows = candidate_run.table("crps")
+    name = "scaled_crps" if len(rows) > 1 else "crps"
+    for row in rows:
+        values_by_name.setdefault(f"test_intervals/{name}", []).append(float(row[name]))
     return [MetricPoint(name, sum(values) / len(values)) for name, values in values_by_name.items()]
 
 

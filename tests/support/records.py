@@ -278,6 +278,8 @@ def write_comparison(
         folder / "intervals.parquet",
         pd.DataFrame(bands, columns=["model", "ranking", *INTERVALS[0]]),
     )
+    columns = ["model", "ranking", "series", "crps", "scaled_crps"]
+    files.write_frame(folder / "crps.parquet", pd.DataFrame(columns=columns))
     files.write_text(
         folder / "distributions.csv", "model,ranking,head,series,metric,level,value,n\n"
     )

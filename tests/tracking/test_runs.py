@@ -98,8 +98,18 @@ def test_the_ledger_is_among_the_numbers(records):
 
 def test_intervals_are_scored_over_all_steps_and_series_by_method_and_level(records):
     points = runs.score_points(records["lstm.linear"])
-    assert values(points, "test_intervals/split_80_coverage") == [(0, pytest.approx(0.8))]
-    assert values(points, "test_intervals/split_80_winkler") == [(0, 3.0)]
+    assert values(points, "test_intervals/coverage_80") == [(0, pytest.approx(0.8))]
+    assert values(points, "test_intervals/winkler_80") == [(0, 3.0)]
+
+
+@pytest.mark.parametrize(("series", "name"), [(["a"], "crps"), (["a", "b"], "scaled_crps")])
+def test_the_crps_of_served_intervals_is_a_number_as_in_the_leaderboard(records, series, name):
+    rows = [{"series": each, "crps": "4.0", "scaled_crps": "0.5"} for each in series]
+    points = runs.score_points(replace(records["lstm.linear"], tables={"crps": rows}))
+    wanted = {"crps": 4.0, "scaled_crps": 0.5}
+    for each in wanted:
+        expected = [(0, wanted[each])] if each == name else []
+        assert values(points, f"test_intervals/{each}") == expected
 
 
 def test_diagnostics_are_numbers_and_what_depends_on_the_lag_has_it_as_its_step(records):
