@@ -512,7 +512,7 @@ def _times_of_counts(frame: pd.DataFrame, names: Names) -> pd.Series:
         )
     counts = counts.astype("Int64")  # 60 times a number of 16 bits would overflow
     most = row_numbers([LATEST_TIME])[0]
-    if counts.abs().max() >= most:
+    if (counts.abs() >= most).any():
         raise InputError(
             f"{column} counts too far; wanted numbers below {most}. Subtract the first of them."
         )

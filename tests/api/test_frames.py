@@ -253,6 +253,11 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
         {"freq": 1},
         ("row 2: 'ds' is empty", "Complete or drop the row"),
     ),
+    "counted rows, all of them without a number": (
+        lambda: frame(ds=[np.nan] * 120),
+        {"freq": 1},
+        ("row 0: 'ds' is empty",),
+    ),
     "a former freq": (frame, {"freq": "2H"}, ("freq='2H'", "pandas calls it h now", "such as 1h")),
     "months as of old": (frame, {"freq": "M"}, ("freq='M'", "pandas calls it ME now")),
     "other dates": (
