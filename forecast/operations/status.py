@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from operator import attrgetter
@@ -155,8 +156,9 @@ def read_status(
     faults = [*known_faults]
     if not entry.source_kind:
         faults.append(
-            "configs/datasets.yaml has no entry that can be read; `forecast check`, and restore it,"
-            f" or remove {champion.version_folder(root, dataset)}"
+            "configs/datasets.yaml has no entry that can be read: restore it (its fault is named by"
+            " `forecast check`), or, where the dataset is not wanted any more, take it out of `run`"
+            f" and remove {champion.version_folder(root, dataset)}"
         )
     decisions = []
     try:
@@ -181,8 +183,8 @@ def read_status(
     if card is not None:
         faults += _find_lost_series(dataset, card, data)
         faults += _find_other_task(root, dataset, entry, local.version)
+    faults += _find_stale_data(root, dataset, entry, data, now)
     try:
-        faults += _find_stale_data(root, dataset, entry, data, now)
         rules = load_retraining(dataset, ProjectPaths.of(root).configs)
         if card is not None:
             faults += _find_stale_champion(dataset, entry, card, data, decisions, rules, now)
@@ -426,8 +428,6 @@ def _find_stale_data(
     """Yield a sentence where the newest observation has been known for longer than a horizon and
     than `NEVER_STALE_AGE`, or is of more than a day after now. Packaged data and rows without dates
     do not get old.
-
-    Raises `InputError` for a faulty entry of sessions.
     """
     if not data.known or entry.calendar_kind == "index" or entry.source_kind == "packaged":
         return
@@ -438,9 +438,10 @@ def _find_stale_data(
         from forecast.config.datasets import load_dataset
         from forecast.data.calendars import next_steps
 
-        calendar = load_dataset(dataset, ProjectPaths.of(root).configs).calendar
-        sessions = next_steps(calendar, data.last, entry.horizon)
-        allowed = max(allowed, sessions[-1] - datetime.fromisoformat(data.last))
+        with suppress(InputError):  # a faulty entry, or sessions that are not known so far ahead
+            calendar = load_dataset(dataset, ProjectPaths.of(root).configs).calendar
+            sessions = next_steps(calendar, data.last, entry.horizon)
+            allowed = max(allowed, sessions[-1] - datetime.fromisoformat(data.last))
     if _age(data.last, now) < -DAY:  # a day of New Zealand begins before that of UTC
         yield (
             f"ahead: the last observation is of {data.last[:10]}, later than now; is its period"

@@ -527,6 +527,18 @@ def test_a_holiday_that_closes_a_market_for_ten_days_makes_no_data_stale(moved):
         assert ("the last observation is" in state) == is_stale, (day, state)
 
 
+@pytest.mark.parametrize(
+    "changes", [{"calendar": {"kind": "sessions", "exchange": "XSHG"}}, {"lookback": "long"}]
+)
+def test_data_are_stale_too_where_the_next_sessions_are_not_known(moved, changes):
+    """Shanghai's are known to the end of the year in which the installed calendars were made."""
+    last = {"last": "2099-12-30T00:00:00", "known": "2099-12-30T07:00:00"}
+    change_record(moved, first="2099-12-01T00:00:00", **last)
+    change_entry(moved, **{"calendar": {"kind": "sessions", "exchange": "XNYS"}, **changes})
+    state = read_status(moved, NAME, now=datetime(2100, 3, 1, tzinfo=UTC)).state
+    assert "stale: the last observation is 61 days old" in state
+
+
 def said_of(root):
     return {what: (said, repair) for what, said, repair in repair.find_faults(root, "")}
 
