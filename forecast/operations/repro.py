@@ -261,7 +261,9 @@ def explain_failures(
     lines += [f"Not made because of that: {', '.join(waiting)}."] if waiting else []
     advice = "The rest is finished. Repair the cause, then the same command again."
     code = combine_exit_codes(code for code, _ in failed.values())
-    return ERROR_OF_CODE.get(code, ForecastError)("\n".join([*lines, advice]))
+    combined = ERROR_OF_CODE.get(code, ForecastError)("\n".join([*lines, advice]))
+    combined.exit_code = code  # that of an interrupted stage has no class
+    return combined
 
 
 def unfinished_stages(root: Path, targets: Sequence[str]) -> list[str]:
@@ -330,8 +332,9 @@ def run_narrowed(
         print(f"Running stage {stage!r} of {dataset}, only {', '.join(models)}", flush=True)
         code = run_watched(command, root, environment)
         if code:
-            kind = ERROR_OF_CODE.get(code, ForecastError)
-            raise kind(
+            failure = ERROR_OF_CODE.get(code, ForecastError)(
                 f"Stage {stage} of {dataset} failed (exit {code}); its message stands above."
             )
+            failure.exit_code = max(code, 1)  # negative where a signal killed it
+            raise failure
     return folder

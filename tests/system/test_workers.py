@@ -173,7 +173,7 @@ def test_all_failures_are_named_in_one_error_with_the_gravest_exit_code():
 
 
 def test_tasks_and_stages_that_fail_end_with_the_same_exit_code_in_any_order():
-    for codes in ([1, 2, 3], [3, 2, 1], [2, 3], [75, 1], [0], [1]):
+    for codes in ([1, 2, 3], [3, 2, 1], [2, 3], [75, 1], [3, 130], [0], [1]):
         outcomes = [WorkOutcome(str(code), error="no", exit_code=code) for code in codes]
         with pytest.raises(ForecastError) as of_tasks:
             workers.raise_failures(outcomes, what="train shops")
