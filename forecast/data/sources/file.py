@@ -275,10 +275,15 @@ def _read_named_rows(
     some of these columns.
     """
     parts = [*source.id_columns]
+    times = [source.columns.get("ds", "ds"), "issued_at"]
     as_text = [id_column, *parts, *texts]
     if source.time_format:  # the month 01.2024 is no number
-        as_text.append(source.columns.get("ds", "ds"))
+        as_text += times
     table = own_files.read_table(path, where, file_format, texts=as_text)
+    missing = [*own_files.MISSING_TEXTS, *file_format.missing]
+    for name in table.columns.intersection(times):
+        table[name] = table[name].mask(table[name].isin(missing))
+    table = table.dropna(how="all")  # such as a last line of NA alone
     if table.columns.isin(parts).any():
         for name in parts:
             require_column(name, table.columns, where, "Correct `source.id_columns`.")

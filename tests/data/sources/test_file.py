@@ -260,6 +260,20 @@ def test_months_with_a_point_are_times_and_no_numbers(tmp_path):
     assert raw.frame["ds"].tolist() == months.tolist()
 
 
+def test_a_line_without_values_is_no_row_where_times_have_a_format_of_their_own(tmp_path):
+    days = pd.date_range("2024-01-01", periods=24)
+    source = {**MINE, "time_format": "%d.%m.%Y", "missing": ["-"], "issued_columns": ["rain"]}
+    columns = [{"column": "rain", "issued": True, "max_missing": 0.9}]
+    changes = {"source": {**source, "issued_path": "data/issued.csv"}, "future_exogenous": columns}
+    (tmp_path / "data").mkdir()
+    rows = "".join(f"{day:%d.%m.%Y},1\n" for day in days)
+    (tmp_path / "data" / "mine.csv").write_text(f"ds,temp\n{rows}NA,NA\n-,-\n")
+    rows = "".join(f"{day:%d.%m.%Y},31.12.2023,2\n" for day in days)
+    (tmp_path / "data" / "issued.csv").write_text(f"ds,issued_at,rain\n{rows}NA,NA,NA\n")
+    raw = sources.read(sources.Request("mine", dataset(**changes), tmp_path))
+    assert raw.frame["ds"].tolist() == raw.vintages["ds"].tolist() == days.tolist()
+
+
 @pytest.mark.parametrize("newest_first", [False, True])
 @pytest.mark.parametrize(
     ("faulty", "hour"),
