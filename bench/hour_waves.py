@@ -8,7 +8,7 @@ that `forecast add` writes: the mean absolute error on the test block, in scaled
 `climatology_ar` and the mean with weights of both, `nlinear` and `boosting_last`; and for each
 number of sine PAIRS of the hour the change of the three in percent. `boosting`, which stands on the
 ridge, is left out. Nothing is tuned or fitted again. Rule and result:
-docs/research/quarter-hour.md, Months by waves.
+docs/research/quarter-hour.md, Hours by more waves.
 """
 
 from __future__ import annotations
