@@ -266,7 +266,7 @@ MAX_EVENTS = 1000
 
 
 def record_event(root: Path, dataset: str, event: HistoryEvent) -> None:
-    """Append one event to the history, atomically.
+    """Append one event to the history, atomically; lines that cannot be read here stay.
 
     Raises `BusyError` while another process writes the history for longer than `HISTORY_TIMEOUT`
     seconds.
@@ -278,21 +278,25 @@ def record_event(root: Path, dataset: str, event: HistoryEvent) -> None:
         timeout=HISTORY_TIMEOUT,
     ):
         files.remove_leftovers(folder, HISTORY)
-        events = [*read_events(root, dataset), event][-MAX_EVENTS:]
-        lines = [json.dumps(event.to_json(), sort_keys=True) + "\n" for event in events]
-        files.write_text(folder / HISTORY, "".join(lines))
+        lines = [*_read_history(root, dataset), json.dumps(event.to_json(), sort_keys=True)]
+        files.write_text(folder / HISTORY, "\n".join(lines[-MAX_EVENTS:]) + "\n")
 
 
 def read_events(root: Path, dataset: str) -> list[HistoryEvent]:
     """All events, oldest first; unreadable lines are left out."""
-    path = version_folder(root, dataset) / HISTORY
-    if not path.exists():
-        return []
     events = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in _read_history(root, dataset):
         with contextlib.suppress(ValueError):
             events.append(HistoryEvent.model_validate_json(line))
     return events
+
+
+def _read_history(root: Path, dataset: str) -> list[str]:
+    """The lines of the history, oldest first."""
+    path = version_folder(root, dataset) / HISTORY
+    if not path.exists():
+        return []
+    return path.read_text(encoding="utf-8", errors="replace").splitlines()
 
 
 @dataclass(frozen=True)

@@ -158,10 +158,14 @@ def test_what_a_kill_left_of_the_history_is_gone_after_the_next_event(moved):
 
 def test_bytes_that_are_no_text_cost_the_history_their_own_line_alone(moved):
     events = champion.read_events(moved, NAME)
-    with (champion.version_folder(moved, NAME) / champion.HISTORY).open("ab") as history:
+    path = champion.version_folder(moved, NAME) / champion.HISTORY
+    with path.open("ab") as history:
         history.write(b"\xff\xfe\n")
+        history.write(b'{"event": "promoted", "of_another_version": 1}\n')
     assert champion.read_events(moved, NAME) == events
     assert small_project.command(moved, "rollback", NAME).returncode == 0
+    assert champion.read_events(moved, NAME)[:-1] == events
+    assert "of_another_version" in path.read_text(encoding="utf-8")
 
 
 def test_a_disk_that_is_full_costs_a_prediction_only_its_keeping(moved):
