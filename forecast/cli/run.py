@@ -37,7 +37,7 @@ from forecast.cli.common import (
 from forecast.config.paths import ProjectPaths
 from forecast.config.usual_names import require_model
 from forecast.system import files
-from forecast.system.addresses import public_address
+from forecast.system.addresses import hide_parts, public_address
 from forecast.system.bootstrap import RUN_LOCK
 from forecast.system.errors import InputError, require_known, with_minus
 from forecast.system.files import hold_lock, remove_leftovers
@@ -235,14 +235,16 @@ def ui(
             "MLflow's pages need the whole of MLflow, which a run leaves out. In a clone `make ui`"
             " installs it and opens them; elsewhere `pip install 'rolling-forecast[ui]'` first."
         )
-    server = f"mlflow ui --workers 1 --host 127.0.0.1 --port {port} --backend-store-uri".split()
-    command = [sys.executable, "-m", *server, store]
+    server = f"mlflow ui --workers 1 --host 127.0.0.1 --port {port}".split()
+    command = [sys.executable, "-m", *server]
     sys.stdout.flush()
     os.execve(  # noqa: S606
         sys.executable,
         command,
         {
             **os.environ,
+            # `ps` shows the words of a command, and the address may contain a password
+            "MLFLOW_BACKEND_STORE_URI": store,
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "MLFLOW_DISABLE_TELEMETRY": "true",
         },
@@ -280,8 +282,9 @@ class Publication:
             self._publish([dataset])
         except Exception as fault:  # noqa: BLE001  the stages run on; `finish` tries again
             self.has_failed = True
+            reason = hide_parts(str(fault), tracking_uri())
             print(
-                f"Publishing {dataset!r} failed ({type(fault).__name__}: {fault}). It is tried"
+                f"Publishing {dataset!r} failed ({type(fault).__name__}: {reason}). It is tried"
                 " again after the last stage.",
                 file=sys.stderr,
             )

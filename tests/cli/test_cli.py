@@ -455,6 +455,22 @@ def test_a_dataset_is_published_when_its_comparison_is_stored_and_what_is_left_a
     )
 
 
+def test_the_fault_of_a_publication_is_printed_without_the_password_of_its_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    address = "postgresql://forecast:hunter2@db.example.org/mlflow"
+
+    def sync(*_: object, **__: object) -> tracking.SyncResult:
+        raise OSError(f"no answer of {address}: password hunter2 refused")
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    monkeypatch.setattr(tracking, "sync", sync)
+    run.Publication.of(tmp_path).publish_stored("compare@wave")
+    said = capsys.readouterr().err
+    assert "hunter2" not in said
+    assert "Publishing 'wave' failed (OSError: no answer of postgresql://db.example.org" in said
+
+
 def test_a_model_that_is_called_by_a_path_is_refused(tmp_path: Path) -> None:
     root = small_project.write(tmp_path / "project")
     path = root / "configs" / "models.yaml"
@@ -699,6 +715,26 @@ def test_the_pages_of_mlflow_are_served_to_this_machine_alone(
     (words,) = started
     hosts = [word for before, word in itertools.pairwise(words) if before in ("--host", "-h")]
     assert hosts == ["127.0.0.1"] and words[words.index("--port") + 1] == port
+
+
+@pytest.mark.filterwarnings("ignore")  # those of MLflow, when it is imported
+def test_the_pages_of_mlflow_get_the_address_of_a_database_without_showing_it_to_ps(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from mlflow.cli import server
+
+    address = "postgresql://forecast:hunter2@db.example.org/mlflow"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    started: list[tuple[list[str], dict[str, str]]] = []
+    monkeypatch.setattr(
+        os, "execve", lambda program, words, environment: started.append((words, environment))
+    )
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["ui", "--root", str(project)])
+    ((words, environment),) = started
+    assert "hunter2" not in " ".join(words)
+    (option,) = (each for each in server.params if each.name == "backend_store_uri")
+    assert environment[option.envvar] == address
 
 
 @pytest.mark.parametrize(

@@ -128,8 +128,8 @@ def test_a_long_value_is_quoted_by_its_two_ends():
 def test_a_file_of_variables_with_windows_line_ends_names_the_same_store(project, monkeypatch):
     opened = []
 
-    def note_store(_program, words, _environment):
-        opened.append(words[-1])
+    def note_store(_program, _words, environment):
+        opened.append(environment["MLFLOW_BACKEND_STORE_URI"])
         raise SystemExit
 
     monkeypatch.setattr(os, "execve", note_store)
