@@ -211,7 +211,7 @@ def _fetch_one(name: str, project: Path, moment: pd.Timestamp | None, settings: 
             advance=advance,
         )
         fetched = ingest.fetch_snapshot(request, now=now())
-    _report(name, fetched, project, settings.calendar.kind)
+    report_fetch(name, fetched, project, settings.calendar.kind)
     _score_issued(name, settings, project, fetched.pointer.as_of)
 
 
@@ -266,7 +266,7 @@ def _score_issued(dataset: str, settings: Dataset, root: Path, as_of: str) -> No
         print(f"  issued forecasts were not scored: {error}", file=sys.stderr)
 
 
-def _report(dataset: str, fetched: FetchResult, root: Path, kind: str) -> None:
+def report_fetch(dataset: str, fetched: FetchResult, root: Path, kind: str) -> None:
     """Print what was fetched and what is wrong with it; kind: the calendar's."""
     from forecast.config.task import format_time
     from forecast.data import snapshots
@@ -287,11 +287,14 @@ def _report(dataset: str, fetched: FetchResult, root: Path, kind: str) -> None:
     if fetched.new_observations != new_rows and not fetched.is_restored:
         rows += f", observations {fetched.new_observations:+d}"
     print(f"{dataset}: {verb} {snapshot} ({rows}; {moments})")
-    if not fetched.revised.empty:
-        counts = fetched.revised["kind"].value_counts()
-        kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items())
+    counts = fetched.revised["kind"].value_counts()
+    changes = counts.drop("unanswered", errors="ignore")
+    if not changes.empty:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in changes.items())
         table = Path(snapshot).with_suffix(".revisions.csv")
         print(f"  revised history: {kinds} values, listed in {table}")
+    if "unanswered" in counts:
+        print(f"  kept, though the source ends before: {plural(counts['unanswered'], 'value')}")
     for series, reason in fetched.failed.items():
         outcome = "kept as it was" if series in record.get("series", ()) else "left out"
         print(f"  {series} {outcome}: {reason}", file=sys.stderr)

@@ -1,8 +1,9 @@
 """`forecast fetch` and `forecast data`: take new rows from a source, and summarize what is stored.
 
 `fetch_snapshot` asks the source for new rows and an overlap, compares the overlap with the stored
-history (a series with revised values is read again whole), checks the result, stores a snapshot,
-and only then moves the pointer, which an error before leaves as it was. A fault of a service is a
+history, checks the result, stores a snapshot, and only then moves the pointer, which an error
+before leaves as it was. Where the source can be asked for single series (`Source.narrowed_to`), one
+with revised values is read again whole. A fault of a service is a
 `DataError`, one of the user's file or entry an `InputError`. `summarize` describes a dataset's
 stored data in one row.
 """
@@ -174,7 +175,8 @@ def _read_source(request: Request) -> tuple[RawFrame, pd.DataFrame]:
 
 def _compare_with_stored(request: Request, stored: StoredHistory) -> ComparedAnswer:
     """The answer with new rows and the overlap. A series with revised values in the overlap is read
-    again from its start, since older rows may have changed too.
+    again from its start, since older rows may have changed too, where the source can be asked for
+    single series.
     """
     dataset = request.dataset
     since = _first_times(stored, dataset)
@@ -208,7 +210,9 @@ def _compare_with_stored(request: Request, stored: StoredHistory) -> ComparedAns
 def _known_vintages(
     request: Request, raw: RawFrame, stored: StoredHistory | None, now: pd.Timestamp
 ) -> pd.DataFrame:
-    """The provider's forecasts, stored and new, that were issued by `request.as_of`."""
+    """The provider's forecasts that were issued by `request.as_of`: the new ones, and those stored
+    where the history can be continued.
+    """
     stored_vintages = None
     if stored is not None and stored.can_be_continued and request.dataset.source.is_remote:
         stored_vintages = vintages.read_vintages(request.root, request.name)
@@ -286,21 +290,23 @@ def _store_history(
     violations: list[Violation],
     now: pd.Timestamp,
 ) -> snapshots.Pointer:
-    """Store the provider's forecasts, the revisions, and the snapshot with its record unless its
+    """Store the provider's forecasts, and the snapshot with its record and revisions unless its
     content is that of the pointed one. Returns the pointer to the snapshot, which is not moved yet.
     Where a file was written anew with equal rows, the record gets its new digest.
     """
     dataset, raw = request.dataset, answer.raw
     sha = snapshots.content_sha256(frame)
     path = snapshots.snapshot_path(request.name, raw.as_of, sha)
-    if not answer.revised.empty:
-        revisions = answer.revised.to_csv(index=False, lineterminator="\n")
-        files.write_text(request.root / f"{path.with_suffix('')}.revisions.csv", revisions)
     vintage_fields = vintages.write_vintages(request.root, request.name, issued, as_of=raw.as_of)
     pointer = snapshots.Pointer(raw.as_of.isoformat(), sha, path.as_posix(), **vintage_fields)
     if stored is not None and stored.pointer.sha256 == pointer.sha256:
         pointer = replace(pointer, snapshot=stored.pointer.snapshot)
     else:
+        # unanswered values stay as they were
+        changes = answer.revised[answer.revised["kind"] != "unanswered"]
+        if not changes.empty:
+            table = changes.to_csv(index=False, lineterminator="\n")
+            files.write_text(request.root / path.with_suffix(".revisions.csv"), table)
         provisional = raw.provisional_from
         record: SnapshotRecord = {
             "retrieved_at": now.isoformat(),
@@ -308,7 +314,7 @@ def _store_history(
             "licence": dataset.licence.model_dump(),
             "question": dataset.source.identity(dataset.vintage_columns),
             "previous": None if stored is None else stored.pointer.sha256,
-            "revised_values": len(answer.revised),
+            "revised_values": len(changes),
             "failed": raw.failed,
             "provisional_from": None if provisional is None else provisional.isoformat(),
             "findings": [asdict(violation) for violation in violations[:MAX_FINDINGS_STORED]],

@@ -230,8 +230,8 @@ def find_revisions(
     since: TimeBySeries,
     provisional_from: pd.Timestamp | None = None,
 ) -> pd.DataFrame:
-    """The values of the stored history that `fresh` changes, one a row: `unique_id, ds, column,
-    before, after, kind`.
+    """The values of the stored history that `fresh` changes or does not answer, one a row:
+    `unique_id, ds, column, before, after, kind`.
 
     kind: `changed`; `vanished` (the source no longer has the row); `appeared` (a new row within the
     stored range); `unanswered` (the row is later than the last fresh row of a series that was asked

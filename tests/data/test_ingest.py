@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from forecast.cli import doctor
+from forecast.cli.data import report_fetch
 from forecast.cli.run import remove_run_leftovers
 from forecast.config.datasets import Dataset
 from forecast.config.paths import ProjectPaths
@@ -210,6 +211,14 @@ def test_an_archive_that_answers_less_than_asked_leaves_more_to_the_past_days(
     assert pd.Timestamp(record(tmp_path)["provisional_from"]) <= services.now - pd.Timedelta("8D")
 
 
+def only_first_day(content: Any) -> Any:
+    """The first day of an answer of Open-Meteo."""
+    return {
+        **content,
+        "hourly": {name: values[:24] for name, values in content["hourly"].items()},
+    }
+
+
 @pytest.mark.parametrize("path", ["/v1/archive", "/v1/forecast"])
 def test_an_answer_that_ends_too_early_takes_no_row_that_is_stored_behind_it(
     tmp_path: Path, services: Services, path: str
@@ -219,14 +228,7 @@ def test_an_answer_that_ends_too_early_takes_no_row_that_is_stored_behind_it(
     take(tmp_path, settings, BEFORE)
     before = stored(tmp_path)
     services.now = BEFORE + pd.Timedelta("1D")
-
-    def shortened(content: Any) -> Any:
-        return {
-            **content,
-            "hourly": {name: values[:24] for name, values in content["hourly"].items()},
-        }
-
-    services.change(path, shortened)
+    services.change(path, only_first_day)
     fetched = take(tmp_path, settings, services.now)
     assert "unanswered" in set(fetched.revised["kind"]) and "freshness" in {
         one.rule for one in fetched.findings
@@ -235,6 +237,41 @@ def test_an_answer_that_ends_too_early_takes_no_row_that_is_stored_behind_it(
     services.changes.clear()
     take(tmp_path, settings, services.now)
     assert len(stored(tmp_path)) == len(before) + 24
+
+
+def test_a_shorter_answer_without_anything_new_is_no_revision_and_leaves_no_table(
+    tmp_path: Path, services: Services, capsys: pytest.CaptureFixture[str]
+):
+    services.archive_lag = LAG
+    take(tmp_path, city(services), BEFORE)
+    services.change("/v1/archive", only_first_day)
+    fetched = take(tmp_path, city(services), BEFORE + pd.Timedelta("20min"))
+    assert fetched.is_unchanged and set(fetched.revised["kind"]) == {"unanswered"}
+    report_fetch("live", fetched, tmp_path, "hours")
+    said = capsys.readouterr().out
+    assert "revised" not in said
+    assert f"kept, though the source ends before: {len(fetched.revised)} values" in said
+    assert not list(tmp_path.rglob("*.revisions.csv"))
+
+
+def test_the_record_and_the_table_count_changed_values_and_no_unanswered_ones(
+    tmp_path: Path, services: Services, capsys: pytest.CaptureFixture[str]
+):
+    services.archive_lag = LAG
+    take(tmp_path, city(services), BEFORE)
+
+    def changed(content: Any) -> Any:
+        shorter = only_first_day(content)
+        shorter["hourly"]["temperature_2m"][3] += 9.0
+        return shorter
+
+    services.change("/v1/archive", changed)
+    fetched = take(tmp_path, city(services), BEFORE + pd.Timedelta("20min"))
+    report_fetch("live", fetched, tmp_path, "hours")
+    said = capsys.readouterr().out
+    table = Path(fetched.pointer.snapshot).with_suffix(".revisions.csv")
+    assert f"revised history: 1 changed values, listed in {table}" in said
+    assert len(pd.read_csv(tmp_path / table)) == record(tmp_path)["revised_values"] == 1
 
 
 def test_a_clock_ahead_of_the_service_s_is_refused_before_forecasts_count_as_observed(
