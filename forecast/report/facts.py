@@ -20,6 +20,7 @@ from forecast.data.results import RANKING_TITLES, Results
 from forecast.data.splits import BLOCKS
 from forecast.report import text
 from forecast.report.leaderboard import RANKING_ORDER
+from forecast.report.panels import is_private
 from forecast.report.text import Row, Table, TableCell, number, whole
 
 Costs = Mapping[str, CandidateCost]
@@ -158,7 +159,8 @@ def _block_bounds(results: Results) -> list[tuple[str, pd.Timestamp, pd.Timestam
 
 def quality_table(results: Results) -> Table:
     """By series and column: rows, first and last time, missing steps, gaps, least, mean and
-    greatest value. Of many series those with the most missing steps are shown.
+    greatest value, which are left out of private data. Of many series those with the most missing
+    steps are shown.
     """
     shown_series = list(results.quality["series"].items())
     if len(shown_series) > text.MOST_LISTED:
@@ -187,13 +189,16 @@ def _quality_cells(
     if quality["missing"]:
         missing_share = text.percent(quality["missing_share"], decimals=2)
         missing = f"{text.count(quality['missing'])} ({missing_share})"
+    values = [quality[key] for key in ("min", "mean", "max")]
+    if is_private(results):
+        values = [None, None, None]
     return [
         TableCell(title, title),
         whole(series["rows"]),
         *[TableCell(_short_time(results, end), end) for end in (series["first"], series["last"])],
         TableCell(missing, quality["missing"]),
         whole(series["gaps"]),
-        *[number(quality[key]) for key in ("min", "mean", "max")],
+        *map(number, values),
     ]
 
 
@@ -203,10 +208,14 @@ def _short_time(results: Results, moment: str) -> str:
 
 
 def findings_table(results: Results) -> Table | None:
-    """The first findings of the data checks; None if there are none."""
+    """The first findings of the data checks; None if there are none. Of private data without their
+    sentences, many of which quote values.
+    """
     rows = []
     for finding in results.quality.get("findings", [])[:MAX_FINDINGS]:
         sentence = str(finding["sentence"])
+        if is_private(results):
+            sentence = f"May quote values: `forecast data {results.name}` shows it."
         cells = [TableCell(sentence, sentence, cls="said")]
         for key in ("series", "column", "action"):
             label = str(finding.get(key) or text.NOTHING)

@@ -119,7 +119,12 @@ def models_by_role(results: Results) -> dict[str, str]:
 
 
 def is_private(results: Results) -> bool:
-    """Whether the terms of the data forbid to pass their values on."""
+    """Whether the terms of the data forbid to pass their values on: those of Yahoo, and of a dataset
+    with `personal use` in its `licence: {name: ...}`.
+
+    Of such data the page shows errors, times and counts. It draws and lists no forecast, explains
+    none, and quotes no value: neither the extremes of a column nor what a data check found.
+    """
     dataset = results.dataset
     return dataset.source.is_for_personal_use or "personal use" in dataset.licence.name.lower()
 

@@ -28,6 +28,7 @@ from forecast.system import files
 from forecast.system.errors import DataError, InputError, with_minus
 from pipelines import report
 from tests.report.reading import DAILY, HOURLY, rendered, results, words
+from tests.support import example_data
 from tests.support.artifacts import candidates
 
 GRU_LEDGER = [
@@ -286,7 +287,9 @@ def test_of_ten_thousand_findings_the_first_hundred_are_listed():
         "sentence": "A step is missing.",
         "action": "warn",
     }
-    found = findings_table(SimpleNamespace(quality={"findings": [one] * 10_000}))
+    found = findings_table(
+        SimpleNamespace(quality={"findings": [one] * 10_000}, dataset=example_data.dataset())
+    )
     assert len(found.rows) == 100 and "quality.json" in dict(found.columns)["Check"]
 
 

@@ -105,6 +105,32 @@ def test_values_whose_terms_forbid_it_are_not_drawn_and_the_page_says_why(projec
     assert [label for label in labels if label.startswith("Test error, By ")]
 
 
+def test_no_value_of_private_data_stands_in_the_tables_of_the_page(project):
+    found = results(project, HOURLY)
+    assert len(found.quality["findings"]) and not panels.is_private(found)
+    shown = {words(cell) for cell in table_cells(project)}
+    extremes = {
+        text.figure(column[key])
+        for series in found.quality["series"].values()
+        for column in series["columns"].values()
+        for key in ("min", "mean", "max")
+    }
+    sentences = {str(finding["sentence"]) for finding in found.quality["findings"]}
+    assert extremes | sentences <= shown
+    config = project / "configs" / "datasets.yaml"
+    files.write_text(config, config.read_text().replace("CC BY 4.0", "personal use"))
+    assert panels.is_private(results(project, HOURLY))
+    private = {words(cell) for cell in table_cells(project)}
+    assert not (extremes | sentences) & private
+    assert f"May quote values: `forecast data {HOURLY}` shows it." in private
+
+
+def table_cells(project):
+    """The cells of the tables of data quality and of findings."""
+    page = html.fromstring(rendered(project, HOURLY))
+    return page.xpath("//table[contains(@class, 'quality') or contains(@class, 'findings')]//td")
+
+
 def test_a_series_without_an_actual_in_its_test_block_has_no_chart_of_errors(tmp_path):
     root, silent = write_project(tmp_path, datasets=(DAILY,)), "Beta <B>"
     for path in (root / "data/trained" / DAILY).glob("*/forecasts.parquet"):
