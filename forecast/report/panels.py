@@ -119,8 +119,8 @@ def models_by_role(results: Results) -> dict[str, str]:
 
 
 def is_private(results: Results) -> bool:
-    """Whether the terms of the data forbid to pass their values on: those of Yahoo, and of a dataset
-    with `personal use` in its `licence: {name: ...}`.
+    """Whether the terms of the data forbid to pass their values on: those of Yahoo, and those with
+    `personal use` in the name of the `licence` of a dataset.
 
     Of such data the page shows errors, times and counts. It draws and lists no forecast, explains
     none, and quotes no value: neither the extremes of a column nor what a data check found.
