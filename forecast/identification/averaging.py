@@ -90,10 +90,18 @@ def average_rows(experiments: Sequence[Experiment], rows: int) -> list[Experimen
 def spread_over_rows(member: Member, rows: int) -> Member:
     """The member, a net with states on means of `rows` rows, as a net on the rows themselves: in
     each row it takes 1 / `rows` of its step, and so has the same static gain.
+
+    On means its linear path sees u of the mean before, `rows` rows ago, and now u of the row
+    before. So this input becomes u_t - rows * (u_t - u_{t-1}): without it an answer to the change
+    of u, such as a direct path from u to y, would be `rows` times too small. The tanh units see the
+    row before, since the difference enlarges the noise of u.
     """
     net, weights = member.net, member.weights.copy()
     layer = OneLayer(net.regressors, net.hidden, net.outputs, net.linear)
     _, _, w2, b2, w3 = layer.split(weights)
+    _, of_u, of_past_u = np.split(w3, [net.outputs, net.outputs + net.inputs], axis=1)
+    of_u += (1 - rows) * of_past_u
+    of_past_u *= rows
     stay = np.eye(net.outputs)
     w3[:, : net.outputs] -= stay
     for part in (w2, b2, w3):

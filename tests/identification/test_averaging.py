@@ -86,6 +86,21 @@ def test_a_model_of_means_settles_row_by_row_at_the_same_level_and_so_many_times
     assert ratio == pytest.approx(10, rel=0.15)
 
 
+def test_a_direct_path_of_a_model_of_means_answers_at_once_row_by_row() -> None:
+    plain = Narx(1, 1, (1,), (0,), 0, low=(-9.0,), high=(9.0,))
+    net = with_states(plain, order=1, hidden=0)
+    # y = 0.3 u + x, x = 0.9 x + 0.1 u
+    weights = np.array([0.0, 0.9, 0.3 + 0.1, -0.9 * 0.3])
+    member = Member(Candidate("linear states", 1), 0, net, weights)
+    of_rows = spread_over_rows(member, 10)
+    u = np.zeros((2_000, 1))
+    u[1_000:] = 1.0
+    run = net.free_run(of_rows.weights, u, np.zeros((1, 1)))[:, 0]
+    assert run[999] == 0.0
+    assert run[1_000] == pytest.approx(0.3, rel=0.1)
+    assert run[-1] == pytest.approx(1.3, rel=1e-3)
+
+
 def test_a_slow_long_record_is_chosen_on_means_and_simulated_row_by_row() -> None:
     train = record()
     families = (Candidate("states", 2, 3), Candidate("polynomial", 2))
