@@ -34,7 +34,6 @@ LEAST_MEANS = 1_000  # of each experiment
 LEAST_ROWS = 4  # in a mean: fewer save nothing
 MOST_LOST_Y = 1e-4  # of the variance of y within the rows of a mean, less its noise
 MOST_LOST_U = 0.01  # the same of an input, whose noise counts, since it acts, too
-MOST_AT_ONCE = 0.05  # deviations of y by one deviation of an input, within the rows of a mean
 MOST_NOISE = 0.1  # of the variance of y: more is motion from row to row
 NOISE_ERRORS = 5.0  # standard errors, about, by which the noise may be underestimated
 
@@ -60,12 +59,7 @@ def count_rows_per_mean(experiments: Sequence[Experiment], start: int) -> int:
         lost_y = _mean_square([y]) - noise * (1 - 1 / wider)
         # the noise is only estimated from the rows
         lost_y -= NOISE_ERRORS * noise / np.sqrt(len(y))
-        at_once = u.T @ np.nan_to_num(y) / np.maximum((u**2).sum(axis=0), 1e-300)[:, None]
-        if (
-            (_mean_square([u]) > MOST_LOST_U).any()
-            or (lost_y > MOST_LOST_Y).any()
-            or (np.abs(at_once) > MOST_AT_ONCE).any()
-        ):
+        if (_mean_square([u]) > MOST_LOST_U).any() or (lost_y > MOST_LOST_Y).any():
             break
         rows = wider
     means = begin_where_measured(average_rows(experiments, rows), start)

@@ -45,11 +45,17 @@ def test_means_of_a_slow_long_record_are_at_least_a_thousand() -> None:
     assert count_rows_per_mean([record(20_000)], START) == 16
 
 
+def test_neither_a_smooth_input_nor_a_part_that_answers_at_once_forbids_means() -> None:
+    smooth = np.sin(np.arange(10_000) / 300) + np.sin(np.arange(10_000) / 470)
+    assert count_rows_per_mean([Experiment(smooth, slow(smooth))], START) == 8
+    assert count_rows_per_mean([record(fast=0.1)], START) == 8
+
+
 @pytest.mark.parametrize(
     "other",
     [
         record(7_000),
-        record(fast=0.3),
+        Experiment(steps(10_000, 50, 0), slow(steps(10_000, 50, 0), fast=0.3)),
         record(noise=1.0),
         Experiment(None, record().y),
         Experiment(np.random.default_rng(0).normal(size=10_000), record().y),
