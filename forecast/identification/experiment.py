@@ -20,7 +20,7 @@ from forecast.system.errors import InputError
 Array = npt.NDArray[np.float64]
 
 AT_BOUND = 1e-4  # of the range of y: a value nearer to an extreme lies on it
-BOUND_SHARE = 0.01  # of the rows on an extreme, in runs of three or more, make it a bound
+BOUND_SHARE = 0.01  # of the rows on an extreme, between two others there, make it a bound
 BOUND_MARGIN = 1.0  # ranges beyond the data where an output without a bound is clipped
 CONSTANT_SCALE = 1e200  # of a constant input: any value divided by it vanishes, and is not denormal
 EVEN_SHARE = 0.1  # of the median step: months and the clock of a logger differ by less
@@ -407,17 +407,25 @@ def saturation(
     span = most - least
     low_end = least + AT_BOUND * span
     high_end = most - AT_BOUND * span
-    low = np.where(_is_bound(y <= low_end), low_end, least - margin * span)
-    high = np.where(_is_bound(y >= high_end), high_end, most + margin * span)
+    low = np.where(_is_bound([e.y <= low_end for e in experiments]), low_end, least - margin * span)
+    high = np.where(
+        _is_bound([e.y >= high_end for e in experiments]), high_end, most + margin * span
+    )
     return low, high
 
 
-def _is_bound(at_extreme: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """(O,): whether the share of rows at the extreme is `BOUND_SHARE` or more, counted in runs of
-    three or more; `at_extreme` (T, O).
+def _is_bound(at_extreme: list[npt.NDArray[np.bool_]]) -> npt.NDArray[np.bool_]:
+    """(O,): whether an output sits on its extreme; `at_extreme`: the rows (T, O) of each experiment
+    that are there.
+
+    The first and last row of a stay do not count, since a free output, too, stays for some rows at
+    the top of a smooth swing: 10 of 1,000 rows on a bound make one if they are inside of longer
+    stays.
     """
-    in_run = at_extreme[:-2] & at_extreme[1:-1] & at_extreme[2:]
-    return (in_run.mean(axis=0) >= BOUND_SHARE) & ~at_extreme.all(axis=0)
+    is_inside = [rows[:-2] & rows[1:-1] & rows[2:] for rows in at_extreme]
+    all_rows = np.concatenate(at_extreme)
+    n_inside = np.concatenate(is_inside).sum(axis=0)
+    return (n_inside >= BOUND_SHARE * len(all_rows)) & ~all_rows.all(axis=0)
 
 
 def delay_inputs(u: Array, lags: Sequence[int] | npt.NDArray[np.int64]) -> Array:

@@ -179,6 +179,23 @@ def test_an_output_that_sits_on_its_extreme_is_bounded_there_and_others_far_outs
     assert low[0] < y.min() - 0.9 * np.ptp(y)
 
 
+@pytest.mark.parametrize(("stay", "is_bound"), [(3, False), (11, False), (12, True)])
+def test_the_first_and_last_row_of_a_stay_make_no_bound(stay: int, is_bound: bool) -> None:
+    y = np.random.default_rng(0).uniform(0.0, 0.9, size=1000)
+    y[500 : 500 + stay] = 1.0
+    _, high = saturation([Experiment(None, y)])
+    assert (high[0] < 1.0) == is_bound
+
+
+def test_a_stay_at_an_extreme_does_not_reach_from_one_experiment_into_the_next() -> None:
+    rng = np.random.default_rng(0)
+    ends = [rng.uniform(0.0, 0.9, size=20) for _ in range(50)]
+    for y in ends:
+        y[0] = y[-2:] = 1.0
+    _, high = saturation([Experiment(None, y) for y in ends])
+    assert high[0] > 1.9
+
+
 def test_a_dead_time_is_found_and_taken_out() -> None:
     u, y = tank(400, 0, dead=9)
     experiment = Experiment(u, y)
