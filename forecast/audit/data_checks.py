@@ -94,12 +94,13 @@ def check_history(project: Project) -> Iterator[Finding]:
             )
         if path == pointed:
             continue
-        provisional_from = None
-        if content.get("provisional_from"):
-            provisional_from = pd.Timestamp(content["provisional_from"])
-        older, newer = frame, project.frame
+        older, newer, record_of_older = frame, project.frame, content
         if newer["ds"].max() < older["ds"].max():
             older, newer = newer, older
+            record_of_older = files.read_note(pointed.with_suffix(".json"))
+        provisional_from = None
+        if record_of_older.get("provisional_from"):
+            provisional_from = pd.Timestamp(record_of_older["provisional_from"])
         changed = find_revisions(
             trim_to_observed(older, project.settings),
             newer,

@@ -158,3 +158,21 @@ def test_a_snapshot_whose_record_is_damaged_is_named_for_that_alone(tmp_path: Pa
     (tmp_path / old.snapshot).with_suffix(".json").write_text("{")
     (found,) = check_history(project)
     assert found.detector == "digest of the snapshot" and "cannot be read" in found.text
+
+
+def test_provisional_values_of_an_older_snapshot_that_is_pointed_to_are_no_revision(
+    tmp_path: Path,
+) -> None:
+    newer, day = wave().assign(unique_id="wave"), pd.Timestamp("2024-01-01")
+    older = newer.iloc[:310].copy()
+    older.loc[307:309, "y"] += 0.2
+    first_provisional = older["ds"].loc[307].isoformat()
+    pointer = snapshots.write_snapshot(
+        tmp_path, "wave", older, as_of=day, provenance={"provisional_from": first_provisional}
+    )
+    snapshots.write_snapshot(tmp_path, "wave", newer, as_of=day + pd.Timedelta("1D"), provenance={})
+    snapshots.move_pointer(tmp_path, "wave", pointer)
+    project: Any = SimpleNamespace(
+        paths=ProjectPaths.of(tmp_path), dataset="wave", frame=older, settings=SETTINGS
+    )
+    assert not list(check_history(project))
