@@ -78,7 +78,8 @@ SHOWN_COLUMNS = [
 class Board:
     """The results of `forecast.compare`: leaderboard, test verdicts, forecasts and fitted models.
 
-    The results are in a temporary folder, which is removed when the board is garbage-collected.
+    The results of training are in a temporary folder, which is removed when the board is
+    garbage-collected.
 
     >>> board.leaderboard["model"].tolist()[:2], board.bar
     (['arx', 'ridge'], 'drift')

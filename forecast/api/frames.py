@@ -233,8 +233,8 @@ def own_ids(df: Any, id_col: str) -> pd.Series | None:
 
 
 def _narrow(names: pd.Series) -> pd.Series:
-    """The series names with `1` for the float 1.0, which a join makes of the integer 1: as text
-    they would be two series.
+    """Names of series or groups with the text `1` for the float 1.0, which a join makes of the
+    integer 1: as text they would be two series.
     """
     if is_integer_dtype(names) or names.dtype == "str":
         return names

@@ -224,7 +224,8 @@ class Model:
     def save(self, folder: str | Path) -> None:
         """Save the model without its data, as JSON and arrays, for `forecast.load(folder)`.
 
-        Raises `InputError` where `folder` is something else than a saved model.
+        A saved model that is there is replaced whole. Raises `InputError` for a file, and for a
+        folder with something else in it.
         """
         target = Path(folder)
         is_other_folder = (

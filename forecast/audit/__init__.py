@@ -112,7 +112,9 @@ class Audit:
         return {**asdict(self), "clean": self.is_clean}
 
     def lines(self) -> list[str]:
-        """The audit for a terminal: verdict, findings, what was checked, notes."""
+        """The audit for a terminal: verdict, findings, what was checked, notes. The first of
+        `findings` is named as the cause, so they must come from `order_findings`.
+        """
         checked_counts = ", ".join(f"{count} {what}" for what, count in self.checked.items())
         notes = list(self.notes)
         if self.outdated_file:

@@ -303,8 +303,8 @@ def _has_one_sign_per_class(classes: np.ndarray, signs: np.ndarray) -> bool:
 
 
 def _ranges_by_class(classes: np.ndarray, values: np.ndarray) -> list[tuple[float, float]]:
-    """The lowest and highest value of each class, sorted; empty where there are too many classes or
-    one is too rare.
+    """The lowest and highest value of each class, in the order of these values; empty, which means
+    not judged, where there are too many classes or one is too rare.
     """
     statistics = pd.Series(values).groupby(classes).agg(["min", "max", "size"])
     if not 2 <= len(statistics) <= MOST_CLASSES or statistics["size"].min() < FEWEST_PER_CLASS:

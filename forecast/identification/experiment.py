@@ -441,9 +441,9 @@ def following_rows(table: Array, steps: int) -> Array:
 
 
 def unseen_inputs(experiments: Sequence[Experiment], rows: int) -> dict[str, Array]:
-    """Inputs (T, I) to test a free run with, by what they are: the first of the first experiment,
-    at most 2 `rows`, backwards; the same forwards, but a tenth farther from their mean; and `rows`
-    of random steps between their extremes.
+    """Inputs to test a free run with, by what they are, made of the first 2 * `rows` rows of the
+    first experiment or of all that it has: these rows backwards; these rows forwards, a tenth
+    farther from their mean; and (rows, I) of random steps between their extremes.
     """
     u = experiments[0].u[: 2 * rows]
     rng = np.random.default_rng(0)  # fixed: the same inputs for every net

@@ -61,7 +61,8 @@ def stay_within(
     members: Sequence[Member], experiments: Sequence[Experiment], u: Array, start: int
 ) -> npt.NDArray[np.bool_]:
     """(members,): whether the free run of each under `u` (T, I) stays inside its bounds. Outputs
-    that leave these bounds in the record itself do not count.
+    that leave these bounds in the record itself, such as all that sit on a bound there, do not
+    count, also not on their other side.
     """
     y = np.nan_to_num(join_rows(experiments)[1])
     stay = np.empty(len(members), bool)

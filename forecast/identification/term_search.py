@@ -30,7 +30,9 @@ MOST_RISE = 8.0  # of the criterion above its least, at which no more terms are 
 
 @dataclass(frozen=True)
 class Polynomial:
-    """A net with terms, its weights, and Schwarz's criterion of its free run."""
+    """A net with terms, its weights, and Schwarz's criterion of its free run, which is infinite
+    where that was not computed.
+    """
 
     net: Narx
     weights: Array
@@ -67,8 +69,9 @@ class TermSearch:
         return min(polynomials, key=attrgetter("criterion"))
 
     def fit_one_step(self, net: Narx) -> Polynomial:
-        """The polynomial on the delays of `net` chosen one step ahead; `ModelError` where no term
-        explains y.
+        """The polynomial on the delays of `net`, without the terms of that, chosen one step ahead;
+        a row counts whole unless its weight is 0. Its criterion is infinite. `ModelError` where no
+        term explains y.
         """
         net = replace(net, terms=())
         problem = OpenLoop(net, self.experiments, self.start)

@@ -186,7 +186,7 @@ def naive_growth(live: float, on_test: float) -> float:
 
 def _skill(rows: pd.DataFrame, card: ChampionCard | None) -> float | None:
     """1 - MAE / MAE of the last value at the same cutoffs and steps; None where no last value is
-    known, or it made no error.
+    known, it made no error, or its error on the test block is not in `card`.
 
     Each series' MAE is divided by the last value's error on the test block, and both are averaged
     over series before they are compared: one series that hardly moved must not decide the ratio.

@@ -50,7 +50,7 @@ class ChampionCard(Record):
     candidate: str
     model: str
     training_cutoff: str
-    """The last row of training and validation; in a refit on all data later rows were used too."""
+    """The last row of training and validation; in a refit on all data the last row of all."""
     last_target_used: str
     """The last target used in fitting, tuning or calibration."""
     as_of: str
@@ -110,11 +110,15 @@ class LiveAccuracy(Record):
     version: int
     issues: int
     scored: int
-    """How many issues have known actuals."""
+    """How many cutoffs have forecasts with known actuals; an issue has several where series end at
+    different times.
+    """
     error: Number
     """Mean over series of MAE / expected MAE at the same steps (`error_over_expected`)."""
     skill: Number
-    """1 - MAE / MAE of repeating the last value, over all series."""
+    """1 - MAE / MAE of repeating the last value, of the means over series after each series was
+    divided by its test error of the last value; None without that.
+    """
     coverage: Mapping[str, float] = {}
     """Level in percent → share of actuals inside the interval."""
 
@@ -266,7 +270,7 @@ class Decision(Record):
 
     @property
     def event(self) -> HookEvent:
-        """The event of hooks that it is."""
+        """The event of hooks that it is; a run that failed makes no decision."""
         if self.promotes:
             return "promoted"
         return "kept" if self.word == "kept" else "not_due"

@@ -311,8 +311,8 @@ def link_files(root: Path, folder: Path, names: Mapping[str, str]) -> None:
 def run_narrowed(
     root: Path, dataset: str, models: Sequence[str], environment: Mapping[str, str]
 ) -> Path:
-    """Run the stages for `models`, and the baselines they are compared with, in a folder of their
-    own; returns the folder.
+    """Run the stages from fetch to compare for `models`, and the baselines they are compared with,
+    in a folder of their own; returns the folder.
 
     The outs of whole runs stay as they are; the caches in `.forecast/` are shared with them.
     """
