@@ -152,8 +152,8 @@ def mean_steps_between(cutoffs: pd.Series | pd.Index, calendar: Calendar, step_s
 
 
 def _find_incomplete(wide: pd.DataFrame, losses: pd.DataFrame) -> dict[CandidateKey, str]:
-    """The candidates without a finite loss at some origin, with the reason. `wide`: the long
-    `losses` as origins by candidates.
+    """The candidates without a finite loss at some origin, with the reason: losses that are not
+    finite, else origins that are missing. `losses`: one a row; `wide`: origins by candidates.
     """
     incomplete = {}
     is_finite = np.isfinite(losses["loss"].to_numpy(float))

@@ -32,7 +32,7 @@ test block. With a higher share forecasts are too low at most steps, which a mea
 
 def is_zero_median(y: ArrayLike, y_hat: ArrayLike) -> bool:
     """Whether the forecasts `y_hat` are about zero though the mean of the actuals `y` is not,
-    because the median of `y` is zero. NaN in `y` is left out.
+    because the median of `y` is zero. NaN in `y` is left out, its forecast is not.
     """
     values = np.asarray(y, dtype=float)
     known = values[np.isfinite(values)]
@@ -77,7 +77,9 @@ def describe_zero_forecasts(
 
 def describe_low_test(results: Results, model: str, task: Task) -> str:
     """A sentence on `model` as shipped if its forecasts of the test block are zero, or their sum is
-    too low, because they are medians, and which keys give the mean; else empty.
+    too low there and half as much too low in the earlier blocks, because they are medians, and
+    which keys give the mean; else empty. Series with another `point` than the median are left out;
+    the percentage told is of all series without values below zero.
     """
     candidate = results.candidate(model, "shipped")
     if candidate is None:

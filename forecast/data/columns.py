@@ -279,7 +279,8 @@ def add_future_steps(
 
 def holiday_columns(rule: Holidays, calendar: Calendar, times: pd.DatetimeIndex) -> pd.DataFrame:
     """(T, columns of the rule) float64, indexed by `times` (T,): rising steps of `calendar`, in
-    UTC. A holiday on a weekend counts as well.
+    UTC. A row tells of its own step: of one shorter than a day that day in the rule's time zone, of
+    a longer one the sum over its days. A holiday on a weekend counts as well.
     """
     step = step_length(calendar)
     if step is not None and step < DAY:

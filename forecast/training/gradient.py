@@ -318,7 +318,11 @@ class _BatchData:
             variable.assign(tf.zeros((0, *variable.shape[1:]), variable.dtype))
 
     def inputs(self, starts: tf.Tensor) -> BatchInputs:
-        """The inputs of the network for the chunks that begin at `starts` (B,)."""
+        """The inputs of the network for the chunks that begin at `starts` (B,).
+
+        `first_row_mask` sets the changes into the first row to 0, as they are in a forecast, so
+        whatever is added to the inputs is added before it.
+        """
         inputs = {"past": self._gather("past", starts, self.rows) * self.first_row_mask}
         if self.variables["future"].shape[-1]:
             inputs["future"] = self._gather("future", starts, self.future_rows)
