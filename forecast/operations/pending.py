@@ -93,7 +93,13 @@ def finish_pending(
     log_step("promote")
     decision = decision.model_copy(update={"version": version})
     rival = decision.served_version or decision.champion
-    promotion = Promotion(version, decision.reason, is_judged=True, judged_against=rival)
+    promotion = Promotion(
+        version,
+        decision.reason,
+        is_judged=True,
+        judged_against=rival,
+        decided_at=decision.at,
+    )
     try:
         registry.move_champion(root, dataset, promotion, now, tracking_uri)
     except ChampionChangedError as error:

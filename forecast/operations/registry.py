@@ -183,6 +183,10 @@ class Promotion:
     """Whether a gate decided for it."""
     judged_against: int | None = None
     """The champion that the gate compared it with; None where there was none."""
+    decided_at: str = ""
+    """The moment of the gate's decision, as `HistoryEvent.at`; empty for a refit, which follows
+    its scored version at once.
+    """
 
 
 def promote(
@@ -265,7 +269,7 @@ def _require_same_champion(
 ) -> None:
     """Raises `ChampionChangedError` where the registry's champion is not the version that the gate
     compared with, nor the promoted one, which a killed promotion may have made the champion; and
-    where the promoted one was the champion already, until somebody rolled it back.
+    where the version compared with became the champion again after the decision, by a rollback.
 
     Another champion is taken over first, since the next gate would compare with the wrong one
     again. Without a champion, as after its deletion on MLflow's page, nothing is replaced.
@@ -276,9 +280,10 @@ def _require_same_champion(
         return
     if current == against:
         moves = [event for event in champion.read_events(root, dataset) if not event.decision]
-        if any(promotion.version in (move.version, move.replaced) for move in moves):
+        is_moved_back = bool(moves) and moves[-1].version == against
+        if is_moved_back and promotion.decided_at and moves[-1].at > promotion.decided_at:
             raise ChampionChangedError(
-                f"it was the champion already, before version {current} took its place again"
+                f"version {current} became the champion again after this one was judged better"
             )
         return
     with suppress(ForecastError):  # `status --registry` says why it cannot be loaded here

@@ -141,9 +141,9 @@ def test_a_killed_retraining_whose_model_was_rolled_back_does_not_serve_it_again
         patch.setattr(pending, "conclude", die)
         with pytest.raises(KeyboardInterrupt):
             finish(project, refit)
-    assert registry.rollback(project, NAME, now=NOW) == 1
+    assert registry.rollback(project, NAME, now=NOW.replace(hour=7)) == 1
     found = finish(project, refit)
-    assert found.word == "kept" and "was the champion already" in found.reason
+    assert found.word == "kept" and "became the champion again" in found.reason
     assert champion.read_aliases(project, NAME)["champion"] == 1
     assert projects.registry_aliases(project, NAME)["champion"] == 1
 
