@@ -92,16 +92,8 @@ def finish_pending(
         ) from error
     log_step("promote")
     decision = decision.model_copy(update={"version": version})
-    rival = decision.served_version or decision.champion
-    promotion = Promotion(
-        version,
-        decision.reason,
-        is_judged=True,
-        judged_against=rival,
-        decided_at=decision.at,
-    )
     try:
-        registry.move_champion(root, dataset, promotion, now, tracking_uri)
+        registry.move_champion(root, dataset, _plan_promotion(decision, version), now, tracking_uri)
     except ChampionChangedError as error:
         decision = decision.model_copy(update={"word": "kept", "reason": str(error)})
     if refit is not None and decision.promotes:
@@ -121,6 +113,17 @@ def finish_pending(
     conclude(root, decision, now=now, tracking_uri=tracking_uri)
     shutil.rmtree(pending)
     return decision
+
+
+def _plan_promotion(decision: Decision, version: int) -> Promotion:
+    """The promotion of the registered candidate, as the gate decided it."""
+    return Promotion(
+        version,
+        decision.reason,
+        is_judged=True,
+        judged_against=decision.served_version or decision.champion,
+        decided_at=decision.at,
+    )
 
 
 def _promote_refit(
