@@ -98,9 +98,8 @@ def test_a_damaged_file_of_a_pending_decision_says_how_to_decide_again(
     assert finish(project, refit).version == 1
 
 
-def test_a_retraining_killed_while_its_refit_serves_is_finished_without_a_step_back(
-    project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def leave_unrecorded_promotion(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Version 1 is replaced by a retraining that is killed once its refit, version 3, serves."""
     registry.promote(project, NAME, projects.register(project, "naive"), now=NOW)
     write_down(project, champion=1, served_version=1)
 
@@ -111,6 +110,12 @@ def test_a_retraining_killed_while_its_refit_serves_is_finished_without_a_step_b
         patch.setattr(pending, "conclude", die)
         with pytest.raises(KeyboardInterrupt):
             finish(project, refit)
+
+
+def test_a_retraining_killed_while_its_refit_serves_is_finished_without_a_step_back(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave_unrecorded_promotion(project, monkeypatch)
     served: list[str] = []
     move = MlflowClient.set_registered_model_alias
 
@@ -131,16 +136,7 @@ def test_a_retraining_killed_while_its_refit_serves_is_finished_without_a_step_b
 def test_a_killed_retraining_whose_model_was_rolled_back_does_not_serve_it_again(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    registry.promote(project, NAME, projects.register(project, "naive"), now=NOW)
-    write_down(project, champion=1, served_version=1)
-
-    def die(*_words: object, **_options: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(pending, "conclude", die)
-        with pytest.raises(KeyboardInterrupt):
-            finish(project, refit)
+    leave_unrecorded_promotion(project, monkeypatch)
     assert registry.rollback(project, NAME, now=NOW.replace(hour=7)) == 1
     found = finish(project, refit)
     assert found.word == "kept" and "became the champion again" in found.reason
