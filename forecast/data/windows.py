@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from operator import attrgetter
 
 import numpy as np
 import pandas as pd
@@ -304,24 +305,29 @@ def require_rows(task: Task, series: Series, rows: np.ndarray) -> None:
 
 
 def find_hole_of_plan(task: Task, series: Series) -> tuple[pd.Timestamp, str] | None:
-    """The time of the first missing value of a plan and a sentence about it; None where none is
+    """The time of the first missing value of all plans and a sentence about it; None where none is
     missing.
 
     The plan is what the last row of the series holds of the inputs over the horizon. An input that
     may be missing has no hole. At earlier rows a missing value is an ordinary gap.
     """
     values = series.values[-1, len(task.observed_names) :]
-    for value, column in zip(values, task.future_steps, strict=True):
-        if np.isnan(value) and not column.may_be_missing:
-            missing_time = next_steps(task.calendar, series.ds[-1], column.step)[-1]
-            shown_time = format_time(task.calendar.kind, missing_time.isoformat(), 16)
-            return missing_time, (
-                f"{column.name!r} has no value at {shown_time}, {plural(column.step, 'step')} after"
-                f" the last observation and inside the horizon of {task.horizon}. Give its values"
-                " of the whole horizon, in rows that hold it and no target (also as `forecast"
-                " predict --future plan.csv`, in Python as `future_df`)."
-            )
-    return None
+    holes = [
+        column
+        for value, column in zip(values, task.future_steps, strict=True)
+        if np.isnan(value) and not column.may_be_missing
+    ]
+    if not holes:
+        return None
+    first = min(holes, key=attrgetter("step"))
+    missing_time = next_steps(task.calendar, series.ds[-1], first.step)[-1]
+    shown_time = format_time(task.calendar.kind, missing_time.isoformat(), 16)
+    return missing_time, (
+        f"{first.name!r} has no value at {shown_time}, {plural(first.step, 'step')} after the last"
+        f" observation and inside the horizon of {task.horizon}. Give its values of the whole"
+        " horizon, in rows that hold it and no target (also as `forecast predict --future"
+        " plan.csv`, in Python as `future_df`)."
+    )
 
 
 def target_windows(z: np.ndarray, rows: np.ndarray, *, horizon: int, outputs: int) -> np.ndarray:

@@ -22,7 +22,7 @@ from forecast.data.ingest import fetch_snapshot
 from forecast.data.panel import Panel
 from forecast.data.roles import describe_roles
 from forecast.data.sources import Request
-from forecast.data.windows import layout
+from forecast.data.windows import find_hole_of_plan, layout
 from forecast.forecaster import Budget, Forecaster, Problem, fit
 from forecast.models import spec
 from forecast.system.errors import InputError
@@ -166,6 +166,17 @@ def test_a_value_or_a_row_that_is_missing_in_the_horizon_is_refused_with_its_row
     for broken in (without_value, raw.drop(index=ROWS + 1)):
         with pytest.raises(InputError, match="'holiday' has no value at 2024-02-20T01:00, 2 steps"):
             problems.latest(forecaster, prepared(broken, settings))
+
+
+def test_of_several_plans_the_first_missing_time_is_that_of_the_one_that_ends_first() -> None:
+    plans = [HOLIDAY, {"column": "offer", "known_ahead": True}]
+    settings = dataset(future_exogenous=plans)
+    raw = shop().assign(offer=1.0)
+    raw.loc[ROWS + 3, "holiday"] = np.nan
+    raw.loc[ROWS + 1 :, "offer"] = np.nan
+    hole = find_hole_of_plan(settings.task, prepared(raw, settings).series[0])
+    assert hole is not None and hole[0] == pd.Timestamp("2024-02-20T01:00")
+    assert "'offer' has no value at 2024-02-20T01:00, 2 steps after" in hole[1]
 
 
 def test_a_plan_that_ends_before_the_observations_is_missed_at_the_forecast() -> None:
