@@ -120,18 +120,21 @@ def hold_lock(uri: str, name: str, *, purpose: str, timeout: float) -> Iterator[
         f" {socket.gethostname()}"
     )
     with closing(open_connection(uri, seconds=10, name=me)) as session:
+        execute = partial(_execute, session, uri, purpose)
         for setting, value in {
             **SESSION_SETTINGS,
             "statement_timeout": 0,
             "lock_timeout": max(1, int(1000 * timeout)),
         }.items():
-            _execute(session, purpose, "select set_config(%s, %s, false)", setting, str(value))
-        _execute(session, purpose, "select pg_advisory_lock(%s)", key)
-        yield partial(_execute, session, purpose, "select 1")
+            execute("select set_config(%s, %s, false)", setting, str(value))
+        execute("select pg_advisory_lock(%s)", key)
+        yield partial(execute, "select 1")
 
 
-def _execute(session: psycopg.Connection, purpose: str, query: str, *values: object) -> None:
-    """Execute a query with its values.
+def _execute(
+    session: psycopg.Connection, uri: str, purpose: str, query: str, *values: object
+) -> None:
+    """Execute a query with its values; uri: the session's address, whose secrets no error shows.
 
     Raises `BusyError` where another process holds the lock, whose key is then the only value, and
     where the session has ended, which frees the lock.
@@ -149,6 +152,6 @@ def _execute(session: psycopg.Connection, purpose: str, query: str, *values: obj
     except OperationalError as error:
         raise BusyError(
             f"{purpose}: its connection to PostgreSQL is gone, and its lock with it"
-            f" ({one_line(error)}). Nothing more was changed; run the same command"
+            f" ({hide_parts(one_line(error), uri)}). Nothing more was changed; run the same command"
             " again."
         ) from None

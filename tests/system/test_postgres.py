@@ -16,9 +16,12 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import cast
 from urllib.parse import parse_qs, urlsplit
 
+import psycopg
 import pytest
+from psycopg import OperationalError
 
 from forecast.backtest import studies
 from forecast.system import postgres
@@ -156,6 +159,19 @@ def test_a_holder_whose_connection_is_cut_stops_before_its_next_change(database:
         )
         with locked(database, timeout=SOON), gone:
             check_lock()
+
+
+def test_the_fault_of_a_cut_connection_is_told_without_the_password() -> None:
+    uri = "postgresql://forecast:hunter2@db.example.org/forecast"
+
+    class CutSession:
+        def execute(self, *_: object) -> None:
+            raise OperationalError(f"no answer of {uri}: password hunter2 refused")
+
+    session = cast("psycopg.Connection", CutSession())
+    with pytest.raises(BusyError, match="is gone") as caught:
+        postgres._execute(session, uri, "A test", "select 1")
+    assert "hunter2" not in str(caught.value)
 
 
 def test_a_connection_that_goes_silent_is_ended_by_either_side(database: str) -> None:
