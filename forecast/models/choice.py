@@ -142,12 +142,12 @@ def _choose_shape(
     neighbour while that lowers the error. Series in `unused` are left out. `ModelError` where no
     error is finite.
     """
-    largest = richest.with_lags(max(lags))
+    largest = replace(richest, lags=max(lags))
     cases, design = _cases_of(folds, largest, channels, unused)
     searched = largest
     if len(cases) == 1:
         # a single fold cannot separate a late effect of a plan from the time of year
-        searched = replace(largest, plan_lags=0, bent=())
+        searched = replace(largest, reads_past_plans=False, bent=())
     error_of: dict[Skip, float] = {}
 
     def error(shape: Skip) -> float:
@@ -280,7 +280,7 @@ def _start_shapes(largest: Skip, lags: Sequence[int]) -> Iterator[Skip]:
     """The shapes with every second penalty, with and without `harmonics`, over each of `lags`."""
     for penalty in PENALTIES[::2]:
         for shape in (largest, replace(largest, harmonics=())):
-            yield from (replace(shape.with_lags(n), penalty=penalty) for n in lags)
+            yield from (replace(shape, lags=n, penalty=penalty) for n in lags)
 
 
 def mean_weights(errors: np.ndarray) -> np.ndarray:
@@ -374,15 +374,14 @@ def _neighbours(
     past-only input or all of them), each with the same penalty and the next lower and higher one.
     """
     harmonics = () if shape.harmonics else largest.harmonics
-    plan_lags = 0 if shape.plan_lags else largest.plan_lags
     inputs = channels.past_channels
     unread_sets = [{*shape.unread} ^ {channel} for channel in inputs]
     changed = [
         shape,
-        *(shape.with_lags(n) for n in _next_to(shape.lags, lags)),
-        replace(shape, harmonics=harmonics).with_lags(shape.lags),
-        replace(shape, leads=largest.leads - shape.leads),
-        replace(shape, plan_lags=plan_lags).with_lags(shape.lags),
+        *(replace(shape, lags=n) for n in _next_to(shape.lags, lags)),
+        replace(shape, harmonics=harmonics),
+        replace(shape, reads_plans=largest.reads_plans != shape.reads_plans),
+        replace(shape, reads_past_plans=largest.reads_past_plans != shape.reads_past_plans),
         replace(shape, bent=() if shape.bent else largest.bent),
         *(replace(shape, unread=tuple(sorted(each))) for each in [*unread_sets, inputs, ()]),
     ]

@@ -467,6 +467,7 @@ class Problem:
         profile = dict(PROFILE_HARMONICS)
         if max(spans) < MIN_WEEKDAY_SPAN:
             profile["day_of_week"] = 0
+        has_plans = bool(self.channels.plan_channels)
         richest = Skip(
             "linear",
             horizon,
@@ -476,8 +477,8 @@ class Problem:
             calendar_steps=horizon if task.static_names else 1,
             profile=calendar_harmonics(task.calendar_features, self.most_train_rows, profile),
             harmonics=calendar_harmonics(task.calendar_features, self.most_train_rows),
-            leads=len(self.channels.future_channels),
-            plan_lags=len(self.channels.plan_channels),
+            reads_plans=has_plans,
+            reads_past_plans=has_plans,
             bent=self._varied_plans(),
         )
         return choose_linear_shape(

@@ -203,14 +203,10 @@ class Skip:
     """
     harmonics: tuple[int, ...] = ()
     """Sine pairs per calendar feature in products; empty: no products."""
-    product_lags: int = 0
-    """How many newest rows of the targets are in products."""
-    leads: int = 0
-    """How many channels of known-future inputs it reads, at the newest row; 0: none."""
-    plan_lags: int = 0
-    """It reads the known-future inputs at the `plan_lags` - 1 rows before the newest, which belongs
-    to `leads`; 0: none.
-    """
+    reads_plans: bool = False
+    """Whether it reads the known-future inputs over the horizon."""
+    reads_past_plans: bool = False
+    """Whether it reads the known-future inputs at rows before the horizon (`plan_lags`)."""
     bent: tuple[int, ...] = ()
     """Channels of known-future inputs whose slope changes at each of `BENDS`: a load rises with the
     cold and with the heat.
@@ -237,6 +233,18 @@ class Skip:
     """(features + 1, H * O), the intercept last."""
     carry: Carry | None = field(default=None, compare=False)
     """Forecasts of the past-only inputs for closed loops; None: their last values are repeated."""
+
+    @property
+    def product_lags(self) -> int:
+        """How many newest rows of the targets are in products."""
+        return min(self.lags, PRODUCT_LAGS) if self.harmonics else 0
+
+    @property
+    def plan_lags(self) -> int:
+        """It reads the known-future inputs at the `plan_lags` - 1 rows before the newest, whose
+        plan is that of the horizon.
+        """
+        return min(self.lags, PRODUCT_LAGS) if self.reads_past_plans else 0
 
     def forecast(self, windows: Windows, channels: Layout) -> np.ndarray:
         """Forecasts (B, H, O) in scaled units."""
@@ -293,7 +301,7 @@ class Skip:
             calendar_steps=self.calendar_steps,
         )
         parts = [plain]
-        if self.leads or self.plan_lags:
+        if self.reads_plans or self.reads_past_plans:
             parts += self._plan_features(windows, channels)
         if self.profile or self.harmonics:
             parts.append(
@@ -314,17 +322,11 @@ class Skip:
         of `BENDS` how far the `bent` ones lie above it, 0 below.
         """
         past = windows.past.astype(np.float64)
-        newest = past[:, -1, channels.future_channels[: self.leads]]
+        newest = past[:, -1, channels.future_channels if self.reads_plans else []]
         earlier = past[:, len(past[0]) - self.plan_lags : -1, channels.plan_channels]
         plan = np.hstack([newest, earlier.reshape(len(past), -1)])
         is_bent = np.isin([name.channel for name in _plan_names(self, channels)], self.bent)
         return [plan, *(np.maximum(plan[:, is_bent] - bend, 0.0) for bend in BENDS)]
-
-    def with_lags(self, lags: int) -> Skip:
-        """This shape over other lags."""
-        product_lags = min(lags, PRODUCT_LAGS) if self.harmonics else 0
-        plan_lags = min(lags, PRODUCT_LAGS) if self.plan_lags else 0
-        return replace(self, lags=lags, product_lags=product_lags, plan_lags=plan_lags)
 
     def with_mean_of(self, weights: Mapping[Skip, float]) -> Skip:
         """The shape that is the weighted mean of the shapes in `weights`; it reads all inputs that
@@ -332,15 +334,16 @@ class Skip:
         """
         return replace(
             self,
+            lags=max(part.lags for part in weights),
             penalty=max(weights, key=weights.__getitem__).penalty,
             harmonics=max((part.harmonics for part in weights), key=len),
-            leads=max(part.leads for part in weights),
-            plan_lags=max(part.plan_lags for part in weights),
+            reads_plans=any(part.reads_plans for part in weights),
+            reads_past_plans=any(part.reads_past_plans for part in weights),
             bent=max((part.bent for part in weights), key=len),
             reads_level=any(part.reads_level for part in weights),
             unread=tuple(sorted(set.intersection(*({*part.unread} for part in weights)))),
             mean_of=tuple(weights.items()),
-        ).with_lags(max(part.lags for part in weights))
+        )
 
     @functools.cached_property
     def unused_series(self) -> frozenset[str]:
@@ -389,9 +392,8 @@ SHAPE_FIELDS = (
     "penalty",
     "profile",
     "harmonics",
-    "product_lags",
-    "leads",
-    "plan_lags",
+    "reads_plans",
+    "reads_past_plans",
     "bent",
     "unread",
     "reads_level",
@@ -570,7 +572,9 @@ def feature_names(shape: Skip, channels: Layout, future_columns: int) -> list[Fe
 
 def _plan_names(shape: Skip, channels: Layout) -> list[FeatureName]:
     """The names of the known-future inputs: of the horizon, then of past rows, oldest first."""
-    names = [FeatureName("lead", channel) for channel in channels.future_channels[: shape.leads]]
+    names = []
+    if shape.reads_plans:
+        names += [FeatureName("lead", channel) for channel in channels.future_channels]
     for lag in reversed(range(1, shape.plan_lags)):
         names += [FeatureName("lead", channel, lag) for channel in channels.plan_channels]
     return names
@@ -736,7 +740,7 @@ def design_of(
     x = shape.inputs(windows, channels)
     y = (fill_missing_targets(windows.last, target) - windows.last[:, None, :]).reshape(len(x), -1)
     known = np.isfinite(y).all(axis=1) & ~np.isin(windows.series, [*shape.unused_series])
-    if shape.leads:
+    if shape.reads_plans:
         known &= np.isfinite(windows.z[:, -1, np.array(channels.step) > 0]).all(axis=1)
     return x, y, known
 

@@ -19,6 +19,7 @@ from forecast.api.network_file import write_network
 from forecast.data.panel import from_frame
 from forecast.data.windows import Windows
 from forecast.forecaster.ensemble import Ensemble
+from forecast.models import skip
 from forecast.models.skip import calendar_products
 from forecast.system.errors import InputError
 from tests.support.frame_project import trained
@@ -96,7 +97,10 @@ def test_a_numpy_file_forecasts_what_the_model_does(
     assert about["past"] == ["y", "y observed", "y since", "x"] and about["task"]["lookback"] == 14
 
 
-def test_a_numpy_file_has_the_products_of_the_linear_part_with_the_calendar(tmp_path: Path) -> None:
+def test_a_numpy_file_has_the_products_of_the_linear_part_with_the_calendar(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(skip, "PRODUCT_LAGS", 4)
     model, windows, _ = of_chance(fitted("lstm", calendar_features=["day_of_week", "day_of_year"]))
     (one,) = model.ensemble.forecasters
     assert one.skip is not None
@@ -105,7 +109,6 @@ def test_a_numpy_file_has_the_products_of_the_linear_part_with_the_calendar(tmp_
         lags=9,
         profile=(3, 2),
         harmonics=(2, 1),
-        product_lags=4,
         coefficients=np.zeros((0, 0)),
     )
     size = shaped.inputs(windows, one.channels).shape[1] + 1

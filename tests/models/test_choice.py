@@ -43,7 +43,7 @@ def hours(rows=900, *, turn=0.0, inputs=None, season=0.0):
 
 
 def errors_of(problem):
-    largest = Skip("linear", H, 1, lags=10, profile=(12,), harmonics=(2,), product_lags=10)
+    largest = Skip("linear", H, 1, lags=10, profile=(12,), harmonics=(2,))
     cases, design = choice._cases_of(problem.folds(H), largest, problem.channels, ())
     return largest, lambda shape: choice.fold_errors(cases, design.columns_of(shape), shape.penalty)
 
@@ -74,8 +74,8 @@ def test_the_error_of_a_shape_is_that_of_a_ridge_fitted_to_what_each_fold_learns
     channel = problem.channels.value[1]
     for shape in (
         replace(largest, penalty=1.0),
-        replace(largest, penalty=100.0, harmonics=(), product_lags=0, lags=3, unread=(channel,)),
-        replace(largest, penalty=0.01, lags=5, product_lags=5),
+        replace(largest, penalty=100.0, harmonics=(), lags=3, unread=(channel,)),
+        replace(largest, penalty=0.01, lags=5),
     ):
         x = np.concatenate([shape.inputs(windows, problem.channels) for windows, *_ in batches])
         y = np.concatenate(
@@ -97,7 +97,7 @@ def test_the_mean_of_what_was_tried_has_the_best_of_the_whole_grid_and_weights_b
     for lags, harmonics, penalty in itertools.product(
         problem.panel.task.candidate_lags(), ((), (2,)), PENALTIES
     ):
-        shape = replace(largest, lags=lags, harmonics=harmonics, product_lags=lags, penalty=penalty)
+        shape = replace(largest, lags=lags, harmonics=harmonics, penalty=penalty)
         errors.append(error_of(shape))
     best = min(map(np.mean, errors))
     parts = fitted.mean_of

@@ -33,10 +33,14 @@ def richest(problem):
     task = problem.panel.task
     harmonics = calendar_harmonics(task.calendar_features, problem.most_train_rows)
     profile = calendar_harmonics(task.calendar_features, problem.most_train_rows, PROFILE_HARMONICS)
-    shape = Skip(
-        "linear", task.horizon, problem.panel.outputs, profile=profile, harmonics=harmonics
+    return Skip(
+        "linear",
+        task.horizon,
+        problem.panel.outputs,
+        lags=task.lookback,
+        profile=profile,
+        harmonics=harmonics,
     )
-    return shape.with_lags(task.lookback)
 
 
 def long_of(problem, uid, shape):

@@ -17,7 +17,7 @@ from forecast.config.task import CalendarFeature
 from forecast.data import calendars, panel, splits
 from forecast.data.columns import add_known_ahead
 from forecast.data.windows import gather_windows, layout
-from forecast.models import choice
+from forecast.models import choice, skip
 from forecast.models.choice import choose_linear_shape
 from forecast.models.problem import Problem
 from forecast.models.skip import (
@@ -91,7 +91,7 @@ def chosen(train, validation, channels, *, lags, horizon=HORIZON, harmonics=()):
         "linear",
         horizon,
         channels.outputs,
-        leads=len(channels.future_channels),
+        reads_plans=bool(channels.future_channels),
         harmonics=harmonics,
     )
     shape = choose_linear_shape(folds, channels, richest, lags)
@@ -173,7 +173,7 @@ def test_a_setting_that_has_no_solution_on_the_train_rows_leaves_the_mean():
         y, np.zeros((60 + HORIZON, 0)), cutoffs, channels, lookback=8, horizon=HORIZON
     )
     target = np.stack([y[cutoff + 1 : cutoff + 1 + HORIZON] for cutoff in cutoffs])
-    shape = Skip("linear", HORIZON, 1, penalty=1.0).with_lags(3)
+    shape = Skip("linear", HORIZON, 1, penalty=1.0, lags=3)
     unsolvable = replace(shape, penalty=-1e9)  # no factor of Cholesky, as of collinear inputs
 
     def fitted(weights):
@@ -383,7 +383,10 @@ NAMED = {
 @pytest.mark.parametrize("drifts", [False, True])
 @pytest.mark.parametrize(("outputs", "steps"), [(1, 1), (2, 1), (1, 4)])
 @pytest.mark.parametrize("calendar", [(), ("hour_of_day", "day_of_year", "day_of_week")])
-def test_every_column_of_the_inputs_is_what_its_name_says(drifts, outputs, steps, calendar):
+def test_every_column_of_the_inputs_is_what_its_name_says(
+    drifts, outputs, steps, calendar, monkeypatch
+):
+    monkeypatch.setattr(skip, "PRODUCT_LAGS", 3)
     targets = [{"column": f"y{i}", "difference_inputs": drifts} for i in range(outputs)]
     task = problems.task(
         target=targets,
@@ -401,7 +404,6 @@ def test_every_column_of_the_inputs_is_what_its_name_says(drifts, outputs, steps
         lags=8,
         profile=(3, 0, 2)[: len(calendar)],
         harmonics=(2, 1, 2)[: len(calendar)],
-        product_lags=3,
         calendar_steps=steps,
     )
     x = largest.inputs(windows, settings)
@@ -425,7 +427,7 @@ def test_every_column_of_the_inputs_is_what_its_name_says(drifts, outputs, steps
             calendar_steps=steps,
             unread=(settings.value[-1],),
         ),
-        replace(largest, lags=5, product_lags=2),
+        replace(largest, lags=2),
     ):
         np.testing.assert_array_equal(
             x[:, columns.columns_of(smaller)], smaller.inputs(windows, settings)
@@ -440,7 +442,9 @@ def test_every_column_of_a_plan_is_what_its_name_says():
         z, np.empty((40, 0)), np.arange(12, 20), settings, lookback=8, horizon=HORIZON
     )
     varied = tuple(settings.future_channels[HORIZON:])
-    largest = Skip("linear", HORIZON, 2, lags=8, leads=6, plan_lags=4, bent=varied)
+    largest = Skip(
+        "linear", HORIZON, 2, lags=4, reads_plans=True, reads_past_plans=True, bent=varied
+    )
     x = largest.inputs(windows, settings)
     names = feature_names(largest, settings, 0)
     assert len(names) == x.shape[1] == len(set(names))
@@ -452,7 +456,10 @@ def test_every_column_of_a_plan_is_what_its_name_says():
             value = value if name.above is None else np.maximum(value.astype(float) - name.above, 0)
             np.testing.assert_array_equal(column, value)
     columns = FeatureColumns(largest, settings, 0)
-    for smaller in (replace(largest, plan_lags=0), replace(largest, leads=0, bent=())):
+    for smaller in (
+        replace(largest, reads_past_plans=False),
+        replace(largest, reads_plans=False, bent=()),
+    ):
         np.testing.assert_array_equal(
             x[:, columns.columns_of(smaller)], smaller.inputs(windows, settings)
         )
