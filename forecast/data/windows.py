@@ -40,7 +40,8 @@ class Layout:
     later its value is; 0 for observed columns. A future input has no mask, as the newest row holds
     everything known of the horizon. difference_inputs[i]: the channel holds changes, taken in the
     window; differenced[i]: the column's transform has taken changes before. outputs: the number of
-    targets, which are the first columns.
+    targets, which are the first columns. n_step_inputs: the number of calendar and static inputs,
+    which are no channels of `past`.
     """
 
     value: tuple[int, ...]
@@ -50,6 +51,7 @@ class Layout:
     differenced: tuple[bool, ...]
     outputs: int
     step: tuple[int, ...]
+    n_step_inputs: int
 
     @cached_property
     def future_channels(self) -> list[int]:
@@ -113,6 +115,7 @@ def layout(task: Task) -> Layout:
         differenced,
         len(task.target),
         step,
+        task.n_step_inputs,
     )
 
 

@@ -353,7 +353,5 @@ def fit_correction(
         """The error of the closed loop, shifted by the last value that a skip starts from."""
         return target - recursive.run_closed_loop(windows, task.horizon) + windows.last[:, None]
 
-    lags = task.candidate_lags()[-1:]
-    return replace(
-        recursive, correction=problem.fit_linear_skip(task.horizon, lags, shape, residual_target)
-    )
+    correction = problem.fit_linear_skip(task.horizon, shape, residual_target)
+    return replace(recursive, correction=correction)

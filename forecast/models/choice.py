@@ -318,14 +318,14 @@ def _cases_of(
         x, y, is_known = design_of(largest, windows, target, channels)
         return LinearBatch(x, y, is_known & is_used, change)
 
-    cases, windows = fold_cases(*folds.sum_long(largest, unused), make_batch)
-    return cases, index_features(largest, channels, windows.future.shape[2])
+    cases = fold_cases(*folds.sum_long(largest, unused), make_batch)
+    return cases, index_features(largest, channels)
 
 
 def fold_cases(
     folds: Folds, sums: SumsByLearners, make_batch: Callable[[Windows, np.ndarray], LinearBatch]
-) -> tuple[dict[int, FoldCase], Windows]:
-    """The `FoldCase` of each fold with a scored cutoff, and the windows of the last batch.
+) -> dict[int, FoldCase]:
+    """The `FoldCase` of each fold with a scored cutoff.
 
     make_batch: the regression of a batch of windows and targets. sums: those that were computed
     before. Rows that the same folds learn from are summed once.
@@ -354,7 +354,7 @@ def fold_cases(
         cases[k] = FoldCase(
             centre_sums(total), np.concatenate(inputs), np.concatenate(targets_by_fold[k])
         )
-    return cases, windows
+    return cases
 
 
 def fold_errors(cases: Mapping[int, FoldCase], columns: np.ndarray, penalty: float) -> np.ndarray:

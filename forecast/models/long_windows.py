@@ -87,7 +87,7 @@ class LongWindows:
         observed, so that gaps are filled as in the whole series, and so are the targets at the
         cutoff and at the last step, so that gaps between them are interpolated alike.
         """
-        columns, subtracted = _columns_of(shape, channels, future.shape[1])
+        columns, subtracted = _columns_of(shape, channels)
         ranges: dict[tuple[Literal["past", "target"], int], list[int]] = {}
         for column in [*columns, *subtracted]:
             if isinstance(column, Column):
@@ -103,7 +103,7 @@ class LongWindows:
         self._n_lagged = len(position)
         self._others = []
         names_of_columns = set(columns)
-        for number, name in enumerate(feature_names(self._newest, channels, future.shape[1])):
+        for number, name in enumerate(feature_names(self._newest, channels)):
             if name in names_of_columns and name not in position:
                 self._others.append(number)
                 position[name] = len(position)
@@ -212,14 +212,14 @@ def _sum_lagged(
 
 
 def _columns_of(
-    shape: Skip, channels: Layout, n_future: int
+    shape: Skip, channels: Layout
 ) -> tuple[list[Column | FeatureName], list[Column | None]]:
     """The inputs and outputs of `shape` in the order of `design_of`, and the column that is
     subtracted from each, or None. An input that is no lag of a sequence is given by its name.
     """
     columns: list[Column | FeatureName] = []
     subtracted: list[Column | None] = []
-    for name in feature_names(shape, channels, n_future):
+    for name in feature_names(shape, channels):
         is_change = name.quantity == "change" and not name.waves
         columns.append(name if name.waves else Column("past", name.channel, name.lag))
         subtracted.append(Column("past", name.channel, 0) if is_change else None)

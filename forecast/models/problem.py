@@ -361,7 +361,7 @@ class Problem:
             skip = Skip(kind, horizon, self.panel.outputs, task.season_length)
             if kind == "linear":
                 chosen = self.chosen_by.skip("linear", horizon) if self.chosen_by else None
-                skip = self.fit_linear_skip(horizon, task.candidate_lags(), chosen)
+                skip = self.fit_linear_skip(horizon, chosen)
             if horizon < task.horizon and (task.past_exogenous or task.future_exogenous):
                 # one carry serves skips of all kinds
                 carry = self._fit_carry() if kind == "last" else self.skip("last", horizon).carry
@@ -372,14 +372,13 @@ class Problem:
     def fit_linear_skip(
         self,
         horizon: int,
-        lags: Sequence[int],
         chosen: Skip | None = None,
         transform_target: TargetTransform | None = None,
     ) -> Skip:
         """The linear skip, fitted on the train rows: of the shape `chosen`, or of a shape that is
-        chosen here from `lags`. transform_target: makes the targets of the fit; None: as they are.
+        chosen here. transform_target: makes the targets of the fit; None: as they are.
         """
-        shape = chosen or self._shared_shape(horizon, lags, transform_target)
+        shape = chosen or self._shared_shape(horizon, transform_target)
 
         def products(windows: Windows, target: np.ndarray) -> np.ndarray:
             if transform_target is not None:
@@ -393,7 +392,7 @@ class Problem:
         )
         long = self.long_windows(shape, cutoffs)
         sums = self.sum_train(products, horizon, key, purpose="skip", long=long)
-        fitted = fit_linear_map(sums, self.channels, shape, self.panel.series[0].future.shape[1])
+        fitted = fit_linear_map(sums, self.channels, shape)
         # not for a one-step map, whose closed loop diverges without its level, nor a correction
         if transform_target is None and shape.reads_level and horizon == self.panel.task.horizon:
             fitted = replace(fitted, level_ranges=self.level_ranges())
@@ -425,20 +424,18 @@ class Problem:
         joint[:, 2] = ranges[..., 2].max(axis=0)
         return joint
 
-    def _shared_shape(
-        self, horizon: int, lags: Sequence[int], transform_target: TargetTransform | None
-    ) -> Skip:
+    def _shared_shape(self, horizon: int, transform_target: TargetTransform | None) -> Skip:
         """The shape of `_choose_shape`, read from the folder `shapes` where another process has
         chosen it on the same rows, because choosing takes seconds. Without this folder, with a
         recorder, or with transformed targets, it is always chosen anew.
         """
         if self.shapes is None or self.recorder is not None or transform_target is not None:
-            return self._choose_shape(horizon, lags, transform_target)
+            return self._choose_shape(horizon, transform_target)
         path = self.shapes / f"{self._chosen_rows_digest(horizon)}.json"
         stored = files.read_note(path)
         if stored:
             return Skip.from_saved(stored, {})
-        shape = self._choose_shape(horizon, lags, None)
+        shape = self._choose_shape(horizon, None)
         files.write_json(path, shape.to_json())
         return shape
 
@@ -455,10 +452,10 @@ class Problem:
                 digest.update(rows[: blocks.validation[1]].tobytes())
         return digest.hexdigest()
 
-    def _choose_shape(
-        self, horizon: int, lags: Sequence[int], transform_target: TargetTransform | None
-    ) -> Skip:
-        """The shape of the linear map, chosen from `lags` on folds of the history."""
+    def _choose_shape(self, horizon: int, transform_target: TargetTransform | None) -> Skip:
+        """The shape of the linear map, chosen on folds of the history. A map of transformed targets
+        reads the whole lookback.
+        """
         task = self.panel.task
         spans = [
             np.ptp(self.panel.by_id[uid].ds[slice(*blocks.train)])
@@ -481,6 +478,7 @@ class Problem:
             reads_past_plans=has_plans,
             bent=self._varied_plans(),
         )
+        lags = [task.lookback] if transform_target else task.candidate_lags()
         return choose_linear_shape(
             self.folds(horizon, transform_target), self.channels, richest, lags
         )

@@ -546,15 +546,13 @@ class FeatureName(NamedTuple):
     above: float | None = None
 
 
-def feature_names(shape: Skip, channels: Layout, future_columns: int) -> list[FeatureName]:
-    """The names of the columns of `Skip.inputs`, in their order. future_columns: the number of
-    calendar and static inputs of a row.
-    """
+def feature_names(shape: Skip, channels: Layout) -> list[FeatureName]:
+    """The names of the columns of `Skip.inputs`, in their order."""
     others = read_channels(channels, shape.unread)
     names = _target_names(channels, shape.lags, shape.reads_level)
     for lag in reversed(range(shape.lags)):
         names += [FeatureName("input", channel, lag) for channel in others]
-    waves = [Wave(column // 2, 1, column % 2 == 0) for column in range(future_columns)]
+    waves = [Wave(column // 2, 1, column % 2 == 0) for column in range(channels.n_step_inputs)]
     for step in range(shape.calendar_steps):
         names += [FeatureName("clock", lag=-1 - step, waves=(wave,)) for wave in waves]
     plan = _plan_names(shape, channels)
@@ -618,18 +616,17 @@ def _multiplied_names(
 class FeatureColumns:
     """Finds the inputs of smaller shapes among the inputs of the largest one."""
 
-    def __init__(self, largest: Skip, channels: Layout, future_columns: int) -> None:
+    def __init__(self, largest: Skip, channels: Layout) -> None:
         """Index the columns of `largest`, which has every input of the other shapes."""
         self._channels = channels
-        self._future_columns = future_columns
-        names = feature_names(largest, channels, future_columns)
+        names = feature_names(largest, channels)
         self._column_of = {name: column for column, name in enumerate(names)}
         self._columns_of: dict[Skip, np.ndarray] = {}
 
     def columns_of(self, shape: Skip) -> np.ndarray:
         """The column numbers (features of `shape`,) of the inputs of `shape`."""
         if shape not in self._columns_of:
-            names = feature_names(shape, self._channels, self._future_columns)
+            names = feature_names(shape, self._channels)
             self._columns_of[shape] = np.array([self._column_of[name] for name in names], np.int64)
         return self._columns_of[shape]
 
@@ -638,12 +635,12 @@ index_features = functools.lru_cache(maxsize=8)(FeatureColumns)
 """The cached `FeatureColumns` of a shape, as refits ask for the same one."""
 
 
-def fit_linear_map(sums: np.ndarray, channels: Layout, shape: Skip, future_columns: int) -> Skip:
+def fit_linear_map(sums: np.ndarray, channels: Layout, shape: Skip) -> Skip:
     """The linear skip of this `shape`, fitted: a ridge, or the weighted mean of several. sums: the
     `products_matrix` of `design_of`, summed over the train rows. `ModelError` for fewer than two
     complete train windows.
     """
-    design = index_features(shape, channels, future_columns)
+    design = index_features(shape, channels)
     parts = shape.mean_of or ((shape, 1.0),)
     outputs = shape.horizon * shape.outputs
     coefficients = mean_of_ridges(centre_sums(sums), design, parts, outputs)

@@ -28,7 +28,7 @@ from forecast.system import files
 from tests.contract.families import EVERY_NETWORK, FAMILIES, forecaster
 from tests.support import problems
 
-ONE = Layout((0,), (-1,), (-1,), (False,), (False,), 1, (0,))
+ONE = Layout((0,), (-1,), (-1,), (False,), (False,), 1, (0,), 0)
 LOOKBACK = 6
 
 

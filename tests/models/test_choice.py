@@ -116,7 +116,7 @@ def test_a_second_fit_is_the_mean_of_the_same_settings_on_more_rows():
     assert again.mean_of == chosen.mean_of and len(again.mean_of) > 2
     windows = next(iter(problem.examples("test", H)()))[0]
     said = sum(
-        weight * problem.joined.fit_linear_skip(H, (), part).forecast(windows, problem.channels)
+        weight * problem.joined.fit_linear_skip(H, part).forecast(windows, problem.channels)
         for part, weight in chosen.mean_of
     )
     np.testing.assert_allclose(again.forecast(windows, problem.channels), said, atol=1e-9)
@@ -133,7 +133,7 @@ def test_the_linear_map_of_a_refit_is_that_of_its_rows_alone():
         alone._train_sums = {}
         np.testing.assert_allclose(
             known.skip("linear", H).coefficients,
-            alone.fit_linear_skip(H, (), shape).coefficients,
+            alone.fit_linear_skip(H, shape).coefficients,
             atol=1e-9,
         )
 

@@ -105,7 +105,7 @@ def fitted_map(train, channels, shape):
     for windows, target in batches:
         x, y, is_known = design_of(shape, windows, target, channels)
         sums = sums + products_matrix(x[is_known], y[is_known])
-    return fit_linear_map(sums, channels, shape, batches[0][0].future.shape[2])
+    return fit_linear_map(sums, channels, shape)
 
 
 def gathered(problem, block, horizon, lags, part):
@@ -407,7 +407,7 @@ def test_every_column_of_the_inputs_is_what_its_name_says(
         calendar_steps=steps,
     )
     x = largest.inputs(windows, settings)
-    names = feature_names(largest, settings, windows.future.shape[2])
+    names = feature_names(largest, settings)
     assert len(names) == x.shape[1]
     drifting = dict(zip(settings.value, settings.difference_inputs, strict=True))
     for name, column in zip(names, x.T, strict=True):
@@ -417,7 +417,7 @@ def test_every_column_of_the_inputs_is_what_its_name_says(
             turn = angle[windows.rows + max(-name.lag, 1), feature] * multiple
             value = value * (np.sin(turn) if is_sine else np.cos(turn))
         np.testing.assert_allclose(column, value, atol=1e-5)
-    columns = FeatureColumns(largest, settings, windows.future.shape[2])
+    columns = FeatureColumns(largest, settings)
     for smaller in (
         Skip(
             "linear",
@@ -436,7 +436,9 @@ def test_every_column_of_the_inputs_is_what_its_name_says(
 
 def test_every_column_of_a_plan_is_what_its_name_says():
     plans = [{"column": "promo", "known_ahead": True}, {"column": "warmth", "known_ahead": True}]
-    settings = layout(problems.task(past_exogenous=[], future_exogenous=plans))
+    settings = layout(
+        problems.task(past_exogenous=[], future_exogenous=plans, calendar_features=[])
+    )
     z = np.random.default_rng(0).normal(size=(30, len(settings.value)))
     windows = gather_windows(
         z, np.empty((40, 0)), np.arange(12, 20), settings, lookback=8, horizon=HORIZON
@@ -446,7 +448,7 @@ def test_every_column_of_a_plan_is_what_its_name_says():
         "linear", HORIZON, 2, lags=4, reads_plans=True, reads_past_plans=True, bent=varied
     )
     x = largest.inputs(windows, settings)
-    names = feature_names(largest, settings, 0)
+    names = feature_names(largest, settings)
     assert len(names) == x.shape[1] == len(set(names))
     plan = [name for name in names if name.quantity == "lead" and name.above is None]
     assert len(plan) == 2 * HORIZON + 2 * 3
@@ -455,7 +457,7 @@ def test_every_column_of_a_plan_is_what_its_name_says():
             value = NAMED["lead"](windows, name, {})
             value = value if name.above is None else np.maximum(value.astype(float) - name.above, 0)
             np.testing.assert_array_equal(column, value)
-    columns = FeatureColumns(largest, settings, 0)
+    columns = FeatureColumns(largest, settings)
     for smaller in (
         replace(largest, reads_past_plans=False),
         replace(largest, reads_plans=False, bent=()),

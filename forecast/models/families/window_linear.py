@@ -125,7 +125,7 @@ class Spec(RegressorSpec):
         def make_batch(windows: Windows, target: np.ndarray) -> LinearBatch:
             return self._linear_batch(arrays, output, windows, target)
 
-        cases, _ = fold_cases(problem.folds(task.horizon), {}, make_batch)
+        cases = fold_cases(problem.folds(task.horizon), {}, make_batch)
         pairs = list(itertools.product(task.candidate_lags(), PENALTIES))
         errors_by_pair = []
         for lags, penalty in pairs:
