@@ -90,7 +90,7 @@ def test_an_input_contributes_its_coefficients_times_its_values_to_a_linear_fore
     row = len(series) - 1
     (windows,) = forecaster.windows(series, np.array([row]))
     channels = forecaster.channels
-    names = feature_names(skip, channels, windows.future.shape[2])
+    names = feature_names(skip, channels)
     rain = channels.value[3]
     # a product with the calendar is shared by the two that make it
     shares = [(name.channel == rain) * (0.5 if name.waves else 1.0) for name in names]
