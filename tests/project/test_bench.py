@@ -738,6 +738,15 @@ def test_of_few_rows_theta_is_a_member_of_what_the_bench_serves(monkeypatch):
         assert ("theta" in simulated_kinds.served_row(drawn)) == is_member
 
 
+def test_the_ablation_reads_no_more_than_its_newest_steps_of_a_panel(tmp_path: Path) -> None:
+    days = pd.date_range("2010-01-01", periods=ablation.MAX_STEPS + 500, freq="D")
+    values = np.random.default_rng(0).normal(size=len(days))
+    name = ablation.ALL_PANELS["delhi"].file
+    pd.DataFrame({"ds": days, "meantemp": values}).to_csv(tmp_path / name, index=False)
+    problem = ablation.read_problem("delhi", tmp_path, with_inputs=False)
+    assert len(problem.panel.series[0]) == ablation.MAX_STEPS
+
+
 def test_rows_of_a_bench_are_combined_by_the_rule_of_the_product() -> None:
     times = pd.date_range("2024-01-01", periods=40, freq="D")
     y = np.sin(np.arange(40.0))
