@@ -4,15 +4,13 @@ closed loop is stable. Stage `train` computed it (`backtest.diagnostics`); MLflo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from operator import attrgetter
-
 import numpy as np
 
 from forecast.data.records import Diagnostics, RunRecord
-from forecast.data.results import RANKING_TITLES, RANKINGS, Results
+from forecast.data.results import RANKING_TITLES, Results
 from forecast.report import text
 from forecast.report.charts import floats
+from forecast.report.leaderboard import order_records
 from forecast.report.text import EMPTY, Row, Table, TableCell, number, whole
 
 SAFE_VERDICTS = ("stable", "marginal")
@@ -29,18 +27,15 @@ LEAST_GRADIENT = 0.01
 """A network looks back as far as its gradient has at least this share of the largest gradient."""
 
 
-def examined_networks(results: Results) -> Iterator[tuple[RunRecord, Diagnostics]]:
-    """The candidates with diagnostics, each with those of its first seed, by ranking and name."""
-    by_name = sorted(results.records.values(), key=attrgetter("model"))
-    for ranking in RANKINGS:
-        for record in by_name:
-            if record.ranking == ranking and record.diagnostics is not None:
-                yield record, record.diagnostics
-
-
 def network_table(results: Results) -> Table | None:
-    """The table with one row per examined network; None without any."""
-    rows = [_network_row(*network) for network in examined_networks(results)]
+    """The table with one row per network with diagnostics, which are those of its first seed, by
+    ranking and name; None without any.
+    """
+    rows = [
+        _network_row(record, record.diagnostics)
+        for record in order_records(results)
+        if record.diagnostics is not None
+    ]
     return Table(text.columns("networks"), rows) if rows else None
 
 

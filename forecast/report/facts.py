@@ -19,7 +19,7 @@ from forecast.data.records import UNKNOWN_COST, CandidateCost, RunRecord, Traini
 from forecast.data.results import RANKING_TITLES, Results
 from forecast.data.splits import BLOCKS
 from forecast.report import text
-from forecast.report.leaderboard import RANKING_ORDER
+from forecast.report.leaderboard import order_records
 from forecast.report.panels import is_private
 from forecast.report.text import Row, Table, TableCell, number, whole
 
@@ -29,9 +29,9 @@ Costs = Mapping[str, CandidateCost]
 
 def cost_table(results: Results, costs: Costs) -> Table:
     """The budget and cost of every candidate, baselines first."""
-    by_name = sorted(results.records.items())
-    by_name.sort(key=lambda item: RANKING_ORDER.index(item[1].ranking))
-    rows = [_row(costs.get(name, UNKNOWN_COST), record) for name, record in by_name]
+    rows = [
+        _row(costs.get(record.candidate, UNKNOWN_COST), record) for record in order_records(results)
+    ]
     return Table(text.columns("costs"), rows)
 
 

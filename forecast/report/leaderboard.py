@@ -22,6 +22,7 @@ from forecast.comparison import metrics
 from forecast.comparison.sentences import describe_selection
 from forecast.config.models import INTERMITTENT_GRID
 from forecast.config.paths import ProjectPaths
+from forecast.data.records import RunRecord
 from forecast.data.results import (
     BASELINE,
     DIGITS,
@@ -40,6 +41,12 @@ if TYPE_CHECKING:
     from rich.console import Console, JustifyMethod
 
 RANKING_ORDER = (BASELINE, *RANKINGS)
+
+
+def order_records(results: Results) -> list[RunRecord]:
+    """The records of all candidates: baselines, then by ranking and model."""
+    records = results.records.values()
+    return sorted(records, key=lambda record: (RANKING_ORDER.index(record.ranking), record.model))
 
 
 def combine_leaderboards(paths: ProjectPaths, datasets: Iterable[str]) -> list[Row]:
