@@ -64,14 +64,10 @@ def as_csv(rows: list[Row]) -> str:
     `DIGITS` significant digits.
     """
     table = pd.DataFrame(rows)
-    names = set[str]().union(*rows)
-    added = sorted(name for name in names if name.startswith(OF_DISTRIBUTIONS))
-    table = table.reindex(columns=[*metrics.leaderboard_columns(), *added]).fillna("")
+    columns = metrics.leaderboard_columns()
+    added = table.columns.difference(columns)  # sorted
+    table = table.reindex(columns=[*columns, *added]).fillna("")
     return table.map(round_cell).to_csv(index=False, lineterminator="\n")
-
-
-OF_DISTRIBUTIONS = ("crps", "scaled_crps", "winkler_")
-"""The names of the scores of distributions begin so; `as_csv` drops any other further column."""
 
 
 def write_verdicts(paths: ProjectPaths, datasets: Iterable[str]) -> None:
