@@ -115,14 +115,11 @@ def describe_limits(results: Results) -> list[str]:
 
 def describe_alarms(alarms: Sequence[Alarm]) -> list[str]:
     """A line for each model and ranking, with the series and the reasons of its alarms."""
-    by_row: dict[tuple[str, str], list[Alarm]] = {}
+    reasons_by_row: dict[tuple[str, str], list[str]] = {}
     for alarm in sorted(alarms, key=lambda alarm: RANKING_ORDER.index(alarm.ranking)):
-        by_row.setdefault((alarm.model, alarm.ranking), []).append(alarm)
-    lines = []
-    for row, row_alarms in by_row.items():
-        reasons = [f"{alarm.unique_id}: {alarm.reason}" for alarm in row_alarms[: text.MOST_LISTED]]
-        hidden = len(row_alarms) - text.MOST_LISTED
-        if hidden > 0:
-            reasons.append(f"and {text.count(hidden)} more series")
-        lines.append(f"{facts.name_candidate(*row)}: {'; '.join(reasons)}")
-    return lines
+        reasons = reasons_by_row.setdefault((alarm.model, alarm.ranking), [])
+        reasons.append(f"{alarm.unique_id}: {alarm.reason}")
+    return [
+        f"{facts.name_candidate(*row)}: {text.abridge(reasons)}"
+        for row, reasons in reasons_by_row.items()
+    ]

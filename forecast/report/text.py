@@ -23,7 +23,7 @@ from forecast.comparison.sentences import listing as listing
 from forecast.comparison.sentences import p_text
 from forecast.data.comparison_records import PairedTest
 from forecast.data.results import as_reported
-from forecast.system.errors import MINUS, plural, with_minus
+from forecast.system.errors import MINUS, list_first, plural, with_minus
 from forecast.system.stage import format_duration
 
 MOST_SERIES = 4
@@ -66,12 +66,9 @@ def plus_minus(mean: float, spread: float) -> str:
     return f"{mean_text} ± {spread:,.{decimals}f}"
 
 
-def abridge(names: Sequence[str]) -> str:
-    """The names as a list in words; of more than eleven the first ten and the number of others."""
-    more = len(names) - MOST_LISTED
-    if more <= 1:
-        return listing(names)
-    return listing([*names[:MOST_LISTED], f"{count(more)} more"])
+def abridge(items: Sequence[str]) -> str:
+    """The first `MOST_LISTED` items, and the number of others."""
+    return list_first(items, MOST_LISTED, str)
 
 
 def count(value: Any) -> str:
