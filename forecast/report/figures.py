@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-import numpy as np
 from markupsafe import Markup
 from pandas.tseries.frequencies import to_offset
 
@@ -16,7 +15,7 @@ from forecast.comparison.metrics import METRICS, Metric
 from forecast.config.datasets import Dataset
 from forecast.config.task import RegularCalendar
 from forecast.data.comparison_records import PairedTest
-from forecast.data.results import RANKING_TITLES, Results, in_ranking
+from forecast.data.results import MEAN, RANKING_TITLES, Results, in_ranking
 from forecast.report import text
 from forecast.report.charts import (
     Axes,
@@ -129,7 +128,6 @@ def step_panels(results: Results) -> list[ChartPanel]:
     for metric, y_title, suffix, show in metrics_shown:
         for ranking in results.rankings:
             lines = _step_lines(results, ranking, metric)
-            lines = [line for line in lines if np.isfinite(line.y).any()]
             if not lines:
                 continue
             title = f"{RANKING_TITLES[ranking].capitalize()}{suffix}"
@@ -165,18 +163,16 @@ def step_axes(results: Results, label: str, y_title: str, x: Floats) -> Axes:
 
 
 def _step_lines(results: Results, ranking: str, metric: str) -> list[Line]:
-    """One line per model, with a band from the lowest to the highest seed. For the metric `skill`
-    it shows the change of the error against naive, which is its negative.
+    """One line per model that has the metric, with a band from the lowest to the highest seed. For
+    the metric `skill` it shows the change of the error against naive, which is its negative.
     """
-    table = in_ranking(results.by_step, ranking)
+    table = in_ranking(results.by_step, ranking).dropna(subset=[metric])
     sign = -1.0 if metric == "skill" else 1.0
     lines = []
     for model, part in table.groupby("model", sort=True):
         model = str(model)
-        known = part.dropna(subset=[metric])
-        by_seed = sign * known.groupby(["step", "seed"])[metric].mean().unstack("seed")
+        by_seed = sign * part.pivot(index="step", columns="seed", values=metric)
         seeds = by_seed[[column for column in by_seed if str(column).isdigit()]]
-        mean = by_seed["mean"] if "mean" in by_seed else seeds.mean(axis=1)
         role = role_of(results, ranking, model)
         bands: tuple[tuple[Floats, Floats], ...] = ()
         if role in ("chosen", "network") and seeds.shape[1] > 1:
@@ -184,7 +180,7 @@ def _step_lines(results: Results, ranking: str, metric: str) -> list[Line]:
         name = text.name(model)
         tip = name if role == "other" else ""
         x = by_seed.index.to_numpy(float)
-        lines.append(Line(name, x, mean.to_numpy(float), role, model, bands, tip))
+        lines.append(Line(name, x, by_seed[MEAN].to_numpy(float), role, model, bands, tip))
     return lines
 
 
