@@ -34,7 +34,7 @@ from forecast.networks.layers.decoder import Decoder
 from forecast.networks.layers.feedforward import DelayedDense, is_evenly_spaced
 from forecast.networks.layers.scan import Scan
 from forecast.networks.visitor import BlockVisitor
-from forecast.networks.weights import future_width, weight_specs
+from forecast.networks.weights import future_width
 
 FRAMES = "future.frames"
 """The name of the layer with the weights "future/..."; "future" is the name of an input already."""
@@ -70,10 +70,7 @@ class Wiring(BlockVisitor[Tensor]):
         return keras.Model(inputs, self._forecast(inputs, last_steps))
 
     def _inputs(self) -> dict[str, Tensor]:
-        """The inputs past (B, T, C) and, with known-future channels, future (B, T + H, F).
-        `InputError` for blocks that do not fit together.
-        """
-        weight_specs(self.network)
+        """The inputs past (B, T, C) and, with known-future channels, future (B, T + H, F)."""
         shapes = self.network.shapes
         columns = {"past": shapes.channels, "future": shapes.future_channels}
         return {
