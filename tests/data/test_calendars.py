@@ -590,6 +590,49 @@ def test_hours_without_any_row_are_closed():
     assert fit == (NEW_YORK_BARS, 0, 7)
 
 
+def test_an_office_of_santiago_has_no_week_by_the_clock_of_auckland():
+    # both clocks change on 7 April 2024
+    local = pd.date_range("2024-01-08", "2024-08-30", freq="h", tz="America/Santiago")
+    is_open = (local.day_of_week < 5) & (local.hour >= 9) & (local.hour < 18)
+    fit = fit_calendar(local[is_open].tz_convert("UTC").tz_localize(None))
+    assert fit.calendar.opening_hours == OpeningHours(days=WORKDAYS, first="12:00", last="21:00")
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "Australia/Sydney", "Pacific/Auckland"])
+def test_an_office_has_its_hours_by_its_own_clock(zone: str) -> None:
+    hours = OpeningHours(days=WORKDAYS, first="09:00", last="17:00", time_zone=zone)
+    calendar = RegularCalendar(kind="regular", freq="1h", opening_hours=hours)
+    assert fit_calendar(grid(calendar, "2024-01-08", "2024-12-20")) == (calendar, 0, 0)
+
+
+def test_no_calendar_is_built_of_an_exchange_that_is_closed_on_a_day_with_rows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    built: set[str] = set()
+    monkeypatch.setattr(
+        calendars,
+        "_exchange_calendar",
+        lambda exchange, first, last: built.add(exchange) or _refuse_sessions(exchange),
+    )
+    days = pd.bdate_range("2020-01-01", "2025-12-31")
+    german_holidays = ["01-01", "05-01", "10-03", "12-24", "12-25", "12-26", "12-31"]
+    open_days = days[~days.strftime("%m-%d").isin(german_holidays)]
+    assert fit_calendar(open_days).calendar == WeekdayCalendar(kind="weekdays", days=WORKDAYS)
+    assert built == {"XLON", "XETR", "XPAR", "XHKG"}
+
+
+def _refuse_sessions(exchange: str) -> None:
+    raise InputError(f"no sessions of {exchange}")
+
+
+@pytest.mark.parametrize(("exchange", "closed_day"), calendars.GUESSED_EXCHANGES.items())
+def test_a_guessed_exchange_was_never_open_on_its_closed_day(
+    exchange: str, closed_day: str
+) -> None:
+    sessions = grid(SessionCalendar(kind="sessions", exchange=exchange), "1990-12-31", "2026-12-31")
+    assert closed_day not in sessions.strftime("%m-%d")
+
+
 def test_bars_of_an_exchange_have_its_holidays_and_half_days():
     hours = NEW_YORK_BARS.opening_hours.model_copy(update={"exchange": "XNYS"})
     calendar = NEW_YORK_BARS.model_copy(update={"opening_hours": hours})
