@@ -9,7 +9,7 @@ problem; that of a refit ends at the refit's cutoff. A model that cannot be fitt
 
 The validation loss of a network is that of its windows (`window_error`), or of its closed loop over
 the horizon of the task where a recursive network has a point head (`closed_loop_error`); it chooses
-the step and ranks the trials of a study. Other families rank trials by `mean_absolute_error`.
+the step and ranks the trials of a study. Other families rank trials by `_validation_error`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from forecast.models.problem import (
     mean_losses_by_fold,
     sample_validation_windows,
 )
-from forecast.models.skip import Skip, SkipKind, mean_absolute_error
+from forecast.models.skip import Skip, SkipKind
 from forecast.networks import inference
 from forecast.networks.description import Network
 from forecast.networks.losses import ForecastLoss, PointLoss
@@ -140,7 +140,7 @@ def _fit_parameters(problem: Problem, bare: Forecaster, options: FitOptions) -> 
     that can be tuned has a validation error, by which trials are ranked.
     """
     spec = bare.spec
-    skip_kind = bare.spec.base_skip
+    skip_kind = spec.base_skip
     if options.first is not None:
         parameters = spec.refit_chosen(problem, options.first.forecaster, seed=options.seed)
     else:
@@ -151,12 +151,21 @@ def _fit_parameters(problem: Problem, bare: Forecaster, options: FitOptions) -> 
     forecaster = replace(bare, weights=parameters.arrays, statistical=parameters.series, skip=skip)
     if options.first is not None or not spec.space():
         return FitResult(forecaster)
+    return FitResult(forecaster, validation_loss=_validation_error(problem, forecaster))
 
-    def forecast(windows: Windows) -> np.ndarray:
-        return spec.scaled_forecast(forecaster, windows)
 
-    examples = problem.examples("validation", problem.panel.task.horizon)
-    return FitResult(forecaster, validation_loss=mean_absolute_error(forecast, examples))
+def _validation_error(problem: Problem, forecaster: Forecaster) -> float:
+    """The mean absolute error over all observed targets of validation, in scaled units; NaN without
+    any. A penalty is chosen by `models.choice.fold_errors`, a network's step by its own loss
+    (`networks.losses`).
+    """
+    total = 0.0
+    count = 0
+    for windows, target in problem.examples("validation", problem.panel.task.horizon)():
+        errors = np.abs(target - forecaster.spec.scaled_forecast(forecaster, windows))
+        total += float(np.nansum(errors))
+        count += int(np.isfinite(errors).sum())
+    return total / count if count else float("nan")
 
 
 def _fit_ridge(problem: Problem, bare: Forecaster, options: FitOptions) -> FitResult:

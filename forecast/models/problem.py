@@ -54,7 +54,6 @@ from forecast.models.series_fit import SeriesFit
 from forecast.models.skip import (
     PROFILE_HARMONICS,
     Carry,
-    Examples,
     Skip,
     SkipKind,
     calendar_harmonics,
@@ -103,6 +102,10 @@ MAX_KEPT_SUMS_BYTES = 2**26
 """Sums of a linear map of at most so many bytes are kept for the next refit."""
 MIN_REGULAR_SHARE = 0.9
 """`LongWindows` saves time only where at least this share of the cutoffs is regular."""
+Examples = Callable[[], Iterable[tuple[Windows, np.ndarray]]]
+"""A function that yields batches of windows and their scaled targets (B, H, O); called once per
+pass over the data.
+"""
 TargetTransform = Callable[[Windows, np.ndarray], np.ndarray]
 """From windows and their scaled targets (B, H, O) to the targets (B, H, O) of a linear map."""
 

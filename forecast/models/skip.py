@@ -25,7 +25,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
@@ -88,10 +88,6 @@ changes gets no slope.
 """
 MAX_SOLVED_BYTES = 2**24
 """The most bytes of solved ridges that are kept with their moments."""
-Examples = Callable[[], Iterable[tuple[Windows, np.ndarray]]]
-"""A function that yields batches of windows and their scaled targets (B, H, O); called once per
-pass over the data.
-"""
 
 
 @dataclass(frozen=True)
@@ -740,23 +736,6 @@ def design_of(
     if shape.reads_plans:
         known &= np.isfinite(windows.z[:, -1, np.array(channels.step) > 0]).all(axis=1)
     return x, y, known
-
-
-def mean_absolute_error(forecast: Callable[[Windows], np.ndarray], batches: Examples) -> float:
-    """The mean absolute error of forecasts (B, H, O) over all observed targets, in scaled units;
-    NaN without any.
-
-    Only `forecaster.fitting` calls it: the validation loss of a tuned model that is no network, by
-    which its trials are ranked. A penalty is chosen by `models.choice.fold_errors`, a network's
-    step by its own loss (`networks.losses`).
-    """
-    total = 0.0
-    count = 0
-    for windows, target in batches():
-        errors = np.abs(target - forecast(windows))
-        total += float(np.nansum(errors))
-        count += int(np.isfinite(errors).sum())
-    return total / count if count else float("nan")
 
 
 def fill_missing_targets(last: np.ndarray, target: np.ndarray) -> np.ndarray:
