@@ -71,9 +71,23 @@ def season_repeated(carry: skip.Carry, past: np.ndarray, horizon: int) -> np.nda
     return filled[:, np.arange(horizon) % season - season]
 
 
+def change_nothing(shape: skip.Skip, *_: Any) -> Iterator[skip.Skip]:
+    """Instead of the shapes next to a shape: itself alone."""
+    yield shape
+
+
+def weigh_lowest(errors: np.ndarray) -> np.ndarray:
+    """Instead of `choice.mean_weights`: all weight on the setting with the lowest error."""
+    return np.eye(len(errors))[errors.argmin()]
+
+
 ONE_PENALTY = (100.0,)
 MAPS: dict[str, list[Patch]] = {
     "products with the calendar": [(problems, "calendar_harmonics", lambda *_: ())],
+    "search by one change at a time": [(choice, "_neighbours", change_nothing)],
+    "mean over settings": [
+        (each, "mean_weights", weigh_lowest) for each in (choice, window_linear)
+    ],
     "penalty searched": [(each, "PENALTIES", ONE_PENALTY) for each in (choice, window_linear)],
     "lags searched": [(Task, "candidate_lags", lambda task: [task.lookback])],
     "level left out where it gains nothing": [(choice, "LEVEL_GAIN", -np.inf)],
