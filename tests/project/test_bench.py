@@ -26,6 +26,7 @@ from bench import (
     growing,
     interval_margins,
     interval_shifts,
+    month_weights,
     one_model,
     page,
     planned_systems,
@@ -43,6 +44,7 @@ from bench import (
 from bench.peers.locks import split
 from bench.published import FILES, TABLES, folder_of
 from bench.results_file import ROOT, ResultsFile, options_of
+from forecast.backtest.combinations import solve_on_simplex
 from forecast.forecaster.intervals import Bounds
 from forecast.models import skip
 from forecast.system.errors import InputError
@@ -759,6 +761,17 @@ def test_rows_of_a_bench_are_combined_by_the_rule_of_the_product() -> None:
     made = ablation.combine(None, {"near": near, "far": far}, rule)
     missed = (made["y_hat"] - y).abs()[made["block"] == "test"]
     assert missed.mean() < 0.1 < (far["y_hat"] - y).abs().mean()
+
+
+def test_weights_of_months_are_pulled_towards_a_prior_and_are_those_of_the_product_if_it_is_equal():
+    draw = np.random.default_rng(0)
+    errors = draw.normal(0, [1.0, 1.2, 1.5], (60, 3))
+    square = errors.T @ errors / 60
+    equal, prior = np.full(3, 1 / 3), np.array([0.2, 0.2, 0.6])
+    for penalty in (0.0, 0.2, 5.0):
+        found = month_weights.solve_towards(square, penalty, equal)
+        np.testing.assert_allclose(found, solve_on_simplex(square, penalty), atol=1e-6)
+    np.testing.assert_allclose(month_weights.solve_towards(square, 1e6, prior), prior, atol=1e-5)
 
 
 def test_the_bench_of_growth_fits_a_ridge_without_a_constant():
