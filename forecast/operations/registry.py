@@ -381,9 +381,13 @@ def take_over(root: Path, dataset: str, *, now: pd.Timestamp, tracking_uri: str)
     Champion and previous version are downloaded where the local copy is damaged, missing or another
     model. Aliases are taken over, except after a rollback that was made here alone. Nothing is
     written into the registry. Raises `BusyError` while another process holds the lock, the error of
-    `champion.load_version` for a new champion that cannot be loaded here; the old one serves on.
+    `champion.load_version` for a new champion that cannot be loaded here, `InputError` where the
+    champion was deleted from the registry; the old one serves on.
     """
     with _open_registry(root, dataset, tracking_uri, timeout=0.0) as opened:
+        serving = _readable_aliases(root, dataset).get("champion", 0)
+        if serving and (deleted := _list_deleted_champion(dataset, serving, opened.registered)):
+            raise InputError(deleted[0])
         return list(_take_registered(root, dataset, opened, now))
 
 
@@ -401,11 +405,7 @@ def _take_registered(
     if aliases == local or serving == local.get(champion.REGISTERED, 0):
         return
     if serving is None and replaced:  # it lost the champion, and its restoration may be half done
-        if replaced <= opened.registered.newest and replaced not in opened.registered.versions:
-            yield (
-                f"{dataset}: version {replaced}, which serves here, was deleted from the registry;"
-                " `forecast rollback` or `forecast promote` names another"
-            )
+        yield from _list_deleted_champion(dataset, replaced, opened.registered)
         return
     if serving:
         champion.load_version(root, dataset, serving)
@@ -419,6 +419,22 @@ def _take_registered(
             now,
         )
     yield f"{dataset}: aliases taken from the registry: {aliases}"
+
+
+def _list_deleted_champion(dataset: str, serving: int, registered: RegisteredModel) -> list[str]:
+    """A sentence where the registry has no champion, because somebody deleted the version `serving`
+    there, which is this machine's champion.
+    """
+    if (
+        "champion" in registered.aliases
+        or serving in registered.versions
+        or serving > registered.newest
+    ):
+        return []
+    return [
+        f"{dataset}: version {serving}, which serves here, was deleted from the registry; `forecast"
+        " rollback` or `forecast promote` names another"
+    ]
 
 
 def _copy_aliased(root: Path, dataset: str, opened: OpenRegistry) -> Iterator[str]:
@@ -435,7 +451,7 @@ def _copy_aliased(root: Path, dataset: str, opened: OpenRegistry) -> Iterator[st
             yield f"{dataset}: version {version} ({alias}) taken from the registry"
         except ForecastError as error:
             is_old = isinstance(error, InputError)
-            if is_old and version in champion.stored_versions(root, dataset):
+            if is_old and _is_registered_model(root, dataset, version, tags):
                 continue  # `status` says it of the copy here
             if alias == "champion":
                 raise
@@ -517,7 +533,19 @@ def _is_intact(
         champion.verify_version(root, dataset, version)
     except Exception:  # noqa: BLE001  any fault of the copy makes the caller replace it
         return False
-    digest = model_registry.model_digest(champion.version_folder(root, dataset, version))
+    return _is_registered_model(root, dataset, version, tags)
+
+
+def _is_registered_model(
+    root: Path, dataset: str, version: int, tags: Mapping[str, str] | None
+) -> bool:
+    """Whether the local copy of a version, readable or not, is the model whose digest is in `tags`,
+    if they have one; False without a copy.
+    """
+    try:
+        digest = model_registry.model_digest(champion.version_folder(root, dataset, version))
+    except FileNotFoundError:
+        return False
     return digest == (tags or {}).get(model_registry.MODEL_DIGEST, digest)
 
 

@@ -637,9 +637,13 @@ def test_a_version_that_was_deleted_on_mlflow_s_page_stays_deleted(moved):
 def test_a_champion_that_was_deleted_on_mlflow_s_page_is_told_and_gives_way(moved, gives_way):
     with mlflow_client.connect(tracking_store(moved)) as client:
         client.delete_model_version(NAME, "2")
-    for ask in (registry.take_over, registry.repair_registry):
-        (told,) = ask(moved, NAME, now=NOW, tracking_uri="")
-        assert "version 2, which serves here, was deleted from the registry" in told
+    deleted = "version 2, which serves here, was deleted from the registry"
+    (told,) = registry.repair_registry(moved, NAME, now=NOW)
+    assert deleted in told
+    for _ in range(2):
+        done = small_project.command(moved, "status", NAME, "--registry", "--format", "json")
+        (row,) = json.loads(done.stdout)
+        assert done.returncode == 5 and f"registry: {NAME}: {deleted}" in row["state"]
     assert champion.load(moved, NAME).version == 2
     if gives_way == "rollback":
         assert roll_back(moved).exit_code == 0
@@ -649,6 +653,21 @@ def test_a_champion_that_was_deleted_on_mlflow_s_page_is_told_and_gives_way(move
     assert champion.load(moved, NAME).version == expected
     assert projects.registry_aliases(moved, NAME)["champion"] == expected
     assert registry.take_over(moved, NAME, now=NOW, tracking_uri="") == []
+
+
+def test_a_champion_that_cannot_be_taken_over_is_not_replaced_by_another_model_of_its_number(moved):
+    """The registry's copy is of an older format, the one here another model that can be loaded."""
+    projects.registry_aliases(moved, NAME)  # corrects the paths of the copy
+    shutil.rmtree(champion.version_folder(moved, NAME, 2))
+    shutil.copytree(
+        champion.version_folder(moved, NAME, 1), champion.version_folder(moved, NAME, 2)
+    )
+    for card in (moved / "mlartifacts").rglob("champion.json"):
+        files.write_json(card, {**files.read_json(card), "schema": 1})
+    champion.write_aliases(moved, NAME, {"champion": 1})
+    with pytest.raises(InputError, match=f"models:/{NAME}/2/champion.json: saved with schema 1"):
+        registry.take_over(moved, NAME, now=NOW, tracking_uri="")
+    assert champion.read_aliases(moved, NAME) == {"champion": 1}
 
 
 def test_after_a_rollback_from_a_deleted_champion_no_version_is_its_own_predecessor(moved):
