@@ -263,6 +263,9 @@ def run_refit(
             encoding="utf-8",
             check=False,
         )
+        if done.returncode > 0 and done.stderr:
+            # of a process that ended by itself before it could log why, as where an import fails
+            message = f"refit: {done.stderr.splitlines()[-1]}"
         for line in repro.read_stage_log(log):
             message = line.get("message", message)
     if done.returncode:
