@@ -43,6 +43,8 @@ NOT_OF_THE_FIT = {"corrected_series": None}
 """Keys of spec.json that are written after the fit and are not compared."""
 KEYS = ("unique_id", "cutoff", "step", "block", "seed", "output")
 """Columns that identify a row in a table of forecasts or intervals."""
+SCORE_KEYS = ["model", "ranking", "series", "seed"]
+"""Columns that identify a row in the table of scores by series."""
 
 
 def compare_fits(
@@ -89,16 +91,14 @@ def compare_choices(
             "verdicts.json",
             f"the selected model {change_text}: {base_choice}, then {other_choice}",
         )
-    base_table = base.results.by_series
-    other_table = other.results.by_series
-    if len(base_table) != len(other_table):
-        return
+    # a row that only one run has is that of a fit that failed in the other, which is told above
+    rows = base.results.by_series.merge(
+        other.results.by_series, on=SCORE_KEYS, suffixes=("", "_other")
+    )
     # MAE / MASE is the scale of the train part, whatever the test block has; dropna: where an error
     # is zero, as of repeating a constant, the scale is unknown
     for error, scaled in (("mae", "mase"), ("rmse", "rmsse")):
-        ratio = (base_table[error] * other_table[scaled]) / (
-            base_table[scaled] * other_table[error]
-        )
+        ratio = (rows[error] * rows[f"{scaled}_other"]) / (rows[scaled] * rows[f"{error}_other"])
         if not np.allclose(ratio.dropna(), 1.0, rtol=1e-8):
             yield Finding(
                 "scores", detector, scaled.upper(), f"the scale of {scaled.upper()} {change_text}"

@@ -204,7 +204,7 @@ def import_stages(project: Project, folder: Path, only: tuple[str, ...] = ()) ->
             importlib.import_module(f"pipelines.{name}")
         models.catalogue()
         grid, _ = plan_candidates(load_models(project.paths.configs), only, season_length=1)
-        if any(candidate.spec.is_network for candidate in grid):
+        if any(candidate.spec.is_trained_by_gradient for candidate in grid):
             # imports TensorFlow with the settings of a worker: with oneDNN the last digits differ
             importlib.import_module("forecast.networks.layers")
         # parses all files now; the digests of the runs then use the cache

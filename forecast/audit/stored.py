@@ -204,7 +204,7 @@ def refit_without_later_rows(
         spec = models.spec(record.params, where=f"record of {name}")
         if spec.needs_vintages:
             continue
-        if spec.is_network:
+        if spec.is_trained_by_gradient:
             load_tensorflow()
         candidate = Candidate(record.model, spec, record.ranking, record.skip)
         for entry in record.seeds:

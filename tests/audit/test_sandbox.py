@@ -126,6 +126,34 @@ def test_runs_with_and_without_workers_have_one_tensorflow(tmp_path: Path) -> No
     assert "oneDNN" not in done.stderr
 
 
+def test_the_audit_of_a_network_without_gradient_steps_imports_no_tensorflow(
+    tmp_path: Path,
+) -> None:
+    root = small_project.write_real(tmp_path / "project", models=())
+    lm = {"trainer": "lm", "units": 2, "lm": {"restarts": 1, "iterations": 1}}
+    grid = {"grid": "tiny", "grids": {"tiny": ["naive", "net"]}, "rankings": ["architecture"]}
+    entries = {"naive": {"family": "naive"}, "net": {"family": "narx", **lm}}
+    small_project.write_yaml(root / "configs" / "models.yaml", {**grid, "models": entries})
+    code = f"""
+import sys
+from pathlib import Path
+from forecast.audit import sandbox, stored
+from forecast.audit.changes import block_ends
+from forecast.forecaster import Budget
+project = sandbox.Project.of(Path({str(root)!r}), "wave")
+folder = Path({str(tmp_path)!r})
+sandbox.import_stages(project, folder)
+base = sandbox.run_stages(project, project.frame, folder / "run", stages=sandbox.STAGES[:-1])
+end = block_ends(project.frame, project.settings)["validation"]
+print(stored.refit_without_later_rows(base, end, Budget(3, 1), folder / "again"))
+print("net.last" in base.results.records, "tensorflow" in sys.modules)
+"""
+    command = [sys.executable, "-c", code]
+    environment = {**small_project.environment(), "PYTHONPATH": str(root)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("[]\nTrue False\n")
+
+
 def test_an_error_comes_back_as_it_was() -> None:
     with pytest.raises(InputError, match="not this"):
         run_isolated(refuse)
