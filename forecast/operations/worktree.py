@@ -60,6 +60,8 @@ def open_tree(root: Path, dataset: str) -> WorkTree:
     # left by a killed git: no other process works here while we hold the dataset's lock
     index_lock = _git(tree, "rev-parse", "--path-format=absolute", "--git-path", "index.lock")
     Path(index_lock.strip()).unlink(missing_ok=True)
+    # without it git would write all files of a copy again, and what was compiled of them is lost
+    run_git(tree, "update-index", "-q", "--refresh")
     _git(tree, "checkout", "--quiet", "--force", "--detach", revision)
     _git(tree, "clean", "-ffdq", *(f"--exclude=/{name}" for name in UNCLEANED))
     return WorkTree(tree, revision, uncommitted_paths(root))
@@ -74,8 +76,6 @@ def _copy_compiled_code(code: Path, tree: Path) -> None:
     # a project with an installed package has no such folder; compiled files may vanish meanwhile
     with contextlib.suppress(FileNotFoundError, shutil.Error):
         shutil.copytree(code, tree / code.name, dirs_exist_ok=True)
-    # without it git would write all files again, since their times have changed
-    run_git(tree, "update-index", "-q", "--refresh")
 
 
 def require_committed(root: Path, dataset: str) -> None:

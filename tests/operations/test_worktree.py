@@ -131,6 +131,21 @@ def test_a_damaged_tree_is_made_again(committed: Path, damage: str) -> None:
     assert (worktree.open_tree(committed, NAME).path / "configs" / "models.yaml").exists()
 
 
+def test_the_tree_of_a_copied_project_keeps_what_was_compiled_of_unchanged_code(
+    committed: Path, tmp_path: Path
+) -> None:
+    """Python and Numba know it by the time of the file that they compiled."""
+    tree = worktree.open_tree(committed, NAME).path
+    copied = tmp_path / "copied"
+    shutil.copytree(committed, copied, symlinks=True)
+    in_copy = ProjectPaths.of(copied).retraining(NAME) / "tree"
+    unchanged, edited = "pipelines/__init__.py", "configs/models.yaml"
+    (in_copy / edited).write_text("an edit")
+    assert worktree.open_tree(copied, NAME).path == in_copy
+    assert (in_copy / unchanged).stat().st_mtime_ns == (tree / unchanged).stat().st_mtime_ns
+    assert (in_copy / edited).read_text() == (tree / edited).read_text()
+
+
 def test_a_copied_project_has_a_tree_of_its_own_and_leaves_the_original_s_as_it_is(
     committed: Path, tmp_path: Path
 ) -> None:
