@@ -12,7 +12,11 @@ from __future__ import annotations
 
 import codecs
 import csv
+import lzma
 import re
+import tarfile
+import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from itertools import chain, islice, zip_longest
@@ -43,14 +47,25 @@ NUMBER = re.compile(
 )
 NEGATIVE = re.compile(r"^\((?!0\d)(.*\d.*)\)$|^(\d.*)(?<=\d)\s*-$")
 """A negative number in brackets, no code such as (030), or with its sign behind it."""
-CODE_PATTERN = r"\d+|(0\d|1[0-2])\.(19|20)\d\d"
-"""A code such as 00417, or a month such as 01.2024 (`is_code`)."""
+MONTH_PATTERN = r"0*([1-9]|1[0-2])\.(19|20)\d\d"
+"""A month such as 01.2024, 1.2024 or 001.2024."""
 BYTE_ENCODINGS, WIDE_ENCODINGS = (
     ("utf-8", "cp1252", "latin-1"),
     ("utf-16", "utf-16-le", "utf-16-be", "utf-32"),
 )
 """Encodings in the order in which they are tried; the wide ones where the file has zero bytes."""
 BLOCK_BYTES = 1 << 20
+OPENING_ERRORS = (
+    OSError,
+    ValueError,
+    EOFError,
+    ImportError,
+    zlib.error,
+    lzma.LZMAError,
+    tarfile.TarError,
+    zipfile.BadZipFile,
+)
+"""The errors of a file that cannot be opened, and of archives and their libraries."""
 MISSING_TEXTS = [
     "",
     "#N/A",
@@ -159,8 +174,16 @@ def read_table(
 def _read_parquet(path: Path, where: str) -> pd.DataFrame:
     """The rows of a Parquet file; an index with a name, or of times, becomes a column."""
     from pyarrow.parquet import read_schema
+    from pyarrow.types import is_nested
 
-    _require_few_columns(len(read_schema(path).names), where)
+    schema = read_schema(path)
+    _require_few_columns(len(schema), where)
+    nested = [column.name for column in schema if is_nested(column.type)]
+    if nested:
+        raise InputError(
+            f"{where}: columns {quote_names(nested)} hold lists or records, wanted a number, a text"
+            " or a time in each cell. Drop or split them."
+        )
     rows = pd.read_parquet(path)
     has_named_index = rows.index.dtype.kind == "M" or any(rows.index.names)
     is_column = has_named_index and not {*rows.index.names} & {*rows.columns}
@@ -252,13 +275,16 @@ def _blank_numbers(
 
 def is_code(values: pd.Series) -> bool:
     """Whether a text column has only digits, some with a leading zero: a code, such as an article
-    number, and no quantity; or only months, such as 01.2024, which is no number either.
+    number, and no quantity; or only months (`MONTH_PATTERN`), which are no numbers either.
     """
     if has_number_type(values):
         return False
     cells = values.dropna().astype("str").drop_duplicates()
     has_zeros = cells.str.match(r"0\d").any()
-    return bool(has_zeros and cells.str.fullmatch(CODE_PATTERN).all())
+    if cells.str.fullmatch(MONTH_PATTERN).all():
+        # 1.2015 may be a rate, whose whole part stays the same
+        return bool(has_zeros or cells.str.split(".").str[0].nunique() > 1)
+    return bool(has_zeros and cells.str.fullmatch(r"\d+").all())
 
 
 def find_codes(lines: list[str], file_format: FileFormat) -> list[str]:
@@ -335,7 +361,11 @@ def guess_format(path: Path, where: str) -> FileFormat:
     lines = first_lines(path, where, encoding)
     separator = stated_separator(lines) or guess_separator(lines[:SHOWN_LINES])
     layout = FileFormat(separator=separator, skip_lines=find_header(lines[:SHOWN_LINES], separator))
-    columns = [cells for _, *cells in filter(None, _cells_by_column(lines, layout))]
+    columns = [
+        cells
+        for _, *cells in filter(None, _cells_by_column(lines, layout))
+        if not is_code(pd.Series(cells, dtype="str"))
+    ]
     units = {_unit_of(cells) for cells in columns} - {""}
     numbers = [_bare_numbers(cells, units) for cells in columns]
     grouping = {mark for cells in numbers for mark in ".," if _shows_thousands(cells, mark)}
@@ -427,9 +457,10 @@ def _shows_thousands(cells: list[str], mark: str) -> bool:
     )
 
 
-def find_doubtful_number(path: Path, file_format: FileFormat) -> str:
-    """A number of a CSV whose mark was read as a decimal one and may separate thousands: `65.510`
-    where semicolons, or `65,510` where another character separates the columns. Empty without one.
+def describe_doubtful_number(path: Path, file_format: FileFormat) -> str:
+    """A sentence about a number of a CSV whose mark was read as a decimal one and may separate
+    thousands, with the settings for that: `65.510` where semicolons, or `65,510` where another
+    character separates the columns. Empty without one.
     """
     mark = "." if file_format.separator == ";" else ","
     if file_format.thousands or file_format.decimal != mark:
@@ -440,7 +471,12 @@ def find_doubtful_number(path: Path, file_format: FileFormat) -> str:
     cells = list(chain.from_iterable(numbers))
     if guess_number_marks(cells, file_format.separator, {mark})[1] != mark:
         return ""
-    return next(cell for cell in cells if mark in cell and NUMBER.fullmatch(cell))
+    number = next(cell for cell in cells if mark in cell and NUMBER.fullmatch(cell))
+    decimal = "," if mark == "." else "."
+    return (
+        f"{number} is read with a decimal mark; where it separates thousands: `thousands:"
+        f' "{mark}", decimal: "{decimal}"` in `source`'
+    )
 
 
 def first_lines(path: Path, where: str, encoding: str = "utf-8") -> list[str]:
@@ -465,9 +501,15 @@ def _blocks(path: Path) -> Iterator[bytes]:
     """The bytes of a file, decompressed, in blocks of a million."""
     from pandas.io.common import get_handle  # type: ignore[import-not-found]
 
-    with get_handle(path, "rb", is_text=False, compression="infer") as opened:
-        while block := opened.handle.read(BLOCK_BYTES):
-            yield block
+    try:
+        with get_handle(path, "rb", is_text=False, compression="infer") as opened:
+            while block := opened.handle.read(BLOCK_BYTES):
+                yield block
+    except OPENING_ERRORS as fault:
+        raise InputError(
+            f"{path.name}: cannot be opened ({one_line(fault)}). Check that it is whole; an archive"
+            " must hold one CSV alone."
+        ) from fault
 
 
 def guess_encoding(path: Path, where: str) -> str:

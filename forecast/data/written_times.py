@@ -94,6 +94,8 @@ TIME_FORMATS = (
 )
 MIN_TIME_NAMES = 4
 """The fewest columns named by times that show a table with a column for each time."""
+PART_NAME = r"(?i)(h|he|hour|std|m|p)?[ _]?\d{1,2}([:.]\d\d){0,2}( ?- ?\d{1,2}([:.]\d\d)?)?"
+"""A column named by an hour of a date or a month of a year: 13:00, 13-14, H13, HE13, 13 or M12."""
 EARLIEST_NAME = pd.Timestamp("1800", tz="UTC")
 """A column name such as 1001 is a number rather than a year."""
 OUTSIDE = f": {OUTSIDE_SENTENCE} Correct the row, or map another column to `ds`."
@@ -122,17 +124,19 @@ def guess_time_format(values: pd.Series) -> str | None:
     return min(fitting, key=lambda time_format: _measure_disorder(text, time_format))
 
 
-def describe_wide(columns: Iterable[object]) -> str:
-    """The advice for a table most of whose columns are named by times or months; empty for
-    others.
+def describe_wide(columns: Iterable[object], n_parts: int | None) -> str:
+    """The advice for a table at least half of whose columns are named by times or months, or at
+    least `n_parts` by parts of the time of a row, such as the 24 hours of a date; empty for others.
     """
     names = pd.Series([str(name).strip() for name in columns], dtype="str")
-    # not the first and the last column, which may hold something else
-    examples = (names.iloc[[len(names) * part // 4]] for part in (1, 2, 3))
-    forms = {guess_time_format(example) for example in examples if len(example)}
-    is_time = pd.Series(False, index=names.index)
-    for time_format in forms.union(("%b", "%B")).difference([None]):
-        is_time |= read_times(names, time_format) >= EARLIEST_NAME
+    is_time = names.str.fullmatch(PART_NAME)
+    if n_parts is None or is_time.sum() < n_parts:
+        # not the first and the last column, which may hold something else
+        examples = (names.iloc[[len(names) * part // 4]] for part in (1, 2, 3))
+        forms = {guess_time_format(example) for example in examples if len(example)}
+        is_time = pd.Series(False, index=names.index)
+        for time_format in forms.union(("%b", "%B")).difference([None]):
+            is_time |= read_times(names, time_format) >= EARLIEST_NAME
     if is_time.sum() < max(MIN_TIME_NAMES, len(names) / 2):
         return ""
     return (

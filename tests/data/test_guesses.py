@@ -479,6 +479,131 @@ def test_an_hour_beside_the_whole_time_and_numbered_shops_are_no_clock(tmp_path)
         assert found["source"]["columns"]["unique_id"] == name
 
 
+@pytest.mark.parametrize("name", ["week", "month", "year", "period"])
+def test_a_part_of_the_date_beside_it_is_neither_its_clock_nor_the_target(tmp_path, name):
+    days = pd.Series(pd.date_range("2024-01-01", periods=200))
+    parts = {
+        "week": days.dt.isocalendar().week,
+        "month": days.dt.month,
+        "year": days.dt.year,
+        "period": days.dt.month,
+    }
+    one = pd.DataFrame({"day": days, name: parts[name], "amount": WAVE[:200]})
+    shops = [one.assign(store=store, item=item) for store in "AB" for item in "ab"]
+    found = guessed(tmp_path, pd.concat(shops))
+    assert found["source"]["id_columns"] == ["store", "item"]
+    assert found["target"]["column"] == "amount"
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("row", lambda times: np.arange(1000, 1000 + len(times))),
+        ("row", lambda times: np.arange(len(times), 0, -1)),
+        ("KW", lambda times: times.isocalendar().week.to_numpy()),
+        ("dow", lambda times: times.day_of_week + 1),
+        ("mon", lambda times: times.month),
+        ("doy", lambda times: times.day_of_year),
+    ],
+)
+@pytest.mark.parametrize("beside", ["amount", "temp"])
+def test_a_count_of_rows_or_days_is_no_target(tmp_path, name, count, beside):
+    days = pd.date_range("2023-01-01", periods=600)
+    found = guessed(tmp_path, pd.DataFrame({"date": days, name: count(days), beside: 20 + WAVE}))
+    assert found["target"]["column"] == beside
+
+
+def test_a_count_of_days_is_the_target_where_nothing_else_is(tmp_path):
+    days = pd.date_range("2023-01-01", periods=600)
+    found = guessed(tmp_path, pd.DataFrame({"date": days, "row": np.arange(600)}))
+    assert found["target"]["column"] == "row"
+
+
+MONTHS = pd.date_range("2000-01-01", periods=240, freq="MS")
+
+
+@pytest.mark.parametrize("written", ["{0.month}.{0.year}", "{0.month:02d}.{0.year}"])
+@pytest.mark.parametrize("separator", [",", ";"])
+@pytest.mark.parametrize("names", ["Buchung{}Umsatz", "Umsatz{}Buchung"])
+def test_months_with_a_point_are_no_numbers(tmp_path, written, separator, names):
+    (tmp_path / "data").mkdir()
+    amount = "1.234,50" if separator == ";" else "1234.50"
+    cells = [(written.format(month), amount) for month in MONTHS]
+    if names.startswith("Umsatz"):
+        cells = [(amount, month) for month, amount in cells]
+    lines = [names.format(separator), *map(separator.join, cells)]
+    (tmp_path / "data" / "mine.csv").write_text("\n".join(lines))
+    text = guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
+    write_project(tmp_path, mine=yaml.safe_load(text)["mine"])
+    request = sources.Request("mine", load_dataset("mine", tmp_path / "configs"), tmp_path)
+    rows = sources.read(request).frame
+    assert rows["ds"].tolist() == MONTHS.tolist()
+    assert (rows["Umsatz"] == 1234.5).all()
+
+
+def test_a_rate_with_one_whole_part_is_no_month(tmp_path):
+    days = pd.date_range("2023-01-01", periods=40)
+    frame = pd.DataFrame({"date": days, "rate": np.linspace(1.2001, 1.2079, 40).round(4)})
+    assert guessed(tmp_path, frame)["target"]["column"] == "rate"
+
+
+@pytest.mark.parametrize("name", ["Posten", "Periode"])
+def test_a_month_with_three_digits_is_neither_read_nor_counted(tmp_path, name):
+    written = [f"{month.month:03d}.{month.year}" for month in MONTHS]
+    with pytest.raises(InputError, match=f"no column holds times that are known; '{name}' may"):
+        guessed(tmp_path, pd.DataFrame({name: written, "y": WAVE[:240]}))
+
+
+@pytest.mark.parametrize(
+    ("unit", "named"),
+    [("s", "Seconds"), ("ms", "Milliseconds"), ("us", "Microseconds"), ("ns", "Nanoseconds")],
+)
+@pytest.mark.parametrize("step", ["1s", "1h"])
+@pytest.mark.parametrize("dtype", [int, float])
+def test_times_since_1970_are_refused_with_how_to_turn_them_into_times(
+    tmp_path, unit, named, step, dtype
+):
+    times = pd.date_range("2024-03-01", periods=200, freq=step).as_unit(unit).asi8
+    if (unit, dtype) == ("ns", float):
+        pytest.skip("a float cannot tell them apart")
+    with pytest.raises(InputError, match=f"{named} since 1970 become times by"):
+        guessed(tmp_path, pd.DataFrame({"reading": times.astype(dtype), "y": WAVE[:200]}))
+
+
+@pytest.mark.parametrize("form", ["{:02d}:00", "H{}", "HE{:02d}", "{}-{}", "hour_{}", "{}"])
+def test_a_row_for_each_date_with_a_column_for_each_hour_is_refused(tmp_path, form):
+    hours = {form.format(hour, hour + 1): WAVE[:100] for hour in range(24)}
+    dates = pd.date_range("2024-01-01", periods=100)
+    with pytest.raises(InputError, match=r"24 columns are named by times.*wanted a row for each"):
+        guessed(tmp_path, pd.DataFrame({"date": dates, **hours}))
+
+
+def test_numbered_columns_beside_hours_or_beside_few_others_are_no_hours(tmp_path):
+    sensors = {f"{sensor}": WAVE[:200] + sensor for sensor in range(24)}
+    hours = pd.date_range("2024-01-01", periods=200, freq="h")
+    assert guessed(tmp_path, pd.DataFrame({"time": hours, **sensors}))["target"]["column"] == "0"
+    assert guessed(tmp_path, pd.DataFrame(sensors))["target"]["column"] == "0"
+
+
+@pytest.mark.parametrize("form", ["{}", "{:02d}", "M{}"])
+def test_a_row_for_each_year_with_a_column_for_each_month_is_refused(tmp_path, form):
+    months = {form.format(month): WAVE[:20] for month in range(1, 13)}
+    with pytest.raises(InputError, match="12 columns are named by times"):
+        guessed(tmp_path, pd.DataFrame({"Year": range(2000, 2020), **months}))
+
+
+def test_a_row_for_each_series_is_refused(tmp_path):
+    columns = {f"d_{day}": WAVE[:5] + day for day in range(30)}
+    with pytest.raises(InputError, match="each of the 5 series has one row; wanted a row for each"):
+        guessed(tmp_path, pd.DataFrame({"unique_id": list("abcde"), **columns}))
+
+
+def test_a_first_line_of_numbers_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"its first line holds '0\.5', '1\.25', wanted the names"):
+        guessed(tmp_path, pd.DataFrame({"0.5": WAVE, "1.25": WAVE}))
+    assert guessed(tmp_path, pd.DataFrame({"0": WAVE, "1": 2 * WAVE}))["target"]["column"] == "0"
+
+
 @pytest.mark.parametrize("number", [False, True])
 def test_two_columns_that_name_a_series_together_are_no_rows_too_many(tmp_path, number):
     one = pd.DataFrame({"day": pd.date_range("2024-01-01", periods=200), "y": WAVE[:200]})

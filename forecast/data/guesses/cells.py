@@ -57,9 +57,13 @@ def read_and_find_missing(
 
 def read_padded_numbers(rows: pd.DataFrame, time: str | None) -> pd.DataFrame:
     """`rows` with codes that change within a series as numbers: a program wrote them with leading
-    zeros. The column `time` is left as it is.
+    zeros. The column `time` is left as it is, and so are months such as 001.2024.
     """
-    codes = [c for c in rows if c != time and own_files.is_code(rows[c])]
+    codes = [
+        c
+        for c in rows
+        if c != time and own_files.is_code(rows[c]) and not rows[c].str.contains(r"\.").any()
+    ]
     changes = rows.groupby("unique_id")[codes].nunique().gt(1).any()
     return rows.assign(**rows[changes.index[changes]].apply(pd.to_numeric))
 
@@ -139,15 +143,3 @@ def _describe_text(rows: pd.DataFrame, column: str) -> str:
     """
     is_mark = rows[column].isin(own_files.find_missing_texts(rows[column]))
     return describe_text_cell(rows[~is_mark], column)
-
-
-def describe_doubtful_number(path: Path, file_format: own_files.FileFormat) -> Iterator[str]:
-    """A comment for a number whose decimal mark may separate thousands, with the settings for that;
-    empty without one.
-    """
-    if number := own_files.find_doubtful_number(path, file_format):
-        decimal = "," if file_format.decimal == "." else "."
-        yield (
-            f"    # {number} is read with a decimal mark; where it separates thousands: `thousands:"
-            f' "{file_format.decimal}", decimal: "{decimal}"` in `source`'
-        )

@@ -36,7 +36,6 @@ from forecast.data.columns import (
 from forecast.data.entries import entry_line, flow_yaml
 from forecast.data.guesses.cells import (
     blank_placeholders,
-    describe_doubtful_number,
     describe_unread_columns,
     number_columns,
     read_and_find_missing,
@@ -105,7 +104,7 @@ def guess_entry(
     """
     table, file_format = read_and_find_missing(path, where, own_files.guess_format(path, where))
     time, time_format = find_time_column(table)
-    _refuse_times_for_names(table.columns, time, time_format, where)
+    _refuse_times_for_names(table, time, time_format, where)
     series = find_series_column(table, time, time_format)
     if series is not None and table[series].isna().any():  # `NA` may be Namibia
         with_names = own_files.read_table(path, where, file_format, texts=[series])
@@ -148,23 +147,31 @@ def guess_entry(
     if roles.constant:
         use = "(inputs: `static`, groups: `hierarchy`)"
         text.append(f"    # constant in every series: {', '.join(roles.constant)} {use}")
-    text += describe_doubtful_number(path, file_format)
+    if doubt := own_files.describe_doubtful_number(path, file_format):
+        text.append(f"    # {doubt}")
     text += describe_unread_columns(rows, may_be_numbers)
     return "\n".join(text) + "\n"
 
 
 def _refuse_times_for_names(
-    columns: pd.Index, time: str | None, time_format: str | None, where: str
+    table: pd.DataFrame, time: str | None, time_format: str | None, where: str
 ) -> None:
     """Raises `InputError` where the names of columns are times: those of a wide table, or the first
-    row of a file without a line of names.
+    row of a file without a line of names, which may be numbers too.
     """
-    if (time_format == "%Y" or time is None) and (wide := describe_wide(columns)):
+    n_parts, has_hours = None, False
+    if time is not None:
+        n_parts = 12 if time_format == "%Y" else 24
+        has_hours = read_times(table[time][:10], time_format).dt.hour.any()
+    if not has_hours and (wide := describe_wide(table.columns, n_parts)):
         raise InputError(f"{where}: {wide}, write that to a file, and name it here.")
-    if time and not time.isalpha() and read_times(pd.Series([time]), time_format).notna().all():
+    is_time = (
+        time and not time.isalpha() and read_times(pd.Series([time]), time_format).notna().all()
+    )
+    if is_time or table.columns.str.fullmatch(r"-?\d+[.,]\d+").all():
         raise InputError(
-            f"{where}: its first line holds {quote_names(columns[:3])}, wanted the names of the"
-            " columns. Write a line with them above, such as `ds,y`."
+            f"{where}: its first line holds {quote_names(table.columns[:3])}, wanted the names of"
+            " the columns. Write a line with them above, such as `ds,y`."
         )
 
 

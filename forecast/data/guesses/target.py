@@ -76,6 +76,8 @@ MAX_PLAN_SHARE = 0.15
 """The largest share of the times that may be missing at a column's end; beyond it, it was
 given up.
 """
+MIN_COUNTED_SHARE = 0.9
+"""The share of rows with one more than the row before that shows a counter, or days of a month."""
 MIN_SEASONS = 7
 MIN_LEVEL_SPREAD = 0.05
 MIN_SLOPE = 0.8
@@ -94,7 +96,7 @@ def pick_target(
 ) -> Any:
     """The column `target`, if given. Else, of the columns that change within a series and are
     neither forecasts nor plans, the one whose name has the lowest `_target_rank`; without such a
-    name the first that is no switch.
+    name the first that is neither a switch nor `_counts_time`.
 
     A temperature is not the target where a number before it may be one, such as arrivals: it is
     rather their input. Neither is a change. `InputError` where there are no numbers, or none is
@@ -119,9 +121,11 @@ def pick_target(
     numbers = [c for c in numbers if c in unplanned or _is_measured(c)]
     surest = min(numbers, key=_target_rank)
     if _target_rank(surest) == NO_TARGET:
-        return next((c for c in numbers if rows[c].nunique() > 2), numbers[0])
+        may_be_target = (c for c in numbers if rows[c].nunique() > 2)
+        return next((c for c in may_be_target if not _counts_time(rows[c], times)), numbers[0])
     earlier_numbers = numbers[: numbers.index(surest)] if SIGNED_NAME.search(surest) else []
-    return next((c for c in earlier_numbers if _may_be_target(rows[c])), surest)
+    may_be_target = (c for c in earlier_numbers if _may_be_target(rows[c]))
+    return next((c for c in may_be_target if not _counts_time(rows[c], times)), surest)
 
 
 def _drop_plans(values: pd.DataFrame, times: pd.Series) -> list[str]:
@@ -145,6 +149,23 @@ def _is_measured(column: str) -> bool:
     price.
     """
     return _target_rank(column) != NO_TARGET and PLANNED_WORDS.isdisjoint(words_of(column))
+
+
+def _counts_time(values: pd.Series, times: pd.Series) -> bool:
+    """Whether whole numbers count rows, as the key of a database does, or tell no more than the
+    hour, the day or week, or the month: they are equal wherever that is.
+    """
+    if values.dtype.kind not in "iu":
+        return False
+    if any((values.diff() == step).mean() > MIN_COUNTED_SHARE for step in (1, -1)):
+        return True
+    clocks = times.dt
+    parts = (clocks.hour, clocks.day_of_week, clocks.isocalendar().week, clocks.month)
+    return any(
+        values.groupby(part).nunique().max() == 1
+        for part in parts
+        if 1 < part.nunique() < times.nunique() / 2
+    )
 
 
 def _may_be_target(values: pd.Series) -> bool:

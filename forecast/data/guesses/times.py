@@ -16,6 +16,7 @@ from forecast.config.task import RegularCalendar
 from forecast.data import own_files
 from forecast.data.calendars import (
     GUESSED_ZONES,
+    MAX_GRID_STEPS,
     CalendarFit,
     advise_without_calendar,
     describe_own_steps,
@@ -42,9 +43,18 @@ TIME_COLUMN_NAMES = (
     "month",
     "day",
     "hour",
+    "week",
+    "weekday",
+    "quarter",
+    "period",
     "datum",
     "zeit",
     "jahr",
+    "monat",
+    "woche",
+    "wochentag",
+    "quartal",
+    "periode",
 )
 """Names of columns that hold times, even in an unknown form."""
 DATE_NAMES = ("date", "datum", "datetime", "timestamp")
@@ -60,14 +70,19 @@ NUMBERS_FOR_TIMES = {
         " Days of a spreadsheet become dates by `pandas.to_datetime(..., unit='D',"
         " origin='1899-12-30')`."
     ),
-    r"1\d{9}": " Seconds since 1970 become times by `pandas.to_datetime(..., unit='s')`.",
-    r"1\d{12}": " Milliseconds since 1970 become times by `pandas.to_datetime(..., unit='ms')`.",
-    r"1\d{15}": " Microseconds since 1970 become times by `pandas.to_datetime(..., unit='us')`.",
+    r"1\d{9}(\.\d+)?": " Seconds since 1970 become times by `pandas.to_datetime(..., unit='s')`.",
+    r"1\d{12}(\.\d+)?": (
+        " Milliseconds since 1970 become times by `pandas.to_datetime(..., unit='ms')`."
+    ),
+    r"1\d{15}(\.\d+)?": (
+        " Microseconds since 1970 become times by `pandas.to_datetime(..., unit='us')`."
+    ),
+    r"1\d{18}": " Nanoseconds since 1970 become times by `pandas.to_datetime(...)`.",
 }
 """Patterns of numbers that stand for times, and how to convert them."""
 CLOCK_WORDS = {
     *("hour", "hr", "he", "hhmm", "period", "interval", "minute"),
-    *("heure", "hora", "stunde", "uhrzeit"),
+    *("heure", "hora", "stunde", "viertelstunde", "intervall", "uhrzeit"),
 }
 """Words in the name of a column with the hour of a date that is in another column."""
 CLOCK_TEXT = r"([01]?\d|2[0-4])(:[0-5]\d){1,2}( ?[AaPp][Mm])?"
@@ -147,8 +162,14 @@ def _find_count_column(
 ) -> tuple[str | None, pd.Series]:
     """The column that counts the rows of each series, None without one, and its counts as
     times, in minutes from 1970; without it the rows are counted from 0.
-    `InputError` where another column may hold times in an unknown form.
+    `InputError` where another column may hold times in an unknown form, and where every series has
+    one row.
     """
+    if len(table) > 1 and table["unique_id"].is_unique:
+        raise InputError(
+            f"{where}: each of the {len(table)} series has one row; wanted a row for each time."
+            " Turn columns that stand for times into rows by `melt` of pandas."
+        )
     steps = (
         table.select_dtypes("number")
         .drop(columns=target, errors="ignore")
@@ -159,7 +180,7 @@ def _find_count_column(
         c
         for c in steps.columns
         if (steps[c].dropna() == 1).all()
-        and table[c].min() >= 0
+        and table[c].between(0, MAX_GRID_STEPS).all()
         and c.lower() not in DATE_NAMES
         and not table[c].between(*SPREADSHEET_DAYS).all()
     ]
@@ -231,7 +252,8 @@ def refuse_split_time(table: pd.DataFrame, time: str, series: str | None, where:
     if table.duplicated(keys).mean() > 0.5:
         candidates += [column for column in table.columns if column not in keys]
     for column in candidates:
-        if _is_clock(table[column]):
+        # the month of a date is the same in all of its rows
+        if _is_clock(table[column]) and table.groupby(time)[column].nunique().max() > 1:
             raise InputError(
                 f"{where}: {time!r} and {column!r} are parts of one time. Write one column of both,"
                 " such as 2024-01-31T13:00; of hours from 1 to 24 the first begins at 00:00."

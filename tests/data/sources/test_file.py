@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import gzip
+import re
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -482,6 +484,40 @@ def test_a_packed_table_is_read(tmp_path):
     assert own_files.read_table(tmp_path / "mine.csv.gz", "x", own_files.FileFormat())[
         "temp"
     ].tolist() == [1]
+
+
+def _write_archive(path: Path, names: list[str]) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(name, "ds,temp\n2024-01-01,1\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("two.zip", lambda path: _write_archive(path, ["a.csv", "b.csv"])),
+        ("none.zip", lambda path: _write_archive(path, [])),
+        ("text.zip", lambda path: path.write_text("ds,temp\n")),
+        ("text.csv.gz", lambda path: path.write_text("ds,temp\n")),
+        ("text.csv.xz", lambda path: path.write_text("ds,temp\n")),
+        ("text.csv.bz2", lambda path: path.write_text("ds,temp\n")),
+        ("text.tar", lambda path: path.write_text("ds,temp\n")),
+        ("cut.csv.gz", lambda path: path.write_bytes(gzip.compress(b"ds,temp\n" * 99)[:-9])),
+        ("wrong.csv.gz", lambda path: path.write_bytes(gzip.compress(b"")[:10] + b"\xff" * 30)),
+    ],
+)
+@pytest.mark.parametrize("read", [own_files.guess_format, own_files.read_table])
+def test_an_archive_that_cannot_be_unpacked_is_refused(tmp_path, name, write, read):
+    write(tmp_path / name)
+    settings = [own_files.FileFormat()] if read is own_files.read_table else []
+    with pytest.raises(InputError, match=rf"{re.escape(name)}: cannot be opened \("):
+        read(tmp_path / name, name, *settings)
+
+
+def test_a_parquet_with_lists_is_refused(tmp_path):
+    pd.DataFrame({"ds": ["2024-01-01"], "y": [[1, 2]]}).to_parquet(tmp_path / "mine.parquet")
+    with pytest.raises(InputError, match="columns 'y' hold lists or records"):
+        own_files.read_table(tmp_path / "mine.parquet", "mine", own_files.FileFormat())
 
 
 @pytest.mark.parametrize("outside", ["1600-01-01", "1677-12-31T23:00", "2262-04-12", "9999-12-31"])
