@@ -124,7 +124,7 @@ def guess_time_format(values: pd.Series) -> str | None:
     return min(fitting, key=lambda time_format: _measure_disorder(text, time_format))
 
 
-def describe_wide(columns: Iterable[object], n_parts: int | None) -> str:
+def describe_wide(columns: Iterable[object], n_parts: int | None = None) -> str:
     """The advice for a table at least half of whose columns are named by times or months, or at
     least `n_parts` by parts of the time of a row, such as the 24 hours of a date; empty for others.
     """
