@@ -62,7 +62,9 @@ class Scale:
 
         locator = MaxNLocator(most_steps, steps=[1, 2, 5, 10])
         values = locator.tick_values(self.low, self.high)
-        return [float(value) for value in values if self.low <= value <= self.high]
+        slack = 1e-9 * (self.high - self.low)  # 0.3 may be 0.30000000000000004 as a tick
+        low, high = self.low - slack, self.high + slack
+        return [float(value) for value in values if low <= value <= high]
 
 
 def pad_range(values: Iterable[float]) -> tuple[float, float]:

@@ -41,6 +41,12 @@ def test_ticks_are_round_numbers_inside_the_range(low, high, ticks):
     assert Scale(low, high, 0, 1).ticks() == pytest.approx(ticks)
 
 
+@pytest.mark.parametrize("high", [0.15, 0.3, 0.6, 1.2])
+def test_the_last_tick_may_be_the_end_of_the_range(high):
+    assert Scale(0, high, 0, 1).ticks()[-1] == pytest.approx(high)
+    assert -Scale(-high, 0, 0, 1).ticks()[0] == pytest.approx(high)
+
+
 def test_ticks_of_a_series_in_the_smallest_unit_differ():
     ticks = Scale(0, 3.1e-13, 0, 1).ticks()
     assert ticks == pytest.approx([0, 1e-13, 2e-13, 3e-13], rel=1e-9)
