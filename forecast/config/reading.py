@@ -85,14 +85,21 @@ class Config(BaseModel):
 
 def require_plain_names(kind: str) -> AfterValidator:
     """A validator for mappings whose keys become names of files or folders: no key may lead to
-    another folder.
+    another folder, nor to that of another key on a disk that ignores the case of letters.
     """
 
     def require_plain(mapping: dict[str, Any]) -> dict[str, Any]:
         """The mapping itself; `ValueError` for the first key that is not allowed."""
+        names_in_lower_case: dict[str, str] = {}
         for name in mapping:
             if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name):
                 raise ValueError(f"{kind} name {name!r}: wanted letters, digits, '_' and '-' only")
+            other = names_in_lower_case.setdefault(name.lower(), name)
+            if other != name:
+                raise ValueError(
+                    f"{kind} names {other!r} and {name!r} differ only in case; wanted other names,"
+                    " since some disks take them for one"
+                )
         return mapping
 
     return AfterValidator(require_plain)

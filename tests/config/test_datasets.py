@@ -45,6 +45,12 @@ def test_a_name_that_is_no_plain_word_is_refused(tmp_path: Path, name: str):
         load_datasets(tmp_path / "configs")
 
 
+def test_names_that_some_disks_take_for_one_are_refused(tmp_path: Path):
+    write_project(tmp_path, mine={}, Mine={})
+    with pytest.raises(InputError, match="names 'Mine' and 'mine' differ only in case"):
+        load_datasets(tmp_path / "configs")
+
+
 def test_a_column_joined_from_an_unknown_dataset_is_refused(tmp_path: Path):
     joined = {"dataset": "wether", "series": "a", "column": "temp"}
     write_project(
