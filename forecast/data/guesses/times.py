@@ -162,14 +162,8 @@ def _find_count_column(
 ) -> tuple[str | None, pd.Series]:
     """The column that counts the rows of each series, None without one, and its counts as
     times, in minutes from 1970; without it the rows are counted from 0.
-    `InputError` where another column may hold times in an unknown form, and where every series has
-    one row.
+    `InputError` where another column may hold times in an unknown form.
     """
-    if len(table) > 1 and table["unique_id"].is_unique:
-        raise InputError(
-            f"{where}: each of the {len(table)} series has one row; wanted a row for each time."
-            " Turn columns that stand for times into rows by `melt` of pandas."
-        )
     steps = (
         table.select_dtypes("number")
         .drop(columns=target, errors="ignore")
@@ -179,7 +173,8 @@ def _find_count_column(
     counts = [
         c
         for c in steps.columns
-        if (steps[c].dropna() == 1).all()
+        if steps[c].any()
+        and (steps[c].dropna() == 1).all()
         and table[c].between(0, MAX_GRID_STEPS).all()
         and c.lower() not in DATE_NAMES
         and not table[c].between(*SPREADSHEET_DAYS).all()
