@@ -77,7 +77,7 @@ MAX_PLAN_SHARE = 0.15
 given up.
 """
 MIN_COUNTED_SHARE = 0.9
-"""The share of rows with one more than the row before that shows a counter, or days of a month."""
+"""The share of rows one away from the row before that shows a counter, or days of a month."""
 MIN_SEASONS = 7
 MIN_LEVEL_SPREAD = 0.05
 MIN_SLOPE = 0.8
@@ -121,11 +121,11 @@ def pick_target(
     numbers = [c for c in numbers if c in unplanned or _is_measured(c)]
     surest = min(numbers, key=_target_rank)
     if _target_rank(surest) == NO_TARGET:
-        may_be_target = (c for c in numbers if rows[c].nunique() > 2)
-        return next((c for c in may_be_target if not _counts_time(rows[c], times)), numbers[0])
-    earlier_numbers = numbers[: numbers.index(surest)] if SIGNED_NAME.search(surest) else []
-    may_be_target = (c for c in earlier_numbers if _may_be_target(rows[c]))
-    return next((c for c in may_be_target if not _counts_time(rows[c], times)), surest)
+        likely = [c for c in numbers if rows[c].nunique() > 2]
+    else:
+        earlier_numbers = numbers[: numbers.index(surest)] if SIGNED_NAME.search(surest) else []
+        likely = [c for c in earlier_numbers if _may_be_target(rows[c])]
+    return next((c for c in likely if not _counts_time(rows[c], times)), surest)
 
 
 def _drop_plans(values: pd.DataFrame, times: pd.Series) -> list[str]:
@@ -152,19 +152,17 @@ def _is_measured(column: str) -> bool:
 
 
 def _counts_time(values: pd.Series, times: pd.Series) -> bool:
-    """Whether whole numbers count rows, as the key of a database does, or tell no more than the
-    hour, the day or week, or the month: they are equal wherever that is.
+    """Whether numbers count rows, as the key of a database does, or tell no more than the hour, the
+    day of the week, the week or the month: they are equal wherever that is.
     """
-    if values.dtype.kind not in "iu":
-        return False
-    if any((values.diff() == step).mean() > MIN_COUNTED_SHARE for step in (1, -1)):
+    if (values.diff().abs() == 1).mean() > MIN_COUNTED_SHARE:
         return True
     clocks = times.dt
     parts = (clocks.hour, clocks.day_of_week, clocks.isocalendar().week, clocks.month)
     return any(
         values.groupby(part).nunique().max() == 1
         for part in parts
-        if 1 < part.nunique() < times.nunique() / 2
+        if part.nunique() < times.nunique() / 2
     )
 
 
