@@ -177,15 +177,20 @@ def frame_dataset(df: Any, options: TaskOptions) -> FrameDataset:
     Raises `InputError` for a faulty frame or option.
     """
     horizon = options.horizon
-    names = Names(options.id_col, options.time_col, as_tuple("target_col", options.target_col))
     require_whole(horizon=horizon, lookback=options.lookback, season_length=options.season_length)
     calendar = _calendar(options.freq)
+    df = as_pandas(df)
+    names = Names(
+        options.id_col,
+        options.time_col,
+        as_tuple("target_col", options.target_col),
+        clock=clock_of(df, options.time_col),
+    )
     target = list(map(str, names.target_col))
     past, future = (
         [str(column.get("column")) for column in _column_entries(option, getattr(options, option))]
         for option in ("past_exogenous", "future_exogenous")
     )
-    df = as_pandas(df)
     content = {"holidays": options.holidays, "static": _static_entries(df, options)}
     inputs = validate_config(Inputs, content, where="forecast")
     hierarchy = as_tuple("hierarchy", options.hierarchy)
@@ -194,22 +199,17 @@ def frame_dataset(df: Any, options: TaskOptions) -> FrameDataset:
     observed = frame.loc[frame[target].notna().any(axis=1), [*past, *future]]
     if flat := quote_names(observed.columns[observed.nunique() == 1]):
         warnings.warn(f"{WHERE}: one value in all rows with a target: {flat}", stacklevel=3)
-    names = replace(
-        names,
-        time_zone=zone_of_times(df, names.time_col),
-        clock=clock_of(df, names.time_col),
-        ids=own_ids(df, names.id_col),
-    )
+    zone = zone_of_times(df, names.time_col)
+    names = replace(names, time_zone=zone, ids=own_ids(df, names.id_col))
     if inputs.holidays and inputs.holidays.time_zone is None:
-        zone = clock_name(names.time_zone)
-        local = inputs.holidays.model_copy(update={"time_zone": zone})
+        local = inputs.holidays.model_copy(update={"time_zone": clock_name(zone)})
         inputs = inputs.model_copy(update={"holidays": local})
     plan = None
     if future or inputs.holidays:
         plan = frame[[*KEY_COLUMNS, *future]]
         measured = [*target, *past]
         lateness = Lateness(horizon - 1, plan_may_follow=True)
-        with caller_words(names.time_col, calendar):
+        with caller_words(names, calendar):
             frame = spread_over_horizon(
                 frame, future, measured, horizon, calendar, inputs.holidays, lateness
             )
@@ -305,6 +305,8 @@ def _calendar(freq: str | int | Entry) -> Calendar:
 
     Raises `InputError` for an unknown step.
     """
+    if isinstance(freq, timedelta | np.timedelta64):  # before `freq == 1`, which one hour equals
+        freq = to_offset(pd.Timedelta(freq)).freqstr
     if freq == 1:
         freq = {"kind": "index"}
     if isinstance(freq, Mapping):
@@ -313,8 +315,7 @@ def _calendar(freq: str | int | Entry) -> Calendar:
         except ModuleNotFoundError:
             require_installed("exchange_calendars", f"freq={dict(freq)}")
             raise
-    offset = to_offset(freq) if isinstance(freq, timedelta) else freq
-    step = str(getattr(offset, "freqstr", freq))
+    step = str(getattr(freq, "freqstr", freq))
     try:
         return validate_config(
             RegularCalendar, {"kind": "regular", "freq": step}, where=f"freq={freq!r}"

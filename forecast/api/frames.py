@@ -95,6 +95,8 @@ CALLER_WORDS = {
 """Pattern in messages of the stages → what a caller in Python is told instead: arguments of the
 call and not files.
 """
+MOMENT = r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d)?"
+"""A time in a message."""
 
 
 @dataclass(frozen=True)
@@ -113,12 +115,12 @@ class Names:
 
 
 @contextlib.contextmanager
-def caller_words(time_col: str, calendar: Calendar) -> Iterator[None]:
+def caller_words(names: Names, calendar: Calendar) -> Iterator[None]:
     """Rephrase errors that are raised inside the block for the caller (`in_caller_words`)."""
     try:
         yield
     except (InputError, ModelError) as error:
-        raise type(error)(in_caller_words(str(error), time_col, calendar)) from None
+        raise type(error)(in_caller_words(str(error), names, calendar)) from None
 
 
 def list_entries(value: Any) -> tuple[Any, ...]:
@@ -190,8 +192,7 @@ def long_frame(
             f"{WHERE}: found no value in {empty}; wanted numbers, a row per series and time. Drop"
             " or fill them."
         )
-    zone = str(getattr(frame["ds"].dtype, "tz", "UTC"))
-    try:
+    with caller_words(names, calendar):
         if calendar.counts_rows:
             frame = frame.assign(ds=_times_of_counts(frame, names))
         else:
@@ -199,9 +200,7 @@ def long_frame(
         ordered = frame.sort_values(["unique_id", "ds"], kind="stable")
         checked = check_frame(ordered, columns, where=WHERE)
         check_calendar(checked, calendar, where=WHERE)
-    except InputError as error:
-        raise InputError(in_caller_words(str(error), names.time_col, calendar, zone)) from None
-    return checked
+        return checked
 
 
 def _with_text_names(df: Any) -> pd.DataFrame:
@@ -304,29 +303,32 @@ def in_zone(times: Any, zone: tzinfo, calendar: Calendar) -> pd.DatetimeIndex:
     return moments.tz_localize("UTC").tz_convert(zone)
 
 
-def warn_of(violations: list[Violation], time_col: str, calendar: Calendar) -> None:
+def warn_of(violations: list[Violation], names: Names, calendar: Calendar) -> None:
     """Warn once for each broken rule, in words for the caller."""
     for sentence in format_violations(violations):
-        words = in_caller_words(sentence, time_col, calendar).removeprefix("warn ")
+        words = in_caller_words(sentence, names, calendar).removeprefix("warn ")
         warnings.warn(f"{WHERE}: {words}", stacklevel=6)
 
 
-def in_caller_words(message: str, time_col: str, calendar: Calendar, zone: str = "UTC") -> str:
+def in_caller_words(message: str, names: Names, calendar: Calendar) -> str:
     """A message of the stages with arguments, column names and row numbers of the caller.
 
-    zone: that of the caller's times.
+    Its times are marked as UTC where those of the caller have another time zone.
     """
     for pattern, words in CALLER_WORDS.items():
         message = re.sub(pattern, words, message)
-    if zone != "UTC" and "grid" in message:
-        message += (
-            f" Times of {zone} become UTC; for days of its clock: `df['ds'] ="
-            " df['ds'].dt.tz_localize(None)`."
-        )
+    if names.clock not in ("", "UTC") and not calendar.keeps_wall_clock:
+        message = re.sub(rf"{MOMENT}(?![-+:\dZ]| UTC)", r"\g<0> UTC", message)
+        if "grid" in message:
+            hint = (
+                f" Times of {names.clock} become UTC; for days of its clock: `df['ds'] ="
+                " df['ds'].dt.tz_localize(None)`."
+            )
+            message = message.removesuffix(hint) + hint  # an error passes here once or twice
     if calendar.counts_rows:
-        for moment in re.findall(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d)?", message):
-            message = message.replace(moment, f"{time_col}={row_numbers([moment])[0]}")
-    return time_col.join(re.split("(?<=[`'])ds(?=[`'])", message))
+        for moment in re.findall(MOMENT, message):
+            message = message.replace(moment, f"{names.time_col}={row_numbers([moment])[0]}")
+    return names.time_col.join(re.split("(?<=[`'])ds(?=[`'])", message))
 
 
 def with_future(
@@ -421,7 +423,7 @@ def as_pandas(df: Any) -> pd.DataFrame:
             return pyarrow.table(df).to_pandas()
     raise InputError(
         f"{WHERE} is of type {type(df).__name__}; wanted a frame of pandas, polars or pyarrow with"
-        " one row per series and time. Pass `pandas.DataFrame(...)`."
+        " one row per series and time. Pass `pandas.DataFrame(...)`; of a LazyFrame, `collect()`."
     )
 
 

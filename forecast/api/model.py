@@ -207,7 +207,7 @@ class Model:
         where there are too few calibration errors for the rate.
         """
         require_whole(newest=newest)
-        with frames.caller_words(self.names.time_col, self.ensemble.task.calendar):
+        with frames.caller_words(self.names, self.ensemble.task.calendar):
             panel = self._checked_panel(frames.as_pandas(df), None, self.ensemble)
         require_known_series(panel.by_id, self.ensemble, where=WHERE)
         rows = {s.unique_id: np.arange(len(s) - newest, len(s)) - 1 for s in panel.series}
@@ -271,23 +271,25 @@ class Model:
         panel = None
         if history is not None and future_df is None and not ensemble.task.hierarchy:
             panel = self._ready_panel(history, ensemble)
-        if panel is None:
-            with frames.caller_words(self.names.time_col, ensemble.task.calendar):
+        calendar = ensemble.task.calendar
+        with frames.caller_words(self.names, calendar):
+            if panel is None:
                 panel = self._checked_panel(history, future_df, ensemble)
-        if df is None:  # the fit has warned of the series that it left out
-            fitted = ensemble.scaling.centre
-            fitted_series = tuple(series for series in panel.series if series.unique_id in fitted)
-            panel = replace(panel, series=fitted_series)
-        panel, left_out = keep_forecastable(panel, ensemble)
-        if left_out:
-            warnings.warn(f"{WHERE}: {left_out}", stacklevel=3)
-        for series in panel.series:
-            require_rows(panel.task, series, np.array([len(series) - 1]))
-        if df is not None:
-            require_known_series(panel.by_id, ensemble, where=WHERE)
-            filled = require_observed(panel, where=WHERE, most_filled=MAX_MISSING_SHARE)
-            if filled:
-                warnings.warn(filled, stacklevel=3)
+            if df is None:  # the fit has warned of the series that it left out
+                fitted = ensemble.scaling.centre
+                fitted_series = tuple(s for s in panel.series if s.unique_id in fitted)
+                panel = replace(panel, series=fitted_series)
+            panel, left_out = keep_forecastable(panel, ensemble)
+            if left_out:
+                words = frames.in_caller_words(left_out, self.names, calendar)
+                warnings.warn(f"{WHERE}: {words}", stacklevel=3)
+            for series in panel.series:
+                require_rows(panel.task, series, np.array([len(series) - 1]))
+            if df is not None:
+                require_known_series(panel.by_id, ensemble, where=WHERE)
+                filled = require_observed(panel, where=WHERE, most_filled=MAX_MISSING_SHARE)
+                if filled:
+                    warnings.warn(filled, stacklevel=3)
         return panel
 
     def _ready_panel(self, history: pd.DataFrame, ensemble: Ensemble) -> Panel | None:
@@ -356,7 +358,7 @@ class Model:
             )
         if df is not None:
             check_transforms(frame, task)
-            frames.warn_of(list(clock_change(frame, task, 0)), names.time_col, task.calendar)
+            frames.warn_of(list(clock_change(frame, task, 0)), names, task.calendar)
         return from_frame(add_sums(frame, task), NAME, task)
 
     def _with_caller_names(

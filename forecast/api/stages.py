@@ -260,7 +260,7 @@ def forecast_windows(
     Series that begin too late for an earlier block are forecast too.
     """
     settings = dataset.settings
-    with caller_words(dataset.names.time_col, settings.calendar):
+    with caller_words(dataset.names, settings.calendar):
         prepared = prepare_frame(dataset.frame, NAME, settings)
     # set in steps: as a share of the steps since a late series began, the block would be shorter
     borders = prepared.borders.with_test_block(
@@ -323,9 +323,18 @@ def run_stages(
     suit the data or needs a package that is not installed.
     """
     settings = dataset.settings
-    with caller_words(dataset.names.time_col, settings.calendar), _restored_environment():
+    with caller_words(dataset.names, settings.calendar), _restored_environment():
         catalogued = load_models(installation_folder() / "configs")
-        models = _models_to_run(catalogued, entries)
+        models = catalogued.model_copy(
+            update={
+                "grid": "asked",
+                "grids": {"asked": tuple(entries)},
+                "rankings": ("shipped",),
+                "refit": "never",
+                # all entries: a combination may name models that are not fitted
+                "models": {**catalogued.models, **entries},
+            }
+        )
         _, unsuited = plan_candidates(models, season_length=settings.season_length)
         for name, reason in unsuited.items():
             raise InputError(
@@ -338,7 +347,7 @@ def run_stages(
         if left_out := quality.describe_left_out(prepared.findings):
             warnings.warn(f"{WHERE}: {left_out}", stacklevel=5)
         warned = [finding for finding in prepared.findings if finding.rule in WARNED_RULES]
-        warn_of(warned, dataset.names.time_col, settings.calendar)
+        warn_of(warned, dataset.names, settings.calendar)
         setup = Setup(
             data=_data_in_memory(folder, "frame.parquet", settings, prepared),
             task=settings.task,
@@ -385,22 +394,6 @@ def compare_results(results: FrameResults, tuning: Tuning) -> FrameResults:
         tuning,
     )
     return replace(results, comparison=comparison)
-
-
-def _models_to_run(catalogued: Models, entries: Mapping[str, Entry]) -> Models:
-    """The installed models.yaml, `catalogued`, with `entries` as its grid, only the ranking
-    `shipped`, and no refits by default.
-    """
-    return catalogued.model_copy(
-        update={
-            "grid": "asked",
-            "grids": {"asked": tuple(entries)},
-            "rankings": ("shipped",),
-            "refit": "never",
-            # all entries: a combination may name models that are not fitted
-            "models": {**catalogued.models, **entries},
-        }
-    )
 
 
 def _data_in_memory(

@@ -133,7 +133,9 @@ def add(
             f"{file}: no such file. Name a CSV or Parquet inside the project, such as"
             " data/mine.csv."
         )
-    entry = name or _entry_name(path)
+    stem = path.name.partition(".")[0]
+    # without the characters that the name of an entry may not have
+    entry = name or re.sub(r"[^A-Za-z0-9_-]+", "_", stem).strip("_-") or "mine"
     config = ProjectPaths.of(project).datasets_yaml
     if entry in configured_datasets(project):
         raise InputError(
@@ -185,12 +187,6 @@ def _print_next_steps(name: str, project: Path) -> None:
             " data/snapshots/. For `forecast retrain` commit the project: `git add -A`, `git commit"
             f" -m 'Add {name}'`."
         )
-
-
-def _entry_name(path: Path) -> str:
-    """The file's name as a name of an entry: without characters that are not allowed there."""
-    stem = path.name.partition(".")[0]
-    return re.sub(r"[^A-Za-z0-9_-]+", "_", stem).strip("_-") or "mine"
 
 
 def _fetch_one(name: str, project: Path, moment: pd.Timestamp | None, settings: Dataset) -> None:

@@ -302,6 +302,7 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
         {"model": {"family": "gru", "unit": 8}},
         ("model 'gru'", "Did you mean 'units'?"),
     ),
+    "a lazy frame": (lambda: type("LazyFrame", (), {})(), {}, ("of type LazyFrame", "`collect()`")),
     "half of the splits": (frame, {"splits": {"train": 0.9}}, ("splits.validation", "missing")),
     "mixed zones": (mixed, {}, ("`ds`", "mixed time zones", "utc=True")),
     "mixed zones in text": (
@@ -312,7 +313,7 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
     "days of a local clock": (
         lambda: frame(ds=DAYS.tz_localize("Europe/Dublin")),
         {},
-        ("'1D' grid", "Europe/Dublin", "dt.tz_localize(None)"),
+        ("2024-03-31 23:00 UTC", "'1D' grid", "Europe/Dublin", "dt.tz_localize(None)"),
     ),
     "a series without a name": (
         lambda: frame(unique_id=None),
@@ -516,7 +517,13 @@ def test_models_of_a_comparison_have_names_of_their_own() -> None:
 
 @pytest.mark.parametrize(
     ("freq", "jobs"),
-    [(pd.offsets.Day(), -1), (pd.Timedelta("1D"), 1), (timedelta(days=1), np.int64(1))],
+    [
+        (pd.offsets.Day(), -1),
+        (pd.Timedelta("1D"), 1),
+        (timedelta(days=1), np.int64(1)),
+        (np.timedelta64(1, "D"), 1),
+        (np.timedelta64(86_400, "s"), 1),
+    ],
 )
 def test_what_numpy_and_pandas_call_a_number_and_a_step_is_taken(
     freq: Any, jobs: Any, ridge_with_wind: Model

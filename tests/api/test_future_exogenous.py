@@ -385,6 +385,24 @@ def test_a_model_of_local_times_refuses_times_without_a_zone(tmp_path: Path) -> 
     assert model.predict(future_df=in_utc).equals(local)
 
 
+def test_messages_about_frames_with_a_zone_mark_their_times_as_utc() -> None:
+    """The caller would look for 17:00 of Berlin where 17:00 UTC is meant."""
+    history = zoned(sold(), "Europe/Berlin")
+    model = forecast.fit(history, "ridge", **OPTIONS)
+    ahead = zoned(plan(), "Europe/Berlin")
+    last = history["ds"].max()
+    second = last + pd.Timedelta("2h")
+    wanted = f"no value at {second.tz_convert('UTC'):%Y-%m-%dT%H:%M} UTC, 2 steps after"
+    with pytest.raises(InputError, match=wanted):
+        model.predict(future_df=ahead[ahead["ds"] != second])
+    off_grid = history.assign(
+        ds=history["ds"].mask(history["ds"] == last, second + (second - last) / 4)
+    )
+    with pytest.raises(InputError, match=r":30 UTC\): this time is off the '1h' grid") as fault:
+        model.predict(off_grid, future_df=ahead)
+    assert str(fault.value).count("become UTC") == 1
+
+
 @pytest.mark.parametrize("zone", ["UTC", "Etc/UTC", "GMT"])
 def test_times_in_utc_go_with_times_without_a_zone(ridge: forecast.Model, zone: str) -> None:
     whole = ridge.predict(future_df=plan())
