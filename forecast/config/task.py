@@ -197,9 +197,9 @@ class RegularCalendar(CalendarBase):
 
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("error", FutureWarning)  # pandas 2 still reads former names
+                warnings.simplefilter("error")  # pandas still reads some former names, such as `d`
                 step = to_offset(value)
-        except (ValueError, FutureWarning) as error:
+        except (ValueError, Warning) as error:
             new_name = re.search(r"(?:use '|did you mean )([\w-]+)", str(error), re.IGNORECASE)
             renamed = f" pandas calls it {new_name[1]} now." if new_name else ""
             raise ValueError(

@@ -259,6 +259,7 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
         ("row 0: 'ds' is empty",),
     ),
     "a former freq": (frame, {"freq": "2H"}, ("freq='2H'", "pandas calls it h now", "such as 1h")),
+    "days in lower case": (frame, {"freq": "1d"}, ("freq='1d'", "pandas calls it D now")),
     "months as of old": (frame, {"freq": "M"}, ("freq='M'", "pandas calls it ME now")),
     "other dates": (
         lambda: frame(ds=DAYS.strftime("%m/%d/%Y")),
