@@ -19,7 +19,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -70,7 +70,6 @@ RESULT_FOLDERS = ("data", ".forecast", "reports", "mlruns", "mlartifacts")
 P = ParamSpec("P")
 T = TypeVar("T")
 _listeners: list[tuple[str, str, list[str]]] = []
-_hooked: list[int] = []
 
 
 @dataclass(frozen=True)
@@ -476,16 +475,21 @@ def record_file_access(
     except_below: files in this folder are left out. Only files that Python opens in this process
     are recorded, not those that compiled code opens itself.
     """
-    if os.getpid() not in _hooked:
-        _hooked.append(os.getpid())
-        # a hook cannot be removed; without a listener it does nothing
-        sys.addaudithook(_on_access)
+    _watch_files()
     opened_files: list[str] = []
     _listeners.append((_absolute(root), _absolute(except_below), opened_files))
     try:
         yield opened_files
     finally:
         _listeners.pop()
+
+
+@cache
+def _watch_files() -> None:
+    """Let `_on_access` see all opened files, in this process and those forked from it. Python
+    cannot remove it again; without a listener it does nothing.
+    """
+    sys.addaudithook(_on_access)
 
 
 def _on_access(event: str, arguments: tuple[Any, ...]) -> None:
