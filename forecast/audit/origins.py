@@ -188,12 +188,9 @@ def _compare_at_moments(
     source_values = set(project.frame.set_index(["unique_id", "ds"]).stack().dropna().index)
     ends = block_ends(project.frame, project.settings)
     borders = splits.Borders(*ends.values())
-    prepared_panels = []
-    for number, moment in enumerate(moments):
-        borders_known = borders if moment >= ends["train"] else None
-        prepared_panels.append((moment, make(number, moment, borders_known)))
     with_equal_inputs = []
-    for moment, other in prepared_panels:
+    for number, moment in enumerate(moments):
+        other = make(number, moment, borders if moment >= ends["train"] else None)
         if other is None:
             continue
         findings: list[Finding] = []
