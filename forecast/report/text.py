@@ -165,7 +165,7 @@ class TableCell:
 
 @dataclass(frozen=True)
 class Row:
-    """A row: the model for the filter of the page, its cells and marks, and a note."""
+    """A row: the model for the filter of the page, its cells and marks; a failed one has a note."""
 
     model: str
     cells: list[TableCell]
