@@ -123,8 +123,7 @@ def compare_candidates(
 
     `InputError` if networks had unequal budgets, or if naive lacks forecasts.
     """
-    scored, references = scores.score_candidates(results, frame, task, borders)
-    reference = references["test"]
+    scored, reference = scores.score_candidates(results, frame, task, borders)
     records = results.records.values()
     exempt = check_same_budget(records, tuning)
     selectable = [s for s in scored if s.record.family != SERVICE]  # it cannot be served
@@ -232,14 +231,12 @@ def build_leaderboard(
     for candidate in scored:
         record = candidate.record
         labels = {"dataset": dataset, **record.labels, "skip": record.skip}
-        if candidate.board is None or candidate.validation is None:
+        if candidate.board is None:
             failed = {**labels, "seed": MEAN, "status": "failed", "n_origins": 0}
             parts.append(pd.DataFrame([failed]))
             continue
         board = candidate.board.assign(status="ok", **labels)
         board["n_params"] = record.n_params
-        validation_mase = candidate.validation.set_index("seed")["mase"]
-        board["validation_mase"] = board["seed"].map(validation_mase)
         board["chosen"] = is_chosen(candidate, chosen) & (board["seed"] == MEAN)
         parts.append(board)
     table = pd.concat(parts, ignore_index=True)

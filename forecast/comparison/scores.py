@@ -270,13 +270,11 @@ class ScoredCandidate:
     blocks: Mapping[str, tuple[ForecastCube, ...]] = field(default_factory=dict)
     """The forecasts by block, one `ForecastCube` per series."""
     board: pd.DataFrame | None = None
-    """The test scores over all series."""
+    """The test scores over all series, and `validation_mase`, that of the validation block."""
     by_step: pd.DataFrame | None = None
     """The test scores over all series, by step."""
     by_series: pd.DataFrame | None = None
     """The test scores of each series."""
-    validation: pd.DataFrame | None = None
-    """The scores over all series on the validation block."""
 
     @property
     def name(self) -> str:
@@ -286,9 +284,9 @@ class ScoredCandidate:
 
 def score_candidates(
     results: Results, frame: pd.DataFrame, task: Task, borders: Borders
-) -> tuple[list[ScoredCandidate], Mapping[str, Reference]]:
+) -> tuple[list[ScoredCandidate], Reference]:
     """All candidates with their scores on the test and the validation block, and the `Reference` of
-    these blocks, by name. `InputError` without forecasts of naive.
+    the test block. `InputError` without forecasts of naive.
     """
     naive = results.records.get(NAIVE)
     if naive is None or naive.has_failed:
@@ -298,36 +296,37 @@ def score_candidates(
         )
     on_test = reference_of_block(frame, results.forecasts(NAIVE, "test"), task, borders, "test")
     on_validation = on_test.of_block(results.forecasts(NAIVE, "validation"), "validation")
-    reference = {"test": on_test, "validation": on_validation}
-    return [
-        _score_candidate(record, results, reference) for record in results.records.values()
-    ], reference
+    scored = [
+        _score_candidate(record, results, on_test, on_validation)
+        for record in results.records.values()
+    ]
+    return scored, on_test
 
 
 def _score_candidate(
-    record: RunRecord, results: Results, reference: Mapping[str, Reference]
+    record: RunRecord, results: Results, on_test: Reference, on_validation: Reference
 ) -> ScoredCandidate:
-    """Score the candidate of `record`; `reference`: by block."""
+    """Score the candidate of `record` against the references of both blocks."""
     if record.has_failed:
         return ScoredCandidate(record)
-    on_test = reference["test"]
     blocks = {
         b: tuple(series_forecasts(results.forecasts(record.candidate, b), on_test.last))
         for b in BLOCKS[1:]
     }
     by_series = series_scores(blocks["test"], on_test)
     by_step = step_scores(blocks["test"], on_test)
-    on_validation = series_scores(blocks["validation"], reference["validation"])
+    validation = series_scores(blocks["validation"], on_validation)
     return_memory()
-    validation = average_over_series(on_validation, ["seed"], reference["validation"])
+    validation = average_over_series(validation, ["seed"], on_validation)
+    validation_mase = add_mean_and_spread(validation, []).set_index("seed")["mase"]
+    board = add_mean_and_spread(average_over_series(by_series, ["seed"], on_test), [])
     by_step = average_over_series(by_step, ["seed", "step"], on_test)
     return ScoredCandidate(
         record=record,
         blocks=blocks,
-        board=add_mean_and_spread(average_over_series(by_series, ["seed"], on_test), []),
+        board=board.assign(validation_mase=board["seed"].map(validation_mase)),
         by_step=add_mean_and_spread(by_step, ["step"]),
         by_series=by_series,
-        validation=add_mean_and_spread(validation, []),
     )
 
 

@@ -355,9 +355,11 @@ def test_scores_in_the_place_of_validation(root: Path) -> None:
 
         _own = _score_candidate
 
-        def _score_candidate(record, forecasts, reference):
-            found = _own(record, forecasts, reference)
-            return replace(found, validation=found.board) if found.board is not None else found
+        def _score_candidate(record, forecasts, on_test, on_validation):
+            found = _own(record, forecasts, on_test, on_validation)
+            if found.board is None:
+                return found
+            return replace(found, board=found.board.assign(validation_mase=found.board["mase"]))
     """,
     )
 
