@@ -166,7 +166,9 @@ def long_frame(
     """
     frame = _with_text_names(df)
     if hierarchy:
-        groups = frame[frame.columns.intersection([*hierarchy, names.id_col])].apply(_narrow)
+        groups = frame[frame.columns.intersection([*hierarchy, names.id_col])].apply(
+            _write_whole_floats
+        )
         frame[names.id_col] = name_by_groups(groups, hierarchy, names.id_col, where=WHERE)[
             names.id_col
         ]
@@ -183,7 +185,7 @@ def long_frame(
     if "unique_id" not in frame:
         frame = frame.assign(unique_id=ONLY_SERIES)
     frame = frame[[*KEY_COLUMNS, *columns]].reset_index(drop=True)
-    frame["unique_id"] = _narrow(frame["unique_id"])
+    frame["unique_id"] = _write_whole_floats(frame["unique_id"])
     for name in set(columns).difference(names.target_col):
         if infer_dtype(frame[name]) == "boolean":
             frame[name] = frame[name].astype("boolean").astype(float)
@@ -223,7 +225,7 @@ def own_ids(df: Any, id_col: str) -> pd.Series | None:
     names = _with_text_names(df).reset_index(drop=True).get(id_col)
     if names is None or names.dtype == "str":
         return None
-    texts = _narrow(names).astype("str").drop_duplicates()
+    texts = _write_whole_floats(names).astype("str").drop_duplicates()
     ids = names[texts.index].set_axis(texts)
     try:
         return ids.sort_values()
@@ -231,7 +233,7 @@ def own_ids(df: Any, id_col: str) -> pd.Series | None:
         return ids.sort_index()
 
 
-def _narrow(names: pd.Series) -> pd.Series:
+def _write_whole_floats(names: pd.Series) -> pd.Series:
     """Names of series or groups with the text `1` for the float 1.0, which a join makes of the
     integer 1: as text they would be two series.
     """

@@ -111,8 +111,8 @@ class Audit:
         """The audit as JSON values, with `clean`."""
         return {**asdict(self), "clean": self.is_clean}
 
-    def lines(self) -> list[str]:
-        """The audit for a terminal: verdict, findings, what was checked, notes. The first of
+    def describe(self) -> list[str]:
+        """The lines for a terminal: verdict, findings, what was checked, notes. The first of
         `findings` is named as the cause, so they must come from `order_findings`.
         """
         checked_counts = ", ".join(f"{count} {what}" for what, count in self.checked.items())

@@ -80,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.json:
         print(json.dumps(finished_audit.to_json(), indent=1))
     else:
-        print("\n".join(finished_audit.lines()))
+        print("\n".join(finished_audit.describe()))
     return 0 if finished_audit.is_clean and not finished_audit.outdated_file else UNHEALTHY
 
 

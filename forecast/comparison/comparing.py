@@ -33,7 +33,7 @@ from forecast.comparison.losses import (
     select_bars,
     select_models,
 )
-from forecast.comparison.low_medians import describe_low_test
+from forecast.comparison.low_medians import describe_low_medians
 from forecast.comparison.scores import ForecastCube, ScoredCandidate
 from forecast.comparison.verdicts import compare
 from forecast.config.models import (
@@ -168,7 +168,7 @@ def compare_candidates(
     all_steps = tables["intervals"].query("step == 0")
     short_budget = sentences.describe_short_budget(tuning, records)
     warnings = [
-        describe_low_test(results, chosen.get("shipped", ""), task),
+        describe_low_medians(results, chosen.get("shipped", ""), task),
         *sentences.describe_unlearnt(chosen, unlearnt),
         *sentences.describe_warnings(chosen, verdicts.tests, all_steps, leaks, unsupported),
         *sentences.describe_failures(records),

@@ -134,7 +134,7 @@ def removable_cycles(
     ]
 
 
-def many_runs_inflation(slope: float, n: int) -> float:
+def asymptotic_inflation(slope: float, n: int) -> float:
     """The limit of `exact_inflation` for many values, which is too large for few: for tests that
     are repeated as data arrive.
     """

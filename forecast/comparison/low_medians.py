@@ -2,7 +2,7 @@
 the values are, and sums of medians are too low if high values lie further from the median than low
 ones.
 
-`describe_low_test` judges the test block of a model, for the page and the terminal;
+`describe_low_medians` judges the test block of a model, for the page and the terminal;
 `is_zero_median` and `describe_zero_forecasts` serve other forecasts, such as those of a champion.
 """
 
@@ -75,7 +75,7 @@ def describe_zero_forecasts(
     )
 
 
-def describe_low_test(results: Results, model: str, task: Task) -> str:
+def describe_low_medians(results: Results, model: str, task: Task) -> str:
     """A sentence on `model` as shipped if its forecasts of the test block are zero, or their sum is
     too low there and half as much too low in the earlier blocks, because they are medians, and
     which keys give the mean; else empty. Series with another `point` than the median are left out;

@@ -202,7 +202,7 @@ def describe_cycles(n: int, spacing: Spacing) -> list[str]:
     """
     step_size = spacing.get("step_size", 1)
     cycles = spacing.get("cycles", NO_CYCLES)
-    n_runs = n // count_overlapping(**spacing)
+    n_separate = n // count_overlapping(**spacing)
     removed = removable_cycles(n, cycles, horizon=spacing["horizon"], step_size=step_size)
     sentences = []
     if removed:
@@ -212,9 +212,10 @@ def describe_cycles(n: int, spacing: Spacing) -> list[str]:
     for name in sorted(set(cycles) - set(removed)):
         covered = n * step_size / cycles[name]
         sentences.append(
-            f"The test block holds {covered:.2f} {name}s and {plural(n_runs, 'separate horizon')};"
-            f" wanted whole {name}s and at least {MANY_HORIZONS} horizons. So the tests remove no"
-            f" harmonic of the {name} and count this cycle as dependence."
+            f"The test block holds {covered:.2f} {name}s and"
+            f" {plural(n_separate, 'separate horizon')}; wanted whole {name}s and at least"
+            f" {MANY_HORIZONS} horizons. So the tests remove no harmonic of the {name} and count"
+            " this cycle as dependence."
         )
     return sentences
 

@@ -25,14 +25,14 @@ PACKAGE = "forecast.data.sources"
 Adjustment = Literal["splits_and_dividends", "splits", "none"]
 
 
-def _scheme_and_host_only(value: str) -> str:
+def _require_bare_host(value: str) -> str:
     """The address itself without a slash at its end; `ValueError` for more than scheme and host."""
     if not re.fullmatch(r"https?://[A-Za-z0-9.-]+(:\d{1,5})?/?", value):
         raise ValueError("wanted http(s)://host without path, query or password")
     return value.rstrip("/")
 
 
-Url = Annotated[str, AfterValidator(_scheme_and_host_only)]
+Url = Annotated[str, AfterValidator(_require_bare_host)]
 
 
 class Source(Config):

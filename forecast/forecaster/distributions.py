@@ -35,7 +35,7 @@ from forecast.system.errors import InputError
 
 N_PATHS = 200
 """Paths drawn for quantiles and probabilities that no formula gives."""
-MAX_LOOPS_AT_ONCE = 4096
+MAX_PATHS_AT_ONCE = 4096
 """Paths drawn in one batch, which bounds the memory that drawing needs."""
 
 DISTRIBUTIONS_FILE = "distributions.parquet"
@@ -127,7 +127,7 @@ def sample_paths(
             )
         return raw.reshape(-1, *shape)
 
-    batch_size = max(MAX_LOOPS_AT_ONCE // count, 1)
+    batch_size = max(MAX_PATHS_AT_ONCE // count, 1)
     return _evaluate_windows(forecaster, panel, rows, shape, draw_paths, batch_size=batch_size)
 
 

@@ -33,9 +33,9 @@ from numpy.typing import NDArray
 
 from forecast.comparison.longrun import (
     Spacing,
+    asymptotic_inflation,
     dependence,
     limit_cosines,
-    many_runs_inflation,
     standard_error,
 )
 from forecast.comparison.paired_tests import EQUIVALENCE_MARGIN, MINIMUM, equivalence, relative
@@ -43,7 +43,7 @@ from forecast.comparison.sentences import signed_percent
 from forecast.operations.records import EquivalenceNumbers, GateNumbers, Outcome, SequentialTest
 from forecast.system import files
 
-FEWEST_COSINES = 5
+FEWEST_GATE_COSINES = 5
 """The fewest cosines of the variance estimate, unless the overlap of horizons allows fewer."""
 SHARE_OF_COSINES = 0.7
 """The number of cosines relative to that of a single test. A daily test meets its worst day, and
@@ -266,9 +266,9 @@ def sequential_test(evidence: PairEvidence, spacing: Spacing, *, alpha: float) -
     if not np.any(difference):
         return start.model_copy(update={"note": "identical losses"})
     allowed = dependence(n, **spacing)
-    usual_cosines = max(FEWEST_COSINES, round(SHARE_OF_COSINES * allowed.cosines))
+    usual_cosines = max(FEWEST_GATE_COSINES, round(SHARE_OF_COSINES * allowed.cosines))
     cosines = limit_cosines(usual_cosines, n, **spacing)
-    error = standard_error(difference, replace(allowed, cosines=cosines), many_runs_inflation)
+    error = standard_error(difference, replace(allowed, cosines=cosines), asymptotic_inflation)
     # the same difference at every origin: there is no variance to judge it by
     if error.value == 0.0:
         return start.model_copy(update={"note": "no variance"})

@@ -8,7 +8,7 @@ Sentence and advice follow from the words of the corrected tests.
 
 from __future__ import annotations
 
-from forecast.comparison.low_medians import describe_low_test
+from forecast.comparison.low_medians import describe_low_medians
 from forecast.comparison.scores import sort_by_size
 from forecast.comparison.sentences import BAR_WORDS, with_word
 from forecast.data.comparison_records import PairedTest
@@ -161,7 +161,7 @@ def advise(results: Results) -> list[str]:
         ]
     advice = []
     model = results.selected_model("shipped") or ""
-    if low := describe_low_test(results, model, results.dataset.task):
+    if low := describe_low_medians(results, model, results.dataset.task):
         advice.append(low)
     test = results.tests("shipped", "bar").get(model)
     if doubt := describe_doubt(results):

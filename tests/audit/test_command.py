@@ -103,7 +103,7 @@ def test_causes_stand_before_effects_and_equal_findings_are_counted() -> None:
         Finding("scaling", "nudge", "lstm", "the scaling of lstm"),
     ]
     audited = Audit("wave", order_findings(found), {"candidates": 2})
-    lines = audited.lines()
+    lines = audited.describe()
     assert lines[0] == f"wave: LEAK: {KINDS['scaling']}; with it: {KINDS['forecast']}."
     assert "(ridge and 1 more), caught by nudge" in lines[1] and len(audited.findings) == 2
     assert json.loads(json.dumps(audited.to_json()))["clean"] is False

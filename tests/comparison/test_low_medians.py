@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast.comparison.low_medians import describe_low_test, sum_shortfall
+from forecast.comparison.low_medians import describe_low_medians, sum_shortfall
 from tests.support.example_data import dataset
 
 DRAWS = np.random.default_rng(3).normal(size=20_000)
@@ -61,7 +61,7 @@ def test_the_sentence_counts_and_sums_all_series_whatever_makes_them_low():
         for name, (y, y_hat) in rows.items()
     )
     results = Mock(forecasts=lambda candidate: frame)
-    said = describe_low_test(results, "mine", dataset().task)
+    said = describe_low_medians(results, "mine", dataset().task)
     test = frame[frame["block"] == "test"]
     missing = 1 - test["y_hat"].sum() / test["y"].sum()
     assert said.startswith(

@@ -20,7 +20,7 @@ import pytest
 from typer.testing import CliRunner
 
 from forecast.cli import app
-from forecast.comparison.low_medians import describe_low_test
+from forecast.comparison.low_medians import describe_low_medians
 from forecast.config import datasets
 from forecast.config.datasets import load_dataset
 from forecast.config.paths import ProjectPaths
@@ -123,7 +123,7 @@ def test_page_terminal_and_forecast_say_that_the_median_of_rare_demand_is_zero(t
     assert compared.verdicts.chosen["shipped"] == "median"
     for sentence in (compared.verdicts.warnings[0], advise(compared)[0]):
         assert sentence.startswith(f"median {zero}")
-    ridge = describe_low_test(compared, "ridge", compared.dataset.task)
+    ridge = describe_low_medians(compared, "ridge", compared.dataset.task)
     assert not ridge, "it forecasts something like the mean"
     registry.promote(root, NAME, projects.register(root, "median"), now=NOW)
     (notice,) = [notice for notice in forecast(root).notices if zero in notice]
@@ -137,11 +137,11 @@ def test_page_and_terminal_say_that_medians_of_skewed_demand_add_up_to_less(tmp_
     demand = np.random.default_rng(2).lognormal(2.0, 0.8, small_project.DAYS)
     root = compared_with_median(tmp_path, demand)
     compared = Results(ProjectPaths.of(root), NAME)
-    low = describe_low_test(compared, "median", compared.dataset.task)
+    low = describe_low_medians(compared, "median", compared.dataset.task)
     test = compared.forecasts(compared.candidate("median", "shipped"), "test").dropna(subset="y")
     missing = 1 - test["y_hat"].sum() / test["y"].sum()
     assert f"forecasts of median add up to {100 * missing:.0f} % less than what came" in low
-    assert not describe_low_test(compared, "ridge", compared.dataset.task)
+    assert not describe_low_medians(compared, "ridge", compared.dataset.task)
 
 
 def test_what_is_low_in_the_test_block_alone_is_no_matter_of_medians(tmp_path):
@@ -152,7 +152,7 @@ def test_what_is_low_in_the_test_block_alone_is_no_matter_of_medians(tmp_path):
     compared = Results(ProjectPaths.of(root), NAME)
     test = compared.forecasts(compared.candidate("median", "shipped"), "test").dropna(subset="y")
     assert test["y_hat"].sum() < 0.95 * test["y"].sum()
-    assert not describe_low_test(compared, "median", compared.dataset.task)
+    assert not describe_low_medians(compared, "median", compared.dataset.task)
 
 
 def test_a_champion_that_reads_a_plan_forecasts_what_follows_the_last_observation(tmp_path):
