@@ -34,7 +34,7 @@ from forecast.comparison.losses import (
     select_models,
 )
 from forecast.comparison.low_medians import describe_low_medians
-from forecast.comparison.scores import ForecastCube, ScoredCandidate
+from forecast.comparison.scores import ForecastCube, Reference, ScoredCandidate
 from forecast.comparison.verdicts import compare
 from forecast.config.models import (
     NAIVE,
@@ -50,6 +50,7 @@ from forecast.data.calendars import cycles
 from forecast.data.comparison_records import (
     Alarm,
     BudgetExemption,
+    UnsupportedLevel,
     Untrained,
     Verdicts,
 )
@@ -115,8 +116,7 @@ def compare_candidates(
     evaluation: Evaluation,
     tuning: Tuning,
 ) -> Comparison:
-    """Score every candidate, select models on the validation block, and test them on the test
-    block. Nothing is written.
+    """Score all candidates, select models on validation, test them on test. Nothing is written.
 
     results: with the records and forecasts of stage `train`
     frame, borders: those of stage `prepare`
@@ -127,43 +127,23 @@ def compare_candidates(
     records = results.records.values()
     exempt = check_same_budget(records, tuning)
     selectable = [s for s in scored if s.record.family != SERVICE]  # it cannot be served
-    validation, _ = losses_by_cutoff(block_losses(selectable, reference.scale, "validation"))
-    lowest = select_models(validation)
-    # of combinations with learnt weights one is selected if there is any
-    chosen = select_models(validation, _learnt_combinations(selectable))
+    chosen, lowest, bars = _select_on_validation(selectable, reference.scale)
     unlearnt = _find_unlearnt(records)
     lowest = {r: model for r, model in lowest.items() if chosen[r] not in unlearnt}
     test = block_losses(scored, reference.scale, "test")
-    interval_parts, unsupported = interval_tables(
-        scored, task, evaluation.levels, chosen, reference.scale
-    )
-    return_memory()
-    untrained = [
-        Untrained(**s.record.labels, same_as=s.record.skip_model or NAIVE)
-        for s in scored
-        if s.record.is_untrained
-    ]
+    tables, unsupported = _make_tables(results, scored, chosen, reference, task, evaluation)
     verdicts = compare(
         test,
         dataset=results.name,
         chosen=chosen,
-        bars=select_bars(validation),
+        bars=bars,
         by_rule=[model for model in chosen.values() if model in unlearnt],
-        untrained=untrained,
+        untrained=_list_untrained(records),
         alpha=evaluation.alpha,
         horizon=task.horizon,
         step_size=mean_steps_between(test["cutoff"], task.calendar, task.step_size),
         cycles=cycles(task.calendar, task.calendar_features),
     )
-    tables = {
-        "leaderboard": build_leaderboard(scored, chosen, results.name),
-        "by_step": _join_labelled([(s.record, s.by_step) for s in scored]),
-        "by_series": _join_labelled([(s.record, s.by_series) for s in scored]),
-        **interval_parts,
-        "distributions": distribution_scores(results, reference.last, evaluation.levels),
-    }
-    if task.hierarchy:
-        tables["levels"] = level_scores(results, scored, reference.scale, task)
     leaks = _find_leaks(scored, task)
     all_steps = tables["intervals"].query("step == 0")
     short_budget = sentences.describe_short_budget(tuning, records)
@@ -183,14 +163,56 @@ def compare_candidates(
             "unsupported_levels": tuple(unsupported),
             "exempt_from_budget": tuple(exempt),
             "short_budget": short_budget,
-            "sentences": (
-                *verdicts.sentences,
-                *sentences.describe_selection(chosen, lowest),
-            ),
+            "sentences": (*verdicts.sentences, *sentences.describe_selection(chosen, lowest)),
             "warnings": tuple(filter(None, warnings)),
         }
     )
     return Comparison(tables, complete)
+
+
+def _select_on_validation(
+    candidates: list[ScoredCandidate], scale: Mapping[str, float]
+) -> tuple[dict[str, str], dict[str, str], list[str]]:
+    """By ranking the selected model and the one with the lowest loss, and the bars. Of combinations
+    with learnt weights one is selected if there is any.
+    """
+    losses, _ = losses_by_cutoff(block_losses(candidates, scale, "validation"))
+    chosen = select_models(losses, _learnt_combinations(candidates))
+    return chosen, select_models(losses), select_bars(losses)
+
+
+def _make_tables(
+    results: Results,
+    scored: list[ScoredCandidate],
+    chosen: Mapping[str, str],
+    reference: Reference,
+    task: Task,
+    evaluation: Evaluation,
+) -> tuple[dict[str, pd.DataFrame], list[UnsupportedLevel]]:
+    """The tables of `Comparison`, and the levels without an interval."""
+    interval_parts, unsupported = interval_tables(
+        scored, task, evaluation.levels, chosen, reference.scale
+    )
+    return_memory()
+    tables = {
+        "leaderboard": build_leaderboard(scored, chosen, results.name),
+        "by_step": _join_labelled([(s.record, s.by_step) for s in scored]),
+        "by_series": _join_labelled([(s.record, s.by_series) for s in scored]),
+        **interval_parts,
+        "distributions": distribution_scores(results, reference.last, evaluation.levels),
+    }
+    if task.hierarchy:
+        tables["levels"] = level_scores(results, scored, reference.scale, task)
+    return tables, unsupported
+
+
+def _list_untrained(records: Iterable[RunRecord]) -> list[Untrained]:
+    """The networks that forecast by their skip alone in every seed."""
+    return [
+        Untrained(**record.labels, same_as=record.skip_model or NAIVE)
+        for record in records
+        if record.is_untrained
+    ]
 
 
 def _learnt_combinations(candidates: list[ScoredCandidate]) -> list[str]:
