@@ -19,9 +19,9 @@ sentences of the tests alone (`tracking.runs.verdict_tags`).
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
-from itertools import chain
+from itertools import chain, product
 from typing import NamedTuple, Unpack
 
 import numpy as np
@@ -31,6 +31,7 @@ from forecast.comparison import paired_tests, sentences
 from forecast.comparison.longrun import Spacing
 from forecast.comparison.losses import (
     CandidateKey,
+    LeftOut,
     candidate_keys,
     keys_in_ranking,
     losses_by_cutoff,
@@ -81,20 +82,11 @@ def compare(
 
     losses: long, with LOSS_COLUMNS; `skip` of a network is the baseline that is its skip alone
     chosen: the selected model of each ranking (`losses.select_models`)
-    bars: the simple forecasts that "better" has to beat, the lowest first (`losses.select_bars`)
+    bars: the simple forecasts that "better" has to beat in one test (`_find_hardest`), the lowest
+        first (`losses.select_bars`)
     by_rule: as in `name_choice`
     untrained: networks that forecast by their skip alone; they are not tested
     spacing: how the origins lie (`Spacing`)
-
-    "Better" than the bar (the first of `bars`; bars from which the selected candidates drift come
-    last) means better than each of the bars in one test: its p is the highest of theirs, which
-    needs no correction for their number (intersection-union test, Berger 1982). A further bar from
-    which a candidate drifts need not be beaten (`_find_hardest`).
-
-    The claims, which are the pairs of a selected candidate and the bar or a skip, are corrected
-    together by Holm's procedure, and so are its pairs with the other simple forecasts. Therefore
-    their words do not depend on which other models ran, and a claim that is shown twice has one p
-    and one word. All other pairs are corrected within their family.
 
     `InputError` if the losses of naive, to which every verdict refers, are missing or incomplete.
     """
@@ -102,36 +94,15 @@ def compare(
     if losses_of.empty and not left_out.candidates:
         reasons = sentences.describe_left_out(left_out)
         return Verdicts(dataset=dataset, sentences=(NOTHING_COMPARED, *reasons))
-    if REFERENCE not in losses_of:
-        reason = left_out.candidates.get(REFERENCE, "it has no row")
-        raise InputError(
-            f"The reference {NAIVE!r} cannot be compared with on {dataset}: {reason}. Every verdict"
-            " needs it."
-        )
+    _require_reference(losses_of, left_out, dataset)
     skips = _skip_by_network(losses)
     not_tested = {(network.model, network.ranking) for network in untrained}
     losses_of = losses_of[[key for key in candidate_keys(losses_of) if key not in not_tested]]
-    # without the rankings whose selected model was left out
-    selected = {
-        ranking: key
-        for ranking in RANKINGS
-        for key in keys_in_ranking(losses_of, ranking)
-        if key[0] == chosen.get(ranking)
-    }
-    selected_keys = list(selected.values())
-    compared = [(name, "baseline") for name in bars if (name, "baseline") in losses_of]
-    bar_keys = _put_drifting_last(compared or [REFERENCE], selected_keys, losses_of, spacing)
+    selected = _find_selected(losses_of, chosen)
+    bar_keys = _order_bars(bars, selected.values(), losses_of, spacing)
     references = list(dict.fromkeys((*bar_keys, REFERENCE)))
     hypotheses = _hypotheses(losses_of, skips, selected, references)
-    groups = {
-        frozenset((selected_key, key)): "references"
-        for selected_key in selected_keys
-        for key in references
-    }
-    for selected_key in selected_keys:
-        groups |= {
-            frozenset((selected_key, key)): "claims" for key in (bar_keys[0], *skips.values())
-        }
+    groups = _group_pairs(selected.values(), references, [bar_keys[0], *skips.values()])
     tests = _test_hypotheses(hypotheses, groups, bar_keys, losses_of, alpha, spacing)
     tied = {ranking: _list_tied(tests, ranking, model) for ranking, (model, _) in selected.items()}
     networks = {model for model, _ in skips}  # a combination has no skip
@@ -158,15 +129,37 @@ def compare(
     )
 
 
-def _put_drifting_last(
-    bars: Sequence[CandidateKey],
-    selected_keys: Sequence[CandidateKey],
+def _require_reference(losses_of: pd.DataFrame, left_out: LeftOut, dataset: str) -> None:
+    """`InputError` without losses of naive."""
+    if REFERENCE not in losses_of:
+        reason = left_out.candidates.get(REFERENCE, "it has no row")
+        raise InputError(
+            f"The reference {NAIVE!r} cannot be compared with on {dataset}: {reason}. Every verdict"
+            " needs it."
+        )
+
+
+def _find_selected(losses_of: pd.DataFrame, chosen: Mapping[str, str]) -> dict[str, CandidateKey]:
+    """The selected candidate by ranking, without the rankings whose selected model was left out."""
+    return {
+        ranking: key
+        for ranking in RANKINGS
+        for key in keys_in_ranking(losses_of, ranking)
+        if key[0] == chosen.get(ranking)
+    }
+
+
+def _order_bars(
+    bars: Sequence[str],
+    selected_keys: Collection[CandidateKey],
     losses_of: pd.DataFrame,
     spacing: Spacing,
 ) -> list[CandidateKey]:
-    """`bars`, with those last that have a higher loss than every selected candidate by a difference
-    that drifts, so that no test says how long it will last. A selected bar stays.
+    """Those of `bars` that have losses (naive without any), with those last that have a higher loss
+    than every selected candidate by a difference that drifts, so that no test says how long it will
+    last. A selected bar stays.
     """
+    keys = [(name, "baseline") for name in bars if (name, "baseline") in losses_of] or [REFERENCE]
 
     def is_drifting(bar: CandidateKey) -> bool:
         if bar in selected_keys or not selected_keys:
@@ -177,7 +170,7 @@ def _put_drifting_last(
         ]
         return all(test.is_drift and test.mean_difference < 0 for test in tests)
 
-    return sorted(bars, key=is_drifting)
+    return sorted(keys, key=is_drifting)
 
 
 def _skip_by_network(losses: pd.DataFrame) -> dict[CandidateKey, CandidateKey]:
@@ -220,6 +213,24 @@ def _hypotheses(
     return {"bar": against_bar, "reference": against_others, "skip": skip, "best": best}
 
 
+def _group_pairs(
+    selected_keys: Collection[CandidateKey],
+    references: Sequence[CandidateKey],
+    claimed: Sequence[CandidateKey],
+) -> dict[Pair, str]:
+    """The group of each pair of a selected candidate and a simple forecast or skip, whose pairs are
+    corrected together by Holm's procedure; all other pairs are corrected within their family.
+
+    The claims are the pairs with the bar or a skip (`claimed`), and the other `references` are a
+    group of their own. So their words do not depend on which other models ran, and a claim that is
+    shown twice has one p and one word.
+    """
+    groups: dict[Pair, str] = {
+        frozenset(pair): "references" for pair in product(selected_keys, references)
+    }
+    return groups | {frozenset(pair): "claims" for pair in product(selected_keys, claimed)}
+
+
 def _test_hypotheses(
     hypotheses: Mapping[TestFamily, Sequence[Hypothesis]],
     groups: Mapping[Pair, str],
@@ -228,12 +239,10 @@ def _test_hypotheses(
     alpha: float,
     spacing: Spacing,
 ) -> list[PairedTest]:
-    """Every test of every family, with its word. A pair in `groups` is corrected together with its
-    group, any other pair with its family; `corrected_for` is the number of these pairs.
+    """Every test of every family, with its word; `groups`: as `_group_pairs` makes them.
 
-    A pair of two hypotheses has the p of the first one. A candidate with a lower loss than the bar
-    has the p against the hardest of `bars`; where this p says "better", the candidate is better
-    than each of the bars that were tested.
+    A candidate with a lower loss than the bar has the p against the hardest of `bars`; where this p
+    says "better", the candidate is better than each of the bars that were tested.
     """
     losses = {key: losses_of[key].to_numpy(dtype=float) for key in candidate_keys(losses_of)}
     results = {
@@ -244,13 +253,7 @@ def _test_hypotheses(
     }
     hardest = _find_hardest(bars, results)
     corrections = _plan_corrections(hypotheses, groups, results, hardest)
-    pvalues: dict[str, dict[Pair, float]] = {}
-    for correction in corrections.values():
-        pvalues.setdefault(correction.group, {}).setdefault(correction.pair, correction.p)
-    adjusted = {
-        group: dict(zip(by_pair, holm(list(by_pair.values())), strict=True))
-        for group, by_pair in pvalues.items()
-    }
+    adjusted = _correct_within_groups(corrections.values())
     tests = []
     p_against_bars: dict[CandidateKey, float] = {}  # of a candidate with a lower loss than a bar
     for (family, hypothesis), (group, pair, lower, _) in corrections.items():
@@ -269,9 +272,10 @@ def _test_hypotheses(
             enough=non_overlapping(test.n, **spacing) >= ORIGINS,
             alpha=alpha,
         )
+        rival = ""
         # a pair of the candidate alone: another bar is harder (`_plan_corrections`)
-        rival = hardest[candidate].bar if len(pair) == 1 and test.p < alpha <= p_holm else ""
-        if rival:
+        if len(pair) == 1 and test.p < alpha <= p_holm:
+            rival = hardest[candidate].bar
             test = replace(test, note=f"better than {against[0]}, but not than {rival}")
         tests.append(
             PairedTest(
@@ -331,10 +335,23 @@ def _plan_corrections(
     return corrections
 
 
+def _correct_within_groups(corrections: Iterable[Correction]) -> dict[str, dict[Pair, float]]:
+    """The corrected p of each pair, by group; the first p of a pair counts."""
+    pvalues: dict[str, dict[Pair, float]] = {}
+    for correction in corrections:
+        pvalues.setdefault(correction.group, {}).setdefault(correction.pair, correction.p)
+    return {
+        group: dict(zip(by_pair, holm(list(by_pair.values())), strict=True))
+        for group, by_pair in pvalues.items()
+    }
+
+
 def _find_hardest(
     bars: Sequence[CandidateKey], results: Mapping[Hypothesis, paired_tests.DieboldMariano]
 ) -> dict[CandidateKey, HardestBar]:
-    """The hardest of `bars` for each candidate that is no bar itself.
+    """The hardest of `bars` for each candidate that is no bar itself: better than the bars in one
+    test means that the highest p of theirs says so, which needs no correction for their number
+    (intersection-union test, Berger 1982).
 
     A bar after the first with a higher loss than the candidate need not be beaten if the difference
     drifts through the whole test block, as that from a mean of all history does through a season:

@@ -155,7 +155,7 @@ SCORED = (
     " The bar of the words is the simple forecast with the lowest error on validation of"
     " those from which no difference drifts."
 )
-"""The exact rule of the bar is in `verdicts._put_drifting_last`."""
+"""The exact rule of the bar is in `verdicts._order_bars`."""
 LEGEND = f"{CHOSEN} selected before the test block was looked at. {SCORED}"
 PLAIN_WIDTH = 200  # a pipe or a file is no 80-column terminal: folding there would break `grep`
 
