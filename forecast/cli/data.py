@@ -137,12 +137,14 @@ def add(
     # without the characters that the name of an entry may not have
     entry = name or re.sub(r"[^A-Za-z0-9_-]+", "_", stem).strip("_-") or "mine"
     config = ProjectPaths.of(project).datasets_yaml
-    if entry in configured_datasets(project):
-        raise InputError(
-            f"{config}: has an entry {entry!r} already. New rows of its file: `forecast fetch"
-            f" {entry}`. To guess it anew, take it out of `datasets` and `run` first. Another file:"
-            " give it another name with --name."
-        )
+    for known in configured_datasets(project):
+        # on the disks of macOS and Windows names that differ in case alone are one folder
+        if str(known).lower() == entry.lower():
+            raise InputError(
+                f"{config}: has an entry {known!r} already. New rows of its file: `forecast fetch"
+                f" {known}`. To guess it anew, take it out of `datasets` and `run` first. Another"
+                " file: give it another name with --name."
+            )
     print("Reading the file; a million rows take about 20 s.", file=sys.stderr, flush=True)
     block = guess_entry(
         path, path.relative_to(project).as_posix(), entry, target=target, horizon=horizon

@@ -52,8 +52,9 @@ def test_an_entry_that_is_taken_out_is_guessed_anew_and_another_file_takes_anoth
     rows = hourly(rows=300)
     rows.to_csv(path, index=False)
     run("add", "data/power.csv", root=project)
-    with pytest.raises(InputError, match=r"has an entry 'power' already.*take it out"):
-        run("add", "data/power.csv", "--horizon", "3", root=project)
+    for name in ("power", "Power"):  # one folder on the disks of macOS and Windows
+        with pytest.raises(InputError, match=r"has an entry 'power' already.*take it out"):
+            run("add", "data/power.csv", "--horizon", "3", "--name", name, root=project)
     config.write_text(before)
     run("add", "data/power.csv", "--horizon", "3", root=project)
     assert load_datasets(project / "configs").datasets["power"].horizon == 3
