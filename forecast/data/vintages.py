@@ -7,6 +7,7 @@ the snapshots (`write_vintages`). Without vintages the table is empty and such i
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -78,32 +79,36 @@ def write_vintages(
 
 
 def newest_forecasts(
-    table: pd.DataFrame, dataset: Dataset, rows: pd.DataFrame, column: str, *, step: int
-) -> pd.DataFrame:
-    """For each of `rows` (`unique_id, ds`) the newest forecast of `column` for `step` steps later
-    that was issued by `read_until` of the row. In the order of `rows`: `ds` the target time,
-    `issued_at`, and `value`, NaN where there is no such forecast.
+    table: pd.DataFrame, dataset: Dataset, rows: pd.DataFrame, column: str
+) -> Iterator[pd.DataFrame]:
+    """For each step of the horizon the newest forecast of `column` for the time so many steps after
+    each of `rows` (`unique_id, ds`) that was issued by `read_until` of the row. In the order of
+    `rows`: `ds` the target time, `issued_at`, and `value`, NaN where there is no such forecast.
     """
-    requests = rows[["unique_id", "ds"]].assign(
-        row=np.arange(len(rows)), known=read_until(dataset.calendar, rows["ds"])
-    )
-    times = pd.DatetimeIndex(rows["ds"].drop_duplicates().sort_values())
-    steps = grid(dataset.calendar, times[0], times[-1]).append(
-        next_steps(dataset.calendar, times[-1], step)
-    )
-    target_time = pd.Series(steps[step:], index=steps[: len(steps) - step])
-    requests["ds"] = target_time.reindex(rows["ds"]).to_numpy()
     issues = (
         table[[*VINTAGE_KEYS, column]]
         .dropna(subset=[column])
         .astype(dict.fromkeys(VINTAGE_KEYS[1:], "datetime64[ns]"))
+        .rename(columns={column: "value"})
+        .sort_values("issued_at", kind="stable")
     )
-    issues = issues.rename(columns={column: "value"}).sort_values("issued_at", kind="stable")
+    first, last = rows["ds"].min(), rows["ds"].max()
+    steps = grid(dataset.calendar, first, last).append(
+        next_steps(dataset.calendar, last, dataset.horizon)
+    )
+    requests = rows[["unique_id", "ds"]].reset_index(drop=True)
+    requests["known"] = read_until(dataset.calendar, requests["ds"])
     requests = requests.sort_values("known", kind="stable")
-    matched = pd.merge_asof(
-        requests, issues, left_on="known", right_on="issued_at", by=["unique_id", "ds"]
-    )
-    return matched.sort_values("row")[["ds", "issued_at", "value"]].reset_index(drop=True)
+    for step in range(1, dataset.horizon + 1):
+        target_time = pd.Series(steps[step:], index=steps[:-step])
+        matched = pd.merge_asof(
+            requests.assign(ds=target_time.reindex(requests["ds"]).to_numpy()),
+            issues,
+            left_on="known",
+            right_on="issued_at",
+            by=["unique_id", "ds"],
+        )
+        yield matched.set_index(requests.index).sort_index()[["ds", "issued_at", "value"]]
 
 
 def add_issued(frame: pd.DataFrame, dataset: Dataset, table: pd.DataFrame) -> pd.DataFrame:
@@ -112,11 +117,13 @@ def add_issued(frame: pd.DataFrame, dataset: Dataset, table: pd.DataFrame) -> pd
     """
     result = frame.copy(deep=False)
     for column in dataset.issued:
-        for step in column.as_input(dataset.horizon).columns:
-            result[step.frame_name] = np.nan
-            if not table.empty:
-                newest = newest_forecasts(table, dataset, frame, step.name, step=step.step)
-                result[step.frame_name] = newest["value"].to_numpy(dtype=np.float64)
+        names = [step.frame_name for step in column.as_input(dataset.horizon).columns]
+        result[names] = np.nan
+        if table.empty:
+            continue
+        newest = newest_forecasts(table, dataset, frame, column.column)
+        for name, forecasts in zip(names, newest, strict=True):
+            result[name] = forecasts["value"].to_numpy(dtype=np.float64)
     return result
 
 
@@ -130,21 +137,19 @@ def forecasts_by_cutoff(table: pd.DataFrame, dataset: Dataset, rows: pd.DataFram
     if table.empty or not set(targets) <= set(table.columns):
         return pd.DataFrame(columns=names)
     tables = []
-    for step in range(1, dataset.horizon + 1):
-        part = pd.DataFrame(
-            {
-                "unique_id": rows["unique_id"].to_numpy(),
-                "cutoff": rows["ds"].to_numpy(),
-                "step": step,
-            }
-        )
-        issues = []
-        for target in targets:
-            provided = newest_forecasts(table, dataset, rows, target, step=step)
-            part["ds"], part[target] = provided["ds"], provided["value"]
-            issues.append(provided["issued_at"])
-        part["issued_at"] = pd.concat(issues, axis=1).max(axis=1)
-        tables.append(part)
+    by_target = [newest_forecasts(table, dataset, rows, target) for target in targets]
+    for step, of_step in enumerate(zip(*by_target, strict=True), start=1):
+        issued = [provided["issued_at"] for provided in of_step]
+        part = {
+            "unique_id": rows["unique_id"].to_numpy(),
+            "cutoff": rows["ds"].to_numpy(),
+            "step": step,
+            "ds": of_step[0]["ds"],
+            "issued_at": pd.concat(issued, axis=1).max(axis=1),
+        }
+        for target, provided in zip(targets, of_step, strict=True):
+            part[target] = provided["value"]
+        tables.append(pd.DataFrame(part))
     forecasts = pd.concat(tables, ignore_index=True).dropna(subset=targets)
     is_complete = (
         forecasts.groupby(["unique_id", "cutoff"])["step"].transform("size") == dataset.horizon
