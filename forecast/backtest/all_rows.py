@@ -68,30 +68,23 @@ def refit_on_all_rows(
         members = [
             (recipe_candidate(recipe), f"members/{recipe.candidate}") for recipe in record.members
         ]
-        parts: list[tuple[TrainingJob, Path]] = []
+        tasks: list[WorkItem] = []
         split_jobs: list[tuple[Path, list[Path]]] = []
         n_series = served["unique_id"].nunique()
         for candidate, folder in members or [(recipe_candidate(record), ".")]:
+            prepare = load_tensorflow if candidate.spec.is_trained_by_gradient else None
             for saved in list_served_models(scored / folder):
                 seed = saved.name.partition("-")[2]
                 seed_folder = temporary / folder / f"seed-{seed}"
                 job = TrainingJob(candidate, int(seed), budget, folder=seed_folder)
-                job_parts = job.split(n_series)
-                if len(job_parts) > 1:
-                    split_jobs.append((seed_folder, [part.folder for part in job_parts]))
-                parts += [(part, saved) for part in job_parts]
-        # the seeds of a network share its trace within a worker
-        parts = workers.interleave_groups(parts, lambda part: part[0].candidate.name, jobs)
-        tasks = [
-            WorkItem(
-                part.title,
-                _refit_seed,
-                (data, part, saved, part.folder, corrections),
-                load_tensorflow if part.candidate.spec.is_trained_by_gradient else None,
-                writes=part.folder,
-            )
-            for part, saved in parts
-        ]
+                parts = job.split(n_series)
+                if len(parts) > 1:
+                    split_jobs.append((seed_folder, [part.folder for part in parts]))
+                for part in parts:
+                    arguments = (data, part, saved, part.folder, corrections)
+                    tasks.append(
+                        WorkItem(part.title, _refit_seed, arguments, prepare, writes=part.folder)
+                    )
         label = f"refit {prepared.dataset}"
         list(workers.run_with_progress(tasks, label, jobs=jobs, stream=stream))
         for seed_folder, part_folders in split_jobs:

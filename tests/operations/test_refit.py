@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast.backtest import all_rows, training
+from forecast.backtest import training
 from forecast.config.paths import ProjectPaths
 from forecast.data.panel import from_frame
 from forecast.forecaster import fitting
@@ -18,7 +18,6 @@ from forecast.operations import challenger, refit
 from forecast.operations.predicting import read_newest_frame
 from forecast.system import files
 from forecast.system.errors import DataError, ForecastError
-from forecast.system.workers import WorkItem
 from pipelines import fetch, prepare, train
 from tests.operations.projects import NAME
 from tests.support import frame_project, small_project
@@ -66,35 +65,6 @@ def test_a_network_takes_the_steps_of_its_scored_fit_and_chooses_none(
     for old, new in zip(scored, newest, strict=True):
         assert new.scaling.centre != old.scaling.centre, "that of more rows"
         assert not np.allclose(new.weights["readout/kernel"], old.weights["readout/kernel"])
-
-
-def test_seeds_of_a_network_are_fitted_again_one_after_the_other_in_each_worker(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A worker traces a network once, for all of its seeds."""
-    days = pd.date_range(end="2024-06-30", periods=300)
-    frame = pd.DataFrame({"unique_id": "a", "ds": days, "y": np.arange(300) % 7 + 1.0})
-    lm = {"trainer": "lm", "units": 2, "lm": {"restarts": 1, "iterations": 1}}
-    models = {
-        "naive": {"family": "naive"},
-        "ffnn": {"family": "ffnn", **lm},
-        "narx": {"family": "narx", **lm},
-        "mix": {"family": "combination", "members": ["ffnn", "narx"]},
-    }
-    budget = BUDGET | {"seeds": [0, 1]}
-    results = frame_project.trained(tmp_path, frame, ENTRY, models, budget)
-    titles = []
-
-    def note_titles(items: list[WorkItem], *_: object, **__: object) -> list[object]:
-        titles.extend(item.name for item in items)
-        return []
-
-    monkeypatch.setattr(all_rows.workers, "run_with_progress", note_titles)
-    refit.refit_on_all_data(
-        tmp_path, frame_project.NAME, results.folder("mix"), tmp_path / "all", jobs=2
-    )
-    order = [title.partition(".")[0] + title[-1] for title in titles]
-    assert order == ["ffnn0", "narx0", "ffnn1", "narx1"]
 
 
 def _shops(days: dict[str, int]) -> pd.DataFrame:
