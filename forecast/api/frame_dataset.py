@@ -46,7 +46,7 @@ from forecast.data.calendars import (
     default_features,
     describe_own_steps,
     fit_calendar,
-    grid,
+    grids,
     series_lengths,
     shows_week,
     usual_length,
@@ -354,8 +354,8 @@ def _usual_lookback(season: int, horizon: int, n_steps: int) -> int:
 def _time_steps(frame: pd.DataFrame, calendar: Calendar) -> np.ndarray:
     """The steps of the calendar between the first and last row of any series, sorted, each once."""
     ends = frame.groupby("unique_id")["ds"].agg(["first", "last"])
-    by_series = [grid(calendar, first, last).to_numpy() for first, last in ends.to_numpy()]
-    return np.unique(np.concatenate(by_series))
+    by_series = grids(calendar, *ends.to_numpy().T)
+    return np.unique(np.concatenate([*by_series]))
 
 
 def _with_missing_allowed(

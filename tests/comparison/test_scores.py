@@ -143,9 +143,9 @@ def test_the_order_by_mase_and_the_sign_against_naive_agree_and_naive_is_zero(va
     steps = {c.series: np.array(metrics.errors_by_step(c.y, c.y_hat[0])[0]) for c in cubes["naive"]}
     reference = Reference(scale, scale, {n: pd.Series(1.0, times) for n in names}, steps, whole)
     naive, other = (
-        scores.average_over_series(
-            pd.concat([scores.series_scores([c], reference) for c in own]), ["seed"], reference
-        ).iloc[0]
+        scores.average_over_series(scores.series_scores(own, reference), ["seed"], reference).iloc[
+            0
+        ]
         for own in cubes.values()
     )
     assert naive["skill"] == pytest.approx(0, abs=1e-12)

@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import re
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -34,7 +33,7 @@ from forecast.identification import (
 from forecast.identification.contest import WARM_UP, compete, split
 from forecast.system.errors import InputError, ModelError
 from forecast.system.stage import Pace, Piece
-from tests.support import small_project
+from tests.support import small_project, warm_interpreter
 
 PAGE = (small_project.ROOT / "docs" / "identification.md").read_text(encoding="utf-8")
 (YAML,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
@@ -230,11 +229,8 @@ def test_the_command_of_the_page_ranks_writes_and_publishes(tmp_path: Path) -> N
     code += "order_by=['metrics.`validation/free_run`'])\n"
     code += "print(list(zip(r['tags.row'], r['tags.chosen'], r['metrics.test/free_run'].round(9))))"
     uri = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db"}
-    said = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**small_project.environment(), **uri},
-        capture_output=True,
-        text=True,
+    said = warm_interpreter.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=small_project.environment(**uri)
     )
     chosen = [("narx_lm", "true"), ("arx", "false")]
     assert said.stdout.strip().endswith(

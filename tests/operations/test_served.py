@@ -8,8 +8,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,26 +16,30 @@ import pytest
 import requests
 
 from forecast.operations import predicting
+from tests.faults.processes import processes_of
 from tests.operations import projects
 from tests.operations.projects import NAME, NOW
-from tests.support import small_project
+from tests.support import small_project, warm_interpreter
 from tests.support.serving import free_port, wait_for_server
 
 
 @pytest.fixture(scope="module")
 def service(running, tmp_path_factory):
-    """The server's address; the process and what it started end with the module."""
+    """The server's address; its processes end with the module."""
     port = free_port()
-    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", f"models:/{NAME}@champion"]
+    folder = tmp_path_factory.mktemp("served")
+    python = warm_interpreter.warm_python()
+    uvicorn = folder / "uvicorn"  # MLflow looks for it in PATH
+    uvicorn.write_text(f'#!/bin/sh\nexec {python} -m uvicorn "$@"\n')
+    uvicorn.chmod(0o755)
+    command = [python, "-m", "mlflow", "models", "serve", "-m", f"models:/{NAME}@champion"]
     command += ["--env-manager", "local", "--port", str(port)]
     extra = {
         "MLFLOW_TRACKING_URI": f"sqlite:///{running}/mlflow.db",
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }
-    environment = small_project.environment(
-        **extra, PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    )
-    log = (tmp_path_factory.mktemp("served") / "log").open("w+")
+    environment = small_project.environment(**extra, PATH=f"{folder}:{os.environ['PATH']}")
+    log = (folder / "log").open("w+")
     process = subprocess.Popen(
         command,
         env=environment,
@@ -49,7 +51,7 @@ def service(running, tmp_path_factory):
     try:
         url = f"http://127.0.0.1:{port}"
         wait_for_server(url, process, log)
-        yield url, process
+        yield url
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -64,9 +66,7 @@ def history(root, **changes):
 
 def ask(service, frame, **params):
     content = {"dataframe_split": json.loads(frame.to_json(orient="split", index=False))}
-    return requests.post(
-        f"{service[0]}/invocations", json={**content, "params": params}, timeout=30
-    )
+    return requests.post(f"{service}/invocations", json={**content, "params": params}, timeout=30)
 
 
 def test_a_documented_request_is_answered_with_what_predict_says(service, running, moved):
@@ -170,7 +170,7 @@ def test_a_wrong_request_is_told_in_a_sentence(service, running, case):
 )
 def test_malformed_bodies_are_refused_too(service, body, kind, said):
     answer = requests.post(
-        f"{service[0]}/invocations", data=body, headers={"Content-Type": kind}, timeout=30
+        f"{service}/invocations", data=body, headers={"Content-Type": kind}, timeout=30
     )
     refused(answer, said)
 
@@ -187,14 +187,12 @@ def refused(answer, said):
     )
 
 
-def test_it_listens_on_loopback_alone(service):
-    _, process = service
-    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+def test_it_listens_on_loopback_alone(service, running):
     listening = {
-        c.laddr.ip
-        for p in family
-        for c in p.net_connections("inet")
-        if c.status == psutil.CONN_LISTEN
+        connection.laddr.ip
+        for process in processes_of(running.parent)
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
     }
     assert listening == {"127.0.0.1"}
 
@@ -202,17 +200,15 @@ def test_it_listens_on_loopback_alone(service):
 def test_an_answer_costs_milliseconds(service, running):
     """Processor time of the server, which a busy machine stretches least."""
     body = {"dataframe_split": json.loads(history(running).to_json(orient="split", index=False))}
-    family = [
-        psutil.Process(service[1].pid),
-        *psutil.Process(service[1].pid).children(recursive=True),
-    ]
+    family = processes_of(running.parent)
+    assert family
 
     def spent():
         return sum(sum(process.cpu_times()[:2]) for process in family)
 
     with requests.Session() as client:
-        client.post(f"{service[0]}/invocations", json=body).raise_for_status()
+        client.post(f"{service}/invocations", json=body).raise_for_status()
         before = spent()
         for _ in range(30):
-            client.post(f"{service[0]}/invocations", json=body).raise_for_status()
+            client.post(f"{service}/invocations", json=body).raise_for_status()
     assert (spent() - before) / 30 < 0.04
