@@ -877,12 +877,12 @@ def test_times_as_programs_write_them_are_read_back(tmp_path, form, step):
     ],
 )
 def test_titles_above_the_names_are_skipped_and_told(tmp_path, lines, mark, skipped):
-    rows = "".join(f"{day}{mark}{n}{mark}{n % 3}\n" for n, day in enumerate(DAILY))
+    rows = "".join(f"{day}{mark}{2 * n}{mark}{n % 3}\n" for n, day in enumerate(DAILY))
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "mine.csv").write_text(f"{lines}\n{rows}")
     text, frame = read_as_guessed(tmp_path, tmp_path / "data" / "mine.csv")
     assert frame["ds"].dt.strftime("%Y-%m-%d").tolist() == DAILY
-    assert frame["a"].tolist() == list(range(len(DAILY)))
+    assert frame["a"].tolist() == list(range(0, 2 * len(DAILY), 2))
     assert frame.index.tolist() == list(range(2 + skipped, 2 + skipped + len(DAILY)))
     source = yaml.safe_load(text)["mine"]["source"]
     assert source.get("skip_lines", 0) == skipped
