@@ -270,7 +270,7 @@ def _compare_inputs(
     difference where the source has none is of the kind `gap`, since a gap was filled with later
     values. Of each column the last differing row is named.
     """
-    detector = f"change after {moment:%Y-%m-%d %H:%M}"
+    change_text = f"change after {moment:%Y-%m-%d %H:%M}"
     rows = count_rows_until(base_series.ds, moment)
     if (
         other_series is None
@@ -304,7 +304,7 @@ def _compare_inputs(
                 kind,
                 "change after an origin",
                 column.column,
-                f"{subject} uses rows after it: {detector}",
+                f"{subject} uses rows after it: {change_text}",
             )
     common_rows = min(len(base_series.future), len(other_series.future))
     if bits_differ(base_series.future[:common_rows], other_series.future[:common_rows]).any():
@@ -312,7 +312,7 @@ def _compare_inputs(
             "known future",
             "change after an origin",
             base_series.unique_id,
-            f"the inputs known in advance change with observations: {detector}",
+            f"the inputs known in advance change with observations: {change_text}",
         )
 
 
