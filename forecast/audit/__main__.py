@@ -34,7 +34,7 @@ from forecast.audit import (
     runs,
     stored,
 )
-from forecast.audit.changes import block_ends, cut_around_borders, nudge, shake
+from forecast.audit.changes import block_ends, cut_around_borders, nudge
 from forecast.audit.sandbox import (
     SMALL_BUDGET,
     Project,
@@ -54,7 +54,6 @@ from forecast.system import cluster, files
 from forecast.system.errors import UNHEALTHY, ForecastError, InputError
 from forecast.system.stage import show_nothing, split_names
 
-OPENED_PROJECT_FILE = "the stages opened {} of the project itself, beside the data they were given"
 LogProgress = Callable[[str], None]
 
 
@@ -130,7 +129,7 @@ def audit(
         "the pipeline on the data as they are and with the rows after the validation block changed"
     )
     opened = import_stages(project, folder, models)
-    changed = partial(run_stages, project, small_frame, change=shake, models=models)
+    changed = partial(run_stages, project, small_frame, models=models)
     run_later = partial(changed, folder / "later", after=ends["validation"], jobs=max(jobs - 1, 1))
     with run_beside(jobs, run_later) as receive_later:
         # one job, so that every file that it opens is recorded
@@ -253,7 +252,12 @@ def _audit_first_run(base: Sandbox, ends: dict[str, pd.Timestamp]) -> list[Findi
     panel = from_frame(results.frame, base.dataset, results.dataset.task)
     return [
         *(
-            Finding("beside", "files opened meanwhile", path, OPENED_PROJECT_FILE.format(path))
+            Finding(
+                "beside",
+                "files opened meanwhile",
+                path,
+                f"the stages opened {path} of the project itself, beside the data they were given",
+            )
             for path in base.opened_files[:1]
         ),
         *runs.check_tuning_slice(base, ends),

@@ -35,6 +35,7 @@ from forecast.audit.changes import (
     block_ends,
     nudge,
     restore_plans,
+    shake,
     times_known,
 )
 from forecast.backtest.candidates import plan_candidates
@@ -218,7 +219,7 @@ def run_stages(
     folder: Path,
     *,
     after: pd.Timestamp | None = None,
-    change: Change | None = None,
+    change: Change = shake,
     stages: tuple[str, ...] = STAGES,
     models: tuple[str, ...] = (),
     jobs: int = 1,
@@ -226,7 +227,7 @@ def run_stages(
 ) -> Sandbox:
     """Run `stages` on `frame` in the empty `folder`.
 
-    change, after: all data that became known after this moment are changed. models: only these
+    after: all data that became known after this moment are changed; None: none. models: only these
     entries of the grid. jobs: the processes of `tune` and `train`, whose work is not recorded where
     there are several; `compare` always runs in this one. tuned: a folder of studies to use.
     """
@@ -234,7 +235,7 @@ def run_stages(
     sandbox = Sandbox(ProjectPaths.of(folder), project.dataset)
     if tuned is not None and tuned.exists():
         shutil.copytree(tuned, sandbox.tuned)
-    state = "as they are" if change is None else f"changed after {after}"
+    state = "as they are" if after is None else f"changed after {after}"
     return continue_stages(project, sandbox, stages, models, jobs, state)
 
 
@@ -291,13 +292,13 @@ def _write_project(
     frame: pd.DataFrame,
     folder: Path,
     after: pd.Timestamp | None,
-    change: Change | None,
+    change: Change,
 ) -> None:
     """Write a project into `folder`: configurations with few training steps and rare refits, and
     snapshots of the dataset (`frame`) and of those that it joins.
 
-    With `change`, all data that became known after `after` are changed, also in joined datasets and
-    vintages; plans that were known ahead stay.
+    All data that became known after `after` are changed by `change`, also in joined datasets and
+    vintages; plans that were known ahead stay. None: nothing is changed.
     """
     shutil.copytree(project.paths.configs, folder / "configs")
     files.write_text(folder / "configs" / "tuning.yaml", yaml.safe_dump(SMALL_BUDGET))
@@ -307,7 +308,7 @@ def _write_project(
     for name, stored in project.raw.items():
         changed_frame = frame if name == project.dataset else stored
         known_until = None
-        if change is not None and after is not None:
+        if after is not None:
             known_until = _time_known(project, after)
             if name == project.dataset:
                 changed = change(trim_to_observed(frame, project.settings), after)
@@ -322,7 +323,7 @@ def _write_project(
 
 
 def _change_vintages(
-    root: Path, name: str, after: pd.Timestamp | None, change: Change | None
+    root: Path, name: str, after: pd.Timestamp | None, change: Change
 ) -> pd.DataFrame:
     """The provider's forecasts, with those issued after `after` changed: nudged for the change
     `nudge`, otherwise replaced by nonsense.

@@ -12,6 +12,7 @@ import psutil
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
+from forecast.audit.origins import prepare_panel
 from forecast.audit.sandbox import (
     Project,
     record_file_access,
@@ -111,6 +112,15 @@ def test_a_run_with_one_job_notes_what_it_does_whatever_cluster_there_is(
             stages=("fetch", "prepare", "train"),
             jobs=2,
         )
+
+
+def test_a_stage_that_refuses_unchanged_rows_is_not_told_of_a_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = Project.of(small_project.write_real(tmp_path / "project", models=()), "wave")
+    monkeypatch.syspath_prepend(str(project.paths.root))
+    with pytest.raises(InputError, match="prepare of wave failed on the data as they are"):
+        run_isolated(prepare_panel, project, project.frame.head(3), tmp_path / "short", None)
 
 
 def test_runs_with_and_without_workers_have_one_tensorflow(tmp_path: Path) -> None:
