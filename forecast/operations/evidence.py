@@ -155,19 +155,19 @@ def _error_scales(panel: Panel, borders: Borders) -> dict[str, float]:
     """Series (`series_name`) → the error of the seasonal naive forecast over the train block, by
     which MASE scales errors too. Raises `DataError` for a series that is constant there.
     """
-    names = panel.task.targets
+    targets = panel.task.targets
     season = panel.task.season_length
     scales = {}
     for series in panel.series:
         train = series.values[: split_series(series, borders).train[1]]
-        for y, name in zip(train.T, names, strict=False):
+        for y, name in zip(train.T, targets, strict=False):
             scale = metrics.insample_scale(y, season_length=season)
             if not scale > 0:
                 raise DataError(
                     f"Series {series.unique_id!r} is constant in training; its errors have no"
                     " scale."
                 )
-            scales[series_name(series.unique_id, name, names)] = scale
+            scales[series_name(series.unique_id, name, targets)] = scale
     return scales
 
 

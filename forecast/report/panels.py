@@ -314,7 +314,7 @@ def _calendar_panel(
             lines.append(Line(text.name(model), x, floats(errors), role, model))
     if not lines:
         return []
-    names = [name_period(key, title) for key in errors.index]
+    periods = [name_period(key, title) for key in errors.index]
     unit = results.unit_of(forecasts.series)
     title = f"By {title}"
     if len(results.series) > 1:
@@ -323,7 +323,7 @@ def _calendar_panel(
         label=f"Test error, {title}",
         x_title="",
         y_title=f"MAE, {unit}" if unit else "MAE",
-        x_ticks=name_ticks(names),
-        x_names=names,
+        x_ticks=name_ticks(periods),
+        x_names=periods,
     )
     return [ChartPanel(title, line_chart(lines, axes))]
