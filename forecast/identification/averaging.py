@@ -54,12 +54,12 @@ def count_rows_per_mean(experiments: Sequence[Experiment], start: int) -> int:
     rows = 1
     while 2 * rows * LEAST_MEANS <= min(map(len, scaled)):
         wider = 2 * rows
-        u = np.concatenate([_within(e.u, wider) for e in scaled])
+        lost_u = _mean_square([_within(e.u, wider) for e in scaled])
         y = np.concatenate([_within(e.y, wider) for e in scaled])
-        lost_y = _mean_square([y]) - noise * (1 - 1 / wider)
         # the noise is only estimated from the rows
-        lost_y -= NOISE_ERRORS * noise / np.sqrt(len(y))
-        if (_mean_square([u]) > MOST_LOST_U).any() or (lost_y > MOST_LOST_Y).any():
+        most_noise = noise * (1 - 1 / wider + NOISE_ERRORS / np.sqrt(len(y)))
+        lost_y = _mean_square([y]) - most_noise
+        if (lost_u > MOST_LOST_U).any() or (lost_y > MOST_LOST_Y).any():
             break
         rows = wider
     means = begin_where_measured(average_rows(experiments, rows), start)
@@ -70,8 +70,6 @@ def average_rows(experiments: Sequence[Experiment], rows: int) -> list[Experimen
     """The experiments as means of `rows` rows, without last rows that fill no mean; y is the mean
     of its measured values, weighted by their share of the rows.
     """
-    if rows == 1:
-        return list(experiments)
     means = []
     for e in experiments:
         u, y, weight = (_split(table, rows) for table in (e.u, e.y, e.error_weights))
@@ -106,7 +104,8 @@ def spread_over_rows(member: Member, rows: int) -> Member:
 
 def _split(table: Array, rows: int) -> Array:
     """(means, rows, columns) of a table (T, columns), without last rows that fill no mean."""
-    return table[: len(table) // rows * rows].reshape(-1, rows, table.shape[1])
+    means = len(table) // rows
+    return table[: means * rows].reshape(means, rows, table.shape[1])
 
 
 def _within(table: Array, rows: int) -> Array:

@@ -297,8 +297,6 @@ def normalise_weights(experiments: Sequence[Experiment]) -> list[Experiment]:
     if not weights.any():
         raise InputError("No value of y counts: every weight is 0. Give some a weight above 0.")
     mean = float(weights.sum()) / np.count_nonzero(weights)
-    if mean == 1.0:
-        return list(experiments)
     return [e.with_arrays(weight=e.error_weights / mean) for e in experiments]
 
 
