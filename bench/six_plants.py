@@ -220,13 +220,16 @@ CONTESTANTS: dict[str, Callable[[Experiment], Model]] = {
 
 
 def identify_aloud(record: Experiment) -> Model:
-    """The model of `identify`; prints what it says with the seconds of the clock at which it does,
-    and the notes.
+    """The model of `identify`; prints what it says, after how many seconds of the clock and of the
+    processor, and the notes.
     """
     begin = time.perf_counter()
 
+    begin_of_work = time.process_time()
+
     def show(sentence: str) -> None:
-        print(f"    {time.perf_counter() - begin:7.1f} s: {sentence}", flush=True)
+        clock, processor = time.perf_counter() - begin, time.process_time() - begin_of_work
+        print(f"    {clock:7.1f} s ({processor:.1f} CPU s): {sentence}", flush=True)
 
     model = identify(record, announce=show)
     show("done")
@@ -239,6 +242,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--draw", type=int, default=9301)
     parser.add_argument("--only", default="", help="plants whose name has this")
+    parser.add_argument("--rows", type=int, help="of the record, instead of all")
     contestants = {"identify": identify_aloud, **CONTESTANTS}
     parser.add_argument("--contestants", nargs="+", default=list(contestants))
     arguments = parser.parse_args()
@@ -246,6 +250,7 @@ def main() -> None:
         if arguments.only not in name:
             continue
         record, test, truth, unit = simulate_records(name, arguments.draw)
+        record = record.part(slice(0, arguments.rows))
         for contestant in arguments.contestants:
             begin = time.process_time()
             try:

@@ -245,7 +245,8 @@ def free_run_error(model: Model, test: Experiment, truth: np.ndarray, unit: np.n
         run = model.simulate(test.u, test.y[: model.start]).y
     except ForecastError:
         return np.inf
-    return float(np.mean(np.sqrt(np.mean((run - truth)[FIRST_ROW:] ** 2, axis=0)) / unit))
+    first = max(FIRST_ROW, model.start)
+    return float(np.mean(np.sqrt(np.mean((run - truth)[first:] ** 2, axis=0)) / unit))
 
 
 def error_on_record(model: Model, record: Experiment) -> float:
