@@ -29,9 +29,7 @@ SPECS = {name: spec(family=name) for name, spec in catalogue().items()}
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory):
     root = tmp_path_factory.mktemp("project")
-    shutil.copytree(
-        ROOT / "forecast", root / "forecast", ignore=shutil.ignore_patterns("__pycache__")
-    )
+    shutil.copytree(ROOT / "forecast", root / "forecast", ignore=shutil.ignore_patterns(".tmp-*"))
     return root
 
 
