@@ -123,27 +123,15 @@ def audit(
     whole_ends = block_ends(project.frame, project.settings)
     small_frame = cut_around_borders(project.frame, project.settings, whole_ends)
     ends = block_ends(small_frame, project.settings)
-    # All runs come first, each in a process forked from this one, which has not run the audited
-    # code yet and so has nothing of it in memory. With several jobs two runs go on at a time.
     log_progress(
         "the pipeline on the data as they are and with the rows after the validation block changed"
     )
     opened = import_stages(project, folder, models)
-    changed = partial(run_stages, project, small_frame, models=models)
-    run_later = partial(changed, folder / "later", after=ends["validation"], jobs=max(jobs - 1, 1))
-    with run_beside(jobs, run_later) as receive_later:
-        # one job, so that every file that it opens is recorded
-        base = run_isolated(run_stages, project, small_frame, folder / "base", models=models)
-        base.opened_files += opened
-        if base.results.borders.by_series:
-            raise InputError(
-                "Each series numbers its rows by itself here, and an audit changes all rows after"
-                " one moment. Audit the series one by one."
-            )
-        import_libraries(base)
-        changed_run = receive_later()
+    run_pipeline = partial(run_stages, project, small_frame, models=models)
+    base, changed_run = _run_unchanged_and_changed(run_pipeline, ends["validation"], folder, jobs)
+    base.opened_files += opened
     findings = _compare_changed_after_validation(base, changed_run, ends["validation"])
-    findings += _audit_fits_and_test(changed, base, ends, folder, jobs, log_progress)
+    findings += _audit_fits_and_test(run_pipeline, base, ends, folder, jobs, log_progress)
     findings += _audit_other_fits(project, base, ends, folder, models, jobs, log_progress)
     whole_panel = run_isolated(
         origins.prepare_panel, project, project.frame, folder / "whole", None
@@ -168,14 +156,32 @@ def audit(
     if reason:
         notes.append(reason)
     notes += data_checks.describe_strong_plans(whole_panel)
-    checked = {
-        "candidates": len(base.results.records),
-        "forecasters": len(list(trained.glob("*/seed-*"))),
-        "moments": len(moments),
-        "calls for targets": len(base.target_requests),
-        "calibration calls": len(base.calibration_calls),
-    }
+    checked = _count_checked(base, trained, len(moments))
     return Audit(dataset, order_findings(findings), checked, tuple(notes), outdated_file)
+
+
+def _run_unchanged_and_changed(
+    run_pipeline: Callable[..., Sandbox], moment: pd.Timestamp, folder: Path, jobs: int
+) -> tuple[Sandbox, Sandbox]:
+    """The run on the data as they are, and one with all rows after `moment` changed.
+
+    All runs of an audit come first, each in a process forked from this one, which has not run the
+    audited code yet and so has nothing of it in memory. With several jobs two go on at a time.
+
+    run_pipeline: makes a run in a folder. Raises `InputError` where the blocks of series are shares
+    of their own rows.
+    """
+    run_changed = partial(run_pipeline, folder / "later", after=moment, jobs=max(jobs - 1, 1))
+    with run_beside(jobs, run_changed) as receive_changed:
+        # one job, so that every file that it opens is recorded
+        base = run_isolated(run_pipeline, folder / "base")
+        if base.results.borders.by_series:
+            raise InputError(
+                "Each series numbers its rows by itself here, and an audit changes all rows after"
+                " one moment. Audit the series one by one."
+            )
+        import_libraries(base)
+        return base, receive_changed()
 
 
 def _audit_other_fits(
@@ -285,7 +291,7 @@ def _compare_changed_after_validation(
 
 
 def _audit_fits_and_test(
-    changed: Callable[..., Sandbox],
+    run_pipeline: Callable[..., Sandbox],
     base: Sandbox,
     ends: dict[str, pd.Timestamp],
     folder: Path,
@@ -295,7 +301,7 @@ def _audit_fits_and_test(
     """Compare the first run with two runs on changed data, which use the first run's studies: one
     with all rows after the train block nudged, one with a later part of the test block changed.
 
-    changed: makes such a run.
+    run_pipeline: makes such a run.
     """
     log_progress(
         "the pipeline with the rows after the train block moved by a ten-millionth, and with the"
@@ -304,7 +310,7 @@ def _audit_fits_and_test(
     stages_of_fits = ("fetch", "prepare", "train")
     # the two runs share this machine's cores, but not those of a cluster
     jobs_per_run = jobs if cluster.cluster_address() else max(jobs // 2, 1)
-    run = partial(changed, tuned=base.tuned, jobs=jobs_per_run)
+    run = partial(run_pipeline, tuned=base.tuned, jobs=jobs_per_run)
     train_end = ends["train"]
     moment = _moment_in_test_block(base, ends)
     nudged = partial(run, folder / "nudged", after=train_end, change=nudge, stages=stages_of_fits)
@@ -345,6 +351,17 @@ def _moment_in_test_block(base: Sandbox, ends: dict[str, pd.Timestamp]) -> pd.Ti
     if len(refit_cutoffs):
         return pd.Timestamp(refit_cutoffs[0])
     return pd.Timestamp(cutoffs[len(cutoffs) // 4])
+
+
+def _count_checked(base: Sandbox, trained: Path, n_moments: int) -> dict[str, int]:
+    """What was checked, and how often (`Audit.checked`)."""
+    return {
+        "candidates": len(base.results.records),
+        "forecasters": len(list(trained.glob("*/seed-*"))),
+        "moments": n_moments,
+        "calls for targets": len(base.target_requests),
+        "calibration calls": len(base.calibration_calls),
+    }
 
 
 def _describe_unaudited(base: Sandbox) -> list[str]:
