@@ -159,7 +159,7 @@ print(stored.refit_without_later_rows(base, end, Budget(3, 1), folder / "again")
 print("net.last" in base.results.records, "tensorflow" in sys.modules)
 """
     command = [sys.executable, "-c", code]
-    environment = {**small_project.environment(), "PYTHONPATH": str(root)}
+    environment = small_project.environment()
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.endswith("[]\nTrue False\n")
 
