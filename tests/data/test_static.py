@@ -75,7 +75,7 @@ def errors_by_shop(model: str | dict[str, Any], static: list[str]) -> pd.Series:
             {
                 "family": "sklearn",
                 "regressor": "ExtraTreesRegressor",
-                "options": {"n_estimators": 10},
+                "options": {"n_estimators": 30},
             },
             0.95,
         ),
