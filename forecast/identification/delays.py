@@ -27,6 +27,7 @@ from forecast.identification.experiment import (
     count_columns,
     delay_inputs,
     error_columns,
+    require_equal_rows,
     require_whole,
 )
 from forecast.identification.narx import Narx
@@ -71,10 +72,7 @@ def cross_correlation(u: npt.ArrayLike, error: npt.ArrayLike, longest: int = 20)
     require_whole(0, longest=longest)
     centred_u = _centre(u)
     centred_error = _centre(error)
-    if len(centred_u) != len(centred_error):
-        raise InputError(
-            "u and the errors have different numbers of rows; wanted one of each for every time."
-        )
+    require_equal_rows(u=centred_u, error=centred_error)
     return _correlate(centred_u, centred_error, range(-longest, longest + 1))
 
 

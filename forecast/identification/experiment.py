@@ -54,11 +54,7 @@ class Experiment:
         """
         outputs = as_columns("y", y)
         inputs = np.zeros((len(outputs), 0)) if u is None else as_columns("u", u)
-        if len(inputs) != len(outputs):
-            raise InputError(
-                f"Rows of u: {len(inputs)}, of y: {len(outputs)}; wanted one of each for every"
-                " time, down the rows: give a record along the columns transposed, as u.T."
-            )
+        require_equal_rows(u=inputs, y=outputs)
         check_index(u, y, weight)
         if not outputs.size:
             raise InputError(
@@ -116,6 +112,17 @@ class Experiment:
         """The chosen rows (a slice or a mask), as if they followed each other."""
         weight = None if self.weight is None else self.weight[rows]
         return self.with_arrays(u=self.u[rows], y=self.y[rows], weight=weight)
+
+
+def require_equal_rows(**tables: Array) -> None:
+    """`InputError` with the rows of each table by its name, unless all have equally many."""
+    rows = [len(table) for table in tables.values()]
+    if len(set(rows)) > 1:
+        listed = ", of ".join(f"{name}: {count}" for name, count in zip(tables, rows, strict=True))
+        raise InputError(
+            f"Rows of {listed}; wanted one of each for every time, down the rows: give a record"
+            " along the columns transposed, as u.T."
+        )
 
 
 def check_index(*tables: Any) -> None:

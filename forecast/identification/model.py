@@ -27,6 +27,7 @@ from forecast.identification.experiment import (
     check_index,
     order_columns,
     refuse_gaps,
+    require_equal_rows,
     require_whole,
 )
 from forecast.identification.loops import LoopMemory, SetLoop, State, median_run
@@ -518,11 +519,7 @@ class Model:
         inputs = np.zeros((len(outputs), 0))
         if u is not None or self.inputs:
             inputs = self._inputs(u, None)
-        if len(inputs) != len(outputs):
-            raise InputError(
-                f"Rows of u: {len(inputs)}, of y: {len(outputs)}; wanted one of each for every"
-                " time."
-            )
+        require_equal_rows(u=inputs, y=outputs)
         check_index(u, y)
         return inputs, outputs
 

@@ -16,6 +16,7 @@ from forecast.identification.delays import Correlation, autocorrelation, cross_c
 from forecast.identification.experiment import (
     Array,
     error_columns,
+    require_equal_rows,
     weight_columns,
 )
 from forecast.identification.model import TrainingRecord
@@ -115,7 +116,7 @@ def plotresponse(y: npt.ArrayLike, forecast: npt.ArrayLike, labels: Labels | Non
     """Measured y and forecast over time, with the errors below; `labels` (T,), of a divide
     function, colour train, validation and test rows.
     """
-    measured, predicted = _columns(y=y, forecast=forecast)
+    measured, predicted = _both_columns(y, forecast)
     figure, (above, below) = _figure(2, sharex=True, height_ratios=[3, 1])
     rows = np.arange(len(measured))
     above.plot(rows, measured, color=INK, lw=1.2, label="measured")
@@ -135,7 +136,7 @@ def plotregression(y: npt.ArrayLike, forecast: npt.ArrayLike) -> Figure:
     """The forecast over measured y, with the fitted line and the correlation R; `InputError` for
     fewer than two different y with a forecast.
     """
-    measured, predicted = _columns(y=y, forecast=forecast)
+    measured, predicted = _both_columns(y, forecast)
     both = np.isfinite(measured) & np.isfinite(predicted)
     measured, predicted = measured[both], predicted[both]
     if len(set(measured)) < 2:
@@ -224,13 +225,12 @@ def _column(name: str, values: npt.ArrayLike) -> Array:
     return table[:, 0]
 
 
-def _columns(**series: npt.ArrayLike) -> list[Array]:
-    """The only column (T,) of each table; `InputError` for unequal rows."""
-    columns = [_column(name, values) for name, values in series.items()]
-    rows = [len(column) for column in columns]
-    if len(set(rows)) > 1:
-        raise InputError(f"Rows of {' and '.join(series)}: {rows}; wanted equal numbers of rows.")
-    return columns
+def _both_columns(y: npt.ArrayLike, forecast: npt.ArrayLike) -> tuple[Array, Array]:
+    """The only column (T,) of y and that of the forecast; `InputError` for unequal rows."""
+    measured = _column("y", y)
+    predicted = _column("forecast", forecast)
+    require_equal_rows(y=measured, forecast=predicted)
+    return measured, predicted
 
 
 def _plot_correlation(correlation: Correlation, title: str) -> Figure:

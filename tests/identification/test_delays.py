@@ -148,7 +148,7 @@ def test_delays_are_chosen_in_one_thread(monkeypatch) -> None:
 
 
 def test_errors_and_inputs_of_different_length_are_refused() -> None:
-    with pytest.raises(InputError, match="different numbers of rows"):
+    with pytest.raises(InputError, match="Rows of u: 3, of error: 4; wanted one of each"):
         cross_correlation(np.zeros(3) + 1, np.zeros(4) + 1)
     with pytest.raises(InputError, match="No observed value to correlate"):
         autocorrelation(np.full(3, np.nan))
