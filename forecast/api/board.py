@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from forecast.api.export import candidates, leaderboard
+from forecast.api.export import RANKING, candidates, leaderboard
 from forecast.api.frame_dataset import FrameDataset, TaskOptions, frame_dataset
 from forecast.api.frames import NAME, require_whole
 from forecast.api.installation import require_installed
@@ -50,8 +50,6 @@ from forecast.system.errors import InputError, require_known
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-RANKING = "shipped"
-"""The ranking that a board shows: the models as they would serve, networks on their skips."""
 TEST_SHARE = 0.15
 MIN_ORIGINS = 20
 """The fewest origins of the test block, where the series are long enough."""
@@ -136,7 +134,7 @@ class Board:
 
         With several series only scale-free metrics have a column, since their units may differ.
         """
-        rows = leaderboard(self._results, ranking=RANKING)
+        rows = leaderboard(self._results)
         metric_names = [
             metric.name for metric in metrics.METRICS if rows[metric.name].notna().any()
         ]
@@ -203,7 +201,7 @@ class Board:
         """The model's forecasts at every origin of the test block: `unique_id, ds, cutoff, y,
         <model>, …`, as in `Model.cross_validation`.
         """
-        (candidate,) = candidates(self._results, RANKING, [model])
+        (candidate,) = candidates(self._results, [model])
         return windows_of(self.model(model), self._results.forecasts(candidate), levels)
 
     def model(self, name: str | None = None) -> Model:
@@ -214,7 +212,7 @@ class Board:
         `stacked`, can only be taken from here.
         """
         model = name or str(self.chosen)
-        (candidate,) = candidates(self._results, RANKING, [model])
+        (candidate,) = candidates(self._results, [model])
         return Model(
             model,
             trained_ensemble(self._results, candidate),

@@ -20,11 +20,14 @@ from forecast.data.results import MEAN, Results
 from forecast.forecaster.ensemble import Ensemble, load_trained_ensemble
 from forecast.system.errors import InputError
 
+RANKING = "shipped"
+"""The ranking that is shown and exported: the models as they would serve, networks on their skips.
+"""
+
 
 def cross_validation(
     results: Results,
     *,
-    ranking: str = "shipped",
     models: Sequence[str] = (),
     levels: float | Sequence[float] = (),
 ) -> pd.DataFrame:
@@ -33,16 +36,16 @@ def cross_validation(
 
     The name and the columns are those of Nixtla's libraries; nothing is fitted here. levels: of the
     intervals, in percent. With several targets `unique_id` is series/column. A model that failed
-    has no column. Raises `InputError` for a model that is not in the ranking.
+    has no column. Raises `InputError` for a model that is not in `RANKING`.
     """
     tables = [
         _model_forecasts(results, name, levels)
-        for name in candidates(results, ranking, models)
+        for name in candidates(results, models)
         if not results.records[name].has_failed
     ]
     if not tables:
         raise InputError(
-            f"Dataset {results.name!r} has no forecasts in ranking {ranking!r}. Run `dvc repro`."
+            f"Dataset {results.name!r} has no forecasts in ranking {RANKING!r}. Run `dvc repro`."
         )
     keys = ["unique_id", "ds", "cutoff"]
     joined = tables[0]
@@ -76,9 +79,9 @@ def observations(results: Results) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)[["unique_id", "ds", "y", *past.values()]]
 
 
-def leaderboard(results: Results, *, ranking: str = "shipped") -> pd.DataFrame:
+def leaderboard(results: Results) -> pd.DataFrame:
     """One row per model, for the mean of its seeds' forecasts, lowest MASE first."""
-    rows = results.board(ranking)
+    rows = results.board(RANKING)
     return (
         rows[rows["seed"] == MEAN]
         .sort_values(["mase", "model"], na_position="last")
@@ -86,14 +89,14 @@ def leaderboard(results: Results, *, ranking: str = "shipped") -> pd.DataFrame:
     )
 
 
-def candidates(results: Results, ranking: str, models: Sequence[str]) -> list[str]:
-    """The names of the candidates of these models (() means all) in a ranking.
+def candidates(results: Results, models: Sequence[str]) -> list[str]:
+    """The names of the candidates of these models (() means all) in `RANKING`.
 
-    Raises `InputError` for a model that is not in the ranking.
+    Raises `InputError` for a model that is not in it.
     """
-    candidate_of = results.candidates(ranking)
+    candidate_of = results.candidates(RANKING)
     for model in models:
-        where = f"ranking {ranking!r} of dataset {results.name!r}"
+        where = f"ranking {RANKING!r} of dataset {results.name!r}"
         require_model(model, candidate_of, f"{where}: unknown model")
     return [name for model, name in candidate_of.items() if not models or model in models]
 
@@ -108,10 +111,10 @@ def _model_forecasts(
     return table.assign(unique_id=table["series"])[["unique_id", *columns]]
 
 
-def load_ensemble(results: Results, model: str, ranking: str) -> Ensemble:
-    """The ensemble of one model in a ranking; "" means the selected model.
+def load_ensemble(results: Results, model: str) -> Ensemble:
+    """The ensemble of one model in `RANKING`; "" means the selected model.
 
-    Raises `InputError` for a model that is not in the ranking.
+    Raises `InputError` for a model that is not in it.
     """
-    (candidate,) = candidates(results, ranking, [model or str(results.selected_model(ranking))])
+    (candidate,) = candidates(results, [model or str(results.selected_model(RANKING))])
     return load_trained_ensemble(results.folder(candidate))

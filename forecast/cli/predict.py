@@ -317,9 +317,6 @@ def export(
         "", "--models", help="Only these models, separated by commas; for a network, one."
     ),
     levels: str = typer.Option("", "--levels", help="Intervals in percent, such as 80,95."),
-    ranking: Literal["shipped", "architecture"] = typer.Option(
-        "shipped", "--ranking", help="Networks with (shipped) or without their linear part."
-    ),
     output: Path = OUTPUT,
     root: Path = ROOT,
 ) -> None:
@@ -335,18 +332,15 @@ def export(
 
     results = Results(ProjectPaths.of(require_dataset(root, dataset)), dataset)
     if what == "network":
-        write_network(result_frames.load_ensemble(results, models, ranking), output)
+        write_network(result_frames.load_ensemble(results, models), output)
         return
     if what == "observations":
         table = result_frames.observations(results)
     elif what == "leaderboard":
-        table = result_frames.leaderboard(results, ranking=ranking)
+        table = result_frames.leaderboard(results)
     else:
         table = result_frames.cross_validation(
-            results,
-            ranking=ranking,
-            models=split_names(models),
-            levels=parse_levels(levels) or (),
+            results, models=split_names(models), levels=parse_levels(levels) or ()
         )
     by_name: FileFormat = "parquet" if output.suffix == ".parquet" else "csv"
     _write(table, file_format or by_name, output)

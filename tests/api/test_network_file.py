@@ -181,7 +181,7 @@ def test_the_command_writes_the_network_of_a_run_and_refuses_what_is_none(tmp_pa
     )
     assert done.returncode == 0, done.stderr
     (tmp_path / "own").mkdir()
-    write_network(load_ensemble(results, "elman", "shipped"), tmp_path / "own" / "net.py")
+    write_network(load_ensemble(results, "elman"), tmp_path / "own" / "net.py")
     assert (tmp_path / "command" / "net.py").read_bytes() == (
         tmp_path / "own" / "net.py"
     ).read_bytes()
