@@ -123,7 +123,7 @@ def timeline(results: Results) -> list[BlockOfTime]:
     """The blocks in time order."""
     bounds = _block_bounds(results)
     origins = results.naive.groupby("block")["cutoff"].nunique()
-    whole_span = _seconds(bounds[0][1], bounds[-1][2]) or 1.0
+    whole_span = _seconds(bounds[0][1], bounds[-1][2])
     return [
         BlockOfTime(
             name=name,
@@ -148,13 +148,10 @@ def _block_bounds(results: Results) -> list[tuple[str, pd.Timestamp, pd.Timestam
     """(block, first, last) in time order: the first and last target of each scored block; for the
     train block the first row and the first target of the first scored block.
     """
-    series = results.quality["series"].values()
-    start = pd.Timestamp(min(s["first"] for s in series))
-    end = pd.Timestamp(max(s["last"] for s in series))
+    start = pd.Timestamp(min(s["first"] for s in results.quality["series"].values()))
     targets = results.naive.groupby("block")["ds"].agg(["min", "max"])
     bounds = [(block, *targets.loc[block]) for block in BLOCKS[1:] if block in targets.index]
-    train_end = bounds[0][1] if bounds else end
-    return [("train", start, train_end), *bounds]
+    return [("train", start, bounds[0][1]), *bounds]
 
 
 def quality_table(results: Results) -> Table:
