@@ -92,7 +92,7 @@ def create_project(folder: Path) -> list[str]:
         raise InputError(
             f"{folder}: found something there, wanted an empty or new folder. Name another one."
         )
-    contents = _installed_files((*USER_FILES, *STAGE_FILES, ".dvc/config"))
+    contents = _installed_files()
     if not _put_under_git(folder):
         contents[".dvc/config"] = contents[".dvc/config"].replace(
             b"[core]\n", b"[core]\n    no_scm = true\n"
@@ -136,17 +136,16 @@ def describe_outdated(folder: Path) -> str:
     )
 
 
-def _installed_files(patterns: tuple[str, ...]) -> dict[str, bytes]:
+def _installed_files() -> dict[str, bytes]:
     """Relative name → content of the installed files, adapted for a project."""
     root = installation_folder()
     contents: dict[str, bytes] = {}
-    for pattern in patterns:
+    for pattern in (*USER_FILES, *STAGE_FILES, ".dvc/config"):
         for path in sorted(root.glob(pattern)):
             contents[path.relative_to(root).as_posix()] = path.read_bytes()
     contents.pop("pipelines/demo.py", None)  # only a clone's Makefile starts it
-    if "dvc.yaml" in contents:
-        code, version = b"      - forecast\n", f"      - {LOCK}\n".encode()
-        contents["dvc.yaml"] = contents["dvc.yaml"].replace(code, version)
+    code, version = b"      - forecast\n", f"      - {LOCK}\n".encode()
+    contents["dvc.yaml"] = contents["dvc.yaml"].replace(code, version)
     return contents
 
 
