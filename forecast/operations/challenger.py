@@ -187,8 +187,7 @@ def _last_pointer(job: RetrainingJob, dataset: str) -> Path:
     """The file that keeps the pointer of the newest fetch; the work tree's own pointer is set back
     to the commit by each retraining.
     """
-    name = "pointer.json" if dataset == job.dataset else f"pointer-{dataset}.json"
-    return job.folder / name
+    return job.folder / f"pointer-{dataset}.json"
 
 
 def copy_snapshots(root: Path, tree: Path) -> None:
