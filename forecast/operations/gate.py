@@ -201,29 +201,31 @@ def _compare(
     ageing = numbers.ageing
     described = _describe_test(sequence)
     is_not_worse = not sequence.note and sequence.z > WORSE_Z
+    outcome: Outcome = "kept"
     if sequence.is_better and difference < 0:
-        verdict = GateVerdict("better", f"better than the champion: {described}", numbers)
+        outcome = "better"
+        reason = f"better than the champion: {described}"
     elif ageing and word == "equivalent":
+        outcome = "equivalent"
         reason = f"no worse than the champion, which is {ageing}"
-        verdict = GateVerdict("equivalent", reason, numbers)
     elif ageing and is_same_recipe and is_not_worse:
-        reason = "the champion's recipe on newer data, not shown to be worse; the champion is "
-        verdict = GateVerdict("renewed", f"{reason}{ageing}", numbers)
+        outcome = "renewed"
+        reason = (
+            f"the champion's recipe on newer data, not shown to be worse; the champion is {ageing}"
+        )
     elif is_identical:
-        return GateVerdict("kept", SAME_RECIPE, numbers)
+        reason = SAME_RECIPE
     else:
         reason = f"not shown to be better: {described}"
         if sequence.is_better:
             reason = f"better over all origins ({described}), not over the fresh ones"
         if ageing:
             reason += f"; nor to be no worse (the champion is {ageing}; {same.note or word})"
-        return GateVerdict("kept", reason, numbers)
     skill = _skill(fresh.challenger, fresh.naive)
-    if skill > 0:
-        return verdict
-    return GateVerdict(
-        "kept", f"no better than repeating the last value ({_describe_skill(skill)})", numbers
-    )
+    if outcome != "kept" and skill <= 0:
+        outcome = "kept"
+        reason = f"no better than repeating the last value ({_describe_skill(skill)})"
+    return GateVerdict(outcome, reason, numbers)
 
 
 def _skill(loss: Losses, naive: Losses) -> float:
