@@ -210,7 +210,7 @@ def _fetch_one(name: str, project: Path, moment: pd.Timestamp | None, settings: 
         )
         fetched = ingest.fetch_snapshot(request, now=now())
     report_fetch(name, fetched, project, settings.calendar.kind)
-    _score_issued(name, settings, project, fetched.pointer.as_of)
+    _score_issued(name, settings, project)
 
 
 def data(
@@ -248,7 +248,7 @@ def data(
         raise typer.Exit(UNHEALTHY)
 
 
-def _score_issued(dataset: str, settings: Dataset, root: Path, as_of: str) -> None:
+def _score_issued(dataset: str, settings: Dataset, root: Path) -> None:
     """Score the issued forecasts whose actuals are known now; a fault is only printed, since the
     fetch itself succeeded.
     """
@@ -259,7 +259,7 @@ def _score_issued(dataset: str, settings: Dataset, root: Path, as_of: str) -> No
         if live_accuracy.read_issues(root, dataset).empty:
             return
         frame, _ = preparation.check_data(dataset, settings, root=root)
-        live_accuracy.update_live_scores(root, dataset, frame, as_of=as_of)
+        live_accuracy.update_live_scores(root, dataset, frame)
     except (ForecastError, OSError) as error:
         print(f"  issued forecasts were not scored: {error}", file=sys.stderr)
 

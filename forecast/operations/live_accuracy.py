@@ -145,13 +145,13 @@ def times_to_row_numbers(table: pd.DataFrame, kind: str) -> pd.DataFrame:
     return table.assign(**{name: row_numbers(table[name]) for name in times})
 
 
-def update_live_scores(root: Path, dataset: str, frame: pd.DataFrame, *, as_of: str) -> LiveScores:
+def update_live_scores(root: Path, dataset: str, frame: pd.DataFrame) -> LiveScores:
     """Score all issues against `frame` and save the scores, which `status` reads."""
     path = ProjectPaths.of(root).live_forecasts(dataset)
     # computed before the file is read, so that a later change of the file is noticed
     sha256 = files.sha256(path) if path.exists() else ""
     live = tuple(score_versions(root, dataset, frame))
-    scores = LiveScores(as_of=as_of, live=live, issues_sha256=sha256)
+    scores = LiveScores(live=live, issues_sha256=sha256)
     with lock_issues(root, dataset):
         scores.write(path.with_suffix(".json"))
     return scores

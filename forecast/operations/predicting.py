@@ -22,7 +22,7 @@ from forecast.comparison.low_medians import describe_zero_forecasts, is_zero_med
 from forecast.config.datasets import Dataset, load_dataset
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import format_time
-from forecast.data import preparation, snapshots
+from forecast.data import preparation
 from forecast.data.panel import Panel, from_frame, series_name
 from forecast.data.scaling import check_transforms
 from forecast.data.windows import fill_gaps
@@ -232,8 +232,7 @@ def _store_issue(
                 forecast_latest(ensemble, panel, horizon=horizon, levels=configured_levels)
             )
         live_accuracy.store_issue(root, current, table, last_values(panel), now=now)
-        as_of = snapshots.read_pointer(newest_data_root(root, dataset), dataset).as_of
-        live_accuracy.update_live_scores(root, dataset, frame, as_of=as_of)
+        live_accuracy.update_live_scores(root, dataset, frame)
     except (ForecastError, OSError) as error:
         return f"This forecast was not kept for scoring: {error}"
     return ""

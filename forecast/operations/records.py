@@ -126,8 +126,6 @@ class LiveAccuracy(Record):
 class LiveScores(Record):
     """The live accuracy of a dataset's versions, oldest first, as last computed."""
 
-    as_of: str = ""
-    """The moment up to which actuals were known."""
     live: tuple[LiveAccuracy, ...] = ()
     issues_sha256: str = ""
     """Digest of the file of issued forecasts that was scored."""

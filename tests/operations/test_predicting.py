@@ -470,7 +470,7 @@ def test_each_cutoff_is_issued_once_and_scored_when_its_actuals_arrive(moved):
         live_accuracy.store_issue(
             moved, champion.load(moved, NAME), table, predicting.last_values(seen), now=NOW
         )
-    (live,) = live_accuracy.update_live_scores(moved, NAME, frame, as_of="then").live
+    (live,) = live_accuracy.update_live_scores(moved, NAME, frame).live
     assert (live.version, live.issues, live.scored) == (2, 2, 2)
     rows = live_accuracy.join_actuals(live_accuracy.read_issues(moved, NAME), frame)
     np.testing.assert_array_equal(rows["y"], frame["y"].to_numpy()[[191, 192, 192, 193]])
@@ -480,8 +480,7 @@ def test_each_cutoff_is_issued_once_and_scored_when_its_actuals_arrive(moved):
     growth = live_accuracy.naive_growth(naive, 2 * sum(card.naive["wave"]))
     assert live.error == pytest.approx(error.sum() / (2 * sum(card.expected["wave"])) / growth)
     assert live.skill == pytest.approx(1 - error.sum() / (rows["y"] - rows["last"]).abs().sum())
-    stored = read_live_scores(moved, NAME)
-    assert (stored.as_of, stored.live) == ("then", (live,))
+    assert read_live_scores(moved, NAME).live == (live,)
     is_inside = rows["y"].between(rows["lo_80"], rows["hi_80"])
     assert live.coverage == {"80": pytest.approx(is_inside.mean())}
 
@@ -489,7 +488,7 @@ def test_each_cutoff_is_issued_once_and_scored_when_its_actuals_arrive(moved):
 def test_forecasts_of_a_target_that_was_renamed_since_are_kept_and_not_scored(moved):
     forecast(moved)
     frame = projects.prepared(moved).rename(columns={"y": "wind"})
-    (live,) = live_accuracy.update_live_scores(moved, NAME, frame, as_of="then").live
+    (live,) = live_accuracy.update_live_scores(moved, NAME, frame).live
     assert (live.issues, live.scored, live.error, live.coverage) == (1, 0, None, {})
 
 
