@@ -326,7 +326,7 @@ def history_rows(root: Path, dataset: str, calendar_kind: str) -> list[HistoryRo
         scored_version, skill = find_score(root, dataset, event.version)
         rows.append(
             HistoryRow(
-                **event.model_dump(exclude={"decision", "drift"}),
+                **event.model_dump(exclude={"decision"}),
                 model=card.candidate if card else "",
                 training_cutoff=format_time(calendar_kind, card.training_cutoff, 10)
                 if card
