@@ -103,9 +103,8 @@ def number_columns(rows: pd.DataFrame, columns: list[str], target: str, where: s
     if text and not numbers:
         cells = rows[text].astype("str")
         target = target or cells.apply(lambda column: column.str.contains(r"\d").mean()).idxmax()
-    for column in text:
-        if column == target:
-            raise InputError(where + _describe_text(rows, column))
+    if target in text:
+        raise InputError(where + _describe_text(rows, target))
     return numbers
 
 
