@@ -320,13 +320,14 @@ def in_caller_words(message: str, names: Names, calendar: Calendar) -> str:
     for pattern, words in CALLER_WORDS.items():
         message = re.sub(pattern, words, message)
     if names.clock not in ("", "UTC") and not calendar.keeps_wall_clock:
-        message = re.sub(rf"{MOMENT}(?![-+:\dZ]| UTC)", r"\g<0> UTC", message)
-        if "grid" in message:
-            hint = (
+        # what stands in quotes is a cell as the caller wrote it
+        message = re.sub(rf"(?<!'){MOMENT}(?![-+:\dZ]| UTC)", r"\g<0> UTC", message)
+        # an error passes here once or twice, the second time with the time zone of the fit
+        if "grid of the other rows" in message and "become UTC" not in message:
+            message += (
                 f" Times of {names.clock} become UTC; for days of its clock: `df['ds'] ="
                 " df['ds'].dt.tz_localize(None)`."
             )
-            message = message.removesuffix(hint) + hint  # an error passes here once or twice
     if calendar.counts_rows:
         for moment in re.findall(MOMENT, message):
             message = message.replace(moment, f"{names.time_col}={row_numbers([moment])[0]}")

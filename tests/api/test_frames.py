@@ -17,8 +17,10 @@ import pyarrow
 import pytest
 
 import forecast
+from forecast.api import frames
 from forecast.api.frames import as_pandas
 from forecast.api.model import Model
+from forecast.config.task import RegularCalendar
 from forecast.system.errors import InputError
 
 DAYS = pd.date_range("2024-01-01", periods=120, freq="D")
@@ -311,6 +313,11 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
         {},
         ("row 31", "mixed time zones", "pandas.to_datetime(df['ds'], utc=True)"),
     ),
+    "a time without its zone in text": (
+        lambda: frame(ds=[f"{day:%Y-%m-%dT%H:%M}{'+01:00' * (day.month != 2)}" for day in DAYS]),
+        {},
+        ("row 31: `ds` holds '2024-02-01T00:00': mixed time zones",),
+    ),
     "days of a local clock": (
         lambda: frame(ds=DAYS.tz_localize("Europe/Dublin")),
         {},
@@ -401,6 +408,17 @@ def test_bad_input_is_told_with_the_column_what_was_found_and_what_to_type(name:
     said = str(raised.value)
     assert not [part for part in parts if part not in said], said
     assert "configs/" not in said and "\n" not in said
+
+
+def test_only_times_off_their_grid_are_told_of_time_zones_and_once() -> None:
+    calendar = RegularCalendar(kind="regular", freq="1h")
+    off_grid = "df, row 5 (series 'a', 2024-01-01 04:01): this time is off the '1h' grid of the"
+    off_grid += " other rows."
+    for message, n_hints in ((off_grid, 1), ("column 'grid': wanted numbers.", 0)):
+        for zone in ("America/New_York", "Europe/Berlin"):  # of a history, then of the fit
+            message = frames.in_caller_words(message, frames.Names(clock=zone), calendar)
+        assert message.count("become UTC") == message.count("New_York") == n_hints
+        assert message.count("04:01 UTC)") == n_hints
 
 
 def test_a_series_that_ends_early_is_not_scored_and_is_forecast_from_its_end() -> None:
