@@ -10,6 +10,7 @@ which chooses the test block, too), are decided there by code of its own.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import warnings
 from collections.abc import Mapping, Sequence
@@ -305,9 +306,10 @@ def _calendar(freq: str | int | Entry) -> Calendar:
 
     Raises `InputError` for an unknown step.
     """
-    if isinstance(freq, timedelta | np.timedelta64):  # before `freq == 1`, which one hour equals
-        freq = to_offset(pd.Timedelta(freq)).freqstr
-    if freq == 1:
+    if isinstance(freq, timedelta | np.timedelta64):  # `np.timedelta64(1, "h") == 1` is true
+        with contextlib.suppress(ValueError, TypeError):  # months of NumPy and its NaT
+            freq = to_offset(pd.Timedelta(freq)).freqstr
+    elif freq == 1:
         freq = {"kind": "index"}
     if isinstance(freq, Mapping):
         try:

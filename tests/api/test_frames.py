@@ -261,6 +261,8 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
         ("row 0: 'ds' is empty",),
     ),
     "a former freq": (frame, {"freq": "2H"}, ("freq='2H'", "pandas calls it h now", "such as 1h")),
+    "months of NumPy": (frame, {"freq": np.timedelta64(1, "M")}, ("unknown step", "1MS")),
+    "no step of NumPy": (frame, {"freq": np.timedelta64("NaT")}, ("unknown step",)),
     "days in lower case": (frame, {"freq": "1d"}, ("freq='1d'", "pandas calls it D now")),
     "months as of old": (frame, {"freq": "M"}, ("freq='M'", "pandas calls it ME now")),
     "other dates": (
