@@ -585,6 +585,22 @@ def test_numbered_columns_beside_hours_or_beside_few_others_are_no_hours(tmp_pat
     assert guessed(tmp_path, pd.DataFrame(sensors))["target"]["column"] == "0"
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"M{meter}" for meter in range(1, 31)],
+        ["2026-03", "2026-06", "2026-09", "2026-12"],
+        ["Mar", "Jun", "Sep", "Dec"],
+        [str(station) for station in range(2001, 2009)],
+    ],
+)
+def test_meters_contracts_and_stations_beside_dates_are_no_times(tmp_path, names):
+    dates = pd.date_range("2023-01-01", periods=200)
+    values = {name: WAVE[:200] + n for n, name in enumerate(names)}
+    found = guessed(tmp_path, pd.DataFrame({"date": dates, **values}))
+    assert found["target"]["column"] == names[0]
+
+
 @pytest.mark.parametrize("form", ["{}", "{:02d}", "M{}"])
 def test_a_row_for_each_year_with_a_column_for_each_month_is_refused(tmp_path, form):
     months = {form.format(month): WAVE[:20] for month in range(1, 13)}

@@ -73,7 +73,7 @@ from forecast.data.leading import find_leading_columns
 from forecast.data.leaks import find_leaks
 from forecast.data.schema import describe_row
 from forecast.data.splits import longest_horizon
-from forecast.data.written_times import describe_wide, read_times
+from forecast.data.written_times import PART_NAME, describe_wide, read_times
 from forecast.system.errors import InputError, plural, quote, quote_names
 
 MIN_CODE_LENGTH, MIN_CODES = 5, 10
@@ -85,6 +85,10 @@ MIN_STATIC_SERIES = 4
 MAX_ZERO_SHARE = 0.2
 """A target with a plan and more zeros, such as solar power, has no log transform, which would
 distort the effect of the plan (docs/research/logarithm-of-a-target.md).
+"""
+PARTS_OF_A_DAY = (24, 25, 48, 50, 96, 100)
+"""The columns of hours, half hours or quarter hours of a date, with an hour more for the autumn.
+Other numbers of such names are meters.
 """
 ROOM_FOR_GAPS = 0.05
 """The share of the steps that may be missing in future beyond those that are missing now."""
@@ -159,11 +163,14 @@ def _refuse_times_for_names(
     """Raises `InputError` where the names of columns are times: those of a wide table, or the first
     row of a file without a line of names, which may be numbers too.
     """
-    n_parts, has_hours = None, False
-    if time is not None:
-        n_parts = 12 if time_format == "%Y" else 24
+    n_parts = 12 if time_format == "%Y" else None
+    may_be_wide = True
+    if time is not None and time_format != "%Y":
+        # columns of a date may be named by months: those of contracts
+        n_parts = int(table.columns.str.fullmatch(PART_NAME).sum())
         has_hours = read_times(table[time][:10], time_format).dt.hour.any()
-    if not has_hours and (wide := describe_wide(table.columns, n_parts)):
+        may_be_wide = n_parts in PARTS_OF_A_DAY and not has_hours
+    if may_be_wide and (wide := describe_wide(table.columns, n_parts)):
         raise InputError(f"{where}: {wide}, write that to a file, and name it here.")
     is_time = (
         time and not time.isalpha() and read_times(pd.Series([time]), time_format).notna().all()
