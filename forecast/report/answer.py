@@ -147,10 +147,10 @@ def contribution_table(results: Results) -> Table | None:
 def advise(results: Results) -> list[str]:
     """What to do next, most urgent first.
 
-    With a leak alarm this is only to look for the leak. Else: to set the keys for a mean if medians
-    are too low; to serve the selected model if it is better than the bar or a simple forecast
-    itself, to collect data if there are too few origins, or to serve nothing; and what to do about
-    levels without an interval.
+    With a leak alarm this is only to look for the leak. Else: to serve nothing, or to collect data
+    if there are too few origins; to set the keys for a mean if medians are too low; without a doubt
+    to serve the selected model, which is better than the bar or a simple forecast itself; and what
+    to do about levels without an interval.
     """
     verdicts = results.verdicts
     if verdicts.leaks:
@@ -165,7 +165,7 @@ def advise(results: Results) -> list[str]:
         advice.append(low)
     test = results.tests("shipped", "bar").get(model)
     if doubt := describe_doubt(results):
-        advice.append(doubt)
+        advice.insert(0, doubt)
     elif test is not None and test.word == "better":
         advice.append(_describe_serving(results, model))
     else:

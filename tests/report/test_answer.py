@@ -11,6 +11,7 @@ from lxml import html
 from forecast.comparison.scores import sort_by_size
 from forecast.comparison.sentences import describe_difference
 from forecast.forecaster.intervals import NO_CALIBRATION, require_enough_errors
+from forecast.report import answer
 from forecast.report.answer import advise, describe_result, describe_scale
 from forecast.report.figures import describe_horizon
 from forecast.report.text import figure, interval
@@ -208,6 +209,19 @@ def test_the_opening_chart_has_the_selected_model_and_the_ridge(project):
 def test_the_next_step_follows_the_word_against_the_bar(project, word, next_step):
     change_words(project, "bar", word)
     assert advise(results(project, HOURLY))[0].startswith(next_step)
+
+
+@pytest.mark.parametrize(
+    ("word", "place"), [("better", 1), ("undecided", 0), ("not distinguishable", 0), ("worse", 0)]
+)
+def test_that_nothing_should_serve_yet_comes_before_the_keys_for_a_mean(
+    project, monkeypatch, word, place
+):
+    change_words(project, "bar", word)
+    (alone,) = advise(results(project, HOURLY))
+    monkeypatch.setattr(answer, "describe_low_medians", lambda *_: "For the mean, set keys.")
+    both = advise(results(project, HOURLY))
+    assert both.pop(place) == alone and both == ["For the mean, set keys."]
 
 
 def test_a_run_of_some_models_is_told_how_to_compare_before_promoting(project):
