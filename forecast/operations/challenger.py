@@ -260,6 +260,7 @@ def run_refit(
             stdout=2,  # its progress goes to this process's standard error
             stderr=subprocess.PIPE,
             encoding="utf-8",
+            errors="replace",  # libraries may write in another encoding
             check=False,
         )
         if done.returncode > 0 and done.stderr:

@@ -193,3 +193,11 @@ exit 1"""
     assert capsys.readouterr().err.startswith("Traceback")
     said = refit_as("exit 1", tmp_path, monkeypatch, ForecastError)
     assert said == "The refit ended without a message (killed, or out of memory)."
+
+
+def test_a_refit_whose_last_words_are_no_utf8_is_told_by_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = r"printf 'OSError: Zugriff verweigert f\374r Modelle\n' >&2; exit 1"
+    said = refit_as(script, tmp_path, monkeypatch, ForecastError)
+    assert said == "refit: OSError: Zugriff verweigert f\N{REPLACEMENT CHARACTER}r Modelle"
