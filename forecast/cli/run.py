@@ -317,6 +317,8 @@ class Publication:
         """Publish `datasets` to MLflow and add the outcome to `result`."""
         from forecast import tracking
 
+        if datasets:
+            print(f"Publishing {', '.join(datasets)} to MLflow", flush=True)
         now = time.time()
         self.result.add(
             tracking.sync(self.root, tracking_uri(), datasets, now=now, revision=self.revision)

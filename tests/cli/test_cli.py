@@ -447,9 +447,12 @@ def test_a_dataset_is_published_when_its_comparison_is_stored_and_what_is_left_a
     publication = run.Publication.of(tmp_path)
     for stage in ("settings", "train@wave", "compare@wave", "compare@tide"):
         publication.publish_stored(stage)
-    said = capsys.readouterr().err
+    told, said = capsys.readouterr()
     assert said.startswith("Publishing 'wave' failed") and str(fault) in said if fault else not said
+    assert told.startswith("Publishing wave to MLflow\n")
     assert "MLflow: 3 runs made, 0 already there" in publication.finish()
+    last = "ebb, tide, wave" if fault else "ebb"
+    assert capsys.readouterr().out == f"Publishing {last} to MLflow\n"
     assert asked == (
         [["wave"], ["ebb", "tide", "wave"]] if fault else [["wave"], ["tide"], ["ebb"]]
     )
