@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Experiment
 
+MISSING_EXPERIMENT = "/forecast/no experiment has this name"
+"""A name that every MLflow server answers with an error; another server may answer anything."""
+
 NOWHERE = "none:/nowhere"
 """The source of a registered version that has no model. A server accepts no local path, and no
 address whose host it does not know.
@@ -140,7 +143,8 @@ def _migrated_client(uri: str) -> MlflowClient:
     """A client of the store at `uri`, whose tables are made or migrated to the installed version,
     under a lock where several machines share them.
 
-    Raises `InputError` when a driver is missing.
+    Raises `InputError` when a driver is missing, and for a server that is no MLflow: MLflow's
+    client takes any JSON, and an empty answer, for an empty list.
     """
     from mlflow import MlflowClient
 
@@ -153,7 +157,12 @@ def _migrated_client(uri: str) -> MlflowClient:
             uri, "tables", purpose=f"Making the tables of {public_address(uri)}", timeout=TIMEOUT
         ):
             client = MlflowClient(tracking_uri=uri)
-            client.search_experiments(max_results=1)  # makes and migrates the tables
+            # makes and migrates the tables
+            if client.get_experiment_by_name(MISSING_EXPERIMENT) is not None:
+                raise InputError(
+                    f"{public_address(uri)} answers, but not as an MLflow server does. Correct"
+                    " MLFLOW_TRACKING_URI."
+                )
     except ModuleNotFoundError as error:
         needed = f"{public_address(uri)}: needs the driver {error.name!r}, which is not installed."
         raise InputError(f"{needed} A plain postgresql:// takes psycopg.") from None
@@ -179,12 +188,13 @@ def _explain_errors(store: TrackingStore) -> Iterator[None]:
     """
     import sqlite3
 
+    from google.protobuf.json_format import ParseError
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
         yield
-    except (MlflowException, SQLAlchemyError, sqlite3.Error) as error:
+    except (MlflowException, ParseError, SQLAlchemyError, sqlite3.Error) as error:
         # SQLAlchemy may say first what it was doing, in a line of its own that ends so
         lines = str(error).rpartition("prematurely)\n")[2].splitlines() or [type(error).__name__]
         raise ForecastError(

@@ -9,10 +9,12 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,7 +22,15 @@ import pytest
 
 from forecast.system import files
 from forecast.system.errors import BusyError, DamagedError, ForecastError
-from forecast.tracking import mlflow_client, publishing, stores, sync, tracking_store, writing
+from forecast.tracking import (
+    mlflow_client,
+    model_registry,
+    publishing,
+    stores,
+    sync,
+    tracking_store,
+    writing,
+)
 from tests.operations import retraining
 from tests.support import warm_interpreter
 from tests.support.records import CANDIDATES, write_comparison, write_records
@@ -501,3 +511,33 @@ def test_importing_tracking_does_not_import_mlflow():
 
 def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{}", b'{"status": "ok"}', b'{"experiment": []}', b"[]", b"hello", b"{\xff\xfe}"],
+)
+def test_a_server_that_answers_and_is_no_mlflow_is_no_empty_registry(tmp_path, body):
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            self.send_response(200)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_POST = answer
+
+        def log_message(self, *words: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        uri = f"http://127.0.0.1:{server.server_port}"
+        try:
+            with pytest.raises(ForecastError, match=uri) as refused:
+                model_registry.read_registry(tracking_store(tmp_path, uri), "wave")
+        finally:
+            server.shutdown()
+            thread.join()
+    assert len(str(refused.value).splitlines()) == 1
