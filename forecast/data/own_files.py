@@ -60,12 +60,15 @@ OPENING_ERRORS = (
     ValueError,
     EOFError,
     ImportError,
+    RuntimeError,
     zlib.error,
     lzma.LZMAError,
     tarfile.TarError,
     zipfile.BadZipFile,
 )
-"""The errors of a file that cannot be opened, and of archives and their libraries."""
+"""The errors of a file that cannot be opened, and of archives and their libraries; a RuntimeError
+is that of an archive with a password or an unknown method.
+"""
 MISSING_TEXTS = [
     "",
     "#N/A",

@@ -124,13 +124,14 @@ def guess_time_format(values: pd.Series) -> str | None:
     return min(fitting, key=lambda time_format: _measure_disorder(text, time_format))
 
 
-def describe_wide(columns: Iterable[object], n_parts: int | None = None) -> str:
-    """The advice for a table at least half of whose columns are named by times or months, or at
-    least `n_parts` by parts of the time of a row, such as the 24 hours of a date; empty for others.
+def describe_wide(columns: Iterable[object], *, has_parts: bool = False) -> str:
+    """The advice for a table at least half of whose columns are named by times or months, or, with
+    `has_parts`, by parts of the time of a row, such as the 24 hours of a date; empty for others.
     """
     names = pd.Series([str(name).strip() for name in columns], dtype="str")
-    is_time = names.str.fullmatch(PART_NAME)
-    if n_parts is None or is_time.sum() < n_parts:
+    if has_parts:
+        is_time = names.str.fullmatch(PART_NAME)
+    else:
         # not the first and the last column, which may hold something else
         examples = (names.iloc[[len(names) * part // 4]] for part in (1, 2, 3))
         forms = {guess_time_format(example) for example in examples if len(example)}

@@ -163,14 +163,14 @@ def _refuse_times_for_names(
     """Raises `InputError` where the names of columns are times: those of a wide table, or the first
     row of a file without a line of names, which may be numbers too.
     """
-    n_parts = 12 if time_format == "%Y" else None
-    may_be_wide = True
-    if time is not None and time_format != "%Y":
-        # columns of a date may be named by months: those of contracts
-        n_parts = int(table.columns.str.fullmatch(PART_NAME).sum())
+    n_parts = table.columns.str.fullmatch(PART_NAME).sum()
+    wide = ""
+    if time is None or time_format == "%Y":
+        wide = describe_wide(table.columns, has_parts=time is not None and n_parts >= 12)
+    elif n_parts in PARTS_OF_A_DAY:  # not only months, which name the columns of contracts
         has_hours = read_times(table[time][:10], time_format).dt.hour.any()
-        may_be_wide = n_parts in PARTS_OF_A_DAY and not has_hours
-    if may_be_wide and (wide := describe_wide(table.columns, n_parts)):
+        wide = "" if has_hours else describe_wide(table.columns, has_parts=True)
+    if wide:
         raise InputError(f"{where}: {wide}, write that to a file, and name it here.")
     is_time = (
         time and not time.isalpha() and read_times(pd.Series([time]), time_format).notna().all()

@@ -492,9 +492,19 @@ def _write_archive(path: Path, names: list[str]) -> None:
             archive.writestr(name, "ds,temp\n2024-01-01,1\n")
 
 
+def _write_locked_archive(path: Path) -> None:
+    """An archive whose headers say that its file has a password."""
+    _write_archive(path, ["a.csv"])
+    content = bytearray(path.read_bytes())
+    content[6] |= 1
+    content[content.index(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(content)
+
+
 @pytest.mark.parametrize(
     ("name", "write"),
     [
+        ("locked.zip", _write_locked_archive),
         ("two.zip", lambda path: _write_archive(path, ["a.csv", "b.csv"])),
         ("none.zip", lambda path: _write_archive(path, [])),
         ("text.zip", lambda path: path.write_text("ds,temp\n")),
