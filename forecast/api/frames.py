@@ -185,6 +185,13 @@ def long_frame(
     if "unique_id" not in frame:
         frame = frame.assign(unique_id=ONLY_SERIES)
     frame = frame[[*KEY_COLUMNS, *columns]].reset_index(drop=True)
+    ids = frame["unique_id"].dropna().drop_duplicates()
+    is_alike = _write_whole_floats(ids).astype(str).duplicated()
+    if is_alike.any():
+        raise InputError(
+            f"{WHERE}: two ids of {names.id_col!r} look alike, as {ids[is_alike].iloc[0]} does as a"
+            " number and as a text. Make all of them texts, or rename one."
+        )
     frame["unique_id"] = _write_whole_floats(frame["unique_id"])
     for name in set(columns).difference(names.target_col):
         if infer_dtype(frame[name]) == "boolean":

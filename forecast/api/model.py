@@ -161,12 +161,15 @@ class Model:
                 )
         except (InputError, ModelError) as error:
             n_left = max(dataset.n_steps - n_test_steps, 0)
+            reason = re.sub(SPLITS_ADVICE, "", str(error))
+            if n_left == 0:  # its blocks would be counted in a row that is lent to them
+                reason = f"the windows take {n_test_steps}."
             advice = "To leave more, lower `n_windows` or `step_size`."
             if n_windows == 1:
                 advice = "One window needs a fit with a shorter `horizon`, or with more rows."
             raise type(error)(
                 f"Fitted on {n_left} of {dataset.n_steps} rows, those before the first window:"
-                f" {re.sub(SPLITS_ADVICE, '', str(error))} {advice}"
+                f" {reason} {advice}"
             ) from None
         model = replace(self, ensemble=ensemble)
         table = windows_of(model, forecasts, levels, learn_on_the_way=is_refitted)

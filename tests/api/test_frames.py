@@ -934,3 +934,10 @@ def test_series_named_by_fractions_keep_their_point() -> None:
     assert model.predict()["unique_id"].tolist() == [1.0, 1.0, 1.5, 1.5]
     whole = model.predict(named[named["unique_id"] == 1.0])
     assert whole["unique_id"].tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("number", [1, 1.0])
+def test_a_number_and_a_text_that_are_the_same_id_are_told_to_look_alike(number: float) -> None:
+    both = pd.concat([frame(unique_id=name) for name in (number, "1", 2)], ignore_index=True)
+    with pytest.raises(InputError, match=r"^df: two ids of 'unique_id' look alike, as 1 does"):
+        fitted(both)

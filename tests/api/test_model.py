@@ -155,6 +155,7 @@ def test_windows_that_leave_too_few_rows_to_fit_name_the_rows_and_what_to_lower(
     with pytest.raises((InputError, ModelError), match=words) as fault:
         ridge.cross_validation(**options)
     assert "splits" not in str(fault.value)
+    assert ("of 200 steps" in str(fault.value)) == (n_left > 0), "0 rows and 1 step are one number"
 
 
 @pytest.mark.filterwarnings("ignore:df. 36 rows are too few to test 12")
