@@ -332,6 +332,7 @@ def export(
 
     results = Results(ProjectPaths.of(require_dataset(root, dataset)), dataset)
     if what == "network":
+        print(f"Writing the network to {output}", file=sys.stderr, flush=True)
         write_network(result_frames.load_ensemble(results, models), output)
         return
     if what == "observations":

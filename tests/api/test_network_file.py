@@ -203,3 +203,4 @@ def test_the_command_writes_the_network_of_a_run_and_refuses_what_is_none(tmp_pa
         assert wrong.returncode == 2 and said in wrong.stderr
     named = command(root, "export", "df", "--what", "network", "--models", "elman")
     assert named.returncode == 2 and "wanted a name that ends in '.py', of the file" in named.stderr
+    assert "Writing the network to -\n" in named.stderr
