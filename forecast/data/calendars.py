@@ -629,8 +629,9 @@ def _fit_opening_hours(
     for zone in zones:
         hours = _hours_with_rows(stamps, DAY / day_steps, zone)
         is_known = zone in (time_zone, "UTC")
-        # an office in Santiago works from Tuesday to Saturday by the clock of Auckland
-        if hours is None or not (is_known or WEEKDAYS[0] in hours.days):
+        # an office in Santiago works from Tuesday to Saturday from 01:00 by the clock of Auckland;
+        # a museum that is closed on Mondays opens later
+        if hours is None or not (is_known or WEEKDAYS[0] in hours.days or hours.first >= "06:00"):
             continue
         fit = _fit_steps(calendar.model_copy(update={"opening_hours": hours}), stamps)
         share = MAX_SHARE_CLOSED_EARLY if is_known else MAX_SHARE_BY_GUESSED_CLOCK

@@ -598,9 +598,12 @@ def test_an_office_of_santiago_has_no_week_by_the_clock_of_auckland():
     assert fit.calendar.opening_hours == OpeningHours(days=WORKDAYS, first="12:00", last="21:00")
 
 
+@pytest.mark.parametrize("days", [WORKDAYS, ("tue", "wed", "thu", "fri", "sat", "sun")])
 @pytest.mark.parametrize("zone", ["Europe/Berlin", "Australia/Sydney", "Pacific/Auckland"])
-def test_an_office_has_its_hours_by_its_own_clock(zone: str) -> None:
-    hours = OpeningHours(days=WORKDAYS, first="09:00", last="17:00", time_zone=zone)
+def test_an_office_or_a_museum_has_its_hours_by_its_own_clock(
+    zone: str, days: tuple[str, ...]
+) -> None:
+    hours = OpeningHours(days=days, first="09:00", last="17:00", time_zone=zone)
     calendar = RegularCalendar(kind="regular", freq="1h", opening_hours=hours)
     assert fit_calendar(grid(calendar, "2024-01-08", "2024-12-20")) == (calendar, 0, 0)
 
