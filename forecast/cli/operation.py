@@ -390,11 +390,10 @@ def _print_decision(decision: Decision, root: Path, *, took: float) -> None:
     if decision.word == "not due":
         print(f"{decision.dataset}: nothing to do, a retraining is not due: {decision.reason}")
     elif decision.promotes:
-        version = decision.refit_version or decision.version
-        print(
-            f"{decision.dataset}: {decision.candidate} is the champion (version {version}):"
-            f" {decision.reason}"
-        )
+        outcome = "would become the champion"  # a rehearsal registers no version
+        if version := decision.refit_version or decision.version:
+            outcome = f"is the champion (version {version})"
+        print(f"{decision.dataset}: {decision.candidate} {outcome}: {decision.reason}")
     if decision.note:
         print(decision.note, file=sys.stderr)
     data_end = format_time(read_entry(root, decision.dataset).calendar_kind, decision.data_end)

@@ -69,9 +69,10 @@ def finish_pending(
     """Carry out the pending decision and return it as it was concluded; a step that was done before
     changes nothing.
 
-    Where the champion was changed since the gate, here or elsewhere, the decision becomes "kept".
-    Where its candidate cannot be registered, raises an error of the same class, or a
-    `ForecastError`, with the next move, since no other decision is made until then.
+    Where the champion was changed since the gate, here or elsewhere, the decision becomes "kept",
+    and its candidate is registered but does not serve. Where the candidate cannot be registered,
+    raises an error of the same class, or a `ForecastError`, with the next move, since no other
+    decision is made until then.
     refit: fits the recipe again on all data, None to skip that; where it fails, the scored version
     serves and the decision's note says why.
     """
@@ -165,13 +166,16 @@ def conclude(root: Path, decision: Decision, *, now: pd.Timestamp, tracking_uri:
     dataset = decision.dataset
     folder = ProjectPaths.of(root).retraining(dataset) / "decisions"
     decision.write(folder / f"{decision.key}.json")
+    event_name = "gate kept champion"
+    if decision.version:  # only a challenger that has passed is registered
+        event_name = "gate passed" if decision.promotes else "gate passed, champion changed"
     if decision.key not in [event.decision for event in champion.read_events(root, dataset)]:
         champion.record_event(
             root,
             dataset,
             HistoryEvent(
                 at=now.floor("s").isoformat(),
-                event="gate passed" if decision.promotes else "gate kept champion",
+                event=event_name,
                 decision=decision.key,
                 version=decision.version,
                 reason=decision.reason,

@@ -244,7 +244,10 @@ class Decision(Record):
     candidate: str = ""
     """The challenger's candidate; empty where none was made."""
     version: int | None = None
-    """The version that was promoted."""
+    """The registered version of the candidate. It does not serve where the word is "kept": then
+    another version has become the champion since the gate. None where the gate kept the champion,
+    and in a rehearsal.
+    """
     refit_version: int | None = None
     """Its refit on all data, where that was promoted too."""
     numbers: GateNumbers = GateNumbers()
@@ -263,7 +266,9 @@ class Decision(Record):
 
     @property
     def promotes(self) -> bool:
-        """Whether the challenger takes the champion's place."""
+        """Whether the gate passed the challenger, and no other version has become the champion
+        since.
+        """
         return self.word not in ("kept", "not due")
 
     @property

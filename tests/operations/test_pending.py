@@ -14,6 +14,7 @@ import pytest
 from mlflow import MlflowClient
 from sqlalchemy import Engine, event
 
+from forecast.cli.operation import _print_decision
 from forecast.config.paths import ProjectPaths
 from forecast.data.results import Results
 from forecast.operations import champion, pending, records, registry
@@ -348,6 +349,31 @@ def test_a_promotion_by_hand_makes_an_earlier_decision_void(running: Path, tmp_p
     assert not (ProjectPaths.of(root).retraining(NAME) / "pending").exists()
 
 
+def test_a_decision_that_a_changed_champion_stopped_is_no_refusal_of_the_gate(moved: Path) -> None:
+    write_down(moved, champion=1, served_version=1)
+    stopped = finish(moved)
+    pending.conclude(moved, decided("kept", key="b"), now=NOW, tracking_uri=GONE)
+    last, refusal = champion.read_events(moved, NAME)[-2:]
+    assert (last.event, last.version) == ("gate passed, champion changed", stopped.version)
+    assert last.reason == stopped.reason and not stopped.promotes
+    assert (refusal.event, refusal.version) == ("gate kept champion", None)
+
+
+def test_a_rehearsal_that_would_promote_names_no_champion(
+    repro: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for found, outcome in (
+        (decided("better", candidate="gru"), "would become the champion"),
+        (decided("better", candidate="gru", version=2), "is the champion (version 2)"),
+        (
+            decided("better", candidate="gru", version=2, refit_version=3),
+            "is the champion (version 3)",
+        ),
+    ):
+        _print_decision(found, repro, took=1.0)
+        assert capsys.readouterr().out.startswith(f"{NAME}: gru {outcome}: a test\n")
+
+
 def test_a_champion_that_was_set_on_mlflow_s_page_is_the_next_gate_s(moved: Path) -> None:
     version = projects.register(moved, "naive")
     with mlflow_client.connect(tracking_store(moved)) as client:
@@ -356,7 +382,7 @@ def test_a_champion_that_was_set_on_mlflow_s_page_is_the_next_gate_s(moved: Path
     assert finish(moved).word == "kept"
     assert champion.load(moved, NAME).version == version
     taken = [event.event for event in champion.read_events(moved, NAME)][-2:]
-    assert taken == ["taken over", "gate kept champion"]
+    assert taken == ["taken over", "gate passed, champion changed"]
 
 
 def test_a_gate_replaces_a_champion_that_was_deleted_on_mlflow_s_page(moved: Path) -> None:
