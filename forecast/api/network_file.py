@@ -68,7 +68,9 @@ def _channel_names(forecaster: Forecaster) -> list[str]:
 
 
 def _linear_skip(forecaster: Forecaster) -> Skip:
-    """The skip of a forecaster; `InputError` where it is not the sum of one network and a skip."""
+    """The skip of a forecaster; `InputError` where the forecaster is not the sum of one network and
+    a skip that is the same for all series.
+    """
     if any(target.difference_inputs for target in forecaster.task.target):
         obstacle = "changes of the target; fit without `difference_inputs`"
     elif forecaster.spec.is_recursive:
@@ -77,6 +79,8 @@ def _linear_skip(forecaster: Forecaster) -> Skip:
         obstacle = "a distribution; fit without `head`"
     elif forecaster.skip is None or forecaster.correction is not None:
         obstacle = "no skip"
+    elif len(set(forecaster.skip.change_weights.values())) > 1:
+        obstacle = "another weight of the line in each series; fit one series"
     else:
         return forecaster.skip
     raise InputError(
@@ -90,7 +94,10 @@ def _linear_map(forecaster: Forecaster) -> LinearSkip:
     The map is found by forecasting from unit vectors, which works for any linear kind of skip. In
     the file, levels outside of those of the fit are not limited.
     """
-    skip = replace(_linear_skip(forecaster), level_ranges={})
+    skip = _linear_skip(forecaster)
+    (change_weights,) = set(skip.change_weights.values()) or {(1.0,) * skip.outputs}
+    # "": the series of `_unit_windows`
+    skip = replace(skip, level_ranges={}, change_weights={"": change_weights})
     task = forecaster.task
     channels = forecaster.channels
     n_past = task.lookback * channels.n_channels
@@ -108,8 +115,7 @@ def _linear_map(forecaster: Forecaster) -> LinearSkip:
         )
         n_products = calendar_products(windows, channels, *arguments).shape[1]
         columns = slice(-1 - n_products, -1)  # before the constant
-        (weights,) = set(skip.change_weights.values()) or {(1.0,) * skip.outputs}
-        product_map = skip.coefficients[columns] * np.tile(weights, skip.horizon)
+        product_map = skip.coefficients[columns] * np.tile(change_weights, skip.horizon)
         without_products = np.delete(skip.coefficients, columns, axis=0)
         code = _products_code(forecaster, arguments)
         skip = replace(skip, profile=(), harmonics=(), coefficients=without_products)
@@ -137,22 +143,8 @@ def _unit_windows(forecaster: Forecaster, n_past: int, n_future: int) -> Windows
         future=future,
         last=past[:, -1, list(channels.target_channels)],
         rows=np.arange(n_windows),
-        series=np.full(n_windows, _any_series(forecaster)),
+        series=np.full(n_windows, ""),
     )
-
-
-def _any_series(forecaster: Forecaster) -> str:
-    """The name of any series with weights of its own, or "".
-
-    Raises `InputError` where the linear part is not the same for all series.
-    """
-    weights = forecaster.skip.change_weights if forecaster.skip else {}
-    if len(set(weights.values())) > 1:
-        raise InputError(
-            f"Model {forecaster.spec.family!r} gives its linear part another weight in each series,"
-            " which a file has not. Export a model of one series."
-        )
-    return next(iter(weights), "")
 
 
 def _products_code(forecaster: Forecaster, arguments: tuple[object, ...]) -> str:

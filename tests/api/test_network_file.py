@@ -110,6 +110,7 @@ def test_a_numpy_file_has_the_products_of_the_linear_part_with_the_calendar(
         profile=(3, 2),
         harmonics=(2, 1),
         coefficients=np.zeros((0, 0)),
+        change_weights={"a": (0.5,)},
     )
     size = shaped.inputs(windows, one.channels).shape[1] + 1
     shaped = replace(shaped, coefficients=np.random.default_rng(2).normal(0, 0.3, (size, 3)))
@@ -153,6 +154,10 @@ def test_what_is_no_single_pass_is_refused_with_what_to_do(tmp_path: Path) -> No
     two = one.task.model_copy(update={"target": (target, of_changes)})
     with pytest.raises(InputError, match="fit without `difference_inputs`"):
         write_network(Ensemble((replace(one, task=two),)), tmp_path / "net.py")
+    assert one.skip is not None
+    by_series = replace(one.skip, change_weights={"a": (1.0,), "b": (0.5,)})
+    with pytest.raises(InputError, match="in each series; fit one series"):
+        write_network(Ensemble((replace(one, skip=by_series),)), tmp_path / "net.py")
     assert not list(tmp_path.iterdir())
 
 
