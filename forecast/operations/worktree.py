@@ -51,7 +51,11 @@ def open_tree(root: Path, dataset: str) -> WorkTree:
     root = root.resolve()
     revision = _revision(root)
     tree = ProjectPaths.of(root).retraining(dataset) / "tree"
-    if not _repair_links(tree, root):
+    common = _git(root, "rev-parse", "--path-format=absolute", "--git-common-dir").strip()
+    if (tree / ".git").is_file():
+        # first: git finds the repository of a moved tree only by corrected paths
+        _correct_links(tree, Path(common) / "worktrees")
+    if not _is_work_tree(tree, common):
         shutil.rmtree(tree, ignore_errors=True)
         tree.parent.mkdir(parents=True, exist_ok=True)
         _git(root, "worktree", "prune")
@@ -144,19 +148,15 @@ def prune_tree(root: Path, tree: WorkTree, *, snapshots: int) -> None:
     _git(root, "worktree", "prune")
 
 
-def _repair_links(tree: Path, root: Path) -> bool:
-    """Correct the paths of `tree` (`_link`); returns whether it is a work tree of the project."""
-    if not (tree / ".git").is_file():
-        return False
-    common = _git(root, "rev-parse", "--path-format=absolute", "--git-common-dir").strip()
-    _link(tree, Path(common) / "worktrees")
+def _is_work_tree(tree: Path, common: str) -> bool:
+    """Whether `tree` is a work tree of the repository whose git folder is `common`."""
     answer = run_git(
         tree, "rev-parse", "--path-format=absolute", "--git-common-dir", "--show-toplevel"
     )
     return answer.returncode == 0 and answer.stdout.split("\n")[:2] == [common, str(tree.resolve())]
 
 
-def _link(tree: Path, worktrees: Path) -> None:
+def _correct_links(tree: Path, worktrees: Path) -> None:
     """Correct the two absolute paths by which git connects a work tree and its repository, after
     the project was moved or copied.
 
