@@ -120,7 +120,11 @@ def _report_settings(datasets: Datasets) -> StageContent:
 
 def _code_digest(stage: str, candidates: Sequence[Candidate] = ()) -> str:
     """The digest of the code that a stage runs. Of families, sources, heads and cells, which are
-    found by name, it counts only those of `candidates`, or all where none are given.
+    found by name, it counts only those of `candidates`.
+
+    Without candidates it counts all sources, heads and cells, but no family. Stage `compare` need
+    not know families: stage `train` stores their forecasts, so an edit of one that changes a result
+    makes `compare` stale by data/trained.
     """
     modules: set[str] = set()
     for candidate in candidates:

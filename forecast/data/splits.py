@@ -102,8 +102,9 @@ class Borders:
         return self.by_series.get(unique_id, self)
 
     def with_test_block(self, panel: Panel, n_steps: int) -> Borders:
-        """The borders with a test block of the last `n_steps` of `panel`, or of each series with
-        borders of its own.
+        """The borders with `calibration_end` alone moved to `n_steps` before the last step of
+        `panel`, or of each series with borders of its own. Where `test_end` is that last step, the
+        test block has `n_steps`.
         """
 
         def move(borders: Borders, steps: np.ndarray) -> Borders:

@@ -100,8 +100,8 @@ class Ensemble:
         return self.forecasters[0].scaling
 
     def select_newest_rows(self, history: pd.DataFrame) -> pd.DataFrame:
-        """The rows of a long frame that a forecast from its end may read; all rows where a model is
-        a recursion.
+        """The rows of a long frame that a forecast from its end may read; all rows where
+        `needs_whole_history`.
         """
         if self.needs_whole_history:
             return history
@@ -111,7 +111,9 @@ class Ensemble:
 
     @property
     def needs_whole_history(self) -> bool:
-        """Whether a model is a recursion, which needs every row since its first."""
+        """Whether a model carries its state on from the first train row (`starts_at_train_end`) and
+        so needs every row since.
+        """
         return any(forecaster.spec.starts_at_train_end for forecaster in self.forecasters)
 
     def predict(self, panel: Panel, rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -109,8 +109,8 @@ def decide_alarms(p_values: Array, share: float, memory: float) -> tuple[Array, 
 
 
 def _gamma(since: Array) -> Array:
-    """gamma[since]: the share of the alarm level that an alarm `since` tests ago gives back (Ramdas
-    et al. 2017, section 3).
+    """gamma[since]: the weight in the alarm level of an alarm `since` tests ago, before the decay
+    and the share of false alarms (Ramdas et al. 2017, section 3).
     """
     return 0.0722 * np.log(np.maximum(since, 2)) / (since * np.exp(np.sqrt(np.log(since))))
 

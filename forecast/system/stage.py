@@ -143,7 +143,7 @@ def _write_log_line(**content: float | str) -> None:
 
 PLAIN_SECONDS = 5.0
 SILENT_SECONDS = 30.0
-"""After so many seconds without output a line says that the work goes on."""
+"""After each span of so many seconds without output a line says that the work goes on."""
 START_SECONDS = 10.0  # no estimate of the remaining time is shown before
 
 
@@ -287,7 +287,9 @@ def _plain_progress(total: int, label: str, out: TextIO, pace: Pace) -> Iterator
     is_over, has_news = threading.Event(), threading.Event()
 
     def tell_alive() -> None:
-        """Print a line after `SILENT_SECONDS` without one, so that it does not seem to hang."""
+        """Print a line at the end of each span of `SILENT_SECONDS` that had none, so that the work
+        does not seem to hang: after a silence of one span to nearly two.
+        """
         while not is_over.wait(SILENT_SECONDS):
             if not has_news.is_set():
                 print(f"{label}: at work, {n_finished} of {total} done", file=out, flush=True)

@@ -317,8 +317,9 @@ class _Run:
         return Result(self.best, self.score, self.reason, curve, self.decay, self.effective)
 
     def _descend(self, jtj: Array, gradient: Array) -> bool:
-        """Raise mu until a step lowers the objective, and take it; False where mu passes its
-        maximum. gradient: that of the whole objective.
+        """Raise mu until a step lowers the objective, take that step and set mu for the next one
+        (`mu_decrease`, `by_gain`); False where mu passes its maximum. gradient: half of that of the
+        whole objective.
         """
         objective = self.loss + self.decay * self.weights @ self.weights
         while self.mu <= self.options.mu_max:

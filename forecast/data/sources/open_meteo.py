@@ -190,8 +190,8 @@ class _Client:
         return frame[frame["ds"] >= frame["issued_at"]]
 
     def _ask_archived(self, name: str, variables: dict[str, str]) -> Iterator[pd.DataFrame]:
-        """Forecasts made one, two, ... days before each hour, as many as the horizon needs, issued
-        by `as_of`.
+        """Forecasts made one, two, ... days before each hour, as many days as the horizon needs but
+        at most `FORECAST_DAYS`, issued by `as_of`.
         """
         delay = pd.Timedelta(self.source.issue_delay_h, "h")
         # the days from the issue of a forecast to the end of the horizon; the same at any cutoff,

@@ -4,8 +4,7 @@ It is the linear skip of the recursive networks (narx, jordan) standing alone, s
 it can be seen. Lags, inputs and penalty are chosen on validation (`forecast.models.choice`); inputs
 that are known only up to the cutoff are carried on by `forecast.models.skip.Carry`.
 
-`Spec` (a `LinearSpec`) has no code of its own; its flags (`is_recursive`, `is_corrected`) say what
-is fitted.
+`Spec` (a `LinearSpec`) has no code of its own; its flag `is_recursive` says what is fitted.
 """
 
 from forecast.models.base import LinearSpec

@@ -4,8 +4,7 @@ and a direct ridge fitted to what it leaves of each step.
 Both are linear maps of `forecast.models.skip`, chosen and fitted by `forecast.forecaster.fitting`;
 here are only the options and the description.
 
-`Spec` (a `LinearSpec`) has no code of its own; its flags (`is_recursive`, `is_corrected`) say what
-is fitted.
+`Spec` (a `LinearSpec`) has no code of its own; its flag `is_corrected` says what is fitted.
 """
 
 from forecast.models.base import LinearSpec

@@ -4,8 +4,8 @@ It is their default skip standing alone as a row of its own, so what a network a
 seen. Lags, inputs, products and penalty are chosen on validation (`forecast.models.choice`); the
 map itself is `forecast.models.skip.Skip` of the kind `linear`.
 
-`Spec` (a `LinearSpec`) has no code of its own; its flags (`is_recursive`, `is_corrected`) say what
-is fitted.
+`Spec` (a `LinearSpec`) has no code of its own; it sets neither `is_recursive` nor
+`is_corrected`, so one map for all steps is fitted.
 """
 
 from forecast.models.base import LinearSpec
