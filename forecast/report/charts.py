@@ -144,6 +144,8 @@ class Line:
     """Bands around the line, each (low, high), the widest first."""
     tip: str = ""
     """The tooltip of the whole line."""
+    dot: int | None = None
+    """The number of a point that is marked by a dot."""
 
 
 @dataclass(frozen=True)
@@ -159,6 +161,8 @@ class Axes:
     """None: around all lines and bands."""
     divider_x: float | None = None
     """The x of a dotted vertical line."""
+    base_y: float | None = None
+    """The y of a horizontal base line."""
     x_names: Sequence[str] = ()
     """The name of each x in the tooltip."""
     show: Callable[[float], str] | None = None
