@@ -66,10 +66,10 @@ def follow_imports(
     """Every file that importing and running `modules` of the project at `root` may execute.
 
     found_by_name: also follow all members of a package that imports its members by file name
-    (`pkgutil.iter_modules`, `importlib.import_module`) in its own `__init__.py`, but not those that
-    another module imports so: `models/__init__.py` finds the members of `models/families`, which
-    are not followed. Imports under `TYPE_CHECKING` do not count. A file may lie outside `root`
-    (`_find_package`, `_list_added`). Raises `ValueError` for a missing module.
+    (`pkgutil.iter_modules`, `importlib.import_module`) in its own top file, but not those that
+    another module imports so: the package `models` finds the members of its package `families`,
+    which are not followed. Imports under `TYPE_CHECKING` do not count. A file may lie outside
+    `root` (`_find_package`, `_list_added`). Raises `ValueError` for a missing module.
     """
     # listed at every call: files may come and go between two calls
     files_by_module = _list_modules(root)
