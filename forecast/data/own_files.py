@@ -101,7 +101,7 @@ one, since it may be a value.
 FLAGS = {"yes": 1.0, "no": 0.0, "true": 1.0, "false": 0.0, "y": 1.0, "n": 0.0}
 """The number of a cell that says yes or no; case does not matter."""
 MIN_OTHER_VALUES = 20
-"""With no more distinct numbers beside it, a number such as -99 may be a code."""
+"""With no more distinct numbers, a number such as -99 may be a code."""
 csv.field_size_limit(BLOCK_BYTES)  # read with another separator, a whole header may be one field
 HEADER_LINES = 2
 """The first lines, which may hold the column names: the first, or the second after `sep=;`."""

@@ -143,7 +143,7 @@ def _write_log_line(**content: float | str) -> None:
 
 PLAIN_SECONDS = 5.0
 SILENT_SECONDS = 30.0
-"""After each span of so many seconds without output a line says that the work goes on."""
+"""After so many seconds without output a line says that the work goes on."""
 START_SECONDS = 10.0  # no estimate of the remaining time is shown before
 
 
