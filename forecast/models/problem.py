@@ -481,7 +481,7 @@ class Problem:
             reads_past_plans=has_plans,
             bent=self._varied_plans(),
         )
-        lags = [task.lookback] if transform_target else task.candidate_lags()
+        lags = task.candidate_lags()[-1:] if transform_target else task.candidate_lags()
         return choose_linear_shape(
             self.folds(horizon, transform_target), self.channels, richest, lags
         )
