@@ -28,8 +28,8 @@ from bench.unseen_systems import (
     error_on_record,
     fit_best_arx,
     fit_polynomial,
-    free_run_error,
     held_levels,
+    print_error,
     random_multisine,
 )
 from forecast.identification import (
@@ -249,22 +249,10 @@ def main() -> None:
     for name in SIX:
         if arguments.only not in name:
             continue
-        record, test, truth, unit = simulate_records(name, arguments.draw)
-        record = record.part(slice(0, arguments.rows))
+        record, test, truth, noise = simulate_records(name, arguments.draw)
+        records = (record.part(slice(0, arguments.rows)), test, truth, noise)
         for contestant in arguments.contestants:
-            begin = time.process_time()
-            try:
-                model = contestants[contestant](record)
-                error = free_run_error(model, test, truth, unit)
-            except ForecastError as failure:
-                print(f"{name}, {contestant}: {failure}", flush=True)
-                continue
-            seconds = time.process_time() - begin
-            print(
-                f"{name:<16} {contestant:<11} {error:8.3f} x noise {seconds:7.1f} CPU s"
-                f"  ({error * np.mean(unit / truth.std(axis=0)):.3f} deviations)",
-                flush=True,
-            )
+            print_error(name, contestant, contestants[contestant], records)
 
 
 if __name__ == "__main__":

@@ -303,6 +303,32 @@ CONTESTANTS: dict[str, Callable[[Experiment], Model]] = {
 }
 
 
+def print_error(
+    name: str,
+    contestant: str,
+    fit: Callable[[Experiment], Model],
+    records: tuple[Experiment, Experiment, np.ndarray, np.ndarray],
+) -> Model | None:
+    """The model that `fit` makes of the record, after a line with its error and CPU seconds; None
+    where it makes none, after a line with the reason. records: as `simulate_records` makes them.
+    """
+    record, test, truth, unit = records
+    begin = time.process_time()
+    try:
+        model = fit(record)
+        error = free_run_error(model, test, truth, unit)
+    except ForecastError as failure:
+        print(f"{name}, {contestant}: {failure}", flush=True)
+        return None
+    seconds = time.process_time() - begin
+    print(
+        f"{name:<28} {contestant:<11} {error:8.3f} x noise {seconds:7.1f} CPU s"
+        f"  ({error * np.mean(unit / truth.std(axis=0)):.3f} deviations)",
+        flush=True,
+    )
+    return model
+
+
 def main() -> None:
     """A line for each system and contestant: the error and CPU seconds."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -313,22 +339,10 @@ def main() -> None:
     for name in EIGHT:
         if arguments.only not in name:
             continue
-        record, test, truth, unit = simulate_records(name, arguments.draw)
+        records = simulate_records(name, arguments.draw)
         for contestant in arguments.contestants:
-            begin = time.process_time()
-            try:
-                model = CONTESTANTS[contestant](record)
-                error = free_run_error(model, test, truth, unit)
-            except ForecastError as failure:
-                print(f"{name}, {contestant}: {failure}", flush=True)
-                continue
-            seconds = time.process_time() - begin
-            print(
-                f"{name:<28} {contestant:<11} {error:8.3f} x noise {seconds:7.1f} CPU s"
-                f"  ({error * np.mean(unit / truth.std(axis=0)):.3f} deviations)",
-                flush=True,
-            )
-            if contestant == "identify":
+            model = print_error(name, contestant, CONTESTANTS[contestant], records)
+            if model is not None and contestant == "identify":
                 print("\n".join(f"    {note}" for note in model.notes), flush=True)
 
 
