@@ -386,8 +386,8 @@ def take_over(root: Path, dataset: str, *, now: pd.Timestamp, tracking_uri: str)
     """
     with _open_registry(root, dataset, tracking_uri, timeout=0.0) as opened:
         serving = _readable_aliases(root, dataset).get("champion", 0)
-        if serving and (deleted := _list_deleted_champion(dataset, serving, opened.registered)):
-            raise InputError(deleted[0])
+        if serving and (deleted := _describe_deleted(dataset, serving, opened.registered)):
+            raise InputError(deleted)
         return list(_take_registered(root, dataset, opened, now))
 
 
@@ -405,7 +405,8 @@ def _take_registered(
     if aliases == local or serving == local.get(champion.REGISTERED, 0):
         return
     if serving is None and replaced:  # it lost the champion, and its restoration may be half done
-        yield from _list_deleted_champion(dataset, replaced, opened.registered)
+        if deleted := _describe_deleted(dataset, replaced, opened.registered):
+            yield deleted
         return
     if serving:
         champion.load_version(root, dataset, serving)
@@ -421,20 +422,20 @@ def _take_registered(
     yield f"{dataset}: aliases taken from the registry: {aliases}"
 
 
-def _list_deleted_champion(dataset: str, serving: int, registered: RegisteredModel) -> list[str]:
+def _describe_deleted(dataset: str, serving: int, registered: RegisteredModel) -> str:
     """A sentence where the registry has no champion, because somebody deleted the version `serving`
-    there, which is this machine's champion.
+    there, which is this machine's champion; empty for another registry.
     """
     if (
         "champion" in registered.aliases
         or serving in registered.versions
         or serving > registered.newest
     ):
-        return []
-    return [
+        return ""
+    return (
         f"{dataset}: version {serving}, which serves here, was deleted from the registry; `forecast"
         " rollback` or `forecast promote` names another"
-    ]
+    )
 
 
 def _copy_aliased(root: Path, dataset: str, opened: OpenRegistry) -> Iterator[str]:
