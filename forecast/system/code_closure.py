@@ -19,7 +19,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TypeGuard
 
 from forecast.system import files
 from forecast.system.errors import ForecastError
@@ -57,7 +56,7 @@ class _SourceFile:
     finds_by_name: bool
     """Whether it imports modules by file name (`_FINDS_BY_NAME`)."""
     digest: str
-    """SHA-256 of its syntax tree without docstrings."""
+    """SHA-256 of its syntax tree without docstrings and descriptions of constants."""
 
 
 def follow_imports(
@@ -209,8 +208,8 @@ def _read_source(file: Path, stamp: str, package: str) -> _SourceFile:
     """Parse a file; `stamp` is stored with the result and tells later whether it has changed."""
     tree = ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
     for node in ast.walk(tree):
-        if _is_documented(node):
-            del node.body[0]
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = [statement for statement in node.body if not _is_text(statement)]
         elif isinstance(node, ast.If) and _is_for_types_alone(node.test):
             node.body = []
     names: list[str] = []
@@ -225,8 +224,10 @@ def _read_source(file: Path, stamp: str, package: str) -> _SourceFile:
     return _SourceFile(stamp, names, finds, hashlib.sha256(text.encode()).hexdigest())
 
 
-def _is_documented(
-    node: ast.AST,
-) -> TypeGuard[ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef]:
-    kinds = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
-    return isinstance(node, kinds) and ast.get_docstring(node, clean=False) is not None
+def _is_text(statement: ast.stmt) -> bool:
+    """Whether a statement is only a text: a docstring, or what a constant above it means."""
+    return (
+        isinstance(statement, ast.Expr)
+        and isinstance(statement.value, ast.Constant)
+        and isinstance(statement.value.value, str)
+    )

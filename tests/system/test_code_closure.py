@@ -82,6 +82,14 @@ def test_the_digest_changes_with_the_code_and_not_with_its_comments(project: Pat
     assert code_digest(["forecast.a"], project) != before
 
 
+def test_the_digest_ignores_what_is_said_of_a_constant(project: Path) -> None:
+    file = project / "forecast/pack/inner.py"
+    file.write_text('x = 2222\n"""Metres."""\n')
+    before = code_digest(["forecast.a"], project)
+    file.write_text('x = 2222\n"""The length of a step in metres."""\n')
+    assert code_digest(["forecast.a"], project) == before
+
+
 def test_the_digest_of_one_member_ignores_the_others(project: Path) -> None:
     before = code_digest(["forecast.user", "forecast.shelf.one"], project)
     (project / "forecast/shelf/two.py").write_text("z = 5\n")
