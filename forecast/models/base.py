@@ -92,10 +92,12 @@ class ModelSpec(Config):
     (`rectify`).
     """
     is_recursive: ClassVar[bool] = False
-    """Whether it is a one-step map whose forecast is fed back up to the horizon (closed loop)."""
+    """Whether it is a one-step map whose forecast is fed back up to the horizon (closed loop),
+    without the correction of `is_corrected`.
+    """
     starts_at_train_end: ClassVar[bool] = False
-    """Whether it is a recursion from the first train row on, which needs the whole history and
-    forecasts from no row before the end of its fit.
+    """Whether its state is carried on from the first train row, so that it needs the whole history
+    and forecasts from no row before the end of its fit.
     """
     reads_history: ClassVar[bool] = True
     """Whether its forecast depends on the rows before the cutoff."""

@@ -93,8 +93,9 @@ POINT_OBJECTIVES = (
 of trees is chosen by the absolute error.
 """
 N_TREES, N_EXACT_TREES = 100, 400
-"""The most boosted trees: while forms are compared, and for a chosen form with exact thresholds
-(docs/research/quarter-hour.md).
+"""The most boosted trees: `N_TREES` of each form, while forms are compared and as the model;
+`N_EXACT_TREES` as the model where the chosen form has exact thresholds
+(docs/research/quarter-hour.md). `options: {n_estimators: ...}` replaces both.
 """
 EXACT_LEAF_ROWS = 20
 """The least pairs in a leaf with exact thresholds."""
