@@ -263,7 +263,7 @@ def forecast_windows(
     with caller_words(dataset.names, settings.calendar):
         prepared = prepare_frame(dataset.frame, NAME, settings)
     # set in steps: as a share of the steps since a late series began, the block would be shorter
-    borders = prepared.borders.with_test_block(
+    borders = prepared.borders.with_calibration_end(
         from_frame(prepared.served, NAME, settings.task), n_test_steps
     )
     before = dataset.choose_options(

@@ -93,7 +93,7 @@ class MemberErrors:
     """
 
     @classmethod
-    def of(
+    def from_forecasts(
         cls,
         rows: pd.DataFrame,
         forecasts: Mapping[str, np.ndarray],
@@ -340,7 +340,7 @@ def _combine_forecasts(
     cutoffs = rows["cutoff"].to_numpy()
     times = rows["ds"].to_numpy()
     validated = _select_rows(values, in_validation)
-    on_validation = MemberErrors.of(rows[in_validation], validated, records)
+    on_validation = MemberErrors.from_forecasts(rows[in_validation], validated, records)
     history = [_date_weights(learn_weights(rule, on_validation), times[in_validation].max())]
     y_hat = weighted_mean(history[0].weights, values)
     for learns, forecasts in on_validation.split_folds():
@@ -357,7 +357,7 @@ def _combine_forecasts(
         is_known = times <= refit
         follows_refit = cutoffs >= refit
         known_forecasts = {name: values[name][is_known] for name in members}
-        errors = MemberErrors.of(rows[is_known], known_forecasts, records)
+        errors = MemberErrors.from_forecasts(rows[is_known], known_forecasts, records)
         weights = learn_weights(rule, errors)
         y_hat[follows_refit] = weighted_mean(weights, _select_rows(values, follows_refit))
         history.append(_date_weights(weights, refit))

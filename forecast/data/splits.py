@@ -101,7 +101,7 @@ class Borders:
         """The borders of one series."""
         return self.by_series.get(unique_id, self)
 
-    def with_test_block(self, panel: Panel, n_steps: int) -> Borders:
+    def with_calibration_end(self, panel: Panel, n_steps: int) -> Borders:
         """The borders with `calibration_end` alone moved to `n_steps` before the last step of
         `panel`, or of each series with borders of its own. Where `test_end` is that last step, the
         test block has `n_steps`.

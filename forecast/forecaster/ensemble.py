@@ -60,7 +60,7 @@ SAVED_ARRAYS = {
 """Arrays of SCORES: the ending of the name (after the number of the series) and the field of
 `SplitConformal`.
 """
-MAX_HORIZONS = 10
+MAX_HORIZON_FACTOR = 10
 """A closed loop runs for at most this many trained horizons; after that it has settled to a value
 or cycle that says nothing about the data.
 """
@@ -177,11 +177,11 @@ class Ensemble:
                 f" from there. Ask for at most {trained}, or train it with a larger `horizon`."
             )
         is_loop = any(f.spec.is_recursive for f in self.forecasters)
-        if is_loop and horizon > MAX_HORIZONS * trained:
+        if is_loop and horizon > MAX_HORIZON_FACTOR * trained:
             raise InputError(
-                f"Horizon {horizon}: at most {MAX_HORIZONS * trained} steps, {MAX_HORIZONS} times"
-                " what the model was trained for. Ask for fewer, or train it with a larger"
-                " `horizon`."
+                f"Horizon {horizon}: at most {MAX_HORIZON_FACTOR * trained} steps,"
+                f" {MAX_HORIZON_FACTOR} times what the model was trained for. Ask for fewer, or"
+                " train it with a larger `horizon`."
             )
         longer = self.task.model_copy(update={"horizon": horizon})
         return replace(self, forecasters=tuple(replace(f, task=longer) for f in self.forecasters))

@@ -6,8 +6,8 @@ Everything that goes through a network block by block is a `BlockVisitor`: Keras
 (`training.forward_mode`), and the widths from which shapes of weights follow (`networks.weights`).
 A new kind of block is a class in `networks.description`, a row of `METHODS`, and a `visit_` method
 in every subclass that supports it. `layers.wiring.count_wanted_steps` names the blocks without a
-state, before which fewer steps are computed, `weights.first_states` those with one; a first value
-of weights that `cells.base.Initializer` lacks is a case of `weights.draw`.
+state, before which fewer steps are computed, `weights.first_network_states` those with one; a
+first value of weights that `cells.base.Initializer` lacks is a case of `weights.draw`.
 """
 
 from __future__ import annotations

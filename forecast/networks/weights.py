@@ -1,8 +1,8 @@
 """Names, shapes and initial values of a network's weights and states, the same for Keras and NumPy.
 
 `weight_specs` lists the weights of a `Network` by their full names ("hidden/kernel"); `initialise`
-draws them; `first_states` gives the states before the first row. Another initializer is a case of
-`draw`.
+draws them; `first_network_states` gives the states before the first row. Another initializer is a
+case of `draw`.
 """
 
 from __future__ import annotations
@@ -135,8 +135,10 @@ def _orthogonal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     return q.T if rows < columns else q
 
 
-def first_states(network: Network, weights: Arrays, batch: int) -> States:
-    """The states of all blocks before the first row: zeros in the dtype of the weights."""
+def first_network_states(network: Network, weights: Arrays, batch: int) -> States:
+    """The states of all blocks before the first row, each `(B, ...)`: zeros in the dtype of the
+    weights.
+    """
     states: States = {}
     input_widths = WidthVisitor.of_network(network).input_widths
     for path, block in walk_blocks(network.blocks):

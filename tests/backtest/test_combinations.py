@@ -161,7 +161,7 @@ def test_where_nobody_errs_the_members_count_alike():
     rows = pd.DataFrame({"unique_id": "flat", "output": "y", "cutoff": times, "ds": ds, "y": 3.0})
     values = {name: rows["y"].to_numpy() for name in "ab"}
     records = {name: run_record(name, kind="network") for name in "ab"}
-    own = MemberErrors.of(rows, values, records)
+    own = MemberErrors.from_forecasts(rows, values, records)
     assert learn_weights(Combination(members=("all",), weights="stacked"), own) == {
         "a": 0.5,
         "b": 0.5,

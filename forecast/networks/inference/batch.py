@@ -38,7 +38,7 @@ from forecast.networks.description import (
 from forecast.networks.inference.steppers import (
     Stepper,
     decode,
-    first_states,
+    first_cell_states,
     multiply_columns,
     stepper,
 )
@@ -273,7 +273,7 @@ class Pass(BlockVisitor[np.ndarray]):
         ]
         join = np.concatenate if count_twins(self.weights) > 1 else np.stack
         w = {name: join([way[name] for way in both_weights]) for name in both_weights[0]}
-        start = first_states(block.cell_object, w, 2 * self.batch)
+        start = first_cell_states(block.cell_object, w, 2 * self.batch)
         both = np.concatenate([x, x[::-1]], axis=2)
         stepper(block.cell_object, w, start).run_steps(both, out)
         return np.concatenate(np.split(out, 2, axis=2), axis=1)
@@ -322,7 +322,7 @@ class Pass(BlockVisitor[np.ndarray]):
         """A stepper of the cell with the weights at `path`, before the first row."""
         cell = block.cell_object
         w = weights_at(self.weights, path)
-        return stepper(cell, w, first_states(cell, w, self.batch))
+        return stepper(cell, w, first_cell_states(cell, w, self.batch))
 
 
 def segments(rows: np.ndarray, length: int, channels: int, relative: Sequence[int]) -> np.ndarray:

@@ -55,7 +55,7 @@ def stepper(cell: Cell, w: Arrays, states: Arrays) -> Stepper:
     return AnyStepper(cell, w, states)
 
 
-def first_states(cell: Cell, w: Arrays, batch: int) -> dict[str, np.ndarray]:
+def first_cell_states(cell: Cell, w: Arrays, batch: int) -> dict[str, np.ndarray]:
     """The states before the first step, each `(size, B)`."""
     return {name: state.T for name, state in cell.initial_states(numpy_namespace, w, batch).items()}
 

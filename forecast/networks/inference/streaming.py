@@ -42,14 +42,14 @@ from forecast.networks.inference.batch import (
 )
 from forecast.networks.inference.steppers import split_twins, step_cell
 from forecast.networks.visitor import BlockVisitor
-from forecast.networks.weights import first_states, future_width
+from forecast.networks.weights import first_network_states, future_width
 from forecast.system.errors import ModelError
 
 
 def initial(network: Network, weights: Arrays, batch: int) -> States:
     """The states before the first row, from which `forward` starts a window too."""
     check_weights(network, weights)
-    return first_states(network, weights, batch)
+    return first_network_states(network, weights, batch)
 
 
 def step(

@@ -25,7 +25,7 @@ from forecast.networks.description import (
 )
 from forecast.networks.inference import final_states, forecast_last, forward, initial, step
 from forecast.networks.inference.batch import future_frames
-from forecast.networks.inference.steppers import AnyStepper, first_states, stepper
+from forecast.networks.inference.steppers import AnyStepper, first_cell_states, stepper
 from forecast.networks.weights import initialise
 from forecast.system.errors import InputError
 from tests.networks.inference.nets import NETWORKS, SHAPES, inputs_of, recurrent, weights_of
@@ -218,7 +218,7 @@ def test_the_fast_steppers_are_the_cells(name, options):
     cell, rng = cells.get(name, 3, options), np.random.default_rng(0)
     w = {key: rng.normal(size=weight.shape) for key, weight in cell.weight_specs(2).items()}
     fast, plain = (
-        make(cell, w, first_states(cell, w, 5))
+        make(cell, w, first_cell_states(cell, w, 5))
         for make in (lambda c, *a: stepper(c, *a), AnyStepper)
     )
     for x in rng.normal(size=(6, 2, 5)):
@@ -249,8 +249,8 @@ def test_a_cell_may_name_its_weights_as_it_likes_also_of_twins():
     cell, rng = Independent(3), np.random.default_rng(0)
     each = [{"keep": rng.normal(size=3), "read": rng.normal(size=(2, 3))} for _ in range(2)]
     both = {name: np.stack([w[name] for w in each]) for name in each[0]}
-    alone = [stepper(cell, w, first_states(cell, w, 5)) for w in each]
-    together = stepper(cell, both, first_states(cell, both, 10))
+    alone = [stepper(cell, w, first_cell_states(cell, w, 5)) for w in each]
+    together = stepper(cell, both, first_cell_states(cell, both, 10))
     for x in rng.normal(size=(6, 2, 10)):
         wanted = [run(part) for run, part in zip(alone, np.split(x, 2, axis=1), strict=True)]
         assert not np.allclose(wanted[0], wanted[1])
