@@ -102,6 +102,8 @@ MAX_KEPT_SUMS_BYTES = 2**26
 """Sums of a linear map of at most so many bytes are kept for the next refit."""
 MIN_REGULAR_SHARE = 0.9
 """`LongWindows` saves time only where at least this share of the cutoffs is regular."""
+CHOICE_TIMEOUT = 3600.0
+"""Seconds to wait for another process that chooses the same shape; a choice takes a few."""
 Examples = Callable[[], Iterable[tuple[Windows, np.ndarray]]]
 """A function that yields batches of windows and their scaled targets (B, H, O); called once per
 pass over the data.
@@ -435,11 +437,14 @@ class Problem:
         if self.shapes is None or self.recorder is not None or transform_target is not None:
             return self._choose_shape(horizon, transform_target)
         path = self.shapes / f"{self._chosen_rows_digest(horizon)}.json"
-        stored = files.read_note(path)
-        if stored:
-            return Skip.from_saved(stored, {})
-        shape = self._choose_shape(horizon, None)
-        files.write_json(path, shape.to_json())
+        purpose = "Choosing the shape of a linear map"
+        # so that workers that begin at the same time do not all make the same choice
+        with files.hold_lock(path.with_suffix(".lock"), purpose=purpose, timeout=CHOICE_TIMEOUT):
+            stored = files.read_note(path)
+            if stored:
+                return Skip.from_saved(stored, {})
+            shape = self._choose_shape(horizon, None)
+            files.write_json(path, shape.to_json())
         return shape
 
     def _chosen_rows_digest(self, horizon: int) -> str:

@@ -5,7 +5,10 @@ are made of.
 from __future__ import annotations
 
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -188,11 +191,31 @@ def test_a_shape_chosen_by_one_process_is_taken_by_the_next_on_the_same_rows_alo
     assert len(choices) == 4
 
 
+def test_workers_that_need_a_shape_at_the_same_time_choose_it_once(monkeypatch, tmp_path):
+    choices = []
+    choose = Problem._choose_shape
+    digest_rows = Problem._chosen_rows_digest
+    both_ask = threading.Barrier(2)
+
+    def digest_with_the_other(problem, horizon):
+        digest = digest_rows(problem, horizon)
+        both_ask.wait(timeout=60)
+        return digest
+
+    monkeypatch.setattr(Problem, "_choose_shape", lambda *args: choices.append(1) or choose(*args))
+    monkeypatch.setattr(Problem, "_chosen_rows_digest", digest_with_the_other)
+    workers = [replace(problems.problem_of(problems.frame()), shapes=tmp_path) for _ in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        ask = partial(Problem.skip, kind="linear", horizon=problems.HORIZON)
+        first, second = pool.map(ask, workers)
+    assert len(choices) == 1 and first == second
+
+
 def test_a_damaged_shape_is_chosen_anew(tmp_path):
     frame = problems.frame()
     shops = replace(problems.problem_of(frame), shapes=tmp_path)
     skip = shops.skip("linear", problems.HORIZON)
-    (stored,) = tmp_path.iterdir()
+    (stored,) = tmp_path.glob("*.json")
     stored.write_text(stored.read_text()[:40])
     again = replace(problems.problem_of(frame), shapes=tmp_path)
     assert again.skip("linear", problems.HORIZON) == skip
