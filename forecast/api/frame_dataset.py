@@ -32,7 +32,7 @@ from forecast.api.frames import (
     as_tuple,
     caller_words,
     clock_name,
-    clock_of,
+    find_clock,
     long_frame,
     own_ids,
     require_whole,
@@ -185,7 +185,7 @@ def frame_dataset(df: Any, options: TaskOptions) -> FrameDataset:
         options.id_col,
         options.time_col,
         as_tuple("target_col", options.target_col),
-        clock=clock_of(df, options.time_col),
+        clock=find_clock(df, options.time_col),
     )
     target = list(map(str, names.target_col))
     past, future = (

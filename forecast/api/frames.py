@@ -109,7 +109,7 @@ class Names:
     time_zone: tzinfo | None = None
     """`zone_of_times` of the frame."""
     clock: str = ""
-    """`clock_of` the frame."""
+    """`find_clock` the frame."""
     ids: pd.Series | None = None
     """`own_ids` of the frame."""
 
@@ -266,7 +266,7 @@ def with_own_ids(table: pd.DataFrame, id_col: str, ids: pd.Series) -> pd.DataFra
 NAMES_OF_UTC = ("Etc/UTC", "GMT", "Etc/GMT", "Zulu", "tzutc()", "UTC+00:00")
 
 
-def clock_of(df: Any, time_col: str) -> str:
+def find_clock(df: Any, time_col: str) -> str:
     """The name of the time zone of the frame's first time; "" without one."""
     times = _with_text_names(df).get(time_col, pd.Series()).dropna()
     with contextlib.suppress(ValueError, TypeError, IndexError):
@@ -281,7 +281,7 @@ def require_zones_in_both_or_none(
     """Raises `InputError` where one of two frames has times with a time zone and the other times
     without one: these would be read as UTC, and so shifted against the others.
 
-    clock, known: `clock_of` the frames called `where` and `known_where`. Days of sessions and
+    clock, known: `find_clock` the frames called `where` and `known_where`. Days of sessions and
     weekdays are read as written, and counted rows have no clock; these are not checked.
     """
     zone = clock or known
@@ -329,7 +329,7 @@ def in_caller_words(message: str, names: Names, calendar: Calendar) -> str:
     if names.clock not in ("", "UTC") and not calendar.keeps_wall_clock:
         # what stands in quotes is a cell as the caller wrote it
         message = re.sub(rf"(?<!'){MOMENT}(?![-+:\dZ]| UTC)", r"\g<0> UTC", message)
-        # an error passes here once or twice, the second time with the time zone of the fit
+        # the error of a frame may pass here twice
         if "grid of the other rows" in message and "become UTC" not in message:
             message += (
                 f" Times of {names.clock} become UTC; for days of its clock: `df['ds'] ="
@@ -363,7 +363,7 @@ def with_future(
         )
     try:
         future_df = as_pandas(future_df)
-        clock = clock_of(future_df, names.time_col)
+        clock = find_clock(future_df, names.time_col)
         present = [*future_df.columns, *future_df.index.names]
         if names.id_col not in present and not task.hierarchy:
             # without a column of series it is the same for all series

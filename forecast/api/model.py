@@ -210,8 +210,10 @@ class Model:
         where there are too few calibration errors for the rate.
         """
         require_whole(newest=newest)
-        with frames.caller_words(self.names, self.ensemble.task.calendar):
-            panel = self._checked_panel(frames.as_pandas(df), None, self.ensemble)
+        history = frames.as_pandas(df)
+        names = self._names_of(history)
+        with frames.caller_words(names, self.ensemble.task.calendar):
+            panel = self._checked_panel(history, None, self.ensemble, names)
         require_known_series(panel.by_id, self.ensemble, where=WHERE)
         rows = {s.unique_id: np.arange(len(s) - newest, len(s)) - 1 for s in panel.series}
         table = watch(self.ensemble, panel, rows, rate=rate, pooled=pooled).table
@@ -271,20 +273,21 @@ class Model:
         lacks a value that the forecast needs.
         """
         history = df if df is None else frames.as_pandas(df)
+        names = self._names_of(history)
         panel = None
         if history is not None and future_df is None and not ensemble.task.hierarchy:
             panel = self._ready_panel(history, ensemble)
         calendar = ensemble.task.calendar
-        with frames.caller_words(self.names, calendar):
+        with frames.caller_words(names, calendar):
             if panel is None:
-                panel = self._checked_panel(history, future_df, ensemble)
+                panel = self._checked_panel(history, future_df, ensemble, names)
             if df is None:  # the fit has warned of the series that it left out
                 fitted = ensemble.scaling.centre
                 fitted_series = tuple(s for s in panel.series if s.unique_id in fitted)
                 panel = replace(panel, series=fitted_series)
             panel, left_out = keep_forecastable(panel, ensemble)
             if left_out:
-                words = frames.in_caller_words(left_out, self.names, calendar)
+                words = frames.in_caller_words(left_out, names, calendar)
                 warnings.warn(f"{WHERE}: {words}", stacklevel=3)
             for series in panel.series:
                 require_rows(panel.task, series, np.array([len(series) - 1]))
@@ -310,19 +313,25 @@ class Model:
             return None
         return panel
 
-    def _checked_panel(self, df: pd.DataFrame | None, future_df: Any, ensemble: Ensemble) -> Panel:
+    def _names_of(self, history: pd.DataFrame | None) -> Names:
+        """The caller's names with the clock of a history; None: with that of the fit's data."""
+        if history is None:
+            return self.names
+        return replace(self.names, clock=frames.find_clock(history, self.names.time_col))
+
+    def _checked_panel(
+        self, df: pd.DataFrame | None, future_df: Any, ensemble: Ensemble, names: Names
+    ) -> Panel:
         """The panel of a history (None: of the fit's data), checked and converted, with the inputs
-        known ahead.
+        known ahead. names: `_names_of` the history.
 
         Raises `InputError` for a fault of the frames, and where there is no history.
         """
         task = ensemble.task
         observed = task.observed_names
         plans = task.plans
-        names = self.names
         most_unobserved = task.horizon - 1  # and below, at most what `require_observed` allows
         if df is not None:
-            names = replace(names, clock=frames.clock_of(df, names.time_col))
             frames.require_zones_in_both_or_none(
                 names.clock,
                 self.names.clock,

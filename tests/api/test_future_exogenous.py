@@ -401,6 +401,10 @@ def test_messages_about_frames_with_a_zone_mark_their_times_as_utc() -> None:
     with pytest.raises(InputError, match=r":30 UTC\): this time is off the '1h' grid") as fault:
         model.predict(off_grid, future_df=ahead)
     assert str(fault.value).count("become UTC") == 1
+    in_utc = off_grid.assign(ds=off_grid["ds"].dt.tz_convert("UTC"))
+    with pytest.raises(InputError, match=r":30\): this time is off the '1h' grid") as fault:
+        model.predict(in_utc, future_df=ahead)
+    assert "Berlin" not in str(fault.value)  # the clock of the fit, not of this frame
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Etc/UTC", "GMT"])
