@@ -274,7 +274,7 @@ def unfinished_stages(root: Path, targets: Sequence[str]) -> list[str]:
     """
     command = [*dvc_command(), "status", "--json", *targets, *(["--with-deps"] if targets else [])]
     output = subprocess.run(
-        command, cwd=root, capture_output=True, encoding="utf-8", check=False
+        command, cwd=root, capture_output=True, encoding="utf-8", errors="replace", check=False
     ).stdout
     try:
         stages = list(json.loads(output[output.index("{") :]))

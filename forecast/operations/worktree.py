@@ -88,8 +88,10 @@ def require_committed(root: Path, dataset: str) -> None:
     """
     root = root.resolve()
     _revision(root)
-    # the output is empty where the commit has no such file
-    content = yaml.safe_load(run_git(root, "show", "HEAD:./configs/datasets.yaml").stdout)
+    content = None
+    with contextlib.suppress(yaml.YAMLError):
+        # the output is empty where the commit has no such file
+        content = yaml.safe_load(run_git(root, "show", "HEAD:./configs/datasets.yaml").stdout)
     datasets = content.get("datasets") if isinstance(content, dict) else None
     missing = ""
     if not isinstance(datasets, dict) or dataset not in datasets:

@@ -207,7 +207,11 @@ def _install_lock(root: Path, name: str) -> None:
     print(f"Installing the packages of {name}", flush=True)
     options = ["--compile", "--no-deps", "--require-hashes", "-r", str(root / name)]
     with subprocess.Popen(
-        [*_pip(root), *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8"
+        [*_pip(root), *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
     ) as pip:
         assert pip.stdout is not None
         last_lines = _show_progress(pip.stdout)
@@ -243,7 +247,9 @@ def _pip(root: Path) -> list[str]:
 
 def _run(command: list[str], purpose: str) -> None:
     """Runs a command silently; raises `ForecastError` with its last line of output on failure."""
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
+    done = subprocess.run(
+        command, capture_output=True, encoding="utf-8", errors="replace", check=False
+    )
     if done.returncode:
         lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
         raise ForecastError(

@@ -65,11 +65,19 @@ def require_address_space(least_bytes: int) -> None:
 
 
 def run_git(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """The finished `git ...` in `folder`; its code is 127 where git or the folder is missing."""
+    """The finished `git ...` in `folder`; its code is 127 where git or the folder is missing.
+
+    The output is decoded as Python decodes file names, since much of it is names.
+    """
     command = ["git", *words]
     try:
         return subprocess.run(
-            command, cwd=folder, capture_output=True, encoding="utf-8", check=False
+            command,
+            cwd=folder,
+            capture_output=True,
+            encoding="utf-8",
+            errors="surrogateescape",
+            check=False,
         )
     except FileNotFoundError:
         reason = "git is not installed" if folder.is_dir() else f"there is no folder {folder}"

@@ -194,6 +194,18 @@ def test_pips_own_error_is_shown(root: Path, monkeypatch: pytest.MonkeyPatch) ->
         bootstrap._install_lock(root, "requirements.lock")
 
 
+def test_words_of_an_installer_that_are_no_utf_8_are_shown(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = "import sys; sys.stdout.buffer.write(b'no folder K\\xf6ln'); sys.exit(1)"
+    command = [sys.executable, "-c", script]
+    monkeypatch.setattr(bootstrap, "_pip", lambda root: command)
+    with pytest.raises(ForecastError, match="no folder K\N{REPLACEMENT CHARACTER}ln"):
+        bootstrap._install_lock(root, "requirements.lock")
+    with pytest.raises(ForecastError, match="no folder K\N{REPLACEMENT CHARACTER}ln"):
+        bootstrap._run(command, "make .venv")
+
+
 def test_packages_are_counted_instead_of_listed(capsys: pytest.CaptureFixture[str]) -> None:
     bootstrap._show_progress(["Looking in indexes\n", *["Collecting rich==14.0\n"] * 40])
     assert capsys.readouterr().out == "  40 packages fetched\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -39,9 +40,30 @@ def test_a_repository_of_another_user_is_told_in_git_s_words(
     assert "do what git says" in str(refusal.value)
 
 
+def test_a_folder_whose_name_is_no_utf_8_is_told_by_git_as_python_names_it(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"K\xf6ln")
+    folder.mkdir()
+    assert run_git(folder, "init", "-q").returncode == 0
+    assert run_git(folder, "rev-parse", "--show-toplevel").stdout.strip() == str(folder)
+
+
 def test_a_folder_that_is_not_there_is_told_apart_from_a_missing_git(tmp_path: Path) -> None:
     answer = run_git(tmp_path / "gone", "status")
     assert answer.returncode == 127 and "there is no folder" in answer.stderr
+
+
+@pytest.mark.parametrize("committed", [b"# K\xf6ln\n", b"datasets: [\n"])
+def test_a_commit_whose_datasets_cannot_be_read_lacks_the_entry(
+    tmp_path: Path, committed: bytes
+) -> None:
+    assert run_git(tmp_path, "init", "-q").returncode == 0
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "datasets.yaml").write_bytes(committed)
+    run_git(tmp_path, "add", "-A")
+    author = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+    assert run_git(tmp_path, *author, "commit", "-qm", "Add the datasets").returncode == 0
+    with pytest.raises(InputError, match=r"^configs/datasets\.yaml: the entry 'weather' is not"):
+        require_committed(tmp_path, "weather")
 
 
 def test_a_project_whose_stages_are_not_committed_is_told_the_commit_that_has_them(
