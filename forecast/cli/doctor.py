@@ -210,7 +210,7 @@ def check_mlflow(root: Path) -> HealthCheck:
 
 def _probe_store(root: Path, uri: str) -> str:
     """The state of the tracking store in words; raises an error where it does not answer."""
-    from forecast.tracking import database_file, hold_store_lock, tracking_store
+    from forecast.tracking import database_file, hold_store_lock, mlflow_client, tracking_store
 
     store = tracking_store(root, uri)
     if store.database is not None:
@@ -232,9 +232,12 @@ def _probe_store(root: Path, uri: str) -> str:
         ):
             pass
         try:
-            return f"answers {web.send('GET', uri.rstrip('/') + '/health', seconds=3).status}"
+            # MLflow's client would ask a server that is not there for longer
+            web.send("GET", uri.rstrip("/") + "/health", seconds=3)
         except (aiohttp.ClientError, TimeoutError, web.OversizeError) as error:
             raise ForecastError(f"no answer ({type(error).__name__})") from None
+        mlflow_client.require_server(store)
+        return "answers"
     if postgres.is_postgres(uri):
         with postgres.open_connection(uri, seconds=3):
             return "answers"

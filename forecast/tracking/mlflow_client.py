@@ -55,8 +55,6 @@ def connect(store: TrackingStore) -> Iterator[MlflowClient]:
     `DamagedError` for a damaged database file, `ForecastError` when the store cannot be reached or
     written, `BusyError` when another process uses it for longer than `TIMEOUT`.
     """
-    for name, value in SETTINGS.items():
-        os.environ.setdefault(name, value)
     purpose = f"Publishing to {public_address(store.uri)}"
     with files.hold_lock(store.publisher_lock, purpose=purpose, timeout=TIMEOUT):
         database_file.require_sound(store)
@@ -70,6 +68,14 @@ def connect(store: TrackingStore) -> Iterator[MlflowClient]:
                     folder,
                 )
             yield client
+
+
+def require_server(store: TrackingStore) -> None:
+    """Raises `ForecastError` where the server of `store` does not answer as MLflow's client needs
+    it: no MLflow, or one that wants other credentials.
+    """
+    with silence_warnings(), _explain_errors(store):
+        _migrated_client(store.uri)
 
 
 def ensure_experiment(client: MlflowClient, name: str, store: TrackingStore) -> Experiment:
@@ -183,10 +189,13 @@ def silence_warnings() -> Iterator[None]:
 
 @contextmanager
 def _explain_errors(store: TrackingStore) -> Iterator[None]:
-    """Turn an error of MLflow or its database into a `ForecastError` of one sentence, without the
-    secret parts of the address.
+    """Set up MLflow by `SETTINGS`, and turn an error of it or of its database into a
+    `ForecastError` of one sentence, without the secret parts of the address.
     """
     import sqlite3
+
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)  # before the import, which sends telemetry
 
     from google.protobuf.json_format import ParseError
     from mlflow.exceptions import MlflowException

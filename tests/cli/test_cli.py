@@ -11,7 +11,9 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -603,6 +605,38 @@ def test_doctor_examines_the_store_of_the_project_and_not_of_the_working_directo
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///team.db")
     assert "damaged" in doctor.check_mlflow(tmp_path / "project").observation
+
+
+NO_EXPERIMENT = '{"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "no experiment"}'
+"""The answer of an MLflow server to a name that no experiment has."""
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "is_mlflow"),
+    [(200, "<html>", False), (200, "{}", False), (404, "", False), (404, NO_EXPERIMENT, True)],
+)
+def test_doctor_tells_an_mlflow_server_from_another_one(
+    status: int, answer: str, is_mlflow: bool, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            is_health = self.path == "/health"
+            self.send_response(200 if is_health else status)
+            self.end_headers()
+            self.wfile.write(b"OK" if is_health else answer.encode())
+
+        def log_message(self, *words: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.server_port}")
+        check = doctor.check_mlflow(project)
+        server.shutdown()
+        thread.join()
+    assert check.observation.endswith(": answers") == is_mlflow
+    assert ("the address" in check.repair) != is_mlflow
 
 
 def test_clean_asks_first_and_never_touches_snapshots_or_records(tmp_path: Path) -> None:
