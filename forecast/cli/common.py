@@ -127,16 +127,18 @@ def keep_output_clean(output_format: Format) -> Iterator[None]:
         os.close(standard_output)
 
 
-def require_project(root: Path) -> Path:
+def require_project(root: Path, file: str = "datasets.yaml") -> Path:
     """`root`, or for the default `Path()` the nearest project folder among this one and its
     parents; `InputError` where there is no project.
+
+    file: what makes a folder a project, in its folder configs.
     """
     above = Path.cwd().parents if root == Path() else ()
     for folder in (root, *above):
-        if ProjectPaths.of(folder).datasets_yaml.exists():
+        if (ProjectPaths.of(folder).configs / file).exists():
             return folder
     raise InputError(
-        f"{root.resolve()}: no configs/datasets.yaml here. Run the command in the project's folder"
+        f"{root.resolve()}: no configs/{file} here. Run the command in the project's folder"
         " or below it, or name it with --root."
     )
 

@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from forecast.cli.common import FORMAT, ROOT, Format, now, print_rows, tracking_uri
+from forecast.cli.common import (
+    FORMAT,
+    ROOT,
+    Format,
+    now,
+    print_rows,
+    require_project,
+    tracking_uri,
+)
 from forecast.system import files
 from forecast.system.errors import ModelError
 from forecast.system.stage import Piece, show_progress
@@ -49,6 +57,7 @@ def identify(
     from forecast.identification.data import read_by_name
     from forecast.identification.export import export
 
+    root = require_project(root, "experiments.yaml")
     paths = ProjectPaths.of(root)
     record = load_experiment(experiment, paths.configs)
     experiments = read_by_name(root / record.file, record.outputs, record.inputs, record.record)

@@ -238,6 +238,19 @@ def test_the_command_of_the_page_ranks_writes_and_publishes(tmp_path: Path) -> N
     ), said.stdout + said.stderr
 
 
+def test_the_command_finds_the_project_above_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "experiments.yaml").write_text(YAML)
+    monkeypatch.chdir(tmp_path / "configs")
+    with pytest.raises(InputError, match=re.escape(str(tmp_path / "tank.csv"))):
+        command.identify("tank", root=Path())
+    monkeypatch.chdir(tmp_path.parent)
+    with pytest.raises(InputError, match=r"no configs/experiments\.yaml here"):
+        command.identify("tank", root=Path())
+
+
 def test_the_columns_of_the_table_name_their_measure(capsys: pytest.CaptureFixture[str]) -> None:
     row = {"row": "arx", "validation": 0.25, "test": None, "seconds": 1.5}
     command._print_result({"rows": [row], "sentence": ""}, [])
