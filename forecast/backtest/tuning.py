@@ -110,6 +110,9 @@ def tune(setup: Setup, planned: list[Candidate], target: Path, *, jobs: int) -> 
             record = StudyRecord.read(cached_files[candidate.name])
             record = record.model_copy(update={"model": candidate.model})
             record.write(temporary / f"{candidate.name}.json")
+        if not tunable:
+            # DVC warns of an empty folder at each run
+            files.write_text(temporary / "nothing-to-tune.txt", "No model here is tuned.\n")
 
 
 def _order_studies(candidates: list[Candidate], n_workers: int) -> list[Candidate]:

@@ -139,6 +139,15 @@ def test_every_network_gets_a_file_and_what_has_nothing_to_tune_none(plan, monke
     assert (content["model"], content["skip"], content["gradient_steps"]) == ("gru", "linear", 10)
 
 
+def test_the_folder_of_a_grid_without_anything_to_tune_is_not_empty_for_dvc(plan, monkeypatch):
+    monkeypatch.setattr(tuning, "run_candidate_study", fake_study)
+    target = plan.data.paths.root / "tuned"
+    tune(plan, [NAIVE], target, jobs=1)
+    assert [path.name for path in target.iterdir()] == ["nothing-to-tune.txt"]
+    tune(plan, [NAIVE, NET], target, jobs=1)
+    assert [path.name for path in target.iterdir()] == [f"{NET.name}.json"]
+
+
 @pytest.mark.parametrize(("n_workers", "place"), [(1, 4), (2, 2), (4, 4)])
 def test_every_worker_begins_with_a_network_and_ends_with_two_where_there_are_enough(
     n_workers, place
