@@ -12,7 +12,6 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.util
-import os
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
@@ -84,7 +83,7 @@ def follow_imports(
         name = waiting.pop()
         if name in sources or name not in files_by_module:
             continue
-        file = Path(files_by_module[name])
+        file = files_by_module[name]
         parent = name.rpartition(".")[0]
         is_package = file.name == "__init__.py"
         package = name if is_package else parent
@@ -139,43 +138,33 @@ def _write_cache(root: Path, sources: dict[str, _SourceFile]) -> None:
         files.write_json(_cache_file(root), content)
 
 
-def _list_modules(root: Path) -> dict[str, str]:
+def _list_modules(root: Path) -> dict[str, Path]:
     """The file of every module of this project, by the module's name.
 
     Listing each folder once is cheaper than looking for a file per imported name: most of these
     names are functions and no modules.
     """
-    modules: dict[str, str] = {}
+    modules: dict[str, Path] = {}
     for package in PACKAGES:
-        top = str(_find_package(package, root))
-        for folder, _, names in os.walk(top):
-            name = f"{package}{folder[len(top) :]}".replace(os.sep, ".")
-            modules |= _list_files(name, folder, names)
-            if "__init__.py" in names:
-                modules[name] = os.path.join(folder, "__init__.py")  # noqa: PTH118
+        top = _find_package(package, root)
+        for file in top.rglob("*.py"):
+            names = file.relative_to(top).with_suffix("").parts
+            modules[".".join((package, *names)).removesuffix(".__init__")] = file
     if root != PROJECT:
         return modules
     return _list_added({name.rpartition(".")[0] for name in modules}) | modules
 
 
-def _list_files(package: str, folder: str, names: list[str]) -> dict[str, str]:
-    """The Python files among the `names` in a package's folder, by the module's name."""
-    return {
-        f"{package}.{name.removesuffix('.py')}": os.path.join(folder, name)  # noqa: PTH118
-        for name in names
-        if name.endswith(".py")
-    }
-
-
-def _list_added(packages: set[str]) -> dict[str, str]:
+def _list_added(packages: set[str]) -> dict[str, Path]:
     """The modules in folders that a caller, such as a notebook that defines a cell, added to the
     `__path__` of one of the packages.
     """
-    modules: dict[str, str] = {}
+    modules: dict[str, Path] = {}
     for name in packages:
         folders = getattr(sys.modules.get(name), "__path__", ())
-        for folder in filter(os.path.isdir, folders if len(folders) > 1 else ()):
-            modules = _list_files(name, folder, os.listdir(folder)) | modules  # noqa: PTH208
+        for folder in folders if len(folders) > 1 else ():
+            added = {f"{name}.{file.stem}": file for file in Path(folder).glob("*.py")}
+            modules = added | modules
     return modules
 
 
