@@ -418,12 +418,12 @@ def interval_tables(
         all_steps = interval_scores(blocks, RELIABILITY_LEVELS)[0].query("step == 0")
         reliability.append(all_steps)
         crps.append(crps_by_series(blocks, all_steps, scale))
-    diagram = _join_filled(reliability).drop(columns=["step", "winkler"], errors="ignore")
+    diagram = join_filled(reliability).drop(columns=["step", "winkler"], errors="ignore")
     tables = {
-        "intervals": _join_filled(scores),
+        "intervals": join_filled(scores),
         "reliability": diagram,
-        "crps": _join_filled(crps),
-        "bands": _join_filled([bands(_candidate_blocks(c, task), levels) for c in selected]),
+        "crps": join_filled(crps),
+        "bands": join_filled([bands(_candidate_blocks(c, task), levels) for c in selected]),
     }
     return tables, group_unsupported(unsupported)
 
@@ -477,7 +477,7 @@ def target_of(series: str, task: Task) -> TaskColumn:
     return task.target[target_number(series, task.targets)]
 
 
-def _join_filled(parts: list[pd.DataFrame]) -> pd.DataFrame:
+def join_filled(parts: list[pd.DataFrame]) -> pd.DataFrame:
     """The tables as one, without empty ones, whose columns have no type; empty if all are."""
     filled = [part for part in parts if not part.empty] or parts[:1]
     return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()

@@ -5,10 +5,11 @@ plots`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import pandas as pd
 
+from forecast.comparison.intervals import join_filled
 from forecast.config.paths import ProjectPaths
 from forecast.data.results import DIGITS, MEAN, SPREAD, Results, as_reported
 from forecast.system.files import write_json, write_text
@@ -77,12 +78,11 @@ def learning_curves(results: Results) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=CURVE_COLUMNS)
 
 
-def _write_table(paths: ProjectPaths, name: str, parts: Sequence[pd.DataFrame]) -> None:
+def _write_table(paths: ProjectPaths, name: str, parts: list[pd.DataFrame]) -> None:
     """Write reports/plots/<name>.csv: the rows of all `parts`, each with a `label` (model and
     ranking) and the name of the `line` that it belongs to. Without rows only the header is written.
     """
-    filled = [part for part in parts if len(part)] or list(parts[:1])
-    table = pd.concat(filled, ignore_index=True)
+    table = join_filled(parts)
     table["label"] = table["model"] + " (" + table["ranking"] + ")"
     within = [column for column in ("seed", "series") if column in table]
     line_names = table[["label", *within]].itertuples(index=False)
