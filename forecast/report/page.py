@@ -120,6 +120,6 @@ def describe_alarms(alarms: Sequence[Alarm]) -> list[str]:
         reasons = reasons_by_row.setdefault((alarm.model, alarm.ranking), [])
         reasons.append(f"{alarm.unique_id}: {alarm.reason}")
     return [
-        f"{facts.name_candidate(*row)}: {text.abridge(reasons)}"
+        f"{facts.name_candidate(*row)}: {text.abridge(reasons, '; ')}"
         for row, reasons in reasons_by_row.items()
     ]

@@ -23,7 +23,7 @@ from forecast.comparison.sentences import listing as listing
 from forecast.comparison.sentences import p_text
 from forecast.data.comparison_records import PairedTest
 from forecast.data.results import as_reported
-from forecast.system.errors import MINUS, list_first, plural, with_minus
+from forecast.system.errors import MINUS, plural, with_minus
 from forecast.system.stage import format_duration
 
 MOST_SERIES = 4
@@ -66,9 +66,11 @@ def plus_minus(mean: float, spread: float) -> str:
     return f"{mean_text} ± {spread:,.{decimals}f}"
 
 
-def abridge(items: Sequence[str]) -> str:
-    """The first `MOST_LISTED` items, and the number of others."""
-    return list_first(items, MOST_LISTED, str)
+def abridge(items: Sequence[str], separator: str = ", ") -> str:
+    """The first `MOST_LISTED` items, and the number of others, unless only one is left."""
+    if len(items) > MOST_LISTED + 1:
+        items = [*items[:MOST_LISTED], f"and {len(items) - MOST_LISTED} more"]
+    return separator.join(items)
 
 
 def count(value: Any) -> str:

@@ -15,6 +15,7 @@ from lxml import html
 import forecast
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import RegularCalendar
+from forecast.data.comparison_records import Alarm
 from forecast.data.records import CandidateCost
 from forecast.report.facts import (
     budget_sentence,
@@ -22,7 +23,7 @@ from forecast.report.facts import (
     timeline,
 )
 from forecast.report.figures import role_of, step_panels, step_unit
-from forecast.report.page import render
+from forecast.report.page import describe_alarms, render
 from forecast.report.panels import mean_errors, models_by_role, read_forecasts
 from forecast.system import files
 from forecast.system.errors import DataError, InputError, with_minus
@@ -193,6 +194,18 @@ def test_flags_of_copies_and_leaks_are_said_and_marked(page):
     assert "naive (baseline): Alpha & Co: 2 of 3 steps hardly move" in said
     assert "leak alarm" in row_of(board(page, DAILY, 0), "gru")[0]
     assert "leak alarm" not in row_of(board(page, DAILY, 1), "gru")[0]
+
+
+def test_alarms_of_many_series_are_told_apart_and_counted_from_two_left_out_on():
+    """A reason has commas of its own, and one more is as short as the words that count it."""
+    alarms = [
+        Alarm(ranking="shipped", model="gru", unique_id=f"s{number}", reason="small, late moves")
+        for number in range(12)
+    ]
+    (eleven,) = describe_alarms(alarms[:11])
+    assert eleven.endswith("; s9: small, late moves; s10: small, late moves")
+    (twelve,) = describe_alarms(alarms)
+    assert twelve.endswith("; s9: small, late moves; and 2 more")
 
 
 def test_a_row_that_the_test_finds_better_than_the_last_value_is_not_tagged_a_copy(project):
