@@ -4,7 +4,7 @@ by series (`series_table`, `many_series`) and by level of a hierarchy (`level_ta
 The leaderboard of the terminal is in `report.leaderboard`, that of `forecast.compare` in
 `api.board`. Errors of several series are never pooled in their units. A change of error has a sign:
 below zero is better. A column of the leaderboard is a cell of `_row` and, in the same position, a
-heading in `leaderboard_table`. Seconds and other costs are handed to `facts.cost_table` alone: a
+heading in templates/columns.yaml. Seconds and other costs are handed to `facts.cost_table` alone: a
 table that shows them gets `d.costs` in templates/dataset.html.j2.
 """
 
@@ -34,28 +34,6 @@ from forecast.report.figures import ranking_metric
 from forecast.report.leaderboard import scores_of_distributions
 from forecast.report.text import EMPTY, MOST_SERIES, Row, Table, TableCell, number, share
 
-AGAINST_NAIVE = "Change of error against the naive forecast, on the same origins"
-AGAINST_BAR = (
-    "Change of error against the simple forecast with the lowest error on validation, on the same"
-    " origins; verdict of the corrected test, which says better only of what is better than the"
-    " simple forecasts near it too"
-)
-AGAINST_SKIP = (
-    "Change of error against the model's own skip connection; a network adds something only where"
-    " it says better"
-)
-SEEDS = "of the mean of the seeds' forecasts ± standard deviation over seeds"
-INTERVAL_SCORE = (
-    "Of the served intervals around the seeds' mean: width plus 2 / (1 - level / 100) times the"
-    " distance of the values outside"
-)
-CRPS = (
-    "Of the served intervals around the seeds' mean (of the selected row, naive ones and ridge),"
-    " or of a head's whole distribution; of a single number it would be the MAE"
-)
-SCALED_CRPS = f"{CRPS}. Divided as MASE is, mean over the series"
-DIRECTION = "Share of moves whose sign was forecast right / share of the commoner sign"
-
 
 def _forecasts_volatility(dataset: Dataset) -> bool:
     """Whether the targets are volatilities: of sessions, modelled by logarithms, and no prices."""
@@ -83,36 +61,28 @@ def leaderboard_table(results: Results, ranking: str) -> Table:
         and (metric.name != "qlike" or _forecasts_volatility(results.dataset))
     ]
     columns = [
-        ("Model", ""),
-        (_title(results, ranked_by), f"{ranked_by.explanation}; {SEEDS}"),
-        (f"Error vs {text.name(results.verdicts.bar)}", AGAINST_BAR),
-        ("Error vs own skip", AGAINST_SKIP),
+        *text.columns(
+            "leaderboard",
+            metric=_title(results, ranked_by),
+            explanation=ranked_by.explanation,
+            bar=text.name(results.verdicts.bar),
+        ),
         *[(_title(results, metric), metric.explanation) for metric in others],
-        ("Direction", DIRECTION),
-        ("Validation MASE", "MASE on the validation block, what the choice looked at"),
+        *text.columns("direction_and_validation"),
     ]
     groups = board.groupby(["model", "ranking"], sort=True)
     rows = _sort_rows([_row(results, ranking, part, others) for _, part in groups])
     scores = in_ranking(scores_of_distributions(results).reset_index(), ranking)
     by_model = scores.set_index("model").drop(columns="ranking").dropna(axis=1, how="all")
     for name, score_by_model in by_model.items():
-        columns.append(_distribution_column(results, str(name)))
+        score = str(name)
+        kind = "winkler" if score.startswith("winkler_") else score
+        level = score.removeprefix("winkler_")
+        columns += text.columns(kind, level=level, unit=text.in_brackets(results.unit))
         for row in rows:
             if row.cls != "failed":  # the row of a failed model is its reason alone
                 row.cells.append(number(score_by_model.get(row.model)))
     return Table(columns, rows)
-
-
-def _distribution_column(results: Results, name: str) -> tuple[str, str]:
-    """The title and explanation of the column of a score of distributions: `crps`, `scaled_crps`,
-    or the interval score of a level, such as `winkler_80`.
-    """
-    unit = text.in_brackets(results.unit)
-    if name == "crps":
-        return f"CRPS{unit}", CRPS
-    if name == "scaled_crps":
-        return "Scaled CRPS", SCALED_CRPS
-    return f"Interval score {name.removeprefix('winkler_')} %{unit}", INTERVAL_SCORE
 
 
 def count_origins(results: Results) -> tuple[int, int, int]:
@@ -258,8 +228,8 @@ def series_table(results: Results, ranking: str) -> Table:
     names = list(results.series[:MOST_SERIES])
     columns = [("Model", "")]
     for series in names:
-        title = f"{series}: MAE{text.in_brackets(results.unit_of(series))}"
-        columns += [(title, "Mean absolute error"), ("Error vs naive", AGAINST_NAIVE)]
+        unit = text.in_brackets(results.unit_of(series))
+        columns += text.columns("one_series", series=series, unit=unit)
     served = served_errors(results, ranking)[["mae", "skill"]]
     rows = []
     for model, part in served.groupby(level=0, sort=True):
@@ -316,9 +286,6 @@ def many_series(results: Results, ranking: str) -> ManySeries:
     """
     served = served_errors(results, ranking)[["mae", "mase", "skill"]]
     shares = (0.05, 0.5, 0.95)
-    hint = "This share of the series has no higher one"
-    quantiles = [(f"MASE, {text.level(100 * s)}", hint) for s in shares]
-    better = ("Better than naive", "Share of the series on which its error is below naive's")
     rows = []
     for name, part in served.groupby(level=0, sort=True):
         cells = [number(part["mase"].quantile(s)) for s in shares]
@@ -335,6 +302,6 @@ def many_series(results: Results, ranking: str) -> ManySeries:
     return ManySeries(
         model,
         count=len(of_model),
-        spread=Table([("Model", ""), *quantiles, better], rows),
+        spread=Table(text.columns("quantiles_over_series"), rows),
         worst=Table(text.columns("worst_series"), worst_rows),
     )
