@@ -21,8 +21,7 @@ W, the covariance of the base forecasts' errors, is shrunk towards its diagonal 
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TypedDict
 
 import numpy as np
@@ -74,42 +73,23 @@ def learn_smearing(forecasts: pd.DataFrame, task: Task, names: Sequence[str]) ->
     """
     chances = (np.arange(SMEARED_ERRORS) + 0.5) / SMEARED_ERRORS
     smearing = np.zeros((len(names), task.horizon, len(task.target), SMEARED_ERRORS))
-    rows = forecasts[forecasts["block"] == "validation"]
-    of_step: dict[tuple[int, int, int], Array] = {}
-    of_series: defaultdict[tuple[int, int], Array] = defaultdict(lambda: np.empty(0))
-    for (series, step, output), column, group in _group_by_step(names, rows, task):
-        if column.point == "mean":
-            to_model_units = TRANSFORMS[column.transform].to_model_units
-            errors = to_model_units(group["y"].to_numpy()) - to_model_units(
-                group["y_hat"].to_numpy()
-            )
-            errors = errors[np.isfinite(errors)]
-            of_step[series, step, output] = errors
-            of_series[series, output] = np.append(of_series[series, output], errors)
-    for output in range(len(task.target)):
-        of_all = np.concatenate([of_series[series, output] for series in range(len(names))])
+    validation = forecasts[forecasts["block"] == "validation"]
+    for output, column in enumerate(task.target):
+        if column.point != "mean":
+            continue
+        rows = validation[validation["output"] == column.name]
+        to_model_units = TRANSFORMS[column.transform].to_model_units
+        error = to_model_units(rows["y"].to_numpy()) - to_model_units(rows["y_hat"].to_numpy())
+        known = rows.assign(error=error)[np.isfinite(error)]
+        of_series = dict(iter(known.groupby("unique_id")["error"]))
+        of_step = dict(iter(known.groupby(["unique_id", "step"])["error"]))
         for series, step in np.ndindex(len(names), task.horizon):
-            errors = of_step.get((series, step, output), np.empty(0))
+            errors = of_step.get((names[series], step + 1), [])
             if len(errors) < FEW_ERRORS:
-                errors = of_series[series, output]
-            if not len(errors):
-                errors = of_all
+                errors = of_series.get(names[series], known["error"])
             if len(errors):
                 smearing[series, step, output] = np.quantile(errors, chances)
     return smearing
-
-
-def _group_by_step(
-    names: Sequence[str], rows: pd.DataFrame, task: Task
-) -> Iterator[tuple[tuple[int, int, int], TaskColumn, pd.DataFrame]]:
-    """The `rows` of each series, step and target, with their index (series, step, target) in the
-    array `smearing` of the series `names`, and the target.
-    """
-    numbers = {name: number for number, name in enumerate(names)}
-    for key, group in rows.groupby(["unique_id", "step", "output"]):
-        unique_id, step, output = map(str, key)
-        target = task.targets.index(output)
-        yield (numbers[unique_id], int(step) - 1, target), task.target[target], group
 
 
 def smear(y_hat: Array, errors: Array, column: TaskColumn) -> Array:
@@ -132,8 +112,11 @@ def smear_forecasts(
     """
     means = forecasts["y_hat"].copy()
     changed = forecasts[forecasts["block"] != "validation"]
-    for place, column, group in _group_by_step(names, changed, task):
-        means[group.index] = smear(group["y_hat"].to_numpy(), smearing[place], column)
+    for key, group in changed.groupby(["unique_id", "step", "output"]):
+        unique_id, step, output = map(str, key)
+        target = task.targets.index(output)
+        errors = smearing[names.index(unique_id), int(step) - 1, target]
+        means[group.index] = smear(group["y_hat"].to_numpy(), errors, task.target[target])
     return forecasts.assign(y_hat=means)
 
 
