@@ -31,7 +31,7 @@ from forecast.data.comparison_records import CandidateLabel, UnsupportedLevel
 from forecast.data.panel import target_number
 from forecast.data.records import RunRecord
 from forecast.forecaster.intervals import (
-    SHORT_BLOCK,
+    BlockErrors,
     Bounds,
     Difficulty,
     SplitConformal,
@@ -212,17 +212,15 @@ def _stack(numbers: list[int], levels: tuple[float, ...], blocks: CandidateBlock
     cubes = [blocks.test[number] for number in numbers]
     earlier = [blocks.calibration_of[cube.series] for cube in cubes]
     target = target_of(cubes[0].series, blocks.task)
-    conformal = SplitConformal.calibrate(
-        *_put_beside(earlier, blocks.task),
-        lookback=blocks.task.lookback,
-        transform=target.transform,
-        limits=target.limits,
-    )
-    if len(earlier[0].y) >= SHORT_BLOCK and cubes[0].series in blocks.finite_validation:
-        validation = [blocks.finite_validation[cube.series] for cube in cubes]
-        conformal = conformal.resized(*_put_beside(validation, blocks.task))
     y, y_hat, difficulty = _put_beside(cubes, blocks.task)
-    conformal = conformal.followed_by(y, y_hat, difficulty, step_size=blocks.task.step_size)
+    by_block = {
+        "calibration": _put_beside(earlier, blocks.task),
+        "test": (y, y_hat, difficulty),
+    }
+    if cubes[0].series in blocks.finite_validation:
+        validation = [blocks.finite_validation[cube.series] for cube in cubes]
+        by_block["validation"] = _put_beside(validation, blocks.task)
+    conformal = SplitConformal.of_blocks(by_block, blocks.task, target)
     return SeriesStack(numbers, levels, conformal, cubes, y_hat, difficulty)
 
 
@@ -258,9 +256,7 @@ def _count_pooled_errors(blocks: CandidateBlocks) -> dict[str, int]:
     return pooled
 
 
-def _put_beside(
-    cubes: Sequence[ForecastCube], task: Task
-) -> tuple[np.ndarray, np.ndarray, Difficulty]:
+def _put_beside(cubes: Sequence[ForecastCube], task: Task) -> BlockErrors:
     """Actuals and forecasts (n, S * H) of S series side by side, and their difficulty."""
     before = np.stack([cube.volatility for cube in cubes], axis=1)
     difficulty = Difficulty.of_targets(before, np.hstack([cube.ds for cube in cubes]), task)

@@ -17,6 +17,7 @@ forecasts), `audit.rescored` and `audit.stored`.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -35,8 +36,7 @@ from forecast.data.scaling import Scaling
 from forecast.forecaster.forecaster import Forecaster
 from forecast.forecaster.intervals import (
     NO_CALIBRATION,
-    SHORT_BLOCK,
-    Array,
+    BlockErrors,
     Difficulty,
     RankedPool,
     Season,
@@ -355,35 +355,20 @@ def calibrate_intervals(forecasts: pd.DataFrame, task: Task) -> dict[str, SplitC
     """
     targets = {column.name: column for column in task.target}
     mean = add_series_names(_mean_over_seeds(forecasts))
-    blocks = {
-        block: dict(iter(rows.groupby(["series", "output"], sort=True)))
-        for block, rows in mean.groupby("block")
-    }
+    blocks_of: defaultdict[tuple[str, str], dict[str, BlockErrors]] = defaultdict(dict)
+    for key, rows in mean.groupby(["series", "output", "block"], sort=True):
+        name, output, block = map(str, key)
+        blocks_of[name, output][block] = block_errors(rows, task)
     calibrated: dict[str, SplitConformal] = {}
     by_target: dict[str, dict[str, SplitConformal]] = {}
-    for (name, output), rows in blocks.get("calibration", {}).items():
-        column = targets[str(output)]
-        y, y_hat, difficulty = block_errors(rows, task)
-        conformal = SplitConformal.calibrate(
-            y,
-            y_hat,
-            difficulty,
-            lookback=task.lookback,
-            transform=column.transform,
-            limits=column.limits,
-        )
-        known = [(y, y_hat)]
-        if (validation := blocks.get("validation", {}).get((name, output))) is not None:
-            earlier = block_errors(validation, task)
-            known.append(earlier[:2])
-            if len(y) >= SHORT_BLOCK:
-                conformal = conformal.resized(*earlier)
-        error = usual_error(known, column.transform)
-        conformal = replace(conformal, usual_errors=np.array([error]))
-        if (test := blocks.get("test", {}).get((name, output))) is not None:
-            conformal = conformal.followed_by(*block_errors(test, task), step_size=task.step_size)
-        calibrated[str(name)] = conformal
-        by_target.setdefault(column.name, {})[str(name)] = conformal
+    for (name, output), blocks in blocks_of.items():
+        if "calibration" not in blocks:
+            continue
+        conformal = SplitConformal.of_blocks(blocks, task, targets[output])
+        known = [blocks[block][:2] for block in ("calibration", "validation") if block in blocks]
+        error = usual_error(known, targets[output].transform)
+        calibrated[name] = replace(conformal, usual_errors=np.array([error]))
+        by_target.setdefault(output, {})[name] = calibrated[name]
     for of_target in by_target.values():
         calibrated |= pool_short_series(of_target, are_numbered=task.calendar.counts_rows)
     return calibrated
@@ -400,7 +385,7 @@ def _mean_over_seeds(forecasts: pd.DataFrame) -> pd.DataFrame:
     return targets[["y", "y_hat"]].mean().join(shared).reset_index()
 
 
-def block_errors(rows: pd.DataFrame, task: Task) -> tuple[Array, Array, Difficulty]:
+def block_errors(rows: pd.DataFrame, task: Task) -> BlockErrors:
     """Actuals (n, H), mean forecasts (n, H) and difficulty of one target of one series in one
     block; `rows` are in the order of cutoffs and steps.
     """

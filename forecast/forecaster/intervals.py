@@ -1,7 +1,8 @@
 """Prediction intervals around any forecaster: split conformal per horizon step, from the newest
 known errors, and wider after a volatile lookback.
 
-    conformal = SplitConformal.calibrate(y, y_hat, difficulty)        # of the calibration block
+    conformal = SplitConformal.of_blocks(blocks, task, target)
+    conformal = SplitConformal.calibrate(y, y_hat, difficulty)        # or by block: of calibration
     conformal = conformal.resized(y, y_hat, difficulty)               # of the validation block
     conformal = conformal.followed_by(y, y_hat, difficulty)           # of the test block
     conformal.bounds_in_turn(y_hat, difficulty, [0.8, 0.95])          # of the test block
@@ -37,7 +38,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from forecast.config.task import Task
+from forecast.config.task import Task, TaskColumn
 from forecast.config.transforms import TRANSFORMS
 from forecast.data.calendars import season_positions
 from forecast.data.panel import Series
@@ -213,6 +214,10 @@ class Difficulty(NamedTuple):
         return cls(volatility, season_positions(task.calendar, ds, task.season_length), ds)
 
 
+BlockErrors = tuple[Array, Array, Difficulty]
+"""Actuals and forecasts (n, H) of one block, or (n, S * H) of S series, and their difficulty."""
+
+
 class Season(NamedTuple):
     """The size of calibration errors by position in the season: arrays (P, S), or (n, S * H) with
     one value per forecast.
@@ -351,7 +356,7 @@ class SplitConformal:
     """The scores of one target that intervals are made of, and what turns them into intervals:
     symmetric in model units (Vovk, Gammerman & Shafer 2005; Lei et al. 2018).
 
-    Made by `calibrate`, for one series or for S series side by side, or read by
+    Made by `of_blocks` or `calibrate`, for one series or for S series side by side, or read by
     `forecaster.ensemble`.
     """
 
@@ -391,6 +396,25 @@ class SplitConformal:
     """
     test_highest: Array = field(default_factory=lambda: np.empty((0, 1)))
     """(m, S): the highest actual of the test block up to each origin."""
+
+    @classmethod
+    def of_blocks(
+        cls, blocks: Mapping[str, BlockErrors], task: Task, target: TaskColumn
+    ) -> SplitConformal:
+        """Intervals of `target` from the errors by block: `calibration`; if they are there also
+        `validation`, which resizes them where calibration is not short, and `test`.
+        """
+        conformal = cls.calibrate(
+            *blocks["calibration"],
+            lookback=task.lookback,
+            transform=target.transform,
+            limits=target.limits,
+        )
+        if "validation" in blocks and len(conformal.scores) >= SHORT_BLOCK:
+            conformal = conformal.resized(*blocks["validation"])
+        if "test" in blocks:
+            conformal = conformal.followed_by(*blocks["test"], step_size=task.step_size)
+        return conformal
 
     @classmethod
     def calibrate(
