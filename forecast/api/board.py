@@ -38,7 +38,7 @@ from forecast.comparison import metrics
 from forecast.comparison.sentences import describe_pair
 from forecast.config.datasets import Dataset
 from forecast.config.reading import Entry
-from forecast.data.calendars import series_lengths, usual_length
+from forecast.data.calendars import count_steps_by_series, usual_length
 from forecast.data.comparison_records import TestFamily
 from forecast.data.results import MEAN, read_costs
 from forecast.data.splits import TESTED_HORIZONS, most_test_steps
@@ -335,7 +335,7 @@ def _n_test_steps(dataset: FrameDataset) -> int:
     `MIN_ORIGINS` origins and `TESTED_HORIZONS` separate horizons; less for short series.
     """
     settings = dataset.settings
-    n_steps = usual_length(series_lengths(dataset.frame, settings.calendar))
+    n_steps = usual_length(count_steps_by_series(dataset.frame, settings.calendar))
     least_steps = (
         round(TEST_SHARE * n_steps),
         settings.horizon + (MIN_ORIGINS - 1) * settings.step_size,

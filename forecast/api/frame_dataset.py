@@ -44,11 +44,11 @@ from forecast.config.datasets import Dataset
 from forecast.config.reading import Config, Entry, validate_config
 from forecast.config.task import Calendar, Holidays, RegularCalendar, StaticColumn
 from forecast.data.calendars import (
+    count_steps_by_series,
     default_features,
     describe_own_steps,
     fit_calendar,
     grids,
-    series_lengths,
     shows_week,
     usual_length,
 )
@@ -102,7 +102,7 @@ class FrameDataset:
     def longest_horizon(self) -> int:
         """The longest horizon for which a series of the usual length supports 80 % intervals."""
         task = self.settings.task
-        lengths = series_lengths(self.frame, task.calendar)
+        lengths = count_steps_by_series(self.frame, task.calendar)
         return longest_horizon(usual_length(lengths), task.season_length)
 
     @property
@@ -240,7 +240,7 @@ def _describe_frame(
         {"known_ahead": True, **column}
         for column in _column_entries("future_exogenous", options.future_exogenous)
     ]
-    n_steps = usual_length(series_lengths(frame, calendar))
+    n_steps = usual_length(count_steps_by_series(frame, calendar))
     calendar_features = options.calendar_features
     if calendar_features is None:
         calendar_features = default_features(calendar, n_steps)
@@ -370,7 +370,7 @@ def _with_missing_allowed(
     """
     if "max_missing" in column:
         return column
-    n_steps = series_lengths(frame, calendar)
+    n_steps = count_steps_by_series(frame, calendar)
     n_missing = n_steps - frame.groupby("unique_id")[str(column["column"])].count()
     shares = n_missing / n_steps
     if (shares > MAX_MISSING_SHARE).mean() > 0.5:
@@ -407,7 +407,7 @@ def shares_before_test_block(
     Of the other steps calibration gets a tenth, validation 15 %, for a series of the usual length.
     In short series calibration gets up to a quarter: 39 cutoffs support an interval of 97.5 %.
     """
-    n_rest = max(usual_length(series_lengths(frame, calendar)) - n_test_steps, 0)
+    n_rest = max(usual_length(count_steps_by_series(frame, calendar)) - n_test_steps, 0)
     validation, calibration = held_out_steps(n_rest, horizon, season)
     n_steps = len(_time_steps(frame, calendar))
     n_train = n_steps - n_test_steps - validation - calibration

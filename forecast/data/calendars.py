@@ -235,7 +235,7 @@ def grids(calendar: Calendar, starts: np.ndarray, ends: np.ndarray) -> Iterator[
         yield steps[steps.searchsorted(start) : steps.searchsorted(end, side="right")]
 
 
-def series_lengths(frame: pd.DataFrame, calendar: Calendar) -> pd.Series:
+def count_steps_by_series(frame: pd.DataFrame, calendar: Calendar) -> pd.Series:
     """By `unique_id`, the number of steps from the first row to the last, both and gaps counted."""
     times = frame.groupby("unique_id", sort=True)["ds"]
     first = times.min()
@@ -799,7 +799,7 @@ def _describe_off_calendar(
         advice = advise_without_calendar(times)
     elif best.off_calendar < len(off_calendar):
         n_off = plural(best.off_calendar, "time")
-        n_steps = series_lengths(frame, best.calendar).sum()
+        n_steps = count_steps_by_series(frame, best.calendar).sum()
         advice += (
             f" Nearest calendar: {calendar_yaml(best.calendar)} ({n_off} off it, steps without a"
             f" row: {max(n_steps - len(frame) + best.off_calendar, 0)})."

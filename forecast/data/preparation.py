@@ -30,9 +30,9 @@ from forecast.config.task import Task
 from forecast.data import quality, snapshots, sources, vintages
 from forecast.data.calendars import (
     check_calendar,
+    count_steps_by_series,
     format_times,
     known_from,
-    series_lengths,
 )
 from forecast.data.columns import (
     add_joined,
@@ -354,7 +354,7 @@ def check_prepared(
     that is not in the calendar.
     """
     check_calendar(frame, dataset.calendar, where=where, error=error)
-    lengths = series_lengths(frame, dataset.calendar)
+    lengths = count_steps_by_series(frame, dataset.calendar)
     groups = frame.groupby("unique_id", sort=True)
     counts = groups.count()
     # plans may have any gaps in the past; `require_rows` checks them in the horizon

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from forecast.config.datasets import Column, Dataset, FutureColumn
-from forecast.data.calendars import series_lengths
+from forecast.data.calendars import count_steps_by_series
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ def describe_roles(frame: pd.DataFrame, dataset: Dataset) -> list[ColumnRole]:
     """The roles of the columns of a prepared `frame`: those of the task in order, static,
     calendar.
     """
-    n_steps = int(series_lengths(frame, dataset.calendar).sum())
+    n_steps = int(count_steps_by_series(frame, dataset.calendar).sum())
     roles = []
     columns: list[Column | FutureColumn] = [*dataset.columns, *dataset.future_columns]
     # a future input is described by its first step

@@ -52,7 +52,7 @@ class LagRange(NamedTuple):
         return self.values[rows[:, None] - self.first_lag - np.arange(self.n_lags)]
 
 
-def is_long(shape: Skip, channels: Layout, n_cutoffs: int) -> bool:
+def suits_long_windows(shape: Skip, channels: Layout, n_cutoffs: int) -> bool:
     """Whether `LongWindows` computes the sums of `shape` over `n_cutoffs` cutoffs of a series:
     where it saves time, no channel holds changes, and no input is known ahead. (Differences from
     the newest value, which the columns of a target are, can be summed.)

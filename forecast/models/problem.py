@@ -49,7 +49,7 @@ from forecast.data.windows import (
     task_windows,
 )
 from forecast.models.choice import FoldBatch, Folds, SumsByLearners, choose_linear_shape
-from forecast.models.long_windows import LongWindows, is_long
+from forecast.models.long_windows import LongWindows, suits_long_windows
 from forecast.models.series_fit import SeriesFit
 from forecast.models.skip import (
     PROFILE_HARMONICS,
@@ -290,7 +290,9 @@ class Problem:
         """The `LongWindows` of the series for which they save time. cutoffs: by series."""
         result = {}
         for uid, rows in cutoffs.items():
-            if uid not in shape.unused_series and is_long(shape, self.channels, len(rows)):
+            if uid not in shape.unused_series and suits_long_windows(
+                shape, self.channels, len(rows)
+            ):
                 future = self.panel.by_id[uid].future
                 windows = LongWindows(
                     shape, self.channels, first_cutoff(self.panel.task), self.scaled(uid), future

@@ -22,6 +22,7 @@ from forecast.data import calendars
 from forecast.data.calendars import (
     calendar_features,
     check_calendar,
+    count_steps_by_series,
     cycles,
     default_features,
     describe_own_steps,
@@ -33,7 +34,6 @@ from forecast.data.calendars import (
     next_steps,
     read_until,
     season_positions,
-    series_lengths,
 )
 from forecast.system.errors import InputError
 from tests.support.example_data import dataset, hourly
@@ -520,7 +520,7 @@ def test_every_exchange_that_is_known_by_its_file_has_a_calendar():
 def test_the_steps_of_a_series_do_not_depend_on_the_unit_of_its_times(unit: str) -> None:
     times = pd.date_range("2024-01-01", periods=50, freq="h").as_unit(unit)
     frame = pd.DataFrame({"unique_id": "a", "ds": times})
-    assert series_lengths(frame, HOURS).tolist() == [50]
+    assert count_steps_by_series(frame, HOURS).tolist() == [50]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from forecast.models import long_windows
-from forecast.models.long_windows import LongWindows, is_long
+from forecast.models.long_windows import LongWindows, suits_long_windows
 from forecast.models.skip import (
     PENALTIES,
     PROFILE_HARMONICS,
@@ -88,10 +88,10 @@ def test_columns_that_hold_changes_and_few_cutoffs_are_summed_over_windows():
     problem = problem_of()
     shape = richest(problem)
     enough = math.ceil(long_windows.MIN_OPERATIONS / shape.lags**2)
-    assert is_long(shape, problem.channels, enough)
-    assert not is_long(shape, problem.channels, enough - 1)
+    assert suits_long_windows(shape, problem.channels, enough)
+    assert not suits_long_windows(shape, problem.channels, enough - 1)
     changes = problems.shops()
-    assert not is_long(shape, changes.channels, enough)
+    assert not suits_long_windows(shape, changes.channels, enough)
 
 
 def test_series_of_many_gaps_are_summed_over_windows(monkeypatch):

@@ -22,8 +22,8 @@ from forecast.data.calendars import (
     GUESSED_ZONES,
     Calendar,
     calendar_entry,
+    count_steps_by_series,
     default_features,
-    series_lengths,
     shows_week,
     usual_length,
 )
@@ -307,7 +307,7 @@ def _entry_lines(
     asked_horizon: None to guess it.
     """
     calendar = guess.fit.calendar
-    rows_by_series = series_lengths(observed, calendar)  # missing steps included
+    rows_by_series = count_steps_by_series(observed, calendar)  # missing steps included
     n_rows = usual_length(without_new_series(rows_by_series))
     usual_spans = guess_spans(calendar)
     season, season_note = choose_season(usual_spans.season, n_rows)
@@ -491,7 +491,7 @@ def _calendar_lines(
     of public holidays, as a comment.
     """
     features: list[str] = [
-        *default_features(calendar, int(series_lengths(observed, calendar).max()))
+        *default_features(calendar, int(count_steps_by_series(observed, calendar).max()))
     ]
     if not shows_week(observed, target, calendar):
         return [entry_line("calendar_features", features, "known in advance")]
@@ -509,7 +509,7 @@ def _column_entries(
     """The entries of columns with `max_missing`: the largest missing share of a series, and
     `ROOM_FOR_GAPS`.
     """
-    lengths = series_lengths(observed[["unique_id", "ds"]], calendar)
+    lengths = count_steps_by_series(observed[["unique_id", "ds"]], calendar)
     counts = observed.groupby("unique_id")[names].count()
     shares = 1 - counts.div(lengths, axis=0).min()
     allowed = (shares.clip(0, 0.94) + ROOM_FOR_GAPS).round(2).to_dict()

@@ -12,7 +12,13 @@ import numpy as np
 import pandas as pd
 from pandas.api.typing import SeriesGroupBy
 
-from forecast.data.calendars import DAY, Calendar, count_day_steps, series_lengths, step_length
+from forecast.data.calendars import (
+    DAY,
+    Calendar,
+    count_day_steps,
+    count_steps_by_series,
+    step_length,
+)
 from forecast.data.guesses.cells import words_of
 from forecast.data.guesses.spans import FITTED_SHARE
 from forecast.system.errors import InputError, quote_names
@@ -240,7 +246,7 @@ def _moves_like_price(observed: pd.DataFrame, calendar: Calendar, target: str, s
     """
     is_long = (step_length(calendar) or 2 * DAY) > DAY and not count_day_steps(calendar)
     day_steps = 1 if is_long else count_day_steps(calendar)
-    if series_lengths(observed, calendar).median() < MIN_PRICE_DAYS * (day_steps or np.inf):
+    if count_steps_by_series(observed, calendar).median() < MIN_PRICE_DAYS * (day_steps or np.inf):
         return False
     by_series = observed.groupby("unique_id")[target]
     fitted = observed[_is_fitted(by_series)]

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.config.datasets import Dataset, Quality
-from forecast.data.calendars import find_gaps, series_lengths
+from forecast.data.calendars import count_steps_by_series, find_gaps
 from forecast.data.quality import checks
 from forecast.data.quality.checks import Violation
 from forecast.data.schema import rows_by_series
@@ -182,7 +182,7 @@ def describe(frame: pd.DataFrame, dataset: Dataset) -> QualityFile:
     """Rows, gaps and columns of every series of a prepared frame."""
     all_gaps = find_gaps(frame, dataset.calendar)
     runs = all_gaps["unique_id"].value_counts()
-    lengths = series_lengths(frame, dataset.calendar)
+    lengths = count_steps_by_series(frame, dataset.calendar)
     columns = {name: frame[name].to_numpy() for name in dataset.task.first_step_names}
     series: dict[str, SeriesDescription] = {}
     for unique_id, rows in rows_by_series(frame).items():
