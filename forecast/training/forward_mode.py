@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -24,6 +25,7 @@ from forecast.networks.description import (
     Taps,
     weights_at,
 )
+from forecast.networks.inference.batch import delay_rows
 from forecast.networks.visitor import BlockVisitor
 from forecast.networks.weights import future_width
 from forecast.training.levenberg_marquardt import Array
@@ -122,18 +124,14 @@ class ForwardMode(BlockVisitor[Signal]):
     def visit_taps(self, block: Taps, path: str, x: Signal) -> Signal:
         """The delayed rows and their derivatives."""
         columns = slice(None) if block.channels is None else list(block.channels)
-        value = x.value[:, columns]
-        tangent = x.tangent[:, columns]
         longest = max(block.delays)
-        empty = np.zeros((longest, *value.shape[1:])), np.zeros((longest, *tangent.shape[1:]))
-        before, before_tangent = self.memory.get(path, empty)
-        line = np.concatenate([before, value])
-        tangents = np.concatenate([before_tangent, tangent])
-        self.memory[path] = line[len(line) - longest :], tangents[len(tangents) - longest :]
-        starts = [longest - delay for delay in block.delays]
-        taps = [line[start : start + len(value)] for start in starts]
-        tap_tangents = [tangents[start : start + len(value)] for start in starts]
-        return Signal(np.concatenate(taps, axis=1), np.concatenate(tap_tangents, axis=1))
+        rows = [x.value[:, columns], x.tangent[:, columns]]
+        no_rows = [np.zeros((longest, *part.shape[1:])) for part in rows]
+        before = self.memory.get(path, no_rows)
+        lines = [np.concatenate(pair) for pair in zip(before, rows, strict=True)]
+        value, tangent = (line[len(line) - longest :] for line in lines)
+        self.memory[path] = value, tangent
+        return Signal(*(delay_rows(line, block.delays, len(x.value)) for line in lines))
 
     def visit_recurrent(self, block: Recurrent, path: str, x: Signal) -> Signal:
         """The outputs of the cell, and their derivatives, which are carried forward in time."""
@@ -142,58 +140,42 @@ class ForwardMode(BlockVisitor[Signal]):
             name: np.asarray(value, dtype=np.float64)
             for name, value in weights_at(self.weights, path).items()
         }
-        n_states = sum(cell.states().values())
-        zeros = np.zeros(n_states), np.zeros((n_states, self._n_columns(path)))
+        n_weights = self._n_columns(path)
+        size = sum(cell.states().values())
+        zeros = np.zeros(size), np.zeros((size, n_weights))
         before, tangent = self.memory.get(path, zeros)
         states, outputs = _run_cell(cell, w, x.value, before)
         step = _flat_step(cell)
-        # of new states and output, at the given states before the step
-        direct = self._differentiate_weights(
-            step, w, path, x.value, states[:-1], states.shape[1] + cell.units
-        )
+        inputs = x.value.astype(complex)
+        states_before = states[:-1].astype(complex)
 
-        def step_from_states(all_states: AnyArray) -> AnyArray:
-            return step(w, x.value.astype(complex), all_states)
+        def step_from_weight(flat: AnyArray, name: str) -> AnyArray:
+            return step({**w, name: flat.reshape(w[name].shape)}, inputs, states_before)
 
-        def step_from_inputs(inputs: AnyArray) -> AnyArray:
-            return step(w, inputs, states[:-1].astype(complex))
+        def step_from_states(moved_states: AnyArray) -> AnyArray:
+            return step(w, inputs, moved_states)
 
+        def step_from_inputs(moved_inputs: AnyArray) -> AnyArray:
+            return step(w, moved_inputs, states_before)
+
+        # of new states and output by all weights, at the given states before the step
+        direct = np.zeros((len(inputs), size + cell.units, n_weights))
+        for name, value in w.items():
+            first = self.first_column_of[f"{path}/{name}"]
+            direct[..., first : first + value.size] = _differentiate_columns(
+                partial(step_from_weight, name=name), value.reshape(1, -1)
+            )
         by_state = _differentiate_columns(step_from_states, states[:-1])
         if x.tangent.size:
             by_input = _differentiate_columns(step_from_inputs, x.value)
             direct[..., : x.tangent.shape[2]] += by_input @ x.tangent
-        size = states.shape[1]
-        output_tangent = np.empty((*outputs.shape, direct.shape[2]))
+        output_tangent = np.empty((*outputs.shape, n_weights))
         for row, state_jacobian in enumerate(by_state):
             both = state_jacobian @ tangent + direct[row]
             tangent = both[:size]
             output_tangent[row] = both[size:]
         self.memory[path] = states[-1], tangent
         return Signal(outputs, output_tangent)
-
-    def _differentiate_weights(
-        self,
-        step: FlatStep,
-        w: Mapping[str, Array],
-        path: str,
-        x: Array,
-        states: Array,
-        n_results: int,
-    ) -> Array:
-        """(R, n_results, q): the derivatives of the new states and output of one step by the cell's
-        own weights, at inputs x (R, I) and states (R, S) before the step; by complex steps.
-        """
-        complex_x = x.astype(complex)
-        complex_states = states.astype(complex)
-        derivatives = np.zeros((len(x), n_results, self._n_columns(path)))
-        for name, value in w.items():
-            first = self.first_column_of[f"{path}/{name}"]
-            for k in range(value.size):
-                moved = value.astype(complex)
-                moved.flat[k] += 1j * STEP
-                results = step({**w, name: moved}, complex_x, complex_states)
-                derivatives[:, :, first + k] = results.imag / STEP
-        return derivatives
 
     def _n_columns(self, path: str) -> int:
         """The number q of weights up to and with those of the block at `path`."""
@@ -233,8 +215,9 @@ def _run_cell(cell: Cell, w: Mapping[str, Array], x: Array, before: Array) -> tu
 
 
 def _differentiate_columns(function: Callable[[AnyArray], AnyArray], at: Array) -> Array:
-    """(R, results, columns): the derivatives of the results of `function` by the columns of `at`
-    (R, columns), row by row, by complex steps.
+    """(R, results, columns): the derivatives of the results (R, results) of `function` by the
+    columns of `at`, by complex steps: row by row for (R, columns), and by numbers that all rows
+    share for (1, columns).
     """
     derivatives = []
     for column in range(at.shape[1]):

@@ -236,9 +236,7 @@ class Pass(BlockVisitor[np.ndarray]):
         before = np.zeros((max(block.delays), *columns.shape[1:]), x.dtype)
         rows = np.concatenate([before, columns])
         self.final[path] = {"line": np.ascontiguousarray(rows[len(x) :].transpose(2, 0, 1))}
-        steps = min(self.wanted_steps[path], len(x))
-        ends = [len(rows) - delay for delay in block.delays]
-        return np.concatenate([rows[end - steps : end] for end in ends], axis=1)
+        return delay_rows(rows, block.delays, min(self.wanted_steps[path], len(x)))
 
     def join_branches(self, block: Parallel, path: str, outputs: list[np.ndarray]) -> np.ndarray:
         """The wanted steps of the branches side by side."""
@@ -323,6 +321,14 @@ class Pass(BlockVisitor[np.ndarray]):
         cell = block.cell_object
         w = weights_at(self.weights, path)
         return stepper(cell, w, first_cell_states(cell, w, self.batch))
+
+
+def delay_rows(line: np.ndarray, delays: Sequence[int], steps: int) -> np.ndarray:
+    """The delayed rows side by side, `(steps, n columns, ...)` for n delays, at the last `steps`
+    rows of a delay line `(rows, columns, ...)`, which has the longest delay more of them.
+    """
+    ends = [len(line) - delay for delay in delays]
+    return np.concatenate([line[end - steps : end] for end in ends], axis=1)
 
 
 def segments(rows: np.ndarray, length: int, channels: int, relative: Sequence[int]) -> np.ndarray:
