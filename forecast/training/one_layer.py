@@ -44,19 +44,13 @@ class OneLayer:
         """Views W1, b1, W2, b2, W3 of the flat vector, or of several flat vectors (..., n_weights);
         W3 is zero without a linear path.
         """
-        k = self.hidden
-        d = self.regressors
-        o = self.outputs
+        k, d, o = self.hidden, self.regressors, self.outputs
         several = weights.shape[:-1]
-        first_w2 = k * (d + 1)
-        first_b2 = first_w2 + o * k
-        w1 = weights[..., : k * d].reshape(*several, k, d)
-        b1 = weights[..., k * d : first_w2]
-        w2 = weights[..., first_w2:first_b2].reshape(*several, o, k)
-        b2 = weights[..., first_b2 : first_b2 + o]
+        w1, b1, w2, b2, w3 = np.split(weights, np.cumsum([k * d, k, o * k, o]), axis=-1)
         if not self.linear:
-            return w1, b1, w2, b2, np.zeros((*several, o, d), dtype=weights.dtype)
-        return w1, b1, w2, b2, weights[..., first_b2 + o :].reshape(*several, o, d)
+            w3 = np.zeros((*several, o * d), dtype=weights.dtype)
+        w2 = w2.reshape(*several, o, k)
+        return w1.reshape(*several, k, d), b1, w2, b2, w3.reshape(*several, o, d)
 
     def flatten(self, weights: Mapping[str, Array], layer_path: str) -> Array:
         """The flat vector (n_weights,) from the weights of a network by name. layer_path: the path
@@ -122,24 +116,17 @@ class OneLayer:
     def jacobian(self, weights: Array, z: Array) -> Array:
         """The derivatives of v by all weights for z (rows, d): (n_weights, rows, O)."""
         w1, b1, w2, _, _ = self.split(weights)
-        k = self.hidden
-        d = self.regressors
-        o = self.outputs
-        h = np.tanh(z @ w1.T + b1).T
+        # rows side by side in memory, as in the Jacobian
+        h = np.asfortranarray(np.tanh(z @ w1.T + b1))
+        z = np.asfortranarray(z)
         h_slope = 1.0 - h**2
-        z_t = np.ascontiguousarray(z.T)
-        jacobian = np.zeros((self.n_weights, len(z), o))
-        of_w1 = jacobian[: k * d].reshape(k, d, len(z), o)
-        of_w2 = k * (d + 1)
-        of_b2 = of_w2 + o * k
-        of_w3 = of_b2 + o
-        for target in range(o):  # a loop over the few targets, vectorised over the many rows
-            slope = h_slope * w2[target][:, None]
-            np.multiply(slope[:, None], z_t, out=of_w1[..., target])
-            jacobian[k * d : of_w2, :, target] = slope
-            jacobian[of_w2 + target * k : of_w2 + (target + 1) * k, :, target] = h
-            jacobian[of_b2 + target, :, target] = 1.0
-            if self.linear:
-                first = of_w3 + target * d
-                jacobian[first : first + d, :, target] = z_t
+        jacobian = np.zeros((self.n_weights, len(z), self.outputs))
+        by_w1, by_b1, by_w2, by_b2, by_w3 = self.split(np.moveaxis(jacobian, 0, -1))
+        for target in range(self.outputs):  # a loop over the few targets, vectorised over many rows
+            slope = h_slope * w2[target]
+            np.multiply(slope[:, :, None], z[:, None], out=by_w1[:, target])
+            by_b1[:, target] = slope
+            by_w2[:, target, target] = h
+            by_b2[:, target, target] = 1.0
+            by_w3[:, target, target] = z
         return jacobian
