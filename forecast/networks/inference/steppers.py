@@ -152,10 +152,8 @@ class LSTMStepper(StackedStepper):
         i_f = z[: 2 * u]
         gates = z[: 3 * u]
         all_four = z[: 4 * u]
-        o = z[2 * u : 3 * u]
-        g = z[3 * u : 4 * u]
         g_c = z[3 * u :]
-        c = z[4 * u :]
+        _, _, o, g, c = z.reshape(5, u, *z.shape[1:])
         c[:] = states["c"].reshape(c.shape)
 
         def advance(_: np.ndarray, h: np.ndarray) -> None:
@@ -187,13 +185,15 @@ class GRUStepper(StackedStepper):
         recurrent = w["recurrent_kernel"]
         b, d = w["bias"]
         u = len(recurrent)
-        columns = len(kernel)
-        rows = np.zeros((columns + u + 1, 4 * u), kernel.dtype)
-        rows[:columns, : 3 * u] = kernel
-        rows[columns:-1, : 2 * u] = recurrent[:, : 2 * u]
-        rows[columns:-1, 3 * u :] = recurrent[:, 2 * u :]
-        rows[-1] = np.concatenate([b[: 2 * u] + d[: 2 * u], b[2 * u :], d[2 * u :]])
-        rows[:, : 2 * u] *= 0.5
+        gates, g = slice(2 * u), slice(2 * u, None)
+        rows = np.block(
+            [
+                [kernel, np.zeros_like(kernel[:, g])],
+                [recurrent[:, gates], np.zeros_like(recurrent[:, g]), recurrent[:, g]],
+                [b[gates] + d[gates], b[g], d[g]],
+            ]
+        )
+        rows[:, gates] *= 0.5
         return rows
 
     def __init__(self, twins: Sequence[Arrays], states: Arrays) -> None:
@@ -203,10 +203,7 @@ class GRUStepper(StackedStepper):
         z = self.z
         half = np.array(0.5, z.dtype)
         gates = z[: 2 * u]
-        keep = z[:u]
-        r = z[u : 2 * u]
-        g = z[2 * u : 3 * u]
-        g_h = z[3 * u :]
+        keep, r, g, g_h = z.reshape(4, u, *z.shape[1:])
 
         def advance(before: np.ndarray, after: np.ndarray) -> None:
             """Write h `after` the step, from h `before` it."""
