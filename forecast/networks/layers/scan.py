@@ -236,6 +236,13 @@ def _loop(
         y, new = cell.advance(tensor_namespace, w, row, dict(zip(names, states, strict=True)))
         return [y, *(new[name] for name in names)]
 
+    def differentiate(row: tf.Tensor, states: Any, sources: Any, d_results: Any) -> Any:
+        """The gradients by `sources` from those by the results of `advance`, computed again."""
+        with tf.GradientTape() as tape:
+            tape.watch(sources)
+            results = advance(row, states)
+        return tape.gradient(results, sources, d_results, unconnected_gradients="zero")
+
     def step(
         t: tf.Tensor,
         states: Sequence[tf.Tensor],
@@ -268,13 +275,8 @@ def _loop(
         ) -> tuple[Any, ...]:
             """Write the gradient by the states after step t; returns that by the states before."""
             states_before = [array.read(t) for array in state_arrays]
-            with tf.GradientTape() as tape:
-                tape.watch(states_before)
-                results = advance(inputs.read(t), states_before)
             d_results = [d_ys.read(t), *d_new]
-            d_before = tape.gradient(
-                results, states_before, d_results, unconnected_gradients="zero"
-            )
+            d_before = differentiate(inputs.read(t), states_before, states_before, d_results)
             return t - 1, d_before, [array.write(t, d) for array, d in zip(ds, d_new, strict=True)]
 
         def is_inside(t: tf.Tensor, *_: Any) -> tf.Tensor:
@@ -286,12 +288,8 @@ def _loop(
         # the gradient by the weights: one step with all rows at once
         all_projected = flatten_time(projected)
         all_before = [flatten_time(array.stack()) for array in state_arrays]
-        with tf.GradientTape() as tape:
-            tape.watch([all_projected, w])
-            results = advance(all_projected, all_before)
         d_results = [flatten_time(d_outputs), *(flatten_time(array.stack()) for array in ds)]
-        sources = [all_projected, w]
-        d_all, d_w = tape.gradient(results, sources, d_results, unconnected_gradients="zero")
+        d_all, d_w = differentiate(all_projected, all_before, [all_projected, w], d_results)
         return tf.reshape(d_all, tf.shape(projected)), *d_first, *(d_w[name] for name in weights)
 
     return outputs.stack(), gradient
