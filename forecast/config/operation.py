@@ -7,7 +7,7 @@ are explained and applied in `forecast.operations`; a new one is a field of `Ret
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from datetime import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, get_args
@@ -111,22 +111,25 @@ class _RetrainingFile(Config):
     datasets: dict[str, Retraining] = Field(default_factory=dict)
 
 
+def _load_rules(path: Path) -> _RetrainingFile:
+    """The rules of all datasets; the defaults where there is no file."""
+    content = read_yaml(path) if path.exists() else None
+    return validate_config(_RetrainingFile, content or {}, where=str(path))
+
+
 def load_retraining(name: str, folder: Path | str) -> Retraining:
     """The rules of one dataset: its entry over `defaults`. Both, and the file, may be absent."""
-    path = Path(folder) / "retraining.yaml"
-    if not path.exists():
-        return Retraining.model_validate({})
-    rules = validate_config(_RetrainingFile, read_yaml(path) or {}, where=str(path))
+    rules = _load_rules(Path(folder) / "retraining.yaml")
     entry = rules.datasets.get(name, rules.defaults)
     given = {key: getattr(entry, key) for key in entry.model_fields_set}
     return rules.defaults.model_copy(update=given)
 
 
-def check_retraining(names: Iterable[str], folder: Path | str) -> None:
+def check_retraining(names: Collection[str], folder: Path | str) -> None:
     """`InputError` for a wrong key or value, and for an entry of an unknown dataset."""
-    path, known = Path(folder) / "retraining.yaml", list(names)
-    for name in validate_config(_RetrainingFile, read_yaml(path) or {}, where=str(path)).datasets:
-        require_known(name, known, f"{path}: correct or remove the entry: unknown dataset")
+    path = Path(folder) / "retraining.yaml"
+    for name in _load_rules(path).datasets:
+        require_known(name, names, f"{path}: correct or remove the entry: unknown dataset")
 
 
 SCHEDULED_COMMANDS = ("retrain", "fetch", "predict", "watch", "status", "check", "run", "sync")
