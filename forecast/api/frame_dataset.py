@@ -48,7 +48,7 @@ from forecast.data.calendars import (
     default_features,
     describe_own_steps,
     fit_calendar,
-    grids,
+    grids_by_series,
     shows_week,
     usual_length,
 )
@@ -355,9 +355,7 @@ def _usual_lookback(season: int, horizon: int, n_steps: int) -> int:
 
 def _time_steps(frame: pd.DataFrame, calendar: Calendar) -> np.ndarray:
     """The steps of the calendar between the first and last row of any series, sorted, each once."""
-    ends = frame.groupby("unique_id")["ds"].agg(["first", "last"])
-    by_series = grids(calendar, *ends.to_numpy().T)
-    return np.unique(np.concatenate([*by_series]))
+    return np.unique(np.concatenate([steps for _, steps in grids_by_series(frame, calendar)]))
 
 
 def _with_missing_allowed(

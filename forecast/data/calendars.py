@@ -34,6 +34,7 @@ from forecast.config.task import (
     YearWeekCalendar,
     format_time,
 )
+from forecast.data.entries import flow_yaml
 from forecast.data.schema import describe_row, first_true, rows_by_series
 from forecast.system.errors import (
     ForecastError,
@@ -158,8 +159,7 @@ def grid(calendar: Calendar, start: Any, end: Any) -> pd.DatetimeIndex:
     elif fixed_step(calendar) is None:
         steps = pd.date_range(start, end, freq=calendar.freq)
     else:
-        first, last = (moment.as_unit("ns").value for moment in (start, end))
-        return pd.DatetimeIndex(_fixed_grid(calendar, first, last))
+        return pd.DatetimeIndex(_fixed_grid(calendar, start.value, end.value))
     steps = steps.as_unit("ns")
     in_range = steps[(steps >= start) & (steps <= end)]
     return in_range.difference(pd.DatetimeIndex(list(closures)).as_unit("ns"))
@@ -235,12 +235,17 @@ def grids(calendar: Calendar, starts: np.ndarray, ends: np.ndarray) -> Iterator[
         yield steps[steps.searchsorted(start) : steps.searchsorted(end, side="right")]
 
 
+def grids_by_series(frame: pd.DataFrame, calendar: Calendar) -> Iterator[tuple[str, np.ndarray]]:
+    """For each series, in the order of their names, its steps from the first row to the last."""
+    spans = frame.groupby("unique_id", sort=True)["ds"].agg(["min", "max"])
+    every_grid = grids(calendar, spans["min"].to_numpy(), spans["max"].to_numpy())
+    return zip(map(str, spans.index), every_grid, strict=True)
+
+
 def count_steps_by_series(frame: pd.DataFrame, calendar: Calendar) -> pd.Series:
     """By `unique_id`, the number of steps from the first row to the last, both and gaps counted."""
-    times = frame.groupby("unique_id", sort=True)["ds"]
-    first = times.min()
-    every_grid = grids(calendar, first.to_numpy(), times.max().to_numpy())
-    return pd.Series([len(steps) for steps in every_grid], index=first.index, dtype="int64")
+    lengths = {name: len(steps) for name, steps in grids_by_series(frame, calendar)}
+    return pd.Series(lengths, dtype="int64")
 
 
 def usual_length(lengths: pd.Series) -> int:
@@ -302,9 +307,6 @@ def next_steps(calendar: Calendar, after: Any, n: int) -> pd.DatetimeIndex:
 
 def _next_steps(calendar: Calendar, after: pd.Timestamp, n: int) -> pd.DatetimeIndex:
     """`next_steps`, with pandas' errors where nanoseconds do not reach that far."""
-    if (step := fixed_step(calendar)) is not None:
-        back = step.to_timedelta64() * np.arange(n - 1, -1, -1)
-        return pd.DatetimeIndex((after + n * step).to_datetime64() - back)
     if isinstance(calendar, RegularCalendar) and not calendar.opening_hours:
         steps = pd.date_range(after, periods=n + 2, freq=calendar.freq).as_unit("ns")
         return steps[steps > after][:n]
@@ -408,22 +410,18 @@ def shows_week(frame: pd.DataFrame, target: Any, calendar: Calendar) -> bool:
     False for steps longer than a day, for sessions of an exchange, and for fewer weeks than
     `WEEK_LIMITS` and `FEW_WEEKS` want.
     """
-    step = step_length(calendar) if calendar.kind == "regular" else None
-    if isinstance(calendar, WeekdayCalendar):
-        step = DAY
-    if step is None or step > DAY:
+    step = DAY if isinstance(calendar, WeekdayCalendar) else step_length(calendar)
+    if step is None or step > DAY or calendar.counts_rows:
         return False
-    by_series = frame.groupby("unique_id")["ds"]
-    n_days = ((by_series.max() - by_series.min()).max() + step) / DAY
-    limits = WEEK_LIMITS
-    if step < DAY and limits.row_share * n_days < 7 * limits.weeks:
-        limits = FEW_WEEKS
     series = pd.factorize(frame["unique_id"])[0]
     days = frame["ds"].dt.floor("D")
-    first_days = days.groupby(series).transform("min")
-    n_days_by_row = (days.groupby(series).transform("max") - first_days).dt.days + 1
-    n_read = np.floor(limits.row_share * n_days_by_row)
-    is_read = ((days - first_days).dt.days < n_read) & (n_read >= 7 * limits.weeks)
+    ages = (days - days.groupby(series).transform("min")).dt.days
+    n_days = ages.groupby(series).transform("max") + 1
+    limits = WEEK_LIMITS
+    if step < DAY and limits.row_share * n_days.max() < 7 * limits.weeks:
+        limits = FEW_WEEKS
+    n_read = np.floor(limits.row_share * n_days)
+    is_read = (ages < n_read) & (n_read >= 7 * limits.weeks)
     if not is_read.any():
         return False
     slots = frame.groupby([series, frame["ds"] - days]).ngroup()
@@ -431,7 +429,6 @@ def shows_week(frame: pd.DataFrame, target: Any, calendar: Calendar) -> bool:
     ranks = frame[target].groupby(series).diff().groupby(series).rank(pct=True)
     columns = {"series": series, "slot": slots, "day": days, "level": frame[target], "rank": ranks}
     rows = pd.DataFrame(columns)[is_read].sort_values(["slot", "day"], kind="stable")
-    rows = rows.drop_duplicates(["slot", "day"], keep="last")
     return any(_tells_weekday(rows, rows[name], limits) for name in ("level", "rank"))
 
 
@@ -472,10 +469,9 @@ def find_gaps(frame: pd.DataFrame, calendar: Calendar) -> pd.DataFrame:
     """
     series = rows_by_series(frame)
     times = frame["ds"].to_numpy("datetime64[ns]")
-    starts = times[[rows.start for rows in series.values()]]
-    ends = times[[rows.stop - 1 for rows in series.values()]]
     gaps: list[tuple[str, np.datetime64, np.datetime64, int]] = []
-    for (name, rows), steps in zip(series.items(), grids(calendar, starts, ends), strict=True):
+    for name, steps in grids_by_series(frame, calendar):
+        rows = series[name]
         if not np.array_equal(steps, times[rows]):
             absent = np.flatnonzero(~np.isin(steps, times[rows]))
             runs = np.split(absent, np.flatnonzero(np.diff(absent) > 1) + 1)
@@ -682,9 +678,9 @@ def _candidate_steps(stamps: pd.DatetimeIndex) -> list[str]:
         step = to_offset(common)
         return [f"{step.n}{step.base.freqstr}"]
     weeks = [f"W-{day.upper()}" for day in WEEKDAYS]
-    longer = [f"{n}{step}" for n in (1, 2) for step in ("MS", "ME", "QS", "QE", "YS", "YE")]
-    business = [f"1{step}" for step in ("BMS", "BME", "BQS", "BQE", "BYS", "BYE")]
-    return [*weeks, *longer, *business, f"{common.days}D"]
+    prefixes = ("1", "2", "1B")  # B: the first or last working day
+    longer = [f"{p}{step}" for p in prefixes for step in ("MS", "ME", "QS", "QE", "YS", "YE")]
+    return [*weeks, *longer, f"{common.days}D"]
 
 
 def _label_side(calendar: RegularCalendar) -> Literal["start", "end", "either"]:
@@ -837,8 +833,7 @@ def calendar_entry(calendar: Calendar) -> dict[str, Any]:
 
 def calendar_yaml(calendar: Calendar) -> str:
     """A calendar as written in configs/datasets.yaml."""
-    keys = calendar_entry(calendar).items()
-    return "{" + ", ".join(f"{key}: {value}" for key, value in keys) + "}"
+    return flow_yaml(calendar_entry(calendar))
 
 
 def _exchange_calendar(exchange: str, first_year: int, last_year: int) -> Any:

@@ -30,7 +30,7 @@ import pandas as pd
 
 from forecast.config.datasets import AnySplits, Dataset, Splits
 from forecast.config.task import Task
-from forecast.data.calendars import grids
+from forecast.data.calendars import grids_by_series
 from forecast.data.panel import Panel, Series
 from forecast.data.quality import Violation
 from forecast.system.errors import InputError
@@ -317,14 +317,10 @@ def borders_of(frame: pd.DataFrame, name: str, dataset: Dataset) -> tuple[Border
 
 def panel_of_times(frame: pd.DataFrame, name: str, task: Task) -> Panel:
     """A panel of the series' steps without values, which is enough to find the borders."""
-    spans = frame.groupby("unique_id", sort=True)["ds"].agg(["first", "last"])
-    every_grid = grids(task.calendar, spans["first"].to_numpy(), spans["last"].to_numpy())
     nothing = np.empty((0, 0))
-    every_series = [
-        Series(str(uid), steps, nothing, nothing)
-        for uid, steps in zip(spans.index, every_grid, strict=True)
-    ]
-    return Panel(name, task, tuple(every_series))
+    every_grid = grids_by_series(frame, task.calendar)
+    series = [Series(uid, steps, nothing, nothing) for uid, steps in every_grid]
+    return Panel(name, task, tuple(series))
 
 
 def find_borders(panel: Panel, splits: AnySplits) -> tuple[Borders, list[Violation]]:
