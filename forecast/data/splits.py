@@ -23,10 +23,11 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
-from typing import NotRequired, TypedDict, cast
+from typing import Annotated, NotRequired, TypedDict
 
 import numpy as np
 import pandas as pd
+from pydantic import PlainSerializer, PlainValidator, TypeAdapter
 
 from forecast.config.datasets import AnySplits, Dataset, Splits
 from forecast.config.task import Task
@@ -46,6 +47,12 @@ TESTED_HORIZONS = 8
 """How many horizons without overlap the test block should have: a test over five detects half as
 much (docs/research/paired-tests.md).
 """
+
+
+Time = Annotated[
+    pd.Timestamp, PlainValidator(pd.Timestamp), PlainSerializer(pd.Timestamp.isoformat)
+]
+"""A time, which is ISO 8601 text in JSON."""
 
 
 @dataclass(frozen=True)
@@ -86,10 +93,10 @@ class Borders:
     (`resolve_borders`).
     """
 
-    train_end: pd.Timestamp
-    validation_end: pd.Timestamp
-    calibration_end: pd.Timestamp
-    test_end: pd.Timestamp
+    train_end: Time
+    validation_end: Time
+    calibration_end: Time
+    test_end: Time
     by_series: Mapping[str, Borders] = field(default_factory=dict, kw_only=True)
 
     @property
@@ -118,20 +125,16 @@ class Borders:
 
     def to_json(self) -> BordersFile:
         """ISO 8601 times, and under `by_series` those of each series that has its own."""
-        content: dict[str, object] = {name: end.isoformat() for name, end in self.ends.items()}
-        if self.by_series:
-            content["by_series"] = {uid: b.to_json() for uid, b in self.by_series.items()}
-        return cast(BordersFile, content)
+        content: BordersFile = _BORDERS.dump_python(self, exclude_defaults=True)
+        return content
 
-    @classmethod
-    def from_json(cls, content: BordersFile) -> Borders:
+    @staticmethod
+    def from_json(content: BordersFile) -> Borders:
         """The borders that `to_json` wrote."""
-        by_series = content.get("by_series", {})
-        ends = cast(Mapping[str, str], content)
-        return cls(
-            *(pd.Timestamp(ends[f"{block}_end"]) for block in BLOCKS),
-            by_series={uid: cls.from_json(borders) for uid, borders in by_series.items()},
-        )
+        return _BORDERS.validate_python(content)
+
+
+_BORDERS = TypeAdapter(Borders)
 
 
 def resolve_borders(panel: Panel, splits: AnySplits, needed: tuple[str, ...] = BLOCKS) -> Borders:
