@@ -258,7 +258,8 @@ def _prices(frame: pd.DataFrame, dataset: Dataset) -> list[str]:
     """The targets that are modelled as prices and called so, or have bars, or are traded on an
     exchange's or a weekday calendar. Only prices split; a demand modelled like a price does not.
     """
-    is_traded = _bar_columns(frame) or dataset.calendar.keeps_wall_clock
+    has_bars = {*BAR_COLUMNS} <= {*frame.columns.str.lower()}  # `open` alone may be of a shop
+    is_traded = has_bars or dataset.calendar.keeps_wall_clock
     return [
         c.column
         for c in dataset.target
@@ -268,26 +269,16 @@ def _prices(frame: pd.DataFrame, dataset: Dataset) -> list[str]:
     ]
 
 
-def _bar_columns(frame: pd.DataFrame) -> list[str]:
-    """The columns open, high, low and close, in any case of letters; empty where one is missing, as
-    a column `open` alone may say whether a shop was open.
-    """
-    names = {str(name).lower(): str(name) for name in frame.columns}
-    return [names[name] for name in BAR_COLUMNS] if {*BAR_COLUMNS} <= {*names} else []
-
-
 def unadjusted_split(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
     """A price that falls to 1/2, 1/3, … of the last close, or rises as much, and does not return in
     the next row.
     """
     for series, column, times, close in _observed_values(frame, _prices(frame, dataset)):
-        with np.errstate(divide="ignore", invalid="ignore"):
-            change = np.where(
-                (close[1:] > 0) & (close[:-1] > 0), np.log(close[1:] / close[:-1]), 0.0
-            )
-        distance = np.abs(np.abs(change)[:, None] - np.log(SPLIT_RATIOS)[None, :]).min(axis=1)
+        logs = np.log(np.where(close > 0, close, np.nan))
+        change = np.nan_to_num(np.diff(logs))
+        distances = np.abs(np.subtract.outer(np.abs(change), np.log(SPLIT_RATIOS)))
         back = np.append(np.abs(change[1:] + change[:-1]) < MIN_SPLIT_RETURN / 2, False)
-        is_split = (np.abs(change) > MIN_SPLIT_RETURN) & (distance < limit) & ~back
+        is_split = (np.abs(change) > MIN_SPLIT_RETURN) & (distances.min(axis=1) < limit) & ~back
         if is_split.any():
             jump_times = format_times(times[1:][is_split], dataset.calendar)
             sentence = (
@@ -318,8 +309,6 @@ def clock_change(frame: pd.DataFrame, dataset: Dataset | Task, limit: float) -> 
         return
     all_gaps = find_gaps(frame, dataset.calendar)
     short_gaps = all_gaps[all_gaps["last"] - all_gaps["first"] < pd.Timedelta("1h")]
-    if short_gaps.empty:
-        return
     skipped = short_gaps[_are_skipped_by_a_clock(short_gaps["first"])]
     template = (
         "hours are missing where clocks are put forward ({times}): these look like local times;"
