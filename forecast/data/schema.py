@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -128,11 +129,10 @@ def _describe_first_fault(frame: pd.DataFrame, columns: list[str]) -> str | None
 def rows_by_series(frame: pd.DataFrame) -> dict[str, slice]:
     """The row range of each series, in a frame where the rows of a series are together."""
     codes, names = pd.factorize(frame["unique_id"])
-    stops = np.flatnonzero(np.append(np.diff(codes) != 0, len(codes) > 0)) + 1
-    starts = [0, *stops[:-1].tolist()]
+    starts = np.flatnonzero(np.diff(codes, prepend=-1)).tolist()
     return {
         str(names[codes[start]]): slice(start, stop)
-        for start, stop in zip(starts, stops.tolist(), strict=False)
+        for start, stop in pairwise([*starts, len(codes)])
     }
 
 
