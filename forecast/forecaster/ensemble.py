@@ -125,25 +125,17 @@ class Ensemble:
         forecasters = self._joined_seeds if is_request else list(self.forecasters)
         if is_request and len(forecasters) > 1:
             panel = panel.with_shared_windows()
-        forecasts = []
+        y_hats: dict[str, list[np.ndarray]] = {uid: [] for uid in rows}
         for forecaster in forecasters:
             n_joined = count_twins(forecaster.weights)
             repeated = {uid: np.repeat(at, n_joined) for uid, at in rows.items()}
-            values = forecaster.predict(panel, repeated)
-            forecasts += [
-                {uid: y_hat[number::n_joined] for uid, y_hat in values.items()}
-                for number in range(n_joined)
-            ]
+            for uid, y_hat in forecaster.predict(panel, repeated).items():
+                y_hats[uid] += [y_hat[number::n_joined] for number in range(n_joined)]
+        if not self.members:
+            return {uid: np.mean(each, axis=0) for uid, each in y_hats.items()}
         # the seeds of a member share its weight
         weights = [self.weights[name] / self.members.count(name) for name in self.members]
-        result = {}
-        for uid in rows:
-            y_hats = [each[uid] for each in forecasts]
-            if weights:
-                result[uid] = np.tensordot(weights, y_hats, axes=1)
-            else:
-                result[uid] = np.mean(y_hats, axis=0)
-        return result
+        return {uid: np.tensordot(weights, each, axes=1) for uid, each in y_hats.items()}
 
     @cached_property
     def _joined_seeds(self) -> list[Forecaster]:

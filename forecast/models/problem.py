@@ -701,15 +701,12 @@ def _validation_sample(problem: Problem, per_series: int | None) -> dict[str, np
         if len(rows):
             spacing = -(-len(rows) // (per_series or len(rows)))
             sample[series.unique_id] = rows[::spacing]
-    count = sum(map(len, sample.values()))
-    order = np.random.default_rng(0).permutation(count)
-    drawn = np.sort(order[: _most_validation_cutoffs(problem)])
-    first = 0
-    for uid, rows in sample.items():
-        stop = first + len(rows)
-        sample[uid] = rows[drawn[(first <= drawn) & (drawn < stop)] - first]
-        first = stop
-    return sample
+    lengths = [len(rows) for rows in sample.values()]
+    order = np.random.default_rng(0).permutation(sum(lengths))
+    is_drawn = np.zeros(sum(lengths), dtype=bool)
+    is_drawn[order[: _most_validation_cutoffs(problem)]] = True
+    parts = np.split(is_drawn, np.cumsum(lengths)[:-1])
+    return {uid: rows[part] for (uid, rows), part in zip(sample.items(), parts, strict=True)}
 
 
 def _most_validation_cutoffs(problem: Problem) -> int:

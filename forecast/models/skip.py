@@ -328,16 +328,13 @@ class Skip:
         """The shape that is the weighted mean of the shapes in `weights`; it reads all inputs that
         any of them reads, and is named by the `penalty` of the one with the largest weight.
         """
+        widest = {name: max(getattr(part, name) for part in weights) for name in WIDENED_FIELDS}
+        unread = set.intersection(*({*part.unread} for part in weights))
         return replace(
             self,
-            lags=max(part.lags for part in weights),
+            **widest,
             penalty=max(weights, key=weights.__getitem__).penalty,
-            harmonics=max((part.harmonics for part in weights), key=len),
-            reads_plans=any(part.reads_plans for part in weights),
-            reads_past_plans=any(part.reads_past_plans for part in weights),
-            bent=max((part.bent for part in weights), key=len),
-            reads_level=any(part.reads_level for part in weights),
-            unread=tuple(sorted(set.intersection(*({*part.unread} for part in weights)))),
+            unread=tuple(sorted(unread)),
             mean_of=tuple(weights.items()),
         )
 
@@ -378,6 +375,17 @@ class Skip:
         )
 
 
+WIDENED_FIELDS = (
+    "lags",
+    "harmonics",
+    "reads_plans",
+    "reads_past_plans",
+    "bent",
+    "reads_level",
+)
+"""The fields of a `Skip` whose largest value reads all that the others read; the tuples are those
+of one largest shape, or empty.
+"""
 SHAPE_FIELDS = (
     "kind",
     "horizon",
