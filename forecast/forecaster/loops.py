@@ -113,7 +113,9 @@ class Loop:
 
     def _next_row(self, targets: np.ndarray) -> np.ndarray:
         """The input row (B, channels) after the newest one: `targets` (B, O) as forecast, and
-        past-only inputs as forecast by the `Carry`, or repeated.
+        past-only inputs as forecast by the `Carry`, or repeated; of columns with
+        `difference_inputs` their changes. Masks and the logs of rows since the last observation
+        are written where a column has them.
         """
         carried = self._carried[:, self._step - 1]
         is_known = np.isfinite(carried)
@@ -123,30 +125,21 @@ class Loop:
         last = np.concatenate([self._windows.last, last_inputs], axis=1)
         # a target counts as observed even if it is NaN, so that NaN is not replaced in silence
         is_observed = np.concatenate([np.ones(targets.shape, dtype=bool), is_known], axis=1)
-        row = self._windows.past[:, -1].copy()
-        for i in range(values.shape[1]):
-            self._write(row, i, values[:, i], last[:, i], is_observed[:, i])
         self._input = np.where(is_known, carried, self._input)
-        return row
-
-    def _write(
-        self, row: np.ndarray, i: int, value: np.ndarray, last: np.ndarray, observed: np.ndarray
-    ) -> None:
-        """Write column i of the task into `row` in place: its value (B,) or, with
-        `difference_inputs`, its change from `last` (B,); the value of the row before where it was
-        not `observed`. The channels of its mask and of the log of rows since the last observation
-        are written too, where the column has them.
-        """
         channels = self._channels
-        channel = channels.value[i]
-        if channels.difference_inputs[i]:
-            row[:, channel] = np.where(observed, value - last, 0.0)
-        else:
-            row[:, channel] = np.where(observed, value, row[:, channel])
-        if channels.mask[i] >= 0:
-            row[:, channels.mask[i]] = observed
-            longer = np.log1p(np.expm1(self._windows.past[:, -1, channels.since[i]]) + 1.0)
-            row[:, channels.since[i]] = np.where(observed, 0.0, longer)
+        before = self._windows.past[:, -1]
+        row = before.copy()
+        # what is not observed repeats the row before, or does not change
+        subtracted = np.where(channels.difference_inputs, last, 0.0)
+        repeated = np.where(channels.difference_inputs, 0.0, before[:, channels.value])
+        row[:, channels.value] = np.where(is_observed, values - subtracted, repeated)
+        has_mask = np.array(channels.mask) >= 0
+        mask = np.array(channels.mask)[has_mask]
+        since = np.array(channels.since)[has_mask]
+        row[:, mask] = is_observed[:, has_mask]
+        longer = np.log1p(np.expm1(before[:, since]) + 1.0)
+        row[:, since] = np.where(is_observed[:, has_mask], 0.0, longer)
+        return row
 
 
 def _hold_issued_values(path: np.ndarray, newest: np.ndarray, steps: tuple[int, ...]) -> None:
