@@ -15,6 +15,7 @@ reason.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -73,7 +74,6 @@ EVEN_LEVELS = RELIABILITY_LEVELS[:-1]
 CRPS_COLUMNS = ("model", "ranking", "series", "crps", "scaled_crps")
 """One row per series: the CRPS in its unit, and divided by the denominator of MASE."""
 SHOWN_REFERENCES = (NAIVE, "seasonal_naive", "ridge")
-SeriesColumns = dict[str, np.ndarray]  # each (S, rows of a series)
 MAX_STACKED_SERIES = 200
 """Most series of one stack: its arrays hold every level, origin and step of each series."""
 
@@ -111,23 +111,17 @@ class CandidateBlocks:
         cubes = (cube for cube in self.validation if np.isfinite(cube.seed_mean).all())
         return {cube.series: cube for cube in cubes if len(cube.y)}
 
-    @cached_property
-    def _earlier_blocks(self) -> dict[str, list[tuple[np.ndarray, np.ndarray]]]:
-        """Actuals and forecasts of the validation and the calibration block by series, without
-        blocks that have a forecast which is not finite.
-        """
-        blocks: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
-        for cube in [*self.validation, *self.calibration]:
-            if np.isfinite(cube.seed_mean).all():
-                blocks.setdefault(cube.series, []).append((cube.y, cube.seed_mean))
-        return blocks
-
     def usual_error(self, series: str) -> float:
         """The mean absolute error of a series, in model units, on the validation and the
-        calibration block.
+        calibration block, without a block that has a forecast which is not finite.
         """
-        blocks = self._earlier_blocks.get(series, [])
-        return usual_error(blocks, target_of(series, self.task).transform)
+        cubes = (self.finite_validation.get(series), self.calibration_of.get(series))
+        known = [
+            (cube.y, cube.seed_mean)
+            for cube in cubes
+            if cube is not None and np.isfinite(cube.seed_mean).all()
+        ]
+        return usual_error(known, target_of(series, self.task).transform)
 
 
 @dataclass(frozen=True)
@@ -179,12 +173,11 @@ def stack_series(
     n_pooled = _count_pooled_errors(blocks)
     for number, cube in enumerate(blocks.test):
         calibration = blocks.calibration_of.get(cube.series)
-        supported = []
-        for level, reason in _level_faults(calibration, levels, n_pooled.get(cube.series)).items():
-            if reason:
-                unsupported.append(Unsupported(cube.series, level, reason))
-            else:
-                supported.append(level)
+        faults = _level_faults(calibration, levels, n_pooled.get(cube.series))
+        unsupported += [
+            Unsupported(cube.series, level, reason) for level, reason in faults.items() if reason
+        ]
+        supported = tuple(level for level, reason in faults.items() if not reason)
         if calibration is not None and supported:
             target = target_of(cube.series, blocks.task).name
             validation = blocks.finite_validation.get(cube.series)
@@ -192,7 +185,7 @@ def stack_series(
             is_pooled = cube.series in n_pooled
             # pooled series are stacked only with series of the same times
             pooled_times = cube.ds.tobytes() if is_pooled else None
-            key = (target, pooled_times, tuple(supported), shapes, number // MAX_STACKED_SERIES)
+            key = (target, pooled_times, supported, shapes, number // MAX_STACKED_SERIES)
             groups.setdefault(key, []).append(number)
     stacks: list[SeriesStack] = []
     pooled_by_target: dict[str, list[SeriesStack]] = {}
@@ -296,13 +289,13 @@ def interval_scores(
     A series without calibration origins supports no level; one without test origins has no row.
     """
     stacks, unsupported = stack_series(blocks, levels)
-    parts = [(stack.numbers, _score_stack(stack)) for stack in stacks]
+    parts = [_score_stack(stack) for stack in stacks]
     return _join_stacks(parts, blocks, INTERVAL_COLUMNS), unsupported
 
 
-def _score_stack(stack: SeriesStack) -> SeriesColumns:
-    """The scores as columns (S, levels * (steps + 1)): for each level first step 0, which is all
-    steps together, then each step.
+def _score_stack(stack: SeriesStack) -> pd.DataFrame:
+    """The scores of each series and level: first of step 0, which is all steps together, then of
+    each step.
     """
     y = stack.y
     bounds = stack.bounds()
@@ -315,36 +308,28 @@ def _score_stack(stack: SeriesStack) -> SeriesColumns:
     fewest = counts.min(axis=1, keepdims=True)
     columns["n_calibration"] = np.concatenate([fewest, counts], axis=1)[:, None]
     columns["level"] = np.array(stack.levels)[None, :, None]
-    shape = (len(y), len(stack.levels), y.shape[2] + 1)
-    return _flatten_by_series(columns, shape)
+    return _frame_of_stack(stack, columns, (len(y), len(stack.levels), y.shape[2] + 1))
 
 
-def _flatten_by_series(columns: SeriesColumns, shape: tuple[int, ...]) -> SeriesColumns:
-    """The columns broadcast to `shape` (S, ...), then flattened to (S, table rows of a series)."""
-    return {
-        name: np.broadcast_to(values, shape).reshape(shape[0], -1)
-        for name, values in columns.items()
-    }
+def _frame_of_stack(
+    stack: SeriesStack, columns: Mapping[str, np.ndarray], shape: tuple[int, ...]
+) -> pd.DataFrame:
+    """The columns broadcast to `shape` (S, ...) and flattened, and the `number` of each series."""
+    flat = {name: np.broadcast_to(values, shape).ravel() for name, values in columns.items()}
+    rows_of_series = math.prod(shape[1:])
+    return pd.DataFrame({"number": np.repeat(stack.numbers, rows_of_series), **flat})
 
 
 def _join_stacks(
-    parts: list[tuple[list[int], SeriesColumns]], blocks: CandidateBlocks, names: Sequence[str]
+    parts: list[pd.DataFrame], blocks: CandidateBlocks, names: Sequence[str]
 ) -> pd.DataFrame:
-    """The columns of all stacks as one frame, with series in the order of the candidate."""
+    """The columns `names` of all stacks as one frame, with series in the order of the candidate."""
     if not parts:
         return pd.DataFrame(columns=list(names))
+    joined = pd.concat(parts).sort_values("number", kind="stable", ignore_index=True)
     series = np.array([cube.series for cube in blocks.test], dtype=object)
-    row_numbers = []
-    for numbers, columns in parts:
-        rows_of_series = next(iter(columns.values())).shape[1]
-        row_numbers.append(np.repeat(numbers, rows_of_series))
-    number_of_row = np.concatenate(row_numbers)
-    order = np.argsort(number_of_row, kind="stable")
-    frame = {"series": series[number_of_row[order]], **blocks.record.labels}
-    for name in parts[0][1]:
-        values = np.concatenate([columns[name].ravel() for _, columns in parts])
-        frame[name] = values[order]
-    return pd.DataFrame(frame)[list(names)]
+    labelled = joined.assign(series=series[joined["number"]], **blocks.record.labels)
+    return labelled[list(names)]
 
 
 def bands(blocks: CandidateBlocks, levels: Sequence[float]) -> pd.DataFrame:
@@ -362,7 +347,7 @@ def bands(blocks: CandidateBlocks, levels: Sequence[float]) -> pd.DataFrame:
             "lower": low,
             "upper": high,
         }
-        parts.append((stack.numbers, _flatten_by_series(columns, low.shape)))
+        parts.append(_frame_of_stack(stack, columns, low.shape))
     return _join_stacks(parts, blocks, BAND_COLUMNS)
 
 
