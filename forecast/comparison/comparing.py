@@ -10,7 +10,7 @@ forecasts are scored but never selected. Networks with unequal budgets are refus
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,7 +45,7 @@ from forecast.config.models import (
     load_tuning,
 )
 from forecast.config.paths import ProjectPaths
-from forecast.config.task import SessionCalendar, Task
+from forecast.config.task import SessionCalendar, Task, TaskColumn
 from forecast.data.calendars import cycles
 from forecast.data.comparison_records import (
     Alarm,
@@ -315,22 +315,13 @@ def _join_labelled(tables: list[tuple[RunRecord, pd.DataFrame | None]]) -> pd.Da
     return joined[[*labels, *joined.columns.drop(labels)]]
 
 
-def _test_cubes(scored: list[ScoredCandidate]) -> Iterator[tuple[RunRecord, ForecastCube]]:
-    """The test forecasts of every candidate and series."""
-    for candidate in scored:
-        for cube in candidate.blocks.get("test", ()):
-            yield candidate.record, cube
-
-
 def _find_leaks(scored: list[ScoredCandidate], task: Task) -> list[Alarm]:
     """Alarms about forecasts of prices that are too good to be true; only of days of a session
     calendar.
     """
-    if not isinstance(task.calendar, SessionCalendar):
-        return []
-    cubes = _test_cubes(scored)
-    prices = (pair for pair in cubes if target_of(pair[1].series, task).is_price)
-    return _raise_alarms(prices, task, describe_leaks)
+    has_days = isinstance(task.calendar, SessionCalendar)
+    prices = [column for column in task.target if column.is_price and has_days]
+    return _raise_alarms(scored, prices, task, describe_leaks)
 
 
 def _find_copies(scored: list[ScoredCandidate], task: Task) -> list[Alarm]:
@@ -342,7 +333,7 @@ def _find_copies(scored: list[ScoredCandidate], task: Task) -> list[Alarm]:
         skill = candidate.board.loc[candidate.board["seed"] == MEAN, "skill"]
         if (skill.abs() <= NEAR_NAIVE).all():
             near.append(candidate)
-    return _raise_alarms(_test_cubes(near), task, describe_copy)
+    return _raise_alarms(near, task.target, task, describe_copy)
 
 
 def _find_twins(scored: Iterable[ScoredCandidate]) -> list[list[str]]:
@@ -356,18 +347,25 @@ def _find_twins(scored: Iterable[ScoredCandidate]) -> list[list[str]]:
 
 
 def _raise_alarms(
-    cubes: Iterable[tuple[RunRecord, ForecastCube]], task: Task, describe: Callable[..., str]
+    candidates: Iterable[ScoredCandidate],
+    targets: Collection[TaskColumn],
+    task: Task,
+    describe: Callable[..., str],
 ) -> list[Alarm]:
-    """An alarm for each candidate and series for which `describe` returns a reason, judged on the
-    mean of the seeds.
+    """An alarm for each candidate and series of `targets` for which `describe` returns a reason,
+    judged on the mean of the seeds in the test block.
     """
     alarms = []
-    for record, cube in cubes:
-        reason = describe(
-            cube.y, cube.seed_mean, cube.last, horizon=task.horizon, step_size=task.step_size
-        )
-        if reason:
-            alarms.append(Alarm(**record.labels, unique_id=cube.series, reason=reason))
+    for candidate in candidates:
+        for cube in candidate.blocks.get("test", ()):
+            if target_of(cube.series, task) not in targets:
+                continue
+            reason = describe(
+                cube.y, cube.seed_mean, cube.last, horizon=task.horizon, step_size=task.step_size
+            )
+            if reason:
+                labels = candidate.record.labels
+                alarms.append(Alarm(**labels, unique_id=cube.series, reason=reason))
     return alarms
 
 

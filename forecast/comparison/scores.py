@@ -103,28 +103,29 @@ def series_forecasts(forecasts: pd.DataFrame, last: Mapping[str, pd.Series]) -> 
     """
     rows = add_series_names(forecasts)
     codes, names = pd.factorize(rows["series"], sort=True)
-    keys = [rows[name].to_numpy() for name in ("step", "cutoff", "seed")]
-    order = np.lexsort([*keys, codes])
-    values = (rows[name].to_numpy() for name in ("y", "y_hat", "volatility", "ds"))
-    steps, cutoffs, seeds, y, y_hat, volatility, ds = (a[order] for a in (*keys, *values))
+    keys = ("step", "cutoff", "seed")
+    order = np.lexsort([*(rows[name].to_numpy() for name in keys), codes])
+    columns = {
+        name: rows[name].to_numpy()[order] for name in (*keys, "y", "y_hat", "volatility", "ds")
+    }
     edges = np.searchsorted(codes[order], np.arange(len(names) + 1)).tolist()
     result = []
     for name, (start, stop) in zip(names.astype(str), itertools.pairwise(edges), strict=True):
-        series_rows = slice(start, stop)
-        seed_numbers = np.unique(seeds[series_rows])
-        horizon = len(np.unique(steps[series_rows]))
-        shape = (len(seed_numbers), -1, horizon)
-        origins = cutoffs[series_rows].reshape(shape)[0, :, 0].copy()
+        seeds = np.unique(columns["seed"][start:stop])
+        horizon = len(np.unique(columns["step"][start:stop]))
+        shape = (len(seeds), -1, horizon)
+        cube = {column: values[start:stop].reshape(shape) for column, values in columns.items()}
+        cutoffs = cube["cutoff"][0, :, 0].copy()
         result.append(
             ForecastCube(
                 series=name,
-                y=y[series_rows].reshape(shape)[0].copy(),
-                y_hat=y_hat[series_rows].reshape(shape),
-                last=last[name].reindex(origins).to_numpy(dtype=float),
-                seeds=tuple(seed_numbers.tolist()),
-                cutoffs=origins,
-                volatility=volatility[series_rows].reshape(shape)[0, :, 0].copy(),
-                ds=ds[series_rows].reshape(shape)[0].copy(),
+                y=cube["y"][0].copy(),
+                y_hat=cube["y_hat"],
+                last=last[name].reindex(cutoffs).to_numpy(dtype=float),
+                seeds=tuple(seeds.tolist()),
+                cutoffs=cutoffs,
+                volatility=cube["volatility"][0, :, 0].copy(),
+                ds=cube["ds"][0].copy(),
             )
         )
     return result
