@@ -26,7 +26,7 @@ import contextlib
 import functools
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -351,28 +351,20 @@ class Skip:
 
     def to_json(self) -> dict[str, PlainValue]:
         """Everything but the arrays, for `from_saved`."""
-        shape = {name: getattr(self, name) for name in SHAPE_FIELDS}
+        names = [each.name for each in fields(self) if each.name not in ARRAY_FIELDS]
         mean_of = [(part.to_json(), weight) for part, weight in self.mean_of]
-        by_series = {name: dict(getattr(self, name)) for name in ("change_weights", "level_ranges")}
-        return {**shape, **by_series, "mean_of": mean_of}
+        return {**{name: getattr(self, name) for name in names}, "mean_of": mean_of}
 
     @staticmethod
     def from_saved(content: dict[str, Any], arrays: dict[str, np.ndarray]) -> Skip:
         """The skip whose `to_json` gave `content` and whose `to_arrays` gave `arrays`."""
-        shape = {name: content[name] for name in SHAPE_FIELDS}
-        for name in ("profile", "harmonics", "unread", "bent"):
-            shape[name] = tuple(content[name])
+        tuples = {name: tuple(content[name]) for name in ("profile", "harmonics", "unread", "bent")}
         parts = [(Skip.from_saved(part, {}), weight) for part, weight in content["mean_of"]]
-        carry = Carry(arrays["carry"], shape["season_length"]) if "carry" in arrays else None
         change_weights = {uid: tuple(each) for uid, each in content["change_weights"].items()}
-        return Skip(
-            **shape,
-            mean_of=tuple(parts),
-            change_weights=change_weights,
-            level_ranges=content["level_ranges"],
-            coefficients=arrays.get("coefficients", _no_coefficients()),
-            carry=carry,
-        )
+        carry = Carry(arrays["carry"], content["season_length"]) if "carry" in arrays else None
+        saved = content | tuples | {"mean_of": tuple(parts), "change_weights": change_weights}
+        coefficients = arrays.get("coefficients", _no_coefficients())
+        return Skip(**saved, coefficients=coefficients, carry=carry)
 
 
 WIDENED_FIELDS = (
@@ -386,23 +378,8 @@ WIDENED_FIELDS = (
 """The fields of a `Skip` whose largest value reads all that the others read; the tuples are those
 of one largest shape, or empty.
 """
-SHAPE_FIELDS = (
-    "kind",
-    "horizon",
-    "outputs",
-    "season_length",
-    "lags",
-    "calendar_steps",
-    "penalty",
-    "profile",
-    "harmonics",
-    "reads_plans",
-    "reads_past_plans",
-    "bent",
-    "unread",
-    "reads_level",
-)
-"""The fields of a `Skip` that JSON keeps as they are, but for tuples."""
+ARRAY_FIELDS = ("coefficients", "carry")
+"""The fields of a `Skip` that are saved as arrays; all others are saved as JSON."""
 
 
 def linear_features(
