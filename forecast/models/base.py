@@ -325,21 +325,15 @@ class NetworkSpec(TrainableSpec):
         """Refuse options that would not be read: those of the other trainer, and a `loss` beside a
         head that has its own.
         """
-        unread = ("training", *UNREAD_BY_LM) if self.trainer == "lm" else ("lm",)
-        fields = type(self).model_fields
-        for name in unread:
-            if name in fields and getattr(self, name) != fields[name].get_default(
-                call_default_factory=True
-            ):
+        changed = self.model_dump(exclude_defaults=True)
+        for name in ("training", *UNREAD_BY_LM) if self.trainer == "lm" else ("lm",):
+            if name in changed:
                 raise ValueError(f"{name} has no effect with trainer: {self.trainer}; leave it out")
-        if (
-            self.training.rule == "adam"
-            and self.weight_decay != fields["weight_decay"].get_default()
-        ):
+        if self.training.rule == "adam" and "weight_decay" in changed:
             raise ValueError(
                 "weight_decay has no effect with rule: adam; leave it out, or take adamw"
             )
-        if self.head.kind != "point" and self.loss != fields["loss"].get_default():
+        if self.head.kind != "point" and "loss" in changed:
             raise ValueError(
                 f"loss has no effect with head: {self.head.kind}, which has its own; leave it out"
             )

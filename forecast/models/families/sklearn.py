@@ -373,7 +373,7 @@ class Spec(RegressorSpec):
         objective = str(self.options.get("objective") or "regression")
         require_known(objective, POINT_OBJECTIVES, "unknown loss", ValueError)
         for name in () if self.regressor in TREE_REGRESSORS else ("leaves", "leaf_rows"):
-            if getattr(self, name) != type(self).model_fields[name].default:
+            if name in self.model_dump(exclude_defaults=True):
                 raise ValueError(
                     f"{name} has no effect on {self.regressor}, which has no trees; leave it out"
                 )
