@@ -71,7 +71,7 @@ site: setup-dev  ## the documentation as a site with search and executed noteboo
 lint: setup-dev  ## ruff, mypy, names, import-linter
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@for version in 3.11 3.12 3.13; do $(BIN)/mypy --python-version $$version forecast pipelines || exit 1; done
+	@printf '%s\n' 3.11 3.12 3.13 | xargs -P 3 -I VERSION $(BIN)/mypy --python-version VERSION forecast pipelines
 	@$(PY) -m tests.support.plain_names forecast pipelines
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/lint-imports
 
