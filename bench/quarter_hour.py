@@ -172,8 +172,18 @@ def contender_inputs(
     return np.concatenate(parts, axis=2).reshape(goal.size, -1)
 
 
-def contender_error(problem: Problem, frame: pd.DataFrame, long_season: int) -> float:
-    """Its mean absolute error on the test block, in scaled units."""
+class Pairs(NamedTuple):
+    """What is learnt from, x (n * H, inputs) and y (n * H,) of all series together, and the same of
+    the test block by series.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    tests: list[tuple[np.ndarray, np.ndarray]]
+
+
+def contender_pairs(problem: Problem, frame: pd.DataFrame, long_season: int) -> Pairs:
+    """In scaled units; a target that was not observed is NaN."""
     columns = frame.columns.difference(["unique_id", "ds", "y"])
     by_series = {uid: rows.set_index("ds")[columns] for uid, rows in frame.groupby("unique_id")}
     task, xs, ys, tests = problem.panel.task, [], [], []
@@ -191,13 +201,18 @@ def contender_error(problem: Problem, frame: pd.DataFrame, long_season: int) -> 
         cutoffs = problem.rows(series.unique_id, "test")
         x = contender_inputs(filled, inputs, series, cutoffs, task, long_season)
         tests.append((x, z[cutoffs[:, None] + steps].ravel()))
-    x, y = np.concatenate(xs), np.concatenate(ys)
+    return Pairs(np.concatenate(xs), np.concatenate(ys), tests)
+
+
+def contender_error(pairs: Pairs) -> float:
+    """Its mean absolute error on the test block, in scaled units."""
     trees = HistGradientBoostingRegressor(
         loss="absolute_error", max_iter=TREES, early_stopping=False, random_state=0
     )
+    is_known = np.isfinite(pairs.y)
     with threadpool_limits(1):  # on busy cores spinning threads take ten times as long
-        trees.fit(x[np.isfinite(y)], y[np.isfinite(y)])
-    errors = [np.abs(target - trees.predict(x)) for x, target in tests]
+        trees.fit(pairs.x[is_known], pairs.y[is_known])
+    errors = [np.abs(target - trees.predict(x)) for x, target in pairs.tests]
     return float(np.nanmean(np.concatenate(errors)))
 
 
@@ -396,7 +411,7 @@ def print_row(name: str, problem: Problem, frame: pd.DataFrame, long_season: int
     their mean with its intervals.
     """
     began = time.process_time()
-    bar = contender_error(problem, frame, long_season)
+    bar = contender_error(contender_pairs(problem, frame, long_season))
     rows = {row: fit_row(problem, row) for row in ROWS}
     rows["stacked"] = combine(problem, list(rows.values()))
     cells = []

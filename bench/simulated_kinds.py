@@ -33,6 +33,7 @@ from bench.quarter_hour import (
     Row,
     combine,
     contender_error,
+    contender_pairs,
     fit_row,
     problem_from,
     written_entry,
@@ -1138,7 +1139,7 @@ class Outcome(NamedTuple):
 def outcome_of(name: str, seed: int) -> Outcome:
     drawn = draw_kind(name, seed)
     served = served_row(drawn)
-    contender = contender_error(drawn.problem, drawn.frame, drawn.long_season)
+    contender = contender_error(contender_pairs(drawn.problem, drawn.frame, drawn.long_season))
     error = float(np.nanmean(np.abs(served.test.errors)))
     n_origins = max(len(targets) for targets in served.calibration.targets.values())
     return Outcome(

@@ -1588,6 +1588,16 @@ def test_a_stock_that_is_refilled_is_no_price_though_it_moves_like_one_for_ten_d
     assert guessed(tmp_path, frame)["target"] == {"column": "level", "minimum": 0, **ROOM}
 
 
+@pytest.mark.parametrize("direction", [-1, 1])
+@pytest.mark.parametrize("lasts", [60, 150])
+def test_what_moves_one_way_on_most_days_and_jumps_back_is_no_price(tmp_path, lasts, direction):
+    draw = np.random.default_rng(0)
+    share_used = draw.gamma(4, 1 / 4, 1400).cumsum() / lasts % 0.9
+    level = 1000 * (1 - share_used if direction < 0 else 0.1 + share_used)
+    frame = pd.DataFrame({"Date": pd.date_range("2020-01-06", periods=1400), "level": level})
+    assert "difference_inputs" not in guessed(tmp_path, frame)["target"]
+
+
 @pytest.mark.parametrize(("freq", "season"), [("W-FRI", 52), ("ME", 12)])
 @pytest.mark.parametrize("seed", [0, 2])  # of 1 the walk returns by chance after a year
 def test_closes_of_weeks_and_months_are_prices_and_seasons_of_them_are_not(

@@ -72,6 +72,10 @@ MIN_LATER_RATIO = 0.35
 """The least variance over twenty days, divided by twenty times that of one day: prices have at
 least .47, stocks of goods that last a month at most .3 (docs/research/quarter-hour.md).
 """
+MAX_ONE_WAY = 0.5
+"""The most that `_measure_one_way` gives of a price: a tank or a stock has .7 to 1, a random walk
+nearly always less than .3 (docs/research/quarter-hour.md).
+"""
 LONG_LAG = 52
 """The steps after which a season or a level has returned, and a price has not
 (docs/research/quarter-hour.md).
@@ -241,23 +245,30 @@ def varies_with_level(observed: pd.DataFrame, target: str, season: int) -> bool:
 def _moves_like_price(observed: pd.DataFrame, calendar: Calendar, target: str, season: int) -> bool:
     """Whether the logarithms are a random walk in the median series, by variance ratios (Lo and
     MacKinlay 1988): over ten days they vary about ten times as much as over one. Over twenty days a
-    stock that is refilled varies no more. For steps of a week or longer, steps take the place of
-    days, and `LONG_LAG` is tested too.
+    stock that is refilled varies no more; one that lasts for longer falls on most days and is back
+    at once. For steps of a week or longer, steps take the place of days, and `LONG_LAG` is tested
+    too.
     """
     is_long = (step_length(calendar) or 2 * DAY) > DAY and not count_day_steps(calendar)
     day_steps = 1 if is_long else count_day_steps(calendar)
     if count_steps_by_series(observed, calendar).median() < MIN_PRICE_DAYS * (day_steps or np.inf):
         return False
-    by_series = observed.groupby("unique_id")[target]
-    fitted = observed[_is_fitted(by_series)]
-    logs = np.log(fitted[target]).groupby(fitted["unique_id"])
+    fitted = observed[_is_fitted(observed.groupby("unique_id")[target])]
+    series = fitted["unique_id"]
+    logs = np.log(fitted[target]).groupby(series)
     lags = (1, 10, 20, *([max(LONG_LAG // season, 1) * season] if is_long else []))
-    day, *longer = (
-        logs.diff(days * day_steps).groupby(fitted["unique_id"]).var() / days for days in lags
-    )
+    day, *longer = (logs.diff(days * day_steps).groupby(series).var() / days for days in lags)
     ten_days, *later_ratios = ((variance / day).median() for variance in longer)
     walks_on = all(ratio >= MIN_LATER_RATIO for ratio in later_ratios)
-    return bool(0.5 <= ten_days <= 2 and walks_on)
+    one_way = logs.diff(day_steps).groupby(series).agg(_measure_one_way).abs().median()
+    return bool(0.5 <= ten_days <= 2 and walks_on and one_way <= MAX_ONE_WAY)
+
+
+def _measure_one_way(changes: pd.Series) -> float:
+    """By how much the balance of rises and falls, -1 to 1, is another one when they are counted
+    than when they are summed.
+    """
+    return (np.sign(changes) - changes / changes.abs().mean()).mean()
 
 
 def is_intermittent(observed: pd.DataFrame, target: str, season: int) -> bool:
