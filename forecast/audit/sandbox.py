@@ -70,7 +70,7 @@ RESULT_FOLDERS = ("data", ".forecast", "reports", "mlruns", "mlartifacts")
 """Folders of a project with data or results; reading its code and settings is no finding."""
 P = ParamSpec("P")
 T = TypeVar("T")
-_listeners: list[tuple[str, str, list[str]]] = []
+_listeners: list[tuple[Path, Path, list[str]]] = []
 
 
 @dataclass(frozen=True)
@@ -497,34 +497,25 @@ def _on_access(event: str, arguments: tuple[Any, ...]) -> None:
     """Python's audit hook: add an opened file of the project to the list of every listener."""
     if not _listeners or event not in ("open", "os.listdir", "os.scandir"):
         return
-    path = arguments[0]
-    if not isinstance(path, str | bytes | os.PathLike):
+    if not isinstance(arguments[0], str | bytes | os.PathLike):
         return
-    absolute_path = _absolute(path)
+    path = _absolute(arguments[0])
     for root, folder, opened_files in _listeners:
-        if _relative_to(absolute_path, folder) is not None:
+        if path.is_relative_to(folder) or not path.is_relative_to(root) or path == root:
             continue
-        part = _relative_to(absolute_path, root)
-        if part and (
-            part.partition(os.sep)[0] in RESULT_FOLDERS
-            or _is_project_write(event, arguments, absolute_path)
-        ):
-            opened_files.append(part)
+        part = path.relative_to(root)
+        if part.parts[0] in RESULT_FOLDERS or _is_project_write(event, arguments, path):
+            opened_files.append(str(part))
 
 
-def _absolute(path: str | bytes | os.PathLike[Any]) -> str:
+def _absolute(path: str | bytes | os.PathLike[Any]) -> Path:
     # not resolved: that would open more files, which would be recorded
-    return os.path.abspath(os.fsdecode(path))  # noqa: PTH100
+    return Path(os.path.abspath(os.fsdecode(path)))  # noqa: PTH100
 
 
-def _relative_to(path: str, folder: str) -> str | None:
-    """`path` relative to `folder`; None where it is not inside."""
-    return path[len(folder) + 1 :] if path == folder or path.startswith(folder + os.sep) else None
-
-
-def _is_project_write(event: str, arguments: tuple[Any, ...], path: str) -> bool:
+def _is_project_write(event: str, arguments: tuple[Any, ...], path: Path) -> bool:
     """Whether a file is opened for writing, except compiled code and files of the environment."""
-    if event != "open" or "__pycache__" in path or _relative_to(path, sys.prefix) is not None:
+    if event != "open" or "__pycache__" in path.parts or path.is_relative_to(sys.prefix):
         return False
     _, mode, flags = arguments
     if isinstance(mode, str):
