@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -144,7 +144,6 @@ for the grid `INTERMITTENT_GRID`. CRPS is known only for the selected models, th
 networks with a head that forecasts a distribution. A terminal narrower than `WIDE` shows only MAE
 and MASE.
 """
-HEADS = ("", "model", *SCORES, "error vs bar", "vs own skip")
 WIDE = 100
 """Columns of a terminal that has room for all `SCORES`."""
 ONLY_BASELINES = {BASELINE: "baselines"}
@@ -173,12 +172,11 @@ def print_leaderboards(
     for dataset in datasets:
         results = Results(paths, dataset)
         verdicts = results.verdicts
-        rows = [row for row in _with_distributions(results) if row["seed"] == MEAN]
-        present = {row["ranking"] for row in rows}
+        present = set(results.leaderboard["ranking"])
         ranked = {ranking: title for ranking, title in RANKING_TITLES.items() if ranking in present}
         for ranking, title in (ranked or ONLY_BASELINES).items():
-            table_lines = leaderboard_lines(rows, ranking, results)
-            _print(console, f"{dataset}, {title}", table_lines, verdicts.bar)
+            lines = leaderboard_lines(results, ranking)
+            _print(console, f"{dataset}, {title}", lines, verdicts.bar)
         sentences = [
             *verdicts.sentences[:1],
             *describe_selection(verdicts.chosen, verdicts.lowest),
@@ -190,18 +188,20 @@ def print_leaderboards(
     console.print(LEGEND, highlight=False, markup=False)
 
 
-def leaderboard_lines(rows: Iterable[Row], ranking: str, results: Results) -> list[tuple[str, ...]]:
-    """The rows of a ranking and the baselines as text in the order of `HEADS`, the lowest MASE
-    first, failed ones last.
-
-    rows: those of the leaderboard for the mean of the seeds
+def leaderboard_lines(results: Results, ranking: str) -> pd.DataFrame:
+    """The models of a ranking and the baselines as text, under their headings: the lowest MASE
+    first, failed models last. Errors are those of the mean of the seeds.
 
     If nothing was selected in this ranking, the model that another ranking selected is marked.
     """
-    shown_rows = [row for row in rows if row["ranking"] in (ranking, BASELINE)]
+    board = results.board(ranking)
+    board = board[board["seed"] == MEAN].join(
+        scores_of_distributions(results), on=["model", "ranking"]
+    )
+    board = board.assign(mase=board["mase"].where(board["status"] == "ok"))
+    board = board.sort_values(["mase", "model"], ignore_index=True)
     if results.dataset.grid != INTERMITTENT_GRID:
-        shown_rows = [{**row, "rmsse": ""} for row in shown_rows]
-    shown_rows.sort(key=_order_by_mase)
+        board = board.drop(columns="rmsse")
     # not from the skill, which with series of unequal length is another mean than the sentences use
     changes = results.changes_from_bar(ranking)
     against_bar = {model: text.signed_percent(change) for model, change in changes.items()}
@@ -213,48 +213,35 @@ def leaderboard_lines(rows: Iterable[Row], ranking: str, results: Results) -> li
         against_skip[model] = f"= {repeated} (did not train)"
     chosen = results.verdicts.chosen
     best = chosen.get(ranking, next(iter(chosen.values()), None))
-    return [_line(row, against_bar, against_skip, best) for row in shown_rows]
+    models = board["model"]
+    lines = pd.DataFrame({"": [CHOSEN if model == best else "" for model in models]})
+    lines["model"] = models
+    for head, metric in SCORES.items():
+        lines[head] = board[metric].map(text.figure) if metric in board else text.NOTHING
+    lines["error vs bar"] = [against_bar.get(model, text.NOTHING) for model in models]
+    lines["vs own skip"] = [against_skip.get(model, "") for model in models]
+    failed_cells = {"MASE": "failed", "error vs bar": "", "vs own skip": "see below"}
+    lines.loc[board["status"] != "ok", list(failed_cells)] = list(failed_cells.values())
+    return lines
 
 
-def _order_by_mase(row: Row) -> tuple[bool, float, str]:
-    has_none = row["status"] != "ok" or not row["mase"]
-    return has_none, float(row["mase"] or 0), row["model"]
-
-
-def _line(
-    row: Row,
-    against_bar: Mapping[str, str],
-    against_skip: Mapping[str, str],
-    chosen: str | None,
-) -> tuple[str, ...]:
-    """The cells of one row in the order of `HEADS`; `against_bar`, `against_skip`: by model."""
-    model = row["model"]
-    mark = CHOSEN if model == chosen else ""
-    if row["status"] != "ok":
-        scores = ["failed" if head == "MASE" else text.NOTHING for head in SCORES]
-        return mark, model, *scores, "", "see below"
-    scores = [text.figure(row.get(key) or None) for key in SCORES.values()]
-    return mark, model, *scores, against_bar.get(model, text.NOTHING), against_skip.get(model, "")
-
-
-def _print(console: Console, title: str, table_lines: list[tuple[str, ...]], bar: str) -> None:
-    """Print one table without its empty columns, such as MAE with several series; below `WIDE`
-    without all scores but MAE and MASE.
+def _print(console: Console, title: str, lines: pd.DataFrame, bar: str) -> None:
+    """Print `leaderboard_lines` without their empty columns, such as MAE with several series; below
+    `WIDE` without all scores but MAE and MASE.
     """
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    cells = pd.DataFrame(table_lines, columns=HEADS)
-    is_filled = ~cells.isin(["", text.NOTHING]).all()
+    is_filled = ~lines.isin(["", text.NOTHING]).all()
     if console.width < WIDE:
         is_filled[[head for head in SCORES if head not in ("MAE", "MASE")]] = False
     frame = box.SIMPLE_HEAD if console.is_terminal else None
     table = Table(title=title, title_justify="left", box=frame)
-    for head in cells.columns[is_filled]:
+    for head in lines.columns[is_filled]:
         justify: JustifyMethod = "right" if head in SCORES else "left"
         table.add_column(head.replace("bar", bar), justify=justify, no_wrap=True)
-    for is_chosen, line in zip(cells[""], cells.loc[:, is_filled].to_numpy(), strict=True):
+    for is_chosen, line in zip(lines[""], lines.loc[:, is_filled].to_numpy(), strict=True):
         table.add_row(*map(Text, line), style="bold" if is_chosen else "")
     console.print(table)
     console.print()

@@ -19,7 +19,6 @@ from forecast.data.comparison_records import Untrained
 from forecast.data.results import Results
 from forecast.report import text
 from forecast.report.leaderboard import (
-    HEADS,
     as_csv,
     combine_leaderboards,
     leaderboard_lines,
@@ -206,15 +205,8 @@ def test_the_chosen_row_is_marked_and_the_words_are_the_verdicts(root):
 
 def test_the_change_against_the_bar_has_the_sign_and_digits_of_the_page(root):
     results = Results(ProjectPaths.of(root), "hourly")
-    rows = [
-        row
-        for row in combine_leaderboards(ProjectPaths.of(root), ["hourly"])
-        if row["seed"] == "mean"
-    ]
-    shown = {
-        line[1]: line[HEADS.index("error vs bar")].split(" %")[0]
-        for line in leaderboard_lines(rows, "shipped", results)
-    }
+    lines = leaderboard_lines(results, "shipped").set_index("model")
+    shown = {model: change.split(" %")[0] for model, change in lines["error vs bar"].items()}
     page = {
         row.model: str(row.cells[1].content).split(" %")[0]
         for row in leaderboard_table(results, "shipped").rows
@@ -225,11 +217,9 @@ def test_the_change_against_the_bar_has_the_sign_and_digits_of_the_page(root):
 def test_the_change_against_the_bar_is_the_figure_of_the_sentence_where_series_end_apart(root):
     """The skill averages series, the test origins: equal only where series are equally long."""
     results = Results(ProjectPaths.of(root), "hourly")
-    rows = combine_leaderboards(ProjectPaths.of(root), ["hourly"])
-    rows = [{**row, "skill": "0.5"} for row in rows if row["seed"] == "mean"]
-    lines = leaderboard_lines(rows, "shipped", results)
-    change = next(line[HEADS.index("error vs bar")] for line in lines if line[1] == "lstm")
-    assert change == "−44.0 % better"
+    vars(results)["leaderboard"] = results.leaderboard.assign(skill=0.5)
+    lines = leaderboard_lines(results, "shipped").set_index("model")
+    assert lines.loc["lstm", "error vs bar"] == "−44.0 % better"
     assert (
         "lstm" in results.verdicts.sentences[0] and "error -44.0 %" in results.verdicts.sentences[0]
     )
@@ -244,12 +234,10 @@ def test_a_network_that_repeats_the_ridge_has_its_change_against_the_bar_too(roo
     vars(results)["verdicts"] = results.verdicts.model_copy(
         update={"tests": tuple(tests), "untrained": (repeats,)}
     )
-    rows = combine_leaderboards(ProjectPaths.of(root), ["hourly"])
-    rows = [{**row, "skill": "0.5"} for row in rows if row["seed"] == "mean"]
-    lines = leaderboard_lines(rows, "shipped", results)
-    line = next(line for line in lines if line[1] == "lstm")
+    vars(results)["leaderboard"] = results.leaderboard.assign(skill=0.5)
+    line = leaderboard_lines(results, "shipped").set_index("model").loc["lstm"]
     change = text.signed_percent(ridge.relative_difference)
-    assert line[HEADS.index("error vs bar") :] == (change, "= ridge (did not train)")
+    assert [*line[-2:]] == [change, "= ridge (did not train)"]
     page = next(row for row in leaderboard_table(results, "shipped").rows if row.model == "lstm")
     assert str(page.cells[1].content) == change
 
