@@ -14,7 +14,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import zip_longest
 from pathlib import Path
 from types import MappingProxyType
@@ -184,7 +184,7 @@ def raise_failures(outcomes: Sequence[WorkOutcome], *, what: str) -> None:
     raise combined
 
 
-_prepared = False
+_prepare_once = cache(prepare_worker)
 
 
 def _run_in_worker(item: WorkItem, growth: int) -> WorkOutcome:
@@ -192,13 +192,10 @@ def _run_in_worker(item: WorkItem, growth: int) -> WorkOutcome:
 
     growth: bytes by which the process may grow before joblib replaces it.
     """
-    global _prepared
-    if not _prepared:
-        prepare_worker()
-        from joblib.externals.loky import process_executor
+    from joblib.externals.loky import process_executor
 
-        process_executor._MAX_MEMORY_LEAK_SIZE = growth  # joblib has no public name for it
-        _prepared = True
+    _prepare_once()
+    process_executor._MAX_MEMORY_LEAK_SIZE = growth  # joblib has no public name for it
     return _run_item(item)
 
 
