@@ -221,16 +221,17 @@ def _forecast_line(
     """The line of the mean of the seeds' forecasts from one origin, with `intervals`, or without
     any with the range of the seeds. `x`: of the chart, with the rows before the cutoff.
     """
-    before_cutoff = np.full(len(x) - cube.y.shape[1], np.nan)
     seeds = cube.y_hat[:, origin]
-    ends = list(intervals)
-    if not ends and len(seeds) > 1:
-        ends = [(seeds.min(axis=0), seeds.max(axis=0))]
-    bands = []
-    for low, high in ends:
-        bands.append((np.concatenate([before_cutoff, low]), np.concatenate([before_cutoff, high])))
-    mean = np.concatenate([before_cutoff, np.mean(seeds, axis=0)])
-    return Line(text.name(model), x, mean, role, model, tuple(bands))
+    if not intervals and len(seeds) > 1:
+        intervals = ((seeds.min(axis=0), seeds.max(axis=0)),)
+
+    def over_chart(values: Floats) -> Floats:
+        """The values of the horizon, with none at the rows before the cutoff."""
+        return np.concatenate([np.full(len(x) - len(values), np.nan), values])
+
+    bands = tuple((over_chart(low), over_chart(high)) for low, high in intervals)
+    mean = over_chart(np.mean(seeds, axis=0))
+    return Line(text.name(model), x, mean, role, model, bands)
 
 
 def intervals_at(results: Results, model: str, series: str, cutoff: pd.Timestamp) -> Bands:
