@@ -196,7 +196,7 @@ def interval_row(test: PairedTest, difference: float) -> Interval:
     name = text.name(test.model)
     tip = (
         f"{name} against {text.name(test.against)}:"
-        f" {text.signed_percent(difference)}{text.interval(test)}{text.holm(test)}"
+        f" {text.signed_percent(difference)}{text.describe_numbers(test)}"
     )
     low, high = test.relative_limits or (math.nan, math.nan)
     return Interval(name, difference, low, high, test.word, test.model, tip)

@@ -217,7 +217,7 @@ def _test_cell(test: PairedTest, remark: str) -> TableCell:
     content = Markup('{} <span class="word"><i aria-hidden="true">{}</i> {}</span>').format(
         text.signed_percent(change), text.WORD_MARKS[test.word], remark
     )
-    tip = f"against {text.name(test.against)}{text.interval(test)}{text.holm(test)}"
+    tip = f"against {text.name(test.against)}{text.describe_numbers(test)}"
     return TableCell(content, change, tip, text.word_class(test.word))
 
 

@@ -126,27 +126,21 @@ def in_brackets(unit: str) -> str:
     return f" [{unit}]" if unit else ""
 
 
-def interval(test: PairedTest) -> str:
-    """The limits of the relative difference of a test: `, 95 % interval −15.0 % to −9.6 %`; empty
-    without limits.
+def describe_numbers(test: PairedTest) -> str:
+    """The numbers of a test, as far as it has them: the limits of the relative difference, the
+    corrected p, and the difference that it finds in four of five samples. `, 95 % interval −15.0 %
+    to −9.6 %, Holm p = 0.012, +3.1 % would be found`.
     """
-    if test.relative_limits is None:
-        return ""
-    low, high = map(signed_percent, test.relative_limits)
-    return f", 95 % interval {low} to {high}"
-
-
-def holm(test: PairedTest) -> str:
-    """The corrected p of a test and the difference that it finds in four of five samples:
-    `, Holm p = 0.012, +3.1 % would be found`; empty without a p.
-    """
-    if test.p_holm is None:
-        return ""
-    words = f", Holm {p_text(test.p_holm)}"
-    if test.detectable is not None:
-        # with the sign of the observed difference
-        difference = math.copysign(test.detectable, test.relative_difference or 0.0)
-        words += f", {signed_percent(difference)} would be found"
+    words = ""
+    if test.relative_limits is not None:
+        low, high = map(signed_percent, test.relative_limits)
+        words += f", 95 % interval {low} to {high}"
+    if test.p_holm is not None:
+        words += f", Holm {p_text(test.p_holm)}"
+        if test.detectable is not None:
+            # with the sign of the observed difference
+            difference = math.copysign(test.detectable, test.relative_difference or 0.0)
+            words += f", {signed_percent(difference)} would be found"
     return words
 
 
