@@ -14,7 +14,7 @@ from forecast.forecaster.intervals import NO_CALIBRATION, require_enough_errors
 from forecast.report import answer
 from forecast.report.answer import advise, describe_result, describe_scale
 from forecast.report.figures import describe_horizon
-from forecast.report.text import figure, interval
+from forecast.report.text import describe_numbers, figure
 from forecast.system import files
 from forecast.system.errors import InputError
 from tests.report.reading import DAILY, HOURLY, rendered, results, words
@@ -283,7 +283,7 @@ def test_no_limit_of_a_change_lies_below_all_of_the_error():
     )
     assert test.relative_limits == pytest.approx((-1.0, 0.326))
     assert describe_difference(test) == "-40.0 %, 95 % interval -100.0 % to +32.6 %"
-    assert interval(test) == ", 95 % interval −100.0 % to +32.6 %"
+    assert describe_numbers(test) == ", 95 % interval −100.0 % to +32.6 %"
 
 
 def test_the_remark_on_the_shares_of_the_ridge_is_on_the_page(project):
