@@ -139,26 +139,13 @@ class SeriesStack:
     """(n, S * H): these forecasts, side by side."""
     difficulty: Difficulty
 
-    @property
-    def n_calibration(self) -> np.ndarray:
-        """(S, H): the number of calibration errors of each step."""
-        return self.calibration.counts.reshape(len(self.cubes), -1)
-
-    @property
-    def y(self) -> np.ndarray:
-        """(S, n, H): the actuals of `cubes`."""
-        return np.stack([cube.y for cube in self.cubes])
-
     def bounds(self) -> Bounds:
         """Both ends of the intervals, each (L, S, n, H) for L levels, in raw units."""
         coverages = [level / 100 for level in self.levels]
-        low, high = self.calibration.bounds_in_turn(self.y_hat, self.difficulty, coverages)
-        return Bounds(self._split_by_series(low), self._split_by_series(high))
-
-    def _split_by_series(self, ends: np.ndarray) -> np.ndarray:
-        """`ends` (L, n, S * H) as (L, S, n, H)."""
-        ends_by_series = ends.reshape(*ends.shape[:2], len(self.cubes), -1)
-        return np.moveaxis(ends_by_series, 2, 1)
+        ends = self.calibration.bounds_in_turn(self.y_hat, self.difficulty, coverages)
+        shape = (len(coverages), len(self.y_hat), len(self.cubes), -1)
+        low, high = (np.moveaxis(end.reshape(shape), 2, 1) for end in ends)
+        return Bounds(low, high)
 
 
 def stack_series(
@@ -297,14 +284,14 @@ def _score_stack(stack: SeriesStack) -> pd.DataFrame:
     """The scores of each series and level: first of step 0, which is all steps together, then of
     each step.
     """
-    y = stack.y
+    y = np.stack([cube.y for cube in stack.cubes])
     bounds = stack.bounds()
     tables = [
         coverage_by_step(y, low, high, nominal=level / 100)
         for low, high, level in zip(bounds.low, bounds.high, stack.levels, strict=True)
     ]
     columns = {name: np.stack([table[name] for table in tables], axis=1) for name in tables[0]}
-    counts = stack.n_calibration
+    counts = stack.calibration.counts.reshape(len(y), -1)
     fewest = counts.min(axis=1, keepdims=True)
     columns["n_calibration"] = np.concatenate([fewest, counts], axis=1)[:, None]
     columns["level"] = np.array(stack.levels)[None, :, None]
