@@ -25,7 +25,7 @@ from forecast.config.transforms import TRANSFORMS
 from forecast.data import calendars
 from forecast.data.columns import encode_static, spread_over_horizon
 from forecast.data.panel import Panel, Series, from_frame, future_features
-from forecast.data.scaling import Scaling, check_transforms
+from forecast.data.scaling import check_transforms
 from forecast.data.schema import (
     EARLIEST_TIME,
     KEY_COLUMNS,
@@ -336,11 +336,21 @@ def _find_obstacle(series: Series, ensemble: Ensemble, newest: np.datetime64) ->
     return ""
 
 
-def describe_odd_rows(panel: Panel, ensemble: Ensemble) -> list[str]:
+def describe_odd_rows(
+    panel: Panel, ensemble: Ensemble, newest: np.datetime64 | None = None
+) -> list[str]:
     """Sentences on what is odd about the newest rows of `panel`: unequal ends, missing values,
-    values unlike those of the fit.
+    values unlike those of the fit. newest: the last time of any series of the request; None: that
+    of the panel.
     """
-    return _describe_rows(panel, panel.newest, ensemble.scaling)
+    if newest is None:
+        newest = panel.newest
+    sentences = [
+        describe_unequal_ends(panel, newest),
+        describe_missing_values(panel),
+        describe_unseen(panel, ensemble.scaling),
+    ]
+    return [*filter(None, sentences)]
 
 
 def describe_odd_series(panel: Panel, ensemble: Ensemble) -> dict[str, str]:
@@ -348,19 +358,9 @@ def describe_odd_series(panel: Panel, ensemble: Ensemble) -> dict[str, str]:
     notes = {}
     for series in panel.series:
         alone = replace(panel, series=(series,))
-        if sentences := _describe_rows(alone, panel.newest, ensemble.scaling):
+        if sentences := describe_odd_rows(alone, ensemble, panel.newest):
             notes[series.unique_id] = " ".join(sentences)
     return notes
-
-
-def _describe_rows(panel: Panel, newest: np.datetime64, scaling: Scaling) -> list[str]:
-    """The sentences of `describe_odd_rows`. newest: the last time of any series of the request."""
-    sentences = [
-        describe_unequal_ends(panel, newest),
-        describe_missing_values(panel),
-        describe_unseen(panel, scaling),
-    ]
-    return [*filter(None, sentences)]
 
 
 def describe_unequal_ends(panel: Panel, newest: np.datetime64) -> str:
@@ -414,15 +414,16 @@ def require_observed(panel: Panel, *, where: str = REQUEST, most_filled: float =
             if isinstance(column, FutureStep) and not column.may_be_missing:
                 continue  # past rows may lack a known-future input; `require_rows` checks it
             missing = int((~observed).sum())
-            allowed = len(observed) - 1 if column.may_be_missing else most_filled * len(observed)
+            allowed = most_filled * len(observed)
+            wanted_values = f"at most {most_filled:.0%}" if most_filled else "none"
+            if column.may_be_missing:
+                allowed = len(observed) - 1
+                wanted_values = "some value"
             what = (
                 f"series {series.unique_id!r}: column {column.frame_name!r} misses {missing} of the"
                 f" last {len(observed)} steps"
             )
             if missing > allowed:
-                wanted_values = "some value" if column.may_be_missing else "none"
-                if most_filled and not column.may_be_missing:
-                    wanted_values = f"at most {most_filled:.0%}"
                 raise InputError(
                     f"{where}, {what} (a row left out counts), wanted {wanted_values}. Complete the"
                     " history."
