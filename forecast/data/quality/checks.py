@@ -147,17 +147,30 @@ def zero_runs(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[V
 
 
 def partial_end(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
-    """A last value of a target that is below a `limit`-th of the lowest before it, and not zero:
-    the sum of a month or day that was not over. `ingest` reports a newest step that is not over by
-    the clock.
+    """The newest values of a positive target, all below a `limit`-th of the lowest before them: the
+    sum of a month or day that was not over, or another unit. Of several also those above `limit`
+    times the highest. `ingest` reports a newest step that is not over by the clock.
     """
     for series, column, times, values in _observed_values(frame, _targets(frame, dataset)):
-        if len(values) > MIN_ROWS and 0 < values[-1] < values[:-1].min() / limit:
+        if len(values) <= MIN_ROWS or values.min() <= 0:
+            continue
+        rows = pd.Series(values)
+        is_fall = rows[::-1].cummax()[::-1] < rows.cummin().shift() / limit
+        is_rise = rows[::-1].cummin()[::-1] > limit * rows.cummax().shift()
+        is_rise.iloc[-1] = False  # a value that is alone may be an event
+        breaks = np.flatnonzero(is_fall | is_rise)
+        if not breaks.size or breaks[-1] < MIN_ROWS:
+            continue
+        first, count = breaks[-1], len(values) - breaks[-1]
+        since = format_times(times[first : first + 1], dataset.calendar)
+        sentence = f"the last value, of {since}, is far below all before it. {PARTIAL_ADVICE}"
+        if count > 1:
+            side = "below" if is_fall[first] else "above"
             sentence = (
-                f"the last value, of {format_times(times[-1:], dataset.calendar)}, is far below all"
-                f" before it. {PARTIAL_ADVICE}"
+                f"the last {count} values, from {since} on, are all far {side} all before them. Of"
+                " another unit, write all in one."
             )
-            yield Violation("partial_end", series, column, 1, sentence)
+        yield Violation("partial_end", series, column, count, sentence)
 
 
 def _targets(frame: pd.DataFrame, dataset: Dataset) -> list[str]:

@@ -302,6 +302,27 @@ def test_a_last_value_far_below_all_before_it_may_be_of_a_step_that_was_not_over
     assert "partial_end" not in {finding.rule for finding in found(frame, settings())}
 
 
+@pytest.mark.parametrize(("factor", "side"), [(0.001, "below"), (1000.0, "above")])
+@pytest.mark.parametrize("count", [2, 24, 300])
+def test_newest_values_in_another_unit_are_named(factor, side, count):
+    frame = sales()
+    frame.loc[400 - count :, "temp"] *= factor
+    (finding,) = (one for one in found(frame, settings()) if one.rule == "partial_end")
+    assert finding.count == count
+    assert f"the last {count} values, from {frame['ds'].iloc[-count]:%Y-%m-%d %H:%M}" in (
+        finding.sentence
+    )
+    assert f"are all far {side} all before" in finding.sentence
+    frame.loc[10, "temp"] *= factor
+    assert "partial_end" not in {finding.rule for finding in found(frame, settings())}
+
+
+def test_sales_that_grow_tenfold_are_in_one_unit():
+    frame = sales()
+    frame["temp"] = (5 + frame["temp"]) * np.geomspace(1, 100, len(frame))
+    assert found(frame, settings()) == []
+
+
 def test_nights_a_calm_and_degrees_of_frost_are_no_rare_zeros():
     nights = sales()
     nights.loc[nights["ds"].dt.hour < 5, "temp"] = 0.0
