@@ -54,6 +54,11 @@ BYTE_ENCODINGS, WIDE_ENCODINGS = (
     ("utf-16", "utf-16-le", "utf-16-be", "utf-32"),
 )
 """Encodings in the order in which they are tried; the wide ones where the file has zero bytes."""
+NO_TABLE = re.compile(
+    rb'PK\x03\x04|\xd0\xcf\x11\xe0|(\xef\xbb\xbf)?\s*(\{\s*"|\[\s*[\[{]|<(\?xml|!doctype|html))',
+    re.IGNORECASE,
+)
+"""How spreadsheets (new and old), JSON, XML and web pages begin."""
 BLOCK_BYTES = 1 << 20
 OPENING_ERRORS = (
     OSError,
@@ -175,19 +180,17 @@ def read_table(
 
 
 def _read_parquet(path: Path, where: str) -> pd.DataFrame:
-    """The rows of a Parquet file; an index with a name, or of times, becomes a column."""
+    """The rows of a Parquet file; an index with a name, or of times, becomes a column. Lists and
+    records are text, which is refused only where a number is wanted.
+    """
     from pyarrow.parquet import read_schema
     from pyarrow.types import is_nested
 
     schema = read_schema(path)
     _require_few_columns(len(schema), where)
     nested = [column.name for column in schema if is_nested(column.type)]
-    if nested:
-        raise InputError(
-            f"{where}: columns {quote_names(nested)} hold lists or records, wanted a number, a text"
-            " or a time in each cell. Drop or split them."
-        )
     rows = pd.read_parquet(path)
+    rows[nested] = rows[nested].astype("str")
     has_named_index = rows.index.dtype.kind == "M" or any(rows.index.names)
     is_column = has_named_index and not {*rows.index.names} & {*rows.columns}
     rows = rows.reset_index(drop=not is_column)
@@ -517,17 +520,19 @@ def _blocks(path: Path) -> Iterator[bytes]:
 
 
 def guess_encoding(path: Path, where: str) -> str:
-    """The first known encoding that can decode the whole file. `InputError` for a spreadsheet, and
-    for bytes that are no text.
+    """The first known encoding that can decode the whole file. `InputError` for a spreadsheet, for
+    JSON, XML and web pages, and for bytes that are no text.
     """
-    if path.suffix.lower() in (".xlsx", ".xlsm", ".xls", ".ods"):
-        raise InputError(
-            f"{where}: is a spreadsheet, wanted CSV or Parquet. Save the sheet with the rows as"
-            " CSV."
-        )
     encodings: tuple[str, ...] = BYTE_ENCODINGS
     line_end = ""
-    if b"\0" in next(_blocks(path), b""):
+    first_block = next(_blocks(path), b"")
+    if NO_TABLE.match(first_block):
+        raise InputError(
+            f"{where}: is a spreadsheet, JSON, XML or a web page, wanted CSV or Parquet. Save the"
+            " sheet with the rows as CSV, or make rows of it by `read_json` (`lines=True` for a"
+            " record in each line), `read_xml` or `read_html` of pandas."
+        )
+    if b"\0" in first_block:
         encodings = WIDE_ENCODINGS
         line_end = "\n"
     for name in encodings:

@@ -454,6 +454,8 @@ HOURS = pd.date_range("2024-01-01", periods=960, freq="h")
     [
         ("Hora", HOURS.hour),
         ("HE", HOURS.hour + 1),
+        ("Std", HOURS.hour + 1),
+        ("slot_60", HOURS.hour),
         ("Klukka", HOURS.strftime("%H:%M:%S")),
         ("Uhrzeit", [f"{hour + 1}:00" for hour in HOURS.hour]),
         ("HEURE", HOURS.strftime("%H00")),
@@ -465,6 +467,34 @@ def test_no_hour_of_a_day_is_taken_for_a_series_or_a_row_too_many(tmp_path, stat
     frame = pd.concat([one.assign(Ort=station) for station in stations])
     with pytest.raises(InputError, match=f"'Datum' and '{name}' are parts of one time"):
         guessed(tmp_path, frame)
+
+
+def test_forecasts_with_their_issue_are_no_series_for_each_time(tmp_path):
+    days = pd.date_range("2024-01-01", periods=60)
+    issues = [
+        pd.DataFrame({"issued": days, "ds": days + pd.Timedelta(days=lead), "y": np.arange(60.0)})
+        for lead in range(4)
+    ]
+    frame = pd.concat(issues).sort_values("issued")
+    with pytest.raises(InputError, match=r"'issued' and 'ds' both hold times.*issued_path"):
+        guessed(tmp_path, frame)
+    with pytest.raises(InputError, match=r"'ds' and 'issued' both hold times"):
+        guessed(tmp_path, frame[["ds", "issued", "y"]])
+    cohorts = [
+        pd.DataFrame({"day": days, "cohort": month, "y": np.arange(60.0)})
+        for month in ("2023-10", "2023-11", "2023-12")
+    ]
+    assert guessed(tmp_path, pd.concat(cohorts))["source"]["columns"]["unique_id"] == "cohort"
+    with pytest.raises(InputError, match=r"'cohort' and 'day' both hold times.* c2024-01"):
+        guessed(tmp_path, pd.concat(cohorts)[["cohort", "day", "y"]])
+
+
+@pytest.mark.parametrize("name", ["orders", "qty", "net_kwh", "Menge", "UnitsShipped"])
+@pytest.mark.parametrize("beside", ["price", "temp", "preis"])
+def test_what_was_sold_is_forecast_rather_than_its_price_or_the_temperature(tmp_path, name, beside):
+    days = pd.date_range("2024-01-01", periods=200)
+    frame = pd.DataFrame({"day": days, beside: WAVE[:200] + 9, name: np.arange(200) % 37})
+    assert guessed(tmp_path, frame)["target"]["column"] == name
 
 
 def test_an_hour_beside_the_whole_time_and_numbered_shops_are_no_clock(tmp_path):
@@ -1309,11 +1339,29 @@ def test_rows_in_no_order_are_read_as_those_in_order(tmp_path):
     pd.testing.assert_frame_equal(mixed, ordered)
 
 
-@pytest.mark.parametrize("name", ["mine.xlsx", "mine.xls", "mine.ods"])
-def test_a_spreadsheet_is_refused_with_what_to_save(tmp_path, name):
-    (tmp_path / name).write_bytes(b"PK\x03\x04\x14\x00\x06\x00" + bytes(range(256)))
-    with pytest.raises(InputError, match=r"is a spreadsheet, wanted CSV or Parquet"):
+@pytest.mark.parametrize("name", ["mine.xlsx", "mine.xls", "mine.ods", "mine.csv"])
+@pytest.mark.parametrize("start", [b"PK\x03\x04\x14\x00\x06\x00", b"\xd0\xcf\x11\xe0\xa1\xb1"])
+def test_a_spreadsheet_is_refused_with_what_to_save(tmp_path, name, start):
+    (tmp_path / name).write_bytes(start + bytes(range(256)))
+    with pytest.raises(InputError, match=r"is a spreadsheet.* wanted CSV or Parquet.* as CSV"):
         guess_entry(tmp_path / name, name, "mine")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[{"ds": "2024-01-01", "y": 1}]',
+        '{"ds": "2024-01-01", "y": 1}\n{"ds": "2024-01-02", "y": 2}',
+        '\ufeff\n{"rows": []}',
+        "[[1, 2], [3, 4]]",
+        '<?xml version="1.0"?>\n<rows/>',
+        "<!DOCTYPE html>\n<p>Please, log in</p>",
+    ],
+)
+def test_json_and_a_web_page_are_refused_with_how_to_make_rows_of_them(tmp_path, text):
+    (tmp_path / "mine.csv").write_text(text)
+    with pytest.raises(InputError, match=r"JSON, XML or a web page.*`read_json`"):
+        guess_entry(tmp_path / "mine.csv", "mine.csv", "mine")
 
 
 def test_a_header_alone_is_refused(tmp_path):
@@ -1361,10 +1409,8 @@ def test_the_horizon_follows_a_plan_as_far_as_the_rows_bear_out(
     text = guess_entry(path, "mine.csv", "mine")
     note = f"the shortest series has {n_rows}; the plan has {n_planned}"
     if horizon < n_planned:
-        note += (
-            ", more than is usual or than the rows bear with intervals of 95 %"
-            f" (`--horizon {n_planned}` for all)"
-        )
+        reason = "is usual" if horizon == 12 else "the rows bear"
+        note += f", more than {reason} (`--horizon {n_planned}` for all)"
     assert f"horizon: {horizon} # steps ahead; {note}\n" in text
 
 

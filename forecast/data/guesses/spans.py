@@ -122,10 +122,8 @@ def fit_horizon_to_plan(
     horizon = min(planned_steps, max(horizon, farthest))
     note = f"; the plan has {planned_steps}"
     if horizon < planned_steps:
-        note += (
-            ", more than is usual or than the rows bear with intervals of 95 %"
-            f" (`--horizon {planned_steps}` for all)"
-        )
+        most = "is usual" if horizon >= usual_horizon else "the rows bear"
+        note += f", more than {most} (`--horizon {planned_steps}` for all)"
     return horizon, note
 
 

@@ -82,7 +82,7 @@ NUMBERS_FOR_TIMES = {
 """Patterns of numbers that stand for times, and how to convert them."""
 CLOCK_WORDS = {
     *("hour", "hr", "he", "hhmm", "period", "interval", "minute"),
-    *("heure", "hora", "stunde", "viertelstunde", "intervall", "uhrzeit"),
+    *("heure", "hora", "stunde", "std", "viertelstunde", "intervall", "uhrzeit", "slot"),
 }
 """Words in the name of a column with the hour of a date that is in another column."""
 CLOCK_TEXT = r"([01]?\d|2[0-4])(:[0-5]\d){1,2}( ?[AaPp][Mm])?"
@@ -240,10 +240,18 @@ def _guess_zone(
 
 def refuse_split_time(table: pd.DataFrame, time: str, series: str | None, where: str) -> None:
     """`InputError` where a column holds the hours to the dates in `time`. It is `series`, which
-    tells apart the rows of a day, or where most dates are repeated, any other column.
+    tells apart the rows of a day, or where most dates are repeated, any other column. Also where
+    `series` holds times and has more of them than rows of each, as forecasts with their issue.
     """
     keys = [time] if series is None else [time, series]
     candidates = keys[1:]
+    if series is not None and _names_times(table[series]):
+        raise InputError(
+            f"{where}: {time!r} and {series!r} both hold times. Of forecasts that were issued again"
+            " and again keep the newest row for each time and drop the time of issue; all of them"
+            " may stand in a second file (`issued_path`, docs/data.md). A name of a series, such as"
+            " 2024-01, needs a letter: c2024-01."
+        )
     if table.duplicated(keys).mean() > 0.5:
         candidates += [column for column in table.columns if column not in keys]
     for column in candidates:
@@ -253,6 +261,13 @@ def refuse_split_time(table: pd.DataFrame, time: str, series: str | None, where:
                 f"{where}: {time!r} and {column!r} are parts of one time. Write one column of both,"
                 " such as 2024-01-31T13:00; of hours from 1 to 24 the first begins at 00:00."
             )
+
+
+def _names_times(names: pd.Series) -> bool:
+    """Whether the names of series are times, of which there are more than rows of each."""
+    text = names.astype("str")
+    is_many = text.nunique() ** 2 > len(text)
+    return is_many and not text.str.isdigit().all() and guess_time_format(text) is not None
 
 
 def _is_clock(values: pd.Series) -> bool:

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from forecast.data import own_files, sources, written_times
+from forecast.data.guesses.entry import guess_entry
 from forecast.data.schema import check_frame
 from forecast.data.sources import file
 from forecast.system.errors import InputError
@@ -524,10 +525,15 @@ def test_an_archive_that_cannot_be_unpacked_is_refused(tmp_path, name, write, re
         read(tmp_path / name, name, *settings)
 
 
-def test_a_parquet_with_lists_is_refused(tmp_path):
-    pd.DataFrame({"ds": ["2024-01-01"], "y": [[1, 2]]}).to_parquet(tmp_path / "mine.parquet")
-    with pytest.raises(InputError, match="columns 'y' hold lists or records"):
-        own_files.read_table(tmp_path / "mine.parquet", "mine", own_files.FileFormat())
+@pytest.mark.parametrize("cell", [[1, 2], {"a": 1}], ids=["lists", "records"])
+def test_a_parquet_with_lists_is_refused_only_where_they_are_read(tmp_path, cell):
+    path = tmp_path / "mine.parquet"
+    days = pd.date_range("2024-01-01", periods=200)
+    frame = pd.DataFrame({"ds": days, "y": np.arange(200.0), "tags": [cell] * 200})
+    frame.to_parquet(path)
+    assert "target: {column: y," in guess_entry(path, "mine.parquet", "mine")
+    with pytest.raises(InputError, match=rf"column 'tags' holds text .{re.escape(str(cell))}"):
+        guess_entry(path, "mine.parquet", "mine", target="tags")
 
 
 @pytest.mark.parametrize("outside", ["1600-01-01", "1677-12-31T23:00", "2262-04-12", "9999-12-31"])
