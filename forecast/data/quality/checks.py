@@ -159,18 +159,13 @@ def partial_end(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator
         is_rise = rows[::-1].cummin()[::-1] > limit * rows.cummax().shift()
         is_rise.iloc[-1] = False  # a value that is alone may be an event
         breaks = np.flatnonzero(is_fall | is_rise)
-        if not breaks.size or breaks[-1] < MIN_ROWS:
-            continue
-        first, count = breaks[-1], len(values) - breaks[-1]
-        since = format_times(times[first : first + 1], dataset.calendar)
-        sentence = f"the last value, of {since}, is far below all before it. {PARTIAL_ADVICE}"
-        if count > 1:
-            side = "below" if is_fall[first] else "above"
+        for first in breaks[breaks >= MIN_ROWS][-1:]:
+            since = format_times(times[[first]], dataset.calendar)
             sentence = (
-                f"the last {count} values, from {since} on, are all far {side} all before them. Of"
+                f"the values from {since} on are far from all before them. {PARTIAL_ADVICE} Of"
                 " another unit, write all in one."
             )
-        yield Violation("partial_end", series, column, count, sentence)
+            yield Violation("partial_end", series, column, len(values) - first, sentence)
 
 
 def _targets(frame: pd.DataFrame, dataset: Dataset) -> list[str]:

@@ -532,7 +532,7 @@ def test_a_parquet_with_lists_is_refused_only_where_they_are_read(tmp_path, cell
     frame = pd.DataFrame({"ds": days, "y": np.arange(200.0), "tags": [cell] * 200})
     frame.to_parquet(path)
     assert "target: {column: y," in guess_entry(path, "mine.parquet", "mine")
-    with pytest.raises(InputError, match=rf"column 'tags' holds text .{re.escape(str(cell))}"):
+    with pytest.raises(InputError, match=rf"column 'tags' holds text .{re.escape(str(cell)[:2])}"):
         guess_entry(path, "mine.parquet", "mine", target="tags")
 
 
