@@ -291,6 +291,13 @@ def report_fetch(dataset: str, fetched: FetchResult, root: Path, kind: str) -> N
         kinds = ", ".join(f"{count} {kind}" for kind, count in changes.items())
         table = Path(snapshot).with_suffix(".revisions.csv")
         print(f"  revised history: {kinds} values, listed in {table}")
+        changed = fetched.revised[fetched.revised["kind"] == "changed"]
+        factor = (changed["after"] / changed["before"]).median()
+        if 2 * len(changed) > fetched.rows_before and not 1 / 3 < factor < 3:
+            print(
+                f"  The median one is {factor:.4g} times what it was. After a change of the unit a"
+                f" champion forecasts wrongly: `forecast run`, then `forecast promote {dataset}`."
+            )
     if "unanswered" in counts:
         print(f"  kept, though the source ends before: {plural(counts['unanswered'], 'value')}")
     for series, reason in fetched.failed.items():

@@ -181,6 +181,18 @@ def test_fetch_tells_revised_history(project: Path):
     )
     said = run("fetch", "mine", root=project)
     assert "revised history: 1 changed values" in said
+    assert "times what it was" not in said
+
+
+def test_fetch_names_another_unit_of_the_whole_history(project: Path):
+    run("fetch", "mine", root=project)
+    frame = hourly(rows=240)
+    frame.assign(temp=frame["temp"] / 1000).to_csv(project / "data" / "mine.csv", index=False)
+    said = run("fetch", "mine", root=project)
+    assert "The median one is 0.001 times what it was. After a change of the unit" in said
+    assert "then `forecast promote mine`" in said
+    frame.assign(temp=frame["temp"] / 999).to_csv(project / "data" / "mine.csv", index=False)
+    assert "times what it was" not in run("fetch", "mine", root=project)
 
 
 def test_what_is_true_of_many_series_is_one_line(project: Path):
