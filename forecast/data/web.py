@@ -6,8 +6,7 @@ deadline. Retries respect `Retry-After`.
 
 Sources ask inside `Deadline.call_with_retries`: `TransientError` is tried again, `DataError` is
 final. Open-Meteo asks by `get`; Yahoo by a session of its own, which follows checked redirects. No
-message contains a query, which may hold a key. `send` is one request without retries, for hooks and
-`forecast doctor`.
+message contains a query, which may hold a key. `send` is one request without retries, for hooks.
 """
 
 from __future__ import annotations

@@ -632,6 +632,9 @@ def test_doctor_tells_an_mlflow_server_from_another_one(
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.server_port}")
+        # so that these two, which `doctor` sets where they are not set, are restored
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "3")
         check = doctor.check_mlflow(project)
         server.shutdown()
         thread.join()
