@@ -291,6 +291,12 @@ def read_events(root: Path, dataset: str) -> list[HistoryEvent]:
     return events
 
 
+def find_last_move(root: Path, dataset: str) -> HistoryEvent | None:
+    """The event of the champion's last change; None where there is none in the history."""
+    moves = [event for event in read_events(root, dataset) if not event.decision]
+    return moves[-1] if moves else None
+
+
 def _read_history(root: Path, dataset: str) -> list[str]:
     """The lines of the history, oldest first."""
     path = version_folder(root, dataset) / HISTORY

@@ -51,10 +51,12 @@ def decision_key(decision: Decision) -> str:
 def write_pending(root: Path, decision: Decision, candidate: Path, card: ChampionCard) -> None:
     """Write the decision and all that `finish_pending` needs, atomically."""
     pending = ProjectPaths.of(root).retraining(decision.dataset) / "pending"
+    last_move = champion.find_last_move(root, decision.dataset)
+    moment = last_move.at if last_move else ""
     with files.atomic_directory(pending) as folder:
         shutil.copytree(candidate, folder / "candidate")
         card.write(folder / "card.json")
-        decision.write(folder / "decision.json")
+        decision.model_copy(update={"last_move": moment}).write(folder / "decision.json")
 
 
 def finish_pending(
@@ -93,8 +95,15 @@ def finish_pending(
         ) from error
     log_step("promote")
     decision = decision.model_copy(update={"version": version})
+    promotion = Promotion(
+        version,
+        decision.reason,
+        is_judged=True,
+        judged_against=decision.served_version or decision.champion,
+        last_move=decision.last_move,
+    )
     try:
-        registry.move_champion(root, dataset, _plan_promotion(decision, version), now, tracking_uri)
+        registry.move_champion(root, dataset, promotion, now, tracking_uri)
     except ChampionChangedError as error:
         decision = decision.model_copy(update={"word": "kept", "reason": str(error)})
     if refit is not None and decision.promotes:
@@ -114,17 +123,6 @@ def finish_pending(
     conclude(root, decision, now=now, tracking_uri=tracking_uri)
     shutil.rmtree(pending)
     return decision
-
-
-def _plan_promotion(decision: Decision, version: int) -> Promotion:
-    """The promotion of the registered candidate, as the gate decided it."""
-    return Promotion(
-        version,
-        decision.reason,
-        is_judged=True,
-        judged_against=decision.served_version or decision.champion,
-        decided_at=decision.at,
-    )
 
 
 def _promote_refit(

@@ -241,6 +241,10 @@ class Decision(Record):
     """The version with the alias champion; not `champion` where its files were damaged and the
     previous version stood in for it.
     """
+    last_move: str = ""
+    """`HistoryEvent.at` of the champion's last change before this decision was carried out; empty
+    where there was none, and for a decision that promotes nothing.
+    """
     candidate: str = ""
     """The challenger's candidate; empty where none was made."""
     version: int | None = None

@@ -21,7 +21,7 @@ project's own database.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +74,7 @@ def register_candidate(
     ensemble = load_trained_ensemble(trained_dir)
     sample = _sample_request(root, dataset, ensemble)
     with _open_registry(root, dataset, tracking_uri) as opened, files.scratch_folder() as folder:
-        _restore_registry(root, dataset, opened)
+        opened.restore()
         model = folder / "champion"
         champion.write_version(model, ensemble, card)
         version = model_registry.register_version(
@@ -84,13 +84,11 @@ def register_candidate(
             card.registry_tags(),
             sample=sample,
         )
-        registered = opened.registered
-        if not _is_intact(root, dataset, version, registered.versions.get(version)):
+        if not opened.is_intact(version):
             champion.store_version(root, dataset, version, model)
-        serving = registered.aliases.get("champion")
-        if serving != version and not _is_refit(registered, serving, version):
-            moves = [("challenger", version)]
-            model_registry.move_aliases(opened.store, dataset, moves, opened.check_lock)
+        serving = opened.registered.aliases.get("champion")
+        if serving != version and not opened.is_refit(serving, version):
+            opened.move_aliases([("challenger", version)])
             aliases = champion.read_aliases(root, dataset)
             champion.write_aliases(root, dataset, {**aliases, "challenger": version})
     return version
@@ -183,10 +181,8 @@ class Promotion:
     """Whether a gate decided for it."""
     judged_against: int | None = None
     """The champion that the gate compared it with; None where there was none."""
-    decided_at: str = ""
-    """The moment of the gate's decision, as `HistoryEvent.at`; empty for a refit, which follows
-    its scored version at once.
-    """
+    last_move: str | None = None
+    """`Decision.last_move`; None for a refit, which follows its scored version at once."""
 
 
 def promote(
@@ -220,7 +216,7 @@ def move_champion(
     """
     version = promotion.version
     with _open_registry(root, dataset, tracking_uri) as opened:
-        _restore_registry(root, dataset, opened)
+        opened.restore()
         registered = opened.registered
         if version not in registered.versions:
             raise InputError(
@@ -229,21 +225,21 @@ def move_champion(
             )
         replaced = registered.aliases.get("champion")
         if promotion.is_judged:
-            if _is_refit(registered, replaced, version):
+            if opened.is_refit(replaced, version):
                 return
-            _require_same_champion(root, dataset, promotion, opened, now)
-        if _is_intact(root, dataset, version, registered.versions[version]):
+            _require_same_champion(opened, promotion, now)
+        if opened.is_intact(version):
             # it may need a library that is not installed here
             champion.load_version(root, dataset, version)
         else:
-            _copy_from_registry(root, dataset, version, opened.store)
+            opened.download(version)
         if replaced == version:
             replaced = None  # what it replaced before a kill is not known any more
         moves: list[tuple[str, int | None]] = [("champion", version)]
         keeps_previous = (
             promotion.is_judged
             and "previous" in registered.aliases
-            and _is_refit(registered, version, replaced)
+            and opened.is_refit(version, replaced)
         )
         if replaced and not keeps_previous:
             moves.insert(0, ("previous", replaced))
@@ -251,22 +247,18 @@ def move_champion(
             moves.append(("previous", None))  # the champion before it was deleted
         if registered.aliases.get("challenger") == version:
             moves.append(("challenger", None))
-        model_registry.move_aliases(opened.store, dataset, moves, opened.check_lock)
+        opened.move_aliases(moves)
         aliases = {**registered.aliases, **dict(moves)}
         champion.write_aliases(
             root, dataset, {alias: number for alias, number in aliases.items() if number}
         )
-        moved = [
-            event.version for event in champion.read_events(root, dataset) if not event.decision
-        ]
-        if replaced or moved[-1:] != [version]:
+        last_move = champion.find_last_move(root, dataset)
+        if replaced or last_move is None or last_move.version != version:
             _record_move(root, dataset, promotion, replaced, now)
         champion.prune_versions(root, dataset)
 
 
-def _require_same_champion(
-    root: Path, dataset: str, promotion: Promotion, opened: OpenRegistry, now: pd.Timestamp
-) -> None:
+def _require_same_champion(opened: OpenRegistry, promotion: Promotion, now: pd.Timestamp) -> None:
     """Raises `ChampionChangedError` where the registry's champion is not the version that the gate
     compared with, nor the promoted one, which a killed promotion may have made the champion; and
     where the version compared with became the champion again after the decision, by a rollback.
@@ -279,24 +271,24 @@ def _require_same_champion(
     if current in (None, promotion.version):
         return
     if current == against:
-        moves = [event for event in champion.read_events(root, dataset) if not event.decision]
-        is_moved_back = bool(moves) and moves[-1].version == against
-        if is_moved_back and promotion.decided_at and moves[-1].at > promotion.decided_at:
+        last_move = champion.find_last_move(opened.root, opened.dataset)
+        is_moved_back = (
+            last_move is not None
+            and last_move.version == against
+            # not which moment is later: the clock may have been set back
+            and promotion.last_move not in (None, last_move.at)
+        )
+        if is_moved_back:
             raise ChampionChangedError(
                 f"version {current} became the champion again after this one was judged better"
             )
         return
     with suppress(ForecastError):  # `status --registry` says why it cannot be loaded here
-        list(_take_registered(root, dataset, opened, now))
+        list(opened.take_over(now))
     judged = f"against version {against}" if against else "while there was no champion"
     raise ChampionChangedError(
         f"version {current} became the champion in the meantime; this one was judged {judged}"
     )
-
-
-def _is_refit(registered: RegisteredModel, version: int | None, scored: int | None) -> bool:
-    """Whether `version` is the refit of the version `scored` on all data."""
-    return registered.versions.get(version or 0, {}).get("refit_of") == str(scored)
 
 
 def rollback(
@@ -308,8 +300,8 @@ def rollback(
     """
     with _open_registry(root, dataset, tracking_uri) as opened:
         # a registry that was lost and made again knows no previous version
-        _restore_registry(root, dataset, opened)
-        aliases = {**_readable_aliases(root, dataset), **opened.registered.aliases}
+        opened.restore()
+        aliases = {**opened.local_aliases, **opened.registered.aliases}
         previous = _require_previous(root, dataset, aliases)
     move_champion(root, dataset, Promotion(previous, reason, "rolled back"), now, tracking_uri)
     return previous
@@ -369,10 +361,7 @@ def repair_registry(
     numbers; then as `take_over`.
     """
     with _open_registry(root, dataset, tracking_uri) as opened:
-        return [
-            *_restore_registry(root, dataset, opened),
-            *_take_registered(root, dataset, opened, now),
-        ]
+        return [*opened.restore(), *opened.take_over(now)]
 
 
 def take_over(root: Path, dataset: str, *, now: pd.Timestamp, tracking_uri: str) -> list[str]:
@@ -385,124 +374,9 @@ def take_over(root: Path, dataset: str, *, now: pd.Timestamp, tracking_uri: str)
     champion was deleted from the registry; the old one serves on.
     """
     with _open_registry(root, dataset, tracking_uri, timeout=0.0) as opened:
-        serving = _readable_aliases(root, dataset).get("champion", 0)
-        if serving and (deleted := _describe_deleted(dataset, serving, opened.registered)):
+        if deleted := opened.describe_deleted():
             raise InputError(deleted)
-        return list(_take_registered(root, dataset, opened, now))
-
-
-def _take_registered(
-    root: Path, dataset: str, opened: OpenRegistry, now: pd.Timestamp
-) -> Iterator[str]:
-    """Take over versions and aliases as `take_over` says, and yield a sentence for each change; a
-    new champion enters the history.
-    """
-    yield from _copy_aliased(root, dataset, opened)
-    aliases = dict(opened.registered.aliases)
-    local = _readable_aliases(root, dataset)
-    serving = aliases.get("champion")
-    replaced = local.get("champion")
-    if aliases == local or serving == local.get(champion.REGISTERED, 0):
-        return
-    if serving is None and replaced:  # it lost the champion, and its restoration may be half done
-        if deleted := _describe_deleted(dataset, replaced, opened.registered):
-            yield deleted
-        return
-    if serving:
-        champion.load_version(root, dataset, serving)
-    champion.write_aliases(root, dataset, aliases)
-    if serving not in (None, replaced):
-        _record_move(
-            root,
-            dataset,
-            Promotion(serving, "the registry's champion", "taken over"),
-            replaced,
-            now,
-        )
-    yield f"{dataset}: aliases taken from the registry: {aliases}"
-
-
-def _describe_deleted(dataset: str, serving: int, registered: RegisteredModel) -> str:
-    """A sentence where the registry has no champion, because somebody deleted the version `serving`
-    there, which is this machine's champion; empty for another registry.
-    """
-    if (
-        "champion" in registered.aliases
-        or serving in registered.versions
-        or serving > registered.newest
-    ):
-        return ""
-    return (
-        f"{dataset}: version {serving}, which serves here, was deleted from the registry; `forecast"
-        " rollback` or `forecast promote` names another"
-    )
-
-
-def _copy_aliased(root: Path, dataset: str, opened: OpenRegistry) -> Iterator[str]:
-    """Download champion and previous version where the local copy is damaged, missing or another
-    model; yields a sentence for each. A previous version that is gone there hinders nothing.
-    """
-    for alias in ("champion", "previous"):
-        version = opened.registered.aliases.get(alias, 0)
-        tags = opened.registered.versions.get(version)
-        if not version or _is_intact(root, dataset, version, tags):
-            continue
-        try:
-            _copy_from_registry(root, dataset, version, opened.store)
-            yield f"{dataset}: version {version} ({alias}) taken from the registry"
-        except ForecastError as error:
-            is_old = isinstance(error, InputError)
-            if is_old and _is_registered_model(root, dataset, version, tags):
-                continue  # `status` says it of the copy here
-            if alias == "champion":
-                raise
-            yield f"{dataset}: the previous version is not taken over: {error}"
-
-
-def _copy_from_registry(root: Path, dataset: str, version: int, store: TrackingStore) -> None:
-    """Download one version into the local store; no alias moves."""
-    with files.scratch_folder() as scratch:
-        folder = model_registry.download_version(store, dataset, version, scratch)
-        try:
-            champion.load_folder(folder, version)
-        except ForecastError as error:
-            address = f"models:/{dataset}/{version}"
-            raise type(error)(str(error).replace(str(folder), address)) from None
-        champion.store_version(root, dataset, version, folder)
-
-
-def _restore_registry(root: Path, dataset: str, opened: OpenRegistry) -> list[str]:
-    """Register the intact local versions that the registry lost again, under their numbers; returns
-    a sentence for each change. A version that somebody deleted there stays deleted.
-
-    The local aliases champion and previous are set in the registry too where it has no champion, or
-    where a rollback was made here alone and the registry's champion has not changed since.
-    """
-    store = opened.store
-    registered = opened.registered
-    numbers = {*registered.versions}
-    sentences = []
-    for version in champion.stored_versions(root, dataset):
-        if version > registered.newest and _is_intact(root, dataset, version):
-            model = champion.version_folder(root, dataset, version)
-            tags = champion.read_card(root, dataset, version).registry_tags()
-            model_registry.register_version(store, dataset, model, tags, number=version)
-            sentences.append(f"{dataset}: version {version} registered again")
-            numbers.add(version)
-    aliases = _readable_aliases(root, dataset)
-    replaced = aliases.pop(champion.REGISTERED, None)
-    if registered.aliases.get("champion") in (None, replaced):
-        # champion last: a registry without it, left by a kill, is completed the next time
-        for alias in ("previous", "champion"):
-            version = aliases.get(alias, 0)
-            if version in numbers and version != registered.aliases.get(alias):
-                model_registry.move_aliases(store, dataset, [(alias, version)], opened.check_lock)
-                sentences.append(f"{dataset}: version {version} is {alias} in the registry too")
-    if replaced:
-        champion.write_aliases(root, dataset, aliases)
-    if sentences:
-        opened.registered = model_registry.read_registry(store, dataset)
-    return sentences
+        return list(opened.take_over(now))
 
 
 def _sample_request(root: Path, dataset: str, ensemble: Ensemble) -> pd.DataFrame | None:
@@ -524,48 +398,161 @@ def _sample_request(root: Path, dataset: str, ensemble: Ensemble) -> pd.DataFram
     return rows if len(lengths) == len(known) and lengths.min() >= ensemble.task.lookback else None
 
 
-def _is_intact(
-    root: Path, dataset: str, version: int, tags: Mapping[str, str] | None = None
-) -> bool:
-    """Whether the local copy of a version is undamaged, and the model whose digest is in `tags`,
-    those of the registry's version, if they have one.
-    """
-    try:
-        champion.verify_version(root, dataset, version)
-    except Exception:  # noqa: BLE001  any fault of the copy makes the caller replace it
-        return False
-    return _is_registered_model(root, dataset, version, tags)
-
-
-def _is_registered_model(
-    root: Path, dataset: str, version: int, tags: Mapping[str, str] | None
-) -> bool:
-    """Whether the local copy of a version, readable or not, is the model whose digest is in `tags`,
-    if they have one; False without a copy.
-    """
-    try:
-        digest = model_registry.model_digest(champion.version_folder(root, dataset, version))
-    except FileNotFoundError:
-        return False
-    return digest == (tags or {}).get(model_registry.MODEL_DIGEST, digest)
-
-
-def _readable_aliases(root: Path, dataset: str) -> dict[str, int]:
-    """The local aliases; empty where their file is damaged."""
-    try:
-        return champion.read_aliases(root, dataset)
-    except DataError:
-        return {}
-
-
 @dataclass
 class OpenRegistry:
-    """The registry of a dataset while this process holds its lock."""
+    """The registered model of a dataset and its local store, while this process holds the lock of
+    both.
+    """
 
+    root: Path
+    dataset: str
     store: TrackingStore
     check_lock: CheckLock
     registered: RegisteredModel
     """As it was when the registry was opened, or after the last restoration."""
+
+    @property
+    def local_aliases(self) -> dict[str, int]:
+        """The local aliases; empty where their file is damaged."""
+        try:
+            return champion.read_aliases(self.root, self.dataset)
+        except DataError:
+            return {}
+
+    def is_refit(self, version: int | None, scored: int | None) -> bool:
+        """Whether `version` is the refit of the version `scored` on all data."""
+        return self.registered.versions.get(version or 0, {}).get("refit_of") == str(scored)
+
+    def is_intact(self, version: int) -> bool:
+        """Whether the local copy of a version is undamaged, and `is_registered`."""
+        try:
+            champion.verify_version(self.root, self.dataset, version)
+        except Exception:  # noqa: BLE001  any fault of the copy makes the caller replace it
+            return False
+        return self.is_registered(version)
+
+    def is_registered(self, version: int) -> bool:
+        """Whether the local copy of a version, readable or not, is the registered model, where that
+        has a digest; False without a copy.
+        """
+        folder = champion.version_folder(self.root, self.dataset, version)
+        try:
+            digest = model_registry.model_digest(folder)
+        except FileNotFoundError:
+            return False
+        tags = self.registered.versions.get(version, {})
+        return digest == tags.get(model_registry.MODEL_DIGEST, digest)
+
+    def move_aliases(self, moves: Sequence[tuple[str, int | None]]) -> None:
+        """Move aliases in the registry, in this order; None removes one."""
+        model_registry.move_aliases(self.store, self.dataset, moves, self.check_lock)
+
+    def download(self, version: int) -> None:
+        """Download one version into the local store; no alias moves."""
+        with files.scratch_folder() as scratch:
+            folder = model_registry.download_version(self.store, self.dataset, version, scratch)
+            try:
+                champion.load_folder(folder, version)
+            except ForecastError as error:
+                address = f"models:/{self.dataset}/{version}"
+                raise type(error)(str(error).replace(str(folder), address)) from None
+            champion.store_version(self.root, self.dataset, version, folder)
+
+    def restore(self) -> list[str]:
+        """Register the intact local versions that the registry lost again, under their numbers;
+        returns a sentence for each change. A version that somebody deleted there stays deleted.
+
+        The local aliases champion and previous are set in the registry too where it has no
+        champion, or where a rollback was made here alone and the registry's champion has not
+        changed since.
+        """
+        registered = self.registered
+        numbers = {*registered.versions}
+        sentences = []
+        for version in champion.stored_versions(self.root, self.dataset):
+            if version > registered.newest and self.is_intact(version):
+                model = champion.version_folder(self.root, self.dataset, version)
+                tags = champion.read_card(self.root, self.dataset, version).registry_tags()
+                model_registry.register_version(
+                    self.store, self.dataset, model, tags, number=version
+                )
+                sentences.append(f"{self.dataset}: version {version} registered again")
+                numbers.add(version)
+        aliases = self.local_aliases
+        replaced = aliases.pop(champion.REGISTERED, None)
+        if registered.aliases.get("champion") in (None, replaced):
+            # champion last: a registry without it, left by a kill, is completed the next time
+            for alias in ("previous", "champion"):
+                version = aliases.get(alias, 0)
+                if version in numbers and version != registered.aliases.get(alias):
+                    self.move_aliases([(alias, version)])
+                    sentences.append(
+                        f"{self.dataset}: version {version} is {alias} in the registry too"
+                    )
+        if replaced:
+            champion.write_aliases(self.root, self.dataset, aliases)
+        if sentences:
+            self.registered = model_registry.read_registry(self.store, self.dataset)
+        return sentences
+
+    def take_over(self, now: pd.Timestamp) -> Iterator[str]:
+        """Take over versions and aliases as the function `take_over` says, and yield a sentence for
+        each change; a new champion enters the history.
+        """
+        yield from self._download_aliased()
+        aliases = dict(self.registered.aliases)
+        local = self.local_aliases
+        serving = aliases.get("champion")
+        replaced = local.get("champion")
+        if aliases == local or serving == local.get(champion.REGISTERED, 0):
+            return
+        if serving is None and replaced:  # it lost the champion; its restoration may be half done
+            if deleted := self.describe_deleted():
+                yield deleted
+            return
+        if serving:
+            champion.load_version(self.root, self.dataset, serving)
+        champion.write_aliases(self.root, self.dataset, aliases)
+        if serving not in (None, replaced):
+            promotion = Promotion(serving, "the registry's champion", "taken over")
+            _record_move(self.root, self.dataset, promotion, replaced, now)
+        yield f"{self.dataset}: aliases taken from the registry: {aliases}"
+
+    def _download_aliased(self) -> Iterator[str]:
+        """Download champion and previous version where the local copy is damaged, missing or
+        another model; yields a sentence for each. A previous version that is gone there hinders
+        nothing.
+        """
+        for alias in ("champion", "previous"):
+            version = self.registered.aliases.get(alias, 0)
+            if not version or self.is_intact(version):
+                continue
+            try:
+                self.download(version)
+                yield f"{self.dataset}: version {version} ({alias}) taken from the registry"
+            except ForecastError as error:
+                if isinstance(error, InputError) and self.is_registered(version):
+                    continue  # it is of an old format: `status` says it of the copy here
+                if alias == "champion":
+                    raise
+                yield f"{self.dataset}: the previous version is not taken over: {error}"
+
+    def describe_deleted(self) -> str:
+        """A sentence where the registry has no champion, because somebody deleted the version there
+        that is this machine's champion; empty for another registry, and without a champion here.
+        """
+        serving = self.local_aliases.get("champion", 0)
+        if (
+            not serving
+            or "champion" in self.registered.aliases
+            or serving in self.registered.versions
+            or serving > self.registered.newest
+        ):
+            return ""
+        return (
+            f"{self.dataset}: version {serving}, which serves here, was deleted from the registry;"
+            " `forecast rollback` or `forecast promote` names another"
+        )
 
 
 @contextmanager
@@ -588,7 +575,7 @@ def _open_registry(
         registered.require_owner(store, dataset)
         # versions and aliases.json, not history.jsonl, which has a lock of its own
         files.remove_leftovers(champion.version_folder(root, dataset), "[0-9a]")
-        yield OpenRegistry(store, check, registered)
+        yield OpenRegistry(root, dataset, store, check, registered)
 
 
 def selected_candidate(

@@ -134,11 +134,12 @@ def test_a_retraining_killed_while_its_refit_serves_is_finished_without_a_step_b
     assert happened == [("promoted", 1), ("promoted", 2), ("promoted", 3), ("gate passed", 2)]
 
 
+@pytest.mark.parametrize("hour", [7, 5], ids=["later", "by a clock that was set back"])
 def test_a_killed_retraining_whose_model_was_rolled_back_does_not_serve_it_again(
-    project: Path, monkeypatch: pytest.MonkeyPatch
+    project: Path, monkeypatch: pytest.MonkeyPatch, hour: int
 ) -> None:
     leave_unrecorded_promotion(project, monkeypatch)
-    assert registry.rollback(project, NAME, now=NOW.replace(hour=7)) == 1
+    assert registry.rollback(project, NAME, now=NOW.replace(hour=hour)) == 1
     found = finish(project, refit)
     assert found.word == "kept" and "became the champion again" in found.reason
     assert champion.read_aliases(project, NAME)["champion"] == 1
