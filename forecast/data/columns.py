@@ -71,37 +71,28 @@ def adjust_prices(frame: pd.DataFrame, how: Adjustment) -> pd.DataFrame:
         return frame
     if how == "none":
         return frame.drop(columns=list(ACTION_COLUMNS))
-    factors = pd.concat(
-        [_adjustment_factors(rows, how) for _, rows in frame.groupby("unique_id", sort=False)]
-    )
-    factors = factors.reindex(frame.index)
+    series = frame["unique_id"]
+    ratio = frame["split"].where(frame["split"] > 0, 1.0)
+    later_splits = _product_of_later_rows(ratio, series)
+    price_factor = 1.0 / later_splits
+    if how == "splits_and_dividends":
+        # the dividend is per share after that day's split, the close of the day before is not
+        close_before = frame.groupby(series)["close"].ffill().groupby(series).shift() / ratio
+        dividend_share = frame["dividend"] / close_before
+        dividend_share = dividend_share.where((dividend_share > 0) & (dividend_share < 1), 0.0)
+        price_factor *= _product_of_later_rows(1.0 - dividend_share, series)
     result = frame.drop(columns=list(ACTION_COLUMNS))
     prices = [name for name in PRICE_COLUMNS if name in frame]
-    result[prices] = frame[prices].mul(factors["price"], axis=0)
+    result[prices] = frame[prices].mul(price_factor, axis=0)
     if "volume" in frame:
-        result["volume"] = frame["volume"] * factors["shares"]
+        result["volume"] = frame["volume"] * later_splits
     return result
 
 
-def _adjustment_factors(rows: pd.DataFrame, how: Adjustment) -> pd.DataFrame:
-    """The factors of volume (`shares`) and of prices (`price`), one row for each row of a series in
-    time order.
-    """
-    ratio = rows["split"].where(rows["split"] > 0, 1.0)
-    shares = _product_of_later_rows(ratio)
-    price = 1.0 / shares
-    if how == "splits_and_dividends":
-        # the dividend is per share after that day's split, the close of the day before is not
-        close_before = rows["close"].ffill().shift() / ratio
-        dividend_share = rows["dividend"] / close_before
-        dividend_share = dividend_share.where((dividend_share > 0) & (dividend_share < 1), 0.0)
-        price = price * _product_of_later_rows(1.0 - dividend_share)
-    return pd.DataFrame({"shares": shares, "price": price})
-
-
-def _product_of_later_rows(values: pd.Series) -> pd.Series:
-    """At each row the product of all later rows."""
-    return values[::-1].cumprod()[::-1].shift(-1, fill_value=1.0)
+def _product_of_later_rows(values: pd.Series, series: pd.Series) -> pd.Series:
+    """At each row the product of all later rows of its series."""
+    with_own = values[::-1].groupby(series).cumprod()
+    return with_own.groupby(series).shift(fill_value=1.0)[::-1]
 
 
 def _log_range(high: pd.Series, low: pd.Series) -> pd.Series:
@@ -122,13 +113,15 @@ deliver a column of this name.
 """
 
 
-def inputs_of_column(column: str, available: Collection[str]) -> tuple[str, ...]:
-    """The source columns that `column` needs: itself, or those it is computed from where it is not
-    among `available`.
+def needed_columns(columns: Iterable[str], available: Collection[str]) -> list[str]:
+    """The source columns that `columns` need: themselves, or those that one is computed from where
+    it is not among `available`.
     """
-    if column in DERIVED_COLUMNS and column not in available:
-        return DERIVED_COLUMNS[column][0]
-    return (column,)
+    names: list[str] = []
+    for column in columns:
+        is_computed = column in DERIVED_COLUMNS and column not in available
+        names += DERIVED_COLUMNS[column][0] if is_computed else (column,)
+    return names
 
 
 def require_columns(
@@ -137,9 +130,8 @@ def require_columns(
     """`InputError`, with `mend` as its last sentence, for the first column of the dataset that is
     neither `available` nor computable.
     """
-    for column in dataset.source_columns:
-        for name in inputs_of_column(column, available):
-            require_column(name, available, where, mend)
+    for name in needed_columns(dataset.source_columns, available):
+        require_column(name, available, where, mend)
 
 
 def derive_and_select(raw: pd.DataFrame, dataset: Dataset, *, where: str) -> pd.DataFrame:
@@ -147,15 +139,13 @@ def derive_and_select(raw: pd.DataFrame, dataset: Dataset, *, where: str) -> pd.
     dropped.
     """
     require_columns(raw.columns, dataset, where=where)
-    columns = {name: raw[name] for name in KEY_COLUMNS}
     names = [*dataset.task.frame_names, *dataset.static_names]
+    frame = raw.copy(deep=False)
     for name in names:
-        if name in raw.columns:
-            columns[name] = raw[name]
-        else:
+        if name not in raw.columns:
             inputs, compute = DERIVED_COLUMNS[name]
-            columns[name] = compute(*(raw[name] for name in inputs))
-    return check_frame(pd.DataFrame(columns), names, where=where)
+            frame[name] = compute(*(raw[column] for column in inputs))
+    return check_frame(frame, names, where=where)
 
 
 def encode_static(
@@ -417,12 +407,9 @@ def measured_columns(frame: pd.DataFrame, dataset: Dataset) -> list[str]:
     """The columns of a raw frame that the dataset reads as observations, without plans and static
     columns; for a computed column those it is computed from.
     """
-    names: list[str] = []
     unmeasured = [*dataset.known_ahead, *dataset.static_names]
-    for column in dataset.source_columns:
-        if column not in unmeasured:
-            names += [name for name in inputs_of_column(column, frame.columns) if name in frame]
-    return names
+    measured = [column for column in dataset.source_columns if column not in unmeasured]
+    return [name for name in needed_columns(measured, frame.columns) if name in frame]
 
 
 def trim_to_last_value(frame: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
@@ -480,34 +467,23 @@ def add_joined(frame: pd.DataFrame, dataset: Dataset, *, root: Path, where: str)
     none or it is older than `max_age_days`. `InputError` for a column or series that the other
     dataset does not have.
     """
-    lookups = {c.column: c.joined for c in dataset.columns if c.joined is not None}
-    datasets: dict[str, Dataset] = {}
-    values: dict[str, pd.DataFrame] = {}
-    for name in sorted({lookup.dataset for lookup in lookups.values()}):
-        datasets[name], rows = dataset, frame
-        if name:  # an empty name means this dataset
-            datasets[name] = load_dataset(name, ProjectPaths.of(root).configs)
-            rows = snapshots.read_pointed(root, name)
-        values[name] = adjust_prices(rows, datasets[name].source.adjustment)
     result = frame.copy(deep=False)
-    for column, lookup in lookups.items():
-        other, rows = datasets[lookup.dataset], values[lookup.dataset]
-        result[column] = _joined_values(frame, dataset, lookup, other, rows, where)
+    for column in dataset.columns:
+        if column.joined is not None:
+            result[column.column] = _joined_values(frame, dataset, column.joined, root, where)
     return result
 
 
 def _joined_values(
-    frame: pd.DataFrame,
-    dataset: Dataset,
-    lookup: JoinedColumn,
-    other: Dataset,
-    values: pd.DataFrame,
-    where: str,
+    frame: pd.DataFrame, dataset: Dataset, lookup: JoinedColumn, root: Path, where: str
 ) -> pd.Series:
-    """One joined column for the rows of `frame`, see `add_joined`. other, values: the dataset that
-    `lookup` names, and its rows.
-    """
-    subject = f"dataset {lookup.dataset!r}" if lookup.dataset else "the dataset itself"
+    """One joined column for the rows of `frame`, see `add_joined`."""
+    other, values, subject = dataset, frame, "the dataset itself"
+    if lookup.dataset:
+        other = load_dataset(lookup.dataset, ProjectPaths.of(root).configs)
+        values = snapshots.read_pointed(root, lookup.dataset)
+        subject = f"dataset {lookup.dataset!r}"
+    values = adjust_prices(values, other.source.adjustment)
     where = f"{where}, `joined`: {subject}"
     require_known(lookup.column, list(values.columns), f"{where} has no column")
     require_known(lookup.series, list(values["unique_id"].unique()), f"{where} has no series")

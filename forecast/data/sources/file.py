@@ -9,7 +9,7 @@ forecasts are refused with the line. The file has to be inside the project, so t
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -22,9 +22,9 @@ from forecast.config.task import TimeZone
 from forecast.data import own_files, vintages
 from forecast.data.columns import (
     encode_static,
-    inputs_of_column,
     is_behind_last_value,
     measured_columns,
+    needed_columns,
 )
 from forecast.data.hierarchy import join_names, name_by_groups
 from forecast.data.records import SnapshotRecord
@@ -99,7 +99,8 @@ def read(request: Request) -> RawFrame:
     rows = _read_named_rows(
         path, where, source, file_format=source, id_column=id_column, texts=[*groups, *kinds]
     )
-    _require_file_columns(rows, [*source.id_columns], where)
+    for name in source.id_columns:
+        require_column(name, rows.columns, where, "Correct `source.id_columns`.")
     rows = _keep_rows(rows, source, where)
     if groups:
         rows = name_by_groups(rows, groups, id_column, where=where)
@@ -160,19 +161,16 @@ def read_plan(path: Path, dataset: Dataset, series: Collection[str]) -> pd.DataF
         texts=dataset.hierarchy,
     )
     table = table.rename(columns=names)
-    required = ["ds", *dataset.known_ahead]
-    _require_file_columns(table, required, where)
     if dataset.hierarchy and {*dataset.hierarchy} <= {*table.columns}:
         table = name_by_groups(table, dataset.hierarchy, "unique_id", where=where)
     if "unique_id" not in table.columns:
         table = pd.concat([table.assign(unique_id=name) for name in series])
-    table = table[["unique_id", *required]].astype({"unique_id": "str"})
+    table = _select_required(table, ["ds"], dataset.known_ahead, where)
     unknown = sorted({*table["unique_id"]} - {*series})
     if unknown:
         raise InputError(
             f"{where}: series {quote_names(unknown)} not known; wanted {quote_names(series)}."
         )
-    table = _read_flags(table, dataset.known_ahead, where)
     shown_format = guess_time_format(table["ds"].dropna())
     time_format = None if shown_format == ISO_8601 else settings.time_format or shown_format
     table["ds"] = _read_times(table, time_format, settings, dataset, where)
@@ -181,10 +179,17 @@ def read_plan(path: Path, dataset: Dataset, series: Collection[str]) -> pd.DataF
     )
 
 
-def _require_file_columns(table: pd.DataFrame, required: list[str], where: str) -> None:
-    """`InputError` for the first of the `required` columns that the file lacks."""
+def _select_required(
+    table: pd.DataFrame, times: list[str], numbers: Sequence[str], where: str
+) -> pd.DataFrame:
+    """`unique_id`, `times` and `numbers` of a table; `InputError` for the first column that it
+    lacks, and for text among the numbers.
+    """
+    required = [*times, *numbers]
     for name in required:
         require_column(name, table.columns, where, f"Wanted {quote_names(required)}.")
+    selected = table[["unique_id", *required]].astype({"unique_id": "str"})
+    return _read_flags(selected, numbers, where)
 
 
 def _read_issues(request: Request, source: Settings, as_of: pd.Timestamp) -> pd.DataFrame | None:
@@ -205,12 +210,10 @@ def _read_issues(request: Request, source: Settings, as_of: pd.Timestamp) -> pd.
             file_format = source.model_copy(update={"skip_lines": title_lines})
     times = ["ds", "issued_at"]
     table = _read_named_rows(path, where, source, file_format=file_format, texts=times)
-    required = [*times, *request.dataset.vintage_columns]
-    _require_file_columns(table, required, where)
     if "unique_id" not in table.columns:
         table.insert(0, "unique_id", source.path.stem)
-    table = table[["unique_id", *required]].astype({"unique_id": "str"}).drop_duplicates()
-    table = _read_flags(table, request.dataset.vintage_columns, where)
+    forecasts = request.dataset.vintage_columns
+    table = _select_required(table, times, forecasts, where).drop_duplicates()
     time_format = source.time_format
     # a repeated hour in autumn is resolved within each series and issue
     issue = table["unique_id"] + table["issued_at"].astype("str")
@@ -296,8 +299,9 @@ def _read_flags(table: pd.DataFrame, columns: Iterable[str], where: str) -> pd.D
     """The table with 1 and 0 for yes and no in the number `columns`; `InputError` for the first
     cell of other text, with its line and the setting that would read it.
     """
-    table = table.assign(**{name: own_files.parse_flags(table[name]) for name in columns})
+    table = table.copy(deep=False)
     for name in columns:
+        table[name] = own_files.parse_flags(table[name])
         position = find_text_cell(table[name])
         if position is not None:
             text = quote(table[name].iloc[position])
@@ -368,8 +372,6 @@ def _map_names(dataset: Dataset, source: Settings, file_columns: set[str]) -> di
     `columns` maps; the file may lack some.
     """
     ours = {*file_columns.difference(source.columns.values()), *source.columns}
-    required = ["unique_id", "ds"]
-    for column in dataset.source_columns:
-        required += inputs_of_column(column, ours)
-    names = dict.fromkeys([*required, *source.columns])
+    required = needed_columns(dataset.source_columns, ours)
+    names = dict.fromkeys(["unique_id", "ds", *required, *source.columns])
     return {name: source.columns.get(name, name) for name in names}
