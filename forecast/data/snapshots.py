@@ -20,7 +20,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -115,7 +115,7 @@ def move_pointer(root: Path, dataset: str, pointer: Pointer) -> None:
     """Write data/pointers/<dataset>.json, atomically; from then on the pipeline sees the
     snapshot.
     """
-    content = {key: value for key, value in asdict(pointer).items() if value is not None}
+    content = POINTER.dump_python(pointer, exclude_none=True)
     files.write_json(ProjectPaths.of(root).pointer(dataset), content)
 
 
@@ -244,21 +244,21 @@ def find_revisions(
     repeated = stored["unique_id"].isin(set(fresh["unique_id"])) & (
         first_asked.isna() | (stored["ds"] >= first_asked)
     )
-    stored_values = _values_by_key(stored[repeated], columns, "before")
+    stored_values = _melt(stored[repeated], columns, "before")
     ends = stored.groupby("unique_id")["ds"].max()
     in_stored_range = fresh[fresh["ds"] <= fresh["unique_id"].map(ends)]
-    values = stored_values.join(_values_by_key(in_stored_range, columns, "after"), how="outer")
-    changed = values[
-        ~_is_same_number(values["before"].to_numpy(), values["after"].to_numpy())
-    ].reset_index()
+    values = stored_values.merge(
+        _melt(in_stored_range, columns, "after"), how="outer", indicator="side"
+    )
+    changed = values[~_is_same_number(values["before"].to_numpy(), values["after"].to_numpy())]
     if changed.empty:
         return NO_REVISIONS
     last_answered = changed["unique_id"].map(fresh.groupby("unique_id")["ds"].max())
     conditions = {  # the first that is true
         "unanswered": (changed["ds"] > last_answered) & changed["unique_id"].isin(since.keys()),
         "provisional": changed["ds"] >= (provisional_from or pd.Timestamp.max),
-        "vanished": changed["in_after"].isna(),
-        "appeared": changed["in_before"].isna(),
+        "vanished": changed["side"] == "left_only",
+        "appeared": changed["side"] == "right_only",
     }
     kind = np.select(list(conditions.values()), list(conditions), "changed")
     return changed.assign(kind=kind)[list(REVISION_COLUMNS)].sort_values(
@@ -282,14 +282,11 @@ def _canonical_values(values: pd.Series) -> tuple[str, np.ndarray]:
     return f"text {hashlib.sha256(joined_names.encode()).hexdigest()}", codes.astype("<i8")
 
 
-def _values_by_key(frame: pd.DataFrame, names: list[str], side: str) -> pd.DataFrame:
-    """One row per value, indexed by series, time and column. The column `in_<side>` tells a missing
-    value from an absent row.
-    """
-    table = frame.melt(
+def _melt(frame: pd.DataFrame, names: list[str], side: str) -> pd.DataFrame:
+    """`unique_id, ds, column, <side>`: one row for each value of the columns `names`."""
+    return frame.melt(
         id_vars=list(KEY_COLUMNS), value_vars=names, var_name="column", value_name=side
     )
-    return table.assign(**{f"in_{side}": 1.0}).set_index([*KEY_COLUMNS, "column"])
 
 
 def _is_same_number(old: np.ndarray, new: np.ndarray) -> np.ndarray:
