@@ -160,9 +160,14 @@ class _Client:
         today = self.as_of.normalize()
         earliest = max(self._first_day(name), today - pd.Timedelta(PAST_DAYS, "D"))
         first = earliest if pd.isna(after) else max(after.normalize(), earliest)
-        window = {"start_date": f"{first:%Y-%m-%d}", "end_date": f"{today:%Y-%m-%d}"}
         url = f"{self.source.recent_url}/v1/forecast"
-        frame = self._ask(name, url, window, self.source.variables, as_of=self.as_of)
+        (frame,) = self._ask_by_year(name, url, first, today, self.source.variables)
+        if self.as_of > self.service_time + CLOCK_TOLERANCE:
+            raise DataError(
+                f"Open-Meteo, place {name!r}: asked for hours up to {self.as_of:%Y-%m-%d %H:%M}"
+                f" UTC, but the service's clock says {self.service_time:%Y-%m-%d %H:%M}: its"
+                " forecasts would count as observations. Set this machine's clock."
+            )
         return frame[frame["ds"] >= first] if pd.isna(after) else frame[frame["ds"] > after]
 
     def vintages(self) -> pd.DataFrame | None:
@@ -231,16 +236,10 @@ class _Client:
             first = end + DAY
 
     def _ask(
-        self,
-        name: str,
-        url: str,
-        window: dict[str, str],
-        variables: dict[str, str],
-        as_of: pd.Timestamp | None = None,
+        self, name: str, url: str, window: dict[str, str], variables: dict[str, str]
     ) -> pd.DataFrame:
         """The hours of a place as a frame (unique_id, ds, `variables`), with retries. Sets
-        `service_time` from the service's clock. as_of: where given, must not be later than that
-        time.
+        `service_time` from the service's clock.
         """
         what, place = f"Open-Meteo, place {name!r}", self.source.places[name]
         params = {
@@ -262,12 +261,6 @@ class _Client:
             date = web.parse_http_date(answer.headers.get("date", ""))
             if date is not None:
                 self.service_time = pd.Timestamp(date).tz_localize(None)
-            if as_of is not None and as_of > self.service_time + CLOCK_TOLERANCE:
-                raise DataError(
-                    f"{what}: asked for hours up to {as_of:%Y-%m-%d %H:%M} UTC, but the service's"
-                    f" clock says {self.service_time:%Y-%m-%d %H:%M}: its forecasts would count as"
-                    " observations. Set this machine's clock."
-                )
             return _parse_answer(answer, what)
 
         return _hours_to_frame(deadline.call_with_retries(what, ask_once), variables, name, what)
@@ -322,16 +315,16 @@ def _hours_to_frame(
             f"{what}: times are {content.get('timezone')!r}, wanted GMT as asked. Nothing was"
             " taken."
         )
-    hourly, units = content.get("hourly"), content.get("hourly_units")
-    required = ["time", *variables.values()]
-    absent = [theirs for theirs in required if not isinstance(hourly, dict) or theirs not in hourly]
-    if absent or not isinstance(hourly, dict):
+    parts = (content.get(key) for key in ("hourly", "hourly_units"))
+    hourly, units = (part if isinstance(part, dict) else {} for part in parts)
+    absent = [theirs for theirs in ("time", *variables.values()) if theirs not in hourly]
+    if absent:
         raise DataError(
             f"{what}: the answer lacks {absent}; the service renamed or dropped it. Nothing was"
             " taken."
         )
     for theirs in variables.values():
-        if isinstance(units, dict) and units.get(theirs) in UNITS_NOT_READ:
+        if units.get(theirs) in UNITS_NOT_READ:
             requested = sorted(REQUESTED_UNITS.values())
             raise DataError(
                 f"{what}: {theirs} came in {units[theirs]}, wanted {requested} as asked."
