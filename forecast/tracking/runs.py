@@ -99,7 +99,7 @@ class CandidateRun:
     @property
     def is_chosen(self) -> bool:
         """Whether validation selected it in its ranking."""
-        return any(row.get("chosen", "").lower() in ("true", "1") for row in self.rows.values())
+        return any(row.get("chosen") == "True" for row in self.rows.values())
 
 
 def list_datasets(root: Path) -> list[str]:
@@ -189,15 +189,13 @@ class MetricPoint(NamedTuple):
     step: int = 0
 
 
-def parameter_texts(
-    params: Mapping[str, Any], tuned: Mapping[str, Any] | None = None
-) -> dict[str, str]:
-    """Model parameters as text of at most `MAX_TEXT` characters, with the tuned values.
+def parameter_texts(params: Mapping[str, Any]) -> dict[str, str]:
+    """Model parameters as text of at most `MAX_TEXT` characters.
 
     Nested parameters are named `outer.inner`; those that are None or empty are left out.
     """
     texts = {}
-    for name, value in flatten({**params, **(tuned or {})}):
+    for name, value in flatten(params):
         if value is not None and value != {}:
             text = value if isinstance(value, str) else json.dumps(value, default=str)
             texts[name] = text[:MAX_TEXT]

@@ -85,7 +85,7 @@ class Writer:
                 + runs.curve_points(candidate_run.record)
                 + runs.diagnostic_points(candidate_run)
             )
-            values = runs.parameter_texts(candidate_run.record.params, candidate_run.record.tuned)
+            values = runs.parameter_texts(candidate_run.record.params)
             self._log(run_id, values, points, start)
             self._log_dataset(run_id, candidate_run)
             self._write_trials(candidate_run, run_id)

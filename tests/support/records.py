@@ -156,6 +156,7 @@ def record(dataset: str, candidate: str, *, trials: int, curve: int, seeds: int)
         if skip
         else {}
     )
+    tuned = {"units": 64, "learning_rate": 0.001} if trials else {}
     return {
         "dataset": dataset,
         "model": model,
@@ -169,8 +170,8 @@ def record(dataset: str, candidate: str, *, trials: int, curve: int, seeds: int)
         "description": f"{model} in one sentence.",
         "equation": "h = tanh(V x + W h)",
         "source": "Somebody (1990)",
-        "params": options,
-        "tuned": {"units": 64, "learning_rate": 0.001} if trials else {},
+        "params": options | tuned,
+        "tuned": tuned,
         "trials": [_trial(number, curve) for number in range(trials)],
         "n_params": 1234 if skip else 0,
         "cost": {"gradient_steps": 600 if skip else 0, "gradient_steps_taken": 0},

@@ -27,13 +27,6 @@ def values(points: list[runs.MetricPoint], name: str) -> list[tuple[int, float]]
     return [(point.step, point.value) for point in points if point.name == name]
 
 
-def test_tuned_values_stand_in_the_place_of_the_defaults():
-    assert runs.parameter_texts({"units": 32, "layers": 1}, {"units": 64}) == {
-        "units": "64",
-        "layers": "1",
-    }
-
-
 def test_nested_parameters_are_flat_and_missing_ones_left_out():
     nested = {"lags": {"y": [1, 2], "x": {}}, "clip": None, "bias": True, "rule": "adam"}
     assert runs.parameter_texts(nested) == {"lags.y": "[1, 2]", "bias": "true", "rule": "adam"}
