@@ -1,11 +1,14 @@
-"""The tables of a new MLflow database, copied.
+"""The tables of a new MLflow database, copied, and the version that they should have, remembered.
 
-MLflow makes them by going through all migrations of its history, which takes 1.6 CPU seconds for
-every project of a test. No import of our own: the programs of `warm_server` have them copied, too.
+MLflow makes the tables by going through all migrations of its history, which takes 1.6 CPU seconds
+for every project of a test. To learn the newest version it loads the scripts of all migrations
+again for every database that it opens. No import of our own: the programs of `warm_server` have
+both, too.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import sqlite3
 import sys
@@ -21,13 +24,20 @@ _made: list[sqlite3.Connection] = []
 
 def copy_tables_from_the_first_database(kept: Path | None = None) -> None:
     """In this process, once it has imported MLflow: the first new database is MLflow's own work,
-    every later one gets its tables and rows. With `kept`, a file, the first of all processes.
+    every later one gets its tables and rows. With `kept`, a file, the first of all processes;
+    whoever has one forks, so the newest version is found now.
     """
     for name in MAKERS:
         module = sys.modules.get(name)
         make = getattr(module, "_initialize_tables", None)
         if make is not None and not hasattr(make, "made_by"):
             module._initialize_tables = _copying(make, kept)
+    utilities = sys.modules.get(MAKERS[0])
+    find_newest = getattr(utilities, "_get_latest_schema_revision", None)
+    if find_newest is not None and not hasattr(find_newest, "cache_info"):
+        utilities._get_latest_schema_revision = functools.cache(find_newest)
+        if kept is not None:
+            utilities._get_latest_schema_revision()
 
 
 def _copying(make: Callable[[Any], None], kept: Path | None) -> Callable[[Any], None]:
