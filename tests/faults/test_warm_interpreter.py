@@ -4,12 +4,14 @@ it.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import execnet
 import psutil
@@ -23,7 +25,7 @@ FORKS = pytest.mark.skipif(
 )
 TOLD = """
 import os, pathlib, sys, time
-print(sys.argv[1:], os.getcwd(), os.environ["A"], "forecast" in sys.modules)
+print(sys.argv[1:], os.getcwd(), os.environ["A"], __name__)
 print("a word", file=sys.stderr)
 if "wait" in sys.argv:
     pathlib.Path("pid").write_text(str(os.getpid()))
@@ -48,7 +50,7 @@ def test_it_has_its_words_folder_and_environment_and_ends_with_its_own_code(
     done = subprocess.run(
         [*program, "x"], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
     )
-    expected = (3, f"['x'] {tmp_path} of one's own False\n", "a word\n")
+    expected = (3, f"['x'] {tmp_path} of one's own __main__\n", "a word\n")
     assert (done.returncode, done.stdout, done.stderr) == expected
     again = warm_interpreter.run([*program, "x"], cwd=tmp_path, env=env)
     assert (again.returncode, again.stdout, again.stderr) == expected
@@ -70,6 +72,64 @@ def test_nothing_that_the_server_held_closes_a_file_of_the_program(tmp_path: Pat
     command = [sys.executable, "-m", "pipelines.opens"]
     done = warm_interpreter.run(command, cwd=tmp_path, env=small_project.environment())
     assert done.returncode == 0, done.stderr
+
+
+MODULES = """
+import functools, gc, importlib, json, numpy, os, pathlib, sys
+listed = pathlib.Path("modules.json")
+begun_with = sorted(name for name in sys.modules if name.split(".")[0] == "forecast")
+if not listed.exists():
+    listed.write_text(json.dumps(begun_with))
+told = {"begun with": len(begun_with), "environment": dict(os.environ)}
+told["drawn"] = numpy.random.random()
+for name in json.loads(listed.read_text()):
+    module = importlib.import_module(name)
+    places = module.__file__, module.__spec__.origin, getattr(module, "__path__", None)
+    values = {
+        key: str(value)
+        for key, value in vars(module).items()
+        if isinstance(value, str | int | float | pathlib.Path) and key != "__cached__"
+    }
+    told[name] = [[str(place) for place in places], values]
+told["cached"] = {
+    f"{function.__module__}.{function.__qualname__}": function.cache_info().currsize
+    for function in gc.get_objects()
+    if isinstance(function, functools._lru_cache_wrapper)
+    and function.__module__.startswith("forecast.")
+}
+checkout = pathlib.Path(sys.argv[1])
+told["of the checkout"] = [
+    str(path)
+    for path in gc.get_objects()
+    if isinstance(path, pathlib.Path)
+    and path is not checkout
+    and (path == checkout or path.is_relative_to(checkout / "forecast"))
+]
+print(json.dumps(told))
+"""
+
+
+@FORKS
+def test_our_modules_of_a_copy_are_as_it_would_import_them(tmp_path: Path) -> None:
+    """Begun with where the code is the same; where one file is another they are read anew."""
+    small_project.copy_code(tmp_path)
+    (tmp_path / "pipelines" / "told.py").write_text(MODULES)
+    command = [sys.executable, "-m", "pipelines.told", str(small_project.ROOT)]
+
+    def told() -> dict[str, Any]:
+        done = warm_interpreter.run(command, cwd=tmp_path, env=small_project.environment())
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    first, second = told(), told()
+    (tmp_path / "forecast" / "system" / "errors.py").touch()
+    anew = told()
+    assert first.pop("begun with") == second.pop("begun with") > 200 > anew.pop("begun with") == 0
+    assert len({run.pop("drawn") for run in (first, second, anew)}) == 3
+    assert first == second == anew
+    assert not anew["of the checkout"]
+    (folder,) = anew["forecast"][0][2:]
+    assert folder == f"['{tmp_path / 'forecast'}']"
 
 
 @FORKS

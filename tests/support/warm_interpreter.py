@@ -1,6 +1,6 @@
 """Programs in processes of their own that begin with the libraries loaded: an interpreter that
-starts and imports them takes one to three CPU seconds, and six with TensorFlow. The project's code
-is read anew by each.
+starts and imports them takes one to three CPU seconds, and six with TensorFlow. So are the modules
+of the project, as far as its code is that of the checkout; a program with other code reads it anew.
 
 One process has the libraries and forks for all tests of a session (`warm_server`). `warm_python` is
 a file that stands where an interpreter stands, as in the dvc.yaml of a project; it stays until the
@@ -71,6 +71,7 @@ DVC = (
 """What DVC imports on its way through a command."""
 SERVER = str(Path(warm_client.__file__).with_name("warm_server.py"))
 """What the command line of every forked program names."""
+CODE = Path(__file__).resolve().parents[2] / "forecast"
 SESSION = "PYTEST_WARM_SESSION"
 """The variable with the process for which tests/conftest.py is imported first."""
 BEFORE_TENSORFLOW = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0"}
@@ -133,6 +134,8 @@ def _start_server(folder: Path, session: int) -> None:
             *NETWORKS,
             "--dvc",
             *DVC,
+            "--code",
+            CODE,
         ],
         cwd=folder,
         env={**environment, **BEFORE_TENSORFLOW},

@@ -1,16 +1,22 @@
 """Forks a process that has the libraries for every program that a `warm_client` asks for, until the
 session of the tests ends: `python warm_server.py FOLDER SESSION LIBRARY ... [--networks LIBRARY ...
---dvc LIBRARY ...]`.
+--dvc LIBRARY ...] [--code PACKAGE]`.
 
 What needs no network is forked from a second process, which has what follows `--dvc` in the place
 of what follows `--networks`: TensorFlow makes a fork and its end twice as dear. Forked with what
 DVC imports, the schedulers of a cluster no longer answer.
+
+Programs with the same code as PACKAGE, the folder of our own, are forked from two more, which have
+its modules, too. To import them takes up to half a second, more than most of these programs do.
+Left out is what imports TensorFlow or numba, sets up a library or reads the environment on import.
 """
 
 from __future__ import annotations
 
+import argparse
 import atexit
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -27,7 +33,8 @@ import types
 from pathlib import Path
 from typing import Any, NoReturn
 
-import mlflow_tables  # beside this file
+import mlflow_tables  # beside this file, as the next one
+from warm_client import WITH_CODE, WITHOUT_NETWORKS, write_code_list
 
 READ = selectors.EVENT_READ
 STANDARD_STREAMS = (0, 1, 2)
@@ -37,6 +44,10 @@ AT_EXIT = (
     "mlflow.tracking.fluent._safe_end_run",
 )
 """What the libraries have a program do when it ends."""
+IMPORTED_BY_PROGRAMS = ("tensorflow", "keras", "numba")
+"""Libraries without which our modules are imported ahead; those that need them are not."""
+NOT_AHEAD = ("forecast.networks.native", "forecast.operations.refit", "forecast.tracking.served")
+"""What reads the environment, a program, what tells MLflow of a model."""
 
 
 def open_door(place: str) -> socket.socket:
@@ -164,6 +175,9 @@ def become(request: dict[str, Any]) -> None:
         module, _, function = name.rpartition(".")
         atexit.register(getattr(importlib.import_module(module), function))
     sys.path[1:1] = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        numpy.random.seed()  # as at its import; `random` does that after a fork
 
 
 def run(words: list[str]) -> int | str | None:
@@ -209,22 +223,103 @@ def import_all(libraries: list[str]) -> None:
         importlib.import_module(library)
 
 
-if __name__ == "__main__":
-    place, session_process, *names = sys.argv[1:]
-    places = [names.index(option) for option in ("--networks", "--dvc") if option in names]
-    end_of_all, end_of_networks = places or (len(names), len(names))
-    import_all(names[:end_of_all])
-    mlflow_tables.copy_tables_from_the_first_database(Path(place) / "tables.db")
-    own_door = open_door(f"{place}/door")
-    if places:
-        second_door = open_door(f"{place}/door-without-networks")
-        if os.fork():
-            second_door.close()
-            import_all(names[end_of_all + 1 : end_of_networks])
+def import_code(package: Path) -> None:
+    """Import the modules of our package that need none of `IMPORTED_BY_PROGRAMS`."""
+    os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"  # as `forecast` sets it
+    sys.path.insert(0, str(package.parent))
+    hidden = {name: sys.modules.get(name) for name in IMPORTED_BY_PROGRAMS}
+    sys.modules.update(dict.fromkeys(hidden))  # with None an import of it fails
+    for path in sorted(package.rglob("*.py")):
+        words = path.relative_to(package.parent).with_suffix("").parts
+        name = ".".join(words).removesuffix(".__init__")
+        if not name.startswith(NOT_AHEAD) and path.name != "__main__.py":
+            with contextlib.suppress(Exception):  # the program that needs it says so
+                importlib.import_module(name)
+    del sys.path[0]
+    for name, module in hidden.items():
+        if module is None:
+            del sys.modules[name]
         else:
-            own_door.close()
-            own_door = second_door
-            import_all(names[end_of_networks + 1 :])
-    asked_for = serve(own_door, place, int(session_process))
-    become(asked_for)
-    end(run(asked_for["words"]))
+            sys.modules[name] = module
+
+
+def move_code(source: Path, target: Path, functions: list[types.FunctionType]) -> None:
+    """Make the imported modules of the package `source` those of its copy `target`: where they are
+    looked for, and the paths that they have worked out from that, also as defaults of `functions`.
+    """
+
+    def moved(place: Any) -> Any:
+        text = str(place)
+        if text == str(source.parent):
+            return type(place)(target.parent)
+        if text == str(source) or text.startswith(f"{source}/"):
+            return type(place)(f"{target}{text.removeprefix(str(source))}")
+        return place
+
+    for name, module in sys.modules.items():
+        if name.partition(".")[0] != source.name:
+            continue
+        for key, value in vars(module).items():
+            if isinstance(value, str | Path):
+                setattr(module, key, moved(value))
+        if hasattr(module, "__path__"):
+            module.__path__[:] = map(moved, module.__path__)
+        spec = module.__spec__
+        spec.origin = spec.loader.path = module.__file__
+        spec.cached = module.__cached__
+    for function in functions:
+        function.__defaults__ = tuple(
+            moved(value) if isinstance(value, Path) else value for value in function.__defaults__
+        )
+
+
+def functions_with_paths() -> list[types.FunctionType]:
+    """Those that have a path as a default, which was worked out when they were defined."""
+    return [
+        function
+        for function in gc.get_objects()
+        if isinstance(function, types.FunctionType)
+        and any(isinstance(value, Path) for value in function.__defaults__ or ())
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("session", type=int)
+    parser.add_argument("libraries", nargs="*")
+    parser.add_argument("--networks", nargs="*", default=[])
+    parser.add_argument("--dvc", nargs="*", default=[])
+    parser.add_argument("--code")
+    options = parser.parse_args()
+    import_all(options.libraries)
+    mlflow_tables.copy_tables_from_the_first_database(options.folder / "tables.db")
+    kinds = [""]
+    if options.networks:
+        kinds.append(WITHOUT_NETWORKS)
+    if options.code:
+        write_code_list(options.code, str(options.folder))
+        kinds += [kind + WITH_CODE for kind in kinds]
+    doors = {kind: open_door(f"{options.folder}/door{kind}") for kind in kinds}
+    kind = ""
+    if options.networks:
+        if os.fork():
+            import_all(options.networks)
+        else:
+            kind = WITHOUT_NETWORKS
+            import_all(options.dvc)
+    if options.code and not os.fork():
+        kind += WITH_CODE
+        import_code(Path(options.code))
+        functions = functions_with_paths()
+    for other in doors.keys() - {kind}:
+        doors[other].close()
+    request = serve(doors[kind], str(options.folder), options.session)
+    become(request)
+    if request["package"]:
+        move_code(Path(options.code), Path(request["package"]), functions)
+    end(run(request["words"]))
+
+
+if __name__ == "__main__":
+    main()
