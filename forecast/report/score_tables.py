@@ -50,7 +50,9 @@ def leaderboard_table(results: Results, ranking: str) -> Table:
     The last columns are scores of distributions: interval scores and CRPS in the unit of a single
     series, or the scaled CRPS of several series. The row of a failed model has no such cells.
     """
-    board = results.board(ranking)
+    scores = scores_of_distributions(results)
+    board = results.board(ranking).join(scores, on=["model", "ranking"])
+    score_names = [str(name) for name in scores if board[name].notna().any()]
     ranked_by = ranking_metric(results)
     others = [
         metric
@@ -70,19 +72,14 @@ def leaderboard_table(results: Results, ranking: str) -> Table:
         *[(_title(results, metric), metric.explanation) for metric in others],
         *text.columns("direction_and_validation"),
     ]
-    groups = board.groupby(["model", "ranking"], sort=True)
-    rows = _sort_rows([_row(results, ranking, part, others) for _, part in groups])
-    scores = in_ranking(scores_of_distributions(results).reset_index(), ranking)
-    by_model = scores.set_index("model").drop(columns="ranking").dropna(axis=1, how="all")
-    for name, score_by_model in by_model.items():
-        score = str(name)
-        kind = "winkler" if score.startswith("winkler_") else score
-        level = score.removeprefix("winkler_")
+    for name in score_names:
+        kind = "winkler" if name.startswith("winkler_") else name
+        level = name.removeprefix("winkler_")
         columns += text.columns(kind, level=level, unit=text.in_brackets(results.unit))
-        for row in rows:
-            if row.cls != "failed":  # the row of a failed model is its reason alone
-                row.cells.append(number(score_by_model.get(row.model)))
-    return Table(columns, rows)
+    metric_names = [metric.name for metric in others]
+    groups = board.groupby(["model", "ranking"], sort=True)
+    rows = [_row(results, ranking, part, metric_names, score_names) for _, part in groups]
+    return Table(columns, _sort_rows(rows))
 
 
 def count_origins(results: Results) -> tuple[int, int, int]:
@@ -118,11 +115,17 @@ def _title(results: Results, metric: Metric) -> str:
     return metric.title + text.in_brackets(results.unit if metric.in_units else "")
 
 
-def _row(results: Results, ranking: str, part: pd.DataFrame, others: list[Metric]) -> Row:
-    """The row of one candidate.
+def _row(
+    results: Results,
+    ranking: str,
+    part: pd.DataFrame,
+    metric_names: list[str],
+    score_names: list[str],
+) -> Row:
+    """The row of one candidate. That of a failed one has its reason alone.
 
-    part: its rows of the leaderboard, one per seed, with their mean and spread
-    others: the metrics other than the one that ranks
+    part: its rows of the leaderboard, one per seed, with their mean and spread; metric_names: the
+    metrics other than the one that ranks; score_names: the scores of distributions
     """
     means = part[part["seed"] == MEAN]
     mean = (part if means.empty else means).iloc[0]
@@ -139,7 +142,10 @@ def _row(results: Results, ranking: str, part: pd.DataFrame, others: list[Metric
         TableCell(score_text, score),
         _bar_cell(results, ranking, model),
         _skip_cell(results, ranking, mean),
-        *_scores(mean, others),
+        *[number(mean[name]) for name in metric_names],
+        _direction_cell(mean),
+        number(mean["validation_mase"]),
+        *[number(mean[name]) for name in score_names],
     ]
     cls = "baseline" if mean["ranking"] == "baseline" else ""
     if model == results.selected_model(ranking):
@@ -168,19 +174,13 @@ def _marks(results: Results, ranking: str, model: str, seeds: pd.DataFrame) -> l
     return marks
 
 
-def _scores(row: pd.Series, others: list[Metric]) -> list[TableCell]:
-    """The cells of the other metrics, the direction with its base rate, the validation error."""
+def _direction_cell(row: pd.Series) -> TableCell:
+    """The cell of the direction, with its base rate."""
     direction = share(row["direction"])
-    if not text.is_missing(row["direction"]) and not text.is_missing(row["direction_base"]):
-        hit_rate = text.percent(row["direction"]).removesuffix(" %")
-        direction = replace(
-            direction, content=f"{hit_rate} / {text.percent(row['direction_base'])}"
-        )
-    return [
-        *[number(row[metric.name]) for metric in others],
-        direction,
-        number(row["validation_mase"]),
-    ]
+    if text.is_missing(row["direction"]) or text.is_missing(row["direction_base"]):
+        return direction
+    hit_rate = text.percent(row["direction"]).removesuffix(" %")
+    return replace(direction, content=f"{hit_rate} / {text.percent(row['direction_base'])}")
 
 
 def _bar_cell(results: Results, ranking: str, model: str) -> TableCell:
