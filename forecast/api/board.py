@@ -134,7 +134,8 @@ class Board:
 
         With several series only scale-free metrics have a column, since their units may differ.
         """
-        rows = leaderboard(self._results)
+        scores = scores_of_distributions(self._results)
+        rows = leaderboard(self._results).join(scores, on=["model", "ranking"])
         metric_names = [
             metric.name for metric in metrics.METRICS if rows[metric.name].notna().any()
         ]
@@ -151,9 +152,7 @@ class Board:
         }
         against_bar = pd.DataFrame.from_dict(numbers, "index", dtype=float, columns=NUMBERS)
         table[NUMBERS] = against_bar.reindex(rows["model"]).to_numpy()
-        scores = scores_of_distributions(self._results)
-        scores = scores.reindex(pd.MultiIndex.from_frame(rows[["model", "ranking"]]))
-        table[scores.columns] = scores.to_numpy()
+        table[scores.columns] = rows[scores.columns]
         return table
 
     @property
