@@ -34,13 +34,6 @@ from forecast.data.schema import (
 )
 from forecast.system.errors import InputError, quote, quote_names
 
-CLOCK_ERRORS: tuple[type[Exception], ...] = (ValueError,)
-with contextlib.suppress(ImportError):
-    # pandas 2 raises errors of this package for repeated and skipped hours
-    from pytz.exceptions import InvalidTimeError
-
-    CLOCK_ERRORS = (ValueError, InvalidTimeError)
-
 _OFFSET = r"(?:Z|[+-]\d{2}(?::?\d{2})?)$"
 _NO_MARK = re.compile(r"[^/,:-]")
 _ONLY_DATE = r"\d{4}-\d{2}(?:-\d{2})?"
@@ -213,48 +206,50 @@ def to_utc(
         return values.astype("datetime64[ns]")
     refuse_rows(values, values.isna(), where, ", wanted a time in every row. Complete or drop it.")
     if time_format is not None:
-        text = values
-        values = pd.to_datetime(text.astype("str").str.strip(), format=time_format, errors="coerce")
-        if values.isna().any() and guess_time_format(text) in (None, time_format):
-            _refuse_odd_row(text, values.notna(), where)
+        times = pd.to_datetime(
+            values.astype("str").str.strip(), format=time_format, errors="coerce"
+        )
+        if times.isna().any() and guess_time_format(values) in (None, time_format):
+            _refuse_odd_row(values, times.notna(), where)
         advice = (
             f", wanted a time written as {time_format!r}. Correct the row, or `source.time_format`."
         )
-        refuse_rows(text, values.isna(), where, advice)
-    elif not is_numeric_dtype(values):
-        with contextlib.suppress(ValueError):  # several offsets
-            # most files need no look at their text, which is slow for millions of rows
-            times = pd.to_datetime(values.astype("str"), format=ISO_8601, errors="coerce")
-            values = times if times.notna().all() else values
-    if values.dtype.kind == "M":
-        refuse_rows(table["ds"], lie_outside(values), where, OUTSIDE)
-    if isinstance(values.dtype, pd.DatetimeTZDtype):
-        naive = values.dt.tz_localize(None) if wall_clock else _zoned_to_utc(values)
-        return naive.astype("datetime64[ns]")
-    if values.dtype.kind == "M":
-        return _local_to_utc(values.astype("datetime64[ns]"), table, time_zone, wall_clock, where)
-    if is_numeric_dtype(values):
+        refuse_rows(values, times.isna(), where, advice)
+    elif is_numeric_dtype(values):
         advice = (
             ", a number, wanted a date or time such as 2024-01-31 or 2024-01-31T13:00. Write the"
             " times out, or map another column to `ds`."
         )
         raise make_cell_error(values, 0, where, advice)
-    text = values.astype("str")
+    elif values.dtype.kind == "M":
+        times = values
+    else:
+        times = _read_iso(values.astype("str"), time_zone, wall_clock, where)
+    refuse_rows(values, lie_outside(times), where, OUTSIDE)
+    if not isinstance(times.dtype, pd.DatetimeTZDtype):
+        times = times.astype("datetime64[ns]")
+        return _local_to_utc(times, table, time_zone, wall_clock, where)
+    if wall_clock:
+        return times.dt.tz_localize(None).astype("datetime64[ns]")
+    return _zoned_to_utc(times)
+
+
+def _read_iso(text: pd.Series, zone: str | None, wall_clock: bool, where: str) -> pd.Series:
+    """ISO 8601 text as times, with the zone of their offsets where they have some."""
+    with contextlib.suppress(ValueError):  # several offsets
+        # most files need no look at their text, which is slow for millions of rows
+        times = pd.to_datetime(text, format=ISO_8601, errors="coerce")
+        if times.dtype.kind == "M" and times.notna().all():
+            return times
     # a panel repeats its times, and reading a text takes longer than finding the distinct ones
     codes, _ = pd.factorize(text)
     distinct = text.iloc[pd.Series(codes).drop_duplicates().index]
-    parsed, has_offset = _parse_text(distinct, time_zone, wall_clock, where)
-    times = parsed.iloc[codes].set_axis(text.index)
-    if has_offset:
-        return times
-    return _local_to_utc(times, table, time_zone, wall_clock, where)
+    return _parse_text(distinct, zone, wall_clock, where).iloc[codes].set_axis(text.index)
 
 
-def _parse_text(
-    values: pd.Series, zone: str | None, wall_clock: bool, where: str
-) -> tuple[pd.Series, bool]:
-    """ISO 8601 text as times, and whether it has offsets. With offsets the times are in UTC, or
-    local for `wall_clock`; without, they are as written.
+def _parse_text(values: pd.Series, zone: str | None, wall_clock: bool, where: str) -> pd.Series:
+    """ISO 8601 text as times: with offsets in the zone UTC, or local without one for `wall_clock`;
+    without offsets as written.
 
     Either no row has an offset, or all have one: the same offset, or that of `zone` at the time.
     """
@@ -266,24 +261,24 @@ def _parse_text(
     )
     refuse_rows(values, has_offset != has_offset.iloc[0], where, mixed)
     if not has_offset.any():
-        return _parse_iso(values, where), False
+        return _parse_iso(values, where)
     without_offset = stripped.str.replace(_OFFSET, "", regex=True)
     if wall_clock:
-        return _parse_iso(without_offset, where), True
+        return _parse_iso(without_offset, where)
     utc = _parse_iso(values, where, utc=True)
     local = _parse_iso(without_offset, where)
-    offsets = local - utc
+    offsets = local - utc.dt.tz_localize(None)
     if zone is None:
         refuse_rows(values, offsets != offsets.iloc[0], where, mixed)
     elif offsets.nunique() > 1:
         # allowed where each is the offset of the zone at that time
-        expected = utc.dt.tz_localize("UTC").dt.tz_convert(zone).dt.tz_localize(None)
+        expected = utc.dt.tz_convert(zone).dt.tz_localize(None)
         advice = (
             f", no offset that {zone} had then. Correct `source.time_zone`, or write all times in"
             " UTC."
         )
         refuse_rows(values, expected != local, where, advice)
-    return utc, True
+    return utc
 
 
 def _parse_iso(values: pd.Series, where: str, *, utc: bool = False) -> pd.Series:
@@ -301,8 +296,7 @@ def _parse_iso(values: pd.Series, where: str, *, utc: bool = False) -> pd.Series
         expected = "wanted an ISO 8601 time such as 2024-01-31 or 2024-01-31T13:00"
         advice = f"Correct the row. {known} under `source`."
         refuse_rows(values, parsed.isna(), where, f", {expected}. {advice}")
-    refuse_rows(values, lie_outside(parsed), where, OUTSIDE)
-    return (parsed.dt.tz_localize(None) if utc else parsed).astype("datetime64[ns]")
+    return parsed
 
 
 def _refuse_odd_row(written: pd.Series, is_read: pd.Series, where: str) -> None:
@@ -350,22 +344,17 @@ def _resolve_repeated_hours(times: pd.Series, zone: str, where: str) -> pd.Serie
     """
     if np.sign(times.diff().dt.total_seconds()).sum() < 0:
         return _resolve_repeated_hours(times[::-1], zone, where)[::-1]
-    with contextlib.suppress(*CLOCK_ERRORS):
-        return times.dt.tz_localize(zone, ambiguous="infer")
-    is_first = (~times.duplicated()).to_numpy()
-    zoned = times.dt.tz_localize(zone, ambiguous=is_first, nonexistent="NaT")
+    zero, days = pd.Timedelta(0), times.dt.floor("D")
+    is_second = (times.diff() <= zero).groupby(days).cummax()  # the clock went back on that day
+    zoned = times.dt.tz_localize(zone, ambiguous=(~is_second).to_numpy(), nonexistent="NaT")
     has_no_instant = times.dt.tz_localize(zone, ambiguous="NaT", nonexistent="NaT").isna()
-    # the first row, and rows out of order, do not tell which of the two hours is meant
-    if zoned.is_monotonic_increasing and not has_no_instant.iloc[0]:
-        return zoned
-    zero = pd.Timedelta(0)
-    is_out_of_order = zoned.isna() | (zoned.diff() < zero) | (zoned.diff(-1) > zero)
-    is_out_of_order.iloc[0] = True
-    is_faulty = has_no_instant & is_out_of_order
+    # rows out of order, and the first row, do not tell which of the two hours is meant
+    is_doubtful = zoned.isna() | (zoned.diff() < zero) | (zoned.diff(-1) > zero)
+    is_doubtful.iloc[0] |= not is_second[days == days.iloc[0]].any()
     clocks = f"which stands twice or never on the clocks of {zone} (summer time begins or ends)"
     end = f", {clocks}, wanted one instant. Write the times in UTC or with an offset."
-    position = first_true(is_faulty if is_faulty.any() else has_no_instant)
-    raise make_cell_error(times, position, where, end)
+    refuse_rows(times, has_no_instant & is_doubtful, where, end)
+    return zoned
 
 
 def _zoned_to_utc(times: pd.Series) -> pd.Series:

@@ -187,6 +187,13 @@ def test_hours_of_autumn_out_of_order_are_refused(tmp_path: Path):
     assert "stands twice or never on the clocks of America/New_York" in message
 
 
+def test_an_hour_of_autumn_is_read_though_other_rows_are_out_of_order(tmp_path: Path):
+    hours = ("2024-11-01 05:00", "2024-11-01 04:00", "2024-11-03 00:00", "2024-11-03 01:00")
+    text = "\n".join(["ds,temp", *(f"{hour},1" for hour in hours), ""])
+    frame = read(tmp_path, text, source={**MINE, "time_zone": "America/New_York"})
+    assert frame["ds"].dt.hour.tolist() == [8, 9, 4, 5]
+
+
 AUTUMN_HOURS = ("00:00", "01:00", "01:00", "02:00", "03:00")
 """The clock of New York on 2024-11-03: UTC 4 to 8."""
 NEW_YORK = {**MINE, "time_zone": "America/New_York"}
