@@ -180,17 +180,18 @@ def read_table(
 
 
 def _read_parquet(path: Path, where: str) -> pd.DataFrame:
-    """The rows of a Parquet file; an index with a name, or of times, becomes a column. Lists and
-    records are text, which is refused only where a number is wanted.
+    """The rows of a Parquet file; an index with a name, or of times, becomes a column. Lists,
+    records and durations are text, which is refused only where a number is wanted.
     """
     from pyarrow.parquet import read_schema
-    from pyarrow.types import is_nested
+    from pyarrow.types import is_duration, is_nested
 
     schema = read_schema(path)
     _require_few_columns(len(schema), where)
-    nested = [column.name for column in schema if is_nested(column.type)]
     rows = pd.read_parquet(path)
-    rows[nested] = rows[nested].astype("str")
+    as_text = [c.name for c in schema if is_nested(c.type) or is_duration(c.type)]
+    as_text = [*rows.columns.intersection(as_text)]  # the others are in the index
+    rows[as_text] = rows[as_text].astype("str")
     has_named_index = rows.index.dtype.kind == "M" or any(rows.index.names)
     is_column = has_named_index and not {*rows.index.names} & {*rows.columns}
     rows = rows.reset_index(drop=not is_column)

@@ -543,6 +543,19 @@ def test_a_parquet_with_lists_is_refused_only_where_they_are_read(tmp_path, cell
         guess_entry(path, "mine.parquet", "mine", target="tags")
 
 
+def test_a_parquet_with_durations_is_no_file_of_times(tmp_path):
+    path = tmp_path / "mine.parquet"
+    frame = pd.DataFrame({"y": np.arange(200.0) % 7, "elapsed": pd.to_timedelta(range(200), "h")})
+    frame.to_parquet(path)
+    with pytest.raises(InputError, match="'elapsed' may be some"):
+        guess_entry(path, "mine.parquet", "mine")
+    days = pd.date_range("2024-01-01", periods=200)
+    frame.assign(ds=days).to_parquet(path)
+    assert "target: {column: y," in guess_entry(path, "mine.parquet", "mine")
+    frame.set_index("elapsed").assign(ds=days).to_parquet(path)
+    assert "target: {column: y," in guess_entry(path, "mine.parquet", "mine")
+
+
 @pytest.mark.parametrize("outside", ["1600-01-01", "1677-12-31T23:00", "2262-04-12", "9999-12-31"])
 @pytest.mark.parametrize("zone", ["", "Z", "+02:00"])
 @pytest.mark.parametrize(
