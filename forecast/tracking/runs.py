@@ -99,7 +99,7 @@ class CandidateRun:
     @property
     def is_chosen(self) -> bool:
         """Whether validation selected it in its ranking."""
-        return any(row.get("chosen") == "True" for row in self.rows.values())
+        return self.main_row.get("chosen") == "True"
 
 
 def list_datasets(root: Path) -> list[str]:
