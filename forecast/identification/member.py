@@ -32,6 +32,7 @@ from forecast.identification.states import largest_pole
 HOPELESS = 5.0  # times the least error on two blocks or more: not trained in further folds
 TIED_BLOCKS = 0.4  # of the blocks: a candidate that beats the best one on so many is as good
 NO_SYSTEM = 4.0  # times the error of the best on the record: it never found the system
+AS_CLOSE = 1.3  # times the error on the record of nets on delays: about as close to it
 BEST_FITS = 3  # models of a candidate: the others, which follow the record worse, are left out
 LOST_ERROR = 10.0  # deviations of y: counted for a run that is lost or could not be made
 UNSEEN_ROWS = 1_000  # of an input that was not measured; more where a run begins with many rows
@@ -141,15 +142,28 @@ def list_good(members: list[Member]) -> list[Candidate]:
     The best candidate's models must have been trained on all rows. Where their errors on the blocks
     are larger than on these rows, the blocks ask for what the other rows do not show, and chance
     decides the ranking: so candidates count as good whose mean error is worse by no more than this
-    ratio. So do candidates that beat the best one on enough blocks (`TIED_BLOCKS`).
+    ratio. So do candidates that beat the best one on enough blocks (`TIED_BLOCKS`). A net on delays
+    was trained further before the blocks judged it: beside one that is best all others count as
+    good, until they are as ripe (`leave_out_farther`).
     """
     candidates, errors = tabulate_errors(members)
     means = mean_errors(members)
     best = min(means, key=means.__getitem__)
+    if best.kind == "delays" and any(c.kind != "delays" for c in candidates):
+        return candidates
     ratios = [m.held_out_rmse / m.train_rmse for m in members if m.candidate == best]
     limit = max(1.0, np.median(ratios)) * means[best]
     is_tied = (errors <= errors[candidates.index(best)]).mean(axis=1) >= TIED_BLOCKS
     return [c for c, tied in zip(candidates, is_tied, strict=True) if tied or means[c] <= limit]
+
+
+def leave_out_farther(members: list[Member]) -> list[Member]:
+    """The nets on delays, and the other models that follow the record about as closely as these do
+    in the middle; all models where there is no net on delays.
+    """
+    of_nets = [m.train_rmse for m in members if m.candidate.kind == "delays"]
+    limit = AS_CLOSE * np.median(of_nets or [np.inf])
+    return [m for m in members if m.candidate.kind == "delays" or m.train_rmse <= limit]
 
 
 def choose_members(members: list[Member]) -> list[Member]:

@@ -11,11 +11,12 @@
    record's own inputs backwards, then the worse half by the mean over the folds.
 3. Train the best candidate on all searched rows, from what each fold made of it. How well it
    follows them tells how far the blocks can be trusted, and so which other candidates are as good
-   (`list_good`); train these too. Leave out, once more, candidates that run off under the inputs
-   backwards, and models that follow the rows much worse than the best does; keep three of each
-   candidate. Train them on all rows of a long record, and leave out those that are lost after
-   that. Where all rows were searched, keep the models from before the last training, too
-   (snapshots of a descent; Huang et al. 2017).
+   (`list_good`); train these too. Beside a net on delays, which the blocks judged riper, train all,
+   and leave out models that follow the rows less closely (`leave_out_farther`). Leave out, once
+   more, candidates that run off under the inputs backwards, and models that follow the rows much
+   worse than the best does; keep three of each candidate. Train them on all rows of a long record,
+   and leave out those that are lost after that. Where all rows were searched, keep the models from
+   before the last training, too (snapshots of a descent; Huang et al. 2017).
 4. Leave out models that leave their bounds under inputs of up to twice the record's range, unless
    most do: then the system itself may leave them. The free run of the result begins with
    `most_start` measured rows where models have states, which settle in them.
@@ -65,6 +66,7 @@ from forecast.identification.member import (
     keep_best_candidates,
     keep_best_fits,
     keep_plausible,
+    leave_out_farther,
     leave_out_lost,
     leave_out_straying,
     list_good,
@@ -471,7 +473,8 @@ class _Search:
         # how well the best follows the record tells which of the others can be chosen
         good = list_good([*trained, *others])
         trained += self._train_further([member for member in others if member.candidate in good])
-        staying = leave_out_straying(trained, self.searched, self.settings.start)
+        close = leave_out_farther(trained)
+        staying = leave_out_straying(close, self.searched, self.settings.start)
         chosen = keep_best_fits(choose_members(staying))
         if self.rows_per_mean > 1:
             chosen = [spread_over_rows(member, self.rows_per_mean) for member in chosen]

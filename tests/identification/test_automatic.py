@@ -781,6 +781,30 @@ def test_where_the_blocks_ask_for_more_than_the_record_shows_all_that_follow_it_
     assert selection.list_good(make_members(errors)) == [POLYNOMIAL, ON_STATES]
 
 
+def test_beside_a_net_on_delays_the_record_tells_which_others_are_as_good() -> None:
+    """The net is riper when the blocks judge it, so no other came near it there: of a
+    neutralisation it stood alone, with three times the error of the median with nets with states.
+    """
+    errors = {ON_DELAYS: (0.021, 0.02), ON_STATES: (0.055, 0.022), POLYNOMIAL: (0.033, 0.033)}
+    members = make_members(errors)
+    assert selection.list_good(members) == list(errors)
+    astray = replace(members[0], train_rmse=0.1)
+    assert selection.leave_out_farther([*members, astray]) == [*members[:6], astray]
+    assert selection.leave_out_farther(members[3:]) == members[3:]
+
+
+def test_models_far_from_the_record_do_not_join_a_net_on_delays(monkeypatch) -> None:
+    """In the search itself, whose best candidate here is a net on delays."""
+    searching = search._Search(
+        normalise_weights([Experiment(*tank(200, 0))]), (), SearchSettings(folds=3), 0, None, None
+    )
+    errors = {ON_DELAYS: (0.021, 0.02), ON_STATES: (0.055, 0.022), POLYNOMIAL: (0.033, 0.033)}
+    monkeypatch.setattr(search_training.Trainer, "train_further", lambda _, member, *__: member)
+    monkeypatch.setattr(search, "leave_out_straying", lambda members, *_: members)
+    chosen = searching.choose_and_train(make_members(errors))
+    assert {member.candidate for member in chosen} == {ON_DELAYS, ON_STATES}
+
+
 def test_a_model_that_never_found_the_system_is_left_out_however_good_on_the_blocks() -> None:
     """By the blocks alone a crude model that was quickly trained won over one not yet ready."""
     members = make_members({POLYNOMIAL: (1.0, 0.18), ON_STATES: (1.3, 0.04)})
