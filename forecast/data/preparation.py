@@ -253,9 +253,7 @@ def find_unplanned(frame: pd.DataFrame, dataset: Dataset) -> list[Violation]:
     """
     last_rows = frame.groupby("unique_id").tail(1)
     planned = {
-        step.name
-        for step in dataset.task.future_steps
-        if step.name in dataset.known_ahead and last_rows[step.frame_name].notna().any()
+        step.name for step in dataset.task.future_steps if last_rows[step.frame_name].notna().any()
     }
     unplanned = [name for name in dataset.known_ahead if name not in planned]
     if not unplanned:

@@ -49,11 +49,10 @@ def require_issued_before_known(table: pd.DataFrame, dataset: Dataset, *, where:
     """Raises `Source.fault` for a forecast that was issued after its target had become known."""
     if table.empty:
         return
-    late = (
-        table["issued_at"].to_numpy() > known_from(dataset.calendar, table["ds"]).to_numpy()
-    ).nonzero()[0]
+    known_times = known_from(dataset.calendar, table["ds"]).to_numpy()
+    late = table[table["issued_at"].to_numpy() > known_times]
     if len(late):
-        first = table.iloc[int(late[0])]
+        first = late.iloc[0]
         raise dataset.source.fault(
             f"{where}: issued after their target was known: {plural(len(late), 'forecast')}, such"
             f" as that of {first['ds']} (series {first['unique_id']!r}) issued at"
