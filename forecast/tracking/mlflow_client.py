@@ -55,6 +55,7 @@ def connect(store: TrackingStore) -> Iterator[MlflowClient]:
     `DamagedError` for a damaged database file, `ForecastError` when the store cannot be reached or
     written, `BusyError` when another process uses it for longer than `TIMEOUT`.
     """
+    _set_up_mlflow()
     purpose = f"Publishing to {public_address(store.uri)}"
     with files.hold_lock(store.publisher_lock, purpose=purpose, timeout=TIMEOUT):
         database_file.require_sound(store)
@@ -74,6 +75,7 @@ def require_server(store: TrackingStore) -> None:
     """Raises `ForecastError` where the server of `store` does not answer as MLflow's client needs
     it: no MLflow, or one that wants other credentials.
     """
+    _set_up_mlflow()
     with silence_warnings(), _explain_errors(store):
         _migrated_client(store.uri)
 
@@ -175,6 +177,12 @@ def _migrated_client(uri: str) -> MlflowClient:
     return client
 
 
+def _set_up_mlflow() -> None:
+    """Set `SETTINGS` in the environment of this process, before MLflow is imported."""
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+
+
 @contextmanager
 def silence_warnings() -> Iterator[None]:
     """Show no `UserWarning`, no `FutureWarning` and no warning of MLflow, SQLAlchemy or Alembic:
@@ -189,13 +197,10 @@ def silence_warnings() -> Iterator[None]:
 
 @contextmanager
 def _explain_errors(store: TrackingStore) -> Iterator[None]:
-    """Set up MLflow by `SETTINGS`, and turn an error of it or of its database into a
-    `ForecastError` of one sentence, without the secret parts of the address.
+    """Turn an error of MLflow or its database into a `ForecastError` of one sentence, without the
+    secret parts of the address.
     """
     import sqlite3
-
-    for name, value in SETTINGS.items():
-        os.environ.setdefault(name, value)  # before the import, which sends telemetry
 
     from google.protobuf.json_format import ParseError
     from mlflow.exceptions import MlflowException
