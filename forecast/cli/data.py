@@ -292,6 +292,7 @@ def report_fetch(dataset: str, fetched: FetchResult, root: Path, kind: str) -> N
         table = Path(snapshot).with_suffix(".revisions.csv")
         print(f"  revised history: {kinds} values, listed in {table}")
         changed = fetched.revised[fetched.revised["kind"] == "changed"]
+        changed = changed[changed["before"] != 0].dropna()  # zeros and gaps have no unit
         factor = (changed["after"] / changed["before"]).median()
         if 2 * len(changed) > fetched.rows_before and not 1 / 3 < factor < 3:
             print(

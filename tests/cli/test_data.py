@@ -195,6 +195,16 @@ def test_fetch_names_another_unit_of_the_whole_history(project: Path):
     assert "times what it was" not in run("fetch", "mine", root=project)
 
 
+def test_fetch_takes_corrected_zeros_for_no_other_unit(project: Path):
+    frame = hourly(rows=240)
+    path = project / "data" / "mine.csv"
+    frame.assign(temp=frame["temp"].where(frame.index >= 160, 0.0)).to_csv(path, index=False)
+    run("fetch", "mine", root=project)
+    frame.to_csv(path, index=False)
+    said = run("fetch", "mine", root=project)
+    assert "revised history" in said and "times what it was" not in said
+
+
 def test_what_is_true_of_many_series_is_one_line(project: Path):
     hourly(rows=240, series=("a", "b", "c", "d", "e")).assign(temp=5.0).to_csv(
         project / "data" / "mine.csv", index=False
