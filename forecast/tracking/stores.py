@@ -125,7 +125,8 @@ def find_project_tag(root: Path) -> str:
     commits = run_git(root, "rev-list", "--max-parents=0", "HEAD").stdout.split()
     if not commits or answer[0] != "false":
         return ""
-    return " ".join([commits[-1], *answer[1:]])
+    tag = " ".join([commits[-1], *answer[1:]])
+    return tag.encode(errors="backslashreplace").decode()  # a store takes no other bytes of a name
 
 
 def path_of(location: str) -> Path:

@@ -388,6 +388,15 @@ def test_a_project_knows_its_runs_from_before_the_first_commit_or_of_another_con
     assert not tracking_store(tmp_path / "other", uri).has(run)
 
 
+def test_the_tag_of_a_folder_whose_name_is_no_utf_8_can_be_stored(tmp_path):
+    folder = tmp_path / os.fsdecode(b"K\xf6ln")
+    folder.mkdir()
+    (folder / "file").write_text("a")
+    retraining.git(tmp_path, "init", "-q")
+    retraining.commit(tmp_path)
+    assert stores.find_project_tag(folder).encode().endswith(rb" K\udcf6ln/")
+
+
 PUBLISHES = """
 import sys
 from pathlib import Path
