@@ -154,11 +154,14 @@ def partial_end(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator
     for series, column, times, values in _observed_values(frame, _targets(frame, dataset)):
         if len(values) <= MIN_ROWS or values.min() <= 0:
             continue
-        rows = pd.Series(values)
-        is_fall = rows[::-1].cummax()[::-1] < rows.cummin().shift() / limit
-        is_rise = rows[::-1].cummin()[::-1] > limit * rows.cummax().shift()
-        is_rise.iloc[-1] = False  # a value that is alone may be an event
-        breaks = np.flatnonzero(is_fall | is_rise)
+        lowest_before = np.minimum.accumulate(values)[:-1]
+        highest_before = np.maximum.accumulate(values)[:-1]
+        lowest_since = np.minimum.accumulate(values[::-1])[-2::-1]
+        highest_since = np.maximum.accumulate(values[::-1])[-2::-1]
+        is_fall = highest_since < lowest_before / limit
+        is_rise = lowest_since > limit * highest_before
+        is_rise[-1] = False  # a value that is alone may be an event
+        breaks = np.flatnonzero(is_fall | is_rise) + 1
         for first in breaks[breaks >= MIN_ROWS][-1:]:
             since = format_times(times[[first]], dataset.calendar)
             sentence = (
