@@ -190,13 +190,13 @@ def _read_parquet(path: Path, where: str) -> pd.DataFrame:
     _require_few_columns(len(schema), where)
     rows = pd.read_parquet(path)
     as_text = [c.name for c in schema if is_nested(c.type) or is_duration(c.type)]
-    as_text = [*rows.columns.intersection(as_text)]  # the others are in the index
-    rows[as_text] = rows[as_text].astype("str")
     has_named_index = rows.index.dtype.kind == "M" or any(rows.index.names)
     is_column = has_named_index and not {*rows.index.names} & {*rows.columns}
     rows = rows.reset_index(drop=not is_column)
     rows.columns = list(map(str, rows.columns))
     _require_distinct_names(rows.columns, where)
+    as_text = [*rows.columns.intersection(as_text)]  # the others were in the index
+    rows[as_text] = rows[as_text].astype("str")
     return rows
 
 

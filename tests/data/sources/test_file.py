@@ -541,6 +541,8 @@ def test_a_parquet_with_lists_is_refused_only_where_they_are_read(tmp_path, cell
     assert "target: {column: y," in guess_entry(path, "mine.parquet", "mine")
     with pytest.raises(InputError, match=rf"column 'tags' holds text .{re.escape(str(cell)[:2])}"):
         guess_entry(path, "mine.parquet", "mine", target="tags")
+    frame.set_axis(range(3), axis="columns").to_parquet(path)  # names that are no text
+    assert "target: {column: '1'," in guess_entry(path, "mine.parquet", "mine")
 
 
 def test_a_parquet_with_durations_is_no_file_of_times(tmp_path):
