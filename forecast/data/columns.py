@@ -467,23 +467,30 @@ def add_joined(frame: pd.DataFrame, dataset: Dataset, *, root: Path, where: str)
     none or it is older than `max_age_days`. `InputError` for a column or series that the other
     dataset does not have.
     """
+    lookups = {c.column: c.joined for c in dataset.columns if c.joined is not None}
+    others = {"": (dataset, frame)}  # an empty name means this dataset
+    for name in sorted({lookup.dataset for lookup in lookups.values()} - {""}):
+        other = load_dataset(name, ProjectPaths.of(root).configs)
+        others[name] = other, snapshots.read_pointed(root, name)
     result = frame.copy(deep=False)
-    for column in dataset.columns:
-        if column.joined is not None:
-            result[column.column] = _joined_values(frame, dataset, column.joined, root, where)
+    for column, lookup in lookups.items():
+        result[column] = _joined_values(frame, dataset, lookup, *others[lookup.dataset], where)
     return result
 
 
 def _joined_values(
-    frame: pd.DataFrame, dataset: Dataset, lookup: JoinedColumn, root: Path, where: str
+    frame: pd.DataFrame,
+    dataset: Dataset,
+    lookup: JoinedColumn,
+    other: Dataset,
+    rows: pd.DataFrame,
+    where: str,
 ) -> pd.Series:
-    """One joined column for the rows of `frame`, see `add_joined`."""
-    other, values, subject = dataset, frame, "the dataset itself"
-    if lookup.dataset:
-        other = load_dataset(lookup.dataset, ProjectPaths.of(root).configs)
-        values = snapshots.read_pointed(root, lookup.dataset)
-        subject = f"dataset {lookup.dataset!r}"
-    values = adjust_prices(values, other.source.adjustment)
+    """One joined column for the rows of `frame`, see `add_joined`. other, rows: the dataset that
+    `lookup` names, and its rows.
+    """
+    subject = f"dataset {lookup.dataset!r}" if lookup.dataset else "the dataset itself"
+    values = adjust_prices(rows, other.source.adjustment)
     where = f"{where}, `joined`: {subject}"
     require_known(lookup.column, list(values.columns), f"{where} has no column")
     require_known(lookup.series, list(values["unique_id"].unique()), f"{where} has no series")
