@@ -307,6 +307,9 @@ def next_steps(calendar: Calendar, after: Any, n: int) -> pd.DatetimeIndex:
 
 def _next_steps(calendar: Calendar, after: pd.Timestamp, n: int) -> pd.DatetimeIndex:
     """`next_steps`, with pandas' errors where nanoseconds do not reach that far."""
+    if (step := fixed_step(calendar)) is not None:  # half the time of `date_range`, for each series
+        back = step.to_timedelta64() * np.arange(n - 1, -1, -1)
+        return pd.DatetimeIndex((after + n * step).to_datetime64() - back)
     if isinstance(calendar, RegularCalendar) and not calendar.opening_hours:
         steps = pd.date_range(after, periods=n + 2, freq=calendar.freq).as_unit("ns")
         return steps[steps > after][:n]

@@ -110,12 +110,13 @@ def smear_forecasts(
     """`forecasts` of the series `names` with means as `y_hat`. The validation block, on which
     `smearing` was learnt, keeps its medians.
     """
+    number_of = {name: number for number, name in enumerate(names)}
     means = forecasts["y_hat"].copy()
     changed = forecasts[forecasts["block"] != "validation"]
     for key, group in changed.groupby(["unique_id", "step", "output"]):
         unique_id, step, output = map(str, key)
         target = task.targets.index(output)
-        errors = smearing[names.index(unique_id), int(step) - 1, target]
+        errors = smearing[number_of[unique_id], int(step) - 1, target]
         means[group.index] = smear(group["y_hat"].to_numpy(), errors, task.target[target])
     return forecasts.assign(y_hat=means)
 
