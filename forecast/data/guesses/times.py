@@ -259,7 +259,8 @@ def refuse_split_time(table: pd.DataFrame, time: str, series: str | None, where:
         if _is_clock(table[column]) and table.groupby(time)[column].nunique().max() > 1:
             raise InputError(
                 f"{where}: {time!r} and {column!r} are parts of one time. Write one column of both,"
-                " such as 2024-01-31T13:00; of hours from 1 to 24 the first begins at 00:00."
+                " such as 2024-01-31T13:00; of hours from 1 to 24 the first begins at 00:00. Where"
+                f" {column!r} names series, give it another name, such as series."
             )
 
 
