@@ -548,7 +548,7 @@ def moved_by_their_own_mean_test_error(root: Path) -> None:
 def joined_with_the_nearest_value(root: Path) -> None:
     cases.join(root)
     cases.rewrite(
-        root, "forecast/data/columns.py", 'on="known", ', 'on="known", direction="nearest", '
+        root, "forecast/data/columns.py", 'on="known",', 'on="known", direction="nearest",'
     )
 
 
