@@ -56,6 +56,11 @@ from forecast.system.stage import show_nothing, split_names
 
 LogProgress = Callable[[str], None]
 
+REVISED_HISTORY = (
+    "The history was revised, so stored results were not looked at; only the audit's own runs were"
+    " examined."
+)
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the audit and print it; returns 0 without a leak, 5 (`UNHEALTHY`) for a leak or a run
@@ -229,7 +234,7 @@ def _audit_results(
     """Check the first run, the data and the stored results.
 
     Returns the findings, the file that is out of date (`data_checks.find_outdated_file`) or "", and
-    why the stored results were not audited, or "".
+    why the stored results were not audited, or "" where they were or a file is out of date.
     """
     findings = [
         *_audit_first_run(base, ends),
@@ -243,9 +248,10 @@ def _audit_results(
         ),
     ]
     outdated_file = data_checks.find_outdated_file(project, whole)
-    if outdated_file or any(finding.kind == "history" for finding in findings):
+    if outdated_file:
         return findings, outdated_file, ""
-    reason = stored.reason_not_to_audit(project)
+    is_revised = any(finding.kind == "history" for finding in findings)
+    reason = REVISED_HISTORY if is_revised else stored.reason_not_to_audit(project)
     if not reason:
         log_progress("the stored results of the project")
         findings += stored.audit_stored_results(project, whole_panel, whole_ends)

@@ -61,6 +61,9 @@ fetch`, `forecast identify`), which remove what was left there themselves. `fore
 also writes into one of the others: shapes, during its fit on all data, a small file in an instant.
 """
 
+UI_PORT = 5000
+"""The port of `forecast ui`, unless it is called with another."""
+
 
 @dataclass(frozen=True)
 class FinishedRun:
@@ -220,7 +223,7 @@ def sync(root: Path = ROOT) -> None:
 def ui(
     root: Path = ROOT,
     port: int = typer.Option(
-        5000, "--port", min=1, max=65_535, help="The port, open to this machine only."
+        UI_PORT, "--port", min=1, max=65_535, help="The port, open to this machine only."
     ),
 ) -> None:
     """Open MLflow's pages on 127.0.0.1."""
@@ -307,7 +310,7 @@ class Publication:
             address = server.rstrip("/")
         else:
             head = "After `forecast ui` the leaderboards are at"
-            address = "http://127.0.0.1:5000"
+            address = f"http://127.0.0.1:{UI_PORT}"
         if result.pages:
             lines.append(head)
         lines += [f"  {name}: {address}{page}" for name, page in sorted(result.pages.items())]

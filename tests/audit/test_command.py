@@ -6,13 +6,14 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from forecast.audit import KINDS, Audit, Finding, order_findings
-from forecast.audit.__main__ import main
+from forecast.audit import KINDS, Audit, Finding, data_checks, order_findings, stored
+from forecast.audit.__main__ import REVISED_HISTORY, _audit_results, main
 from forecast.cli import app
 from forecast.config.datasets import load_dataset
 from forecast.data.preparation import take_snapshot
@@ -107,6 +108,36 @@ def test_causes_stand_before_effects_and_equal_findings_are_counted() -> None:
     assert lines[0] == f"wave: LEAK: {KINDS['scaling']}; with it: {KINDS['forecast']}."
     assert "(ridge and 1 more), caught by nudge" in lines[1] and len(audited.findings) == 2
     assert json.loads(json.dumps(audited.to_json()))["clean"] is False
+
+
+@pytest.mark.parametrize(
+    ("kind", "outdated_file", "expected_note"),
+    [
+        ("history", "", REVISED_HISTORY),
+        ("history", "data/raw/wave.parquet", ""),  # `Audit.describe` says this itself
+        ("column", "data/raw/wave.parquet", ""),
+        ("column", "", "no finished run"),
+    ],
+)
+def test_stored_results_that_are_not_looked_at_are_said_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch, kind: str, outdated_file: str, expected_note: str
+) -> None:
+    finding = Finding(kind, "a check of the data", "y", "a fault")
+    for name in (
+        "check_actuals",
+        "check_columns",
+        "check_future_inputs",
+        "find_repeated_stretches",
+        "find_copied_stretches",
+    ):
+        monkeypatch.setattr(data_checks, name, lambda *_: [])
+    monkeypatch.setattr(data_checks, "check_history", lambda *_: [finding])
+    monkeypatch.setattr(data_checks, "find_outdated_file", lambda *_: outdated_file)
+    monkeypatch.setattr(stored, "reason_not_to_audit", lambda *_: "no finished run")
+    monkeypatch.setattr("forecast.audit.__main__._audit_first_run", lambda *_: [])
+    nothing: Any = None
+    audited = _audit_results(nothing, nothing, {}, nothing, nothing, {}, print)
+    assert audited == ([finding], outdated_file, expected_note)
 
 
 @pytest.mark.slow  # other settings: test_stored.py

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import getpass
+import inspect
 import itertools
 import json
 import os
@@ -410,7 +411,11 @@ def test_a_run_for_a_program_prints_its_leaderboard_alone(project: Path, monkeyp
 @pytest.mark.parametrize(
     ("uri", "said"),
     [
-        ("", "After `forecast ui` the leaderboards are at\n  wave: http://127.0.0.1:5000/#/1"),
+        (
+            "",
+            "After `forecast ui` the leaderboards are at\n"
+            f"  wave: http://127.0.0.1:{run.UI_PORT}/#/1",
+        ),
         (
             "http://me:secret@team:8080/",
             "The leaderboards are at\n  wave: http://team:8080/#/1",
@@ -425,6 +430,17 @@ def test_the_leaderboards_are_said_to_be_where_they_were_published(
         tracking, "sync", lambda *_, **__: tracking.SyncResult(pages={"wave": "/#/1"})
     )
     assert run.Publication.of(tmp_path).finish().partition("\n")[2] == said
+
+
+def test_the_leaderboards_are_said_to_be_at_the_port_that_the_pages_open_by_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert inspect.signature(run.ui).parameters["port"].default.default == run.UI_PORT
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setattr(run, "UI_PORT", run.UI_PORT + 1)
+    result = tracking.SyncResult(pages={"wave": "/#/1"})
+    monkeypatch.setattr(tracking, "sync", lambda *_, **__: result)
+    assert f"http://127.0.0.1:{run.UI_PORT}/#/1" in run.Publication.of(tmp_path).finish()
 
 
 @pytest.mark.parametrize("fault", [None, ForecastError("no server"), OSError(28, "disk full")])
