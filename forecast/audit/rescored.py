@@ -174,7 +174,10 @@ def _check_validation_scores(
     board: pd.DataFrame, scale: pd.Series, validation_errors: ErrorsByCandidate
 ) -> Iterator[Finding]:
     """Yield a finding for each validation score of the leaderboard that is not that of the
-    forecasts, at the scale of by_series.parquet.
+    forecasts.
+
+    scale: by series, what its errors are divided by. Candidates with a series that has no scale are
+    not checked.
     """
     means = board[(board["seed"] == "mean") & (board["status"] == "ok")]
     published_scores = means.set_index(["model", "ranking"])["validation_mase"].to_dict()

@@ -486,7 +486,9 @@ def find_gaps(frame: pd.DataFrame, calendar: Calendar) -> pd.DataFrame:
 def check_calendar(
     frame: pd.DataFrame, calendar: Calendar, *, where: str, error: type[ForecastError] = InputError
 ) -> None:
-    """Raises `error` for the first time that is not a step of the calendar."""
+    """Raises `error` for the first row, in the order of the frame, whose time is not a step of the
+    calendar.
+    """
     times = frame["ds"].drop_duplicates()
     steps = grid(calendar, _grid_start(times, calendar), times.max())
     off_calendar = set(times[~times.isin(steps)])

@@ -10,8 +10,9 @@ check`, `forecast predict` and a fetch. The steps, in order:
    `prepare_dataset` is the stage, which writes the result.
 
 A column that misses more than its `max_missing` is refused, with the line that would allow it.
-Where that concerns at most 1 % of the series, these are left out instead and named. No value is
-filled in.
+Where that concerns at most 1 % of the series, these are left out instead and named. Series
+without any value of a target are left out and named the same way, however many, unless all are.
+No value is filled in.
 """
 
 from __future__ import annotations

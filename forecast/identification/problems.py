@@ -212,8 +212,8 @@ class ClosedLoop(LeastSquares):
 
     def regressors(self, run: Array) -> tuple[Array, Array]:
         """z (d, rows) of the closed loop whose outputs are `run`, and (delays * O, rows) the
-        derivatives of its past outputs by v: 1, or 0 where they are measured, on a bound, or of
-        another experiment.
+        derivatives of its past outputs by v: 1, or 0 where they are measured, beyond a bound,
+        or of another experiment.
         """
         v = np.ascontiguousarray(run.T)
         z = self.measured_z.copy()

@@ -9,7 +9,7 @@ sums over the windows that end at `first` .. `last` obey a recursion (those of a
 Two things are still summed over rows: the first row and column of G, as correlations by FFT, and
 the products with the inputs that are no lag of a sequence (the calendar). The result differs from a
 sum over windows by rounding, so it is used only where it saves much time (`MIN_OPERATIONS`): by
-the fit of a linear skip (`models.skip`) and by the sums that `models.choice` compares.
+`models.problem`, for the fit of a linear skip and for the sums that `models.choice` compares.
 """
 
 from __future__ import annotations

@@ -520,8 +520,11 @@ class OpenRegistry:
 
     def _download_aliased(self) -> Iterator[str]:
         """Download champion and previous version where the local copy is damaged, missing or
-        another model; yields a sentence for each. A previous version that is gone there hinders
-        nothing.
+        another model; yields a sentence for each, and one for a previous version that cannot be
+        taken over, for whatever reason.
+
+        Of a version that is the same here and there, in a format that this program does not read,
+        nothing is said, even of the champion. Any other error of the champion is raised.
         """
         for alias in ("champion", "previous"):
             version = self.registered.aliases.get(alias, 0)
@@ -532,7 +535,7 @@ class OpenRegistry:
                 yield f"{self.dataset}: version {version} ({alias}) taken from the registry"
             except ForecastError as error:
                 if isinstance(error, InputError) and self.is_registered(version):
-                    continue  # it is of an old format: `status` says it of the copy here
+                    continue  # of an old format: `status` and `doctor` say it of the copy here
                 if alias == "champion":
                     raise
                 yield f"{self.dataset}: the previous version is not taken over: {error}"

@@ -72,7 +72,8 @@ def describe_scale(results: Results) -> str:
 
 
 def _describe_outcome(test: PairedTest) -> str:
-    """The outcome of a test in words: `57.0 % below` (or above) if the test says better or worse;
+    """The outcome of a test in words: `57.0 % below` if the test says better, or if only another
+    simple forecast keeps it from that (`is_kept_from_better`); `57.0 % above` if it says worse;
     else equivalent, not distinguishable, or undecided because there are too few origins.
     """
     size = text.percent(abs(test.relative_difference or 0.0))

@@ -49,7 +49,11 @@ def hide_addresses(text: str) -> str:
 
 
 def hide_parts(text: str, address: str) -> str:
-    """An error message about `address`, with the parts of it hidden that may be secret."""
+    """An error message about `address`, without the parts of it that `public_address` leaves out,
+    which may be secret or a common word; other addresses in the message are shortened, too.
+
+    Where the whole address is public, the message is returned as it is.
+    """
     public_part = public_address(address)
     if public_part == address:
         return text

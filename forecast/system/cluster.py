@@ -43,7 +43,9 @@ CLUSTER_VARIABLE = "FORECAST_CLUSTER"
 WAIT_SECONDS = 10
 """How long to wait for a scheduler to answer."""
 WORKER_SECONDS = 60
-"""How long to wait for the first worker; long, because workers restart after a Ctrl-C."""
+"""How long to wait for the first worker; long, because workers restart after a Ctrl-C. Later also
+the time between two looks for a worker, so that the loss of all is told after up to twice as long.
+"""
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 PACKAGES = (
@@ -279,7 +281,7 @@ def _submit(
         shared_folder=shared_folder,
         folder=Path.cwd(),
         pure=False,
-        retries=2,
+        retries=2,  # for faults around a task: `workers` returns the errors of the task itself
         key=[f"{item.name}-{uuid.uuid4().hex}" for item in items],
     )
 
@@ -320,7 +322,7 @@ def _as_completed(
 
     submitted.update(zip(submit(items), items, strict=True))
     waiting = as_completed(list(submitted), loop=client.loop, raise_errors=False)
-    tried_twice = set[str]()
+    tried_twice = set[str]()  # the tasks that were submitted a second time
     while submitted:
         batch = _wait_for_next(client, waiting)
         finished = [future for future in batch if future.status == "finished"]

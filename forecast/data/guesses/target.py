@@ -1,5 +1,5 @@
 """Guesses the target column of a file, and its transform and bounds. A telling name decides; else
-it is the first number that is neither a switch nor a plan.
+it is the first number that is neither a switch nor a plan nor a count of time.
 """
 
 from __future__ import annotations

@@ -272,7 +272,10 @@ def _names_times(names: pd.Series) -> bool:
 
 
 def _is_clock(values: pd.Series) -> bool:
-    """Whether a column holds hours: by its name, as text (13:00), or as numbers (1300)."""
+    """Whether a column holds hours. One whose name says so needs a digit in every cell; any other
+    has text (13:00) or no value at all, or the quarters of an hour of a day as whole numbers or as
+    digits with leading zeros (1300, 0015).
+    """
     name: Any = values.name
     text = values.dropna().astype("str").str.strip()
     if name.lower() in TIME_COLUMN_NAMES or not CLOCK_WORDS.isdisjoint(words_of(name)):

@@ -46,7 +46,7 @@ ROWS_NEAR = 128
 """The same for neighbours, with a table of rows and points."""
 STEPS_PER_CUTOFF = 4
 """The mean number of steps of one cutoff that boosting is fitted to: neighbouring steps are nearly
-equal.
+equal. More where the cutoffs are too few to make up `rows` with so many.
 """
 BOOSTING = "LGBMRegressor"
 TREE_REGRESSORS = (BOOSTING, "RandomForestRegressor", "ExtraTreesRegressor")

@@ -3,7 +3,7 @@
 
 Fit and forecast are those of `families.auto_theta.Theta`.
 
-`Spec` (an `auto_theta.Spec`) is what an entry of configs/models.yaml with this family is read as.
+`Spec` (an `auto_theta.Spec`) holds the options of an entry of configs/models.yaml with this family.
 `fit_model` is given one series' values (T,) up to the end of the fit, without a gap, and its season
 in steps, and returns a `Theta`, fitted anew at every refit; forecasts read rows up to their cutoff
 only. Another form of the method is an option of `families.auto_theta`.

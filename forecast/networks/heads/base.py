@@ -91,7 +91,7 @@ class Head(Config):
         return residual
 
     def offset(self, lead: np.ndarray, constants: Constants) -> np.ndarray | None:
-        """The skip's part (N, H, O) of the first parameter, which is added to the network's output;
+        """The skip's part (N, H, O), which is added to every parameter of the network's output;
         None: no such part.
         """
         return None
@@ -172,12 +172,12 @@ class FittedHead:
         return self.head.target(residual, lead, self.constants)
 
     def offset(self, lead: np.ndarray) -> np.ndarray | None:
-        """The skip's part (N, H, O) of the first parameter, or None."""
+        """The skip's part (N, H, O) of every parameter, or None."""
         return self.head.offset(lead, self.constants)
 
     def loss(self, xp: Maths, raw: Array, target: Array, offset: Array | None) -> Array:
         """The training loss (..., H, O) from the network's output `raw` (..., H, O, K); offset:
-        that of `offset` (..., H, O), or None.
+        that of `offset` (..., H, O), added to all K parameters, or None.
         """
         shifted = raw if offset is None else raw + offset[..., None]
         return self.head.loss(xp, shifted, target, self.constants)
