@@ -312,7 +312,8 @@ def test_a_key_of_the_budget_that_a_model_does_not_read_is_refused(
 def test_a_window_is_forecast_by_a_model_that_saw_nothing_of_it(ridge: forecast.Model) -> None:
     changed = waves()
     changed.loc[changed["ds"] > changed["ds"].max() - pd.Timedelta(3, "D"), "y"] += 100.0
-    found = forecast.fit(changed, "ridge", **STEP).cross_validation(n_windows=1)
+    with pytest.warns(UserWarning, match="far from all before them"):
+        found = forecast.fit(changed, "ridge", **STEP).cross_validation(n_windows=1)
     assert found["ridge"].tolist() == ridge.cross_validation(n_windows=1)["ridge"].tolist()
 
 

@@ -429,13 +429,17 @@ def test_empty_lines_are_passed_over_and_the_count_stays_right(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    "content",
-    [b"PK\x03\x04\x00\x00\x00\x01\xff\x81", b"\xff\xfe\x00ds", b"ds,temp\n\x00,\x00\n\x00"],
+    ("content", "sentence"),
+    [
+        (b"PK\x03\x04\x00\x00\x00\x01\xff\x81", "is a spreadsheet, JSON, XML or a web page"),
+        (b"\xff\xfe\x00ds", "bytes that are no text"),
+        (b"ds,temp\n\x00,\x00\n\x00", "bytes that are no text"),
+    ],
 )
-def test_bytes_that_are_no_text_are_refused(tmp_path: Path, content: bytes):
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path, content: bytes, sentence: str):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "mine.csv").write_bytes(content)
-    with pytest.raises(InputError, match="bytes that are no text"):
+    with pytest.raises(InputError, match=sentence):
         sources.read(sources.Request("mine", dataset(), tmp_path))
 
 
