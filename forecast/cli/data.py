@@ -293,12 +293,14 @@ def report_fetch(dataset: str, fetched: FetchResult, root: Path, kind: str) -> N
         print(f"  revised history: {kinds} values, listed in {table}")
         changed = fetched.revised[fetched.revised["kind"] == "changed"]
         changed = changed[changed["before"] != 0].dropna()  # zeros and gaps have no unit
-        factor = (changed["after"] / changed["before"]).median()
-        if 2 * len(changed) > fetched.rows_before and not 1 / 3 < factor < 3:
-            print(
-                f"  The median one is {factor:.4g} times what it was. After a change of the unit a"
-                f" champion forecasts wrongly: `forecast run`, then `forecast promote {dataset}`."
-            )
+        for column, rows in changed.groupby("column"):
+            factor = (rows["after"] / rows["before"]).median()
+            if 2 * len(rows) > fetched.rows_before and not 1 / 3 < factor < 3:
+                print(
+                    f"  The median one of {column!r} is {factor:.4g} times what it was. After a"
+                    " change of the unit a champion forecasts wrongly: `forecast run`, then"
+                    f" `forecast promote {dataset}`."
+                )
     if "unanswered" in counts:
         print(f"  kept, though the source ends before: {plural(counts['unanswered'], 'value')}")
     for series, reason in fetched.failed.items():

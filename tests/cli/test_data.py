@@ -189,9 +189,21 @@ def test_fetch_names_another_unit_of_the_whole_history(project: Path):
     frame = hourly(rows=240)
     frame.assign(temp=frame["temp"] / 1000).to_csv(project / "data" / "mine.csv", index=False)
     said = run("fetch", "mine", root=project)
-    assert "The median one is 0.001 times what it was. After a change of the unit" in said
+    assert "The median one of 'temp' is 0.001 times what it was. After a change of the unit" in said
     assert "then `forecast promote mine`" in said
     frame.assign(temp=frame["temp"] / 999).to_csv(project / "data" / "mine.csv", index=False)
+    assert "times what it was" not in run("fetch", "mine", root=project)
+
+
+def test_fetch_asks_each_column_whether_its_unit_changed(project: Path):
+    frame = hourly(rows=240).assign(wind=1.0, rain=2.0, sun=3.0)
+    path = project / "data" / "mine.csv"
+    names = ["temp", "wind", "rain", "sun"]
+    frame.to_csv(path, index=False)
+    run("fetch", "mine", root=project)
+    # a fifth of the cells of each of four columns: together more cells than half of the rows
+    frame.loc[frame.index % 5 == 0, names] *= 10
+    frame.to_csv(path, index=False)
     assert "times what it was" not in run("fetch", "mine", root=project)
 
 
