@@ -468,10 +468,12 @@ def add_joined(frame: pd.DataFrame, dataset: Dataset, *, root: Path, where: str)
     dataset does not have.
     """
     lookups = {c.column: c.joined for c in dataset.columns if c.joined is not None}
-    others = {"": (dataset, frame)}  # an empty name means this dataset
+    # an empty name means this dataset
+    others = {"": (dataset, adjust_prices(frame, dataset.source.adjustment))}
     for name in sorted({lookup.dataset for lookup in lookups.values()} - {""}):
         other = load_dataset(name, ProjectPaths.of(root).configs)
-        others[name] = other, snapshots.read_pointed(root, name)
+        rows = snapshots.read_pointed(root, name)
+        others[name] = other, adjust_prices(rows, other.source.adjustment)
     result = frame.copy(deep=False)
     for column, lookup in lookups.items():
         result[column] = _joined_values(frame, dataset, lookup, *others[lookup.dataset], where)
@@ -483,14 +485,13 @@ def _joined_values(
     dataset: Dataset,
     lookup: JoinedColumn,
     other: Dataset,
-    rows: pd.DataFrame,
+    values: pd.DataFrame,
     where: str,
 ) -> pd.Series:
-    """One joined column for the rows of `frame`, see `add_joined`. other, rows: the dataset that
-    `lookup` names, and its rows.
+    """One joined column for the rows of `frame`, see `add_joined`. other, values: the dataset that
+    `lookup` names, and its rows with adjusted prices.
     """
     subject = f"dataset {lookup.dataset!r}" if lookup.dataset else "the dataset itself"
-    values = adjust_prices(rows, other.source.adjustment)
     where = f"{where}, `joined`: {subject}"
     require_known(lookup.column, list(values.columns), f"{where} has no column")
     require_known(lookup.series, list(values["unique_id"].unique()), f"{where} has no series")
