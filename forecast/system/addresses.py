@@ -51,12 +51,10 @@ def hide_addresses(text: str) -> str:
 def hide_parts(text: str, address: str) -> str:
     """An error message about `address`, without the parts of it that `public_address` leaves out,
     which may be secret or a common word; other addresses in the message are shortened, too.
-
-    Where the whole address is public, the message is returned as it is.
     """
     public_part = public_address(address)
     if public_part == address:
-        return text
+        return hide_addresses(text)
     parts = set(re.split(r"[:/@?#&=\[\]]+", address)) - set(re.split("[:/]+", public_part))
     secrets = parts | {unquote(part) for part in parts}
     for secret in sorted(secrets, key=len, reverse=True):

@@ -37,6 +37,11 @@ def test_no_part_of_an_address_but_its_host_is_shown(address):
     assert SECRET not in hide_parts(f"Invalid part: '{SECRET}', of {address}", address)
 
 
+def test_the_secret_of_another_address_is_hidden_in_a_message_about_a_public_one():
+    text = f"redirected to http://user:{SECRET}@other.example/x"
+    assert SECRET not in hide_parts(text, "http://tracking.example:5000")
+
+
 def test_host_and_port_stay_readable():
     assert public_address("http://user:pw@host:5000/x?y#z") == "http://host:5000"
     assert public_address("https://[::1]:80/x") == "https://[::1]:80"
