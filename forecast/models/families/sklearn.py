@@ -372,8 +372,9 @@ class Spec(RegressorSpec):
                     )
         objective = str(self.options.get("objective") or "regression")
         require_known(objective, POINT_OBJECTIVES, "unknown loss", ValueError)
+        given = self.model_dump(exclude_defaults=True)
         for name in () if self.regressor in TREE_REGRESSORS else ("leaves", "leaf_rows"):
-            if name in self.model_dump(exclude_defaults=True):
+            if name in given:
                 raise ValueError(
                     f"{name} has no effect on {self.regressor}, which has no trees; leave it out"
                 )
