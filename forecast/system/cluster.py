@@ -322,7 +322,7 @@ def _as_completed(
 
     submitted.update(zip(submit(items), items, strict=True))
     waiting = as_completed(list(submitted), loop=client.loop, raise_errors=False)
-    tried_twice = set[str]()  # the tasks that were submitted a second time
+    resubmitted = set[str]()
     while submitted:
         batch = _wait_for_next(client, waiting)
         finished = [future for future in batch if future.status == "finished"]
@@ -342,12 +342,12 @@ def _as_completed(
                 continue
             _require_killed(future)
             item = submitted.pop(future)
-            if item.name in tried_twice:
+            if item.name in resubmitted:
                 yield item, ForecastError(f"{item.name}: {ALL_DIED}")
             else:
                 # Dask also blames tasks that only waited on a dying worker: so each is tried once
                 # more, after those that were submitted before
-                tried_twice.add(item.name)
+                resubmitted.add(item.name)
                 (future,) = submit([item])
                 submitted[future] = item
                 waiting.add(future)
