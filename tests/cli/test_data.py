@@ -195,16 +195,20 @@ def test_fetch_names_another_unit_of_the_whole_history(project: Path):
     assert "times what it was" not in run("fetch", "mine", root=project)
 
 
-def test_fetch_asks_each_column_whether_its_unit_changed(project: Path):
-    frame = hourly(rows=240).assign(wind=1.0, rain=2.0, sun=3.0)
-    path = project / "data" / "mine.csv"
+def test_fetch_asks_each_column_whether_its_unit_changed(tmp_path: Path):
     names = ["temp", "wind", "rain", "sun"]
+    write_project(tmp_path, mine={"past_exogenous": [{"column": name} for name in names[1:]]})
+    frame = hourly(rows=240)
+    frame = frame.assign(wind=frame["temp"] + 1, rain=frame["temp"] + 2, sun=frame["temp"] + 3)
+    path = tmp_path / "data" / "mine.csv"
     frame.to_csv(path, index=False)
-    run("fetch", "mine", root=project)
+    run("fetch", "mine", root=tmp_path)
     # a fifth of the cells of each of four columns: together more cells than half of the rows
     frame.loc[frame.index % 5 == 0, names] *= 10
     frame.to_csv(path, index=False)
-    assert "times what it was" not in run("fetch", "mine", root=project)
+    said = run("fetch", "mine", root=tmp_path)
+    assert "revised history: 192 changed values" in said
+    assert "times what it was" not in said
 
 
 def test_fetch_takes_corrected_zeros_for_no_other_unit(project: Path):
