@@ -8,7 +8,7 @@ test block, in the units of the file, in percent above that of the contender of
 `bench.quarter_hour`, and above that of a ridge for each step on the contender's inputs and of each
 of `SIMPLE`. These learn from the values themselves, whatever transform the entry has; series count
 alike. Then coverage of the 80 and 95 % intervals, and each member's error in percent above the
-served row's. Rule and result: docs/research/quarter-hour.md, Files that nobody here has seen.
+served row's. Rule and result: docs/research/unseen-files.md.
 """
 
 from __future__ import annotations
