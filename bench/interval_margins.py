@@ -1,5 +1,5 @@
 """Margins of the calibration block alone, and of the newest errors, on the panels of the bar: the
-tables by panel in docs/research/interval-widths.md.
+table by panel in docs/research/interval-widths.md.
 
     python -m bench.interval_margins FOLDER [NAME ...]
 

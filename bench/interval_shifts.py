@@ -1,5 +1,5 @@
-"""Intervals on series whose level, noise or trend changes near the end: "Shifts near the end" in
-docs/research/interval-widths.md.
+"""Intervals on series whose level, noise or trend changes near the end: the refused bounds of the
+ratio v / t in docs/research/interval-widths.md.
 
     python -m bench.interval_shifts SEED [SEED ...]
 
