@@ -25,7 +25,7 @@ CUTOFFS_OF_95_PERCENT, MAX_CALIBRATION_SHARE = 19, 0.25
 """The cutoffs that an interval of 95 % needs, and the largest share of the rows for them."""
 SHORT_ROWS, FEW_SERIES = 100, 10
 """With fewer rows, fewer series and no inputs, the mean of three statistical forecasts is better
-than what a short validation block selects (docs/research/ten-minutes.md).
+than what a short validation block selects (docs/research/short-histories.md).
 """
 MAX_SEASON_SHARE = 0.4
 """The lookback holds a season of at most this share of the usual length of a series. The train
