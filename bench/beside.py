@@ -3,13 +3,16 @@ a process each.
 
     python -m bench.beside [--data FOLDER] [--only dublin] [--again] [--limit 3600]
                                                                                (or: make beside)
+    python -m bench.beside --only ours --again --errors-alone
 
+The second measures rows on another machine than that of the others, without their seconds.
 Everyone is given the rows before the test block and forecasts every origin of it with the weights
 it then has. Rows go to bench/results/beside.json as they are measured.
 """
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import subprocess
@@ -230,6 +233,12 @@ def grid(project: Path, dataset: str) -> Row:
     return {"CPU s": sum(costs.values()), "networks": len(networks), "networks' CPU s": sum(own)}
 
 
+def without_seconds(row: Row) -> Row:
+    """Of another machine: its errors can stand beside those of the file, its seconds cannot."""
+    rest = {name: value for name, value in row.items() if name != "CPU s"}
+    return rest if "not run" in row else rest | {"measured": datetime.date.today().isoformat()}
+
+
 @command
 def main() -> None:
     parser = options_of(__doc__, DATA)
@@ -239,8 +248,16 @@ def main() -> None:
     parser.add_argument(
         "--run", type=Path, default=ROOT, help="the project whose `make run` is finished"
     )
+    parser.add_argument(
+        "--errors-alone",
+        action="store_true",
+        help="add rows without seconds to a file that was measured on another machine",
+    )
     options = parser.parse_args()
-    store = ResultsFile(RESULTS / "beside.json")
+    path = RESULTS / "beside.json"
+    store = (
+        ResultsFile(path, read_json(path)["machine"]) if options.errors_alone else ResultsFile(path)
+    )
     for key in store.missing(
         [*(f"{name}/{who}" for name in FRAMES for who in CONTENDERS), *GRIDS], options
     ):
@@ -248,6 +265,8 @@ def main() -> None:
             found = {f"ours, {key.partition('/')[2]}": grid(options.run, GRIDS[key])}
         else:
             found = measured(*key.split("/"), options.data, options.limit)
+            if options.errors_alone:
+                found = {model: without_seconds(row) for model, row in found.items()}
         failed = [row["not run"] for row in found.values() if "not run" in row]
         store.write(key, {"rows": found, **({"not run": failed[0]} if failed else {})})
         shown = [f"{model}: MAE {row['MAE']:.3f}" for model, row in found.items() if "MAE" in row]

@@ -53,12 +53,17 @@ def kept(root: Path, name: str) -> dict[str, Any]:
 
 
 def about(found: Mapping[str, Any]) -> list[str]:
-    """Machine, dates, load and versions in two sentences."""
+    """Machine, dates and load of the rows that were measured on it, and all versions, in two
+    sentences.
+    """
     rows = found["rows"].values()
+    timed = [
+        row for row in rows if not any("measured" in part for part in row.get("peers", {}).values())
+    ]
     machine = ", ".join(f"{name} {value}" for name, value in found["machine"].items())
-    dates = sorted({row["date"] for row in rows})
+    dates = sorted({row["date"] for row in timed})
     days = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
-    loads = [row["load"] for row in rows]
+    loads = [row["load"] for row in timed]
     versions = sorted({f"{n} {v}" for row in rows for n, v in versions_of(row)})
     return [
         (
@@ -224,6 +229,8 @@ def _beside(model: str, row: Mapping[str, Any]) -> str:
     note = (
         f"of {', '.join(row['models'])}, tuned together" if "models" in row else row.get("note", "")
     )
+    if "measured" in row:
+        note += f"; error of {row['measured']}, on another machine"
     if "networks" in row:
         each = row["networks' CPU s"] / row["networks"]
         one, whole = ("met" if seconds < GRID_BAR else "MISSED" for seconds in (each, row["CPU s"]))
@@ -231,7 +238,8 @@ def _beside(model: str, row: Mapping[str, Any]) -> str:
             f"{row['networks']} networks, tuned, {each:.1f} s each; bar < {GRID_BAR} for one {one},"
             f" for all {whole}"
         )
-    return f"| {shown} | {mae} | {crps} | {row['CPU s']:.0f} | {p} | {note} |"
+    seconds = f"{row['CPU s']:.0f}" if "CPU s" in row else ""
+    return f"| {shown} | {mae} | {crps} | {seconds} | {p} | {note} |"
 
 
 def race(root: Path) -> str:

@@ -441,6 +441,26 @@ def test_a_day_ahead_names_the_versions_of_every_row(tmp_path: Path) -> None:
     assert shown[1] == "Versions: torch 2.1." and "| gone | not run | | | | failed |" in shown
 
 
+def test_rows_of_another_machine_stand_beside_the_others_without_their_seconds(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    other = {**HERE, "cores": 1_000}
+    store = ResultsFile(tmp_path / "beside.json", other)
+    store.write("dublin/ours", {"rows": {"ours, lstm": {"MAE": 9.0, "CPU s": 77.0}}})
+    monkeypatch.setattr(beside, "RESULTS", tmp_path)
+    monkeypatch.setattr(
+        beside,
+        "measured",
+        lambda *_: {"ours, lstm": {"MAE": 1.0, "CPU s": 77.0, "models": ["lstm"]}},
+    )
+    monkeypatch.setattr(page, "write", lambda **_: None)
+    monkeypatch.setattr("sys.argv", ["bench", "--only", "dublin/ours", "--again", "--errors-alone"])
+    assert beside.main() == 0
+    row = ResultsFile(tmp_path / "beside.json", other).rows["dublin/ours"]["rows"]["ours, lstm"]
+    line = page._beside("ours, lstm", row)
+    assert "| 1.000 |" in line and "77" not in line and "on another machine" in line
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not beside.PEERS.exists(), reason="needs make bench-setup")
 def test_a_search_out_of_time_is_scored_by_the_trials_it_finished(
