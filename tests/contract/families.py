@@ -29,10 +29,23 @@ SKIPS = ("linear", "last", "seasonal", "none")
 CASES = [(name, skip) for name in FAMILIES for skip in (SKIPS if name in NETWORKS else (None,))]
 
 
+WAYS = ("encoder_decoder", "gru", "narx", "segment_gru")
+"""A network for every way to a forecast: fed back in the decoder, at every step, fed back in a
+closed loop, at the end of the window alone.
+"""
+ONCE = [(name, SKIPS[k % len(SKIPS)]) for k, name in enumerate(NETWORKS)]
+
+
 def over(cases: list[tuple[str, str | None]]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize(
-        ("family", "skip"), cases, ids=[f"{n}-{s}" if s else n for n, s in cases]
-    )
+    """The usual tests have every family once and every way beside every skip, which knows of a
+    network no more than that; `make test-slow` has all pairs.
+    """
+    params = []
+    for name, skip in cases:
+        is_usual = skip is None or name in WAYS or (name, skip) in ONCE
+        marks = () if is_usual else pytest.mark.slow
+        params.append(pytest.param(name, skip, marks=marks, id=f"{name}-{skip}" if skip else name))
+    return pytest.mark.parametrize(("family", "skip"), params)
 
 
 EVERY = over(CASES)

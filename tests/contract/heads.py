@@ -16,7 +16,7 @@ from forecast.forecaster.trainers import estimate_dependence, fit_head
 from forecast.models.base import NetworkSpec
 from forecast.networks.heads import HEADS
 from forecast.training.chunks import JoinedSeries
-from tests.contract.families import NETWORKS, random_weights
+from tests.contract.families import NETWORKS, WAYS, random_weights
 from tests.support import problems
 
 OPTIONS = {
@@ -25,14 +25,24 @@ OPTIONS = {
 }
 NAMES = [name for name in HEADS if name != "point"]
 CASES = [(family, head) for family in NETWORKS for head in NAMES]
-EVERY = pytest.mark.parametrize(
-    ("family", "head"), CASES, ids=[f"{family}-{head}" for family, head in CASES]
-)
-DIAGONAL = pytest.mark.parametrize(
-    ("family", "head"), [(family, NAMES[k % len(NAMES)]) for k, family in enumerate(NETWORKS)]
-)
+ONCE = [(family, NAMES[k % len(NAMES)]) for k, family in enumerate(NETWORKS)]
+DIAGONAL = pytest.mark.parametrize(("family", "head"), ONCE)
 """Every family once and every head several times: for what is dear to compute and does not hang on
 the pair.
+"""
+EVERY = pytest.mark.parametrize(
+    ("family", "head"),
+    [
+        pytest.param(
+            *case,
+            marks=() if case in ONCE or case[0] in WAYS else pytest.mark.slow,
+            id="-".join(case),
+        )
+        for case in CASES
+    ],
+)
+"""The usual tests have every family once and every way under every head, on which alone the code of
+a head depends; `make test-slow` has all pairs.
 """
 WITH_DISTRIBUTION = [name for name in NAMES if name != "updown"]
 
