@@ -142,7 +142,7 @@ def test_families_kinds_and_heads_are_found_and_their_entries_accepted(project: 
 
 @pytest.mark.slow  # tests/contract; `finished` runs the files of the page
 def test_the_contract_holds(project: Path) -> None:
-    words = ["-v", "tests/contract", "-p", "no:cacheprovider"]
+    words = ["-v", "tests/contract", "-m", "", "-p", "no:cacheprovider"]
     # the warm interpreter has libraries that bring plugins
     words += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
     words += ["-k", "conv_lstm or pls or elman and laplace"]
