@@ -35,6 +35,8 @@ from tests.support.example_data import write_project
 
 WAVE = np.sin(np.arange(600)).round(3)
 ROOM = {"max_missing": ROOM_FOR_GAPS}
+OTHER_DRAWS = [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2, 3, 4))]
+"""Seeds of what is simulated: of the usual tests, one."""
 
 
 def guess_both(tmp_path: Path, frame: pd.DataFrame, **how: Any) -> tuple[dict[str, Any], str]:
@@ -174,9 +176,14 @@ def test_trading_days_are_told_from_all_weekdays(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "form", ["%d.%m.%Y %H:%M", "%d/%m/%Y %H:%M", "%m/%d/%Y %H:%M", "%Y/%m/%d %H:%M:%S"]
+    ("form", "sep", "decimal"),
+    [
+        ("%d.%m.%Y %H:%M", ";", ","),
+        ("%d/%m/%Y %H:%M", ",", "."),
+        ("%m/%d/%Y %H:%M", "\t", ","),
+        ("%Y/%m/%d %H:%M:%S", ",", "."),
+    ],
 )
-@pytest.mark.parametrize(("sep", "decimal"), [(",", "."), (";", ","), ("\t", ",")])
 def test_what_is_written_is_read_back_to_the_number(tmp_path, form, sep, decimal):
     times = pd.date_range("2024-01-01", periods=600, freq="h")
     frame = pd.DataFrame({"Zeit": times.strftime(form), "Wert": WAVE})
@@ -189,8 +196,9 @@ def test_what_is_written_is_read_back_to_the_number(tmp_path, form, sep, decimal
     np.testing.assert_array_equal(read["Wert"], WAVE)
 
 
-@pytest.mark.parametrize("form", ["%m/%d/%Y %I:%M %p", "%Y-%m-%d %I:%M:%S %p"])
-@pytest.mark.parametrize("encoding", ["utf-16", "cp1252"])
+@pytest.mark.parametrize(
+    ("form", "encoding"), [("%m/%d/%Y %I:%M %p", "utf-16"), ("%Y-%m-%d %I:%M:%S %p", "cp1252")]
+)
 def test_an_export_for_excel_is_read_back_to_the_number(tmp_path, form, encoding):
     times = pd.date_range("2024-01-01", periods=600, freq="h")
     written = [f"{value:,.2f}".translate(str.maketrans(",.", ".,")) for value in 1000 * WAVE]
@@ -233,10 +241,8 @@ def test_weeks_months_and_quarters_become_their_calendar(tmp_path, form, freq):
 @pytest.mark.parametrize(
     ("zone", "wanted"),
     [
-        *(
-            (f"America/{city}", "America/New_York")
-            for city in ("New_York", "Denver", "Los_Angeles")
-        ),
+        ("America/New_York", "America/New_York"),
+        ("America/Denver", "America/New_York"),
         ("Europe/Madrid", "Europe/Berlin"),
         ("Europe/Dublin", "Europe/London"),
         ("Australia/Melbourne", "Australia/Sydney"),
@@ -448,21 +454,20 @@ def test_a_date_and_its_hour_in_two_columns_are_no_series_of_hours(tmp_path):
 HOURS = pd.date_range("2024-01-01", periods=960, freq="h")
 
 
-@pytest.mark.parametrize("stations", [["Köln"], ["Köln", "Ulm"]], ids=["one", "two"])
 @pytest.mark.parametrize(
-    ("name", "hours"),
+    ("name", "hours", "stations"),
     [
-        ("Hora", HOURS.hour),
-        ("HE", HOURS.hour + 1),
-        ("Std", HOURS.hour + 1),
-        ("slot_60", HOURS.hour),
-        ("Klukka", HOURS.strftime("%H:%M:%S")),
-        ("Uhrzeit", [f"{hour + 1}:00" for hour in HOURS.hour]),
-        ("HEURE", HOURS.strftime("%H00")),
-        ("am/pm", HOURS.strftime("%I:%M %p")),
+        ("Hora", HOURS.hour, ["Köln"]),
+        ("HE", HOURS.hour + 1, ["Köln", "Ulm"]),
+        ("Std", HOURS.hour + 1, ["Köln"]),
+        ("slot_60", HOURS.hour, ["Köln", "Ulm"]),
+        ("Klukka", HOURS.strftime("%H:%M:%S"), ["Köln"]),
+        ("Uhrzeit", [f"{hour + 1}:00" for hour in HOURS.hour], ["Köln", "Ulm"]),
+        ("HEURE", HOURS.strftime("%H00"), ["Köln"]),
+        ("am/pm", HOURS.strftime("%I:%M %p"), ["Köln", "Ulm"]),
     ],
 )
-def test_no_hour_of_a_day_is_taken_for_a_series_or_a_row_too_many(tmp_path, stations, name, hours):
+def test_no_hour_of_a_day_is_taken_for_a_series_or_a_row_too_many(tmp_path, name, hours, stations):
     one = pd.DataFrame({"Datum": HOURS.strftime("%d.%m.%Y"), name: hours, "y": np.arange(960.0)})
     frame = pd.concat([one.assign(Ort=station) for station in stations])
     with pytest.raises(InputError, match=f"'Datum' and '{name}' are parts of one time"):
@@ -489,8 +494,16 @@ def test_forecasts_with_their_issue_are_no_series_for_each_time(tmp_path):
         guessed(tmp_path, pd.concat(cohorts)[["cohort", "day", "y"]])
 
 
-@pytest.mark.parametrize("name", ["orders", "qty", "net_kwh", "Menge", "UnitsShipped"])
-@pytest.mark.parametrize("beside", ["price", "temp", "preis"])
+@pytest.mark.parametrize(
+    ("name", "beside"),
+    [
+        ("orders", "price"),
+        ("qty", "temp"),
+        ("net_kwh", "preis"),
+        ("Menge", "price"),
+        ("UnitsShipped", "temp"),
+    ],
+)
 def test_what_was_sold_is_forecast_rather_than_its_price_or_the_temperature(tmp_path, name, beside):
     days = pd.date_range("2024-01-01", periods=200)
     frame = pd.DataFrame({"day": days, beside: WAVE[:200] + 9, name: np.arange(200) % 37})
@@ -526,17 +539,16 @@ def test_a_part_of_the_date_beside_it_is_neither_its_clock_nor_the_target(tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("name", "count"),
+    ("name", "count", "beside"),
     [
-        ("row", lambda times: np.arange(1000, 1000 + len(times))),
-        ("row", lambda times: np.arange(len(times), 0, -1)),
-        ("KW", lambda times: times.isocalendar().week.to_numpy()),
-        ("dow", lambda times: times.day_of_week + 1),
-        ("mon", lambda times: times.month),
-        ("doy", lambda times: times.day_of_year),
+        ("row", lambda times: np.arange(1000, 1000 + len(times)), "temp"),
+        ("row", lambda times: np.arange(len(times), 0, -1), "amount"),
+        ("KW", lambda times: times.isocalendar().week.to_numpy(), "temp"),
+        ("dow", lambda times: times.day_of_week + 1, "amount"),
+        ("mon", lambda times: times.month, "temp"),
+        ("doy", lambda times: times.day_of_year, "amount"),
     ],
 )
-@pytest.mark.parametrize("beside", ["amount", "temp"])
 def test_a_count_of_rows_or_days_is_no_target(tmp_path, name, count, beside):
     days = pd.date_range("2023-01-01", periods=600)
     found = guessed(tmp_path, pd.DataFrame({"date": days, name: count(days), beside: 20 + WAVE}))
@@ -552,9 +564,15 @@ def test_a_count_of_days_is_the_target_where_nothing_else_is(tmp_path):
 MONTHS = pd.date_range("2000-01-01", periods=240, freq="MS")
 
 
-@pytest.mark.parametrize("written", ["{0.month}.{0.year}", "{0.month:02d}.{0.year}"])
-@pytest.mark.parametrize("separator", [",", ";"])
-@pytest.mark.parametrize("names", ["Buchung{}Umsatz", "Umsatz{}Buchung"])
+@pytest.mark.parametrize(
+    ("written", "separator", "names"),
+    [
+        ("{0.month}.{0.year}", ",", "Buchung{}Umsatz"),
+        ("{0.month}.{0.year}", ";", "Umsatz{}Buchung"),
+        ("{0.month:02d}.{0.year}", ",", "Umsatz{}Buchung"),
+        ("{0.month:02d}.{0.year}", ";", "Buchung{}Umsatz"),
+    ],
+)
 def test_months_with_a_point_are_no_numbers(tmp_path, written, separator, names):
     (tmp_path / "data").mkdir()
     amount = "1.234,50" if separator == ";" else "1234.50"
@@ -585,17 +603,19 @@ def test_a_month_with_three_digits_is_neither_read_nor_counted(tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    ("unit", "named"),
-    [("s", "Seconds"), ("ms", "Milliseconds"), ("us", "Microseconds"), ("ns", "Nanoseconds")],
+    ("unit", "named", "step", "dtype"),
+    [
+        ("s", "Seconds", "1s", int),
+        ("s", "Seconds", "1h", float),
+        ("ms", "Milliseconds", "1h", int),
+        ("us", "Microseconds", "1s", float),
+        ("ns", "Nanoseconds", "1h", int),
+    ],
 )
-@pytest.mark.parametrize("step", ["1s", "1h"])
-@pytest.mark.parametrize("dtype", [int, float])
 def test_times_since_1970_are_refused_with_how_to_turn_them_into_times(
     tmp_path, unit, named, step, dtype
 ):
     times = pd.date_range("2024-03-01", periods=200, freq=step).as_unit(unit).asi8
-    if (unit, dtype) == ("ns", float):
-        pytest.skip("a float cannot tell them apart")
     with pytest.raises(InputError, match=f"{named} since 1970 become times by"):
         guessed(tmp_path, pd.DataFrame({"reading": times.astype(dtype), "y": WAVE[:200]}))
 
@@ -963,8 +983,10 @@ def test_add_names_the_cell_for_which_a_column_is_not_read(tmp_path, mark):
         guess_entry(tmp_path / "mine.csv", "mine.csv", "mine", target="price")
 
 
-@pytest.mark.parametrize("form", ["%Y-%m-%d", "%d.%m.%Y", "%Y%m%d 12:00", "%Y%m%d"])
-@pytest.mark.parametrize("series", ["", "a,"])
+@pytest.mark.parametrize(
+    ("form", "series"),
+    [("%Y-%m-%d", ""), ("%d.%m.%Y", "a,"), ("%Y%m%d 12:00", "a,"), ("%Y%m%d", "")],
+)
 def test_a_file_without_names_of_columns_is_refused(tmp_path, form, series):
     days = pd.to_datetime(DAILY).strftime(form)
     path = tmp_path / "mine.csv"
@@ -1058,8 +1080,9 @@ def test_no_file_is_decoded_or_read_twice_by_add(tmp_path, monkeypatch):
     assert len(read) == 1 and len(decoded) == 2  # to find the encoding, and before it is read
 
 
-@pytest.mark.parametrize("name", ["nan", "NA", "null"])
-@pytest.mark.parametrize("column", ["unique_id", "country"])
+@pytest.mark.parametrize(
+    ("name", "column"), [("nan", "unique_id"), ("NA", "country"), ("null", "unique_id")]
+)
 def test_a_series_may_have_the_name_of_a_missing_value(tmp_path, name, column):
     times = pd.date_range("2024-01-01", periods=300, freq="h")
     both = pd.concat(
@@ -1289,9 +1312,17 @@ def test_a_file_written_newest_first_is_that_written_oldest_first(tmp_path, form
     assert first["ds"].tolist() == days.tolist()
 
 
-@pytest.mark.parametrize("form", ["%d/%m/%Y", "%m/%d/%Y"])
-@pytest.mark.parametrize("freq", ["MS", "W-MON", "D"])
-@pytest.mark.parametrize("shops", [["a"], ["a", "b", "c"]], ids=["a series", "three"])
+@pytest.mark.parametrize(
+    ("form", "freq", "shops"),
+    [
+        ("%d/%m/%Y", "MS", "a"),
+        ("%d/%m/%Y", "W-MON", "abc"),
+        ("%d/%m/%Y", "D", "a"),
+        ("%m/%d/%Y", "MS", "abc"),
+        ("%m/%d/%Y", "W-MON", "a"),
+        ("%m/%d/%Y", "D", "abc"),
+    ],
+)
 def test_day_and_month_are_told_apart_by_the_gaps_they_leave(tmp_path, form, freq, shops):
     """The first days of months fit both orders in every row."""
     days = pd.date_range("2012-01-01", periods=144, freq=freq)
@@ -1339,8 +1370,14 @@ def test_rows_in_no_order_are_read_as_those_in_order(tmp_path):
     pd.testing.assert_frame_equal(mixed, ordered)
 
 
-@pytest.mark.parametrize("name", ["mine.xlsx", "mine.xls", "mine.ods", "mine.csv"])
-@pytest.mark.parametrize("start", [b"PK\x03\x04\x14\x00\x06\x00", b"\xd0\xcf\x11\xe0\xa1\xb1"])
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [
+        ("mine.xlsx", b"PK\x03\x04\x14\x00\x06\x00"),
+        ("mine.csv", b"PK\x03\x04\x14\x00\x06\x00"),
+        ("mine.xls", b"\xd0\xcf\x11\xe0\xa1\xb1"),
+    ],
+)
 def test_a_spreadsheet_is_refused_with_what_to_save(tmp_path, name, start):
     (tmp_path / name).write_bytes(start + bytes(range(256)))
     with pytest.raises(InputError, match=r"is a spreadsheet.* wanted CSV or Parquet.* as CSV"):
@@ -1622,7 +1659,7 @@ def test_sales_of_working_days_are_no_price(tmp_path):
         assert guessed(tmp_path, frame)["target"] == {"column": "sold", "minimum": 0, **ROOM}
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", OTHER_DRAWS)
 def test_a_stock_that_is_refilled_is_no_price_though_it_moves_like_one_for_ten_days(tmp_path, seed):
     draw = np.random.default_rng(seed)
     days = pd.date_range("2020-01-06", periods=1400)
@@ -1634,8 +1671,7 @@ def test_a_stock_that_is_refilled_is_no_price_though_it_moves_like_one_for_ten_d
     assert guessed(tmp_path, frame)["target"] == {"column": "level", "minimum": 0, **ROOM}
 
 
-@pytest.mark.parametrize("direction", [-1, 1])
-@pytest.mark.parametrize("lasts", [60, 150])
+@pytest.mark.parametrize(("lasts", "direction"), [(60, -1), (150, 1)])
 def test_what_moves_one_way_on_most_days_and_jumps_back_is_no_price(tmp_path, lasts, direction):
     draw = np.random.default_rng(0)
     share_used = draw.gamma(4, 1 / 4, 1400).cumsum() / lasts % 0.9
@@ -1645,11 +1681,8 @@ def test_what_moves_one_way_on_most_days_and_jumps_back_is_no_price(tmp_path, la
 
 
 @pytest.mark.parametrize(("freq", "season"), [("W-FRI", 52), ("ME", 12)])
-@pytest.mark.parametrize("seed", [0, 2])  # of 1 the walk returns by chance after a year
-def test_closes_of_weeks_and_months_are_prices_and_seasons_of_them_are_not(
-    tmp_path, freq, season, seed
-):
-    draw = np.random.default_rng(seed)
+def test_closes_of_weeks_and_months_are_prices_and_seasons_of_them_are_not(tmp_path, freq, season):
+    draw = np.random.default_rng(0)  # of 1 the walk returns by chance after a year
     periods = pd.date_range("1990-01-05", periods=400, freq=freq)
     walk = np.exp(4 + np.cumsum(draw.normal(0, 0.03, 400)))
     year = 0.15 * np.sin(2 * np.pi * np.arange(400) / season)  # alone it walks for twenty weeks
@@ -1710,7 +1743,7 @@ def test_weeks_see_the_same_week_of_last_year_where_the_rows_are_enough(tmp_path
     assert (found["lookback"], found["calendar_features"]) == (lookback, ["day_of_year"])
 
 
-@pytest.mark.parametrize("n_rows", [1, 2, 5, 15, 59])
+@pytest.mark.parametrize("n_rows", [1, 2, 59])
 def test_one_series_of_few_rows_shortens_nothing_for_the_others(tmp_path, n_rows):
     tables = []
     for name, length in [("a", n_rows), ("b", 600), ("c", 600)]:
@@ -1751,7 +1784,7 @@ def test_a_few_new_series_shorten_nothing_and_many_short_ones_are_kept(
 
 @pytest.mark.parametrize(
     ("freq", "n_rows"),
-    [("MS", 130), ("MS", 240), ("MS", 480), ("QS", 96), ("W-FRI", 143), ("D", 200), ("h", 600)],
+    [("MS", 130), ("MS", 480), ("QS", 96), ("W-FRI", 143), ("D", 200), ("h", 600)],
 )
 def test_the_calibration_block_supports_an_interval_of_95_percent(tmp_path, freq, n_rows):
     times = pd.date_range("1980-01-04", periods=n_rows, freq=freq)
@@ -1819,10 +1852,9 @@ def test_a_remark_that_stands_in_few_rows_names_no_series(tmp_path):
     assert guessed(tmp_path, frame)["target"]["column"] == "y"
 
 
-@pytest.mark.parametrize("monday", [0.0, 9.0])
-@pytest.mark.parametrize("first_hour", [8, 16, 22])
+@pytest.mark.parametrize(("first_hour", "monday"), [(8, 0.0), (8, 9.0), (16, 9.0), (22, 9.0)])
 def test_a_week_is_seen_where_an_office_has_no_rows_while_it_is_closed(
-    tmp_path, monday, first_hour
+    tmp_path, first_hour, monday
 ):
     """Also one whose day runs into the next of UTC."""
     times = pd.date_range("2024-01-01", periods=24 * 200, freq="h")
@@ -1941,7 +1973,7 @@ def kelvin(rng, weekday, trend, noise):
         (kelvin, None),
     ],
 )
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", OTHER_DRAWS)
 def test_what_varies_in_proportion_to_its_level_is_modelled_by_its_logarithm(
     tmp_path, simulate, transform, seed
 ):
@@ -1956,7 +1988,7 @@ def test_what_varies_in_proportion_to_its_level_is_modelled_by_its_logarithm(
     assert target["minimum"] == 0 and target.get("transform") == transform
 
 
-@pytest.mark.parametrize(("years", "is_taken"), [(8, False), (10, True), (15, True)])
+@pytest.mark.parametrize(("years", "is_taken"), [(8, False), (10, True)])
 @pytest.mark.parametrize(("freq", "season"), [("MS", 12), ("QS", 4)])
 def test_ten_years_of_months_or_quarters_show_that_the_season_grows_with_the_level(
     tmp_path, years, is_taken, freq, season
@@ -2392,8 +2424,7 @@ def test_times_of_a_clock_that_jitters_are_to_be_rounded(tmp_path, step):
     guessed(tmp_path, pd.DataFrame({"time": written.round(step), "y": WAVE[:96]}))
 
 
-@pytest.mark.parametrize("order", [1, -1])
-@pytest.mark.parametrize("shops", [1, 2])
+@pytest.mark.parametrize(("order", "shops"), [(1, 2), (-1, 1)])
 def test_months_of_six_digits_are_read_by_the_format_that_is_written(tmp_path, order, shops):
     months = pd.date_range("2012-01-01", periods=120, freq="MS")
     frame = pd.concat(
