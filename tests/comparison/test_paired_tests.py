@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from forecast.comparison.paired_tests import (
 )
 from forecast.system.errors import InputError
 
+Sizes = tuple[tuple[int, int], ...]
 RNG = np.random.default_rng(5)
 STEPS = {"horizon": 5}
 
@@ -44,21 +46,30 @@ def false_alarms(
     return float(np.mean(rejected))
 
 
-def mark_slow(*values: float) -> list[Any]:
-    """Autocorrelations for slow tests; usual ones have the lowest, zero and the highest."""
-    return [pytest.param(value, marks=pytest.mark.slow) for value in values]
+def samples(few: Sizes, many: Sizes, between: tuple[float, ...]) -> list[Any]:
+    """Autocorrelation, origins and horizon: the usual tests have the lowest one, zero and the
+    highest over few origins, from which the variance is hardest to tell, and the highest over many.
+    """
+    usual = [*product((-0.3, 0.0, 0.8), few), *product((0.8,), many)]
+    slow = [*product(between, few), *product((-0.3, 0.0, *between), many)]
+    return [
+        *((phi, *size) for phi, size in usual),
+        *(pytest.param(phi, *size, marks=pytest.mark.slow) for phi, size in slow),
+    ]
 
 
-@pytest.mark.parametrize("phi", [-0.3, 0.0, 0.8, *mark_slow(0.3, 0.6)])
-@pytest.mark.parametrize(("n", "horizon"), [(100, 1), (300, 24), (800, 1), (800, 24)])
+@pytest.mark.parametrize(
+    ("phi", "n", "horizon"), samples(((100, 1), (300, 24)), ((800, 1), (800, 24)), (0.3, 0.6))
+)
 def test_a_nominal_five_percent_test_gives_three_to_seven_percent_false_alarms(phi, n, horizon):
     # 1,500 runs know the rate to +-1.1 points (95 %), which widens the band asked for by chance
     # alone
     assert 0.03 - 0.011 < false_alarms(phi, n=n, horizon=horizon) < 0.07 + 0.011
 
 
-@pytest.mark.parametrize("phi", [-0.3, 0.0, 0.8, *mark_slow(0.5)])
-@pytest.mark.parametrize(("n", "horizon"), [(300, 5), (800, 5), (300, 24), (1500, 24)])
+@pytest.mark.parametrize(
+    ("phi", "n", "horizon"), samples(((300, 5), (300, 24)), ((800, 5), (1500, 24)), (0.5,))
+)
 def test_the_same_holds_when_horizons_overlap(phi, n, horizon):
     found = false_alarms(phi, n=n, horizon=horizon, overlap=horizon)
     assert 0.03 - 0.011 < found < 0.07 + 0.011

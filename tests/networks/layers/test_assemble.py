@@ -172,7 +172,7 @@ def test_new_model_forecasts_zero_because_its_read_out_is_zero() -> None:
 @pytest.mark.parametrize("name", EVERY_STEP)
 @pytest.mark.parametrize("rubbish", [np.nan, 1e30])
 def test_nothing_after_t_changes_a_bit_of_the_forecasts_up_to_t(name: str, rubbish: float) -> None:
-    model, x, t = model_of(network(name)), drawn(), 5
+    model, x, t = shared_model(name), drawn(), 5
     changed = {key: value.numpy() for key, value in x.items()}
     changed["past"][:, t + 1 :] = rubbish
     changed["future"][:, t + HORIZON + 1 :] = rubbish
@@ -181,7 +181,7 @@ def test_nothing_after_t_changes_a_bit_of_the_forecasts_up_to_t(name: str, rubbi
 
 @pytest.mark.parametrize("name", EVERY_STEP)
 def test_known_future_reaches_the_forecast_up_to_h_steps_ahead(name: str) -> None:
-    model, x, t = model_of(network(name)), drawn(), 5
+    model, x, t = shared_model(name), drawn(), 5
     changed = {key: value.numpy() for key, value in x.items()}
     changed["future"][:, t + HORIZON] += 1
     assert np.any(model(x).numpy()[:, t] != model(changed).numpy()[:, t])
@@ -201,8 +201,9 @@ def test_forecasts_do_not_depend_on_how_much_follows(name: str) -> None:
     np.testing.assert_allclose(short, model(x)[:, :6], atol=1e-6)
 
 
-@pytest.mark.parametrize("steps", [1, 3])
-@pytest.mark.parametrize("name", BLOCKS)
+@pytest.mark.parametrize(
+    ("name", "steps"), [*((name, 1) for name in BLOCKS), *((name, 3) for name in EVERY_STEP)]
+)
 def test_last_steps_are_the_last_forecasts_of_the_whole_model(name: str, steps: int) -> None:
     model, x = shared_model(name), drawn()
     last = layers.assemble(network(name), seed=1, last_steps=steps)

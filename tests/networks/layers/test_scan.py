@@ -44,8 +44,13 @@ def inputs(dtype: str = "float32") -> np.ndarray:
     return np.random.default_rng(5).normal(size=(BATCH, STEPS, CHANNELS)).astype(dtype)
 
 
-@pytest.mark.parametrize(("name", "options"), [*CELLS, RESET_BEFORE], ids=str)
-@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float64", 1e-10)])
+@pytest.mark.parametrize(
+    ("name", "options", "dtype", "tolerance"),
+    [
+        *((*cell, "float64", 1e-10) for cell in (*CELLS, RESET_BEFORE)),
+        *((name, {}, "float32", 1e-5) for name in ("elman", "gru", "lstm", "simple_rnn")),
+    ],
+)
 def test_layer_equals_the_cell_stepped_in_numpy(
     name: str, options: dict, dtype: str, tolerance: float
 ) -> None:
