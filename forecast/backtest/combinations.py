@@ -35,7 +35,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import nnls
+import scipy  # its part is loaded at the first weights: a first forecast learns none
 
 from forecast.backtest.timeline import RefitSchedule
 from forecast.config.models import COMBINATION, MEMBER_GROUPS, Combination
@@ -262,7 +262,7 @@ def solve_on_simplex(square: np.ndarray, penalty: float) -> np.ndarray:
         return np.full(count, 1 / count)
     ridge = penalty * square.diagonal().min() + 1e-9 * size
     root = np.linalg.cholesky(square + ridge * np.eye(count)).T / np.sqrt(size)
-    unscaled, _ = nnls(root, np.linalg.solve(root.T, np.ones(count)))
+    unscaled, _ = scipy.optimize.nnls(root, np.linalg.solve(root.T, np.ones(count)))
     return unscaled / unscaled.sum()
 
 
