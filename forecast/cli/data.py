@@ -291,16 +291,7 @@ def report_fetch(dataset: str, fetched: FetchResult, root: Path, kind: str) -> N
         kinds = ", ".join(f"{count} {kind}" for kind, count in changes.items())
         table = Path(snapshot).with_suffix(".revisions.csv")
         print(f"  revised history: {kinds} values, listed in {table}")
-        changed = fetched.revised[fetched.revised["kind"] == "changed"]
-        changed = changed[changed["before"] != 0].dropna()  # zeros and gaps have no unit
-        for column, rows in changed.groupby("column"):
-            factor = (rows["after"] / rows["before"]).median()
-            if 2 * len(rows) > fetched.rows_before and not 1 / 3 < factor < 3:
-                print(
-                    f"  The median one of {column!r} is {factor:.4g} times what it was. After a"
-                    " change of the unit a champion forecasts wrongly: `forecast run`, then"
-                    f" `forecast promote {dataset}`."
-                )
+        _report_changed_units(dataset, fetched)
     if "unanswered" in counts:
         print(f"  kept, though the source ends before: {plural(counts['unanswered'], 'value')}")
     for series, reason in fetched.failed.items():
@@ -310,6 +301,20 @@ def report_fetch(dataset: str, fetched: FetchResult, root: Path, kind: str) -> N
         print(f"{dataset}: {left_out}")
     for line in abridge_findings(fetched.findings, dataset):
         print(f"  {line}", file=sys.stderr)
+
+
+def _report_changed_units(dataset: str, fetched: FetchResult) -> None:
+    """Print each column of which most values changed by one large factor."""
+    changed = fetched.revised[fetched.revised["kind"] == "changed"]
+    changed = changed[changed["before"] != 0].dropna()  # zeros and gaps have no unit
+    for column, rows in changed.groupby("column"):
+        factor = (rows["after"] / rows["before"]).median()
+        if 2 * len(rows) > fetched.rows_before and not 1 / 3 < factor < 3:
+            print(
+                f"  The median one of {column!r} is {factor:.4g} times what it was. After a change"
+                " of the unit a champion forecasts wrongly: `forecast run`, then"
+                f" `forecast promote {dataset}`."
+            )
 
 
 def _short_time(value: Any) -> Any:
