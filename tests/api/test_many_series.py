@@ -87,7 +87,7 @@ def daily(name: str, n_rows: int, observed: slice = slice(None), last: str = "20
     return pd.DataFrame({"unique_id": name, "ds": days, "y": kept})
 
 
-@pytest.mark.parametrize("n_rows", [1, 2, 3, 5, 10, 20, 39])
+@pytest.mark.parametrize("n_rows", [1, 2, 39])
 def test_series_of_few_rows_are_left_out_and_do_not_shorten_what_the_others_see(
     n_rows: int,
 ) -> None:
@@ -99,7 +99,7 @@ def test_series_of_few_rows_are_left_out_and_do_not_shorten_what_the_others_see(
     assert "horizon=7, lookback=49" in repr(model)
 
 
-@pytest.mark.parametrize("n_rows", [1, 20, 400])
+@pytest.mark.parametrize("n_rows", [1, 400])
 def test_a_series_without_a_value_is_left_out_and_named(n_rows: int) -> None:
     df = pd.concat([daily("a", n_rows, slice(0)), daily("b", 400)])
     with pytest.warns(UserWarning, match="has no value of 'y'"):

@@ -22,6 +22,7 @@ from forecast.forecaster.ensemble import Ensemble
 from forecast.models import skip
 from forecast.models.skip import calendar_products
 from forecast.system.errors import InputError
+from tests.contract import heads
 from tests.support.frame_project import trained
 from tests.support.small_project import command
 
@@ -29,7 +30,7 @@ from tests.support.small_project import command
 pytestmark = pytest.mark.filterwarnings("ignore:df. .* did not train")
 
 NETWORKS = ("gru", "lstm", "encoder_decoder", "tdnn")
-WITH_DAY, DAY = ("lstm", "encoder_decoder"), ("day_of_week",)
+CALENDAR = dict.fromkeys(("lstm", "encoder_decoder"), ("day_of_week", "day_of_year"))
 BUDGET = {"n_trials": 1, "trial_steps": 2, "final_steps": 2, "evaluate_every": 1}
 
 
@@ -57,8 +58,9 @@ def fitted(model: Any, **options: Any) -> forecast.Model:
 
 
 @cache
-def plain_gru() -> forecast.Model:
-    return fitted("gru", calendar_features=())
+def network_of(name: str) -> forecast.Model:
+    """Fitted once for all tests, which take its weights by chance."""
+    return fitted(name, calendar_features=CALENDAR.get(name, ()))
 
 
 def of_chance(model: forecast.Model) -> tuple[forecast.Model, Windows, np.ndarray]:
@@ -79,15 +81,10 @@ def given(windows: Windows, *names: str) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")
-@pytest.mark.parametrize(
-    ("name", "calendar"), [(name, DAY if name in WITH_DAY else ()) for name in NETWORKS]
-)
-def test_a_numpy_file_forecasts_what_the_model_does(
-    name: str, calendar: tuple[str, ...], tmp_path: Path
-) -> None:
-    model = plain_gru() if name == "gru" else fitted(name, calendar_features=calendar)
-    model, windows, wanted = of_chance(model)
-    names = ("past", "future") if calendar else ("past",)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_numpy_file_forecasts_what_the_model_does(name: str, tmp_path: Path) -> None:
+    model, windows, wanted = of_chance(network_of(name))
+    names = ("past", "future") if name in CALENDAR else ("past",)
     # neither the network nor its line is zero
     assert np.abs(wanted - windows.last[:, None]).max() > 0.1
     model.export(tmp_path / "net.py")
@@ -101,7 +98,7 @@ def test_a_numpy_file_has_the_products_of_the_linear_part_with_the_calendar(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(skip, "PRODUCT_LAGS", 4)
-    model, windows, _ = of_chance(fitted("lstm", calendar_features=["day_of_week", "day_of_year"]))
+    model, windows, _ = of_chance(network_of("lstm"))
     (one,) = model.ensemble.forecasters
     assert one.skip is not None
     shaped = replace(
@@ -134,21 +131,20 @@ def test_a_numpy_file_has_the_products_of_the_linear_part_with_the_calendar(
 
 
 def test_what_is_no_single_pass_is_refused_with_what_to_do(tmp_path: Path) -> None:
-    gru = plain_gru()
+    gru = network_of("gru")
     with pytest.raises(InputError, match=r"net\.h5: wanted a name that ends in '\.py'"):
         gru.export(tmp_path / "net.h5")
     with pytest.raises(InputError, match=r"'ridge' is no network\. Name a network, such as 'gru'"):
         fitted("ridge").export(tmp_path / "net.py")
-    for model, said in (
-        (fitted("narx"), "fed back; fit a direct network"),
-        (fitted("gru", difference_inputs=True), "fit without `difference_inputs`"),
-        (fitted({"family": "gru", "units": 4, "head": "gaussian"}), "fit without `head`"),
-    ):
-        with pytest.raises(InputError, match=said):
-            model.export(tmp_path / "net.py")
     with pytest.raises(InputError, match="seed=1: wanted a place"):
         gru.export(tmp_path / "net.py", seed=1)
     (one,) = gru.ensemble.forecasters
+    for other, said in (
+        (replace(one, spec=heads.spec_of("narx", "point")), "fed back; fit a direct network"),
+        (replace(one, head=heads.forecaster("gru", "gaussian").head), "fit without `head`"),
+    ):
+        with pytest.raises(InputError, match=said):
+            write_network(Ensemble((other,)), tmp_path / "net.py")
     (target,) = one.task.target
     of_changes = target.model_copy(update={"name": "x2", "difference_inputs": True})
     two = one.task.model_copy(update={"target": (target, of_changes)})
