@@ -53,6 +53,20 @@ TAKES_A_NAME = {
     "an option": ("models", "--{}"),
     "a command": ("{}",),
 }
+NAME_A_DATASET = (
+    "check",
+    "compare",
+    "data",
+    "export",
+    "history",
+    "predict",
+    "promote",
+    "retrain",
+    "rollback",
+    "run --dataset",
+    "status",
+)
+"""What looks a dataset up as `fetch` does: of the usual tests two values are for them."""
 NUMBERS = {
     "run --jobs": ("run", "--jobs", "{}"),
     "predict --horizon": ("predict", "wave", "--horizon", "{}"),
@@ -88,8 +102,21 @@ def everything(root: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in kept}
 
 
-@pytest.mark.parametrize("words", TAKES_A_NAME.values(), ids=TAKES_A_NAME)
-@pytest.mark.parametrize("value", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize(
+    ("words", "value"),
+    [
+        pytest.param(
+            words,
+            value,
+            marks=pytest.mark.slow
+            if command in NAME_A_DATASET and kind not in ("control", "up")
+            else (),
+            id=f"{command}, {kind}",
+        )
+        for command, words in TAKES_A_NAME.items()
+        for kind, value in HOSTILE.items()
+    ],
+)
 def test_a_hostile_value_is_one_short_sentence(words, value, project, capsys, monkeypatch):
     if value == " " and "--model" in words:
         return  # no name at all: the whole grid

@@ -489,14 +489,6 @@ def test_whole_numbers_of_numpy_are_whole_numbers() -> None:
     assert narxnet(2, 1, 4) == narxnet((2,), (1,), 4)
 
 
-def test_importing_the_door_does_not_import_tensorflow() -> None:
-    code = (
-        "import sys, forecast.identification; assert 'tensorflow' not in sys.modules and 'keras'"
-        " not in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
 @pytest.mark.parametrize("rows", [5, 0, 101, -1, 2.5])
 def test_rows_that_u_does_not_have_are_refused(rows: Any) -> None:
     data = tank(100)
