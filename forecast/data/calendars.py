@@ -93,12 +93,13 @@ GUESSED_ZONES = {
 """Time zones that a file's times may be in, with a country of each. Each stands for all zones whose
 clocks change at the same times.
 """
-COUNT_ADVICE = (
-    "Write the first day of the period that each row stands for, such as 2024-01-01 for a month; or"
+UNEVEN_ADVICE = (
+    "Of periods write the first day, such as 2024-01-01 for a month. Times of a clock that jitters"
+    " round to its step, as by pandas `times.dt.round('1h')`. Of readings at odd times make even"
+    " ones, as by `df.resample('1h', on='time').mean(numeric_only=True)`, of amounts by `sum`. Or"
     " leave the times out and count the rows: `calendar: {kind: index}`."
 )
-ROUND_STEPS = ["1s", "1min", "5min", "10min", "15min", "30min", "1h", "1D"]
-"""Steps to which the times of an imprecise clock can be rounded."""
+"""What to do with times that fit no calendar."""
 MIN_EVEN_STEPS = 10
 """The fewest rows of a series that show its steps to be even."""
 MIN_OPEN_DAYS = 10
@@ -561,22 +562,6 @@ def fit_calendar(times: Iterable[Any], time_zone: str | None = None) -> Calendar
     return min(complete_fits or usable_fits or fits, key=CalendarFit.count_misfits)
 
 
-def advise_without_calendar(times: pd.Series) -> str:
-    """Advice for times that fit no calendar: round those of an imprecise clock, such as a logger's;
-    else count the rows.
-    """
-    distinct = times.drop_duplicates().sort_values()
-    usual_step = pd.Timedelta(distinct.diff().median())
-    distances = np.abs(pd.to_timedelta(ROUND_STEPS) - usual_step)
-    step = ROUND_STEPS[distances.argmin()]
-    if distances.min() > usual_step / 10 or distinct.dt.round(step).duplicated().any():
-        return COUNT_ADVICE
-    return (
-        f"They lie off even steps of {step}, as by a clock that jitters. Round them, as by pandas"
-        f" `times.dt.round({step!r})`."
-    )
-
-
 def describe_own_steps(frame: pd.DataFrame) -> str:
     """A message where two series of `frame` have even steps but share neither times nor a calendar,
     such as weeks that begin on different days; empty otherwise.
@@ -797,7 +782,7 @@ def _describe_off_calendar(
     if own_steps := describe_own_steps(frame):
         advice = own_steps
     elif 2 * best.off_calendar > len(times):
-        advice = advise_without_calendar(times)
+        advice = UNEVEN_ADVICE
     elif best.off_calendar < len(off_calendar):
         n_off = plural(best.off_calendar, "time")
         n_steps = count_steps_by_series(frame, best.calendar).sum()

@@ -17,8 +17,8 @@ from forecast.data import own_files
 from forecast.data.calendars import (
     GUESSED_ZONES,
     MAX_GRID_STEPS,
+    UNEVEN_ADVICE,
     CalendarFit,
-    advise_without_calendar,
     describe_own_steps,
     fit_calendar,
 )
@@ -63,9 +63,12 @@ DATE_PARTS = {"year", "quarter", "month", "week"}
 SPREADSHEET_DAYS = (30000, 49999)
 """The numbers of the days from 1982 to 2036 in a spreadsheet."""
 COUNTED_ROWS = CalendarFit(RegularCalendar.model_validate({"kind": "index"}), 0, 0)
-NUMBERS_FOR_TIMES = {
+UNREAD_FORMS = {
     r"(19|20)\d\d(0[1-9]|1[0-2])": " Months as 202401 are read by `time_format: '%Y%m'`.",
-    r"(19|20)\d\d([0-4]\d|5[0-3])": " Write weeks as 2024W05.",
+    r"(19|20)\d\d([-/ ]?([0-4]\d|5[0-3]))?|\D*\d\d?\W(19|20)\d\d": (
+        " Write a year and its week as 2024W05, a year and its month as 2024-05."
+    ),
+    r"[^\W\d]{2,}[.,]* \d+\W+\w+\W+\d{2,4}.*": " Leave the names of the weekdays out.",
     r"[34]\d{4}(\.\d+)?": (
         " Days of a spreadsheet become dates by `pandas.to_datetime(..., unit='D',"
         " origin='1899-12-30')`."
@@ -79,7 +82,7 @@ NUMBERS_FOR_TIMES = {
     ),
     r"1\d{18}": " Nanoseconds since 1970 become times by `pandas.to_datetime(...)`.",
 }
-"""Patterns of numbers that stand for times, and how to convert them."""
+"""Patterns of cells that stand for times but are not read, and how to convert them."""
 CLOCK_WORDS = {
     *("hour", "hr", "he", "hhmm", "period", "interval", "minute"),
     *("heure", "hora", "stunde", "std", "viertelstunde", "intervall", "uhrzeit", "slot"),
@@ -151,9 +154,7 @@ def guess_times(
         raise InputError(f"{where}: no calendar fits. {own_steps}")
     fit = fit_calendar(times, zone)
     if 2 * fit.off_calendar > times.nunique():
-        raise InputError(
-            f"{where}: {time!r} holds times that no calendar has. {advise_without_calendar(times)}"
-        )
+        raise InputError(f"{where}: {time!r} holds times that no calendar has. {UNEVEN_ADVICE}")
     return GuessedTimes(time, time_format, zone, times, fit)
 
 
@@ -173,36 +174,39 @@ def _find_count_column(
     counts = [
         c
         for c in steps.columns
-        if steps[c].any()
-        and (steps[c].dropna() == 1).all()
+        if {*steps[c].dropna()} == {1}
         and table[c].between(0, MAX_GRID_STEPS).all()
         and c.lower() not in DATE_NAMES
         and not table[c].between(*SPREADSHEET_DAYS).all()
     ]
     file_columns = table.columns.drop("unique_id")
-    rising = [c for c in steps if len(file_columns) > 1 and (steps[c].dropna() > 0).all()]
+    # a column without steps, of series of one row, may hold times too
+    rising = [c for c in steps if len(file_columns) > 1 and not steps[c].min() <= 0]
     text = [
-        c for c in text_columns(table[file_columns]) if table[c].is_unique or _is_clock(table[c])
+        c
+        for c in text_columns(table[file_columns])
+        if not table.duplicated([c, "unique_id"]).any() or _is_clock(table[c])
     ]
     dates = table[file_columns].select_dtypes(exclude="float").columns
     parts = [c for c in dates if not DATE_PARTS.isdisjoint(words_of(c))]
-    if len(parts) < 2:  # a lone one may be `months_open`
-        parts = []
+    if len(parts) < 2:  # a lone one may be `months_open`, and years may have any name
+        years = table[steps.columns[steps.abs().max() == 1]]
+        parts = [c for c in years if years[c].between(1900, 2199).all()]
     may_be_times = {*rising, *text, *parts}
     unread = [c for c in file_columns if c in may_be_times or c.lower() in TIME_COLUMN_NAMES]
     texts = [table[column].dropna().astype("str").str.strip() for column in unread]
+    hint = ""
     for cells in texts:
-        _refuse_odd_time(cells, where)
+        forms = [form for form in UNREAD_FORMS if cells.str.fullmatch(form).all()]
+        if forms:
+            hint = hint or UNREAD_FORMS[forms[0]]
+        else:
+            _refuse_odd_time(cells, where)
     if unread and (parts or not counts):
-        hints = (
-            hint
-            for digits, hint in NUMBERS_FOR_TIMES.items()
-            if any(cells.str.fullmatch(digits).all() for cells in texts)
-        )
         raise InputError(
             f"{where}: no column holds times that are known; {quote_names(unread)} may be some."
-            f"{next(hints, '')} Name the columns in the first line, with a comma, semicolon, tab or"
-            " | between them, and write times in one as 2024-01-31 or 2024-01-31T13:00; or write"
+            f"{hint} Name the columns in the first line, with a comma, semicolon, tab or | between"
+            " them, and write times in one as 2024-01-31 or 2024-01-31T13:00; or write"
             " the entry by hand with `time_format`, or with `calendar: {kind: index}` where the"
             " rows have no dates (docs/data.md)."
         )
@@ -212,11 +216,11 @@ def _find_count_column(
 
 def _refuse_odd_time(text: pd.Series, where: str) -> None:
     """`InputError` for the first row that is no time, where the first or the second row is one."""
-    for position, example in (("first row", text[:1]), ("row below", text[1:2])):
+    for example in (text[:1], text[1:2]):
         time_format = guess_time_format(example)
         if time_format is not None:
             is_none = read_times(text, time_format).isna()
-            advice = f", wanted a time as in the {position}. Correct or drop the row."
+            advice = f", wanted a time such as {example.iloc[0]}. Correct or drop the row."
             if text[is_none].str.contains(r"\b24[:.]?00").any():
                 advice += " What is 24:00 of a day, write as 00:00 of the next one."
             refuse_rows(text, is_none, where, advice)
