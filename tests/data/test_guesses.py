@@ -817,6 +817,21 @@ def test_days_with_the_names_of_their_weekdays_are_told_to_leave_these_out(tmp_p
         guessed(tmp_path, pd.DataFrame({"Tag": days, "y": WAVE}), sep=";")
 
 
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("names", [("Reading", "Used"), ("total_cases", "new_cases")])
+def test_a_running_total_beside_its_changes_is_no_target(tmp_path, names, order):
+    used = np.random.default_rng(0).uniform(0, 9, 600).round(1)
+    columns = dict(zip(names, (used.cumsum().round(1), used), strict=True))
+    assert guessed(tmp_path, make_wide(**columns)[::order])["target"]["column"] == names[1]
+
+
+def test_a_reading_of_a_meter_beside_kwh_is_no_target(tmp_path):
+    months = pd.date_range("2017-01-01", periods=120, freq="MS").strftime("%b %Y")
+    used = 300 + np.round(100 * WAVE[:120])
+    frame = pd.DataFrame({"Month": months, "Count": 9.0 + used.cumsum() // 7, "kWh": used})
+    assert guessed(tmp_path, frame)["target"]["column"] == "kWh"
+
+
 def test_a_number_that_never_changes_in_a_series_is_static_and_no_target(tmp_path):
     days = pd.date_range("2024-01-01", periods=600, freq="D").strftime("%Y-%m-%d")
     wards = [

@@ -144,7 +144,15 @@ def pick_target(
     else:
         earlier_numbers = numbers[: numbers.index(surest)] if SIGNED_NAME.search(surest) else []
         likely = [c for c in earlier_numbers if _may_be_target(rows[c])]
-    return next((c for c in likely if not _counts_time(rows[c], times)), surest)
+    in_order = rows.loc[times.sort_values().index]
+    return next(
+        (
+            c
+            for c in likely
+            if not _counts_time(rows[c], times) and not _is_running_total(c, in_order, numbers)
+        ),
+        surest,
+    )
 
 
 def _drop_plans(values: pd.DataFrame, times: pd.Series) -> list[str]:
@@ -183,6 +191,15 @@ def _counts_time(values: pd.Series, times: pd.Series) -> bool:
         for part in parts
         if part.nunique() < times.nunique() / 2
     )
+
+
+def _is_running_total(column: str, in_order: pd.DataFrame, numbers: list[str]) -> bool:
+    """Whether a column never falls and another one is its change, as beside a meter's reading the
+    consumption.
+    """
+    changes = in_order.groupby("unique_id")[[column]].diff()
+    is_change = np.isclose(in_order[numbers], changes).mean(axis=0) > MIN_COUNTED_SHARE
+    return bool(changes[column].min() >= 0 and is_change.any())
 
 
 def _may_be_target(values: pd.Series) -> bool:
