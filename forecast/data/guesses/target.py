@@ -83,7 +83,7 @@ least .47, stocks of goods that last a month at most .3 (docs/research/quarter-h
 """
 MAX_ONE_WAY = 0.5
 """The most that `_measure_one_way` gives of a price: a tank or a stock has .7 to 1, a random walk
-nearly always less than .3 (docs/research/quarter-hour.md).
+nearly always less than .3 (docs/research/unseen-files.md).
 """
 LONG_LAG = 52
 """The steps after which a season or a level has returned, and a price has not
