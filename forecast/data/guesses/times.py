@@ -191,7 +191,7 @@ def _find_count_column(
     parts = [c for c in dates if not DATE_PARTS.isdisjoint(words_of(c))]
     if len(parts) < 2:  # a lone one may be `months_open`, and years may have any name
         years = table[steps.columns[steps.abs().max() == 1]]
-        parts = [c for c in years if years[c].between(1900, 2199).all()]
+        parts = [c for c in years.columns if years[c].between(1900, 2199).all()]
     may_be_times = {*rising, *text, *parts}
     unread = [c for c in file_columns if c in may_be_times or c.lower() in TIME_COLUMN_NAMES]
     texts = [table[column].dropna().astype("str").str.strip() for column in unread]
