@@ -21,6 +21,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import scipy
+from pydantic import ConfigDict
 
 from forecast.config.reading import Config
 from forecast.networks.cells.base import Namespace
@@ -46,6 +47,9 @@ class Head(Config):
     and `offset` where the loss does not compare with the residual; `point` where no parameter is
     the location.
     """
+
+    # pydantic 2.13 and older cannot dump a deferred class in a field that is serialized as any
+    model_config = ConfigDict(defer_build=False)
 
     summary: ClassVar[str]
     equation: ClassVar[str]

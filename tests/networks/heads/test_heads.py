@@ -10,7 +10,7 @@ from scipy import special
 
 from forecast import models
 from forecast.networks import heads
-from forecast.networks.heads import HEADS, FittedHead
+from forecast.networks.heads import HEADS, FittedHead, Head
 from forecast.networks.heads.base import numpy_maths
 from forecast.networks.heads.densities import Gaussian, StudentT
 from forecast.networks.heads.piecewise import Bins, Quantiles
@@ -29,6 +29,13 @@ def zeros(head):
 
 def fitted(head):
     return FittedHead(head, head.fit(RESIDUAL, np.zeros_like(RESIDUAL)))
+
+
+def test_a_head_is_no_deferred_class_which_pydantic_2_13_could_not_dump_in_an_entry():
+    class Late(Head):
+        kind: str = "late"
+
+    assert Late.__pydantic_complete__
 
 
 def test_a_gaussian_of_zeros_has_the_spread_of_the_train_residuals():
