@@ -24,7 +24,8 @@ def test_they_are_numbered_from_one_without_a_hole() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_each_has_a_title_a_date_and_its_four_parts(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    assert re.match(r"# \S.*\n\n\d{4}-\d\d-\d\d(\. Superseded \d{4}-\d\d-\d\d: .+)?\n\n## ", text)
+    day = r"\d{4}-\d\d-\d\d"
+    assert re.match(rf"# \S.*\n\n{day}(\. (Superseded|Amended) {day}: .+)?\n\n## ", text)
     parts = re.split(r"^## (.+)$", text, flags=re.MULTILINE)[1:]
     filled = {head for head, body in zip(parts[::2], parts[1::2], strict=True) if body.strip()}
     assert filled >= PARTS, f"missing: {PARTS - filled}"

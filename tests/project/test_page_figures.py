@@ -111,7 +111,7 @@ def settings() -> dict[str, list[str]]:
             f"feeds it back, {distributions.N_PATHS} times",
         ],
         "docs/operations.md": [
-            f"older than {WORDS[round(schedule.HEARTBEAT_SECONDS)]}",
+            f"every {WORDS[round(schedule.HEARTBEAT_SECONDS)]}",
             f"| {DEFAULT_GATE_DAYS} days, {DEFAULT_GATE_SESSIONS} sessions or rows;"
             " 8 × `step_size` at least |",
             f"at least {paired_tests.ORIGINS} origins",
