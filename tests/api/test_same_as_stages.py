@@ -45,7 +45,7 @@ MODELS = {
     "auto_ets": {"family": "auto_ets"},
     "elman": {"family": "elman"},
     "nar": {"family": "narx", "input_lags": 0},
-    "quantiles": {"family": "gru", "head": "quantiles"},
+    "quantiles": {"family": "ffnn", "head": "quantiles"},
     "stacked": {"family": "combination", "members": "all", "weights": "stacked"},
 }
 """Rules, linear models, statistical ones, direct and recursive networks, one with a distribution, a
