@@ -1,7 +1,7 @@
 """Experiments, the measured sequences that a user gives to every function of this package.
 
 `Experiment` checks u (T, I) and y (T, O), where y may be missing (NaN); `Standardization` scales
-them. `saturation`, `split_fold`, `unseen_inputs` and `simulation_starts` serve the search of
+them. `saturation`, `split_fold`, `step_inputs` and `simulation_starts` serve the search of
 `identify` and the judging of free runs.
 """
 
@@ -445,19 +445,11 @@ def following_rows(table: Array, steps: int) -> Array:
     return sliding_window_view(table[1:], steps, axis=0).swapaxes(1, 2)
 
 
-def unseen_inputs(experiments: Sequence[Experiment], rows: int) -> dict[str, Array]:
-    """Inputs to test a free run with, by what they are, made of the first 2 * `rows` rows of the
-    first experiment or of all that it has: these rows backwards; these rows forwards, a tenth
-    farther from their mean; and (rows, I) of random steps between their extremes.
-    """
-    u = experiments[0].u[: 2 * rows]
+def step_inputs(u: Array, rows: int) -> Array:
+    """(rows, I): random steps of 25 rows between the extremes of u (T, I)."""
     rng = np.random.default_rng(0)  # fixed: the same inputs for every net
     levels = rng.uniform(u.min(axis=0), u.max(axis=0), size=(rows // 25 + 1, u.shape[1]))
-    return {
-        "the record's inputs backwards": u[::-1],
-        "inputs a tenth larger": enlarge_inputs(u, 1.1),
-        "random steps between the extremes": np.repeat(levels, 25, axis=0)[:rows],
-    }
+    return np.repeat(levels, 25, axis=0)[:rows]
 
 
 def enlarge_inputs(u: Array, factor: float) -> Array:

@@ -22,7 +22,7 @@ from forecast.identification.experiment import (
     join_rows,
     saturation,
     simulation_starts,
-    unseen_inputs,
+    step_inputs,
 )
 from forecast.identification.model import LOST_RANGES
 from forecast.identification.narx import Narx
@@ -223,19 +223,16 @@ def keep_plausible(
 ) -> tuple[list[Member], list[str]]:
     """The models that stay within their bounds under inputs that nobody measured, and notes.
 
-    The inputs are of the record's range, then half as large again, then twice as large. The hardest
-    of these that more than half of the models pass decides.
+    The inputs are random steps in the record's range, then those of the record half as large again,
+    then twice as large. The hardest of these that more than half of the models pass decides.
     """
     rows = max(UNSEEN_ROWS, 5 * start)
     u = experiments[0].u[: 2 * rows]
-    unseen = list(unseen_inputs(experiments, rows).values())
-    trials = [unseen, [enlarge_inputs(u, 1.5)], [enlarge_inputs(u, 2.0)]]
+    trials = [step_inputs(u, rows), enlarge_inputs(u, 1.5), enlarge_inputs(u, 2.0)]
     stay = np.ones(len(members), bool)
     n_passed = 0
     for inputs in trials:
-        still = np.all(
-            [stay, *(stay_within(members, experiments, v, start) for v in inputs)], axis=0
-        )
+        still = stay & stay_within(members, experiments, inputs, start)
         if still.mean() <= 0.5:
             break
         stay = still

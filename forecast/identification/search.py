@@ -98,7 +98,7 @@ MOST_INPUT_DELAYS = 20
 MOST_STATES = 12  # of all outputs together, where a linear model is of an order above 3
 POLYNOMIAL_INPUTS = 5  # delays of u that a polynomial sees
 SMALL_ERROR = 0.01  # deviations of y: a free run with less error need not be told from noise
-LAST_TRIALS = 5  # runs of what was chosen in `keep_plausible`, each as long as a trial in the folds
+LAST_TRIALS = 3  # runs of what was chosen in `keep_plausible`, each as long as a trial in the folds
 
 
 @dataclass(frozen=True)

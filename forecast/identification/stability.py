@@ -22,7 +22,8 @@ from forecast.identification.experiment import (
     Array,
     Experiment,
     count_columns,
-    unseen_inputs,
+    enlarge_inputs,
+    step_inputs,
 )
 from forecast.identification.model import Model
 from forecast.identification.nets import check_first_rows
@@ -66,7 +67,13 @@ def stability(model: Model, experiment: Experiment) -> Stability:
         return Stability(verdict, None, exponent, step, "the record's own inputs")
     excursion = float(np.abs(run - model.scaling.scale_y(first_y[-1])).max())
     if model.inputs:
-        for name, unseen in unseen_inputs([experiment], rows=1_000).items():
+        first = u[:2_000]
+        harder = {
+            "the record's inputs backwards": first[::-1],
+            "inputs a tenth larger": enlarge_inputs(first, 1.1),
+            "random steps between the extremes": step_inputs(first, 1_000),
+        }
+        for name, unseen in harder.items():
             run = _free_run(model, np.concatenate([u[:start], unseen]), first_y)
             step = _first_lost_step(model, run)
             if step is not None:
