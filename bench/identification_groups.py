@@ -28,8 +28,9 @@ from forecast.identification.experiment import (
     Standardization,
     enlarge_inputs,
     normalise_weights,
-    unseen_inputs,
+    step_inputs,
 )
+from forecast.identification.loops import median_run
 from forecast.identification.member import (
     HOPELESS,
     TIED_BLOCKS,
@@ -155,7 +156,7 @@ class Pool:
         self.models: dict[tuple, Member | None] = {}
         self.seconds: dict[tuple, float] = {}
         self.kept_in: dict[tuple, bool] = {}
-        self.errors: dict[frozenset, float] = {}
+        self.runs: dict[tuple, np.ndarray] = {}
         self.used: set[tuple] = set()
 
     def get(self, *key: object) -> Member | None:
@@ -215,25 +216,23 @@ class Pool:
         return replace(member, net=net)
 
     def error(self, members: Sequence[Member], widen: bool) -> float:
-        """Of the median of the members over the test, in units."""
-        key = frozenset([*map(self.key_of, members), ("widen", widen)])
-        if key not in self.errors:
-            start = self.search.settings.start
-            chosen = [self.delay(member) for member in members]
-            if widen and all(member.net.is_linear for member in chosen):
-                chosen = [widen_bounds(member, self.scaled) for member in chosen]
-            rows = count_start_rows(chosen, self.scaled, start, self.search.settings.most_start)
-            models = [
-                Model(_describe_net(m, rows), m.net.unflatten(m.weights), self.scaling)
-                for m in chosen
-            ]
-            self.errors[key] = np.inf
-            with suppress(ForecastError):
-                model = Model.average(*models)
-                run = model.simulate(self.test.u, self.test.y[: model.start]).y
-                squares = np.nanmean((run - self.truth)[FIRST_ROW:] ** 2, axis=0)
-                self.errors[key] = float(np.mean(np.sqrt(squares) / self.unit))
-        return self.errors[key]
+        """Of the median of the members over the test, in units; infinite where it is lost."""
+        chosen = [self.delay(member) for member in members]
+        widen = widen and all(member.net.is_linear for member in chosen)
+        settings = self.search.settings
+        rows = count_start_rows(chosen, self.scaled, settings.start, settings.most_start)
+        keys = [(self.key_of(member), rows, widen) for member in members]
+        for member, key in zip(chosen, keys, strict=True):
+            if key not in self.runs:
+                m = widen_bounds(member, self.scaled) if widen else member
+                net = _describe_net(m, rows)
+                model = Model(net, m.net.unflatten(m.weights), self.scaling)
+                self.runs[key] = np.full(self.truth.shape, np.inf)
+                with suppress(ForecastError):
+                    self.runs[key] = model.simulate(self.test.u, self.test.y[: model.start]).y
+        run = median_run(np.array([self.runs[key] for key in keys]))
+        squares = np.nanmean((run - self.truth)[FIRST_ROW:] ** 2, axis=0)
+        return float(np.mean(np.sqrt(squares) / self.unit))
 
 
 def choose(pool: Pool, groups: frozenset[str], acted: dict[str, int]) -> list[Member]:
@@ -290,7 +289,7 @@ def choose(pool: Pool, groups: frozenset[str], acted: dict[str, int]) -> list[Me
         acted["lost last"] = acted.get("lost last", 0) + len(last) - len(following)
         last = following
     chosen = [*trained, *last] if "snapshots" in groups else last
-    return keep_plausible(pool, chosen, acted) if "unseen" in groups else chosen
+    return keep_plausible(pool, chosen, groups, acted) if "unseen" in groups else chosen
 
 
 def list_far(members: Sequence[Member], beside_delays: bool) -> list[Candidate]:
@@ -361,10 +360,17 @@ def leave_out_straying(
     return staying or members
 
 
-def keep_plausible(pool: Pool, members: list[Member], acted: dict[str, int]) -> list[Member]:
+def keep_plausible(
+    pool: Pool, members: list[Member], groups: frozenset[str], acted: dict[str, int]
+) -> list[Member]:
     rows = max(UNSEEN_ROWS, 5 * pool.search.settings.start)
     u = pool.scaled[0].u[: 2 * rows]
-    unseen = unseen_inputs(pool.scaled, rows)
+    unseen = {
+        "no backwards": u[::-1],
+        "no larger": enlarge_inputs(u, 1.1),
+        "random steps": step_inputs(u, rows),
+    }
+    unseen = {name: v for name, v in unseen.items() if name not in groups}
     trials = [unseen, {"1.5": enlarge_inputs(u, 1.5)}, {"2.0": enlarge_inputs(u, 2.0)}]
     stay = np.ones(len(members), bool)
     for inputs in trials:
@@ -394,7 +400,8 @@ def evaluate(pool: Pool, groups: frozenset[str]) -> tuple[float, float, str, dic
 
 def parse(variant: str) -> frozenset[str]:
     """The groups of a variant, "early" in all: "early", "early+sizes+good", "all-tied-straying",
-    "all-delays+no delays".
+    "all-delays+no delays", "all+no backwards+no larger" (inputs that "unseen" had,
+    and has no more).
     """
     first, *added = variant.split("+")
     whole, *left_out = first.split("-")
@@ -407,8 +414,8 @@ def list_variants() -> list[str]:
     beside the first two that come to mind; the whole; the whole without one group.
     """
     rest = [group for group in GROUPS if group != "early"]
-    beginnings = ["early", "early+sizes", "early+sizes+good"]
-    more = [f"{one}+{group}" for one in beginnings for group in rest if group not in one.split("+")]
+    beginnings = ["early", "early+sizes", "early+good", "early+sizes+good"]
+    more = [f"early+sizes+good+{group}" for group in rest if group not in ("sizes", "good")]
     less = [f"all-{group}" for group in rest]
     joint = ["all-delays+no delays", "all-tied-straying", "all-ARX-one signal-delays+no delays"]
     return list(dict.fromkeys(["all", *beginnings, *more, *less, *joint]))
@@ -422,6 +429,7 @@ def main() -> None:
     parser.add_argument("--draw", type=int, default=9701)
     parser.add_argument("--odd", action="store_true", help="short and odd records instead")
     parser.add_argument("--only", default="", help="records whose name has this")
+    parser.add_argument("--skip", type=int, default=0, help="the first so many records")
     parser.add_argument("--variants", default="", help="separated by ;")
     arguments = parser.parse_args()
     variants = arguments.variants.split(";") if arguments.variants else list_variants()
@@ -429,7 +437,7 @@ def main() -> None:
     if arguments.odd:
         makers = list_odd_records(arguments.draw)
     # in random order, so that those that time allows are of all kinds
-    for name in np.random.default_rng(0).permutation(list(makers)).tolist():
+    for name in np.random.default_rng(0).permutation(list(makers))[arguments.skip :].tolist():
         if arguments.only not in name:
             continue
         file = arguments.pools / f"{arguments.draw} {name}.pickle"
