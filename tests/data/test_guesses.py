@@ -2248,6 +2248,16 @@ def test_a_file_of_the_steps_with_a_count_tells_to_write_the_zeros(
     assert (hint in text) == is_told
 
 
+def test_hours_that_are_closed_on_saturdays_are_told_to_get_forecasts(tmp_path):
+    times = pd.date_range("2025-03-03", periods=26 * 7 * 24, freq="h").to_series()
+    closes = times.dt.day_of_week.map({5: 13, 6: 0}).fillna(20)
+    is_open = (times.dt.hour >= 8) & (times.dt.hour < closes)
+    frame = pd.DataFrame({"ds": times, "calls": np.arange(len(times)) % 17})[is_open]
+    entry, text = guess_both(tmp_path, frame)
+    assert entry["calendar"]["opening_hours"]["last"] == "19:00"
+    assert "175 steps without a row, which get forecasts too" in text
+
+
 def months_of(rows: int, **columns: Any) -> pd.DataFrame:
     y = 100 + 10 * np.sin(np.arange(rows) * np.pi / 6) + np.arange(rows) % 5
     times = pd.date_range("2020-01-01", periods=rows, freq="MS")

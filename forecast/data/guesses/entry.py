@@ -467,7 +467,10 @@ def _target_note(values: pd.Series, max_missing: float) -> str:
     with a sale, with how to write zeros.
     """
     if values.min() > 0 and max_missing > 2 * ROOM_FOR_GAPS:
-        return "what is forecast; steps without a value are no zeros: where they mean 0, write 0"
+        return (
+            "what is forecast, at every step; steps without a value are no zeros: where they mean"
+            " 0, write 0"
+        )
     return "what is forecast"
 
 
@@ -477,7 +480,7 @@ def _calendar_note(observed: pd.DataFrame, guess: GuessedTimes) -> str:
     if guess.fit.count_misfits():
         note += (
             f"; {plural(guess.fit.off_calendar, 'time')} off it,"
-            f" {plural(guess.fit.without_row, 'step')} without a row"
+            f" {plural(guess.fit.without_row, 'step')} without a row, which get forecasts too"
         )
     if guess.fit.without_row > len(observed):
         note += "; to count rows alone: `{kind: index}`, and no `ds` in `columns`"
