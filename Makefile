@@ -32,7 +32,7 @@ help:  ## this list
 setup:  ## install into .venv what a run needs, from the hashed lock; nothing while the lock is unchanged
 	$(BOOTSTRAP)
 
-setup-dev:  ## setup, and what tests, lint and MLflow's pages need
+setup-dev:  ## setup, and what tests, lint, MLflow's server, a cluster and PostgreSQL need
 	$(BOOTSTRAP) --dev
 
 demo: setup  ## a first small leaderboard and report in demo/, in four minutes with the set-up
