@@ -32,7 +32,7 @@ from forecast.models.base import OF_SAVED_MODEL, ModelSpec
 from forecast.models.problem import WINDOWS_PER_BATCH, ForecastRequest
 from forecast.models.series_fit import SeriesFit, fits_from_json, fits_to_json
 from forecast.models.skip import Skip
-from forecast.models.statistical import StatisticalSpec, hold_to_range
+from forecast.models.statistical import StatisticalSpec
 from forecast.networks import inference
 from forecast.networks.description import Network
 from forecast.networks.heads import FittedHead
@@ -223,8 +223,8 @@ class Forecaster:
 
     def predict_windows(self, requests: Sequence[ForecastRequest]) -> list[np.ndarray]:
         """The forecasts (n, H, O) of each request in raw units, by `ModelSpec.scaled_forecast`; for
-        families that read windows alone, within `hold_to_range`. Many small requests are forecast
-        together (`_group_requests`).
+        families that read windows alone. Many small requests are forecast together
+        (`_group_requests`).
         """
         reader = self
         first_row = self.task.season_length - 1
@@ -242,9 +242,7 @@ class Forecaster:
             )
             ends = np.cumsum([len(rows) for _, rows in group])[:-1]
             for part, (series, rows) in zip(np.split(scaled, ends), group, strict=True):
-                z = self.scaling.scale_series(series, self.task)[:, : self.channels.outputs]
-                limited = hold_to_range(part, fill_gaps(z[None])[0][0], rows)
-                forecasts.append(self.to_raw_units(limited, series, rows))
+                forecasts.append(self.to_raw_units(part, series, rows))
         return forecasts
 
     def windows(

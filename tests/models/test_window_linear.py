@@ -176,15 +176,3 @@ def test_every_form_forecasts_through_gaps_of_two_targets(form: str) -> None:
         problems.HORIZON,
         2,
     )
-
-
-def test_a_map_that_multiplies_is_held_to_the_range_of_the_values_and_its_width() -> None:
-    problem = anomalies(1500)
-    model = fitted(problem)
-    model.weights["0/map"][:] *= 1e6
-    series = problem.panel.series[0]
-    (forecasts,) = model.predict_windows([(series, np.array([999]))])
-    past = series.values[:1000, 0]
-    ends = past.min() - np.ptp(past), past.max() + np.ptp(past)
-    assert forecasts.min() == pytest.approx(ends[0]) or forecasts.max() == pytest.approx(ends[1])
-    assert ends[0] <= forecasts.min() + 1e-9 and forecasts.max() - 1e-9 <= ends[1]
