@@ -326,12 +326,11 @@ def _audit_fits_and_test(
         )
         nudged_run = receive_nudged()
     fit_folders = runs.list_fit_folders(base)
+    refitted_folders = {
+        folder.replace("/chosen-", "/seed-") for folder in fit_folders if "/chosen-" in folder
+    }
     # of a model that was fitted again only its first fit is compared
-    first_fit_folders = [
-        folder
-        for folder in fit_folders
-        if "/chosen-" in folder or folder.replace("/seed-", "/chosen-") not in fit_folders
-    ]
+    first_fit_folders = [folder for folder in fit_folders if folder not in refitted_folders]
     nudge_detector = "nudge after the train block"
     detector = "change inside the test block"
     return [
@@ -354,8 +353,10 @@ def _moment_in_test_block(base: Sandbox, ends: dict[str, pd.Timestamp]) -> pd.Ti
     frequencies = (record.params.get("refit", "never") for record in base.results.records.values())
     frequency: RefitFrequency = next((f for f in frequencies if f != "never"), "never")
     schedule = RefitSchedule.of(frequency, np.sort(table["cutoff"].unique()))
-    refits = [refit for refit in schedule.cutoffs if refit >= cutoffs[0]]
-    return pd.Timestamp(refits[0] if refits else cutoffs[len(cutoffs) // 4])
+    refit_cutoffs = cutoffs[np.isin(cutoffs, np.array(schedule.cutoffs, cutoffs.dtype))]
+    if len(refit_cutoffs):
+        return pd.Timestamp(refit_cutoffs[0])
+    return pd.Timestamp(cutoffs[len(cutoffs) // 4])
 
 
 def _count_checked(base: Sandbox, trained: Path, n_moments: int) -> dict[str, int]:

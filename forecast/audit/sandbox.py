@@ -33,7 +33,6 @@ from forecast import models
 from forecast.audit.changes import (
     NUDGE_SHARE,
     block_ends,
-    count_rows_until,
     nudge,
     restore_plans,
     shake,
@@ -43,7 +42,6 @@ from forecast.backtest.candidates import plan_candidates
 from forecast.config.datasets import Dataset, load_dataset
 from forecast.config.models import load_models
 from forecast.config.paths import ProjectPaths
-from forecast.config.reading import read_yaml
 from forecast.data import calendars, snapshots, vintages
 from forecast.data.columns import joined_datasets, trim_to_observed
 from forecast.data.results import Results
@@ -62,10 +60,6 @@ SMALL_BUDGET: dict[str, Any] = {
     "seeds": [0, 1],
     "base_seed": 0,
 }
-MOST_ORIGINS = 100
-"""Of a block in the audit's runs: their forecasts and looks at validation took a third of the time,
-and each goes through the same code.
-"""
 REFIT_SHARE = 0.6
 """In the audit's runs a model with a refit schedule is fitted again after this share of the origins
 of validation and calibration: rarely, but once before the test block, whose rows it must not use.
@@ -300,15 +294,15 @@ def _write_project(
     after: pd.Timestamp | None,
     change: Change,
 ) -> None:
-    """Write a project into `folder`: configurations with few training steps, origins and refits,
-    and snapshots of the dataset (`frame`) and of those that it joins.
+    """Write a project into `folder`: configurations with few training steps and rare refits, and
+    snapshots of the dataset (`frame`) and of those that it joins.
 
     All data that became known after `after` are changed by `change`, also in joined datasets and
     vintages; plans that were known ahead stay. None: nothing is changed.
     """
     shutil.copytree(project.paths.configs, folder / "configs")
     files.write_text(folder / "configs" / "tuning.yaml", yaml.safe_dump(SMALL_BUDGET))
-    _forecast_seldom(folder / "configs", frame, project.dataset, project.settings)
+    _refit_seldom(folder / "configs" / "models.yaml", frame, project.settings)
     if project.paths.requirements.exists():
         shutil.copy(project.paths.requirements, folder)
     for name, stored in project.raw.items():
@@ -346,29 +340,21 @@ def _change_vintages(
     return table
 
 
-def _forecast_seldom(configs: Path, frame: pd.DataFrame, name: str, dataset: Dataset) -> None:
-    """Forecast from about `MOST_ORIGINS` origins of a block at most, and fit every model with a
-    refit schedule again after each `REFIT_SHARE` of the origins from validation to calibration.
+def _refit_seldom(path: Path, frame: pd.DataFrame, dataset: Dataset) -> None:
+    """Fit every model with a refit schedule again after each `REFIT_SHARE` of the origins from
+    validation to calibration.
     """
     ends = block_ends(frame, dataset)
-    times = frame["ds"].unique()
-    spacing = {}
+    times = frame["ds"].drop_duplicates()
     origins = 0
-    for start, block, key in (
-        ("train", "validation", "step_size"),
-        ("validation", "calibration", "calibration_step_size"),
-    ):
-        steps = count_rows_until(times, ends[block]) - count_rows_until(times, ends[start])
-        spacing[key] = max(dataset.task.step_size_in(block), steps // MOST_ORIGINS)
-        origins += steps // spacing[key]
-    datasets = read_yaml(configs / "datasets.yaml")
-    datasets["datasets"][name] |= spacing
-    files.write_text(configs / "datasets.yaml", yaml.safe_dump(datasets))
-    content = read_yaml(configs / "models.yaml")
+    for start, block in (("train", "validation"), ("validation", "calibration")):
+        steps = int(((times > ends[start]) & (times <= ends[block])).sum())
+        origins += steps // dataset.task.step_size_in(block)
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
     for entry in (content, *content["models"].values()):
         if entry.get("refit", "never") != "never":
             entry["refit"] = max(2, int(REFIT_SHARE * origins))
-    files.write_text(configs / "models.yaml", yaml.safe_dump(content, sort_keys=False))
+    files.write_text(path, yaml.safe_dump(content, sort_keys=False))
 
 
 def _time_known(project: Project, after: pd.Timestamp) -> pd.Timestamp:

@@ -28,7 +28,6 @@ from forecast.backtest.timeline import CandidateFitter, RefitSchedule
 from forecast.comparison.comparing import compare_candidates, table_text
 from forecast.config.models import load_evaluation, load_tuning
 from forecast.config.paths import ProjectPaths
-from forecast.config.reading import read_yaml
 from forecast.data import splits
 from forecast.data.panel import Panel, from_frame
 from forecast.data.records import RunRecord, SeedFit, StudyRecord, newest_weights
@@ -250,7 +249,8 @@ def audit_at_full_budget(
         ("models.yaml", {"rankings": ["architecture"]}),
     ):
         path = sandbox.paths.configs / name
-        files.write_text(path, yaml.safe_dump(read_yaml(path) | change))
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        files.write_text(path, yaml.safe_dump({**content, **change}))
     smallest = min(sizes, key=sizes.__getitem__)
     run_isolated(
         continue_stages,

@@ -8,8 +8,6 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import psutil
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
@@ -123,17 +121,6 @@ def test_a_stage_that_refuses_unchanged_rows_is_not_told_of_a_change(
     monkeypatch.syspath_prepend(str(project.paths.root))
     with pytest.raises(InputError, match="prepare of wave failed on the data as they are"):
         run_isolated(prepare_panel, project, project.frame.head(3), tmp_path / "short", None)
-
-
-def test_a_run_forecasts_a_long_block_from_about_a_hundred_origins(tmp_path: Path) -> None:
-    project = Project.of(small_project.write_real(tmp_path / "project", models=()), "wave")
-    ds = pd.date_range("2010-01-01", periods=2_000)
-    frame = pd.DataFrame({"unique_id": "wave", "ds": ds, "y": np.sin(np.arange(2_000.0))})
-    run = run_stages(project, frame, tmp_path / "run", stages=("fetch", "prepare"))
-    task = run.results.task  # 400 rows of validation, 200 of calibration
-    assert (task.step_size, task.calibration_step_size) == (4, 2)
-    short = run_stages(project, project.frame, tmp_path / "short", stages=("fetch", "prepare"))
-    assert short.results.task == project.settings.task
 
 
 def test_runs_with_and_without_workers_have_one_tensorflow(tmp_path: Path) -> None:
