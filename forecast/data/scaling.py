@@ -191,6 +191,20 @@ class Scaling:
         is_change = reads_changes(task)[inputs]
         units[:, inputs] = np.where(is_change, units[:, inputs] - excess, clipped)
 
+    def hold_to_range(self, forecasts: np.ndarray, last: np.ndarray, unique_id: str) -> np.ndarray:
+        """Scaled forecasts (n, H, O), held to `input_bounds`; behind rows that left them, to the
+        width of the range around the last value, `last` (n, O). What multiplies has no end; what is
+        infinite stays, as a sign that a model diverged.
+        """
+        targets = slice(last.shape[1])
+        bounds = self.input_bounds(unique_id)[:, targets] - self.centre[unique_id][targets]
+        low, high = bounds / self.scale[unique_id][targets]
+        width = (high - low) / 3
+        limited = np.clip(
+            forecasts, np.fmin(low, last - width)[:, None], np.fmax(high, last + width)[:, None]
+        )
+        return np.where(np.isinf(forecasts), forecasts, limited)
+
     def unscale(self, z: np.ndarray, unique_id: str, output: int) -> np.ndarray:
         """Scaled values of one target in model units."""
         return z * self.scale[unique_id][output] + self.centre[unique_id][output]

@@ -223,8 +223,8 @@ class Forecaster:
 
     def predict_windows(self, requests: Sequence[ForecastRequest]) -> list[np.ndarray]:
         """The forecasts (n, H, O) of each request in raw units, by `ModelSpec.scaled_forecast`; for
-        families that read windows alone. Many small requests are forecast together
-        (`_group_requests`).
+        families that read windows alone, within `Scaling.hold_to_range`. Many small requests are
+        forecast together (`_group_requests`).
         """
         reader = self
         first_row = self.task.season_length - 1
@@ -241,8 +241,11 @@ class Forecaster:
                 [self.spec.scaled_forecast(self, windows) for windows in batches]
             )
             ends = np.cumsum([len(rows) for _, rows in group])[:-1]
-            for part, (series, rows) in zip(np.split(scaled, ends), group, strict=True):
-                forecasts.append(self.to_raw_units(part, series, rows))
+            last = np.concatenate([windows.last for windows in batches])
+            parts = zip(np.split(scaled, ends), np.split(last, ends), group, strict=True)
+            for part, newest, (series, rows) in parts:
+                limited = self.scaling.hold_to_range(part, newest, series.unique_id)
+                forecasts.append(self.to_raw_units(limited, series, rows))
         return forecasts
 
     def windows(

@@ -176,3 +176,27 @@ def test_every_form_forecasts_through_gaps_of_two_targets(form: str) -> None:
         problems.HORIZON,
         2,
     )
+
+
+def test_a_map_that_multiplies_is_held_to_the_range_of_the_fit_and_its_width() -> None:
+    problem = anomalies(1500)
+    model = fitted(problem)
+    model.weights["0/map"][:] *= 1e6
+    series = problem.panel.series[0]
+    (forecasts,) = model.predict_windows([(series, np.array([999]))])
+    fitted_rows = series.values[slice(*problem.blocks["y"].train), 0]
+    low = fitted_rows.min() - np.ptp(fitted_rows)
+    high = fitted_rows.max() + np.ptp(fitted_rows)
+    assert low - 1e-9 <= forecasts.min() and forecasts.max() <= high + 1e-9
+    assert np.isclose(forecasts, low).any() or np.isclose(forecasts, high).any()
+
+
+def test_behind_a_level_that_rose_forecasts_stay_a_width_of_the_fit_around_the_last_value() -> None:
+    problem = anomalies(1500)
+    scaling = problem.scaling
+    last = np.array([[100.0]])
+    width = np.ptp(scaling.ranges["y"][:, 0]) / scaling.scale["y"][0]
+    forecasts = np.array([[[1e9], [100.5], [-1e9], [np.inf]]])
+    limited = scaling.hold_to_range(forecasts, last, "y")[0, :, 0]
+    lowest = (scaling.input_bounds("y")[0, 0] - scaling.centre["y"][0]) / scaling.scale["y"][0]
+    assert limited == pytest.approx([100 + width, 100.5, lowest, np.inf])
