@@ -13,7 +13,7 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from forecast.backtest import studies, tuning
+from forecast.backtest import studies
 from forecast.backtest.studies import StudyStore, TrialOutcome, run_study
 from forecast.data.records import Trial, best_trial
 from forecast.models.search import Choice, LogUniform
@@ -281,7 +281,3 @@ def test_a_full_disk_is_said_plainly(tmp_path):
 def test_a_database_holds_the_same_study_as_a_journal(tmp_path):
     database = study(tmp_path, n_trials=2, storage=f"sqlite:///{tmp_path}/studies.db")
     assert database == study(tmp_path, n_trials=2)
-
-
-def test_tuning_runs_the_study_of_its_module():
-    assert tuning.run_study is run_study

@@ -125,7 +125,7 @@ def _is_text(values: pd.Series) -> bool:
 
 def words_of(column: str) -> list[str]:
     """The words of a column name: `DailySales_EUR` → daily, sales, eur; `kWh` is one."""
-    parted = re.sub(r"([a-z]{2})([A-Z])", r"\1 \2", column)
+    parted = re.sub(r"(?<=[^\W\d_][a-z])([A-Z])", r" \1", column)
     return re.findall(r"[^\W\d_]+", parted.lower())
 
 

@@ -114,8 +114,8 @@ def pick_target(
     rows: pd.DataFrame, times: pd.Series, numbers: list[str], target: str, where: str
 ) -> Any:
     """The column `target`, if given. Else, of the columns that change within a series and are
-    neither forecasts nor plans, the one whose name has the lowest `_target_rank`; without such a
-    name the first that is neither a switch nor `_counts_time`.
+    neither forecasts, plans nor running totals, the one whose name has the lowest `_target_rank`;
+    without such a name the first that is neither a switch nor `_counts_time`.
 
     A temperature is not the target where a number before it may be one, such as arrivals: it is
     rather their input. Neither is a change. `InputError` where there are no numbers, or none is
@@ -138,21 +138,15 @@ def pick_target(
     numbers = [c for c in numbers if FORECAST_WORDS.isdisjoint(words_of(c))] or numbers
     unplanned = _drop_plans(rows[numbers], times)
     numbers = [c for c in numbers if c in unplanned or _is_measured(c)]
+    in_order = rows.loc[times.sort_values().index]
+    numbers = [c for c in numbers if not _is_running_total(c, in_order, numbers)]
     surest = min(numbers, key=_target_rank)
     if _target_rank(surest) == NO_TARGET:
         likely = [c for c in numbers if rows[c].nunique() > 2]
     else:
         earlier_numbers = numbers[: numbers.index(surest)] if SIGNED_NAME.search(surest) else []
         likely = [c for c in earlier_numbers if _may_be_target(rows[c])]
-    in_order = rows.loc[times.sort_values().index]
-    return next(
-        (
-            c
-            for c in likely
-            if not _counts_time(rows[c], times) and not _is_running_total(c, in_order, numbers)
-        ),
-        surest,
-    )
+    return next((c for c in likely if not _counts_time(rows[c], times)), surest)
 
 
 def _drop_plans(values: pd.DataFrame, times: pd.Series) -> list[str]:
@@ -195,11 +189,15 @@ def _counts_time(values: pd.Series, times: pd.Series) -> bool:
 
 def _is_running_total(column: str, in_order: pd.DataFrame, numbers: list[str]) -> bool:
     """Whether a column never falls and another one is its change, as beside a meter's reading the
-    consumption.
+    consumption. They are equal in nearly all rows and, as most rows of two steps may be zero, in
+    nearly all rows with a rise.
     """
-    changes = in_order.groupby("unique_id")[[column]].diff()
-    is_change = np.isclose(in_order[numbers], changes).mean(axis=0) > MIN_COUNTED_SHARE
-    return bool(changes[column].min() >= 0 and is_change.any())
+    changes = in_order.groupby("unique_id")[column].diff()
+    if not changes.min() >= 0 < changes.max():
+        return False
+    is_change = np.isclose(in_order[numbers].drop(columns=column), changes.to_frame())
+    shares = np.minimum(is_change.mean(axis=0), is_change[changes > 0].mean(axis=0))
+    return bool(shares.max(initial=0) > MIN_COUNTED_SHARE)
 
 
 def _may_be_target(values: pd.Series) -> bool:

@@ -65,10 +65,12 @@ SPREADSHEET_DAYS = (30000, 49999)
 COUNTED_ROWS = CalendarFit(RegularCalendar.model_validate({"kind": "index"}), 0, 0)
 UNREAD_FORMS = {
     r"(19|20)\d\d(0[1-9]|1[0-2])": " Months as 202401 are read by `time_format: '%Y%m'`.",
-    r"(19|20)\d\d([-/ ]?([0-4]\d|5[0-3]))?|\D*\d\d?\W(19|20)\d\d": (
+    r"(19|20)\d\d([-/ ]\d|[-/ ]?([0-4]\d|5[0-3]))?|[^\W\d]*\W*\d\d?\W(19|20)\d\d": (
         " Write a year and its week as 2024W05, a year and its month as 2024-05."
     ),
-    r"[^\W\d]{2,}[.,]* \d+\W+\w+\W+\d{2,4}.*": " Leave the names of the weekdays out.",
+    r"[^\W\d]{2,}[.,]* \d+\W+(\d+|[^\W\d]{3,})\W+\d{2,4}.*": (
+        " Leave the names of the weekdays out."
+    ),
     r"[34]\d{4}(\.\d+)?": (
         " Days of a spreadsheet become dates by `pandas.to_datetime(..., unit='D',"
         " origin='1899-12-30')`."
@@ -174,7 +176,7 @@ def _find_count_column(
     counts = [
         c
         for c in steps.columns
-        if {*steps[c].dropna()} == {1}
+        if steps[c].min() == steps[c].max() == 1
         and table[c].between(0, MAX_GRID_STEPS).all()
         and c.lower() not in DATE_NAMES
         and not table[c].between(*SPREADSHEET_DAYS).all()
