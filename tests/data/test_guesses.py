@@ -2253,7 +2253,7 @@ def test_hours_that_are_closed_on_saturdays_are_told_to_get_forecasts(tmp_path):
     frame = pd.DataFrame({"ds": times, "calls": np.arange(len(times)) % 17})[is_open]
     entry, text = guess_both(tmp_path, frame)
     assert entry["calendar"]["opening_hours"]["last"] == "19:00"
-    assert "175 steps without a row, which get forecasts too" in text
+    assert "175 steps without a row; every step gets forecasts" in text
 
 
 def months_of(rows: int, **columns: Any) -> pd.DataFrame:

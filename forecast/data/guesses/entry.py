@@ -21,6 +21,7 @@ from forecast.data import own_files
 from forecast.data.calendars import (
     GUESSED_ZONES,
     Calendar,
+    CalendarFit,
     calendar_entry,
     count_steps_by_series,
     default_features,
@@ -371,7 +372,7 @@ def _entry_lines(
         entry_line(
             "calendar",
             calendar_entry(calendar),
-            _calendar_note(observed, guess),
+            _calendar_note(observed, guess.fit),
         ),
         entry_line("horizon", horizon, describe_horizon(rows_by_series, n_rows) + horizon_note),
         entry_line("lookback", lookback),
@@ -474,15 +475,15 @@ def _target_note(values: pd.Series, max_missing: float) -> str:
     return "what is forecast"
 
 
-def _calendar_note(observed: pd.DataFrame, guess: GuessedTimes) -> str:
+def _calendar_note(observed: pd.DataFrame, fit: CalendarFit) -> str:
     """The comment of the calendar: the rows it was guessed from, and what does not fit it."""
     note = f"from {len(observed)} rows of {observed['unique_id'].nunique()} series"
-    if guess.fit.count_misfits():
+    if fit.count_misfits():
         note += (
-            f"; {plural(guess.fit.off_calendar, 'time')} off it,"
-            f" {plural(guess.fit.without_row, 'step')} without a row, which get forecasts too"
+            f"; {plural(fit.off_calendar, 'time')} off it,"
+            f" {plural(fit.without_row, 'step')} without a row; every step gets forecasts"
         )
-    if guess.fit.without_row > len(observed):
+    if fit.without_row > len(observed):
         note += "; to count rows alone: `{kind: index}`, and no `ds` in `columns`"
     return note
 

@@ -197,7 +197,7 @@ def _is_running_total(column: str, in_order: pd.DataFrame, numbers: list[str]) -
         return False
     is_change = np.isclose(in_order[numbers].drop(columns=column), changes.to_frame())
     shares = np.minimum(is_change.mean(axis=0), is_change[changes > 0].mean(axis=0))
-    return bool(shares.max(initial=0) > MIN_COUNTED_SHARE)
+    return bool((shares > MIN_COUNTED_SHARE).any())
 
 
 def _may_be_target(values: pd.Series) -> bool:

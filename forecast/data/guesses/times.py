@@ -189,11 +189,17 @@ def _find_count_column(
         for c in text_columns(table[file_columns])
         if not table.duplicated([c, "unique_id"]).any() or _is_clock(table[c])
     ]
-    dates = table[file_columns].select_dtypes(exclude="float").columns
-    parts = [c for c in dates if not DATE_PARTS.isdisjoint(words_of(c))]
+    parts = [
+        c
+        for c in table[file_columns].select_dtypes(exclude="float").columns
+        if not DATE_PARTS.isdisjoint(words_of(c))
+    ]
     if len(parts) < 2:  # a lone one may be `months_open`, and years may have any name
-        years = table[steps.columns[steps.abs().max() == 1]]
-        parts = [c for c in years.columns if years[c].between(1900, 2199).all()]
+        parts = [
+            c
+            for c in steps.columns
+            if steps[c].abs().max() == 1 and table[c].between(1900, 2199).all()
+        ]
     may_be_times = {*rising, *text, *parts}
     unread = [c for c in file_columns if c in may_be_times or c.lower() in TIME_COLUMN_NAMES]
     texts = [table[column].dropna().astype("str").str.strip() for column in unread]
