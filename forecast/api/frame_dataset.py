@@ -117,8 +117,8 @@ class FrameDataset:
         return int(needed[needed <= 2 * task.horizon].max())
 
     def choose_options(self, frame: pd.DataFrame, horizon: int) -> FrameDataset:
-        """The dataset of the same call with another frame and horizon; what the caller left out is
-        chosen again.
+        """The dataset of the same call with another frame and horizon, without its `plan`; what the
+        caller left out is chosen again.
         """
         options = replace(self.options, horizon=horizon)
         return _describe_frame(frame, self.names, options, self.inputs)
@@ -221,7 +221,9 @@ def frame_dataset(df: Any, options: TaskOptions) -> FrameDataset:
 def _describe_frame(
     frame: pd.DataFrame, names: Names, options: TaskOptions, inputs: Inputs
 ) -> FrameDataset:
-    """The dataset of a checked frame; options that are None are chosen by its rows."""
+    """The dataset of a checked frame, without `plan`; options that are None are chosen by its rows.
+    `InputError` for a faulty option.
+    """
     horizon = options.horizon
     calendar = _calendar(options.freq)
     zone = clock_name(names.time_zone)

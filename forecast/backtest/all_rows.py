@@ -1,9 +1,9 @@
 """Refits a scored candidate on all rows, for serving.
 
 The scored fit had to keep rows back: the test block, and the calibration block whose errors the
-intervals are made of. `refit_on_all_rows` fits the same recipe up to the last row. Its forecasts
-cannot be scored: series that lack a block are fitted too, and the intervals keep the errors of the
-scored fit.
+intervals are made of. `refit_on_all_rows` fits the same recipe up to the last row, also on series
+that lack a block. Its forecasts cannot be scored, since no rows are kept back; the intervals keep
+the errors of the scored fit.
 
 To select penalties and the like, the newest rows of each series stand in for the validation block;
 then they are fitted on too. A network takes as many gradient steps as the scored fit of its seed.

@@ -674,8 +674,9 @@ def _candidate_steps(stamps: pd.DatetimeIndex) -> list[str]:
 
 
 def _label_side(calendar: RegularCalendar) -> Literal["start", "end", "either"]:
-    """Which end of its interval a step is labelled by: `MS` the start, `ME` the end. Weeks may be
-    labelled by either end: a shop may write the Monday, an investor the Friday.
+    """Which end of its interval a step is labelled by: `MS` the start, `ME` the end. Weeks, working
+    days and other named steps may be labelled by either end: of a week a shop may write the Monday,
+    an investor the Friday.
     """
     step = to_offset(calendar.freq)
     name = step.rule_code.partition("-")[0]
@@ -686,7 +687,7 @@ def _label_side(calendar: RegularCalendar) -> Literal["start", "end", "either"]:
 
 def known_from(calendar: Calendar, ds: Any) -> pd.DatetimeIndex:
     """The time (UTC, no zone) from which each step is certainly known: the close of the session,
-    the end of the interval. A week that may be labelled by either end counts as ending a week after
+    the end of the interval. A step that may be labelled by either end counts as ending a step after
     its label.
     """
     times = pd.DatetimeIndex(ds)
@@ -712,7 +713,7 @@ def known_from(calendar: Calendar, ds: Any) -> pd.DatetimeIndex:
 
 def read_until(calendar: Calendar, ds: Any) -> pd.DatetimeIndex:
     """The time (UTC, no zone) up to which each step may read other data: `known_from`, but for a
-    week that may be labelled by either end, the end of the label's day.
+    step that may be labelled by either end, the end of the label's day where that is earlier.
     """
     known_times = known_from(calendar, ds)
     if not isinstance(calendar, RegularCalendar) or _label_side(calendar) != "either":

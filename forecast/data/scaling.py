@@ -288,8 +288,10 @@ def _find_ranges(values: np.ndarray, task: Task, unique_id: str) -> np.ndarray:
 
 
 def _centre_and_scale(values: np.ndarray, column: TaskColumn) -> tuple[float, float]:
-    """Centre and scale of one column from its train rows (T,) in model units. A constant column has
-    scale one, so that it becomes zeros rather than infinities.
+    """Centre and scale of one column from its train rows (T,) in model units; (0, 1) without
+    values. With `difference_inputs` the scale is that of the changes, which may span missing rows.
+    Where the values or these changes are constant it is one, so that they become zeros rather than
+    infinities.
     """
     observed = values[np.isfinite(values)]
     if len(observed) == 0:

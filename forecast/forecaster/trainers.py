@@ -74,8 +74,8 @@ def _principal_axes(rows: np.ndarray, units: int) -> tuple[np.ndarray, np.ndarra
 
 
 ValidationLosses = Callable[[Weights], np.ndarray]
-"""From weights by name to the losses (1 + folds,) of `mean_losses_by_fold`, over all of validation
-first.
+"""From weights by name to the losses (1 + folds,), in trials (1,), of `mean_losses_by_fold`, over
+all of validation first.
 """
 
 

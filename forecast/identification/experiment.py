@@ -294,8 +294,8 @@ def join_rows(experiments: Iterable[Experiment]) -> tuple[Array, Array]:
 
 
 def normalise_weights(experiments: Sequence[Experiment]) -> list[Experiment]:
-    """The experiments with weights of mean 1 where they are above 0, so that only their ratios act;
-    `InputError` where no value counts.
+    """The experiments with weights whose mean over all of them is 1 where they are above 0, so that
+    only their ratios act; `InputError` where no value counts, and as in `count_columns`.
     """
     count_columns(experiments)
     weights = np.concatenate([e.error_weights.ravel() for e in experiments])

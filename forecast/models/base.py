@@ -457,8 +457,8 @@ def dense_layers(units: int, layers: int) -> tuple[Block, ...]:
 
 
 def add_dropout(blocks: Sequence[Block], rate: float) -> tuple[Block, ...]:
-    """`blocks` with dropout between them and before the read-out, but none on the inputs of the
-    network and none within a recurrence.
+    """`blocks` with dropout between them and before the read-out, but none within a recurrence
+    and, unless there are no blocks, none on the inputs of the network.
     """
     if rate == 0:
         return tuple(blocks)

@@ -357,7 +357,9 @@ class Skip:
 
     @staticmethod
     def from_saved(content: dict[str, Any], arrays: dict[str, np.ndarray]) -> Skip:
-        """The skip whose `to_json` gave `content` and whose `to_arrays` gave `arrays`."""
+        """The skip whose `to_json` gave `content` and whose `to_arrays` gave `arrays`. Without
+        arrays it has no coefficients and is a shape to be fitted, as the members of a mean are.
+        """
         tuples = {name: tuple(content[name]) for name in ("profile", "harmonics", "unread", "bent")}
         parts = [(Skip.from_saved(part, {}), weight) for part, weight in content["mean_of"]]
         change_weights = {uid: tuple(each) for uid, each in content["change_weights"].items()}

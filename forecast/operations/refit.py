@@ -37,8 +37,9 @@ def main(
     root: str = ".",
     jobs: int = 0,
 ) -> None:
-    """Fit the recipe in the file `record` and write the folder `target`, with the files that the
-    train stage writes into data/trained/<dataset>/<candidate>.
+    """Fit a recipe and write the folder `target`, with the files that the train stage writes into
+    data/trained/<dataset>/<candidate>. On `gate` the recipe is in the file `record`, whatever its
+    name; on `all` it is that of the candidate's folder that holds `record`.
     """
     project = Path(root)
     recipe_file = Path(record)
@@ -71,8 +72,8 @@ def refit_on_all_data(root: Path, dataset: str, scored: Path, target: Path, *, j
     """Fit the recipe of the trained candidate in the folder `scored` on all rows, and write the
     folder `target` (`backtest.all_rows`).
 
-    Series that were not scored are read from data/raw. Raises `DataError` where data/raw has other
-    rows than those that were compared.
+    All rows are read from data/raw, with the series that were not scored. Raises `DataError` where
+    data/raw has other rows than those that were compared.
     """
     paths = ProjectPaths.of(root)
     setup = read_training_setup(paths, dataset)

@@ -1,5 +1,6 @@
-"""The state of each dataset for `forecast status`, read in under a second from small files of this
-machine, without loading a model and without asking the registry.
+"""The state of each dataset for `forecast status`, read from small files of this machine, without
+loading a model and without asking the registry. It takes under a second, and one more for pandas
+where a market's sessions look stale or the file of issued forecasts has changed.
 
 `read_status` finds, among others: no champion; damaged files of champion, decisions, issued
 forecasts or data; a champion that is stale, forecasts poorly, has another task or knows a series

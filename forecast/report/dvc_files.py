@@ -69,7 +69,9 @@ def changes_by_step(results: Results) -> pd.DataFrame:
 
 
 def learning_curves(results: Results) -> pd.DataFrame:
-    """The training and validation loss of every seed of every network, by gradient step."""
+    """The training and validation loss of every seed of every network, by gradient step or by
+    iteration of Levenberg-Marquardt.
+    """
     rows = []
     for record in results.records.values():
         for seed in record.seeds if record.is_network else ():

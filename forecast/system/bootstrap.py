@@ -1,7 +1,8 @@
 """`make setup`: installs the environment `.venv` from the hashed lock files.
 
 requirements.lock has what a run needs; `--dev` adds requirements-dev.lock (tests, lint, MLflow's
-pages). This module runs before anything is installed, so it imports the standard library only.
+pages). This module runs before anything is installed, so it imports the standard library
+and `forecast.system.errors` only.
 
 A stamp file with the digests of the lock files and of pyproject.toml is written last. An
 interrupted install has no finished stamp and is made again; a finished one is left alone until one

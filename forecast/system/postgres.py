@@ -107,7 +107,7 @@ def hold_lock(uri: str, name: str, *, purpose: str, timeout: float) -> Iterator[
     """Hold the lock `name` on the PostgreSQL server at `uri`; yields a check that it is still held.
 
     Does nothing where `uri` is another kind of store. Raises `BusyError` naming the holder after
-    `timeout` seconds.
+    `timeout` seconds, and what `open_connection` raises.
     """
     if not is_postgres(uri):
         yield check_nothing

@@ -77,8 +77,9 @@ def register_version(
 ) -> int:
     """Make the saved ensemble in the folder `model` a version of `name`; returns its number.
 
-    An existing version with the same digest is returned, unless its files were pruned. sample: a
-    request on which the logged copy is tried first; `ModelError` when its forecast is not finite.
+    An existing version with the same digest is returned, unless its files were pruned or `number`
+    is given. sample: a request on which the logged copy is tried first; `ModelError` when its
+    forecast is not finite.
     number: the version must get this number, as in a registry that was lost and is made again.
     """
     digest = model_digest(model)

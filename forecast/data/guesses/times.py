@@ -98,8 +98,9 @@ CLOCK_TEXT = r"([01]?\d|2[0-4])(:[0-5]\d){1,2}( ?[AaPp][Mm])?"
 class GuessedTimes:
     """The times of a file's rows.
 
-    column: its name in the file, None where rows are counted. format: None for ISO 8601. zone: the
-    time zone, None for UTC. times: in UTC, one per row. fit: the calendar and how well it fits.
+    column: its name in the file, None where no column has or counts them. format: None for
+    ISO 8601. zone: the time zone, None for UTC. times: in UTC, one per row. fit: the calendar and
+    how well it fits.
     """
 
     column: str | None
@@ -147,7 +148,9 @@ def _find_years(table: pd.DataFrame) -> tuple[str | None, str | None]:
 def guess_times(
     rows: pd.DataFrame, time: str | None, time_format: str | None, target: str, where: str
 ) -> GuessedTimes:
-    """The times of `rows`, which have a `unique_id`, from the column `time`; None: counted rows."""
+    """The times of `rows`, which have a `unique_id`, from the column `time`; None: counted rows.
+    `InputError` where they cannot be read, no calendar has them, or another column may hold times.
+    """
     if time is None:
         column, times = _find_count_column(rows, target, where)
         return GuessedTimes(column, time_format, None, times, COUNTED_ROWS)

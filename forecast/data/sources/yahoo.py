@@ -158,7 +158,9 @@ class _Client:
         yfinance.cache._CookieCacheManager._initialise()
 
     def history(self, ticker: str, first: pd.Timestamp, as_of: pd.Timestamp) -> pd.DataFrame:
-        """The long rows of one ticker as traded, from `first` on; `DataError` naming the ticker."""
+        """The long rows of one ticker as traded, from `first` on; `DataError` naming the ticker.
+        They are not cut at `as_of`, which says only how far is asked.
+        """
         what = f"Yahoo, ticker {ticker!r}"
         bars = self.deadline.call_with_retries(
             what, lambda: self._attempt(ticker, first, as_of, what)

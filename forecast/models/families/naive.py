@@ -34,7 +34,9 @@ class Spec(BaselineSpec):
     def forecast(
         self, windows: Windows, channels: Layout, *, horizon: int, season_length: int
     ) -> np.ndarray:
-        """(B, H, O) in scaled units; a missing row has the value before it."""
+        """(B, H, O) in scaled units. To a mean or median a missing row has the value before it, or,
+        before the first observed one, 0: the train mean.
+        """
         if self.value == "last":
             return Skip("last", horizon, channels.outputs).forecast(windows, channels)
         rows = fill_gaps(windows.z[:, :, : channels.outputs])[0]

@@ -2,8 +2,8 @@
 
 Of numba: its BLAS wrapper, and attributes of LLVM functions. Of TensorFlow: the C interface for
 custom operations, called from machine code. Importing it raises ImportError where numba is missing
-or `NUMBA_DISABLE_JIT` is set; callers then compute the same in TensorFlow. docs/native-kernels.md
-has the reasons, and what to check with new versions.
+or has another BLAS wrapper, or `NUMBA_DISABLE_JIT` is set; callers then compute the same in
+TensorFlow. docs/native-kernels.md has the reasons, and what to check with new versions.
 
 `compile_callback` compiles, `load_tensorflow` and `register_operation` use TensorFlow's C library;
 everything else is used inside of compiled code.
