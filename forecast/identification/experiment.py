@@ -260,8 +260,13 @@ def weight_columns(weight: npt.ArrayLike, y: Array) -> Array:
 def require_whole(least: int, **numbers: Any) -> None:
     """`InputError` for a number that is not whole or is below `least`."""
     for name, value in numbers.items():
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        if not is_whole(value, least):
             raise InputError(f"`{name}` is {value!r}; wanted a whole number from {least} up.")
+
+
+def is_whole(value: Any, least: int) -> bool:
+    """Whether it is a whole number from `least` up; True and False are none."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= least
 
 
 def count_columns(experiments: Sequence[Experiment]) -> tuple[int, int]:

@@ -31,8 +31,8 @@ from forecast.system.errors import InputError, ModelError
 
 def frols(
     *experiments: Experiment,
-    input_delays: Iterable[int] = (1, 2),
-    feedback_delays: Iterable[int] = (1, 2),
+    input_delays: int | Iterable[int] = (1, 2),
+    feedback_delays: int | Iterable[int] = (1, 2),
     degree: int = 3,
     terms: int = 12,
 ) -> Model:

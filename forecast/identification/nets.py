@@ -9,10 +9,10 @@
     elmannet(layer_delays)                    u[t], each layer's own output before    1:2, 10
     grunet(), lstmnet()                       u[t], gated states (not MATLAB's)       8
 
-Hidden units are tanh or gated, the output is linear. `hidden` counts the units of each layer; ()
-makes a linear model (ARX, FIR), but of recurrent nets. In the network of `Net.network` the row of
-time t holds y[t-1] and u[t - shift], where `shift` is the shortest input delay: what is known when
-y[t] is forecast.
+Delays are whole steps in rising order, or one alone. Hidden units are tanh or gated, the output is
+linear. `hidden` counts the units of each layer; () makes a linear model (ARX, FIR), but of
+recurrent nets. In the network of `Net.network` the row of time t holds y[t-1] and u[t - shift],
+where `shift` is the shortest input delay: what is known when y[t] is forecast.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from forecast.identification.experiment import is_whole
 from forecast.identification.loops import NetworkLoop, SetLoop
 from forecast.identification.narx import Narx
 from forecast.identification.polynomial import Term
@@ -263,8 +264,8 @@ def check_first_rows(net: Net | NetSet, name: str, y: npt.NDArray[np.float64], n
 
 
 def narxnet(
-    input_delays: Iterable[int] = (1, 2),
-    feedback_delays: Iterable[int] = (1, 2),
+    input_delays: int | Iterable[int] = (1, 2),
+    feedback_delays: int | Iterable[int] = (1, 2),
     hidden: int | Sequence[int] = 10,
     *,
     linear: bool = True,
@@ -281,7 +282,7 @@ def narxnet(
 
 
 def narnet(
-    feedback_delays: Iterable[int] = (1, 2),
+    feedback_delays: int | Iterable[int] = (1, 2),
     hidden: int | Sequence[int] = 10,
     *,
     linear: bool = True,
@@ -291,13 +292,15 @@ def narnet(
     return Net("narnet", _units(hidden), feedback_delays=y, linear=linear)
 
 
-def timedelaynet(input_delays: Iterable[int] = (1, 2), hidden: int | Sequence[int] = 10) -> Net:
+def timedelaynet(
+    input_delays: int | Iterable[int] = (1, 2), hidden: int | Sequence[int] = 10
+) -> Net:
     """A net on delayed inputs alone; without hidden units a linear filter (FIR)."""
     return Net("timedelaynet", _units(hidden), check_delays("input_delays", input_delays))
 
 
 def distdelaynet(
-    delays: Sequence[Iterable[int]] = ((1, 2), (1, 2)), hidden: int | Sequence[int] = 10
+    delays: Sequence[int | Iterable[int]] = ((1, 2), (1, 2)), hidden: int | Sequence[int] = 10
 ) -> Net:
     """A net with delays into every layer (Waibel et al. 1989): `delays[0]` of the inputs,
     `delays[k]` of hidden layer k. `InputError` for another number of them.
@@ -312,12 +315,12 @@ def distdelaynet(
     return Net("distdelaynet", units, input_delays, layer_delays=tuple(layer_delays))
 
 
-def layrecnet(layer_delays: Iterable[int] = (1, 2), hidden: int | Sequence[int] = 10) -> Net:
+def layrecnet(layer_delays: int | Iterable[int] = (1, 2), hidden: int | Sequence[int] = 10) -> Net:
     """A recurrent net whose layers see their own outputs over several delays."""
     return _recurrent_net("layrecnet", layer_delays, hidden)
 
 
-def elmannet(layer_delays: Iterable[int] = (1, 2), hidden: int | Sequence[int] = 10) -> Net:
+def elmannet(layer_delays: int | Iterable[int] = (1, 2), hidden: int | Sequence[int] = 10) -> Net:
     """Elman's net (1990), in MATLAB of the same form as `layrecnet`. With delay 1 it has the cell
     of `networks.cells.simple`, whose derivatives are whole here, not cut at the previous state.
     """
@@ -334,7 +337,9 @@ def lstmnet(hidden: int | Sequence[int] = 8) -> Net:
     return _recurrent_net("lstmnet", (1,), hidden)
 
 
-def _recurrent_net(kind: str, layer_delays: Iterable[int], hidden: int | Sequence[int]) -> Net:
+def _recurrent_net(
+    kind: str, layer_delays: int | Iterable[int], hidden: int | Sequence[int]
+) -> Net:
     """A net whose layers see their own outputs, each over the same delays; `InputError` without
     hidden units.
     """
@@ -346,11 +351,13 @@ def _recurrent_net(kind: str, layer_delays: Iterable[int], hidden: int | Sequenc
     return Net(kind, units, (0,), layer_delays=(delays,) * len(units))
 
 
-def check_delays(name: str, values: Iterable[int], least: int = 0) -> Delays:
-    """The delays as a tuple; `InputError` unless whole steps from `least` in rising order."""
+def check_delays(name: str, values: int | Iterable[int], least: int = 0) -> Delays:
+    """The delays, or one alone, as a tuple; `InputError` unless there is one and they are whole
+    steps from `least` in rising order.
+    """
     delays = _as_tuple(values)
-    is_whole = all(isinstance(delay, int | np.integer) for delay in delays)
-    if not delays or not is_whole or delays[0] < least or list(delays) != sorted(set(delays)):
+    are_whole = all(is_whole(delay, least) for delay in delays)
+    if not delays or not are_whole or list(delays) != sorted(set(delays)):
         raise InputError(
             f"`{name}` is {delays}; wanted whole steps from {least} in rising order, e.g. (1, 2)."
         )
@@ -360,7 +367,7 @@ def check_delays(name: str, values: Iterable[int], least: int = 0) -> Delays:
 def _units(hidden: int | Sequence[int]) -> tuple[int, ...]:
     """The units of each hidden layer; `InputError` unless each is whole, from 1 up."""
     units = _as_tuple(hidden)
-    if any(not isinstance(count, int | np.integer) or count < 1 for count in units):
+    if not all(is_whole(count, 1) for count in units):
         raise InputError(
             f"`hidden` is {hidden!r}; wanted units per layer, each at least 1, or () for none."
         )

@@ -466,6 +466,11 @@ OPTIONS = {
         r"`hidden` is \(2.7,\); wanted units per layer",
     ),
     "half a delay": (lambda: narxnet(1.5), r"`input_delays` is \(1.5,\); wanted whole steps"),
+    "a truth value as delay": (
+        lambda: narxnet((False, True)),
+        r"`input_delays` is \(False, True\)",
+    ),
+    "a truth value as units": (lambda: narxnet(hidden=True), "`hidden` is True; wanted units"),
     "units": (lambda: narxnet(hidden=0), "`hidden` is 0; wanted units per layer"),
     "nothing to feed back": (lambda: layrecnet((1,), ()), "layrecnet without hidden units"),
     "experiment": (lambda: Experiment(np.zeros(5), np.zeros(4)), "Rows of u: 5, of y: 4"),
