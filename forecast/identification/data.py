@@ -245,7 +245,7 @@ def _index_by_time(
         row = int(np.flatnonzero(times.isna())[0])
         raise InputError(
             f"{path}: column {time!r} has {str(column.iat[row])!r} in row {row}, counted from 0"
-            " after the names; wanted a number or a date such as 2020-12-31 23:50 or 31.12.2020"
+            " without the names; wanted a number or a date such as 2020-12-31 23:50 or 31.12.2020"
             " 23:50 in every row. Correct it, or leave out `time`."
         )
     return frame.set_index(pd.Index(times)) if is_whole else frame.reset_index(drop=True)
@@ -274,7 +274,7 @@ def _cell_error(path: Path | str, column: object, cell: object, row: int) -> Inp
     """The error to raise for a cell that is no finite number."""
     return InputError(
         f"{path}: column {column!r} has {str(cell)!r} in row {row},"
-        " counted from 0 after the names; wanted a number, or nothing where y is missing."
+        " counted from 0 without the names; wanted a number. Only y may be empty."
         " Correct it, or cut the row."
     )
 
