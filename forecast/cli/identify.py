@@ -59,20 +59,20 @@ def identify(
 
     root = require_project(root, "experiments.yaml")
     paths = ProjectPaths.of(root)
-    record = load_experiment(experiment, paths.configs)
-    experiments = read_by_name(root / record.file, record.outputs, record.inputs, record.record)
+    entry = load_experiment(experiment, paths.configs)
+    experiments = read_by_name(root / entry.file, entry.outputs, entry.inputs, entry.record)
     print(
-        f"Training {', '.join(record.rows)}, twice each. Ctrl-C keeps the rows that are done.",
+        f"Training {', '.join(entry.rows)}, twice each. Ctrl-C keeps the rows that are done.",
         file=sys.stderr,
     )
-    pieces = {str(name): Piece(weight=contest.WEIGHT_BY_CONTESTANT[name]) for name in record.rows}
+    pieces = {str(name): Piece(weight=contest.WEIGHT_BY_CONTESTANT[name]) for name in entry.rows}
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     with show_progress(len(pieces), f"identify {experiment}", pieces) as advance:
-        contestants = contest.compete(record, experiments, advance)
+        contestants = contest.compete(entry, experiments, advance)
     # a first Ctrl-C makes the process ignore later ones, which shall end what follows
     for number, handler in handlers.items():
         signal.signal(number, handler)
-    settings = {"data": files.sha256(root / record.file), **record.model_dump(mode="json")}
+    settings = {"data": files.sha256(root / entry.file), **entry.model_dump(mode="json")}
     result = {**settings, **_result(contestants)}
     folder = paths.identified(experiment)
     models = {

@@ -91,7 +91,7 @@ def promote(
         _print_champion(project, dataset, version, output_format)
         return
 
-    def refit_on_all_data(candidate: Path, target: Path) -> None:
+    def start_refit(candidate: Path, target: Path) -> None:
         print(f"{dataset}: fitting {candidate.name} again on all data", file=sys.stderr, flush=True)
         challenger.run_refit(
             project,
@@ -108,7 +108,7 @@ def promote(
             dataset,
             now=now(),
             revision=read_revision(project),
-            refit=None if scored else refit_on_all_data,
+            refit=None if scored else start_refit,
             reason=reason,
             tracking_uri=uri,
         )

@@ -320,7 +320,7 @@ def _finish(job: RetrainingJob) -> Decision:
     tree = WorkTree(job.folder / "tree", "", ())
     rules = load_retraining(job.dataset, tree.paths.configs)
 
-    def refit_on_all_data(candidate: Path, target: Path) -> None:
+    def start_refit(candidate: Path, target: Path) -> None:
         challenger.run_refit(
             tree.path,
             job.dataset,
@@ -336,7 +336,7 @@ def _finish(job: RetrainingJob) -> Decision:
         now=job.now,
         tracking_uri=job.tracking_uri,
         log_step=job.log_step,
-        refit=refit_on_all_data if rules.after_promotion == "refit" else None,
+        refit=start_refit if rules.after_promotion == "refit" else None,
     )
 
 
