@@ -19,8 +19,8 @@ MEANING_OF_VERDICT = {
     "stable": "forgets a disturbance and stays within bounds",
     "marginal": "keeps a disturbance as it is, like a random walk",
     "sensitive": "amplifies a disturbance within bounds, as chaos does",
-    "drifting": "leaves the range of the train data without amplifying, like a straight line",
-    "unstable": "leaves the range of the train data and amplifies",
+    "drifting": "goes over 25 scaled units from its start without amplifying, like a straight line",
+    "unstable": "goes over 25 scaled units from its start and amplifies, or is not finite",
 }
 """What each verdict on a closed loop means."""
 LEAST_GRADIENT = 0.01
