@@ -266,7 +266,9 @@ def require_whole(least: int, **numbers: Any) -> None:
 
 def is_whole(value: Any, least: int) -> bool:
     """Whether it is a whole number from `least` up; True and False are none."""
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= least
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        return False
+    return int(value) >= least
 
 
 def count_columns(experiments: Sequence[Experiment]) -> tuple[int, int]:
