@@ -2128,11 +2128,11 @@ DAILY = [f"2024-01-{day:02d}" for day in range(1, 29)]
         ),
         (
             "ds,y\n" + "".join(f"{day},1\n" for day in DAILY) + "ds,y\n2024-01-29,1\n",
-            r"line 30: `ds` holds 'ds', wanted a time as in the first row",
+            r"line 30: `ds` holds 'ds', wanted a time such as 2024-01-01",
         ),
         (
             "ds,y\nday,mm\n" + "".join(f"{day},1\n" for day in DAILY),
-            r"line 2: `ds` holds 'day', wanted a time as in the row below",
+            r"line 2: `ds` holds 'day', wanted a time such as 2024-01-01",
         ),
         (
             "ds,y\n" + "".join(f"{day} 12:00,1\n{day} 24:00,2\n" for day in DAILY),
@@ -2154,7 +2154,7 @@ def test_a_file_that_cannot_be_meant_so_is_refused_in_one_sentence(tmp_path, tex
 def test_a_time_that_cannot_be_read_is_refused_beside_a_count_of_the_rows(tmp_path):
     lines = [f"{n},{day},{n % 5 + 0.5}\n" for n, day in enumerate([*DAILY, "2024-31-01"])]
     (tmp_path / "mine.csv").write_text("n,ds,y\n" + "".join(lines))
-    with pytest.raises(InputError, match=r"line 30: `ds` holds '2024-31-01', wanted a time as in"):
+    with pytest.raises(InputError, match=r"line 30: `ds` holds '2024-31-01', wanted a time such"):
         guess_entry(tmp_path / "mine.csv", "mine.csv", "mine")
 
 

@@ -139,7 +139,9 @@ def pick_target(
     unplanned = _drop_plans(rows[numbers], times)
     numbers = [c for c in numbers if c in unplanned or _is_measured(c)]
     in_order = rows.loc[times.sort_values().index]
-    numbers = [c for c in numbers if not _is_running_total(c, in_order, numbers)]
+    read_numbers = [*rows[numbers].select_dtypes("number")]  # others have more digits than a float
+    totals = [c for c in read_numbers if _is_running_total(c, in_order, read_numbers)]
+    numbers = [c for c in numbers if c not in totals]
     surest = min(numbers, key=_target_rank)
     if _target_rank(surest) == NO_TARGET:
         likely = [c for c in numbers if rows[c].nunique() > 2]
