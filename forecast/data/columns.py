@@ -468,11 +468,11 @@ def add_joined(frame: pd.DataFrame, dataset: Dataset, *, root: Path, where: str)
     dataset does not have.
     """
     lookups = {c.column: c.joined for c in dataset.columns if c.joined is not None}
-    # an empty name means this dataset
-    others = {"": (dataset, adjust_prices(frame, dataset.source.adjustment))}
-    for name in sorted({lookup.dataset for lookup in lookups.values()} - {""}):
-        other = load_dataset(name, ProjectPaths.of(root).configs)
-        rows = snapshots.read_pointed(root, name)
+    others = {}
+    for name in sorted({lookup.dataset for lookup in lookups.values()}):
+        # an empty name means this dataset
+        other = load_dataset(name, ProjectPaths.of(root).configs) if name else dataset
+        rows = snapshots.read_pointed(root, name) if name else frame
         others[name] = other, adjust_prices(rows, other.source.adjustment)
     result = frame.copy(deep=False)
     for column, lookup in lookups.items():
