@@ -466,7 +466,8 @@ def test_of_a_short_list_of_orders_the_one_of_lowest_aicc_is_taken() -> None:
     aicc = {
         order: statsforecast_models().ARIMA(order=order).fit(y).model_["aicc"] for order in orders
     }
-    assert fitted.orders == min(aicc, key=aicc.__getitem__) == (2, 0, 0)
+    assert min(aicc, key=aicc.__getitem__) == (2, 0, 0)
+    assert fitted == fitted_to("auto_arima", y, options={"candidates": [(2, 0, 0)]})
 
 
 @pytest.mark.parametrize(
@@ -621,5 +622,12 @@ def test_fewer_rows_than_fourier_terms_are_refused_in_words(season: int) -> None
     n_terms = 2 * min(6, (season - 1) // 2)
     y = np.random.default_rng(0).normal(size=n_terms)
     fitted.fit_series(y, season)
-    with pytest.raises(ModelError, match=rf"pairs need {n_terms}; give a longer history or fewer"):
+    with pytest.raises(ModelError, match=rf"pairs need {n_terms}; give a longer history"):
         fitted.fit_series(y[1:], season)
+
+
+def test_fourier_terms_are_compared_with_the_rows_that_are_fitted() -> None:
+    entry = auto_arima.Spec(family="auto_arima", fourier=30, order=[0, 1, 1], last=50)
+    y = np.random.default_rng(0).normal(size=500)
+    with pytest.raises(ModelError, match=r"30 Fourier pairs need 60; .* a larger `last`"):
+        entry.fit_series(y, 61)
