@@ -50,17 +50,17 @@ def network_of(*blocks: Block, horizon: int = 1, lookback: int = 30, **options: 
 
 def error_on(
     network: Network, y: np.ndarray, skipped: int = 30
-) -> Callable[[dict[str, np.ndarray]], float]:
-    """Weights → mean absolute error over the whole series but its first steps."""
+) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
+    """Weights → mean absolute error (1,) over the whole series but its first steps."""
     horizon = network.shapes.horizon
     wanted = np.stack([y[t + 1 : t + 1 + horizon] for t in range(skipped, len(y) - horizon)])
 
-    def error(weights: dict[str, np.ndarray]) -> float:
+    def error(weights: dict[str, np.ndarray]) -> np.ndarray:
         with np.errstate(over="ignore", invalid="ignore"):
             found = inference.forward(network, weights, y[None, :, None])[
                 0, skipped : len(y) - horizon, :, 0, 0
             ]
-            return float(np.abs(found - wanted).mean())
+            return np.array([np.abs(found - wanted).mean()])
 
     return error
 

@@ -37,7 +37,7 @@ def said(values):
 
     def validate(weights):
         asked.append(weights)
-        return next(remaining)
+        return np.atleast_1d(next(remaining))
 
     return validate, asked
 
@@ -124,7 +124,7 @@ def test_a_loss_that_was_never_finite_is_a_failed_model(waves):
     with pytest.raises(
         ModelError, match=r"No finite validation loss up to step 2: .* Lower `learning_rate`"
     ):
-        gradient.fit(TDNN, waves, lambda weights: float("nan"), series.settings(), seed=0)
+        gradient.fit(TDNN, waves, lambda weights: np.array([np.nan]), series.settings(), seed=0)
 
 
 def test_a_target_that_is_never_finite_is_a_failed_model(waves):
@@ -258,7 +258,11 @@ def test_other_data_of_any_length_need_no_second_trace_and_leave_nothing_behind(
 def test_the_steps_up_to_the_best_one_taken_again_give_its_weights(waves, traced):
     looks = iter([3.0, 2.0, 1.0, 2.0, 3.0])
     found = gradient.fit(
-        TDNN, waves, lambda _: next(looks), series.settings(steps=20, evaluate_every=5), seed=0
+        TDNN,
+        waves,
+        lambda _: np.array([next(looks)]),
+        series.settings(steps=20, evaluate_every=5),
+        seed=0,
     )
     again = gradient.fit(
         TDNN, waves, None, series.settings(steps=20, evaluate_every=5), seed=0, n_steps=10
