@@ -208,11 +208,13 @@ def interval_error(problem: Problem, table: pd.DataFrame) -> float:
             block_errors(series_rows[series_rows["block"] == block], task)
             for block in ("calibration", "test")
         )
-        made = intervals.SplitConformal.calibrate(calibration_y, *known, lookback=task.lookback)
-        made = made.followed_by(y, y_hat, difficulty, step_size=task.step_size)
+        conformal = intervals.SplitConformal.calibrate(
+            calibration_y, *known, lookback=task.lookback
+        )
+        conformal = conformal.followed_by(y, y_hat, difficulty, step_size=task.step_size)
         n = len(calibration_y)
         levels = [level for level in LEVELS if (n + 1) * level <= n]
-        bounds = made.bounds_in_turn(y_hat, difficulty, levels)
+        bounds = conformal.bounds_in_turn(y_hat, difficulty, levels)
         for level, low, high in zip(levels, *bounds, strict=True):
             outside = np.maximum(low - y, 0) + np.maximum(y - high, 0)
             score = (high - low) + 2 / (1 - level) * outside
@@ -316,9 +318,9 @@ def main() -> None:
     folder, results = Path(sys.argv[1]), Path(sys.argv[2])
     for argument in sys.argv[3:]:
         name, _, question = argument.partition("+")
-        asked = {"": examine, "inputs": examine_inputs, "members": examine_members}
+        examinations = {"": examine, "inputs": examine_inputs, "members": examine_members}
         began = time.process_time()
-        work = asked[question](name, folder)
+        work = examinations[question](name, folder)
         for row in work:
             with results.open("a") as file:
                 file.write(pd.Series(row).to_json() + "\n")

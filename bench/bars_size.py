@@ -223,13 +223,13 @@ def rates(case: Case, samples: int) -> dict[str, tuple[float, float]]:
     ]
     differences = [(each.candidate - each.simple[strongest]).mean() for each in drawn]
     gains = (0.0, ORACLE_POWER[0.8] * float(np.std(differences)))
-    found = [[is_called_better(case, each, gain) for each in drawn] for gain in gains]
+    verdicts = [[is_called_better(case, each, gain) for each in drawn] for gain in gains]
     return {
         rule: (
-            100 * float(np.mean([each[rule] for each in found[0]])),
-            100 * float(np.mean([each[rule] for each in found[1]])),
+            100 * float(np.mean([each[rule] for each in verdicts[0]])),
+            100 * float(np.mean([each[rule] for each in verdicts[1]])),
         )
-        for rule in found[0][0]
+        for rule in verdicts[0][0]
     }
 
 
@@ -239,8 +239,8 @@ def main() -> None:
         cells = rates(case, samples)
         if not number:
             print(f"| series | n, horizon | {' | '.join(cells)} |\n|---|---|{'--:|' * len(cells)}")
-        shown = " | ".join(f"{size:.1f}, {power:.0f}" for size, power in cells.values())
-        print(f"| {case.kind} | {case.n_origins:,}, {case.horizon} | {shown} |", flush=True)
+        row = " | ".join(f"{size:.1f}, {power:.0f}" for size, power in cells.values())
+        print(f"| {case.kind} | {case.n_origins:,}, {case.horizon} | {row} |", flush=True)
 
 
 if __name__ == "__main__":

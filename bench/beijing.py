@@ -40,10 +40,12 @@ def measure(name: str) -> Callable[[Path, Row], Row]:
 def rows_of(data: Path) -> dict[str, Row]:
     if reason := closed("beijing", data):
         raise FileNotFoundError(reason)
-    return compared(beijing(data), [*MODELS.values(), *NETWORKS], TUNING)
+    return compare_models(beijing(data), [*MODELS.values(), *NETWORKS], TUNING)
 
 
-def compared(frame: pd.DataFrame, models: list[str], tuning: dict[str, Any]) -> dict[str, Row]:
+def compare_models(
+    frame: pd.DataFrame, models: list[str], tuning: dict[str, Any]
+) -> dict[str, Row]:
     import forecast
 
     board = forecast.compare(
@@ -69,14 +71,14 @@ def compared(frame: pd.DataFrame, models: list[str], tuning: dict[str, Any]) -> 
         )
         for name in MODELS
     ]
-    found: dict[str, Row] = {name: {"value": float(own.mean())} for name, own in losses.items()}
+    rows: dict[str, Row] = {name: {"value": float(loss.mean())} for name, loss in losses.items()}
     networks = ", ".join(model for model in models if model not in MODELS.values())
-    found[NETWORK]["about"] = f"{network}, by validation, of {networks}"
+    rows[NETWORK]["about"] = f"{network}, by validation, of {networks}"
     for name, p in zip(MODELS, holm([p_of_lower_loss(test) for test in tests]), strict=True):
-        found[name]["about"] = (
+        rows[name]["about"] = (
             f"p that the network is better: {'< 0.001' if p < 0.001 else f'{p:.3f}'}"
         )
-    return found
+    return rows
 
 
 def by_origin(table: pd.DataFrame, model: str) -> pd.Series:

@@ -64,34 +64,34 @@ def dublin(_: Path) -> pd.DataFrame:
 
 def beijing(data: Path) -> pd.DataFrame:
     """Two years of four stations."""
-    found = pd.read_parquet(data / FILES["beijing"].name)
-    found = found[found["station"].isin(STATIONS)]
-    times = pd.to_datetime(found[["year", "month", "day", "hour"]])
+    records = pd.read_parquet(data / FILES["beijing"].name)
+    records = records[records["station"].isin(STATIONS)]
+    times = pd.to_datetime(records[["year", "month", "day", "hour"]])
     columns = {
-        "unique_id": found["station"].astype(str),
+        "unique_id": records["station"].astype(str),
         "ds": times,
-        "y": found["TEMP"],
-        "wind": found["WSPM"],
+        "y": records["TEMP"],
+        "wind": records["WSPM"],
     }
-    frame = filled(pd.DataFrame(columns))
+    frame = fill_hours(pd.DataFrame(columns))
     return frame[frame["ds"] >= "2015-03-01"].reset_index(drop=True)
 
 
 def airports(data: Path) -> pd.DataFrame:
     """One year of three airports, °C and km/h; winds above 200 mph are faults of the record."""
-    found = pd.read_csv(data / FILES["airports"].name)
-    times = pd.to_datetime(found["time_hour"], utc=True).dt.tz_localize(None)
-    wind = (found["wind_speed"] * 1.609344).where(found["wind_speed"] < 200)
+    airports_table = pd.read_csv(data / FILES["airports"].name)
+    times = pd.to_datetime(airports_table["time_hour"], utc=True).dt.tz_localize(None)
+    wind = (airports_table["wind_speed"] * 1.609344).where(airports_table["wind_speed"] < 200)
     columns = {
-        "unique_id": found["origin"],
+        "unique_id": airports_table["origin"],
         "ds": times,
-        "y": (found["temp"] - 32) / 1.8,
+        "y": (airports_table["temp"] - 32) / 1.8,
         "wind": wind,
     }
-    return filled(pd.DataFrame(columns).drop_duplicates(["unique_id", "ds"]))
+    return fill_hours(pd.DataFrame(columns).drop_duplicates(["unique_id", "ds"]))
 
 
-def filled(frame: pd.DataFrame) -> pd.DataFrame:
+def fill_hours(frame: pd.DataFrame) -> pd.DataFrame:
     """Every hour that all series cover; a missing one repeats the one before, for every contender
     alike.
     """
@@ -151,12 +151,12 @@ def run(task: Mapping[str, Any], limit: float, module: str = "bench.rival") -> R
             process.kill()
     lines = [line for line in out.splitlines() if line.startswith("{")]
     if process.returncode or not lines:
-        said = [line for line in err.strip().splitlines() if line.strip()]
-        return {"not run": f"failed: {said[-1] if said else 'no message'}"[:200]}
+        messages = [line for line in err.strip().splitlines() if line.strip()]
+        return {"not run": f"failed: {messages[-1] if messages else 'no message'}"[:200]}
     return dict(json.loads(lines[-1]))
 
 
-def scored(frame: pd.DataFrame, task: Mapping[str, Any], parts: Mapping[str, np.ndarray]) -> Row:
+def score(frame: pd.DataFrame, task: Mapping[str, Any], parts: Mapping[str, np.ndarray]) -> Row:
     """MAE, CRPS (twice the mean quantile loss) and the mean loss of each origin over series and
     steps.
     """
@@ -164,15 +164,15 @@ def scored(frame: pd.DataFrame, task: Mapping[str, Any], parts: Mapping[str, np.
     rows = origins(dict(task), values.shape[1])
     truth = values[:, rows[:, None] + np.arange(1, task["horizon"] + 1)]
     error = np.abs(parts["point"] - truth)
-    found: Row = {
+    row: Row = {
         "MAE": float(error.mean()),
         "losses": np.round(error.mean(axis=(0, 2)), 6).tolist(),
     }
     if "quantiles" in parts:
         share = np.array(QUANTILES)[:, None, None, None]
         gap = truth - parts["quantiles"]
-        found["CRPS"] = float(2 * np.maximum(share * gap, (share - 1) * gap).mean())
-    return found
+        row["CRPS"] = float(2 * np.maximum(share * gap, (share - 1) * gap).mean())
+    return row
 
 
 def closed(name: str, data: Path) -> str:
@@ -191,13 +191,15 @@ def measured(
     frame = FRAMES[name](folder_of(name, data) if name in FILES else data)
     folder = SCRATCH / name
     folder.mkdir(parents=True, exist_ok=True)
-    kept, out = folder / "frame.parquet", folder / f"{who.replace(' ', '-')}.npz"
-    write_frame(kept, frame)  # whole at once: another command on the same data may be reading it
+    frame_file, out = folder / "frame.parquet", folder / f"{who.replace(' ', '-')}.npz"
+    write_frame(
+        frame_file, frame
+    )  # whole at once: another command on the same data may be reading it
     task = {
         **settings,
         **blocks(frame["ds"].nunique()),
         "who": who,
-        "data": str(kept),
+        "data": str(frame_file),
         "out": str(out),
     }
     answer = run(task, limit)
@@ -207,14 +209,14 @@ def measured(
         parts = dict(arrays)
     if who != "ours":
         note = {"note": f"{EPOCHS} epochs"} if who.startswith("darts") else {}
-        return {who: answer | note | scored(frame, task, parts)}
+        return {who: answer | note | score(frame, task, parts)}
     chosen = answer["chosen"]
-    found = {}
+    rows = {}
     for model in dict.fromkeys((chosen, "lstm")):
-        own = {part: parts[f"{model}/{part}"] for part in ("point", "quantiles")}
+        model_parts = {part: parts[f"{model}/{part}"] for part in ("point", "quantiles")}
         title = f"ours, chosen on validation ({model})" if model == chosen else "ours, lstm"
-        found[title] = answer | scored(frame, task, own)
-    return found
+        rows[title] = answer | score(frame, task, model_parts)
+    return rows
 
 
 def grid(project: Path, dataset: str) -> Row:
@@ -227,10 +229,14 @@ def grid(project: Path, dataset: str) -> Row:
         path.stem: read_json(path)["cpu_seconds"]
         for path in (project / COSTS / dataset).glob("*.json")
     }
-    own = [s for name, s in costs.items() if ".".join(name.split(".")[:2]) in networks]
-    if not own:
+    network_seconds = [s for name, s in costs.items() if ".".join(name.split(".")[:2]) in networks]
+    if not network_seconds:
         return {"not run": "needs a finished run with networks: make beside RUN=FOLDER ONLY=grid"}
-    return {"CPU s": sum(costs.values()), "networks": len(networks), "networks' CPU s": sum(own)}
+    return {
+        "CPU s": sum(costs.values()),
+        "networks": len(networks),
+        "networks' CPU s": sum(network_seconds),
+    }
 
 
 def without_seconds(row: Row) -> Row:
@@ -262,15 +268,19 @@ def main() -> None:
         [*(f"{name}/{who}" for name in FRAMES for who in CONTENDERS), *GRIDS], options
     ):
         if key in GRIDS:
-            found = {f"ours, {key.partition('/')[2]}": grid(options.run, GRIDS[key])}
+            measured_rows = {f"ours, {key.partition('/')[2]}": grid(options.run, GRIDS[key])}
         else:
-            found = measured(*key.split("/"), options.data, options.limit)
+            measured_rows = measured(*key.split("/"), options.data, options.limit)
             if options.errors_alone:
-                found = {model: without_seconds(row) for model, row in found.items()}
-        failed = [row["not run"] for row in found.values() if "not run" in row]
-        store.write(key, {"rows": found, **({"not run": failed[0]} if failed else {})})
-        shown = [f"{model}: MAE {row['MAE']:.3f}" for model, row in found.items() if "MAE" in row]
-        print(key, *failed or shown, sep="; ", flush=True)
+                measured_rows = {
+                    model: without_seconds(row) for model, row in measured_rows.items()
+                }
+        failed = [row["not run"] for row in measured_rows.values() if "not run" in row]
+        store.write(key, {"rows": measured_rows, **({"not run": failed[0]} if failed else {})})
+        mae_texts = [
+            f"{model}: MAE {row['MAE']:.3f}" for model, row in measured_rows.items() if "MAE" in row
+        ]
+        print(key, *failed or mae_texts, sep="; ", flush=True)
     page.write(show="beside")
 
 

@@ -144,15 +144,15 @@ def main() -> None:
         for seed in arguments.seeds:
             record, test = simulate_records(system, seed)
             begin = time.process_time()
-            found = free_run_error(lambda e=record, s=seed: identify(e, seed=s), test)
+            nonlinear = free_run_error(lambda e=record, s=seed: identify(e, seed=s), test)
             seconds += time.process_time() - begin
             linear = free_run_error(lambda e=record: FIT_BY_CONTESTANT["arx"]([e], 0), test)
-            errors.append((found, linear))
-        found, linear = np.median(errors, axis=0)
+            errors.append((nonlinear, linear))
+        nonlinear, linear = np.median(errors, axis=0)
         listed = "  ".join(f"{a:.3g}/{b:.3g}" for a, b in errors)
         print(
-            f"{name:<20} identify {found:9.4g}  ARX {linear:9.4g}  ratio {found / linear:7.3g}"
-            f"  {seconds / len(errors):5.1f} s  [{listed}]",
+            f"{name:<20} identify {nonlinear:9.4g}  ARX {linear:9.4g}"
+            f"  ratio {nonlinear / linear:7.3g}  {seconds / len(errors):5.1f} s  [{listed}]",
             flush=True,
         )
 

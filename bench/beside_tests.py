@@ -28,7 +28,7 @@ def with_tests(rows: Mapping[str, Row]) -> dict[str, Row]:
     if chosen is None or not peers:
         return dict(rows)
     best = ran[chosen]["losses"]
-    found = [
+    tests = [
         diebold_mariano(
             best,
             ran[peer]["losses"],
@@ -37,7 +37,7 @@ def with_tests(rows: Mapping[str, Row]) -> dict[str, Row]:
         )
         for peer in peers
     ]
-    corrected = holm([p_of_lower_loss(test) for test in found])
+    corrected = holm([p_of_lower_loss(test) for test in tests])
     return {
         **rows,
         **{name: rows[name] | {"p": p} for name, p in zip(peers, corrected, strict=True)},

@@ -61,23 +61,25 @@ def main() -> None:
     clean = bilinear(record.u[:, 0])[:, None]
     print(f"the record, 300 rows: {fit_true_terms(record, test, size):.3f}")
     rng = np.random.default_rng(35)
-    again = [Experiment(record.u, clean + size * rng.normal(size=clean.shape)) for _ in range(10)]
-    describe("its inputs, ten of its noise", [fit_true_terms(e, test, size) for e in again])
-    with_constant = [fit_true_terms(e, test, size, WITH_CONSTANT) for e in [record, *again]]
+    other_noise = [
+        Experiment(record.u, clean + size * rng.normal(size=clean.shape)) for _ in range(10)
+    ]
+    describe("its inputs, ten of its noise", [fit_true_terms(e, test, size) for e in other_noise])
+    with_constant = [fit_true_terms(e, test, size, WITH_CONSTANT) for e in [record, *other_noise]]
     print(f"the record, with a constant: {with_constant[0]:.3f}")
     describe("its inputs, with a constant", with_constant[1:])
     for rows in (300, 450, 600, 800, 1_000, 1_500, 2_000):
         errors = [fit_true_terms(*draw(rows, number)) for number in range(10)]
         describe(f"{rows} rows, ten of both", errors)
     if arguments.identify:
-        found = []
+        errors_of_search = []
         for number in range(10):
             record, test, size = draw(300, number)
             model = identify(record)
             run = model.simulate(test.u, test.y[: model.start]).y
             rows = slice(max(model.start, 10), None)
-            found.append(float(np.sqrt(np.mean((run - test.y)[rows] ** 2))) / size)
-        describe("300 rows, `identify`", found)
+            errors_of_search.append(float(np.sqrt(np.mean((run - test.y)[rows] ** 2))) / size)
+        describe("300 rows, `identify`", errors_of_search)
 
 
 def describe(what: str, errors: list[float]) -> None:

@@ -59,8 +59,8 @@ def durations(folder: Path | None) -> np.ndarray:
         [json.loads(path.read_text()) for path in sorted(folder.rglob("*.json"))] if folder else []
     )
     # a study's cost has none
-    found = [record["wall_seconds"] for record in records if "wall_seconds" in record]
-    known = np.array(found) if found else np.random.default_rng(1).lognormal(0.0, 1.0, 120)
+    measured = [record["wall_seconds"] for record in records if "wall_seconds" in record]
+    known = np.array(measured) if measured else np.random.default_rng(1).lognormal(0.0, 1.0, 120)
     return np.sort(known)[::-1]
 
 
@@ -74,8 +74,8 @@ def timed(tasks: list[WorkItem]) -> tuple[float, list[WorkOutcome]]:
 def trivial(number: int) -> None:
     with LocalCluster(
         n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=50
-    ) as here:
-        os.environ[cluster.CLUSTER_VARIABLE] = here.scheduler_address
+    ) as local:
+        os.environ[cluster.CLUSTER_VARIABLE] = local.scheduler_address
         start, _ = timed([WorkItem("first", nothing, (0,))])
         took, _ = timed([WorkItem(str(n), nothing, (n,)) for n in range(number)])
     print(
@@ -87,14 +87,14 @@ def trivial(number: int) -> None:
 def sixteen(seconds: np.ndarray, drawn: Path) -> None:
     ideal = max(seconds.sum() / WORKERS, seconds.max())
     seconds = seconds * IDEAL / ideal
-    about = {
+    options = {
         "processes": False,
         "protocol": "tcp",
         "dashboard_address": "127.0.0.1:0",
         "silence_logs": 50,
     }
-    with LocalCluster(n_workers=WORKERS, threads_per_worker=1, **about) as here:
-        os.environ[cluster.CLUSTER_VARIABLE] = here.scheduler_address
+    with LocalCluster(n_workers=WORKERS, threads_per_worker=1, **options) as local:
+        os.environ[cluster.CLUSTER_VARIABLE] = local.scheduler_address
         timed([WorkItem(f"warm {n}", sleeping, (0.1,)) for n in range(WORKERS)])
         took, done = timed([WorkItem(str(n), sleeping, (float(s),)) for n, s in enumerate(seconds)])
     print(
@@ -156,11 +156,13 @@ def whole_run(
     if done.returncode:
         raise SystemExit(Path(log.name).read_text()[-3000:])
     took, after = time.monotonic() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)
-    made = [
+    result_files = [
         path for name in RESULTS for path in sorted((project / "data" / name / dataset).rglob("*"))
     ]
     digests = {
-        str(path.relative_to(project)): files.sha256(path) for path in made if path.is_file()
+        str(path.relative_to(project)): files.sha256(path)
+        for path in result_files
+        if path.is_file()
     }
     return took, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, digests
 
@@ -182,7 +184,14 @@ def walls(dataset: str, turns: int, trials: int, cores: set[int], folder: Path) 
         )
     ratio = float(np.mean(took["cluster"]) / np.mean(took["joblib"]))
     print(f"{dataset}: {ratio:.3f} of joblib's wall time (bar: 1.10)")
-    other = sorted({name for one in results for name in one if one[name] != results[0].get(name)})
+    other = sorted(
+        {
+            name
+            for digests_of_run in results
+            for name in digests_of_run
+            if digests_of_run[name] != results[0].get(name)
+        }
+    )
     print(f"results equal to the byte: {'yes' if not other else other[:10]}")
 
 

@@ -52,8 +52,8 @@ def main() -> None:
         answer({"ms": times})
 
 
-def answer(found: dict[str, Any]) -> None:
-    print(json.dumps(found), flush=True)
+def answer(fields: dict[str, Any]) -> None:
+    print(json.dumps(fields), flush=True)
 
 
 def batch(task: Task) -> np.ndarray:
@@ -181,8 +181,8 @@ def own_predict(task: Task) -> tuple[Call, tuple[str, ...]]:
             folder
         )
     model = forecast.load(folder)
-    seen = frame.tail(24 * 14)
-    return lambda: model.predict(seen, levels=[80, 95]), ("numpy", "pandas")
+    history = frame.tail(24 * 14)
+    return lambda: model.predict(history, levels=[80, 95]), ("numpy", "pandas")
 
 
 CONTENDERS: dict[tuple[str, str], Callable[[Task], tuple[Call, tuple[str, ...]]]] = {

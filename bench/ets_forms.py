@@ -86,15 +86,15 @@ def errors_of(case: Short) -> Iterator[dict[str, object]]:
         try:
             first = model.fit_series(z[: int(TRAIN_SHARE * len(z))], season)
             begin = time.process_time()
-            kept = model.fit_series(z, season, first)
+            same_form = model.fit_series(z, season, first)
             middle = time.process_time()
-            anew = model.fit_series(z, season)
+            new_form = model.fit_series(z, season)
             end = time.process_time()
         except ModelError:
             continue
-        assert isinstance(kept, auto_ets.Ets) and isinstance(anew, auto_ets.Ets)
+        assert isinstance(same_form, auto_ets.Ets) and isinstance(new_form, auto_ets.Ets)
         errors = {}
-        for name, fitted in (("kept", kept), ("anew", anew)):
+        for name, fitted in (("kept", same_form), ("anew", new_form)):
             ahead = size * fitted.forecasts(z, np.array([len(z) - 1]), horizon)[0]
             errors[name] = float(np.abs(hold(ahead, known) - actual).mean())
         yield {
@@ -102,8 +102,8 @@ def errors_of(case: Short) -> Iterator[dict[str, object]]:
             "step": case.step,
             "kind": case.kind,
             "rows": len(known),
-            "form kept": kept.components,
-            "form anew": anew.components,
+            "form kept": same_form.components,
+            "form anew": new_form.components,
             "seconds kept": middle - begin,
             "seconds anew": end - middle,
             **errors,
@@ -139,7 +139,7 @@ def judge(paths: list[str]) -> None:
         for by in ("all", "length", "step", "kind"):
             print(member)
             groups = of_member.groupby(by)
-            made = groups.agg(
+            summary = groups.agg(
                 n=("logs", "size"),
                 changes=("changes", "mean"),
                 ratio=("logs", "mean"),
@@ -148,8 +148,8 @@ def judge(paths: list[str]) -> None:
                 seconds_kept=("seconds kept", "mean"),
                 seconds_anew=("seconds anew", "mean"),
             )
-            made[["ratio", "worst"]] = np.exp(made[["ratio", "worst"]])
-            print(made.round(3).to_string())
+            summary[["ratio", "worst"]] = np.exp(summary[["ratio", "worst"]])
+            print(summary.round(3).to_string())
 
 
 def pool(paths: list[str]) -> None:
@@ -164,7 +164,7 @@ def pool(paths: list[str]) -> None:
             keys = [by, "path", "series"]
             of_series = so_long.groupby(keys)["logs"].mean().groupby(by)
             groups = so_long.groupby(by)
-            made = pd.DataFrame(
+            summary = pd.DataFrame(
                 {
                     "n": of_series.size(),
                     "ratio": np.exp(of_series.mean()),
@@ -176,7 +176,7 @@ def pool(paths: list[str]) -> None:
                 }
             )
             print("up to", end)
-            print(made.round(4).to_string())
+            print(summary.round(4).to_string())
         print(so_long.nlargest(3, "logs")[["member", "step", "kind", "rows", "kept", "anew"]])
 
 

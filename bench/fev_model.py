@@ -50,7 +50,7 @@ class ForecastModel(fev.ForecastingModel):
     def _window(self, window: fev.EvaluationWindow, task: fev.Task) -> datasets.DatasetDict:
         past, future, _ = fev.convert_input_data(window, adapter="pandas")
         levels = [_level(q) for q in task.quantile_levels if q != 0.5]
-        found = {}
+        by_target = {}
         for target in task.target_columns:
             with self._record_training_time():
                 model = forecast.fit(
@@ -69,10 +69,10 @@ class ForecastModel(fev.ForecastingModel):
                 table = model.predict(levels=sorted(set(levels)))
             order = list(dict.fromkeys(future[task.id_column]))
             rows = dict(list(table.groupby(task.id_column)))
-            found[target] = datasets.Dataset.from_list(
+            by_target[target] = datasets.Dataset.from_list(
                 [_answer(rows[uid], model.name, task) for uid in order]
             )
-        return datasets.DatasetDict(found)
+        return datasets.DatasetDict(by_target)
 
 
 def _level(quantile: float) -> float:

@@ -54,22 +54,22 @@ def differences(
     return np.asarray(values / values.std())
 
 
-def promoted(
+def find_promotions(
     differences: np.ndarray, steps: Spacing, first: int, per_look: int, *, looks: int = LOOKS
 ) -> np.ndarray:
     """Of each world the first of the daily looks (from 0) at which the gate says "better"; -1 where
     it never does. One look at all worlds before the next: what it needs depends on the number of
     origins alone.
     """
-    found = np.full(len(differences), -1)
+    first_look = np.full(len(differences), -1)
     for look in range(looks):
         n = first + look * per_look
         zero = np.zeros(n)
-        for world in np.flatnonzero(found < 0):
+        for world in np.flatnonzero(first_look < 0):
             evidence = PairEvidence(differences[world, :n], zero, pair_number=1, n_first=first)
             if sequential_test(evidence, steps, alpha=pair_alpha(ALPHA, 1)).is_better:
-                found[world] = look
-    return found
+                first_look[world] = look
+    return first_look
 
 
 def tested_daily(
@@ -80,8 +80,8 @@ def tested_daily(
     """
     for look in range(0, LOOKS, every):
         window = difference[look * per_look : first + look * per_look]
-        found = diebold_mariano(np.zeros_like(window), window, **steps)
-        if p_of_lower_loss(found) < ALPHA:
+        newest_test = diebold_mariano(np.zeros_like(window), window, **steps)
+        if p_of_lower_loss(newest_test) < ALPHA:
             return True
     return False
 
@@ -96,7 +96,7 @@ def null_worlds(runs: int = 1000) -> pd.DataFrame:
         for number, world in enumerate(WORLDS):
             shape = (runs, first + LOOKS * per_look)
             samples = differences(world, overlap, shape, np.random.default_rng([number, first]))
-            false_promotions = np.mean(promoted(samples, steps, first, per_look) >= 0)
+            false_promotions = np.mean(find_promotions(samples, steps, first, per_look) >= 0)
             tested = np.mean(
                 [tested_daily(d, steps, first, per_look) for d in samples[: runs // 4]]
             )
@@ -119,14 +119,16 @@ def power(runs: int = 200) -> pd.DataFrame:
             np.random.default_rng([9, first]),
         )
         for gain in (0.1, 0.2, 0.4, 0.8):
-            days = promoted(samples + gain, steps, first, per_look)
-            found = days[days >= 0]
+            days = find_promotions(samples + gain, steps, first, per_look)
+            days_of_promotion = days[days >= 0]
             rows.append(
                 {
                     "like": name,
                     "gain": gain,
-                    "found": round(100 * len(found) / runs),
-                    "median day": int(np.median(found)) if len(found) else None,
+                    "found": round(100 * len(days_of_promotion) / runs),
+                    "median day": int(np.median(days_of_promotion))
+                    if len(days_of_promotion)
+                    else None,
                 }
             )
     return pd.DataFrame(rows)

@@ -133,7 +133,9 @@ def main() -> None:
     print(f"| kind | {' | '.join(MEMBERS)} |\n{'|---' * (len(MEMBERS) + 1)}|")
     for name, problem in problems_of(sys.argv[1], sys.argv[2:]):
         changes = changes_of(problem)
-        cells = [f"{behind:+.1f}, {test:+.1f}" for behind, test in changes.values()]
+        cells = [
+            f"{after_validation:+.1f}, {test:+.1f}" for after_validation, test in changes.values()
+        ]
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 

@@ -116,9 +116,12 @@ def main() -> None:
     for late in (12, 60, 95, 120):
         u = random_steps(900, -1.0, 1.0, hold=5, seed=late)
         e = Experiment(u, noisy(lfilter([0.3], [1.0, -0.7], delay(u, late))))
-        found = find_held_back_rows([e], 150)[0][0] + 1
+        dead_time = find_held_back_rows([e], 150)[0][0] + 1
         first = choose_delays(e, longest=4, longest_dead_time=150)[0][0]
-        show(8, f"dead time {late}: {found} by `identify`, first delay by `choose_delays` {first}")
+        show(
+            8,
+            f"dead time {late}: {dead_time} by `identify`, first delay by `choose_delays` {first}",
+        )
     few = Experiment(record.u[:30], record.y[:30])
     show(8, refusal(identify, few, settings=SearchSettings(start=8)))
     show(8, train(narxnet((0, 1), (1, 2), 10), few, iterations=5).notes[-2])

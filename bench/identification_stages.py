@@ -192,8 +192,8 @@ def main() -> None:
         with arguments.results.open() as file:
             finished = {(row[0], row[1]) for row in csv.reader(file)}
     for name, make in makers.items():
-        wanted = arguments.variants.split(";") if arguments.variants else list(VARIANTS)
-        todo = [variant for variant in wanted if (name, variant) not in finished]
+        variants = arguments.variants.split(";") if arguments.variants else list(VARIANTS)
+        todo = [variant for variant in variants if (name, variant) not in finished]
         if arguments.only not in ("", name) or not todo:
             continue
         for variant in todo:

@@ -99,11 +99,11 @@ def sticking(u: np.ndarray) -> np.ndarray:
 def backlash(u: np.ndarray) -> np.ndarray:
     """A play of .3 to each side, then a lag."""
     play = 0.0
-    behind = np.empty(len(u))
+    after_play = np.empty(len(u))
     for t, place in enumerate(u):
         play = min(max(play, place - 0.3), place + 0.3)
-        behind[t] = play
-    return lfilter([0.4], [1.0, -0.6], behind)
+        after_play[t] = play
+    return lfilter([0.4], [1.0, -0.6], after_play)
 
 
 def hammerstein(u: np.ndarray) -> np.ndarray:
@@ -234,8 +234,8 @@ def two_masses(u: np.ndarray) -> np.ndarray:
     y = np.empty(len(u))
     for t, force in enumerate(u):
         for _ in range(5):
-            apart = places[1] - places[0]
-            coupling = apart + 1.5 * apart**3
+            stretch = places[1] - places[0]
+            coupling = stretch + 1.5 * stretch**3
             forces = np.array([force + coupling, -coupling]) - 0.6 * speeds - 0.5 * places
             speeds = speeds + 0.08 * forces
             places = places + 0.08 * speeds

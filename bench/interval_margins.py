@@ -38,7 +38,7 @@ LEVELS = (0.8, 0.95)
 class Scored(NamedTuple):
     """Of intervals: which targets lie inside, their widths, and their interval scores."""
 
-    inside: np.ndarray
+    is_covered: np.ndarray
     width: np.ndarray
     score: np.ndarray
 
@@ -77,8 +77,8 @@ def cells(problem: Problem, row: Row, level: float) -> list[str]:
         return [""] * 4
     before, now = (join(each) for each in zip(*pairs, strict=True))
     return [
-        f"{100 * before.inside.mean():.1f}",
-        f"{100 * now.inside.mean():.1f}",
+        f"{100 * before.is_covered.mean():.1f}",
+        f"{100 * now.is_covered.mean():.1f}",
         f"{100 * (now.width.mean() / before.width.mean() - 1):+.1f} %",
         f"{100 * (now.score.mean() / before.score.mean() - 1):+.1f} %",
     ]
@@ -93,8 +93,8 @@ def main() -> None:
         problem, _ = problem_of((PANELS | CONFIRMING)[name], folder)
         row = combine(problem, [fit_row(problem, each) for each in ROWS])
         n_origins = max(len(each) for each in row.calibration.targets.values())
-        found = [cell for level in LEVELS for cell in cells(problem, row, level)]
-        print(f"| {name} | {n_origins} | {' | '.join(found)} |", flush=True)
+        row_cells = [cell for level in LEVELS for cell in cells(problem, row, level)]
+        print(f"| {name} | {n_origins} | {' | '.join(row_cells)} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -157,11 +157,11 @@ def print_kinds(scored: dict[tuple[str, float, float], list[Scored]]) -> None:
         bar = np.array([each.score.mean() for each in scored[kind, level, RATIOS[0]]])
         cells = []
         for ratio in RATIOS:
-            found = scored[kind, level, ratio]
-            score = np.array([each.score.mean() for each in found])
+            of_ratio = scored[kind, level, ratio]
+            score = np.array([each.score.mean() for each in of_ratio])
             change = np.exp(np.log(score / bar).mean()) - 1
-            inside = np.mean([each.inside.mean() for each in found])
-            cells.append(f"{100 * inside:.1f} | {100 * change:+.1f} %")
+            coverage = np.mean([each.is_covered.mean() for each in of_ratio])
+            cells.append(f"{100 * coverage:.1f} | {100 * change:+.1f} %")
         print(f"| {kind} | {100 * level:.0f} % | {' | '.join(cells)} |")
 
 
@@ -174,8 +174,8 @@ def main() -> None:
                 problem = problem_from(frame, yaml.safe_load(written_entry(frame))["panel"])
                 row = fit_row(problem, "ridge")
                 for ratio in RATIOS:
-                    for level, found in score_ratio(problem, row, ratio).items():
-                        scored[kind, level, ratio].append(found)
+                    for level, of_level in score_ratio(problem, row, ratio).items():
+                        scored[kind, level, ratio].append(of_level)
     print_kinds(scored)
 
 

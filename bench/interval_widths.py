@@ -90,9 +90,9 @@ def hours(folder: Path) -> Iterator[Piece]:
     """
     table = pd.read_parquet(folder / WANTED[0])
     rng = np.random.default_rng(0)
-    for number, (station, own) in enumerate(table.groupby("station")):
+    for number, (station, rows) in enumerate(table.groupby("station")):
         for column in ("TEMP", "DEWP", "PRES"):
-            y = own[column].astype(float).interpolate().bfill().to_numpy()
+            y = rows[column].astype(float).interpolate().bfill().to_numpy()
             length = 8760 * (1 + (number + len(column)) % 3)
             start = int(rng.integers(0, len(y) - length))
             yield hourly(f"{station} {column}", y[start : start + length])
@@ -196,23 +196,27 @@ def scores(piece: Piece) -> dict[str, list[float]]:
         "test": piece.rows(third, len(piece.y), piece.task.step_size),
     }
     predict = forecaster(piece)
-    errors = {block: np.abs(piece.ahead(own) - predict(own)) for block, own in rows.items()}
-    found = {}
-    for name, made in ways(piece, errors, rows).items():
-        held, shown = (made(rows[block])[:, None] for block in ("calibration", "test"))
-        weighted = errors["calibration"] / held
+    errors = {
+        block: np.abs(piece.ahead(origins) - predict(origins)) for block, origins in rows.items()
+    }
+    by_way = {}
+    for name, width_at in ways(piece, errors, rows).items():
+        calibration_width, test_width = (
+            width_at(rows[block])[:, None] for block in ("calibration", "test")
+        )
+        weighted = errors["calibration"] / calibration_width
         calibration = SplitConformal.calibrate(weighted, np.zeros_like(weighted))
         centre = np.zeros_like(errors["test"])
         unknown = Difficulty(np.full(len(centre), np.nan))
-        found[name] = []
+        by_way[name] = []
         for level in LEVELS:
             bounds = calibration.bounds(centre, unknown, level)
-            ends = (bounds.low * shown, bounds.high * shown)
+            ends = (bounds.low * test_width, bounds.high * test_width)
             table = metrics.coverage_by_step(
                 *(a[None] for a in (errors["test"], *ends)), nominal=level
             )
-            found[name] += [float(table["coverage"][0, 0]), float(table["winkler"][0, 0])]
-    return found
+            by_way[name] += [float(table["coverage"][0, 0]), float(table["winkler"][0, 0])]
+    return by_way
 
 
 def main(folder: Path) -> None:
@@ -220,15 +224,17 @@ def main(folder: Path) -> None:
     if missing:
         raise SystemExit(f"{folder} has no {', '.join(missing)}.")
     for title, pieces in (("hours", hours), ("days", days), ("one size", simulated)):
-        found = [scores(piece) for piece in pieces(folder)]
+        by_piece = [scores(piece) for piece in pieces(folder)]
         print(
-            f"{title}: {len(found)} pieces; points off at 80 and 95 %, ratio of interval scores at"
-            " 80 and 95 %"
+            f"{title}: {len(by_piece)} pieces; points off at 80 and 95 %, ratio of interval scores"
+            " at 80 and 95 %"
         )
-        for name in found[0]:
-            own, plain = (np.array([one[key] for one in found]) for key in (name, "1"))
-            off = [100 * np.abs(own[:, 2 * k] - level).mean() for k, level in enumerate(LEVELS)]
-            ratio = [np.exp(np.log(own[:, k] / plain[:, k]).mean()) for k in (1, 3)]
+        for name in by_piece[0]:
+            of_way, plain = (
+                np.array([way_scores[key] for way_scores in by_piece]) for key in (name, "1")
+            )
+            off = [100 * np.abs(of_way[:, 2 * k] - level).mean() for k, level in enumerate(LEVELS)]
+            ratio = [np.exp(np.log(of_way[:, k] / plain[:, k]).mean()) for k in (1, 3)]
             print(f"  {name:30} {off[0]:5.1f} {off[1]:5.1f}   {ratio[0]:.3f} {ratio[1]:.3f}")
 
 

@@ -91,7 +91,7 @@ class Killing(Soak):
 
     usual: dict[str, float] = field(default_factory=dict)
     issued: int = 0
-    taken: set[str] = field(default_factory=set)
+    seen_snapshots: set[str] = field(default_factory=set)
 
     def started(self, command: str, moment: pd.Timestamp) -> subprocess.Popen[str]:
         words = [sys.executable, "-c", CLOCKED, f"{moment.isoformat()}+00:00", *COMMANDS[command]]
@@ -110,7 +110,7 @@ class Killing(Soak):
         began = time.monotonic()
         process = self.started(command, moment)
         try:
-            _, said = process.communicate(timeout=SECONDS)
+            _, errors = process.communicate(timeout=SECONDS)
         except subprocess.TimeoutExpired:
             self.killed(process)
             self.problems.append(f"{moment}: {command} hangs")
@@ -118,7 +118,7 @@ class Killing(Soak):
         self.usual[command] = time.monotonic() - began
         self.happened[f"{command} ended with {process.returncode}"] += 1
         if process.returncode not in FINE:
-            self.problems.append(f"{moment}: {command}: exit {process.returncode}: {said[-800:]}")
+            self.problems.append(f"{moment}: {command}: exit {process.returncode}: {errors[-800:]}")
 
     def killed(self, process: subprocess.Popen[str]) -> None:
         """kill -9 of the command alone, as the kernel does it; what it started must end by
@@ -154,10 +154,10 @@ class Killing(Soak):
         kind = self.dice.choice(list(BAD_ANSWERS))
         source.write_text(BAD_ANSWERS[kind](good), encoding="utf-8")
         refused = self.started("fetch", moment)
-        _, said = refused.communicate(timeout=SECONDS)
+        _, errors = refused.communicate(timeout=SECONDS)
         self.happened[f"{kind}: exit {refused.returncode}"] += 1
-        if refused.returncode not in (1, 2) or "Traceback" in said:
-            self.problems.append(f"{moment}: {kind}: exit {refused.returncode}: {said[-800:]}")
+        if refused.returncode not in (1, 2) or "Traceback" in errors:
+            self.problems.append(f"{moment}: {kind}: exit {refused.returncode}: {errors[-800:]}")
         self.nothing_lost(f"{moment}, after {kind}")
         source.write_text(good, encoding="utf-8")
 
@@ -173,13 +173,13 @@ class Killing(Soak):
         except ForecastError as error:
             self.problems.append(f"{when}: {error}")
             return
-        taken = {path.name for path in snapshots.list_snapshots(self.root, NAME)}
-        if issued < self.issued or not self.taken <= taken:
+        present = {path.name for path in snapshots.list_snapshots(self.root, NAME)}
+        if issued < self.issued or not self.seen_snapshots <= present:
+            lost = self.seen_snapshots - present
             self.problems.append(
-                f"{when}: {self.issued - issued} issued forecasts, snapshots {self.taken - taken}"
-                " lost"
+                f"{when}: {self.issued - issued} issued forecasts, snapshots {lost} lost"
             )
-        self.issued, self.taken = issued, taken
+        self.issued, self.seen_snapshots = issued, present
 
     def _git(self, *words: str) -> str:
         """Without the pointer, which `fetch` moves."""
@@ -191,10 +191,10 @@ class Killing(Soak):
 
 def begin(root: Path) -> None:
     """The project with two models, its first data, and a daily job."""
-    write_project(root, (NAME,), ("naive", "ridge"), prepare=_own)
+    write_project(root, (NAME,), ("naive", "ridge"), prepare=_write_project)
 
 
-def _own(root: Path) -> None:
+def _write_project(root: Path) -> None:
     _write(root / "configs" / "datasets.yaml", {"run": [NAME], "datasets": {NAME: ENTRY}})
     _write(
         root / "configs" / "retraining.yaml", {"defaults": {"max_age_days": 3, "keep_snapshots": 3}}
@@ -222,7 +222,7 @@ def lived(
     days: int,
     kills: int,
     seed: int,
-    told: Callable[[str], None] = lambda line: None,
+    report: Callable[[str], None] = lambda line: None,
 ) -> Killing:
     """Goes on in `folder` from the day it has reached up to `days`, with `kills` spread over all of
     them.
@@ -260,7 +260,7 @@ def lived(
         }
         files.write_json(state, content)
         count = sum(n for what, n in soak.happened.items() if what.endswith(" killed"))
-        told(
+        report(
             f"day {day + 1}: {count} killed, {soak.size() / 1e6:.1f} MB, {len(soak.problems)}"
             " problems"
         )
@@ -274,17 +274,17 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--folder", type=Path, default=Path(".forecast/soak"))
     options = parser.parse_args()
-    found = lived(
+    record = lived(
         options.folder,
         days=options.days,
         kills=options.kills,
         seed=options.seed,
-        told=lambda line: print(line, flush=True),
+        report=lambda line: print(line, flush=True),
     )
-    print(json.dumps(found.happened, indent=1, sort_keys=True))
-    for problem in found.problems:
+    print(json.dumps(record.happened, indent=1, sort_keys=True))
+    for problem in record.problems:
         print(f"PROBLEM {problem}")
-    raise SystemExit(1 if found.problems else 0)
+    raise SystemExit(1 if record.problems else 0)
 
 
 if __name__ == "__main__":

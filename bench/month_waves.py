@@ -252,8 +252,8 @@ def newest_records_of(folder: Path) -> Iterator[tuple[str, pd.DataFrame]]:
 
 def error_behind_validation(problem: Problem, table: pd.DataFrame) -> float:
     """Mean over series of the scaled absolute error on calibration and test."""
-    behind = table[table["block"].isin(["calibration", "test"])]
-    missed = (behind["y"] - behind["y_hat"]).abs().groupby(behind["unique_id"]).mean()
+    later_rows = table[table["block"].isin(["calibration", "test"])]
+    missed = (later_rows["y"] - later_rows["y_hat"]).abs().groupby(later_rows["unique_id"]).mean()
     scale = pd.Series(scale_of(problem))
     scale = scale[scale > 0]
     return float((missed.reindex(scale.index) / scale).mean())
@@ -295,12 +295,12 @@ def line_of(name: str, frame: pd.DataFrame, forms: list[str], horizon: int) -> s
     for form in forms:
         if form in FORMS:
             with written_as(FORMS[form]):
-                again = problem_of_rows(frame, horizon)
-                rows_of_form = fit_rows(again, WITH_CALENDAR)
-            changed = error_behind_validation(again, served(again, {**rows_of_form, **others}))
+                of_form = problem_of_rows(frame, horizon)
+                rows_of_form = fit_rows(of_form, WITH_CALENDAR)
+            changed = error_behind_validation(of_form, served(of_form, {**rows_of_form, **others}))
             cells.append(f"{form} {100 * (changed / error - 1):+.2f}")
             for row, table in rows_of_form.items():
-                change = 100 * (error_behind_validation(again, table) / errors[row] - 1)
+                change = 100 * (error_behind_validation(of_form, table) / errors[row] - 1)
                 cells.append(f"{change:+.1f}")
     return f"| {' | '.join(cells)} |"
 

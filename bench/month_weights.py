@@ -67,9 +67,9 @@ def solve_towards(square: np.ndarray, penalty: float, prior: np.ndarray) -> np.n
     size = float(np.trace(square)) / len(square)
     pull = penalty * square.diagonal().min() + 1e-9 * size
     root = np.linalg.cholesky(square + pull * np.eye(len(square))).T
-    wanted = np.linalg.solve(root.T, pull * prior)
+    target = np.linalg.solve(root.T, pull * prior)
     heavy = 1e3 * np.sqrt(size)  # a row of this weight keeps the sum at 1
-    weights, _ = nnls(np.vstack([root, np.full(len(square), heavy)]), np.append(wanted, heavy))
+    weights, _ = nnls(np.vstack([root, np.full(len(square), heavy)]), np.append(target, heavy))
     return weights / weights.sum()
 
 

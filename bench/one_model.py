@@ -82,11 +82,11 @@ class Recipe:
     step_size: int = 7  # of validation origins; every hour of the day has its turn
 
     @property
-    def shown(self) -> str:
-        own = {k: v for k, v in self.entry.items() if k != "family"}
+    def description(self) -> str:
+        entry_options = {k: v for k, v in self.entry.items() if k != "family"}
         changes = {"difference_inputs": True} if self.difference_inputs else {}
         changes |= {"transform": self.transform} if self.transform != "none" else {}
-        options = [f"{k} {v}" for k, v in {**own, **changes}.items()]
+        options = [f"{k} {v}" for k, v in {**entry_options, **changes}.items()]
         return ", ".join(
             [str(self.entry["family"]), f"skip {self.skip}", *options, f"lookback {self.lookback}"]
         )
@@ -161,27 +161,33 @@ class Trial:
     def test(self, seeds: int) -> tuple[Pairs, Row]:
         """Of the mean of `seeds` forecasts; with what they are."""
         final = self.final_fits(seeds)
-        row: Row = {"recipe": self.recipe.shown, "parameters": final[0].forecaster.n_params}
+        row: Row = {"recipe": self.recipe.description, "parameters": final[0].forecaster.n_params}
         if self.spec.is_seeded:
-            row |= {"seeds": len(final), "best steps": [one.best_step for one in final]}
+            row |= {
+                "seeds": len(final),
+                "best steps": [fit_result.best_step for fit_result in final],
+            }
         return self.forecasts(final, "test"), row
 
     def forecasts(self, fitted: Sequence[FitResult], block: str) -> Pairs:
         """In the series' own units, the mean over `fitted`; every row of the test block is an
         origin.
         """
-        panel, ensemble = self.problem.panel, Ensemble(tuple(one.forecaster for one in fitted))
+        panel, ensemble = (
+            self.problem.panel,
+            Ensemble(tuple(fit_result.forecaster for fit_result in fitted)),
+        )
         task, blocks = panel.task, self.problem.blocks
-        about = {
+        settings = {
             "horizon": task.horizon,
             "lookback": task.lookback,
             "step_size": 1 if block == "test" else task.step_size,
         }
-        rows = {uid: splits.origins(cut, block, **about) for uid, cut in blocks.items()}
+        rows = {uid: splits.origins(cut, block, **settings) for uid, cut in blocks.items()}
         steps = np.arange(1, task.horizon + 1)
         return {
-            uid: (found[..., 0], panel.by_id[uid].values[rows[uid][:, None] + steps, 0])
-            for uid, found in ensemble.predict(panel, rows).items()
+            uid: (y_hat[..., 0], panel.by_id[uid].values[rows[uid][:, None] + steps, 0])
+            for uid, y_hat in ensemble.predict(panel, rows).items()
         }
 
 
@@ -197,11 +203,11 @@ def measured(
     """The recipe with the lowest error on validation, and that one's error on test; a choice made
     `before` stands.
     """
-    found, about = _chosen(data, recipes, horizon, error, seeds, before)
-    return {"value": error(found), **about}
+    pairs, details = _test_best_recipe(data, recipes, horizon, error, seeds, before)
+    return {"value": error(pairs), **details}
 
 
-def _chosen(
+def _test_best_recipe(
     data: Data,
     recipes: Sequence[Recipe],
     horizon: int,
@@ -212,16 +218,18 @@ def _chosen(
     """Forecasts of the test block by the recipe with the lowest error on validation, and what was
     tried.
     """
-    names = [recipe.shown for recipe in recipes]
+    names = [recipe.description for recipe in recipes]
     tried: dict[str, float] = (
         before.get("tried", {}) if set(before.get("tried", {})) == set(names) else {}
     )
-    trials = {} if tried else {recipe.shown: Trial(data, recipe, horizon) for recipe in recipes}
+    trials = (
+        {} if tried else {recipe.description: Trial(data, recipe, horizon) for recipe in recipes}
+    )
     tried = tried or {name: error(trial.validation()) for name, trial in trials.items()}
     best = min(names, key=lambda name: tried[name])
     trial = trials[best] if trials else Trial(data, recipes[names.index(best)], horizon)
-    found, about = trial.test(seeds)
-    return found, {"tried": tried, **about}
+    pairs, details = trial.test(seeds)
+    return pairs, {"tried": tried, **details}
 
 
 def _beside_last(
@@ -233,13 +241,13 @@ def _beside_last(
     before: Row,
 ) -> tuple[Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]], Row]:
     """By series the chosen recipe's forecasts, the last values, and what came."""
-    found, about = _chosen(data, recipes, horizon, error, seeds, before)
+    y_hats, details = _test_best_recipe(data, recipes, horizon, error, seeds, before)
     triples = {}
-    for uid, (forecasts, truth) in found.items():
+    for uid, (forecasts, truth) in y_hats.items():
         first = len(data.values[uid]) - data.test
         last = data.values[uid][first - 1 : first - 1 + len(truth), None]
         triples[uid] = (forecasts, np.broadcast_to(last, truth.shape), truth)
-    return triples, about
+    return triples, details
 
 
 def mean_of(
@@ -253,13 +261,13 @@ def mean_of(
 ) -> Row:
     """The equal mean of all of them: nothing is chosen."""
     tested = [Trial(data, recipe, horizon).test(seeds) for recipe in recipes]
-    found = {
+    means = {
         uid: (np.mean([pairs[uid][0] for pairs, _ in tested], axis=0), truth)
         for uid, (_, truth) in tested[0][0].items()
     }
     recipe = " + ".join(row["recipe"] for _, row in tested)
     n_params = sum(row["parameters"] for _, row in tested)
-    return {"value": error(found), "recipe": recipe, "parameters": n_params, "seeds": seeds}
+    return {"value": error(means), "recipe": recipe, "parameters": n_params, "seeds": seeds}
 
 
 def shrunk(
@@ -286,27 +294,27 @@ def shrunk(
             uid: y[: end - back] for (uid, y), end in zip(data.values.items(), ends, strict=True)
         }
         part = replace(data, values=cut, test=data.validation)
-        for found, last, truth in _beside_last(part, recipes, horizon, error, 1, {})[0].values():
+        for y_hat, last, truth in _beside_last(part, recipes, horizon, error, 1, {})[0].values():
             across, along = (
-                across + np.sum((found - last) * (truth - last)),
-                along + np.sum((found - last) ** 2),
+                across + np.sum((y_hat - last) * (truth - last)),
+                along + np.sum((y_hat - last) ** 2),
             )
     weight = float(np.clip(across / along, 0.0, 1.0)) if along > 0.0 else 0.0
-    triples, about = _beside_last(data, recipes, horizon, error, seeds, before)
+    triples, details = _beside_last(data, recipes, horizon, error, seeds, before)
     value = error(
         {
-            uid: (last + weight * (found - last), truth)
-            for uid, (found, last, truth) in triples.items()
+            uid: (last + weight * (y_hat - last), truth)
+            for uid, (y_hat, last, truth) in triples.items()
         }
     )
     return {
-        **about,
+        **details,
         "value": value,
         "weight": weight,
-        "recipe": f"{weight:.2f} of {about['recipe']}",
+        "recipe": f"{weight:.2f} of {details['recipe']}",
     }
 
 
 def mse(pairs: Pairs) -> float:
     """Every series has as many windows as the others."""
-    return float(np.mean([np.mean((found - truth) ** 2) for found, truth in pairs.values()]))
+    return float(np.mean([np.mean((y_hat - truth) ** 2) for y_hat, truth in pairs.values()]))

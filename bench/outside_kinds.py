@@ -203,7 +203,7 @@ def learner_inputs(
     y = rows["y"].to_numpy(float)
     times = pd.DatetimeIndex(rows.index)
     goal = cutoffs[:, None] + np.arange(1, horizon + 1)
-    inside = np.minimum(goal, len(y) - 1)
+    known_goal = np.minimum(goal, len(y) - 1)
     recent = min(max(2 * kind.season, 8), 56)
     lags = y[np.maximum(cutoffs[:, None] - np.arange(recent), 0)]
     measured = rows[[*kind.measured, *kind.plans]].to_numpy(float)[cutoffs]
@@ -215,12 +215,12 @@ def learner_inputs(
             y[np.maximum(goal - count * season, 0)][..., None]
             for count in range(first, first + SEASONS)
         ]
-    clock = times[inside.ravel()]
+    clock = times[known_goal.ravel()]
     numbers = (clock.hour + clock.minute / 60, clock.day_of_week, clock.day_of_year)
     parts += [number.to_numpy().reshape(goal.shape)[..., None] for number in numbers]
     parts.append(np.broadcast_to(np.arange(1, horizon + 1)[None, :, None], (*goal.shape, 1)))
-    parts.append(rows[[*kind.plans]].to_numpy(float)[inside])
-    return np.concatenate(parts, axis=2), np.where(goal < len(y), y[inside], np.nan)
+    parts.append(rows[[*kind.plans]].to_numpy(float)[known_goal])
+    return np.concatenate(parts, axis=2), np.where(goal < len(y), y[known_goal], np.nan)
 
 
 def ridge_inputs(x: np.ndarray, kind: Kind) -> np.ndarray:
@@ -276,11 +276,15 @@ def result_of(kind: Kind, drawn: pd.DataFrame, served: ten_minutes.Served) -> di
     parts = []
     for number, (_, each) in enumerate(table.groupby("cutoff")):
         known = y[: positions[number] + 1]
-        made = ten_minutes.simple_forecasts(known, kind.season, horizon)
+        by_yardstick = ten_minutes.simple_forecasts(known, kind.season, horizon)
         if number in few:
-            made["ets"] = ten_minutes.statistical_forecasts(known, kind.season, horizon)["ets"]
-        made |= {name: forecasts[number] for name, forecasts in learnt.items()}
-        parts.append(each.assign(**{name: values[: len(each)] for name, values in made.items()}))
+            by_yardstick["ets"] = ten_minutes.statistical_forecasts(known, kind.season, horizon)[
+                "ets"
+            ]
+        by_yardstick |= {name: forecasts[number] for name, forecasts in learnt.items()}
+        parts.append(
+            each.assign(**{name: values[: len(each)] for name, values in by_yardstick.items()})
+        )
     table = pd.concat(parts)
     table = table[table["y"].notna()]
     over = {}

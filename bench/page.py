@@ -41,26 +41,26 @@ HEAD = [
 
 def speed(root: Path) -> str:
     """The table of speed.json; says so where nothing was measured."""
-    found = kept(root, "speed")
-    begin = about(found) if found["rows"] else ["Not run: `make bench`."]
-    return "\n".join([*begin, "", *HEAD, *speed_lines(found["rows"])])
+    results = read_results(root, "speed")
+    begin = describe_machine(results) if results["rows"] else ["Not run: `make bench`."]
+    return "\n".join([*begin, "", *HEAD, *speed_lines(results["rows"])])
 
 
-def kept(root: Path, name: str) -> dict[str, Any]:
+def read_results(root: Path, name: str) -> dict[str, Any]:
     """A benchmark's file of results; without rows where it was not run."""
     path = root / "bench" / "results" / f"{name}.json"
     return read_json(path) if path.exists() else {"rows": {}}
 
 
-def about(found: Mapping[str, Any]) -> list[str]:
+def describe_machine(results: Mapping[str, Any]) -> list[str]:
     """Machine, dates and load of the rows that were measured on it, and all versions, in two
     sentences.
     """
-    rows = found["rows"].values()
+    rows = results["rows"].values()
     timed = [
         row for row in rows if not any("measured" in part for part in row.get("peers", {}).values())
     ]
-    machine = ", ".join(f"{name} {value}" for name, value in found["machine"].items())
+    machine = ", ".join(f"{name} {value}" for name, value in results["machine"].items())
     dates = sorted({row["date"] for row in timed})
     days = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
     loads = [row["load"] for row in timed]
@@ -110,36 +110,39 @@ def _peer(name: str, peer: Mapping[str, Any]) -> str:
     if "not run" in peer:
         return f"{name} | not run | | | {bar} | {peer['not run']} |"
     word = "" if peer["bar"] is None else "met" if peer["lower"] >= peer["bar"] else "MISSED"
-    shown = (
+    label = (
         f"{name}, {peer['note']}, {peer['first call s']:.1f} s to the first step"
         if "note" in peer
         else name
     )
     return (
-        f"{shown} | {peer['ms']:.2f} | {peer['ratio']:.2f} | {peer['lower']:.2f} | {bar} | {word} |"
+        f"{label} | {peer['ms']:.2f} | {peer['ratio']:.2f} | {peer['lower']:.2f} | {bar} | {word} |"
     )
 
 
 def tables(root: Path) -> str:
     """Ours and the published rows of every table; rows that nobody measured say so."""
-    found = kept(root, "tables")
-    lines = about(found) if found["rows"] else ["Not run: `make tables`.", ""]
+    results = read_results(root, "tables")
+    lines = describe_machine(results) if results["rows"] else ["Not run: `make tables`.", ""]
     for name, table in TABLES.items():
-        own = [row for row in found["rows"].values() if row["table"] == name]
-        lines += ["", f"### {table.title}", "", f"{table.unit}.", "", *_table(name, table, own)]
+        our_rows = [row for row in results["rows"].values() if row["table"] == name]
+        lines += ["", f"### {table.title}", "", f"{table.unit}.", ""]
+        lines += _table(name, table, our_rows)
     return "\n".join(line for k, line in enumerate(lines) if line or lines[k - 1])
 
 
-def _table(name: str, table: Table, own: list[Mapping[str, Any]]) -> Iterator[str]:
+def _table(name: str, table: Table, our_rows: list[Mapping[str, Any]]) -> Iterator[str]:
     yield f"| row | {' | '.join(table.columns)} | source |"
     yield f"|---|{'--:|' * len(table.columns)}---|"
-    order = {wanted: k for k, wanted in enumerate(table.wanted)}
-    for row in sorted(own_rows(name, own), key=lambda row: order.get(row["name"], -1)):
+    order = {column: k for k, column in enumerate(table.unmeasured)}
+    for row in sorted(own_rows(name, our_rows), key=lambda row: order.get(row["name"], -1)):
         cells = (_value(row["cells"].get(column)) for column in table.columns)
         yield f"| **{row['name']}** | {' | '.join(cells)} | {row['note']} |"
     empty = " | ".join("not run" for _ in table.columns)
-    missing = [wanted for wanted in table.wanted if wanted not in {row["name"] for row in own}]
-    yield from (f"| **{wanted}** | {empty} | make tables |" for wanted in missing)
+    missing = [
+        column for column in table.unmeasured if column not in {row["name"] for row in our_rows}
+    ]
+    yield from (f"| **{column}** | {empty} | make tables |" for column in missing)
     for row in table.rows:
         yield (
             f"| {row.name} | {' | '.join(f'{value:.3f}' for value in row.values)} | {row.source} |"
@@ -148,22 +151,22 @@ def _table(name: str, table: Table, own: list[Mapping[str, Any]]) -> Iterator[st
         yield f"| bar | {' | '.join(f'≤ {bar:.3f}' for bar in table.bars)} | |"
 
 
-def own_rows(name: str, own: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def own_rows(name: str, our_rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Our rows with their columns as cells; the repetitions on the tanks as their median."""
     if name == "tanks":
-        return _tanks(list(own))
+        return _tanks(list(our_rows))
     rows: dict[str, dict[str, Any]] = {}
-    for row in own:
-        kept = rows.setdefault(row["name"], {"name": row["name"], "cells": {}, "note": ""})
-        kept["cells"][row["column"]] = row.get("value")
-        kept["note"] = row.get(
+    for row in our_rows:
+        entry = rows.setdefault(row["name"], {"name": row["name"], "cells": {}, "note": ""})
+        entry["cells"][row["column"]] = row.get("value")
+        entry["note"] = row.get(
             "not run",
-            kept["note"] or "; ".join(["ours", *([row["about"]] if "about" in row else [])]),
+            entry["note"] or "; ".join(["ours", *([row["about"]] if "about" in row else [])]),
         )
-    for name, kept in rows.items():
-        fitted = [row for row in own if row["name"] == name and "recipe" in row]
+    for name, entry in rows.items():
+        fitted = [row for row in our_rows if row["name"] == name and "recipe" in row]
         fitted.sort(key=lambda row: (len(row["column"]), row["column"]))
-        kept["note"] = "; ".join([kept["note"], *_fits(fitted)])
+        entry["note"] = "; ".join([entry["note"], *_fits(fitted)])
     return list(rows.values())
 
 
@@ -187,15 +190,15 @@ def _range(values: Sequence[int]) -> str:
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
-def _tanks(own: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    errors = sorted(row["value"] for row in own if "value" in row)
+def _tanks(our_rows: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    errors = sorted(row["value"] for row in our_rows if "value" in row)
     if not errors:
-        reasons = {row["not run"] for row in own} or {"make tables"}
+        reasons = {row["not run"] for row in our_rows} or {"make tables"}
         return [{"name": "identify", "cells": {}, "note": "; ".join(sorted(reasons))}]
-    later = statistics.median(row["without 5"] for row in own if "value" in row)
+    median_later = statistics.median(row["without 5"] for row in our_rows if "value" in row)
     note = (
         f"median of {len(errors)} whole procedures; worst {errors[-1]:.3f}, median without the"
-        f" first 5 {later:.3f}"
+        f" first 5 {median_later:.3f}"
     )
     return [{"name": "identify", "cells": {"V": statistics.median(errors)}, "note": note}]
 
@@ -204,26 +207,27 @@ def _value(value: float | None) -> str:
     return "not run" if value is None else f"{value:.3f}"
 
 
-def beside(root: Path) -> str:
+def day_ahead(root: Path) -> str:
     """A day ahead, ours and the peers, per dataset; each peer with the corrected p of our chosen
     row being better.
     """
-    found = kept(root, "beside")
-    parts = {key: {**row, "peers": row["rows"]} for key, row in found["rows"].items()}
-    lines = about({**found, "rows": parts}) if parts else ["Not run: `make beside`."]
-    for name in dict.fromkeys(key.partition("/")[0] for key in found["rows"]):
-        own = [row for key, row in found["rows"].items() if key.startswith(f"{name}/")]
-        rows = with_tests({model: each for row in own for model, each in row["rows"].items()})
+    results = read_results(root, "beside")
+    parts = {key: {**row, "peers": row["rows"]} for key, row in results["rows"].items()}
+    lines = describe_machine({**results, "rows": parts}) if parts else ["Not run: `make beside`."]
+    for name in dict.fromkeys(key.partition("/")[0] for key in results["rows"]):
+        dataset_rows = [row for key, row in results["rows"].items() if key.startswith(f"{name}/")]
+        by_model = {model: each for row in dataset_rows for model, each in row["rows"].items()}
+        rows = with_tests(by_model)
         head = ["| row | MAE | CRPS | CPU s | p, ours better | |", "|---|--:|--:|--:|--:|---|"]
         lines += ["", f"### {name.capitalize()}, 24 h ahead", "", *head]
-        lines += [_beside(model, row) for model, row in rows.items()]
+        lines += [_day_ahead_line(model, row) for model, row in rows.items()]
     return "\n".join(lines)
 
 
-def _beside(model: str, row: Mapping[str, Any]) -> str:
+def _day_ahead_line(model: str, row: Mapping[str, Any]) -> str:
     if "not run" in row:
         return f"| {model} | not run | | | | {row['not run']} |"
-    shown = f"**{model}**" if model.startswith("ours") else model
+    label = f"**{model}**" if model.startswith("ours") else model
     mae, crps = (f"{row[name]:.3f}" if name in row else "" for name in ("MAE", "CRPS"))
     p = "" if "p" not in row else "< 0.001" if row["p"] < 0.001 else f"{row['p']:.3f}"
     note = (
@@ -233,20 +237,22 @@ def _beside(model: str, row: Mapping[str, Any]) -> str:
         note += f"; error of {row['measured']}, on another machine"
     if "networks" in row:
         each = row["networks' CPU s"] / row["networks"]
-        one, whole = ("met" if seconds < GRID_BAR else "MISSED" for seconds in (each, row["CPU s"]))
+        of_one, of_all = (
+            "met" if seconds < GRID_BAR else "MISSED" for seconds in (each, row["CPU s"])
+        )
         note = (
-            f"{row['networks']} networks, tuned, {each:.1f} s each; bar < {GRID_BAR} for one {one},"
-            f" for all {whole}"
+            f"{row['networks']} networks, tuned, {each:.1f} s each; bar < {GRID_BAR} for one"
+            f" {of_one}, for all {of_all}"
         )
     seconds = f"{row['CPU s']:.0f}" if "CPU s" in row else ""
-    return f"| {shown} | {mae} | {crps} | {seconds} | {p} | {note} |"
+    return f"| {label} | {mae} | {crps} | {seconds} | {p} | {note} |"
 
 
 def race(root: Path) -> str:
     """Whole trainings, backtests and growth."""
-    found = kept(root, "race")
-    begin = about(found) if found["rows"] else ["Not run: `make race`."]
-    return "\n".join([*begin, "", *race_page.lines(found["rows"])])
+    results = read_results(root, "race")
+    begin = describe_machine(results) if results["rows"] else ["Not run: `make race`."]
+    return "\n".join([*begin, "", *race_page.lines(results["rows"])])
 
 
 def measured(root: Path) -> str:
@@ -259,7 +265,7 @@ PARTS = {
     "race": (PAGE, race),
     "speed": (PAGE, speed),
     "tables": (PAGE, tables),
-    "beside": (PAGE, beside),
+    "beside": (PAGE, day_ahead),
     "measured": (ROOT / "docs" / "README.md", measured),
 }
 """Name of each part → its page and what makes it."""

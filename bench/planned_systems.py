@@ -176,10 +176,12 @@ def priced(draw: Draw, number: int) -> pd.DataFrame:
     for _ in range(2):
         changes = np.cumsum(draw.random(len(ds)) < 1 / 18)
         prices.append(draw.choice([7.99, 8.49, 8.99, 9.99], changes.max() + 1)[changes])
-    own, other = prices
+    own_price, other = prices
     log_mean = np.log(40 * 3.0**number) + week_shape(draw, ds) + growth(draw, ds)
-    log_mean += -draw.uniform(1.5, 3) * np.log(own / 9) + draw.uniform(0.5, 1.5) * np.log(other / 9)
-    frame = {"ds": ds, "y": counts(draw, log_mean), "price": own, "competitor": other}
+    log_mean += -draw.uniform(1.5, 3) * np.log(own_price / 9) + draw.uniform(0.5, 1.5) * np.log(
+        other / 9
+    )
+    frame = {"ds": ds, "y": counts(draw, log_mean), "price": own_price, "competitor": other}
     return pd.DataFrame(frame)
 
 
@@ -248,12 +250,12 @@ def heat_hours(draw: Draw, number: int) -> pd.DataFrame:
     """District heat by hour: walls keep the weather of a day or two, and boilers have a limit."""
     ds = pd.date_range(FIRST_DAY, periods=2_900 + AHEAD, freq="h")
     outside = temperature(draw, ds)
-    walls = stored(outside - outside[0], draw.uniform(15, 40)) + outside[0]
+    walls = pass_store(outside - outside[0], draw.uniform(15, 40)) + outside[0]
     shape = 1 + draw.uniform(0.1, 0.3) * np.exp(-(((ds.hour - 7) / 2.5) ** 2))
     need = 8 + draw.uniform(1, 2) * np.maximum(17 - 0.7 * walls - 0.3 * outside, 0) * shape
     heat = np.minimum(need, np.quantile(need, 0.97)) * np.exp(draw.normal(0, 0.04, len(ds)))
-    seen = forecast_of(draw, outside, 0.7)
-    return pd.DataFrame({"ds": ds, "y": heat, "temperature_forecast": seen})
+    planned = forecast_of(draw, outside, 0.7)
+    return pd.DataFrame({"ds": ds, "y": heat, "temperature_forecast": planned})
 
 
 def weekly_shops(draw: Draw, number: int) -> pd.DataFrame:
@@ -267,7 +269,7 @@ def weekly_shops(draw: Draw, number: int) -> pd.DataFrame:
     return pd.DataFrame({"ds": ds, "y": counts(draw, log_mean, 0.06), "leaflet": leaflet})
 
 
-def stored(inflow: np.ndarray, steps: float) -> np.ndarray:
+def pass_store(inflow: np.ndarray, steps: float) -> np.ndarray:
     """(T,) what leaves a store that keeps its content for so many steps in the mean."""
     outflow = np.zeros(len(inflow))
     for t in range(1, len(inflow)):
@@ -289,10 +291,10 @@ def river(draw: Draw, ds: pd.DatetimeIndex, quick: float, late: int) -> pd.DataF
         through[t] = rain[t] * (ground / room) ** 2
         base[t] = 0.01 * ground / per_day
         ground = min(max(ground + rain[t] - through[t] - base[t] - dry[t], 1.0), room)
-    flow = per_day * (stored(np.roll(through, late), quick) + base)
+    flow = per_day * (pass_store(np.roll(through, late), quick) + base)
     flow *= np.exp(draw.normal(0, 0.04, len(ds)))
-    seen = rain * np.exp(draw.normal(0, 0.2, len(ds)))
-    return pd.DataFrame({"ds": ds, "y": flow, "rain_forecast": seen})
+    planned = rain * np.exp(draw.normal(0, 0.2, len(ds)))
+    return pd.DataFrame({"ds": ds, "y": flow, "rain_forecast": planned})
 
 
 def river_days(draw: Draw, number: int) -> pd.DataFrame:

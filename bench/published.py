@@ -31,7 +31,7 @@ class Table(NamedTuple):
     columns: tuple[str, ...]
     bars: tuple[float, ...]
     rows: tuple[Published, ...]
-    wanted: tuple[str, ...]
+    unmeasured: tuple[str, ...]
     """Rows of ours that no command measures yet."""
 
 

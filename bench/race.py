@@ -34,18 +34,18 @@ STOP = 1_800
 
 def tasks(limit: float) -> dict[str, dict[str, Any]]:
     """By key, in the order of the table."""
-    found = {}
+    by_key = {}
     for who, what in CONTENDERS:
         if what in ("train", "backtest"):
-            found[f"{what}/{who}"] = {
+            by_key[f"{what}/{who}"] = {
                 "who": who,
                 "what": what,
                 "block": ETT_ROWS[1],
                 "limit": limit,
             }
-    found |= {"prepare/ours": {"who": "ours", "what": "prepare", "series": 10_000, "days": 1_000}}
+    by_key |= {"prepare/ours": {"who": "ours", "what": "prepare", "series": 10_000, "days": 1_000}}
     grown = {f"growth/{size}": {"who": "ours", "what": "growth", "series": size} for size in SIZES}
-    return dict(sorted(found.items(), reverse=True)) | grown
+    return dict(sorted(by_key.items(), reverse=True)) | grown
 
 
 def measured(task: Mapping[str, Any], data: Path) -> Row:
@@ -63,9 +63,9 @@ def measured(task: Mapping[str, Any], data: Path) -> Row:
             )
         }
     SCRATCH.mkdir(parents=True, exist_ok=True)
-    kept = SCRATCH / "ot.npy"
-    np.save(kept, etth1(data, ["OT"])[: sum(ETT_ROWS[:2]), 0])
-    return run({**task, "data": str(kept)}, STOP, module="bench.racer")
+    values_file = SCRATCH / "ot.npy"
+    np.save(values_file, etth1(data, ["OT"])[: sum(ETT_ROWS[:2]), 0])
+    return run({**task, "data": str(values_file)}, STOP, module="bench.racer")
 
 
 @command

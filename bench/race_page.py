@@ -15,17 +15,19 @@ BACKTEST_BARS = {"neuralforecast LSTM": 2.0, "darts BlockRNN": 10.0}  # their se
 
 def reached(tried: list[Mapping[str, float]], target: float) -> float | None:
     """Seconds of the quickest training that got there."""
-    return min((one["s"] for one in tried if one["MSE"] <= target), default=None)
+    return min((training["s"] for training in tried if training["MSE"] <= target), default=None)
 
 
 def best_within(tried: list[Mapping[str, float]], limit: float) -> float:
     """The lowest MSE of a training that takes `limit` seconds or less."""
-    return min((one["MSE"] for one in tried if one["s"] <= limit), default=float("nan"))
+    return min(
+        (training["MSE"] for training in tried if training["s"] <= limit), default=float("nan")
+    )
 
 
 def lines(rows: Mapping[str, Row]) -> list[str]:
     """The tables of docs/results.md."""
-    found = [
+    table = [
         (
             "| ETTh1 OT, 24 h, no skip | CPU s to MSE .110 | to .070 | MSE within 60 s | every"
             " origin, s | over ours | bar | |"
@@ -34,18 +36,18 @@ def lines(rows: Mapping[str, Row]) -> list[str]:
     ]
     contenders = dict.fromkeys(who for who, _ in CONTENDERS)
     ours = rows.get("backtest/ours", {}).get("s")
-    found += [
+    table += [
         _contender(who, rows.get(f"train/{who}", {}), rows.get(f"backtest/{who}", {}), ours)
         for who in contenders
     ]
-    found += [
+    table += [
         "",
         "| series | training s | per series ms | backtest s | per series ms | peak MB | |",
         "|--:|--:|--:|--:|--:|--:|---|",
     ]
-    found += [_grown(size, rows.get(f"growth/{size}", {})) for size in SIZES]
+    table += [_grown(size, rows.get(f"growth/{size}", {})) for size in SIZES]
     return [
-        *found,
+        *table,
         "",
         "| prepare | CPU s | frame MB | peak MB | over the frame | bar | |",
         "|--:|--:|--:|--:|--:|--:|---|",
@@ -60,15 +62,15 @@ def _contender(who: str, train: Row, backtest: Row, ours: float | None) -> str:
         seconds = [reached(train["tries"], target) for target in TARGETS]
         times = ["not reached" if s is None else f"{s:.1f}" for s in seconds]
         times.append(f"{best_within(train['tries'], 60):.3f}")
-    shown = f"**{who}**" if who == "ours" else who
+    label = f"**{who}**" if who == "ours" else who
     origins = f"{backtest['s']:.2f}" if "s" in backtest else "not run"
     ratio, bar = "", BACKTEST_BARS.get(who)
     if bar and ours and "s" in backtest:
         ratio = f"{backtest['s'] / ours:.1f}"
         reasons.append("met" if backtest["s"] / ours >= bar else "MISSED")
-    wanted = f"≥ {bar:g}" if bar else ""
+    bar_cell = f"≥ {bar:g}" if bar else ""
     return (
-        f"| {shown} | {' | '.join(times)} | {origins} | {ratio} | {wanted} |"
+        f"| {label} | {' | '.join(times)} | {origins} | {ratio} | {bar_cell} |"
         f" {'; '.join(dict.fromkeys(reasons))} |"
     )
 

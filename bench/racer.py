@@ -42,19 +42,19 @@ def main() -> None:
     task = json.loads(sys.argv[1])
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
-    found, libraries = CONTENDERS[task["who"], task["what"]](task)
+    answer, libraries = CONTENDERS[task["who"], task["what"]](task)
     versions = {name: sys.modules[name].__version__ for name in libraries}
-    print(json.dumps({**found, "versions": versions}), flush=True)
+    print(json.dumps({**answer, "versions": versions}), flush=True)
 
 
 def clocked(call: Callable[[], Any]) -> tuple[float, Any]:
     began = time.process_time()
-    found = call()
-    return time.process_time() - began, found
+    result = call()
+    return time.process_time() - began, result
 
 
 def tries(train: Train, limit: float) -> dict[str, Any]:
-    return {"tries": [one for rate in RATES for one in _budgets(train, rate, limit)]}
+    return {"tries": [attempt for rate in RATES for attempt in _budgets(train, rate, limit)]}
 
 
 def _budgets(train: Train, rate: float, limit: float) -> Iterator[dict[str, float]]:
@@ -113,7 +113,7 @@ def ours_growth(task: Task) -> tuple[dict[str, Any], tuple[str, ...]]:
     draw, days = np.random.default_rng(0), np.arange(200)
     waves = np.sin((days + draw.integers(0, 7, (task["series"], 1))) * 2 * np.pi / 7)
     values = waves + draw.normal(0, 0.3, waves.shape)
-    data = Data({f"{k:05d}": own for k, own in enumerate(values)}, 30, 60, 7, "1D")
+    data = Data({f"{k:05d}": wave for k, wave in enumerate(values)}, 30, 60, 7, "1D")
     recipe = Recipe({"family": "gru", "layers": 1, "units": 16}, "linear", 28, steps=100)
     training, trial = clocked(lambda: _trained(Trial(data, recipe, 7)))
     fitted = [trial.first(0)]
@@ -156,11 +156,16 @@ def ours_prepare(task: Task) -> tuple[dict[str, Any], tuple[str, ...]]:
     times = np.tile(pd.date_range("2021-01-01", periods=days).to_numpy(), series)
     frame = pd.DataFrame({"unique_id": names, "ds": times, "y": np.arange(float(series * days))})
     del names, times
-    own = float(frame.memory_usage(deep=True).sum())
+    frame_bytes = float(frame.memory_usage(deep=True).sum())
     seconds, (prepared, _) = clocked(lambda: prepare(frame, dataset, where="many.csv"))
     assert len(prepared) == len(frame)
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
-    return {"rows": len(frame), "s": seconds, "frame MB": own / 1e6, "peak MB": most / 1e6}, (
+    return {
+        "rows": len(frame),
+        "s": seconds,
+        "frame MB": frame_bytes / 1e6,
+        "peak MB": most / 1e6,
+    }, (
         "numpy",
         "pandas",
     )
@@ -193,10 +198,10 @@ def nf_train(task: Task) -> tuple[dict[str, Any], tuple[str, ...]]:
     _lstm(1e-3, 1)
 
     def train(steps: int, rate: float) -> float:
-        found = _lstm(rate, steps).cross_validation(
+        answer = _lstm(rate, steps).cross_validation(
             frame, n_windows=None, test_size=whole(task["block"]), step_size=EVERY, refit=False
         )
-        return float(((found["m"] - found["y"]) ** 2).mean())
+        return float(((answer["m"] - answer["y"]) ** 2).mean())
 
     return tries(train, task["limit"]), ("neuralforecast", "torch")
 
@@ -255,7 +260,7 @@ def _darts_series(values: np.ndarray) -> Any:
 
 def _rolled(model: Any, series: Any, block: int, every: int) -> np.ndarray:
     start = len(series) - block
-    found = model.historical_forecasts(
+    by_origin = model.historical_forecasts(
         series,
         start=start,
         start_format="position",
@@ -265,7 +270,7 @@ def _rolled(model: Any, series: Any, block: int, every: int) -> np.ndarray:
         last_points_only=False,
         verbose=False,
     )
-    return np.stack([one.values()[:, 0] for one in found])
+    return np.stack([forecast.values()[:, 0] for forecast in by_origin])
 
 
 def darts_train(task: Task) -> tuple[dict[str, Any], tuple[str, ...]]:

@@ -75,8 +75,8 @@ def m4(data: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     )
 
 
-def mase(past: np.ndarray, found: np.ndarray, truth: np.ndarray, season: int = 24) -> float:
-    return float(np.mean(np.abs(truth - found)) / np.mean(np.abs(past[season:] - past[:-season])))
+def mase(past: np.ndarray, y_hat: np.ndarray, truth: np.ndarray, season: int = 24) -> float:
+    return float(np.mean(np.abs(truth - y_hat)) / np.mean(np.abs(past[season:] - past[:-season])))
 
 
 def etth1_data(data: Path) -> Data:

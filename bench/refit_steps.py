@@ -56,11 +56,11 @@ def errors(forecaster: Forecaster, problem: Problem) -> dict[str, np.ndarray]:
     """By series the errors (n, H, O) in the test block, in raw units."""
     rows = {uid: problem.rows(uid, "test") for uid in problem.panel.by_id}
     steps = np.arange(1, problem.panel.task.horizon + 1)
-    found = {}
+    by_series = {}
     for uid, y_hat in forecaster.predict(problem.panel, rows).items():
         values = problem.panel.by_id[uid].values[rows[uid][:, None] + steps]
-        found[uid] = values[..., : problem.panel.outputs] - y_hat
-    return found
+        by_series[uid] = values[..., : problem.panel.outputs] - y_hat
+    return by_series
 
 
 def compare(problem: Problem, first: Problem, record: RunRecord, budget: Budget) -> None:
@@ -82,19 +82,19 @@ def compare(problem: Problem, first: Problem, record: RunRecord, budget: Budget)
         scaled = min(round(fit.best_step * growth), budget.steps)
         for way, count in (("kept", fit.best_step), ("scaled", scaled)):
             begun = time.process_time()
-            again = fitter.refit(problem, FitResult(chosen.forecaster, best_step=count))
+            refit = fitter.refit(problem, FitResult(chosen.forecaster, best_step=count))
             seconds[way] += time.process_time() - begun
-            by_way[way].append(errors(again.forecaster, problem))
+            by_way[way].append(errors(refit.forecaster, problem))
             steps[way].append(count)
     ratios = {}
     for way, seeds in by_way.items():
         of_series = []
         for uid in seeds[0]:
-            own, other = (
+            error_of_way, other = (
                 np.nanmean(np.abs(np.mean([each[uid] for each in of], axis=0)))
                 for of in (seeds, by_way["again"])
             )
-            of_series.append(own / other)
+            of_series.append(error_of_way / other)
         ratios[way] = float(np.mean(of_series))
     cells = [f"{way} {steps[way]} {ratios[way]:.4f} {seconds[way]:.1f} s" for way in WAYS]
     print(f"{record.dataset} {record.candidate}: {'; '.join(cells)}", flush=True)

@@ -38,8 +38,8 @@ def machine() -> dict[str, Any]:
 def _processor() -> str:
     described = Path("/proc/cpuinfo")
     lines = described.read_text(encoding="utf-8").splitlines() if described.exists() else []
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.processor() or "unknown"
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or "unknown"
 
 
 def options_of(doc: str | None, data: Path | None = None) -> argparse.ArgumentParser:
@@ -60,7 +60,7 @@ def command(main: Callable[[], None]) -> Callable[[], int]:
     """The exit code of `forecast` for it; what is expected to go wrong is one line."""
 
     @functools.wraps(main)
-    def told() -> int:
+    def run() -> int:
         try:
             main()
         except ForecastError as error:
@@ -75,14 +75,14 @@ def command(main: Callable[[], None]) -> Callable[[], int]:
             return 130
         return 0
 
-    return told
+    return run
 
 
-def wanted(keys: Iterable[str], only: str) -> list[str]:
+def select_keys(keys: Iterable[str], only: str) -> list[str]:
     """The keys that contain `only`; `InputError` where none does."""
     every = list(keys)
-    if found := [key for key in every if only in key]:
-        return found
+    if selected := [key for key in every if only in key]:
+        return selected
     groups = ", ".join(dict.fromkeys(f"{key.partition('/')[0]}/..." for key in every))
     raise InputError(
         f"{only!r} is part of no row's name; rows are called {groups}, {every[-1]} among them."
@@ -98,31 +98,34 @@ class ResultsFile:
     rows: dict[str, Row] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.rows = self._kept()
+        self.rows = self._read_rows()
 
-    def _kept(self) -> dict[str, Row]:
+    def _read_rows(self) -> dict[str, Row]:
         """The file's rows as it now is; `InputError` where it is of another machine, put there
         since or not.
         """
         if not self.path.exists():
             return self.rows
-        found = read_json(self.path)
-        if found["machine"] != dict(self.machine):
+        content = read_json(self.path)
+        if content["machine"] != dict(self.machine):
+            other, this = _describe_machine(content["machine"]), _describe_machine(self.machine)
             raise InputError(
-                f"{self.path} was measured on another machine ({_shown(found['machine'])}), this"
-                f" one is {_shown(self.machine)}: rows of two machines are not mixed. To measure"
-                f" here, move the file away: mv {self.path} {self.path}.other"
+                f"{self.path} was measured on another machine ({other}), this one is {this}: rows"
+                " of two machines are not mixed. To measure here, move the file away:"
+                f" mv {self.path} {self.path}.other"
             )
-        return dict(found["rows"])
+        return dict(content["rows"])
 
     def missing(
-        self, keys: Iterable[str], told: argparse.Namespace, few: Collection[str] = ()
+        self, keys: Iterable[str], options: argparse.Namespace, few: Collection[str] = ()
     ) -> Iterator[str]:
         """Of what was asked for, the keys to measure: those not done or in `few`, every one with
         `--again`.
         """
         return (
-            key for key in wanted(keys, told.only) if told.again or key in few or not self.done(key)
+            key
+            for key in select_keys(keys, options.only)
+            if options.again or key in few or not self.done(key)
         )
 
     def done(self, key: str) -> bool:
@@ -138,7 +141,7 @@ class ResultsFile:
         A row that was measured before is not replaced by the reason why it, or a peer of it, could
         not be again.
         """
-        self.rows = self._kept()
+        self.rows = self._read_rows()
         if self.done(key) and not _whole(row):
             return
         load = round(os.getloadavg()[0], 1)
@@ -151,5 +154,5 @@ def _whole(row: Row) -> bool:
     return not any("not run" in part for part in (row, *row.get("peers", {}).values()))
 
 
-def _shown(described: Mapping[str, Any]) -> str:
+def _describe_machine(described: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in described.items())

@@ -42,25 +42,25 @@ def main() -> None:
     logging.disable(logging.WARNING)
     run, libraries = CONTENDERS[task["who"]](task)
     began, cpu = time.perf_counter(), _cpu()
-    found = run()
-    found |= {"wall s": time.perf_counter() - began, "CPU s": _cpu() - cpu}
-    forecasts = found.pop("forecasts", None)
+    answer = run()
+    answer |= {"wall s": time.perf_counter() - began, "CPU s": _cpu() - cpu}
+    forecasts = answer.pop("forecasts", None)
     if forecasts is not None:
         with Path(task["out"]).open("wb") as file:
             np.savez(file, **forecasts)
     print(
         json.dumps(
-            {**found, "versions": {name: sys.modules[name].__version__ for name in libraries}}
+            {**answer, "versions": {name: sys.modules[name].__version__ for name in libraries}}
         ),
         flush=True,
     )
 
 
 def _cpu() -> float:
-    own, children = (
+    this_process, children = (
         resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     )
-    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+    return this_process.ru_utime + this_process.ru_stime + children.ru_utime + children.ru_stime
 
 
 def frame_of(task: Task) -> pd.DataFrame:
@@ -106,10 +106,10 @@ def ours(task: Task) -> tuple[Run, tuple[str, ...]]:
             name: _quantiles(board.forecasts(name, levels=LEVELS), name)
             for name in {chosen, "lstm"}
         }
-        found = {
-            f"{name}/{part}": value for name, own in rows.items() for part, value in own.items()
+        forecasts = {
+            f"{name}/{part}": value for name, parts in rows.items() for part, value in parts.items()
         }
-        return {"forecasts": found, "chosen": chosen, "models": list(task["models"])}
+        return {"forecasts": forecasts, "chosen": chosen, "models": list(task["models"])}
 
     return run, ("tensorflow", "keras")
 
@@ -141,30 +141,30 @@ def neuralforecast(task: Task) -> tuple[Run, tuple[str, ...]]:
     from neuralforecast.losses.pytorch import MQLoss
 
     frame, kind = frame_of(task), task["who"].split()[1]
-    about = {
+    options = {
         "loss": MQLoss(quantiles=list(QUANTILES)),
         "enable_progress_bar": False,
         "logger": False,
         "alias": "m",
     }
-    about |= {"enable_checkpointing": False, "accelerator": "cpu"}
+    options |= {"enable_checkpointing": False, "accelerator": "cpu"}
     if kind == "AutoLSTM":
         model = _auto_lstm(task, frame, MQLoss)
     else:
         import neuralforecast.models as models
 
-        own = {
+        model_options = {
             "hist_exog_list": past_columns(frame),
             "scaler_type": "standard",
             "max_steps": task.get("steps", 1000),
         }
         model = getattr(models, kind)(
-            h=task["horizon"], input_size=task["lookback"], **own, **about
+            h=task["horizon"], input_size=task["lookback"], **model_options, **options
         )
 
     def run() -> Answer:
         library = NeuralForecast([model], freq="h")
-        found = library.cross_validation(
+        forecast_table = library.cross_validation(
             frame,
             n_windows=None,
             test_size=task["test"],
@@ -172,10 +172,16 @@ def neuralforecast(task: Task) -> tuple[Run, tuple[str, ...]]:
             refit=False,
             val_size=task["validation"] + task["calibration"] if kind == "AutoLSTM" else 0,
         )
-        found = found.sort_values(["unique_id", "cutoff", "ds"])
-        shape = found["unique_id"].nunique(), found["cutoff"].nunique(), -1
-        names = [name for name in found.columns if name not in ("unique_id", "ds", "cutoff", "y")]
-        table = np.sort(np.stack([found[name].to_numpy().reshape(shape) for name in names]), axis=0)
+        forecast_table = forecast_table.sort_values(["unique_id", "cutoff", "ds"])
+        shape = forecast_table["unique_id"].nunique(), forecast_table["cutoff"].nunique(), -1
+        names = [
+            name
+            for name in forecast_table.columns
+            if name not in ("unique_id", "ds", "cutoff", "y")
+        ]
+        table = np.sort(
+            np.stack([forecast_table[name].to_numpy().reshape(shape) for name in names]), axis=0
+        )
         note = {"note": _searched(task, library.models[0])} if kind == "AutoLSTM" else {}
         return {"forecasts": {"point": table[len(table) // 2], "quantiles": table}, **note}
 
@@ -270,22 +276,28 @@ def block_rnn(task: Task) -> tuple[Run, tuple[str, ...]]:
 
     def run() -> Answer:
         times = pd.DatetimeIndex(np.sort(frame["ds"].unique()))
-        target = [TimeSeries.from_times_and_values(times, own.astype(np.float32)) for own in values]
-        past = [
-            TimeSeries.from_times_and_values(times, np.stack(own, 1).astype(np.float32))
-            for own in zip(*columns, strict=True)
+        target = [
+            TimeSeries.from_times_and_values(times, series.astype(np.float32)) for series in values
+        ]
+        past_series = [
+            TimeSeries.from_times_and_values(times, np.stack(inputs, 1).astype(np.float32))
+            for inputs in zip(*columns, strict=True)
         ]
         before = rows - task["test"]
         scaler, scaler_x = Scaler(), Scaler()
-        scaler.fit([own[:before] for own in target])
+        scaler.fit([series[:before] for series in target])
         target = scaler.transform(target)
-        if past:
-            scaler_x.fit([own[:before] for own in past])
-            past = scaler_x.transform(past)
-        model.fit([own[:before] for own in target], past_covariates=past or None, verbose=False)
-        found = model.historical_forecasts(
+        if past_series:
+            scaler_x.fit([inputs[:before] for inputs in past_series])
+            past_series = scaler_x.transform(past_series)
+        model.fit(
+            [series[:before] for series in target],
+            past_covariates=past_series or None,
+            verbose=False,
+        )
+        by_series = model.historical_forecasts(
             target,
-            past_covariates=past or None,
+            past_covariates=past_series or None,
             start=before,
             start_format="position",
             stride=task["step"],
@@ -295,12 +307,14 @@ def block_rnn(task: Task) -> tuple[Run, tuple[str, ...]]:
             verbose=False,
             predict_likelihood_parameters=True,
         )
-        pieces = [np.stack([one.values() for one in own]) for own in found]
+        pieces = [
+            np.stack([forecast.values() for forecast in forecasts]) for forecasts in by_series
+        ]
         table = np.sort(np.moveaxis(np.stack(pieces), -1, 0), axis=0)
         low, high = (
             [
-                own.values()[0, 0]
-                for own in scaler.inverse_transform(_constant(times, len(values), c))
+                scaled.values()[0, 0]
+                for scaled in scaler.inverse_transform(_constant(times, len(values), c))
             ]
             for c in (0.0, 1.0)
         )
@@ -337,14 +351,16 @@ def trees(task: Task) -> tuple[Run, tuple[str, ...]]:
         then = times[at] + pd.Timedelta(hours=step)
         calendar = np.stack([then.hour, then.dayofyear, then.dayofweek], axis=1)
         return np.concatenate(
-            [np.hstack([own[index].reshape(len(at), -1), calendar]) for own in values]
+            [np.hstack([series[index].reshape(len(at), -1), calendar]) for series in values]
         )
 
     def run() -> Answer:
         test, steps = origins(task, rows), []
         for step in range(1, task["horizon"] + 1):
             learnt = np.arange(LAGS - 1, rows - task["test"] - step)
-            target = np.concatenate([own[learnt + step, 0] - own[learnt, 0] for own in values])
+            target = np.concatenate(
+                [series[learnt + step, 0] - series[learnt, 0] for series in values]
+            )
             model = HistGradientBoostingRegressor(loss="absolute_error", random_state=0)
             model.fit(inputs(learnt, step), target)
             change = model.predict(inputs(test, step)).reshape(len(values), -1)

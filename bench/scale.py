@@ -118,8 +118,8 @@ def m4(folder: Path) -> pd.DataFrame:
     parts = [
         pd.read_csv(folder / f"m4_Hourly-{part}.csv", index_col=0) for part in ("train", "test")
     ]
-    rows = [pd.concat([one.loc[name].dropna() for one in parts]) for name in parts[0].index]
-    names = np.repeat(parts[0].index, [len(own) for own in rows])
+    rows = [pd.concat([part.loc[name].dropna() for part in parts]) for name in parts[0].index]
+    names = np.repeat(parts[0].index, [len(y) for y in rows])
     return pd.DataFrame({"unique_id": names, "y": np.concatenate(rows)})
 
 
@@ -157,19 +157,19 @@ def measured(folder: Path, *words: str) -> str:
         root = psutil.Process(process.pid)
         while process.poll() is None:
             sizes = []
-            for one in [root, *root.children(recursive=True)]:
+            for child in [root, *root.children(recursive=True)]:
                 with suppress(psutil.Error):
-                    sizes.append(one.memory_full_info().pss)
-                    cpu[one.pid] = sum(one.cpu_times()[:2])
+                    sizes.append(child.memory_full_info().pss)
+                    cpu[child.pid] = sum(child.cpu_times()[:2])
             peak, largest = max(peak, sum(sizes)), max(largest, *sizes, 0)
             time.sleep(EVERY)
     finally:
         process.kill()
     took = time.monotonic() - began
-    said = f"exit {process.returncode}, {took:.0f} s, {sum(cpu.values()):.0f} s of CPU"
+    outcome = f"exit {process.returncode}, {took:.0f} s, {sum(cpu.values()):.0f} s of CPU"
     return (
-        f"{' '.join(words)}: {said}, {peak / 1e9:.2f} GB in all, {largest / 1e9:.2f} GB the largest"
-        " process"
+        f"{' '.join(words)}: {outcome}, {peak / 1e9:.2f} GB in all, {largest / 1e9:.2f} GB the"
+        " largest process"
     )
 
 

@@ -59,22 +59,27 @@ HOURLY: dict[str, Any] = {
 
 @dataclass
 class Spread(Problem):
-    """Validation in `held` stretches [start, stop) per series, horizon rows before and lookback
-    rows after unused.
+    """Validation in `validation_stretches` [start, stop) per series, horizon rows before and
+    lookback rows after unused.
     """
 
-    held: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    validation_stretches: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
 
     def rows(self, unique_id: str, block: str) -> np.ndarray:
         task = self.panel.task
         if block == "validation":
             return np.concatenate(
-                [np.arange(a, b - task.horizon, task.step_size) for a, b in self.held[unique_id]]
+                [
+                    np.arange(a, b - task.horizon, task.step_size)
+                    for a, b in self.validation_stretches[unique_id]
+                ]
             )
-        found = super().rows(unique_id, block)
-        for start, stop in self.held[unique_id] if block == "train" else ():
-            found = found[(found < start - task.horizon) | (found >= stop + task.lookback)]
-        return found
+        row_numbers = super().rows(unique_id, block)
+        for start, stop in self.validation_stretches[unique_id] if block == "train" else ():
+            row_numbers = row_numbers[
+                (row_numbers < start - task.horizon) | (row_numbers >= stop + task.lookback)
+            ]
+        return row_numbers
 
 
 def data(name: str, folder: Path) -> Problem:
@@ -101,17 +106,17 @@ def data(name: str, folder: Path) -> Problem:
         .assign(unique_id="a", ds=pd.DatetimeIndex(raw["ds"]).as_unit("ns"))
         .sort_values("ds")
     )
-    about = [{"column": column, "max_missing": 0.05} for column in columns]
+    columns_of_entry = [{"column": column, "max_missing": 0.05} for column in columns]
     entry = {
         **HOURLY,
         "title": name,
-        "target": about[0],
-        "past_exogenous": about[1:],
+        "target": columns_of_entry[0],
+        "past_exogenous": columns_of_entry[1:],
         "calendar_features": calendar,
     }
     task = validate_config(Dataset, {**entry, "splits": shares}, where=name)
-    found = panel.from_frame(frame, name, task.task)
-    return Problem.of(found, splits.resolve_borders(found, task.splits))
+    hourly_panel = panel.from_frame(frame, name, task.task)
+    return Problem.of(hourly_panel, splits.resolve_borders(hourly_panel, task.splits))
 
 
 def schemes(name: str, problem: Problem) -> dict[str, list[Problem]]:
@@ -133,30 +138,37 @@ def moved(problem: Problem, back: int) -> Problem:
 
 
 def spread(problem: Problem, year: int) -> Problem:
-    blocks, held = {}, {}
+    blocks, stretches = {}, {}
     for uid, cut in problem.blocks.items():
         start, end = cut.validation
         each = max((end - start) // STRETCHES, 2 * problem.panel.task.horizon)
         first = max(int(0.15 * end), end - year - year // 4 - (end - start))
-        held[uid] = [(int(a), int(a) + each) for a in np.linspace(first, end - each, STRETCHES)]
+        stretches[uid] = [
+            (int(a), int(a) + each) for a in np.linspace(first, end - each, STRETCHES)
+        ]
         blocks[uid] = Blocks((0, end), (end, end), cut.calibration, cut.test)
     return Spread(
-        problem.panel, problem.borders, blocks, problem.scaling, problem.channels, held=held
+        problem.panel,
+        problem.borders,
+        blocks,
+        problem.scaling,
+        problem.channels,
+        validation_stretches=stretches,
     )
 
 
 def error(problem: Problem, model: Forecaster, block: str) -> float:
     """Mean absolute error over the spread of each series in the train rows."""
-    found = []
+    by_series = []
     for series in problem.panel.series:
         rows = problem.rows(series.unique_id, block)
-        made = model.predict(problem.panel, {series.unique_id: rows})[series.unique_id]
-        y = series.values[rows[:, None] + np.arange(1, made.shape[1] + 1), : made.shape[2]]
-        found.append(np.nanmean(np.abs(made - y)) / problem.scaling.scale[series.unique_id][0])
-    return float(np.mean(found))
+        y_hat = model.predict(problem.panel, {series.unique_id: rows})[series.unique_id]
+        y = series.values[rows[:, None] + np.arange(1, y_hat.shape[1] + 1), : y_hat.shape[2]]
+        by_series.append(np.nanmean(np.abs(y_hat - y)) / problem.scaling.scale[series.unique_id][0])
+    return float(np.mean(by_series))
 
 
-def compared(problem: Problem, parts: list[Problem]) -> pd.DataFrame:
+def compare_schemes(problem: Problem, parts: list[Problem]) -> pd.DataFrame:
     """Per row its score for the choice by the newest 1, 2, ... of `parts`, and later: fitted again
     on train and validation, on calibration and test.
     """
@@ -164,23 +176,23 @@ def compared(problem: Problem, parts: list[Problem]) -> pd.DataFrame:
     rows = {}
     for name, entry in ROWS.items():
         spec = models.spec(entry, where=name)
-        about: dict[str, Any] = {
+        options: dict[str, Any] = {
             "skip": "linear" if spec.has_skip else None,
             "seed": 0,
             "budget": BUDGET,
         }
-        fits: list[FitResult] = [fit(part, spec, **about) for part in parts]
+        fits: list[FitResult] = [fit(part, spec, **options) for part in parts]
         scores[name] = [
             error(part, each.forecaster, "validation")
             for part, each in zip(parts, fits, strict=True)
         ]
         joined = {uid: cut.with_validation_in_train() for uid, cut in problem.blocks.items()}
         parts[-1].__dict__["joined"] = replace(problem, blocks=joined, chosen_by=parts[-1])
-        final = fit_again(parts[-1], spec, fits[-1], **about).forecaster
-        later = (error(problem, final, "calibration") + 2 * error(problem, final, "test")) / 3
+        final = fit_again(parts[-1], spec, fits[-1], **options).forecaster
+        later_error = (error(problem, final, "calibration") + 2 * error(problem, final, "test")) / 3
         relative = np.divide(scores[name], scores["naive"])[::-1]
         rows[name] = {count: relative[:count].mean() for count in range(1, len(parts) + 1)}
-        rows[name]["later"] = later
+        rows[name]["later"] = later_error
     return pd.DataFrame(rows).T
 
 
@@ -189,7 +201,7 @@ def main(folder: str, *names: str) -> None:
     for name in names or (*YEAR, *PANEL_YEAR):
         problem = data(name, Path(folder))
         for scheme, parts in schemes(name, problem).items():
-            table = compared(problem, parts)
+            table = compare_schemes(problem, parts)
             ranks = table.corr(method="spearman")["later"]
             for count in table.columns.drop("later"):
                 chosen = str(table[count].idxmin())

@@ -70,15 +70,15 @@ def draw_series(
 
 def forecasts_of(y: np.ndarray, season: int, horizon: int) -> dict[str, np.ndarray]:
     """By member; one that cannot be fitted is left out."""
-    made = {"S": y[np.arange(horizon) % season - season]}
+    by_member = {"S": y[np.arange(horizon) % season - season]}
     scaled = y / y.std()
     for name, spec in MODELS.items():
         try:
             fitted = spec.fit_series(scaled, season)
         except ModelError:
             continue
-        made[name] = fitted.forecasts(scaled, np.array([len(y) - 1]), horizon)[0] * y.std()
-    return made
+        by_member[name] = fitted.forecasts(scaled, np.array([len(y) - 1]), horizon)[0] * y.std()
+    return by_member
 
 
 def main() -> None:
@@ -91,10 +91,10 @@ def main() -> None:
             draw = np.random.default_rng([351, number, seed])
             count = int(draw.integers(fewest, most))
             y = draw_series(draw, count, season, trend, seasonal, noise)
-            made = forecasts_of(y[:-horizon], season, horizon)
+            by_member = forecasts_of(y[:-horizon], season, horizon)
             row = {"step": step, "trend": trend, "season": seasonal, "rows": count}
             for mean in MEANS:
-                members = [made[name] for name in mean if name in made]
+                members = [by_member[name] for name in mean if name in by_member]
                 if members:
                     row[mean] = float(np.abs(y[-horizon:] - np.mean(members, axis=0)).mean())
             rows.append(row)

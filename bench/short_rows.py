@@ -360,9 +360,9 @@ def cases_of(group: str) -> Iterator[Case]:
     group of records.
     """
     group, _, lengths = group.partition(":")
-    named = {"deciding": deciding, "confirming": confirming}
-    if group in named:
-        cases = named[group]()
+    record_groups = {"deciding": deciding, "confirming": confirming}
+    if group in record_groups:
+        cases = record_groups[group]()
     elif group.startswith("t"):
         cases = textbook(int(group[1:]))
     else:
@@ -483,7 +483,7 @@ def combine(table: pd.DataFrame, members: tuple[str, ...], refit: str) -> np.nda
 
 def candidates_of(table: pd.DataFrame, grid: str) -> dict[str, np.ndarray]:
     """The forecasts by candidate; "now" is what was served then, "st F" what is now."""
-    made = {}
+    by_candidate = {}
     row = {
         name: table[f"row {name}"].to_numpy()
         for name in (*STATISTICAL, "G", *LINEAR)
@@ -492,23 +492,25 @@ def candidates_of(table: pd.DataFrame, grid: str) -> dict[str, np.ndarray]:
     short = combine(table, ("E", "K", "T"), "never")
     if grid == "few":
         for name, members in STACKED.items():
-            made[f"st {name}"] = combine(table, members, "monthly")
-        made["now"] = made.pop("st few")
+            by_candidate[f"st {name}"] = combine(table, members, "monthly")
+        by_candidate["now"] = by_candidate.pop("st few")
         is_validation = (table["block"] == "validation").to_numpy()
         y = table["y"].to_numpy()
-        losses = [np.nanmean(np.abs(y - each)[is_validation]) for each in (made["now"], short)]
-        made["chosen"] = made["now"] if losses[0] <= losses[1] else short
-        made["EKT"] = short
-        made["now+EKT/2"] = (made["now"] + short) / 2
+        losses = [
+            np.nanmean(np.abs(y - each)[is_validation]) for each in (by_candidate["now"], short)
+        ]
+        by_candidate["chosen"] = by_candidate["now"] if losses[0] <= losses[1] else short
+        by_candidate["EKT"] = short
+        by_candidate["now+EKT/2"] = (by_candidate["now"] + short) / 2
     else:
-        made["now"] = short
+        by_candidate["now"] = short
     for name in MEANS[grid]:
         members = [row[letter] for letter in name if letter in row]
         if members and (len(members) == len(name) or "K" in name):
-            made[name] = np.mean(members, axis=0)
+            by_candidate[name] = np.mean(members, axis=0)
     for name in ("EKT", "EKTA", "EKA", "EKTAG", "EKTG"):
-        made[f"med {name}"] = np.median([row[x] for x in name if x in row], axis=0)
-    return made
+        by_candidate[f"med {name}"] = np.median([row[x] for x in name if x in row], axis=0)
+    return by_candidate
 
 
 def split_transform(group: str) -> tuple[str, str]:
@@ -578,10 +580,10 @@ def block_of(table: pd.DataFrame, y_hat: np.ndarray, block: str, task: Task) -> 
     """Actuals, forecasts (n, H) and difficulty."""
     rows = table.assign(y_hat=y_hat)[table["block"] == block]
     shape = (-1, rows["step"].nunique())
-    y, made, volatility, ds = (
+    y, centre, volatility, ds = (
         rows[name].to_numpy().reshape(shape) for name in ("y", "y_hat", "volatility", "ds")
     )
-    return y, made, Difficulty.of_targets(volatility[:, 0], ds, task)
+    return y, centre, Difficulty.of_targets(volatility[:, 0], ds, task)
 
 
 def join_blocks(first: tuple, second: tuple) -> tuple:
@@ -624,13 +626,13 @@ def score_intervals(folder: Path, groups: list[str]) -> pd.DataFrame:
         for rule, (leaning, joins_validation) in INTERVAL_RULES.items():
             intervals.LEANING = leaning if is_short else USUAL_LEANING
             errors = joined if joins_validation and is_short else blocks["calibration"]
-            made = SplitConformal.calibrate(*errors, **options)
+            margins = SplitConformal.calibrate(*errors, **options)
             if not is_short:
-                made = made.resized(*blocks["validation"])
+                margins = margins.resized(*blocks["validation"])
             y, centre, difficulty = blocks["test"]
-            made = made.followed_by(y, centre, difficulty, step_size=task.step_size)
+            margins = margins.followed_by(y, centre, difficulty, step_size=task.step_size)
             try:
-                low, high = (end[0] for end in made.bounds_in_turn(centre, difficulty, [0.8]))
+                low, high = (end[0] for end in margins.bounds_in_turn(centre, difficulty, [0.8]))
             except ForecastError:
                 continue
             error = np.nanmean(np.abs(y - centre))
@@ -687,18 +689,18 @@ def forecast_end(case: Case) -> dict[str, float]:
     scale = TRANSFORMS[guess_scale(known, calendar, "y", season).get("transform", "none")]
     z = scale.to_model_units(y[:-horizon])
     size = z.std()
-    made = {}
+    by_model = {}
     for name, model in MODELS.items():
         try:
             fitted = model.fit_series(z / size, season)
         except ForecastError:
             continue
         ahead = fitted.forecasts(z / size, np.array([len(z) - 1]), horizon)
-        held = hold_to_range(ahead[:, :, None], z[:, None] / size, np.array([len(z) - 1]))
-        made[name] = scale.to_raw(size * held[0, :, 0])
+        bounded = hold_to_range(ahead[:, :, None], z[:, None] / size, np.array([len(z) - 1]))
+        by_model[name] = scale.to_raw(size * bounded[0, :, 0])
     errors = {}
     for name in ("EKT", "E", "ET", "KT", "EA", "KA", "EKA", "EKTA", "A", "T", "K"):
-        members = [made[letter] for letter in name if letter in made]
+        members = [by_model[letter] for letter in name if letter in by_model]
         if not members:
             continue
         errors[name] = np.abs(np.mean(members, axis=0) - y[-horizon:]).mean()
@@ -747,16 +749,16 @@ def forecast_months(y: np.ndarray, transform: str) -> np.ndarray:
     season, scale = SEASONS["months"], TRANSFORMS[transform]
     z = scale.to_model_units(y[:-season])
     size, last = z.std(), np.array([len(z) - 1])
-    made = []
+    by_model = []
     for name in "EKT":
         try:
             fitted = MODELS[name].fit_series(z / size, season)
         except ForecastError:
             continue
         ahead = fitted.forecasts(z / size, last, season)
-        held = hold_to_range(ahead[:, :, None], z[:, None] / size, last)
-        made.append(scale.to_raw(size * held[0, :, 0]))
-    return np.mean(made, axis=0)
+        bounded = hold_to_range(ahead[:, :, None], z[:, None] / size, last)
+        by_model.append(scale.to_raw(size * bounded[0, :, 0]))
+    return np.mean(by_model, axis=0)
 
 
 def judge_scales(first: int, last: int) -> None:
@@ -771,7 +773,7 @@ def judge_scales(first: int, last: int) -> None:
             continue
         y = rows["y"].to_numpy(float)
         old, new = (forecast_months(y, transform) for transform in (seven, six))
-        sizes = [np.abs(made - y[-12:]).mean() for made in (old, new, (old + new) / 2)]
+        sizes = [np.abs(y_hat - y[-12:]).mean() for y_hat in (old, new, (old + new) / 2)]
         errors.append({"law": law, "six seasons": sizes[1] / sizes[0], "both": sizes[2] / sizes[0]})
     logs = pd.DataFrame(errors).set_index("law").apply(np.log)
     by_law = logs.groupby("law")
@@ -805,12 +807,12 @@ def judge_rivals(folder: Path, groups: list[str]) -> None:
         served = served[served["block"] == "test"]
         y = case.rows.set_index(pd.to_datetime(case.rows["ds"]))["y"].to_numpy(float)
         known = pd.to_datetime(case.rows["ds"]).to_numpy()
-        made = []
+        rival_forecasts = []
         for cutoff, ahead in served.groupby("cutoff"):
             count = np.searchsorted(known, np.datetime64(cutoff), side="right")
             forecasts = forecast_rivals(y[:count], int(entry["season_length"]), len(ahead))
-            made.append(pd.DataFrame(forecasts, index=ahead.index))
-        errors = pd.concat(made).sub(served["y"], axis=0).abs().mean()
+            rival_forecasts.append(pd.DataFrame(forecasts, index=ahead.index))
+        errors = pd.concat(rival_forecasts).sub(served["y"], axis=0).abs().mean()
         error = (served["y_hat"] - served["y"]).abs().mean()
         rows.append(pd.Series(error / errors, name=case.name))
         print(case.name, rows[-1].round(3).to_dict(), flush=True)

@@ -146,7 +146,7 @@ def season_of(step: str, count: int) -> int:
 
 def forecast_members(z: np.ndarray, season: int, horizon: int) -> dict[str, np.ndarray]:
     """Of each member that can be fitted to z (T,), its forecasts (horizon,)."""
-    size, made = z.std() or 1.0, {}
+    size, by_member = z.std() or 1.0, {}
     for name in MEMBERS:
         if name == "K" and season == 1:
             continue
@@ -155,14 +155,14 @@ def forecast_members(z: np.ndarray, season: int, horizon: int) -> dict[str, np.n
         except ModelError:
             continue
         ahead = fitted.forecasts(z / size, np.array([len(z) - 1]), horizon)
-        made[name] = ahead[0] * size
-    return made
+        by_member[name] = ahead[0] * size
+    return by_member
 
 
 def hold(y_hat: np.ndarray, y: np.ndarray) -> np.ndarray:
     """`y_hat` (horizon,) as the product holds it, and at zero or above."""
-    held = hold_to_range(y_hat[None, :, None], y[:, None], np.array([len(y) - 1]))
-    return np.maximum(held[0, :, 0], 0)
+    bounded = hold_to_range(y_hat[None, :, None], y[:, None], np.array([len(y) - 1]))
+    return np.maximum(bounded[0, :, 0], 0)
 
 
 def guess_transform(case: Short, min_seasons: int) -> str:
@@ -200,8 +200,8 @@ def errors_of(case: Short) -> dict[str, float | str | int]:
     now = raw if transform == "none" else in_logs
     errors = {}
     for name, members in {"raw": raw, "log1p": in_logs, "both": both, "now": now}.items():
-        held = [hold(y_hat, known) for y_hat in members.values()]
-        errors[name] = float(np.abs(np.mean(held, axis=0) - actual).mean())
+        bounded = [hold(y_hat, known) for y_hat in members.values()]
+        errors[name] = float(np.abs(np.mean(bounded, axis=0) - actual).mean())
     return {
         "step": case.step,
         "kind": case.kind,
@@ -317,8 +317,8 @@ def forecast_scales(
     """(horizon,) each: the mean of the members on the scale of now, in logarithms, and on the
     values and in logarithms.
     """
-    made = [hold(y_hat, known) for y_hat in forecast_members(known, season, horizon).values()]
-    now = made
+    bounded = [hold(y_hat, known) for y_hat in forecast_members(known, season, horizon).values()]
+    now = bounded
     if transform == "log1p":
         members = forecast_members(np.log1p(known), season, horizon).values()
         with np.errstate(over="ignore"):
@@ -337,7 +337,7 @@ def forecast_scales(
     return {
         "now": np.mean(now, axis=0),
         "log": np.mean(in_logs, axis=0),
-        "both": np.mean([*made, *in_logs], axis=0),
+        "both": np.mean([*bounded, *in_logs], axis=0),
     }
 
 
@@ -367,9 +367,9 @@ def score_longer(case: Short) -> dict[str, float | str | int]:
     for name, y_hat in forecast_scales(known, season, horizon, transform).items():
         scored[name] = float(np.abs(y_hat - actual).mean())
         past_y_hat = np.array([each[name] for each in past])
-        made = SplitConformal.calibrate(past_actual, past_y_hat, limits=(0.0, np.inf))
+        conformal = SplitConformal.calibrate(past_actual, past_y_hat, limits=(0.0, np.inf))
         unknown = Difficulty(np.full(1, np.nan))
-        low, high = (end[0] for end in made.bounds(y_hat[None], unknown, COVERAGE))
+        low, high = (end[0] for end in conformal.bounds(y_hat[None], unknown, COVERAGE))
         outside = np.maximum(low - actual, 0) + np.maximum(actual - high, 0)
         scored[f"cover {name}"] = float(((actual >= low) & (actual <= high)).mean())
         scored[f"score {name}"] = float((high - low + 2 / (1 - COVERAGE) * outside).mean())

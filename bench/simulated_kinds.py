@@ -205,12 +205,12 @@ def thermostat(draw: Draw) -> pd.DataFrame:
     ds = times(96 * 40, "15min")
     outside = np.repeat(temperature(draw, times(len(ds) // 4, "h")), 4)
     heat = draw.uniform(0.5, 0.9)
-    y, inside, heats = np.empty(len(ds)), 20.0, False
+    y, indoors, heats = np.empty(len(ds)), 20.0, False
     for t in range(len(ds)):
         goal = 21 if 6 <= ds.hour[t] < 22 else 17
-        heats = switch(heats, inside, goal - 0.5, goal + 0.5)
-        inside += heat * heats - 0.015 * (inside - outside[t]) + draw.normal(0, 0.05)
-        y[t] = inside
+        heats = switch(heats, indoors, goal - 0.5, goal + 0.5)
+        indoors += heat * heats - 0.015 * (indoors - outside[t]) + draw.normal(0, 0.05)
+        y[t] = indoors
     return rows(ds, y)
 
 
@@ -218,11 +218,11 @@ def boiler(draw: Draw) -> pd.DataFrame:
     """A boiler over 60 days of hours, beside the temperature outside."""
     ds = times(60 * 24, "h")
     outside = temperature(draw, ds)
-    y, inside, heats = np.empty(len(ds)), 60.0, False
+    y, water, heats = np.empty(len(ds)), 60.0, False
     for t in range(len(ds)):
-        heats = switch(heats, inside, 55, 75)
-        inside += 9 * heats - 0.072 * (inside - outside[t]) + draw.normal(0, 0.5)
-        y[t] = inside
+        heats = switch(heats, water, 55, 75)
+        water += 9 * heats - 0.072 * (water - outside[t]) + draw.normal(0, 0.5)
+        y[t] = water
     return rows(ds, y, outside=outside)
 
 
@@ -742,11 +742,11 @@ def beds(draw: Draw) -> pd.DataFrame:
     most = draw.integers(150, 260)
     mean = most / 6 * np.exp(autoregression(draw, len(ds), 0.985, 0.18))
     mean = mean * np.exp(0.25 * ((ds.day_of_week < 5) - 0.7))
-    y, taken = np.empty(len(ds)), int(most * 0.8)
+    y, occupied = np.empty(len(ds)), int(most * 0.8)
     for t in range(len(ds)):
-        taken -= draw.binomial(taken, 0.17)
-        taken = min(taken + draw.poisson(mean[t]), most)
-        y[t] = taken
+        occupied -= draw.binomial(occupied, 0.17)
+        occupied = min(occupied + draw.poisson(mean[t]), most)
+        y[t] = occupied
     return rows(ds, y)
 
 
@@ -1165,7 +1165,7 @@ def line_of(name: str, outcome: Outcome) -> str:
         if scored is None:
             cells += [""] * 3
         else:
-            cells += [f"{100 * scored.inside.mean():.1f}", f"{scored.width.mean():.3f}"]
+            cells += [f"{100 * scored.is_covered.mean():.1f}", f"{scored.width.mean():.3f}"]
             cells.append(f"{scored.score.mean():.3f}")
     return f"| {' | '.join(cells)} |"
 
@@ -1181,16 +1181,16 @@ def summary(outcomes: dict[str, Outcome]) -> Iterator[str]:
     )
     for level in LEVELS:
         misses = {
-            name: 100 * (each.intervals[level].inside.mean() - level)
+            name: 100 * (each.intervals[level].is_covered.mean() - level)
             for name, each in outcomes.items()
             if level in each.intervals
         }
         if misses:
             off = {name: miss for name, miss in misses.items() if abs(miss) > MISS}
-            named = ", ".join(f"{name} {miss:+.1f}" for name, miss in off.items())
+            missed = ", ".join(f"{name} {miss:+.1f}" for name, miss in off.items())
             yield (
                 f"{100 * level:.0f} %: mean miss {np.mean(np.abs(list(misses.values()))):.2f}"
-                f" points; more than {MISS:g}: {len(off)} of {len(misses)} ({named or 'none'})"
+                f" points; more than {MISS:g}: {len(off)} of {len(misses)} ({missed or 'none'})"
             )
 
 

@@ -75,20 +75,20 @@ def piped_exchanger(flow: np.ndarray) -> Response:
     return flow[:, None], y
 
 
-def rotorcraft(wanted: np.ndarray) -> Response:
+def rotorcraft(target_heights: np.ndarray) -> Response:
     """Thrust beside the weight to height, with drag; a controller asks for thrusts that the rotor
     cannot always give. It integrates.
     """
     height = speed = thrust = 0.0
-    asked, y = np.empty((2, len(wanted)))
-    for t, target in enumerate(wanted):
+    thrust_demand, y = np.empty((2, len(target_heights)))
+    for t, target in enumerate(target_heights):
         y[t] = height
-        asked[t] = 1.5 * (target - height) - 2.0 * speed
+        thrust_demand[t] = 1.5 * (target - height) - 2.0 * speed
         for _ in range(5):
-            thrust += 0.1 * (np.clip(asked[t], -0.6, 0.9) - thrust)
+            thrust += 0.1 * (np.clip(thrust_demand[t], -0.6, 0.9) - thrust)
             speed += 0.02 * (thrust - 0.3 * speed * abs(speed) - 0.1 * speed)
             height += 0.02 * speed
-    return asked[:, None], y[:, None]
+    return thrust_demand[:, None], y[:, None]
 
 
 def preisach(u: np.ndarray) -> Response:
@@ -132,32 +132,32 @@ def neutralisation(base: np.ndarray) -> Response:
     """Flow of a base into a stirred acid stream with a weak buffer, to the pH that an electrode
     with a lag shows.
     """
-    excess, shown = 0.0, 7.0
+    excess, reading = 0.0, 7.0
     y = np.empty((len(base), 1))
     for t, flow in enumerate(base):
-        y[t] = shown
+        y[t] = reading
         for _ in range(3):
             excess += 0.03 * (flow - 1.0 - excess)
             acidity = 7.0 + 1.6 * np.arcsinh(60.0 * excess) / np.log(10) + 1.5 * excess
-            shown += 0.15 * (acidity - shown)
+            reading += 0.15 * (acidity - reading)
     return base[:, None], y
 
 
 def geared_motor(voltage: np.ndarray) -> Response:
     """Voltage to the speed of a load behind a gear with play; dry friction on both shafts."""
-    motor = load = apart = 0.0
+    motor = load = twist = 0.0
     y = np.empty((len(voltage), 1))
     for t, now in enumerate(voltage.tolist()):
         y[t] = load
         for _ in range(10):
             pull = 0.0
-            if abs(apart) > 0.05:
-                pull = 20.0 * (apart - math.copysign(0.05, apart)) + 0.6 * (motor - load)
+            if abs(twist) > 0.05:
+                pull = 20.0 * (twist - math.copysign(0.05, twist)) + 0.6 * (motor - load)
             push = now - pull - 0.5 * motor - 0.15 * math.tanh(motor / 0.02)
             pushed = pull - 0.3 * load - 0.1 * math.tanh(load / 0.02)
             motor += 0.02 * push
             load += 0.02 * pushed
-            apart += 0.02 * (motor - load)
+            twist += 0.02 * (motor - load)
     return voltage[:, None], y
 
 

@@ -91,7 +91,7 @@ class Soak:
     dice: random.Random
     happened: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
-    seen: dict[str, set[int]] = field(default_factory=dict)
+    known_versions: dict[str, set[int]] = field(default_factory=dict)
 
     def day(self, number: int) -> None:
         for dataset in self.datasets:
@@ -126,21 +126,21 @@ class Soak:
         is left.
         """
         try:
-            held = champion.load(self.root, dataset)
-            if held.notice:
-                self.problems.append(f"{when}: {held.notice}")
+            state = champion.load(self.root, dataset)
+            if state.notice:
+                self.problems.append(f"{when}: {state.notice}")
         except ForecastError as error:
             self.problems.append(f"{when}: no champion: {error}")
-        named = dict(model_registry.read_registry(tracking_store(self.root), dataset).aliases)
-        if {k: v for k, v in named.items() if k != "challenger"} != self._local(dataset):
+        registered = dict(model_registry.read_registry(tracking_store(self.root), dataset).aliases)
+        if {k: v for k, v in registered.items() if k != "challenger"} != self._local(dataset):
             self.problems.append(
-                f"{when}: registry {named}, here {champion.read_aliases(self.root, dataset)}"
+                f"{when}: registry {registered}, here {champion.read_aliases(self.root, dataset)}"
             )
         numbers = {d.version for d in records.read_decisions(self.root, dataset)} - {None}
-        lost = self.seen.get(dataset, set()) - numbers
+        lost = self.known_versions.get(dataset, set()) - numbers
         if lost:
             self.problems.append(f"{when}: versions {lost} are lost")
-        self.seen[dataset] = {int(n) for n in numbers if n is not None}
+        self.known_versions[dataset] = {int(n) for n in numbers if n is not None}
         left = [p for p in psutil.process_iter() if self._ours(p)]
         if left:
             self.problems.append(f"{when}: still running: {[p.cmdline() for p in left]}")
@@ -189,8 +189,8 @@ class Soak:
 
     def _ours(self, process: psutil.Process) -> bool:
         try:
-            inside = Path(process.cwd()).is_relative_to(self.root)
-            return inside and process.status() != psutil.STATUS_ZOMBIE
+            is_below = Path(process.cwd()).is_relative_to(self.root)
+            return is_below and process.status() != psutil.STATUS_ZOMBIE
         except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
             return False
 
@@ -211,10 +211,16 @@ def killed_at(
     begins; False when it ended before. Whoever reads its words and then kills it comes too late on
     a busy machine.
     """
-    own = [words[0], "-c", KILLED, step, *words[3:]]
+    command = [words[0], "-c", KILLED, step, *words[3:]]
     nowhere = subprocess.DEVNULL
     done = run(
-        own, cwd=root, env=environment, stdout=nowhere, stderr=nowhere, timeout=SECONDS, check=False
+        command,
+        cwd=root,
+        env=environment,
+        stdout=nowhere,
+        stderr=nowhere,
+        timeout=SECONDS,
+        check=False,
     )
     return done.returncode == -signal.SIGKILL
 
@@ -243,7 +249,7 @@ def killed(soak: Soak, dataset: str, as_of: str) -> None:
     killed_at(step, soak._words(dataset, as_of), soak.root, soak._environment())
     until(lambda: not any(soak._ours(p) for p in psutil.process_iter()))
     soak.happened[f"killed at {step}"] += 1
-    if dataset in soak.seen and champion.load(soak.root, dataset).notice:
+    if dataset in soak.known_versions and champion.load(soak.root, dataset).notice:
         soak.problems.append(f"{dataset} {as_of}: killed at {step}: the champion is damaged")
     soak.retrain(dataset, as_of)
 
@@ -429,18 +435,20 @@ def soak(
 ) -> Soak:
     """Write the project and simulate `days` of operation; prints one line a day."""
     write_project(root, datasets, models)
-    found = Soak(root, datasets, random.Random(seed))
-    found.temporary.mkdir()
+    record = Soak(root, datasets, random.Random(seed))
+    record.temporary.mkdir()
     sizes = []
     for number in range(days):
-        found.day(number)
-        sizes.append(found.size())
-        print(f"day {number}: {sizes[-1] / 1e6:.1f} MB, {len(found.problems)} problems", flush=True)
+        record.day(number)
+        sizes.append(record.size())
+        print(
+            f"day {number}: {sizes[-1] / 1e6:.1f} MB, {len(record.problems)} problems", flush=True
+        )
     if len(sizes) > 20 and sizes[-1] > 1.5 * sizes[len(sizes) // 3]:
-        found.problems.append(
+        record.problems.append(
             f"the disk fills: {sizes[len(sizes) // 3]} bytes after a third, {sizes[-1]} at the end"
         )
-    return found
+    return record
 
 
 def main() -> None:
@@ -453,13 +461,13 @@ def main() -> None:
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "project"
-        found = soak(
+        record = soak(
             root, days=options.days, seed=options.seed, datasets=tuple(options.datasets.split(","))
         )
-    print(f"{options.days} days in {time.monotonic() - began:.0f} s: {dict(found.happened)}")
-    for problem in found.problems:
+    print(f"{options.days} days in {time.monotonic() - began:.0f} s: {dict(record.happened)}")
+    for problem in record.problems:
         print(f"PROBLEM {problem}")
-    raise SystemExit(1 if found.problems else 0)
+    raise SystemExit(1 if record.problems else 0)
 
 
 if __name__ == "__main__":

@@ -41,7 +41,9 @@ def main() -> None:
     every = tasks()
     for key in store.missing(every, options):
         task = every[key]
-        row = predict_row() if task["what"] == "predict" else compared(task, options.turns)
+        row = (
+            predict_row() if task["what"] == "predict" else compare_with_peers(task, options.turns)
+        )
         store.write(key, row)
         print("\n".join(page.speed_lines({key: row})), flush=True)
     page.write(show="speed")
@@ -49,11 +51,11 @@ def main() -> None:
 
 def tasks() -> dict[str, dict[str, Any]]:
     """What is timed, by key, in the order of the table."""
-    found = {}
+    by_key = {}
     for what, cells in (("step", CELLS), ("forward", [c for c in CELLS if c != "GRU before"])):
         for cell in cells:
             for size, (units, steps, batch) in SIZES.items():
-                asked = {
+                task = {
                     "what": what,
                     "cell": cell,
                     "size": size,
@@ -61,17 +63,17 @@ def tasks() -> dict[str, dict[str, Any]]:
                     "steps": steps,
                     "batch": batch,
                 }
-                found[f"{what}/{cell}/{size}"] = asked
-    return found | {"predict/GRU": {"what": "predict"}}
+                by_key[f"{what}/{cell}/{size}"] = task
+    return by_key | {"predict/GRU": {"what": "predict"}}
 
 
-def compared(task: Mapping[str, Any], turns: int) -> Row:
+def compare_with_peers(task: Mapping[str, Any], turns: int) -> Row:
     """Ours against every peer that has the same maths."""
     names = ["torch"] if task["cell"] != "GRU before" else []
     names += ["keras", "keras-xla"] if task["what"] == "step" else []
     contenders = {name: {**task, "who": name} for name in ("ours", *names)}
-    found = measured(contenders, turns, CALLS[task["size"]])
-    ours = found.pop("ours")
+    measurements = measured(contenders, turns, CALLS[task["size"]])
+    ours = measurements.pop("ours")
     if "not run" in ours:
         return dict(task) | {"not run": f"ours {ours['not run']}"}
     if task["what"] == "step":
@@ -85,14 +87,15 @@ def compared(task: Mapping[str, Any], turns: int) -> Row:
         "turns": turns,
         "ours": summary(ours),
         "peers": {
-            name: judged(ours, peer, bars.get(name)) for name, peer in faster_keras(found).items()
+            name: judged(ours, peer, bars.get(name))
+            for name, peer in faster_keras(measurements).items()
         },
     }
 
 
-def faster_keras(found: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+def faster_keras(measurements: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
     """Keras as one peer: the faster of with and without XLA."""
-    keras = {name: found[name] for name in ("keras", "keras-xla") if name in found}
+    keras = {name: measurements[name] for name in ("keras", "keras-xla") if name in measurements}
     run = {name: peer for name, peer in keras.items() if "not run" not in peer}
     best = min(run, key=lambda name: np.median(run[name]["ms"])) if run else next(iter(keras), None)
     chosen = (
@@ -100,15 +103,15 @@ def faster_keras(found: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[st
         if best is None
         else {"keras": {**keras[best], "note": "XLA" if best == "keras-xla" else "without XLA"}}
     )
-    return {name: peer for name, peer in found.items() if name not in keras} | chosen
+    return {name: peer for name, peer in measurements.items() if name not in keras} | chosen
 
 
 def judged(ours: Mapping[str, Any], peer: Mapping[str, Any], bar: float | None) -> Row:
     if "not run" in peer:
         return {"not run": peer["not run"], "bar": bar}
-    found = ratio(ours["ms"], peer["ms"])
+    times = ratio(ours["ms"], peer["ms"])
     note = {"note": peer["note"]} if "note" in peer else {}
-    return {**summary(peer), **note, "ratio": found.mean, "lower": found.lower, "bar": bar}
+    return {**summary(peer), **note, "ratio": times.mean, "lower": times.lower, "bar": bar}
 
 
 def summary(contender: Mapping[str, Any]) -> Row:
@@ -128,11 +131,11 @@ def predict_row(calls: int = 500) -> Row:
     except NotRun as reason:
         return {"what": "predict", "not run": str(reason)}
     contender.close()
-    seen = {"p50": float(np.percentile(times, 50)), "p99": float(np.percentile(times, 99))}
+    percentiles = {"p50": float(np.percentile(times, 50)), "p99": float(np.percentile(times, 99))}
     return {
         "what": "predict",
         "calls": calls,
-        "ms": seen,
+        "ms": percentiles,
         "bars": PREDICT_MS,
         "versions": contender.versions,
     }

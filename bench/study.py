@@ -225,7 +225,7 @@ def trial(cell: Cell, folder: Path, rate: float = 0.0, l1: float = 0.0) -> Trial
 
 
 def setting_of(cell: Cell) -> Setting:
-    return Setting(*(getattr(cell, one.name) for one in fields(Setting)))
+    return Setting(*(getattr(cell, field.name) for field in fields(Setting)))
 
 
 def absolute_errors(pairs: one_model.Pairs) -> np.ndarray:
@@ -251,12 +251,12 @@ def score_reference(setting: Setting, reference: str, folder: Path) -> Scored:
     """A model without seeds, or the conditional mean of a simulated system."""
     began = time.process_time()
     if reference == "bound":
-        seen = observed(setting, folder)
-        start = seen.values.shape[1] - round(TEST_SHARE * seen.values.shape[1])
-        return Scored(np.abs(seen.values - seen.mean)[:, start:].mean(axis=0), 0.0)
+        record = observed(setting, folder)
+        start = record.values.shape[1] - round(TEST_SHARE * record.values.shape[1])
+        return Scored(np.abs(record.values - record.mean)[:, start:].mean(axis=0), 0.0)
     fitted = trial(Cell(**asdict(setting), architecture=reference, skip="", steps=0), folder)
-    pairs, about = fitted.test(1)
-    return Scored(absolute_errors(pairs), time.process_time() - began, about["parameters"])
+    pairs, details = fitted.test(1)
+    return Scored(absolute_errors(pairs), time.process_time() - began, details["parameters"])
 
 
 def score_network(cell: Cell, folder: Path) -> Scored:

@@ -273,8 +273,8 @@ def answers(cells: pd.DataFrame) -> list[str]:
         setting = base_setting(name)
         rows = [(select(cells, setting, each, "linear"), each) for each in SHOWN]
         rows += [(select(cells, setting, each, ""), each) for each in ("arx", "boosting", "bound")]
-        shown = [shown_change(row, name, architecture) for row, architecture in rows]
-        lines.append(f"| {name} | {what} | {' | '.join(shown)} |")
+        changes = [shown_change(row, name, architecture) for row, architecture in rows]
+        lines.append(f"| {name} | {what} | {' | '.join(changes)} |")
     return lines
 
 
@@ -291,13 +291,12 @@ def table(cells: pd.DataFrame) -> list[str]:
     words = {"": "reference", "linear": "the ridge", "last": "the last value"}
     for skip, architecture in [*references, *(row for row in planned if row in run)]:
         rows = [select(cells, base_setting(name), architecture, skip) for name in BASE]
-        shown = [
+        changes = [
             shown_change(row, name, architecture) for row, name in zip(rows, BASE, strict=True)
         ]
         known = pd.DataFrame([row for row in rows if row is not None])
-        lines.append(
-            f"| {words[skip]} | {architecture} | {' | '.join(shown)} | {' | '.join(costs(known))} |"
-        )
+        cells = [words[skip], architecture, *changes, *costs(known)]
+        lines.append(f"| {' | '.join(cells)} |")
     not_run = [f"{name} on {words[skip]}" for skip, name in planned if (skip, name) not in run]
     return [*lines, "", f"Not run at all: {', '.join(not_run)}."] if not_run else lines
 
@@ -305,19 +304,19 @@ def table(cells: pd.DataFrame) -> list[str]:
 def shown_change(row: pd.Series | None, system: str, architecture: str) -> str:
     if row is None:
         return "not known" if architecture == "bound" and system in REAL else NOT_RUN
-    shown = text.signed_percent(row["versus_ridge"])
+    percent = text.signed_percent(row["versus_ridge"])
     if row["skip"] and not row["did_train"]:
         return "="
     if row["pays"]:
-        return f"**{shown}**{'†' if row['holm_p'] < 0.05 else ''}"
-    return shown
+        return f"**{percent}**{'†' if row['holm_p'] < 0.05 else ''}"
+    return percent
 
 
 def costs(rows: pd.DataFrame) -> list[str]:
     """The range of the parameters, and the medians of the step kept and of the CPU seconds."""
     if rows.empty or not rows["skip"].iloc[0]:
         return ["", "", ""]
-    steps = [int(step) for kept in rows["best_steps"] for step in str(kept).split()]
+    steps = [int(step) for steps_text in rows["best_steps"] for step in str(steps_text).split()]
     low, high = int(rows["parameters"].min()), int(rows["parameters"].max())
     parameters = f"{low:,}" if low == high else f"{low:,} to {high:,}"
     return [parameters, f"{np.median(steps):.0f}", f"{rows['seconds'].median():.1f}"]
@@ -469,5 +468,5 @@ def factor_chart(cells: pd.DataFrame) -> str:
 
 def standalone(svg: str) -> str:
     """With its namespace and colours, so that it is a file of its own."""
-    named = str(svg).replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
-    return named.replace(">", f"><style>{STYLE}</style>", 1) + "\n"
+    with_namespace = str(svg).replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
+    return with_namespace.replace(">", f"><style>{STYLE}</style>", 1) + "\n"

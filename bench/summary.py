@@ -21,7 +21,7 @@ def lines(rows: Mapping[str, Rows]) -> list[str]:
         ("make bench", "speed", steps),
         ("make bench", "speed", passes),
         ("make race", "race", race),
-        ("make beside", "beside", beside),
+        ("make beside", "beside", day_ahead),
         ("make tables", "tables", tables),
         ("python -m bench.gpu", "gpu", gpu),
     )
@@ -32,21 +32,21 @@ def lines(rows: Mapping[str, Rows]) -> list[str]:
 
 def _ratios(rows: Rows, what: str) -> dict[str, list[tuple[float, float, float | None]]]:
     """By peer the ratio, its lower bound and the bar of every row."""
-    found: dict[str, list[tuple[float, float, float | None]]] = {}
+    ratios: dict[str, list[tuple[float, float, float | None]]] = {}
     for row in rows.values():
         for name, peer in row.get("peers", {}).items():
             if row.get("what") == what and "ratio" in peer:
-                found.setdefault(name, []).append((peer["ratio"], peer["lower"], peer["bar"]))
-    return found
+                ratios.setdefault(name, []).append((peer["ratio"], peer["lower"], peer["bar"]))
+    return ratios
 
 
-def _compared(rows: Rows, what: str) -> str:
-    found = _ratios(rows, what)
+def _describe_ratios(rows: Rows, what: str) -> str:
+    ratios = _ratios(rows, what)
     spans = [
-        f"{min(own)[0]:.2f} to {max(own)[0]:.2f} times {NAMES.get(name, name)}'s"
-        for name, own in sorted(found.items())
+        f"{min(of_peer)[0]:.2f} to {max(of_peer)[0]:.2f} times {NAMES.get(name, name)}'s"
+        for name, of_peer in sorted(ratios.items())
     ]
-    rows_of_peers = [row for own in found.values() for row in own]
+    rows_of_peers = [row for of_peer in ratios.values() for row in of_peer]
     bars = [(lower, bar) for _, lower, bar in rows_of_peers if bar is not None]
     slower = sum(ratio < 1 and bar is None for ratio, _, bar in rows_of_peers)
     without_bar = f", {slower} slower rows have none" if slower else ""
@@ -59,31 +59,31 @@ def _compared(rows: Rows, what: str) -> str:
 
 
 def steps(rows: Rows) -> str:
-    found = _compared(rows, "step")
-    return found and f"Speed of a training step, over cells and sizes: {found}"
+    sentence = _describe_ratios(rows, "step")
+    return sentence and f"Speed of a training step, over cells and sizes: {sentence}"
 
 
 def passes(rows: Rows) -> str:
     """The forward pass of inference, and one forecast."""
-    found = _compared(rows, "forward")
+    sentence = _describe_ratios(rows, "forward")
     ms = next(
         (row["ms"] for row in rows.values() if row.get("what") == "predict" and "ms" in row), None
     )
-    one = f"; one `predict` {ms['p50']:.1f} ms, 99 % below {ms['p99']:.1f} ms" if ms else ""
-    return found and f"Speed of a forward pass: {found}{one}"
+    one_predict = f"; one `predict` {ms['p50']:.1f} ms, 99 % below {ms['p99']:.1f} ms" if ms else ""
+    return sentence and f"Speed of a forward pass: {sentence}{one_predict}"
 
 
 def race(rows: Rows) -> str:
     """From nothing to the naive forecast's error, and every origin of a block."""
-    found = []
+    sentences = []
     for name in dict.fromkeys(key.partition("/")[2] for key, row in rows.items() if "tries" in row):
         seconds = reached(rows[f"train/{name}"]["tries"], TARGETS[-1])
         origins = rows.get(f"backtest/{name}", {}).get("s")
-        shown = "never" if seconds is None else f"in {seconds:.1f} s"
-        found.append(
-            (name != "ours", f"{name} {shown}" + (f", {origins:.2f} s" if origins else ""))
+        reached_in = "never" if seconds is None else f"in {seconds:.1f} s"
+        sentences.append(
+            (name != "ours", f"{name} {reached_in}" + (f", {origins:.2f} s" if origins else ""))
         )
-    listed = "; ".join(text for _, text in sorted(found))
+    listed = "; ".join(text for _, text in sorted(sentences))
     return (
         listed
         and "An LSTM on ETTh1 from its first call to the naive error, and a block's forecasts:"
@@ -91,34 +91,34 @@ def race(rows: Rows) -> str:
     )
 
 
-def beside(rows: Rows) -> str:
+def day_ahead(rows: Rows) -> str:
     """Our chosen row and the best of the others, with p that ours is better."""
-    found = []
+    sentences = []
     for dataset in sorted({key.partition("/")[0] for key in rows}):
         parts = [row["rows"] for key, row in rows.items() if key.startswith(f"{dataset}/")]
-        own = with_tests({name: row for part in parts for name, row in part.items()})
-        ran = {name: row for name, row in own.items() if "MAE" in row}
+        by_model = with_tests({name: row for part in parts for name, row in part.items()})
+        ran = {name: row for name, row in by_model.items() if "MAE" in row}
         chosen = next((row for name, row in ran.items() if name.startswith("ours, chosen")), None)
         peers = {name: row for name, row in ran.items() if not name.startswith("ours")}
         if chosen and peers:
             name = min(peers, key=lambda peer: peers[peer]["MAE"])
             p = peers[name]["p"]
             best = f"{name} {peers[name]['MAE']:.2f}, p {'< 0.001' if p < 0.001 else f'{p:.3f}'}"
-            found.append(
+            sentences.append(
                 f"{dataset.capitalize()} {chosen['MAE']:.2f} (best of {len(peers)} others: {best})"
             )
-    return f"MAE of temperature a day ahead, °C: {'; '.join(found)}" if found else ""
+    return f"MAE of temperature a day ahead, °C: {'; '.join(sentences)}" if sentences else ""
 
 
 def tables(rows: Rows) -> str:
     """In how many columns of every table with bars our best row meets them; repeating values is no
     row of ours.
     """
-    found = []
+    sentences = []
     for name, table in TABLES.items():
         best: dict[str, float] = {}
         values = [row for row in rows.values() if row["table"] == name and "value" in row]
-        values = [row for row in values if name == "tanks" or row["name"] in table.wanted]
+        values = [row for row in values if name == "tanks" or row["name"] in table.unmeasured]
         for row in values:
             best[row["column"]] = min(best.get(row["column"], row["value"]), row["value"])
         if name == "tanks" and values:  # the median of the repetitions counts, not the best
@@ -130,10 +130,10 @@ def tables(rows: Rows) -> str:
             if column in best
         )
         if best and table.bars:
-            found.append(f"{table.title}: {met} of {len(table.bars)}")
+            sentences.append(f"{table.title}: {met} of {len(table.bars)}")
     return (
-        f"Columns of published tables in which our best row meets its bar: {'; '.join(found)}"
-        if found
+        f"Columns of published tables in which our best row meets its bar: {'; '.join(sentences)}"
+        if sentences
         else ""
     )
 
@@ -156,10 +156,10 @@ def gpu(rows: Rows) -> str:
     spans = {way: f"{min(r.values()):.2f} to {max(r.values()):.2f}" for way, r in ratios.items()}
     any_row = next(iter(rows.values()))
     cores = any_row["cores"]
-    one, every = (_pays_from(ratios["core"], count) for count in (1, cores))
+    one_core, every = (_pays_from(ratios["core"], count) for count in (1, cores))
     return (
         f"A training step of LSTM or GRU by cuDNN on {any_row['GPU']}: faster than one core from"
-        f" {one:,} units × windows a step on, than {cores} cores from {every:,}; the general"
+        f" {one_core:,} units × windows a step on, than {cores} cores from {every:,}; the general"
         f" loop takes {spans['loop']} times as long, Keras's own layer {spans['keras']} times"
     )
 

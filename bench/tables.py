@@ -35,7 +35,7 @@ Measure = Callable[[Path, Row], Row]
 
 
 @dataclass(frozen=True)
-class Own:
+class TableRow:
     """One row of ours: its table, what it is with its parameters, and how it is measured."""
 
     table: str
@@ -46,41 +46,41 @@ class Own:
     """Wanted of a network's row: one that has fewer is measured anew."""
 
 
-def rows(repetitions: int, seeds: int = 1) -> dict[str, Own]:
+def rows(repetitions: int, seeds: int = 1) -> dict[str, TableRow]:
     """Every row by key; the quick ones first."""
-    found = [
-        Own("etth1", "repeat the last value", _repeated_etth1(h), str(h))
+    measures = [
+        TableRow("etth1", "repeat the last value", _repeated_etth1(h), str(h))
         for h in (96, 192, 336, 720)
     ]
-    found += [
-        Own("etth1_ot", "repeat the last value", _repeated_ot(h), str(h))
+    measures += [
+        TableRow("etth1_ot", "repeat the last value", _repeated_ot(h), str(h))
         for h in (96, 192, 336, 720)
     ]
-    found += [
-        Own("exchange", "repeat the last value", _repeated_exchange(h), str(h))
+    measures += [
+        TableRow("exchange", "repeat the last value", _repeated_exchange(h), str(h))
         for h in (96, 192, 336)
     ]
-    found += [Own("m4", "seasonal naive, season 24", m4_seasonal_naive, "MASE")]
-    found += [
-        Own("tanks", f"identify, whole procedure, seed {s}", _tanks(s), "V")
+    measures += [TableRow("m4", "seasonal naive, season 24", m4_seasonal_naive, "MASE")]
+    measures += [
+        TableRow("tanks", f"identify, whole procedure, seed {s}", _tanks(s), "V")
         for s in range(repetitions)
     ]
     nlinear = f"nlinear, lookback {LOOKBACK}, fitted before the test block"
-    found += [
-        Own("etth1_ot", nlinear, _fitted_ot("nlinear", h), str(h)) for h in (96, 192, 336, 720)
+    measures += [
+        TableRow("etth1_ot", nlinear, _fitted_ot("nlinear", h), str(h)) for h in (96, 192, 336, 720)
     ]
-    found += [
-        Own("beijing", name, beijing.measure(name), "MAE")
+    measures += [
+        TableRow("beijing", name, beijing.measure(name), "MAE")
         for name in (beijing.NETWORK, *beijing.MODELS)
     ]
     for table, kind in ((table, kind) for table, kinds in RECIPES.items() for kind in kinds):
-        wanted = 0 if kind == KINDS[0] else seeds
-        own = [
-            Own(table, kind, measure(table, kind, c, seeds), c, wanted)
+        n_seeds = 0 if kind == KINDS[0] else seeds
+        of_kind = [
+            TableRow(table, kind, measure(table, kind, c, seeds), c, n_seeds)
             for c in TABLES[table].columns
         ]
-        found += own
-    return {f"{own.table}/{own.name}/{own.column}": own for own in found}
+        measures += of_kind
+    return {f"{row.table}/{row.name}/{row.column}": row for row in measures}
 
 
 def windows_mse(values: np.ndarray, first: int, horizon: int) -> float:
@@ -121,9 +121,9 @@ def _fitted_ot(model: str, horizon: int) -> Measure:
             {"ds": pd.date_range("2016-07-01", periods=len(values), freq="h"), "y": values}
         )
         fitted = forecast.fit(frame, model, freq="1h", horizon=horizon, lookback=LOOKBACK, n_jobs=1)
-        found = fitted.cross_validation(n_windows=test - horizon + 1)
+        forecasts = fitted.cross_validation(n_windows=test - horizon + 1)
         return {
-            "value": float(np.mean((found[model] - found["y"]) ** 2)),
+            "value": float(np.mean((forecasts[model] - forecasts["y"]) ** 2)),
             "windows": test - horizon + 1,
         }
 
@@ -173,27 +173,27 @@ def main() -> None:
     every = rows(options.repetitions, options.seeds)
     few = [
         key
-        for key, own in every.items()
-        if store.rows.get(key, {}).get("seeds", own.seeds) < own.seeds
+        for key, row in every.items()
+        if store.rows.get(key, {}).get("seeds", row.seeds) < row.seeds
     ]
     for key in store.missing(every, options, few):
-        own, before = every[key], store.rows.get(key, {})
-        found = tried(own, options.data, {} if options.again else before)
-        store.write(key, {"table": own.table, "name": own.name, "column": own.column} | found)
-        print(key, found.get("not run") or f"{found['value']:.3f}", flush=True)
+        row, before = every[key], store.rows.get(key, {})
+        result = tried(row, options.data, {} if options.again else before)
+        store.write(key, {"table": row.table, "name": row.name, "column": row.column} | result)
+        print(key, result.get("not run") or f"{result['value']:.3f}", flush=True)
     page.write(show="tables")
 
 
-def tried(own: Own, data: Path, before: Row) -> Row:
+def tried(measured_row: TableRow, data: Path, before: Row) -> Row:
     """The measured row, or why there is none."""
-    file = FILES[own.table]
-    if not (folder_of(own.table, data) / file.name).exists():
+    file = FILES[measured_row.table]
+    if not (folder_of(measured_row.table, data) / file.name).exists():
         return {"not run": f"{file.name} is not in the data folder; published at {file.source}"}
     began = time.process_time()
     try:
         # on a busy machine the threads of a BLAS wait for each other with their CPU running
         with limit_to_one_thread():
-            return own.measure(folder_of(own.table, data), before) | {
+            return measured_row.measure(folder_of(measured_row.table, data), before) | {
                 "CPU s": time.process_time() - began
             }
     except (ForecastError, ArithmeticError, OSError, RuntimeError, ValueError) as error:

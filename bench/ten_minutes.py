@@ -328,16 +328,16 @@ def simple_forecasts(y: np.ndarray, season: int, horizon: int) -> dict[str, np.n
 
 def statistical_forecasts(y: np.ndarray, season: int, horizon: int) -> dict[str, np.ndarray]:
     season = season if season <= 24 else 1
-    made = {}
+    by_model = {}
     for name, model in (
         ("ets", AutoETS(season_length=season)),
         ("theta", AutoTheta(season_length=season)),
     ):
         try:
-            made[name] = model.forecast(y[-ETS_ROWS:].astype(float), horizon)["mean"]
+            by_model[name] = model.forecast(y[-ETS_ROWS:].astype(float), horizon)["mean"]
         except Exception:  # noqa: BLE001  # statsforecast raises bare ones
-            made[name] = np.full(horizon, np.nan)
-    return made
+            by_model[name] = np.full(horizon, np.nan)
+    return by_model
 
 
 def calendar(ds: pd.DatetimeIndex) -> np.ndarray:
@@ -358,7 +358,7 @@ def learner_inputs(rows: pd.DataFrame, cutoffs: np.ndarray, kind: Kind, horizon:
     """At the positions `cutoffs` of the last known row; lags and targets over the series' mean."""
     y = rows["y"].to_numpy(float)
     goal = cutoffs[:, None] + np.arange(1, horizon + 1)
-    inside = np.minimum(goal, len(y) - 1)
+    known_goal = np.minimum(goal, len(y) - 1)
     lags = y[cutoffs[:, None] - np.arange(kind.lags)]
     ds = pd.DatetimeIndex(rows.index)
     step = pd.Series(ds).diff().mode()[0]
@@ -366,7 +366,7 @@ def learner_inputs(rows: pd.DataFrame, cutoffs: np.ndarray, kind: Kind, horizon:
         pd.DatetimeIndex(np.repeat(ds[cutoffs].to_numpy(), horizon))
         + np.tile(np.arange(1, horizon + 1), len(cutoffs)) * step
         if kind.season not in (12, 4, 1)
-        else ds[inside.ravel()]
+        else ds[known_goal.ravel()]
     )
     clock = calendar(when)
     same = [
@@ -374,7 +374,7 @@ def learner_inputs(rows: pd.DataFrame, cutoffs: np.ndarray, kind: Kind, horizon:
         for s in {kind.season, 7 * kind.season}
         if s > 1
     ]
-    plan = [rows["promo"].to_numpy(float)[inside]] if "promo" in rows else []
+    plan = [rows["promo"].to_numpy(float)[known_goal]] if "promo" in rows else []
     now = calendar(ds[cutoffs])
     dummies = [now[:, 1:2] == np.arange(7)]
     if kind.season == 24:
@@ -388,7 +388,7 @@ def learner_inputs(rows: pd.DataFrame, cutoffs: np.ndarray, kind: Kind, horizon:
     trees += [each.reshape(-1, 1) for each in (*same, *plan)]
     if "temp" in rows:
         trees.append(np.repeat(rows["temp"].to_numpy()[cutoffs], horizon)[:, None])
-    targets = np.where(goal < len(y), y[inside], np.nan)
+    targets = np.where(goal < len(y), y[known_goal], np.nan)
     return Learner(ridge.astype(float), np.column_stack(trees), targets)
 
 
@@ -446,12 +446,12 @@ def yardsticks(kind: Kind, drawn: pd.DataFrame, table: pd.DataFrame) -> pd.DataF
         few = set(np.linspace(0, len(positions[uid]) - 1, most).round().astype(int))
         for number, (_, each) in enumerate(rows.groupby("cutoff")):
             known = y[: positions[uid][number] + 1]
-            made = simple_forecasts(known, kind.season, horizon)
+            by_yardstick = simple_forecasts(known, kind.season, horizon)
             if number in few and kind.season <= 52:
-                made |= statistical_forecasts(known, kind.season, horizon)
-            made |= {name: by_series[uid][number] for name, by_series in learnt.items()}
+                by_yardstick |= statistical_forecasts(known, kind.season, horizon)
+            by_yardstick |= {name: by_series[uid][number] for name, by_series in learnt.items()}
             parts.append(
-                each.assign(**{name: values[: len(each)] for name, values in made.items()})
+                each.assign(**{name: values[: len(each)] for name, values in by_yardstick.items()})
             )
     return pd.concat(parts)
 

@@ -79,9 +79,9 @@ class Contender:
         while line and not line.startswith("{"):
             line = process.stdout.readline() if process.stdout else ""
         if not line:
-            said = (process.stderr.read() if process.stderr else "").strip().splitlines()
+            messages = (process.stderr.read() if process.stderr else "").strip().splitlines()
             self.close()
-            raise NotRun(f"failed: {said[-1] if said else 'no message'}"[:200])
+            raise NotRun(f"failed: {messages[-1] if messages else 'no message'}"[:200])
         return json.loads(line)
 
     def close(self) -> None:
@@ -97,27 +97,27 @@ def measured(
     run`.
     """
     with ExitStack() as stack:
-        found: dict[str, dict[str, Any]] = {}
+        measurements: dict[str, dict[str, Any]] = {}
         running: dict[str, Contender] = {}
         for name, task in tasks.items():
             try:
                 running[name] = Contender(task)
                 stack.callback(running[name].close)
-                found[name] = {
+                measurements[name] = {
                     "ms": [],
                     "first": running[name].first,
                     "versions": running[name].versions,
                 }
             except NotRun as reason:
-                found[name] = {"not run": str(reason)}
+                measurements[name] = {"not run": str(reason)}
         for turn in range(turns + 1):  # the first warms up
             for name, contender in list(running.items()):
                 try:
                     times = contender.turn(calls)
                 except NotRun as reason:
-                    found[name] = {"not run": str(reason)}
+                    measurements[name] = {"not run": str(reason)}
                     del running[name]
                     continue
                 if turn:
-                    found[name]["ms"].append(float(np.median(times)))
-        return found
+                    measurements[name]["ms"].append(float(np.median(times)))
+        return measurements

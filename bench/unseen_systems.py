@@ -86,9 +86,9 @@ def positioning_arm(reference: np.ndarray) -> Response:
     """Force to position of a cart with dry friction that a controller moves; it integrates."""
     place = speed = 0.0
     force, y = np.empty((2, len(reference)))
-    for t, wanted in enumerate(reference):
+    for t, goal in enumerate(reference):
         y[t] = place
-        force[t] = np.clip(12 * (wanted - place) - 3 * speed, -3, 3)
+        force[t] = np.clip(12 * (goal - place) - 3 * speed, -3, 3)
         for _ in range(10):
             speed += 0.01 * (force[t] - 1.5 * speed - 0.4 * np.tanh(speed / 0.02) + 0.05)
             place += 0.01 * speed
@@ -199,9 +199,9 @@ def friction_joint(u: np.ndarray) -> Response:
     y = np.empty((len(u), 1))
     for t, force in enumerate(u):
         for inner in range(5):
-            apart, sliding = places[1] - places[0], speeds[1] - speeds[0]
+            stretch, sliding = places[1] - places[0], speeds[1] - speeds[0]
             grip = float(np.clip(grip + 0.12 * sliding, -0.25, 0.25))
-            pull = 0.8 * apart + 0.3 * apart**3 + 0.03 * sliding + grip
+            pull = 0.8 * stretch + 0.3 * stretch**3 + 0.03 * sliding + grip
             push = np.array([force - 1.2 * places[0] - 0.08 * speeds[0] + pull, -2.0 * pull])
             if not inner:
                 y[t] = push[0]

@@ -18,5 +18,5 @@ class Examples(Extension):
     def on_object(self, *, obj: Object, **_: Any) -> None:
         if obj.docstring is not None:
             obj.docstring.value = EXAMPLE.sub(
-                lambda found: f"```pycon\n{found[0]}\n```", obj.docstring.value
+                lambda match: f"```pycon\n{match[0]}\n```", obj.docstring.value
             )

@@ -25,10 +25,10 @@ def split(lock: str) -> dict[str, str]:
     """By name of the file its content, from a lock of everything with the hashes of PyPI."""
     blocks = [block for block in re.split(r"(?m)^(?=[a-z])", lock) if block.strip()]
     cuda = [block for block in blocks if re.match(r"(nvidia-|cuda-|triton=|torch=)", block)]
-    (named,) = (block.split()[0] for block in cuda if block.startswith("torch="))
+    (torch,) = (block.split()[0] for block in cuda if block.startswith("torch="))
     return {
         "requirements.lock": "".join(block for block in blocks if block not in cuda),
-        "torch.lock": f"{named} \\\n    --hash=sha256:{CPU_WHEEL}\n",
+        "torch.lock": f"{torch} \\\n    --hash=sha256:{CPU_WHEEL}\n",
         "cuda.lock": "".join(cuda),
     }
 

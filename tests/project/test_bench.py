@@ -65,7 +65,7 @@ def test_a_ratio_is_paired_by_turn_and_its_bound_is_that_of_a_t_test() -> None:
 def test_intervals_are_scored_by_their_width_and_by_what_lies_outside() -> None:
     bounds = Bounds(np.array([[0.0, 0.0, 0.0]]), np.array([[2.0, 2.0, 2.0]]))
     scored = interval_margins.score_intervals(bounds, np.array([[1.0, 2.5, np.nan]]), 0.8)
-    assert scored.inside.tolist() == [True, False]
+    assert scored.is_covered.tolist() == [True, False]
     assert scored.width.tolist() == [2.0, 2.0]
     assert scored.score.tolist() == pytest.approx([2.0, 2.0 + 2 / 0.2 * 0.5])
 
@@ -214,7 +214,7 @@ def test_an_absent_peer_becomes_a_row_that_says_so(
 ) -> None:
     monkeypatch.setattr(turns, "PEERS", tmp_path / "python")
     task = {"what": "forward", "cell": "LSTM", "size": "small", "units": 2, "steps": 3, "batch": 4}
-    row = speed.compared(task, turns=2)
+    row = speed.compare_with_peers(task, turns=2)
     assert row["peers"]["torch"]["not run"] == "not installed: make bench-setup"
     (line,) = page.speed_lines({"forward/LSTM/small": row})
     assert "not run" in line and "make bench-setup" in line and f"{row['ours']['ms']:.2f}" in line
@@ -310,7 +310,8 @@ def test_a_recipe_is_chosen_on_validation_and_scored_on_every_test_window() -> N
     ridge = one_model.Recipe({"family": "ridge"}, "linear", lookback=48)
     rule = one_model.Recipe({"family": "naive"}, lookback=48)
     row = one_model.measured(data, [rule, ridge], 6, one_model.mse, seeds=2, before={})
-    assert row["recipe"] == ridge.shown and row["value"] < 1e-6 < row["tried"][rule.shown]
+    assert row["recipe"] == ridge.description
+    assert row["value"] < 1e-6 < row["tried"][rule.description]
     found, _ = one_model.Trial(data, rule, 6).test(seeds=2)
     assert {uid: pairs[0].shape for uid, pairs in found.items()} == {"a": (45, 6), "b": (45, 6)}
     np.testing.assert_allclose(found["b"][0][:, 0], data.values["b"][349:394], atol=1e-9)
@@ -323,9 +324,10 @@ def test_a_choice_made_before_stands_and_more_seeds_are_asked_for_anew() -> None
     data = one_model.Data({"a": wave}, validation=60, test=50)
     network = one_model.Recipe({"family": "ffnn", "units": 2}, "last", lookback=24, steps=2)
     other = one_model.Recipe({"family": "ffnn", "units": 3}, "last", lookback=24, steps=2)
-    before = {"tried": {network.shown: 1.0, other.shown: 0.5}}
+    before = {"tried": {network.description: 1.0, other.description: 0.5}}
     row = one_model.measured(data, [network, other], 3, one_model.mse, seeds=2, before=before)
-    assert row["recipe"] == other.shown and row["seeds"] == 2 and row["tried"] == before["tried"]
+    assert row["recipe"] == other.description and row["seeds"] == 2
+    assert row["tried"] == before["tried"]
     assert tables.rows(1, seeds=5)["m4/network on its skip/MASE"].seeds == 5
 
 
@@ -391,7 +393,7 @@ def test_a_day_ahead_is_scored_at_the_origins_that_end_inside_the_test_block() -
     assert rows[0] == 400 - task["test"] - 1 and rows[-1] + 24 == 399
     # two above the truth, at every quantile
     point = np.arange(400.0)[rows[:, None] + np.arange(1, 25)][None] + 2
-    found = beside.scored(
+    found = beside.score(
         frame, task, {"point": point, "quantiles": np.stack([point] * len(beside.QUANTILES))}
     )
     assert (
@@ -413,9 +415,9 @@ def test_peers_of_a_day_ahead_are_tested_together_and_one_that_is_absent_says_so
     rows = {name: {"MAE": 1.0, "CPU s": 1.0, "losses": list(own)} for name, own in losses.items()}
     tested = beside_tests.with_tests(rows | {"gone": {"not run": "failed"}})
     assert tested["far"]["p"] < 0.001 < 0.5 < tested["near"]["p"] and "p" not in tested["gone"]
-    assert "< 0.001" in page._beside("far", tested["far"]) and "not run" in page._beside(
-        "gone", tested["gone"]
-    )
+    assert "< 0.001" in page._day_ahead_line(
+        "far", tested["far"]
+    ) and "not run" in page._day_ahead_line("gone", tested["gone"])
     monkeypatch.setattr(beside, "PEERS", tmp_path / "python")
     assert (
         beside.run({"who": "darts BlockRNN"}, limit=1)["not run"]
@@ -437,7 +439,7 @@ def test_a_day_ahead_names_the_versions_of_every_row(tmp_path: Path) -> None:
         "dublin/far", {"rows": {"far": {"MAE": 1.0, "CPU s": 2.0, "versions": {"torch": "2.1"}}}}
     )
     store.write("dublin/gone", {"rows": {"gone": {"not run": "failed"}}})
-    shown = page.beside(tmp_path).splitlines()
+    shown = page.day_ahead(tmp_path).splitlines()
     assert shown[1] == "Versions: torch 2.1." and "| gone | not run | | | | failed |" in shown
 
 
@@ -457,7 +459,7 @@ def test_rows_of_another_machine_stand_beside_the_others_without_their_seconds(
     monkeypatch.setattr("sys.argv", ["bench", "--only", "dublin/ours", "--again", "--errors-alone"])
     assert beside.main() == 0
     row = ResultsFile(tmp_path / "beside.json", other).rows["dublin/ours"]["rows"]["ours, lstm"]
-    line = page._beside("ours, lstm", row)
+    line = page._day_ahead_line("ours, lstm", row)
     assert "| 1.000 |" in line and "77" not in line and "on another machine" in line
 
 
@@ -547,7 +549,7 @@ def test_the_costs_of_a_grid_are_read_from_a_finished_run_networks_apart(tmp_pat
     row = beside.grid(tmp_path, "weather")
     assert row == {"CPU s": 361.0, "networks": 2, "networks' CPU s": 240.0}
     bars = "2 networks, tuned, 120.0 s each; bar < 137 for one met, for all MISSED"
-    assert page._beside("ours, grid", row) == f"| **ours, grid** |  |  | 361 |  | {bars} |"
+    assert page._day_ahead_line("ours, grid", row) == f"| **ours, grid** |  |  | 361 |  | {bars} |"
 
 
 def test_what_prepare_takes_is_held_against_its_bar() -> None:
@@ -575,13 +577,13 @@ def test_the_grid_stands_beside_the_search_of_the_same_file(
     monkeypatch.setattr(page, "write", lambda **_: None)
     monkeypatch.setattr("sys.argv", ["bench", "--only", "grid"])
     assert beside.main() == 0 and capsys.readouterr().out.splitlines() == list(beside.GRIDS)
-    shown = page.beside(tmp_path).splitlines()
+    shown = page.day_ahead(tmp_path).splitlines()
     assert "| neuralforecast AutoLSTM | 1.000 |  | 814 |  | 5 of 8 trials |" in shown
     assert any(
         line.startswith("| **ours, the whole grid of weather** |  |  | 9 |  | 3 networks")
         for line in shown
     )
-    assert summary.beside(read_json(path)["rows"]) == ""
+    assert summary.day_ahead(read_json(path)["rows"]) == ""
 
 
 def test_a_backtest_is_held_against_its_bar() -> None:
