@@ -50,8 +50,8 @@ def spec(family="theta", **options):
 
 
 def fitted(problem, spec):
-    again = CandidateFitter(Candidate("it", spec, "baseline", None), 0, Budget(0, 1))
-    return timeline.fit_through_time(problem, again).timeline
+    fitter = CandidateFitter(Candidate("it", spec, "baseline", None), 0, Budget(0, 1))
+    return timeline.fit_through_time(problem, fitter).timeline
 
 
 def refit_cutoffs(problem, spec):
@@ -72,19 +72,19 @@ def test_never_and_what_has_no_parameters_is_fitted_once():
 
 def test_monthly_is_the_first_origin_of_every_month_after_the_first():
     problem = daily()
-    found = [pd.Timestamp(moment) for moment in refit_cutoffs(problem, spec(refit="monthly"))]
+    cutoffs = [pd.Timestamp(moment) for moment in refit_cutoffs(problem, spec(refit="monthly"))]
     last = max(problem.rows("a", "test"))
-    wanted = pd.date_range("2024-07-01", DAYS[last], freq="MS")
-    assert [f"{m:%Y-%m}" for m in found] == [f"{m:%Y-%m}" for m in wanted]
+    expected = pd.date_range("2024-07-01", DAYS[last], freq="MS")
+    assert [f"{m:%Y-%m}" for m in cutoffs] == [f"{m:%Y-%m}" for m in expected]
     # the embargo before a border has no origins
-    assert all(moment.day <= 1 + problems.HORIZON for moment in found)
+    assert all(moment.day <= 1 + problems.HORIZON for moment in cutoffs)
 
 
 def test_quarterly_is_the_first_of_every_quarter_of_the_monthly_ones():
     problem = daily()
     monthly = refit_cutoffs(problem, spec(refit="monthly"))
-    wanted = [moment for moment in monthly if pd.Timestamp(moment).month in (1, 4, 7, 10)]
-    assert refit_cutoffs(problem, spec(refit="quarterly")) == wanted
+    expected = [moment for moment in monthly if pd.Timestamp(moment).month in (1, 4, 7, 10)]
+    assert refit_cutoffs(problem, spec(refit="quarterly")) == expected
 
 
 def test_every_k_origins_counts_over_all_scored_blocks():
@@ -105,33 +105,33 @@ def test_a_later_fit_knows_nothing_after_its_moment(family):
 def test_a_later_fit_keeps_what_validation_chose_and_the_units_and_learns_from_later_rows():
     problem, ridge = daily(), Candidate("it", spec("ridge", refit=20), "baseline", None)
     fits = timeline.fit_through_time(problem, CandidateFitter(ridge, 0, ONCE))
-    later = [
+    refitted = [
         stage.forecaster
         for stage in fits.timeline.fits
         if stage.first_cutoff in refit_cutoffs(problem, ridge.spec)
     ]
-    assert len(later) == fits.refits > 2 and all(
-        one.skip == fits.first.forecaster.skip for one in later
+    assert len(refitted) == fits.refits > 2 and all(
+        forecaster.skip == fits.first.forecaster.skip for forecaster in refitted
     )
-    assert all(one.scaling is problem.scaling for one in later)
-    assert len({one.skip.coefficients.tobytes() for one in later}) == len(later)
+    assert all(forecaster.scaling is problem.scaling for forecaster in refitted)
+    assert len({forecaster.skip.coefficients.tobytes() for forecaster in refitted}) == len(refitted)
 
 
 def test_what_serves_of_a_model_fitted_again_is_its_newest_fit_that_saw_no_test_target():
     problem, ridge = daily(), Candidate("it", spec("ridge", refit=1), "baseline", None)
     fits = timeline.fit_through_time(problem, CandidateFitter(ridge, 0, ONCE))
     end = problem.panel.by_id["a"].ds[problem.blocks["a"].calibration[1] - 1]
-    stage = next(one for one in fits.timeline.fits if one.forecaster is fits.newest)
+    stage = next(fit for fit in fits.timeline.fits if fit.forecaster is fits.newest)
     assert (
         stage.first_cutoff
         <= end
         < fits.timeline.fits[fits.timeline.fits.index(stage) + 1].first_cutoff
     )
     # one later fit inside validation, the next in the test block
-    inside = len(problem.rows("a", "validation")) - 5
-    seldom = Candidate("it", spec("ridge", refit=inside), "baseline", None)
-    again = CandidateFitter(seldom, 0, ONCE)
-    older = timeline.fit_through_time(problem, again)
+    rows_between = len(problem.rows("a", "validation")) - 5
+    seldom = Candidate("it", spec("ridge", refit=rows_between), "baseline", None)
+    fitter = CandidateFitter(seldom, 0, ONCE)
+    older = timeline.fit_through_time(problem, fitter)
     # older than the fit on train and validation, which serves
     assert older.refits and older.newest is None
     once = CandidateFitter(Candidate("it", spec("ridge"), "baseline", None), 0, ONCE)
@@ -143,15 +143,15 @@ def test_each_forecast_is_that_of_the_newest_fit_known_at_its_origin(family):
     problem = daily(wanders=False)
     fits = fitted(problem, spec(family, refit=40))
     rows = np.concatenate([problem.rows("a", block) for block in timeline.SCORED])
-    found = predicted(fits, problem.panel, {"a": rows})["a"]
+    y_hat = predicted(fits, problem.panel, {"a": rows})["a"]
     assert len(fits.fits) == 2 + len(refit_cutoffs(problem, spec(refit=40))) and len(fits.fits) > 3
     for row in (rows[0], rows[39], rows[40], rows[-1]):
         stage = [s for s in fits.fits if s.first_cutoff <= DAYS[row].to_datetime64()][-1]
-        wanted = problems.latest(stage.forecaster, problems.until(problem.panel, DAYS[row]))["a"]
-        np.testing.assert_allclose(found[list(rows).index(row)], wanted, rtol=1e-9)
+        expected = problems.latest(stage.forecaster, problems.until(problem.panel, DAYS[row]))["a"]
+        np.testing.assert_allclose(y_hat[list(rows).index(row)], expected, rtol=1e-9)
     once = fits.fits[0].forecaster.predict(problem.panel, {"a": rows})["a"]
-    np.testing.assert_array_equal(found[:40], once[:40])
-    assert (found[40:] != once[40:]).any()
+    np.testing.assert_array_equal(y_hat[:40], once[:40])
+    assert (y_hat[40:] != once[40:]).any()
 
 
 @pytest.mark.parametrize("family", ["ridge", "arx", "naive"])
@@ -161,16 +161,19 @@ def test_many_short_series_are_forecast_side_by_side_and_few_as_if_each_stood_al
     names = [f"s{number:02}" for number in range(MIN_SERIES_IN_GROUP)]
     problem = problems.problem_of(problems.frame(dict.fromkeys(names, 120), gaps=False))
     forecaster = fitted(problem, spec(family)).fits[0].forecaster
-    made, together = [], type(forecaster.spec).scaled_forecast
-    counted = lambda self, *given: (made.append(1), together(self, *given))[1]  # noqa: E731
+    calls_made, together = [], type(forecaster.spec).scaled_forecast
+    counted = lambda self, *given: (calls_made.append(1), together(self, *given))[1]  # noqa: E731
     monkeypatch.setattr(type(forecaster.spec), "scaled_forecast", counted)
     rows = {uid: problem.rows(uid, "test") for uid in names}
-    assert all(len(own) <= MAX_ROWS_IN_GROUP for own in rows.values())
-    found, calls = forecaster.predict(problem.panel, rows), len(made)
+    assert all(len(series_rows) <= MAX_ROWS_IN_GROUP for series_rows in rows.values())
+    by_series, calls = forecaster.predict(problem.panel, rows), len(calls_made)
     assert calls <= MIN_SERIES_IN_GROUP / 4
-    alone = {uid: forecaster.predict(problem.panel, {uid: own})[uid] for uid, own in rows.items()}
+    alone = {
+        uid: forecaster.predict(problem.panel, {uid: series_rows})[uid]
+        for uid, series_rows in rows.items()
+    }
     for uid in names:
-        np.testing.assert_allclose(found[uid], alone[uid], rtol=1e-9)
+        np.testing.assert_allclose(by_series[uid], alone[uid], rtol=1e-9)
     fewer = forecaster.predict(problem.panel, {uid: rows[uid] for uid in names[1:]})
     assert all(np.array_equal(values, alone[uid]) for uid, values in fewer.items())
 
@@ -183,10 +186,10 @@ def test_a_refitted_forecast_is_a_fresh_fit_on_the_rows_up_to_its_origin():
     y = problem.panel.by_id["a"].values[: row + 1, 0]
     scaling = refit.forecaster.scaling
     z = (y - scaling.centre["a"][0]) / scaling.scale["a"][0]
-    again = spec().fit_series(z, 1)
-    fresh = again.forecasts(z, np.array([len(z) - 1]), problems.HORIZON)
-    found = predicted(fits, problem.panel, {"a": np.array([row])})["a"][0, :, 0]
-    np.testing.assert_allclose(found, scaling.unscale(fresh[0], "a", 0), rtol=1e-9)
+    refitted = spec().fit_series(z, 1)
+    fresh = refitted.forecasts(z, np.array([len(z) - 1]), problems.HORIZON)
+    y_hat = predicted(fits, problem.panel, {"a": np.array([row])})["a"][0, :, 0]
+    np.testing.assert_allclose(y_hat, scaling.unscale(fresh[0], "a", 0), rtol=1e-9)
 
 
 def test_validation_is_forecast_by_what_saw_train_alone_and_the_rest_by_what_saw_both():
@@ -197,19 +200,19 @@ def test_validation_is_forecast_by_what_saw_train_alone_and_the_rest_by_what_saw
     )
     first, final = fits.first, fits.final
     assert fits.refits == 0
-    for block, wanted in zip(timeline.SCORED, (first, final, final), strict=True):
+    for block, fit in zip(timeline.SCORED, (first, final, final), strict=True):
         for uid in problem.blocks:
             rows = problem.rows(uid, block)
-            found = predicted(fits.timeline, problem.panel, {uid: rows})[uid]
+            y_hat = predicted(fits.timeline, problem.panel, {uid: rows})[uid]
             np.testing.assert_array_equal(
-                found, wanted.forecaster.predict(problem.panel, {uid: rows})[uid]
+                y_hat, fit.forecaster.predict(problem.panel, {uid: rows})[uid]
             )
     assert not np.array_equal(
         first.forecaster.skip.coefficients, final.forecaster.skip.coefficients
     )
 
 
-def apart(hours=150):
+def shops_ending_apart(hours=150):
     """Two shops whose rows have numbers for times, one with `hours` rows more than the other."""
     frame = problems.frame({"north": 200, "south": 200 + hours}, gaps=False)
     frame["ds"] = pd.Timestamp(0) + pd.to_timedelta(frame.groupby("unique_id").cumcount(), "min")
@@ -223,33 +226,33 @@ def apart(hours=150):
 def test_a_series_that_ends_later_is_validated_by_a_fit_that_did_not_learn_from_its_validation(
     family, hours
 ):
-    problem = apart(hours)
-    one = Candidate("it", spec(family), "baseline", None)
-    fits = timeline.fit_through_time(problem, CandidateFitter(one, 0, ONCE))
-    for block, wanted in zip(timeline.SCORED, (fits.first, fits.final, fits.final), strict=True):
+    problem = shops_ending_apart(hours)
+    candidate = Candidate("it", spec(family), "baseline", None)
+    fits = timeline.fit_through_time(problem, CandidateFitter(candidate, 0, ONCE))
+    for block, fit in zip(timeline.SCORED, (fits.first, fits.final, fits.final), strict=True):
         rows = {uid: problem.rows(uid, block) for uid in problem.blocks}
-        found = predicted(fits.timeline, problem.panel, rows)
-        made = wanted.forecaster.predict(problem.panel, rows)
-        assert all(np.allclose(found[uid], made[uid], rtol=1e-9) for uid in rows)
+        by_series = predicted(fits.timeline, problem.panel, rows)
+        expected = fit.forecaster.predict(problem.panel, rows)
+        assert all(np.allclose(by_series[uid], expected[uid], rtol=1e-9) for uid in rows)
 
 
 @pytest.mark.parametrize("refit", ["never", 5, 20])
 def test_where_series_end_apart_each_block_of_each_has_a_network_with_weights_of_its_time(refit):
-    problem = apart()
+    problem = shops_ending_apart()
     _, fits = network(problem, refit=refit)
     for uid, cut in problem.blocks.items():
-        asked = np.concatenate([problem.rows(uid, block) for block in timeline.SCORED])
-        found = fits.timeline.predict(
+        row_numbers = np.concatenate([problem.rows(uid, block) for block in timeline.SCORED])
+        fold_of_row = fits.timeline.predict(
             problem.panel,
-            {uid: asked},
-            lambda one, _, rows: {
-                name: np.repeat(one.weights.get("stretch", [-1])[0], len(own))
-                for name, own in rows.items()
+            {uid: row_numbers},
+            lambda forecaster, _, rows: {
+                name: np.repeat(forecaster.weights.get("stretch", [-1])[0], len(series_rows))
+                for name, series_rows in rows.items()
             },
         )[uid]
-        behind = asked >= cut.validation[1] - 1
-        assert (found[behind] == VALIDATION_FOLDS).all() and (
-            found[~behind] < VALIDATION_FOLDS
+        is_after_validation = row_numbers >= cut.validation[1] - 1
+        assert (fold_of_row[is_after_validation] == VALIDATION_FOLDS).all() and (
+            fold_of_row[~is_after_validation] < VALIDATION_FOLDS
         ).all()
 
 
@@ -263,11 +266,11 @@ def crossed(problem, **options):
         def fit_both(self, known):
             first, final = super().fit_both(known)
             skip = first.forecaster.skip
-            own = (
+            skips = (
                 replace(skip, coefficients=skip.coefficients * (1 + k / 10))
                 for k in range(VALIDATION_FOLDS)
             )
-            by_fold = tuple(replace(first.forecaster, skip=one) for one in own)
+            by_fold = tuple(replace(first.forecaster, skip=fold_skip) for fold_skip in skips)
             return replace(first, forecasters_by_fold=by_fold), final
 
     return timeline.fit_through_time(problem, Crossed(ridge, 0, Budget(0, 1)))
@@ -279,17 +282,19 @@ def test_each_stretch_of_validation_is_forecast_with_what_the_others_chose():
     for uid in problem.blocks:
         rows = problem.rows(uid, "validation")
         stretch = np.searchsorted(starts, problem.panel.by_id[uid].ds[rows], side="right") - 1
-        found = predicted(fits.timeline, problem.panel, {uid: rows})[uid]
+        y_hat = predicted(fits.timeline, problem.panel, {uid: rows})[uid]
         assert set(stretch) == set(range(VALIDATION_FOLDS))
         for number in range(VALIDATION_FOLDS):
-            own = rows[stretch == number]
-            wanted = fits.first.forecasters_by_fold[number].predict(problem.panel, {uid: own})[uid]
-            np.testing.assert_allclose(found[stretch == number], wanted, rtol=1e-12)
+            fold_rows = rows[stretch == number]
+            expected = fits.first.forecasters_by_fold[number].predict(
+                problem.panel, {uid: fold_rows}
+            )[uid]
+            np.testing.assert_allclose(y_hat[stretch == number], expected, rtol=1e-12)
         for block in ("calibration", "test"):
             rows = problem.rows(uid, block)
-            found = predicted(fits.timeline, problem.panel, {uid: rows})[uid]
+            y_hat = predicted(fits.timeline, problem.panel, {uid: rows})[uid]
             np.testing.assert_array_equal(
-                found, fits.final.forecaster.predict(problem.panel, {uid: rows})[uid]
+                y_hat, fits.final.forecaster.predict(problem.panel, {uid: rows})[uid]
             )
 
 
@@ -301,10 +306,10 @@ def test_a_later_fit_goes_before_what_the_other_stretches_chose():
     assert fits.refits == len(moments) and moments[0] < problem.panel.by_id["a"].ds[rows[-1]]
     after = rows[problem.panel.by_id["a"].ds[rows] >= moments[0]]
     plain = fitted(problem, spec("ridge", refit=20))
-    found, wanted = (
+    y_hat, expected = (
         predicted(stages, problem.panel, {"a": after})["a"] for stages in (fits.timeline, plain)
     )
-    np.testing.assert_array_equal(found, wanted)
+    np.testing.assert_array_equal(y_hat, expected)
 
 
 @pytest.mark.parametrize(
@@ -317,9 +322,11 @@ def test_every_closed_form_is_fitted_again_with_its_choices_and_other_numbers(en
     candidate = Candidate("it", spec, "baseline", None)
     first, final = CandidateFitter(candidate, 0, Budget(0, 1)).fit_both(problem)
     rows = {uid: problem.rows(uid, "test") for uid in problem.blocks}
-    one, two = (fitted.forecaster.predict(problem.panel, rows) for fitted in (first, final))
-    assert all(np.isfinite(two[uid]).all() for uid in rows) and any(
-        (one[uid] != two[uid]).any() for uid in rows
+    first_y_hat, final_y_hat = (
+        fitted.forecaster.predict(problem.panel, rows) for fitted in (first, final)
+    )
+    assert all(np.isfinite(final_y_hat[uid]).all() for uid in rows) and any(
+        (first_y_hat[uid] != final_y_hat[uid]).any() for uid in rows
     )
     shapes = [
         {name: array.shape for name, array in f.forecaster.weights.items()} for f in (first, final)
@@ -342,20 +349,20 @@ def network(problem, **options):
     """Stages of a small network, whose weights of each stretch of validation and of the second fit
     are told apart.
     """
-    one = Candidate("it", spec("ffnn", units=2, **options), "shipped", "linear")
+    candidate = Candidate("it", spec("ffnn", units=2, **options), "shipped", "linear")
 
     class Marked(CandidateFitter):
         def fit_both(self, known):
             first, final = super().fit_both(known)
-            own = (
+            by_fold = (
                 replace(first.forecaster, weights={"stretch": np.array([k])})
                 for k in range(VALIDATION_FOLDS)
             )
             weights = {"stretch": np.array([VALIDATION_FOLDS])}
             marked = replace(final, forecaster=replace(final.forecaster, weights=weights))
-            return replace(first, forecasters_by_fold=tuple(own)), marked
+            return replace(first, forecasters_by_fold=tuple(by_fold)), marked
 
-    return one.spec, timeline.fit_through_time(problem, Marked(one, 0, Budget(2, 1)))
+    return candidate.spec, timeline.fit_through_time(problem, Marked(candidate, 0, Budget(2, 1)))
 
 
 @pytest.mark.parametrize("often", [7, 20, 90])
@@ -414,9 +421,9 @@ class NotingFitter:
         return first, final
 
     def refit(self, problem, first):
-        again = self.fitter.refit(problem, first)
-        self.newest_row[id(again.forecaster)] = problem.panel.by_id["a"].ds[-1]
-        return again
+        refitted = self.fitter.refit(problem, first)
+        self.newest_row[id(refitted.forecaster)] = problem.panel.by_id["a"].ds[-1]
+        return refitted
 
 
 @pytest.mark.parametrize(
@@ -429,8 +436,8 @@ class NotingFitter:
 )
 def test_no_fit_of_the_timeline_has_seen_a_row_behind_a_cutoff_that_it_forecasts(options):
     problem = daily()
-    one = Candidate("it", spec(**options), "shipped", "linear")
-    noting = NotingFitter(CandidateFitter(one, 0, Budget(2, 1)))
+    candidate = Candidate("it", spec(**options), "shipped", "linear")
+    noting = NotingFitter(CandidateFitter(candidate, 0, Budget(2, 1)))
     fits = timeline.fit_through_time(problem, noting).timeline
     rows = np.concatenate([problem.rows("a", block) for block in timeline.SCORED])
     for cutoff in problem.panel.by_id["a"].ds[rows]:

@@ -46,14 +46,14 @@ def digest_before(root, engine):
 
 def changed_by(file, root, engine=ENGINE):
     before = digest_before(root, engine)
-    kept = file.read_text()
-    file.write_text(kept + "\nADDED = 1\n")
+    text_before = file.read_text()
+    file.write_text(text_before + "\nADDED = 1\n")
     after = digest_of(root, engine)
     changed = {name for name in SPECS if before[name] != after[name]}
-    file.write_text(kept + "\n# only a remark\n")
+    file.write_text(text_before + "\n# only a remark\n")
     # the keys that the file is in: no text of it changes another
     assert digest_of(root, engine, changed) == {name: before[name] for name in changed}
-    file.write_text(kept)
+    file.write_text(text_before)
     return changed
 
 
@@ -91,7 +91,7 @@ def test_an_edit_of_what_all_models_run_changes_every_key(copy, file):
 )
 def test_the_code_of_every_layer_and_of_every_cell_it_names_is_in_a_networks_key(family):
     modules = SPECS[family].modules()
-    seen = {
+    paths = {
         path.as_posix()
         for module in (ENGINE, *modules)
         for path in module_files(module, ROOT, found_by_name=False)
@@ -100,8 +100,8 @@ def test_the_code_of_every_layer_and_of_every_cell_it_names_is_in_a_networks_key
         path.relative_to(ROOT).as_posix()
         for path in (ROOT / "forecast" / "networks" / "layers").glob("*.py")
     }
-    assert needed <= seen
-    assert {f"{module.replace('.', '/')}.py" for module in modules} <= seen
+    assert needed <= paths
+    assert {f"{module.replace('.', '/')}.py" for module in modules} <= paths
 
 
 def test_the_key_of_a_candidate_is_the_digest_of_that_code():
@@ -178,9 +178,9 @@ def test_every_field_of_a_column_is_in_every_key(field, tmp_path):
     first = {**first, **COLUMN_NEEDS.get(field, {})}
     plain = problems.task(target=[first, *rest])
     changed = problems.task(target=[{**first, **COLUMN_CHANGES[field]}, *rest])
-    one, other = plain.target[0], changed.target[0]
+    before, after = plain.target[0], changed.target[0]
     assert {
-        name for name in TaskColumn.model_fields if getattr(one, name) != getattr(other, name)
+        name for name in TaskColumn.model_fields if getattr(before, name) != getattr(after, name)
     } == {field}
     assert not set(study_and_memo(plain, tmp_path)) & set(study_and_memo(changed, tmp_path))
 
@@ -203,10 +203,12 @@ def study_and_memo(task, folder):
 
 def test_an_edit_of_a_docstring_changes_no_key(copy):
     file = copy / "forecast" / "data" / "windows.py"
-    before, kept = digest_before(copy, ENGINE), file.read_text()
-    file.write_text(kept.replace('"""Windows of scaled', '"""Otherwise told: windows of scaled', 1))
-    assert file.read_text() != kept and digest_of(copy) == before
-    file.write_text(kept)
+    before, text_before = digest_before(copy, ENGINE), file.read_text()
+    file.write_text(
+        text_before.replace('"""Windows of scaled', '"""Otherwise told: windows of scaled', 1)
+    )
+    assert file.read_text() != text_before and digest_of(copy) == before
+    file.write_text(text_before)
 
 
 def test_the_lock_is_in_the_key_where_there_is_one(tmp_path):

@@ -30,15 +30,15 @@ CONFIG = validate_config(
 )
 
 
-def named(only=(), season_length=24):
+def plan_names(only=(), season_length=24):
     return {
         c.name: c for c in plan_candidates(CONFIG, only, season_length=season_length).candidates
     }
 
 
 def test_a_network_stands_on_the_fitted_skip_and_on_the_last_value():
-    found = named()
-    assert list(found) == [
+    plan = plan_names()
+    assert list(plan) == [
         "naive",
         "seasonal_naive",
         "ridge",
@@ -47,13 +47,13 @@ def test_a_network_stands_on_the_fitted_skip_and_on_the_last_value():
         "narx.linear",
         "narx.last",
     ]
-    assert {name: c.ranking for name, c in found.items() if c.spec.has_skip} == {
+    assert {name: c.ranking for name, c in plan.items() if c.spec.has_skip} == {
         "small.linear": "shipped",
         "small.last": "architecture",
         "narx.linear": "shipped",
         "narx.last": "architecture",
     }
-    assert found["small.last"].spec.units == 4
+    assert plan["small.last"].spec.units == 4
 
 
 def test_only_the_configured_rankings_are_trained():
@@ -64,14 +64,14 @@ def test_only_the_configured_rankings_are_trained():
 
 
 def test_each_network_is_compared_with_its_own_skip_standing_alone():
-    rows = {name: c.skip_model() for name, c in named().items()}
+    rows = {name: c.skip_model() for name, c in plan_names().items()}
     assert (rows["small.linear"], rows["small.last"]) == ("ridge", "naive")
     assert rows["narx.linear"] == "arx"  # one step at a time, like the network beside it
     assert rows["ridge"] is None
 
 
 def test_without_a_season_what_lives_of_it_is_left_out_with_the_reason():
-    assert "seasonal_naive" not in named(season_length=1)
+    assert "seasonal_naive" not in plan_names(season_length=1)
     assert plan_candidates(CONFIG, season_length=1).unsuited == {
         "seasonal_naive": "without a season it is naive"
     }
@@ -92,8 +92,8 @@ def test_without_a_season_what_lives_of_it_is_left_out_with_the_reason():
     ],
 )
 def test_a_baseline_says_which_datasets_it_does_not_suit(options, season_length, why):
-    said = models.spec(options, where="test").reason_unsuited(season_length)
-    assert why in said and bool(why) == bool(said)
+    reason = models.spec(options, where="test").reason_unsuited(season_length)
+    assert why in reason and bool(why) == bool(reason)
 
 
 def test_the_linear_part_of_the_networks_standing_alone_is_fitted_as_often_as_they_are():
@@ -119,13 +119,16 @@ def test_what_the_file_says_of_refits_holds_for_every_entry_that_says_nothing_it
         "grids": {"it": ("naive", "once", "often")},
         "refit": 30,
     }
-    found = {
-        one.model: one.spec
-        for one in plan_candidates(CONFIG.model_copy(update=update), season_length=24).candidates
+    spec_by_model = {
+        candidate.model: candidate.spec
+        for candidate in plan_candidates(
+            CONFIG.model_copy(update=update), season_length=24
+        ).candidates
     }
-    assert (found["once"].refit, found["often"].refit) == ("never", 30) and not found[
-        "naive"
-    ].has_refits
+    assert (spec_by_model["once"].refit, spec_by_model["often"].refit) == (
+        "never",
+        30,
+    ) and not spec_by_model["naive"].has_refits
 
 
 def test_a_narrowed_grid_keeps_the_rows_it_is_compared_with():
@@ -143,20 +146,20 @@ def test_a_narrowed_grid_keeps_the_rows_it_is_compared_with():
 def test_a_reference_that_is_not_configured_does_not_hide_the_name_that_is_wrong():
     assert "arx" not in CONFIG.models
     with pytest.raises(InputError, match=r"Unknown model 'smal'\. Did you mean 'small'\?"):
-        named(only=add_references(("smal",), CONFIG))
+        plan_names(only=add_references(("smal",), CONFIG))
 
 
 def test_an_unknown_family_is_named_with_the_nearest():
     with pytest.raises(
         InputError, match=r"models\.odd: unknown family 'lstn'\. Did you mean 'lstm'\?"
     ):
-        named(only=("odd",))
+        plan_names(only=("odd",))
 
 
 def test_a_family_of_a_folder_that_is_added_later_is_known(tmp_path, monkeypatch):
     assert models.spec({"family": "naive"}, where="before").family == "naive"
-    own = Path(models.families.__path__[0], "naive.py").read_text(encoding="utf-8")
-    (tmp_path / "repeats.py").write_text(own, encoding="utf-8")
+    source = Path(models.families.__path__[0], "naive.py").read_text(encoding="utf-8")
+    (tmp_path / "repeats.py").write_text(source, encoding="utf-8")
     monkeypatch.setattr(models.families, "__path__", [*models.families.__path__, str(tmp_path)])
     assert (
         models.spec({"family": "repeats"}, where="after").summary

@@ -86,12 +86,12 @@ def test_evidence_that_chance_explains_costs_less_than_without_the_penalty():
     for seed in range(20):
         rng = np.random.default_rng(seed)
         errors = rng.normal(size=(100, 4)) * [1.0, 1.02, 1.04, 1.06] + 2 * rng.normal(size=(100, 1))
-        own = part(errors, ("a", "b", "c", "d"))
-        for found, weights in (
-            (learnt, stack(own)),
-            (free, solve_on_simplex(own.errors.T @ own.errors / 100, 0.0)),
+        part_of_errors = part(errors, ("a", "b", "c", "d"))
+        for learnt_weights, weights in (
+            (learnt, stack(part_of_errors)),
+            (free, solve_on_simplex(part_of_errors.errors.T @ part_of_errors.errors / 100, 0.0)),
         ):
-            found.append(4 + float(weights**2 @ np.array([1.0, 1.02, 1.04, 1.06]) ** 2))
+            learnt_weights.append(4 + float(weights**2 @ np.array([1.0, 1.02, 1.04, 1.06]) ** 2))
     equal = 4 + np.mean(np.array([1.0, 1.02, 1.04, 1.06]) ** 2) / 4
     assert np.mean(learnt) < 1.02 * equal < np.mean(free)
 
@@ -128,20 +128,20 @@ def test_networks_beside_others_count_as_one_however_many_and_whichever_validati
     errors[:, :5] += noise(1.0, rows=400)
     errors[:, 0] *= 0.8
     errors[:, 5:] += np.random.default_rng(2).normal(size=(400, 2))
-    found = learn_weights(
+    weights_of_members = learn_weights(
         Combination(members=("networks", "line", "other"), weights=weights),
         part(errors, ("a", "b", "c", "d", "e", "line", "other"), kinds),
     )
-    networks = [found[name] for name in "abcde"]
+    networks = [weights_of_members[name] for name in "abcde"]
     assert networks == pytest.approx([networks[0]] * 5) and sum(networks) < 0.5
-    assert sum(found.values()) == pytest.approx(1.0)
+    assert sum(weights_of_members.values()) == pytest.approx(1.0)
 
 
 def test_networks_named_one_by_one_or_alone_have_weights_of_their_own():
     errors = part(noise(0.1, 2.0, 2.0), ("net", "bad", "line"), ("network", "network", "linear"))
     for members in (("networks",), ("all",), ("net", "bad", "line")):
-        found = learn_weights(Combination(members=members, weights="stacked"), errors)
-        assert found["net"] > 0.9 > 2 * found.get("bad", 0.0)
+        weights_of_members = learn_weights(Combination(members=members, weights="stacked"), errors)
+        assert weights_of_members["net"] > 0.9 > 2 * weights_of_members.get("bad", 0.0)
 
 
 @pytest.mark.parametrize("weights", ["equal", "stacked"])
@@ -161,8 +161,8 @@ def test_where_nobody_errs_the_members_count_alike():
     rows = pd.DataFrame({"unique_id": "flat", "output": "y", "cutoff": times, "ds": ds, "y": 3.0})
     values = {name: rows["y"].to_numpy() for name in "ab"}
     records = {name: run_record(name, kind="network") for name in "ab"}
-    own = MemberErrors.from_forecasts(rows, values, records)
-    assert learn_weights(Combination(members=("all",), weights="stacked"), own) == {
+    errors = MemberErrors.from_forecasts(rows, values, records)
+    assert learn_weights(Combination(members=("all",), weights="stacked"), errors) == {
         "a": 0.5,
         "b": 0.5,
     }
@@ -171,8 +171,10 @@ def test_where_nobody_errs_the_members_count_alike():
 def test_of_more_than_a_forecast_has_time_for_the_best_on_validation_are_members():
     names = tuple(f"net_{i:02d}" for i in range(MAX_MEMBERS + 2))
     scales = [9.0, *np.ones(MAX_MEMBERS), 9.0]
-    found = learn_weights(Combination(members=("networks",)), part(noise(*scales), names))
-    assert list(found) == list(names[1:-1])
+    weights_of_members = learn_weights(
+        Combination(members=("networks",)), part(noise(*scales), names)
+    )
+    assert list(weights_of_members) == list(names[1:-1])
 
 
 def test_rows_that_are_no_networks_keep_their_seats_up_to_two_thirds_of_them():
@@ -186,8 +188,10 @@ def test_rows_that_are_no_networks_keep_their_seats_up_to_two_thirds_of_them():
         *names[:most],
         *names[MAX_MEMBERS : 2 * MAX_MEMBERS - most],
     ]
-    found = learn_weights(Combination(members=("networks", "line_00", "line_11")), errors)
-    assert list(found) == ["line_00", "line_11", *names[MAX_MEMBERS:-2]]
+    weights_of_members = learn_weights(
+        Combination(members=("networks", "line_00", "line_11")), errors
+    )
+    assert list(weights_of_members) == ["line_00", "line_11", *names[MAX_MEMBERS:-2]]
 
 
 def test_a_member_that_does_not_suit_the_data_is_not_asked_for():
@@ -209,20 +213,20 @@ def test_weights_for_a_member_that_is_gone_are_refused_by_its_name():
 
 def test_stretches_of_time_share_no_target():
     whole = MemberErrors(("a",), {}, {}, *hours(range(0, 100, 2), 6), noise(1.0, rows=50))
-    for other, own in whole.split_folds():
-        near = np.abs(np.flatnonzero(other)[:, None] - np.flatnonzero(own)[None, :]).min()
+    for other, fold in whole.split_folds():
+        near = np.abs(np.flatnonzero(other)[:, None] - np.flatnonzero(fold)[None, :]).min()
         # origins 2 steps apart, 6 steps ahead: the targets of the third next begin behind its own
         assert near == 3
-    assert sum(own.sum() for _, own in whole.split_folds()) == 50
+    assert sum(fold.sum() for _, fold in whole.split_folds()) == 50
 
 
 def test_stretches_share_no_target_where_the_cutoffs_of_series_lie_between_those_of_others():
     cutoffs = sorted([*range(0, 100, 6), *range(1, 100, 6), *range(3, 100, 6)])
     times = hours(cutoffs, 12)
     whole = MemberErrors(("a",), {}, {}, *times, noise(1.0, rows=len(cutoffs)))
-    for other, own in whole.split_folds():
-        apart = np.abs(times[0][other][:, None] - times[0][own][None, :])
-        assert apart.min() == np.timedelta64(12, "h")
+    for other, fold in whole.split_folds():
+        distance = np.abs(times[0][other][:, None] - times[0][fold][None, :])
+        assert distance.min() == np.timedelta64(12, "h")
 
 
 def test_an_unknown_member_of_a_configured_combination_is_named_with_the_nearest():
@@ -331,11 +335,11 @@ def test_a_combination_averages_seeds_first_then_members_and_keeps_both(trained)
     weights = {m["candidate"]: m["weight"] for m in record["members"]}
     assert weights == {"up.linear": 0.25, "down.linear": 0.25, "line": 0.5}
     assert record["members"][0]["params"] == {"units": 1} and record["n_params"] == 9
-    kept = {
+    kept_files = {
         str(path.parent.relative_to(trained / "mix" / "members"))
         for path in trained.glob("mix/members/*/*/*")
     }
-    assert kept == {
+    assert kept_files == {
         "up.linear/seed-0",
         "up.linear/seed-1",
         "down.linear/seed-0",
@@ -378,14 +382,14 @@ def test_who_is_left_out_is_named_by_the_rules_that_name_it_alone(trained):
 def test_a_network_without_a_skip_is_a_member_where_it_has_no_other_row(trained):
     for name in ("up.linear", "line"):
         content = files.read_json(trained / name / "record.json")
-        own = {
+        record = {
             "model": "up",
             "candidate": "up.last",
             "skip": "last",
             "ranking": "architecture",
             "kind": "network",
         }
-        files.write_json(trained / "up.last" / "record.json", content | own)
+        files.write_json(trained / "up.last" / "record.json", content | record)
         files.write_frame(trained / "up.last" / "forecasts.parquet", forecasts(0, 50.0))
         write_combination(f"mix_{name}", Combination(members=("up", "line")), trained)
         # then only the one without a skip is left
@@ -404,17 +408,19 @@ def test_weights_are_learnt_from_validation_rows_and_no_others(trained):
     for name in ("up.linear", "down.linear", "line"):
         path = trained / name / "forecasts.parquet"
         table = pd.read_parquet(path)
-        later = table["block"] != "validation"
-        table.loc[later, "y"] = -5 * table.loc[later, "y"]
+        is_later = table["block"] != "validation"
+        table.loc[is_later, "y"] = -5 * table.loc[is_later, "y"]
         files.write_frame(path, table)
     write_combination("after", rule, trained)
-    one, two = (
+    members_before, members_after = (
         files.read_json(trained / name / "record.json")["members"] for name in ("before", "after")
     )
-    assert one == two
+    assert members_before == members_after
     wrong = {"up.linear": 1.0, "down.linear": -2.0, "line": 3.0}
     # where they cancel
-    assert sum(m["weight"] * wrong[m["candidate"]] for m in one) == pytest.approx(0, abs=0.1)
+    assert sum(m["weight"] * wrong[m["candidate"]] for m in members_before) == pytest.approx(
+        0, abs=0.1
+    )
 
 
 def test_weights_learnt_again_follow_the_errors_known_then_and_no_later_ones(trained):
@@ -422,8 +428,8 @@ def test_weights_learnt_again_follow_the_errors_known_then_and_no_later_ones(tra
     for name, (before, after) in {"up.linear": (1.0, 6.0), "line": (1.5, 0.0)}.items():
         path = trained / name / "forecasts.parquet"
         table = pd.read_parquet(path)
-        later = table["cutoff"] >= table["cutoff"].min() + pd.Timedelta(hours=100 + turn)
-        files.write_frame(path, table.assign(y_hat=table["y"] + np.where(later, after, before)))
+        is_later = table["cutoff"] >= table["cutoff"].min() + pd.Timedelta(hours=100 + turn)
+        files.write_frame(path, table.assign(y_hat=table["y"] + np.where(is_later, after, before)))
     rule = Combination(members=("up", "line"), weights="stacked")
     write_combination("once", rule, trained)
     write_combination("again", rule.model_copy(update={"refit": 5}), trained)
@@ -431,12 +437,13 @@ def test_weights_learnt_again_follow_the_errors_known_then_and_no_later_ones(tra
     start = pd.Timestamp("2024-01-01")
     ages = [dated.learnt_until - start for dated in weights]
     assert ages[1:] == [pd.Timedelta(hours=h) for h in range(100, 150, 5)]
-    turned = pd.Timedelta(hours=100 + turn)
+    turning_point = pd.Timedelta(hours=100 + turn)
     dated = list(zip(ages, (each.weights for each in weights), strict=True))
-    shares = [own.get("line", 0) for age, own in dated if age > turned]
-    known = [own for age, own in dated if age <= turned]
+    shares = [of_age.get("line", 0) for age, of_age in dated if age > turning_point]
+    known = [of_age for age, of_age in dated if age <= turning_point]
     assert all(
-        own.get("line", 0) == pytest.approx(known[0].get("line", 0), abs=0.02) for own in known
+        of_age.get("line", 0) == pytest.approx(known[0].get("line", 0), abs=0.02)
+        for of_age in known
     )
     assert shares == sorted(shares) and shares[-1] > 0.6 > known[0].get("line", 0)
     last = {
@@ -444,7 +451,7 @@ def test_weights_learnt_again_follow_the_errors_known_then_and_no_later_ones(tra
         for m in files.read_json(trained / "again" / "record.json")["members"]
     }
     test = start + pd.Timedelta(hours=sum(BLOCKS[block] for block in ("validation", "calibration")))
-    before = [own for age, own in dated if start + age <= test]
+    before = [of_age for age, of_age in dated if start + age <= test]
     # what serves has seen no target of the test block
     assert last == before[-1] != weights[-1].weights
     tables = [
@@ -465,18 +472,24 @@ def test_weights_that_nothing_learns_cannot_be_learnt_again():
 
 
 def test_what_is_forecast_inside_validation_is_not_made_with_its_own_rows(trained, monkeypatch):
-    seen = []
+    cutoffs_seen = []
     real = combinations.learn_weights
-    own = lambda rule, rows, *more: seen.append(rows.cutoffs) or real(rule, rows, *more)  # noqa: E731
-    monkeypatch.setattr(combinations, "learn_weights", own)
+
+    def learn_and_note(rule, rows, *more):
+        cutoffs_seen.append(rows.cutoffs)
+        return real(rule, rows, *more)
+
+    monkeypatch.setattr(combinations, "learn_weights", learn_and_note)
     write_combination("mix", Combination(members=("all",), weights="stacked"), trained)
     validation = (
         pd.read_parquet(trained / "mix" / "forecasts.parquet")
         .query("block == 'validation'")["cutoff"]
         .to_numpy()
     )
-    assert len(seen) == 1 + combinations.VALIDATION_FOLDS and set(seen[0]) == set(validation)
-    assert not set.intersection(*map(set, seen[1:]))
+    assert len(cutoffs_seen) == 1 + combinations.VALIDATION_FOLDS and set(cutoffs_seen[0]) == set(
+        validation
+    )
+    assert not set.intersection(*map(set, cutoffs_seen[1:]))
 
 
 def test_members_of_other_origins_are_no_combination(trained):

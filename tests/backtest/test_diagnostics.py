@@ -71,14 +71,14 @@ def test_the_exponent_of_a_linear_loop_is_the_logarithm_of_its_factor(factor):
 
 
 def test_the_reach_is_the_farthest_distance_from_the_last_observation():
-    found, path = loop(1.0, 0.1)
-    assert found.reach == pytest.approx(0.1 * FREE_RUN_STEPS)
+    reach, path = loop(1.0, 0.1)
+    assert reach.reach == pytest.approx(0.1 * FREE_RUN_STEPS)
     np.testing.assert_allclose(path[:, 0], 0.1 * np.arange(1, FREE_RUN_STEPS + 1), rtol=1e-6)
 
 
 def test_a_loop_that_overflows_is_unstable_without_a_number():
-    found, _ = loop(1e9)
-    assert found.reach is None and found.exponent is None
+    reach, _ = loop(1e9)
+    assert reach.reach is None and reach.exponent is None
 
 
 def windows():
@@ -90,33 +90,33 @@ def windows():
     ("family", "skip"), [*((family, "linear") for family in NETWORKS), ("narx", "last")]
 )
 def test_every_family_gives_json_numbers_and_the_same_ones_again(family, skip):
-    found = diagnose(forecaster(family, skip), windows())
-    content = json.dumps(found.to_json(), allow_nan=False)
-    assert NetworkDiagnosis.model_validate_json(content) == found
-    assert diagnose(forecaster(family, skip), windows()) == found
-    arrays = found.arrays
+    diagnostics = diagnose(forecaster(family, skip), windows())
+    content = json.dumps(diagnostics.to_json(), allow_nan=False)
+    assert NetworkDiagnosis.model_validate_json(content) == diagnostics
+    assert diagnose(forecaster(family, skip), windows()) == diagnostics
+    arrays = diagnostics.arrays
     assert len(arrays.lags) == len(arrays.gradient)
-    assert (found.loop is not None) == bool(arrays.free_run) == FAMILIES[family].is_recursive
+    assert (diagnostics.loop is not None) == bool(arrays.free_run) == FAMILIES[family].is_recursive
 
 
 def test_the_gradient_by_lag_of_a_linear_law_is_the_norm_of_its_matrix_product():
     net = Network((Recurrent("r", "simple_rnn", 2, {"activation": "relu"}),), Shapes(2, 0, 3, 1, 8))
     rng = np.random.default_rng(3)
-    w = {name: rng.uniform(0.1, 0.5, made.shape) for name, made in weight_specs(net).items()}
+    w = {name: rng.uniform(0.1, 0.5, array.shape) for name, array in weight_specs(net).items()}
     lags = [0, 1, 2, 5, 7]
-    found = gradient_by_lag(net, w, rng.uniform(0.5, 1, (3, 8, 2)), None, lags)
+    gradients = gradient_by_lag(net, w, rng.uniform(0.5, 1, (3, 8, 2)), None, lags)
     product = [
         w["r/kernel"] @ np.linalg.matrix_power(w["r/recurrent_kernel"], k) @ w["readout/kernel"]
         for k in lags
     ]
-    np.testing.assert_allclose(found, [np.linalg.norm(p) for p in product], rtol=1e-6)
+    np.testing.assert_allclose(gradients, [np.linalg.norm(p) for p in product], rtol=1e-6)
 
 
 def test_beyond_its_taps_a_network_without_recurrence_has_no_gradient():
     net = Network((Taps("taps", (0, 1, 2)), Dense("hidden", 4)), Shapes(1, 0, 1, 1, 8))
-    w = {name: np.full(made.shape, 0.2) for name, made in weight_specs(net).items()}
-    found = gradient_by_lag(net, w, np.ones((3, 8, 1)), None, list(range(8)))
-    assert (found[:3] > 0).all() and not found[3:].any()
+    w = {name: np.full(array.shape, 0.2) for name, array in weight_specs(net).items()}
+    gradients = gradient_by_lag(net, w, np.ones((3, 8, 1)), None, list(range(8)))
+    assert (gradients[:3] > 0).all() and not gradients[3:].any()
 
 
 @pytest.mark.parametrize("lookback", [1, 2, 7, 168, 1000])
@@ -160,9 +160,9 @@ def test_other_code_finds_them_again(folder, monkeypatch):
 
 def test_they_are_plain_json(folder):
     diagnostics.read_or_diagnose(PLACE, folder)
-    (kept,) = folder.glob("diagnostics-*.json")
-    assert json.loads(kept.read_text()) == files.read_json(kept)
-    assert files.read_json(kept)["loop"]["verdict"] in (
+    (file,) = folder.glob("diagnostics-*.json")
+    assert json.loads(file.read_text()) == files.read_json(file)
+    assert files.read_json(file)["loop"]["verdict"] in (
         "stable",
         "marginal",
         "sensitive",

@@ -51,7 +51,7 @@ def lasts():
 
 
 @pytest.fixture(scope="module")
-def scored(tmp_path_factory):
+def scored_table(tmp_path_factory):
     """The scores of a gaussian with two seeds and of an up/down head, beside a point model without
     a table.
     """
@@ -76,8 +76,8 @@ def scored(tmp_path_factory):
 
 def value(table, metric, *, model="gru", series="north/sales", level=None):
     rows = table[(table.model == model) & (table.series == series) & (table.metric == metric)]
-    (found,) = rows.loc[rows.level.isna() if level is None else rows.level == level, "value"]
-    return found
+    (value_of_row,) = rows.loc[rows.level.isna() if level is None else rows.level == level, "value"]
+    return value_of_row
 
 
 def block(part, uid="north", output="sales"):
@@ -128,8 +128,8 @@ def test_an_up_down_head_has_a_probability_alone():
     )
 
 
-def test_every_number_is_the_mean_over_the_seeds_of_its_metric_on_the_test_block(scored):
-    table, parts = scored
+def test_every_number_is_the_mean_over_the_seeds_of_its_metric_on_the_test_block(scored_table):
+    table, parts = scored_table
     seeds = [block(part) for part in parts["gru.linear"]]
 
     def mean_of(score):
@@ -142,8 +142,8 @@ def test_every_number_is_the_mean_over_the_seeds_of_its_metric_on_the_test_block
         return (np.maximum(low - y, 0) + np.maximum(y - high, 0))[y.notna()]
 
     for p in STORED_QUANTILES:
-        wanted = mean_of(lambda r: metrics.pinball(r["y"], r[quantile_column(p)], p))  # noqa: B023
-        assert value(table, "pinball", level=round(100 * p, 1)) == wanted
+        expected = mean_of(lambda r: metrics.pinball(r["y"], r[quantile_column(p)], p))  # noqa: B023
+        assert value(table, "pinball", level=round(100 * p, 1)) == expected
     grid = [quantile_column(p) for p in EVEN_QUANTILES]
     assert value(table, "crps") == mean_of(
         lambda rows: metrics.crps_quantiles(rows["y"], rows[grid].to_numpy(), EVEN_QUANTILES)
@@ -158,23 +158,23 @@ def test_every_number_is_the_mean_over_the_seeds_of_its_metric_on_the_test_block
     )
 
 
-def test_the_log_score_is_that_of_the_normal_in_the_unit_of_the_data(scored):
+def test_the_log_score_is_that_of_the_normal_in_the_unit_of_the_data(scored_table):
     """A normal in log price is a log-normal price: its density divides by the price."""
-    table, parts = scored
-    wanted = []
+    table, parts = scored_table
+    expected = []
     for part in parts["gru.linear"]:
         rows = block(part, output="price")
         logs = np.log(rows[["q_0.1", "q_0.5", "q_0.9"]].to_numpy())
         scale = (logs[:, 2] - logs[:, 0]) / (2 * 1.2815515655446004)
         y = np.log(rows["y"].to_numpy())
-        wanted.append(y.mean() - stats.norm.logpdf(y, logs[:, 1], scale).mean())
+        expected.append(y.mean() - stats.norm.logpdf(y, logs[:, 1], scale).mean())
     assert value(table, "log_score", series="north/price") == pytest.approx(
-        np.mean(wanted), rel=1e-6
+        np.mean(expected), rel=1e-6
     )
 
 
-def test_rises_are_judged_by_their_probability(scored):
-    table, parts = scored
+def test_rises_are_judged_by_their_probability(scored_table):
+    table, parts = scored_table
     rows = block(parts["updown.linear"][0])
     last = lasts()["north/sales"].reindex(rows["cutoff"]).to_numpy()
     y, p = rows["y"].to_numpy(), rows["p_rise"].to_numpy()
@@ -184,8 +184,8 @@ def test_rises_are_judged_by_their_probability(scored):
     assert value(table, "rise_rate", model="updown") == pytest.approx(rose.mean())
 
 
-def test_an_interval_between_quantiles_that_are_not_kept_has_no_value(scored):
-    assert np.isnan(value(scored[0], "coverage", level=99))
+def test_an_interval_between_quantiles_that_are_not_kept_has_no_value(scored_table):
+    assert np.isnan(value(scored_table[0], "coverage", level=99))
 
 
 def test_without_heads_the_table_has_its_columns_and_no_rows(tmp_path):

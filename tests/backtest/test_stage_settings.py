@@ -39,7 +39,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def made(root: Path) -> Files:
+def write_settings(root: Path) -> Files:
     """What the stage writes, run by the code of `root` itself."""
     shutil.rmtree(root / "data" / "settings", ignore_errors=True)
     command = [sys.executable, "-m", "pipelines.settings"]
@@ -55,7 +55,7 @@ def made(root: Path) -> Files:
 
 @pytest.fixture(scope="module")
 def before(project: Path) -> Files:
-    return made(project)
+    return write_settings(project)
 
 
 @pytest.fixture
@@ -64,14 +64,14 @@ def changed(project: Path, before: Files) -> Callable[[str, Callable[[str], str]
 
     def by(name: str, edit: Callable[[str], str]) -> set[str]:
         path = project / name
-        kept = path.read_text(encoding="utf-8")
-        edited = edit(kept)
-        assert edited != kept
+        text_before = path.read_text(encoding="utf-8")
+        edited = edit(text_before)
+        assert edited != text_before
         path.write_text(edited, encoding="utf-8")
         try:
-            after = made(project)
+            after = write_settings(project)
         finally:
-            path.write_text(kept, encoding="utf-8")
+            path.write_text(text_before, encoding="utf-8")
         return {Path(file).name for file in before if before[file] != after.get(file)}
 
     return by
@@ -116,8 +116,8 @@ def test_a_first_gap_allowed_gives_networks_a_mask_and_retrains(changed) -> None
 
 
 def test_a_dataset_that_names_a_grid_is_tuned_and_trained_anew_and_not_prepared(changed) -> None:
-    found = changed(DATASETS, lambda text: text.replace("title:", "grid: pair\n    title:"))
-    assert found == {"tune.json", "train.json", "report.json"}
+    stale = changed(DATASETS, lambda text: text.replace("title:", "grid: pair\n    title:"))
+    assert stale == {"tune.json", "train.json", "report.json"}
 
 
 def test_a_comment_in_a_configuration_changes_nothing(changed) -> None:
@@ -148,20 +148,20 @@ def test_a_family_outside_of_the_grid_retrains_nothing(changed) -> None:
 
 
 def test_what_all_models_compute_with_makes_every_later_stage_stale(changed) -> None:
-    found = changed("forecast/data/splits.py", lambda text: f"{text}\nADDED = 1\n")
-    assert {"prepare.json", "tune.json", "train.json", "compare.json"} <= found
+    stale = changed("forecast/data/splits.py", lambda text: f"{text}\nADDED = 1\n")
+    assert {"prepare.json", "tune.json", "train.json", "compare.json"} <= stale
 
 
 def test_the_horizon_makes_every_later_stage_stale(changed) -> None:
-    found = changed(DATASETS, lambda text: re.sub(r"horizon: 2", "horizon: 3", text))
-    assert RETRAINING | {"prepare.json"} <= found
+    stale = changed(DATASETS, lambda text: re.sub(r"horizon: 2", "horizon: 3", text))
+    assert RETRAINING | {"prepare.json"} <= stale
 
 
 def test_the_budget_of_the_final_training_leaves_the_studies_alone(changed) -> None:
-    found = changed(
+    stale = changed(
         "configs/tuning.yaml", lambda text: re.sub(r"final_steps: \d+", "final_steps: 7", text)
     )
-    assert "train.json" in found and "tune.json" not in found
+    assert "train.json" in stale and "tune.json" not in stale
 
 
 def test_the_levels_of_the_intervals_concern_the_comparison_alone(changed) -> None:

@@ -75,9 +75,9 @@ def test_a_long_study_tells_before_each_trial_how_long_the_rest_takes(
     clock = itertools.count(0.0, seconds)
     monkeypatch.setattr(studies, "monotonic", lambda: next(clock))
     study(tmp_path, n_trials=6, label="heat boosting")
-    told = capsys.readouterr().err.splitlines()
-    assert len(told) == n_told
-    for number, line in enumerate(told, 2):
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == n_told
+    for number, line in enumerate(lines, 2):
         left = format_duration(seconds * (6 - number))
         assert line == f"tune heat boosting: {number} of 6 trials done, about {left} left"
 
@@ -188,11 +188,12 @@ def test_an_exception_stops_the_study_and_the_next_run_continues_to_the_same_res
 
     with pytest.raises(error, match="a bug"):
         study(tmp_path / "stopped", broken)
-    again = []
+    trials_again = []
     resumed = study(
-        tmp_path / "stopped", lambda params, number: again.append(number) or bowl(params, number)
+        tmp_path / "stopped",
+        lambda params, number: trials_again.append(number) or bowl(params, number),
     )
-    assert again == [4, 5, 6]
+    assert trials_again == [4, 5, 6]
     assert resumed == study(tmp_path / "whole")
 
 
@@ -210,12 +211,12 @@ def test_optunas_lock_left_by_a_killed_process_does_not_delay_the_next_run(tmp_p
     assert len(study(tmp_path)) == 7
 
 
-@pytest.mark.parametrize("kept", [3, 9, 20])
-def test_any_prefix_of_the_journal_resumes_to_the_same_result(tmp_path, kept):
+@pytest.mark.parametrize("n_lines", [3, 9, 20])
+def test_any_prefix_of_the_journal_resumes_to_the_same_result(tmp_path, n_lines):
     whole = study(tmp_path / "whole")
     lines = (tmp_path / "whole" / "study.journal").read_bytes().splitlines(keepends=True)
     (tmp_path / "cut").mkdir()
-    (tmp_path / "cut" / "study.journal").write_bytes(b"".join(lines[:kept]))
+    (tmp_path / "cut" / "study.journal").write_bytes(b"".join(lines[:n_lines]))
     assert study(tmp_path / "cut") == whole
 
 
@@ -263,11 +264,11 @@ def test_a_second_worker_of_the_same_study_is_turned_away(tmp_path):
 
 
 def test_a_default_outside_the_space_widens_it(tmp_path):
-    own = {**DEFAULTS, "units": 48, "dropout": 0.9, "layers": 4}
+    defaults = {**DEFAULTS, "units": 48, "dropout": 0.9, "layers": 4}
     result = run_study(
-        SPACE, bowl, key="s", n_trials=3, seed=0, store=StudyStore(tmp_path), defaults=own
+        SPACE, bowl, key="s", n_trials=3, seed=0, store=StudyStore(tmp_path), defaults=defaults
     )
-    assert result[0].params == own
+    assert result[0].params == defaults
 
 
 def test_a_full_disk_is_said_plainly(tmp_path):

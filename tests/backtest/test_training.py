@@ -80,11 +80,11 @@ def computed(monkeypatch):
     names = []
     real = training.fit_and_forecast
 
-    def counted(place, fitter, folder):
+    def count_fit(place, fitter, folder):
         names.append(fitter.candidate.name)
         return real(place, fitter, folder)
 
-    monkeypatch.setattr(training, "fit_and_forecast", counted)
+    monkeypatch.setattr(training, "fit_and_forecast", count_fit)
     return names
 
 
@@ -136,9 +136,9 @@ def test_every_candidate_leaves_a_record_its_forecasts_and_a_forecaster_per_seed
         3,
     )
     assert net["cost"]["gradient_steps_taken"] == 8 + sum(fit["best_step"] for fit in net["seeds"])
-    spec, taken = network().spec, net["cost"]["gradient_steps_taken"]
+    spec, steps_taken = network().spec, net["cost"]["gradient_steps_taken"]
     learnt_from = net["cost"]["targets_learnt_from"]
-    assert learnt_from == taken * spec.batch_size * spec.chunk * problems.HORIZON * 2
+    assert learnt_from == steps_taken * spec.batch_size * spec.chunk * problems.HORIZON * 2
     assert naive_["cost"]["targets_learnt_from"] == 0
     assert [fit["seed"] for fit in net["seeds"]] == list(SEEDS)
     assert [point[0] for point in net["seeds"][0]["curve"]] == [0, 2, 4]
@@ -201,13 +201,13 @@ def test_a_head_leaves_what_it_says_of_every_seed_beside_the_forecasts(run, tmp_
     records = trained(run, [network(head="quantiles")], tmp_path / "trained")
     assert records["ffnn.linear"]["params"]["head"]["kind"] == "quantiles"
     folder = tmp_path / "trained" / "ffnn.linear"
-    forecasts, said = (
+    forecasts, distributions = (
         pd.read_parquet(folder / f"{name}.parquet") for name in ("forecasts", "distributions")
     )
     pd.testing.assert_frame_equal(
-        said[["cutoff", "step", "seed", "y"]], forecasts[["cutoff", "step", "seed", "y"]]
+        distributions[["cutoff", "step", "seed", "y"]], forecasts[["cutoff", "step", "seed", "y"]]
     )
-    np.testing.assert_allclose(said["q_0.5"], forecasts["y_hat"], rtol=1e-6)
+    np.testing.assert_allclose(distributions["q_0.5"], forecasts["y_hat"], rtol=1e-6)
     assert (folder / "seed-3" / "head.npz").exists()
 
 
@@ -220,14 +220,14 @@ def test_a_saved_forecaster_serves_what_the_backtest_forecast(run, prepared, tmp
         for uid, series in problem.panel.by_id.items():
             row = problem.rows(uid, "test")[-1]
             served = problems.latest(forecaster, problems.until(problem.panel, series.ds[row]))[uid]
-            own = table[
+            of_seed = table[
                 (table["seed"] == seed)
                 & (table["unique_id"] == uid)
                 & (table["cutoff"] == series.ds[row])
             ]
             for output, column in enumerate(problem.panel.task.target):
-                wanted = own[own["output"] == column.name].sort_values("step")["y_hat"]
-                np.testing.assert_allclose(served[:, output], wanted, rtol=1e-5)
+                expected = of_seed[of_seed["output"] == column.name].sort_values("step")["y_hat"]
+                np.testing.assert_allclose(served[:, output], expected, rtol=1e-5)
 
 
 def test_the_second_call_computes_nothing_and_gives_the_same_bytes(
@@ -237,13 +237,13 @@ def test_the_second_call_computes_nothing_and_gives_the_same_bytes(
     trained(run, planned, tmp_path / "trained")
     # what is short fills the end
     assert computed == ["ffnn.linear", "ffnn.linear", "naive", "ridge"]
-    first, told = tree(tmp_path / "trained"), []
+    first, names = tree(tmp_path / "trained"), []
     computed.clear()
-    shown = lambda *_, **__: contextlib.nullcontext(lambda name, _: told.append(name))  # noqa: E731
-    monkeypatch.setattr(training.workers, "show_progress", shown)
+    show_progress = lambda *_, **__: contextlib.nullcontext(lambda name, _: names.append(name))  # noqa: E731
+    monkeypatch.setattr(training.workers, "show_progress", show_progress)
     train(run, planned, {}, tmp_path / "trained", jobs=1)
     assert computed == []
-    assert told == ["naive", "ridge", "ffnn.linear seed 3", "ffnn.linear seed 7"]
+    assert names == ["naive", "ridge", "ffnn.linear seed 3", "ffnn.linear seed 7"]
     assert tree(tmp_path / "trained") == first
 
 
@@ -265,13 +265,13 @@ def test_seeds_of_as_many_candidates_as_workers_are_trained_in_turn(run, workers
     networks = [replace(network(), model=name) for name in "abc"]
     planned = [NAIVE, automatic, monthly, *networks]
     jobs = [job for candidate in planned for job in training._plan_jobs(run, candidate, None)]
-    found = training._order_jobs(jobs, workers, seconds)
+    ordered = training._order_jobs(jobs, workers, seconds)
     index = {seed: str(place) for place, seed in enumerate(SEEDS)}
-    said = [
+    labels = [
         job.candidate.model + (index[job.seed] if job.candidate.spec.is_seeded else "")
-        for job in found
+        for job in ordered
     ]
-    assert said == order.split()
+    assert labels == order.split()
 
 
 def test_what_is_computed_anew_is_the_same_bytes(run, tmp_path):
@@ -355,8 +355,8 @@ def test_forecasts_that_are_not_finite_are_a_model_that_diverged(run, tmp_path, 
     monkeypatch.setattr(naive.Spec, "forecast", diverged)
     (record,) = trained(run, [NAIVE], tmp_path / "trained").values()
     assert record["status"] == "failed"
-    said = "forecasts of 2 of 2 series in the validation block are not finite"
-    assert f"{said}: the model diverged on 'north', 'south'" in record["reason"]
+    reason = "forecasts of 2 of 2 series in the validation block are not finite"
+    assert f"{reason}: the model diverged on 'north', 'south'" in record["reason"]
 
 
 def test_tuned_values_are_used_and_recorded(run, tmp_path):
@@ -451,8 +451,8 @@ def test_series_fitted_alone_are_shared_out_and_joined_as_if_one_task_had_fitted
     run, tmp_path, monkeypatch
 ):
     planned = [candidate("theta", refit=20), NAIVE]
-    wanted = trained(run, planned, tmp_path / "one")
-    elsewhere = replace(
+    expected = trained(run, planned, tmp_path / "one")
+    other_run = replace(
         run.data, paths=ProjectPaths.of(run.data.paths.root, tmp_path / "elsewhere")
     )
     monkeypatch.setattr(training, "SERIES_PER_TASK", 1)
@@ -461,9 +461,9 @@ def test_series_fitted_alone_are_shared_out_and_joined_as_if_one_task_had_fitted
     monkeypatch.setattr(
         training.workers,
         "run_items",
-        lambda given, **about: tasks.extend(given) or real(given, **about),
+        lambda given, **options: tasks.extend(given) or real(given, **options),
     )
-    assert trained(replace(run, data=elsewhere, n_series=2), planned, tmp_path / "many") == wanted
+    assert trained(replace(run, data=other_run, n_series=2), planned, tmp_path / "many") == expected
     assert sorted(task.name for task in tasks) == [
         "naive",
         "theta from series 0",
@@ -473,15 +473,15 @@ def test_series_fitted_alone_are_shared_out_and_joined_as_if_one_task_had_fitted
     forecasts = [name for name in first if name.endswith("forecasts.parquet")]
     for name in forecasts:
         order = ["block", "seed", "unique_id", "cutoff", "step", "output"]
-        one, many = (
+        alone, shared = (
             pd.read_parquet(tmp_path / side / name).sort_values(order, ignore_index=True)
             for side in ("one", "many")
         )
-        pd.testing.assert_frame_equal(many, one)
+        pd.testing.assert_frame_equal(shared, alone)
         del first[name], second[name]
     assert second == first
-    assert not [path.name for path in elsewhere.paths.memo.iterdir() if "-" in path.name]
-    assert len(list(elsewhere.paths.cost("shops").glob("theta.json"))) == 1
+    assert not [path.name for path in other_run.paths.memo.iterdir() if "-" in path.name]
+    assert len(list(other_run.paths.cost("shops").glob("theta.json"))) == 1
 
 
 def test_a_series_that_cannot_be_fitted_in_a_task_of_its_own_fails_the_row_with_its_reason(

@@ -55,10 +55,10 @@ def plan(tmp_path):
 
 
 def test_later_rows_and_where_later_blocks_end_are_not_in_a_studys_key(plan):
-    later = replace(
+    moved = replace(
         plan, borders={**BORDERS, "calibration_end": "2025-01-06", "test_end": "2025-02-07"}
     )
-    assert study_key(later, NET) == study_key(plan, NET)
+    assert study_key(moved, NET) == study_key(plan, NET)
 
 
 @pytest.mark.parametrize(
@@ -126,8 +126,8 @@ def no_engine(monkeypatch):
 def test_every_network_gets_a_file_and_what_has_nothing_to_tune_none(plan, monkeypatch):
     monkeypatch.setattr(tuning, "run_candidate_study", fake_study)
     done = []
-    shown = lambda *_, **__: contextlib.nullcontext(lambda name, _: done.append(name))  # noqa: E731
-    monkeypatch.setattr(tuning.workers, "show_progress", shown)
+    show_progress = lambda *_, **__: contextlib.nullcontext(lambda name, _: done.append(name))  # noqa: E731
+    monkeypatch.setattr(tuning.workers, "show_progress", show_progress)
     target = plan.data.paths.root / "tuned"
     tune(plan, [NAIVE, NET, candidate("gru", skip="last")], target, jobs=1)
     assert sorted(path.name for path in target.iterdir()) == ["gru.last.json", "gru.linear.json"]
@@ -166,8 +166,8 @@ def test_every_worker_begins_with_a_network_and_ends_with_two_where_there_are_en
 def test_a_study_with_a_bug_is_named_after_the_others_are_done(plan, monkeypatch):
     monkeypatch.setattr(tuning, "run_candidate_study", fake_study)
     done = []
-    shown = lambda *_, **__: contextlib.nullcontext(lambda name, _: done.append(name))  # noqa: E731
-    monkeypatch.setattr(tuning.workers, "show_progress", shown)
+    show_progress = lambda *_, **__: contextlib.nullcontext(lambda name, _: done.append(name))  # noqa: E731
+    monkeypatch.setattr(tuning.workers, "show_progress", show_progress)
     target = plan.data.paths.root / "tuned"
     with pytest.raises(ForecastError) as failed:
         tune(plan, [OTHER, NET], target, jobs=1)
@@ -184,11 +184,11 @@ def test_a_finished_study_is_read_back_and_two_names_for_one_configuration_are_s
 ):
     calls = []
 
-    def counted(plan, candidate):
+    def count_study(plan, candidate):
         calls.append(candidate.name)
         return fake_study(plan, candidate)
 
-    monkeypatch.setattr(tuning, "run_candidate_study", counted)
+    monkeypatch.setattr(tuning, "run_candidate_study", count_study)
     twin = replace(NET, model="gru_again")
     for _ in range(2):
         tune(plan, [NET, twin], plan.data.paths.root / "tuned", jobs=1)

@@ -107,7 +107,7 @@ def trained(results):
     return results
 
 
-def scored(results):
+def score_candidates(results):
     return scores.score_candidates(results, FRAME, TASK, BORDERS)[0]
 
 
@@ -126,7 +126,7 @@ def test_scales_come_from_the_train_rows_and_naive_from_the_scored_ones():
 
 def test_the_leaderboard_has_one_row_per_seed_of_their_mean_and_their_spread(trained):
     board = comparing.build_leaderboard(
-        scored(trained), {"shipped": "net", "architecture": "naive"}, "example"
+        score_candidates(trained), {"shipped": "net", "architecture": "naive"}, "example"
     )
     assert list(board.columns) == COLUMNS.split()
     rows = board.groupby(["model", "ranking"], sort=False)["seed"].agg(list).to_dict()
@@ -158,7 +158,7 @@ def test_a_metric_that_is_one_more_row_of_the_table_is_a_column_of_the_leaderboa
 ):
     bias = metrics.Metric("bias", lambda s: metrics.average(s.y_hat - s.y), "Bias", "Mean error")
     monkeypatch.setattr(metrics, "METRICS", (*metrics.METRICS, bias))
-    board = comparing.build_leaderboard(scored(trained), {}, "example")
+    board = comparing.build_leaderboard(score_candidates(trained), {}, "example")
     assert list(board.columns) == COLUMNS.replace("skill", "skill bias").split()
     assert (
         board.query("model == 'net' and seed == 'mean' and status == 'ok'")["bias"].item() == 0.75
@@ -171,8 +171,8 @@ def test_only_a_row_whose_error_is_near_the_naive_ones_is_called_a_copy(results,
         write(results, model, forecasts(error))
     monkeypatch.setattr(comparing, "describe_copy", lambda *forecast, **spacing: "moves little")
     evaluation = Evaluation(alpha=0.05, levels=(50,))
-    found = comparing.compare_candidates(results, FRAME, TASK, BORDERS, evaluation, BUDGET)
-    assert [copy.model for copy in found.verdicts.copies] == ["near"]
+    comparison = comparing.compare_candidates(results, FRAME, TASK, BORDERS, evaluation, BUDGET)
+    assert [copy.model for copy in comparison.verdicts.copies] == ["near"]
 
 
 def test_models_that_forecast_the_same_are_named_as_one(results):
@@ -222,7 +222,7 @@ def test_weights_that_nothing_was_learnt_for_are_known(weights, members, is_lear
 
 
 def test_a_failed_candidate_is_one_row_that_says_so(trained):
-    board = comparing.build_leaderboard(scored(trained), {}, "example")
+    board = comparing.build_leaderboard(score_candidates(trained), {}, "example")
     (failed,) = board[board["status"] == "failed"].to_dict("records")
     assert (failed["model"], failed["skip"], failed["n_origins"]) == ("net", "last", 0)
     assert np.isnan(failed["mae"]) and not failed["chosen"]
@@ -230,7 +230,7 @@ def test_a_failed_candidate_is_one_row_that_says_so(trained):
 
 def test_the_choice_is_marked_on_the_mean_alone(trained):
     board = comparing.build_leaderboard(
-        scored(trained), {"shipped": "net", "architecture": "naive"}, "example"
+        score_candidates(trained), {"shipped": "net", "architecture": "naive"}, "example"
     )
     marked = board[board["chosen"]]
     assert marked[["model", "seed"]].apply(tuple, axis=1).tolist() == [
@@ -244,7 +244,7 @@ def test_the_choice_sees_validation_and_no_test_score(trained):
     worse = forecasts(0.5, seeds=(0, 1))
     worse.loc[worse["block"] == "validation", "y_hat"] += 10
     write(trained, "other.linear", worse)
-    board = comparing.build_leaderboard(scored(trained), {}, "example").query(
+    board = comparing.build_leaderboard(score_candidates(trained), {}, "example").query(
         "seed == 'mean' and ranking == 'shipped'"
     )
     net, other = (board[board["model"] == name].iloc[0] for name in ("net", "other"))
@@ -252,7 +252,7 @@ def test_the_choice_sees_validation_and_no_test_score(trained):
 
 
 def test_a_loss_is_the_scaled_error_averaged_over_the_horizon(trained):
-    everything = scored(trained)
+    everything = score_candidates(trained)
     scale = scores.reference_of_block(FRAME, forecasts(None), TASK, BORDERS, "test").scale
     losses = comparing.block_losses(everything, scale, "test")
     assert list(losses.columns) == LOSS_COLUMNS
@@ -269,7 +269,7 @@ def test_a_missing_actual_leaves_the_rest_of_its_origin(trained):
     content = forecasts(1.0)
     content.loc[(content["block"] == "test") & (content["step"] == 2), "y"] = np.nan
     write(trained, "ridge", content)
-    everything = scored(trained)
+    everything = score_candidates(trained)
     scale = scores.reference_of_block(FRAME, forecasts(None), TASK, BORDERS, "test").scale
     losses = comparing.block_losses(everything, scale, "test")
     assert losses[losses["model"] == "ridge"]["loss"].tolist() == [0.5, 0.5]
@@ -279,18 +279,18 @@ def test_the_mean_of_the_origins_losses_is_the_error_of_the_leaderboard_where_ac
     trained,
 ):
     """Else a sentence says -67.5 % where its table says -67.6 %."""
-    made = {
+    tables = {
         "naive": forecasts(None),
         "ridge": forecasts(1.0),
         "net.linear": forecasts(0.5, seeds=(0, 1)),
     }
-    for name, content in made.items():
+    for name, content in tables.items():
         content.loc[
             (content["cutoff"] == content["cutoff"].max()) & (content["step"] == 2), "y"
         ] = np.nan
         write(trained, name, content)
-    everything = scored(trained)
-    scale = scores.reference_of_block(FRAME, made["naive"], TASK, BORDERS, "test").scale
+    everything = score_candidates(trained)
+    scale = scores.reference_of_block(FRAME, tables["naive"], TASK, BORDERS, "test").scale
     mean = comparing.block_losses(everything, scale, "test").groupby("model")["loss"].mean()
     board = (
         comparing.build_leaderboard(everything, {}, "example")
@@ -309,20 +309,21 @@ def test_the_mean_of_the_origins_losses_is_the_error_of_the_leaderboard_where_ac
 def test_nothing_that_is_written_depends_on_how_long_it_took(trained):
     """Timings would change dvc.lock and the leaderboard in git with every run."""
     evaluation = Evaluation(alpha=0.05, levels=(80,))
-    found = []
+    comparisons = []
     for seconds in (1.0, 100.0):
         for candidate in ("naive", "net.linear"):
             files.write_json(
                 trained.paths.cost("example") / f"{candidate}.json", {"cpu_seconds": seconds}
             )
-        found.append(
+        comparisons.append(
             comparing.compare_candidates(trained, FRAME, TASK, BORDERS, evaluation, BUDGET)
         )
     tables = [
-        {name: table.to_csv(index=False) for name, table in one.tables.items()} for one in found
+        {name: table.to_csv(index=False) for name, table in comparison.tables.items()}
+        for comparison in comparisons
     ]
-    assert tables[0] == tables[1] and found[0].verdicts == found[1].verdicts
-    written = " ".join(tables[0].values()) + str(found[0].verdicts)
+    assert tables[0] == tables[1] and comparisons[0].verdicts == comparisons[1].verdicts
+    written = " ".join(tables[0].values()) + str(comparisons[0].verdicts)
     assert not [word for word in ("second", "cpu", "wall", "duration") if word in written]
     # header, naive, net twice, ridge
     assert len(tables[0]["leaderboard"].splitlines()) == 1 + 2 + 4 + 1 + 2
@@ -331,7 +332,7 @@ def test_nothing_that_is_written_depends_on_how_long_it_took(trained):
 def test_without_naive_there_is_nothing_to_score_against(results):
     write(results, "ridge", forecasts(1.0))
     with pytest.raises(InputError, match=r"no forecasts of 'naive'.*Put `naive` into the grid"):
-        scored(results)
+        score_candidates(results)
 
 
 BUDGET = Tuning(n_trials=2, trial_steps=10, final_steps=30, seeds=(0, 1), base_seed=0)
@@ -358,21 +359,21 @@ def test_networks_with_the_configured_budget_pass_without_exemption():
 
 
 def test_of_few_steps_the_budget_is_said_and_what_to_repeat():
-    said = describe_short_budget(BUDGET, [budget_record()])
-    assert said.startswith("Networks had 2 trials of 10 steps and 30 steps for each of 2 seeds")
+    sentence = describe_short_budget(BUDGET, [budget_record()])
+    assert sentence.startswith("Networks had 2 trials of 10 steps and 30 steps for each of 2 seeds")
     steps = f"repeat with `final_steps: {JUDGED_STEPS}`"
-    assert f'{steps} (in configs/tuning.yaml; in Python `tuning="full"`)' in said
+    assert f'{steps} (in configs/tuning.yaml; in Python `tuning="full"`)' in sentence
     assert not describe_short_budget(BUDGET, [budget_record("naive", kind="baseline")])
 
 
 @pytest.mark.parametrize(("folder", "is_short"), [("configs", False), ("configs/demo", True)])
 def test_the_full_budget_alone_is_none_to_repeat(folder, is_short):
-    said = describe_short_budget(load_tuning(ROOT / folder), [budget_record()])
-    assert bool(said) == is_short
+    sentence = describe_short_budget(load_tuning(ROOT / folder), [budget_record()])
+    assert bool(sentence) == is_short
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "pattern"),
     [
         ({"trials": [{"number": k} for k in range(3)]}, "3 tuning trials, wanted 2"),
         ({"cost": steps(tuning_gradient_steps=40)}, "40 gradient steps in tuning, wanted 20"),
@@ -380,8 +381,8 @@ def test_the_full_budget_alone_is_none_to_repeat(folder, is_short):
         ({"seeds": [{"seed": 0}, {"seed": 7}]}, r"seeds \[0, 7\], wanted \[0, 1\]"),
     ],
 )
-def test_another_budget_is_refused_by_name(changed, said):
-    with pytest.raises(InputError, match=rf"nothing is compared: lstm\.last has {said}"):
+def test_another_budget_is_refused_by_name(changed, pattern):
+    with pytest.raises(InputError, match=rf"nothing is compared: lstm\.last has {pattern}"):
         check_same_budget([budget_record(), budget_record("lstm.last", **changed)], BUDGET)
 
 
@@ -402,15 +403,15 @@ def test_baselines_and_failed_models_have_no_budget_to_keep():
 
 
 def test_levenberg_marquardt_is_exempt_from_gradient_steps_openly_and_not_from_the_seeds():
-    own = {
+    record = {
         "params": {"trainer": "lm"},
         "trials": [],
         "cost": steps(0, 0),
     }
-    (found,) = check_same_budget([budget_record("narx_lm.linear", **own)], BUDGET)
-    assert found.model == "narx_lm" and "no gradient steps" in found.why
+    (finding,) = check_same_budget([budget_record("narx_lm.linear", **record)], BUDGET)
+    assert finding.model == "narx_lm" and "no gradient steps" in finding.why
     with pytest.raises(InputError, match=r"narx_lm\.linear has seeds"):
-        check_same_budget([budget_record("narx_lm.linear", **own, seeds=[{"seed": 0}])], BUDGET)
+        check_same_budget([budget_record("narx_lm.linear", **record, seeds=[{"seed": 0}])], BUDGET)
 
 
 def test_the_comparison_makes_no_frame_for_each_series_model_and_level(results, monkeypatch):
@@ -418,7 +419,7 @@ def test_the_comparison_makes_no_frame_for_each_series_model_and_level(results, 
     series.
     """
     evaluation = Evaluation(alpha=0.05, levels=(50, 60))
-    made, real = [], pd.DataFrame.__init__
+    frames_made, real = [], pd.DataFrame.__init__
     counts = {}
     for number in (12, 36):
         names = [f"s{k:02d}" for k in range(number)]
@@ -426,15 +427,15 @@ def test_the_comparison_makes_no_frame_for_each_series_model_and_level(results, 
             parts = [forecasts(error).assign(unique_id=name) for name in names]
             write(results, candidate, pd.concat(parts, ignore_index=True))
         frame = pd.concat([FRAME.assign(unique_id=name) for name in names], ignore_index=True)
-        made.clear()
+        frames_made.clear()
         with monkeypatch.context() as patch:
             patch.setattr(
                 pd.DataFrame,
                 "__init__",
-                lambda self, *a, **k: made.append(1) or real(self, *a, **k),
+                lambda self, *a, **k: frames_made.append(1) or real(self, *a, **k),
             )
-            found = comparing.compare_candidates(results, frame, TASK, BORDERS, evaluation, BUDGET)
-        assert set(found.tables["by_series"]["series"]) == set(names)
-        counts[number] = len(made)
+            result = comparing.compare_candidates(results, frame, TASK, BORDERS, evaluation, BUDGET)
+        assert set(result.tables["by_series"]["series"]) == set(names)
+        counts[number] = len(frames_made)
     # one for each of 24 more series, 3 models and 2 levels would be 144
     assert counts[36] < counts[12] + 24

@@ -34,19 +34,19 @@ def oracle(
 ) -> np.ndarray:
     """The conditional mean of the next h levels."""
     now, before = change[:-h].copy(), np.r_[0.0, change[: -h - 1]]
-    total, found = np.zeros_like(now), []
+    total, forecasts = np.zeros_like(now), []
     for _ in range(h):
         now, before = a * now + b * before, now
         total = total + now
-        found.append(level[:-h] + total)
-    return np.stack(found, axis=1)
+        forecasts.append(level[:-h] + total)
+    return np.stack(forecasts, axis=1)
 
 
 def test_naive_is_flagged_as_a_copy_at_every_step():
     level, _ = ar2_levels(400)
     y, last = windows(level, H)
-    found = describe_copy(y, np.repeat(last[:, None], H, axis=1), last, horizon=H)
-    assert found == "5 of 5 steps hardly move or not with the series (variance share 0.0 %)"
+    copy = describe_copy(y, np.repeat(last[:, None], H, axis=1), last, horizon=H)
+    assert copy == "5 of 5 steps hardly move or not with the series (variance share 0.0 %)"
 
 
 def test_naive_through_log_and_exp_and_with_a_drift_is_still_a_copy():
@@ -60,16 +60,16 @@ def test_naive_through_log_and_exp_and_with_a_drift_is_still_a_copy():
 def test_an_oracle_on_ar2_differences_is_not_a_copy(h):
     level, change = ar2_levels(900)
     y, last = windows(level, h)
-    found = describe_copy(y, oracle(level, change, h), last, horizon=h)
-    assert not found, found
+    copy = describe_copy(y, oracle(level, change, h), last, horizon=h)
+    assert not copy, copy
 
 
 def test_a_delayed_copy_is_flagged_although_it_moves():
     level = 100 + np.cumsum(RNG.normal(0, 1, 600))
     y, last = windows(level, H)
     delayed = np.r_[level[0], level[: -H - 1]]
-    found = describe_copy(y, np.repeat(delayed[:, None], H, axis=1), last, horizon=H)
-    assert found
+    copy = describe_copy(y, np.repeat(delayed[:, None], H, axis=1), last, horizon=H)
+    assert copy
 
 
 def test_noise_around_the_last_value_is_a_copy():
@@ -82,8 +82,8 @@ def test_ten_clean_configurations_raise_no_alarm():
     for seed in range(10):
         level, change = ar2_levels(750, 0.12, 0.05, seed=seed)
         y, last = windows(level, H)
-        found = describe_leaks(y, oracle(level, change, H, 0.12, 0.05), last, horizon=H)
-        assert not found, seed
+        leaks = describe_leaks(y, oracle(level, change, H, 0.12, 0.05), last, horizon=H)
+        assert not leaks, seed
 
 
 def test_honest_forecasts_of_a_random_walk_raise_no_alarm():
@@ -104,8 +104,8 @@ def test_a_glimpse_of_the_future_raises_the_alarm_with_both_reasons():
     level = 100 + np.cumsum(RNG.normal(0, 1, 600))
     y, last = windows(level, H)
     peeking = 0.8 * last[:, None] + 0.2 * y
-    found = describe_leaks(y, peeking, last, horizon=H)
-    assert "MAE 20.0 % below" in found and "; direction right in 100.0 %" in found
+    leaks = describe_leaks(y, peeking, last, horizon=H)
+    assert "MAE 20.0 % below" in leaks and "; direction right in 100.0 %" in leaks
 
 
 def test_direction_alone_is_enough():
@@ -114,8 +114,8 @@ def test_direction_alone_is_enough():
     sign = np.where(
         RNG.random(y.shape) < 0.7, np.sign(y - last[:, None]), -np.sign(y - last[:, None])
     )
-    found = describe_leaks(y, last[:, None] + 0.01 * sign, last, horizon=1)
-    assert found.startswith("direction right")
+    leaks = describe_leaks(y, last[:, None] + 0.01 * sign, last, horizon=1)
+    assert leaks.startswith("direction right")
 
 
 def test_a_constant_series_is_flagged_without_a_warning():

@@ -37,7 +37,7 @@ def newest(panel) -> dict[str, int]:
 def test_shapley_values_of_a_known_game_are_those_by_hand():
     worth = {frozenset(): 1.0, frozenset("a"): 3.0, frozenset("b"): 2.0, frozenset("ab"): 8.0}
     shares = average_changes(
-        "ab", lambda subsets: [np.full((1, 1, 1), worth[kept]) for kept in subsets]
+        "ab", lambda subsets: [np.full((1, 1, 1), worth[subset]) for subset in subsets]
     )
     # a alone brings 2, behind b it brings 6
     assert shares["a"].item() == 4.0 and shares["b"].item() == 3.0
@@ -47,11 +47,11 @@ def test_sampled_orders_are_exact_where_parts_act_in_pairs():
     names = "abcdefgh"
     pairs = np.triu(np.random.default_rng(0).normal(size=(8, 8)))
 
-    def value(kept):
-        there = np.array([name in kept for name in names], dtype=float)
+    def value(subset):
+        there = np.array([name in subset for name in names], dtype=float)
         return np.full((1, 1, 1), there @ pairs @ there)
 
-    shares = average_changes(names, lambda subsets: [value(kept) for kept in subsets])
+    shares = average_changes(names, lambda subsets: [value(subset) for subset in subsets])
     exact = np.diag(pairs) + (np.triu(pairs, 1).sum(axis=0) + np.triu(pairs, 1).sum(axis=1)) / 2
     np.testing.assert_allclose([shares[name].item() for name in names], exact, atol=1e-12)
 
@@ -99,9 +99,9 @@ def test_an_input_contributes_its_coefficients_times_its_values_to_a_linear_fore
     table = explain(ensemble, panel, newest(panel)).query(
         "unique_id == 'north' and output == 'sales'"
     )
-    found = table.loc[table["part"] == "rain", "contribution"].to_numpy()
-    assert np.abs(found).min() > 1e-3
-    np.testing.assert_allclose(found, by_hand, rtol=1e-4)
+    contributions = table.loc[table["part"] == "rain", "contribution"].to_numpy()
+    assert np.abs(contributions).min() > 1e-3
+    np.testing.assert_allclose(contributions, by_hand, rtol=1e-4)
 
 
 def test_a_rule_that_reads_no_rain_owes_nothing_to_it():

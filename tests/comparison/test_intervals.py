@@ -146,9 +146,9 @@ def test_every_series_has_its_own_margin():
 
 
 def test_a_missing_actual_counts_in_neither_block():
-    held, seen = CALIBRATION.y.copy(), TEST.y.copy()
-    held[0, 0] = seen[2, 0] = np.nan
-    table, _ = split([cube(held)], [cube(seen)], [80])
+    calibration_y, test_y = CALIBRATION.y.copy(), TEST.y.copy()
+    calibration_y[0, 0] = test_y[2, 0] = np.nan
+    table, _ = split([cube(calibration_y)], [cube(test_y)], [80])
     first = table.set_index("step").loc[1]
     assert (first["n_calibration"], first["n"], first["coverage"]) == (8, 3, 1.0)
     # ceil(9 * 0.8) = 8 of the errors 2..9, and the third of all over their means 5.5 and 50, 1.6
@@ -158,18 +158,18 @@ def test_a_missing_actual_counts_in_neither_block():
 
 def test_nothing_of_the_test_block_moves_a_margin_before_it_is_known(monkeypatch):
     monkeypatch.setattr(intervals, "RENEWALS", 40)
-    later = TEST.y.copy()
-    later[2:] += 1000
-    one, other = (
+    changed_y = TEST.y.copy()
+    changed_y[2:] += 1000
+    usual, other = (
         bands(blocks([CALIBRATION], [cube(y)]), [80]).set_index("cutoff")["upper"]
-        for y in (TEST.y, later)
+        for y in (TEST.y, changed_y)
     )
-    assert one.loc[: HOURS[2]].tolist() == other.loc[: HOURS[2]].tolist()
-    assert one.loc[HOURS[3]].tolist() != other.loc[HOURS[3]].tolist()
+    assert usual.loc[: HOURS[2]].tolist() == other.loc[: HOURS[2]].tolist()
+    assert usual.loc[HOURS[3]].tolist() != other.loc[HOURS[3]].tolist()
     first = TEST.y.copy()
     first[0] += 1000
     moved = bands(blocks([CALIBRATION], [cube(first)]), [80]).set_index("cutoff")["upper"]
-    is_moved = (one != moved).groupby(level=0).any()
+    is_moved = (usual != moved).groupby(level=0).any()
     assert is_moved.tolist() == [False, True, True, True]
 
 
@@ -208,9 +208,9 @@ def drifting(n, *, seed, spread):
 
 
 def test_errors_of_a_price_are_ratios():
-    held = cube(100 * np.exp(CALIBRATION.y[:, :1] / 100), y_hat=100)
-    seen = cube([[1000.0]], y_hat=1000)
-    table, _ = split([held], [seen], [80], transform="log")
+    calibration = cube(100 * np.exp(CALIBRATION.y[:, :1] / 100), y_hat=100)
+    test = cube([[1000.0]], y_hat=1000)
+    table, _ = split([calibration], [test], [80], transform="log")
     assert table["width"].tolist() == pytest.approx([1000 * (np.exp(0.08) - np.exp(-0.08))] * 2)
 
 
@@ -235,7 +235,7 @@ def test_the_bands_are_the_ends_that_the_scores_are_of():
 def test_the_intervals_scored_are_those_a_served_ensemble_has(monkeypatch):
     monkeypatch.setattr(intervals, "RENEWALS", 40)
     before = drifting(25, seed=4, spread=(2, 2))
-    held, seen = drifting(40, seed=5, spread=(1, 1)), drifting(30, seed=6, spread=(1, 2))
+    calibration, test = drifting(40, seed=5, spread=(1, 1)), drifting(30, seed=6, spread=(1, 2))
     rows = [
         {
             "unique_id": "a",
@@ -250,14 +250,18 @@ def test_the_intervals_scored_are_those_a_served_ensemble_has(monkeypatch):
             "ds": of_block.ds[origin, 0],
         }
         for seed in (0, 1)
-        for block, of_block in (("validation", before), ("calibration", held), ("test", seen))
+        for block, of_block in (
+            ("validation", before),
+            ("calibration", calibration),
+            ("test", test),
+        )
         for origin in range(len(of_block.y))
     ]
     task = dataset().task
     (served,) = calibrate_intervals(pd.DataFrame(rows), task).values()
-    scored = bands(replace(blocks([held], [seen]), task=task, validation=[before]), [80])
-    centre = seen.y_hat.mean(axis=0)
-    difficulty = Difficulty(seen.volatility, np.zeros(seen.y.shape, dtype=np.int64))
+    scored = bands(replace(blocks([calibration], [test]), task=task, validation=[before]), [80])
+    centre = test.y_hat.mean(axis=0)
+    difficulty = Difficulty(test.volatility, np.zeros(test.y.shape, dtype=np.int64))
     ends = served.bounds_in_turn(centre, difficulty, [0.8])
     np.testing.assert_allclose(
         scored[["lower", "upper"]].T, np.concatenate(ends, axis=-1)[0].T, rtol=1e-12
@@ -270,28 +274,30 @@ def test_the_intervals_scored_are_those_a_served_ensemble_has(monkeypatch):
 def many(count, *, n, seed):
     """Series of two steps, of three lengths and some without an actual here and there."""
     noise = np.random.default_rng(seed)
-    found = [cube(noise.normal(0, 1 + k % 5, (n + k % 3, 2)), series=f"s{k}") for k in range(count)]
+    cubes = [cube(noise.normal(0, 1 + k % 5, (n + k % 3, 2)), series=f"s{k}") for k in range(count)]
     for k in range(0, count, 4):
-        found[k].y[k % n, k % 2] = np.nan
-    return found
+        cubes[k].y[k % n, k % 2] = np.nan
+    return cubes
 
 
 def test_many_series_side_by_side_have_the_rows_that_each_has_alone():
-    held, seen = many(12, n=39, seed=7), many(12, n=9, seed=8)
-    held[0].y[-20:, 0] = np.nan
-    together, unsupported = interval_scores(blocks(held, seen), [80, 95])
-    alone = [interval_scores(blocks([h], [s]), [80, 95]) for h, s in zip(held, seen, strict=True)]
+    calibration, test = many(12, n=39, seed=7), many(12, n=9, seed=8)
+    calibration[0].y[-20:, 0] = np.nan
+    together, unsupported = interval_scores(blocks(calibration, test), [80, 95])
+    alone = [
+        interval_scores(blocks([h], [s]), [80, 95]) for h, s in zip(calibration, test, strict=True)
+    ]
     pd.testing.assert_frame_equal(
         together, pd.concat([table for table, _ in alone], ignore_index=True)
     )
-    assert unsupported == [refusal for _, own in alone for refusal in own]
+    assert unsupported == [refusal for _, refusals in alone for refusal in refusals]
     # 18 of the 39 errors are known at its first step
     assert {r.series for r in unsupported} == {"s0"}
 
 
-def coverages(held, seen):
+def coverages(calibration, test):
     """By series and level the pooled coverage, and what is unsupported."""
-    table, unsupported = interval_scores(blocks(held, seen), [80, 95])
+    table, unsupported = interval_scores(blocks(calibration, test), [80, 95])
     pooled = table[table["step"] == 0]
     return pooled.set_index(["series", "level"])["coverage"], {
         (refusal.series, refusal.level) for refusal in unsupported
@@ -299,24 +305,24 @@ def coverages(held, seen):
 
 
 def test_ten_short_series_have_95_percent_together_and_nine_have_not():
-    held, seen = many(10, n=5, seed=7), many(10, n=30, seed=8)
-    covered, unsupported = coverages(held[1:], seen[1:])
+    calibration, test = many(10, n=5, seed=7), many(10, n=30, seed=8)
+    covered, unsupported = coverages(calibration[1:], test[1:])
     assert {level for _, level in unsupported} == {95}
-    covered, unsupported = coverages(held, seen)
+    covered, unsupported = coverages(calibration, test)
     assert ("s1", 95) in covered.index
     assert 0.85 < covered.xs(95, level="level").mean() <= 1
 
 
 def test_a_long_series_beside_short_ones_ranks_its_own_errors():
-    long, seen = cube(np.ones((40, 2)), series="long"), many(10, n=9, seed=8)
+    long, test_cubes = cube(np.ones((40, 2)), series="long"), many(10, n=9, seed=8)
     long.y[:23, 0] = np.nan  # 17 errors at the first step are too few for 95 %
     short = many(10, n=5, seed=7)
-    later = [*seen, cube(np.ones((9, 2)), series="long")]
-    _, unsupported = coverages([*short, long], later)
+    test = [*test_cubes, cube(np.ones((9, 2)), series="long")]
+    _, unsupported = coverages([*short, long], test)
     assert ("long", 95) in unsupported and ("s1", 95) not in unsupported
     long.y[:3, 0] = 1
     few = [replace(each, **first_origin(each)) for each in short]  # ten errors together
-    _, unsupported = coverages([*few, long], later)
+    _, unsupported = coverages([*few, long], test)
     assert ("long", 95) not in unsupported and ("s1", 95) in unsupported
 
 
@@ -326,22 +332,24 @@ def first_origin(each):
 
 
 def test_a_short_series_that_never_erred_has_no_interval_of_no_width():
-    held, seen = many(10, n=5, seed=7), many(10, n=9, seed=8)
+    calibration, test = many(10, n=5, seed=7), many(10, n=9, seed=8)
     exact = cube(np.zeros((5, 2)), series="exact")
-    _, unsupported = coverages([*held, exact], [*seen, cube(np.zeros((9, 2)), series="exact")])
+    _, unsupported = coverages(
+        [*calibration, exact], [*test, cube(np.zeros((9, 2)), series="exact")]
+    )
     assert ("exact", 95) in unsupported and ("s1", 95) not in unsupported
 
 
 def test_the_number_of_frames_does_not_grow_with_the_series(monkeypatch):
-    made, init = [], pd.DataFrame.__init__
+    frames, init = [], pd.DataFrame.__init__
     monkeypatch.setattr(
-        pd.DataFrame, "__init__", lambda self, *a, **k: (made.append(1), init(self, *a, **k))[1]
+        pd.DataFrame, "__init__", lambda self, *a, **k: (frames.append(1), init(self, *a, **k))[1]
     )
     counts = []
     for count in (10, 200):
-        made.clear()
+        frames.clear()
         interval_scores(blocks(many(count, n=20, seed=7), many(count, n=9, seed=8)), [80, 95])
-        counts.append(len(made))
+        counts.append(len(frames))
     assert counts[0] == counts[1] > 0
 
 

@@ -34,8 +34,8 @@ def test_the_mean_square_error_of_independent_values_is_the_textbook_one():
 def test_dependence_widens_the_standard_error_by_the_known_factor(run):
     values = signal.lfilter([1], [1, -0.6], RNG.normal(size=30_000))
     allowed = Dependence(run, cosines=300, overlap_correlation=0.0)
-    wanted = 1 / (1 - 0.6) / np.sqrt(30_000)
-    assert standard_error(values, allowed).value == pytest.approx(wanted, rel=0.15)
+    expected = 1 / (1 - 0.6) / np.sqrt(30_000)
+    assert standard_error(values, allowed).value == pytest.approx(expected, rel=0.15)
 
 
 def test_few_values_of_a_lasting_series_have_the_variance_of_their_mean():
@@ -95,13 +95,13 @@ def test_the_more_origins_the_more_degrees_of_freedom():
     assert counts == sorted(counts) and counts[0] >= 4
 
 
-@pytest.mark.parametrize(("separate", "wanted"), [(2, 1), (3, 2), (5, 2), (6, 3), (8, 4)])
+@pytest.mark.parametrize(("separate", "n_cosines"), [(2, 1), (3, 2), (5, 2), (6, 3), (8, 4)])
 @pytest.mark.parametrize("overlap", [4, 24])
 def test_few_separate_horizons_leave_no_more_cosines_than_the_overlap_allows(
-    separate, wanted, overlap
+    separate, n_cosines, overlap
 ):
     allowed = dependence(separate * overlap, horizon=24, step_size=24 / overlap)
-    assert allowed.cosines == wanted
+    assert allowed.cosines == n_cosines
 
 
 def test_without_overlap_few_origins_keep_four_cosines():

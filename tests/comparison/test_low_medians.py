@@ -18,9 +18,9 @@ def test_the_median_of_skewed_demand_misses_the_known_part_of_its_sum():
     """Of exp(s·z) the median is 1 and the mean exp(s²/2)."""
     spread = 0.6
     demand = np.exp(spread * DRAWS)
-    wanted = 1 - np.exp(-(spread**2) / 2)
+    expected = 1 - np.exp(-(spread**2) / 2)
     share = sum_shortfall(demand, np.full(len(demand), np.median(demand)))
-    assert share == pytest.approx(wanted, abs=0.01)
+    assert share == pytest.approx(expected, abs=0.01)
 
 
 def test_the_mean_of_skewed_demand_and_the_median_of_symmetric_demand_miss_nothing():
@@ -61,10 +61,10 @@ def test_the_sentence_counts_and_sums_all_series_whatever_makes_them_low():
         for name, (y, y_hat) in rows.items()
     )
     results = Mock(forecasts=lambda candidate: frame)
-    said = describe_low_medians(results, "mine", dataset().task)
+    sentence = describe_low_medians(results, "mine", dataset().task)
     test = frame[frame["block"] == "test"]
     missing = 1 - test["y_hat"].sum() / test["y"].sum()
-    assert said.startswith(
+    assert sentence.startswith(
         f"In the test block the forecasts of mine add up to {100 * missing:.0f} % less than what"
         " came, over all 4 series, and to 5 % less or lower for 3 of them. The reason, at least for"
         " 1 of 4 series, such as 'skewed': each is a median"

@@ -32,20 +32,20 @@ def test_pinball_equals_scikit_learn(probability):
 def test_crps_of_quantiles_equals_scoringrules_and_tends_to_the_normal_one(scoringrules):
     probabilities = (np.arange(500) + 0.5) / 500
     quantiles = stats.norm.ppf(probabilities, MEAN[:, None], SCALE[:, None])
-    found = metrics.crps_quantiles(Y, quantiles, probabilities)
-    assert found == pytest.approx(
+    crps = metrics.crps_quantiles(Y, quantiles, probabilities)
+    assert crps == pytest.approx(
         scoringrules.crps_quantile(Y, quantiles, probabilities).mean(), rel=1e-12
     )
-    assert found == pytest.approx(scoringrules.crps_normal(Y, MEAN, SCALE).mean(), rel=1e-3)
+    assert crps == pytest.approx(scoringrules.crps_normal(Y, MEAN, SCALE).mean(), rel=1e-3)
 
 
 @pytest.mark.parametrize("nominal", [0.8, 0.95])
 def test_winkler_equals_the_interval_score_of_scoringrules(scoringrules, nominal):
     expected = scoringrules.interval_score(Y, MEAN - SCALE, MEAN + SCALE, 1 - nominal).mean()
-    found = metrics.coverage_by_step(
+    table = metrics.coverage_by_step(
         *((values[None, :, None]) for values in (Y, MEAN - SCALE, MEAN + SCALE)), nominal=nominal
     )
-    assert found["winkler"][0].tolist() == [pytest.approx(expected, rel=1e-12)] * 2
+    assert table["winkler"][0].tolist() == [pytest.approx(expected, rel=1e-12)] * 2
 
 
 def test_coverage_and_width_by_horizon_step():
@@ -82,32 +82,32 @@ def test_coverage_of_many_series_is_to_the_bit_that_of_each_cell_on_its_own():
     y, lower = noise.normal(size=(7, 11, 3)), noise.normal(-1, 1, (7, 11, 3))
     upper = lower + noise.random((7, 11, 3)) * 3
     y[noise.random(y.shape) < 0.2] = np.nan
-    found = metrics.coverage_by_step(y, lower, upper, nominal=0.8)
-    for one in range(7):
+    whole = metrics.coverage_by_step(y, lower, upper, nominal=0.8)
+    for series in range(7):
         for step in range(4):
             part = (
-                slice(one, one + 1),
+                slice(series, series + 1),
                 slice(None),
                 slice(None) if step == 0 else slice(step - 1, step),
             )
-            own = metrics.coverage_by_step(y[part], lower[part], upper[part], nominal=0.8)
+            alone = metrics.coverage_by_step(y[part], lower[part], upper[part], nominal=0.8)
             assert all(
-                found[name][one, step] == own[name][0, 0]
+                whole[name][series, step] == alone[name][0, 0]
                 for name in ("coverage", "winkler", "width")
             )
             actual, low, high = y[part].ravel(), lower[part].ravel(), upper[part].ravel()
-            inside = ((low <= actual) & (actual <= high))[np.isfinite(actual)]
+            is_inside = ((low <= actual) & (actual <= high))[np.isfinite(actual)]
             assert (
-                found["coverage"][one, step] == inside.mean()
-                and found["width"][one, step] == (high - low).mean()
+                whole["coverage"][series, step] == is_inside.mean()
+                and whole["width"][series, step] == (high - low).mean()
             )
 
 
 def test_missing_actuals_are_left_out_and_missing_forecasts_are_not():
     assert metrics.pinball([0.0, np.nan], [1.0, 0.0], 0.9) == pytest.approx(0.1)
     lower = np.array([[[-1.0], [np.nan]]])
-    found = metrics.coverage_by_step(np.zeros((1, 2, 1)), lower, np.ones((1, 2, 1)), nominal=0.8)
-    assert np.isnan(found["coverage"]).all() and np.isnan(found["winkler"]).all()
+    table = metrics.coverage_by_step(np.zeros((1, 2, 1)), lower, np.ones((1, 2, 1)), nominal=0.8)
+    assert np.isnan(table["coverage"]).all() and np.isnan(table["winkler"]).all()
 
 
 def test_an_event_s_probability_is_scored_by_its_square():

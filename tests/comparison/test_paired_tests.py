@@ -71,8 +71,8 @@ def test_a_nominal_five_percent_test_gives_three_to_seven_percent_false_alarms(p
     ("phi", "n", "horizon"), samples(((300, 5), (300, 24)), ((800, 5), (1500, 24)), (0.5,))
 )
 def test_the_same_holds_when_horizons_overlap(phi, n, horizon):
-    found = false_alarms(phi, n=n, horizon=horizon, overlap=horizon)
-    assert 0.03 - 0.011 < found < 0.07 + 0.011
+    rate = false_alarms(phi, n=n, horizon=horizon, overlap=horizon)
+    assert 0.03 - 0.011 < rate < 0.07 + 0.011
 
 
 # with the variance known, 3.5 standard errors are found in 94 % of the samples; estimating it costs
@@ -266,8 +266,8 @@ def test_origins_that_do_not_overlap_are_counted_by_stride():
 def test_independent_differentials_give_the_textbook_t_test_when_the_sample_is_long():
     difference = RNG.normal(0.02, 1, 20_000)[:4000]
     expected = stats.ttest_1samp(difference, 0)
-    found = diebold_mariano(difference, np.zeros(4000), horizon=1)
-    assert found.statistic == pytest.approx(expected.statistic, rel=0.1)
+    test = diebold_mariano(difference, np.zeros(4000), horizon=1)
+    assert test.statistic == pytest.approx(expected.statistic, rel=0.1)
 
 
 ONE_STEP = {"horizon": 1}
@@ -277,8 +277,8 @@ SAMPLES = np.random.default_rng(8)
 def test_a_narrow_bound_is_evidence_of_equivalence():
     b = SAMPLES.gamma(9, 1, 1000)
     a = b + SAMPLES.normal(0, 0.1, 1000)
-    found = equivalence(a, b, **ONE_STEP)
-    assert found.word == "equivalent" and a.mean() / b.mean() - 1 < found.upper < 0.02
+    test = equivalence(a, b, **ONE_STEP)
+    assert test.word == "equivalent" and a.mean() / b.mean() - 1 < test.upper < 0.02
 
 
 def test_a_wide_bound_leaves_it_undecided():
@@ -290,21 +290,21 @@ def test_a_wide_bound_leaves_it_undecided():
 
 def test_equivalence_needs_thirty_origins_that_do_not_overlap():
     b = np.full(100, 2.0)
-    found = equivalence(b, b, horizon=24)
-    assert found.word == "undecided" and "5 non-overlapping origins; 30 are needed" in found.note
+    test = equivalence(b, b, horizon=24)
+    assert test.word == "undecided" and "5 non-overlapping origins; 30 are needed" in test.note
     assert equivalence(b[:30], b[:30], **ONE_STEP).word == "equivalent"
     assert equivalence(b[:29], b[:29], **ONE_STEP).word == "undecided"
 
 
 def test_the_bound_is_one_sided_and_holds_its_level():
     # a costs exactly 2 % more: "equivalent" must be said in at most about 5 % of the samples
-    said = []
+    is_equivalent = []
     for _ in range(600):
         b = SAMPLES.gamma(9, 1, 200)
-        said.append(
+        is_equivalent.append(
             equivalence(1.02 * b + SAMPLES.normal(0, 1, 200), b, **ONE_STEP).word == "equivalent"
         )
-    assert 0.02 < np.mean(said) < 0.08
+    assert 0.02 < np.mean(is_equivalent) < 0.08
 
 
 def test_a_reference_without_error_allows_no_relative_statement():

@@ -112,8 +112,8 @@ def test_a_series_without_a_scale_is_in_no_average_of_the_others():
         naive_error={**REFERENCE.naive_error, "c": 0.0},
     )
     whole = pd.concat([table, constant])
-    shown = scores.average_over_series(whole, ["seed"], reference)[names]
-    pd.testing.assert_frame_equal(shown, expected)
+    averaged = scores.average_over_series(whole, ["seed"], reference)[names]
+    pd.testing.assert_frame_equal(averaged, expected)
 
 
 @given(arrays(float, (3, 4, 5, 2), elements=st.floats(0.1, 100)), arrays(bool, (4, 5, 2)))
@@ -143,10 +143,10 @@ def test_the_order_by_mase_and_the_sign_against_naive_agree_and_naive_is_zero(va
     steps = {c.series: np.array(metrics.errors_by_step(c.y, c.y_hat[0])[0]) for c in cubes["naive"]}
     reference = Reference(scale, scale, {n: pd.Series(1.0, times) for n in names}, steps, whole)
     naive, other = (
-        scores.average_over_series(scores.series_scores(own, reference), ["seed"], reference).iloc[
+        scores.average_over_series(scores.series_scores(cube, reference), ["seed"], reference).iloc[
             0
         ]
-        for own in cubes.values()
+        for cube in cubes.values()
     )
     assert naive["skill"] == pytest.approx(0, abs=1e-12)
     assert abs(other["skill"]) < 1e-9 or (other["skill"] > 0) == (other["mase"] < naive["mase"])
@@ -166,10 +166,12 @@ def test_the_mean_is_what_serves_and_the_spread_is_over_the_seeds_alone():
     assert row(board, "mean")["mase"] == 1.125
     assert row(board, "std")["mase"] == pytest.approx(1.75 / np.sqrt(2))  # n - 1
     assert (board["n_origins"] == 2).all()
-    one = scores.add_mean_and_spread(
+    of_series = scores.add_mean_and_spread(
         scores.average_over_series(by_series(series=("a",)), ["seed"], REFERENCE), []
     )
-    assert row(one, "mean")["mae"] == 1 and row(one, "std")["mae"] == pytest.approx(np.sqrt(2))
+    assert row(of_series, "mean")["mae"] == 1 and row(of_series, "std")["mae"] == pytest.approx(
+        np.sqrt(2)
+    )
 
 
 def test_what_rounding_alone_tells_apart_has_no_spread():
@@ -203,10 +205,10 @@ def test_errors_by_step_are_those_of_each_step_to_the_bit(y, missing):
     actual, forecast = np.where(missing, np.nan, y), y[::-1].copy()
     maes, rmses = metrics.errors_by_step(actual, forecast)
     for step, (mae, rmse) in enumerate(zip(maes, rmses, strict=True)):
-        wanted = [
+        expected = [
             metric(actual[:, step], forecast[:, step]) for metric in (metrics.mae, metrics.rmse)
         ]
-        np.testing.assert_array_equal([mae, rmse], wanted)
+        np.testing.assert_array_equal([mae, rmse], expected)
 
 
 def test_a_missing_actual_is_left_out():
@@ -254,16 +256,16 @@ def test_a_metric_that_is_one_more_row_of_the_table_is_scored_by_series_by_step_
     )
     # units are never averaged
     assert scores.average_over_series(table, ["seed"], REFERENCE)["bias"].isna().all()
-    one = scores.add_mean_and_spread(
+    of_series = scores.add_mean_and_spread(
         scores.average_over_series(by_series(series=("a",)), ["seed"], REFERENCE), []
     )
-    assert row(one, "mean")["bias"] == -1
+    assert row(of_series, "mean")["bias"] == -1
 
 
 def test_the_number_of_frames_does_not_grow_with_the_series(monkeypatch):
-    made, init = [], pd.DataFrame.__init__
+    frames, init = [], pd.DataFrame.__init__
     monkeypatch.setattr(
-        pd.DataFrame, "__init__", lambda self, *a, **k: (made.append(1), init(self, *a, **k))[1]
+        pd.DataFrame, "__init__", lambda self, *a, **k: (frames.append(1), init(self, *a, **k))[1]
     )
     counts = []
     for copies in (1, 30):
@@ -282,13 +284,14 @@ def test_the_number_of_frames_does_not_grow_with_the_series(monkeypatch):
             REFERENCE.naive_error,
         )
         reference = Reference(*({name: part[name[0]] for name in names} for part in facts))
-        made.clear()
-        found = scores.series_forecasts(frame, reference.last)
+        frames.clear()
+        forecasts_of_series = scores.series_forecasts(frame, reference.last)
         counts.append(
             (
-                len(scores.series_scores(found, reference)) // len(found),
-                len(scores.step_scores(found, reference)) // len(found),
-                len(made),
+                len(scores.series_scores(forecasts_of_series, reference))
+                // len(forecasts_of_series),
+                len(scores.step_scores(forecasts_of_series, reference)) // len(forecasts_of_series),
+                len(frames),
             )
         )
     assert counts[0] == counts[1]

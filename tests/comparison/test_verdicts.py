@@ -52,13 +52,13 @@ def table(gaps: dict[tuple[str, str], float], *, n: int = 300, noise: float = 0.
 
 
 def verdicts(gaps, chosen, bars=("naive",), **options):
-    about = {
+    arguments = {
         "dataset": "weather",
         "chosen": chosen,
         "bars": bars,
         "horizon": 1,
     }
-    return compare(table(gaps, **options), **about)
+    return compare(table(gaps, **options), **arguments)
 
 
 BETTER = {
@@ -109,12 +109,12 @@ def test_the_end_of_an_interval_beside_zero_keeps_its_sign():
 
 
 def test_the_sentences_tell_it_in_plain_words():
-    found = verdicts(BETTER, CHOSEN)
-    text = "\n".join(found.sentences)
+    result = verdicts(BETTER, CHOSEN)
+    text = "\n".join(result.sentences)
     assert (
         "As shipped: lstm, selected on validation, is better than repeating the last value" in text
     )
-    assert "As shipped: the tests distinguish every other model from lstm" in text and found.tied[
+    assert "As shipped: the tests distinguish every other model from lstm" in text and result.tied[
         "shipped"
     ] == ("lstm",)
     assert "As shipped: no gain over the skip alone is shown for gru." in text
@@ -163,12 +163,12 @@ def test_a_grid_that_cannot_beat_naive_says_so():
 def test_a_claim_has_one_p_and_one_word_wherever_it_is_shown():
     chosen = {"shipped": "ridge", "architecture": "ridge"}
     for noise in (0.3, 1.5, 6.0):
-        shown: dict[frozenset[tuple[str, str]], set[tuple[float, bool]]] = {}
+        p_and_word: dict[frozenset[tuple[str, str]], set[tuple[float, bool]]] = {}
         for test in verdicts(BETTER, chosen, noise=noise).tests:
             networks = {(test.model, test.ranking)} if test.ranking != "baseline" else set()
             pair = frozenset({test.model, test.against, *networks})
-            shown.setdefault(pair, set()).add((test.p_holm, test.word in ("better", "worse")))
-        claims = shown[frozenset({"ridge", "naive"})]
+            p_and_word.setdefault(pair, set()).add((test.p_holm, test.word in ("better", "worse")))
+        claims = p_and_word[frozenset({"ridge", "naive"})]
         assert len(claims) == 1 and next(iter(claims))[0] == pytest.approx(
             next(t.p for t in verdicts(BETTER, chosen, noise=noise).tests if t.model == "ridge")
         )
@@ -329,8 +329,8 @@ def test_more_constants_that_say_the_same_cost_no_power():
         result = verdicts(RETURNS, {"shipped": "gru"}, bars=bars, noise=3.0)
         tests[bars] = next(t for t in result.tests if (t.family, t.model) == ("bar", "gru"))
         assert tests[bars].corrected_for <= 3  # the bars are one claim, beside the ridge
-    one, all_of_them = tests.values()
-    assert one.p == all_of_them.p < 0.05 and one.p_holm <= all_of_them.p_holm
+    one_bar, all_bars = tests.values()
+    assert one_bar.p == all_bars.p < 0.05 and one_bar.p_holm <= all_bars.p_holm
 
 
 @pytest.mark.parametrize("winner", ["lstm", "gru", "ridge"])
@@ -360,8 +360,8 @@ def test_the_bar_is_the_simple_forecast_with_the_lowest_validation_loss_and_thos
 
 def test_a_network_that_did_not_train_is_one_sentence_and_no_model():
     same = Untrained(model="gru", ranking="shipped", same_as="ridge")
-    about = {"dataset": "weather", "chosen": CHOSEN, "horizon": 1}
-    result = compare(table(BETTER), **about, untrained=[same])
+    options = {"dataset": "weather", "chosen": CHOSEN, "horizon": 1}
+    result = compare(table(BETTER), **options, untrained=[same])
     assert not [t for t in result.tests if t.model == "gru"]
     assert "gru" not in result.tied["shipped"]
     (sentence,) = [line for line in result.sentences if "did not train" in line]
@@ -412,10 +412,10 @@ def test_the_word_of_the_chosen_row_against_the_references_ignores_the_rest_of_t
         narrow, wide = (
             next(
                 t
-                for t in found.tests
+                for t in result.tests
                 if (t.family, t.model) == (family, model) and t.ranking != "architecture"
             )
-            for found in (few, many)
+            for result in (few, many)
         )
         assert (narrow.p_holm, narrow.word) == (wide.p_holm, wide.word)
 
@@ -423,29 +423,31 @@ def test_the_word_of_the_chosen_row_against_the_references_ignores_the_rest_of_t
 def test_a_model_that_returned_nan_is_a_sentence_not_a_crash():
     losses = table(BETTER)
     losses.loc[losses["model"] == "gru", "loss"] = np.nan
-    found = compare(losses, dataset="weather", chosen=CHOSEN, horizon=1)
-    assert "gru (as shipped) was not compared: 300 of its losses are not finite." in found.sentences
-    assert not [t for t in found.tests if t.model == "gru"]
+    result = compare(losses, dataset="weather", chosen=CHOSEN, horizon=1)
+    assert (
+        "gru (as shipped) was not compared: 300 of its losses are not finite." in result.sentences
+    )
+    assert not [t for t in result.tests if t.model == "gru"]
 
 
 def test_a_dataset_without_any_scale_is_a_sentence_not_a_crash():
     losses = table(BETTER).assign(loss=np.nan)
-    found = compare(losses, dataset="weather", chosen={}, horizon=1)
-    assert found.sentences[0] == "No model can be compared: no series has a scale and actuals."
-    assert found.to_json()["tests"] == [] and "a (series) was not compared" in found.sentences[1]
+    result = compare(losses, dataset="weather", chosen={}, horizon=1)
+    assert result.sentences[0] == "No model can be compared: no series has a scale and actuals."
+    assert result.to_json()["tests"] == [] and "a (series) was not compared" in result.sentences[1]
 
 
 def test_too_few_origins_leave_every_word_undecided_and_the_json_without_nan():
-    found = verdicts(BETTER, CHOSEN, n=6)
-    assert {t.word for t in found.tests} == {"undecided"}
-    assert json.loads(json.dumps(found.to_json(), allow_nan=False))["tests"][0]["p"] is None
+    result = verdicts(BETTER, CHOSEN, n=6)
+    assert {t.word for t in result.tests} == {"undecided"}
+    assert json.loads(json.dumps(result.to_json(), allow_nan=False))["tests"][0]["p"] is None
 
 
 def test_no_row_is_tied_by_a_test_of_too_few_origins():
     gaps = {("naive", "baseline"): 0.0, ("ridge", "baseline"): -2.5, ("lstm", "shipped"): -2.5}
-    found = verdicts(gaps, {"shipped": "lstm"}, n=12)
-    first, second, *_ = found.sentences
-    assert found.tied["shipped"] == ("lstm",) and "too few" not in first
+    result = verdicts(gaps, {"shipped": "lstm"}, n=12)
+    first, second, *_ = result.sentences
+    assert result.tied["shipped"] == ("lstm",) and "too few" not in first
     assert "better than repeating the last value (error" in first
     assert "ridge, the lowest of the others, is undecided against lstm (error" in first
     assert second.startswith("As shipped: no test decides between lstm and ridge (")
@@ -516,28 +518,28 @@ def test_every_word_has_its_condition(difference, p, equivalent, enough, word):
 
 
 def test_a_cycle_that_the_block_does_not_cover_whole_is_left_in_and_said():
-    said = compare(
+    result = compare(
         table(BETTER),
         dataset="weather",
         chosen=CHOSEN,
         horizon=1,
         cycles={"year": 365.2425, "week": 7.0},
     ).sentences
-    assert "The tests remove one harmonic of the week from the losses." in said
+    assert "The tests remove one harmonic of the week from the losses." in result
     assert any(
         line.startswith("The test block holds 0.82 years and 300 separate horizons; wanted whole")
-        for line in said
+        for line in result
     )
 
 
 def test_one_origin_without_any_actual_stops_no_comparison_and_is_said():
     losses = table(BETTER)
     losses.loc[losses["cutoff"] == losses["cutoff"].iloc[7], "loss"] = np.nan
-    found = compare(losses, dataset="weather", chosen=CHOSEN, horizon=1)
-    assert {test.n for test in found.tests} == {299}
+    result = compare(losses, dataset="weather", chosen=CHOSEN, horizon=1)
+    assert {test.n for test in result.tests} == {299}
     assert (
         "Left out for all models: 1 of the 300 origins have no actual in their whole horizon."
-        in found.sentences
+        in result.sentences
     )
 
 
@@ -595,10 +597,10 @@ def test_what_a_reader_must_not_miss_is_said():
     assert describe_warnings({"shipped": "ridge"}, tests, pd.DataFrame(), [], []) == []
     # a series without actuals hides no other, and has no coverage of its own
     empty = {**intervals[0], "series": "d", "coverage": np.nan, "inside": False}
-    about = ({"shipped": "lstm"}, [])
-    (warning,) = describe_warnings(*about, pd.DataFrame([*intervals, empty]), [], [])
+    selection = ({"shipped": "lstm"}, [])
+    (warning,) = describe_warnings(*selection, pd.DataFrame([*intervals, empty]), [], [])
     assert warning.endswith("over 3 series.")
-    assert not describe_warnings(*about, pd.DataFrame([empty]), [], [])
+    assert not describe_warnings(*selection, pd.DataFrame([empty]), [], [])
     # a store that is off by chance among others that are not is no alarm
     intervals[0]["coverage"], intervals[1]["coverage"] = 0.95, 0.9
     intervals[2]["inside"] = True
@@ -617,12 +619,12 @@ def test_a_single_series_that_is_covered_far_too_seldom_is_named():
         }
         for name, covered in (("Altstadt", 0.84), ("Hafen", 0.68), ("Bergdorf", 0.84))
     ]
-    about = ({"shipped": "ridge"}, [])
-    assert describe_warnings(*about, pd.DataFrame(rows), [], []) == [
+    selection = ({"shipped": "ridge"}, [])
+    assert describe_warnings(*selection, pd.DataFrame(rows), [], []) == [
         "The 80 % intervals of ridge cover 68 % of Hafen, the least of 3 series."
     ]
     rows[1]["coverage"] = 0.75
-    assert not describe_warnings(*about, pd.DataFrame(rows), [], [])
+    assert not describe_warnings(*selection, pd.DataFrame(rows), [], [])
 
 
 def test_a_p_that_no_correction_makes_is_said_to_be_of_another_test():
