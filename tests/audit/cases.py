@@ -255,9 +255,9 @@ def audited(root: Path) -> dict[str, Any]:
     command = [warm_interpreter.warm_python(), "-m", "forecast.audit", "wave", "--json"]
     done = warm_interpreter.run(command, cwd=root, env=os.environ)
     assert done.returncode in (0, 5) and "{" in done.stdout, done.stderr[-3000:]
-    found: dict[str, Any] = json.loads(done.stdout[done.stdout.index("{") :])
-    assert (done.returncode == 0) == found["clean"]
-    return found
+    report: dict[str, Any] = json.loads(done.stdout[done.stdout.index("{") :])
+    assert (done.returncode == 0) == report["clean"]
+    return report
 
 
 Change = Callable[[Path], None]

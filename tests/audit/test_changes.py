@@ -43,12 +43,12 @@ def test_a_tenth_is_a_jump_and_thinned_rows_are_missing() -> None:
 def test_a_nudge_is_a_ten_millionth_of_the_value_or_of_a_smaller_spread() -> None:
     frame = FRAME.assign(small=FRAME["y"] - 180, high=1000 + np.sin(np.arange(20.0)), flat=5.0)
     changed = nudge(frame, MOMENT)
-    later = frame["ds"] > MOMENT
+    is_later = frame["ds"] > MOMENT
     columns = ["y", "small", "high", "flat"]
-    moved = (changed[columns] - frame[columns]).loc[later].abs()
-    pd.testing.assert_frame_equal(changed[~later], frame[~later])
+    moved = (changed[columns] - frame[columns]).loc[is_later].abs()
+    pd.testing.assert_frame_equal(changed[~is_later], frame[~is_later])
     for name in columns:
-        largest = 1e-7 * np.minimum(frame.loc[later, name].abs(), frame[name].std() or np.inf)
+        largest = 1e-7 * np.minimum(frame.loc[is_later, name].abs(), frame[name].std() or np.inf)
         assert (moved[name] <= 1.001 * largest).all()
         assert (moved[name] >= 0.499 * largest).all()
 

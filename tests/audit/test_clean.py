@@ -58,10 +58,12 @@ def no_inputs_but_the_target(root: Path) -> None:
 
 @case
 def two_series_of_unlike_length(root: Path) -> None:
-    one, two = wave(0), wave(1).iloc[40:]
+    first, second = wave(0), wave(1).iloc[40:]
     write(
         root,
-        frame=pd.concat([one.assign(unique_id="a"), two.assign(unique_id="b")], ignore_index=True),
+        frame=pd.concat(
+            [first.assign(unique_id="a"), second.assign(unique_id="b")], ignore_index=True
+        ),
     )
 
 
@@ -150,9 +152,9 @@ def a_plan_known_ahead_and_forecasts_of_the_provider(root: Path) -> None:
         ).dropna()
         for row in range(0, len(known), 2)
     ]
-    said = pd.concat(issues).assign(y=lambda rows: rows["y"] + rng.normal(0, 1, len(rows)))
+    issued = pd.concat(issues).assign(y=lambda rows: rows["y"] + rng.normal(0, 1, len(rows)))
     root.mkdir(parents=True)
-    said.to_csv(root / "said.csv", index=False)
+    issued.to_csv(root / "said.csv", index=False)
     write(
         root,
         frame=lifted,
@@ -255,15 +257,17 @@ def what_differs_most_at_once(root: Path) -> None:
     """Two series of unlike length and with missing days, a column joined from another dataset,
     networks, and weights learnt on validation once and every month.
     """
-    one, two = wave(0).drop(index=[50, 51, 180, 240, 241, 242]), wave(1).iloc[40:]
-    frame = pd.concat([one.assign(unique_id="a"), two.assign(unique_id="b")], ignore_index=True)
-    again = {**cases.STACKED, "refit": "monthly"}
+    first, second = wave(0).drop(index=[50, 51, 180, 240, 241, 242]), wave(1).iloc[40:]
+    frame = pd.concat(
+        [first.assign(unique_id="a"), second.assign(unique_id="b")], ignore_index=True
+    )
+    monthly = {**cases.STACKED, "refit": "monthly"}
     write(
         root,
         frame=frame,
         references=FEWEST,
         models=("mlp", "gru"),
-        combinations={"stacked": cases.STACKED, "again": again},
+        combinations={"stacked": cases.STACKED, "again": monthly},
         rankings=("shipped",),
         target={"column": "y", "max_missing": 0.1},
     )
@@ -275,7 +279,7 @@ def what_differs_most_at_once(root: Path) -> None:
 def test_a_clean_pipeline_passes(name: str, tmp_path: Path) -> None:
     root = tmp_path / "project"
     CASES[name](root)
-    found = audited(root)
-    assert found["clean"], found
-    assert found["checked"]["candidates"] >= 4 and found["checked"]["calibration calls"] >= 4
-    assert found["checked"]["moments"] >= 6
+    report = audited(root)
+    assert report["clean"], report
+    assert report["checked"]["candidates"] >= 4 and report["checked"]["calibration calls"] >= 4
+    assert report["checked"]["moments"] >= 6

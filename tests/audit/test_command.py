@@ -40,12 +40,12 @@ def test_the_command_runs_the_audit_in_a_process_of_its_own(
     arguments = ["wave", "--root", str(project), "--model", "lstm,gru", "--format", "json"]
     with real(["sleep", "600"]) as other_process:
         monkeypatch.setattr(subprocess, "Popen", start)
-        found = CliRunner().invoke(app, ["audit", *arguments])
+        result = CliRunner().invoke(app, ["audit", *arguments])
         is_running = other_process.poll() is None
         other_process.kill()
     assert is_running, "it is no process of the audit"
     command, options = calls[0]
-    assert found.exit_code == 1 and options["cwd"] == project
+    assert result.exit_code == 1 and options["cwd"] == project
     assert command[:4] == [sys.executable, "-m", "forecast.audit", "wave"]
     assert command[command.index("--models") + 1] == "lstm,gru" and "--json" in command
 
@@ -91,19 +91,19 @@ def test_a_signal_ends_an_audit_with_its_processes_and_copies_without_a_tracebac
     assert eventually(lambda: list(tmp_path.glob("forecast-*/*")))
     # a terminal sends Ctrl-C to all of them, an operator SIGTERM to one
     os.killpg(run.pid, number) if number == signal.SIGINT else run.terminate()
-    said, _ = run.communicate(timeout=30)
-    assert run.returncode == 130 and "Traceback" not in said
+    output, _ = run.communicate(timeout=30)
+    assert run.returncode == 130 and "Traceback" not in output
     assert eventually(lambda: not processes_of(project), 10)
     assert not list(tmp_path.glob("forecast-*"))
 
 
 def test_causes_stand_before_effects_and_equal_findings_are_counted() -> None:
-    found = [
+    findings = [
         Finding("forecast", "change", "lstm", "a forecast"),
         Finding("scaling", "nudge", "ridge", "the scaling of ridge"),
         Finding("scaling", "nudge", "lstm", "the scaling of lstm"),
     ]
-    audited = Audit("wave", order_findings(found), {"candidates": 2})
+    audited = Audit("wave", order_findings(findings), {"candidates": 2})
     lines = audited.describe()
     assert lines[0] == f"wave: LEAK: {KINDS['scaling']}; with it: {KINDS['forecast']}."
     assert "(ridge and 1 more), caught by nudge" in lines[1] and len(audited.findings) == 2
@@ -160,7 +160,7 @@ def test_a_run_before_the_last_fetch_is_out_of_date_and_no_leak(
     pointer = take_snapshot("wave", load_dataset("wave", root / "configs"), root=root)
     move_pointer(root, "wave", pointer)
     code = main(["wave", "--root", str(root), "--models", "naive"])
-    said = capfd.readouterr().out
-    assert code == 5 and "wave: no leak found" in said and "LEAK" not in said
-    assert "The run is out of date: data/raw/wave" in said
-    assert "`forecast run --dataset wave`, then the audit again" in said
+    output = capfd.readouterr().out
+    assert code == 5 and "wave: no leak found" in output and "LEAK" not in output
+    assert "The run is out of date: data/raw/wave" in output
+    assert "`forecast run --dataset wave`, then the audit again" in output

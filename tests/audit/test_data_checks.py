@@ -36,7 +36,7 @@ def panel(frame: pd.DataFrame) -> Panel:
     return from_frame(frame.assign(unique_id="wave"), "wave", SETTINGS.task)
 
 
-def told(x: Callable[[pd.Series], pd.Series]) -> list[str]:
+def kinds_of(x: Callable[[pd.Series], pd.Series]) -> list[str]:
     """The detectors that name the column x made of the target."""
     frame = wave()
     return [finding.detector for finding in check_columns(panel(frame.assign(x=x(frame["y"]))))]
@@ -62,12 +62,12 @@ CLEAN = {
 @pytest.mark.parametrize("name", LEAKS)
 def test_a_column_that_tells_the_future_is_named(name: str) -> None:
     x, detector = LEAKS[name]
-    assert detector in told(x)
+    assert detector in kinds_of(x)
 
 
 @pytest.mark.parametrize("name", CLEAN)
 def test_a_column_of_the_past_is_not(name: str) -> None:
-    assert not told(CLEAN[name])
+    assert not kinds_of(CLEAN[name])
 
 
 PLANNED = Dataset.model_validate(
@@ -100,8 +100,8 @@ def test_a_plan_that_drives_the_target_is_no_leak_however_strongly(size: float) 
 def test_a_plan_that_is_the_target_is_one(noise: float) -> None:
     y = wave()["y"].to_numpy()
     panel = planned(3 * y - 2 + np.random.default_rng(5).normal(0, noise, len(y)), y)
-    (found,) = check_future_inputs(panel)
-    assert found.kind == "target" and "plan of series wave is y of that step" in found.text
+    (finding,) = check_future_inputs(panel)
+    assert finding.kind == "target" and "plan of series wave is y of that step" in finding.text
     assert describe_strong_plans(panel) == ()
 
 
@@ -115,20 +115,20 @@ def test_test_rows_are_found_in_train_whatever_their_level_and_scale(
     frame.loc[20:59, "y"] = (
         scale * frame.loc[270:309, "y"].to_numpy() + level + rng.normal(0, noise, 40)
     )
-    (found,) = find_copied_stretches(
+    (finding,) = find_copied_stretches(
         panel(frame), block_ends(frame.assign(unique_id="wave"), SETTINGS)
     )
-    assert found.kind == "repeated" and "times as closely" in found.text
+    assert finding.kind == "repeated" and "times as closely" in finding.text
 
 
 def test_a_copy_in_one_of_two_series_is_not_told_of_the_first() -> None:
     first, second = wave(1).assign(unique_id="a"), wave(2).assign(unique_id="b")
     second.loc[20:59, "y"] = second.loc[270:309, "y"].to_numpy()
     frame = pd.concat([first, second], ignore_index=True)
-    (found,) = find_copied_stretches(
+    (finding,) = find_copied_stretches(
         from_frame(frame, "audited", SETTINGS.task), block_ends(frame, SETTINGS)
     )
-    assert found.where == "one of 2 series"
+    assert finding.where == "one of 2 series"
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -136,9 +136,11 @@ def test_a_season_and_chance_are_no_copies(seed: int) -> None:
     frame = wave(seed)
     walk = frame.assign(y=np.random.default_rng(seed).normal(0, 1, len(frame)).cumsum())
     flat = frame.assign(y=np.sin(2 * np.pi * np.arange(len(frame)) / 7))
-    for one in (frame, walk, flat):
+    for checked in (frame, walk, flat):
         assert not list(
-            find_copied_stretches(panel(one), block_ends(one.assign(unique_id="wave"), SETTINGS))
+            find_copied_stretches(
+                panel(checked), block_ends(checked.assign(unique_id="wave"), SETTINGS)
+            )
         )
 
 
@@ -156,8 +158,8 @@ def test_a_snapshot_whose_record_is_damaged_is_named_for_that_alone(tmp_path: Pa
     )
     assert [finding.detector for finding in check_history(project)] == ["comparison of snapshots"]
     (tmp_path / old.snapshot).with_suffix(".json").write_text("{")
-    (found,) = check_history(project)
-    assert found.detector == "digest of the snapshot" and "cannot be read" in found.text
+    (damage,) = check_history(project)
+    assert damage.detector == "digest of the snapshot" and "cannot be read" in damage.text
 
 
 def test_provisional_values_of_an_older_snapshot_that_is_pointed_to_are_no_revision(

@@ -780,15 +780,15 @@ def test_each_kind_of_leak_is_planted_here_or_covered_elsewhere() -> None:
 def test_leaks_planted_at_once_are_all_caught_and_named_before_what_follows_from_them(
     plants: Sequence[cases.Change], tmp_path: Path
 ) -> None:
-    found = kinds_found(tmp_path / "project", plants)
-    assert found[: len(plants)] == [WITHOUT_TRAINING[plant] for plant in plants], found
+    kinds = kinds_found(tmp_path / "project", plants)
+    assert kinds[: len(plants)] == [WITHOUT_TRAINING[plant] for plant in plants], kinds
 
 
 @pytest.mark.slow  # of each kind one is among those planted at once
 @pytest.mark.parametrize("plant", WITHOUT_TRAINING, ids=lambda plant: plant.__name__)
 def test_a_planted_leak_is_caught_and_named(plant: cases.Change, tmp_path: Path) -> None:
-    found = kinds_found(tmp_path / "project", [plant])
+    kinds = kinds_found(tmp_path / "project", [plant])
     # causes stand first, so what is named first is the leak that was planted
-    assert found[:1] == [WITHOUT_TRAINING[plant]], found
+    assert kinds[:1] == [WITHOUT_TRAINING[plant]], kinds
     others = {WITHOUT_TRAINING[other] for plants in TOGETHER if plant in plants for other in plants}
-    assert not others.intersection(found[1:]), found
+    assert not others.intersection(kinds[1:]), kinds

@@ -102,7 +102,7 @@ def test_a_run_with_one_job_notes_what_it_does_whatever_cluster_there_is(
     alone = run_isolated(
         run_stages, project, project.frame, tmp_path / "alone", stages=("fetch", "prepare", "train")
     )
-    assert "train" in {asked.stage for asked in alone.target_requests}
+    assert "train" in {request.stage for request in alone.target_requests}
     with pytest.raises(InputError, match="No scheduler answers"):
         run_isolated(
             run_stages,
@@ -177,19 +177,19 @@ def test_a_process_that_dies_is_an_error_with_the_next_move() -> None:
 
 
 def test_reads_of_the_projects_data_and_writes_into_it_are_heard(tmp_path: Path) -> None:
-    own, kept = tmp_path / "data" / "own", tmp_path / "data" / "snapshot.csv"
-    own.mkdir(parents=True)
+    own_folder, snapshot_file = tmp_path / "data" / "own", tmp_path / "data" / "snapshot.csv"
+    own_folder.mkdir(parents=True)
     (tmp_path / "configs.yaml").write_text("")
-    kept.write_text("1")
-    with record_file_access(tmp_path, own) as opened:
-        (own / "mine").write_text("heard is what is not the run's own")
+    snapshot_file.write_text("1")
+    with record_file_access(tmp_path, own_folder) as opened:
+        (own_folder / "mine").write_text("heard is what is not the run's own")
         (tmp_path / "configs.yaml").read_text()
         Path(__file__).read_text()
         assert opened == []
-        kept.read_text()
-        list(kept.parent.iterdir())
+        snapshot_file.read_text()
+        list(snapshot_file.parent.iterdir())
         (tmp_path / "cache.json").write_text("")
-    kept.read_text()
+    snapshot_file.read_text()
     assert opened == ["data/snapshot.csv", "data", "cache.json"]
 
 

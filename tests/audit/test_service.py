@@ -21,7 +21,7 @@ NOW, MOMENT = pd.Timestamp("2024-06-03 21:00"), pd.Timestamp("2024-05-25 06:00")
 
 
 def test_an_issue_of_after_a_moment_reaches_no_row_of_before_it(tmp_path: Path):
-    said = [{"column": "temp", "max_missing": 0.1, "issued": True}]
+    issued_columns = [{"column": "temp", "max_missing": 0.1, "issued": True}]
     with serving(Services(now=NOW)) as services:
         source = {
             "kind": "open_meteo",
@@ -32,7 +32,9 @@ def test_an_issue_of_after_a_moment_reaches_no_row_of_before_it(tmp_path: Path):
             "previous_runs_url": services.url,
             "issue_delay_h": 1,
         }
-        write_project(tmp_path, rome={"source": source, "horizon": 24, "future_exogenous": said})
+        write_project(
+            tmp_path, rome={"source": source, "horizon": 24, "future_exogenous": issued_columns}
+        )
         fetch_snapshot(
             Request("rome", load_dataset("rome", tmp_path / "configs"), tmp_path), now=NOW
         )
@@ -42,9 +44,13 @@ def test_an_issue_of_after_a_moment_reaches_no_row_of_before_it(tmp_path: Path):
     frames = []
     for number, moment in enumerate((None, MOMENT)):
         folder = tmp_path / f"sandbox-{number}"
-        made = run_stages(project, project.frame, folder, after=moment, stages=("fetch", "prepare"))
+        results_folder = run_stages(
+            project, project.frame, folder, after=moment, stages=("fetch", "prepare")
+        )
         frames.append(
-            pd.read_parquet(made.prepared / "frame.parquet").set_index("ds")[["temp+1", "temp+24"]]
+            pd.read_parquet(results_folder.prepared / "frame.parquet").set_index("ds")[
+                ["temp+1", "temp+24"]
+            ]
         )
     nudged = run_stages(
         project,
@@ -64,5 +70,5 @@ def test_an_issue_of_after_a_moment_reaches_no_row_of_before_it(tmp_path: Path):
     assert (moved != as_it_is)[MOMENT + pd.Timedelta("2D") :].mean().min() > 0.9
     assert as_it_is.notna().all(axis=None)
     pd.testing.assert_frame_equal(as_it_is[:MOMENT], changed[:MOMENT])
-    later = MOMENT + pd.Timedelta("2D")
-    assert (np.abs(as_it_is[later:] - changed[later:]) > 500).all(axis=None)
+    later_cutoff = MOMENT + pd.Timedelta("2D")
+    assert (np.abs(as_it_is[later_cutoff:] - changed[later_cutoff:]) > 500).all(axis=None)

@@ -86,9 +86,9 @@ def test_planted_results_of_a_run_at_full_budget_are_caught_by_the_command(tmp_p
     planted = run_process(root, *words, PYTHONPATH=str(root))
     assert planted.returncode == 5, planted.stdout + planted.stderr
     findings = json.loads(planted.stdout[planted.stdout.index("{") :])["findings"]
-    named = {(finding["kind"], finding["where"].split("/")[0]) for finding in findings}
-    assert {("stored", "elman.last"), ("scaling", "ridge")} <= named, findings
-    assert "scores" in {kind for kind, _ in named}, findings
+    kinds = {(finding["kind"], finding["where"].split("/")[0]) for finding in findings}
+    assert {("stored", "elman.last"), ("scaling", "ridge")} <= kinds, findings
+    assert "scores" in {kind for kind, _ in kinds}, findings
 
 
 def found_in(root: Path) -> tuple[set[str], str]:
@@ -249,9 +249,9 @@ def test_a_fit_that_serves_from_the_first_origin_of_the_test_block_on_is_looked_
     begin = int(table.loc[table["block"] != "test", "cutoff"].nunique())
     root = run(tmp_path / "project", refit=begin)
     assert found_in(root) == (set(), "")
-    own = root / "data" / "trained" / "wave" / "ridge"
-    shutil.rmtree(own / "newest-0")
-    shutil.copytree(own / "chosen-0", own / "newest-0")
+    ridge_folder = root / "data" / "trained" / "wave" / "ridge"
+    shutil.rmtree(ridge_folder / "newest-0")
+    shutil.copytree(ridge_folder / "chosen-0", ridge_folder / "newest-0")
     assert "stored" in found_in(root)[0]
 
 
@@ -284,11 +284,11 @@ class Judged:
 
     def __init__(
         self,
-        taken: str,
+        chosen: str,
         errors: tuple[float, ...] = (1.0, 2.0, 4.0, 3.0),
         learnt: str = "",
     ) -> None:
-        self.verdicts = Verdicts(chosen={"shipped": taken})
+        self.verdicts = Verdicts(chosen={"shipped": chosen})
         self.learnt = learnt
         self.errors = errors
 
@@ -300,19 +300,19 @@ class Judged:
             for name, kind in self.kinds.items()
         }
 
-    def found(self) -> int:
-        held = {}
+    def count_findings(self) -> int:
+        held_back = {}
         for (name, kind), error in zip(self.kinds.items(), self.errors, strict=True):
             index = pd.MultiIndex.from_product([["a"], range(5)], names=["series", "cutoff"])
             errors = pd.DataFrame({"mean": error}, index)
-            held[name, "baseline" if kind == "baseline" else "shipped"] = errors
-        return len(list(rescored._check_choice(self, pd.Series({"a": 1.0}), held)))
+            held_back[name, "baseline" if kind == "baseline" else "shipped"] = errors
+        return len(list(rescored._check_choice(self, pd.Series({"a": 1.0}), held_back)))
 
 
 def test_the_selected_row_has_learnt_weights_or_the_lowest_loss_of_all() -> None:
-    assert [Judged(name).found() for name in ("gru", "mix", "naive")] == [0, 1, 1]
+    assert [Judged(name).count_findings() for name in ("gru", "mix", "naive")] == [0, 1, 1]
     for name, faults in (("other_mix", 0), ("mix", 1), ("gru", 1)):
-        assert Judged(name, learnt="other_mix").found() == faults
+        assert Judged(name, learnt="other_mix").count_findings() == faults
 
 
 def test_the_names_of_a_hierarchys_corrections_are_no_difference_of_the_fit(tmp_path):

@@ -283,10 +283,10 @@ def test_a_leak_in_tuning_or_training_is_caught_and_named(
     if plant in TOGETHER:  # the other leaks need several seeds
         cases.train_one_seed(root)
     cases.look_at_few_moments(root)
-    found = audited(root)
-    assert kind in [finding["kind"] for finding in found["findings"]], found
+    report = audited(root)
+    assert kind in [finding["kind"] for finding in report["findings"]], report
     if kind != "forecast":
-        assert found["findings"][0]["kind"] == kind, found
+        assert report["findings"][0]["kind"] == kind, report
 
 
 def test_leaks_of_every_part_of_the_training_planted_at_once_are_each_caught(
@@ -337,9 +337,9 @@ def test_weights_learnt_on_test_are_caught(tmp_path: Path) -> None:
     root = write_combinations(tmp_path / "project", stacked=STACKED)
     weights_learnt_on_test(root)
     cases.look_at_few_moments(root)
-    found = audited(root)["findings"]
-    assert found[0]["kind"] == "weights" and found[0]["where"] == "stacked", found
-    assert "forecast" in [finding["kind"] for finding in found]
+    findings = audited(root)["findings"]
+    assert findings[0]["kind"] == "weights" and findings[0]["where"] == "stacked", findings
+    assert "forecast" in [finding["kind"] for finding in findings]
 
 
 @pytest.mark.slow  # the kind of the weights on test planted above
@@ -348,7 +348,7 @@ def test_weights_learnt_again_that_saw_one_forecast_too_many_are_caught(tmp_path
     weights_learnt_again_one_origin_too_late(root)
     cases.look_at_few_moments(root)
     assert ("forecast", "stacked") in {
-        (found["kind"], found["where"]) for found in audited(root)["findings"]
+        (finding["kind"], finding["where"]) for finding in audited(root)["findings"]
     }
 
 
@@ -358,5 +358,5 @@ def test_weights_that_look_at_test_without_flipping_are_caught(tmp_path: Path) -
     root = write_combinations(tmp_path / "project", mix=equal)
     members_weighted_as_test_prefers(root)
     cases.look_at_few_moments(root)
-    found = audited(root)["findings"]
-    assert found[0]["kind"] == "weights" and found[0]["where"] == "mix", found
+    findings = audited(root)["findings"]
+    assert findings[0]["kind"] == "weights" and findings[0]["where"] == "mix", findings

@@ -113,8 +113,8 @@ def test_a_fault_names_the_key_as_it_stands_in_the_file():
         source={"kind": "yahoo", "start": "2020-01-01"}
     )
     for shares in ({"trian": 0.5, "validation": 0.1}, {"trian": 0.5}):
-        said = refused(splits=shares)
-        assert "unknown key 'splits.trian'. Did you mean 'train'?" in said
+        message = refused(splits=shares)
+        assert "unknown key 'splits.trian'. Did you mean 'train'?" in message
 
 
 def test_a_wrong_item_of_a_list_is_one_fault_and_an_empty_list_another():
@@ -143,20 +143,20 @@ def test_a_fault_of_yaml_names_its_line_and_no_string(tmp_path):
 
 
 def test_only_keys_that_belong_into_a_file_are_offered():
-    said = refused(past_exogenous=[{"column": "wind", "known_ahead": True}])
-    assert "unknown key 'past_exogenous.0.known_ahead'. Known here: 'column'," in said
-    assert "'ahead'" not in said and "'lead'" not in said
+    message = refused(past_exogenous=[{"column": "wind", "known_ahead": True}])
+    assert "unknown key 'past_exogenous.0.known_ahead'. Known here: 'column'," in message
+    assert "'ahead'" not in message and "'lead'" not in message
 
 
 def test_columns_of_forecasts_that_the_source_has_are_named_where_another_is_asked_for():
-    own = {
+    source_of_file = {
         "kind": "file",
         "path": "data/a.csv",
         "issued_path": "data/b.csv",
         "issued_columns": ["tmp"],
     }
-    said = refused(source=own, future_exogenous=[{"column": "temp", "issued": True}])
-    assert "no forecasts of 'temp' are kept. Kept are 'tmp';" in said
+    message = refused(source=source_of_file, future_exogenous=[{"column": "temp", "issued": True}])
+    assert "no forecasts of 'temp' are kept. Kept are 'tmp';" in message
 
 
 def test_shares_that_leave_no_test_are_refused():

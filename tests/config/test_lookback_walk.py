@@ -28,14 +28,14 @@ def names(path: Path) -> set[str]:
     """Every name, attribute, parameter, keyword and plain text key of a file; docstrings and
     messages are none.
     """
-    found: set[str] = set()
+    named_keys: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         for field in ("id", "attr", "arg", "name"):
             value = getattr(node, field, None)
-            found |= {value} if isinstance(value, str) else set()
+            named_keys |= {value} if isinstance(value, str) else set()
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            found.add(node.value)
-    return found
+            named_keys.add(node.value)
+    return named_keys
 
 
 def test_lookback_passes_at_most_six_files_from_yaml_to_a_fitted_network():

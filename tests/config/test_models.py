@@ -41,23 +41,23 @@ def test_a_file_of_settings_that_a_new_project_lacks_is_told_where_an_example_st
 
 
 @pytest.mark.parametrize(
-    ("model", "content", "found"),
+    ("model", "content", "what_stands"),
     [
         (Schedule, {"jobs": {"a": {"run": "retrian weather", "at": "05:30"}}}, "'retrian'"),
         (Schedule, {"jobs": {"a": {"run": "status", "at": ["05:30", "25:30"]}}}, "'25:30'"),
         (Evaluation, {"alpha": 0.05, "levels": [0.7, 0.6]}, "0.7"),
     ],
 )
-def test_a_fault_names_what_was_found_once(model, content, found):
+def test_a_fault_names_what_was_found_once(model, content, what_stands):
     with pytest.raises(InputError, match="key '") as fault:
         validate_config(model, content, where="a.yaml")
-    assert str(fault.value).count(found) == 1
+    assert str(fault.value).count(what_stands) == 1
 
 
 def test_nothing_said_is_cosine_adamw():
     assert specs_of({"gru": {"family": "gru"}})["gru"].training == Training()
-    wanted = {"rule": "adamw", "schedule": "cosine", "l2": 0.0, "patience": None}
-    assert Training().model_dump() == {**wanted, "l1": 0.0}
+    expected = {"rule": "adamw", "schedule": "cosine", "l2": 0.0, "patience": None}
+    assert Training().model_dump() == {**expected, "l1": 0.0}
 
 
 def test_the_shared_block_reaches_every_network_and_an_entrys_own_key_goes_before_it():

@@ -24,10 +24,10 @@ ALL_ROWS = load_models("configs").models
     ],
 )
 def test_a_usual_name_is_answered_with_our_row_and_is_none(name: str, answer: str) -> None:
-    said = rf"Unknown model '{name}'\. {answer}"
-    with pytest.raises(InputError, match=said):
+    pattern = rf"Unknown model '{name}'\. {answer}"
+    with pytest.raises(InputError, match=pattern):
         load_models("configs").entries_to_fit((name,))
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=pattern):
         forecast.fit(hourly(240).rename(columns={"temp": "y"}), name, freq="1h", horizon=2)
 
 

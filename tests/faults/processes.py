@@ -41,15 +41,15 @@ def dvc(root: Path, *words: str, **extra: str) -> subprocess.CompletedProcess[st
 
 def processes_of(root: Path, *, running: str = "") -> list[psutil.Process]:
     """The living processes whose folder is `root` and whose command line has the word `running`."""
-    found = []
+    matching = []
     for process in psutil.process_iter():
         try:
             ours = process.cwd() == str(root) and process.status() != psutil.STATUS_ZOMBIE
             if ours and (not running or running in process.cmdline()):
-                found.append(process)
+                matching.append(process)
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
-    return found
+    return matching
 
 
 def crowding() -> float:
@@ -77,8 +77,8 @@ def eventually(what: Callable[[], object], seconds: float = 60.0) -> bool:
 
 def left_behind(root: Path) -> list[str]:
     """Processes, temporary files and held locks of a run; empty after every orderly end."""
-    found = [" ".join(process.cmdline()) for process in processes_of(root)]
-    found += [str(path) for path in root.rglob(".tmp-*") if ".dvc" not in path.parts]
-    found += [str(path) for path in (root / ".forecast" / "locks").glob("*.pid")]
+    remains = [" ".join(process.cmdline()) for process in processes_of(root)]
+    remains += [str(path) for path in root.rglob(".tmp-*") if ".dvc" not in path.parts]
+    remains += [str(path) for path in (root / ".forecast" / "locks").glob("*.pid")]
     rwlock = root / ".dvc" / "tmp" / "rwlock"
-    return found + (["rwlock"] if rwlock.exists() and "pid" in rwlock.read_text() else [])
+    return remains + (["rwlock"] if rwlock.exists() and "pid" in rwlock.read_text() else [])

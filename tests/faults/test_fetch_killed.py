@@ -50,10 +50,10 @@ def test_a_kill_leaves_the_old_snapshot_or_the_new_one(tmp_path: Path):
         done = small_project.command(root, "fetch", "city", "--as-of", BEFORE)
         assert done.returncode == 0, done.stderr
         store = root / "data" / "snapshots" / "city"
-        asked, held = len(services.asked), len(list(store.iterdir()))
+        n_asked, n_stored = len(services.asked), len(list(store.iterdir()))
         for reached in (
-            lambda: len(services.asked) > asked,
-            lambda: len(list(store.iterdir())) > held,
+            lambda: len(services.asked) > n_asked,
+            lambda: len(list(store.iterdir())) > n_stored,
         ):
             killed_when(root, reached)
             last = snapshots.read_pointed(root, "city")["ds"].max()
@@ -65,8 +65,8 @@ def test_a_kill_leaves_the_old_snapshot_or_the_new_one(tmp_path: Path):
             pointers / ".tmp-lir.json-0",
         ):
             half.write_text("")
-        again = small_project.command(root, "fetch", "city", "--as-of", AFTER)
-        assert again.returncode == 0, again.stderr
+        repeated = small_project.command(root, "fetch", "city", "--as-of", AFTER)
+        assert repeated.returncode == 0, repeated.stderr
         left = [path.name for path in root.rglob(".tmp-*")]
         assert left == [".tmp-lir.json-0"], "its own are removed, another dataset's may be in use"
         assert snapshots.read_pointed(root, "city")["ds"].max() == pd.Timestamp("2021-06-01 11:00")

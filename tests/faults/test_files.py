@@ -112,8 +112,8 @@ def test_a_write_that_hits_a_size_limit_leaves_the_earlier_file(tmp_path: Path) 
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT, LIMIT))
 
-    said, _ = child(code, str(target), preexec_fn=limited).communicate(timeout=30)
-    assert said == "refused\n"
+    output, _ = child(code, str(target), preexec_fn=limited).communicate(timeout=30)
+    assert output == "refused\n"
     assert target.read_bytes() == b"earlier"
     assert [path.name for path in tmp_path.iterdir()] == ["result.bin"]
 
@@ -185,10 +185,10 @@ def folder_content(target: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("point", "kept"), [(0, "old"), (1, "old"), (2, "new"), (3, "new"), (4, "new")]
+    ("point", "expected"), [(0, "old"), (1, "old"), (2, "new"), (3, "new"), (4, "new")]
 )
 def test_a_kill_at_any_step_of_replacing_a_folder_leaves_the_old_or_the_new_one(
-    tmp_path: Path, point: int, kept: str
+    tmp_path: Path, point: int, expected: str
 ) -> None:
     """Before the two renames, between them, before and in the removal; 4: no kill."""
     target = tmp_path / "pending"
@@ -200,11 +200,11 @@ def test_a_kill_at_any_step_of_replacing_a_folder_leaves_the_old_or_the_new_one(
     copy = tmp_path.parent / f"{tmp_path.name}-copy"
     shutil.copytree(tmp_path, copy)
     files.remove_leftovers(tmp_path)
-    assert folder_content(target) == {"a": kept, "b": kept}
+    assert folder_content(target) == {"a": expected, "b": expected}
     assert [path.name for path in tmp_path.iterdir()] == ["pending"]
     with pytest.raises(KeyError), files.atomic_directory(copy / "pending"):
         raise KeyError("a later write that fails")
-    assert folder_content(copy / "pending") == {"a": kept, "b": kept}
+    assert folder_content(copy / "pending") == {"a": expected, "b": expected}
     write_folder(copy / "pending", "newest")
     assert folder_content(copy / "pending") == {"a": "newest", "b": "newest"}
     files.remove_leftovers(copy)
@@ -215,22 +215,22 @@ def test_what_is_put_back_or_cannot_be_removed_is_not_told_as_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     aside = tmp_path / ".tmp-pending-0a1b2c3d.old"
-    taken = tmp_path / ".tmp-seed-0a1b2c3d.old"
-    held = tmp_path / ".tmp-held-0a1b2c3d"
-    for folder in (aside, taken, held):
+    old_folder = tmp_path / ".tmp-seed-0a1b2c3d.old"
+    held_folder = tmp_path / ".tmp-held-0a1b2c3d"
+    for folder in (aside, old_folder, held_folder):
         write_folder(folder, "old")
     (tmp_path / "seed").mkdir()
     (aside / ".tmp-b-0a1b2c3d").touch()
     remove = shutil.rmtree
 
     def remove_others(path: Path, **options: bool) -> None:
-        if path != held:
+        if path != held_folder:
             remove(path, **options)
 
     monkeypatch.setattr(shutil, "rmtree", remove_others)
-    assert set(files.remove_leftovers(tmp_path)) == {taken, aside / ".tmp-b-0a1b2c3d"}
+    assert set(files.remove_leftovers(tmp_path)) == {old_folder, aside / ".tmp-b-0a1b2c3d"}
     assert folder_content(tmp_path / "pending") == {"a": "old", "b": "old"}
-    assert {path.name for path in tmp_path.iterdir()} == {"pending", "seed", held.name}
+    assert {path.name for path in tmp_path.iterdir()} == {"pending", "seed", held_folder.name}
 
 
 @pytest.mark.parametrize("failing", [1, 2])
@@ -299,8 +299,8 @@ def test_a_lock_names_its_holder_and_dies_with_it(tmp_path: Path) -> None:
     holder = child(code, str(lock))
     assert holder.stdout is not None
     holder.stdout.readline()
-    taken = pytest.raises(BusyError, match=rf"the holder is already running \(PID {holder.pid}")
-    with taken, files.hold_lock(lock, purpose="the holder"):
+    refusal = pytest.raises(BusyError, match=rf"the holder is already running \(PID {holder.pid}")
+    with refusal, files.hold_lock(lock, purpose="the holder"):
         raise AssertionError("two holders")
     holder.kill()
     holder.communicate()

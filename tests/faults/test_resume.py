@@ -49,9 +49,9 @@ def test_a_stage_killed_in_the_middle_of_tuning_leaves_no_worker(struck: Path) -
         struck, running="pipelines.tune"
     )
     stage.kill()
-    said, _ = run.communicate(timeout=60)
+    output, _ = run.communicate(timeout=60)
     assert run.returncode == 1
-    assert "Failed: tune@wave: ended without a message" in said
+    assert "Failed: tune@wave: ended without a message" in output
     assert eventually(lambda: not processes_of(struck), 5)
 
 
@@ -64,9 +64,9 @@ def test_ctrl_c_in_training_ends_every_worker_within_five_seconds(struck: Path) 
     )
     before = time.monotonic()
     os.killpg(run.pid, signal.SIGINT)
-    said, _ = run.communicate(timeout=60)
+    output, _ = run.communicate(timeout=60)
     assert time.monotonic() - before < 5 * crowding()
-    assert run.returncode == 130 and "Traceback" not in said
+    assert run.returncode == 130 and "Traceback" not in output
     assert left_behind(struck) == []
 
 
@@ -120,8 +120,8 @@ def test_a_run_of_one_dataset_ends_with_its_own_report_and_leaves_that_of_all(
     assert "elman" in compared.stdout and compared.returncode == 0, compared.stderr
 
 
-def _ends_with_its_report(said: str, root: Path, folder: str) -> None:
-    last = said.strip().splitlines()[-1]
+def _ends_with_its_report(output: str, root: Path, folder: str) -> None:
+    last = output.strip().splitlines()[-1]
     assert last == f"Report: {folder}/report.html (and leaderboard.csv beside it)"
     assert "elman" in (root / folder / "report.html").read_text()
     assert "elman" in (root / folder / "leaderboard.csv").read_text()

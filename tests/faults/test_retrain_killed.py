@@ -71,11 +71,11 @@ def project(operated: Path, tmp_path: Path) -> Path:
 
 def test_the_token_of_a_webhook_is_in_no_file_log_or_run(operated: Path) -> None:
     """Of a whole retraining, MLflow's database and artifacts too."""
-    told = [
+    notices = [
         json.loads(line)
         for line in (operated / ".forecast" / "told.jsonl").read_text().splitlines()
     ]
-    assert told[0]["event"] == "promoted"
+    assert notices[0]["event"] == "promoted"
     files_ = [path for path in operated.rglob("*") if path.is_file() and not path.is_symlink()]
     assert any(path.name == "mlflow.db" for path in files_)
     assert [str(path) for path in files_ if TOKEN.encode() in path.read_bytes()] == []
@@ -98,8 +98,8 @@ def outlived(
     for step in steps:
         if killed_at(step, words, root, env, run=warm_interpreter.run):
             reached.append(step)
-        held = champion.load(root, NAME)
-        assert not held.notice and held.card.candidate in ("naive", "ridge")
+        state = champion.load(root, NAME)
+        assert not state.notice and state.card.candidate in ("naive", "ridge")
         assert eventually(lambda: not processes_of(ProjectPaths.of(root).retraining(NAME) / "tree"))
     assert reached == steps and len(steps) == 10
     done = retrain(root)
@@ -110,9 +110,9 @@ def outlived(
 def test_killed_at_every_step_the_champion_stays_loadable_and_the_end_is_the_same(
     operated: Path, outlived: Path
 ) -> None:
-    held = champion.load(outlived, NAME)
-    assert held.card.candidate == "ridge" and held.card.refit_of == held.version - 1
-    assert held.card.last_target_used.startswith("2024-08-17")  # all 230 days
+    state = champion.load(outlived, NAME)
+    assert state.card.candidate == "ridge" and state.card.refit_of == state.version - 1
+    assert state.card.last_target_used.startswith("2024-08-17")  # all 230 days
     assert projects.registry_aliases(outlived, NAME) == champion.read_aliases(outlived, NAME)
     assert [d.word for d in read_decisions(outlived, NAME)] == ["first", "better"]
     status = [retraining.git(root, "status", "--porcelain") for root in (operated, outlived)]
@@ -129,9 +129,9 @@ def test_afterwards_the_same_again_is_nothing_to_do_and_an_equal_recipe_is_refus
     outlived: Path, retrain: Retrain, tmp_path: Path
 ) -> None:
     project = Path(shutil.copytree(outlived, tmp_path / "project", symlinks=True))
-    again = retrain(project)
-    assert again.returncode == 0 and "nothing to do" in again.stdout
-    decision = again.stdout.rpartition("decision ")[2].partition(";")[0]
+    repeated = retrain(project)
+    assert repeated.returncode == 0 and "nothing to do" in repeated.stdout
+    decision = repeated.stdout.rpartition("decision ")[2].partition(";")[0]
     folder = ProjectPaths.of(project).retraining(NAME)
     assert (folder / "decisions" / f"{decision}.json").exists()
     assert Decision.read(folder / "not-due.json").key == decision
@@ -170,12 +170,12 @@ def test_two_at_once_and_a_wrong_name_have_exit_codes_of_their_own(
     done = small_project.run_warm(project, "retrain", "weave")
     assert done.returncode == 2 and "Did you mean 'wave'?" in done.stderr
     # Hooks of `defaults` are told of every failure.
-    told = [
+    notices = [
         json.loads(line)
         for line in (project / ".forecast" / "told.jsonl").read_text().splitlines()
         if line
     ]
-    assert [event["exit_code"] for event in told] == [75, 2]
+    assert [event["exit_code"] for event in notices] == [75, 2]
     assert not ProjectPaths.of(project).retraining("weave").exists()
 
 
@@ -215,8 +215,8 @@ def test_a_retraining_outlives_the_scheduler_that_was_killed_and_a_second_one_ex
     assert overlapping.returncode == 75, overlapping.stderr
     assert "is already running (PID" in overlapping.stderr
     assert eventually(lambda: not processes_of(root, running="retrain"), 300)
-    again = retrain(root)
-    assert again.returncode == 0 and "nothing to do" in again.stdout, again.stderr
+    repeated = retrain(root)
+    assert repeated.returncode == 0 and "nothing to do" in repeated.stdout, repeated.stderr
     assert champion.load(root, NAME).card.candidate in ("naive", "ridge")
     assert [d.word for d in read_decisions(root, NAME)] == ["first"]
     ended = [str(ProjectPaths.of(root).lock("schedule").with_suffix(".pid"))]

@@ -140,24 +140,24 @@ def test_a_stage_is_told_of_while_the_next_one_runs_with_its_outs_in_place(proje
     waits = "    while not Path('go').exists(): time.sleep(0.05)\n"
     report = REPORT.replace("def main():\n", f"def main():\n{waits}")
     (project / "pipelines" / "report.py").write_text(f"import time\n{report}")
-    seen: dict[str, str] = {}
+    states: dict[str, str] = {}
 
     def note(stage: str) -> None:
         name = stage.partition("@")[2]
-        seen[stage] = (project / f"data/trained/{name}.txt").read_text()
-        if len(seen) == 2:
+        states[stage] = (project / f"data/trained/{name}.txt").read_text()
+        if len(states) == 2:
             (project / "go").touch()
 
     repro.run_dvc(project, (), small_project.environment(), on_stored=note)
-    assert seen == {"train@wave": "wave 1\n", "train@tide": "tide 1\n"}
+    assert states == {"train@wave": "wave 1\n", "train@tide": "tide 1\n"}
 
 
 def test_a_stage_that_failed_is_not_told_of(project: Path) -> None:
     behave(project, "wave", "bug")
-    seen: list[str] = []
+    stages: list[str] = []
     with pytest.raises(ForecastError):
-        repro.run_dvc(project, (), small_project.environment(), on_stored=seen.append)
-    assert "train@wave" not in seen
+        repro.run_dvc(project, (), small_project.environment(), on_stored=stages.append)
+    assert "train@wave" not in stages
 
 
 def test_wrong_input_of_a_stage_keeps_its_exit_code_and_shows_no_traceback(
@@ -179,18 +179,18 @@ def test_a_stage_killed_in_the_middle_is_named_and_the_next_run_resumes(
     assert "Failed: train@wave: ended without a message" in done.stderr
     behave(project, "wave", "")
     assert dvc(project, "repro").returncode == 0
-    again = forecast_run(project)
-    assert "Removed data/trained/.tmp-wave.txt" in again.stdout
+    repeated = forecast_run(project)
+    assert "Removed data/trained/.tmp-wave.txt" in repeated.stdout
     assert (project / "reports/report.html").read_text() == "tide 1\nwave 1\n"
     assert left_behind(project) == []
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "said"),
+    ("behaviour", "message"),
     [("wrong", "train: input: found 1"), ("killed", "ended without a message")],
 )
 def test_a_stage_that_every_dataset_waits_for_is_blamed_alone(
-    project: Path, behaviour: str, said: str
+    project: Path, behaviour: str, message: str
 ) -> None:
     settings = """
   settings:
@@ -206,7 +206,7 @@ def test_a_stage_that_every_dataset_waits_for_is_blamed_alone(
     with pytest.raises(ForecastError) as error:
         repro.run_dvc(project, (), small_project.environment())
     failed, waiting, _ = str(error.value).splitlines()
-    assert failed.startswith(f"Failed: settings: {said}")
+    assert failed.startswith(f"Failed: settings: {message}")
     assert waiting == "Not made because of that: report, train@tide, train@wave."
 
 
@@ -231,10 +231,10 @@ def test_ctrl_c_ends_every_worker_within_five_seconds(project: Path) -> None:
     assert eventually(lambda: workers_are_busy(project))
     before = time.monotonic()
     os.killpg(run.pid, signal.SIGINT)
-    said, _ = run.communicate(timeout=30)
+    output, _ = run.communicate(timeout=30)
     assert time.monotonic() - before < 5 * crowding()
     assert run.returncode == 130
-    assert "Interrupted. Finished work is kept" in said and "Traceback" not in said
+    assert "Interrupted. Finished work is kept" in output and "Traceback" not in output
     assert left_behind(project) == []
 
 

@@ -52,8 +52,8 @@ def test_it_has_its_words_folder_and_environment_and_ends_with_its_own_code(
     )
     expected = (3, f"['x'] {tmp_path} of one's own __main__\n", "a word\n")
     assert (done.returncode, done.stdout, done.stderr) == expected
-    again = warm_interpreter.run([*program, "x"], cwd=tmp_path, env=env)
-    assert (again.returncode, again.stdout, again.stderr) == expected
+    repeated = warm_interpreter.run([*program, "x"], cwd=tmp_path, env=env)
+    assert (repeated.returncode, repeated.stdout, repeated.stderr) == expected
 
 
 OPENS = """
@@ -116,19 +116,21 @@ def test_our_modules_of_a_copy_are_as_it_would_import_them(tmp_path: Path) -> No
     (tmp_path / "pipelines" / "told.py").write_text(MODULES)
     command = [sys.executable, "-m", "pipelines.told", str(small_project.ROOT)]
 
-    def told() -> dict[str, Any]:
+    def describe_modules() -> dict[str, Any]:
         done = warm_interpreter.run(command, cwd=tmp_path, env=small_project.environment())
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
-    first, second = told(), told()
+    first, second = describe_modules(), describe_modules()
     (tmp_path / "forecast" / "system" / "errors.py").touch()
-    anew = told()
-    assert first.pop("begun with") == second.pop("begun with") > 200 > anew.pop("begun with") == 0
-    assert len({run.pop("drawn") for run in (first, second, anew)}) == 3
-    assert first == second == anew
-    assert not anew["of the checkout"]
-    (folder,) = anew["forecast"][0][2:]
+    described = describe_modules()
+    assert (
+        first.pop("begun with") == second.pop("begun with") > 200 > described.pop("begun with") == 0
+    )
+    assert len({run.pop("drawn") for run in (first, second, described)}) == 3
+    assert first == second == described
+    assert not described["of the checkout"]
+    (folder,) = described["forecast"][0][2:]
     assert folder == f"['{tmp_path / 'forecast'}']"
 
 
@@ -165,9 +167,9 @@ def test_a_worker_of_the_tests_begins_with_the_libraries(monkeypatch: pytest.Mon
     spec = execnet.XSpec("popen")
     spec.python = warm_interpreter.python_of_workers()
     gateway = execnet.makegateway(spec)
-    found = gateway.remote_exec(FOUND).receive()
+    answer = gateway.remote_exec(FOUND).receive()
     gateway.exit()
-    assert found == (True, sys.executable, "of one's own", False)
+    assert answer == (True, sys.executable, "of one's own", False)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])

@@ -82,10 +82,10 @@ def test_the_loop_is_one_step_after_another_with_its_own_forecasts_as_observatio
     skip = one_step_skip(kind, channels)
     rows = np.array([9, 13, 30])
     windows = gather_windows(z, future, rows, channels, lookback=LOOKBACK, horizon=HORIZON)
-    found = Loop(network, weights, skip, windows, channels, horizon=HORIZON).run()
+    y_hat = Loop(network, weights, skip, windows, channels, horizon=HORIZON).run()
     for i, row in enumerate(rows):
-        wanted = one_by_one(network, weights, skip, z, future, row, channels)
-        np.testing.assert_allclose(found[i], wanted, atol=2e-6)  # inputs are float32
+        expected = one_by_one(network, weights, skip, z, future, row, channels)
+        np.testing.assert_allclose(y_hat[i], expected, atol=2e-6)  # inputs are float32
 
 
 def one_step_skip(kind, channels):
@@ -101,11 +101,11 @@ def test_without_a_network_it_is_the_skip_alone():
     windows = gather_windows(
         z, future, np.array([20]), channels, lookback=LOOKBACK, horizon=HORIZON
     )
-    found = Loop(
+    y_hat = Loop(
         None, {}, Skip("seasonal", 1, 1, season_length=2), windows, channels, horizon=HORIZON
     ).run()
     last, before = z[20, 0], z[19, 0]
-    assert found[0, :, 0].tolist() == [before, last, before, last]
+    assert y_hat[0, :, 0].tolist() == [before, last, before, last]
 
 
 @pytest.mark.parametrize("garbage", [np.nan, 1e30])
@@ -130,14 +130,14 @@ def test_a_window_of_one_row_is_enough(blocks):
     channels, z, future = setting()
     network, weights = network_of(blocks, channels)
     windows = gather_windows(z, future, np.array([20]), channels, lookback=1, horizon=HORIZON)
-    found = Loop(network, weights, Skip("last", 1, 1), windows, channels, horizon=HORIZON).run()
-    assert found.shape == (1, HORIZON, 1) and np.isfinite(found).all()
+    y_hat = Loop(network, weights, Skip("last", 1, 1), windows, channels, horizon=HORIZON).run()
+    assert y_hat.shape == (1, HORIZON, 1) and np.isfinite(y_hat).all()
 
 
 def test_a_delay_line_remembers_its_longest_delay_and_a_recurrence_the_whole_window():
     channels, _, _ = setting()
-    found = {
+    rows_by_network = {
         name: memory_rows(network_of(blocks, channels)[0], LOOKBACK)
         for name, blocks in MAPS.items()
     }
-    assert found == {"taps": 3, "stacked taps": 5, "recurrent": LOOKBACK}
+    assert rows_by_network == {"taps": 3, "stacked taps": 5, "recurrent": LOOKBACK}

@@ -37,10 +37,10 @@ def test_direct_paths_have_the_frequencies_of_the_quantiles(head):
     model = forecaster("gru", head)
     paths = sample_paths(model, PANEL, NORTH, 4000, seed=0)["north"][0]
     probabilities = (0.05, 0.3, 0.5, 0.9)
-    wanted = predict_quantiles(model, PANEL, NORTH, probabilities)["north"][0]
+    expected = predict_quantiles(model, PANEL, NORTH, probabilities)["north"][0]
     for place, probability in enumerate(probabilities):
         np.testing.assert_allclose(
-            (paths < wanted[..., place]).mean(axis=0), probability, atol=0.03
+            (paths < expected[..., place]).mean(axis=0), probability, atol=0.03
         )
 
 
@@ -51,9 +51,9 @@ def test_direct_paths_hang_together_as_the_validation_residuals_did():
         paths = sample_paths(replace(model, dependence=dependence), PANEL, NORTH, 2000, seed=0)[
             "north"
         ][0]
-        found = np.corrcoef(in_scaled_units(model, "north", paths).reshape(len(paths), -1).T)
+        correlations = np.corrcoef(in_scaled_units(model, "north", paths).reshape(len(paths), -1).T)
         np.testing.assert_allclose(
-            found, np.eye(2 * H) if dependence is None else together, atol=0.08
+            correlations, np.eye(2 * H) if dependence is None else together, atol=0.08
         )
 
 
@@ -69,8 +69,10 @@ def test_the_first_step_of_a_recursive_path_has_the_frequencies_of_its_bins():
     )
     for output in range(2):
         edges = base[0, output] + model.head.constants["edges"][0, output]
-        found = np.bincount(np.searchsorted(edges, paths[:, 0, output]), minlength=7) / len(paths)
-        np.testing.assert_allclose(found, probability[output], atol=0.03)
+        frequencies = np.bincount(np.searchsorted(edges, paths[:, 0, output]), minlength=7) / len(
+            paths
+        )
+        np.testing.assert_allclose(frequencies, probability[output], atol=0.03)
 
 
 @pytest.mark.parametrize("head", ["gaussian", "updown"])
@@ -80,13 +82,13 @@ def test_a_drawn_value_is_what_the_next_step_sees(head):
     """
     model = forecaster("jordan", head)
     windows = next(model.windows(PANEL.by_id["north"], NORTH["north"]))
-    said = []
+    read_values = []
     for first in (0.0, 1.0):
         other = Loop(model.network, model.weights, model.skip, windows, model.channels, horizon=H)
         other.propose()
         other.advance(np.full((1, 2), first))
-        said.append(other.propose()[0])
-    assert (said[0] != said[1]).all()
+        read_values.append(other.propose()[0])
+    assert (read_values[0] != read_values[1]).all()
 
 
 def test_the_probability_of_a_rise_is_that_of_a_value_above_the_last():
@@ -138,8 +140,8 @@ def test_quantiles_of_a_target_of_changes_are_those_of_paths_that_add_up():
     panel = problems.panel_of(
         problems.frame(), target={"column": "price", "transform": "logdiff"}, past_exogenous=[]
     )
-    found = predict_quantiles(model, panel, NORTH, (0.1, 0.9))["north"][0, :, 0]
-    width = np.log(found[:, 1] / found[:, 0])
+    low_and_high = predict_quantiles(model, panel, NORTH, (0.1, 0.9))["north"][0, :, 0]
+    width = np.log(low_and_high[:, 1] / low_and_high[:, 0])
     assert (np.diff(width) > 0).all()  # uncertainty of a sum grows; that of one change would not
     assert np.isnan(log_density(model, panel, NORTH)["north"]).all()
 

@@ -42,11 +42,11 @@ def test_a_training_target_is_what_the_network_adds_to_the_skip():
     ):
         rows = shops.rows(uid, "train")
         windows = next(shops.windows(uid, rows))
-        wanted = target_windows(shops.scaled(uid), rows, horizon=H, outputs=2) - skip.forecast(
+        expected = target_windows(shops.scaled(uid), rows, horizon=H, outputs=2) - skip.forecast(
             windows, shops.channels
         )
-        known = np.isfinite(wanted)
-        np.testing.assert_allclose(series.target[rows][known], wanted[known], atol=1e-6)
+        known = np.isfinite(expected)
+        np.testing.assert_allclose(series.target[rows][known], expected[known], atol=1e-6)
         np.testing.assert_array_equal(series.sample_weight[rows], known)
         assert len(series.past) == blocks.train[1] == len(series.future) - H
 
@@ -55,19 +55,19 @@ def test_a_training_target_is_what_the_network_adds_to_the_skip():
 def test_training_targets_are_made_once_for_all_seeds_unless_they_are_large(
     monkeypatch, most, times
 ):
-    shops, made = problems.problem_of(problems.frame()), []
+    shops, made_for = problems.problem_of(problems.frame()), []
     monkeypatch.setattr(fitting, "MAX_CACHED_BYTES", most)
     monkeypatch.setattr(
         fitting,
         "build_training_series",
-        lambda *given: made.append(1) or build_training_series(*given),
+        lambda *given: made_for.append(1) or build_training_series(*given),
     )
-    first, again = (
+    first, second = (
         fit(shops, spec_of("ffnn"), skip="last", seed=0, budget=Budget(2, 2)) for _ in range(2)
     )
-    assert len(made) == times
+    assert len(made_for) == times
     for name, weight in first.forecaster.weights.items():
-        np.testing.assert_array_equal(weight, again.forecaster.weights[name])
+        np.testing.assert_array_equal(weight, second.forecaster.weights[name])
 
 
 def test_no_training_target_lies_outside_the_train_block():
@@ -83,9 +83,9 @@ def test_no_training_target_lies_outside_the_train_block():
 def test_rows_after_the_train_block_are_in_no_training_series():
     long = problems.frame()
     plain = problems.problem_of(long)
-    later = long["ds"] > plain.borders.train_end
+    is_later = long["ds"] > plain.borders.train_end
     changed = problems.problem_of(
-        long.assign(sales=long["sales"].mask(later, 1e6), wind=long["wind"].mask(later))
+        long.assign(sales=long["sales"].mask(is_later, 1e6), wind=long["wind"].mask(is_later))
     )
     pairs = (build_training_series(p, NOTHING).split() for p in (plain, changed))
     for a, b in zip(*pairs, strict=True):
@@ -96,8 +96,10 @@ def test_rows_after_the_train_block_are_in_no_training_series():
 @cache
 def with_other_later_rows():
     long = problems.frame()
-    later = long["ds"] > problems.shops().borders.validation_end
-    values = {c: long[c].mask(later, 3 * long[c] + 1) for c in ("sales", "price", "wind", "rain")}
+    is_later = long["ds"] > problems.shops().borders.validation_end
+    values = {
+        c: long[c].mask(is_later, 3 * long[c] + 1) for c in ("sales", "price", "wind", "rain")
+    }
     return problems.problem_of(long.assign(**values))
 
 
@@ -132,15 +134,15 @@ def test_the_validation_loss_is_the_error_of_the_forecasts_themselves(family, er
     shops = problems.shops()
     network = spec_of(family).network(shops.panel.task)
     skip, weights = shops.skip("linear", network.shapes.horizon), random_weights(network)
-    about = (shops.panel.name, shops.panel.task, spec_of(family), shops.scaling)
-    forecaster = Forecaster(*about, skip=skip, weights=weights)
+    arguments = (shops.panel.name, shops.panel.task, spec_of(family), shops.scaling)
+    forecaster = Forecaster(*arguments, skip=skip, weights=weights)
     errors = []
     for uid in shops.blocks:
         rows = shops.rows(uid, "validation")
-        found = in_scaled_units(forecaster, uid, forecaster.predict(shops.panel, {uid: rows})[uid])
+        y_hat = in_scaled_units(forecaster, uid, forecaster.predict(shops.panel, {uid: rows})[uid])
         errors.append(
             LOSS_OF_ERROR[loss](
-                found - target_windows(shops.scaled(uid), rows, horizon=H, outputs=2)
+                y_hat - target_windows(shops.scaled(uid), rows, horizon=H, outputs=2)
             ).ravel()
         )
     assert error_of(shops, network, skip, POINT_LOSSES[loss])(weights)[0] == pytest.approx(
@@ -154,19 +156,19 @@ def test_a_network_is_trained_stopped_and_tuned_by_the_loss_that_its_entry_names
     family, loss, monkeypatch
 ):
     """The gradient's loss, the curve, the best step and what a trial is ranked by are all its."""
-    asked = []
+    losses_asked = []
     row = POINT_LOSSES[loss]
     watched = replace(
         row,
         name=f"watched {loss}",  # a trace of its own, not one of another test
-        of_error=lambda xp, error: asked.append(error) or row.of_error(xp, error),
+        of_error=lambda xp, error: losses_asked.append(error) or row.of_error(xp, error),
     )
     monkeypatch.setitem(POINT_LOSSES, loss, watched)
     shops = problems.shops()
     spec = spec_of(family, loss=loss, learning_rate=0.02)
     fitted = fit(shops, spec, skip="linear", seed=0, budget=Budget(8, 2))
     errors = [error for _, _, error in fitted.curve]
-    assert asked and len(errors) == 5
+    assert losses_asked and len(errors) == 5
     assert fitted.validation_loss == min(errors)
     assert fitted.best_step == fitted.curve[int(np.argmin(errors))][0]
     losses = []
@@ -230,9 +232,10 @@ def test_the_weights_of_a_stretch_do_not_know_its_targets(family, monkeypatch):
 
     def changed(self, uid, rows, *, horizon, purpose="training"):
         ds = self.panel.by_id[uid].ds[rows]
-        inside = (ds >= begin) & (ds < end)
+        is_inside = (ds >= begin) & (ds < end)
         return (
-            honest(self, uid, rows, horizon=horizon, purpose=purpose) + 30.0 * inside[:, None, None]
+            honest(self, uid, rows, horizon=horizon, purpose=purpose)
+            + 30.0 * is_inside[:, None, None]
         )
 
     monkeypatch.setattr(Problem, "targets", changed)
@@ -252,15 +255,15 @@ def test_a_training_looks_at_a_fixed_sample_of_series_and_origins_and_says_so(mo
     total = sum(len(shops.rows(uid, "validation")) for uid in shops.blocks)
     assert len(every) == 1 and len(every[0][0]) == total  # both series go through a network at once
     monkeypatch.setattr("forecast.models.problem.MAX_VALIDATION_CUTOFFS", 7)
-    (some, wanted), (again, _) = (
+    (some, expected), (same_windows, _) = (
         sample_validation_windows(shops, H)[0][0],
         sample_validation_windows(shops, H)[0][0],
     )
     places = [
         np.flatnonzero((every[0][0].past == past).all(axis=(1, 2))).item() for past in some.past
     ]
-    assert len(set(places)) == 7 and np.array_equal(some.past, again.past)
-    np.testing.assert_array_equal(every[0][1][places], wanted)
+    assert len(set(places)) == 7 and np.array_equal(some.past, same_windows.past)
+    np.testing.assert_array_equal(every[0][1][places], expected)
     fitted = fit(shops, spec_of("elman"), skip="linear", seed=0, budget=Budget(1, 1))
     assert fitted.note == f"validation losses are of 7 of the {total} origins"
 

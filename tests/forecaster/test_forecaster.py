@@ -62,11 +62,11 @@ def test_another_schema_is_refused(saved):
 
 def test_a_family_that_this_version_does_not_have_any_more_is_told_with_what_to_do(saved):
     spec = {**files.read_json(saved / "spec.json")["spec"], "family": "ces"}
-    said = (
+    pattern = (
         r"unknown family 'ces'\. It is of another version: train again \(`forecast run`\), or"
         r" promote another\.$"
     )
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=pattern):
         Forecaster.load(edited(saved, spec=spec))
 
 
@@ -86,10 +86,10 @@ def test_a_series_that_is_not_there_is_named_with_those_that_are():
 
 
 def test_no_rows_are_no_forecasts():
-    found = forecaster("lstm", "last").predict(
+    y_hats = forecaster("lstm", "last").predict(
         problems.shops().panel, {"south": np.array([], dtype=int)}
     )
-    assert found["south"].shape == (0, problems.HORIZON, 2)
+    assert y_hats["south"].shape == (0, problems.HORIZON, 2)
 
 
 def test_naive_repeats_the_last_observed_value_in_its_own_unit():
@@ -153,6 +153,6 @@ def test_a_request_of_seeds_and_other_members_is_the_mean_of_each_alone():
     alone = [member.predict(panel, newest) for member in (lstm, seed, linear)]
     together = Ensemble((lstm, seed, linear)).predict(panel, newest)
     for uid in newest:
-        wanted = np.mean([each[uid] for each in alone], axis=0)
-        np.testing.assert_allclose(together[uid], wanted, rtol=1e-12)
+        expected = np.mean([each[uid] for each in alone], axis=0)
+        np.testing.assert_allclose(together[uid], expected, rtol=1e-12)
     assert not np.allclose(alone[0]["north"], alone[1]["north"])

@@ -62,8 +62,8 @@ def error(family: str, change: str) -> float:
         budget=Budget(100, 25),
     )
     rows = problem.rows(uid, "test")
-    found = fitted.forecaster.predict(problem.panel, {uid: rows})[uid][:, :, 0]
-    return float(np.abs(found - truth[rows[:, None] + np.arange(1, task.horizon + 1)]).mean())
+    y_hat = fitted.forecaster.predict(problem.panel, {uid: rows})[uid][:, :, 0]
+    return float(np.abs(y_hat - truth[rows[:, None] + np.arange(1, task.horizon + 1)]).mean())
 
 
 @MODELS

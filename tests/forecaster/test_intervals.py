@@ -102,11 +102,11 @@ def test_margins_are_those_of_the_newest_errors_known_at_the_cutoff(n, m, horizo
     y[:m:7, 0] = np.nan  # more are missing before than after
     none = np.zeros_like(y)
     fitted = SplitConformal.calibrate(y[:n], none[:n])
-    held = fitted.followed_by(y[n:], none[n:], unknown(m), step_size=step_size)
-    (low,), (high,) = held.bounds_in_turn(none[n:], unknown(m), [0.5])
+    followed = fitted.followed_by(y[n:], none[n:], unknown(m), step_size=step_size)
+    (low,), (high,) = followed.bounds_in_turn(none[n:], unknown(m), [0.5])
     every = max(1, n // intervals.RENEWALS)
     for origin in range(m):
-        then = held.known_at(origin // every * every)
+        then = followed.known_at(origin // every * every)
         for step in range(1, horizon + 1):
             earlier = np.arange(origin // every * every)
             known = earlier[(origin // every * every - earlier) * step_size >= step]
@@ -116,7 +116,7 @@ def test_margins_are_those_of_the_newest_errors_known_at_the_cutoff(n, m, horizo
             assert scores[np.isfinite(scores)].tolist() == newest.tolist()
         np.testing.assert_array_equal(high[origin], then.quantiles([0.5])[0, 0])
     np.testing.assert_array_equal(low, -high)
-    assert np.array_equal(held.known_after(m).scores, held.newest.scores, equal_nan=True)
+    assert np.array_equal(followed.known_after(m).scores, followed.newest.scores, equal_nan=True)
 
 
 def test_a_margin_leans_on_those_of_all_steps_over_the_mean_of_each():
@@ -161,8 +161,8 @@ def test_errors_that_grow_are_covered_once_they_are_known():
         * np.where(np.arange(900) < 300, 1, 2)[:, None]
     )
     none, fitted = np.zeros_like(noise), SplitConformal.calibrate(noise[:300], np.zeros((300, 1)))
-    held = fitted.followed_by(noise[300:], none[300:], unknown(600))
-    (low,), (high,) = held.bounds_in_turn(none[300:], unknown(600), [0.8])
+    intervals = fitted.followed_by(noise[300:], none[300:], unknown(600))
+    (low,), (high,) = intervals.bounds_in_turn(none[300:], unknown(600), [0.8])
     assert share_inside(noise[300:], *fitted.bounds(none[300:], unknown(600), 0.8)) < 0.55
     assert 0.76 < share_inside(noise[600:], low[300:], high[300:]) < 0.84
 
@@ -228,9 +228,9 @@ def test_the_volatility_is_the_root_mean_square_of_the_seasonal_differences_in_t
     task = task_of(lookback=5, season_length=2)
     values = np.array([[0.0], [10.0], [1.0], [12.0], [4.0], [np.nan], [9.0]])
     # differences: none, none, 1, 2, 3, none, 5
-    found = volatility(values, [1, 2, 4, 6], task)[:, 0]
-    assert np.isnan(found[0])
-    assert found[1:].tolist() == pytest.approx(
+    volatilities = volatility(values, [1, 2, 4, 6], task)[:, 0]
+    assert np.isnan(volatilities[0])
+    assert volatilities[1:].tolist() == pytest.approx(
         [1.0, np.sqrt((1 + 4 + 9) / 3), np.sqrt((9 + 25) / 2)]
     )
 
@@ -248,15 +248,15 @@ def test_rows_older_than_the_lookback_and_rows_to_come_do_not_move_the_volatilit
     task = task_of(lookback=lookback, season_length=season)
     values = np.random.default_rng(seed).normal(size=(n, 1))
     row = n // 2
-    kept = values[max(row + 1 - lookback, 0) : row + 1]
-    whole, newest = volatility(values, [row], task), volatility(kept, [len(kept) - 1], task)
+    window = values[max(row + 1 - lookback, 0) : row + 1]
+    whole, newest = volatility(values, [row], task), volatility(window, [len(window) - 1], task)
     assert np.array_equal(whole, newest, equal_nan=True)
 
 
 def test_a_lookback_no_longer_than_a_season_has_the_volatility_of_one_row_to_the_next():
     values = np.array([[0.0], [1.0], [3.0], [6.0], [10.0]])
-    found = volatility(values, [4], task_of(lookback=3, season_length=3))[0, 0]
-    assert found == pytest.approx(np.sqrt((9 + 16) / 2))
+    of_row = volatility(values, [4], task_of(lookback=3, season_length=3))[0, 0]
+    assert of_row == pytest.approx(np.sqrt((9 + 16) / 2))
 
 
 def test_a_width_is_one_where_the_volatility_is_as_usual_unknown_or_was_zero():
@@ -275,16 +275,18 @@ def test_a_width_grows_less_than_the_volatility_and_the_less_the_shorter_the_loo
 def test_margins_of_a_calm_time_cover_more_of_a_restless_one_than_equal_margins():
     task = task_of(lookback=24, season_length=1)
     y, _ = restless(200, seed=1)
-    later, size = restless(400, seed=2)
-    known, seen = np.arange(30, 199), np.arange(230, 399)
-    calm, stormy = (volatility(v[:, None], rows, task) for v, rows in ((y, known), (later, seen)))
-    ahead, forecast = later[seen + 1][:, None], later[seen][:, None]
+    y_later, size = restless(400, seed=2)
+    known, test_rows = np.arange(30, 199), np.arange(230, 399)
+    calm, stormy = (
+        volatility(v[:, None], rows, task) for v, rows in ((y, known), (y_later, test_rows))
+    )
+    ahead, forecast = y_later[test_rows + 1][:, None], y_later[test_rows][:, None]
     weighted = SplitConformal.calibrate(
         y[known + 1][:, None], y[known][:, None], Difficulty(calm), lookback=24
     )
     equal = SplitConformal.calibrate(y[known + 1][:, None], y[known][:, None])
     missed = 0.8 - share_inside(ahead, *equal.bounds(forecast, Difficulty(stormy), 0.8))
-    assert size[seen].min() == 2.0 and missed > 0.2
+    assert size[test_rows].min() == 2.0 and missed > 0.2
     assert (
         0.8 - share_inside(ahead, *weighted.bounds(forecast, Difficulty(stormy), 0.8)) < missed / 2
     )
@@ -306,9 +308,9 @@ def test_no_end_of_an_interval_lies_outside_of_the_bounds_of_the_target():
     y, y_hat = errors(200, seed=1, scale=5.0)
     free = SplitConformal.calibrate(y, y_hat).bounds(y_hat, unknown(200), 0.9)
     assert (free.low < 0).any() and (free.high > 20).any()
-    held = SplitConformal.calibrate(y, y_hat, limits=(0.0, 20.0)).bounds(y_hat, unknown(200), 0.9)
-    np.testing.assert_array_equal(held.low, np.clip(free.low, 0, 20))
-    np.testing.assert_array_equal(held.high, np.clip(free.high, 0, 20))
+    bounds = SplitConformal.calibrate(y, y_hat, limits=(0.0, 20.0)).bounds(y_hat, unknown(200), 0.9)
+    np.testing.assert_array_equal(bounds.low, np.clip(free.low, 0, 20))
+    np.testing.assert_array_equal(bounds.high, np.clip(free.high, 0, 20))
 
 
 def by_hour(n_days: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -320,16 +322,16 @@ def by_hour(n_days: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 def test_an_interval_of_the_night_is_narrower_than_one_of_the_day():
     y, hours = by_hour(60, seed=1)
-    later, later_hours = by_hour(200, seed=2)
-    none = np.zeros_like(later)
-    known, later_known = unknown(len(y)).volatility, unknown(len(later)).volatility
+    y_later, later_hours = by_hour(200, seed=2)
+    none = np.zeros_like(y_later)
+    known, later_known = unknown(len(y)).volatility, unknown(len(y_later)).volatility
     weighted = SplitConformal.calibrate(y, np.zeros_like(y), Difficulty(known, hours))
     equal = SplitConformal.calibrate(y, np.zeros_like(y))
     of_position = weighted.bounds(none, Difficulty(later_known, later_hours), 0.8)
-    of_all = equal.bounds(none, unknown(len(later)), 0.8)
+    of_all = equal.bounds(none, unknown(len(y_later)), 0.8)
     is_night = (later_hours < 6) | (later_hours >= 18)
     assert (of_position.high[is_night] < 0.75 * of_all.high[is_night]).all()
-    assert 0.77 < share_inside(later, *of_position) < 0.83
+    assert 0.77 < share_inside(y_later, *of_position) < 0.83
 
 
 def calibrated(y: np.ndarray, positions: np.ndarray) -> SplitConformal:
@@ -341,13 +343,13 @@ def calibrated(y: np.ndarray, positions: np.ndarray) -> SplitConformal:
 
 def test_by_night_and_by_day_an_interval_covers_as_often():
     y, hours = by_hour(60, seed=1)
-    later, later_hours = by_hour(200, seed=2)
+    y_later, later_hours = by_hour(200, seed=2)
     fitted = calibrated(y, hours)
-    difficulty = Difficulty(unknown(len(later)).volatility, later_hours)
-    low, high = fitted.bounds(np.zeros_like(later), difficulty, 0.8)
+    difficulty = Difficulty(unknown(len(y_later)).volatility, later_hours)
+    low, high = fitted.bounds(np.zeros_like(y_later), difficulty, 0.8)
     is_night = (later_hours < 6) | (later_hours >= 18)
     for part in (is_night, ~is_night):
-        assert 0.77 < share_inside(later[part], low[part], high[part]) < 0.83
+        assert 0.77 < share_inside(y_later[part], low[part], high[part]) < 0.83
 
 
 def test_zeros_of_a_closed_day_make_no_interval_of_an_open_one_narrow():
@@ -356,12 +358,12 @@ def test_zeros_of_a_closed_day_make_no_interval_of_an_open_one_narrow():
         return np.where(days == 6, 0.0, np.random.default_rng(seed).normal(size=(n, 1))), days
 
     y, days = open_six_days(1400, seed=1)
-    later, later_days = open_six_days(7000, seed=2)
+    y_later, later_days = open_six_days(7000, seed=2)
     fitted = calibrated(y, days)
-    difficulty = Difficulty(unknown(len(later)).volatility, later_days)
-    low, high = fitted.bounds(np.zeros_like(later), difficulty, 0.8)
+    difficulty = Difficulty(unknown(len(y_later)).volatility, later_days)
+    low, high = fitted.bounds(np.zeros_like(y_later), difficulty, 0.8)
     is_open = later_days < 6
-    assert 0.78 < share_inside(later[is_open], low[is_open], high[is_open]) < 0.82
+    assert 0.78 < share_inside(y_later[is_open], low[is_open], high[is_open]) < 0.82
     assert (high[~is_open] == 0).all()
 
 
@@ -401,8 +403,8 @@ def test_series_side_by_side_have_the_intervals_of_each_alone(n_days):
 
 def test_a_position_that_calibration_has_not_seen_is_a_usual_one():
     y, hours = by_hour(20, seed=5)
-    seen = hours[:, 0] < 20
-    fitted = calibrated(y[seen], hours[seen])
+    is_known = hours[:, 0] < 20
+    fitted = calibrated(y[is_known], hours[is_known])
     ends = fitted.bounds([[0.0]], Difficulty(np.array([np.nan]), np.array([[23]])), 0.8)
     assert ends.high[0, 0] == fitted.bounds([[0.0]], unknown(1), 0.8).high[0, 0]
 
@@ -431,12 +433,12 @@ def short_series(n_series: int, n: int, *, seed: int) -> list[SplitConformal]:
 def test_many_series_with_six_errors_have_an_interval_of_95_percent_together():
     conformals = short_series(20, 6, seed=1)
     draw = np.random.default_rng(2)
-    inside = []
+    covered = []
     for number, pooled in enumerate(intervals.put_in_pool(conformals)):
-        later = 2.0**number * draw.normal(size=(500, H))
-        inside.append(share_inside(later, *pooled.bounds(0 * later, unknown(500), 0.95)))
-    assert 0.92 < np.mean(inside) < 0.97
-    assert min(inside) > 0.7
+        y_later = 2.0**number * draw.normal(size=(500, H))
+        covered.append(share_inside(y_later, *pooled.bounds(0 * y_later, unknown(500), 0.95)))
+    assert 0.92 < np.mean(covered) < 0.97
+    assert min(covered) > 0.7
     with pytest.raises(InputError, match="6 calibration errors found for a step"):
         conformals[0].bounds(np.zeros((1, H)), unknown(1), 0.95)
 
@@ -499,11 +501,11 @@ def test_shops_forget_christmas_by_the_newest_three_horizons_of_all():
 def test_shops_whose_rows_are_numbered_apart_forget_by_as_many_steps_of_each():
     shops = shops_behind_christmas(12)
     week = np.timedelta64(7, "D")
-    apart = [
+    shops_apart = [
         replace(shop, ds=shop.ds + 30 * number * week, test_ds=shop.test_ds + 30 * number * week)
         for number, shop in enumerate(shops.values())
     ]
-    aligned = intervals.put_in_pool(apart, are_numbered=True)
+    aligned = intervals.put_in_pool(shops_apart, are_numbered=True)
     for shop, other in zip(shops.values(), aligned, strict=True):
         for origin in range(4):
             np.testing.assert_array_equal(
@@ -583,7 +585,7 @@ def test_errors_are_ranked_once_for_all_levels_and_forecasts(monkeypatch):
     difficulty = Difficulty(np.full(1, np.nan))
     first = conformal.bounds(np.zeros((1, 4)), difficulty, 0.8)
     monkeypatch.setattr(np, "sort", None)
-    again = conformal.bounds(np.zeros((1, 4)), difficulty, 0.8)
+    bounds_again = conformal.bounds(np.zeros((1, 4)), difficulty, 0.8)
     wider = conformal.bounds(np.zeros((1, 4)), difficulty, 0.9)
-    np.testing.assert_array_equal(again.high, first.high)
+    np.testing.assert_array_equal(bounds_again.high, first.high)
     assert (wider.high > first.high).all()

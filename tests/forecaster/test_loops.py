@@ -69,8 +69,8 @@ def simulate(model, panel, rows, *, horizon):
 @recursive
 def test_a_horizon_as_trained_is_the_forecast_served(family):
     panel, model = problems.shops().panel, forecaster(family, skip_of(family))
-    found = over_horizon(model, panel, AT, horizon=H)["north"]
-    np.testing.assert_array_equal(found, model.predict(panel, AT)["north"])
+    y_hat = over_horizon(model, panel, AT, horizon=H)["north"]
+    np.testing.assert_array_equal(y_hat, model.predict(panel, AT)["north"])
 
 
 @recursive
@@ -98,8 +98,10 @@ def test_the_closed_loop_fed_with_true_values_equals_the_open_loop(family):
     panel.by_id["north"].values[111:117, :2] = free
     rows = np.arange(110, 116)
     measured = over_horizon(model, panel, {"north": rows}, horizon=1)["north"][:, 0]
-    found, wanted = (in_scaled_units(model, "north", values) for values in (measured, free))
-    np.testing.assert_allclose(found, wanted, atol=1e-6)
+    open_loop, closed_loop = (
+        in_scaled_units(model, "north", values) for values in (measured, free)
+    )
+    np.testing.assert_allclose(open_loop, closed_loop, atol=1e-6)
 
 
 @recursive
@@ -145,12 +147,14 @@ def test_simulated_inputs_with_gaps_and_changes_are_those_a_window_would_hold():
     panel, model = problems.shops().panel, forecaster("narx", "none")
     model = replace(model, spec=model.spec.with_values({"target_lags": 3, "input_lags": 3}))
     model = replace(model, weights=_some_weights(model))
-    found = simulate(model, panel, {"north": np.array([110])}, horizon=6)["north"][0]
-    own = problems.copied(panel)
+    y_hat = simulate(model, panel, {"north": np.array([110])}, horizon=6)["north"][0]
+    continued = problems.copied(panel)
     for k in range(6):
-        step = over_horizon(model, own, {"north": np.array([110 + k])}, horizon=1)["north"][0, 0]
-        np.testing.assert_allclose(found[k], step, rtol=1e-5)
-        own.by_id["north"].values[111 + k, :2] = step
+        step = over_horizon(model, continued, {"north": np.array([110 + k])}, horizon=1)["north"][
+            0, 0
+        ]
+        np.testing.assert_allclose(y_hat[k], step, rtol=1e-5)
+        continued.by_id["north"].values[111 + k, :2] = step
 
 
 def _some_weights(model: Forecaster):
@@ -186,10 +190,10 @@ def test_rows_and_horizons_that_cannot_be_run_are_refused(rows, horizon, message
 
 
 def test_no_rows_give_no_forecasts():
-    found = over_horizon(
+    y_hats = over_horizon(
         forecaster("arx", None), problems.shops().panel, {"north": np.array([], int)}, horizon=5
     )
-    assert found["north"].shape == (0, 5, 2)
+    assert y_hats["north"].shape == (0, 5, 2)
 
 
 def mixed_setting():
@@ -217,19 +221,19 @@ def test_the_mixed_strategy_takes_the_bias_out_of_a_recursion(tmp_path):
     assert mixed_error < 0.8 * recursive_error
     assert mixed_error < 1.05 * error(problem, direct.predict(problem.panel, rows))
     mixed.save(tmp_path)
-    again = Forecaster.load(tmp_path).predict(problem.panel, rows)
-    np.testing.assert_array_equal(again["north"], mixed.predict(problem.panel, rows)["north"])
+    loaded = Forecaster.load(tmp_path).predict(problem.panel, rows)
+    np.testing.assert_array_equal(loaded["north"], mixed.predict(problem.panel, rows)["north"])
 
 
 def test_a_correction_of_nothing_leaves_the_recursion_alone():
     problem, model = mixed_setting()
     rows = {"north": problem.rows("north", "test")}
     ridge = problem.skip("linear", H)
-    found = replace(
+    uncorrected = replace(
         model, correction=replace(ridge, coefficients=np.zeros_like(ridge.coefficients))
     )
     np.testing.assert_allclose(
-        found.predict(problem.panel, rows)["north"],
+        uncorrected.predict(problem.panel, rows)["north"],
         over_horizon(model, problem.panel, rows, horizon=H)["north"],
     )
 

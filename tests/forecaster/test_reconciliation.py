@@ -86,8 +86,8 @@ def test_forecasts_are_those_of_hierarchicalforecast(method: str, expected: list
         "wls_var": np.diag((PEER_ERRORS**2).mean(axis=0)),
         "mint_shrink": shrunk_covariance(PEER_ERRORS - PEER_ERRORS.mean(axis=0)),
     }[method]
-    found = reconcile(base, PEER_NAMES, minimum_trace(summing, covariance), minimum=None)
-    np.testing.assert_allclose(found, expected, atol=5e-5)
+    reconciled = reconcile(base, PEER_NAMES, minimum_trace(summing, covariance), minimum=None)
+    np.testing.assert_allclose(reconciled, expected, atol=5e-5)
 
 
 def test_the_shrinkage_is_that_of_schaefer_and_strimmer_in_numbers() -> None:
@@ -107,8 +107,8 @@ def test_of_more_series_than_errors_the_covariance_can_be_inverted() -> None:
 
 def test_errors_that_are_all_zero_have_the_weights_of_least_squares() -> None:
     summing, _ = summing_matrix(["a", "b", "total"])
-    found = minimum_trace(summing, shrunk_covariance(np.zeros((5, 3))))
-    np.testing.assert_allclose(found, np.linalg.pinv(summing))
+    weights = minimum_trace(summing, shrunk_covariance(np.zeros((5, 3))))
+    np.testing.assert_allclose(weights, np.linalg.pinv(summing))
 
 
 def test_known_covariance_beats_bottom_up_and_least_squares_on_every_level() -> None:
@@ -157,11 +157,11 @@ def test_later_blocks_are_coherent_and_validation_keeps_what_the_weights_were_le
     assert coherent.index.equals(table.index)
     validation = coherent[coherent["block"] == "validation"]
     assert validation["y_hat"].equals(validation["base"])
-    later = coherent[coherent["block"] == "test"]
-    wide = later.pivot(index=["cutoff", "step"], columns="unique_id", values="y_hat")
+    test_rows = coherent[coherent["block"] == "test"]
+    wide = test_rows.pivot(index=["cutoff", "step"], columns="unique_id", values="y_hat")
     np.testing.assert_allclose(wide["total"], wide["A"] + wide["B"])
     np.testing.assert_allclose(wide["B"], wide["B/A"] + wide["B/B"])
-    assert not np.allclose(later["y_hat"], later["base"])
+    assert not np.allclose(test_rows["y_hat"], test_rows["base"])
 
 
 def test_a_bound_holds_for_series_and_sums_together() -> None:

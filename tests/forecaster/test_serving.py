@@ -38,19 +38,19 @@ def service(family: str) -> Service:
 def test_a_recursion_serves_what_it_forecast_in_the_backtest_from_the_same_cutoff(family):
     model, shops = forecaster(family, None), problems.shops().panel
     last = {series.unique_id: np.array([len(series) - 1]) for series in shops.series}
-    wanted = model.predict(shops, last)
+    expected = model.predict(shops, last)
     served = service(family).answer(history())
-    for uid, values in wanted.items():
+    for uid, values in expected.items():
         for output, name in enumerate(shops.task.targets):
-            own = served[(served["unique_id"] == uid) & (served["output"] == name)]
-            np.testing.assert_allclose(own["y_hat"], values[0, :, output], rtol=1e-9)
+            of_column = served[(served["unique_id"] == uid) & (served["output"] == name)]
+            np.testing.assert_allclose(of_column["y_hat"], values[0, :, output], rtol=1e-9)
 
 
 @pytest.mark.parametrize("family", STATISTICAL)
 def test_a_history_that_begins_after_the_recursion_did_is_refused(family):
-    later = history().groupby("unique_id").tail(60)
+    late_history = history().groupby("unique_id").tail(60)
     with pytest.raises(InputError, match=r"recursion began at .* and needs every row since"):
-        service(family).answer(later)
+        service(family).answer(late_history)
 
 
 def test_rows_before_the_first_train_row_change_nothing():
@@ -66,7 +66,9 @@ def test_a_window_model_is_given_no_more_than_it_reads(monkeypatch):
     rows = []
     real = serving.from_frame
     monkeypatch.setattr(
-        serving, "from_frame", lambda frame, *about: rows.append(len(frame)) or real(frame, *about)
+        serving,
+        "from_frame",
+        lambda frame, *arguments: rows.append(len(frame)) or real(frame, *arguments),
     )
     Service(Ensemble((forecaster("ridge", "linear"),))).answer(
         history()
@@ -81,15 +83,15 @@ def test_a_request_is_answered_with_one_thread_of_blas_and_those_of_the_caller_c
     def threads() -> set[int]:
         return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
 
-    seen = []
+    thread_counts = []
     real = serving.forecast_latest
-    watched = lambda *about, **how: seen.append(threads()) or real(*about, **how)  # noqa: E731
+    watched = lambda *arguments, **how: thread_counts.append(threads()) or real(*arguments, **how)  # noqa: E731
     monkeypatch.setattr(serving, "forecast_latest", watched)
     with threadpool_limits(2, user_api="blas"):
         before = threads()
         Service(Ensemble((forecaster("ridge", "linear"),))).answer(history())
         assert threads() == before
-    assert seen == [{1}]
+    assert thread_counts == [{1}]
 
 
 def ready(history: pd.DataFrame, ensemble: Ensemble) -> Panel | None:
@@ -103,14 +105,14 @@ def test_a_history_that_needs_no_mending_is_taken_as_it_is_with_the_same_forecas
 ):
     ensemble = Ensemble((forecaster(family, "linear" if FAMILIES[family].has_skip else None),))
     complete = problems.frame(gaps=False).assign(ds=lambda t: t["ds"].astype(f"datetime64[{unit}]"))
-    found = ready(complete, ensemble)
-    assert found is not None and [s.unique_id for s in found.series] == ["north", "south"]
+    panel = ready(complete, ensemble)
+    assert panel is not None and [s.unique_id for s in panel.series] == ["north", "south"]
     if not ensemble.needs_whole_history:
-        assert {len(series) for series in found.series} == {
+        assert {len(series) for series in panel.series} == {
             ensemble.task.lookback + ensemble.task.season_length
         }
     quick = Service(ensemble).answer(complete)
-    monkeypatch.setattr(serving, "read_ordered_panel", lambda *about: None)
+    monkeypatch.setattr(serving, "read_ordered_panel", lambda *arguments: None)
     pd.testing.assert_frame_equal(quick, Service(ensemble).answer(complete), check_exact=True)
 
 
@@ -132,23 +134,23 @@ def test_seeds_of_one_network_are_asked_as_one_and_forecast_what_each_does_alone
     panel = problems.shops().panel
     last = {series.unique_id: np.array([len(series) - 1]) for series in panel.series}
     alone = [each.predict(panel, last) for each in (*seeds, other)]
-    asked = []
+    n_forecasters = []
     predict = type(first).predict
     monkeypatch.setattr(
-        type(first), "predict", lambda *args: asked.append(args[0]) or predict(*args)
+        type(first), "predict", lambda *args: n_forecasters.append(args[0]) or predict(*args)
     )
     together = Ensemble((*seeds, other)).predict(panel, last)
-    assert [count_twins(each.weights) for each in asked] == [3, 1]
+    assert [count_twins(each.weights) for each in n_forecasters] == [3, 1]
     for uid, y_hat in together.items():
-        wanted = [each[uid] for each in alone]
-        assert not np.allclose(wanted[0], wanted[1])
-        np.testing.assert_allclose(y_hat, np.mean(wanted, axis=0), rtol=1e-12)
+        expected = [each[uid] for each in alone]
+        assert not np.allclose(expected[0], expected[1])
+        np.testing.assert_allclose(y_hat, np.mean(expected, axis=0), rtol=1e-12)
 
 
-@pytest.mark.parametrize(("difference", "asked"), [(1e-10, [2]), (1e-6, [1, 1])])
+@pytest.mark.parametrize(("difference", "n_asked"), [(1e-10, [2]), (1e-6, [1, 1])])
 @pytest.mark.parametrize("family", ["narx", "gru"])
 def test_seeds_whose_linear_parts_differ_by_rounding_alone_are_asked_as_one(
-    family, difference, asked, monkeypatch
+    family, difference, n_asked, monkeypatch
 ):
     first = forecaster(family, "linear")
     moved = replace(first.skip, coefficients=first.skip.coefficients + difference)
@@ -162,7 +164,7 @@ def test_seeds_whose_linear_parts_differ_by_rounding_alone_are_asked_as_one(
         type(first), "predict", lambda *args: counts.append(args[0]) or predict(*args)
     )
     together = Ensemble(seeds).predict(panel, last)
-    assert [count_twins(each.weights) for each in counts] == asked
+    assert [count_twins(each.weights) for each in counts] == n_asked
     for uid, y_hat in together.items():
         np.testing.assert_allclose(y_hat, np.mean([each[uid] for each in alone], axis=0), rtol=1e-7)
 
@@ -287,9 +289,9 @@ def test_times_with_a_zone_are_read_without_a_warning_and_a_list_of_times_is_ref
     rows = history()
     ridge = Service(Ensemble((forecaster("ridge", "linear"),)))
     plain = rows["ds"].map(lambda moment: moment.isoformat())
-    wanted = ridge.answer(rows.assign(ds=plain))
+    expected = ridge.answer(rows.assign(ds=plain))
     for zone in ("Z", "+00:00"):
-        pd.testing.assert_frame_equal(ridge.answer(rows.assign(ds=plain + zone)), wanted)
+        pd.testing.assert_frame_equal(ridge.answer(rows.assign(ds=plain + zone)), expected)
     for listed in ([[time] for time in plain], [[time, time] for time in plain]):
         with pytest.raises(InputError, match="row 0: column 'ds' holds"):
             ridge.answer(rows.assign(ds=listed))
@@ -323,9 +325,9 @@ def test_a_missing_column_is_named_with_the_columns_that_were_sent() -> None:
     task = problems.task(static=[{"column": "kind", "categories": ["bakery", "butcher"]}])
     with pytest.raises(InputError) as refused:
         serving._check_rows(rows, task)
-    shown = str(refused.value)
-    assert "column 'wind' is missing" in shown
-    assert "'kind'" in shown and "kind=" not in shown
+    message = str(refused.value)
+    assert "column 'wind' is missing" in message
+    assert "'kind'" in message and "kind=" not in message
 
 
 def test_a_series_that_lacks_the_newest_rows_is_named_since_its_forecast_begins_earlier() -> None:
@@ -355,12 +357,12 @@ def test_a_value_outside_of_the_bounds_of_its_target_is_refused(bounds, outside)
         wrong = shares.copy()
         wrong.loc[wrong.index[row], "y"] = outside
         day = days[row].date()
-        told = rf"'y' of series 's' has {outside:g} at {day}, outside of its bounds"
-        with pytest.raises(InputError, match=told) as refusal:
+        pattern = rf"'y' of series 's' has {outside:g} at {day}, outside of its bounds"
+        with pytest.raises(InputError, match=pattern) as refusal:
             served.answer(wrong)
         assert serving.advise_caller(str(refusal.value)).endswith(". Correct the value.")
-        with pytest.raises(InputError, match=told):
+        with pytest.raises(InputError, match=pattern):
             served.answer(wrong.astype({"unique_id": "category"}))  # the long way
-        with pytest.raises(InputError, match=told):
+        with pytest.raises(InputError, match=pattern):
             loaded.predict(wrong)
     served.answer(shares.assign(y=bounds.get("minimum", 100)))

@@ -50,20 +50,20 @@ def test_a_mean_keeps_to_the_bounds_of_its_target() -> None:
 
 def test_the_forecast_of_lognormal_noise_is_its_median_or_its_mean_as_asked(tmp_path: Path) -> None:
     spans = {"freq": "1D", "horizon": 3, "lookback": 7, "season_length": 1}
-    shown = {}
+    means = {}
     for point in ("median", "mean"):
         model = forecast.fit(
             lognormal(), "ridge", transform="log", point=point, calendar_features=(), **spans
         )
-        shown[point] = model.predict()["ridge"].to_numpy()
+        means[point] = model.predict()["ridge"].to_numpy()
         windows = model.cross_validation(n_windows=60)
-        shown[f"{point} windows"] = windows["ridge"].mean()
+        means[f"{point} windows"] = windows["ridge"].mean()
         model.save(tmp_path / point)
         loaded = forecast.load(tmp_path / point).predict(lognormal())["ridge"]
-        np.testing.assert_array_equal(loaded, shown[point])
-    assert shown["median windows"] == pytest.approx(100, rel=0.1)
-    assert shown["mean windows"] == pytest.approx(100 * MEAN_OVER_MEDIAN, rel=0.1)
-    ratio = shown["mean"] / shown["median"]
+        np.testing.assert_array_equal(loaded, means[point])
+    assert means["median windows"] == pytest.approx(100, rel=0.1)
+    assert means["mean windows"] == pytest.approx(100 * MEAN_OVER_MEDIAN, rel=0.1)
+    ratio = means["mean"] / means["median"]
     np.testing.assert_allclose(ratio, MEAN_OVER_MEDIAN, rtol=0.1)
 
 

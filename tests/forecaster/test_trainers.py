@@ -39,10 +39,10 @@ def fitted(family, skip="linear", lm=None, **options):
 
 @pytest.mark.parametrize("family", SUITED)
 def test_a_family_is_trained_saved_and_forecasts(family, tmp_path):
-    found = fitted(family, **SUITED[family])
-    assert [step for step, *_ in found.curve] == [0, 1, 2, 3, 4]
-    assert found.validation_loss == min(error for _, _, error in found.curve)
-    found.forecaster.save(tmp_path / "seed")
+    fit_result = fitted(family, **SUITED[family])
+    assert [step for step, *_ in fit_result.curve] == [0, 1, 2, 3, 4]
+    assert fit_result.validation_loss == min(error for _, _, error in fit_result.curve)
+    fit_result.forecaster.save(tmp_path / "seed")
     rows = scored_rows()
     for uid, values in (
         Forecaster.load(tmp_path / "seed").predict(problems.shops().panel, rows).items()
@@ -51,12 +51,12 @@ def test_a_family_is_trained_saved_and_forecasts(family, tmp_path):
 
 
 def test_each_iteration_lowers_the_training_error_and_equal_seeds_are_equal_bits():
-    once, again = (fitted("narx", skip="last", **SUITED["narx"]) for _ in range(2))
+    once, same_fit = (fitted("narx", skip="last", **SUITED["narx"]) for _ in range(2))
     errors = [train for _, train, _ in once.curve[1:]]
     assert errors == sorted(errors, reverse=True) and errors[-1] < 0.9 * errors[0]
     for name, weight in once.forecaster.weights.items():
         assert weight.dtype == np.float32
-        np.testing.assert_array_equal(weight, again.forecaster.weights[name])
+        np.testing.assert_array_equal(weight, same_fit.forecaster.weights[name])
 
 
 def test_a_net_too_large_is_a_failed_row_with_the_limit_and_the_estimate():
@@ -118,7 +118,7 @@ def net(**options):
 
 def train_rows(problem):
     series = build_training_series(problem, Skip("none", problems.HORIZON, 2))
-    return [one.past for one in series.split()]
+    return [part.past for part in series.split()]
 
 
 def test_the_projection_is_that_of_scikit_learn_up_to_the_sign_of_each_axis():
@@ -127,10 +127,10 @@ def test_the_projection_is_that_of_scikit_learn_up_to_the_sign_of_each_axis():
     network, rows = net(width=3), train_rows(problems.shops())
     w = set_principal_axes(network, initialise(network, 0), rows)
     joined = np.concatenate(rows).astype(float)
-    found = joined @ w[AXES] + w[MEAN]
+    projected = joined @ w[AXES] + w[MEAN]
     expected = PCA(3).fit_transform(joined)
-    signs = np.sign((found * expected).sum(axis=0))
-    np.testing.assert_allclose(found, expected * signs, atol=1e-3)
+    signs = np.sign((projected * expected).sum(axis=0))
+    np.testing.assert_allclose(projected, expected * signs, atol=1e-3)
 
 
 def test_axes_without_variance_are_zero():
@@ -148,12 +148,12 @@ def test_training_moves_a_learnt_projection_and_leaves_principal_axes(projection
     network, falling = spec.network(shops.panel.task), itertools.count(1.0, -0.01)
     series = build_training_series(shops, Skip("none", problems.HORIZON, 2))
     start = set_principal_axes(
-        network, initialise(network, 0), [one.past for one in series.split()]
+        network, initialise(network, 0), [part.past for part in series.split()]
     )
     trained = train_by_gradient(
         network,
         series,
-        lambda _: next(falling),
+        lambda _: np.array([next(falling)]),
         spec,
         GradientOptions(seed=0, budget=Budget(4, 2), change_channels=()),
     )
@@ -171,22 +171,22 @@ def test_a_training_reads_the_targets_where_they_lie(monkeypatch):
     )
     shops, spec = problems.shops(), spec_of()
     series = build_training_series(shops, Skip("none", problems.HORIZON, 2))
-    seen = []
+    targets_read = []
 
     def validate(_):
-        series.target[0] = len(seen)
-        seen.append(float(filled[0].variables["target"][0, 0, 0]))
-        return 0.0
+        series.target[0] = len(targets_read)
+        targets_read.append(float(filled[0].variables["target"][0, 0, 0]))
+        return np.zeros(1)
 
     options = GradientOptions(seed=0, budget=Budget(2, 1), change_channels=())
     train_by_gradient(spec.network(shops.panel.task), series, validate, spec, options)
-    assert seen == [0, 1, 2]
+    assert targets_read == [0, 1, 2]
 
 
 def test_the_axes_know_nothing_after_the_train_block():
     long = problems.frame()
-    later = long["ds"] > problems.shops().borders.train_end
-    other = problems.problem_of(long.assign(sales=long["sales"].mask(later, 1e6)))
+    is_later = long["ds"] > problems.shops().borders.train_end
+    other = problems.problem_of(long.assign(sales=long["sales"].mask(is_later, 1e6)))
     network = net()
     a, b = (
         set_principal_axes(network, initialise(network, 0), train_rows(p))

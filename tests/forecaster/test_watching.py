@@ -24,10 +24,10 @@ def decide(p_values: np.ndarray) -> np.ndarray:
 
 def forget(counts: np.ndarray) -> np.ndarray:
     """The sum up to each observation, weighted with the memory of the rule."""
-    kept = 1 - 1 / (RATE * (N_ERRORS + 1))
+    factor = 1 - 1 / (RATE * (N_ERRORS + 1))
     sums = np.zeros(len(counts))
     for i, count in enumerate(counts):
-        sums[i] = count + kept * sums[i - 1]
+        sums[i] = count + factor * sums[i - 1]
     return sums
 
 
@@ -69,10 +69,10 @@ def test_levels_keep_their_budget_whatever_is_rejected():
         p_values = np.where(rng.random(STREAM) < share, 1e-9, 1.0)
         memory = 40.0
         levels, alarms = decide_alarms(p_values, RATE, memory)
-        kept = (1 - 1 / memory) ** np.arange(STREAM)[::-1]
+        discounts = (1 - 1 / memory) ** np.arange(STREAM)[::-1]
         for end in (1, 10, 300, STREAM):
-            spent = np.sum(kept[-end:] * levels[:end])
-            assert spent <= RATE * (1 + np.sum(kept[-end:] * alarms[:end])) + 1e-12
+            spent = np.sum(discounts[-end:] * levels[:end])
+            assert spent <= RATE * (1 + np.sum(discounts[-end:] * alarms[:end])) + 1e-12
 
 
 def test_a_decision_is_not_changed_by_what_comes_later():
@@ -88,5 +88,5 @@ def test_the_level_is_the_smallest_p_value_while_all_is_quiet_and_rises_after_an
     levels, alarms = decide_alarms(np.array([1.0, smallest, 0.5, 1.0]), RATE, RATE * (N_ERRORS + 1))
     assert alarms.tolist() == [False, True, False, False]
     assert levels[:2] == pytest.approx([smallest, smallest])
-    kept = 1 - smallest / RATE
-    assert levels[2] == pytest.approx(smallest + RATE * kept * 0.0722 * np.log(2))
+    remaining = 1 - smallest / RATE
+    assert levels[2] == pytest.approx(smallest + RATE * remaining * 0.0722 * np.log(2))

@@ -73,12 +73,12 @@ def test_without_future_channels_there_is_no_projection():
 
 
 def test_same_seed_same_weights_and_other_blocks_do_not_matter():
-    one = initialise(Network((Recurrent("a", "lstm", 5),), SHAPES), seed=3)
+    alone = initialise(Network((Recurrent("a", "lstm", 5),), SHAPES), seed=3)
     two = initialise(Network((Recurrent("a", "lstm", 5), Dense("later", 9)), SHAPES), seed=3)
     other = initialise(Network((Recurrent("a", "lstm", 5),), SHAPES), seed=4)
     for name in ("a/kernel", "a/recurrent_kernel"):
-        np.testing.assert_array_equal(one[name], two[name])
-        assert not np.array_equal(one[name], other[name])
+        np.testing.assert_array_equal(alone[name], two[name])
+        assert not np.array_equal(alone[name], other[name])
 
 
 def test_first_values_are_glorot_orthogonal_zero_and_one_for_the_forget_bias():

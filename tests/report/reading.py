@@ -14,8 +14,14 @@ def results(root, name):
 
 
 def rendered(root, *names):
-    found = [results(root, name) for name in names]
-    return render(found, {one.name: read_costs(one.paths, one.name) for one in found})
+    of_datasets = [results(root, name) for name in names]
+    return render(
+        of_datasets,
+        {
+            of_dataset.name: read_costs(of_dataset.paths, of_dataset.name)
+            for of_dataset in of_datasets
+        },
+    )
 
 
 def words(element):

@@ -80,8 +80,8 @@ def test_one_step_ahead_is_in_the_singular(root):
 
 
 def test_of_several_series_the_sentence_has_no_error_in_their_units(root):
-    said = describe_result(results(root, DAILY))
-    assert "MASE" in said and "last value; " in said and "index points" not in said
+    sentence = describe_result(results(root, DAILY))
+    assert "MASE" in sentence and "last value; " in sentence and "index points" not in sentence
 
 
 def test_of_several_series_the_error_of_the_largest_stands_behind_it_in_its_unit(root):
@@ -89,13 +89,15 @@ def test_of_several_series_the_error_of_the_largest_stands_behind_it_in_its_unit
     largest = sort_by_size(several)[0]
     table = several.by_series.query("series == @largest and ranking != 'architecture'")
     rows = table.groupby("model")["mae"].last()  # of a network the seeds' mean stands last
-    said = describe_scale(several)
+    sentence = describe_scale(several)
     model = several.selected_model("shipped")
-    assert said.startswith(f"For scale: of {largest}, the largest series, its mean absolute error")
-    assert f"error is {figure(rows[model])} index points; repeating the last value has" in said
-    assert f"has {figure(rows['naive'])} index points." in said
+    assert sentence.startswith(
+        f"For scale: of {largest}, the largest series, its mean absolute error"
+    )
+    assert f"error is {figure(rows[model])} index points; repeating the last value has" in sentence
+    assert f"has {figure(rows['naive'])} index points." in sentence
     page = html.fromstring(rendered(root, DAILY))
-    assert said in words(page.xpath("//section[@class='verdict']")[0])
+    assert sentence in words(page.xpath("//section[@class='verdict']")[0])
     assert describe_scale(results(root, HOURLY)) == ""
 
 
@@ -120,9 +122,11 @@ def test_networks_none_of_which_trained_are_no_missing_networks(project):
 
 def test_too_few_origins_are_said_so_as_in_the_verdict(project):
     change_words(project, "bar", "undecided")
-    said = describe_result(results(project, HOURLY))
-    assert re.search(r"undecided \(−44\.0 %, \d+ origins\) against repeating the last value", said)
-    assert "not distinguishable" not in said
+    sentence = describe_result(results(project, HOURLY))
+    assert re.search(
+        r"undecided \(−44\.0 %, \d+ origins\) against repeating the last value", sentence
+    )
+    assert "not distinguishable" not in sentence
 
 
 def test_who_is_better_than_the_bar_alone_is_told_whom_it_is_not_better_than(project):
@@ -131,18 +135,18 @@ def test_who_is_better_than_the_bar_alone_is_told_whom_it_is_not_better_than(pro
         if test["family"] == "bar":
             test |= {"word": "not distinguishable", "not_better_than": "historical_median"}
     change_verdicts(project, tests=tests)
-    said = describe_result(results(project, HOURLY))
+    sentence = describe_result(results(project, HOURLY))
     assert (
         "44.0 % below repeating the last value (2.163 °C), but not shown to be better than the"
-        " historical median;" in said
+        " historical median;" in sentence
     )
 
 
 def test_a_ridge_is_not_called_a_network(project):
     change_verdicts(project, chosen={"shipped": "ridge", "architecture": "lstm"})
     page = html.fromstring(rendered(project, HOURLY))
-    said = words(page.xpath("//section[@class='answer']")[0])
-    assert said.count("ridge is selected") == 1
+    text = words(page.xpath("//section[@class='answer']")[0])
+    assert text.count("ridge is selected") == 1
     assert "7 models, 3 of them neural networks" in words(page)
 
 

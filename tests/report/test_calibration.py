@@ -37,14 +37,14 @@ def test_each_series_is_calibrated_on_its_own_and_a_refused_level_is_said_not_sh
 
 
 def test_the_intervals_of_an_origin_are_its_own_the_widest_level_first(root):
-    found = results(root, HOURLY)
-    test = panels.read_forecasts(found)[0].on_test["chosen"]
-    bands = panels.intervals_at(found, "lstm", "town", test.cutoffs[5])
+    of_dataset = results(root, HOURLY)
+    test = panels.read_forecasts(of_dataset)[0].on_test["chosen"]
+    bands = panels.intervals_at(of_dataset, "lstm", "town", test.cutoffs[5])
     assert [len(pair) for pair in bands] == [2, 2]
     for margin, (lower, upper) in zip((2, 1), bands, strict=True):
         assert upper - lower == pytest.approx(2 * margin * np.arange(1.0, 7.0))
         assert (upper + lower) / 2 == pytest.approx(test.seed_mean[5])
-    assert panels.intervals_at(found, "gru", "town", test.cutoffs[5]) == ()
+    assert panels.intervals_at(of_dataset, "gru", "town", test.cutoffs[5]) == ()
 
 
 def test_forecasts_are_drawn_with_the_intervals_of_the_chosen_model_alone(page):
@@ -74,7 +74,7 @@ def test_without_any_interval_the_seeds_range_is_drawn_and_the_refusals_are_told
 
 
 def test_how_intervals_are_made_is_said(page):
-    said = words(page.xpath(f"//article[@id='{HOURLY}']")[0])
-    assert "from how much the series changed in the lookback" in said
-    assert "how large errors are at that hour, weekday or month, as in a served forecast" in said
-    assert "Ten series or more with short blocks rank their errors together" in said
+    text = words(page.xpath(f"//article[@id='{HOURLY}']")[0])
+    assert "from how much the series changed in the lookback" in text
+    assert "how large errors are at that hour, weekday or month, as in a served forecast" in text
+    assert "Ten series or more with short blocks rank their errors together" in text

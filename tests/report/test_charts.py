@@ -77,12 +77,12 @@ def test_a_line_has_no_points_beyond_the_axes():
 
 
 @given(st.lists(st.floats(0, 200), min_size=1, max_size=8))
-def test_spread_labels_keep_their_order_and_their_distance(wanted):
-    placed = spread(wanted, 0, 200, gap=13)
-    order = sorted(range(len(wanted)), key=lambda i: (wanted[i], i))
-    steps = np.diff([placed[i] for i in order])
+def test_spread_labels_keep_their_order_and_their_distance(positions):
+    spread_positions = spread(positions, 0, 200, gap=13)
+    order = sorted(range(len(positions)), key=lambda i: (positions[i], i))
+    steps = np.diff([spread_positions[i] for i in order])
     assert (steps >= 13 - 1e-6).all()
-    assert max(placed) <= 200 + 1e-6
+    assert max(spread_positions) <= 200 + 1e-6
 
 
 def test_text_from_the_data_cannot_become_markup():
@@ -99,12 +99,12 @@ def test_a_line_chart_is_well_formed_and_names_its_lines():
         Line("naive", x, x, "naive", "naive"),
         Line("a<b", x, 2 * x, "chosen", "a<b", ((x, 3 * x),)),
     ]
-    found = ET.fromstring(
+    chart = ET.fromstring(
         line_chart(lines, Axes("errors", "hours ahead", "MAE, °C", [(1.0, "1"), (3.0, "3")]))
     )
-    texts = [element.text for element in found.iter("text")]
+    texts = [element.text for element in chart.iter("text")]
     assert {"naive", "a<b", "hours ahead", "MAE, °C"} <= set(texts)
-    assert found.get("aria-label") == "errors"
+    assert chart.get("aria-label") == "errors"
 
 
 def test_a_chart_of_a_constant_line_has_a_range():

@@ -24,19 +24,19 @@ from tests.support.small_project import ROOT
 
 
 @pytest.fixture(scope="module")
-def shown(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def reported_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished project with the metrics, plots and parameters of the real dvc.yaml, committed."""
     root = write_project(tmp_path_factory.mktemp("project"))
     dvc_files.write(ProjectPaths.of(root), (HOURLY, DAILY))
     leaderboard.write_verdicts(ProjectPaths.of(root), (HOURLY, DAILY))
     pipeline = yaml.safe_load((ROOT / "dvc.yaml").read_text())
-    kept = {key: pipeline[key] for key in ("params", "plots")}
+    kept_keys = {key: pipeline[key] for key in ("params", "plots")}
     (metrics,) = pipeline["stages"]["report"]["metrics"]
-    kept["metrics"] = list(metrics)
-    (root / "dvc.yaml").write_text(yaml.safe_dump(kept))
+    kept_keys["metrics"] = list(metrics)
+    (root / "dvc.yaml").write_text(yaml.safe_dump(kept_keys))
     shutil.copytree(ROOT / ".dvc" / "plots", root / ".dvc" / "plots")
     shutil.copy(ROOT / ".dvc" / "config", root / ".dvc")
-    for name in kept["params"]:
+    for name in kept_keys["params"]:
         (root / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, root / name)
     git = ["git", "-c", "user.name=x", "-c", "user.email=x@localhost"]
@@ -52,10 +52,10 @@ def dvc(root: Path, *words: str) -> str:
     return done.stdout
 
 
-def test_the_headline_figures_are_those_of_the_leaderboard(shown: Path) -> None:
-    metrics = json.loads(dvc(shown, "metrics", "show", "--json"))
+def test_the_headline_figures_are_those_of_the_leaderboard(reported_project: Path) -> None:
+    metrics = json.loads(dvc(reported_project, "metrics", "show", "--json"))
     figures = metrics[""]["data"]["reports/metrics.json"]["data"]
-    results = Results(ProjectPaths.of(shown), HOURLY)
+    results = Results(ProjectPaths.of(reported_project), HOURLY)
     score = results.score(str(results.selected_model("shipped")), "shipped")
     assert score is not None
     assert figures[HOURLY]["shipped"]["model"] == score["model"]
@@ -64,27 +64,27 @@ def test_the_headline_figures_are_those_of_the_leaderboard(shown: Path) -> None:
 
 
 def test_every_plot_of_the_pipeline_is_drawn_from_rows_that_are_there(
-    shown: Path, tmp_path: Path
+    reported_project: Path, tmp_path: Path
 ) -> None:
-    dvc(shown, "plots", "show", "-o", str(tmp_path / "plots"))
+    dvc(reported_project, "plots", "show", "-o", str(tmp_path / "plots"))
     page = (tmp_path / "plots" / "index.html").read_text(encoding="utf-8")
     assert '"level in percent"' in page and '"coverage, a share"' in page
     for plot in yaml.safe_load((ROOT / "dvc.yaml").read_text())["plots"]:
         ((name, settings),) = plot.items()
         ((file, y),) = settings["y"].items()
-        table = pd.read_csv(shown / file)
+        table = pd.read_csv(reported_project / file)
         assert len(table) and {settings["x"], y, "dataset"} <= set(table.columns)
         assert name in page
     assert '"mark": "rule"' in page or '"mark":"rule"' in page  # the intervals
 
 
-def test_an_edited_budget_is_a_difference_of_parameters(shown: Path) -> None:
-    budget = shown / "configs" / "tuning.yaml"
+def test_an_edited_budget_is_a_difference_of_parameters(reported_project: Path) -> None:
+    budget = reported_project / "configs" / "tuning.yaml"
     before = budget.read_text()
     key = next(key for key, value in yaml.safe_load(before).items() if isinstance(value, int))
     budget.write_text(before.replace(f"{key}: ", f"{key}: 9", 1))
     try:
-        changes = json.loads(dvc(shown, "params", "diff", "--json"))
+        changes = json.loads(dvc(reported_project, "params", "diff", "--json"))
     finally:
         budget.write_text(before)
     assert list(changes) == ["configs/tuning.yaml"] and list(changes["configs/tuning.yaml"]) == [
@@ -92,16 +92,16 @@ def test_an_edited_budget_is_a_difference_of_parameters(shown: Path) -> None:
     ]
 
 
-def test_the_report_of_a_pull_request_is_a_table_of_what_changed(shown: Path) -> None:
+def test_the_report_of_a_pull_request_is_a_table_of_what_changed(reported_project: Path) -> None:
     """Docs/running.md: `dvc metrics diff --md <branch>`."""
-    path = shown / "reports" / "metrics.json"
+    path = reported_project / "reports" / "metrics.json"
     before = path.read_text()
     figures = json.loads(before)
     was = figures[HOURLY]["shipped"]["mae"]
     figures[HOURLY]["shipped"]["mae"] = 2 * was
     path.write_text(json.dumps(figures))
     try:
-        table = dvc(shown, "metrics", "diff", "--md", "HEAD")
+        table = dvc(reported_project, "metrics", "diff", "--md", "HEAD")
     finally:
         path.write_text(before)
     (row,) = [line for line in table.splitlines() if f"{HOURLY}.shipped.mae" in line]
@@ -116,9 +116,9 @@ def test_a_table_without_rows_has_its_header(tmp_path: Path) -> None:
 
 
 def test_every_test_of_the_comparison_is_kept_with_the_digits_of_the_leaderboard(
-    shown: Path,
+    reported_project: Path,
 ) -> None:
-    paths = ProjectPaths.of(shown)
+    paths = ProjectPaths.of(reported_project)
     for name, published in read_verdicts(paths).items():
         tests = Results(paths, name).verdicts.tests
         assert [test.word for test in published.tests] == [test.word for test in tests]

@@ -83,7 +83,7 @@ def test_a_score_keeps_every_digit_that_was_written(root):
 
 
 @pytest.mark.parametrize(
-    ("written", "shown"),
+    ("written", "cell"),
     [
         ("1.23649871234", "1.2365"),
         ("0.00012345678", "0.00012346"),
@@ -99,17 +99,17 @@ def test_a_score_keeps_every_digit_that_was_written(root):
     ],
 )
 def test_a_measured_value_is_committed_with_five_significant_digits_and_a_count_exactly(
-    written, shown
+    written, cell
 ):
-    assert round_cell(written) == shown
+    assert round_cell(written) == cell
 
 
 def test_rounding_errors_of_another_processor_leave_the_committed_table_as_it_is(root):
     rows = combine_leaderboards(ProjectPaths.of(root), DATASETS)
     measured = float(rows[0]["mase"])
-    elsewhere = [{**rows[0], "mase": f"{measured * (1 + 1e-9):.12g}"}, *rows[1:]]
-    assert elsewhere[0]["mase"] != rows[0]["mase"]
-    assert as_csv(elsewhere) == as_csv(rows)
+    other_rows = [{**rows[0], "mase": f"{measured * (1 + 1e-9):.12g}"}, *rows[1:]]
+    assert other_rows[0]["mase"] != rows[0]["mase"]
+    assert as_csv(other_rows) == as_csv(rows)
 
 
 def test_the_table_has_the_agreed_columns_and_no_timing(root):
@@ -175,13 +175,15 @@ def test_rmsse_is_shown_where_the_absolute_error_rewards_zero(root, monkeypatch)
 
 
 def test_both_rankings_of_every_dataset_are_shown_lowest_error_first(root):
-    shown = printed(root, terminal=False)
+    lines_shown = printed(root, terminal=False)
     titles = [
-        line.strip() for line in shown.splitlines() if line.startswith(("hourly, ", "daily, "))
+        line.strip()
+        for line in lines_shown.splitlines()
+        if line.startswith(("hourly, ", "daily, "))
     ]
     places = ("as shipped", "architecture alone")
     assert titles == [f"{dataset}, {place}" for dataset in ("hourly", "daily") for place in places]
-    first = shown[shown.index("hourly, as shipped") :]
+    first = lines_shown[lines_shown.index("hourly, as shipped") :]
     assert (
         first.index("lstm")
         < first.index("ridge")
@@ -206,12 +208,12 @@ def test_the_chosen_row_is_marked_and_the_words_are_the_verdicts(root):
 def test_the_change_against_the_bar_has_the_sign_and_digits_of_the_page(root):
     results = Results(ProjectPaths.of(root), "hourly")
     lines = leaderboard_lines(results, "shipped").set_index("model")
-    shown = {model: change.split(" %")[0] for model, change in lines["error vs bar"].items()}
+    changes = {model: change.split(" %")[0] for model, change in lines["error vs bar"].items()}
     page = {
         row.model: str(row.cells[1].content).split(" %")[0]
         for row in leaderboard_table(results, "shipped").rows
     }
-    assert shown == page and shown["lstm"].startswith("−") and shown["drift"].startswith("+")
+    assert changes == page and changes["lstm"].startswith("−") and changes["drift"].startswith("+")
 
 
 def test_the_change_against_the_bar_is_the_figure_of_the_sentence_where_series_end_apart(root):
@@ -243,11 +245,11 @@ def test_a_network_that_repeats_the_ridge_has_its_change_against_the_bar_too(roo
 
 
 def test_the_verdict_on_the_chosen_row_stands_below_the_tables(root):
-    said = (
+    verdict = (
         "hourly: As shipped: lstm, selected on validation, is better than repeating the last value"
         " (error −44.0 %)."
     )
-    assert printed(root, terminal=False, width=200).splitlines().count(said) == 1
+    assert printed(root, terminal=False, width=200).splitlines().count(verdict) == 1
 
 
 def test_warnings_stand_below_the_tables(tmp_path):
@@ -262,14 +264,16 @@ def test_warnings_stand_below_the_tables(tmp_path):
 
 
 def test_a_failed_model_stands_last_and_says_so(root):
-    shown = printed(root, terminal=False)
-    alone = shown[shown.index("hourly, architecture alone") : shown.index("hourly: ")]
+    printed_board = printed(root, terminal=False)
+    alone = printed_board[
+        printed_board.index("hourly, architecture alone") : printed_board.index("hourly: ")
+    ]
     assert alone.strip().splitlines()[-1].split() == ["narx", "–", "failed", "see", "below"]
 
 
 def test_errors_of_several_series_have_no_column_in_units(root):
-    shown = printed(root, terminal=False)
-    heads = [line.split() for line in shown.splitlines() if line.split()[:1] == ["model"]]
+    printed_board = printed(root, terminal=False)
+    heads = [line.split() for line in printed_board.splitlines() if line.split()[:1] == ["model"]]
     assert [("MAE" in head, "MASE" in head) for head in heads] == [(True, True)] * 2 + [
         (False, True)
     ] * 2
@@ -284,12 +288,12 @@ def test_baselines_alone_are_one_table_with_the_chosen_one_marked(tmp_path):
     keep_baselines(root / "data" / "compared" / "hourly")
     console = Console(file=io.StringIO(), width=80, color_system=None)
     print_leaderboards(ProjectPaths.of(root), ["hourly"], console)
-    shown = console.file.getvalue()
-    titles = [line.strip() for line in shown.splitlines() if line.startswith("hourly, ")]
+    printed_board = console.file.getvalue()
+    titles = [line.strip() for line in printed_board.splitlines() if line.startswith("hourly, ")]
     assert titles == ["hourly, baselines"]
     assert [
         line.split()[1]
-        for line in shown.splitlines()
+        for line in printed_board.splitlines()
         if line.startswith(" *") or line.startswith("*  ")
     ] == ["ridge"]
 

@@ -69,31 +69,33 @@ def test_rows_without_dates_are_called_by_their_number(tmp_path):
     df = pd.DataFrame({"ds": np.arange(300), "y": y}).drop(index=[50, 51])
     board = forecast.compare(df, "naive", freq={"kind": "index"}, horizon=4, lookback=8, n_jobs=1)
     page = board.report(tmp_path / "report.html").read_text()
-    shown = html.fromstring(page)
-    for told in shown.xpath("//td[@class='said'] | //style | //script"):  # a data check tells times
-        told.getparent().remove(told)
-    seen = words(shown)
+    tree = html.fromstring(page)
+    for element in tree.xpath(
+        "//td[@class='said'] | //style | //script"
+    ):  # a data check tells times
+        element.getparent().remove(element)
+    visible_text = words(tree)
     assert (
-        "1970" not in seen.replace("Kennard 1970", "").replace("Jenkins 1970", "")
+        "1970" not in visible_text.replace("Kennard 1970", "").replace("Jenkins 1970", "")
         and "1 Jan 1970" not in page
     )
-    for said in ("row 0 to row 175", "row 255 to row 299"):
-        assert said in seen, said
+    for span in ("row 0 to row 175", "row 255 to row 299"):
+        assert span in visible_text, span
     assert "row 255|row 256" in page  # the tooltip of a forecast
     assert "Test error by period" not in page
 
 
 def test_the_stage_writes_the_same_bytes_twice_and_nothing_else(project):
-    def written():
+    def write_project():
         files = filter(Path.is_file, (project / "reports").rglob("*"))
         return {
             path.relative_to(project / "reports").as_posix(): path.read_bytes() for path in files
         }
 
     report.main(str(project))
-    first = written()
+    first = write_project()
     report.main(str(project))
-    assert written() == first
+    assert write_project() == first
     of_dvc = {name for name in first if name == "metrics.json" or name.startswith("plots/")}
     assert set(first) - of_dvc == {"leaderboard.csv", "report.html", "verdicts.json"} and of_dvc
 
@@ -129,10 +131,10 @@ def test_sections_stand_in_the_order_a_reader_needs_them(page):
 
 
 def test_every_sentence_of_the_verdict_is_printed(root, page):
-    said = words(page.xpath(f"//article[@id='{HOURLY}']//section[@class='verdict']")[0])
+    text = words(page.xpath(f"//article[@id='{HOURLY}']//section[@class='verdict']")[0])
     sentences = results(root, HOURLY).verdicts.sentences
-    assert all(with_minus(sentence) in said for sentence in sentences)
-    assert "no test distinguishes lstm from gru" in said.lower() and " lstm " in said
+    assert all(with_minus(sentence) in text for sentence in sentences)
+    assert "no test distinguishes lstm from gru" in text.lower() and " lstm " in text
 
 
 def test_the_data_are_dated_by_their_pointer_not_by_today(page):
@@ -165,10 +167,10 @@ def test_where_networks_were_trained_as_shipped_alone_nothing_speaks_of_another_
 
 def test_rows_stand_by_test_error_and_failures_last_with_their_reason(page):
     rows = board(page, HOURLY, 1).xpath(".//tbody/tr")
-    shown = [row.xpath("string(td[1])") for row in rows]
-    assert "diverged" in shown[-1]
+    names = [row.xpath("string(td[1])") for row in rows]
+    assert "diverged" in names[-1]
     assert "failed" in words(rows[-1])
-    errors = [float(value.split()[0]) for value in shown[:-1]]
+    errors = [float(value.split()[0]) for value in names[:-1]]
     assert errors == sorted(errors)
 
 
@@ -189,9 +191,9 @@ def test_errors_of_several_series_are_never_pooled_in_units(page):
 
 
 def test_flags_of_copies_and_leaks_are_said_and_marked(page):
-    said = words(page.xpath(f"//article[@id='{DAILY}']//section[@class='verdict']")[0])
-    assert "gru (as shipped): Alpha & Co: MAE 40.0 % below" in said
-    assert "naive (baseline): Alpha & Co: 2 of 3 steps hardly move" in said
+    text = words(page.xpath(f"//article[@id='{DAILY}']//section[@class='verdict']")[0])
+    assert "gru (as shipped): Alpha & Co: MAE 40.0 % below" in text
+    assert "naive (baseline): Alpha & Co: 2 of 3 steps hardly move" in text
     assert "leak alarm" in row_of(board(page, DAILY, 0), "gru")[0]
     assert "leak alarm" not in row_of(board(page, DAILY, 1), "gru")[0]
 
@@ -226,16 +228,16 @@ def test_a_row_that_the_test_finds_better_than_the_last_value_is_not_tagged_a_co
             test["word"] = words_of.get((test["model"], test["ranking"]), test["word"])
     files.write_json(path, verdicts)
     page = html.fromstring(rendered(project, HOURLY))
-    shown = board(page, HOURLY, 0)
+    shown_rows = board(page, HOURLY, 0)
     tagged = {
         row.get("data-model")
-        for row in shown.xpath(".//tbody/tr[.//span[@class='mark'][.='copy']]")
+        for row in shown_rows.xpath(".//tbody/tr[.//span[@class='mark'][.='copy']]")
     }
-    assert tagged == {"gru", "drift", "naive"} and "better" in row_of(shown, "lstm")[2]
-    said = words(page.xpath("//section[@class='verdict']//details")[0])
+    assert tagged == {"gru", "drift", "naive"} and "better" in row_of(shown_rows, "lstm")[2]
+    text = words(page.xpath("//section[@class='verdict']//details")[0])
     assert (
-        "4 forecasts move little from the last value" in said
-        and "lstm (as shipped): town: 3 of 3" in said
+        "4 forecasts move little from the last value" in text
+        and "lstm (as shipped): town: 3 of 3" in text
     )
 
 
@@ -247,15 +249,15 @@ def test_the_selected_row_is_marked_tied_only_beside_another(page):
 def test_the_worst_origin_is_the_one_with_the_largest_error(root):
     rows = results(root, HOURLY).forecasts_by_series("lstm.linear")
     (drawn,) = read_forecasts(results(root, HOURLY))
-    found = drawn.on_test["chosen"]
+    on_test = drawn.on_test["chosen"]
     rows = (
         rows[rows["block"] == "test"]
         .groupby(["cutoff", "step"], as_index=False)[["y", "y_hat"]]
         .mean()
     )
     errors = (rows["y"] - rows["y_hat"]).abs().groupby(rows["cutoff"]).mean()
-    losses = mean_errors(found)
-    assert found.cutoffs[int(np.argmax(losses))] == errors.idxmax()
+    losses = mean_errors(on_test)
+    assert on_test.cutoffs[int(np.argmax(losses))] == errors.idxmax()
     assert losses.max() == pytest.approx(errors.max())
 
 
@@ -280,19 +282,19 @@ def test_what_not_to_read_into_the_result_stands_beside_it(page):
 def test_what_the_data_checks_found_is_listed_and_nothing_where_they_found_nothing(page):
     table = "//article[@id='{}']//table[contains(@class, 'findings')]//tbody/tr"
     (row,) = page.xpath(table.format(HOURLY))
-    said = [
+    row_words = [
         "spikes",
         "1 value beyond 8 robust spreads: 2025-01-05 07:00.",
         "town",
         "temperature",
         "warn",
     ]
-    assert [words(cell) for cell in row] == said
+    assert [words(cell) for cell in row] == row_words
     assert not page.xpath(table.format(DAILY))
 
 
 def test_of_ten_thousand_findings_the_first_hundred_are_listed():
-    one = {
+    finding = {
         "rule": "gaps",
         "series": "s",
         "column": "",
@@ -300,10 +302,10 @@ def test_of_ten_thousand_findings_the_first_hundred_are_listed():
         "sentence": "A step is missing.",
         "action": "warn",
     }
-    found = findings_table(
-        SimpleNamespace(quality={"findings": [one] * 10_000}, dataset=example_data.dataset())
+    table = findings_table(
+        SimpleNamespace(quality={"findings": [finding] * 10_000}, dataset=example_data.dataset())
     )
-    assert len(found.rows) == 100 and "quality.json" in dict(found.columns)["Check"]
+    assert len(table.rows) == 100 and "quality.json" in dict(table.columns)["Check"]
 
 
 def test_the_ledger_has_a_row_for_every_candidate_and_its_cost(page):
@@ -351,8 +353,8 @@ def test_a_network_that_was_never_trained_is_reported_beside_the_others(project)
     board = board[~is_never | (board["seed"] == "mean")]
     board.loc[is_never, "status"] = "failed"
     board.to_csv(path, index=False)
-    said = words(html.fromstring(rendered(project, HOURLY)))
-    assert "trained from 3 seeds each" in said and "every tuning trial failed" in said
+    text = words(html.fromstring(rendered(project, HOURLY)))
+    assert "trained from 3 seeds each" in text and "every tuning trial failed" in text
 
 
 def test_a_network_exempt_from_the_budget_is_named_with_its_reason(project):
@@ -383,10 +385,14 @@ def test_costs_change_the_page_and_nothing_that_dvc_tracks(project):
 
 
 def test_the_page_is_a_function_of_the_results_and_of_the_costs(root):
-    found = [results(root, HOURLY)]
+    of_datasets = [results(root, HOURLY)]
     costs = {HOURLY: {"gru.linear": CandidateCost(cpu_seconds=7.25)}}
-    assert render(found, costs) == render([results(root, HOURLY)], costs) != render(found, {})
-    assert "7.2\N{NO-BREAK SPACE}s" in render(found, costs)
+    assert (
+        render(of_datasets, costs)
+        == render([results(root, HOURLY)], costs)
+        != render(of_datasets, {})
+    )
+    assert "7.2\N{NO-BREAK SPACE}s" in render(of_datasets, costs)
 
 
 def test_no_line_of_the_page_breaks_between_a_number_and_its_unit(root):
@@ -401,9 +407,9 @@ def test_names_from_the_data_are_shown_and_not_interpreted(page):
 
 
 def test_notes_and_licence_come_from_the_dataset(page):
-    said = words(page.xpath(f"//article[@id='{HOURLY}']")[0])
-    assert "Weather by Some Service" in said
-    assert "Gridded reanalysis, not a station." in said
+    text = words(page.xpath(f"//article[@id='{HOURLY}']")[0])
+    assert "Weather by Some Service" in text
+    assert "Gridded reanalysis, not a station." in text
     protocol = words(page.xpath("//article[@id='protocol']")[0])
     assert all(
         part in protocol
@@ -425,10 +431,12 @@ def test_the_best_network_on_validation_is_shown_beside_a_chosen_baseline(projec
     files.write_json(
         path, {**files.read_json(path), "chosen": {"shipped": "ridge", "architecture": "ridge"}}
     )
-    found = results(project, HOURLY)
-    roles = {model: role_of(found, "shipped", model) for model in ("ridge", "lstm", "gru", "naive")}
+    of_dataset = results(project, HOURLY)
+    roles = {
+        model: role_of(of_dataset, "shipped", model) for model in ("ridge", "lstm", "gru", "naive")
+    }
     assert roles == {"ridge": "chosen", "lstm": "network", "gru": "other", "naive": "naive"}
-    assert models_by_role(found) == {"naive": "naive", "chosen": "ridge", "network": "lstm"}
+    assert models_by_role(of_dataset) == {"naive": "naive", "chosen": "ridge", "network": "lstm"}
 
 
 def test_a_run_of_baselines_alone_is_still_reported(project):
@@ -439,8 +447,8 @@ def test_a_run_of_baselines_alone_is_still_reported(project):
     files.write_frame(compared / "by_series.parquet", by_series[by_series["ranking"] == "baseline"])
     for table in ("leaderboard", "by_step"):
         lines = (compared / f"{table}.csv").read_text().splitlines(keepends=True)
-        kept = [lines[0], *(line for line in lines[1:] if ",baseline," in line)]
-        (compared / f"{table}.csv").write_text("".join(kept))
+        baselines = [lines[0], *(line for line in lines[1:] if ",baseline," in line)]
+        (compared / f"{table}.csv").write_text("".join(baselines))
     files.write_json(
         compared / "verdicts.json", {"chosen": {"shipped": "ridge"}, "tests": [], "sentences": []}
     )
@@ -525,10 +533,10 @@ def test_opening_hours_are_named_with_their_clock_and_days(root):
 
 
 def test_a_series_of_more_than_292_years_has_a_timeline(root):
-    found = results(root, HOURLY)
-    for series in found.quality["series"].values():
+    of_dataset = results(root, HOURLY)
+    for series in of_dataset.quality["series"].values():
         series["first"] = "1700-01-01"  # nanoseconds between it and the last row overflow
-    shares = [block.share for block in timeline(found)]
+    shares = [block.share for block in timeline(of_dataset)]
     assert shares[0] > 0.99 and sum(shares) == pytest.approx(1.0, abs=1e-3)
 
 

@@ -107,12 +107,12 @@ def test_the_console_stays_empty_and_nothing_is_requested(page, address):
     page.get_log("performance")  # the browser's own start page is not ours
     open_whole(page, address)
     messages = [json.loads(entry["message"])["message"] for entry in page.get_log("performance")]
-    asked = {
+    addresses = {
         m["params"]["request"]["url"]
         for m in messages
         if m["method"] == "Network.requestWillBeSent"
     }
-    assert {url for url in asked if not url.startswith("data:")} == {address}
+    assert {url for url in addresses if not url.startswith("data:")} == {address}
 
 
 def tables(page, width):
@@ -134,10 +134,10 @@ def tables(page, width):
 
 @pytest.mark.parametrize("width", [TABLET, DESKTOP])
 def test_a_table_wider_than_its_place_says_so_and_scrolls_to_its_last_column(page, width):
-    shown = tables(page, width)
-    assert [table for table in shown if table[1] != table[2] or not table[3]] == []
-    is_wide = [wide for name, wide, _, _ in shown if "board" in name]
-    assert all(is_wide) if width == TABLET else not all(wide for _, wide, _, _ in shown)
+    widths = tables(page, width)
+    assert [table for table in widths if table[1] != table[2] or not table[3]] == []
+    is_wide = [wide for name, wide, _, _ in widths if "board" in name]
+    assert all(is_wide) if width == TABLET else not all(wide for _, wide, _, _ in widths)
 
 
 def test_on_a_phone_every_row_is_a_card_and_no_column_is_cut(page):
@@ -250,7 +250,7 @@ def test_networks_none_and_all_can_be_picked_at_once(page):
 
 
 def test_a_chart_tells_its_values_where_it_is_touched(page):
-    said = page.execute_script("""
+    tooltip = page.execute_script("""
         const svg = document.querySelector('#hourly svg[data-x]');
         svg.scrollIntoView();
         const box = svg.getBoundingClientRect();
@@ -260,7 +260,7 @@ def test_a_chart_tells_its_values_where_it_is_touched(page):
         const tip = document.getElementById('tip');
         return tip.hidden ? '' : tip.textContent;
     """)
-    assert "actual: " in said
+    assert "actual: " in tooltip
 
 
 def test_dark_and_light_are_both_offered(page):
@@ -276,13 +276,13 @@ def test_dark_and_light_are_both_offered(page):
 
 def test_without_scripts_everything_is_shown_and_no_dead_button_is(driver, page, address):
     everything = "main :not(.explained, .explained *)"
-    shown = visible(page, everything)
+    visible_parts = visible(page, everything)
     assert visible(page, ".explained") == 0  # a touch of the column's head explains it
     driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     open_whole(driver, address)
     try:
         assert visible(driver, ".bar") == 0
-        assert visible(driver, everything) == shown
+        assert visible(driver, everything) == visible_parts
         assert visible(driver, ".explained") > 0
     finally:
         driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})

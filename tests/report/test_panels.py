@@ -67,30 +67,30 @@ def test_the_last_test_forecast_is_of_the_largest_series_and_says_of_how_many_be
 
 
 def test_series_of_equal_size_stand_by_name_and_units_of_several_targets_are_not_compared(project):
-    found = results(project, HOURLY)
-    naive = found.naive
+    of_dataset = results(project, HOURLY)
+    naive = of_dataset.naive
     rows = [naive.assign(unique_id=name, y=naive["y"] + size) for name, size in SIZES.items()]
-    found.__dict__["naive"] = pd.concat(rows)  # in place of the cached properties
-    found.__dict__["series"] = tuple(SIZES)
-    assert sort_by_size(found) == ["c", "a", "b"]
-    assert panels.describe_first(found) == "largest"
+    of_dataset.__dict__["naive"] = pd.concat(rows)  # in place of the cached properties
+    of_dataset.__dict__["series"] = tuple(SIZES)
+    assert sort_by_size(of_dataset) == ["c", "a", "b"]
+    assert panels.describe_first(of_dataset) == "largest"
     # what has ended is not what a reader wants to see first
     oldest = rows[-1].loc[rows[-1]["block"] == "test", "cutoff"].min()
     rows[-1] = rows[-1][rows[-1]["cutoff"] <= oldest]
-    found.__dict__["naive"] = pd.concat(rows)
+    of_dataset.__dict__["naive"] = pd.concat(rows)
     ended = rows[-1]["unique_id"].iloc[0]
-    assert sort_by_size(found)[-1] == ended
-    assert panels.describe_first(found) == "largest that goes on"
+    assert sort_by_size(of_dataset)[-1] == ended
+    assert panels.describe_first(of_dataset) == "largest that goes on"
     # one that came a step late goes on
     late = naive[naive["ds"] < naive["ds"].max()]
     rows = [
         part.assign(unique_id=name, y=part["y"] + 1) for name, part in (("a", naive), ("b", late))
     ]
-    found.__dict__["naive"] = pd.concat(rows)
-    assert panels.describe_first(found) == "largest"
-    targets = found.dataset.target * 2
-    found.__dict__["dataset"] = found.dataset.model_copy(update={"target": targets})
-    assert sort_by_size(found) == ["b", "a", "c"]
+    of_dataset.__dict__["naive"] = pd.concat(rows)
+    assert panels.describe_first(of_dataset) == "largest"
+    targets = of_dataset.dataset.target * 2
+    of_dataset.__dict__["dataset"] = of_dataset.dataset.model_copy(update={"target": targets})
+    assert sort_by_size(of_dataset) == ["b", "a", "c"]
 
 
 def test_values_whose_terms_forbid_it_are_not_drawn_and_the_page_says_why(project):
@@ -106,17 +106,17 @@ def test_values_whose_terms_forbid_it_are_not_drawn_and_the_page_says_why(projec
 
 
 def test_no_value_of_private_data_stands_in_the_tables_of_the_page(project):
-    found = results(project, HOURLY)
-    assert len(found.quality["findings"]) and not panels.is_private(found)
-    shown = {words(cell) for cell in table_cells(project)}
+    of_dataset = results(project, HOURLY)
+    assert len(of_dataset.quality["findings"]) and not panels.is_private(of_dataset)
+    cells_shown = {words(cell) for cell in table_cells(project)}
     extremes = {
         text.figure(column[key])
-        for series in found.quality["series"].values()
+        for series in of_dataset.quality["series"].values()
         for column in series["columns"].values()
         for key in ("min", "mean", "max")
     }
-    sentences = {str(finding["sentence"]) for finding in found.quality["findings"]}
-    assert extremes | sentences <= shown
+    sentences = {str(finding["sentence"]) for finding in of_dataset.quality["findings"]}
+    assert extremes | sentences <= cells_shown
     config = project / "configs" / "datasets.yaml"
     files.write_text(config, config.read_text().replace("CC BY 4.0", "personal use"))
     assert panels.is_private(results(project, HOURLY))
@@ -138,23 +138,23 @@ def test_a_series_without_an_actual_in_its_test_block_has_no_chart_of_errors(tmp
         table.loc[(table["unique_id"] == silent) & (table["block"] == "test"), "y"] = np.nan
         files.write_frame(path, table)
     labels = html.fromstring(rendered(root, DAILY)).xpath("//*[@aria-label]/@aria-label")
-    of_time = [own for own in labels if own.startswith("Test error")]
+    of_time = [label for label in labels if label.startswith("Test error")]
     assert of_time == ["Test error, By weekday, Alpha & Co", "Test error, By month, Alpha & Co"]
 
 
 def test_the_error_is_told_by_hour_weekday_and_month_of_the_time_that_was_forecast(root):
-    found = results(root, HOURLY)
-    (drawing,) = panels.read_forecasts(found)
-    charts = {panel.title: panel for panel in panels.calendar_panels(found, [drawing])}
+    of_dataset = results(root, HOURLY)
+    (drawing,) = panels.read_forecasts(of_dataset)
+    charts = {panel.title: panel for panel in panels.calendar_panels(of_dataset, [drawing])}
     assert list(charts) == ["By hour of the day, UTC", "By weekday", "By month"]
     test = drawing.on_test["chosen"]
     errors = np.abs(test.seed_mean - test.y)
     mondays = pd.DatetimeIndex(test.ds.ravel()).day_of_week == 0
-    wanted = text.figure(errors.ravel()[mondays].mean())
+    expected = text.figure(errors.ravel()[mondays].mean())
     chart = html.fromstring(charts["By weekday"].svg)
     chosen = chart.xpath("//*[@data-model='lstm'][@data-y]")[0]
     assert chart.get("data-xl").split("|")[0] == "Mon"
-    assert chosen.get("data-y").split("|")[0] == wanted
+    assert chosen.get("data-y").split("|")[0] == expected
 
 
 def test_a_long_test_block_is_told_by_quarters():

@@ -80,9 +80,9 @@ def test_scores_of_intervals_and_heads_stand_beside_the_errors_of_one_series(tmp
         next(title for title in titles if title.startswith(name))
         for name in ("CRPS", "Interval score 80 %")
     )
-    own = results.intervals_of("lstm", "shipped")
-    wanted = own.loc[(own["step"] == 0) & (own["level"] == 80), "winkler"].iloc[0]
-    assert rows["lstm"][winkler].value == wanted and rows["gru"][crps].value == 0.5
+    of_lstm = results.intervals_of("lstm", "shipped")
+    expected = of_lstm.loc[(of_lstm["step"] == 0) & (of_lstm["level"] == 80), "winkler"].iloc[0]
+    assert rows["lstm"][winkler].value == expected and rows["gru"][crps].value == 0.5
     assert rows["lstm"][crps].value == 0.7
 
 
@@ -99,13 +99,13 @@ def test_of_many_series_their_spread_and_the_worst_are_shown_and_not_every_row(r
     monkeypatch.setattr(text, "MOST_SERIES", 1)
     monkeypatch.setattr(text, "MOST_LISTED", 1)
     page = html.fromstring(rendered(root, DAILY))
-    found = many_series(Results(ProjectPaths.of(root), DAILY), "shipped")
+    table = many_series(Results(ProjectPaths.of(root), DAILY), "shipped")
     spread = [row[0] for row in table_rows(page, DAILY, "spread")]
-    assert spread[: len(found.spread.rows)] == [text.name(row.model) for row in found.spread.rows]
+    assert spread[: len(table.spread.rows)] == [text.name(row.model) for row in table.spread.rows]
     worst, _ = table_rows(page, DAILY, "worst")  # one of each ranking
     served = in_ranking(Results(ProjectPaths.of(root), DAILY).by_series, "shipped")
-    served = served[served["model"] == found.model].groupby("series").tail(1)
-    assert worst[0] == served.loc[served["mase"].idxmax(), "series"] and found.count == len(names)
+    served = served[served["model"] == table.model].groupby("series").tail(1)
+    assert worst[0] == served.loc[served["mase"].idxmax(), "series"] and table.count == len(names)
     assert len(table_rows(page, DAILY, "quality")) < len(names) * 2
     assert "more are left out" in " ".join(page.itertext())
 
@@ -120,12 +120,14 @@ def test_of_many_series_their_spread_and_the_worst_are_shown_and_not_every_row(r
     ids=["temperature", "price", "volatility"],
 )
 def test_the_loss_of_volatility_is_shown_of_volatility_alone(project, calendar, changes, is_shown):
-    found = Results(ProjectPaths.of(project), HOURLY)
+    of_dataset = Results(ProjectPaths.of(project), HOURLY)
     if calendar is not None:
-        (target,) = found.dataset.target
+        (target,) = of_dataset.dataset.target
         changed = target.model_copy(update={"transform": "log", **changes})
-        found.__dict__["dataset"] = found.dataset.model_copy(  # in place of the cached property
-            update={"calendar": calendar, "target": (changed,)}
+        of_dataset.__dict__["dataset"] = (
+            of_dataset.dataset.model_copy(  # in place of the cached property
+                update={"calendar": calendar, "target": (changed,)}
+            )
         )
-    titles = [title for title, _ in leaderboard_table(found, "shipped").columns]
+    titles = [title for title, _ in leaderboard_table(of_dataset, "shipped").columns]
     assert ("QLIKE" in titles) == is_shown and any("RMSE" in title for title in titles)

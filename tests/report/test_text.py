@@ -11,7 +11,7 @@ from forecast.system.errors import with_minus
 
 
 @pytest.mark.parametrize(
-    ("value", "shown"),
+    ("value", "written"),
     [
         (1.28812, "1.288"),
         (0.0123456, "0.01235"),
@@ -22,20 +22,20 @@ from forecast.system.errors import with_minus
         (-1e-17, "0"),
     ],
 )
-def test_a_figure_has_four_significant_digits(value, shown):
-    assert text.figure(value) == shown
+def test_a_figure_has_four_significant_digits(value, written):
+    assert text.figure(value) == written
 
 
 @pytest.mark.parametrize("value", [None, "", math.nan, math.inf])
 def test_what_is_missing_is_a_dash_and_never_nan(value):
-    shown = {
+    texts = {
         text.figure(value),
         text.count(value),
         text.percent(value),
         text.signed_percent(value),
         text.duration(value),
     }
-    assert shown == {"–"}
+    assert texts == {"–"}
 
 
 def test_small_percentages_keep_a_digit_that_tells_them_from_zero():
@@ -49,9 +49,9 @@ def test_small_percentages_keep_a_digit_that_tells_them_from_zero():
 
 @pytest.mark.parametrize("share", [-0.386503, 0.0124501, 0.99995001])
 def test_a_share_reads_alike_from_a_run_and_from_its_committed_report(share):
-    kept = float(round_cell(str(share)))
-    assert text.signed_percent(share) == text.signed_percent(kept)
-    assert sentences.signed_percent(share) == sentences.signed_percent(kept)
+    rounded = float(round_cell(str(share)))
+    assert text.signed_percent(share) == text.signed_percent(rounded)
+    assert sentences.signed_percent(share) == sentences.signed_percent(rounded)
     assert text.signed_percent(share).replace("−", "-") == sentences.signed_percent(share)
 
 
@@ -74,6 +74,6 @@ def test_names_are_listed_as_in_a_sentence():
 
 def test_a_stored_sentence_is_shown_with_signs_of_minus_but_for_code_dates_and_ranges():
     stored = "gru (-3.1 %), r = -0.20 of 2024-01-31, 5-7; `missing: -999 -1`; -.5 - none."
-    shown = "gru (−3.1 %), r = −0.20 of 2024-01-31, 5-7; `missing: -999 -1`; −.5 - none."
-    assert with_minus(stored) == shown
+    expected = "gru (−3.1 %), r = −0.20 of 2024-01-31, 5-7; `missing: -999 -1`; −.5 - none."
+    assert with_minus(stored) == expected
     assert text.mark_code("`-1` is -1") == "<code>-1</code> is −1"

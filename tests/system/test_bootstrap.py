@@ -34,17 +34,17 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What would be run, instead of running it: making .venv gives a python, pip installs
     nothing.
     """
-    said: list[str] = []
+    commands_run: list[str] = []
 
     def make(command: list[str], purpose: str) -> None:
-        said.append(purpose)
+        commands_run.append(purpose)
         if purpose == "make .venv":
             (Path(command[-1]) / "bin").mkdir(parents=True, exist_ok=True)
             (Path(command[-1]) / "bin" / "python").touch()
 
     monkeypatch.setattr(bootstrap, "_run", make)
-    monkeypatch.setattr(bootstrap, "_install_lock", lambda root, name: said.append(name))
-    return said
+    monkeypatch.setattr(bootstrap, "_install_lock", lambda root, name: commands_run.append(name))
+    return commands_run
 
 
 def test_a_second_setup_does_nothing_until_the_lock_changes(
@@ -153,7 +153,7 @@ def test_a_moved_folder_is_set_up_again(root: Path, commands: list[str]) -> None
 
 
 @pytest.mark.parametrize(
-    ("version", "absent", "said"),
+    ("version", "absent", "sentence"),
     [
         ("3.10", "", "Python 3.10 found, wanted 3.11, 3.12 or 3.13. Name another interpreter"),
         ("3.14", "", "Python 3.14 found, wanted 3.11, 3.12 or 3.13. Name another interpreter"),
@@ -161,13 +161,13 @@ def test_a_moved_folder_is_set_up_again(root: Path, commands: list[str]) -> None
     ],
 )
 def test_what_is_missing_gives_one_line_with_the_next_move(
-    monkeypatch: pytest.MonkeyPatch, version: str, absent: str, said: str
+    monkeypatch: pytest.MonkeyPatch, version: str, absent: str, sentence: str
 ) -> None:
     find: Callable[[str], object] = lambda name: None if name == absent else object()  # noqa: E731
     monkeypatch.setattr(bootstrap.importlib.util, "find_spec", find)
     with pytest.raises(InputError) as error:
         bootstrap.require_python(version)
-    assert said in str(error.value) and "make PYTHON=" in str(error.value)
+    assert sentence in str(error.value) and "make PYTHON=" in str(error.value)
     # Debian's package is of the same version, so it is no help for another
     assert ("apt-get install python3-venv" in str(error.value)) == bool(absent)
     assert "\n" not in str(error.value) and error.value.exit_code == 2

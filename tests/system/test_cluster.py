@@ -45,9 +45,16 @@ def _read_json(path: Path) -> dict:
 
 @contextmanager
 def started(
-    folder: Path, nworkers: int, *, host: str = "127.0.0.1", memory: str = "600MB", **about: str
+    folder: Path,
+    nworkers: int,
+    *,
+    host: str = "127.0.0.1",
+    memory: str = "600MB",
+    **dask_settings: str,
 ):
-    """As docs/cluster.md starts them, with the variables `about`: (address, scheduler, nannies)."""
+    """As docs/cluster.md starts them, with the variables `dask_settings`: (address, scheduler,
+    nannies).
+    """
     place, local = folder / "scheduler.json", ["--host", host, "--dashboard-address", "127.0.0.1:0"]
     preload = [
         "--preload",
@@ -59,7 +66,7 @@ def started(
     ]
     with (folder / "log").open("w") as log:
         # Dask reads its variables as it is imported: with some it has to be a new interpreter
-        python = sys.executable if about else warm_interpreter.warm_python()
+        python = sys.executable if dask_settings else warm_interpreter.warm_python()
 
         def program(name, *options):
             command = [
@@ -70,7 +77,9 @@ def started(
                 str(place),
                 *options,
             ]
-            return subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **about})
+            return subprocess.Popen(
+                command, stdout=log, stderr=log, env={**os.environ, **dask_settings}
+            )
 
         running = [program("scheduler", "--port", "0", *local)]
         try:
@@ -94,7 +103,7 @@ def local(tmp_path_factory):
 
 
 @pytest.fixture
-def given(local, monkeypatch):
+def run_given(local, monkeypatch):
     monkeypatch.setenv(cluster.CLUSTER_VARIABLE, local)
     return local
 
@@ -127,10 +136,10 @@ def test_a_malformed_address_is_refused_with_what_is_wanted(text, monkeypatch):
 
 
 def answered(there: socket.socket, answer: bytes):
-    with there.accept()[0] as asked:
-        asked.sendall(answer)
-        asked.settimeout(20)
-        while asked.recv(1000):
+    with there.accept()[0] as connection:
+        connection.sendall(answer)
+        connection.settimeout(20)
+        while connection.recv(1000):
             continue
 
 
@@ -152,13 +161,13 @@ def test_where_no_scheduler_answers_it_says_so_within_its_time(answer, monkeypat
         assert time.monotonic() - began < 6 * crowding()
 
 
-def test_results_and_failures_are_those_of_the_cores_of_this_machine(given, monkeypatch):
+def test_results_and_failures_are_those_of_the_cores_of_this_machine(run_given, monkeypatch):
     tasks = [*(WorkItem(f"{n}", square, (n,)) for n in range(20)), WorkItem("wrong", refuse, ())]
     there = run(*tasks)
     monkeypatch.delenv(cluster.CLUSTER_VARIABLE)
-    here = {o.name: o for o in workers.run_items(tasks, jobs=1)}
+    outcomes_here = {o.name: o for o in workers.run_items(tasks, jobs=1)}
     assert {n: (o.value, o.error, o.exit_code) for n, o in there.items()} == {
-        n: (o.value, o.error, o.exit_code) for n, o in here.items()
+        n: (o.value, o.error, o.exit_code) for n, o in outcomes_here.items()
     }
 
 
@@ -170,30 +179,30 @@ def test_a_cluster_for_the_time_of_a_stage_needs_nobody_who_runs_one(monkeypatch
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's memory")
 @pytest.mark.parametrize("where", ["local:1", ""])
-def test_a_worker_keeps_the_memory_that_it_will_want_again(given, monkeypatch, where):
+def test_a_worker_keeps_the_memory_that_it_will_want_again(run_given, monkeypatch, where):
     """Dask's nanny has glibc give back every free page at once: 350,000 faults instead of
     hundreds.
     """
-    monkeypatch.setenv(cluster.CLUSTER_VARIABLE, where or given)
+    monkeypatch.setenv(cluster.CLUSTER_VARIABLE, where or run_given)
     assert run(WorkItem("arrays", pages_of_arrays, ()))["arrays"].value < 30_000
 
 
-def test_a_task_whose_worker_is_killed_runs_again_and_the_others_are_kept(given, tmp_path):
-    found = run(
+def test_a_task_whose_worker_is_killed_runs_again_and_the_others_are_kept(run_given, tmp_path):
+    outcomes = run(
         WorkItem("killed", once_killed, (tmp_path / "once", 7)),
         *(WorkItem(f"{n}", square, (n,)) for n in range(6)),
     )
-    assert found["killed"].value == 7 and found["5"].value == 25
+    assert outcomes["killed"].value == 7 and outcomes["5"].value == 25
 
 
 @pytest.mark.slow
-def test_a_task_that_runs_out_of_memory_on_every_worker_has_failed_by_name(given):
-    found = run(
+def test_a_task_that_runs_out_of_memory_on_every_worker_has_failed_by_name(run_given):
+    outcomes = run(
         WorkItem("too large", hungry, ()), *(WorkItem(f"{n}", square, (n,)) for n in range(6))
     )
-    assert "too large: every worker process that ran it died" in found["too large"].error
-    assert "--memory-limit" in found["too large"].error
-    assert [found[f"{n}"].value for n in range(6)] == [0, 1, 4, 9, 16, 25]
+    assert "too large: every worker process that ran it died" in outcomes["too large"].error
+    assert "--memory-limit" in outcomes["too large"].error
+    assert [outcomes[f"{n}"].value for n in range(6)] == [0, 1, 4, 9, 16, 25]
 
 
 def wait_for_third_worker(address: str) -> None:
@@ -234,7 +243,7 @@ def joined(address: str, folder: Path, preload: str):
         worker.wait(60)
 
 
-def test_a_worker_with_other_code_that_comes_late_is_refused_as_well(given, tmp_path):
+def test_a_worker_with_other_code_that_comes_late_is_refused_as_well(run_given, tmp_path):
     tasks = [
         WorkItem("fast", square, (2,)),
         *(WorkItem(f"{n}", slow, (tmp_path / f"{n}", 0.5)) for n in range(120)),
@@ -242,36 +251,36 @@ def test_a_worker_with_other_code_that_comes_late_is_refused_as_well(given, tmp_
     loop = workers.run_items(tasks, jobs=2)
     assert next(loop).value == 4
     with (
-        joined(given, tmp_path, "from forecast.system import cluster; cluster.PACKAGES = ()"),
+        joined(run_given, tmp_path, "from forecast.system import cluster; cluster.PACKAGES = ()"),
         pytest.raises(InputError, match=r"has other packages .digest [0-9a-f]{12}, here"),
     ):
         list(loop)
 
 
-def test_a_worker_without_this_project_is_one_sentence(given, tmp_path):
-    with joined(given, tmp_path, "import sys; sys.modules['forecast.system.cluster'] = None"):
-        wait_for_third_worker(given)
+def test_a_worker_without_this_project_is_one_sentence(run_given, tmp_path):
+    with joined(run_given, tmp_path, "import sys; sys.modules['forecast.system.cluster'] = None"):
+        wait_for_third_worker(run_given)
         with pytest.raises(
             InputError, match=r"cannot say which code it has .*ModuleNotFound.*install the same"
         ):
             run(WorkItem("two", square, (2,)))
 
 
-def test_a_worker_that_does_not_see_the_files_is_refused_with_the_folder(given, tmp_path):
+def test_a_worker_that_does_not_see_the_files_is_refused_with_the_folder(run_given, tmp_path):
     blind = """
 from forecast.system import cluster
 def is_dir(path, sees=cluster.Path.is_dir):
     return "seen-" not in path.name and sees(path)
 cluster.Path.is_dir = is_dir
 """
-    with joined(given, tmp_path, blind):
-        wait_for_third_worker(given)
+    with joined(run_given, tmp_path, blind):
+        wait_for_third_worker(run_given)
         target = tmp_path / "made" / "one"
         with pytest.raises(InputError, match=f"does not see {tmp_path}. Put the project into"):
             run(WorkItem("two", square, (2,), writes=target))
 
 
-def test_relative_paths_are_those_of_the_command(given, tmp_path, monkeypatch):
+def test_relative_paths_are_those_of_the_command(run_given, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run(WorkItem("slow", slow, (Path("marker"), 0)))
     assert (tmp_path / "marker").exists()
@@ -279,7 +288,7 @@ def test_relative_paths_are_those_of_the_command(given, tmp_path, monkeypatch):
 
 def test_certificates_from_the_settings_are_enough_for_tls(tmp_path):
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    made = [
+    command = [
         "openssl",
         "req",
         "-x509",
@@ -292,31 +301,33 @@ def test_certificates_from_the_settings_are_enough_for_tls(tmp_path):
         "/CN=localhost",
     ]
     subprocess.run(
-        [*made, "-keyout", key, "-out", certificate], check=True, capture_output=True, timeout=60
+        [*command, "-keyout", key, "-out", certificate], check=True, capture_output=True, timeout=60
     )
     settings = {"CA_FILE": certificate}
     for role in ("SCHEDULER", "WORKER", "CLIENT"):
         settings |= {f"{role}__CERT": certificate, f"{role}__KEY": key}
-    about = {f"DASK_DISTRIBUTED__COMM__TLS__{name}": str(path) for name, path in settings.items()}
+    settings_of_dask = {
+        f"DASK_DISTRIBUTED__COMM__TLS__{name}": str(path) for name, path in settings.items()
+    }
     asks = (
         "import dask; dask.config.refresh();"  # read at its import, which is past
         "from forecast.system.workers import WorkItem, run_items;"
         "from tests.support.cluster_tasks import square;"
     )
     asks += "print([o.value for o in run_items([WorkItem('four', square, (4,))], jobs=2)])"
-    with started(tmp_path, 1, host="tls://127.0.0.1", **about) as (address, *_):
+    with started(tmp_path, 1, host="tls://127.0.0.1", **settings_of_dask) as (address, *_):
         assert address.startswith("tls://")
 
-        def asked(**about: str) -> str:
-            env = {**os.environ, cluster.CLUSTER_VARIABLE: address, **about}
+        def run_asked(**variables: str) -> str:
+            env = {**os.environ, cluster.CLUSTER_VARIABLE: address, **variables}
             done = warm_interpreter.run([sys.executable, "-c", asks], cwd=ROOT, env=env)
             return done.stdout + done.stderr
 
-        assert "[16]" in asked(**about)
-        for without in ({}, {name: str(tmp_path / "none.pem") for name in about}):
+        assert "[16]" in run_asked(**settings_of_dask)
+        for without in ({}, {name: str(tmp_path / "none.pem") for name in settings_of_dask}):
             assert (
                 "for tls://, name certificates in Dask's settings"
-                in asked(**without).splitlines()[-1]
+                in run_asked(**without).splitlines()[-1]
             )
 
 
@@ -324,10 +335,10 @@ def listening(command: subprocess.Popen[bytes]) -> set[str]:
     """The addresses on which a command and what it started can be reached."""
     ours = [psutil.Process(command.pid), *psutil.Process(command.pid).children(recursive=True)]
     return {
-        one.laddr.ip
+        connection.laddr.ip
         for process in ours
-        for one in process.net_connections()
-        if one.status == "LISTEN"
+        for connection in process.net_connections()
+        if connection.status == "LISTEN"
     }
 
 
@@ -362,7 +373,7 @@ def test_the_lines_of_the_page_are_reached_from_this_machine_alone(tmp_path):
             process.wait(60)
 
 
-def test_a_worker_with_other_code_is_refused_with_both_digests(given, monkeypatch):
+def test_a_worker_with_other_code_is_refused_with_both_digests(run_given, monkeypatch):
     there = cluster.code_identity()
     monkeypatch.setattr(cluster, "code_identity", lambda: {**there, "packages": "of others"})
     with pytest.raises(
@@ -371,7 +382,7 @@ def test_a_worker_with_other_code_is_refused_with_both_digests(given, monkeypatc
         run(WorkItem("two", square, (2,)))
 
 
-def test_what_is_called_off_ends_soon_and_nothing_waits_on(given, tmp_path):
+def test_what_is_called_off_ends_soon_and_nothing_waits_on(run_given, tmp_path):
     """Ctrl-C unwinds the loop that takes the outcomes."""
     from distributed import Client
 
@@ -387,14 +398,14 @@ def test_what_is_called_off_ends_soon_and_nothing_waits_on(given, tmp_path):
     assert next(loop).value == 4
     wait_for(marker.with_suffix(".begun"))
     loop.close()
-    with Client(given, set_as_default=False) as client:
+    with Client(run_given, set_as_default=False) as client:
         assert not any(client.processing().values())
     time.sleep(1)
     assert run(WorkItem("two", square, (2,)))["two"].value == 4
     assert not marker.exists()
 
 
-def test_two_clients_at_once_get_their_own_results(given):
+def test_two_clients_at_once_get_their_own_results(run_given):
     script = (
         "from forecast.system.workers import WorkItem, run_items;"
         "from tests.support.cluster_tasks import square;"

@@ -43,17 +43,17 @@ LONG = 30.0
 def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     from distributed import LocalCluster
 
-    about = {
+    options = {
         "threads_per_worker": 1,
         "host": "127.0.0.1",
         "dashboard_address": "127.0.0.1:0",
         "silence_logs": 50,
     }
     with LocalCluster(
-        n_workers=2, processes=True, local_directory=str(tmp_path / "dask"), **about
-    ) as here:
-        monkeypatch.setenv(cluster.CLUSTER_VARIABLE, here.scheduler_address)
-        yield here.scheduler_address
+        n_workers=2, processes=True, local_directory=str(tmp_path / "dask"), **options
+    ) as local:
+        monkeypatch.setenv(cluster.CLUSTER_VARIABLE, local.scheduler_address)
+        yield local.scheduler_address
 
 
 def quick(value: int) -> int:
@@ -126,23 +126,23 @@ def killed(address: str, begun: Callable[[], bool]) -> Iterator[list[int]]:
     """SIGKILL for the worker process that runs a task, once `begun`; the list gets its PID."""
     from distributed import Client
 
-    found: list[int] = []
+    process_ids: list[int] = []
     done = threading.Event()
     with Client(address, set_as_default=False, timeout=60) as idle:
         pids = idle.run(os.getpid)  # a worker that trains beside others answers when it has ended
 
     def kill() -> None:
         with suppress(Exception), Client(address, set_as_default=False, timeout=30) as client:
-            while not done.wait(0.02) and not found:
+            while not done.wait(0.02) and not process_ids:
                 busy = [worker for worker, keys in client.processing().items() if keys]
                 if busy and begun():
                     psutil.Process(pids[busy[0]]).kill()
-                    found.append(pids[busy[0]])
+                    process_ids.append(pids[busy[0]])
 
     thread = threading.Thread(target=kill, daemon=True)
     thread.start()
     try:
-        yield found
+        yield process_ids
     finally:
         done.set()
         thread.join(60)
@@ -229,10 +229,10 @@ def test_a_study_whose_worker_is_killed_ends_equal_and_keeps_its_finished_trials
 
     studies = tmp_path / "there" / "studies"
 
-    def begun() -> bool:
+    def has_begun() -> bool:
         return any(b'"outcome"' in path.read_bytes() for path in studies.glob("*.journal"))
 
-    with killed(address, begun) as pids:
+    with killed(address, has_begun) as pids:
         there = tuned(tmp_path / "there", tmp_path / "tuned there")
     assert len(pids) == 1 and eventually(lambda: not psutil.pid_exists(pids[0]))
     monkeypatch.delenv(cluster.CLUSTER_VARIABLE)

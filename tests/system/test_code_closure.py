@@ -44,8 +44,8 @@ def names(paths: list[Path]) -> list[str]:
 
 
 def test_packages_above_a_module_and_imported_submodules_belong_to_it(project: Path) -> None:
-    found = names(module_files("forecast.a", project))
-    assert found == ["__init__.py", "a.py", "errors.py", "pack/__init__.py", "pack/inner.py"]
+    closure = names(module_files("forecast.a", project))
+    assert closure == ["__init__.py", "a.py", "errors.py", "pack/__init__.py", "pack/inner.py"]
 
 
 def test_an_import_inside_a_function_counts(project: Path) -> None:
@@ -105,7 +105,9 @@ def digest_of_another_process(project: Path, monkeypatch: pytest.MonkeyPatch) ->
     """And how many files it had to read for it."""
     read, read_source = [], code_closure._read_source
     monkeypatch.setattr(
-        code_closure, "_read_source", lambda *about: read.append(about) or read_source(*about)
+        code_closure,
+        "_read_source",
+        lambda *arguments: read.append(arguments) or read_source(*arguments),
     )
     code_closure._read_cache.cache_clear()
     digest = code_digest(["forecast.a"], project)

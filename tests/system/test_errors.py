@@ -23,8 +23,8 @@ def test_a_long_value_is_quoted_by_its_two_ends() -> None:
 
 
 def test_very_many_and_very_long_names_make_a_short_message() -> None:
-    said = quote_names([f"{k:03d}{'x' * 10**5}" for k in range(150)])
-    assert len(said) < 8000 and said.endswith("and 50 more")
+    quoted = quote_names([f"{k:03d}{'x' * 10**5}" for k in range(150)])
+    assert len(quoted) < 8000 and quoted.endswith("and 50 more")
 
 
 def too_large() -> None:
@@ -37,21 +37,21 @@ def test_out_of_memory_names_memory_and_the_array(
     monkeypatch.setattr("forecast.cli.app", lambda **options: too_large())
     with pytest.raises(SystemExit) as ended:
         main([])
-    said = capsys.readouterr().err
+    message = capsys.readouterr().err
     assert (
         ended.value.code == 1
-        and "Out of memory" in said
-        and "shape (1000000000, 1000000000)" in said
+        and "Out of memory" in message
+        and "shape (1000000000, 1000000000)" in message
     )
-    assert "permissions" not in said and "Traceback" not in said
+    assert "permissions" not in message and "Traceback" not in message
 
 
 def test_a_stage_without_memory_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    code, said = stage._run_and_explain(too_large, {}, "prepare")
+    code, message = stage._run_and_explain(too_large, {}, "prepare")
     assert (
         code == 1
-        and said.startswith("prepare: Out of memory: Unable to allocate")
-        and "--jobs" in said
+        and message.startswith("prepare: Out of memory: Unable to allocate")
+        and "--jobs" in message
     )
     assert "Traceback" not in capsys.readouterr().err
 
@@ -64,8 +64,8 @@ def test_a_library_that_gets_no_memory_from_the_system_is_understood() -> None:
 
 
 def test_one_of_a_thing_is_told_in_the_singular() -> None:
-    told = [plural(number, "row") for number in (0, 1, 1.2, 2, 1200, np.int64(1))]
-    assert told == ["0 rows", "1 row", "1 row", "2 rows", "1200 rows", "1 row"]
+    texts = [plural(number, "row") for number in (0, 1, 1.2, 2, 1200, np.int64(1))]
+    assert texts == ["0 rows", "1 row", "1 row", "2 rows", "1200 rows", "1 row"]
 
 
 def test_every_exit_code_means_one_thing() -> None:

@@ -43,8 +43,8 @@ with postgres.hold_lock(sys.argv[1], "a lock", purpose="A test", timeout=0.0):
 
 @pytest.fixture(scope="module")
 def database() -> Iterator[str]:
-    with servers.running() as made:
-        yield made("locks")
+    with servers.running() as server:
+        yield server("locks")
 
 
 @contextmanager
@@ -101,10 +101,10 @@ class Cut:
                 target.sendall(content)
 
     def cut(self) -> None:
-        for one in self.open:
+        for connection in self.open:
             with suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-            one.close()
+                connection.shutdown(socket.SHUT_RDWR)
+            connection.close()
 
     def __enter__(self) -> Cut:
         return self
@@ -119,10 +119,10 @@ def test_a_second_process_is_told_who_has_the_lock(database: str) -> None:
     with held(database) as holder:
         with pytest.raises(BusyError) as refused, locked(database):
             raise AssertionError("two have the lock")
-        said = str(refused.value)
-        assert f"A test is already running (PID {holder.pid} since " in said
-        assert f" UTC on {socket.gethostname()[:20]}" in said
-        day = said.partition("since ")[2].partition(" UTC")[0]
+        message = str(refused.value)
+        assert f"A test is already running (PID {holder.pid} since " in message
+        assert f" UTC on {socket.gethostname()[:20]}" in message
+        day = message.partition("since ")[2].partition(" UTC")[0]
         assert 0 <= calendar.timegm(time.strptime(day, "%Y-%m-%d %H:%M:%S")) - before < 60
         with postgres.hold_lock(database, "another lock", purpose="Another", timeout=0.0):
             pass
@@ -154,10 +154,10 @@ def test_a_holder_whose_connection_is_cut_stops_before_its_next_change(database:
         check_lock = stack.enter_context(locked(way.address))
         check_lock()
         way.cut()
-        gone = pytest.raises(
+        refusal = pytest.raises(
             BusyError, match="its connection to PostgreSQL is gone, and its lock with it"
         )
-        with locked(database, timeout=SOON), gone:
+        with locked(database, timeout=SOON), refusal:
             check_lock()
 
 
@@ -211,12 +211,12 @@ def test_a_study_in_the_database_of_a_team_is_the_one_in_a_journal(
     first = study(tmp_path / "here", n_trials=3, storage=database)
     assert first == study(tmp_path / "journal", n_trials=3)
 
-    def counted(params: dict, number: int) -> studies.TrialOutcome:
+    def count_trial(params: dict, number: int) -> studies.TrialOutcome:
         numbers.append(number)
         return bowl(params, number)
 
     numbers: list[int] = []
-    there = study(tmp_path / "another machine", counted, n_trials=5, storage=database)
+    there = study(tmp_path / "another machine", count_trial, n_trials=5, storage=database)
     assert numbers == [3, 4], "what one machine finished is not run again on another"
     assert there == study(tmp_path / "journal", n_trials=5)
 

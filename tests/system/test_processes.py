@@ -82,10 +82,10 @@ def test_what_arrow_frees_goes_back_to_the_system_in_a_command() -> None:
         "import pyarrow; print(pyarrow.default_memory_pool().backend_name)"
     )
     environment = {k: v for k, v in os.environ.items() if k != "ARROW_DEFAULT_MEMORY_POOL"}
-    said = subprocess.run(
+    output = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
     )
-    assert said.stdout.strip() == "system"
+    assert output.stdout.strip() == "system"
 
 
 def test_a_worker_of_a_killed_parent_ends_with_its_children_where_nothing_can_be_imported() -> None:
@@ -124,7 +124,7 @@ def main():
     time.sleep(60)
 run_stage(main)
 """
-    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], stdout=-1)
-    environment = {**os.environ, COMMAND_VARIABLE: gone.stdout.decode().strip()}
+    ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], stdout=-1)
+    environment = {**os.environ, COMMAND_VARIABLE: ended.stdout.decode().strip()}
     done = subprocess.run([sys.executable, "-c", code], env=environment, timeout=30)
     assert done.returncode == 130

@@ -127,16 +127,16 @@ def told_to_real(rows: pd.DataFrame, n_workers: int, slowness: int) -> list[floa
     now, last, ratios = 0.0, ends[-1][0], []
     pace = Pace(len(ends), pieces, lambda: now)
     for n_done, (now, row) in enumerate(ends, 1):
-        said = pace.finish(row.piece, slowness * row.seconds)
+        remaining = pace.finish(row.piece, slowness * row.seconds)
         if now > 10 and n_done >= len(ends) / 10 and last - now > 10 * slowness:
-            ratios.append(seconds_of(said) / (last - now))
+            ratios.append(seconds_of(remaining) / (last - now))
     return ratios
 
 
-def seconds_of(said: str) -> float:
+def seconds_of(sentence: str) -> float:
     """Of `, about 3 min 05 s left`."""
     units = {"h": 3600, "min": 60, "s": 1}
-    return sum(float(n) * units[unit] for n, unit in re.findall(r"(\d+) (h|min|s)", said))
+    return sum(float(n) * units[unit] for n, unit in re.findall(r"(\d+) (h|min|s)", sentence))
 
 
 def test_plain_lines_do_not_flood_a_log() -> None:
@@ -157,8 +157,8 @@ def test_a_terminal_gets_a_bar() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "sentence"),
     [(0.4, "0 s"), (59.6, "1 min 00 s"), (185, "3 min 05 s"), (7800, "2 h 10 min")],
 )
-def test_durations_are_short(seconds: float, said: str) -> None:
-    assert format_duration(seconds) == said
+def test_durations_are_short(seconds: float, sentence: str) -> None:
+    assert format_duration(seconds) == sentence

@@ -27,14 +27,14 @@ def ended(
 
 
 def test_parameters_become_arguments_of_their_kind(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[object] = []
+    arguments: list[object] = []
 
     def main(dataset: str, root: str = ".", models: tuple[str, ...] = (), jobs: int = 0) -> None:
-        seen.extend([dataset, root, models, jobs])
+        arguments.extend([dataset, root, models, jobs])
 
     monkeypatch.setenv(stage.JOBS_VARIABLE, "3")
     assert ended(main, ["weather", "--models", "lstm,gru"], monkeypatch) == 0
-    assert seen == ["weather", ".", ("lstm", "gru"), 3]
+    assert arguments == ["weather", ".", ("lstm", "gru"), 3]
 
 
 def test_jobs_default_to_the_cores_unless_the_environment_says_otherwise() -> None:
@@ -58,8 +58,8 @@ def test_an_expected_failure_is_one_message_and_its_code(
 
     log = tmp_path / "stages.jsonl"
     assert ended(main, [], monkeypatch, log) == code
-    said = capsys.readouterr().err
-    assert str(error) in said and "Traceback" not in said and said.count("\n") == 1
+    message = capsys.readouterr().err
+    assert str(error) in message and "Traceback" not in message and message.count("\n") == 1
     line = json.loads(log.read_text().splitlines()[-1])
     assert line["code"] == code and str(error) in line["message"]
 
@@ -81,11 +81,11 @@ def test_a_full_disk_is_told_as_such(
         raise OSError(28, "No space left on device", "data/x")
 
     assert ended(main, [], monkeypatch) == 1
-    said = capsys.readouterr().err
+    message = capsys.readouterr().err
     assert (
-        "No space left on device: 'data/x'" in said
-        and "forecast clean" in said
-        and "Traceback" not in said
+        "No space left on device: 'data/x'" in message
+        and "forecast clean" in message
+        and "Traceback" not in message
     )
 
 
@@ -96,8 +96,10 @@ def test_an_absent_input_is_named_with_what_makes_it(
         (tmp_path / "tuning.parquet").read_bytes()
 
     assert ended(main, [], monkeypatch) == 2
-    said = capsys.readouterr().err
-    assert "tuning.parquet: no such file. `dvc repro` makes" in said and "Traceback" not in said
+    message = capsys.readouterr().err
+    assert (
+        "tuning.parquet: no such file. `dvc repro` makes" in message and "Traceback" not in message
+    )
 
 
 def test_the_log_tells_the_time_of_a_stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -61,11 +61,11 @@ def outcomes(jobs, tasks=TASKS):
 
 
 def test_a_value_an_expected_error_and_a_bug_are_told_apart():
-    found = outcomes(jobs=1)
-    found = {name: replace(outcome, seconds=0.0) for name, outcome in found.items()}
-    assert found["two"] == WorkOutcome("two", 4)
-    assert found["wrong"] == WorkOutcome("wrong", error="the file is wrong", exit_code=2)
-    bug = found["bug"]
+    by_name = outcomes(jobs=1)
+    by_name = {name: replace(outcome, seconds=0.0) for name, outcome in by_name.items()}
+    assert by_name["two"] == WorkOutcome("two", 4)
+    assert by_name["wrong"] == WorkOutcome("wrong", error="the file is wrong", exit_code=2)
+    bug = by_name["bug"]
     assert bug.exit_code == 1
     assert "Traceback" in bug.error and bug.error.endswith("ZeroDivisionError: a bug\n")
 
@@ -81,9 +81,9 @@ def test_a_failure_stops_none_of_the_others():
 
 def test_a_killed_worker_costs_what_was_unfinished_and_says_what_to_do():
     tasks = [WorkItem("first", square, (2,)), WorkItem("killed", be_killed, ())]
-    later = [WorkItem(f"later {i}", square, (i,)) for i in range(4)]
-    by_name = outcomes(jobs=2, tasks=[*tasks, *later])
-    assert set(by_name) == {item.name for item in [*tasks, *later]}
+    later_items = [WorkItem(f"later {i}", square, (i,)) for i in range(4)]
+    by_name = outcomes(jobs=2, tasks=[*tasks, *later_items])
+    assert set(by_name) == {item.name for item in [*tasks, *later_items]}
     assert "--jobs 1" in by_name["killed"].error and by_name["killed"].exit_code == 1
     finished = [outcome for outcome in by_name.values() if not outcome.error]
     assert all(outcome.value is not None for outcome in finished)
@@ -188,6 +188,6 @@ def test_all_workers_together_may_grow_by_half_of_the_memory(monkeypatch, total,
     monkeypatch.setattr(psutil, "virtual_memory", lambda: Mock(total=total))
     workers.kill_pool()  # what a worker was told first stays
     items = [WorkItem(str(n), allowed_growth, (n,)) for n in range(2)]
-    found = [outcome.value for outcome in workers.run_items(items, jobs=2)]
+    growths = [outcome.value for outcome in workers.run_items(items, jobs=2)]
     workers.kill_pool()
-    assert found == [growth, growth]
+    assert growths == [growth, growth]

@@ -328,12 +328,12 @@ def test_two_projects_with_a_dataset_of_one_name_leave_each_other_s_runs_alone(
     assert [after[run["info"]["run_id"]] for run in before] == before
     shutil.rmtree(other / "data" / "trained" / "weather" / "lstm.last")
     change(other, n_params=99)
-    again = sync(other, uri, now=NOW + 120)
-    assert again.published == ["weather: lstm"] and again.set_aside == ["lstm"]
+    second_sync = sync(other, uri, now=NOW + 120)
+    assert second_sync.published == ["weather: lstm"] and second_sync.set_aside == ["lstm"]
     assert sync(root, uri, now=NOW + 180).unchanged == 3
     store = tracking_store(root, uri)
-    own = [run for run in current(runs_of(root, uri=uri)) if store.has(run)]
-    assert Counter(run.data.tags["candidate"] for run in own) == Counter(CANDIDATES)
+    own_runs = [run for run in current(runs_of(root, uri=uri)) if store.has(run)]
+    assert Counter(run.data.tags["candidate"] for run in own_runs) == Counter(CANDIDATES)
 
 
 def test_equal_content_of_two_projects_is_a_run_of_each_with_its_publisher(
@@ -343,13 +343,15 @@ def test_equal_content_of_two_projects_is_a_run_of_each_with_its_publisher(
     uri = f"sqlite:///{tmp_path}/shared.db"
     pair = [tracking_store(tmp_path / name, uri) for name in ("a", "b")]
     content = {"key": "k", "word": "kept", "numbers": {}}
-    made = [
+    logged_runs = [
         writing.log_content(store, "weather retraining", "a run", content, "row.json", now=NOW)
         for store in (*pair, *pair)
     ]
-    assert made[0] == made[2] != made[1] == made[3]
+    assert logged_runs[0] == logged_runs[2] != logged_runs[1] == logged_runs[3]
     logged = runs_of(tmp_path / "a", uri=uri, dataset="weather retraining")
-    assert {run.data.tags["mlflow.user"] for run in logged} == {one.publisher for one in pair}
+    assert {run.data.tags["mlflow.user"] for run in logged} == {
+        publisher_of_pair.publisher for publisher_of_pair in pair
+    }
 
 
 def test_two_projects_in_one_repository_are_two_and_its_clones_one(tmp_path):
@@ -413,8 +415,8 @@ def test_two_processes_on_a_new_database_both_succeed(root):
             threads.submit(warm_interpreter.run, command, cwd=ROOT, env=environment())
             for _ in range(2)
         ]
-    ended = [one.result() for one in started]
-    assert [(one.returncode, one.stderr) for one in ended] == [(0, "")] * 2
+    ended = [process.result() for process in started]
+    assert [(process.returncode, process.stderr) for process in ended] == [(0, "")] * 2
     assert len(parents(runs_of(root))) == 3
     assert_one_current_run_each(root)
 
@@ -468,13 +470,13 @@ def test_a_full_disk_is_named_also_where_sqlalchemy_says_first_what_it_was_doing
     from mlflow.exceptions import MlflowException
 
     doing = "(raised as a result of Query-invoked autoflush; if this occurs prematurely)"
-    said = f"{doing}\n(sqlite3.OperationalError) database or disk is full\n[SQL: INSERT]"
-    wanted = r"mlflow\.db: \(sqlite3\.OperationalError\) database or disk is full\. Free some"
+    message = f"{doing}\n(sqlite3.OperationalError) database or disk is full\n[SQL: INSERT]"
+    pattern = r"mlflow\.db: \(sqlite3\.OperationalError\) database or disk is full\. Free some"
     with (
-        pytest.raises(ForecastError, match=wanted),
+        pytest.raises(ForecastError, match=pattern),
         mlflow_client.connect(tracking_store(root)),
     ):
-        raise MlflowException(said)
+        raise MlflowException(message)
 
 
 def test_two_datasets_are_two_experiments_with_a_page_each(root):

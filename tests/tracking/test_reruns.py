@@ -62,8 +62,8 @@ def test_outs_restored_from_the_run_cache_make_no_second_run(project: Path) -> N
     for name in ("tuned", "trained", "compared"):
         shutil.rmtree(project / "data" / name)
     (project / "dvc.lock").unlink()
-    said = succeeded(dvc(project, "repro", FORECAST_JOBS="1"))
-    assert "Stage 'train@wave' is cached" in said
+    output = succeeded(dvc(project, "repro", FORECAST_JOBS="1"))
+    assert "Stage 'train@wave' is cached" in output
     succeeded(small_project.command(project, "sync"))
     assert current_parents(project) == dict.fromkeys(CANDIDATES, 1)
 

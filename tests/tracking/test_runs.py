@@ -63,18 +63,18 @@ def test_a_head_s_scores_are_numbers_by_series_where_there_are_several(records):
     def row(metric, value, series="^gspc", level=""):
         return {"series": series, "metric": metric, "level": level, "value": value}
 
-    one = (
+    scores = (
         row("crps", "0.5"),
         row("pinball", "0.1", level="90.0"),
         row("log_score", ""),
     )
     lstm = records["lstm.linear"]
-    points = runs.score_points(replace(lstm, tables={"distributions": one}))
+    points = runs.score_points(replace(lstm, tables={"distributions": scores}))
     assert values(points, "distribution/crps") == [(0, 0.5)]
     assert values(points, "distribution/pinball_90") == [(0, 0.1)] and not values(
         points, "distribution/log_score"
     )
-    several = (*one, row("crps", "9", series="ixic"))
+    several = (*scores, row("crps", "9", series="ixic"))
     points = runs.score_points(replace(lstm, tables={"distributions": several}))
     assert values(points, "distribution/ixic/crps") == [(0, 9.0)]
     assert values(points, "distribution/_gspc/crps") == [(0, 0.5)]
@@ -99,9 +99,9 @@ def test_intervals_are_scored_over_all_steps_and_series_by_method_and_level(reco
 def test_the_crps_of_served_intervals_is_a_number_as_in_the_leaderboard(records, series, name):
     rows = [{"series": each, "crps": "4.0", "scaled_crps": "0.5"} for each in series]
     points = runs.score_points(replace(records["lstm.linear"], tables={"crps": rows}))
-    wanted = {"crps": 4.0, "scaled_crps": 0.5}
-    for each in wanted:
-        expected = [(0, wanted[each])] if each == name else []
+    scores_of_run = {"crps": 4.0, "scaled_crps": 0.5}
+    for each in scores_of_run:
+        expected = [(0, scores_of_run[each])] if each == name else []
         assert values(points, f"test_intervals/{each}") == expected
 
 

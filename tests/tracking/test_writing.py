@@ -50,7 +50,7 @@ SCALING = Scaling(
 
 
 @pytest.fixture(scope="module")
-def seen(tmp_path_factory) -> Seen:
+def logged(tmp_path_factory) -> Seen:
     """The run of a network whose saved forecaster is a real one."""
     root = write_records(
         tmp_path_factory.mktemp("project"), candidates=("lstm.linear",), origins=12
@@ -86,7 +86,7 @@ def seen(tmp_path_factory) -> Seen:
         )
 
 
-def test_saving_a_model_leaves_the_checks_of_mlflow_as_they_were(seen: Seen) -> None:
+def test_saving_a_model_leaves_the_checks_of_mlflow_as_they_were(logged: Seen) -> None:
     from mlflow.utils import environment, requirements_utils
 
     check = requirements_utils.warn_dependency_requirement_mismatches
@@ -128,36 +128,36 @@ def test_a_run_has_the_model_of_the_first_seed_that_has_one(tmp_path, missing):
     assert len(parent.outputs.model_outputs) == 1
 
 
-def test_the_run_carries_parameters_scores_size_and_cost(seen):
-    assert seen.run.info.run_name == "lstm" and seen.run.info.status == "FINISHED"
-    assert seen.run.data.params["units"] == "64" and seen.run.data.params["loss"] == "huber"
-    metrics = seen.run.data.metrics
+def test_the_run_carries_parameters_scores_size_and_cost(logged):
+    assert logged.run.info.run_name == "lstm" and logged.run.info.status == "FINISHED"
+    assert logged.run.data.params["units"] == "64" and logged.run.data.params["loss"] == "huber"
+    metrics = logged.run.data.metrics
     assert (
         metrics["test/mae"] == 1.0 and metrics["n_params"] == 1234 and metrics["cpu_seconds"] == 2.0
     )
-    assert seen.run.data.tags["mlflow.source.git.commit"] == "0123456789"
-    assert seen.run.info.end_time - seen.run.info.start_time == 1500
+    assert logged.run.data.tags["mlflow.source.git.commit"] == "0123456789"
+    assert logged.run.info.end_time - logged.run.info.start_time == 1500
 
 
-def test_errors_by_horizon_step_and_learning_curves_are_lines(seen):
-    assert [step for step, _ in seen.histories["test_by_step/mae"]] == [1, 2, 3]
-    assert [step for step, _ in seen.histories["validation_loss/seed_0"]] == [0, 10, 20, 30]
+def test_errors_by_horizon_step_and_learning_curves_are_lines(logged):
+    assert [step for step, _ in logged.histories["test_by_step/mae"]] == [1, 2, 3]
+    assert [step for step, _ in logged.histories["validation_loss/seed_0"]] == [0, 10, 20, 30]
 
 
-def load_logged(seen: Seen) -> Any:
+def load_logged(logged: Seen) -> Any:
     with mlflow_client.silence_warnings():
         import mlflow.pyfunc  # it warns when it is imported
 
-        return mlflow.pyfunc.load_model(seen.model.artifact_location)
+        return mlflow.pyfunc.load_model(logged.model.artifact_location)
 
 
-def test_the_dataset_is_named_with_its_digest(seen):
-    data = seen.run.inputs.dataset_inputs[0].dataset
+def test_the_dataset_is_named_with_its_digest(logged):
+    data = logged.run.inputs.dataset_inputs[0].dataset
     assert (data.name, data.digest) == ("weather", "a" * 12)
 
 
-def test_the_signature_names_inputs_outputs_and_parameters(seen):
-    signature = load_logged(seen).metadata.signature
+def test_the_signature_names_inputs_outputs_and_parameters(logged):
+    signature = load_logged(logged).metadata.signature
     assert signature.inputs.input_names() == ["unique_id", "ds", "temperature"]
     assert signature.outputs.input_names() == [
         *("unique_id", "output", "cutoff", "step", "ds", "y_hat")
@@ -165,35 +165,37 @@ def test_the_signature_names_inputs_outputs_and_parameters(seen):
     assert [parameter.name for parameter in signature.params] == ["horizon", "levels"]
 
 
-def test_whole_numbers_and_columns_of_no_account_are_taken(seen):
-    model = load_logged(seen)
+def test_whole_numbers_and_columns_of_no_account_are_taken(logged):
+    model = load_logged(logged)
     hours = pd.date_range("2025-01-01", periods=5, freq="1h")
     frame = pd.DataFrame({"unique_id": "dublin", "ds": hours, "temperature": range(5), "note": "x"})
     assert model.predict(frame)["y_hat"].tolist() == [4.0, 4.0, 4.0]
 
 
-def test_a_version_is_linked_on_the_page_of_its_run(seen, tmp_path):
-    model = seen.model.artifact_location.removeprefix("file://")
+def test_a_version_is_linked_on_the_page_of_its_run(logged, tmp_path):
+    model = logged.model.artifact_location.removeprefix("file://")
     Ensemble((Forecaster.load(Path(model) / "artifacts" / "seed-0"),)).save(tmp_path / "champion")
-    store = tracking_store(seen.root)
+    store = tracking_store(logged.root)
     number = model_registry.register_version(
         store, "weather", tmp_path / "champion", {"candidate": "lstm.linear"}
     )
     with mlflow_client.connect(store) as client:
         version = client.get_model_version("weather", str(number))
-        assert version.run_id == seen.run.info.run_id
+        assert version.run_id == logged.run.info.run_id
 
 
-def test_trials_are_child_runs_in_order_with_the_best_marked(seen):
-    assert [run.info.run_name for run in seen.trials] == ["trial 0: lstm", "trial 1 (best): lstm"]
-    assert {run.data.tags["mlflow.parentRunId"] for run in seen.trials} == {seen.run.info.run_id}
-    assert seen.trials[1].data.params == {"units": "32", "learning_rate": "0.002"}
-    assert seen.trials[1].data.metrics["trial/value"] == 0.5
+def test_trials_are_child_runs_in_order_with_the_best_marked(logged):
+    assert [run.info.run_name for run in logged.trials] == ["trial 0: lstm", "trial 1 (best): lstm"]
+    assert {run.data.tags["mlflow.parentRunId"] for run in logged.trials} == {
+        logged.run.info.run_id
+    }
+    assert logged.trials[1].data.params == {"units": "32", "learning_rate": "0.002"}
+    assert logged.trials[1].data.metrics["trial/value"] == 0.5
 
 
-def test_the_record_is_attached(seen):
-    assert seen.artifacts == {"record.json"}
-    assert json.loads((seen.folder / "record.json").read_text())["candidate"] == "lstm.linear"
+def test_the_record_is_attached(logged):
+    assert logged.artifacts == {"record.json"}
+    assert json.loads((logged.folder / "record.json").read_text())["candidate"] == "lstm.linear"
 
 
 PREDICT = """
@@ -214,12 +216,14 @@ print(json.dumps([said.astype(str).to_dict("list"), refused, "tensorflow" in sys
 """
 
 
-def test_the_logged_model_forecasts_without_tensorflow_and_refuses_bad_input_in_one_sentence(seen):
-    assert seen.model.name == "lstm" and seen.model.source_run_id == seen.run.info.run_id
+def test_the_logged_model_forecasts_without_tensorflow_and_refuses_bad_input_in_one_sentence(
+    logged,
+):
+    assert logged.model.name == "lstm" and logged.model.source_run_id == logged.run.info.run_id
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", PREDICT, seen.model.artifact_location]
-    said = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    forecast, refused, tensorflow = json.loads(said.stdout.splitlines()[-1])
+    command = [sys.executable, "-c", PREDICT, logged.model.artifact_location]
+    answer = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    forecast, refused, tensorflow = json.loads(answer.stdout.splitlines()[-1])
     assert forecast["y_hat"] == ["5.0", "5.0", "5.0"] and forecast["step"] == ["1", "2", "3"]
     assert forecast["ds"][0] == "2025-01-01T05:00:00"
     assert refused[0] == "INVALID_PARAMETER_VALUE" and "temperature" in refused[1]

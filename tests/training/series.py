@@ -34,13 +34,13 @@ def training_series(y: np.ndarray, horizon: int = 1) -> TrainingSeries:
     one.
     """
     ahead = np.arange(len(y))[:, None] + np.arange(1, horizon + 1)[None, :]
-    inside = ahead < len(y)
-    target = np.where(inside, y[np.minimum(ahead, len(y) - 1)], 0.0)[:, :, None]
+    is_known = ahead < len(y)
+    target = np.where(is_known, y[np.minimum(ahead, len(y) - 1)], 0.0)[:, :, None]
     return TrainingSeries(
         past=y[:, None].astype(np.float32),
         future=np.zeros((len(y) + horizon, 0), np.float32),
         target=target.astype(np.float32),
-        sample_weight=inside[:, :, None].astype(np.float32),
+        sample_weight=is_known[:, :, None].astype(np.float32),
     )
 
 
@@ -53,14 +53,14 @@ def error_on(
 ) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
     """Weights → mean absolute error (1,) over the whole series but its first steps."""
     horizon = network.shapes.horizon
-    wanted = np.stack([y[t + 1 : t + 1 + horizon] for t in range(skipped, len(y) - horizon)])
+    expected = np.stack([y[t + 1 : t + 1 + horizon] for t in range(skipped, len(y) - horizon)])
 
     def error(weights: dict[str, np.ndarray]) -> np.ndarray:
         with np.errstate(over="ignore", invalid="ignore"):
-            found = inference.forward(network, weights, y[None, :, None])[
+            y_hat = inference.forward(network, weights, y[None, :, None])[
                 0, skipped : len(y) - horizon, :, 0, 0
             ]
-            return np.array([np.abs(found - wanted).mean()])
+            return np.array([np.abs(y_hat - expected).mean()])
 
     return error
 

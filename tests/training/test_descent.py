@@ -40,11 +40,11 @@ def test_the_loss_and_its_slope_are_the_same_in_tensorflow_and_numpy(name):
     x = tf.Variable(raw.astype(np.float32))
     with tf.GradientTape() as tape:
         aside = None if offset is None else tf.constant(offset, tf.float32)
-        found = head.loss(descent.TENSOR_MATHS, x, tf.constant(target, tf.float32), aside)
+        loss = head.loss(descent.TENSOR_MATHS, x, tf.constant(target, tf.float32), aside)
     np.testing.assert_allclose(
-        found, head.loss(numpy_maths, raw, target, offset), rtol=1e-4, atol=1e-5
+        loss, head.loss(numpy_maths, raw, target, offset), rtol=1e-4, atol=1e-5
     )
-    slope = tape.gradient(found, x).numpy()
+    slope = tape.gradient(loss, x).numpy()
     moved = raw.copy()
     moved[..., 0] += 1e-6
     numeric = (
@@ -147,16 +147,16 @@ def test_a_missing_gradient_counts_as_zero():
 
 
 @pytest.mark.parametrize(
-    ("shape", "wanted"),
+    ("shape", "expected"),
     [
         ("constant", [1.0, 1.0, 1.0, 1.0]),
         ("linear", [0.2, 1.0, 48 / 95, 0.0]),
         ("exponential", [0.2, 1.0, 0.01 ** (47 / 95), 0.01]),
     ],
 )
-def test_the_rate_follows_the_named_schedule(shape, wanted):
+def test_the_rate_follows_the_named_schedule(shape, expected):
     rates = [rate_of(settings(1.0, 100, schedule=shape), step) for step in (0, 5, 52, 100)]
-    np.testing.assert_allclose(rates, wanted, atol=1e-3)
+    np.testing.assert_allclose(rates, expected, atol=1e-3)
 
 
 @pytest.mark.parametrize(("gradient", "step"), [([3.0, 4.0], [0.6, 0.8]), ([0.3, 0.4], [0.3, 0.4])])
@@ -168,10 +168,10 @@ def test_a_gradient_longer_than_the_bound_keeps_its_direction_and_gets_that_leng
 
 
 def test_the_l2_penalty_adds_its_gradient_two_mu_w_to_every_rule():
-    for rule, wanted in (("sgd", [2.0 - 0.1 * (1.0 + 2 * 0.25 * 2.0)]), ("adam", [2.0 - 0.1])):
+    for rule, expected in (("sgd", [2.0 - 0.1 * (1.0 + 2 * 0.25 * 2.0)]), ("adam", [2.0 - 0.1])):
         weights = tf.Variable([2.0])
         UpdateRule([weights], constant(0.1, l2=0.25, rule=rule)).apply([tf.constant([1.0])])
-        np.testing.assert_allclose(weights.numpy(), wanted, rtol=1e-5)
+        np.testing.assert_allclose(weights.numpy(), expected, rtol=1e-5)
     # no gradient of the loss: the penalty alone, divided by its own size in Adam
     weights = tf.Variable([2.0])
     UpdateRule([weights], constant(0.1, l2=0.25, rule="adam")).apply([None])
@@ -187,8 +187,8 @@ def test_kernels_of_inputs_alone_are_drawn_to_zero_and_stay_there():
     for weight in weights:
         old = before[weight.path]
         is_drawn = weight.path == "simple_rnn_0/kernel"
-        wanted = np.sign(old) * np.maximum(np.abs(old) - 0.1, 0.0) if is_drawn else old
-        np.testing.assert_allclose(weight.numpy(), wanted, atol=1e-7)
+        expected = np.sign(old) * np.maximum(np.abs(old) - 0.1, 0.0) if is_drawn else old
+        np.testing.assert_allclose(weight.numpy(), expected, atol=1e-7)
     for _ in range(30):
         rule.apply([None for _ in weights])
     assert not weights[0].numpy().any()
@@ -206,16 +206,16 @@ def test_decoupled_decay_acts_beside_the_rule_and_not_through_it():
 
 
 def test_a_rule_begun_anew_with_other_numbers_does_what_one_made_with_them_does():
-    wanted = settings(0.3, 40, clip=0.5, weight_decay=0.02, l2=0.1)
+    new_settings = settings(0.3, 40, clip=0.5, weight_decay=0.02, l2=0.1)
     other = settings(2.0, 7, clip=9.0, l2=3.0)
-    again, fresh = tf.Variable([5.0, -1.0]), tf.Variable([1.0, 2.0])
-    begun, made = UpdateRule([again], other), UpdateRule([fresh], wanted)
+    variable, fresh = tf.Variable([5.0, -1.0]), tf.Variable([1.0, 2.0])
+    begun, fresh_rule = UpdateRule([variable], other), UpdateRule([fresh], new_settings)
     traced = tf.function(begun.apply)
     traced([tf.constant([1.0, 1.0])])
-    again.assign([1.0, 2.0])
-    begun.reset(wanted)
+    variable.assign([1.0, 2.0])
+    begun.reset(new_settings)
     for step in range(5):
-        for apply in (traced, made.apply):
+        for apply in (traced, fresh_rule.apply):
             apply([tf.constant([1.0 + step, -0.5])])
-    np.testing.assert_allclose(again.numpy(), fresh.numpy(), rtol=1e-6)
+    np.testing.assert_allclose(variable.numpy(), fresh.numpy(), rtol=1e-6)
     assert traced.experimental_get_tracing_count() == 1

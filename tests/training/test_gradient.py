@@ -29,17 +29,17 @@ def waves():
     )
 
 
-def said(values):
+def losses_in_turn(values):
     """A validation that gives these values one after another and keeps the weights it was asked
     about.
     """
-    remaining, asked = iter(values), []
+    remaining, weights_asked = iter(values), []
 
     def validate(weights):
-        asked.append(weights)
+        weights_asked.append(weights)
         return np.atleast_1d(next(remaining))
 
-    return validate, asked
+    return validate, weights_asked
 
 
 def equal(a, b):
@@ -47,11 +47,11 @@ def equal(a, b):
 
 
 def test_the_step_with_the_lowest_validation_loss_is_kept(waves):
-    validate, asked = said([3.0, 2.0, 1.0, 2.0])
+    validate, weights_asked = losses_in_turn([3.0, 2.0, 1.0, 2.0])
     trained = gradient.fit(TDNN, waves, validate, series.settings(), seed=0)
     assert (trained.best_step, trained.validation_loss, trained.note) == (4, 1.0, "")
-    assert equal(trained.weights, asked[2])
-    assert not equal(asked[2], asked[3])
+    assert equal(trained.weights, weights_asked[2])
+    assert not equal(weights_asked[2], weights_asked[3])
 
 
 def test_each_further_loss_keeps_the_step_where_it_is_lowest(waves):
@@ -61,16 +61,16 @@ def test_each_further_loss_keeps_the_step_where_it_is_lowest(waves):
         [1.0, 2.0, np.nan, 3.0],
         [2.0, 3.0, np.nan, 1.0],
     ]
-    validate, asked = said([np.array(losses) for losses in looks])
+    validate, weights_asked = losses_in_turn([np.array(losses) for losses in looks])
     trained = gradient.fit(TDNN, waves, validate, series.settings(), seed=0)
     assert (trained.best_step, trained.validation_loss, trained.curve[2][2]) == (4, 1.0, 1.0)
     # the second never was a number: the best of the first
     assert [step for step, _ in trained.best_by_fold] == [2, 4, 6]
-    assert all(equal(weights, asked[step // 2]) for step, weights in trained.best_by_fold)
+    assert all(equal(weights, weights_asked[step // 2]) for step, weights in trained.best_by_fold)
 
 
 def test_when_nothing_improves_the_network_stays_as_it_began(waves):
-    validate, _ = said([1.0, 1.0, 2.0, 3.0])
+    validate, _ = losses_in_turn([1.0, 1.0, 2.0, 3.0])
     trained = gradient.fit(TDNN, waves, validate, series.settings(), seed=5)
     assert trained.best_step == 0
     assert equal(trained.weights, inference.initialise(TDNN, 5))
@@ -82,7 +82,7 @@ def test_a_network_begins_as_its_skip_alone():
 
 
 def test_the_budget_is_spent_in_full_and_looked_at_at_its_end(waves):
-    validate, _ = said([9.0] * 5)
+    validate, _ = losses_in_turn([9.0] * 5)
     trained = gradient.fit(TDNN, waves, validate, series.settings(steps=7), seed=0)
     assert [step for step, _, _ in trained.curve] == [0, 2, 4, 6, 7]
     assert (
@@ -93,9 +93,9 @@ def test_the_budget_is_spent_in_full_and_looked_at_at_its_end(waves):
 
 def test_training_goes_on_from_given_weights(waves):
     given = {name: w + 0.25 for name, w in inference.initialise(TDNN, 0).items()}
-    validate, asked = said([1.0] * 4)
+    validate, weights_asked = losses_in_turn([1.0] * 4)
     gradient.fit(TDNN, waves, validate, series.settings(), seed=0, initial=given)
-    assert equal(asked[0], given)
+    assert equal(weights_asked[0], given)
 
 
 @pytest.mark.parametrize("network", [TDNN, GRU], ids=["taps", "recurrent"])
@@ -108,7 +108,7 @@ def test_a_training_that_explodes_from_the_start_is_a_failed_model(network, wave
 
 
 def test_a_loss_that_explodes_late_stops_and_keeps_the_best_weights_and_says_so(waves):
-    validate, asked = said([3.0, 2.0, float("nan")])
+    validate, weights_asked = losses_in_turn([3.0, 2.0, float("nan")])
     trained = gradient.fit(TDNN, waves, validate, series.settings(steps=8), seed=0)
     assert [step for step, _, _ in trained.curve] == [0, 2, 4]
     assert (
@@ -116,7 +116,7 @@ def test_a_loss_that_explodes_late_stops_and_keeps_the_best_weights_and_says_so(
         == "the loss was no longer finite at step 4; the best weights before it are kept"
     )
     assert (trained.best_step, trained.validation_loss) == (2, 2.0) and equal(
-        trained.weights, asked[1]
+        trained.weights, weights_asked[1]
     )
 
 
@@ -149,16 +149,16 @@ def test_equal_seeds_are_equal_bits_and_others_are_not(network, waves):
 @pytest.fixture
 def traced(monkeypatch):
     """The settings of every training that is traced from here on."""
-    found = []
+    traces = []
 
     class Counted(gradient.Updates):
         def __init__(self, network, chunks, settings):
-            found.append(settings)
+            traces.append(settings)
             super().__init__(network, chunks, settings)
 
     monkeypatch.setattr(gradient, "Updates", Counted)
     monkeypatch.setattr(gradient, "_traces", {})
-    return found
+    return traces
 
 
 NOISY = series.network_of(Dense("hidden", 3), Dropout("dropout", 0.5))
@@ -223,7 +223,7 @@ def test_a_training_inside_anothers_validation_touches_nothing_of_it(waves, trac
         return error(values)
 
     assert equal(weights(0, training_meanwhile), alone)
-    assert len(traced) == 2 and all(equal(found, weights(1)) for found in inner)
+    assert len(traced) == 2 and all(equal(weights_inside, weights(1)) for weights_inside in inner)
 
 
 def test_only_the_last_traces_are_kept(waves, traced, monkeypatch):
@@ -257,17 +257,19 @@ def test_other_data_of_any_length_need_no_second_trace_and_leave_nothing_behind(
 
 def test_the_steps_up_to_the_best_one_taken_again_give_its_weights(waves, traced):
     looks = iter([3.0, 2.0, 1.0, 2.0, 3.0])
-    found = gradient.fit(
+    trained = gradient.fit(
         TDNN,
         waves,
         lambda _: np.array([next(looks)]),
         series.settings(steps=20, evaluate_every=5),
         seed=0,
     )
-    again = gradient.fit(
+    repeated = gradient.fit(
         TDNN, waves, None, series.settings(steps=20, evaluate_every=5), seed=0, n_steps=10
     )
-    assert found.best_step == again.best_step == 10 and equal(again.weights, found.weights)
+    assert trained.best_step == repeated.best_step == 10 and equal(
+        repeated.weights, trained.weights
+    )
 
 
 @pytest.mark.parametrize(
@@ -282,9 +284,9 @@ def test_other_shapes_and_other_options_are_traced_anew(waves, traced, other):
 
 
 def weights_after_training(whole):
-    validate, asked = said([1.0] * 4)
+    validate, weights_asked = losses_in_turn([1.0] * 4)
     gradient.fit(TDNN, whole, validate, series.settings(**NOTHING), seed=0)
-    return asked[-1]
+    return weights_asked[-1]
 
 
 @pytest.mark.parametrize("garbage", [np.nan, 1e30])
@@ -322,7 +324,7 @@ def test_a_change_at_a_chunks_first_row_is_not_seen():
     blind = series.settings(**NOTHING, change_channels=(0,))
     results = []
     for s in (plain, other):
-        validate, asked = said([1.0] * 4)
+        validate, weights_asked = losses_in_turn([1.0] * 4)
         gradient.fit(TDNN, join_series([s], n_supervised=12, burn_in=0), validate, blind, seed=0)
-        results.append(asked[-1])
+        results.append(weights_asked[-1])
     assert equal(*results)

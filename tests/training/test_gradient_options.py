@@ -33,16 +33,16 @@ def shaken(network, seed=0):
 
 def trained(network, chunks, settings, start=None):
     """The curve of training losses and the weights after every look."""
-    seen = []
-    found = gradient.fit(
+    weights_seen = []
+    result = gradient.fit(
         network,
         chunks,
-        lambda w: seen.append(w) or 1.0,
+        lambda w: weights_seen.append(w) or np.ones(1),
         settings,
         seed=0,
         initial=start or shaken(network),
     )
-    return [loss for _, loss, _ in found.curve[1:]], seen
+    return [loss for _, loss, _ in result.curve[1:]], weights_seen
 
 
 def one_series(rows, horizon=1):
@@ -56,12 +56,14 @@ def fit_gru(validate, settings):
 
 
 def test_patience_stops_after_as_many_looks_without_a_new_best_and_keeps_the_best_weights():
-    said, asked = iter([3.0, 2.0, 2.5, 2.5, 0.0]), []
+    losses, weights_asked = iter([3.0, 2.0, 2.5, 2.5, 0.0]), []
     settings = series.settings(steps=40, evaluate_every=2, patience=2)
-    found = fit_gru(lambda w: asked.append(w) or next(said), settings)
-    assert [step for step, _, _ in found.curve] == [0, 2, 4, 6]
-    assert (found.best_step, found.validation_loss, found.note) == (2, 2.0, "")
-    np.testing.assert_array_equal(found.weights["readout/kernel"], asked[1]["readout/kernel"])
+    trained = fit_gru(lambda w: weights_asked.append(w) or np.array([next(losses)]), settings)
+    assert [step for step, _, _ in trained.curve] == [0, 2, 4, 6]
+    assert (trained.best_step, trained.validation_loss, trained.note) == (2, 2.0, "")
+    np.testing.assert_array_equal(
+        trained.weights["readout/kernel"], weights_asked[1]["readout/kernel"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -73,8 +75,10 @@ def test_without_patience_given_half_of_all_looks_but_at_least_three_end_it_afte
 ):
     """Trials of tuning have six looks, final trainings twelve."""
     losses = iter([1.0 if number >= first_best else 2.0 for number in range(looks + 1)])
-    found = fit_gru(lambda _: next(losses), series.settings(steps=looks, evaluate_every=1))
-    assert (found.best_step, found.curve[-1][0]) == (first_best, last)
+    trained = fit_gru(
+        lambda _: np.array([next(losses)]), series.settings(steps=looks, evaluate_every=1)
+    )
+    assert (trained.best_step, trained.curve[-1][0]) == (first_best, last)
 
 
 def test_the_choice_of_a_fold_ends_with_its_own_patience_whatever_other_losses_do():
@@ -83,29 +87,29 @@ def test_the_choice_of_a_fold_ends_with_its_own_patience_whatever_other_losses_d
     """
     whole = [5.0, 4.0, 4.0, 4.0, 3.0, 3.0, 3.0]
     fold = [5.0, 6.0, 6.0, 1.0, 1.0, 1.0, 1.0]
-    said = zip(whole, fold, strict=True)
-    found = fit_gru(
-        lambda _: np.array(next(said)), series.settings(steps=20, evaluate_every=1, patience=2)
+    losses = zip(whole, fold, strict=True)
+    trained = fit_gru(
+        lambda _: np.array(next(losses)), series.settings(steps=20, evaluate_every=1, patience=2)
     )
-    assert (found.best_step, [step for step, _ in found.best_by_fold]) == (1, [0])
+    assert (trained.best_step, [step for step, _ in trained.best_by_fold]) == (1, [0])
     patient = [5.0, 6.0, 4.0, 4.5, 4.5]
-    said = zip([5.0, 5.0, 5.0, 3.0, 3.5], patient, strict=True)
-    found = fit_gru(
-        lambda _: np.array(next(said)), series.settings(steps=4, evaluate_every=1, patience=2)
+    losses = zip([5.0, 5.0, 5.0, 3.0, 3.5], patient, strict=True)
+    trained = fit_gru(
+        lambda _: np.array(next(losses)), series.settings(steps=4, evaluate_every=1, patience=2)
     )
-    assert (found.best_step, [step for step, _ in found.best_by_fold]) == (3, [2])
+    assert (trained.best_step, [step for step, _ in trained.best_by_fold]) == (3, [2])
 
 
 def test_a_loss_that_explodes_stops_and_keeps_the_best_weights_and_says_so():
-    said, asked = iter([3.0, 2.0, *[1e9] * 30]), []
+    losses, weights_asked = iter([3.0, 2.0, *[1e9] * 30]), []
     settings = series.settings(
         steps=60, learning_rate=1e4, schedule="constant", rule="sgd", loss=POINT_LOSSES["mse"]
     )
-    found = fit_gru(lambda w: asked.append(w) or next(said), settings)
-    assert found.note.startswith("the loss exploded to ") and found.note.endswith(
+    trained = fit_gru(lambda w: weights_asked.append(w) or np.array([next(losses)]), settings)
+    assert trained.note.startswith("the loss exploded to ") and trained.note.endswith(
         "the best weights before it are kept"
     )
-    assert found.best_step == 2 and found.curve[-1][0] < 60
+    assert trained.best_step == 2 and trained.curve[-1][0] < 60
 
 
 def test_dropout_falls_on_v_and_u_and_never_on_w():

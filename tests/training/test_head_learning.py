@@ -51,9 +51,9 @@ def learnt(
     )
     last: list[dict[str, np.ndarray]] = []
 
-    def validate(weights: dict[str, np.ndarray]) -> float:
+    def validate(weights: dict[str, np.ndarray]) -> np.ndarray:
         last.append(weights)
-        return -float(len(last))
+        return np.array([-float(len(last))])
 
     chunks = join_series([training], n_supervised=32, burn_in=0)
     trained = gradient.fit(network, chunks, validate, settings, seed=0)
@@ -74,11 +74,11 @@ def loud_and_quiet():
 def test_a_gaussian_finds_the_noise_that_changes(loud_and_quiet):
     signal, scale, y = loud_and_quiet
     head, raw = learnt(Gaussian(), signal, y)
-    made = head.distribution(raw, np.zeros(raw.shape[:-1]))
+    distribution = head.distribution(raw, np.zeros(raw.shape[:-1]))
     for s in (-1, 1):
-        here = signal == s
-        assert made.std()[here].mean() == pytest.approx(scale[here].mean(), rel=0.1)
-        assert made.mean()[here].mean() == pytest.approx(0.5 * s, abs=0.08)
+        is_here = signal == s
+        assert distribution.std()[is_here].mean() == pytest.approx(scale[is_here].mean(), rel=0.1)
+        assert distribution.mean()[is_here].mean() == pytest.approx(0.5 * s, abs=0.08)
 
 
 def test_quantiles_find_it_too(loud_and_quiet):
@@ -86,9 +86,9 @@ def test_quantiles_find_it_too(loud_and_quiet):
     head, raw = learnt(Quantiles(), signal, y, steps=600)
     knots = head.distribution(raw, np.zeros(raw.shape[:-1])).knots[:, 0, 0]
     for s in (-1, 1):
-        wanted = stats.norm(0.5 * s, scale[signal == s][0]).ppf(Quantiles().probabilities)
+        expected = stats.norm(0.5 * s, scale[signal == s][0]).ppf(Quantiles().probabilities)
         np.testing.assert_allclose(
-            knots[signal == s].mean(axis=0), wanted, atol=0.15 * scale[signal == s][0] + 0.05
+            knots[signal == s].mean(axis=0), expected, atol=0.15 * scale[signal == s][0] + 0.05
         )
 
 
@@ -97,8 +97,8 @@ def test_a_student_t_tells_fat_tails_from_thin_ones():
     signal = rng.choice([-1.0, 1.0], STEPS)
     noise = np.where(signal > 0, rng.standard_t(3, STEPS), rng.standard_normal(STEPS))
     head, raw = learnt(StudentT(), signal, np.append(0.0, noise)[:STEPS], steps=600)
-    made = head.distribution(raw, np.zeros(raw.shape[:-1]))
-    fat, thin = (float(made.args[0][signal == s].mean()) for s in (1, -1))
+    distribution = head.distribution(raw, np.zeros(raw.shape[:-1]))
+    fat, thin = (float(distribution.args[0][signal == s].mean()) for s in (1, -1))
     assert 2.1 < fat < 5 and thin > 2 * fat
 
 
@@ -110,10 +110,10 @@ def test_bins_find_a_density_with_two_peaks_where_there_is_one():
     peaks = np.where(rng.random(STEPS) < 0.7, 1.0, -1.0)
     y = np.append(0.0, np.where(signal > 0, peaks, 0.0) + noise)[:STEPS]
     head, raw = learnt(Bins(count=24), signal, y)
-    made = head.distribution(raw, np.zeros(raw.shape[:-1]))
+    distribution = head.distribution(raw, np.zeros(raw.shape[:-1]))
 
     def mass(low, high, s):
-        ends = [made.cdf(np.full(raw.shape[:-1], x)) for x in (low, high)]
+        ends = [distribution.cdf(np.full(raw.shape[:-1], x)) for x in (low, high)]
         return float((ends[1] - ends[0])[signal == s].mean())
 
     assert mass(0.5, 1.5, 1) == pytest.approx(0.7, abs=0.04)
@@ -141,13 +141,17 @@ def test_missing_targets_teach_a_head_nothing(loud_and_quiet):
     network = Network((Taps("now", (0,)), Dense("hidden", 3)), Shapes(1, 0, 1, 1, 30, parameters=2))
     ends = []
     for garbage in (0.0, 1e30):
-        told = replace(
+        with_garbage = replace(
             plain,
             target=np.where(plain.sample_weight > 0, plain.target, garbage).astype(np.float32),
         )
-        chunks = join_series([told], n_supervised=16, burn_in=0)
+        chunks = join_series([with_garbage], n_supervised=16, burn_in=0)
         trained = gradient.fit(
-            network, chunks, lambda w: 1.0, series.settings(loss=head, evaluate_every=6), seed=0
+            network,
+            chunks,
+            lambda w: np.ones(1),
+            series.settings(loss=head, evaluate_every=6),
+            seed=0,
         )
         ends.append(trained.curve[-1][1])
     assert ends[0] == ends[1] and np.isfinite(ends[0])

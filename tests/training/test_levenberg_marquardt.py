@@ -77,9 +77,9 @@ def least_squares(n: int = 60, p: int = 4, noise: float = 0.3) -> Linear:
 
 def test_a_linear_problem_is_solved_to_its_least_squares_solution() -> None:
     problem = least_squares()
-    found = lm.minimise(problem, np.zeros(4))
+    result = lm.minimise(problem, np.zeros(4))
     np.testing.assert_allclose(
-        found.weights, np.linalg.lstsq(problem.x, problem.y, rcond=None)[0], rtol=1e-6
+        result.weights, np.linalg.lstsq(problem.x, problem.y, rcond=None)[0], rtol=1e-6
     )
 
 
@@ -100,9 +100,9 @@ def test_normal_equations_do_not_depend_on_the_block_size() -> None:
 
 def test_decay_gives_the_ridge_solution() -> None:
     problem = least_squares()
-    found = lm.minimise(problem, np.zeros(4), options=lm.Options(decay=5.0))
+    result = lm.minimise(problem, np.zeros(4), options=lm.Options(decay=5.0))
     ridge = np.linalg.solve(problem.x.T @ problem.x + 5.0 * np.eye(4), problem.x.T @ problem.y)
-    np.testing.assert_allclose(found.weights, ridge, rtol=1e-6)
+    np.testing.assert_allclose(result.weights, ridge, rtol=1e-6)
 
 
 def test_bayesian_regularisation_finds_the_decay_that_made_the_data() -> None:
@@ -111,11 +111,11 @@ def test_bayesian_regularisation_finds_the_decay_that_made_the_data() -> None:
     x = rng.normal(size=(400, 40))
     weights = rng.normal(size=40) * 0.5
     problem = Linear(x, x @ weights + 1.0 * rng.normal(size=400))
-    found = lm.minimise(
+    result = lm.minimise(
         problem, np.full(40, 0.1), options=lm.Options(bayesian=True, max_iterations=50)
     )
-    assert 2.0 < found.decay < 8.0  # (1 / 0.25) / 1 = 4
-    assert 30.0 < found.effective_weights < 40.0
+    assert 2.0 < result.decay < 8.0  # (1 / 0.25) / 1 = 4
+    assert 30.0 < result.effective_weights < 40.0
 
 
 def test_bayesian_regularisation_shrinks_what_the_data_do_not_support() -> None:
@@ -132,12 +132,12 @@ def test_bayesian_regularisation_shrinks_what_the_data_do_not_support() -> None:
 def test_the_weights_with_the_lowest_validation_error_are_kept() -> None:
     problem = least_squares()
     problem.held_out = (np.eye(4), np.zeros(4))  # wants w = 0, which is where the descent starts
-    found = lm.minimise(
+    result = lm.minimise(
         problem, np.zeros(4), options=lm.Options(patience=3, mu=10.0, mu_decrease=1.0)
     )
-    assert found.weights.tolist() == [0.0] * 4
-    assert found.reason == "validation error rose"
-    assert [point[0] for point in found.curve] == [0, 1, 2, 3]
+    assert result.weights.tolist() == [0.0] * 4
+    assert result.reason == "validation error rose"
+    assert [point[0] for point in result.curve] == [0, 1, 2, 3]
 
 
 def test_mu_falls_tenfold_after_a_step_that_helps() -> None:
@@ -152,26 +152,26 @@ def test_mu_by_gain_falls_to_a_third_where_the_linear_model_is_right_and_fewer_s
     tried = []
     for by_gain in (False, True):
         valley = CountedRosenbrock()
-        found = lm.minimise(valley, np.array([-1.2, 1.0]), options=lm.Options(by_gain=by_gain))
-        np.testing.assert_allclose(found.weights, [1.0, 1.0], rtol=1e-6)
+        result = lm.minimise(valley, np.array([-1.2, 1.0]), options=lm.Options(by_gain=by_gain))
+        np.testing.assert_allclose(result.weights, [1.0, 1.0], rtol=1e-6)
         tried.append(valley.tried)
     assert tried[1] < tried[0]
 
 
 def test_the_best_of_several_starts_wins() -> None:
-    found = lm.minimise(
+    result = lm.minimise(
         Rosenbrock(),
         np.array([-1.2, 1.0]),
         np.array([1.0, 1.0]),
         options=lm.Options(max_iterations=1),
     )
-    np.testing.assert_allclose(found.weights, [1.0, 1.0])
+    np.testing.assert_allclose(result.weights, [1.0, 1.0])
 
 
 def test_memory_and_time_are_announced_before_the_first_step() -> None:
-    said: list[str] = []
-    lm.minimise(least_squares(), np.zeros(4), announce=said.append)
-    assert said[0].startswith(
+    lines: list[str] = []
+    lm.minimise(least_squares(), np.zeros(4), announce=lines.append)
+    assert lines[0].startswith(
         "Levenberg-Marquardt, 4 weights, 60 residuals: about 0 MB and at most "
     )
 
@@ -185,22 +185,22 @@ def test_the_time_announced_is_that_of_the_training() -> None:
     with threadpool_limits(1):
         announced = lm.estimate_seconds(problem, start, options)
     began = time.process_time()
-    found = lm.minimise(problem, start, options=options)
-    taken = (time.process_time() - began) * 30 / len(found.curve)
-    assert 0.4 < announced / taken < 2.5
+    result = lm.minimise(problem, start, options=options)
+    expected_seconds = (time.process_time() - began) * 30 / len(result.curve)
+    assert 0.4 < announced / expected_seconds < 2.5
 
 
 def test_the_time_announced_is_that_of_all_restarts() -> None:
-    said: list[str] = []
-    lm.minimise(least_squares(), *[np.zeros(4)] * 3, announce=said.append)
-    assert len(said) == 1 and "60 residuals, 3 restarts: about" in said[0]
+    lines: list[str] = []
+    lm.minimise(least_squares(), *[np.zeros(4)] * 3, announce=lines.append)
+    assert len(lines) == 1 and "60 residuals, 3 restarts: about" in lines[0]
 
 
 def test_no_more_time_is_announced_than_the_training_may_take() -> None:
-    said: list[str] = []
+    lines: list[str] = []
     options = lm.Options(max_iterations=10**9, seconds=0.2)
-    lm.minimise(least_squares(), np.zeros(4), options=options, announce=said.append)
-    assert said[0].endswith("at most 0.2 s.")
+    lm.minimise(least_squares(), np.zeros(4), options=options, announce=lines.append)
+    assert lines[0].endswith("at most 0.2 s.")
 
 
 def test_no_restart_begins_once_the_time_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,8 +237,8 @@ def test_derivatives_that_overflow_end_the_training_with_the_best_weights_so_far
                 yield error, jacobian * (1e200 if weights[0] > -1.0 else 1.0)
 
     start = np.array([-1.2, 1.0])
-    found = lm.minimise(Steep(), start, options=lm.Options(bayesian=bayesian))
-    assert found.reason == "derivatives overflow" and Steep().loss(found.weights) < Steep().loss(
+    result = lm.minimise(Steep(), start, options=lm.Options(bayesian=bayesian))
+    assert result.reason == "derivatives overflow" and Steep().loss(result.weights) < Steep().loss(
         start
     )
 

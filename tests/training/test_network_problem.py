@@ -137,15 +137,17 @@ def test_one_hidden_layer_has_the_derivatives_of_the_general_way(
         TrainingSeries(s.past, s.future[:, :0], s.target, s.sample_weight)
         for s in (series_of(12, 0), series_of(9, 1))
     ]
-    general, own = (kind(network, series, burn_in=2) for kind in (NetworkProblem, OneLayerProblem))
+    general, one_layer = (
+        kind(network, series, burn_in=2) for kind in (NetworkProblem, OneLayerProblem)
+    )
     weights = general.draw_start(3)
-    for found, wanted in zip(
-        lm.normal_equations(own, weights), lm.normal_equations(general, weights), strict=True
+    for computed, expected in zip(
+        lm.normal_equations(one_layer, weights), lm.normal_equations(general, weights), strict=True
     ):
-        np.testing.assert_allclose(found, wanted, rtol=1e-10, atol=1e-12)
-    assert own.loss(weights) == pytest.approx(general.loss(weights), rel=1e-12)
-    assert own.n_residuals == general.n_residuals
-    check_against_differences(own, own.draw_start(3))
+        np.testing.assert_allclose(computed, expected, rtol=1e-10, atol=1e-12)
+    assert one_layer.loss(weights) == pytest.approx(general.loss(weights), rel=1e-12)
+    assert one_layer.n_residuals == general.n_residuals
+    check_against_differences(one_layer, one_layer.draw_start(3))
 
 
 def test_the_short_way_is_many_times_as_fast_on_a_long_record() -> None:
@@ -187,14 +189,14 @@ def test_only_what_has_one_tanh_layer_goes_the_short_way() -> None:
 def test_a_small_elman_net_learns_a_product_over_time_that_no_linear_model_can() -> None:
     rng = np.random.default_rng(0)
     u = rng.uniform(-1, 1, size=(400, 1))
-    wanted = np.zeros((400, 1, 1))
-    wanted[2:, 0, 0] = u[1:-1, 0] * u[:-2, 0]
-    series = TrainingSeries(u, np.zeros((401, 0)), wanted, np.ones_like(wanted))
+    target = np.zeros((400, 1, 1))
+    target[2:, 0, 0] = u[1:-1, 0] * u[:-2, 0]
+    series = TrainingSeries(u, np.zeros((401, 0)), target, np.ones_like(target))
     network = Network((Recurrent("h", "elman", 8),), Shapes(1, 0, 1, 1, lookback=400))
     _, run = fit(
         make_problem(network, [series], burn_in=5), seeds=[1], options=lm.Options(max_iterations=40)
     )
-    assert run.curve[-1][1] < 0.05 * wanted.var()
+    assert run.curve[-1][1] < 0.05 * target.var()
 
 
 def test_the_best_restart_on_validation_is_returned_by_name() -> None:
@@ -214,6 +216,6 @@ def test_the_best_restart_on_validation_is_returned_by_name() -> None:
 
 def test_no_two_seeds_share_a_start() -> None:
     starts = [set(restart_seeds(seed, 5)) for seed in range(20)]
-    assert all(len(own) == 5 for own in starts)
+    assert all(len(seed_starts) == 5 for seed_starts in starts)
     assert len(set.union(*starts)) == 100
     assert restart_seeds(7, 1) == [7]

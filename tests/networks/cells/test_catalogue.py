@@ -11,15 +11,15 @@ from forecast.system.errors import InputError
 
 
 @pytest.mark.parametrize(
-    ("cell", "options", "named"),
+    ("cell", "options", "pattern"),
     [
         ("state_space", {"hidden": []}, "hidden"),
         ("multi_delay", {"delays": [2, 1]}, "delays"),
         ("multi_delay", {"delays": []}, "delays"),
     ],
 )
-def test_an_option_out_of_range_is_refused_by_name(cell, options, named):
-    with pytest.raises(InputError, match=f"`{named}` is .*wanted"):
+def test_an_option_out_of_range_is_refused_by_name(cell, options, pattern):
+    with pytest.raises(InputError, match=f"`{pattern}` is .*wanted"):
         cells.get(cell, 4, options)
 
 

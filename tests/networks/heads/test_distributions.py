@@ -49,8 +49,8 @@ def test_a_quantile_comes_back_as_its_level(distribution):
 
 @EVERY
 def test_quantiles_increase_with_the_level(distribution):
-    found = quantiles(distribution, LEVELS, (2, 2, 1))
-    assert found.shape == (2, 2, 1, len(LEVELS)) and (np.diff(found, axis=-1) > 0).all()
+    values = quantiles(distribution, LEVELS, (2, 2, 1))
+    assert values.shape == (2, 2, 1, len(LEVELS)) and (np.diff(values, axis=-1) > 0).all()
 
 
 @EVERY
@@ -58,10 +58,10 @@ def test_the_density_integrates_to_the_probability_between_two_values(distributi
     low, high = (distribution.ppf(np.full((2, 2, 1), u)) for u in (1e-3, 0.999))
     grid = np.linspace(low, high, 20_001)
     parts = {field.name: getattr(distribution, field.name) for field in fields(distribution)}
-    beside = type(distribution)(
+    broadcast = type(distribution)(
         **{k: np.broadcast_to(v, (len(grid), *v.shape)) for k, v in parts.items()}
     )
-    mass = integrate.trapezoid(np.exp(beside.logpdf(grid)), grid, axis=0)
+    mass = integrate.trapezoid(np.exp(broadcast.logpdf(grid)), grid, axis=0)
     np.testing.assert_allclose(mass, 0.998, atol=5e-4)
 
 
@@ -74,12 +74,12 @@ def test_a_missing_value_has_no_density_and_no_probability(distribution):
 
 
 def test_between_two_knots_the_probability_is_shared_evenly_and_tails_are_exponential():
-    made = Piecewise(
+    piecewise = Piecewise(
         np.array([0.0, 1.0, 3.0]), np.array([0.2, 0.6, 0.9]), np.array(2.0), np.array(0.5)
     )
-    assert made.cdf(np.array(2.0)) == pytest.approx(0.75)
-    assert made.ppf(np.array(0.4)) == pytest.approx(0.5)
-    assert np.exp(made.logpdf(np.array(2.0))) == pytest.approx(0.15)
-    assert made.cdf(np.array(-2.0)) == pytest.approx(0.2 * np.exp(-1))
-    assert 1 - made.cdf(np.array(4.0)) == pytest.approx(0.1 * np.exp(-2))
-    assert np.exp(made.logpdf(np.array(4.0))) == pytest.approx(0.1 * np.exp(-2) / 0.5)
+    assert piecewise.cdf(np.array(2.0)) == pytest.approx(0.75)
+    assert piecewise.ppf(np.array(0.4)) == pytest.approx(0.5)
+    assert np.exp(piecewise.logpdf(np.array(2.0))) == pytest.approx(0.15)
+    assert piecewise.cdf(np.array(-2.0)) == pytest.approx(0.2 * np.exp(-1))
+    assert 1 - piecewise.cdf(np.array(4.0)) == pytest.approx(0.1 * np.exp(-2))
+    assert np.exp(piecewise.logpdf(np.array(4.0))) == pytest.approx(0.1 * np.exp(-2) / 0.5)

@@ -39,45 +39,49 @@ def test_a_head_is_no_deferred_class_which_pydantic_2_13_could_not_dump_in_an_en
 
 
 def test_a_gaussian_of_zeros_has_the_spread_of_the_train_residuals():
-    made = fitted(Gaussian()).distribution(zeros(Gaussian()), BASE)
-    location, scale = made.args
+    distribution = fitted(Gaussian()).distribution(zeros(Gaussian()), BASE)
+    location, scale = distribution.args
     np.testing.assert_allclose(location, BASE)
     np.testing.assert_allclose(scale[0, :, 0], np.sqrt((RESIDUAL[..., 0] ** 2).mean(axis=0)))
 
 
 def test_a_scale_has_a_floor():
     raw = np.array([[[[0.0, -1e4]], [[0.0, -1e4]]]])
-    made = fitted(Gaussian()).distribution(raw, BASE)
+    distribution = fitted(Gaussian()).distribution(raw, BASE)
     np.testing.assert_allclose(
-        made.std()[0, :, 0], 0.01 * np.sqrt((RESIDUAL[..., 0] ** 2).mean(axis=0))
+        distribution.std()[0, :, 0], 0.01 * np.sqrt((RESIDUAL[..., 0] ** 2).mean(axis=0))
     )
 
 
 def test_degrees_of_freedom_stay_above_two_and_end_at_200():
     raw = np.array([[[[0.0, 0.0, -1e4]], [[0.0, 0.0, 1e4]]]])
-    made = fitted(StudentT()).distribution(raw, BASE)
-    np.testing.assert_allclose(made.args[0].ravel(), [2.1, 200.0])
+    distribution = fitted(StudentT()).distribution(raw, BASE)
+    np.testing.assert_allclose(distribution.args[0].ravel(), [2.1, 200.0])
 
 
 def test_a_student_t_of_zeros_has_the_standard_deviation_of_the_train_residuals():
-    made = fitted(StudentT()).distribution(zeros(StudentT()), BASE)
-    np.testing.assert_allclose(made.std()[0, :, 0], np.sqrt((RESIDUAL[..., 0] ** 2).mean(axis=0)))
+    distribution = fitted(StudentT()).distribution(zeros(StudentT()), BASE)
+    np.testing.assert_allclose(
+        distribution.std()[0, :, 0], np.sqrt((RESIDUAL[..., 0] ** 2).mean(axis=0))
+    )
 
 
 def test_quantiles_of_zeros_have_the_gaps_of_the_train_residuals_around_the_skip():
-    made = fitted(Quantiles()).distribution(zeros(Quantiles()), BASE)
-    wanted = np.quantile(RESIDUAL[:, :, 0], Quantiles().probabilities, axis=0).T
-    np.testing.assert_allclose(made.knots[0, :, 0] - 10, wanted - wanted[:, 3:4], rtol=1e-6)
+    distribution = fitted(Quantiles()).distribution(zeros(Quantiles()), BASE)
+    expected = np.quantile(RESIDUAL[:, :, 0], Quantiles().probabilities, axis=0).T
+    np.testing.assert_allclose(
+        distribution.knots[0, :, 0] - 10, expected - expected[:, 3:4], rtol=1e-6
+    )
 
 
 def test_bins_are_equally_full_on_train_and_zeros_are_their_distribution():
     head = fitted(Bins(count=8))
     number = head.target(RESIDUAL, RESIDUAL)
     assert np.bincount(number[:, 0, 0].astype(int)).tolist() == [500] * 8
-    made = head.distribution(zeros(head.head), BASE)
-    np.testing.assert_allclose(made.cumulative[0, 0, 0], np.arange(1, 8) / 8)
+    distribution = head.distribution(zeros(head.head), BASE)
+    np.testing.assert_allclose(distribution.cumulative[0, 0, 0], np.arange(1, 8) / 8)
     np.testing.assert_allclose(
-        made.knots[0, 1, 0] - 10, np.quantile(RESIDUAL[:, 1, 0], np.arange(1, 8) / 8)
+        distribution.knots[0, 1, 0] - 10, np.quantile(RESIDUAL[:, 1, 0], np.arange(1, 8) / 8)
     )
 
 
@@ -116,23 +120,23 @@ def test_no_change_is_neither_up_nor_down():
 @pytest.mark.parametrize(
     ("head", "density"),
     [
-        (Gaussian(), lambda made, y: made.logpdf(y)),
-        (StudentT(), lambda made, y: made.logpdf(y)),
+        (Gaussian(), lambda distribution, y: distribution.logpdf(y)),
+        (StudentT(), lambda distribution, y: distribution.logpdf(y)),
     ],
     ids=["gaussian", "student_t"],
 )
 def test_a_density_is_trained_by_its_negative_log_likelihood(head, density):
     raw, y = RNG.normal(size=(5, 2, 1, head.parameters)), RNG.normal(size=(5, 2, 1))
-    made = fitted(head).distribution(raw, np.zeros((5, 2, 1)))
-    found = fitted(head).loss(numpy_maths, raw, y, None)
-    np.testing.assert_allclose(found, -density(made, y), rtol=1e-9)
+    distribution = fitted(head).distribution(raw, np.zeros((5, 2, 1)))
+    loss = fitted(head).loss(numpy_maths, raw, y, None)
+    np.testing.assert_allclose(loss, -density(distribution, y), rtol=1e-9)
 
 
 def test_quantiles_are_trained_by_twice_the_mean_pinball_loss():
     head = fitted(Quantiles(probabilities=(0.1, 0.5, 0.9)))
     raw, y = RNG.normal(size=(5, 2, 1, 3)), RNG.normal(size=(5, 2, 1))
-    made = head.distribution(raw, np.zeros((5, 2, 1)))
-    errors = y[..., None] - made.knots
+    distribution = head.distribution(raw, np.zeros((5, 2, 1)))
+    errors = y[..., None] - distribution.knots
     each = np.where(
         errors > 0, np.array([0.1, 0.5, 0.9]) * errors, (np.array([0.1, 0.5, 0.9]) - 1) * errors
     )

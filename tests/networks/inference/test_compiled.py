@@ -50,9 +50,11 @@ def test_a_number_that_is_none_or_huge_stays_in_its_window(network: Network, val
     w, (past, future) = weights_of(network, "float32"), inputs_of(batch=64)
     spoilt = past.copy()
     spoilt[7, 3] = value
-    found, plain = (
+    spoilt_y_hat, plain = (
         forecast_last(network, w, spoilt, future),
         forecast_last(network, w, past, future),
     )
-    assert np.isnan(found[7]).all() if np.isnan(value) else np.isfinite(found[7]).all()
-    np.testing.assert_array_equal(np.delete(found, 7, 0), np.delete(plain, 7, 0))
+    assert (
+        np.isnan(spoilt_y_hat[7]).all() if np.isnan(value) else np.isfinite(spoilt_y_hat[7]).all()
+    )
+    np.testing.assert_array_equal(np.delete(spoilt_y_hat, 7, 0), np.delete(plain, 7, 0))

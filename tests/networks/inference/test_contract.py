@@ -125,8 +125,8 @@ def test_a_step_leaves_the_old_state_as_it_was(network):
     w = weights_of(network)
     state = final_states(network, w, past, future)
     first, _ = step(network, w, state, past[:, 0], future[:, :H])
-    again, _ = step(network, w, state, past[:, 0], future[:, :H])
-    np.testing.assert_array_equal(first, again)
+    y_again, _ = step(network, w, state, past[:, 0], future[:, :H])
+    np.testing.assert_array_equal(first, y_again)
 
 
 @ALL

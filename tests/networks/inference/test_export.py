@@ -101,12 +101,12 @@ def test_exported_segments_forecast_from_every_row_as_from_the_window_up_to_it(t
     network, (past, future) = SEGMENTED[name], inputs_of()
     w = weights_of(network)
     export(network, w, tmp_path / "net.py", description=name)
-    found = loaded(tmp_path / "net.py")["series_parallel"](past, future)
+    y_hat = loaded(tmp_path / "net.py")["series_parallel"](past, future)
     for t in range(past.shape[1]):
         expected = forecast_last(
             network, w, past[:, : t + 1], future[:, : t + 1 + network.shapes.horizon]
         )
-        np.testing.assert_allclose(found[:, t], expected, atol=1e-12)
+        np.testing.assert_allclose(y_hat[:, t], expected, atol=1e-12)
 
 
 def test_it_runs_with_nothing_but_numpy_in_open_and_closed_loop(tmp_path):
@@ -114,13 +114,15 @@ def test_it_runs_with_nothing_but_numpy_in_open_and_closed_loop(tmp_path):
     past, further = rng.normal(size=(3, 6, 3)), rng.normal(size=(3, 10, 2))
     ahead = rng.normal(size=(3, 3, 3))
     export(NARX, w, tmp_path / "net.py", description="A NARX network.")
-    found = run_isolated(tmp_path, past=past, future=further[:, :7], further=further, ahead=ahead)
-    np.testing.assert_allclose(found["open"], forward(NARX, w, past, further[:, :7]), atol=1e-12)
-    np.testing.assert_allclose(found["closed"], closed_loop(w, past, further, None), atol=1e-12)
-    np.testing.assert_allclose(found["simulated"], closed_loop(w, past, further, ahead), atol=1e-12)
+    outputs = run_isolated(tmp_path, past=past, future=further[:, :7], further=further, ahead=ahead)
+    np.testing.assert_allclose(outputs["open"], forward(NARX, w, past, further[:, :7]), atol=1e-12)
+    np.testing.assert_allclose(outputs["closed"], closed_loop(w, past, further, None), atol=1e-12)
+    np.testing.assert_allclose(
+        outputs["simulated"], closed_loop(w, past, further, ahead), atol=1e-12
+    )
     # The inputs come in through delays of 1 and 2: known ones change the forecasts from the third
     # on.
-    assert (found["closed"] != found["simulated"]).all(axis=(0, 2)).tolist() == [
+    assert (outputs["closed"] != outputs["simulated"]).all(axis=(0, 2)).tolist() == [
         False,
         False,
         True,

@@ -33,31 +33,31 @@ from tests.networks.inference.nets import NETWORKS, SHAPES, inputs_of, recurrent
 ONE = Shapes(channels=1, future_channels=0, horizon=1, outputs=1, lookback=4)
 
 
-def passed(network, past, future=None, **weights):
+def run_forward(network, past, future=None, **weights):
     """forward with the weights given by name, `__` for `/`, in float64; one window."""
-    named = {
+    arrays = {
         name.replace("__", "/"): np.array(value, dtype=float) for name, value in weights.items()
     }
     future = None if future is None else np.array([future], dtype=float)
-    return forward(network, named, np.array([past], dtype=float), future)[0]
+    return forward(network, arrays, np.array([past], dtype=float), future)[0]
 
 
 def test_taps_read_zero_before_the_first_row_and_put_delays_in_their_order():
     network = Network((Taps("t", (0, 2)),), ONE)
-    out = passed(network, [[1], [2], [3], [4]], readout__kernel=[[10], [1]], readout__bias=[0])
+    out = run_forward(network, [[1], [2], [3], [4]], readout__kernel=[[10], [1]], readout__bias=[0])
     assert out.ravel().tolist() == [10, 20, 31, 42]
 
 
 def test_taps_pick_their_channels_all_of_a_delay_together():
     network = Network((Taps("t", (1, 0), channels=(2, 0)),), Shapes(3, 0, 1, 1, 4))
     kernel = [[1000], [100], [10], [1]]  # x[t-1, 2], x[t-1, 0], x[t, 2], x[t, 0]
-    out = passed(network, [[1, 2, 3], [4, 5, 6]], readout__kernel=kernel, readout__bias=[0])
+    out = run_forward(network, [[1, 2, 3], [4, 5, 6]], readout__kernel=kernel, readout__bias=[0])
     assert out.ravel().tolist() == [31, 3164]
 
 
 def test_the_readout_is_laid_out_by_horizon_then_output_then_parameter():
     network = Network((), Shapes(1, 0, horizon=2, outputs=3, lookback=4, parameters=2))
-    out = passed(network, [[1]], readout__kernel=[list(range(12))], readout__bias=[0] * 12)
+    out = run_forward(network, [[1]], readout__kernel=[list(range(12))], readout__bias=[0] * 12)
     assert out[0].tolist() == [[[0, 1], [2, 3], [4, 5]], [[6, 7], [8, 9], [10, 11]]]
 
 
@@ -65,7 +65,7 @@ def test_the_future_frame_of_a_step_holds_the_rows_after_it_up_to_the_horizon():
     # Horizon 2, one future channel; A picks the first or the second row of the frame.
     network = Network((), Shapes(1, 1, horizon=2, outputs=1, lookback=4), future_units=2)
     future = [[0.1], [0.2], [0.3], [0.4], [0.5]]
-    out = passed(
+    out = run_forward(
         network,
         [[0], [0], [0]],
         future,
@@ -81,7 +81,7 @@ def test_the_future_frame_of_a_step_holds_the_rows_after_it_up_to_the_horizon():
 def test_a_dense_block_applies_its_activation():
     network = Network((Dense("d", 1, "relu"),), ONE)
     weights = {"d__kernel": [[2]], "d__bias": [1], "readout__kernel": [[1]], "readout__bias": [0]}
-    out = passed(network, [[1], [-1]], **weights)
+    out = run_forward(network, [[1], [-1]], **weights)
     np.testing.assert_allclose(out.ravel(), [3, 0])
 
 
@@ -91,7 +91,9 @@ def test_parallel_branches_see_the_same_input_and_are_merged():
     )
     weights = {f"p__{k}__{name}__bias": [0] for k, name in enumerate("ab")}
     weights |= {"p__0__a__kernel": [[3]], "p__1__b__kernel": [[2]]}
-    out = passed(network, [[1], [2]], **weights, readout__kernel=[[1], [10]], readout__bias=[0])
+    out = run_forward(
+        network, [[1], [2]], **weights, readout__kernel=[[1], [10]], readout__bias=[0]
+    )
     assert out.ravel().tolist() == [23, 46]
 
 
@@ -102,7 +104,7 @@ def test_a_recurrence_over_segments_reads_the_newest_whole_ones_relative_to_the_
     network = Network(blocks, ONE, every_step=False)
     weights = {"r__kernel": [[-1], [-10], [-100]], "r__recurrent_kernel": [[1000]], "r__bias": [0]}
     past = [[row] for row in range(1, 8)]
-    out = passed(network, past, **weights, readout__kernel=[[1]], readout__bias=[0])
+    out = run_forward(network, past, **weights, readout__kernel=[[1]], readout__bias=[0])
     assert out.ravel().tolist() == [345_012]
 
 
@@ -117,7 +119,7 @@ def test_every_part_of_the_horizon_is_one_step_from_the_last_state_with_a_read_o
         "r__bias": [0],
         "r__embedding": [[2, 3], [0, 6]],
     }
-    out = passed(
+    out = run_forward(
         network, [[1], [2], [3], [4]], **weights, readout__kernel=[[1, 1000]], readout__bias=[0, 1]
     )
     assert out.ravel().tolist() == [375, 375_001, 376, 376_001]
@@ -132,7 +134,7 @@ def test_bidirectional_joins_the_forward_end_and_the_backward_end():
     for direction in ("forward", "backward"):
         weights |= {f"b__{direction}__kernel": [[1]], f"b__{direction}__recurrent_kernel": [[0.5]]}
         weights[f"b__{direction}__bias"] = [0]
-    out = passed(
+    out = run_forward(
         network, [[1], [2], [4]], **weights, readout__kernel=[[100], [1]], readout__bias=[0]
     )
     assert out.ravel().tolist() == [528]
@@ -156,7 +158,7 @@ def test_the_decoder_sees_its_own_forecast_the_encoded_window_and_the_future_row
         "talk__decoder__kernel": [[1], [10], [100]],
         "talk__decoder__recurrent_kernel": [[1]],
     }
-    out = passed(
+    out = run_forward(
         network,
         [[1], [2]],
         [[7], [1], [2], [3]],
@@ -182,7 +184,9 @@ def test_one_to_many_runs_from_one_state_without_feeding_back():
         "talk__decoder__recurrent_kernel": [[2]],
         "talk__decoder__bias": [0],
     }
-    out = passed(network, [[1], [2]], **TALK, **decoder, readout__kernel=[[1]], readout__bias=[5])
+    out = run_forward(
+        network, [[1], [2]], **TALK, **decoder, readout__kernel=[[1]], readout__bias=[5]
+    )
     assert out[:, :, 0, 0].tolist() == [[7, 9, 13], [11, 17, 29]]
 
 
@@ -191,7 +195,7 @@ def test_the_chosen_parameter_is_the_one_fed_back():
     # step.
     shapes = Shapes(1, 0, horizon=2, outputs=1, lookback=4, parameters=2)
     decoder = {"talk__decoder__kernel": [[1], [1]], "talk__decoder__recurrent_kernel": [[0]]}
-    found = []
+    fed_back = []
     for parameter in (0, 1):
         block = EncoderDecoder("talk", "simple_rnn", 1, {"activation": "relu"}, parameter=parameter)
         weights = {
@@ -199,12 +203,12 @@ def test_the_chosen_parameter_is_the_one_fed_back():
             "readout__kernel": [[1, -1]],
             "readout__bias": [0, 0],
         }
-        found.append(
-            passed(Network((block,), shapes), [[3]], **TALK, **decoder, **weights)[
+        fed_back.append(
+            run_forward(Network((block,), shapes), [[3]], **TALK, **decoder, **weights)[
                 0, :, 0, 0
             ].tolist()
         )
-    assert found == [[3, 6], [3, 0]]
+    assert fed_back == [[3, 6], [3, 0]]
 
 
 VARIED = [(name, {}) for name in sorted(cells.catalogue())] + [
@@ -252,9 +256,9 @@ def test_a_cell_may_name_its_weights_as_it_likes_also_of_twins():
     alone = [stepper(cell, w, first_cell_states(cell, w, 5)) for w in each]
     together = stepper(cell, both, first_cell_states(cell, both, 10))
     for x in rng.normal(size=(6, 2, 10)):
-        wanted = [run(part) for run, part in zip(alone, np.split(x, 2, axis=1), strict=True)]
-        assert not np.allclose(wanted[0], wanted[1])
-        np.testing.assert_array_equal(together(x), np.concatenate(wanted, axis=1))
+        expected = [run(part) for run, part in zip(alone, np.split(x, 2, axis=1), strict=True)]
+        assert not np.allclose(expected[0], expected[1])
+        np.testing.assert_array_equal(together(x), np.concatenate(expected, axis=1))
 
 
 def test_the_first_state_handed_to_a_cell_is_not_changed_by_stepping():

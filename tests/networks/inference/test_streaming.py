@@ -52,11 +52,11 @@ def started(network, weights, batch=2):
 @pytest.mark.parametrize("blocks", MAPS.values(), ids=MAPS)
 def test_the_open_loop_is_the_networks_forecast_at_every_row(blocks):
     network, weights, drive, y = setting(blocks)
-    found, _ = run_loop(network, weights, started(network, weights), drive, y)
+    y_hat, _ = run_loop(network, weights, started(network, weights), drive, y)
     before = np.concatenate([np.full((2, 1, 2), 0.3), y[:, :-1]], axis=1)
     past = np.stack([before[..., 0], drive[..., 0], before[..., 1]], axis=2)
     np.testing.assert_allclose(
-        found, inference.forward(network, weights, past)[:, :, 0, :, 0], atol=1e-12
+        y_hat, inference.forward(network, weights, past)[:, :, 0, :, 0], atol=1e-12
     )
 
 
@@ -64,12 +64,12 @@ def test_the_open_loop_is_the_networks_forecast_at_every_row(blocks):
 @pytest.mark.parametrize("blocks", MAPS.values(), ids=MAPS)
 def test_a_closed_loop_handed_every_measured_y_is_the_open_loop(blocks, dtype):
     network, weights, drive, y = setting(blocks, dtype=dtype)
-    wanted, end = run_loop(network, weights, started(network, weights), drive, y)
+    expected, end = run_loop(network, weights, started(network, weights), drive, y)
     state = started(network, weights)
     for t in range(y.shape[1]):
         part = slice(t, t + 1)
-        found, state = run_closed(network, weights, state, drive[:, part])
-        np.testing.assert_allclose(found, wanted[:, part], atol=1e-6)
+        y_hat, state = run_closed(network, weights, state, drive[:, part])
+        np.testing.assert_allclose(y_hat, expected[:, part], atol=1e-6)
         state = LoopState(state.memory, y[:, t])
     np.testing.assert_array_equal(state.last, end.last)
 
@@ -103,12 +103,12 @@ def test_a_run_cut_anywhere_and_handed_from_loop_to_loop_loses_nothing(blocks):
 def test_k_steps_ahead_is_the_closed_loop_from_every_row(blocks):
     network, weights, drive, y = setting(blocks)
     state = started(network, weights)
-    found = predict_ahead(network, weights, state, drive, y, steps=3)
-    assert found.shape == (2, 9, 3, 2)
+    ahead = predict_ahead(network, weights, state, drive, y, steps=3)
+    assert ahead.shape == (2, 9, 3, 2)
     for t in (0, 4, 8):
-        _, here = run_loop(network, weights, state, drive[:, : t + 1], y[:, : t + 1])
-        run, _ = run_closed(network, weights, here, drive[:, t + 1 : t + 4])
-        np.testing.assert_allclose(found[:, t], run, atol=1e-12)
+        _, state_here = run_loop(network, weights, state, drive[:, : t + 1], y[:, : t + 1])
+        run, _ = run_closed(network, weights, state_here, drive[:, t + 1 : t + 4])
+        np.testing.assert_allclose(ahead[:, t], run, atol=1e-12)
 
 
 def test_a_state_can_be_continued_twice():

@@ -117,7 +117,9 @@ def shared_model(name: str) -> keras.Model:
     return model_of(network(name))
 
 
-def drawn(steps: int = STEPS, dtype: str = "float32", batch: int = BATCH) -> dict[str, tf.Tensor]:
+def draw_inputs(
+    steps: int = STEPS, dtype: str = "float32", batch: int = BATCH
+) -> dict[str, tf.Tensor]:
     rng = np.random.default_rng(3)
     past, future = rng.normal(size=(batch, steps, 3)), rng.normal(size=(batch, steps + HORIZON, 2))
     return {"past": tf.constant(past.astype(dtype)), "future": tf.constant(future.astype(dtype))}
@@ -126,22 +128,22 @@ def drawn(steps: int = STEPS, dtype: str = "float32", batch: int = BATCH) -> dic
 @pytest.mark.parametrize("name", BLOCKS)
 def test_model_equals_the_numpy_forward_pass(name: str) -> None:
     net = network(name)
-    model, x = shared_model(name), drawn()
-    wanted = inference.forward(
+    model, x = shared_model(name), draw_inputs()
+    expected = inference.forward(
         net, layers.get_weights(model), x["past"].numpy(), x["future"].numpy()
     )
-    np.testing.assert_allclose(model(x), wanted, atol=1e-5)
+    np.testing.assert_allclose(model(x), expected, atol=1e-5)
     assert model(x).shape == (BATCH, STEPS if net.every_step else 1, HORIZON, 2, 1)
 
 
 @pytest.mark.parametrize("name", ["taps", "lstm", "gru", "encoder-decoder"])
 def test_model_in_float64_equals_numpy_to_1e_10(name: str) -> None:
     net = network(name, future_units=0)
-    model, x = model_of(net, "float64"), drawn(dtype="float64")
-    wanted = inference.forward(
+    model, x = model_of(net, "float64"), draw_inputs(dtype="float64")
+    expected = inference.forward(
         net, layers.get_weights(model), x["past"].numpy(), x["future"].numpy()
     )
-    np.testing.assert_allclose(model(x), wanted, atol=1e-10)
+    np.testing.assert_allclose(model(x), expected, atol=1e-10)
 
 
 def test_model_without_future_channels_takes_the_past_alone() -> None:
@@ -149,30 +151,30 @@ def test_model_without_future_channels_takes_the_past_alone() -> None:
         BLOCKS["lstm"],
         Shapes(3, 0, HORIZON, 2, STEPS, (0, 1), parameters=3),
     )
-    model, past = model_of(net), drawn()["past"]
-    wanted = inference.forward(net, layers.get_weights(model), past.numpy())
-    np.testing.assert_allclose(model({"past": past}), wanted, atol=1e-5)
-    assert wanted.shape == (BATCH, STEPS, HORIZON, 2, 3)
+    model, past = model_of(net), draw_inputs()["past"]
+    expected = inference.forward(net, layers.get_weights(model), past.numpy())
+    np.testing.assert_allclose(model({"past": past}), expected, atol=1e-5)
+    assert expected.shape == (BATCH, STEPS, HORIZON, 2, 3)
 
 
 @pytest.mark.parametrize("name", BLOCKS)
 def test_weights_have_the_names_and_shapes_of_the_network(name: str) -> None:
     net = network(name)
     model = shared_model(name)
-    weights, wanted = layers.get_weights(model), weight_specs(net)
+    weights, specs = layers.get_weights(model), weight_specs(net)
     assert {key: w.shape for key, w in weights.items()} == {
-        key: w.shape for key, w in wanted.items()
+        key: w.shape for key, w in specs.items()
     }
 
 
 def test_new_model_forecasts_zero_because_its_read_out_is_zero() -> None:
-    assert not np.any(layers.assemble(network("gru"), seed=1)(drawn()))
+    assert not np.any(layers.assemble(network("gru"), seed=1)(draw_inputs()))
 
 
 @pytest.mark.parametrize("name", EVERY_STEP)
 @pytest.mark.parametrize("rubbish", [np.nan, 1e30])
 def test_nothing_after_t_changes_a_bit_of_the_forecasts_up_to_t(name: str, rubbish: float) -> None:
-    model, x, t = shared_model(name), drawn(), 5
+    model, x, t = shared_model(name), draw_inputs(), 5
     changed = {key: value.numpy() for key, value in x.items()}
     changed["past"][:, t + 1 :] = rubbish
     changed["future"][:, t + HORIZON + 1 :] = rubbish
@@ -181,7 +183,7 @@ def test_nothing_after_t_changes_a_bit_of_the_forecasts_up_to_t(name: str, rubbi
 
 @pytest.mark.parametrize("name", EVERY_STEP)
 def test_known_future_reaches_the_forecast_up_to_h_steps_ahead(name: str) -> None:
-    model, x, t = shared_model(name), drawn(), 5
+    model, x, t = shared_model(name), draw_inputs(), 5
     changed = {key: value.numpy() for key, value in x.items()}
     changed["future"][:, t + HORIZON] += 1
     assert np.any(model(x).numpy()[:, t] != model(changed).numpy()[:, t])
@@ -189,14 +191,14 @@ def test_known_future_reaches_the_forecast_up_to_h_steps_ahead(name: str) -> Non
 
 @pytest.mark.parametrize("name", BLOCKS)
 def test_a_sequence_has_the_same_forecast_alone_and_in_a_batch(name: str) -> None:
-    model, x = shared_model(name), drawn(batch=17)
+    model, x = shared_model(name), draw_inputs(batch=17)
     alone = model({key: value[4:5] for key, value in x.items()})
     np.testing.assert_allclose(alone, model(x)[4:5], atol=1e-6)
 
 
 @pytest.mark.parametrize("name", EVERY_STEP)
 def test_forecasts_do_not_depend_on_how_much_follows(name: str) -> None:
-    model, x = shared_model(name), drawn()
+    model, x = shared_model(name), draw_inputs()
     short = model({"past": x["past"][:, :6], "future": x["future"][:, : 6 + HORIZON]})
     np.testing.assert_allclose(short, model(x)[:, :6], atol=1e-6)
 
@@ -205,14 +207,14 @@ def test_forecasts_do_not_depend_on_how_much_follows(name: str) -> None:
     ("name", "steps"), [*((name, 1) for name in BLOCKS), *((name, 3) for name in EVERY_STEP)]
 )
 def test_last_steps_are_the_last_forecasts_of_the_whole_model(name: str, steps: int) -> None:
-    model, x = shared_model(name), drawn()
+    model, x = shared_model(name), draw_inputs()
     last = layers.assemble(network(name), seed=1, last_steps=steps)
     layers.set_weights(last, layers.get_weights(model))
     np.testing.assert_allclose(last(x), model(x)[:, -steps:], atol=1e-6)
 
 
 def test_dropout_drops_in_training_alone_and_the_same_units_at_all_steps() -> None:
-    model, x = model_of(Network((Dropout("drop", 0.5),), SHAPES)), drawn()
+    model, x = model_of(Network((Dropout("drop", 0.5),), SHAPES)), draw_inputs()
     kernel = np.zeros((3, 8), "float32")
     kernel[:, :3] = np.eye(3)
     layers.set_weights(model, {"readout/kernel": kernel, "readout/bias": np.zeros(8, "float32")})
@@ -225,7 +227,7 @@ def test_dropout_drops_in_training_alone_and_the_same_units_at_all_steps() -> No
 def test_same_seed_builds_and_trains_the_same_bits() -> None:
     def trained() -> list[bytes]:
         keras.backend.clear_session(free_memory=False)
-        model, x = layers.assemble(network("lstm"), seed=4), drawn()
+        model, x = layers.assemble(network("lstm"), seed=4), draw_inputs()
         optimizer = keras.optimizers.Adam(0.01)
 
         @tf.function(autograph=False)
@@ -244,25 +246,27 @@ def test_same_seed_builds_and_trains_the_same_bits() -> None:
 
 
 def test_another_seed_gives_other_weights() -> None:
-    one, two = (layers.get_weights(layers.assemble(network("lstm"), seed=seed)) for seed in (1, 2))
-    assert np.any(one["low/kernel"] != two["low/kernel"])
+    first, second = (
+        layers.get_weights(layers.assemble(network("lstm"), seed=seed)) for seed in (1, 2)
+    )
+    assert np.any(first["low/kernel"] != second["low/kernel"])
 
 
 def test_models_are_freed_when_the_session_is_cleared() -> None:
     model = layers.assemble(network("lstm"), seed=0)
-    model(drawn())
+    model(draw_inputs())
     alive = weakref.ref(model), weakref.ref(model.get_layer("low"))
     del model
     keras.backend.clear_session()
     gc.collect()
-    assert [thing() for thing in alive] == [None, None]
+    assert [reference() for reference in alive] == [None, None]
 
 
 @pytest.mark.parametrize("name", ["simple", "lstm"])
 def test_second_model_of_the_same_cells_traces_no_recurrence_again(name: str) -> None:
     def build_and_run() -> int:
         keras.backend.clear_session(free_memory=False)
-        layers.assemble(network(name), seed=0)(drawn())
+        layers.assemble(network(name), seed=0)(draw_inputs())
         return traced_function.cache_info().misses
 
     assert build_and_run() == build_and_run()

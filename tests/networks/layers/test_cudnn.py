@@ -81,11 +81,11 @@ def results(name: str, options: dict) -> np.ndarray:
 
 @pytest.mark.parametrize("name", ["lstm", "gru"])
 def test_the_weights_lie_as_cudnn_reads_them(name: str, request: pytest.FixtureRequest) -> None:
-    wanted = results(name, {})
+    expected = results(name, {})
     request.getfixturevalue("gpu")
-    made = results(name, {})
+    computed = results(name, {})
     assert [name] == CALLED
-    np.testing.assert_allclose(made, wanted, atol=1e-6)
+    np.testing.assert_allclose(computed, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(

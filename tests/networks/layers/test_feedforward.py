@@ -38,7 +38,7 @@ def side_by_side(x: tf.Tensor, kernel: tf.Tensor, lines: Sequence[Taps]) -> tf.T
     return tf.tanh(tf.concat(columns, -1) @ kernel)
 
 
-def drawn(lines: Sequence[Taps]) -> tuple[tf.Tensor, DelayedDense]:
+def draw_layer(lines: Sequence[Taps]) -> tuple[tf.Tensor, DelayedDense]:
     rng = np.random.default_rng(0)
     layer = DelayedDense(UNITS, lines, "tanh")
     x = tf.Variable(rng.normal(size=(BATCH, STEPS, CHANNELS)), dtype=tf.float32)
@@ -52,13 +52,13 @@ def drawn(lines: Sequence[Taps]) -> tuple[tf.Tensor, DelayedDense]:
 def test_output_and_gradients_are_those_of_the_rows_side_by_side(
     lines: list[Taps], last: int | None
 ) -> None:
-    x, layer = drawn(lines)
+    x, layer = draw_layer(lines)
     kernel = layer.kernel.value
     with tf.GradientTape(persistent=True) as tape:
-        found = layer(x, last=last)
-        wanted = side_by_side(x, kernel, lines)[:, -(last or STEPS) :]
-        losses = [tf.reduce_sum(output**2) for output in (found, wanted)]
-    np.testing.assert_allclose(found, wanted, atol=1e-5)
+        y = layer(x, last=last)
+        expected = side_by_side(x, kernel, lines)[:, -(last or STEPS) :]
+        losses = [tf.reduce_sum(output**2) for output in (y, expected)]
+    np.testing.assert_allclose(y, expected, atol=1e-5)
     for source in (x, kernel):
         ours, theirs = (
             tape.gradient(loss, source, unconnected_gradients="zero") for loss in losses
@@ -109,8 +109,8 @@ def test_the_last_rows_and_their_gradient_are_those_of_the_plain_slice_to_the_bi
         tape.watch(x)
         ours, plain = last_rows(x, count), x[:, -count:]
     np.testing.assert_array_equal(ours, plain)
-    found, wanted = (tape.gradient(y, x, output_gradients=factor) for y in (ours, plain))
-    np.testing.assert_array_equal(found, wanted)
+    gradient, expected = (tape.gradient(y, x, output_gradients=factor) for y in (ours, plain))
+    np.testing.assert_array_equal(gradient, expected)
 
 
 def test_a_dead_time_beyond_the_lookback_is_told_in_the_words_of_the_entry() -> None:

@@ -29,7 +29,7 @@ PAIRS = {
 }
 
 
-def drawn(seed: int, *shape: int, scale: float = 1.0) -> np.ndarray:
+def draw_array(seed: int, *shape: int, scale: float = 1.0) -> np.ndarray:
     return np.random.default_rng(seed).normal(0, scale, shape).astype("float32")
 
 
@@ -37,13 +37,15 @@ def pair(name: str, units: int = UNITS, channels: int = CHANNELS) -> tuple[Scan,
     """Both layers with the same weights, small enough that nothing grows over time."""
     cell, make, arguments = PAIRS[name]
     options = {key: value for key, value in arguments.items() if key != "go_backwards"}
-    own = Scan(cells.get(cell, units, options), go_backwards=arguments.get("go_backwards", False))
-    layers = own, make(units, return_sequences=True, return_state=True, **arguments)
+    our_layer = Scan(
+        cells.get(cell, units, options), go_backwards=arguments.get("go_backwards", False)
+    )
+    layers = our_layer, make(units, return_sequences=True, return_state=True, **arguments)
     for layer in layers:
         layer.build((None, None, channels))
     values = [
-        drawn(k, *weight.shape, scale=0.3 * (UNITS / units) ** 0.5)
-        for k, weight in enumerate(own.get_weights())
+        draw_array(k, *weight.shape, scale=0.3 * (UNITS / units) ** 0.5)
+        for k, weight in enumerate(our_layer.get_weights())
     ]
     for layer in layers:
         layer.set_weights(values)
@@ -70,38 +72,44 @@ def outputs_and_gradients(
     x, states = tf.constant(x), [tf.constant(state) for state in states]
     with tf.GradientTape() as tape:
         tape.watch([x, *states])
-        made = call_from(layer, x, states)
-        loss = tf.add_n([tf.reduce_sum(m * drawn(50 + k, *m.shape)) for k, m in enumerate(made)])
+        result = call_from(layer, x, states)
+        loss = tf.add_n(
+            [tf.reduce_sum(m * draw_array(50 + k, *m.shape)) for k, m in enumerate(result)]
+        )
     return [
-        m.numpy() for m in [*made, *tape.gradient(loss, [x, *states, *layer.trainable_variables])]
+        m.numpy() for m in [*result, *tape.gradient(loss, [x, *states, *layer.trainable_variables])]
     ]
 
 
 @pytest.mark.parametrize("name", PAIRS)
 def test_results_and_gradients_equal_keras(name: str) -> None:
-    own, stock = pair(name)
-    states = [drawn(90 + k, BATCH, UNITS) for k in range(len(own.cell.states()))]
-    x = drawn(80, BATCH, STEPS, CHANNELS)
+    our_layer, stock = pair(name)
+    states = [draw_array(90 + k, BATCH, UNITS) for k in range(len(our_layer.cell.states()))]
+    x = draw_array(80, BATCH, STEPS, CHANNELS)
     for ours, theirs in zip(
-        outputs_and_gradients(own, x, states), outputs_and_gradients(stock, x, states), strict=True
+        outputs_and_gradients(our_layer, x, states),
+        outputs_and_gradients(stock, x, states),
+        strict=True,
     ):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["LSTM", "GRU reset after", "SimpleRNN tanh"])
 def test_a_large_net_whose_products_are_taken_in_blocks_equals_keras(name: str) -> None:
-    own, stock = pair(name, units=160, channels=64)
-    states = [drawn(90 + k, 41, 160) for k in range(len(own.cell.states()))]
-    x = drawn(80, 41, STEPS, 64)
+    our_layer, stock = pair(name, units=160, channels=64)
+    states = [draw_array(90 + k, 41, 160) for k in range(len(our_layer.cell.states()))]
+    x = draw_array(80, 41, STEPS, 64)
     for ours, theirs in zip(
-        outputs_and_gradients(own, x, states), outputs_and_gradients(stock, x, states), strict=True
+        outputs_and_gradients(our_layer, x, states),
+        outputs_and_gradients(stock, x, states),
+        strict=True,
     ):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", PAIRS)
 def test_gradient_without_states_in_a_compiled_step_equals_keras(name: str) -> None:
-    x = drawn(81, BATCH, STEPS, CHANNELS)
+    x = draw_array(81, BATCH, STEPS, CHANNELS)
 
     def gradients(layer: keras.Layer) -> list[np.ndarray]:
         @tf.function(autograph=False)
@@ -122,7 +130,7 @@ def test_gradient_without_states_in_a_compiled_step_equals_keras(name: str) -> N
 @pytest.mark.parametrize("rubbish", [np.nan, 1e30])
 def test_nothing_after_t_changes_a_bit_before_it(name: str, rubbish: float) -> None:
     layer, _ = pair(name)
-    x = drawn(85, BATCH, STEPS, CHANNELS)
+    x = draw_array(85, BATCH, STEPS, CHANNELS)
     changed = x.copy()
     changed[:, 4:] = rubbish
     assert layer(x)[0].numpy()[:, :4].tobytes() == layer(changed)[0].numpy()[:, :4].tobytes()
@@ -130,6 +138,6 @@ def test_nothing_after_t_changes_a_bit_before_it(name: str, rubbish: float) -> N
 
 @pytest.mark.parametrize("name", ["LSTM", "GRU reset after", "GRU reset before", "SimpleRNN tanh"])
 def test_weights_names_and_shapes_are_those_of_keras(name: str) -> None:
-    own, stock = pair(name)
-    for ours, theirs in zip(own.weights, stock.weights, strict=True):
+    our_layer, stock = pair(name)
+    for ours, theirs in zip(our_layer.weights, stock.weights, strict=True):
         assert (ours.name, ours.shape) == (theirs.name, theirs.shape)

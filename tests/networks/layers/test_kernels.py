@@ -59,7 +59,7 @@ print(len(found))
 """
 
 
-def begun(cache: Path, **environment: str) -> subprocess.Popen[str]:
+def start_process(cache: Path, **environment: str) -> subprocess.Popen[str]:
     given = {
         **os.environ,
         "NUMBA_CACHE_DIR": str(cache),
@@ -78,19 +78,21 @@ def begun(cache: Path, **environment: str) -> subprocess.Popen[str]:
 
 def results(processes: Sequence[subprocess.Popen[str]]) -> set[str]:
     try:
-        found = [process.communicate(timeout=240) for process in processes]
+        answers = [process.communicate(timeout=240) for process in processes]
     finally:
         for process in processes:
             process.kill()
-    assert all(process.returncode == 0 for process in processes), found
-    assert not any("Traceback" in errors or "Warning" in errors for _, errors in found), found
-    return {answer for answer, _ in found}
+    assert all(process.returncode == 0 for process in processes), answers
+    assert not any("Traceback" in errors or "Warning" in errors for _, errors in answers), answers
+    return {answer for answer, _ in answers}
 
 
 @pytest.mark.slow
 def test_processes_that_compile_at_once_or_keep_nothing_find_the_same_bytes(tmp_path: Path) -> None:
     nowhere = {"NUMBA_CACHE_LOCATOR_CLASSES": "IPythonCacheLocator"}  # has no folder for a file
-    first = results([begun(tmp_path), begun(tmp_path), begun(tmp_path, **nowhere)])
+    first = results(
+        [start_process(tmp_path), start_process(tmp_path), start_process(tmp_path, **nowhere)]
+    )
     compiled = sorted(path.name.split("-")[0] for path in tmp_path.rglob("*.nbc"))
     stamps = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nb*")}
     assert compiled == [
@@ -98,26 +100,26 @@ def test_processes_that_compile_at_once_or_keep_nothing_find_the_same_bytes(tmp_
         "recurrence.forward",
         "recurrence.input_gradient",
     ]
-    assert len(first) == 1 and results([begun(tmp_path)]) == first
+    assert len(first) == 1 and results([start_process(tmp_path)]) == first
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nb*")} == stamps
 
 
 @pytest.mark.slow
 def test_of_processes_that_begin_at_once_one_compiles(tmp_path: Path) -> None:
-    output = "".join(results([begun(tmp_path, NUMBA_DEBUG_CACHE="1") for _ in range(2)]))
+    output = "".join(results([start_process(tmp_path, NUMBA_DEBUG_CACHE="1") for _ in range(2)]))
     assert output.count("data saved to") == 3
 
 
 @pytest.mark.slow
 def test_a_cache_that_is_cut_or_cannot_be_written_costs_compiling_alone(tmp_path: Path) -> None:
-    first = results([begun(tmp_path)])
+    first = results([start_process(tmp_path)])
     for path in tmp_path.rglob("*.nbc"):
         path.write_bytes(path.read_bytes()[:100])
-    assert results([begun(tmp_path)]) == first
+    assert results([start_process(tmp_path)]) == first
     for path in tmp_path.rglob("*.nbi"):
         path.unlink()
         path.mkdir()  # neither read nor replaced by a file
-    assert results([begun(tmp_path)]) == first
+    assert results([start_process(tmp_path)]) == first
 
 
 def test_nets_that_are_first_trained_in_several_threads_register_the_operations_once() -> None:
@@ -133,8 +135,8 @@ def test_where_no_operation_can_be_registered_the_loop_gives_the_same(
 ) -> None:
     def trained() -> list[np.ndarray]:
         with tf.GradientTape() as tape:
-            found = layer(x)
-        return [part.numpy() for part in (*found, *tape.gradient(found, layer.trainable_variables))]
+            y = layer(x)
+        return [part.numpy() for part in (*y, *tape.gradient(y, layer.trainable_variables))]
 
     layer, x = (
         Scan(cells.get(cell, 3), all_states=True),
@@ -144,8 +146,8 @@ def test_where_no_operation_can_be_registered_the_loop_gives_the_same(
     layer.set_weights([np.full(weight.shape, 0.3, "float32") for weight in layer.get_weights()])
     compiled = trained()
     monkeypatch.setattr(scan, "register_recurrences", lambda: False)
-    for one, other in zip(compiled, trained(), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-5, atol=5e-6)
+    for ours, other in zip(compiled, trained(), strict=True):
+        np.testing.assert_allclose(ours, other, rtol=1e-5, atol=5e-6)
     monkeypatch.undo()
     monkeypatch.setattr(tf.sysconfig, "get_lib", lambda: "/nowhere")
     assert fused.register_recurrences.__wrapped__() is False
@@ -158,9 +160,9 @@ def test_no_windows_have_empty_outputs_and_gradients_of_zero(
     layer, x = Scan(cells.get(cell, 3)), tf.ones((0, 5, 4))
     layer.build((None, None, 4))
     with tf.GradientTape() as tape:
-        found = layer(x)[0]
-    assert found.shape == (0, 5, 3)
-    assert not any(np.any(part) for part in tape.gradient(found, layer.trainable_variables))
+        y = layer(x)[0]
+    assert y.shape == (0, 5, 3)
+    assert not any(np.any(part) for part in tape.gradient(y, layer.trainable_variables))
     # an error in a callback of C is told there alone
     assert "Exception ignored" not in capfd.readouterr().err
 
@@ -180,8 +182,8 @@ def test_no_python_runs_in_a_step(cell: str) -> None:
     @tf.function
     def step() -> list[tf.Tensor]:
         with tf.GradientTape() as tape:
-            found = layer(x)[0]
-        return tape.gradient(found, layer.trainable_variables)
+            y = layer(x)[0]
+        return tape.gradient(y, layer.trainable_variables)
 
     graph = step.get_concrete_function().graph.as_graph_def()
     nodes = [node.op for part in graph.library.function for node in part.node_def] + [
@@ -203,12 +205,12 @@ def test_a_gradient_leaves_what_a_second_one_of_the_same_pass_reads(
     def gradients() -> list[list[tf.Tensor]]:
         with tf.GradientTape(persistent=True) as tape:
             tape.watch(x)
-            found = layer(x)[0]
-        asked = x, *layer.trainable_variables
-        return [tape.gradient(found, asked, tf.fill(found.shape, size)) for size in (1.0, 2.0)]
+            y = layer(x)[0]
+        sources = x, *layer.trainable_variables
+        return [tape.gradient(y, sources, tf.fill(y.shape, size)) for size in (1.0, 2.0)]
 
-    for one, other in zip(*gradients(), strict=True):
-        assert np.any(one) and np.array_equal(2 * one, other)
+    for first, other in zip(*gradients(), strict=True):
+        assert np.any(first) and np.array_equal(2 * first, other)
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "simple_rnn"])
@@ -217,25 +219,26 @@ def test_the_gradient_of_the_data_is_computed_only_where_it_is_asked_for(
 ) -> None:
     layers, x = [Scan(cells.get(cell, 3)), Scan(cells.get(cell, 3))], tf.ones((2, 5, 4))
 
-    def passed() -> tf.Tensor:
+    def pass_forward() -> tf.Tensor:
         return layers[1](layers[0](x)[0])[0]
 
     @tf.function
     def step() -> list[tf.Tensor]:
         with tf.GradientTape() as tape:
-            found = passed()
-        return tape.gradient(found, [v for layer in layers for v in layer.trainable_variables])
+            y = pass_forward()
+        return tape.gradient(y, [v for layer in layers for v in layer.trainable_variables])
 
     @tf.function
-    def asked() -> tf.Tensor:
+    def step_to_data() -> tf.Tensor:
         with tf.GradientTape() as tape:
             tape.watch(x)
-            found = passed()
-        return tape.gradient(found, x)
+            y = pass_forward()
+        return tape.gradient(y, x)
 
-    passed()
+    pass_forward()
     assert [
-        run_operations(one, tmp_path).count("ForecastRecurrenceToData") for one in (step, asked)
+        run_operations(function, tmp_path).count("ForecastRecurrenceToData")
+        for function in (step, step_to_data)
     ] == [1, 2]
 
 
@@ -263,10 +266,10 @@ def test_a_number_that_is_none_or_huge_stays_in_its_window(cell: str, value: flo
     layer.build(x.shape)
     layer.set_weights([np.full(weight.shape, 0.3, "float32") for weight in layer.get_weights()])
     x[1, 2, 0] = value
-    found, plain = layer(x)[0].numpy(), layer(np.zeros_like(x))[0].numpy()
-    assert np.isnan(found[1, 2:]).all() if np.isnan(value) else (np.abs(found[1]) <= 1).all()
-    np.testing.assert_array_equal(np.delete(found, 1, 0), np.delete(plain, 1, 0))
-    np.testing.assert_array_equal(found[1, :2], plain[1, :2])
+    spoilt, plain = layer(x)[0].numpy(), layer(np.zeros_like(x))[0].numpy()
+    assert np.isnan(spoilt[1, 2:]).all() if np.isnan(value) else (np.abs(spoilt[1]) <= 1).all()
+    np.testing.assert_array_equal(np.delete(spoilt, 1, 0), np.delete(plain, 1, 0))
+    np.testing.assert_array_equal(spoilt[1, :2], plain[1, :2])
 
 
 def test_a_net_too_large_for_one_fast_product_is_taken_window_by_window() -> None:

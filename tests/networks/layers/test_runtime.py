@@ -59,8 +59,8 @@ def test_program_that_uses_a_network_prints_nothing_but_its_own_words() -> None:
 def test_whatever_comes_first_tensorflow_is_looked_for_when_it_has_been_told(module: str) -> None:
     """What it is told is read at its import alone; the import ends there, which takes seconds."""
     done = run(FIRST_LOOK.replace("MODULE", module))
-    told = "{'TF_CPP_MIN_LOG_LEVEL': '3', 'TF_ENABLE_ONEDNN_OPTS': '0'}\n"
-    assert (done.stdout, done.stderr, done.returncode) == (told, "", 0)
+    printed = "{'TF_CPP_MIN_LOG_LEVEL': '3', 'TF_ENABLE_ONEDNN_OPTS': '0'}\n"
+    assert (done.stdout, done.stderr, done.returncode) == (printed, "", 0)
 
 
 def test_threads_cannot_change_once_tensors_exist() -> None:

@@ -61,8 +61,8 @@ def test_layer_equals_the_cell_stepped_in_numpy(
     for t in range(STEPS):
         y, states = layer.cell.step(numpy_namespace, weights, x[:, t], states)
         outputs.append(y)
-    (made,) = layer(x)
-    np.testing.assert_allclose(made, np.stack(outputs, 1), atol=tolerance)
+    (result,) = layer(x)
+    np.testing.assert_allclose(result, np.stack(outputs, 1), atol=tolerance)
 
 
 @pytest.mark.parametrize(("name", "options"), CELLS, ids=str)
@@ -92,8 +92,8 @@ def test_gradient_equals_that_of_the_unrolled_equation(name: str, options: dict)
             loss = tf.reduce_sum(run(x, w, first) * weigh)
         return keras.tree.flatten(tape.gradient(loss, [x, w, first], unconnected_gradients="zero"))
 
-    for ours, wanted in zip(gradients(scanned), gradients(unrolled), strict=True):
-        np.testing.assert_allclose(ours, wanted, atol=1e-12)
+    for ours, expected in zip(gradients(scanned), gradients(unrolled), strict=True):
+        np.testing.assert_allclose(ours, expected, atol=1e-12)
 
 
 def test_gradient_of_elman_stops_at_the_previous_state_but_not_that_of_the_simple_net() -> None:
