@@ -211,10 +211,11 @@ def count_near(members: list[Member], nearest: float) -> float:
     """The share of linear models with states whose pole is as near to 1, in parts of one over the
     rows of the record.
     """
-    near = []
-    for m in list_linear(members):
-        if m.net.states and m.run is not None:
-            near.append(len(m.run) * abs(1 - largest_pole(m.net, m.weights)) < nearest)
+    near = [
+        len(m.run) * abs(1 - largest_pole(m.net, m.weights)) < nearest
+        for m in list_linear(members)
+        if m.net.states and m.run is not None
+    ]
     return sum(near) / max(len(near), 1)
 
 
