@@ -23,8 +23,17 @@ from scipy.signal import lfilter
 from bench.identification_stages import Variant, with_replaced, with_settings
 from bench.identification_systems import Drive, delay, open_loop
 from bench.simulated_systems import two_time_constants
-from forecast.identification import Experiment, Model, identify, member, random_steps
-from forecast.identification.member import Member, leave_out_lost, mean_errors
+from forecast.identification import (
+    Experiment,
+    Model,
+    SearchSettings,
+    identify,
+    member,
+    random_steps,
+    search,
+)
+from forecast.identification.member import Member, leave_out_lost, mean_errors, widen_bounds
+from forecast.identification.narx import Narx
 from forecast.identification.states import largest_pole
 from forecast.system.errors import ForecastError
 
@@ -237,6 +246,56 @@ def choose_where(is_alone: Callable[[list[Member]], bool]) -> Variant:
     return with_replaced("choose_members", choose)
 
 
+def widen(stack: ExitStack) -> SearchSettings:
+    """Nets stay beside linear models, and all bounds are widened in the end."""
+    keep = search.keep_plausible
+
+    def keep_and_widen(
+        members: list[Member], experiments: list[Experiment], start: int
+    ) -> tuple[list[Member], list[str]]:
+        chosen, notes = keep(members, experiments, start)
+        return [widen_bounds(m, experiments) for m in chosen], notes
+
+    with_replaced("keep_plausible", keep_and_widen)(stack)
+    return choose_where(lambda _: False)(stack)
+
+
+def widen_where_linear_models_integrate(stack: ExitStack) -> SearchSettings:
+    """The same, where the search as it is leaves linear models alone."""
+    integrating: list[bool] = []
+
+    def choose(members: list[Member]) -> list[Member]:
+        following = leave_out_lost(members)
+        integrating.append(len(choose_as_it_is(following)) < len(following))
+        return following
+
+    keep = search.keep_plausible
+
+    def keep_and_widen(
+        members: list[Member], experiments: list[Experiment], start: int
+    ) -> tuple[list[Member], list[str]]:
+        chosen, notes = keep(members, experiments, start)
+        if integrating[0]:
+            chosen = [widen_bounds(m, experiments) for m in chosen]
+        return chosen, notes
+
+    with_replaced("keep_plausible", keep_and_widen)(stack)
+    return with_replaced("choose_members", choose)(stack)
+
+
+def with_linear_terms(variant: Variant) -> Variant:
+    """A polynomial of terms of one factor counts as linear."""
+
+    def is_linear(net: Narx) -> bool:
+        return not net.hidden and all(len(term) < 2 for term in net.terms)
+
+    def make(stack: ExitStack) -> SearchSettings:
+        with_replaced("is_linear", property(is_linear), Narx)(stack)
+        return variant(stack)
+
+    return make
+
+
 choose_as_it_is = member.choose_members
 VARIANTS: dict[str, Variant] = {
     "whole": with_settings(),
@@ -249,7 +308,11 @@ VARIANTS: dict[str, Variant] = {
         lambda ms: len(choose_as_it_is(ms)) < len(ms) and compare_linear(ms) <= 1.3
     ),
     "best, no pole": choose_where(lambda ms: compare_linear(ms) <= 1.0),
+    "wide": widen,
+    "wide where linear models integrate": widen_where_linear_models_integrate,
 }
+VARIANTS["best, linear terms"] = with_linear_terms(VARIANTS["best"])
+VARIANTS["best, no pole, linear terms"] = with_linear_terms(VARIANTS["best, no pole"])
 
 
 def free_run_error(model: Model, test: Experiment, unit: float) -> float:
