@@ -195,6 +195,170 @@ def spread_price(draw: Draw) -> pd.DataFrame:
     return file_of(ds, y.round(2))
 
 
+def bike_docks(draw: Draw) -> pd.DataFrame:
+    """The bikes at four docks by the hour over five weeks: people ride to work from some and to
+    others, a dock is empty or full, and a truck evens some of them out at night.
+    """
+    ds = pd.date_range("2024-05-06", periods=24 * 35, freq="h")
+    is_work = ds.day_of_week < 5
+    wet = np.repeat(np.where(draw.random(35) < 0.25, 0.4, 1.0), 24)
+    morning, evening = (np.exp(-(((ds.hour - hour) / 1.4) ** 2)) for hour in (8, 17.5))
+    leisure = np.exp(-(((ds.hour - 15) / 4) ** 2)) * np.where(is_work, 0.4, 1)
+    parts = []
+    for number in range(4):
+        most, pull, pace = int(draw.integers(14, 36)), draw.uniform(0.6, 0.95), draw.uniform(3, 7)
+        to_work, back = (morning, evening) if number % 2 else (evening, morning)
+        leaves = wet * pace * (is_work * (pull * back + (1 - pull) * to_work) + leisure + 0.03)
+        comes = wet * pace * (is_work * (pull * to_work + (1 - pull) * back) + leisure + 0.03)
+        y, bikes = np.empty(len(ds)), most // 2
+        for t in range(len(ds)):
+            bikes = min(max(bikes + draw.poisson(comes[t]) - draw.poisson(leaves[t]), 0), most)
+            if ds.hour[t] == 3 and draw.random() < 0.5:
+                bikes = round((bikes + most) / 3)
+            y[t] = bikes
+        parts.append(file_of(ds, y).assign(unique_id=f"dock {number}"))
+    return pd.concat(parts, ignore_index=True)
+
+
+def net_load(draw: Draw) -> pd.DataFrame:
+    """The load of a town by the hour from March to June, less what its roofs give, which grow in
+    number; the sun of the next two days is forecast.
+    """
+    ds = pd.date_range("2024-03-01", periods=3000 + 48, freq="h")
+    peaks = [np.exp(-(((ds.hour - hour) / width) ** 2)) for hour, width in ((8, 2.5), (19, 3))]
+    used = 1 + 0.3 * peaks[0] + 0.5 * peaks[1] - 0.15 * (ds.day_of_week > 4)
+    height = np.sin(2 * np.pi * (ds.hour - 6.5) / 24) + 0.25 * np.sin(
+        2 * np.pi * (ds.day_of_year - 80) / 365
+    )
+    clear = 1 / (1 + np.exp(-autoregression(draw, len(ds), 0.95, 1.6)))
+    sun = np.maximum(height, 0) * (0.15 + 0.85 * clear)
+    roofs = np.linspace(draw.uniform(0.1, 0.3), draw.uniform(0.8, 1.4), len(ds))
+    noise = autoregression(draw, len(ds), 0.9, 0.03)
+    seen = np.maximum(sun * np.exp(draw.normal(0, 0.1, len(ds))), 0).round(3)
+    return planned(ds, (40 * (used - roofs * sun + noise)).round(2), 48, sun_forecast=seen)
+
+
+def blood(draw: Draw) -> pd.DataFrame:
+    """Donations of blood by the day over three years and a half: drives are known four weeks ahead,
+    and who has given may not give again for eight weeks; closed on Sundays.
+    """
+    ds = pd.date_range("2021-01-04", periods=1280 + 28)
+    drive = campaigns(draw, len(ds), 35, 7)
+    week = np.array([1.0, 1.1, 1.1, 1.0, 0.8, 0.5, 0.0])[ds.day_of_week]
+    away = 1 - 0.25 * np.isin(ds.month, [7, 8])
+    share = draw.uniform(0.008, 0.012) * week * away * np.exp(draw.uniform(0.5, 1.0) * drive)
+    share = np.clip(share * np.exp(autoregression(draw, len(ds), 0.7, 0.12)), 0, 1)
+    y, donors = np.empty(len(ds)), int(draw.integers(3000, 9000))
+    for t in range(len(ds)):
+        donors += int(y[t - 56]) if t >= 56 else 0
+        y[t] = draw.binomial(donors, share[t])
+        donors -= int(y[t])
+    return planned(ds, y, 28, drive=drive)
+
+
+def river_temperature(draw: Draw) -> pd.DataFrame:
+    """The temperature of a river by the day over three years and a half, which follows that of the
+    air the slower the more water it has; both are measured.
+    """
+    ds = pd.date_range("2020-11-01", periods=1300)
+    air = 9 - 10 * np.cos(2 * np.pi * (ds.day_of_year - 20) / 365)
+    air = air + autoregression(draw, len(ds), 0.8, 4)
+    flow = np.exp(3 + year_wave(draw, ds, 0.5) + autoregression(draw, len(ds), 0.95, 0.5))
+    y, water, pace = np.empty(len(ds)), 6.0, draw.uniform(0.1, 0.25)
+    for t in range(len(ds)):
+        water += min(pace * (20 / flow[t]) ** 0.5, 0.8) * (0.85 * air[t] + 2 - water)
+        water = max(water, 0)
+        y[t] = water + draw.normal(0, 0.15)
+    return file_of(ds, np.maximum(y, 0).round(1), air=air.round(1), flow=flow.round(1))
+
+
+def airport_security(draw: Draw) -> pd.DataFrame:
+    """Passengers by the half hour at security over nine weeks, who come one to three hours before
+    their flight; the seats of the next two days are known, the timetable changes once, and planes
+    are full in the school holidays.
+    """
+    ds = pd.date_range("2024-02-05", periods=48 * 62 + 96, freq="30min")
+    slots = np.arange(len(ds)) % (48 * 7)
+    is_open = (ds.hour >= 6) & (ds.hour < 22)
+    wave = 1 + np.exp(-(((ds.hour - 7) / 1.5) ** 2)) + 0.7 * np.exp(-(((ds.hour - 17) / 2) ** 2))
+    planes = [draw.poisson(1.2, 48 * 7)[slots] for _ in range(2)]
+    is_new = np.arange(len(ds)) >= 48 * int(draw.integers(35, 46))
+    seats = draw.choice([120, 150, 180], len(ds)) * np.where(is_new, planes[1], planes[0])
+    seats = np.round(seats * wave / 2) * is_open
+    first = 48 * int(draw.integers(10, 45))
+    school = (np.arange(len(ds)) >= first) & (np.arange(len(ds)) < first + 48 * 12)
+    days = np.repeat(draw.normal(0, 0.06, len(ds) // 48), 48)
+    board = seats * np.exp(-0.3 + 0.2 * school + days)
+    early = np.concatenate([board, np.zeros(6)])
+    before = zip((2, 3, 4, 5, 6), (0.15, 0.3, 0.3, 0.15, 0.1), strict=True)
+    mean = sum(share * early[step : step + len(ds)] for step, share in before)
+    return planned(ds, draw.poisson(mean).astype(float), 96, seats=seats, school=school * 1.0)
+
+
+def egg_price(draw: Draw) -> pd.DataFrame:
+    """The price of eggs by the week over 15 years: it follows the cost of feed, is high before
+    Easter and Christmas, and far higher in the months of a bird flu.
+    """
+    ds = pd.date_range("2009-01-05", periods=800, freq="W-MON")
+    feed = np.cumsum(draw.normal(0, 0.008, len(ds)))
+    easters = pd.DatetimeIndex([easter(year) for year in ds.year])
+    to_easter = (easters - ds).days
+    season = 0.12 * ((to_easter > 0) & (to_easter < 28)) + 0.1 * (ds.month == 12)
+    flu, first = np.zeros(len(ds)), int(draw.integers(20, 120))
+    while first < len(ds):
+        length = int(draw.integers(18, 45))
+        flu[first : first + length] = draw.uniform(0.3, 0.9)
+        first += length + int(draw.integers(60, 200))
+    y, level = np.empty(len(ds)), 0.4
+    for t in range(len(ds)):
+        level += 0.15 * (0.4 + feed[t] + flu[t] + season[t] - level) + draw.normal(0, 0.015)
+        y[t] = np.exp(level)
+    return file_of(ds, y.round(2))
+
+
+def intensive_care(draw: Draw) -> pd.DataFrame:
+    """The patients of six intensive care units by the day over 18 months: who is tested positive is
+    admitted a week later, planned operations come on workdays, few leave at weekends, and there
+    are only so many beds.
+    """
+    ds = pd.date_range("2021-09-01", periods=560)
+    waves = 5.5 + autoregression(draw, len(ds), 0.995, 0.9)
+    parts = []
+    for number in range(6):
+        size, most = draw.uniform(0.3, 1.5), int(draw.integers(18, 50))
+        log_tests = waves + np.log(size) + autoregression(draw, len(ds), 0.9, 0.15)
+        tests = draw.poisson(np.exp(log_tests) * np.where(ds.day_of_week < 5, 1.15, 0.6))
+        ill = np.convolve(tests, np.r_[np.zeros(6), np.full(5, 0.2)])[: len(ds)]
+        mean = most * (0.05 * (ds.day_of_week < 5) + 0.02) + 0.012 * ill / size * most / 30
+        y, taken = np.empty(len(ds)), most // 2
+        for t in range(len(ds)):
+            taken -= draw.binomial(taken, 0.13 if ds.day_of_week[t] < 5 else 0.06)
+            taken = min(taken + draw.poisson(mean[t]), most)
+            y[t] = taken
+        rows = file_of(ds, y, positive_tests=tests.astype(float))
+        parts.append(rows.assign(unique_id=f"unit {number}"))
+    return pd.concat(parts, ignore_index=True)
+
+
+def web_requests(draw: Draw) -> pd.DataFrame:
+    """Requests of a site by the hour over 19 weeks: people, a crawler that comes every third night,
+    a scraper that goes on for days, and a burst behind each release.
+    """
+    ds = pd.date_range("2024-01-08", periods=168 * 19, freq="h")
+    shape = 0.25 + np.exp(-(((ds.hour - 11) / 3) ** 2)) + 0.8 * np.exp(-(((ds.hour - 20) / 3) ** 2))
+    people = draw.uniform(500, 3000) * shape * np.where(ds.day_of_week < 5, 1, 0.6)
+    people = people * np.exp(0.3 * np.arange(len(ds)) / len(ds))
+    people = people * np.exp(autoregression(draw, len(ds), 0.9, 0.1))
+    day = np.arange(len(ds)) // 24
+    crawler = 2500 * (day % 3 == 0) * (ds.hour >= 1) * (ds.hour < 4)
+    scraper = draw.uniform(400, 1200) * campaigns(draw, len(ds), 300, 90)
+    burst = np.zeros(len(ds))
+    for week in range(1, 19, int(draw.integers(2, 4))):
+        first = week * 168 + 24 + 10
+        burst[first:] += draw.uniform(0.5, 1.2) * np.exp(-np.arange(len(ds) - first) / 20)
+    return file_of(ds, draw.poisson(people * (1 + burst) + crawler + scraper).astype(float))
+
+
 class Kind(NamedTuple):
     """How a file is drawn, and the longer season of the contender in steps (1: none)."""
 
@@ -215,6 +379,14 @@ KINDS = {
     "tariff_months": Kind(tariff_months, 1),
     "growing_quarters": Kind(growing_quarters, 1),
     "spread_price": Kind(spread_price, 22),
+    "bike_docks": Kind(bike_docks, 168),
+    "net_load": Kind(net_load, 168),
+    "blood": Kind(blood, 365),
+    "river_temperature": Kind(river_temperature, 365),
+    "airport_security": Kind(airport_security, 336),
+    "egg_price": Kind(egg_price, 1),
+    "intensive_care": Kind(intensive_care, 365),
+    "web_requests": Kind(web_requests, 168),
 }
 
 
