@@ -862,7 +862,15 @@ def test_a_column_that_is_text_for_a_few_cells_is_named_beside_the_target(tmp_pa
 def test_a_plan_of_words_is_refused_with_what_to_write(tmp_path):
     frame = shop().assign(Promo=lambda rows: rows["Promo"].map({0: "none", 1: "big"}))
     frame["Footfall"] = np.nan
-    said = r"line 402 .*has text in 'Promo' after the last number.*1 for yes"
+    said = r"line 402 .*has text or .* in 'Promo', known after the last number.*1 for yes"
+    with pytest.raises(InputError, match=said):
+        guessed(tmp_path, frame)
+
+
+def test_a_plan_with_nothing_for_no_is_refused_with_what_to_write(tmp_path):
+    frame = shop().assign(Promo=lambda rows: rows["Promo"].where(rows["Promo"] > 0))
+    frame["Footfall"] = np.nan
+    said = r"line 402 .*or mostly empty cells in 'Promo', known after the last.*0 for no"
     with pytest.raises(InputError, match=said):
         guessed(tmp_path, frame)
 

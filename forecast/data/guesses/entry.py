@@ -87,6 +87,10 @@ MAX_ZERO_SHARE = 0.2
 """A target with a plan and more zeros, such as solar power, has no log transform, which would
 distort the effect of the plan (docs/research/logarithm-of-a-target.md).
 """
+MAX_EMPTY_SHARE = 0.5
+"""A plan with more empty cells has nothing where it should have 0: models learn it from rows that
+have a value (docs/research/unseen-files.md).
+"""
 PARTS_OF_A_DAY = (24, 25, 48, 50, 96, 100)
 """The columns of hours, half hours or quarter hours of a date, with an hour more for the autumn.
 Other numbers of such names are meters.
@@ -150,8 +154,10 @@ def guess_entry(
     if not roles.plans and len(planned):
         text.append(f"    # not read: {plural(len(planned), 'row')} after the last {chosen}")
     if roles.constant:
-        use = "(inputs: `static`, groups: `hierarchy`)"
-        text.append(f"    # constant in every series: {', '.join(roles.constant)} {use}")
+        text.append(
+            f"    # constant in every series: {', '.join(roles.constant)} (inputs: `static`,"
+            " groups: `hierarchy`)"
+        )
     if doubt := own_files.describe_doubtful_number(path, file_format):
         text.append(f"    # {doubt}")
     text += describe_unread_columns(rows, may_be_numbers)
@@ -228,11 +234,13 @@ def _guess_roles(
     changing = [*is_constant.index[~is_constant]]
     planned_columns = [column for column in changing if planned[column].notna().any()]
     plans = [column for column in planned_columns if column in numbers]
-    if planned_columns and not plans:
+    is_sparse = observed[plans].isna().mean() > MAX_EMPTY_SHARE
+    unread = [*is_sparse.index[is_sparse]] if plans else planned_columns
+    if unread:
         raise InputError(
-            f"{where}, {describe_row(planned, 0)}: has text in {quote_names(planned_columns)}"
-            " after the last number. Write what is known ahead as numbers (1 for yes, 0 for no) in"
-            " all rows, or drop these rows."
+            f"{where}, {describe_row(planned, 0)}: has text or mostly empty cells in"
+            f" {quote_names(unread)}, known after the last number. Write what is known ahead as"
+            " numbers (1 for yes, 0 for no) in all rows, or drop these rows."
         )
     past = [c for c in changing if c in numbers and c not in plans]
     return GuessedRoles(plans, static, [c for c in constant if c not in static], past)
@@ -360,13 +368,19 @@ def _entry_lines(
     if is_intermittent(observed, target, season):
         grid_lines = [_zeros_line(observed[target])]
     elif may_be_short and is_untested and not has_inputs:
-        note = "few rows: simple models and their mean; without this line all are compared"
-        grid_lines = [entry_line("grid", "short", note)]
+        grid_lines = [
+            entry_line(
+                "grid",
+                "short",
+                "few rows: simple models and their mean; without this line all are compared",
+            )
+        ]
         if horizon < wanted_horizon:
             horizon_note += f"; `forecast predict --horizon {wanted_horizon}` goes on, untested"
     elif n_rows < FEW_ROWS:
-        note = "a few hundred rows: theta and ARIMA join the mean of models"
-        grid_lines = [entry_line("grid", "few", note)]
+        grid_lines = [
+            entry_line("grid", "few", "a few hundred rows: theta and ARIMA join the mean of models")
+        ]
     return [
         *grid_lines,
         entry_line(
@@ -497,14 +511,13 @@ def _calendar_lines(
     features: list[str] = [
         *default_features(calendar, int(count_steps_by_series(observed, calendar).max()))
     ]
-    if not shows_week(observed, target, calendar):
-        return [entry_line("calendar_features", features, "known in advance")]
-    country = GUESSED_ZONES.get(zone or "", "XX")
-    note = "public holidays as inputs, by the code of your country"
-    return [
-        entry_line("calendar_features", [*features, "day_of_week"], "known in advance"),
-        entry_line("# holidays", country, note),
-    ]
+    holidays = []
+    if shows_week(observed, target, calendar):
+        features.append("day_of_week")
+        country = GUESSED_ZONES.get(zone or "", "XX")
+        note = "public holidays as inputs, by the code of your country"
+        holidays = [entry_line("# holidays", country, note)]
+    return [entry_line("calendar_features", features, "known in advance"), *holidays]
 
 
 def _column_entries(
