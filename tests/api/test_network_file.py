@@ -7,13 +7,13 @@ import runpy
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 import forecast
+from forecast import models
 from forecast.api.export import load_ensemble
 from forecast.api.network_file import write_network
 from forecast.data.panel import from_frame
@@ -21,13 +21,11 @@ from forecast.data.windows import Windows
 from forecast.forecaster.ensemble import Ensemble
 from forecast.models import skip
 from forecast.models.skip import calendar_products
+from forecast.networks.weights import weight_specs
 from forecast.system.errors import InputError
 from tests.contract import heads
 from tests.support.frame_project import trained
 from tests.support.small_project import command
-
-# two gradient steps need not help; what is exported does not depend on it
-pytestmark = pytest.mark.filterwarnings("ignore:df. .* did not train")
 
 NETWORKS = ("gru", "lstm", "encoder_decoder", "tdnn")
 CALENDAR = dict.fromkeys(("lstm", "encoder_decoder"), ("day_of_week", "day_of_year"))
@@ -45,32 +43,33 @@ def waves() -> pd.DataFrame:
     return frame
 
 
-def fitted(model: Any, **options: Any) -> forecast.Model:
-    usual = {
-        "freq": "1D",
-        "horizon": 3,
-        "lookback": 14,
-        "past_exogenous": ["x"],
-        "n_jobs": 1,
-        "tuning": None if model == "ridge" else BUDGET,
-    }
-    return forecast.fit(waves(), model, **{**usual, **options})
-
-
 @cache
-def network_of(name: str) -> forecast.Model:
-    """Fitted once for all tests, which take its weights by chance."""
-    return fitted(name, calendar_features=CALENDAR.get(name, ()))
+def ridge_of(calendar_features: tuple[str, ...]) -> forecast.Model:
+    return forecast.fit(
+        waves(),
+        "ridge",
+        freq="1D",
+        horizon=3,
+        lookback=14,
+        past_exogenous=["x"],
+        calendar_features=calendar_features,
+        n_jobs=1,
+    )
 
 
-def of_chance(model: forecast.Model) -> tuple[forecast.Model, Windows, np.ndarray]:
-    """The model with random weights, since two steps of training leave a network near zero;
-    windows, forecasts.
+def network_of(name: str) -> tuple[forecast.Model, Windows, np.ndarray]:
+    """A network with random weights, since two steps of training leave one near zero, beside the
+    linear part of a fit; windows, forecasts.
     """
+    model = ridge_of(CALENDAR.get(name, ()))
     (one,) = model.ensemble.forecasters
+    network = models.spec({"family": name}, where=name)
     rng = np.random.default_rng(1)
-    weights = {name: rng.normal(0, 0.3, w.shape).astype(w.dtype) for name, w in one.weights.items()}
-    one = replace(one, weights=weights)
+    weights = {
+        part: rng.normal(0, 0.3, weight.shape).astype(np.float32)
+        for part, weight in weight_specs(network.network(one.task)).items()
+    }
+    one = replace(one, spec=network, weights=weights)
     series = from_frame(waves(), "df", one.task).by_id["a"]
     (windows,) = one.windows(series, np.arange(100, 140))
     return replace(model, ensemble=Ensemble((one,))), windows, one.forecast_with_skip(windows)
@@ -83,7 +82,7 @@ def given(windows: Windows, *names: str) -> dict[str, np.ndarray]:
 @pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_numpy_file_forecasts_what_the_model_does(name: str, tmp_path: Path) -> None:
-    model, windows, wanted = of_chance(network_of(name))
+    model, windows, wanted = network_of(name)
     names = ("past", "future") if name in CALENDAR else ("past",)
     # neither the network nor its line is zero
     assert np.abs(wanted - windows.last[:, None]).max() > 0.1
@@ -98,7 +97,7 @@ def test_a_numpy_file_has_the_products_of_the_linear_part_with_the_calendar(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(skip, "PRODUCT_LAGS", 4)
-    model, windows, _ = of_chance(network_of("lstm"))
+    model, windows, _ = network_of("lstm")
     (one,) = model.ensemble.forecasters
     assert one.skip is not None
     shaped = replace(
@@ -131,11 +130,11 @@ def test_a_numpy_file_has_the_products_of_the_linear_part_with_the_calendar(
 
 
 def test_what_is_no_single_pass_is_refused_with_what_to_do(tmp_path: Path) -> None:
-    gru = network_of("gru")
+    gru, _, _ = network_of("gru")
     with pytest.raises(InputError, match=r"net\.h5: wanted a name that ends in '\.py'"):
         gru.export(tmp_path / "net.h5")
     with pytest.raises(InputError, match=r"'ridge' is no network\. Name a network, such as 'gru'"):
-        fitted("ridge").export(tmp_path / "net.py")
+        ridge_of(()).export(tmp_path / "net.py")
     with pytest.raises(InputError, match="seed=1: wanted a place"):
         gru.export(tmp_path / "net.py", seed=1)
     (one,) = gru.ensemble.forecasters
