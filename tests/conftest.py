@@ -98,12 +98,12 @@ def compile_the_packages() -> None:
         compileall.compile_dir(TESTS.parent / name, quiet=1)
     from forecast.system.code_closure import code_digest
 
-    named = [
+    modules = [
         f"{folder.replace('/', '.')}.{path.stem}"
         for folder in ("pipelines", "forecast/models/families")
         for path in (TESTS.parent / folder).glob("[!_]*.py")
     ]
-    code_digest(named, found_by_name=True)
+    code_digest(modules, found_by_name=True)
 
 
 if "PYTEST_XDIST_WORKER" not in os.environ:
@@ -218,8 +218,8 @@ def pytest_xdist_auto_num_workers() -> int | None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_setupnodes(config: pytest.Config, specs: Sequence[Any]) -> None:
     """Workers begin with the libraries loaded, forked as the programs of tests are."""
-    with ThreadPoolExecutor(1) as beside:
-        python = beside.submit(warm_interpreter.python_of_workers)
+    with ThreadPoolExecutor(1) as pool:
+        python = pool.submit(warm_interpreter.python_of_workers)
         rewrite_asserts(TESTS, config)  # on another core
     for spec in specs:
         if spec.popen and not spec.python:

@@ -17,10 +17,14 @@ QUICK = {"n_trials": 1, "trial_steps": 4, "final_steps": 4, "evaluate_every": 2,
 """A budget for examples that are about something else than the forecast."""
 
 
-def examples(thing: Any) -> str:
+def examples(public: Any) -> str:
     """The typed lines of its docstring, and of its methods' where it is a class."""
-    members = vars(thing).values() if inspect.isclass(thing) else ()
-    docs = [inspect.getdoc(one) or "" for one in (thing, *members) if one is thing or callable(one)]
+    members = vars(public).values() if inspect.isclass(public) else ()
+    docs = [
+        inspect.getdoc(member) or ""
+        for member in (public, *members)
+        if member is public or callable(member)
+    ]
     typed = [
         example.source for doc in docs for example in doctest.DocTestParser().get_examples(doc)
     ]
@@ -28,7 +32,7 @@ def examples(thing: Any) -> str:
 
 
 @pytest.fixture(scope="module")
-def known(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def documented(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the docstrings have from one another."""
     df, folder = forecast.example().tail(2000), tmp_path_factory.mktemp("examples")
     board = forecast.compare(df, ["naive", "ridge"], freq="1h", horizon=3, n_jobs=1)
@@ -38,21 +42,21 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_public_name_has_an_example_of_itself_and_of_its_methods(name: str) -> None:
-    thing, shown = getattr(forecast, name), examples(getattr(forecast, name))
-    assert shown
-    if inspect.isclass(thing):
-        fields = getattr(thing, "__dataclass_fields__", {})
-        public = [m for m in vars(thing) if not m.startswith("_") and m not in fields]
-        assert [m for m in public if not re.search(rf"\.{m}\b", shown)] == []
+    public_object, text = getattr(forecast, name), examples(getattr(forecast, name))
+    assert text
+    if inspect.isclass(public_object):
+        fields = getattr(public_object, "__dataclass_fields__", {})
+        public = [m for m in vars(public_object) if not m.startswith("_") and m not in fields]
+        assert [m for m in public if not re.search(rf"\.{m}\b", text)] == []
     else:
-        assert f"forecast.{name}(" in shown
+        assert f"forecast.{name}(" in text
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_examples_run(
-    name: str, known: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    name: str, documented: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(known["folder"])
+    monkeypatch.chdir(documented["folder"])
     trained = forecast.fit
     if name == "Model":  # its network is fitted in four steps: the file is the example
 
@@ -60,12 +64,12 @@ def test_the_examples_run(
             return trained(df, model, tuning=QUICK if model == "gru" else None, **options)
 
         monkeypatch.setattr(forecast, "fit", fit, raising=False)
-    for found in doctest.DocTestFinder(exclude_empty=True).find(
-        getattr(forecast, name), name, globs=known
+    for docstring in doctest.DocTestFinder(exclude_empty=True).find(
+        getattr(forecast, name), name, globs=documented
     ):
-        said: list[str] = []
-        doctest.DocTestRunner(verbose=False).run(found, out=said.append)
-        assert not said, "".join(said)
+        failures: list[str] = []
+        doctest.DocTestRunner(verbose=False).run(docstring, out=failures.append)
+        assert not failures, "".join(failures)
     if name == "Board":
         assert (
             Path("errors.png").stat().st_size > 5000

@@ -58,15 +58,19 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     return results
 
 
-def scored(results: Results, metric: Any, **options: Any) -> dict[str, float]:
+def score_models(results: Results, metric: Any, **options: Any) -> dict[str, float]:
     """The other library's score of every model, mean over origins and series."""
     from utilsforecast.evaluation import evaluate
 
     frame = export.cross_validation(results, levels=LEVELS)
     borders = Borders.from_json(read_json(results.paths.borders(results.name)))
-    seen = export.observations(results)
+    observations = export.observations(results)
     table = evaluate(
-        frame, [metric], models=MODELS, train_df=seen[seen["ds"] <= borders.train_end], **options
+        frame,
+        [metric],
+        models=MODELS,
+        train_df=observations[observations["ds"] <= borders.train_end],
+        **options,
     )
     return {model: float(table[model].mean()) for model in MODELS}
 
@@ -79,7 +83,7 @@ def ours(results: Results, metric: str) -> dict[str, float]:
 def test_mase_of_utilsforecast_is_the_leaderboards(results: Results) -> None:
     from utilsforecast import losses
 
-    assert scored(results, partial(losses.mase, seasonality=7)) == pytest.approx(
+    assert score_models(results, partial(losses.mase, seasonality=7)) == pytest.approx(
         ours(results, "mase"), rel=1e-9
     )
 
@@ -87,8 +91,8 @@ def test_mase_of_utilsforecast_is_the_leaderboards(results: Results) -> None:
 def test_smape_of_utilsforecast_is_the_leaderboards_over_two_hundred(results: Results) -> None:
     from utilsforecast import losses
 
-    found = {model: 200 * value for model, value in scored(results, losses.smape).items()}
-    assert found == pytest.approx(ours(results, "smape"), rel=1e-9)
+    by_model = {model: 200 * value for model, value in score_models(results, losses.smape).items()}
+    assert by_model == pytest.approx(ours(results, "smape"), rel=1e-9)
 
 
 def test_twice_the_quantile_loss_of_utilsforecast_is_our_crps_on_the_same_quantiles(
@@ -97,11 +101,13 @@ def test_twice_the_quantile_loss_of_utilsforecast_is_our_crps_on_the_same_quanti
     from utilsforecast import losses
 
     frame = export.cross_validation(results, levels=LEVELS)
-    for model, value in scored(results, losses.mqloss, level=LEVELS).items():
+    for model, value in score_models(results, losses.mqloss, level=LEVELS).items():
         # Both series have as many origins, so the mean over all rows is that of the series' scores.
         columns = [f"{model}-lo-90", f"{model}-lo-80", f"{model}-hi-80", f"{model}-hi-90"]
-        wanted = metrics.crps_quantiles(frame["y"].to_numpy(), frame[columns].to_numpy(), QUANTILES)
-        assert 2 * value == pytest.approx(wanted, rel=1e-9)
+        expected = metrics.crps_quantiles(
+            frame["y"].to_numpy(), frame[columns].to_numpy(), QUANTILES
+        )
+        assert 2 * value == pytest.approx(expected, rel=1e-9)
 
 
 def test_the_command_writes_the_frames_of_the_last_run(results: Results, tmp_path: Path) -> None:
@@ -118,9 +124,9 @@ def test_the_command_writes_the_frames_of_the_last_run(results: Results, tmp_pat
         str(tmp_path / "cv.parquet"),
     )
     assert done.returncode == 0, done.stderr
-    found = pd.read_parquet(tmp_path / "cv.parquet")
-    pd.testing.assert_frame_equal(found, export.cross_validation(results, levels=[80]))
-    assert list(found.columns[:7]) == [
+    forecasts = pd.read_parquet(tmp_path / "cv.parquet")
+    pd.testing.assert_frame_equal(forecasts, export.cross_validation(results, levels=[80]))
+    assert list(forecasts.columns[:7]) == [
         "unique_id",
         "ds",
         "cutoff",
@@ -130,13 +136,13 @@ def test_the_command_writes_the_frames_of_the_last_run(results: Results, tmp_pat
         "arx-hi-80",
     ]
     text = command(root, "export", "df", "--models", "ridge").stdout.splitlines()
-    assert text[0] == "unique_id,ds,cutoff,y,ridge" and len(text) == len(found) + 1
-    named = tmp_path / "named.parquet"
-    assert command(root, "export", "df", "--models", "ridge", "-o", str(named)).returncode == 0
-    assert pd.read_parquet(named).columns.tolist() == text[0].split(",")
-    words = ["export", "df", "--models", "ridge", "--format", "csv", "-o", str(named)]
+    assert text[0] == "unique_id,ds,cutoff,y,ridge" and len(text) == len(forecasts) + 1
+    named_file = tmp_path / "named.parquet"
+    assert command(root, "export", "df", "--models", "ridge", "-o", str(named_file)).returncode == 0
+    assert pd.read_parquet(named_file).columns.tolist() == text[0].split(",")
+    words = ["export", "df", "--models", "ridge", "--format", "csv", "-o", str(named_file)]
     assert command(root, *words).returncode == 0
-    assert named.read_text().splitlines() == text
+    assert named_file.read_text().splitlines() == text
     wrong = command(root, "export", "df", "--models", "rige")
     assert wrong.returncode == 2 and "Did you mean 'ridge'?" in wrong.stderr
 
@@ -158,27 +164,27 @@ def test_columns_may_be_called_as_a_melted_table_calls_its_own(tmp_path: Path) -
     columns = {
         name: np.sin(np.arange(120.0) + i) for i, name in enumerate(("value", "temp", "output"))
     }
-    seen = pd.DataFrame(
+    frame_seen = pd.DataFrame(
         {"unique_id": "a", "ds": pd.date_range("2024-01-01", periods=120), **columns}
     )
     targets = [{"column": "value"}, {"column": "temp"}]
     entry = {**DAYS, "target": targets, "past_exogenous": [{"column": "output"}]}
-    results = trained(tmp_path, seen, entry, {"naive": {"family": "naive"}}, BUDGET)
-    found = export.observations(results)
-    assert list(found.columns) == ["unique_id", "ds", "y", "output"]
+    results = trained(tmp_path, frame_seen, entry, {"naive": {"family": "naive"}}, BUDGET)
+    observations = export.observations(results)
+    assert list(observations.columns) == ["unique_id", "ds", "y", "output"]
     for name in ("value", "temp"):
-        of_target = found[found["unique_id"] == f"a/{name}"]
-        np.testing.assert_array_equal(of_target["y"], seen[name])
-        np.testing.assert_array_equal(of_target["output"], seen["output"])
+        of_target = observations[observations["unique_id"] == f"a/{name}"]
+        np.testing.assert_array_equal(of_target["y"], frame_seen[name])
+        np.testing.assert_array_equal(of_target["output"], frame_seen["output"])
 
 
 def test_an_input_that_is_called_as_the_target_is_exported_beside_it(tmp_path: Path) -> None:
     days = pd.date_range("2024-01-01", periods=120)
-    seen = pd.DataFrame({"unique_id": "a", "ds": days, "temp": np.sin(np.arange(120.0))})
-    seen["y"] = np.arange(120.0)
+    frame_seen = pd.DataFrame({"unique_id": "a", "ds": days, "temp": np.sin(np.arange(120.0))})
+    frame_seen["y"] = np.arange(120.0)
     entry = {**DAYS, "target": {"column": "temp"}, "past_exogenous": [{"column": "y"}]}
-    results = trained(tmp_path, seen, entry, {"naive": {"family": "naive"}}, BUDGET)
-    found = export.observations(results)
-    assert list(found.columns) == ["unique_id", "ds", "y", "input y"]
-    np.testing.assert_array_equal(found["y"], seen["temp"])
-    np.testing.assert_array_equal(found["input y"], seen["y"])
+    results = trained(tmp_path, frame_seen, entry, {"naive": {"family": "naive"}}, BUDGET)
+    observations = export.observations(results)
+    assert list(observations.columns) == ["unique_id", "ds", "y", "input y"]
+    np.testing.assert_array_equal(observations["y"], frame_seen["temp"])
+    np.testing.assert_array_equal(observations["input y"], frame_seen["y"])

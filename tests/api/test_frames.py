@@ -407,9 +407,9 @@ def test_bad_input_is_told_with_the_column_what_was_found_and_what_to_type(name:
     make, options, parts = CASES[name]
     with pytest.raises(InputError) as raised:
         fitted(make(), **options)
-    said = str(raised.value)
-    assert not [part for part in parts if part not in said], said
-    assert "configs/" not in said and "\n" not in said
+    message = str(raised.value)
+    assert not [part for part in parts if part not in message], message
+    assert "configs/" not in message and "\n" not in message
 
 
 def test_only_times_off_their_grid_are_told_of_time_zones_and_once() -> None:
@@ -558,8 +558,10 @@ def test_what_numpy_and_pandas_call_a_number_and_a_step_is_taken(
         past_exogenous="wind",
         calendar_features="day_of_week",
     )
-    wanted = ridge_with_wind.predict(levels=[80])
-    pd.testing.assert_frame_equal(theirs.predict(horizon=np.int64(2), levels=np.int64(80)), wanted)
+    expected = ridge_with_wind.predict(levels=[80])
+    pd.testing.assert_frame_equal(
+        theirs.predict(horizon=np.int64(2), levels=np.int64(80)), expected
+    )
     pd.testing.assert_frame_equal(theirs.predict(levels=None), ridge_with_wind.predict())
 
 
@@ -569,8 +571,8 @@ def test_a_column_alone_is_no_frame() -> None:
 
 
 def test_frames_of_other_libraries_give_the_forecasts_of_pandas(ridge: Model) -> None:
-    found = fitted(pyarrow.Table.from_pandas(frame())).predict()
-    pd.testing.assert_frame_equal(found, ridge.predict())
+    forecasts = fitted(pyarrow.Table.from_pandas(frame())).predict()
+    pd.testing.assert_frame_equal(forecasts, ridge.predict())
 
 
 def test_a_pandas_frame_is_taken_as_it_is_and_stays_unchanged(ridge: Model) -> None:
@@ -607,25 +609,25 @@ def test_a_day_that_follows_the_local_clock_is_forecast_so_after_the_clock_chang
     rows = pd.DataFrame({"ds": hours, "y": noisy})
     model = forecast.fit(rows, "ridge", freq="1h", horizon=24, lookback=3)
     answer = model.predict()
-    wanted = np.cos(2 * np.pi * (answer["ds"].dt.hour - 8) / 24)
-    assert np.abs(answer["ridge"] - wanted).max() < 0.1
+    expected = np.cos(2 * np.pi * (answer["ds"].dt.hour - 8) / 24)
+    assert np.abs(answer["ridge"] - expected).max() < 0.1
 
 
 def test_sessions_are_named_by_the_local_date_of_times_with_a_zone() -> None:
     days = pd.bdate_range(end="2024-11-01", periods=120, tz="America/New_York")
     weekdays = {"kind": "weekdays"}
-    wanted = fitted(frame(ds=days.tz_localize(None)), freq=weekdays).predict()
+    expected = fitted(frame(ds=days.tz_localize(None)), freq=weekdays).predict()
     of_objects = fitted(frame(ds=pd.Series(list(days), dtype=object)), freq=weekdays).predict()
-    pd.testing.assert_frame_equal(of_objects, wanted)
-    zoned = wanted.assign(ds=wanted["ds"].dt.tz_localize(days.tz))  # after the clock changed
+    pd.testing.assert_frame_equal(of_objects, expected)
+    zoned = expected.assign(ds=expected["ds"].dt.tz_localize(days.tz))  # after the clock changed
     pd.testing.assert_frame_equal(fitted(frame(ds=days), freq=weekdays).predict(), zoned)
 
 
 def test_columns_named_by_numbers_are_named_by_their_text() -> None:
     theirs = frame().set_axis([0, 1, 2, 3], axis=1)
-    found = fitted(theirs, id_col="0", time_col="1", target_col="2")
-    assert list(found.predict().columns) == ["0", "1", "ridge"]
-    assert found.predict(theirs).equals(found.predict())
+    model = fitted(theirs, id_col="0", time_col="1", target_col="2")
+    assert list(model.predict().columns) == ["0", "1", "ridge"]
+    assert model.predict(theirs).equals(model.predict())
 
 
 def test_the_callers_names_of_the_columns_come_back() -> None:
@@ -702,17 +704,17 @@ def test_names_of_series_come_back_in_their_own_type_and_order(kind: str, tmp_pa
         loaded.explain(df),
         model.watch(df, newest=3, rate=50),
     ]
-    shown = []
+    histories = []
     for table in tables:
         assert table["unique_id"].dtype == theirs["unique_id"].dtype
         assert table.index.equals(pd.RangeIndex(len(table)))
-        shown.append(list(dict.fromkeys(table["unique_id"])))
-    assert shown == [shown[0]] * len(tables)
+        histories.append(list(dict.fromkeys(table["unique_id"])))
+    assert histories == [histories[0]] * len(tables)
     ends = theirs.groupby("unique_id", observed=True)["y"].last()
     for table in tables[:3]:
-        found = table.groupby("unique_id", sort=False, observed=True)["naive"].last()
-        assert found.round().tolist() == numbers
-        assert found.equals(ends[found.index].rename("naive"))
+        last_forecasts = table.groupby("unique_id", sort=False, observed=True)["naive"].last()
+        assert last_forecasts.round().tolist() == numbers
+        assert last_forecasts.equals(ends[last_forecasts.index].rename("naive"))
 
 
 def test_the_forecasts_of_a_board_have_the_own_names_of_the_series() -> None:
@@ -738,11 +740,11 @@ def test_the_names_of_series_have_the_type_of_the_history_they_are_from(tmp_path
     for model in (saved, forecast.load(tmp_path / "naive")):
         assert model.predict(of_text)["unique_id"].tolist() == ["1", "1", "10", "10", "2", "2"]
         narrow = numbered().query("unique_id != 1").astype({"unique_id": "int8"})
-        found = model.predict(narrow)["unique_id"]
-        assert found.dtype == "int8"
-        assert found.tolist() == [2, 2, 10, 10]
-    found = fitted(of_text, "naive").predict(numbered())["unique_id"]
-    assert found.tolist() == [1, 1, 2, 2, 10, 10]
+        names = model.predict(narrow)["unique_id"]
+        assert names.dtype == "int8"
+        assert names.tolist() == [2, 2, 10, 10]
+    names = fitted(of_text, "naive").predict(numbered())["unique_id"]
+    assert names.tolist() == [1, 1, 2, 2, 10, 10]
 
 
 def test_dates_whose_points_were_taken_for_thousands_are_told_to_be_text() -> None:
@@ -783,9 +785,9 @@ def counted_forecasts() -> pd.DataFrame:
 def test_rows_may_be_counted_in_numbers_of_few_bits(
     kind: str, counted_forecasts: pd.DataFrame
 ) -> None:
-    found = fitted(COUNTED.astype({"ds": kind}), freq=1).predict()
-    assert found["ds"].tolist() == [2000, 2001]
-    assert found.equals(counted_forecasts)
+    forecasts = fitted(COUNTED.astype({"ds": kind}), freq=1).predict()
+    assert forecasts["ds"].tolist() == [2000, 2001]
+    assert forecasts.equals(counted_forecasts)
 
 
 def test_no_column_of_an_answer_hides_another() -> None:
@@ -801,8 +803,8 @@ def test_no_column_of_an_answer_hides_another() -> None:
 
 def test_columns_that_are_not_asked_for_may_have_any_name(ridge: Model) -> None:
     theirs = frame(unique_id=range(120), shop="a", day=DAYS, ds="never")
-    found = fitted(theirs, id_col="shop", time_col="day").predict()
-    assert found["ridge"].equals(ridge.predict()["ridge"])
+    forecasts = fitted(theirs, id_col="shop", time_col="day").predict()
+    assert forecasts["ridge"].equals(ridge.predict()["ridge"])
 
 
 def test_five_years_of_months_are_compared_a_year_ahead() -> None:
@@ -826,8 +828,8 @@ def test_days_that_barely_hold_the_blocks_of_a_long_horizon_are_fitted() -> None
 
 def test_a_short_series_has_intervals_of_95_percent() -> None:
     months = frame(ds=pd.date_range("2010-01-01", periods=120, freq="MS"))
-    found = forecast.fit(months, "ridge", freq="MS", horizon=6, n_jobs=1).predict(levels=95)
-    assert (found["ridge-lo-95"] < found["ridge-hi-95"]).all()
+    forecasts = forecast.fit(months, "ridge", freq="MS", horizon=6, n_jobs=1).predict(levels=95)
+    assert (forecasts["ridge-lo-95"] < forecasts["ridge-hi-95"]).all()
 
 
 def test_a_frame_without_series_names_is_one_series() -> None:
@@ -917,22 +919,24 @@ def test_series_named_by_whole_numbers_are_the_same_as_floats(
 ) -> None:
     """A join with a row that lacks a name makes 1.0 of 1."""
     floats = ONE_AND_TWENTY.astype({"unique_id": float}).astype({"unique_id": dtype})
-    wanted = one_and_twenty.predict(ONE_AND_TWENTY)
-    assert wanted["unique_id"].tolist() == [1, 1, 20, 20]
-    found = one_and_twenty.predict(floats)
-    assert str(found["unique_id"].dtype) == dtype
-    assert found["unique_id"].tolist() == [1.0, 1.0, 20.0, 20.0]
-    pd.testing.assert_series_equal(found["naive"], wanted["naive"])
+    expected = one_and_twenty.predict(ONE_AND_TWENTY)
+    assert expected["unique_id"].tolist() == [1, 1, 20, 20]
+    forecasts = one_and_twenty.predict(floats)
+    assert str(forecasts["unique_id"].dtype) == dtype
+    assert forecasts["unique_id"].tolist() == [1.0, 1.0, 20.0, 20.0]
+    pd.testing.assert_series_equal(forecasts["naive"], expected["naive"])
     of_floats = forecast.fit(floats, "naive", freq="1D", horizon=2)
-    pd.testing.assert_frame_equal(of_floats.predict(ONE_AND_TWENTY), wanted)
+    pd.testing.assert_frame_equal(of_floats.predict(ONE_AND_TWENTY), expected)
 
 
 def test_series_named_by_fractions_keep_their_point() -> None:
     rows = frame()
-    named = pd.concat([rows.assign(unique_id=1.0), rows.assign(unique_id=1.5)], ignore_index=True)
-    model = forecast.fit(named, "naive", freq="1D", horizon=2)
+    two_series = pd.concat(
+        [rows.assign(unique_id=1.0), rows.assign(unique_id=1.5)], ignore_index=True
+    )
+    model = forecast.fit(two_series, "naive", freq="1D", horizon=2)
     assert model.predict()["unique_id"].tolist() == [1.0, 1.0, 1.5, 1.5]
-    whole = model.predict(named[named["unique_id"] == 1.0])
+    whole = model.predict(two_series[two_series["unique_id"] == 1.0])
     assert whole["unique_id"].tolist() == [1.0, 1.0]
 
 

@@ -115,17 +115,19 @@ def test_a_fit_forecasts_to_the_bit_what_promote_puts_into_service(
     model = forecast.fit(shop(), {"name": name, **MODELS[name]}, **OPTIONS)
     ensemble = promoted(project, name, tmp_path / name)
     panel = from_frame(pd.read_parquet(project.paths.frame("df")), "df", ensemble.task)
-    said = pd.DataFrame(forecast_latest(ensemble, panel, horizon=HORIZON, levels=(80,)))
-    wanted = said[["y_hat", "lo_80", "hi_80"]]
-    found = model.predict(levels=80)
-    assert (
-        found[[name, f"{name}-lo-80", f"{name}-hi-80"]].to_numpy().tobytes()
-        == wanted.to_numpy().tobytes()
+    forecast_of_service = pd.DataFrame(
+        forecast_latest(ensemble, panel, horizon=HORIZON, levels=(80,))
     )
-    again = forecast.fit(sold(), {"name": name, **MODELS[name]}, **OPTIONS)
-    assert again.predict(future_df=plan(), levels=80).equals(found)
-    assert again.predict(sold(), future_df=plan(), levels=80).equals(found)
-    assert again.predict(shop(), levels=80).equals(found)
+    expected = forecast_of_service[["y_hat", "lo_80", "hi_80"]]
+    forecasts = model.predict(levels=80)
+    assert (
+        forecasts[[name, f"{name}-lo-80", f"{name}-hi-80"]].to_numpy().tobytes()
+        == expected.to_numpy().tobytes()
+    )
+    refitted = forecast.fit(sold(), {"name": name, **MODELS[name]}, **OPTIONS)
+    assert refitted.predict(future_df=plan(), levels=80).equals(forecasts)
+    assert refitted.predict(sold(), future_df=plan(), levels=80).equals(forecasts)
+    assert refitted.predict(shop(), levels=80).equals(forecasts)
 
 
 def test_an_input_that_never_changes_is_named() -> None:
@@ -137,25 +139,28 @@ def test_a_plan_of_an_unknown_series_is_named(ridge: forecast.Model) -> None:
     of_b = plan()[plan()["unique_id"] == "b"]
     more = pd.concat([plan(), of_b.assign(unique_id="z")])
     with pytest.warns(UserWarning, match="future_df: series without a history .*: 'z'"):
-        shown = ridge.predict(future_df=more)
-    assert shown.equals(ridge.predict(future_df=plan()))
+        forecasts = ridge.predict(future_df=more)
+    assert forecasts.equals(ridge.predict(future_df=plan()))
 
 
 def test_the_forecast_follows_the_plan(ridge: forecast.Model) -> None:
-    found = ridge.predict(future_df=plan())
-    assert np.abs(found["ridge"] - 10 - 5 * plan()["holiday"]).max() < 1
-    turned = plan().assign(holiday=1 - plan()["holiday"])
-    assert np.abs(ridge.predict(future_df=turned)["ridge"] - 10 - 5 * turned["holiday"]).max() < 1
+    forecasts = ridge.predict(future_df=plan())
+    assert np.abs(forecasts["ridge"] - 10 - 5 * plan()["holiday"]).max() < 1
+    other_plan = plan().assign(holiday=1 - plan()["holiday"])
+    assert (
+        np.abs(ridge.predict(future_df=other_plan)["ridge"] - 10 - 5 * other_plan["holiday"]).max()
+        < 1
+    )
     # a plan of all times: what is past says nothing new
     longer = pd.concat([sold().drop(columns="y"), plan()])
-    assert ridge.predict(future_df=longer).equals(found)
+    assert ridge.predict(future_df=longer).equals(forecasts)
 
 
 def test_a_plan_without_a_column_of_series_holds_for_each(ridge: forecast.Model) -> None:
     common = plan().drop(columns="unique_id").drop_duplicates("ds")
-    found = ridge.predict(future_df=common)
+    forecasts = ridge.predict(future_df=common)
     each = pd.concat([common.assign(unique_id=name) for name in ("a", "b")])
-    assert found.equals(ridge.predict(future_df=each))
+    assert forecasts.equals(ridge.predict(future_df=each))
 
 
 def test_a_saved_model_and_a_cross_validation_know_it_too(
@@ -224,8 +229,8 @@ def test_gaps_of_the_past_are_no_fault_and_the_plan_of_the_horizon_is_asked_for(
     model = forecast.fit(frame, "ridge", **OPTIONS)
     with pytest.raises(InputError, match="'holiday' has no value at"):
         model.predict()
-    found = model.predict(future_df=plan())
-    assert np.abs(found["ridge"] - 10 - 5 * plan()["holiday"]).max() < 1
+    forecasts = model.predict(future_df=plan())
+    assert np.abs(forecasts["ridge"] - 10 - 5 * plan()["holiday"]).max() < 1
 
 
 def test_a_plan_for_a_model_without_one_is_refused() -> None:
@@ -303,8 +308,10 @@ def test_a_series_without_its_newest_targets_ends_with_the_others(
     fitted_on: Callable[[], pd.DataFrame], takes_df: bool
 ) -> None:
     model = forecast.fit(fitted_on(), "ridge", **OPTIONS)
-    said = "misses 1 of the last 8 steps" if fitted_on is sold else "last row: 1 value, such as 'y'"
-    with pytest.warns(UserWarning, match=said):
+    pattern = (
+        "misses 1 of the last 8 steps" if fitted_on is sold else "last row: 1 value, such as 'y'"
+    )
+    with pytest.warns(UserWarning, match=pattern):
         table = model.predict(sold_out() if takes_df else None, future_df=next_plan())
     spans = table.groupby("unique_id")["ds"].agg(["min", "max"])
     assert (spans["min"] == next_plan()["ds"].min()).all()
@@ -392,8 +399,8 @@ def test_messages_about_frames_with_a_zone_mark_their_times_as_utc() -> None:
     ahead = zoned(plan(), "Europe/Berlin")
     last = history["ds"].max()
     second = last + pd.Timedelta("2h")
-    wanted = f"no value at {second.tz_convert('UTC'):%Y-%m-%dT%H:%M} UTC, 2 steps after"
-    with pytest.raises(InputError, match=wanted):
+    pattern = f"no value at {second.tz_convert('UTC'):%Y-%m-%dT%H:%M} UTC, 2 steps after"
+    with pytest.raises(InputError, match=pattern):
         model.predict(future_df=ahead[ahead["ds"] != second])
     off_grid = history.assign(
         ds=history["ds"].mask(history["ds"] == last, second + (second - last) / 4)

@@ -99,8 +99,8 @@ def test_forecasts_of_the_test_block_add_up_and_their_intervals_cover_what_they_
 ) -> None:
     table = board.forecasts("ridge", levels=80)
     require_sums(table, "ridge", ["ds", "cutoff"])
-    inside = table["y"].between(table["ridge-lo-80"], table["ridge-hi-80"])
-    for name, covered in inside.groupby(table["unique_id"]).mean().items():
+    is_covered = table["y"].between(table["ridge-lo-80"], table["ridge-hi-80"])
+    for name, covered in is_covered.groupby(table["unique_id"]).mean().items():
         assert covered > 0.6, f"{name}: a sum's interval is that of its own reconciled errors"
 
 
@@ -149,9 +149,9 @@ def test_the_entry_of_a_file_gives_the_same_forecasts_as_the_frame(
     require_sums(results.forecasts("ridge", "test"), "y_hat", ["cutoff", "step"])
     of_frame = board._results.forecasts("naive", "test")
     pd.testing.assert_frame_equal(results.forecasts("naive", "test"), of_frame)
-    shown = score_tables.level_table(results, "shipped")
-    assert shown is not None
-    assert [row.cells[0].content for row in shown.rows if row.model == "ridge"] == [
+    table_by_level = score_tables.level_table(results, "shipped")
+    assert table_by_level is not None
+    assert [row.cells[0].content for row in table_by_level.rows if row.model == "ridge"] == [
         "total",
         "region",
         "shop",

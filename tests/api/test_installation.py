@@ -27,30 +27,30 @@ def created(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def own(created: Path, tmp_path: Path) -> Path:
+def new_project(created: Path, tmp_path: Path) -> Path:
     return shutil.copytree(created, tmp_path / "own")
 
 
-def test_a_new_project_is_read_and_checked_at_once(own: Path) -> None:
-    assert load_datasets(own / "configs").run == ("weather",)
+def test_a_new_project_is_read_and_checked_at_once(new_project: Path) -> None:
+    assert load_datasets(new_project / "configs").run == ("weather",)
     # which the README says to copy
-    assert "cities" in load_datasets(own / "configs" / "examples").datasets
+    assert "cities" in load_datasets(new_project / "configs" / "examples").datasets
     for read in (load_models, load_tuning, load_evaluation):
-        read(own / "configs")
-    done = command(own, "check")
+        read(new_project / "configs")
+    done = command(new_project, "check")
     assert done.returncode == 0, done.stderr
 
 
-def test_the_schedule_of_a_new_project_has_jobs_of_what_it_runs_alone(own: Path) -> None:
-    jobs = yaml.safe_load((own / "configs" / "schedule.yaml").read_text())["jobs"]
-    runs = load_datasets(own / "configs").run
+def test_the_schedule_of_a_new_project_has_jobs_of_what_it_runs_alone(new_project: Path) -> None:
+    jobs = yaml.safe_load((new_project / "configs" / "schedule.yaml").read_text())["jobs"]
+    runs = load_datasets(new_project / "configs").run
     assert {job["run"].split()[1] for job in jobs.values()} == {*runs}
     clone = yaml.safe_load((installation.CLONE / "configs" / "schedule.yaml").read_text())["jobs"]
     assert jobs == {name: job for name, job in clone.items() if job["run"].split()[1] in runs}
 
 
 def test_git_is_told_to_leave_out_data_and_results_and_to_keep_pointers_and_snapshots(
-    own: Path,
+    new_project: Path,
 ) -> None:
     left_out = [
         "data/mine.csv",
@@ -60,7 +60,7 @@ def test_git_is_told_to_leave_out_data_and_results_and_to_keep_pointers_and_snap
         ".venv/x",
         ".dvc/cache/files/md5/x",
     ]
-    kept = [
+    tracked = [
         "data/pointers/mine.json",
         "data/snapshots/mine/x.parquet",
         "reports/leaderboard.csv",
@@ -68,22 +68,22 @@ def test_git_is_told_to_leave_out_data_and_results_and_to_keep_pointers_and_snap
         "reports/metrics.json",
         "dvc.lock",
     ]
-    found = subprocess.run(
-        ["git", "check-ignore", *left_out, *kept],
-        cwd=own,
+    result = subprocess.run(
+        ["git", "check-ignore", *left_out, *tracked],
+        cwd=new_project,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert found.stdout.splitlines() == left_out
+    assert result.stdout.splitlines() == left_out
 
 
 def test_its_pipeline_depends_on_the_installed_version_instead_of_a_source_folder(
-    own: Path,
+    new_project: Path,
 ) -> None:
-    stages = yaml.safe_load((own / "dvc.yaml").read_text())["stages"]
+    stages = yaml.safe_load((new_project / "dvc.yaml").read_text())["stages"]
     assert stages["settings"]["deps"] == ["configs", "requirements.lock", "pipelines"]
-    assert "\nrolling-forecast==" in (own / "requirements.lock").read_text()
+    assert "\nrolling-forecast==" in (new_project / "requirements.lock").read_text()
 
 
 REPRO, TEMPORARY, NAMED = ("repro",), ("exp", "run", "--temp"), ("exp", "run", "--name", "first")
@@ -102,13 +102,13 @@ REPRO, TEMPORARY, NAMED = ("repro",), ("exp", "run", "--temp"), ("exp", "run", "
     ],
 )
 def test_a_colleagues_clone_of_it_runs_in_an_activated_environment_and_with_its_own_venv(
-    is_activated: bool, verb: tuple[str, ...], own: Path, tmp_path: Path
+    is_activated: bool, verb: tuple[str, ...], new_project: Path, tmp_path: Path
 ) -> None:
     author = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
-    subprocess.run(["git", "add", "-A"], cwd=own, check=True)
-    subprocess.run(["git", *author, "commit", "-qm", "new"], cwd=own, check=True)
+    subprocess.run(["git", "add", "-A"], cwd=new_project, check=True)
+    subprocess.run(["git", *author, "commit", "-qm", "new"], cwd=new_project, check=True)
     clone = tmp_path / "clone"
-    subprocess.run(["git", "clone", "-q", own, clone], check=True)
+    subprocess.run(["git", "clone", "-q", new_project, clone], check=True)
     path = "/usr/bin:/bin"
     if is_activated:
         path = f"{sys.prefix}/bin:{path}"
@@ -161,11 +161,11 @@ def test_an_empty_repository_is_filled(tmp_path: Path) -> None:
     assert "dvc.yaml" in installation.create_project(tmp_path)
 
 
-def test_a_folder_that_holds_something_is_left_alone(own: Path) -> None:
-    before = {path: path.read_bytes() for path in own.rglob("*") if path.is_file()}
+def test_a_folder_that_holds_something_is_left_alone(new_project: Path) -> None:
+    before = {path: path.read_bytes() for path in new_project.rglob("*") if path.is_file()}
     with pytest.raises(InputError, match=r"wanted an empty or new folder"):
-        installation.create_project(own)
-    assert {path: path.read_bytes() for path in own.rglob("*") if path.is_file()} == before
+        installation.create_project(new_project)
+    assert {path: path.read_bytes() for path in new_project.rglob("*") if path.is_file()} == before
 
 
 def test_the_command_says_what_to_type_next(tmp_path: Path) -> None:

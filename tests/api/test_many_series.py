@@ -37,7 +37,7 @@ def weekly() -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def counted(df: pd.DataFrame) -> pd.DataFrame:
+def count_rows(df: pd.DataFrame) -> pd.DataFrame:
     """The same with whole numbers for times, which begin at 0 in every series."""
     return df.assign(ds=df.groupby("unique_id").cumcount())
 
@@ -45,11 +45,11 @@ def counted(df: pd.DataFrame) -> pd.DataFrame:
 def test_compare_scores_every_series_that_has_all_blocks_without_an_empty_column(
     weekly: pd.DataFrame,
 ) -> None:
-    with pytest.warns(UserWarning, match="series left out") as told:
+    with pytest.warns(UserWarning, match="series left out") as warned:
         board = forecast.compare(weekly, ["naive"], freq="W-SUN", horizon=12, n_jobs=1)
     scores = board.leaderboard.filter(regex="^(?!vs_|scaled_crps)")  # for some there are none
     assert not scores.isna().any().any()
-    left_out = {name for name in weekly["unique_id"].unique() if name in str(told[0].message)}
+    left_out = {name for name in weekly["unique_id"].unique() if name in str(warned[0].message)}
     scored = set(board.forecasts("ridge")["unique_id"])
     assert left_out == TOO_SHORT | ENDED_EARLY and scored == set(weekly["unique_id"]) - left_out
 
@@ -65,7 +65,7 @@ def test_a_series_that_ended_early_is_forecast_without_intervals(weekly: pd.Data
 
 @pytest.mark.parametrize("times", ["dates", "counts"])
 def test_all_but_the_shortest_series_are_forecast(weekly: pd.DataFrame, times: str) -> None:
-    df, freq = (weekly, "W-SUN") if times == "dates" else (counted(weekly), 1)
+    df, freq = (weekly, "W-SUN") if times == "dates" else (count_rows(weekly), 1)
     with pytest.warns(UserWarning, match="left out"):
         model = forecast.fit(df, "ridge", freq=freq, horizon=12, n_jobs=1)
     with pytest.warns(UserWarning, match=r"'s00' \(not in the fit: it came later"):
@@ -82,9 +82,9 @@ def daily(name: str, n_rows: int, observed: slice = slice(None), last: str = "20
     days = pd.date_range(end=last, periods=n_rows, freq="D")
     y = 50 + 5 * np.sin(2 * np.pi * np.arange(n_rows) / 7)
     y += np.random.default_rng(n_rows).normal(0, 1, n_rows)
-    kept = np.full(n_rows, np.nan)
-    kept[observed] = y[observed]
-    return pd.DataFrame({"unique_id": name, "ds": days, "y": kept})
+    values = np.full(n_rows, np.nan)
+    values[observed] = y[observed]
+    return pd.DataFrame({"unique_id": name, "ds": days, "y": values})
 
 
 @pytest.mark.parametrize("n_rows", [1, 2, 39])
@@ -238,7 +238,7 @@ def test_there_are_as_many_windows_as_asked_where_late_series_move_the_cut(times
     df = pd.concat([daily(name, n_rows) for name, n_rows in lengths.items()], ignore_index=True)
     options: dict[str, Any] = {"freq": "1D", "horizon": 7, "lookback": 80, "n_jobs": 1}
     if times == "counts":
-        df, options["freq"] = counted(df), 1
+        df, options["freq"] = count_rows(df), 1
     model = forecast.fit(df, "ridge", **options)
     with pytest.warns(UserWarning, match="series not scored"):
         windows = model.cross_validation(n_windows=20)
@@ -256,14 +256,14 @@ def test_a_fit_on_all_rows_shares_series_out_as_training_does(
     df = pd.concat([daily(name, n) for name, n in (("a", 150), ("b", 151), ("c", 152))])
     whole = forecast.fit(df, "theta", freq="1D", horizon=7, n_jobs=1).predict(levels=80)
     monkeypatch.setattr(training, "SERIES_PER_TASK", 2)
-    asked: list[list[str]] = []
+    item_names: list[list[str]] = []
     real = workers.run_items
 
-    def note(items: list[workers.WorkItem], **about: Any) -> Any:
-        asked.append([item.name for item in items])
-        return real(items, **about)
+    def note(items: list[workers.WorkItem], **options: Any) -> Any:
+        item_names.append([item.name for item in items])
+        return real(items, **options)
 
     monkeypatch.setattr(workers, "run_items", note)
     shared_out = forecast.fit(df, "theta", freq="1D", horizon=7, n_jobs=1).predict(levels=80)
-    assert asked[-1] == ["theta from series 0", "theta from series 2"]
+    assert item_names[-1] == ["theta from series 0", "theta from series 2"]
     pd.testing.assert_frame_equal(shared_out, whole)

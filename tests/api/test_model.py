@@ -116,8 +116,8 @@ def test_what_began_in_the_newest_rows_is_learnt(model):
 
 
 def test_windows_end_with_the_data_and_stand_step_size_apart(ridge: forecast.Model) -> None:
-    found = ridge.cross_validation(step_size=5, n_windows=4, levels=[80])
-    assert list(found.columns) == [
+    windows = ridge.cross_validation(step_size=5, n_windows=4, levels=[80])
+    assert list(windows.columns) == [
         "unique_id",
         "ds",
         "cutoff",
@@ -127,7 +127,7 @@ def test_windows_end_with_the_data_and_stand_step_size_apart(ridge: forecast.Mod
         "ridge-hi-80",
     ]
     last = pd.Timestamp("2024-01-01") + pd.Timedelta(199, "D")
-    for _, rows in found.groupby("unique_id"):
+    for _, rows in windows.groupby("unique_id"):
         assert rows["ds"].max() == last and len(rows) == 4 * 3
         assert np.diff(rows["cutoff"].unique()).astype("timedelta64[D]").astype(int).tolist() == [
             5,
@@ -136,11 +136,11 @@ def test_windows_end_with_the_data_and_stand_step_size_apart(ridge: forecast.Mod
         ]
     observed = waves().set_index(["unique_id", "ds"])["y"]
     assert (
-        found["y"].tolist()
-        == observed.loc[pd.MultiIndex.from_frame(found[["unique_id", "ds"]])].tolist()
+        windows["y"].tolist()
+        == observed.loc[pd.MultiIndex.from_frame(windows[["unique_id", "ds"]])].tolist()
     )
-    assert (found["ridge-lo-80"] < found["ridge"]).all() and (
-        found["ridge"] < found["ridge-hi-80"]
+    assert (windows["ridge-lo-80"] < windows["ridge"]).all() and (
+        windows["ridge"] < windows["ridge-hi-80"]
     ).all()
 
 
@@ -211,7 +211,7 @@ def test_a_network_is_fitted_once_per_seed_wherever_the_seeds_stand(
 
 @pytest.mark.filterwarnings("ignore:df. (ffnn|mine) did not train")  # in two steps
 @pytest.mark.parametrize(
-    ("entry", "held"),
+    ("entry", "fixed"),
     [
         ({"units": 3, "dropout": 0.05}, {"units", "dropout"}),
         ({"units": 3, "name": "mine"}, {"units"}),
@@ -219,36 +219,36 @@ def test_a_network_is_fitted_once_per_seed_wherever_the_seeds_stand(
     ],
 )
 def test_a_search_leaves_what_the_caller_wrote_and_covers_the_rest(
-    entry: dict[str, Any], held: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    entry: dict[str, Any], fixed: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     studies = []
     write = StudyRecord.write
     monkeypatch.setattr(
-        StudyRecord, "write", lambda *about: studies.append(about[0]) or write(*about)
+        StudyRecord, "write", lambda *arguments: studies.append(arguments[0]) or write(*arguments)
     )
     budget = {**SHORT, "n_trials": 2, "trial_steps": 1}
     model = forecast.fit(waves(60), {"family": "ffnn", **entry}, **STEP, tuning=budget)
     (trials,) = {study.study: study.trials for study in studies}.values()
-    searched = {"learning_rate", "dropout", "units"} - held
+    searched = {"learning_rate", "dropout", "units"} - fixed
     assert len(trials) == 2 and all(trial.params.keys() == searched for trial in trials)
     assert len({trial.params["learning_rate"] for trial in trials}) == 2
-    for name in held:
+    for name in fixed:
         assert getattr(model.ensemble.forecasters[0].spec, name) == entry[name]
 
 
 @pytest.mark.parametrize(
-    ("model", "held"),
+    ("model", "fixed"),
     [("narx_lm", []), ({"family": "narx", "units": 8}, ["narx"])],
     ids=["the catalogue", "the caller"],
 )
 def test_a_search_starts_from_the_values_of_the_catalogue_and_holds_the_callers(
-    model: Any, held: list[str], monkeypatch: pytest.MonkeyPatch
+    model: Any, fixed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stop(setup: Setup, *, jobs: int) -> None:
         raise InputError(f"held: {setup.models_with_fixed_values}")
 
     monkeypatch.setattr("forecast.api.stages.tune_candidates", stop)
-    with pytest.raises(InputError, match=re.escape(f"held: {held}")):
+    with pytest.raises(InputError, match=re.escape(f"held: {fixed}")):
         forecast.fit(waves(60), model, **STEP, tuning="quick")
 
 
@@ -313,8 +313,8 @@ def test_a_window_is_forecast_by_a_model_that_saw_nothing_of_it(ridge: forecast.
     changed = waves()
     changed.loc[changed["ds"] > changed["ds"].max() - pd.Timedelta(3, "D"), "y"] += 100.0
     with pytest.warns(UserWarning, match="far from all before them"):
-        found = forecast.fit(changed, "ridge", **STEP).cross_validation(n_windows=1)
-    assert found["ridge"].tolist() == ridge.cross_validation(n_windows=1)["ridge"].tolist()
+        windows = forecast.fit(changed, "ridge", **STEP).cross_validation(n_windows=1)
+    assert windows["ridge"].tolist() == ridge.cross_validation(n_windows=1)["ridge"].tolist()
 
 
 @pytest.mark.parametrize(
@@ -336,15 +336,15 @@ def test_windows_are_what_a_fit_on_the_rows_before_them_predicts(model, n_days, 
     for cutoff, window in windows.groupby("cutoff"):
         rows = df.assign(y=df["y"].where(df["ds"] <= cutoff))
         expected = by_hand.predict(rows, levels=[80]).drop(columns=["unique_id", "ds"])
-        shown = window[expected.columns].reset_index(drop=True)
-        pd.testing.assert_frame_equal(shown, expected, rtol=1e-9)
+        selected = window[expected.columns].reset_index(drop=True)
+        pd.testing.assert_frame_equal(selected, expected, rtol=1e-9)
 
 
 def test_later_data_move_the_forecast_on_without_another_fit(ridge: forecast.Model) -> None:
-    later = ridge.predict(waves(203))
-    assert later["ds"].min() == pd.Timestamp("2024-01-01") + pd.Timedelta(203, "D")
+    forecasts_later = ridge.predict(waves(203))
+    assert forecasts_later["ds"].min() == pd.Timestamp("2024-01-01") + pd.Timedelta(203, "D")
     same = forecast.fit(waves(), "ridge", **STEP).predict(waves(203))
-    pd.testing.assert_frame_equal(later, same)
+    pd.testing.assert_frame_equal(forecasts_later, same)
 
 
 def test_a_forecast_that_follows_a_hole_in_an_input_warns_that_an_older_value_stands_in() -> None:
@@ -382,8 +382,8 @@ def test_rows_without_any_target_behind_the_last_one_do_not_move_the_start_of_a_
     assert starts == [pd.Timestamp("2024-07-10"), pd.Timestamp("2024-07-01")]
     assert model.predict().equals(expected)
     with pytest.warns(UserWarning, match=words):
-        again = plain.predict(with_tail)
-    assert again.equals(expected)
+        forecasts_again = plain.predict(with_tail)
+    assert forecasts_again.equals(expected)
 
 
 def test_past_inputs_behind_the_last_target_move_no_start_where_plans_stand_there_too() -> None:
@@ -454,7 +454,9 @@ def test_a_plain_frame_and_one_that_needs_mending_give_the_same_forecast_to_the_
     training = frame if len(frame) > 30 else waves()
     model = forecast.fit(training, {"family": "ridge"}, **options)
     checked: list[object] = []
-    monkeypatch.setattr(forecast.Model, "_checked_panel", lambda *about: checked.append(about))
+    monkeypatch.setattr(
+        forecast.Model, "_checked_panel", lambda *arguments: checked.append(arguments)
+    )
     quick = model.predict(frame, levels=[80])
     assert not checked
     monkeypatch.undo()
@@ -470,8 +472,8 @@ def test_a_saved_model_forecasts_what_it_did_and_keeps_the_names(
     model = forecast.fit(theirs, "ridge", **STEP, id_col="shop", time_col="day", target_col="sales")
     model.save(tmp_path / "ridge")
     loaded = forecast.load(tmp_path / "ridge")
-    wanted = ridge.predict(levels=[80, 95]).rename(columns={"unique_id": "shop", "ds": "day"})
-    pd.testing.assert_frame_equal(loaded.predict(theirs, levels=[80, 95]), wanted)
+    expected = ridge.predict(levels=[80, 95]).rename(columns={"unique_id": "shop", "ds": "day"})
+    pd.testing.assert_frame_equal(loaded.predict(theirs, levels=[80, 95]), expected)
     with pytest.raises(
         InputError, match=r"loaded without its data. Pass a history: `model.predict\(df\)`"
     ):
@@ -568,9 +570,9 @@ def test_a_rule_goes_on_beyond_its_horizon_and_a_direct_model_does_not(
 
 def test_several_targets_stand_below_each_other_by_name() -> None:
     both = waves().assign(z=lambda frame: 2 * frame["y"])
-    found = forecast.fit(both, "naive", **STEP, target_col=["y", "z"]).predict()
-    assert list(found.columns) == ["unique_id", "output", "ds", "naive"]
-    values = found.set_index(["unique_id", "output"])["naive"]
+    forecasts = forecast.fit(both, "naive", **STEP, target_col=["y", "z"]).predict()
+    assert list(forecasts.columns) == ["unique_id", "output", "ds", "naive"]
+    values = forecasts.set_index(["unique_id", "output"])["naive"]
     assert values["a", "z"].tolist() == (2 * values["a", "y"]).tolist()
 
 
@@ -633,10 +635,10 @@ def test_an_exchange_calendar_knows_no_weekends() -> None:
     ]
     prices = pd.DataFrame({"unique_id": "x", "ds": days, "y": 100.0 + np.arange(len(days))})
     calendar = {"kind": "sessions", "exchange": "XNYS"}
-    found = forecast.fit(
+    forecasts = forecast.fit(
         prices, "naive", freq=calendar, horizon=2, transform="log", difference_inputs=True
     ).predict()
-    assert found["ds"].dt.strftime("%Y-%m-%d").tolist() == ["2024-01-02", "2024-01-03"]
+    assert forecasts["ds"].dt.strftime("%Y-%m-%d").tolist() == ["2024-01-02", "2024-01-03"]
 
 
 def test_bars_of_a_day_are_forecast_for_the_hours_of_the_next_session() -> None:
@@ -706,7 +708,7 @@ def test_a_combination_of_the_catalogue_takes_those_of_its_members_that_are_aske
     board = forecast.compare(waves(), ["naive", "ridge", "arx", "stacked"], **STEP, tuning="quick")
     assert board.leaderboard.set_index("model").loc["stacked", "status"] == "ok"
     left_out = "left out: nlinear, climatology_ar, boosting, boosting_last (not in this run)"
-    assert any(left_out in said for said in board.verdicts)
+    assert any(left_out in verdict for verdict in board.verdicts)
     with pytest.raises(
         InputError,
         match=r"'stacked' is a combination of .*`board.model\('stacked'\).predict\(\)`",
@@ -722,15 +724,19 @@ def test_a_network_fitted_again_stands_beside_its_linear_part_fitted_as_often(
     planned: list[dict[str, object]] = []
 
     def planning(setup: Setup, *_: object, **__: object) -> None:
-        found = plan_candidates(setup.models, season_length=7).candidates
-        planned.append({one.model: one.spec.refit_frequency for one in found})
+        candidates = plan_candidates(setup.models, season_length=7).candidates
+        planned.append(
+            {candidate.model: candidate.spec.refit_frequency for candidate in candidates}
+        )
         raise InputError("planned")
 
     monkeypatch.setattr("forecast.api.stages.tune_candidates", planning)
-    again = {"family": family, "units": 2, "refit": 5}
-    for asked in (forecast.fit, forecast.compare):
+    entry = {"family": family, "units": 2, "refit": 5}
+    for function in (forecast.fit, forecast.compare):
         with pytest.raises(InputError, match="planned"):
-            asked(waves(), again if asked is forecast.fit else [again], **STEP, tuning="quick")
+            function(
+                waves(), entry if function is forecast.fit else [entry], **STEP, tuning="quick"
+            )
     once, often = "never", 5
     assert planned[0] == {family: often}
     assert planned[1] == {
@@ -740,7 +746,7 @@ def test_a_network_fitted_again_stands_beside_its_linear_part_fitted_as_often(
     }
 
 
-def counted(rows: int = 300, step: int = 1) -> pd.DataFrame:
+def counted_rows(rows: int = 300, step: int = 1) -> pd.DataFrame:
     """Two series whose `ds` counts rows from 7 on."""
     frame = waves(rows)
     return frame.assign(ds=step * (7 + frame.groupby("unique_id").cumcount()))
@@ -750,43 +756,55 @@ COUNTED = {"freq": 1, "horizon": 3, "lookback": 14, "n_jobs": 1}
 
 
 def test_counted_rows_are_forecast_and_scored_by_their_numbers(tmp_path: Path) -> None:
-    model = forecast.fit(counted(), "ridge", **COUNTED)
+    model = forecast.fit(counted_rows(), "ridge", **COUNTED)
     ahead = model.predict()
     assert ahead["ds"].tolist() == [307, 308, 309] * 2
     windows = model.cross_validation(step_size=5, n_windows=2)
     assert sorted(windows["cutoff"].unique()) == [298, 303]
     assert (windows["ds"] - windows["cutoff"]).unique().tolist() == [1, 2, 3]
     model.save(tmp_path / "model")
-    again = forecast.load(tmp_path / "model").predict(counted())
-    pd.testing.assert_frame_equal(again, ahead)
+    forecasts_again = forecast.load(tmp_path / "model").predict(counted_rows())
+    pd.testing.assert_frame_equal(forecasts_again, ahead)
     dated = forecast.fit(waves(300), "ridge", **STEP, calendar_features=(), season_length=1)
     np.testing.assert_allclose(ahead["ridge"], dated.predict()["ridge"])
 
 
 @pytest.mark.parametrize(
-    ("frame", "options", "told"),
+    ("frame", "options", "patterns"),
     [
-        (counted(step=2), {}, ("counts in steps of 2", "df['ds'] // 2")),
-        (pd.concat([counted(), counted().head(1)]), {}, ("series 'a', ds=7", "wanted once")),
-        (counted().query("ds < 57 or ds >= 207"), {}, ("150 of 300 time steps", "begin later.")),
-        (counted(), {"calendar_features": ["hour_of_day"]}, ("counted rows have no calendar",)),
-        (counted(), {"freq": "1D"}, ("holds numbers", "pass `freq=1`")),
+        (counted_rows(step=2), {}, ("counts in steps of 2", "df['ds'] // 2")),
+        (
+            pd.concat([counted_rows(), counted_rows().head(1)]),
+            {},
+            ("series 'a', ds=7", "wanted once"),
+        ),
+        (
+            counted_rows().query("ds < 57 or ds >= 207"),
+            {},
+            ("150 of 300 time steps", "begin later."),
+        ),
+        (
+            counted_rows(),
+            {"calendar_features": ["hour_of_day"]},
+            ("counted rows have no calendar",),
+        ),
+        (counted_rows(), {"freq": "1D"}, ("holds numbers", "pass `freq=1`")),
     ],
     ids=["steps of two", "twice", "a long gap", "a calendar", "a step of time"],
 )
 def test_what_is_wrong_with_counted_rows_is_told_by_their_numbers(
-    frame: pd.DataFrame, options: dict, told: tuple[str, ...]
+    frame: pd.DataFrame, options: dict, patterns: tuple[str, ...]
 ) -> None:
     with pytest.raises(InputError) as raised:
         forecast.fit(frame, "ridge", **{**COUNTED, **options})
-    assert all(words in str(raised.value) for words in told) and "1970" not in str(raised.value)
+    assert all(words in str(raised.value) for words in patterns) and "1970" not in str(raised.value)
 
 
 NETWORK = {"family": "mlp", "units": 2, "refit": "monthly"}
 
 
 @pytest.mark.parametrize(
-    ("models", "options", "told"),
+    ("models", "options", "pattern"),
     [
         (
             "ridge",
@@ -804,14 +822,14 @@ NETWORK = {"family": "mlp", "units": 2, "refit": "monthly"}
     ids=["blocks", "missing values", "refits", "members"],
 )
 def test_messages_of_the_stages_name_arguments_and_no_file(
-    models: object, options: dict, told: str
+    models: object, options: dict, pattern: str
 ) -> None:
     frame = waves()
     frame = frame.assign(wind=np.where(frame.index % 25 == 3, np.nan, frame["y"]))
     with pytest.raises(InputError) as raised:
         forecast.compare(frame, models, **STEP, **options)
     message = str(raised.value)
-    assert told in message
+    assert pattern in message
     assert "yaml" not in message and "data/" not in message and "Dataset" not in message
 
 
@@ -821,8 +839,8 @@ def test_the_leaderboard_of_several_series_has_no_empty_columns() -> None:
     assert not table.isna().all().any()
     assert not table.filter(regex="^(?!vs_|scaled_crps)").isna().any().any()
     assert "mase" in table and "mae" not in table and "mase" in repr(board)
-    one = waves().query("unique_id == 'a'")
-    table_of_one = forecast.compare(one, ["ridge"], **STEP).leaderboard
+    one_series = waves().query("unique_id == 'a'")
+    table_of_one = forecast.compare(one_series, ["ridge"], **STEP).leaderboard
     assert "mae" in table_of_one
     numbers = table_of_one.filter(regex="^winkler_|^crps$")
     assert "crps" in numbers and (numbers.dtypes == "float64").all()
@@ -849,11 +867,11 @@ def test_returns_are_judged_by_their_average_and_prices_by_the_last_one_or_their
 def test_later_observations_that_the_model_cannot_explain_are_alarms(
     ridge: forecast.Model, pooled: bool
 ) -> None:
-    later = waves(230)
+    new_rows = waves(230)
     fault = pd.Timestamp("2024-01-01") + pd.Timedelta(220, "D")
-    is_fault = (later["ds"] == fault) & (later["unique_id"] == "b")
-    later.loc[is_fault, "y"] += 5.0
-    judged = ridge.watch(later, newest=20, pooled=pooled)
+    is_fault = (new_rows["ds"] == fault) & (new_rows["unique_id"] == "b")
+    new_rows.loc[is_fault, "y"] += 5.0
+    judged = ridge.watch(new_rows, newest=20, pooled=pooled)
     assert list(judged.columns) == ["unique_id", "ds", "y", "ridge", "p", "alarm_level", "alarm"]
     assert len(judged) == 40
     alarms = judged[judged["alarm"]]
@@ -863,10 +881,10 @@ def test_later_observations_that_the_model_cannot_explain_are_alarms(
         judged.loc[(judged["ds"] == fault) & (judged["unique_id"] == "b"), "p"].item() == smallest
     )
     with pytest.raises(InputError, match=r"row \d+|history"):
-        ridge.watch(later, newest=225)
-    for rate, said in ((150, "Rate 150 %: wanted above 0 and below 100"), (0.1, "Rate 0.1 %: ")):
-        with pytest.raises(InputError, match=said):
-            ridge.watch(later, newest=20, rate=rate, pooled=pooled)
+        ridge.watch(new_rows, newest=225)
+    for rate, message in ((150, "Rate 150 %: wanted above 0 and below 100"), (0.1, "Rate 0.1 %: ")):
+        with pytest.raises(InputError, match=message):
+            ridge.watch(new_rows, newest=20, rate=rate, pooled=pooled)
 
 
 def test_the_parts_of_a_forecast_sum_to_it(ridge: forecast.Model) -> None:
@@ -908,8 +926,8 @@ def test_the_model_that_a_refusal_of_few_rows_names_can_be_fitted() -> None:
     options: dict[str, Any] = {"freq": "MS", "horizon": 2, "n_jobs": 1}
     with pytest.raises(InputError, match="or fit '") as refusal:
         forecast.fit(df, "ridge", **options)
-    named = str(refusal.value).partition("or fit '")[2].partition("'")[0]
-    assert len(forecast.fit(df, named, **options).predict()) == 2
+    model_name = str(refusal.value).partition("or fit '")[2].partition("'")[0]
+    assert len(forecast.fit(df, model_name, **options).predict()) == 2
 
 
 @pytest.mark.parametrize(
@@ -936,8 +954,8 @@ def test_a_mean_whose_weights_few_rows_cannot_teach_is_said_to_be_plain(
     words, other = "selected on validation", "selected by rule"
     if not is_learnt:
         words, other = other, words
-    said = " ".join([repr(board), *board.verdicts, mark.text])
-    assert other not in said and said.count(words) >= 2
+    told_words = " ".join([repr(board), *board.verdicts, mark.text])
+    assert other not in told_words and told_words.count(words) >= 2
     if not is_learnt:
         assert plain[0].startswith(
             f"As shipped: validation has too few rows to compare models on: {mean}, the plain"

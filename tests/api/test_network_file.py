@@ -62,35 +62,42 @@ def network_of(name: str) -> tuple[forecast.Model, Windows, np.ndarray]:
     linear part of a fit; windows, forecasts.
     """
     model = ridge_of(CALENDAR.get(name, ()))
-    (one,) = model.ensemble.forecasters
+    (forecaster,) = model.ensemble.forecasters
     network = models.spec({"family": name}, where=name)
     rng = np.random.default_rng(1)
     weights = {
         part: rng.normal(0, 0.3, weight.shape).astype(np.float32)
-        for part, weight in weight_specs(network.network(one.task)).items()
+        for part, weight in weight_specs(network.network(forecaster.task)).items()
     }
-    one = replace(one, spec=network, weights=weights)
-    series = from_frame(waves(), "df", one.task).by_id["a"]
-    (windows,) = one.windows(series, np.arange(100, 140))
-    return replace(model, ensemble=Ensemble((one,))), windows, one.forecast_with_skip(windows)
+    forecaster = replace(forecaster, spec=network, weights=weights)
+    series = from_frame(waves(), "df", forecaster.task).by_id["a"]
+    (windows,) = forecaster.windows(series, np.arange(100, 140))
+    return (
+        replace(model, ensemble=Ensemble((forecaster,))),
+        windows,
+        forecaster.forecast_with_skip(windows),
+    )
 
 
-def given(windows: Windows, *names: str) -> dict[str, np.ndarray]:
+def select_arrays(windows: Windows, *names: str) -> dict[str, np.ndarray]:
     return {name: getattr(windows, name).astype(np.float32) for name in names}
 
 
 @pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_numpy_file_forecasts_what_the_model_does(name: str, tmp_path: Path) -> None:
-    model, windows, wanted = network_of(name)
+    model, windows, expected = network_of(name)
     names = ("past", "future") if name in CALENDAR else ("past",)
     # neither the network nor its line is zero
-    assert np.abs(wanted - windows.last[:, None]).max() > 0.1
+    assert np.abs(expected - windows.last[:, None]).max() > 0.1
     model.export(tmp_path / "net.py")
-    written = runpy.run_path(str(tmp_path / "net.py"))["forecast"](**given(windows, *names))
-    np.testing.assert_allclose(written[..., 0], wanted, rtol=1e-3, atol=1e-4)
-    about = json.loads((tmp_path / "net.json").read_text())
-    assert about["past"] == ["y", "y observed", "y since", "x"] and about["task"]["lookback"] == 14
+    written = runpy.run_path(str(tmp_path / "net.py"))["forecast"](**select_arrays(windows, *names))
+    np.testing.assert_allclose(written[..., 0], expected, rtol=1e-3, atol=1e-4)
+    description = json.loads((tmp_path / "net.json").read_text())
+    assert (
+        description["past"] == ["y", "y observed", "y since", "x"]
+        and description["task"]["lookback"] == 14
+    )
 
 
 def test_a_numpy_file_has_the_products_of_the_linear_part_with_the_calendar(
@@ -98,35 +105,35 @@ def test_a_numpy_file_has_the_products_of_the_linear_part_with_the_calendar(
 ) -> None:
     monkeypatch.setattr(skip, "PRODUCT_LAGS", 4)
     model, windows, _ = network_of("lstm")
-    (one,) = model.ensemble.forecasters
-    assert one.skip is not None
+    (network,) = model.ensemble.forecasters
+    assert network.skip is not None
     shaped = replace(
-        one.skip,
+        network.skip,
         lags=9,
         profile=(3, 2),
         harmonics=(2, 1),
         coefficients=np.zeros((0, 0)),
         change_weights={"a": (0.5,)},
     )
-    size = shaped.inputs(windows, one.channels).shape[1] + 1
+    size = shaped.inputs(windows, network.channels).shape[1] + 1
     shaped = replace(shaped, coefficients=np.random.default_rng(2).normal(0, 0.3, (size, 3)))
-    turned = replace(one, skip=shaped)
+    changed = replace(network, skip=shaped)
     without = shaped.coefficients.copy()
-    products = calendar_products(windows, one.channels, 3, ((3, 2), (2, 1)), 4)
+    products = calendar_products(windows, network.channels, 3, ((3, 2), (2, 1)), 4)
     without[-1 - products.shape[1] : -1] = 0.0
-    model = replace(model, ensemble=Ensemble((turned,)))
+    model = replace(model, ensemble=Ensemble((changed,)))
     model.export(tmp_path / "net.py")
     written = runpy.run_path(str(tmp_path / "net.py"))["forecast"](
-        **given(windows, "past", "future")
+        **select_arrays(windows, "past", "future")
     )
     np.testing.assert_allclose(
-        written[..., 0], turned.forecast_with_skip(windows), rtol=1e-4, atol=1e-5
+        written[..., 0], changed.forecast_with_skip(windows), rtol=1e-4, atol=1e-5
     )
     # what was looked up in the channels before is no part of the file
-    assert "change_channels" in vars(turned.channels)
+    assert "change_channels" in vars(changed.channels)
     assert "change_channels" not in (tmp_path / "net.py").read_text().partition("products_of")[2]
-    plain = replace(shaped, coefficients=without).forecast(windows, one.channels)
-    assert np.abs(plain - shaped.forecast(windows, one.channels)).max() > 0.5
+    plain = replace(shaped, coefficients=without).forecast(windows, network.channels)
+    assert np.abs(plain - shaped.forecast(windows, network.channels)).max() > 0.5
 
 
 def test_what_is_no_single_pass_is_refused_with_what_to_do(tmp_path: Path) -> None:
@@ -137,22 +144,25 @@ def test_what_is_no_single_pass_is_refused_with_what_to_do(tmp_path: Path) -> No
         ridge_of(()).export(tmp_path / "net.py")
     with pytest.raises(InputError, match="seed=1: wanted a place"):
         gru.export(tmp_path / "net.py", seed=1)
-    (one,) = gru.ensemble.forecasters
-    for other, said in (
-        (replace(one, spec=heads.spec_of("narx", "point")), "fed back; fit a direct network"),
-        (replace(one, head=heads.forecaster("gru", "gaussian").head), "fit without `head`"),
+    (fitted_gru,) = gru.ensemble.forecasters
+    for other, message in (
+        (
+            replace(fitted_gru, spec=heads.spec_of("narx", "point")),
+            "fed back; fit a direct network",
+        ),
+        (replace(fitted_gru, head=heads.forecaster("gru", "gaussian").head), "fit without `head`"),
     ):
-        with pytest.raises(InputError, match=said):
+        with pytest.raises(InputError, match=message):
             write_network(Ensemble((other,)), tmp_path / "net.py")
-    (target,) = one.task.target
+    (target,) = fitted_gru.task.target
     of_changes = target.model_copy(update={"name": "x2", "difference_inputs": True})
-    two = one.task.model_copy(update={"target": (target, of_changes)})
+    two = fitted_gru.task.model_copy(update={"target": (target, of_changes)})
     with pytest.raises(InputError, match="fit without `difference_inputs`"):
-        write_network(Ensemble((replace(one, task=two),)), tmp_path / "net.py")
-    assert one.skip is not None
-    by_series = replace(one.skip, change_weights={"a": (1.0,), "b": (0.5,)})
+        write_network(Ensemble((replace(fitted_gru, task=two),)), tmp_path / "net.py")
+    assert fitted_gru.skip is not None
+    by_series = replace(fitted_gru.skip, change_weights={"a": (1.0,), "b": (0.5,)})
     with pytest.raises(InputError, match="in each series; fit one series"):
-        write_network(Ensemble((replace(one, skip=by_series),)), tmp_path / "net.py")
+        write_network(Ensemble((replace(fitted_gru, skip=by_series),)), tmp_path / "net.py")
     assert not list(tmp_path.iterdir())
 
 
@@ -185,7 +195,7 @@ def test_the_command_writes_the_network_of_a_run_and_refuses_what_is_none(tmp_pa
     assert (tmp_path / "command" / "net.py").read_bytes() == (
         tmp_path / "own" / "net.py"
     ).read_bytes()
-    for model, said in (
+    for model, message in (
         ("naive", "Model 'naive' is no network"),
         ("elmann", "Did you mean 'elman'?"),
     ):
@@ -200,7 +210,10 @@ def test_the_command_writes_the_network_of_a_run_and_refuses_what_is_none(tmp_pa
             "-o",
             str(tmp_path / "no.py"),
         )
-        assert wrong.returncode == 2 and said in wrong.stderr
-    named = command(root, "export", "df", "--what", "network", "--models", "elman")
-    assert named.returncode == 2 and "wanted a name that ends in '.py', of the file" in named.stderr
-    assert "Writing the network to -\n" in named.stderr
+        assert wrong.returncode == 2 and message in wrong.stderr
+    refused = command(root, "export", "df", "--what", "network", "--models", "elman")
+    assert (
+        refused.returncode == 2
+        and "wanted a name that ends in '.py', of the file" in refused.stderr
+    )
+    assert "Writing the network to -\n" in refused.stderr

@@ -108,21 +108,21 @@ def test_every_row_of_the_board_forecasts_what_the_stages_do(
         rows = project.forecasts(candidate)
         rows = rows[rows["block"] == "test"]
         mean = rows.groupby(["unique_id", "cutoff", "ds"], sort=False)["y_hat"].mean().reset_index()
-        found = board.forecasts(record.model)
-        assert list(found.columns) == ["unique_id", "ds", "cutoff", "y", record.model]
+        of_board = board.forecasts(record.model)
+        assert list(of_board.columns) == ["unique_id", "ds", "cutoff", "y", record.model]
         assert (
-            found[["unique_id", "cutoff", "ds"]].to_numpy()
+            of_board[["unique_id", "cutoff", "ds"]].to_numpy()
             == mean[["unique_id", "cutoff", "ds"]].to_numpy()
         ).all()
-        assert found[record.model].to_numpy().tobytes() == mean["y_hat"].to_numpy().tobytes()
+        assert of_board[record.model].to_numpy().tobytes() == mean["y_hat"].to_numpy().tobytes()
 
 
 def test_the_leaderboard_is_that_of_the_compare_stage(
     project: Results, board: forecast.Board
 ) -> None:
     rows = project.leaderboard
-    wanted = rows[rows["seed"] == MEAN].set_index("model")["mase"]
-    assert board.leaderboard.set_index("model")["mase"].to_dict() == wanted.to_dict()
+    expected = rows[rows["seed"] == MEAN].set_index("model")["mase"]
+    assert board.leaderboard.set_index("model")["mase"].to_dict() == expected.to_dict()
     assert board.chosen == project.selected_model("shipped")
     assert board.verdicts == (*project.verdicts.sentences, *project.verdicts.warnings)
 
@@ -145,10 +145,10 @@ def test_the_board_has_the_crps_of_leaderboard_csv_and_the_numbers_of_the_tests(
 def test_a_notebook_shows_of_a_board_what_print_shows(board: forecast.Board) -> None:
     """Not every column of the leaderboard to six digits, with the selected model out of sight."""
     headline, first, *_ = repr(board).splitlines()
-    shown = board._repr_html_()
-    assert headline.startswith(repr(board.chosen)) and headline in shown
-    assert re.findall(r"<th>([a-z]\w*)</th>", shown) == first.split()
-    numbers = re.findall(r"\d+\.\d+", repr(board) + shown)
+    page = board._repr_html_()
+    assert headline.startswith(repr(board.chosen)) and headline in page
+    assert re.findall(r"<th>([a-z]\w*)</th>", page) == first.split()
+    numbers = re.findall(r"\d+\.\d+", repr(board) + page)
     assert numbers and max(len(number.replace(".", "").lstrip("0")) for number in numbers) == 4
 
 
@@ -157,14 +157,16 @@ def test_the_intervals_of_the_test_block_are_those_of_the_report(
 ) -> None:
     keys, model = ["series", "cutoff", "step"], str(board.chosen)
     bands = project.bands[project.bands["model"] == model]
-    found = board.forecasts(model, levels=[80, 95]).sort_values(["unique_id", "cutoff", "ds"])
+    of_board = board.forecasts(model, levels=[80, 95]).sort_values(["unique_id", "cutoff", "ds"])
     for level in (80, 95):
-        own = bands[bands["level"] == level].drop_duplicates(keys).sort_values(keys)
+        of_level = bands[bands["level"] == level].drop_duplicates(keys).sort_values(keys)
         assert (
-            found[f"{model}-lo-{level}"].to_numpy().tobytes() == own["lower"].to_numpy().tobytes()
+            of_board[f"{model}-lo-{level}"].to_numpy().tobytes()
+            == of_level["lower"].to_numpy().tobytes()
         )
         assert (
-            found[f"{model}-hi-{level}"].to_numpy().tobytes() == own["upper"].to_numpy().tobytes()
+            of_board[f"{model}-hi-{level}"].to_numpy().tobytes()
+            == of_level["upper"].to_numpy().tobytes()
         )
 
 
@@ -175,11 +177,11 @@ def test_a_fit_predicts_with_intervals_what_promote_puts_into_service(
     entry = {"name": name, **MODELS[name]}
     budget = BUDGET if catalogue()[str(entry["family"])].is_network else None
     model = forecast.fit(waves(), entry, **SPANS, **OPTIONS, splits=SPLITS, tuning=budget)
-    found = model.predict(levels=[80, 95])
+    of_model = model.predict(levels=[80, 95])
     ensemble = promoted(project, name, tmp_path / name)
     panel = from_frame(pd.read_parquet(project.paths.frame("df")), "df", ensemble.task)
-    wanted = pd.DataFrame(forecast_latest(ensemble, panel, horizon=2, levels=(80, 95)))
+    expected = pd.DataFrame(forecast_latest(ensemble, panel, horizon=2, levels=(80, 95)))
     ends = [f"{name}-{end}-{level}" for level in (80, 95) for end in ("lo", "hi")]
-    assert list(found.columns) == ["unique_id", "ds", name, *ends]
-    ours = wanted[["y_hat", "lo_80", "hi_80", "lo_95", "hi_95"]]
-    assert found[[name, *ends]].to_numpy().tobytes() == ours.to_numpy().tobytes()
+    assert list(of_model.columns) == ["unique_id", "ds", name, *ends]
+    ours = expected[["y_hat", "lo_80", "hi_80", "lo_95", "hi_95"]]
+    assert of_model[[name, *ends]].to_numpy().tobytes() == ours.to_numpy().tobytes()

@@ -117,8 +117,8 @@ def installed(archives: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_clone_s_wheel_and_source_archive_have_what_is_committed_and_nothing_else(
     archives: Path,
 ) -> None:
-    (made,) = archives.glob("*.whl")
-    with zipfile.ZipFile(made) as archive:
+    (wheel,) = archives.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
         files = {name: archive.read(name) for name in archive.namelist()}
     (source,) = archives.glob("*.tar.gz")
     with tarfile.open(source) as tar:
@@ -130,7 +130,7 @@ def test_a_clone_s_wheel_and_source_archive_have_what_is_committed_and_nothing_e
     assert "Keywords: forecasting" in metadata and "Classifier: Typing :: Typed" in metadata
 
 
-def said(python: Path, code: str, folder: Path) -> str:
+def run_code(python: Path, code: str, folder: Path) -> str:
     """What `code` prints, run in an empty folder without the tests' PYTHONPATH."""
     done = subprocess.run(
         [str(python), "-I", "-W", "ignore", "-c", textwrap.dedent(code)],
@@ -163,7 +163,7 @@ def test_rules_and_linear_models_need_neither_a_clone_nor_the_heavy_packages(
                 print(error)
         print(forecast.__file__)
     """
-    lines = said(installed, ABSENT + textwrap.dedent(code), tmp_path).splitlines()
+    lines = run_code(installed, ABSENT + textwrap.dedent(code), tmp_path).splitlines()
     assert "pip install 'rolling-forecast[train]'" in lines[0] and "'gru'" in lines[0]
     assert (
         "`forecast.compare` needs arch" in lines[1]
@@ -186,9 +186,9 @@ def test_a_network_forecasts_without_tensorflow_what_it_did_with_it(
     show = "print(model.predict(df, levels=[80]).to_json(double_precision=15))"
     data = "import forecast\ndf = forecast.example().tail(1500)\n"
     fit = f'model = forecast.fit(df, "gru", {options})\nmodel.save("gru")\n'
-    with_it = said(installed, data + fit + show, tmp_path)
+    with_it = run_code(installed, data + fit + show, tmp_path)
     assert (
-        said(installed, ABSENT + data + 'model = forecast.load("gru")\n' + show, tmp_path)
+        run_code(installed, ABSENT + data + 'model = forecast.load("gru")\n' + show, tmp_path)
         == with_it
     )
 
@@ -205,7 +205,7 @@ def test_importing_takes_less_than_a_third_of_a_second_and_loads_nothing(
         found -= sys.stdlib_module_names
         print(json.dumps([took, sorted(found), sorted(forecast.__all__)]))
     """
-    took, modules, names = json.loads(said(installed, code, tmp_path))
+    took, modules, names = json.loads(run_code(installed, code, tmp_path))
     assert took < 0.3 and modules == ["forecast"]
     assert names == ["Board", "Model", "__version__", "compare", "example", "fit", "load"]
 
@@ -213,16 +213,16 @@ def test_importing_takes_less_than_a_third_of_a_second_and_loads_nothing(
 def test_a_type_checker_finds_the_marker_and_the_command_its_version(
     installed: Path, tmp_path: Path
 ) -> None:
-    found = said(
+    location = run_code(
         installed,
         "import forecast, pathlib; print(pathlib.Path(forecast.__file__).parent)",
         tmp_path,
     )
-    assert (Path(found.strip()) / "py.typed").exists()
-    shown = subprocess.run(
+    assert (Path(location.strip()) / "py.typed").exists()
+    version = subprocess.run(
         [installed.parent / "forecast", "--version"], cwd=tmp_path, capture_output=True, text=True
     )
-    assert shown.stdout.startswith("forecast 0.")
+    assert version.stdout.startswith("forecast 0.")
 
 
 @pytest.mark.slow

@@ -38,8 +38,10 @@ def refuse(command: str) -> str:
     a sentence names the command alone.
     """
     try:
-        name, found, rest = COMMANDS.resolve_command(typer.Context(COMMANDS), shlex.split(command))
-        found.make_context(name, rest)
+        name, command_class, rest = COMMANDS.resolve_command(
+            typer.Context(COMMANDS), shlex.split(command)
+        )
+        command_class.make_context(name, rest)
     except MissingParameter:
         return ""
     except ClickException as fault:

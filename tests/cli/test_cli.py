@@ -98,11 +98,11 @@ def test_a_package_that_only_an_extra_brings_is_named_with_what_to_type(
     monkeypatch.setattr(cli.check, "check_project", lambda *_: __import__("pyarrow.parquet"))
     with pytest.raises(SystemExit) as ended:
         cli.main(["check", "--root", str(project)])
-    said = capsys.readouterr().err
-    assert ended.value.code == 2 and said.count("\n") == 1
+    errors = capsys.readouterr().err
+    assert ended.value.code == 2 and errors.count("\n") == 1
     assert (
-        "needs pyarrow, which is not installed" in said
-        and "pip install 'rolling-forecast[pipeline]'" in said
+        "needs pyarrow, which is not installed" in errors
+        and "pip install 'rolling-forecast[pipeline]'" in errors
     )
 
 
@@ -165,16 +165,20 @@ for module, needless in {NEEDLESS}.items():
 
 
 def test_help_lists_every_command_and_version_is_the_packages(project: Path) -> None:
-    said = small_project.command(project, "--help").stdout
-    assert all(re.search(rf"^\s+{name}\s", said, re.MULTILINE) for name in COMMANDS)
+    output = small_project.command(project, "--help").stdout
+    assert all(re.search(rf"^\s+{name}\s", output, re.MULTILINE) for name in COMMANDS)
     assert (
         small_project.command(project, "--version").stdout == f"forecast {forecast.__version__}\n"
     )
 
 
 def test_a_shell_completes_the_names_of_commands(project: Path) -> None:
-    asked = {"_FORECAST_COMPLETE": "complete_bash", "COMP_WORDS": "forecast pr", "COMP_CWORD": "1"}
-    done = small_project.run_warm(project, **asked)
+    environment = {
+        "_FORECAST_COMPLETE": "complete_bash",
+        "COMP_WORDS": "forecast pr",
+        "COMP_CWORD": "1",
+    }
+    done = small_project.run_warm(project, **environment)
     assert done.stdout.split() == ["predict", "promote"], done.stderr
 
 
@@ -190,8 +194,8 @@ def test_a_shell_completes_the_names_of_commands(project: Path) -> None:
 def test_a_shell_completes_the_names_of_datasets(
     project: Path, typed: str, offered: list[str]
 ) -> None:
-    asked = {"_FORECAST_COMPLETE": "complete_bash", "COMP_WORDS": typed}
-    done = small_project.run_warm(project, **asked, COMP_CWORD=str(typed.count(" ")))
+    environment = {"_FORECAST_COMPLETE": "complete_bash", "COMP_WORDS": typed}
+    done = small_project.run_warm(project, **environment, COMP_CWORD=str(typed.count(" ")))
     assert done.stdout.split() == offered and not done.stderr
 
 
@@ -207,9 +211,9 @@ def test_of_a_wrong_configuration_a_shell_is_offered_no_traceback(
 
 def test_check_says_what_it_found(project: Path) -> None:
     rows = json.loads(small_project.command(project, "check", "--format", "json").stdout)
-    found = {row["what"]: row["found"] for row in rows}
-    assert found["configs/datasets.yaml"] == "right: wave"
-    assert found["dataset wave"] == "right: 200 rows of 1 series, 2024-01-01 to 2024-07-18"
+    by_check = {row["what"]: row["found"] for row in rows}
+    assert by_check["configs/datasets.yaml"] == "right: wave"
+    assert by_check["dataset wave"] == "right: 200 rows of 1 series, 2024-01-01 to 2024-07-18"
 
 
 def test_check_notes_a_file_that_grew_and_refuses_one_that_is_gone(tmp_path: Path) -> None:
@@ -220,8 +224,8 @@ def test_check_notes_a_file_that_grew_and_refuses_one_that_is_gone(tmp_path: Pat
     grown = small_project.command(root, "check")
     assert grown.returncode == 0 and "wave: data/wave.csv: changed since" in grown.stderr
     path.unlink()
-    gone = small_project.command(root, "check")
-    assert gone.returncode == 2 and "data/wave.csv: no such file. Restore it" in gone.stderr
+    result = small_project.command(root, "check")
+    assert result.returncode == 2 and "data/wave.csv: no such file. Restore it" in result.stderr
 
 
 def test_a_fault_that_two_checks_meet_is_named_once(tmp_path: Path) -> None:
@@ -322,7 +326,7 @@ def test_check_names_every_fault_at_once_without_a_traceback(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"lookback": 150}, "its train block has 100 of"),
         ({"target": {"column": "y", "transform": "log"}}, "`transform: log` needs values above 0"),
@@ -333,7 +337,7 @@ def test_check_names_every_fault_at_once_without_a_traceback(tmp_path: Path) -> 
     "words", [("forecast", "check"), ("pipelines.prepare", "wave")], ids=lambda w: w[0]
 )
 def test_what_would_fail_in_tuning_is_told_before(
-    words: tuple[str, ...], changes: dict, said: str, tmp_path: Path
+    words: tuple[str, ...], changes: dict, message: str, tmp_path: Path
 ) -> None:
     root = small_project.write(tmp_path / "wrong")
     entry = {"run": ["wave"], "datasets": {"wave": {**small_project.DATASET, **changes}}}
@@ -343,7 +347,7 @@ def test_what_would_fail_in_tuning_is_told_before(
     fetch.main("wave", root=str(root))
     done = warm_interpreter.run([sys.executable, "-m", *words], cwd=root, env=env)
     assert done.returncode == 2
-    assert said in done.stderr and "Traceback" not in done.stderr
+    assert message in done.stderr and "Traceback" not in done.stderr
 
 
 def test_a_folder_that_is_no_project_is_answered_with_what_to_do(tmp_path: Path) -> None:
@@ -353,9 +357,9 @@ def test_a_folder_that_is_no_project_is_answered_with_what_to_do(tmp_path: Path)
 
 
 def test_what_the_system_refuses_is_one_message(tmp_path: Path) -> None:
-    taken = small_project.write(tmp_path / "taken")
-    (taken / ".forecast").write_text("a file where the folder of locks should be")
-    done = small_project.command(taken, "run")
+    occupied = small_project.write(tmp_path / "taken")
+    (occupied / ".forecast").write_text("a file where the folder of locks should be")
+    done = small_project.command(occupied, "run")
     assert done.returncode == 1
     assert (
         ".forecast" in done.stderr
@@ -409,7 +413,7 @@ def test_a_run_for_a_program_prints_its_leaderboard_alone(project: Path, monkeyp
 
 
 @pytest.mark.parametrize(
-    ("uri", "said"),
+    ("uri", "message"),
     [
         (
             "",
@@ -423,13 +427,13 @@ def test_a_run_for_a_program_prints_its_leaderboard_alone(project: Path, monkeyp
     ],
 )
 def test_the_leaderboards_are_said_to_be_where_they_were_published(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str, said: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str, message: str
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.setattr(
         tracking, "sync", lambda *_, **__: tracking.SyncResult(pages={"wave": "/#/1"})
     )
-    assert run.Publication.of(tmp_path).finish().partition("\n")[2] == said
+    assert run.Publication.of(tmp_path).finish().partition("\n")[2] == message
 
 
 def test_the_leaderboards_are_said_to_be_at_the_port_that_the_pages_open_by_default(
@@ -450,11 +454,11 @@ def test_a_dataset_is_published_when_its_comparison_is_stored_and_what_is_left_a
     capsys: pytest.CaptureFixture[str],
     fault: Exception | None,
 ) -> None:
-    asked: list[list[str]] = []
+    commands: list[list[str]] = []
 
     def sync(_root: Path, _uri: str, datasets: list[str], **_: object) -> tracking.SyncResult:
-        asked.append(datasets)
-        if len(asked) == 1 and fault:
+        commands.append(datasets)
+        if len(commands) == 1 and fault:
             raise fault
         return tracking.SyncResult(
             [f"{name}: naive" for name in datasets], pages=dict.fromkeys(datasets, "/#/1")
@@ -465,13 +469,17 @@ def test_a_dataset_is_published_when_its_comparison_is_stored_and_what_is_left_a
     publication = run.Publication.of(tmp_path)
     for stage in ("settings", "train@wave", "compare@wave", "compare@tide"):
         publication.publish_stored(stage)
-    told, said = capsys.readouterr()
-    assert said.startswith("Publishing 'wave' failed") and str(fault) in said if fault else not said
-    assert told.startswith("Publishing wave to MLflow\n")
+    output, errors = capsys.readouterr()
+    assert (
+        errors.startswith("Publishing 'wave' failed") and str(fault) in errors
+        if fault
+        else not errors
+    )
+    assert output.startswith("Publishing wave to MLflow\n")
     assert "MLflow: 3 runs made, 0 already there" in publication.finish()
     last = "ebb, tide, wave" if fault else "ebb"
     assert capsys.readouterr().out == f"Publishing {last} to MLflow\n"
-    assert asked == (
+    assert commands == (
         [["wave"], ["ebb", "tide", "wave"]] if fault else [["wave"], ["tide"], ["ebb"]]
     )
 
@@ -487,9 +495,9 @@ def test_the_fault_of_a_publication_is_printed_without_the_password_of_its_datab
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
     monkeypatch.setattr(tracking, "sync", sync)
     run.Publication.of(tmp_path).publish_stored("compare@wave")
-    said = capsys.readouterr().err
-    assert "hunter2" not in said
-    assert "Publishing 'wave' failed (OSError: no answer of postgresql://db.example.org" in said
+    errors = capsys.readouterr().err
+    assert "hunter2" not in errors
+    assert "Publishing 'wave' failed (OSError: no answer of postgresql://db.example.org" in errors
 
 
 def test_a_model_that_is_called_by_a_path_is_refused(tmp_path: Path) -> None:
@@ -513,16 +521,16 @@ def test_compare_says_no_share_of_a_model_that_makes_no_error(tmp_path: Path) ->
     files.write_text(root / "reports" / "leaderboard.csv", board)
     verdicts = {"tests": [{**VERDICTS["tests"][0], "word": "worse", "relative_difference": None}]}
     files.write_json(root / "data" / "compared" / "wave" / "verdicts.json", verdicts)
-    one, _ = run.compare_models(root, "lstm", "naive", "wave")
-    assert one.difference is None
-    assert one.headline == "lstm 1.5 against naive 0 in test MAE: higher."
-    assert one.sentences == ["lstm against naive: worse (p 0.004)."]
-    both = replace(one, error_a=0.0)
+    comparison, _ = run.compare_models(root, "lstm", "naive", "wave")
+    assert comparison.difference is None
+    assert comparison.headline == "lstm 1.5 against naive 0 in test MAE: higher."
+    assert comparison.sentences == ["lstm against naive: worse (p 0.004)."]
+    both = replace(comparison, error_a=0.0)
     assert both.headline == "lstm 0 against naive 0 in test MAE: equal."
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (("compare", "lstn", "naive"), "Did you mean 'lstm'?"),
         (("compare", "lstm", "naive", "--dataset", "wav"), "Did you mean 'wave'?"),
@@ -532,11 +540,11 @@ def test_compare_says_no_share_of_a_model_that_makes_no_error(tmp_path: Path) ->
     ],
 )
 def test_a_name_that_does_not_fit_is_answered_with_the_nearest(
-    project: Path, words: tuple[str, ...], said: str
+    project: Path, words: tuple[str, ...], message: str
 ) -> None:
     done = small_project.command(project, *words)
     assert done.returncode == 2
-    assert said in done.stderr and "Traceback" not in done.stderr
+    assert message in done.stderr and "Traceback" not in done.stderr
 
 
 def test_a_run_of_one_data_set_is_stopped_by_its_own_faults_alone(tmp_path: Path) -> None:
@@ -557,10 +565,10 @@ def test_a_job_of_a_removed_dataset_stops_no_run(tmp_path: Path, capsys) -> None
     job = {"run": "retrain weather", "at": "05:30"}
     small_project.write_yaml(root / "configs" / "schedule.yaml", {"jobs": {"nightly": job}})
     run._check_and_clean(root, "")
-    said = "schedule.yaml: correct or remove job nightly: unknown dataset 'weather'"
-    assert said in capsys.readouterr().err
+    sentence = "schedule.yaml: correct or remove job nightly: unknown dataset 'weather'"
+    assert sentence in capsys.readouterr().err
     done = small_project.command(root, "check")
-    assert done.returncode == 2 and said in done.stderr
+    assert done.returncode == 2 and sentence in done.stderr
 
 
 def test_an_entry_outside_of_run_has_stages_only_beside_the_pipeline(tmp_path: Path) -> None:
@@ -579,14 +587,14 @@ def test_doctor_names_the_repair_for_what_is_wrong(tmp_path: Path) -> None:
     )
     (root / "data" / ".tmp-half").write_text("")
     done = small_project.command(root, "doctor", "--format", "json")
-    found = {row["what"]: row for row in json.loads(done.stdout)}
+    by_check = {row["what"]: row for row in json.loads(done.stdout)}
     assert done.returncode == 5
     assert (
-        "numpy" in found["environment"]["found"]
-        and found["environment"]["repair"] == "`make setup`"
+        "numpy" in by_check["environment"]["found"]
+        and by_check["environment"]["repair"] == "`make setup`"
     )
-    assert found["leftovers"]["repair"] == "`forecast doctor --repair`"
-    assert "MLflow" in found and found["MLflow"]["repair"] == ""
+    assert by_check["leftovers"]["repair"] == "`forecast doctor --repair`"
+    assert "MLflow" in by_check and by_check["MLflow"]["repair"] == ""
     small_project.command(root, "doctor", "--repair")
     assert not (root / "data" / ".tmp-half").exists()
 
@@ -602,13 +610,13 @@ def test_doctor_hides_a_password_in_the_tracking_address(project: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("password", "shown"), [("se/cret", "..."), ("se@cret", "host"), ("p@ss/secret", "...")]
+    ("password", "expected"), [("se/cret", "..."), ("se@cret", "host"), ("p@ss/secret", "...")]
 )
 def test_no_part_of_a_password_is_shown_whatever_marks_it_has(
-    password: str, shown: str, project: Path, monkeypatch: pytest.MonkeyPatch
+    password: str, expected: str, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"mysql://me:{password}@host/name")
-    assert doctor.check_mlflow(project)[1] == f"mysql://{shown}: not examined"
+    assert doctor.check_mlflow(project)[1] == f"mysql://{expected}: not examined"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{project}/a@b/mlflow.db")
     assert doctor.check_mlflow(project)[1].startswith(f"sqlite:///{project}/a@b/mlflow.db: ")
 
@@ -664,8 +672,8 @@ def test_clean_asks_first_and_never_touches_snapshots_or_records(tmp_path: Path)
     for name in ("data/raw/wave.parquet", ".forecast/memo/x", "forecast/__pycache__/a.pyc"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text("x")
-    asked = small_project.command(root, "clean")
-    assert asked.returncode == 2 and "--yes" in asked.stderr
+    result = small_project.command(root, "clean")
+    assert result.returncode == 2 and "--yes" in result.stderr
     assert (root / "data" / "raw").exists()
     assert small_project.command(root, "clean", "--yes").returncode == 0
     assert not (root / "data" / "raw").exists() and not (root / "forecast" / "__pycache__").exists()
@@ -754,9 +762,9 @@ def test_doctor_reports_on_a_store_that_cannot_be_written(
     root = small_project.write(tmp_path / "project")
     (root / "requirements.lock").write_text("")
     monkeypatch.setattr(doctor, "hold_lock", read_only)
-    found = {what: (said, repair) for what, said, repair in doctor.examine_project(root)}
-    assert "Read-only file system" in found["runs"][0] and found["runs"][1]
-    assert {"disk", "DVC", "MLflow"} <= found.keys()
+    by_check = {what: (finding, repair) for what, finding, repair in doctor.examine_project(root)}
+    assert "Read-only file system" in by_check["runs"][0] and by_check["runs"][1]
+    assert {"disk", "DVC", "MLflow"} <= by_check.keys()
 
 
 @pytest.mark.parametrize("port", ["5000", "65535"])
@@ -794,7 +802,7 @@ def test_the_pages_of_mlflow_get_the_address_of_a_database_without_showing_it_to
 
 
 @pytest.mark.parametrize(
-    ("shell", "asked"),
+    ("shell", "words_typed"),
     [
         (
             "bash",
@@ -811,13 +819,18 @@ def test_the_pages_of_mlflow_get_the_address_of_a_database_without_showing_it_to
     ],
     ids=["bash", "fish", "zsh"],
 )
-def test_the_shell_completes_the_commands(tmp_path: Path, shell: str, asked: str) -> None:
+def test_the_shell_completes_the_commands(tmp_path: Path, shell: str, words_typed: str) -> None:
     if shutil.which(shell) is None:
         pytest.skip(f"{shell} is needed: apt-get install {shell}")
     programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     env = small_project.environment(PATH=programs, HOME=str(tmp_path))
     done = subprocess.run(
-        [shell, "-c", asked], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=60
+        [shell, "-c", words_typed],
+        env=env,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert "retrain" in done.stdout and "predict" not in done.stdout, done.stderr
 
@@ -835,10 +848,10 @@ def test_doctor_says_that_nothing_keeps_the_machines_of_a_team_apart(project: Pa
             FORECAST_DATABASE="",
             **ASKED_ONCE,
         )
-        found = {row["what"]: row for row in json.loads(done.stdout)}
+        by_check = {row["what"]: row for row in json.loads(done.stdout)}
         assert done.returncode == 5 and "secret" not in done.stdout + done.stderr
-        assert "Found no FORECAST_DATABASE, wanted" in found["MLflow"]["found"]
-        assert "set what is wanted" in found["MLflow"]["repair"]
+        assert "Found no FORECAST_DATABASE, wanted" in by_check["MLflow"]["found"]
+        assert "set what is wanted" in by_check["MLflow"]["repair"]
 
 
 @pytest.mark.parametrize("text", ["0.8", "80,0.95", "100", "nan", "eighty"])

@@ -38,9 +38,9 @@ def run(*arguments: str, root: Path) -> str:
 
 
 def test_fetch_takes_a_snapshot_and_says_where(project: Path):
-    said = run("fetch", "mine", root=project)
+    output = run("fetch", "mine", root=project)
     assert (
-        f"mine: taken {snapshots.read_pointer(project, 'mine').snapshot} (240 rows, +240;" in said
+        f"mine: taken {snapshots.read_pointer(project, 'mine').snapshot} (240 rows, +240;" in output
     )
 
 
@@ -101,8 +101,8 @@ def test_what_a_dataset_joins_is_fetched_before_it_where_it_is_named_alone(tmp_p
             hourly(rows=rows).drop(columns="unique_id").to_csv(
                 tmp_path / "data" / f"{name}.csv", index=False
             )
-        said = run("fetch", "mine", root=tmp_path)
-        assert [line.partition(":")[0] for line in said.splitlines()] == ["other", "mine"]
+        output = run("fetch", "mine", root=tmp_path)
+        assert [line.partition(":")[0] for line in output.splitlines()] == ["other", "mine"]
         frame, _ = preparation.check_data(
             "mine", load_datasets(tmp_path / "configs").datasets["mine"], root=tmp_path
         )
@@ -121,9 +121,9 @@ def test_a_series_without_any_value_is_named_wherever_the_data_are_told(tmp_path
     for name in ("models", "tuning", "evaluation"):
         shutil.copy(Path("configs") / f"{name}.yaml", tmp_path / "configs")
     run("fetch", "mine", root=tmp_path)
-    said = run("check", "mine", root=tmp_path)
-    assert "1 series left out" in said and "b has no value of 'temp'" in " ".join(said.split())
-    assert "240 rows of 1 series" in said
+    output = run("check", "mine", root=tmp_path)
+    assert "1 series left out" in output and "b has no value of 'temp'" in " ".join(output.split())
+    assert "240 rows of 1 series" in output
     assert "series 'b', column 'temp': has no value of 'temp'" in run("data", "mine", root=tmp_path)
 
 
@@ -142,10 +142,10 @@ def test_a_series_that_lacks_a_block_is_named_with_the_rows_it_needs_wherever_da
     with_new_series: Path,
 ):
     for command in ("fetch", "check"):
-        said = " ".join(run(command, "mine", root=with_new_series).split())
-        assert "1 series not scored (they lack a block" in said
-        assert "new its validation block has 0 of 9 steps, needs 2" in said
-    assert "of 3 series, 2024-01-01 to 2024-01-10; 1 series not scored" in said
+        output = " ".join(run(command, "mine", root=with_new_series).split())
+        assert "1 series not scored (they lack a block" in output
+        assert "new its validation block has 0 of 9 steps, needs 2" in output
+    assert "of 3 series, 2024-01-01 to 2024-01-10; 1 series not scored" in output
     assert "not scored (length): series 'new'" in run("data", "mine", root=with_new_series)
 
 
@@ -157,9 +157,11 @@ def test_check_names_a_stuck_sensor_with_its_times_and_what_becomes_of_the_rows(
     rows.loc[(rows["unique_id"] == "b") & (rows.index % 240).isin(range(100, 172)), "temp"] = 7.5
     rows.to_csv(path, index=False)
     run("fetch", "mine", root=with_new_series)
-    said = run("check", "mine", root=with_new_series)
-    assert "series 'b', column 'temp': equal values: 7.5 in 72 rows from 2024-01-05 04:00" in said
-    assert "to 2024-01-08 03:00. They are fitted and scored" in said and "empty the cells" in said
+    output = run("check", "mine", root=with_new_series)
+    assert "series 'b', column 'temp': equal values: 7.5 in 72 rows from 2024-01-05 04:00" in output
+    assert (
+        "to 2024-01-08 03:00. They are fitted and scored" in output and "empty the cells" in output
+    )
 
 
 def test_check_for_a_program_prints_nothing_but_json(with_new_series: Path):
@@ -179,18 +181,20 @@ def test_fetch_tells_revised_history(project: Path):
     hourly(rows=240).assign(temp=lambda f: f["temp"].replace(15.0, 16.5)).to_csv(
         project / "data" / "mine.csv", index=False
     )
-    said = run("fetch", "mine", root=project)
-    assert "revised history: 1 changed values" in said
-    assert "times what it was" not in said
+    output = run("fetch", "mine", root=project)
+    assert "revised history: 1 changed values" in output
+    assert "times what it was" not in output
 
 
 def test_fetch_names_another_unit_of_the_whole_history(project: Path):
     run("fetch", "mine", root=project)
     frame = hourly(rows=240)
     frame.assign(temp=frame["temp"] / 1000).to_csv(project / "data" / "mine.csv", index=False)
-    said = run("fetch", "mine", root=project)
-    assert "The median one of 'temp' is 0.001 times what it was. After a change of the unit" in said
-    assert "then `forecast promote mine`" in said
+    output = run("fetch", "mine", root=project)
+    assert (
+        "The median one of 'temp' is 0.001 times what it was. After a change of the unit" in output
+    )
+    assert "then `forecast promote mine`" in output
     frame.assign(temp=frame["temp"] / 999).to_csv(project / "data" / "mine.csv", index=False)
     assert "times what it was" not in run("fetch", "mine", root=project)
 
@@ -206,9 +210,9 @@ def test_fetch_asks_each_column_whether_its_unit_changed(tmp_path: Path):
     # a fifth of the cells of each of four columns: together more cells than half of the rows
     frame.loc[frame.index % 5 == 0, names] *= 10
     frame.to_csv(path, index=False)
-    said = run("fetch", "mine", root=tmp_path)
-    assert "revised history: 192 changed values" in said
-    assert "times what it was" not in said
+    output = run("fetch", "mine", root=tmp_path)
+    assert "revised history: 192 changed values" in output
+    assert "times what it was" not in output
 
 
 def test_fetch_takes_corrected_zeros_for_no_other_unit(project: Path):
@@ -217,20 +221,20 @@ def test_fetch_takes_corrected_zeros_for_no_other_unit(project: Path):
     frame.assign(temp=frame["temp"].where(frame.index >= 160, 0.0)).to_csv(path, index=False)
     run("fetch", "mine", root=project)
     frame.to_csv(path, index=False)
-    said = run("fetch", "mine", root=project)
-    assert "revised history" in said and "times what it was" not in said
+    output = run("fetch", "mine", root=project)
+    assert "revised history" in output and "times what it was" not in output
 
 
 def test_what_is_true_of_many_series_is_one_line(project: Path):
     hourly(rows=240, series=("a", "b", "c", "d", "e")).assign(temp=5.0).to_csv(
         project / "data" / "mine.csv", index=False
     )
-    said = run("fetch", "mine", root=project)
+    output = run("fetch", "mine", root=project)
     assert (
         "warn (stale_repeats): series 'a', 'b', 'c' and 2 more, column 'temp': equal"
-        " values: 5 in 240 rows from 2024-01-01 to 2024-01-10 23:00." in said
+        " values: 5 in 240 rows from 2024-01-01 to 2024-01-10 23:00." in output
     )
-    assert said.count("stale_repeats") == 1
+    assert output.count("stale_repeats") == 1
 
 
 def test_fetch_without_a_name_takes_what_run_needs_and_what_is_joined_first(tmp_path: Path):
@@ -240,8 +244,8 @@ def test_fetch_without_a_name_takes_what_run_needs_and_what_is_joined_first(tmp_
     place = tmp_path / "configs" / "datasets.yaml"
     place.write_text(place.read_text().replace("- other\n", "").replace("- unused\n", ""))
     hourly(rows=240).to_csv(tmp_path / "data" / "mine.csv", index=False)
-    said = run("fetch", root=tmp_path).splitlines()
-    assert [line.partition(":")[0] for line in said if " taken " in line] == ["other", "mine"]
+    lines = run("fetch", root=tmp_path).splitlines()
+    assert [line.partition(":")[0] for line in lines if " taken " in line] == ["other", "mine"]
 
 
 def test_one_service_that_fails_keeps_no_other_dataset_from_being_fetched(tmp_path: Path):
@@ -309,9 +313,9 @@ def test_in_a_folder_below_it_the_project_is_found_and_a_named_one_is_not_looked
     result = CliRunner().invoke(cli.app, ["fetch", "mine"])
     assert result.exit_code == 0 and "mine: taken" in result.output
     assert snapshots.read_pointer(project, "mine").snapshot in result.output
-    for named in (project / "data", Path()):
+    for folder in (project / "data", Path()):
         with pytest.raises(InputError, match=r"no configs/datasets.yaml here\. Run"):
-            run("fetch", "mine", root=named)
+            run("fetch", "mine", root=folder)
     assert common.complete_dataset("mi") == ["mine"]
 
 
@@ -326,9 +330,9 @@ def test_check_tells_repeats_by_the_action_of_their_rule(
     rule = {"stale_repeats": {"action": action, "limit": 48}}
     settings = load_datasets(write_project(tmp_path, mine={"quality": rule}) / "configs")
     check.read_data("mine", settings.datasets["mine"], tmp_path, files_may_differ=True)
-    said = capsys.readouterr().out
-    assert ("stale_repeats" in said) == (action != "off")
-    assert (f"{action} (stale_repeats)" in said) == (action != "off")
+    output = capsys.readouterr().out
+    assert ("stale_repeats" in output) == (action != "off")
+    assert (f"{action} (stale_repeats)" in output) == (action != "off")
 
 
 def test_a_date_that_is_none_is_refused(project: Path):
@@ -374,9 +378,10 @@ def test_a_service_that_fails_exits_3_and_names_what_is_still_usable(tmp_path: P
         ) as error:
             run("fetch", "city", root=tmp_path)
         assert error.value.exit_code == 3
-        said = run("fetch", "city", "--allow-stale", root=tmp_path)
+        output = run("fetch", "city", "--allow-stale", root=tmp_path)
         assert (
-            "answered 404" in said and "Going on with the snapshot of 2024-01-19T23:00:00" in said
+            "answered 404" in output
+            and "Going on with the snapshot of 2024-01-19T23:00:00" in output
         )
 
 
@@ -404,8 +409,8 @@ def test_one_command_writes_the_entry_of_an_own_file_and_takes_its_data(project:
         .drop(columns="unique_id")
     )
     power.to_csv(project / "data" / "My power.csv", sep=";", decimal=",", index=False)
-    said = run("add", "data/My power.csv", root=project)
-    assert "  My_power:\n" in said and "forecast run --dataset My_power" in said
+    output = run("add", "data/My power.csv", root=project)
+    assert "  My_power:\n" in output and "forecast run --dataset My_power" in output
     assert load_datasets(project / "configs").run == ("mine", "My_power")
     assert len(snapshots.read_pointed(project, "My_power")) == 600
     with pytest.raises(InputError, match=r"`forecast fetch My_power`.*--name"):
@@ -448,8 +453,8 @@ def test_add_killed_before_any_of_its_writes_goes_on(
         CliRunner().invoke(cli.app, ["add", "data/own.csv", "--root", str(project)])
         os._exit(0)
     _, status = os.waitpid(child, 0)
-    wanted = signal.SIGKILL if moment < 5 else 0
-    assert status == wanted  # before: snapshot, record, pointer, when it was taken, entry
+    expected = signal.SIGKILL if moment < 5 else 0
+    assert status == expected  # before: snapshot, record, pointer, when it was taken, entry
     whole = "own" in load_datasets(project / "configs").datasets
     assert whole == (moment == 5) and (whole or configs.read_text() == before)
     if not whole:
@@ -493,9 +498,9 @@ def test_many_findings_of_one_rule_are_two_lines_and_all_in_the_summary(tmp_path
         for i in range(1, 9)
     ]
     pd.concat(parts).to_csv(tmp_path / "data" / "mine.csv", index=False)
-    said = run("fetch", "mine", root=tmp_path)
-    assert said.count("warn (gaps): series 'K1'") == said.count("warn (gaps)") == 1
-    assert "7 lines more: `forecast data mine`" in said
+    output = run("fetch", "mine", root=tmp_path)
+    assert output.count("warn (gaps): series 'K1'") == output.count("warn (gaps)") == 1
+    assert "7 lines more: `forecast data mine`" in output
     assert run("data", "mine", root=tmp_path).count("warn (gaps)") == 8
 
 
@@ -506,12 +511,12 @@ def test_findings_of_rows_without_dates_name_the_rows(tmp_path: Path):
     lines = [f"{number},{value}" for number, value in enumerate(values) if number != 150]
     (tmp_path / "data" / "mine.csv").write_text("\n".join(["ds,temp", *lines]) + "\n")
     run("fetch", "mine", root=tmp_path)
-    said = run("data", "mine", root=tmp_path)
+    output = run("data", "mine", root=tmp_path)
     assert (
-        "row 100 to row 119" in said
-        and "(row 120)" in said
-        and "begin at row 150." in said
-        and "1970" not in said
+        "row 100 to row 119" in output
+        and "(row 120)" in output
+        and "begin at row 150." in output
+        and "1970" not in output
     )
 
 

@@ -91,15 +91,15 @@ def answered(
     monkeypatch.chdir(project)
     with pytest.raises(SystemExit) as end:
         cli.main([word.replace("{}", value) for word in words])
-    said = capsys.readouterr()
-    return int(end.value.code or 0), said.err + said.out
+    output = capsys.readouterr()
+    return int(end.value.code or 0), output.err + output.out
 
 
 def everything(root: Path) -> dict[str, bytes]:
-    kept = (
+    kept_files = (
         path for path in root.rglob("*") if path.is_file() and path.suffix not in (".lock", ".pid")
     )
-    return {str(path): path.read_bytes() for path in kept}
+    return {str(path): path.read_bytes() for path in kept_files}
 
 
 @pytest.mark.parametrize(
@@ -121,11 +121,13 @@ def test_a_hostile_value_is_one_short_sentence(words, value, project, capsys, mo
     if value == " " and "--model" in words:
         return  # no name at all: the whole grid
     before = everything(project)
-    code, said = answered(words, value, project, capsys, monkeypatch)
-    assert code == 2, said
-    assert "Traceback" not in said and len(said) < 1500
+    code, message = answered(words, value, project, capsys, monkeypatch)
+    assert code == 2, message
+    assert "Traceback" not in message and len(message) < 1500
     assert (
-        all(len(word) <= 500 for word in said.split()) and "\x1b" not in said and "\0" not in said
+        all(len(word) <= 500 for word in message.split())
+        and "\x1b" not in message
+        and "\0" not in message
     )
     assert everything(project) == before
 
@@ -135,16 +137,18 @@ def test_a_hostile_value_is_one_short_sentence(words, value, project, capsys, mo
     "value", ["-1", "1" + "0" * 30, "1e3", "nan", "0x10", "1.5", "", "x" * 1000]
 )
 def test_a_number_out_of_range_is_one_short_sentence(words, value, project, capsys, monkeypatch):
-    code, said = answered(words, value, project, capsys, monkeypatch)
-    assert code == 2 and "Traceback" not in said and len(said) < 1500
+    code, message = answered(words, value, project, capsys, monkeypatch)
+    assert code == 2 and "Traceback" not in message and len(message) < 1500
 
 
 @pytest.mark.parametrize(
     "value", ["1600-01-01", "2262-05-01", "9999-12-31", "NaT", "nan", "1e400", "2024-13-01"]
 )
 def test_a_moment_that_cannot_be_held_is_refused(value, project, capsys, monkeypatch):
-    code, said = answered(("fetch", "wave", "--as-of", "{}"), value, project, capsys, monkeypatch)
-    assert code == 2 and value in said and "1678 to 2199" in said
+    code, message = answered(
+        ("fetch", "wave", "--as-of", "{}"), value, project, capsys, monkeypatch
+    )
+    assert code == 2 and value in message and "1678 to 2199" in message
 
 
 def test_a_long_value_is_quoted_by_its_two_ends():

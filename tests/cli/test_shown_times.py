@@ -11,37 +11,37 @@ from forecast.cli.predict import _with_written_times
 from forecast.operations.live_accuracy import times_to_row_numbers
 
 
-def found(cutoff, ds):
+def table_of(cutoff, ds):
     return pd.DataFrame({"cutoff": pd.to_datetime([cutoff]), "ds": pd.to_datetime([ds])})
 
 
 def test_one_step_to_midnight_shows_the_hour_of_its_cutoff():
-    shown = _with_written_times(found("2026-06-30 23:00", "2026-07-01 00:00")).iloc[0]
-    assert (shown["cutoff"], shown["ds"]) == ("2026-06-30 23:00", "2026-07-01 00:00")
+    row = _with_written_times(table_of("2026-06-30 23:00", "2026-07-01 00:00")).iloc[0]
+    assert (row["cutoff"], row["ds"]) == ("2026-06-30 23:00", "2026-07-01 00:00")
 
 
 def test_sessions_are_shown_as_dates():
-    shown = _with_written_times(found("2018-12-31", "2019-01-02")).iloc[0]
-    assert (shown["cutoff"], shown["ds"]) == ("2018-12-31", "2019-01-02")
+    row = _with_written_times(table_of("2018-12-31", "2019-01-02")).iloc[0]
+    assert (row["cutoff"], row["ds"]) == ("2018-12-31", "2019-01-02")
 
 
 def test_hours_are_those_of_the_file_s_clock_with_their_offset_and_dates_stay_dates():
-    autumn = found("2026-10-24 23:00", "2026-10-25 01:00")
-    shown = _with_written_times(autumn, zone="Europe/Berlin").iloc[0]
-    assert shown["cutoff"] == "2026-10-25 01:00+02:00" and shown["ds"] == "2026-10-25 02:00+01:00"
+    autumn = table_of("2026-10-24 23:00", "2026-10-25 01:00")
+    row = _with_written_times(autumn, zone="Europe/Berlin").iloc[0]
+    assert row["cutoff"] == "2026-10-25 01:00+02:00" and row["ds"] == "2026-10-25 02:00+01:00"
     assert _with_written_times(autumn, predict.ISO_SECONDS, zone="Europe/Berlin")[
         "ds"
     ].tolist() == ["2026-10-25T01:00:00"]
-    dates = found("2018-12-31", "2019-01-02")
+    dates = table_of("2018-12-31", "2019-01-02")
     pd.testing.assert_frame_equal(
         _with_written_times(dates, zone="Europe/Berlin"), _with_written_times(dates)
     )
 
 
 def test_rows_without_dates_are_shown_by_their_number():
-    table = found("1970-01-01 11:39", "1970-01-01 11:40")
-    shown = _with_written_times(times_to_row_numbers(table, "index")).iloc[0]
-    assert (shown["cutoff"], shown["ds"]) == (699, 700)
+    table = table_of("1970-01-01 11:39", "1970-01-01 11:40")
+    row = _with_written_times(times_to_row_numbers(table, "index")).iloc[0]
+    assert (row["cutoff"], row["ds"]) == (699, 700)
     assert times_to_row_numbers(table, "regular").equals(table)
 
 

@@ -76,7 +76,7 @@ def random_weights(network: Network, seed: int = 0) -> dict[str, np.ndarray]:
     }
 
 
-def made(problem: Problem, family: str, skip: str | None) -> Forecaster:
+def fit_family(problem: Problem, family: str, skip: str | None) -> Forecaster:
     """The family on a problem: networks with random weights, everything else fitted."""
     spec = spec_of(family)
     problem = problems.with_vintages(problem) if spec.needs_vintages else problem
@@ -84,13 +84,13 @@ def made(problem: Problem, family: str, skip: str | None) -> Forecaster:
         return fit(problem, spec, skip=None, seed=0, budget=Budget(0, 1)).forecaster
     net = spec.network(problem.panel.task)
     part = problem.skip(skip, net.shapes.horizon)
-    about = (problem.panel.name, problem.panel.task, spec, problem.scaling)
-    return Forecaster(*about, skip=part, weights=random_weights(net))
+    arguments = (problem.panel.name, problem.panel.task, spec, problem.scaling)
+    return Forecaster(*arguments, skip=part, weights=random_weights(net))
 
 
 @cache
 def forecaster(family: str, skip: str | None) -> Forecaster:
-    return made(problems.shops(), family, skip)
+    return fit_family(problems.shops(), family, skip)
 
 
 def scored_rows() -> dict[str, np.ndarray]:

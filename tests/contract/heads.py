@@ -67,10 +67,10 @@ def forecaster(family: str, head: str, skip: str = "linear", stirred: float = 1.
     part = shops.skip(skip, net.shapes.horizon)
     fitted, _ = fit_head(shops, part, spec, targets_beside(skip, net.shapes.horizon))
     weights = {name: np.float32(stirred) * w for name, w in random_weights(net).items()}
-    about = (shops.panel.name, shops.panel.task, spec, shops.scaling)
-    model = Forecaster(*about, skip=part, weights=weights, head=fitted)
+    arguments = (shops.panel.name, shops.panel.task, spec, shops.scaling)
+    model = Forecaster(*arguments, skip=part, weights=weights, head=fitted)
     return Forecaster(
-        *about,
+        *arguments,
         skip=part,
         weights=weights,
         head=fitted,

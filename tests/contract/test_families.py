@@ -18,9 +18,9 @@ from tests.contract.families import (
     EVERY,
     EVERY_WINDOWED,
     FAMILIES,
+    fit_family,
     forecaster,
     in_scaled_units,
-    made,
     scored_rows,
     spec_of,
 )
@@ -32,11 +32,11 @@ H, LOOKBACK = problems.HORIZON, problems.LOOKBACK
 @EVERY
 def test_a_forecast_has_an_axis_each_for_origin_horizon_and_output(family, skip):
     rows = scored_rows()
-    found = forecaster(family, skip).predict(problems.shops().panel, rows)
-    assert {uid: values.shape for uid, values in found.items()} == {
+    y_hat = forecaster(family, skip).predict(problems.shops().panel, rows)
+    assert {uid: values.shape for uid, values in y_hat.items()} == {
         uid: (len(at), H, 2) for uid, at in rows.items()
     }
-    assert all(np.isfinite(values).all() for values in found.values())
+    assert all(np.isfinite(values).all() for values in y_hat.values())
 
 
 @EVERY
@@ -44,12 +44,12 @@ def test_a_forecast_has_an_axis_each_for_origin_horizon_and_output(family, skip)
 def test_nothing_after_the_origin_changes_a_bit(family, skip, garbage):
     panel = problems.copied(problems.shops().panel)
     for uid, rows in scored_rows().items():
-        seen, series = rows[: len(rows) // 2], panel.by_id[uid]
-        before = forecaster(family, skip).predict(panel, {uid: seen})
-        series.values[seen[-1] + 1 :] = garbage
-        series.future[seen[-1] + H + 1 :] = garbage
+        rows_seen, series = rows[: len(rows) // 2], panel.by_id[uid]
+        before = forecaster(family, skip).predict(panel, {uid: rows_seen})
+        series.values[rows_seen[-1] + 1 :] = garbage
+        series.future[rows_seen[-1] + H + 1 :] = garbage
         np.testing.assert_array_equal(
-            forecaster(family, skip).predict(panel, {uid: seen})[uid], before[uid]
+            forecaster(family, skip).predict(panel, {uid: rows_seen})[uid], before[uid]
         )
 
 
@@ -110,7 +110,7 @@ def test_exactly_the_lookback_is_seen(family, skip):
 @pytest.mark.parametrize("transform", ["diff", "logdiff"])
 def test_a_difference_over_the_edge_of_the_lookback_is_not_seen(family, skip, transform):
     problem = differenced(transform)
-    model = made(problem, family, skip)
+    model = fit_family(problem, family, skip)
     row = problem.rows("north", "test")[1]
     backtested = model.predict(problem.panel, {"north": np.array([row])})["north"][0]
     served = served_from(model, problem.panel, "north", row)
@@ -161,9 +161,9 @@ def test_a_saved_model_forecasts_the_same_bits_and_is_the_same_bytes(family, ski
         model.save(tmp_path / name)
     loaded = Forecaster.load(tmp_path / "first")
     assert loaded.n_params == model.n_params
-    found, wanted = (m.predict(problems.shops().panel, rows) for m in (loaded, model))
+    y_hats, expected = (m.predict(problems.shops().panel, rows) for m in (loaded, model))
     for uid in rows:
-        np.testing.assert_array_equal(found[uid], wanted[uid])
+        np.testing.assert_array_equal(y_hats[uid], expected[uid])
     for path in (tmp_path / "first").iterdir():
         assert path.read_bytes() == (tmp_path / "second" / path.name).read_bytes()
 

@@ -34,21 +34,21 @@ EVERY_KIND_OF_NETWORK = pytest.mark.parametrize(
 
 @cache
 def twice(family: str) -> tuple[FitResult, FitResult]:
-    once, again = (
+    once, second = (
         fit(problems.shops(), spec_of(family), skip="linear", seed=0, budget=BUDGET)
         for _ in range(2)
     )
-    return once, again
+    return once, second
 
 
 @EVERY_KIND_OF_NETWORK
 def test_equal_seeds_train_to_equal_bits(family):
-    once, again = twice(family)
-    assert once.curve[0][2] == again.curve[0][2] and once.curve[1:] == again.curve[1:]
-    assert once.best_step == again.best_step
-    assert once.forecaster.weights.keys() == again.forecaster.weights.keys()
+    once, second = twice(family)
+    assert once.curve[0][2] == second.curve[0][2] and once.curve[1:] == second.curve[1:]
+    assert once.best_step == second.best_step
+    assert once.forecaster.weights.keys() == second.forecaster.weights.keys()
     for name, weight in once.forecaster.weights.items():
-        np.testing.assert_array_equal(weight, again.forecaster.weights[name])
+        np.testing.assert_array_equal(weight, second.forecaster.weights[name])
 
 
 @EVERY_NETWORK
@@ -71,11 +71,11 @@ def test_training_looks_before_the_first_step_and_after_the_last_and_keeps_the_b
 def test_a_trained_model_survives_being_saved(family, tmp_path):
     model, rows = twice(family)[0].forecaster, scored_rows()
     model.save(tmp_path / "seed")
-    found, wanted = (
+    y_hats, expected = (
         m.predict(problems.shops().panel, rows) for m in (Forecaster.load(tmp_path / "seed"), model)
     )
     for uid in rows:
-        np.testing.assert_array_equal(found[uid], wanted[uid])
+        np.testing.assert_array_equal(y_hats[uid], expected[uid])
 
 
 @pytest.mark.parametrize("skip", ["linear", "last", "seasonal", "none"])

@@ -36,43 +36,43 @@ from tests.support import problems
 H, LEVELS, PATHS = problems.HORIZON, (0.025, 0.1, 0.5, 0.9, 0.975), 4
 
 
-def said(
+def predict_all(
     model: Forecaster, panel: Panel, rows: dict[str, np.ndarray]
 ) -> dict[str, dict[str, np.ndarray]]:
     """Everything a model says at `rows`, by kind and series."""
-    found = {"point": model.predict(panel, rows), "rise": rise_probability(model, panel, rows)}
-    found["paths"] = sample_paths(model, panel, rows, PATHS, seed=1)
+    answers = {"point": model.predict(panel, rows), "rise": rise_probability(model, panel, rows)}
+    answers["paths"] = sample_paths(model, panel, rows, PATHS, seed=1)
     if model.head.head.has_distribution:
-        found["quantiles"] = predict_quantiles(model, panel, rows, LEVELS)
-    return found
+        answers["quantiles"] = predict_quantiles(model, panel, rows, LEVELS)
+    return answers
 
 
 @EVERY
 def test_what_is_said_has_an_axis_each_and_is_ordered(family, head):
-    found = said(forecaster(family, head), problems.shops().panel, some_rows())
+    answers = predict_all(forecaster(family, head), problems.shops().panel, some_rows())
     n = len(some_rows()["north"])
-    wanted = {
+    expected = {
         "point": (n, H, 2),
         "rise": (n, H, 2),
         "paths": (n, PATHS, H, 2),
         "quantiles": (n, H, 2, len(LEVELS)),
     }
-    for kind, by_series in found.items():
+    for kind, by_series in answers.items():
         for values in by_series.values():
-            assert values.shape == wanted[kind] and np.isfinite(values).all()
-    assert all(((p >= 0) & (p <= 1)).all() for p in found["rise"].values())
-    assert all((np.diff(q, axis=-1) > 0).all() for q in found.get("quantiles", {}).values())
+            assert values.shape == expected[kind] and np.isfinite(values).all()
+    assert all(((p >= 0) & (p <= 1)).all() for p in answers["rise"].values())
+    assert all((np.diff(q, axis=-1) > 0).all() for q in answers.get("quantiles", {}).values())
 
 
 @EVERY
 def test_nothing_after_the_origin_changes_a_bit(family, head):
     panel, model = problems.copied(problems.shops().panel), forecaster(family, head)
     rows = some_rows(2)
-    before = said(model, panel, rows)
+    before = predict_all(model, panel, rows)
     for (uid, at), garbage in zip(rows.items(), (np.nan, 1e30), strict=True):
         panel.by_id[uid].values[at[-1] + 1 :] = garbage
         panel.by_id[uid].future[at[-1] + H + 1 :] = garbage
-    after = said(model, panel, rows)
+    after = predict_all(model, panel, rows)
     for kind, by_series in before.items():
         for uid, values in by_series.items():
             np.testing.assert_array_equal(after[kind][uid], values)
@@ -81,9 +81,9 @@ def test_nothing_after_the_origin_changes_a_bit(family, head):
 @EVERY
 def test_what_is_said_does_not_depend_on_the_origins_beside_it(family, head):
     panel, model = problems.shops().panel, forecaster(family, head)
-    together = said(model, panel, {"north": some_rows()["north"]})
+    together = predict_all(model, panel, {"north": some_rows()["north"]})
     for place, row in enumerate(some_rows()["north"]):
-        for kind, by_series in said(model, panel, {"north": np.array([row])}).items():
+        for kind, by_series in predict_all(model, panel, {"north": np.array([row])}).items():
             pair = [by_series["north"][0], together[kind]["north"][place]]
             if kind != "rise":
                 axis = -2 if kind == "quantiles" else -1
@@ -107,8 +107,8 @@ def test_exactly_the_lookback_is_seen(family, head):
     series, start = whole.by_id["north"], row + 1 - problems.LOOKBACK
     parts = (series.values[start : row + 1], series.future[start : row + 1 + H])
     short = replace(whole, series=(Series("north", series.ds[start : row + 1], *parts),))
-    served = said(model, short, {"north": np.array([problems.LOOKBACK - 1])})
-    for kind, by_series in said(model, whole, {"north": np.array([row])}).items():
+    served = predict_all(model, short, {"north": np.array([problems.LOOKBACK - 1])})
+    for kind, by_series in predict_all(model, whole, {"north": np.array([row])}).items():
         np.testing.assert_allclose(served[kind]["north"], by_series["north"], rtol=1e-5)
 
 
@@ -122,9 +122,9 @@ def test_a_saved_model_says_the_same_bits(family, head, tmp_path):
     model.save(tmp_path / "model")
     loaded = Forecaster.load(tmp_path / "model")
     assert loaded.n_params == model.n_params
-    wanted = said(model, panel, rows)
-    for kind, by_series in said(loaded, panel, rows).items():
-        np.testing.assert_array_equal(by_series["south"], wanted[kind]["south"])
+    expected = predict_all(model, panel, rows)
+    for kind, by_series in predict_all(loaded, panel, rows).items():
+        np.testing.assert_array_equal(by_series["south"], expected[kind]["south"])
 
 
 @EVERY
@@ -134,11 +134,11 @@ def test_equal_seeds_draw_equal_paths_and_others_do_not(family, head):
         forecaster(family, head),
         {"north": some_rows(1)["north"]},
     )
-    one, again, other = (
+    first, repeated, other = (
         sample_paths(model, panel, rows, 30, seed=seed)["north"] for seed in (5, 5, 6)
     )
-    np.testing.assert_array_equal(one, again)
-    assert (one != other).any()
+    np.testing.assert_array_equal(first, repeated)
+    assert (first != other).any()
 
 
 @pytest.mark.parametrize("head", WITH_DISTRIBUTION)
@@ -162,11 +162,11 @@ def violent(family: str, head: str) -> Forecaster:
 @pytest.mark.parametrize("head", WITH_DISTRIBUTION)
 @pytest.mark.parametrize("family", ["gru", "tdnn", "encoder_decoder"])
 def test_quantiles_do_not_cross_however_wild_the_network(family, head):
-    found = predict_quantiles(
+    quantiles = predict_quantiles(
         violent(family, head), problems.shops().panel, some_rows(20), np.arange(1, 100) / 100
     )
     # the second output's log transform may end at infinity, on both sides of a pair
-    for values in found.values():
+    for values in quantiles.values():
         with np.errstate(invalid="ignore"):
             assert not (np.diff(values[..., 0, :], axis=-1) < 0).any()
 
@@ -211,14 +211,14 @@ def test_the_keras_model_equals_the_forecast_without_tensorflow(family, head):
 )
 def test_equal_seeds_train_to_equal_bits(family, head):
     budget = Budget(steps=2, evaluate_every=2)
-    once, again = (
+    once, second = (
         fit(problems.shops(), spec_of(family, head), skip="linear", seed=0, budget=budget)
         for _ in range(2)
     )
-    assert once.curve[0][2] == again.curve[0][2] and once.curve[1:] == again.curve[1:]
+    assert once.curve[0][2] == second.curve[0][2] and once.curve[1:] == second.curve[1:]
     assert np.isfinite([once.curve[0][2], *once.curve[1][1:]]).all() and not once.note
     for name, weight in once.forecaster.weights.items():
-        np.testing.assert_array_equal(weight, again.forecaster.weights[name])
+        np.testing.assert_array_equal(weight, second.forecaster.weights[name])
 
 
 @pytest.mark.parametrize("family", NETWORKS)

@@ -78,8 +78,8 @@ def test_no_two_names_of_the_catalogue_are_the_same_function():
     alike = [(a, b) for a, b in itertools.combinations(nets, 2) if needed[a] == needed[b]]
     for a, b in alike:
         values = list(random_weights(nets[a]).values())
-        found = [outcome(nets[name], values) for name in (a, b)]
-        assert not same(*found), f"{a} and {b} are one function under two names"
+        outcomes = [outcome(nets[name], values) for name in (a, b)]
+        assert not same(*outcomes), f"{a} and {b} are one function under two names"
 
 
 def configured():
@@ -165,9 +165,9 @@ def test_every_saved_model_forecasts_the_same_where_tensorflow_was_never_importe
     assert answer["heavy"] == []
     rows = {"north": np.array([140]), "south": np.array([110])}
     for family, skip in CASES:
-        here = forecaster(family, skip).predict(problems.shops().panel, rows)
+        y_hats = forecaster(family, skip).predict(problems.shops().panel, rows)
         for uid, values in answer["found"][f"{family}.{skip}"].items():
-            np.testing.assert_array_equal(values, here[uid])
+            np.testing.assert_array_equal(values, y_hats[uid])
 
 
 def test_an_option_that_leaves_a_network_nothing_to_read_is_a_sentence():

@@ -188,11 +188,11 @@ def test_following_continues_the_grid(hours: int, n: int):
 
 
 def test_features_are_the_phase_on_the_circle():
-    found = calendar_features(
+    features = calendar_features(
         pd.to_datetime(["2024-01-01 00:00", "2024-01-01 06:00", "2024-01-01 12:00"]),
         ["hour_of_day"],
     )
-    assert np.allclose(found, [[0, 1], [1, 0], [0, -1]], atol=1e-12)
+    assert np.allclose(features, [[0, 1], [1, 0], [0, -1]], atol=1e-12)
 
 
 def test_no_features_are_no_columns_but_all_rows():
@@ -202,8 +202,8 @@ def test_no_features_are_no_columns_but_all_rows():
 @pytest.mark.parametrize(("name", "period"), [("hour_of_day", "1D"), ("day_of_week", "7D")])
 def test_features_repeat_after_one_period(name, period: str):
     times = pd.date_range("2024-01-01", periods=50, freq="h")
-    later = calendar_features(times + pd.Timedelta(period), [name])
-    assert np.allclose(calendar_features(times, [name]), later)
+    one_period_later = calendar_features(times + pd.Timedelta(period), [name])
+    assert np.allclose(calendar_features(times, [name]), one_period_later)
 
 
 def test_the_turn_of_the_year_is_no_jump():
@@ -215,11 +215,11 @@ def test_the_turn_of_the_year_is_no_jump():
 
 def test_missing_hours_are_named_as_runs():
     frame = hourly(rows=10).drop(index=[3, 4, 7])
-    found = [
+    gaps = [
         (g.unique_id, g.first.hour, g.last.hour, g.steps)
         for g in find_gaps(frame, HOURS).itertuples()
     ]
-    assert found == [("a", 3, 4, 2), ("a", 7, 7, 1)]
+    assert gaps == [("a", 3, 4, 2), ("a", 7, 7, 1)]
 
 
 def test_a_weekend_is_no_gap_and_a_missing_session_is_one():
@@ -367,7 +367,7 @@ YEAR_2024 = ("2024-01-01", "2024-12-31")
 
 
 @pytest.mark.parametrize(
-    ("times", "calendar", "said"),
+    ("times", "calendar", "pattern"),
     [
         (
             pd.date_range("2024-01-05", periods=50, freq="W-FRI"),
@@ -404,13 +404,13 @@ YEAR_2024 = ("2024-01-01", "2024-12-31")
     ],
 )
 def test_rows_off_the_calendar_are_told_with_their_reason_and_the_nearest_one(
-    times, calendar, said
+    times, calendar, pattern
 ):
-    own = dataset(calendar=calendar).calendar
+    given_calendar = dataset(calendar=calendar).calendar
     frame = pd.DataFrame({"unique_id": "a", "ds": times.as_unit("ns"), "temp": 1.0})
     with pytest.raises(InputError, match="such times in all") as fault:
-        check_calendar(frame, own, where="mine")
-    assert said in str(fault.value)
+        check_calendar(frame, given_calendar, where="mine")
+    assert pattern in str(fault.value)
 
 
 def test_the_nearest_calendar_is_counted_of_each_series_by_itself():
@@ -420,8 +420,8 @@ def test_the_nearest_calendar_is_counted_of_each_series_by_itself():
         for name, hole in {"a": 3, "b": 7}.items()
     )
     weeks = dataset(calendar={"kind": "regular", "freq": "W-MON"}).calendar
-    told = r"freq: 1D\} \(0 times off it, steps without a row: 10\)"
-    with pytest.raises(InputError, match=told):
+    pattern = r"freq: 1D\} \(0 times off it, steps without a row: 10\)"
+    with pytest.raises(InputError, match=pattern):
         check_calendar(frame, weeks, where="mine")
 
 
@@ -446,15 +446,15 @@ def test_series_whose_weeks_begin_on_other_days_are_told_no_calendar_but_what_to
         pd.DataFrame({"unique_id": day, "ds": pd.date_range("2024-01-01", periods=50, freq=day)})
         for day in ("W-MON", "W-SUN")
     )
-    own = dataset(calendar={"kind": "regular", "freq": "W-MON"}).calendar
+    mondays = dataset(calendar={"kind": "regular", "freq": "W-MON"}).calendar
     with pytest.raises(InputError, match="of a week its Monday") as fault:
-        check_calendar(frame.reset_index(drop=True), own, where="mine")
+        check_calendar(frame.reset_index(drop=True), mondays, where="mine")
     assert "Nearest calendar" not in str(fault.value)
     assert describe_own_steps(frame[frame["unique_id"] == "W-SUN"]) == ""
-    later = pd.DataFrame(
+    other_weeks = pd.DataFrame(
         {"unique_id": "x", "ds": pd.date_range("2026-01-05", periods=50, freq="7D")}
     )
-    assert describe_own_steps(pd.concat([frame[frame["unique_id"] == "W-MON"], later])) == ""
+    assert describe_own_steps(pd.concat([frame[frame["unique_id"] == "W-MON"], other_weeks])) == ""
 
 
 def test_series_are_told_apart_by_their_names_and_not_row_by_row(monkeypatch):
@@ -489,7 +489,7 @@ def test_days_of_more_than_the_292_years_that_nanoseconds_count_have_a_grid():
     ids=lambda entry: " ".join(str(value) for value in entry.values()),
 )
 def test_the_grids_of_many_series_are_those_of_each(calendar: dict):
-    own = dataset(calendar=calendar).calendar
+    given_calendar = dataset(calendar=calendar).calendar
     starts = pd.to_datetime(["2020-01-01 00:00", "2020-02-01 05:00", "2020-01-17 00:00"]).as_unit(
         "ns"
     )
@@ -497,8 +497,8 @@ def test_the_grids_of_many_series_are_those_of_each(calendar: dict):
         "ns"
     )
     spans = zip(starts, ends, strict=True)
-    each = [grid(own, start, end).to_numpy().tolist() for start, end in spans]
-    assert [g.tolist() for g in grids(own, starts.to_numpy(), ends.to_numpy())] == each
+    each = [grid(given_calendar, start, end).to_numpy().tolist() for start, end in spans]
+    assert [g.tolist() for g in grids(given_calendar, starts.to_numpy(), ends.to_numpy())] == each
 
 
 def test_steps_that_no_memory_holds_are_refused():

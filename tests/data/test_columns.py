@@ -32,19 +32,23 @@ def series(
 
 
 def test_prices_before_a_split_are_divided_and_volume_multiplied():
-    found = adjust_prices(series([80, 84, 21], [1, 1, 4], [0, 0, 0]), "splits")
-    assert found["close"].tolist() == [20, 21, 21] and found["volume"].tolist() == [400, 400, 100]
-    assert list(found.columns) == ["unique_id", "ds", "close", "volume"]
+    adjusted = adjust_prices(series([80, 84, 21], [1, 1, 4], [0, 0, 0]), "splits")
+    assert adjusted["close"].tolist() == [20, 21, 21] and adjusted["volume"].tolist() == [
+        400,
+        400,
+        100,
+    ]
+    assert list(adjusted.columns) == ["unique_id", "ds", "close", "volume"]
 
 
 def test_a_dividend_takes_its_share_of_the_close_before_from_all_earlier_prices():
-    found = adjust_prices(series([100, 90], [1, 1], [0, 10]), "splits_and_dividends")
-    assert found["close"].tolist() == [90, 90]
+    adjusted = adjust_prices(series([100, 90], [1, 1], [0, 10]), "splits_and_dividends")
+    assert adjusted["close"].tolist() == [90, 90]
 
 
 def test_a_dividend_on_the_day_of_a_split_is_per_share_after_it():
-    found = adjust_prices(series([100, 24], [1, 4], [0, 1]), "splits_and_dividends")
-    assert found["close"].tolist() == pytest.approx([24, 24])
+    adjusted = adjust_prices(series([100, 24], [1, 4], [0, 1]), "splits_and_dividends")
+    assert adjusted["close"].tolist() == pytest.approx([24, 24])
 
 
 def test_dividends_are_left_out_on_request():
@@ -63,8 +67,10 @@ def test_series_do_not_touch_each_other():
 
 
 def test_a_missing_close_before_the_dividend_is_read_from_the_day_before_it():
-    found = adjust_prices(series([100, np.nan, 90], [1, 1, 1], [0, 0, 10]), "splits_and_dividends")
-    assert found["close"].iloc[0] == 90
+    adjusted = adjust_prices(
+        series([100, np.nan, 90], [1, 1, 1], [0, 0, 10]), "splits_and_dividends"
+    )
+    assert adjusted["close"].iloc[0] == 90
 
 
 def test_a_frame_without_actions_comes_back_as_it_is():
@@ -100,7 +106,7 @@ def test_a_plan_of_a_hundred_steps_is_read_in_order_and_without_a_warning():
 
 
 def test_a_neighbour_of_the_same_dataset_is_seen_in_its_row_and_never_before(tmp_path: Path):
-    def beside(frame: pd.DataFrame, name: str = "north") -> pd.Series:
+    def add_neighbour(frame: pd.DataFrame, name: str = "north") -> pd.Series:
         near = {"column": "near", "max_missing": 0.5, "joined": {"series": name, "column": "temp"}}
         return add_joined(frame, dataset(past_exogenous=[near]), root=tmp_path, where="mine.csv")[
             "near"
@@ -109,17 +115,19 @@ def test_a_neighbour_of_the_same_dataset_is_seen_in_its_row_and_never_before(tmp
     frame = hourly(50, series=("north", "south"))
     frame["temp"] += 100 * (frame["unique_id"] == "south")
     north, south = frame["unique_id"] == "north", frame["unique_id"] == "south"
-    np.testing.assert_array_equal(beside(frame)[south], frame.loc[north, "temp"])
+    np.testing.assert_array_equal(add_neighbour(frame)[south], frame.loc[north, "temp"])
     changed = frame.copy()
     changed.loc[north & (changed["ds"] > changed["ds"][30]), "temp"] = -1.0
-    np.testing.assert_array_equal(beside(changed) == beside(frame), frame["ds"] <= frame["ds"][30])
+    np.testing.assert_array_equal(
+        add_neighbour(changed) == add_neighbour(frame), frame["ds"] <= frame["ds"][30]
+    )
     holes = frame.copy()
     holes.loc[north & (holes.index % 50 > 20), "temp"] = np.nan  # the last known value goes on
-    assert beside(holes)[south].to_numpy()[25] == frame["temp"][20]
+    assert add_neighbour(holes)[south].to_numpy()[25] == frame["temp"][20]
     with pytest.raises(
         InputError, match=r"the dataset itself has no series 'nort'\. Did you mean 'north'"
     ):
-        beside(frame, "nort")
+        add_neighbour(frame, "nort")
 
 
 @pytest.mark.parametrize("freq", ["W-FRI", "ME", "BME", "QE"])
@@ -142,9 +150,9 @@ def test_a_period_named_by_its_end_is_joined_with_no_later_day(freq: str, tmp_pa
     )
     closes = days.set_index("ds")["temp"].resample(freq).last()
     frame = pd.DataFrame({"unique_id": "share", "ds": closes.index.as_unit("ns"), "temp": 1.0})
-    found = add_joined(frame, settings, root=root, where="share.csv")["index"]
+    joined = add_joined(frame, settings, root=root, where="share.csv")["index"]
     # the last period may be unfinished, with no day of its own end
-    np.testing.assert_array_equal(found[:-1], closes[:-1])
+    np.testing.assert_array_equal(joined[:-1], closes[:-1])
 
 
 def test_a_week_sees_that_of_its_neighbour_in_the_same_dataset():
@@ -159,8 +167,8 @@ def test_a_week_sees_that_of_its_neighbour_in_the_same_dataset():
     weekly = {"calendar": {"kind": "regular", "freq": "W-FRI"}}
     north = {"series": "north", "column": "temp"}
     near = {"column": "near", "max_missing": 0.5, "joined": north}
-    beside = dataset(**weekly, past_exogenous=[near])
-    joined = add_joined(frame, beside, root=Path(), where="mine.csv")["near"]
+    settings = dataset(**weekly, past_exogenous=[near])
+    joined = add_joined(frame, settings, root=Path(), where="mine.csv")["near"]
     np.testing.assert_array_equal(joined, frame["temp"])
 
 

@@ -30,15 +30,20 @@ BLOCK = "  mine:\n    x: 3 # guessed\n    y: [1, 2]\n"
 
 @pytest.mark.parametrize("entries", ENTRIES.values(), ids=ENTRIES)
 @pytest.mark.parametrize("names", RUNS.values(), ids=RUNS)
-@pytest.mark.parametrize("turned", [False, True], ids=["run first", "datasets first"])
+@pytest.mark.parametrize("n_lines_changed", [False, True], ids=["run first", "datasets first"])
 @pytest.mark.parametrize("end", ["", "\n", "\n\n# the end\n"], ids=["cut", "line", "comment"])
-def test_an_entry_is_added_to_a_file_in_any_form_and_its_comments_stay(names, entries, turned, end):
-    text = "\n".join([entries, names] if turned else ["# mine", names, "", entries]) + end
+def test_an_entry_is_added_to_a_file_in_any_form_and_its_comments_stay(
+    names, entries, n_lines_changed, end
+):
+    text = "\n".join([entries, names] if n_lines_changed else ["# mine", names, "", entries]) + end
     before = yaml.safe_load(text) or {}
     after = add_entry(text, "mine", BLOCK)
-    found = yaml.safe_load(after)
-    assert found["run"] == [*(before.get("run") or []), "mine"]
-    assert found["datasets"] == {**(before.get("datasets") or {}), "mine": {"x": 3, "y": [1, 2]}}
+    read_back = yaml.safe_load(after)
+    assert read_back["run"] == [*(before.get("run") or []), "mine"]
+    assert read_back["datasets"] == {
+        **(before.get("datasets") or {}),
+        "mine": {"x": 3, "y": [1, 2]},
+    }
     comments = [line.partition("#")[2] for line in text.splitlines() if "#" in line]
     assert [
         line.partition("#")[2]

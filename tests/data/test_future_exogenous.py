@@ -73,19 +73,23 @@ def problem_of(known: Panel, settings: Dataset) -> Problem:
 
 
 def fitted(problem: Problem, **entry: Any) -> Forecaster:
-    one = spec(entry, where="test")
+    entry_spec = spec(entry, where="test")
     return fit(
-        problem, one, skip="linear" if one.has_skip else None, seed=0, budget=Budget(20, 10)
+        problem,
+        entry_spec,
+        skip="linear" if entry_spec.has_skip else None,
+        seed=0,
+        budget=Budget(20, 10),
     ).forecaster
 
 
 def test_error(forecaster: Forecaster, known: Panel, problem: Problem) -> float:
     (series,) = known.series
     rows = problem.rows(series.unique_id, "test")
-    wanted = series.values[rows[:, None] + np.arange(1, HORIZON + 1), 0]
+    actual = series.values[rows[:, None] + np.arange(1, HORIZON + 1), 0]
     return float(
         np.abs(
-            forecaster.predict(known, {series.unique_id: rows})[series.unique_id][:, :, 0] - wanted
+            forecaster.predict(known, {series.unique_id: rows})[series.unique_id][:, :, 0] - actual
         ).mean()
     )
 
@@ -136,8 +140,8 @@ def test_a_forecast_from_the_last_row_knows_the_plan_and_refuses_to_go_without_i
     settings = dataset()
     forecaster = fitted(problem_of(prepared(shop(), settings), settings), family="ridge")
     raw = shop()
-    said = problems.latest(forecaster, prepared(raw, settings))["shop"][:, 0]
-    np.testing.assert_allclose(said, 10 + 5 * raw["holiday"].to_numpy()[ROWS:], atol=1.0)
+    y_hat = problems.latest(forecaster, prepared(raw, settings))["shop"][:, 0]
+    np.testing.assert_allclose(y_hat, 10 + 5 * raw["holiday"].to_numpy()[ROWS:], atol=1.0)
     with pytest.raises(
         InputError,
         match="'holiday' has no value at 2024-02-20T02:00, 3 steps after the last observation",
@@ -237,8 +241,8 @@ def test_a_fitted_model_is_given_rows_up_to_the_last_observation() -> None:
 
 
 def test_what_is_looked_up_beside_a_plan_is_no_observation() -> None:
-    said = {"column": "sales", "max_missing": 0.1, "issued": True}
-    settings = dataset(source=ISSUED, future_exogenous=[HOLIDAY, said])
+    issued_column = {"column": "sales", "max_missing": 0.1, "issued": True}
+    settings = dataset(source=ISSUED, future_exogenous=[HOLIDAY, issued_column])
     raw = shop(plan=3 * HORIZON)
     issues = raw[["unique_id", "ds"]].assign(issued_at=raw["ds"].iloc[0], sales=1.0)
     assert len(prepared(raw, settings, issues).series[0]) == ROWS
@@ -250,16 +254,16 @@ def test_a_plan_changes_neither_age_nor_findings_of_the_data() -> None:
         "last": "2024-02-19T23:00:00",
         "known": fresh.isoformat(),
     }
-    found = quality.find_violations(
+    findings = quality.find_violations(
         preparation.adjusted_observations(shop(plan=200), settings), settings, as_of=fresh
     )
-    assert found == []
+    assert findings == []
     late = quality.find_violations(
         preparation.adjusted_observations(shop(plan=200), settings),
         settings,
         as_of=fresh + pd.Timedelta("5h"),
     )
-    assert [one.rule for one in late] == ["freshness"]
+    assert [finding.rule for finding in late] == ["freshness"]
 
 
 ISSUED = {
@@ -309,13 +313,15 @@ def test_with_the_providers_forecasts_ridge_is_never_worse_than_the_better_of_th
         source=ISSUED, future_exogenous=[{"column": "sales", "issued": True, "max_missing": 0.05}]
     )
     known, with_issues = prepared(raw, alone), prepared(raw, both, issues)
-    one, two = problem_of(known, alone), problem_of(with_issues, both)
-    ours = test_error(fitted(one, family="ridge"), known, one)
-    combined = test_error(fitted(two, family="ridge"), with_issues, two)
-    rows = two.rows("shop", "test")
-    said = with_issues.series[0].values[rows, 1:]
+    problem_alone, problem_with_issues = problem_of(known, alone), problem_of(with_issues, both)
+    ours = test_error(fitted(problem_alone, family="ridge"), known, problem_alone)
+    combined = test_error(
+        fitted(problem_with_issues, family="ridge"), with_issues, problem_with_issues
+    )
+    rows = problem_with_issues.rows("shop", "test")
+    issued_values = with_issues.series[0].values[rows, 1:]
     theirs = np.abs(
-        said - with_issues.series[0].values[rows[:, None] + np.arange(1, HORIZON + 1), 0]
+        issued_values - with_issues.series[0].values[rows[:, None] + np.arange(1, HORIZON + 1), 0]
     ).mean()
     assert combined <= 1.01 * min(ours, theirs)
     if sigma == 1.0:
@@ -340,7 +346,7 @@ def test_at_a_cutoff_only_issues_up_to_it_are_read_at_the_lead_times_they_had() 
     assert values[5, 1] == by[raw["ds"].iloc[0] + hour, raw["ds"].iloc[6]]
 
 
-def written(root: Path, raw: pd.DataFrame, issues: pd.DataFrame) -> Request:
+def write_files(root: Path, raw: pd.DataFrame, issues: pd.DataFrame) -> Request:
     (root / "data").mkdir()
     raw.drop(columns="unique_id").to_csv(root / "data" / "shop.csv", index=False)
     issues.drop(columns="unique_id").to_csv(root / "data" / "issued.csv", index=False)
@@ -352,28 +358,28 @@ def test_a_file_of_forecasts_with_their_times_of_issue_is_read_beside_the_data(
     tmp_path: Path,
 ) -> None:
     raw = persistent(60)
-    read = sources.read(written(tmp_path, raw, provider(raw, 1.0)))
+    read = sources.read(write_files(tmp_path, raw, provider(raw, 1.0)))
     assert read.vintages is not None
     pd.testing.assert_frame_equal(read.vintages, provider(raw, 1.0), check_dtype=False)
 
 
 def test_a_snapshot_that_is_absent_is_made_again_with_its_forecasts(tmp_path: Path) -> None:
-    written(tmp_path, persistent(60), provider(persistent(60), 1.0))
+    write_files(tmp_path, persistent(60), provider(persistent(60), 1.0))
     entry = dataset(
         source=ISSUED, future_exogenous=[{"column": "sales", "issued": True, "max_missing": 0.2}]
     )
     fetched = fetch_snapshot(Request("shop", entry, tmp_path), now=pd.Timestamp("2024-02-01"))
-    said = vintages.read_vintages(tmp_path, "shop")
+    issues_read = vintages.read_vintages(tmp_path, "shop")
     shutil.rmtree(tmp_path / "data" / "snapshots")
     assert len(preparation.read_snapshot("shop", entry, root=tmp_path)) == 60
     assert snapshots.read_pointer(tmp_path, "shop") == fetched.pointer
-    pd.testing.assert_frame_equal(vintages.read_vintages(tmp_path, "shop"), said)
+    pd.testing.assert_frame_equal(vintages.read_vintages(tmp_path, "shop"), issues_read)
 
 
 def test_issues_that_leave_too_much_open_are_told_in_one_line_as_it_is_written(
     tmp_path: Path,
 ) -> None:
-    request = written(tmp_path, persistent(60), provider(persistent(60), 1.0))
+    request = write_files(tmp_path, persistent(60), provider(persistent(60), 1.0))
     with pytest.raises(
         InputError,
         match=r"column 'sales\+4' misses 9 of 60 .*: \{column: sales, max_missing: 0\.15\}\.$",
@@ -384,7 +390,7 @@ def test_issues_that_leave_too_much_open_are_told_in_one_line_as_it_is_written(
 def test_forecasts_issued_after_their_target_are_refused(tmp_path: Path) -> None:
     raw = persistent(60)
     swapped = provider(raw, 1.0).rename(columns={"ds": "issued_at", "issued_at": "ds"})
-    request = written(tmp_path, raw, swapped)
+    request = write_files(tmp_path, raw, swapped)
     with pytest.raises(
         InputError, match=r"data/issued\.csv: issued after their target was known: \d+ forecasts"
     ):
@@ -399,14 +405,14 @@ def test_one_issued_after_its_target_is_refused_although_it_lies_behind_the_data
     with pytest.raises(
         InputError, match=r"data/issued\.csv: issued after their target was known: 1 forecast,"
     ):
-        sources.read(written(tmp_path, persistent(60), issues))
+        sources.read(write_files(tmp_path, persistent(60), issues))
 
 
 def test_two_forecasts_of_one_issue_are_refused_by_their_line_and_one_written_twice_is_one(
     tmp_path: Path,
 ) -> None:
     issues = provider(persistent(60), 1.0)
-    request = written(tmp_path, persistent(60), pd.concat([issues, issues.iloc[[3]]]))
+    request = write_files(tmp_path, persistent(60), pd.concat([issues, issues.iloc[[3]]]))
     pd.testing.assert_frame_equal(sources.read(request).vintages, issues, check_dtype=False)
     twice = pd.concat([issues, issues.iloc[[3]].assign(sales=0.0)]).drop(columns="unique_id")
     twice.to_csv(tmp_path / "data" / "issued.csv", index=False)
@@ -421,7 +427,7 @@ def test_an_edit_of_the_file_of_forecasts_is_noticed_and_the_next_fetch_takes_it
     tmp_path: Path,
 ) -> None:
     issues = provider(persistent(60), 1.0)
-    written(tmp_path, persistent(60), issues)
+    write_files(tmp_path, persistent(60), issues)
     entry = dataset(
         source=ISSUED, future_exogenous=[{"column": "sales", "issued": True, "max_missing": 0.2}]
     )
@@ -435,13 +441,15 @@ def test_an_edit_of_the_file_of_forecasts_is_noticed_and_the_next_fetch_takes_it
         preparation.check_data("shop", entry, root=tmp_path)
     take(now=pd.Timestamp("2024-02-02"))
     preparation.check_data("shop", entry, root=tmp_path)
-    kept = vintages.read_vintages(tmp_path, "shop")
-    np.testing.assert_allclose(kept["sales"].sum(), corrected["sales"].sum())
-    assert len(kept) == len(corrected)
+    issues_before = vintages.read_vintages(tmp_path, "shop")
+    np.testing.assert_allclose(issues_before["sales"].sum(), corrected["sales"].sum())
+    assert len(issues_before) == len(corrected)
 
 
 def test_a_file_of_no_forecasts_is_one_of_none(tmp_path: Path) -> None:
-    read = sources.read(written(tmp_path, persistent(60), provider(persistent(60), 1.0).head(0)))
+    read = sources.read(
+        write_files(tmp_path, persistent(60), provider(persistent(60), 1.0).head(0))
+    )
     assert read.vintages is not None and read.vintages.empty
 
 
@@ -473,24 +481,28 @@ def test_what_is_wrong_with_forecasts_is_told_once_and_not_for_every_step_of_the
     issues = provider(raw, 1.0)
     whole = vintages.add_issued(raw, settings, issues[issues["issued_at"] < raw["ds"].iloc[-50]])
     assert whole[["sales+1", "sales+4"]].iloc[-30:].isna().all(axis=None)
-    found = quality.find_violations(
+    findings = quality.find_violations(
         preparation.adjusted_observations(whole, settings), settings, as_of=raw["ds"].iloc[-1]
     )
-    assert [(one.rule, one.column) for one in found] == [("missing_cells", "sales+4")]
+    assert [(finding.rule, finding.column) for finding in findings] == [
+        ("missing_cells", "sales+4")
+    ]
 
 
-@pytest.mark.parametrize(("now", "told"), [("2024-02-19 22:59", True), ("2024-02-19 23:00", False)])
+@pytest.mark.parametrize(
+    ("now", "is_told"), [("2024-02-19 22:59", True), ("2024-02-19 23:00", False)]
+)
 def test_a_last_row_that_begins_after_this_clock_is_told(
-    tmp_path: Path, now: str, told: bool
+    tmp_path: Path, now: str, is_told: bool
 ) -> None:
     """As with a slow clock, or local times of the east that are read as UTC; a day or hour that
     goes on is none.
     """
     (tmp_path / "data").mkdir()
     shop(plan=100).drop(columns="unique_id").to_csv(tmp_path / "data" / "shop.csv", index=False)
-    found = fetch_snapshot(Request("shop", dataset(), tmp_path), now=pd.Timestamp(now)).findings
-    assert [one.rule for one in found] == ["freshness"] * told
-    assert not told or "later than this clock's 2024-02-19 22:59 UTC" in found[0].sentence
+    findings = fetch_snapshot(Request("shop", dataset(), tmp_path), now=pd.Timestamp(now)).findings
+    assert [finding.rule for finding in findings] == ["freshness"] * is_told
+    assert not is_told or "later than this clock's 2024-02-19 22:59 UTC" in findings[0].sentence
     assert not fetch_snapshot(
         Request("shop", dataset(quality={"freshness": "off"}), tmp_path), now=pd.Timestamp(now)
     ).findings
@@ -507,11 +519,11 @@ def test_forecasts_in_local_times_are_told_apart_in_the_hour_that_stands_twice(
     def local(times: pd.Series) -> pd.Series:
         return times.dt.tz_localize("UTC").dt.tz_convert("Europe/Berlin").dt.tz_localize(None)
 
-    here = [
+    local_tables = [
         table.assign(**{c: local(table[c]) for c in table if c in ("ds", "issued_at")})
         for table in (raw, issues)
     ]
-    request = written(tmp_path, *here)
+    request = write_files(tmp_path, *local_tables)
     entry = dataset(
         source={**ISSUED, "time_zone": "Europe/Berlin"},
         future_exogenous=request.dataset.future_exogenous,
@@ -521,7 +533,7 @@ def test_forecasts_in_local_times_are_told_apart_in_the_hour_that_stands_twice(
 
 
 def test_a_file_of_forecasts_that_is_absent_is_named_and_not_the_other(tmp_path: Path) -> None:
-    request = written(tmp_path, persistent(60), provider(persistent(60), 1.0))
+    request = write_files(tmp_path, persistent(60), provider(persistent(60), 1.0))
     (tmp_path / "data" / "issued.csv").unlink()
     with pytest.raises(
         InputError, match=r"^data/issued\.csv: no such file\. Correct its path in configs"

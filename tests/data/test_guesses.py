@@ -113,11 +113,11 @@ def guessed(tmp_path: Path, frame: pd.DataFrame, **how: Any) -> dict[str, Any]:
     ],
 )
 def test_the_calendar_and_the_season_are_found(tmp_path, times, calendar, season):
-    found = guessed(tmp_path, pd.DataFrame({"ds": times, "y": WAVE[: len(times)]}))
-    assert found["calendar"] == calendar and found["season_length"] == season
-    assert found["target"]["max_missing"] == ROOM_FOR_GAPS
-    assert found["step_size"] == max(1, found["horizon"] // 4)
-    assert found["calendar_features"] == {
+    entry = guessed(tmp_path, pd.DataFrame({"ds": times, "y": WAVE[: len(times)]}))
+    assert entry["calendar"] == calendar and entry["season_length"] == season
+    assert entry["target"]["max_missing"] == ROOM_FOR_GAPS
+    assert entry["step_size"] == max(1, entry["horizon"] // 4)
+    assert entry["calendar_features"] == {
         24: ["hour_of_day"],
         96: ["hour_of_day"],
         7: ["day_of_year"],
@@ -128,8 +128,8 @@ def test_the_calendar_and_the_season_are_found(tmp_path, times, calendar, season
 @pytest.mark.parametrize(("rows", "season"), [(5000, 1), (2 * 8640, 8640)])
 def test_a_season_that_the_series_does_not_show_twice_is_none(tmp_path, rows, season):
     times = pd.date_range("2024-01-01", periods=rows, freq="10s")
-    found = guessed(tmp_path, pd.DataFrame({"ds": times, "y": np.resize(WAVE, rows)}))
-    assert found["season_length"] == season
+    entry = guessed(tmp_path, pd.DataFrame({"ds": times, "y": np.resize(WAVE, rows)}))
+    assert entry["season_length"] == season
 
 
 def sold_at(rows: int, places: tuple[int, ...], share: float) -> np.ndarray:
@@ -146,8 +146,8 @@ def sold_at(rows: int, places: tuple[int, ...], share: float) -> np.ndarray:
 )
 def test_counts_that_are_mostly_zero_on_every_weekday_get_their_grid(tmp_path, places, share, grid):
     times = pd.date_range("2024-01-01", periods=600)
-    found = guessed(tmp_path, pd.DataFrame({"ds": times, "y": sold_at(600, tuple(places), share)}))
-    assert found.get("grid") == grid
+    entry = guessed(tmp_path, pd.DataFrame({"ds": times, "y": sold_at(600, tuple(places), share)}))
+    assert entry.get("grid") == grid
     catalogue = yaml.safe_load(Path("configs/models.yaml").read_text(encoding="utf-8"))
     assert grid is None or "lookback_median" in catalogue["grids"][grid]
 
@@ -171,8 +171,8 @@ def test_one_slow_good_of_three_keeps_the_grid_of_all(tmp_path):
 
 def test_trading_days_are_told_from_all_weekdays(tmp_path):
     days = grid(SessionCalendar(kind="sessions", exchange="XNYS"), "2022-01-03", "2024-12-31")[:600]
-    found = guessed(tmp_path, pd.DataFrame({"Date": days.strftime("%Y-%m-%d"), "close": WAVE}))
-    assert found["calendar"] == {"kind": "sessions", "exchange": "XNYS"}
+    entry = guessed(tmp_path, pd.DataFrame({"Date": days.strftime("%Y-%m-%d"), "close": WAVE}))
+    assert entry["calendar"] == {"kind": "sessions", "exchange": "XNYS"}
 
 
 @pytest.mark.parametrize(
@@ -187,8 +187,8 @@ def test_trading_days_are_told_from_all_weekdays(tmp_path):
 def test_what_is_written_is_read_back_to_the_number(tmp_path, form, sep, decimal):
     times = pd.date_range("2024-01-01", periods=600, freq="h")
     frame = pd.DataFrame({"Zeit": times.strftime(form), "Wert": WAVE})
-    found = guessed(tmp_path, frame, sep=sep, decimal=decimal)
-    write_project(tmp_path, mine=found)
+    entry = guessed(tmp_path, frame, sep=sep, decimal=decimal)
+    write_project(tmp_path, mine=entry)
     read = sources.read(
         sources.Request("mine", load_dataset("mine", tmp_path / "configs"), tmp_path)
     ).frame
@@ -207,11 +207,11 @@ def test_an_export_for_excel_is_read_back_to_the_number(tmp_path, form, encoding
     )
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "mine.csv").write_text(f"sep=;\nZeit;Größe\n{rows}", encoding=encoding)
-    found = yaml.safe_load(guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine"))[
+    entry = yaml.safe_load(guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine"))[
         "mine"
     ]
-    assert found["calendar"] == {"kind": "regular", "freq": "1h"}
-    write_project(tmp_path, mine=found)
+    assert entry["calendar"] == {"kind": "regular", "freq": "1h"}
+    write_project(tmp_path, mine=entry)
     read = sources.read(
         sources.Request("mine", load_dataset("mine", tmp_path / "configs"), tmp_path)
     ).frame
@@ -239,7 +239,7 @@ def test_weeks_months_and_quarters_become_their_calendar(tmp_path, form, freq):
 
 
 @pytest.mark.parametrize(
-    ("zone", "wanted"),
+    ("zone", "expected"),
     [
         ("America/New_York", "America/New_York"),
         ("America/Denver", "America/New_York"),
@@ -250,17 +250,17 @@ def test_weeks_months_and_quarters_become_their_calendar(tmp_path, form, freq):
     ],
 )
 def test_a_clock_that_is_put_back_is_found_by_its_hour_and_may_be_that_of_another_place(
-    tmp_path, zone, wanted
+    tmp_path, zone, expected
 ):
     autumn = "2024-04-01" if zone in ("Australia/Melbourne", "Pacific/Auckland") else "2024-09-01"
     times = pd.date_range(autumn, periods=600 * 4, freq="h", tz=zone)
-    found, text = guess_both(
+    entry, text = guess_both(
         tmp_path, pd.DataFrame({"ds": times.tz_localize(None), "y": np.arange(2400.0)})
     )
     assert (
-        found["source"]["time_zone"] == wanted and found["target"]["max_missing"] == ROOM_FOR_GAPS
+        entry["source"]["time_zone"] == expected and entry["target"]["max_missing"] == ROOM_FOR_GAPS
     )
-    assert f"# times as {wanted} (name yours, if its clocks change alike)" in text
+    assert f"# times as {expected} (name yours, if its clocks change alike)" in text
 
 
 @pytest.mark.parametrize("names", [("M1", "M2", "M3"), (101, 102, 103)])
@@ -276,8 +276,8 @@ def test_meters_by_a_local_clock_are_told_apart_though_an_hour_of_autumn_stands_
     write_project(tmp_path, mine=entry)
     request = sources.Request("mine", load_dataset("mine", tmp_path / "configs"), tmp_path)
     assert ingest.fetch_snapshot(request, now=pd.Timestamp("2025-06-01")).rows == 7200
-    again = meters.assign(time=[*meters["time"][:-1], meters["time"].iloc[-2]])
-    assert guessed(tmp_path, again)["source"]["columns"]["unique_id"] == "meter"
+    twice_in_autumn = meters.assign(time=[*meters["time"][:-1], meters["time"].iloc[-2]])
+    assert guessed(tmp_path, twice_in_autumn)["source"]["columns"]["unique_id"] == "meter"
 
 
 @pytest.mark.parametrize("column", ["clock", "end"])
@@ -418,8 +418,8 @@ def test_solar_power_with_a_forecast_of_the_sun_is_modelled_without_its_logarith
 
 def test_a_row_that_stands_twice_in_winter_is_explained_by_no_clock(tmp_path):
     times = pd.date_range("2024-01-01", periods=2000, freq="2h")
-    found = guessed(tmp_path, pd.DataFrame({"time": [*times, times[1]], "y": np.arange(2001.0)}))
-    assert "time_zone" not in found["source"] and found["calendar"] == {
+    entry = guessed(tmp_path, pd.DataFrame({"time": [*times, times[1]], "y": np.arange(2001.0)}))
+    assert "time_zone" not in entry["source"] and entry["calendar"] == {
         "kind": "regular",
         "freq": "2h",
     }
@@ -436,8 +436,8 @@ def test_a_cell_without_a_number_is_named_by_its_line_where_its_column_is_wanted
         match=rf"mine\.csv, line 152 .*column 'temp' holds text '{mark}', wanted a number",
     ):
         guessed(tmp_path, frame)
-    beside = frame.assign(wind=np.arange(200.0))
-    assert guessed(tmp_path, beside)["target"]["column"] == "wind"
+    with_wind = frame.assign(wind=np.arange(200.0))
+    assert guessed(tmp_path, with_wind)["target"]["column"] == "wind"
     with pytest.raises(InputError, match=r"line 152 .*column 'temp' holds text"):
         guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine", target="temp")
 
@@ -468,8 +468,8 @@ HOURS = pd.date_range("2024-01-01", periods=960, freq="h")
     ],
 )
 def test_no_hour_of_a_day_is_taken_for_a_series_or_a_row_too_many(tmp_path, name, hours, stations):
-    one = pd.DataFrame({"Datum": HOURS.strftime("%d.%m.%Y"), name: hours, "y": np.arange(960.0)})
-    frame = pd.concat([one.assign(Ort=station) for station in stations])
+    rows = pd.DataFrame({"Datum": HOURS.strftime("%d.%m.%Y"), name: hours, "y": np.arange(960.0)})
+    frame = pd.concat([rows.assign(Ort=station) for station in stations])
     with pytest.raises(InputError, match=f"'Datum' and '{name}' are parts of one time"):
         guessed(tmp_path, frame)
 
@@ -495,7 +495,7 @@ def test_forecasts_with_their_issue_are_no_series_for_each_time(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "beside"),
+    ("name", "other_column"),
     [
         ("orders", "price"),
         ("qty", "temp"),
@@ -504,22 +504,24 @@ def test_forecasts_with_their_issue_are_no_series_for_each_time(tmp_path):
         ("NoOfOrders", "temp"),
     ],
 )
-def test_what_was_sold_is_forecast_rather_than_its_price_or_the_temperature(tmp_path, name, beside):
+def test_what_was_sold_is_forecast_rather_than_its_price_or_the_temperature(
+    tmp_path, name, other_column
+):
     days = pd.date_range("2024-01-01", periods=200)
-    frame = pd.DataFrame({"day": days, beside: WAVE[:200] + 9, name: np.arange(200) % 37})
+    frame = pd.DataFrame({"day": days, other_column: WAVE[:200] + 9, name: np.arange(200) % 37})
     assert guessed(tmp_path, frame)["target"]["column"] == name
 
 
 def test_an_hour_beside_the_whole_time_and_numbered_shops_are_no_clock(tmp_path):
-    beside = pd.DataFrame({"time": HOURS, "hour": HOURS.hour, "y": np.arange(960.0)})
-    assert "unique_id" not in guessed(tmp_path, beside)["source"]["columns"]
+    with_hour = pd.DataFrame({"time": HOURS, "hour": HOURS.hour, "y": np.arange(960.0)})
+    assert "unique_id" not in guessed(tmp_path, with_hour)["source"]["columns"]
     days = pd.DataFrame({"day": pd.date_range("2024-01-01", periods=40), "y": np.arange(40.0)})
     shops = pd.concat([days.assign(shop=shop) for shop in range(1, 25)])
     assert guessed(tmp_path, shops)["source"]["columns"]["unique_id"] == "shop"
     for name in ("Delivery Month", "time_series_id", "Period"):
-        named = shops[shops["shop"] < 4].replace({"shop": {1: "one", 2: "two", 3: "three"}})
-        found = guessed(tmp_path, named.rename(columns={"shop": name}))
-        assert found["source"]["columns"]["unique_id"] == name
+        in_words = shops[shops["shop"] < 4].replace({"shop": {1: "one", 2: "two", 3: "three"}})
+        entry = guessed(tmp_path, in_words.rename(columns={"shop": name}))
+        assert entry["source"]["columns"]["unique_id"] == name
 
 
 @pytest.mark.parametrize("name", ["week", "month", "year", "period"])
@@ -531,15 +533,15 @@ def test_a_part_of_the_date_beside_it_is_neither_its_clock_nor_the_target(tmp_pa
         "year": days.dt.year,
         "period": days.dt.month,
     }
-    one = pd.DataFrame({"day": days, name: parts[name], "amount": WAVE[:200]})
-    shops = [one.assign(store=store, item=item) for store in "AB" for item in "ab"]
-    found = guessed(tmp_path, pd.concat(shops))
-    assert found["source"]["id_columns"] == ["store", "item"]
-    assert found["target"]["column"] == "amount"
+    shop_rows = pd.DataFrame({"day": days, name: parts[name], "amount": WAVE[:200]})
+    shops = [shop_rows.assign(store=store, item=item) for store in "AB" for item in "ab"]
+    entry = guessed(tmp_path, pd.concat(shops))
+    assert entry["source"]["id_columns"] == ["store", "item"]
+    assert entry["target"]["column"] == "amount"
 
 
 @pytest.mark.parametrize(
-    ("name", "count", "beside"),
+    ("name", "count", "other_column"),
     [
         ("row", lambda times: np.arange(1000, 1000 + len(times)), "temp"),
         ("row", lambda times: np.arange(len(times), 0, -1), "amount"),
@@ -549,16 +551,18 @@ def test_a_part_of_the_date_beside_it_is_neither_its_clock_nor_the_target(tmp_pa
         ("doy", lambda times: times.day_of_year, "amount"),
     ],
 )
-def test_a_count_of_rows_or_days_is_no_target(tmp_path, name, count, beside):
+def test_a_count_of_rows_or_days_is_no_target(tmp_path, name, count, other_column):
     days = pd.date_range("2023-01-01", periods=600)
-    found = guessed(tmp_path, pd.DataFrame({"date": days, name: count(days), beside: 20 + WAVE}))
-    assert found["target"]["column"] == beside
+    entry = guessed(
+        tmp_path, pd.DataFrame({"date": days, name: count(days), other_column: 20 + WAVE})
+    )
+    assert entry["target"]["column"] == other_column
 
 
 def test_a_count_of_days_is_the_target_where_nothing_else_is(tmp_path):
     days = pd.date_range("2023-01-01", periods=600)
-    found = guessed(tmp_path, pd.DataFrame({"date": days, "row": np.arange(600)}))
-    assert found["target"]["column"] == "row"
+    entry = guessed(tmp_path, pd.DataFrame({"date": days, "row": np.arange(600)}))
+    assert entry["target"]["column"] == "row"
 
 
 MONTHS = pd.date_range("2000-01-01", periods=240, freq="MS")
@@ -603,7 +607,7 @@ def test_a_month_with_three_digits_is_neither_read_nor_counted(tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    ("unit", "named", "step", "dtype"),
+    ("unit", "column", "step", "dtype"),
     [
         ("s", "Seconds", "1s", int),
         ("s", "Seconds", "1h", float),
@@ -613,10 +617,10 @@ def test_a_month_with_three_digits_is_neither_read_nor_counted(tmp_path, name):
     ],
 )
 def test_times_since_1970_are_refused_with_how_to_turn_them_into_times(
-    tmp_path, unit, named, step, dtype
+    tmp_path, unit, column, step, dtype
 ):
     times = pd.date_range("2024-03-01", periods=200, freq=step).as_unit(unit).asi8
-    with pytest.raises(InputError, match=f"{named} since 1970 become times by"):
+    with pytest.raises(InputError, match=f"{column} since 1970 become times by"):
         guessed(tmp_path, pd.DataFrame({"reading": times.astype(dtype), "y": WAVE[:200]}))
 
 
@@ -647,8 +651,8 @@ def test_numbered_columns_beside_hours_or_beside_few_others_are_no_hours(tmp_pat
 def test_meters_contracts_and_stations_beside_dates_are_no_times(tmp_path, names):
     dates = pd.date_range("2023-01-01", periods=200)
     values = {name: WAVE[:200] + n for n, name in enumerate(names)}
-    found = guessed(tmp_path, pd.DataFrame({"date": dates, **values}))
-    assert found["target"]["column"] == names[0]
+    entry = guessed(tmp_path, pd.DataFrame({"date": dates, **values}))
+    assert entry["target"]["column"] == names[0]
 
 
 @pytest.mark.parametrize("form", ["{}", "{:02d}", "M{}"])
@@ -672,9 +676,9 @@ def test_a_first_line_of_numbers_is_refused(tmp_path):
 
 @pytest.mark.parametrize("number", [False, True])
 def test_two_columns_that_name_a_series_together_are_no_rows_too_many(tmp_path, number):
-    one = pd.DataFrame({"day": pd.date_range("2024-01-01", periods=200), "y": WAVE[:200]})
+    day_rows = pd.DataFrame({"day": pd.date_range("2024-01-01", periods=200), "y": WAVE[:200]})
     parts = [
-        one.assign(store=store if number else f"s{store}", item=item)
+        day_rows.assign(store=store if number else f"s{store}", item=item)
         for store in (1, 2)
         for item in "ab"
     ]
@@ -682,11 +686,15 @@ def test_two_columns_that_name_a_series_together_are_no_rows_too_many(tmp_path, 
     assert source["id_columns"] == (["item", "store"] if number else ["store", "item"])
 
 
-@pytest.mark.parametrize("beside", [{}, {"season": "all"}], ids=["alone", "beside another text"])
-def test_the_fewest_columns_that_name_a_series_together_are_taken(tmp_path, beside):
-    one = pd.DataFrame({"day": pd.date_range("2024-01-01", periods=200), **beside, "y": WAVE[:200]})
+@pytest.mark.parametrize(
+    "extra_columns", [{}, {"season": "all"}], ids=["alone", "beside another text"]
+)
+def test_the_fewest_columns_that_name_a_series_together_are_taken(tmp_path, extra_columns):
+    day_rows = pd.DataFrame(
+        {"day": pd.date_range("2024-01-01", periods=200), **extra_columns, "y": WAVE[:200]}
+    )
     parts = [
-        one.assign(region=region, shop=shop, goods=goods)
+        day_rows.assign(region=region, shop=shop, goods=goods)
         for region in ("north", "south")
         for shop in ("shop 1", "shop 2")
         for goods in ("shoes", "chairs")
@@ -698,19 +706,19 @@ def test_the_fewest_columns_that_name_a_series_together_are_taken(tmp_path, besi
 
 def test_gaps_series_and_the_other_columns_are_shown(tmp_path):
     times = pd.date_range("2024-01-01", periods=600, freq="h")
-    one = pd.DataFrame(
+    place_rows = pd.DataFrame(
         {"ds": times, "y": WAVE, "wind": np.where(np.arange(600) < 9, np.nan, WAVE)}
     ).drop(index=[5, 6])
-    found, text = guess_both(
-        tmp_path, pd.concat([one.assign(place="rome"), one.assign(place="ulm")])
+    entry, text = guess_both(
+        tmp_path, pd.concat([place_rows.assign(place="rome"), place_rows.assign(place="ulm")])
     )
-    assert found["source"]["columns"] == {"unique_id": "place"}
-    assert found["target"] == {"column": "y", "max_missing": 0.05}
+    assert entry["source"]["columns"] == {"unique_id": "place"}
+    assert entry["target"] == {"column": "y", "max_missing": 0.05}
     assert "# past_exogenous: [{column: wind, max_missing: 0.07}]" in text
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "pattern"),
     [
         ("ds,b\n2024-01-01,x\n", r"mine.csv, line 2 .*column 'b' holds text 'x', wanted a number"),
         (
@@ -721,9 +729,9 @@ def test_gaps_series_and_the_other_columns_are_shown(tmp_path):
         ("a,b\nx,y\n", "may be some"),
     ],
 )
-def test_a_file_without_numbers_is_refused(tmp_path, text, said):
+def test_a_file_without_numbers_is_refused(tmp_path, text, pattern):
     (tmp_path / "mine.csv").write_text(text)
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=pattern):
         guess_entry(tmp_path / "mine.csv", "mine.csv", "mine")
 
 
@@ -734,11 +742,11 @@ def test_a_file_without_numbers_is_refused(tmp_path, text, said):
 def test_rows_without_dates_become_an_index_and_are_read_back(tmp_path, column, series):
     if series and column:
         column = {"t": np.tile(np.arange(200), 3)}
-    found = guessed(tmp_path, pd.DataFrame({**column, **series, "y": WAVE}))
-    assert found["calendar"] == {"kind": "index"} and found["target"] == {"column": "y", **ROOM}
+    entry = guessed(tmp_path, pd.DataFrame({**column, **series, "y": WAVE}))
+    assert entry["calendar"] == {"kind": "index"} and entry["target"] == {"column": "y", **ROOM}
     mapped = ({"ds": "t"} if column else {}) | ({"unique_id": "place"} if series else {})
-    assert found["source"].get("columns", {}) == mapped
-    write_project(tmp_path, mine=found)
+    assert entry["source"].get("columns", {}) == mapped
+    write_project(tmp_path, mine=entry)
     read = sources.read(
         sources.Request("mine", load_dataset("mine", tmp_path / "configs"), tmp_path)
     ).frame
@@ -788,7 +796,7 @@ def test_what_may_be_times_is_not_counted_in_silence(tmp_path, times):
 
 @pytest.mark.parametrize("order", [1, -1])
 @pytest.mark.parametrize(
-    ("forms", "named"),
+    ("forms", "column"),
     [
         ({"Meldejahr": "%G", "Meldewoche": "%V"}, "Meldejahr"),
         ({"KW": "%G/%-V"}, "KW"),
@@ -796,7 +804,7 @@ def test_what_may_be_times_is_not_counted_in_silence(tmp_path, times):
     ],
 )
 def test_weeks_of_several_lands_are_not_counted_but_told_how_to_write(
-    tmp_path, forms, named, order
+    tmp_path, forms, column, order
 ):
     weeks = pd.date_range("2016-01-04", periods=300, freq="7D")  # 2020 has 53 of them
     lands = [
@@ -804,7 +812,7 @@ def test_weeks_of_several_lands_are_not_counted_but_told_how_to_write(
         for land in ("Bayern", "Hessen")
     ]
     frame = pd.concat(lands).assign(cases=np.arange(600) % 37)[::order]
-    with pytest.raises(InputError, match=rf"'{named}' may be some\. Write a year and its week as"):
+    with pytest.raises(InputError, match=rf"'{column}' may be some\. Write a year and its week as"):
         guessed(tmp_path, frame)
 
 
@@ -862,25 +870,25 @@ def test_a_column_that_is_text_for_a_few_cells_is_named_beside_the_target(tmp_pa
 def test_a_plan_of_words_is_refused_with_what_to_write(tmp_path):
     frame = shop().assign(Promo=lambda rows: rows["Promo"].map({0: "none", 1: "big"}))
     frame["Footfall"] = np.nan
-    said = r"line 402 .*has text or .* in 'Promo', known after the last number.*1 for yes"
-    with pytest.raises(InputError, match=said):
+    pattern = r"line 402 .*has text or .* in 'Promo', known after the last number.*1 for yes"
+    with pytest.raises(InputError, match=pattern):
         guessed(tmp_path, frame)
 
 
 def test_a_plan_with_nothing_for_no_is_refused_with_what_to_write(tmp_path):
     frame = shop().assign(Promo=lambda rows: rows["Promo"].where(rows["Promo"] > 0))
     frame["Footfall"] = np.nan
-    said = r"line 402 .*or mostly empty cells in 'Promo', known after the last.*0 for no"
-    with pytest.raises(InputError, match=said):
+    pattern = r"line 402 .*or mostly empty cells in 'Promo', known after the last.*0 for no"
+    with pytest.raises(InputError, match=pattern):
         guessed(tmp_path, frame)
 
 
 @pytest.mark.parametrize("words", [("No", "Yes"), ("FALSE", "TRUE"), ("n", "y")])
 def test_a_plan_of_yes_and_no_is_read_as_ones_and_zeros(tmp_path, words):
     flags = shop()
-    said = flags.assign(Promo=flags["Promo"].map(dict(enumerate(words))))
-    said.loc[3, "Promo"] = None
-    entry = guessed(tmp_path, said)
+    in_words = flags.assign(Promo=flags["Promo"].map(dict(enumerate(words))))
+    in_words.loc[3, "Promo"] = None
+    entry = guessed(tmp_path, in_words)
     assert entry["future_exogenous"] == [{"column": "Promo", "known_ahead": True}]
     write_project(tmp_path, mine=entry)
     request = sources.Request("mine", load_dataset("mine", tmp_path / "configs"), tmp_path)
@@ -947,7 +955,7 @@ def test_days_without_marks_are_read_back(tmp_path, numbers):
     days = pd.date_range("2020-01-01", periods=600)
     written = days.strftime("%Y%m%d").astype(int if numbers else str)
     frame = pd.DataFrame({"day": written, "y": WAVE})
-    assert taken(tmp_path, frame)["ds"].tolist() == days.tolist()
+    assert add_and_take(tmp_path, frame)["ds"].tolist() == days.tolist()
 
 
 def test_a_form_is_tried_wherever_it_wrote_the_times():
@@ -975,7 +983,7 @@ def test_a_form_is_tried_wherever_it_wrote_the_times():
 def test_times_as_programs_write_them_are_read_back(tmp_path, form, step):
     times = pd.date_range("2000-01-01", periods=200, freq=step)
     frame = pd.DataFrame({"when": times.strftime(form), "y": WAVE[:200]})
-    assert taken(tmp_path, frame)["ds"].tolist() == times.tolist()
+    assert add_and_take(tmp_path, frame)["ds"].tolist() == times.tolist()
 
 
 @pytest.mark.parametrize(
@@ -1144,18 +1152,20 @@ def test_a_series_may_have_the_name_of_a_missing_value(tmp_path, name, column):
 
 
 def test_years_are_times(tmp_path):
-    found = guessed(tmp_path, pd.DataFrame({"Year": range(1900, 2020), "y": WAVE[:120]}))
-    assert found["source"]["time_format"] == "%Y" and found["calendar"]["freq"] == "1YS"
+    entry = guessed(tmp_path, pd.DataFrame({"Year": range(1900, 2020), "y": WAVE[:120]}))
+    assert entry["source"]["time_format"] == "%Y" and entry["calendar"]["freq"] == "1YS"
 
 
 def test_numbers_name_series_where_several_rows_share_their_time(tmp_path):
     days = pd.date_range("2024-01-01", periods=100)
-    one = pd.DataFrame({"Date": days, "sales": np.round(100 * WAVE[:100]).astype(int), "open": 1})
-    shops = pd.concat([one.assign(store=n) for n in (7, 3, 12)])
-    found = guessed(tmp_path, shops)
+    shop_rows = pd.DataFrame(
+        {"Date": days, "sales": np.round(100 * WAVE[:100]).astype(int), "open": 1}
+    )
+    shops = pd.concat([shop_rows.assign(store=n) for n in (7, 3, 12)])
+    entry = guessed(tmp_path, shops)
     assert (
-        found["source"]["columns"] == {"ds": "Date", "unique_id": "store"}
-        and found["target"]["column"] == "sales"
+        entry["source"]["columns"] == {"ds": "Date", "unique_id": "store"}
+        and entry["target"]["column"] == "sales"
     )
 
 
@@ -1195,8 +1205,8 @@ def read_as_guessed(tmp_path: Path, path: Path) -> tuple[str, pd.DataFrame]:
 def test_a_column_with_one_unit_is_read_and_the_unit_is_told(tmp_path, written, separator, unit):
     path = write_rows(tmp_path, f"day{separator}y", written * 100, separator)
     text, frame = read_as_guessed(tmp_path, path)
-    wanted = {"$": [918.39, -1.5, 0.25], "€": [1234.5, -7.25, 0.5], "%": [6.3, -0.5, 12.0]}
-    assert frame["y"].tolist() == wanted[unit] * 100
+    expected = {"$": [918.39, -1.5, 0.25], "€": [1234.5, -7.25, 0.5], "%": [6.3, -0.5, 12.0]}
+    assert frame["y"].tolist() == expected[unit] * 100
     assert f"numbers as written beside {unit}" in text
 
 
@@ -1250,8 +1260,8 @@ def test_two_currencies_in_one_column_are_no_numbers(tmp_path):
     path = write_rows(tmp_path, "day,y,z", ["$5,1", "€7,2"] * 50)
     text = guess_entry(path, "data/mine.csv", "mine")
     assert yaml.safe_load(text)["mine"]["target"]["column"] == "z"
-    for said in (text, own_refusal(path, "y")):
-        assert "column 'y' holds text '$5'" in said
+    for message in (text, own_refusal(path, "y")):
+        assert "column 'y' holds text '$5'" in message
 
 
 @pytest.mark.parametrize(
@@ -1271,8 +1281,8 @@ def test_the_cell_that_makes_text_of_a_column_of_numbers_is_named(tmp_path, usua
     path = write_rows(tmp_path, "day;y;z", cells, ";")
     text, _ = read_as_guessed(tmp_path, path)
     assert yaml.safe_load(text)["mine"]["target"]["column"] == "z"
-    for said in (text, own_refusal(path, "y")):
-        assert f"column 'y' holds text '{odd}', wanted a number. Correct the cell" in said
+    for message in (text, own_refusal(path, "y")):
+        assert f"column 'y' holds text '{odd}', wanted a number. Correct the cell" in message
 
 
 def own_refusal(path: Path, target: str) -> str:
@@ -1347,7 +1357,7 @@ def test_a_table_with_a_column_for_each_shop_says_how_to_forecast_all(tmp_path):
     assert "to forecast them too, one column of names and one of values (`melt` of pandas)" in text
 
 
-def taken(tmp_path: Path, frame: pd.DataFrame, **how: Any) -> pd.DataFrame:
+def add_and_take(tmp_path: Path, frame: pd.DataFrame, **how: Any) -> pd.DataFrame:
     """What is read of the file by the entry that is guessed for it."""
     write_project(tmp_path, mine=guessed(tmp_path, frame, **how))
     return sources.read(
@@ -1359,7 +1369,9 @@ def taken(tmp_path: Path, frame: pd.DataFrame, **how: Any) -> pd.DataFrame:
 def test_a_file_written_newest_first_is_that_written_oldest_first(tmp_path, form):
     days = pd.bdate_range("2022-01-03", periods=600)
     frame = pd.DataFrame({"date": days.strftime(form), "close": WAVE})
-    first, last = (taken(tmp_path, own).reset_index(drop=True) for own in (frame, frame[::-1]))
+    first, last = (
+        add_and_take(tmp_path, rows).reset_index(drop=True) for rows in (frame, frame[::-1])
+    )
     pd.testing.assert_frame_equal(first, last)
     assert first["ds"].tolist() == days.tolist()
 
@@ -1381,7 +1393,7 @@ def test_day_and_month_are_told_apart_by_the_gaps_they_leave(tmp_path, form, fre
     parts = [pd.DataFrame({"date": days.strftime(form), "shop": shop, "y": 1.0}) for shop in shops]
     frame = pd.concat(parts, ignore_index=True)
     frame["y"] = np.random.default_rng(0).normal(size=len(frame))
-    read = taken(tmp_path, frame if len(shops) > 1 else frame.drop(columns="shop"))
+    read = add_and_take(tmp_path, frame if len(shops) > 1 else frame.drop(columns="shop"))
     for _, series in read.groupby("unique_id"):
         assert series["ds"].tolist() == days.tolist()
 
@@ -1393,19 +1405,20 @@ def test_several_series_written_newest_first_are_turned_round_each(tmp_path):
         for shop, shift in (("a", 0), ("b", 5))
     ]
     first, last = (
-        taken(tmp_path, pd.concat(own)) for own in (parts, [part[::-1] for part in parts])
+        add_and_take(tmp_path, pd.concat(shop_parts))
+        for shop_parts in (parts, [part[::-1] for part in parts])
     )
     for shop in "ab":
-        one, two = (
+        first_rows, last_rows = (
             table[table["unique_id"] == shop].reset_index(drop=True) for table in (first, last)
         )
-        pd.testing.assert_frame_equal(one, two)
+        pd.testing.assert_frame_equal(first_rows, last_rows)
 
 
 def test_local_hours_newest_first_keep_both_halves_of_the_repeated_hour(tmp_path):
     instants = pd.date_range("2023-10-20", periods=600, freq="h", tz="UTC")
     local = instants.tz_convert("Europe/Berlin").strftime("%Y-%m-%d %H:%M")
-    read = taken(tmp_path, pd.DataFrame({"ds": local, "y": WAVE})[::-1])
+    read = add_and_take(tmp_path, pd.DataFrame({"ds": local, "y": WAVE})[::-1])
     assert (
         read["ds"].tolist() == instants.tz_localize(None).tolist()
         and read["y"].tolist() == WAVE.tolist()
@@ -1416,7 +1429,7 @@ def test_rows_in_no_order_are_read_as_those_in_order(tmp_path):
     days = pd.date_range("2022-01-03", periods=600)
     whole = pd.DataFrame({"ds": days, "y": WAVE})
     ordered, mixed = (
-        check_frame(taken(tmp_path, rows), ["y"], where="mine")
+        check_frame(add_and_take(tmp_path, rows), ["y"], where="mine")
         for rows in (whole, whole.sample(frac=1, random_state=0))
     )
     pd.testing.assert_frame_equal(mixed, ordered)
@@ -1475,12 +1488,12 @@ def shop(plan: int = 14, days: int = 400) -> pd.DataFrame:
 
 
 def test_rows_without_a_target_behind_the_last_observation_are_a_plan_of_their_columns(tmp_path):
-    found, text = guess_both(tmp_path, shop())
-    assert found["target"]["column"] == "Sales" and found["target"]["max_missing"] == ROOM_FOR_GAPS
-    assert found["future_exogenous"] == [{"column": "Promo", "known_ahead": True}]
+    entry, text = guess_both(tmp_path, shop())
+    assert entry["target"]["column"] == "Sales" and entry["target"]["max_missing"] == ROOM_FOR_GAPS
+    assert entry["future_exogenous"] == [{"column": "Promo", "known_ahead": True}]
     assert "have values after the last Sales: a plan" in text
     assert "# past_exogenous: [{column: Footfall, max_missing: 0.05}]" in text
-    assert found["horizon"] == 7
+    assert entry["horizon"] == 7
     assert guessed(tmp_path, shop(plan=3))["horizon"] == 3
 
 
@@ -1511,9 +1524,9 @@ def test_a_shop_that_has_closed_makes_no_plan_of_the_columns_that_go_on(tmp_path
     assert "future_exogenous" not in guessed(tmp_path, pd.concat(shops))
     shops = [shop(plan=3).assign(Shop=name) for name in ("Cork", "Galway")]
     shops[1].loc[300:, "Sales"] = np.nan
-    found = guessed(tmp_path, pd.concat(shops))
-    assert found["future_exogenous"] == [{"column": "Promo", "known_ahead": True}]
-    assert found["horizon"] == 3
+    entry = guessed(tmp_path, pd.concat(shops))
+    assert entry["future_exogenous"] == [{"column": "Promo", "known_ahead": True}]
+    assert entry["horizon"] == 3
 
 
 @pytest.mark.parametrize("n_ahead", [1, 60])
@@ -1521,9 +1534,9 @@ def test_a_column_that_goes_on_where_another_ends_is_a_plan_and_no_target(tmp_pa
     times = pd.date_range("2024-01-01", periods=600, freq="h")
     frame = pd.DataFrame({"time": times, "list price": WAVE + 5, "MRR": WAVE, "new": WAVE})
     frame.loc[600 - n_ahead :, ["MRR", "new"]] = np.nan
-    found = guessed(tmp_path, frame)
-    assert found["target"]["column"] == "MRR"
-    assert found["future_exogenous"] == [{"column": "list price", "known_ahead": True}]
+    entry = guessed(tmp_path, frame)
+    assert entry["target"]["column"] == "MRR"
+    assert entry["future_exogenous"] == [{"column": "list price", "known_ahead": True}]
 
 
 @pytest.mark.parametrize(
@@ -1588,8 +1601,8 @@ def test_the_target_goes_by_its_name_and_a_switch_is_none(tmp_path, columns, tar
     if "is_open" in values:
         values["is_open"] = np.arange(600) % 2
     times = pd.date_range("2024-01-01", periods=600, freq="h")
-    found = guessed(tmp_path, pd.DataFrame({"date": times, **values}))
-    assert found["target"]["column"] == target
+    entry = guessed(tmp_path, pd.DataFrame({"date": times, **values}))
+    assert entry["target"]["column"] == target
 
 
 @pytest.mark.parametrize("before", [np.arange(600), np.arange(600) // 24 % 12 + 1])
@@ -1605,14 +1618,14 @@ def test_of_three_sources_of_one_thing_one_can_be_kept(tmp_path):
         pd.DataFrame({"ds": times, "source": name, "y": WAVE[:300]})
         for name in ("station", "model", "satellite")
     ]
-    found = guessed(tmp_path, pd.concat(parts).sort_values("ds"))
-    source = {**found["source"], "columns": {}, "keep": {"source": "model"}}
-    write_project(tmp_path, mine={**found, "source": source})
+    entry = guessed(tmp_path, pd.concat(parts).sort_values("ds"))
+    source = {**entry["source"], "columns": {}, "keep": {"source": "model"}}
+    write_project(tmp_path, mine={**entry, "source": source})
     settings = load_dataset("mine", tmp_path / "configs")
     read = sources.read(sources.Request("mine", settings, tmp_path)).frame
     assert read["unique_id"].unique().tolist() == ["mine"] and len(read) == 300
     source["keep"] = {"source": "moon"}
-    write_project(tmp_path, mine={**found, "source": source})
+    write_project(tmp_path, mine={**entry, "source": source})
     settings = load_dataset("mine", tmp_path / "configs")
     with pytest.raises(InputError, match="no row has 'moon' in 'source'; found 'model', "):
         sources.read(sources.Request("mine", settings, tmp_path))
@@ -1649,9 +1662,9 @@ def random_walk(days: pd.DatetimeIndex) -> pd.DataFrame:
 )
 def test_an_index_of_any_exchange_is_modelled_by_its_returns(tmp_path, exchange, first, guess):
     days = grid(SessionCalendar(kind="sessions", exchange=exchange), first, "2025-06-30")
-    found = guessed(tmp_path, random_walk(days))
-    assert found["calendar"] == guess
-    assert found["target"]["transform"] == "log" and found["target"]["difference_inputs"]
+    entry = guessed(tmp_path, random_walk(days))
+    assert entry["calendar"] == guess
+    assert entry["target"]["transform"] == "log" and entry["target"]["difference_inputs"]
 
 
 def test_bars_of_an_exchange_have_its_opening_hours_by_its_own_clock(tmp_path):
@@ -1753,18 +1766,18 @@ SHOP_DAYS = ["mon", "tue", "wed", "thu", "fri", "sat"]
 def test_working_days_of_any_week_are_a_calendar_without_gaps(tmp_path, days):
     times = grid(WeekdayCalendar(kind="weekdays", days=days), "2022-01-03", "2024-06-30")
     frame = pd.DataFrame({"Date": times, "sold": 5 + np.sin(np.arange(len(times)))})
-    found = guessed(tmp_path, frame)
-    assert found["calendar"] == {"kind": "weekdays", "days": days}
-    assert found["season_length"] == len(days) and found["target"]["max_missing"] == ROOM_FOR_GAPS
+    entry = guessed(tmp_path, frame)
+    assert entry["calendar"] == {"kind": "weekdays", "days": days}
+    assert entry["season_length"] == len(days) and entry["target"]["max_missing"] == ROOM_FOR_GAPS
 
 
 def test_a_calendar_with_no_time_off_it_goes_before_one_that_would_be_refused(tmp_path):
     days = grid(SessionCalendar(kind="sessions", exchange="XNYS"), "2022-01-03", "2024-12-31")[:600]
     # open on one holiday of that exchange: its calendar lacks one step, all weekdays have 21 more
     frame = pd.DataFrame({"Date": [*days, pd.Timestamp("2022-07-04")], "y": np.arange(601.0)})
-    found = guessed(tmp_path, frame.sort_values("Date"))
-    assert found["calendar"] == {"kind": "weekdays"}
-    write_project(tmp_path, mine=found)
+    entry = guessed(tmp_path, frame.sort_values("Date"))
+    assert entry["calendar"] == {"kind": "weekdays"}
+    write_project(tmp_path, mine=entry)
     settings = load_dataset("mine", tmp_path / "configs")
     request = sources.Request("mine", settings, tmp_path)
     assert ingest.fetch_snapshot(request, now=pd.Timestamp("2024-07-01")).rows == 601
@@ -1775,8 +1788,8 @@ def test_hours_get_the_day_of_the_week_where_it_tells_something_of_later_days(tm
     times = pd.date_range("2024-01-01", periods=24 * 200, freq="h")
     rng = np.random.default_rng(0)
     values = 20 + weekend * (times.day_of_week >= 5) + rng.normal(0, 2, len(times))
-    found = guessed(tmp_path, pd.DataFrame({"ds": times, "y": values}))
-    assert ("day_of_week" in found["calendar_features"]) == (weekend > 0)
+    entry = guessed(tmp_path, pd.DataFrame({"ds": times, "y": values}))
+    assert ("day_of_week" in entry["calendar_features"]) == (weekend > 0)
 
 
 @pytest.mark.parametrize("weekend", [0.0, 20.0])
@@ -1784,15 +1797,15 @@ def test_four_weeks_of_quarter_hours_get_the_day_of_the_week_where_it_tells_much
     rng = np.random.default_rng(0)
     times = pd.date_range("2023-03-06", periods=4 * 7 * 96, freq="15min")
     values = 20 + weekend * (times.day_of_week >= 5) + rng.normal(0, 2, len(times))
-    found = guessed(tmp_path, pd.DataFrame({"ds": times, "y": values}))
-    assert ("day_of_week" in found["calendar_features"]) == (weekend > 0)
+    entry = guessed(tmp_path, pd.DataFrame({"ds": times, "y": values}))
+    assert ("day_of_week" in entry["calendar_features"]) == (weekend > 0)
 
 
 @pytest.mark.parametrize(("weeks", "lookback"), [(120, 24), (143, 52), (600, 52)])
 def test_weeks_see_the_same_week_of_last_year_where_the_rows_are_enough(tmp_path, weeks, lookback):
     times = pd.date_range("2010-02-05", periods=weeks, freq="W-FRI")
-    found = guessed(tmp_path, pd.DataFrame({"ds": times, "y": WAVE[:weeks]}))
-    assert (found["lookback"], found["calendar_features"]) == (lookback, ["day_of_year"])
+    entry = guessed(tmp_path, pd.DataFrame({"ds": times, "y": WAVE[:weeks]}))
+    assert (entry["lookback"], entry["calendar_features"]) == (lookback, ["day_of_year"])
 
 
 @pytest.mark.parametrize("n_rows", [1, 2, 59])
@@ -1801,8 +1814,8 @@ def test_one_series_of_few_rows_shortens_nothing_for_the_others(tmp_path, n_rows
     for name, length in [("a", n_rows), ("b", 600), ("c", 600)]:
         days = pd.date_range(end="2024-06-30", periods=length, freq="D")
         tables.append(pd.DataFrame({"shop": name, "ds": days, "y": WAVE[:length]}))
-    found = guessed(tmp_path, pd.concat(tables))
-    assert (found["horizon"], found["lookback"]) == (7, 28)
+    entry = guessed(tmp_path, pd.concat(tables))
+    assert (entry["horizon"], entry["lookback"]) == (7, 28)
 
 
 @pytest.mark.parametrize(
@@ -1829,8 +1842,8 @@ def test_a_few_new_series_shorten_nothing_and_many_short_ones_are_kept(
     ]
     pd.concat(tables).to_csv(tmp_path / "mine.csv", index=False)
     text = guess_entry(tmp_path / "mine.csv", "mine.csv", "mine")
-    found = yaml.safe_load(text)["mine"]
-    assert (found["horizon"], found["lookback"]) == spans
+    entry = yaml.safe_load(text)["mine"]
+    assert (entry["horizon"], entry["lookback"]) == spans
     assert lack in text and ("chosen for" in text) == bool(lack)
 
 
@@ -1856,16 +1869,16 @@ def test_a_few_years_of_months_are_forecast_as_far_as_intervals_of_80_percent(
     tmp_path, n_rows, horizon
 ):
     times = pd.date_range("1980-01-01", periods=n_rows, freq="MS")
-    found, text = guess_both(tmp_path, pd.DataFrame({"ds": times, "y": WAVE[:n_rows]}))
-    train, validation, calibration = (round(n_rows * s) for s in found["splits"].values())
+    entry, text = guess_both(tmp_path, pd.DataFrame({"ds": times, "y": WAVE[:n_rows]}))
+    train, validation, calibration = (round(n_rows * s) for s in entry["splits"].values())
     test = n_rows - train - validation - calibration
-    assert (found["horizon"], found["lookback"]) == (horizon, 12)
+    assert (entry["horizon"], entry["lookback"]) == (horizon, 12)
     assert calibration >= horizon + 3 and min(validation, test) >= horizon
     assert train >= 12 + horizon + 3
     n_cutoffs = calibration - horizon + 1
     level = 100 * n_cutoffs // (n_cutoffs + 1)
     note = f"19 cutoffs; the calibration block has {n_cutoffs}, for {level} %"
-    assert ("calibration_step_size" in found) == (note in text) == (n_rows > 48)
+    assert ("calibration_step_size" in entry) == (note in text) == (n_rows > 48)
     require_enough_errors(n_cutoffs, level / 100)
 
 
@@ -1892,8 +1905,8 @@ def test_a_shop_that_is_closed_on_sundays_gets_the_day_of_the_week(tmp_path):
     times = grid(WeekdayCalendar(kind="weekdays", days=SHOP_DAYS), "2022-01-03", "2023-06-30")
     rng = np.random.default_rng(0)
     values = 20 + 9 * (times.day_of_week == 5) + rng.normal(0, 2, len(times))
-    found = guessed(tmp_path, pd.DataFrame({"ds": times, "y": values}))
-    assert found["calendar_features"] == ["day_of_week"]
+    entry = guessed(tmp_path, pd.DataFrame({"ds": times, "y": values}))
+    assert entry["calendar_features"] == ["day_of_week"]
 
 
 def test_a_remark_that_stands_in_few_rows_names_no_series(tmp_path):
@@ -1914,8 +1927,8 @@ def test_a_week_is_seen_where_an_office_has_no_rows_while_it_is_closed(
     rng = np.random.default_rng(0)
     values = 20 + monday * (times.day_of_week == 0) + rng.normal(0, 2, len(times))
     rows = pd.DataFrame({"ds": times + pd.Timedelta(first_hour, "h"), "y": values})
-    found = guessed(tmp_path, rows[is_open])
-    assert ("day_of_week" in found["calendar_features"]) == (monday > 0)
+    entry = guessed(tmp_path, rows[is_open])
+    assert ("day_of_week" in entry["calendar_features"]) == (monday > 0)
 
 
 def test_a_week_is_seen_of_shops_that_are_closed_on_different_days(tmp_path):
@@ -1934,8 +1947,8 @@ def test_a_week_is_seen_though_all_its_days_have_the_same_sum(tmp_path):
     rng = np.random.default_rng(0)
     morning, noon = times.hour == 8, times.hour == 13
     values = 20 + 9 * np.where(times.day_of_week < 5, morning, noon) + rng.normal(0, 2, len(times))
-    found = guessed(tmp_path, pd.DataFrame({"ds": times, "y": values}))
-    assert found["calendar_features"] == ["hour_of_day", "day_of_week"]
+    entry = guessed(tmp_path, pd.DataFrame({"ds": times, "y": values}))
+    assert entry["calendar_features"] == ["hour_of_day", "day_of_week"]
 
 
 @pytest.mark.parametrize("weekend_use", [0.0, 1.0])
@@ -1946,8 +1959,8 @@ def test_a_store_that_is_emptied_on_workdays_and_filled_again_gets_the_day_of_th
     rng = np.random.default_rng(0)
     use = np.where(times.day_of_week < 5, 1.0, weekend_use) * rng.uniform(0.8, 1.2, len(times))
     level = 500 - np.cumsum(use) % 433
-    found = guessed(tmp_path, pd.DataFrame({"ds": times, "level": level}))
-    assert ("day_of_week" in found["calendar_features"]) == (weekend_use == 0.0)
+    entry = guessed(tmp_path, pd.DataFrame({"ds": times, "level": level}))
+    assert ("day_of_week" in entry["calendar_features"]) == (weekend_use == 0.0)
 
 
 def test_the_rows_of_the_test_block_do_not_show_a_week(tmp_path):
@@ -1955,8 +1968,8 @@ def test_the_rows_of_the_test_block_do_not_show_a_week(tmp_path):
     rng = np.random.default_rng(0)
     weekend = (times.day_of_week >= 5) & (np.arange(len(times)) >= 0.6 * len(times))
     values = 20 + 9 * weekend + rng.normal(0, 2, len(times))
-    found = guessed(tmp_path, pd.DataFrame({"ds": times, "y": values}))
-    assert found["calendar_features"] == ["hour_of_day"]
+    entry = guessed(tmp_path, pd.DataFrame({"ds": times, "y": values}))
+    assert entry["calendar_features"] == ["hour_of_day"]
 
 
 def test_numbers_that_are_constant_in_every_series_are_no_inputs(tmp_path):
@@ -1990,8 +2003,8 @@ def test_numbers_that_are_constant_in_every_series_are_no_inputs(tmp_path):
 )
 def test_what_was_never_negative_gets_bounds(tmp_path, name, values, bounds):
     times = pd.date_range("2024-01-01", periods=600, freq="h")
-    found = guessed(tmp_path, pd.DataFrame({"ds": times, name: values}))
-    assert found["target"] == {"column": name, **bounds, **ROOM}
+    entry = guessed(tmp_path, pd.DataFrame({"ds": times, name: values}))
+    assert entry["target"] == {"column": name, **bounds, **ROOM}
 
 
 def proportional(rng, weekday, trend, noise):
@@ -2051,8 +2064,8 @@ def test_ten_years_of_months_or_quarters_show_that_the_season_grows_with_the_lev
     part += rng.normal(0, 0.01, len(times))
     trend = 1 + 0.15 * np.arange(len(times)) / season
     for values, transforms in ((trend * np.exp(part), is_taken), (trend + part, False)):
-        found = guessed(tmp_path, pd.DataFrame({"ds": times, "y": (100 * values).round(2)}))
-        assert (found["target"].get("transform") == "log1p") == transforms
+        entry = guessed(tmp_path, pd.DataFrame({"ds": times, "y": (100 * values).round(2)}))
+        assert (entry["target"].get("transform") == "log1p") == transforms
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
@@ -2111,8 +2124,8 @@ def test_a_horizon_that_is_asked_for_is_written_whatever_the_rhythm_and_the_plan
     frame.to_csv(tmp_path / "mine.csv", index=False)
     path = tmp_path / "mine.csv"
     assert "horizon: 4 #" in guess_entry(path, "mine.csv", "mine")
-    asked = guess_entry(path, "mine.csv", "mine", horizon=12)
-    assert "horizon: 12 # steps ahead; the shortest series has" in asked
+    with_horizon = guess_entry(path, "mine.csv", "mine", horizon=12)
+    assert "horizon: 12 # steps ahead; the shortest series has" in with_horizon
 
 
 def test_a_file_that_changed_its_separator_is_told_the_line_that_reads_it(tmp_path: Path):
@@ -2191,9 +2204,9 @@ def test_what_stands_for_no_value_is_proposed_told_and_read_as_none(tmp_path, ma
     cells = [mark if n in (70, 150) else value for n, value in enumerate(numbers)]
     written = cells
     if separator != ",":
-        shown = [cell if cell == mark else f"{float(cell):_.1f}" for cell in cells]
+        cells_written = [cell if cell == mark else f"{float(cell):_.1f}" for cell in cells]
         group = "." if separator == "thousands;" else ""
-        written = [cell if cell == mark else cell.replace(".", ",") for cell in shown]
+        written = [cell if cell == mark else cell.replace(".", ",") for cell in cells_written]
         written = [cell.replace("_", group) for cell in written]
         separator = ";"
     path = write_rows(tmp_path, f"date{separator}flow", written, separator)
@@ -2235,8 +2248,8 @@ def test_one_missing_day_is_taken_with_a_warning_after_a_file_without_gaps(tmp_p
     fetched = ingest.fetch_snapshot(request, now=now)
     assert fetched.rows == 101
     assert any(
-        "steps without a row: 1, in gaps that begin at 2022-04-11" in found.sentence
-        for found in fetched.findings
+        "steps without a row: 1, in gaps that begin at 2022-04-11" in finding.sentence
+        for finding in fetched.findings
     )
 
 
@@ -2272,12 +2285,12 @@ def months_of(rows: int, **columns: Any) -> pd.DataFrame:
 
 @pytest.mark.parametrize(("rows", "horizon"), [(24, 1), (36, 3), (48, 6), (72, 12)])
 def test_few_months_get_the_simple_models_and_the_horizon_that_is_tested(tmp_path, rows, horizon):
-    found = guessed(tmp_path, months_of(rows))
-    assert (found["grid"], found["horizon"], found["season_length"]) == ("short", horizon, 12)
+    entry = guessed(tmp_path, months_of(rows))
+    assert (entry["grid"], entry["horizon"], entry["season_length"]) == ("short", horizon, 12)
     path = tmp_path / "data" / "mine.csv"
-    asked = guess_entry(path, "data/mine.csv", "mine", horizon=24)
-    assert f"horizon: {horizon} #" in asked
-    assert "`forecast predict --horizon 24` goes on, untested" in asked
+    with_horizon = guess_entry(path, "data/mine.csv", "mine", horizon=24)
+    assert f"horizon: {horizon} #" in with_horizon
+    assert "`forecast predict --horizon 24` goes on, untested" in with_horizon
     catalogue = yaml.safe_load(Path("configs/models.yaml").read_text(encoding="utf-8"))
     assert "mean_statistical" in catalogue["grids"]["short"]
 
@@ -2318,22 +2331,22 @@ def test_a_plan_keeps_ten_short_series_with_the_models_that_read_it(tmp_path):
     assert guessed(tmp_path, panel)["grid"] == "few"
 
 
-@pytest.mark.parametrize(("asked", "written"), [(8, 8), (14, 14), (20, 14)])
+@pytest.mark.parametrize(("horizon", "written"), [(8, 8), (14, 14), (20, 14)])
 def test_of_few_rows_a_horizon_that_is_asked_for_is_lowered_where_no_block_holds_it_and_said(
-    tmp_path, asked, written
+    tmp_path, horizon, written
 ):
     days = months_of(70).assign(ds=pd.date_range("2024-01-01", periods=70))
     days.to_csv(tmp_path / "mine.csv", index=False)
-    text = guess_entry(tmp_path / "mine.csv", "mine.csv", "mine", horizon=asked)
+    text = guess_entry(tmp_path / "mine.csv", "mine.csv", "mine", horizon=horizon)
     assert f"horizon: {written} #" in text
-    assert ("; 20 are more than the blocks hold" in text) == (asked == 20)
+    assert ("; 20 are more than the blocks hold" in text) == (horizon == 20)
 
 
 def test_of_few_weeks_a_horizon_that_is_asked_for_is_written_as_far_as_the_blocks_hold(tmp_path):
     weeks = months_of(70).assign(ds=pd.date_range("2024-01-01", periods=70, freq="W-MON"))
     weeks.to_csv(tmp_path / "mine.csv", index=False)
-    asked = guess_entry(tmp_path / "mine.csv", "mine.csv", "mine", horizon=8)
-    assert "horizon: 8 #" in asked and "than the blocks hold" not in asked
+    with_horizon = guess_entry(tmp_path / "mine.csv", "mine.csv", "mine", horizon=8)
+    assert "horizon: 8 #" in with_horizon and "than the blocks hold" not in with_horizon
 
 
 def test_only_the_grid_of_few_rows_says_that_a_forecast_goes_on(tmp_path):
@@ -2412,8 +2425,8 @@ def test_regions_with_weeks_of_their_own_are_series_and_told_to_share_days(
 ):
     frame = weekly_regions(first_days)
     ordered = frame if order is None else frame.sort_values(order)
-    own = r"W-MON\} from 2021-01-04 and .*W-(WED|TUE)\} from .*`t - pandas.to_timedelta"
-    with pytest.raises(InputError, match=f"series have steps of their own, as .*{own}"):
+    pattern = r"W-MON\} from 2021-01-04 and .*W-(WED|TUE)\} from .*`t - pandas.to_timedelta"
+    with pytest.raises(InputError, match=f"series have steps of their own, as .*{pattern}"):
         guessed(tmp_path, ordered)
     frame["week"] -= pd.to_timedelta(frame["week"].dt.day_of_week, "D")
     entry = guessed(tmp_path, frame)
@@ -2438,7 +2451,7 @@ def test_words_of_the_rows_of_one_series_are_no_series(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("names", "beside"),
+    ("names", "other_names"),
     [
         (pd.date_range("2012-01-01", periods=120, freq="MS").strftime("%Y-%m"), {"what": "births"}),
         (pd.date_range("2012-01-01", periods=24, freq="MS").strftime("%b-%y"), {"what": "births"}),
@@ -2452,12 +2465,13 @@ def test_words_of_the_rows_of_one_series_are_no_series(tmp_path):
     ],
     ids=["months", "months in words", "days", "quarters", "years", "months beside a year"],
 )
-def test_a_table_with_a_column_for_each_time_is_refused_with_what_to_do(tmp_path, names, beside):
-    frame = pd.DataFrame({**beside, **{str(n): [1.5, 2.5] for n in names}})
-    told = (
-        rf"{len(names)} columns are named by times.*df\.melt\(id_vars={re.escape(str([*beside]))}"
-    )
-    with pytest.raises(InputError, match=told):
+def test_a_table_with_a_column_for_each_time_is_refused_with_what_to_do(
+    tmp_path, names, other_names
+):
+    frame = pd.DataFrame({**other_names, **{str(n): [1.5, 2.5] for n in names}})
+    kept_columns = re.escape(str([*other_names]))
+    pattern = rf"{len(names)} columns are named by times.*df\.melt\(id_vars={kept_columns}"
+    with pytest.raises(InputError, match=pattern):
         guessed(tmp_path, frame)
 
 
@@ -2501,7 +2515,7 @@ def test_months_of_six_digits_are_read_by_the_format_that_is_written(tmp_path, o
     )[::order]
     entry = guessed(tmp_path, frame)
     assert entry["source"]["time_format"] == "%Y%m" and entry["calendar"]["freq"] == "1MS"
-    read = taken(tmp_path, frame)
+    read = add_and_take(tmp_path, frame)
     assert read["ds"].min() == months[0] and read["ds"].max() == months[-1]
 
 
@@ -2550,8 +2564,8 @@ def test_a_parquet_whose_columns_are_numbered_is_read_by_the_numbers_as_names(tm
     assert entry["target"]["column"] == "0"
     write_project(tmp_path, mine=entry)
     settings = load_dataset("mine", tmp_path / "configs")
-    taken = preparation.take_snapshot("mine", settings, root=tmp_path)
-    assert pd.read_parquet(tmp_path / taken.snapshot)["0"].tolist() == WAVE[:200].tolist()
+    snapshot = preparation.take_snapshot("mine", settings, root=tmp_path)
+    assert pd.read_parquet(tmp_path / snapshot.snapshot)["0"].tolist() == WAVE[:200].tolist()
 
 
 def test_of_quarters_the_row_that_is_none_is_named(tmp_path):

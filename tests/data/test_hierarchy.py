@@ -27,12 +27,12 @@ def test_series_are_named_by_their_groups_and_by_themselves_where_a_group_has_se
     table = pd.DataFrame(
         {"region": ["N", "N", "S"], "shop": ["a", "b", "a"], "unique_id": ["1", "2", "3"]}
     )
-    named = name_by_groups(table, ["region", "shop"], "unique_id", where="df")
-    assert named["unique_id"].tolist() == ["N/a", "N/b", "S/a"]
-    named = name_by_groups(table, ["region"], "unique_id", where="df")
-    assert named["unique_id"].tolist() == ["N/1", "N/2", "S/3"]
-    named = name_by_groups(table.drop(columns="unique_id"), ["shop"], "unique_id", where="df")
-    assert named["unique_id"].tolist() == ["a", "b", "a"]
+    names = name_by_groups(table, ["region", "shop"], "unique_id", where="df")
+    assert names["unique_id"].tolist() == ["N/a", "N/b", "S/a"]
+    names = name_by_groups(table, ["region"], "unique_id", where="df")
+    assert names["unique_id"].tolist() == ["N/1", "N/2", "S/3"]
+    names = name_by_groups(table.drop(columns="unique_id"), ["shop"], "unique_id", where="df")
+    assert names["unique_id"].tolist() == ["a", "b", "a"]
     levels = [level_of(name, TASK) for name in ("total", "N", "N/a", "N/a/1")]
     assert levels == ["total", "region", "shop", "series"]
 
@@ -79,9 +79,9 @@ def test_series_that_do_not_end_together_are_named() -> None:
 def test_a_shop_that_moved_to_another_region_is_told_to_write_the_newest() -> None:
     table = pd.DataFrame({"region": ["N", "S", "S", "S"], "shop": ["a", "b", "a", "b"]})
     table["ds"] = pd.to_datetime(["2024-01-03", "2024-01-03", "2024-01-04", "2024-01-04"])
-    named = name_by_groups(table.assign(y=1.0), ["region", "shop"], "unique_id", where="df")
+    names = name_by_groups(table.assign(y=1.0), ["region", "shop"], "unique_id", where="df")
     with pytest.raises(InputError, match=r"'N/a': .* the newest group in every row of one that"):
-        add_sums(named[["unique_id", "ds", "y"]], TASK)
+        add_sums(names[["unique_id", "ds", "y"]], TASK)
 
 
 def test_the_summing_matrix_is_that_of_the_book() -> None:

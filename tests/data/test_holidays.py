@@ -138,8 +138,8 @@ def test_a_forecast_knows_the_holidays_behind_the_last_row(
 ) -> None:
     problem, forecaster = trained
     last = len(problem.panel.series[0]) - 1
-    found = forecaster.predict(problem.panel, {"shop": np.array([last])})["shop"][0, :, 0]
-    np.testing.assert_allclose(found, [100, 50, 50], atol=10)
+    y_hat = forecaster.predict(problem.panel, {"shop": np.array([last])})["shop"][0, :, 0]
+    np.testing.assert_allclose(y_hat, [100, 50, 50], atol=10)
 
 
 def test_a_served_model_computes_them_for_the_history_of_a_request(
@@ -162,8 +162,8 @@ def test_school_holidays_are_read_from_a_file_of_their_own(tmp_path: Path) -> No
     plan = read_plan(file, settings, ["shop"])
     known = prepared(append_plan(raw, plan, ["sales"]), settings)
     # of 100, no school costs 30 and Christmas 50
-    found = problems.latest(forecaster, known)["shop"][:, 0]
-    np.testing.assert_allclose(found, [70, 20, 50], atol=10)
+    y_hat = problems.latest(forecaster, known)["shop"][:, 0]
+    np.testing.assert_allclose(y_hat, [70, 20, 50], atol=10)
     american = entry(
         future_exogenous=settings.future_exogenous,
         source={"kind": "file", "path": "sales.csv", "time_format": "%m/%d/%Y"},

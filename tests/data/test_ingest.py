@@ -65,7 +65,7 @@ def take(root: Path, settings: Dataset, now: pd.Timestamp, **options: Any) -> Fe
     return fetch_snapshot(Request("live", settings, root, deadline=deadline, **options), now=now)
 
 
-def stored(root: Path) -> pd.DataFrame:
+def read_stored(root: Path) -> pd.DataFrame:
     return snapshots.read_pointed(root, "live")
 
 
@@ -77,10 +77,10 @@ def test_a_second_fetch_asks_only_for_what_is_new_and_an_overlap(
     tmp_path: Path, services: Services
 ):
     first = take(tmp_path, shares(services), BEFORE)
-    services.now, services.asked[:] = AFTER, []
+    services.now, services.requested[:] = AFTER, []
     second = take(tmp_path, shares(services), AFTER)
-    (asked,) = [path for path in services.asked if "period1" in path]
-    start = pd.Timestamp(int(asked.split("period1=")[1].split("&")[0]), unit="s")
+    (request,) = [path for path in services.requested if "period1" in path]
+    start = pd.Timestamp(int(request.split("period1=")[1].split("&")[0]), unit="s")
     assert start.date() == pd.Timestamp("2021-05-18").date()
     assert (first.rows, second.rows_before, second.rows) == (103, 103, 113)
     assert second.revised.empty and len(snapshots.list_snapshots(tmp_path, "live")) == 2
@@ -96,7 +96,7 @@ def test_before_and_after_a_split_and_a_dividend_no_return_differs_from_a_full_f
     fetched = take(tmp_path / "continued", shares(services), AFTER)
     take(tmp_path / "whole", shares(services), AFTER)
     continued, whole = (
-        adjust_prices(stored(tmp_path / place), "splits_and_dividends")["close"]
+        adjust_prices(read_stored(tmp_path / place), "splits_and_dividends")["close"]
         .pct_change()
         .dropna()
         for place in ("continued", "whole")
@@ -110,7 +110,7 @@ def test_the_holder_s_return_includes_the_dividend(tmp_path: Path, services: Ser
     services.dividends["NVDA"] = {"2021-05-20": 10.0}
     take(tmp_path, shares(services), BEFORE)
     close = walk("NVDA")
-    total = adjust_prices(stored(tmp_path), "splits_and_dividends").set_index("ds")["close"]
+    total = adjust_prices(read_stored(tmp_path), "splits_and_dividends").set_index("ds")["close"]
     day, before = pd.Timestamp("2021-05-20"), pd.Timestamp("2021-05-19")
     assert total[day] / total[before] == pytest.approx(close[day] / (close[before] - 10), rel=1e-5)
 
@@ -173,7 +173,7 @@ def test_for_ten_days_every_morning_ends_an_hour_ago_and_becomes_what_the_archiv
         kinds |= set(
             take(tmp_path, city(services, recent_url=services.url), morning).revised["kind"]
         )
-        frame = stored(tmp_path)
+        frame = read_stored(tmp_path)
         # the last hour that has ended
         assert frame["ds"].max() == morning.floor("h") - pd.Timedelta("1h")
         assert not frame["ds"].duplicated().any() and set(frame["ds"].diff().dropna()) == {
@@ -185,7 +185,7 @@ def test_for_ten_days_every_morning_ends_an_hour_ago_and_becomes_what_the_archiv
     services.archive_lag = pd.Timedelta(0)
     take(tmp_path / "whole", city(services), services.now)
     settled = frame[frame["ds"] < (services.now - LAG).normalize()]
-    final = stored(tmp_path / "whole")
+    final = read_stored(tmp_path / "whole")
     pd.testing.assert_frame_equal(settled, final[final["ds"].isin(settled["ds"])])
 
 
@@ -194,7 +194,7 @@ def test_without_the_forecast_service_the_data_end_where_the_archive_does(
 ):
     services.archive_lag = LAG
     take(tmp_path, city(services), BEFORE)
-    assert stored(tmp_path)["ds"].max() == (BEFORE - LAG).floor("h")
+    assert read_stored(tmp_path)["ds"].max() == (BEFORE - LAG).floor("h")
 
 
 def test_an_archive_that_answers_less_than_asked_leaves_more_to_the_past_days(
@@ -204,7 +204,7 @@ def test_an_archive_that_answers_less_than_asked_leaves_more_to_the_past_days(
     take(tmp_path, city(services, recent_url=services.url), BEFORE)
     services.now, services.archive_lag = BEFORE + pd.Timedelta("1D"), pd.Timedelta("9D")
     take(tmp_path, city(services, recent_url=services.url), services.now)
-    frame = stored(tmp_path)
+    frame = read_stored(tmp_path)
     assert set(frame["ds"].diff().dropna()) == {pd.Timedelta("1h")} and frame[
         "ds"
     ].max() == services.now - pd.Timedelta("1h")
@@ -226,17 +226,17 @@ def test_an_answer_that_ends_too_early_takes_no_row_that_is_stored_behind_it(
     services.archive_lag = LAG
     settings = city(services, recent_url=services.url if path == "/v1/forecast" else None)
     take(tmp_path, settings, BEFORE)
-    before = stored(tmp_path)
+    before = read_stored(tmp_path)
     services.now = BEFORE + pd.Timedelta("1D")
     services.change(path, only_first_day)
     fetched = take(tmp_path, settings, services.now)
     assert "unanswered" in set(fetched.revised["kind"]) and "freshness" in {
-        one.rule for one in fetched.findings
+        finding.rule for finding in fetched.findings
     }
-    assert stored(tmp_path)["ds"].equals(before["ds"])
+    assert read_stored(tmp_path)["ds"].equals(before["ds"])
     services.changes.clear()
     take(tmp_path, settings, services.now)
-    assert len(stored(tmp_path)) == len(before) + 24
+    assert len(read_stored(tmp_path)) == len(before) + 24
 
 
 def test_a_shorter_answer_without_anything_new_is_no_revision_and_leaves_no_table(
@@ -248,9 +248,9 @@ def test_a_shorter_answer_without_anything_new_is_no_revision_and_leaves_no_tabl
     fetched = take(tmp_path, city(services), BEFORE + pd.Timedelta("20min"))
     assert fetched.is_unchanged and set(fetched.revised["kind"]) == {"unanswered"}
     report_fetch("live", fetched, tmp_path, "hours")
-    said = capsys.readouterr().out
-    assert "revised" not in said
-    assert f"kept, though the source ends before: {len(fetched.revised)} values" in said
+    output = capsys.readouterr().out
+    assert "revised" not in output
+    assert f"kept, though the source ends before: {len(fetched.revised)} values" in output
     assert not list(tmp_path.rglob("*.revisions.csv"))
 
 
@@ -268,9 +268,9 @@ def test_the_record_and_the_table_count_changed_values_and_no_unanswered_ones(
     services.change("/v1/archive", changed)
     fetched = take(tmp_path, city(services), BEFORE + pd.Timedelta("20min"))
     report_fetch("live", fetched, tmp_path, "hours")
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     table = Path(fetched.pointer.snapshot).with_suffix(".revisions.csv")
-    assert f"revised history: 1 changed values, listed in {table}" in said
+    assert f"revised history: 1 changed values, listed in {table}" in output
     assert len(pd.read_csv(tmp_path / table)) == record(tmp_path)["revised_values"] == 1
 
 
@@ -283,7 +283,7 @@ def test_a_clock_ahead_of_the_service_s_is_refused_before_forecasts_count_as_obs
     ):
         take(tmp_path, city(services, recent_url=services.url), BEFORE + pd.Timedelta("3h"))
     take(tmp_path, city(services, recent_url=services.url), BEFORE - pd.Timedelta("3h"))
-    assert stored(tmp_path)["ds"].max() == BEFORE - pd.Timedelta("4h")
+    assert read_stored(tmp_path)["ds"].max() == BEFORE - pd.Timedelta("4h")
 
 
 def test_provisional_days_are_read_again_and_named_as_such(tmp_path: Path, services: Services):
@@ -292,9 +292,9 @@ def test_provisional_days_are_read_again_and_named_as_such(tmp_path: Path, servi
     fetched = take(tmp_path, city(services), AFTER)
     assert set(fetched.revised["kind"]) == {"provisional"}
     assert np.allclose(fetched.revised["after"], fetched.revised["before"] - 0.5)
-    settled = stored(tmp_path)
+    settled = read_stored(tmp_path)
     take(tmp_path / "whole", city(services), AFTER)
-    pd.testing.assert_frame_equal(settled, stored(tmp_path / "whole"))
+    pd.testing.assert_frame_equal(settled, read_stored(tmp_path / "whole"))
 
 
 def test_a_row_that_the_service_has_no_more_is_reported_as_vanished(
@@ -311,11 +311,13 @@ def test_a_row_that_the_service_has_no_more_is_reported_as_vanished(
         }
 
     services.change("/v1/archive", without)
-    later = BEFORE + pd.Timedelta("1h")
-    services.now = later
-    fetched = take(tmp_path, city_allowing_gaps(services), later)
-    gone = fetched.revised[fetched.revised["kind"] != "provisional"]
-    assert gone[["ds", "kind"]].values.tolist() == [[pd.Timestamp("2021-05-26 03:00"), "vanished"]]
+    one_hour_later = BEFORE + pd.Timedelta("1h")
+    services.now = one_hour_later
+    fetched = take(tmp_path, city_allowing_gaps(services), one_hour_later)
+    vanished = fetched.revised[fetched.revised["kind"] != "provisional"]
+    assert vanished[["ds", "kind"]].values.tolist() == [
+        [pd.Timestamp("2021-05-26 03:00"), "vanished"]
+    ]
 
 
 def city_allowing_gaps(services: Services) -> Dataset:
@@ -328,16 +330,16 @@ def test_an_earlier_snapshot_is_restored_without_network(tmp_path: Path, service
     first = take(tmp_path, shares(services), BEFORE)
     services.now = AFTER
     take(tmp_path, shares(services), AFTER)
-    services.asked.clear()
+    services.requested.clear()
     back = take(tmp_path, shares(services), AFTER, as_of=BEFORE)
-    assert back.is_restored and back.pointer == first.pointer and services.asked == []
+    assert back.is_restored and back.pointer == first.pointer and services.requested == []
     assert snapshots.read_pointer(tmp_path, "live") == first.pointer
 
 
 def test_an_as_of_that_was_never_stored_shows_nothing_later(tmp_path: Path, services: Services):
     take(tmp_path, shares(services), BEFORE)
     fetched = take(tmp_path, shares(services), BEFORE, as_of=pd.Timestamp("2021-03-15"))
-    assert stored(tmp_path)["ds"].max() == pd.Timestamp("2021-03-12") and fetched.revised.empty
+    assert read_stored(tmp_path)["ds"].max() == pd.Timestamp("2021-03-12") and fetched.revised.empty
 
 
 def test_an_as_of_before_all_stored_rows_says_that_there_were_none(tmp_path: Path):
@@ -395,7 +397,7 @@ def test_the_history_of_a_ticker_that_fails_today_is_kept(tmp_path: Path, servic
     services.now = AFTER
     services.delisted.add("CCC")
     fetched = take(tmp_path, shares(services, *tickers), AFTER)
-    ends = stored(tmp_path).groupby("unique_id")["ds"].max().dt.strftime("%m-%d").to_dict()
+    ends = read_stored(tmp_path).groupby("unique_id")["ds"].max().dt.strftime("%m-%d").to_dict()
     assert ends == {**dict.fromkeys(tickers, "06-15"), "CCC": "06-01"}
     assert list(fetched.failed) == ["CCC"] == list(record(tmp_path)["failed"])
 
@@ -404,14 +406,14 @@ def test_a_new_ticker_is_read_whole_and_a_dropped_one_goes(tmp_path: Path, servi
     take(tmp_path, shares(services, "AAA", "BBB"), BEFORE)
     services.now = AFTER
     take(tmp_path, shares(services, "BBB", "CCC"), AFTER)
-    assert stored(tmp_path).groupby("unique_id").size().to_dict() == {"BBB": 113, "CCC": 113}
+    assert read_stored(tmp_path).groupby("unique_id").size().to_dict() == {"BBB": 113, "CCC": 113}
 
 
 def test_another_question_is_asked_whole(tmp_path: Path, services: Services):
     take(tmp_path, city(services), BEFORE)
     services.now = AFTER
     take(tmp_path, city(services, start="2021-04-01"), AFTER)
-    assert stored(tmp_path)["ds"].min() == pd.Timestamp("2021-04-01")
+    assert read_stored(tmp_path)["ds"].min() == pd.Timestamp("2021-04-01")
 
 
 def test_a_service_that_fails_leaves_snapshot_and_pointer_as_they_are(
@@ -423,7 +425,8 @@ def test_a_service_that_fails_leaves_snapshot_and_pointer_as_they_are(
     with pytest.raises(DataError, match="tried 4 times"):
         take(tmp_path, shares(services), AFTER)
     assert (
-        snapshots.read_pointer(tmp_path, "live") == first.pointer and len(stored(tmp_path)) == 103
+        snapshots.read_pointer(tmp_path, "live") == first.pointer
+        and len(read_stored(tmp_path)) == 103
     )
 
 
@@ -456,7 +459,8 @@ def test_a_kill_before_the_pointer_moves_leaves_the_old_snapshot(
         patched.setattr(snapshots, "move_pointer", killed)
         take(tmp_path, shares(services), AFTER)
     assert (
-        snapshots.read_pointer(tmp_path, "live") == first.pointer and len(stored(tmp_path)) == 103
+        snapshots.read_pointer(tmp_path, "live") == first.pointer
+        and len(read_stored(tmp_path)) == 103
     )
     assert take(tmp_path, shares(services), AFTER).rows == 113
 
@@ -472,54 +476,56 @@ def test_two_fetches_of_one_dataset_do_not_meet(tmp_path: Path, services: Servic
 def test_a_run_removes_nothing_that_a_fetch_is_writing(
     tmp_path: Path, services: Services, monkeypatch: pytest.MonkeyPatch
 ):
-    found = []
+    errors = []
     flush = os.fsync
 
     def flush_and_remove(written: Any) -> None:  # the file is written and not yet renamed
         flush(written)
-        found.append(doctor.check_runs(tmp_path).observation)
+        errors.append(doctor.check_runs(tmp_path).observation)
         assert remove_run_leftovers(tmp_path) == []
 
     monkeypatch.setattr(os, "fsync", flush_and_remove)
     take(tmp_path, city(services, forecast_url=services.url), BEFORE)
     # snapshot, record, table of issued forecasts and pointer at least
-    assert len(found) >= 4 and {*found} == {"none is running"}
+    assert len(errors) >= 4 and {*errors} == {"none is running"}
 
 
 def test_forecasts_of_the_service_are_kept_in_a_table_apart(tmp_path: Path, services: Services):
     fetched = take(tmp_path, city(services, forecast_url=services.url), BEFORE)
     (table,) = (tmp_path / "data" / "snapshots" / "live" / "issued").glob("*.parquet")
-    kept = pd.read_parquet(table)
-    assert (kept["ds"] >= kept["issued_at"]).all() and table == tmp_path / fetched.pointer.issued
-    assert stored(tmp_path)["ds"].max() < kept["ds"].min()
+    issues = pd.read_parquet(table)
+    assert (
+        issues["ds"] >= issues["issued_at"]
+    ).all() and table == tmp_path / fetched.pointer.issued
+    assert read_stored(tmp_path)["ds"].max() < issues["ds"].min()
 
 
 def test_provenance_tells_how_the_data_came(tmp_path: Path, services: Services):
     take(tmp_path, shares(services), BEFORE)
-    found = record(tmp_path)
-    assert found["retrieved_at"] == "2021-06-01T22:00:00" and found["rows"] == 103
-    assert "as traded" in found["adjustment"] and found["library"]["yfinance"]
-    assert found["parameters"]["tickers"] == ["NVDA"] and len(found["sha256"]) == 64
-    assert str(tmp_path) not in json.dumps(found)
+    provenance = record(tmp_path)
+    assert provenance["retrieved_at"] == "2021-06-01T22:00:00" and provenance["rows"] == 103
+    assert "as traded" in provenance["adjustment"] and provenance["library"]["yfinance"]
+    assert provenance["parameters"]["tickers"] == ["NVDA"] and len(provenance["sha256"]) == 64
+    assert str(tmp_path) not in json.dumps(provenance)
 
 
 def test_a_key_reaches_no_file(tmp_path: Path, services: Services):
     settings = city(services, forecast_url=services.url, api_key_env="WEATHER_KEY")
     take(tmp_path, settings, BEFORE, environment={"WEATHER_KEY": "s3cret"})
-    assert all("apikey=s3cret" in path for path in services.asked)
+    assert all("apikey=s3cret" in path for path in services.requested)
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(written) > 3 and not [path for path in written if b"s3cret" in path.read_bytes()]
 
 
 @pytest.mark.parametrize(
-    "named", ["../../etc/passwd", "/etc/passwd", "data/snapshots/../pointers/live.json"]
+    "file_name", ["../../etc/passwd", "/etc/passwd", "data/snapshots/../pointers/live.json"]
 )
-def test_no_pointer_leads_out_of_the_store(tmp_path: Path, services: Services, named: str):
+def test_no_pointer_leads_out_of_the_store(tmp_path: Path, services: Services, file_name: str):
     take(tmp_path, city(services, forecast_url=services.url), BEFORE)
     path = ProjectPaths.of(tmp_path).pointer("live")
     good = files.read_json(path)
     for key, read in (("snapshot", snapshots.read_pointed), ("issued", vintages.read_vintages)):
-        files.write_json(path, {**good, key: named})
+        files.write_json(path, {**good, key: file_name})
         with pytest.raises(InputError, match="wanted a file below data/snapshots"):
             read(tmp_path, "live")
 
@@ -625,7 +631,7 @@ def test_through_a_month_the_newest_row_is_the_last_closed_session_and_its_price
             f"{early_close or ('20:10' if day.day < 7 else '21:20')}:00"
         )
         fetched = take(tmp_path, settings, services.now)
-        rows, close = stored(tmp_path).set_index("ds")["close"], last_close(services.now)
+        rows, close = read_stored(tmp_path).set_index("ds")["close"], last_close(services.now)
         assert rows.index[-1] == close.normalize()
         assert pd.Timestamp(record(tmp_path)["known"]) == close
         right = np.isclose(rows, walk("NVDA")[rows.index], rtol=1e-6)
@@ -635,7 +641,7 @@ def test_through_a_month_the_newest_row_is_the_last_closed_session_and_its_price
         kinds |= set(fetched.revised["kind"])
     # each session of November was seen too early once
     assert early == 21 and kinds == {"provisional"}
-    whole = [path for path in services.asked if "period1" in path]
+    whole = [path for path in services.requested if "period1" in path]
     assert sum("period1=1633" in path for path in whole) == 1  # October is asked for once
 
 
@@ -651,7 +657,7 @@ def test_a_series_that_a_file_has_no_more_is_named(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("names", "said"),
+    ("names", "pattern"),
     [
         (["K-471", "K-5", "B-72"], r"3 of 3 .*'B-072'; 3 are new, such as 'B-72' \(leading zeros?"),
         (
@@ -665,7 +671,7 @@ def test_a_series_that_a_file_has_no_more_is_named(tmp_path: Path):
     ids=["zeros dropped", "most renamed", "most gone", "one renamed", "one ended"],
 )
 def test_a_file_in_which_most_series_were_renamed_is_refused(
-    tmp_path: Path, names: list[str], said: str | None
+    tmp_path: Path, names: list[str], pattern: str | None
 ):
     (tmp_path / "data").mkdir()
     path = tmp_path / "data" / "mine.csv"
@@ -680,10 +686,10 @@ def test_a_file_in_which_most_series_were_renamed_is_refused(
     write(["K-000471", "K-005", "B-072"])
     first = take(tmp_path, settings, AFTER)
     write(names)
-    if said is None:
+    if pattern is None:
         assert take(tmp_path, settings, AFTER).rows == 500 * len(names)
         return
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=pattern):
         take(tmp_path, settings, AFTER)
     assert snapshots.read_pointer(tmp_path, "live") == first.pointer
 
@@ -691,7 +697,7 @@ def test_a_file_in_which_most_series_were_renamed_is_refused(
 def test_other_tickers_in_the_entry_are_no_renamed_ones(services: Services, tmp_path: Path):
     take(tmp_path, shares(services, "AAA"), BEFORE)
     take(tmp_path, shares(services, "BBB"), AFTER)
-    assert "BBB" in stored(tmp_path)["unique_id"].tolist()
+    assert "BBB" in read_stored(tmp_path)["unique_id"].tolist()
 
 
 def test_series_that_the_entry_names_by_another_column_are_no_renamed_ones(tmp_path: Path):
@@ -702,9 +708,9 @@ def test_series_that_the_entry_names_by_another_column_are_no_renamed_ones(tmp_p
     frame.to_csv(tmp_path / "data" / "mine.csv", index=False)
     take(tmp_path, dataset(source=source, target={"column": "y"}), AFTER)
     for naming in ({"columns": {"unique_id": "shop"}}, {"id_columns": ["shop"]}):
-        named = dataset(source=source | naming, target={"column": "y"})
-        assert take(tmp_path, named, AFTER).rows == 500
-        assert stored(tmp_path)["unique_id"].unique().tolist() == ["a"]
+        with_names = dataset(source=source | naming, target={"column": "y"})
+        assert take(tmp_path, with_names, AFTER).rows == 500
+        assert read_stored(tmp_path)["unique_id"].unique().tolist() == ["a"]
 
 
 def test_a_file_that_lost_a_twentieth_of_a_series_is_refused_unless_the_entry_allows_it(

@@ -41,7 +41,7 @@ def test_a_column_leads_in_a_panel_of_more_series_than_are_looked_at():
     assert find_leading_columns(frame, "y", columns, spans, lambda values: values) == ["lead"]
 
 
-def written(tmp_path, frame, **settings):
+def write_entry(tmp_path, frame, **settings):
     path = tmp_path / "rows.csv"
     frame.to_csv(path, index=False)
     text = guess_entry(path, "data/rows.csv", "rows", target="level", **settings)
@@ -49,14 +49,14 @@ def written(tmp_path, frame, **settings):
 
 
 def test_a_number_that_leads_the_target_is_an_input_and_the_others_are_offered(tmp_path):
-    entry, text = written(tmp_path, creek(), horizon=6)
+    entry, text = write_entry(tmp_path, creek(), horizon=6)
     assert entry["past_exogenous"] == [{"column": "rain", "max_missing": 0.05}]
     assert "# past_exogenous: [{column: rain" in text and "column: other" in text
 
 
 @pytest.mark.parametrize("frame", [creek(rains=False), creek(hours=400)])
 def test_a_number_that_does_not_lead_or_is_not_known_to_is_no_input(tmp_path, frame):
-    entry, text = written(tmp_path, frame, horizon=6)
+    entry, text = write_entry(tmp_path, frame, horizon=6)
     assert "past_exogenous" not in entry
     assert "# past_exogenous: [{column: rain" in text
 
@@ -65,7 +65,7 @@ def test_what_stands_in_test_rows_makes_no_number_an_input(tmp_path):
     frame, still = creek(), creek(rains=False)
     newest = frame.index >= 0.75 * len(frame)
     frame["level"] = frame["level"].where(newest, still["level"])
-    assert "past_exogenous" not in written(tmp_path, frame, horizon=6)[0]
+    assert "past_exogenous" not in write_entry(tmp_path, frame, horizon=6)[0]
 
 
 COLUMNS_FROM_LATER_ROWS = {
@@ -85,13 +85,15 @@ def shop():
     return pd.DataFrame({"ds": days, "level": sales, "orders": sales.shift(-1)})
 
 
-@pytest.mark.parametrize("made", COLUMNS_FROM_LATER_ROWS.values(), ids=COLUMNS_FROM_LATER_ROWS)
+@pytest.mark.parametrize(
+    "make_column", COLUMNS_FROM_LATER_ROWS.values(), ids=COLUMNS_FROM_LATER_ROWS
+)
 @pytest.mark.parametrize("horizon", [1, 7])
 def test_a_column_made_of_later_values_is_no_input_and_told_as_a_leak(
-    tmp_path, shop, made, horizon
+    tmp_path, shop, make_column, horizon
 ):
-    shop["orders"] = made(shop["level"])
-    entry, text = written(tmp_path, shop, horizon=horizon)
+    shop["orders"] = make_column(shop["level"])
+    entry, text = write_entry(tmp_path, shop, horizon=horizon)
     assert "past_exogenous" not in text.replace("`past_exogenous`", "")
     assert "no input: orders (looks like a leak" in text and entry["target"]["column"] == "level"
 
@@ -99,12 +101,12 @@ def test_a_column_made_of_later_values_is_no_input_and_told_as_a_leak(
 def test_orders_that_tell_a_later_value_with_an_error_are_an_input_and_no_leak(tmp_path, shop):
     draw = np.random.default_rng(2)
     shop["orders"] += draw.normal(0, 1, len(shop))  # half of the deviation of a day's change
-    entry, text = written(tmp_path, shop, horizon=1)
+    entry, text = write_entry(tmp_path, shop, horizon=1)
     assert [column["column"] for column in entry["past_exogenous"]] == ["orders"]
     assert "leak" not in text
 
 
-@pytest.mark.parametrize("made", [lambda sales: 2.5 * sales, lambda sales: sales.shift(1)])
-def test_what_holds_present_or_past_values_is_no_leak(tmp_path, shop, made):
-    shop["orders"] = made(shop["level"])
-    assert "leak" not in written(tmp_path, shop, horizon=7)[1]
+@pytest.mark.parametrize("make_column", [lambda sales: 2.5 * sales, lambda sales: sales.shift(1)])
+def test_what_holds_present_or_past_values_is_no_leak(tmp_path, shop, make_column):
+    shop["orders"] = make_column(shop["level"])
+    assert "leak" not in write_entry(tmp_path, shop, horizon=7)[1]

@@ -71,9 +71,9 @@ def test_calendar_features_reach_one_horizon_beyond_the_last_row():
 def test_until_is_as_if_nothing_later_had_been_observed():
     long = problems.frame()
     cutoff = pd.Timestamp("2024-01-03 05:00")
-    seen = problems.until(problems.panel_of(long), cutoff)
-    made = problems.panel_of(long[long["ds"] <= cutoff])
-    for a, b in zip(seen.series, made.series, strict=True):
+    until = problems.until(problems.panel_of(long), cutoff)
+    expected = problems.panel_of(long[long["ds"] <= cutoff])
+    for a, b in zip(until.series, expected.series, strict=True):
         assert a.unique_id == b.unique_id
         for name in ("ds", "values", "future"):
             np.testing.assert_array_equal(getattr(a, name), getattr(b, name))

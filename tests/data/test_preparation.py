@@ -25,8 +25,8 @@ def test_the_pointer_of_the_stocks_is_what_the_installed_package_yields(tmp_path
     """Nothing of the prices is in the repository; the digest proves that everybody has the same
     ones.
     """
-    made = preparation.take_snapshot("stocks", load_dataset("stocks"), root=tmp_path)
-    assert made == snapshots.read_pointer(Path(), "stocks")
+    snapshot = preparation.take_snapshot("stocks", load_dataset("stocks"), root=tmp_path)
+    assert snapshot == snapshots.read_pointer(Path(), "stocks")
 
 
 def test_the_weather_in_the_repository_is_what_its_pointer_says():
@@ -108,13 +108,13 @@ def test_daily_range_is_the_log_of_high_over_low():
             "low": 1.0,
         }
     )
-    found = derive_and_select(
+    derived = derive_and_select(
         raw,
         dataset(target={"column": "close"}, past_exogenous=[{"column": "daily_range"}]),
         where="x",
     )
-    assert list(found.columns) == ["unique_id", "ds", "close", "daily_range"]
-    assert found["daily_range"].tolist() == pytest.approx([1.0], rel=1e-15)
+    assert list(derived.columns) == ["unique_id", "ds", "close", "daily_range"]
+    assert derived["daily_range"].tolist() == pytest.approx([1.0], rel=1e-15)
 
 
 def test_a_derived_column_without_its_inputs_names_what_is_missing():
@@ -151,18 +151,25 @@ def test_of_a_hundred_series_one_that_lacks_too_much_is_named_and_left_out():
     names = [f"s{number:03}" for number in range(100)]
     frame = hourly(rows=20, series=names)
     broken = (frame["unique_id"] == "s007") & frame.index.to_series().mod(20).between(3, 12)
-    kept, left_out = preparation.prepare(
+    prepared, left_out = preparation.prepare(
         frame.assign(temp=frame["temp"].mask(broken)), dataset(), where="x"
     )
-    assert sorted(set(names) - set(kept["unique_id"])) == ["s007"] and len(kept) == 99 * 20
-    (found,) = left_out
-    assert (found.series, found.column, found.count, found.action) == (
+    assert sorted(set(names) - set(prepared["unique_id"])) == ["s007"] and len(prepared) == 99 * 20
+    (left_out_series,) = left_out
+    assert (
+        left_out_series.series,
+        left_out_series.column,
+        left_out_series.count,
+        left_out_series.action,
+    ) == (
         "s007",
         "temp",
         10,
         "left out",
     )
-    assert found.sentence.startswith("misses 10 of 20 steps (50.00%), wanted at most 0.00%; first")
+    assert left_out_series.sentence.startswith(
+        "misses 10 of 20 steps (50.00%), wanted at most 0.00%; first"
+    )
     fewer = frame[frame["unique_id"] != "s050"]
     with pytest.raises(InputError, match="series 's007': column 'temp' misses 10 of 20"):
         preparation.prepare(fewer.assign(temp=fewer["temp"].mask(broken)), dataset(), where="x")
@@ -178,9 +185,9 @@ def test_a_mistyped_year_stands_in_the_message_of_the_steps_that_it_leaves_out(
     typed = frame.assign(ds=pd.to_datetime(times).astype("datetime64[ns]"))
     with pytest.raises(
         InputError, match=r"steps .*; first and last row: .*, .*\. Complete"
-    ) as told:
+    ) as refusal:
         preparation.check_prepared(typed, dataset(), where="x")
-    assert str(year) in str(told.value)
+    assert str(year) in str(refusal.value)
 
 
 def test_a_snapshot_is_not_taken_of_data_that_break_the_rules(tmp_path: Path):
@@ -216,9 +223,9 @@ def test_all_columns_that_lack_too_much_stand_in_one_message_with_the_lines_to_p
     frame = hourly(rows=100, series=("a", "b")).assign(wind=1.0, rain=1.0)
     frame.loc[frame.index[:6], "temp"] = np.nan
     frame.loc[frame.index[100:103], "wind"] = np.nan
-    own = dataset(past_exogenous=[{"column": "wind"}, {"column": "rain"}])
+    settings = dataset(past_exogenous=[{"column": "wind"}, {"column": "rain"}])
     with pytest.raises(InputError) as fault:
-        preparation.check_prepared(frame, own, where="mine")
+        preparation.check_prepared(frame, settings, where="mine")
     assert "series 'a': column 'temp' misses 6 of 100" in str(fault.value)
     assert "{column: temp, max_missing: 0.06}, {column: wind, max_missing: 0.03}" in str(
         fault.value
@@ -229,17 +236,17 @@ def test_all_columns_that_lack_too_much_stand_in_one_message_with_the_lines_to_p
 def test_beside_a_column_to_be_allowed_one_without_any_value_is_to_be_taken_out():
     frame = hourly(rows=100, series=("a",)).assign(wind=1.0, rain=np.nan)
     frame.loc[frame.index[:6], "wind"] = np.nan
-    own = dataset(past_exogenous=[{"column": "wind"}, {"column": "rain"}])
+    settings = dataset(past_exogenous=[{"column": "wind"}, {"column": "rain"}])
     with pytest.raises(InputError, match=r"\{column: wind, max_missing: 0\.06\}; take 'rain' out"):
-        preparation.check_prepared(frame, own, where="mine")
+        preparation.check_prepared(frame, settings, where="mine")
 
 
 def test_a_column_without_any_value_is_not_to_be_allowed_but_to_be_taken_out():
     frame = hourly(rows=1000, series=("a",)).assign(wind=np.nan)
     frame.loc[frame.index[5:], "temp"] = np.nan  # 99.5 %: no share that can be written allows it
-    own = dataset(past_exogenous=[{"column": "wind"}])
+    settings = dataset(past_exogenous=[{"column": "wind"}])
     with pytest.raises(InputError) as fault:
-        preparation.check_prepared(frame, own, where="mine")
+        preparation.check_prepared(frame, settings, where="mine")
     assert "'wind' misses 1000 of 1000" in str(fault.value) and "max_missing" not in str(
         fault.value
     )

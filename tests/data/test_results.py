@@ -21,7 +21,7 @@ def paths(tmp_path_factory):
 
 
 @pytest.fixture
-def own(tmp_path):
+def small_results(tmp_path):
     return ProjectPaths.of(write_project(tmp_path, datasets=("hourly",)))
 
 
@@ -31,11 +31,11 @@ def test_records_stand_by_candidate_in_the_order_of_their_names(paths):
     assert records["lstm.linear"].ranking == "shipped"
 
 
-def test_a_part_is_read_when_it_is_asked_for_and_once(own):
-    results = Results(own, "hourly")
+def test_a_part_is_read_when_it_is_asked_for_and_once(small_results):
+    results = Results(small_results, "hourly")
     assert results.selected_model("shipped") == "lstm"
-    (own.compared("hourly") / "verdicts.json").unlink()
-    (own.compared("hourly") / "by_step.csv").unlink()
+    (small_results.compared("hourly") / "verdicts.json").unlink()
+    (small_results.compared("hourly") / "by_step.csv").unlink()
     assert results.selected_model("shipped") == "lstm"
     with pytest.raises(
         InputError, match=r"compared/hourly/by_step\.csv: no such file; stage `compare` makes it"
@@ -55,22 +55,22 @@ def test_before_the_first_run_every_part_names_the_stage_that_makes_it(tmp_path,
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [("{", "cannot be read"), ("[]", "found list, wanted a mapping")]
+    ("content", "pattern"), [("{", "cannot be read"), ("[]", "found list, wanted a mapping")]
 )
-def test_a_damaged_file_is_an_error_of_the_data(own, content, said):
-    (own.compared("hourly") / "verdicts.json").write_text(content)
-    with pytest.raises(DataError, match=said):
-        _ = Results(own, "hourly").verdicts
+def test_a_damaged_file_is_an_error_of_the_data(small_results, content, pattern):
+    (small_results.compared("hourly") / "verdicts.json").write_text(content)
+    with pytest.raises(DataError, match=pattern):
+        _ = Results(small_results, "hourly").verdicts
 
 
 @pytest.mark.parametrize("part", ["leaderboard", "bands", "intervals", "quality", "task"])
-def test_every_damaged_part_is_named(own, part):
-    files.write_json(own.task("hourly"), {})
-    folders = (own.compared("hourly"), own.task("hourly").parent)
+def test_every_damaged_part_is_named(small_results, part):
+    files.write_json(small_results.task("hourly"), {})
+    folders = (small_results.compared("hourly"), small_results.task("hourly").parent)
     (path,) = [path for folder in folders for path in folder.glob(f"{part}.*")]
     path.write_bytes(path.read_bytes()[:-40] if path.suffix == ".parquet" else b"")
     with pytest.raises(DamagedError, match=rf"{path.name}: cannot be read \(.*run `dvc repro`"):
-        getattr(Results(own, "hourly"), part)
+        getattr(Results(small_results, "hourly"), part)
 
 
 def test_rows_as_text_keep_every_digit_that_was_written(paths):
@@ -81,12 +81,12 @@ def test_rows_as_text_keep_every_digit_that_was_written(paths):
     assert all(row["mase"] in written for row in rows)
 
 
-def test_several_targets_are_several_series(own):
-    path = Results(own, "hourly").folder("naive") / "forecasts.parquet"
+def test_several_targets_are_several_series(small_results):
+    path = Results(small_results, "hourly").folder("naive") / "forecasts.parquet"
     table = pd.read_parquet(path)
     both = [table.assign(output=output) for output in ("temperature", "wind")]
     files.write_frame(path, pd.concat(both, ignore_index=True))
-    assert Results(own, "hourly").series == ("town/temperature", "town/wind")
+    assert Results(small_results, "hourly").series == ("town/temperature", "town/wind")
 
 
 def test_units_and_the_ranking_error_are_those_of_the_dataset(paths):
@@ -99,17 +99,17 @@ def test_units_and_the_ranking_error_are_those_of_the_dataset(paths):
     assert (hourly.headline_metric, daily.headline_metric) == ("mae", "mase")
 
 
-def test_costs_are_read_apart_from_the_results(paths, own):
+def test_costs_are_read_apart_from_the_results(paths, small_results):
     assert read_costs(paths, "hourly")["naive"].cpu_seconds == 1.5
-    assert read_costs(own, "hourly") == {}
+    assert read_costs(small_results, "hourly") == {}
 
 
-def test_without_a_leaderboard_the_next_move_is_named(own):
+def test_without_a_leaderboard_the_next_move_is_named(small_results):
     with pytest.raises(
         InputError,
         match=r"leaderboard\.csv: no such file: no whole run .* Run `forecast run`.*--model",
     ):
-        read_leaderboard(own)
+        read_leaderboard(small_results)
 
 
 def test_members_whose_weights_were_learnt_again_are_told_without_a_date():

@@ -133,9 +133,9 @@ def test_a_column_that_is_missing_throughout_the_train_block_stays_finite_later(
 def test_rows_after_the_train_block_do_not_move_the_scale():
     long = problems.frame()
     shops = problems.problem_of(long)
-    later = long["ds"] > shops.borders.train_end
+    is_later = long["ds"] > shops.borders.train_end
     changed = long.assign(
-        **{c: long[c].mask(later, long[c] * 1e6 + 1) for c in ("sales", "price", "wind", "rain")}
+        **{c: long[c].mask(is_later, long[c] * 1e6 + 1) for c in ("sales", "price", "wind", "rain")}
     )
     assert problems.problem_of(changed).scaling.to_json() == shops.scaling.to_json()
 
@@ -241,16 +241,16 @@ def test_an_input_is_held_to_its_train_range_and_once_its_width_around_it(name, 
     for uid, series in far.panel.by_id.items():
         z = far.scaled(uid)[:, place]
         # the first of a run of wild values is as good as missing
-        seen = np.isfinite(z)
-        assert seen[-2:].all()
+        is_known = np.isfinite(z)
+        assert is_known[-2:].all()
         low, high = far.scaling.ranges[uid][:, place]
-        read = z[seen] * far.scaling.scale[uid][place] + far.scaling.centre[uid][place]
-        raw = transform_column(series.values[:, place], column)[seen]
+        read = z[is_known] * far.scaling.scale[uid][place] + far.scaling.centre[uid][place]
+        raw = transform_column(series.values[:, place], column)[is_known]
         if name == "wind":
             read, raw = np.diff(read), np.diff(raw)
-        held = np.clip(raw, 2 * low - high, 2 * high - low)
-        np.testing.assert_allclose(read, held, atol=1e-9)
-        assert (held != raw).any()
+        clipped = np.clip(raw, 2 * low - high, 2 * high - low)
+        np.testing.assert_allclose(read, clipped, atol=1e-9)
+        assert (clipped != raw).any()
 
 
 def test_a_target_is_read_as_it_is_however_far_off():

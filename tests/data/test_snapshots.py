@@ -21,11 +21,11 @@ SINCE = {"a": pd.Timestamp("2024-01-01 06:00")}
 
 @pytest.fixture
 def pointer(tmp_path: Path) -> snapshots.Pointer:
-    made = snapshots.write_snapshot(
+    snapshot = snapshots.write_snapshot(
         tmp_path, "mine", hourly(), as_of=AS_OF, provenance={"source": "test"}
     )
-    snapshots.move_pointer(tmp_path, "mine", made)
-    return made
+    snapshots.move_pointer(tmp_path, "mine", snapshot)
+    return snapshot
 
 
 def test_what_was_written_is_read_back(tmp_path: Path, pointer: snapshots.Pointer):
@@ -55,17 +55,19 @@ def test_an_equal_snapshot_is_not_written_again(tmp_path: Path, pointer: snapsho
 def test_other_data_are_another_snapshot_and_the_old_one_stays(
     tmp_path: Path, pointer: snapshots.Pointer
 ):
-    made = snapshots.write_snapshot(tmp_path, "mine", hourly(rows=101), as_of=AS_OF, provenance={})
-    assert made.sha256 != pointer.sha256
+    snapshot = snapshots.write_snapshot(
+        tmp_path, "mine", hourly(rows=101), as_of=AS_OF, provenance={}
+    )
+    assert snapshot.sha256 != pointer.sha256
     assert snapshots.read_pointer(tmp_path, "mine") == pointer
     assert len(snapshots.read_pointed(tmp_path, "mine")) == 100
 
 
 def test_a_time_within_a_day_is_part_of_the_name(tmp_path: Path):
-    made = snapshots.write_snapshot(
+    snapshot = snapshots.write_snapshot(
         tmp_path, "mine", hourly(), as_of=pd.Timestamp("2024-02-01 21:00"), provenance={}
     )
-    assert "2024-02-01T210000Z-" in made.snapshot
+    assert "2024-02-01T210000Z-" in snapshot.snapshot
 
 
 def test_a_changed_snapshot_is_refused(tmp_path: Path, pointer: snapshots.Pointer):
@@ -151,16 +153,16 @@ def test_names_cannot_be_shifted_into_each_other():
     assert len(digests) == 2
 
 
-def later(rows: int = 12) -> pd.DataFrame:
+def later_frame(rows: int = 12) -> pd.DataFrame:
     return hourly(rows=rows).iloc[6:].reset_index(drop=True)
 
 
 def test_an_unchanged_overlap_is_no_revision():
-    assert find_revisions(hourly(rows=10), later(), since=SINCE).empty
+    assert find_revisions(hourly(rows=10), later_frame(), since=SINCE).empty
 
 
 def test_a_changed_value_is_shown_before_and_after():
-    new = later()
+    new = later_frame()
     new.loc[1, "temp"] = 99.0
     (row,) = find_revisions(hourly(rows=10), new, since=SINCE).to_dict("records")
     assert row == {
@@ -174,24 +176,26 @@ def test_a_changed_value_is_shown_before_and_after():
 
 
 def test_a_value_that_became_missing_is_a_change_and_rounding_is_none():
-    new = later()
+    new = later_frame()
     new.loc[0, "temp"] = np.nan
     new.loc[1, "temp"] *= 1 + 1e-7
     assert find_revisions(hourly(rows=10), new, since=SINCE)["ds"].dt.hour.tolist() == [6]
 
 
 def test_rows_that_vanished_or_appeared_are_named():
-    found = find_revisions(hourly(rows=10).drop(index=8), later().drop(index=1), since=SINCE)
-    assert found[["ds", "kind"]].values.tolist() == [
+    revisions = find_revisions(
+        hourly(rows=10).drop(index=8), later_frame().drop(index=1), since=SINCE
+    )
+    assert revisions[["ds", "kind"]].values.tolist() == [
         [pd.Timestamp("2024-01-01 07:00"), "vanished"],
         [pd.Timestamp("2024-01-01 08:00"), "appeared"],
     ]
 
 
 def test_rows_behind_the_end_of_an_answer_are_kept_and_named_but_not_where_it_is_whole():
-    short = later().iloc[:2]
-    found = find_revisions(hourly(rows=10), short, since=SINCE)
-    assert found["ds"].dt.hour.tolist() == [8, 9] and set(found["kind"]) == {"unanswered"}
+    short = later_frame().iloc[:2]
+    revisions = find_revisions(hourly(rows=10), short, since=SINCE)
+    assert revisions["ds"].dt.hour.tolist() == [8, 9] and set(revisions["kind"]) == {"unanswered"}
     assert len(merge_history(hourly(rows=10), short, since=SINCE, keep={"a"})) == 10
     whole = hourly(rows=8)
     assert set(find_revisions(hourly(rows=10), whole, since={})["kind"]) == {"vanished"}
@@ -199,15 +203,15 @@ def test_rows_behind_the_end_of_an_answer_are_kept_and_named_but_not_where_it_is
 
 
 def test_what_was_provisional_is_called_so():
-    new = later().assign(temp=0.0)
-    found = find_revisions(
+    new = later_frame().assign(temp=0.0)
+    revisions = find_revisions(
         hourly(rows=10), new, since=SINCE, provisional_from=pd.Timestamp("2024-01-01 08:00")
     )
-    assert found["kind"].tolist() == ["changed", "changed", "provisional", "provisional"]
+    assert revisions["kind"].tolist() == ["changed", "changed", "provisional", "provisional"]
 
 
 def test_history_is_continued_and_rounding_keeps_the_stored_digits():
-    new = later()
+    new = later_frame()
     new["temp"] *= 1 + 1e-7
     result = merge_history(hourly(rows=10), new, since=SINCE, keep={"a"})
     assert len(result) == 12
@@ -216,10 +220,10 @@ def test_history_is_continued_and_rounding_keeps_the_stored_digits():
 
 def test_a_series_that_failed_is_kept_and_one_no_longer_wanted_goes():
     stored = hourly(rows=10, series=("a", "b", "c"))
-    result = merge_history(stored, later(), since=SINCE, keep={"a", "b"})
+    result = merge_history(stored, later_frame(), since=SINCE, keep={"a", "b"})
     assert result.groupby("unique_id").size().to_dict() == {"a": 12, "b": 10}
 
 
 def test_a_series_read_whole_replaces_all_it_was():
-    result = merge_history(hourly(rows=10), later(), since={}, keep={"a"})
+    result = merge_history(hourly(rows=10), later_frame(), since={}, keep={"a"})
     assert result["ds"].min() == pd.Timestamp("2024-01-01 06:00")

@@ -97,11 +97,11 @@ def test_rows_that_each_series_numbers_by_itself_are_cut_from_their_ends(tmp_pat
     files.write_json(tmp_path / "borders.json", borders.to_json())
     assert Borders.from_json(files.read_json(tmp_path / "borders.json")) == borders
     assert splits.split_panel(panel_of_all, borders).keys() == panel_of_all.by_id.keys()
-    later = frame["unique_id"] == "s120"
-    frame.loc[later, "ds"] += pd.Timedelta(minutes=1)
+    is_longer = frame["unique_id"] == "s120"
+    frame.loc[is_longer, "ds"] += pd.Timedelta(minutes=1)
     begun_apart = from_frame(frame, "example", settings.task)
     assert not splits.resolve_borders(begun_apart, settings.splits).by_series
-    frame["ds"] += np.where(later, 0, 1) * pd.Timedelta(minutes=1)
+    frame["ds"] += np.where(is_longer, 0, 1) * pd.Timedelta(minutes=1)
     assert splits.resolve_borders(
         from_frame(frame, "example", settings.task), settings.splits
     ).by_series
@@ -239,17 +239,17 @@ def test_no_possible_origin_is_left_out(blocks, horizon, lookback):
 
 
 @pytest.mark.parametrize(
-    ("rows", "block", "found"),
+    ("rows", "block", "n_rows"),
     [(20, "calibration", 2), (10, "train", 6), (30, "test", 4)],
     ids=["c", "t", "e"],
 )
-def test_a_series_too_short_is_one_sentence_with_what_is_needed(rows, block, found):
+def test_a_series_too_short_is_one_sentence_with_what_is_needed(rows, block, n_rows):
     short = panel(rows, horizon=5, lookback=4)
     with pytest.raises(InputError) as refused:
         splits.split_panel(short, resolved(rows, horizon=5, lookback=4), needed=(block,))
     need = 9 if block == "train" else 5
     message = str(refused.value)
-    assert f"series 'a': its {block} block has {found} of {rows} steps, needs {need}" in message
+    assert f"series 'a': its {block} block has {n_rows} of {rows} steps, needs {need}" in message
     assert "lookback=4 and horizon=5" in message
     assert "configs/datasets.yaml" in message
 

@@ -154,7 +154,7 @@ def test_what_changes_in_a_series_is_not_static() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sizes", "said"),
+    ("sizes", "pattern"),
     [
         ((np.nan, np.nan), "series 'shop 00' has no value of 'size'"),
         ((np.inf, 1.0), "column 'size .scaled.' holds inf, wanted a finite number up to"),
@@ -162,11 +162,11 @@ def test_what_changes_in_a_series_is_not_static() -> None:
     ],
 )
 def test_a_static_number_without_a_mean_or_a_spread_is_told(
-    sizes: tuple[float, float], said: str
+    sizes: tuple[float, float], pattern: str
 ) -> None:
     df = shops(2)
     df["size"] = np.where(df["shop"] == "shop 00", *sizes)
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=pattern):
         forecast.fit(df, "ridge", freq="MS", static="size", **SPANS, **NAMES)
 
 

@@ -44,11 +44,11 @@ def test_a_cutoff_is_given_what_had_been_issued_when_it_became_known():
     """The hour from 1 to 2 is known at 2, the one from 2 to 3 at 3, when the second issue is
     out.
     """
-    found = vintages.forecasts_by_cutoff(
+    by_cutoff = vintages.forecasts_by_cutoff(
         ISSUES, dataset(), rows("2024-01-01 01:00", "2024-01-01 02:00")
     )
-    assert found[["step", "temp"]].values.tolist() == [[1, 1.0], [2, 1.0], [1, 2.0], [2, 2.0]]
-    assert found["ds"].dt.hour.tolist() == [2, 3, 3, 4]
+    assert by_cutoff[["step", "temp"]].values.tolist() == [[1, 1.0], [2, 1.0], [1, 2.0], [2, 2.0]]
+    assert by_cutoff["ds"].dt.hour.tolist() == [2, 3, 3, 4]
 
 
 def test_of_several_targets_the_newest_issue_is_told():
@@ -56,16 +56,16 @@ def test_of_several_targets_the_newest_issue_is_told():
     rain = ISSUES[ISSUES["issued_at"] == pd.Timestamp("2024-01-01 00:00")]
     both = pd.concat([temp, rain.rename(columns={"temp": "rain"})], ignore_index=True)
     two = dataset(target=[{"column": "temp"}, {"column": "rain"}])
-    found = vintages.forecasts_by_cutoff(both, two, rows("2024-01-01 02:00"))
-    assert found[["temp", "rain"]].values.tolist() == [[2.0, 1.0], [2.0, 1.0]]
-    assert set(found["issued_at"]) == {pd.Timestamp("2024-01-01 03:00")}
+    by_cutoff = vintages.forecasts_by_cutoff(both, two, rows("2024-01-01 02:00"))
+    assert by_cutoff[["temp", "rain"]].values.tolist() == [[2.0, 1.0], [2.0, 1.0]]
+    assert set(by_cutoff["issued_at"]) == {pd.Timestamp("2024-01-01 03:00")}
 
 
 def test_a_cutoff_the_service_said_too_little_about_is_left_out():
-    found = vintages.forecasts_by_cutoff(
+    by_cutoff = vintages.forecasts_by_cutoff(
         ISSUES, dataset(), rows("2023-12-31 20:00", "2024-01-01 07:00")
     )
-    assert found.empty and list(found.columns) == [
+    assert by_cutoff.empty and list(by_cutoff.columns) == [
         "unique_id",
         "cutoff",
         "step",
@@ -81,14 +81,18 @@ def test_nothing_issued_after_a_row_reaches_its_columns():
         future_exogenous=[{"column": "temp", "max_missing": 0.9, "issued": True}],
     )
     frame = hourly(rows=12)
-    said = vintages.add_issued(frame, settings, ISSUES)["temp+2"]
+    issued = vintages.add_issued(frame, settings, ISSUES)["temp+2"]
     assert (
-        said.iloc[:7].tolist() == [1.0, 1.0, 2.0, 2.0, 2.0, 2.0, 2.0] and said.iloc[7:].isna().all()
+        issued.iloc[:7].tolist() == [1.0, 1.0, 2.0, 2.0, 2.0, 2.0, 2.0]
+        and issued.iloc[7:].isna().all()
     )
-    later = ISSUES.assign(
+    changed_later = ISSUES.assign(
         temp=ISSUES["temp"].where(ISSUES["issued_at"] < pd.Timestamp("2024-01-01 03:00"), 99.0)
     )
-    assert vintages.add_issued(frame, settings, later)["temp+2"].iloc[:2].tolist() == [1.0, 1.0]
+    assert vintages.add_issued(frame, settings, changed_later)["temp+2"].iloc[:2].tolist() == [
+        1.0,
+        1.0,
+    ]
 
 
 def test_what_was_kept_of_an_issue_stays_as_it_was():
@@ -159,7 +163,7 @@ def test_archived_issues_count_from_when_their_run_was_out(tmp_path: Path, servi
     assert sorted(set(lead)) == [16.0, 40.0] and issues["issued_at"].max() <= NOW
     assert [
         path
-        for path in services.asked
+        for path in services.requested
         if "previous_day2" in path and "start_date=2021-05-01" in path
     ]
 
@@ -198,8 +202,10 @@ def test_an_earlier_snapshot_comes_back_with_the_issues_of_its_time(
     before = vintages.read_vintages(tmp_path, "city")
     services.now = NOW + pd.Timedelta(2, "D")
     take(tmp_path, settings, services.now)
-    services.asked.clear()
-    assert take(tmp_path, settings, services.now, as_of=NOW).is_restored and services.asked == []
+    services.requested.clear()
+    assert (
+        take(tmp_path, settings, services.now, as_of=NOW).is_restored and services.requested == []
+    )
     pd.testing.assert_frame_equal(vintages.read_vintages(tmp_path, "city"), before)
 
 
@@ -215,24 +221,24 @@ def test_issues_that_are_not_those_of_the_pointer_are_refused(tmp_path: Path, se
 
 def test_the_service_is_a_row_with_what_it_had_said_by_each_origin(tmp_path: Path):
     shops = problems.shops()
-    said = problems.vintages(shops.panel)
+    issued = problems.vintages(shops.panel)
     model = fit(
         problems.with_vintages(shops), SERVICE, skip=None, seed=0, budget=Budget(0, 1)
     ).forecaster
     model.save(tmp_path)
     row = shops.rows("south", "test")[3]
-    found = Forecaster.load(tmp_path).predict(shops.panel, {"south": np.array([row])})["south"][0]
-    own = said[
-        (said["unique_id"] == "south") & (said["cutoff"] == shops.panel.by_id["south"].ds[row])
+    y_hat = Forecaster.load(tmp_path).predict(shops.panel, {"south": np.array([row])})["south"][0]
+    of_cutoff = issued[
+        (issued["unique_id"] == "south") & (issued["cutoff"] == shops.panel.by_id["south"].ds[row])
     ]
-    np.testing.assert_array_equal(found, own[["sales", "price"]])
+    np.testing.assert_array_equal(y_hat, of_cutoff[["sales", "price"]])
     assert model.n_params == 0
 
 
 def test_the_service_is_refused_where_no_issue_covers_an_origin():
     shops = problems.shops()
-    said = problems.vintages(shops.panel)
-    late = problems.with_vintages(shops, said[said["cutoff"] > "2024-01-06"])
+    issued = problems.vintages(shops.panel)
+    late = problems.with_vintages(shops, issued[issued["cutoff"] > "2024-01-06"])
     model = fit(late, SERVICE, skip=None, seed=0, budget=Budget(0, 1)).forecaster
     with pytest.raises(
         ModelError, match=r"has no forecast of the whole horizon at \d+ of \d+ origins"

@@ -32,7 +32,7 @@ def channels(**column):
     )
 
 
-def one(values):
+def single_series(values):
     """(1, L, 1)"""
     return np.array(values, dtype=float)[None, :, None]
 
@@ -88,14 +88,16 @@ def test_slices_of_a_batch_leave_nothing_out_and_repeat_nothing():
 
 
 def test_a_missing_step_repeats_the_last_value_with_a_mask_and_the_time_since():
-    past = input_channels(one([NAN, 5, NAN, NAN, 7]), channels(max_missing=0.5))[0]
+    past = input_channels(single_series([NAN, 5, NAN, NAN, 7]), channels(max_missing=0.5))[0]
     assert past[:, 0].tolist() == [0, 5, 5, 5, 7]
     assert past[:, 1].tolist() == [0, 1, 0, 0, 1]
     np.testing.assert_allclose(np.expm1(past[:, 2]), [1, 0, 1, 2, 0], atol=1e-6)
 
 
 def test_a_drifting_level_enters_as_its_changes():
-    past = input_channels(one([5, 7, NAN, 8]), channels(difference_inputs=True, max_missing=0.5))[0]
+    past = input_channels(
+        single_series([5, 7, NAN, 8]), channels(difference_inputs=True, max_missing=0.5)
+    )[0]
     assert past[:, 0].tolist() == [0, 2, 0, 1]
     assert past[:, 1].tolist() == [1, 1, 0, 1]
 
@@ -105,7 +107,7 @@ def test_a_window_that_begins_in_a_gap_has_no_jump_where_the_gap_ends():
     drifted is none.
     """
     past = input_channels(
-        one([NAN, NAN, 500, 501]), channels(difference_inputs=True, max_missing=0.5)
+        single_series([NAN, NAN, 500, 501]), channels(difference_inputs=True, max_missing=0.5)
     )[0]
     assert past[:, 0].tolist() == [0, 0, 0, 1]
 
@@ -119,7 +121,7 @@ def test_a_difference_over_the_windows_edge_is_not_seen():
     windows = gather_windows(z, np.zeros((5, 0)), np.array([3]), settings, lookback=3, horizon=1)
     assert windows.past[0, :, 0].tolist() == [0, 2, 3]
     assert windows.past[0, :, 1].tolist() == [0, 1, 1]
-    forgotten = input_channels(one([1, 2, 3]), settings)
+    forgotten = input_channels(single_series([1, 2, 3]), settings)
     clear_first_row(forgotten, settings)
     np.testing.assert_array_equal(forgotten, windows.past)
     assert z[1, 0] == 1.0
@@ -138,7 +140,8 @@ def test_columns_that_are_never_missing_have_no_mask():
 def test_an_infinite_value_counts_as_missing():
     settings = channels(max_missing=0.5)
     np.testing.assert_array_equal(
-        input_channels(one([1, np.inf, 3]), settings), input_channels(one([1, NAN, 3]), settings)
+        input_channels(single_series([1, np.inf, 3]), settings),
+        input_channels(single_series([1, NAN, 3]), settings),
     )
 
 

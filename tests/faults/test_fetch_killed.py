@@ -50,9 +50,9 @@ def test_a_kill_leaves_the_old_snapshot_or_the_new_one(tmp_path: Path):
         done = small_project.command(root, "fetch", "city", "--as-of", BEFORE)
         assert done.returncode == 0, done.stderr
         store = root / "data" / "snapshots" / "city"
-        n_asked, n_stored = len(services.asked), len(list(store.iterdir()))
+        n_asked, n_stored = len(services.requested), len(list(store.iterdir()))
         for reached in (
-            lambda: len(services.asked) > n_asked,
+            lambda: len(services.requested) > n_asked,
             lambda: len(list(store.iterdir())) > n_stored,
         ):
             killed_when(root, reached)

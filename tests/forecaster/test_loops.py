@@ -15,7 +15,7 @@ from forecast.forecaster import Forecaster
 from forecast.forecaster.fitting import fit_correction
 from forecast.models.base import LinearSpec, NetworkSpec
 from forecast.system.errors import InputError
-from tests.contract.families import FAMILIES, forecaster, in_scaled_units, made, over_horizon
+from tests.contract.families import FAMILIES, fit_family, forecaster, in_scaled_units, over_horizon
 from tests.support import problems
 
 H = problems.HORIZON
@@ -76,7 +76,7 @@ def test_a_horizon_as_trained_is_the_forecast_served(family):
 @recursive
 def test_a_horizon_longer_than_trained_begins_with_the_trained_one(family):
     problem = fixed_levels()
-    model = made(problem, family, skip_of(family))
+    model = fit_family(problem, family, skip_of(family))
     long = over_horizon(model, problem.panel, AT, horizon=4 * H)["north"]
     assert long.shape == (2, 4 * H, 2) and np.isfinite(long).all()
     np.testing.assert_array_equal(
@@ -90,7 +90,7 @@ def test_the_closed_loop_fed_with_true_values_equals_the_open_loop(family):
     same.
     """
     problem = fixed_levels()
-    panel, model = problems.copied(problem.panel), made(problem, family, skip_of(family))
+    panel, model = problems.copied(problem.panel), fit_family(problem, family, skip_of(family))
     if family == "jordan":
         # its context outlives any window
         model = replace(model, spec=model.spec.with_values({"alpha": 0.0}))
@@ -119,7 +119,7 @@ def test_past_only_inputs_changed_after_the_cutoff_change_no_forecast_in_closed_
 @recursive
 def test_simulation_reads_the_inputs_after_the_cutoff_and_the_forecast_carries_them(family):
     problem = fixed_levels()
-    panel, model = problems.copied(problem.panel), made(problem, family, skip_of(family))
+    panel, model = problems.copied(problem.panel), fit_family(problem, family, skip_of(family))
     row = {"north": np.array([110])}
     series = panel.by_id["north"]
     before = simulate(model, panel, row, horizon=8)["north"]
@@ -199,7 +199,7 @@ def test_no_rows_give_no_forecasts():
 def mixed_setting():
     """A season of eight that two lags of a one-step law cannot carry over the horizon."""
     problem = fixed_levels()
-    model = made(problem, "arx", None)
+    model = fit_family(problem, "arx", None)
     half = replace(model.skip, coefficients=0.4 * model.skip.coefficients)
     return problem, replace(model, skip=half)
 
@@ -215,7 +215,7 @@ def test_the_mixed_strategy_takes_the_bias_out_of_a_recursion(tmp_path):
     problem, biased = mixed_setting()
     rows = {"north": problem.rows("north", "test")}
     mixed = fit_correction(problem, biased)
-    direct = made(problem, "ridge", None)
+    direct = fit_family(problem, "ridge", None)
     recursive_error = error(problem, over_horizon(biased, problem.panel, rows, horizon=H))
     mixed_error = error(problem, mixed.predict(problem.panel, rows))
     assert mixed_error < 0.8 * recursive_error
@@ -240,8 +240,8 @@ def test_a_correction_of_nothing_leaves_the_recursion_alone():
 
 def test_the_family_rectify_is_arx_with_a_correction():
     problem = fixed_levels()
-    mixed, rows = made(problem, "rectify", None), {"north": problem.rows("north", "test")}
-    by_hand = fit_correction(problem, made(problem, "arx", None))
+    mixed, rows = fit_family(problem, "rectify", None), {"north": problem.rows("north", "test")}
+    by_hand = fit_correction(problem, fit_family(problem, "arx", None))
     np.testing.assert_array_equal(
         mixed.predict(problem.panel, rows)["north"], by_hand.predict(problem.panel, rows)["north"]
     )
@@ -251,7 +251,7 @@ def test_the_family_rectify_is_arx_with_a_correction():
 def test_a_corrected_network_is_a_mixed_forecast_too():
     problem = fixed_levels()
     rows = {"north": problem.rows("north", "test")}
-    net = made(problem, "narx", "none")
+    net = fit_family(problem, "narx", "none")
     mixed = fit_correction(problem, net)
     assert error(problem, mixed.predict(problem.panel, rows)) < error(
         problem, net.predict(problem.panel, rows)

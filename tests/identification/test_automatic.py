@@ -217,13 +217,13 @@ def test_a_free_run_starts_from_one_row_where_y_is_never_observed_in_more_in_a_r
         identify(Experiment(u, seldom), settings=SMALL)
 
 
-@pytest.mark.parametrize("later", [0.02, 0.4])
-def test_a_record_with_few_whole_rows_is_identified_without_a_warning(later: float) -> None:
+@pytest.mark.parametrize("share_later", [0.02, 0.4])
+def test_a_record_with_few_whole_rows_is_identified_without_a_warning(share_later: float) -> None:
     """Hardly any row has all its delays observed, so that no ARX model and no polynomial can be
     fitted; a warning is an error here.
     """
     u, y = tank(400, 0)
-    y[20:][np.random.default_rng(0).uniform(size=380) > later] = np.nan
+    y[20:][np.random.default_rng(0).uniform(size=380) > share_later] = np.nan
     settings = replace(SMALL, candidates=(POLYNOMIAL, Candidate("polynomial", 3), ON_STATES))
     model = identify(Experiment(u, y), settings=settings)
     v, truth = tank(200, 1)
@@ -272,28 +272,28 @@ def test_the_plan_and_the_time_left_are_announced(monkeypatch: pytest.MonkeyPatc
     clock = time.perf_counter
     monkeypatch.setattr(time, "perf_counter", lambda: 100 * clock())  # of a search in milliseconds
     u, y = tank(120, 0)
-    said: list[str] = []
-    identify(Experiment(u, y), seed=0, settings=SMALL, announce=said.append)
-    assert said[0].startswith("System identification with 1 candidates in 2 folds; ")
-    assert [text.split(":")[0] for text in said[1:5]] == [
+    lines: list[str] = []
+    identify(Experiment(u, y), seed=0, settings=SMALL, announce=lines.append)
+    assert lines[0].startswith("System identification with 1 candidates in 2 folds; ")
+    assert [text.split(":")[0] for text in lines[1:5]] == [
         "Fold 1 of 2.",
         "Fold 2 of 2",
         "Training on all blocks",
         "Last training, 1 of 1 models",
     ]
-    assert said[1] == "Fold 1 of 2."  # one block tells too little
-    seconds = [float(text.split("about ")[1].split(" s")[0]) for text in said[2:]]
+    assert lines[1] == "Fold 1 of 2."  # one block tells too little
+    seconds = [float(text.split("about ")[1].split(" s")[0]) for text in lines[2:]]
     assert seconds == sorted(seconds, reverse=True)
     assert seconds[0] > seconds[-1]
 
 
 def test_seconds_are_announced_for_a_search_with_a_candidate_too_large_for_the_trainer() -> None:
-    said: list[str] = []
+    lines: list[str] = []
     candidates = (Candidate("states", 2, 700), ON_DELAYS)
     settings = replace(SMALL, candidates=candidates)
-    identify(Experiment(*tank(120, 0)), settings=settings, announce=said.append)
-    assert said[0].startswith("System identification with 2 candidates in 2 folds; ")
-    assert said[2].startswith("Fold 2 of 2: about ")
+    identify(Experiment(*tank(120, 0)), settings=settings, announce=lines.append)
+    assert lines[0].startswith("System identification with 2 candidates in 2 folds; ")
+    assert lines[2].startswith("Fold 2 of 2: about ")
 
 
 def test_the_seconds_told_follow_how_busy_the_machine_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -301,17 +301,17 @@ def test_the_seconds_told_follow_how_busy_the_machine_is(monkeypatch: pytest.Mon
     times = {"clock": 0.0, "processor": 0.0}
     monkeypatch.setattr(time, "perf_counter", lambda: times["clock"])
     monkeypatch.setattr(time, "thread_time", lambda: times["processor"])
-    said: list[str] = []
-    time_left = TimeLeft(said.append, last_share=1.0)
+    lines: list[str] = []
+    time_left = TimeLeft(lines.append, last_share=1.0)
     for clock, n_left in ((20.0, 3), (80.0, 2), (20.0, 1)):  # of 10 s of the processor each
         with time_left.measure("work"):
             times["clock"] += clock
             times["processor"] += 10.0
         time_left.estimate("Work", ["work"] * n_left)
-    told = [float(text.split("about ")[1].split(" s")[0]) for text in said]
-    assert told[0] == 60.0
-    assert 100.0 < told[1] < 160.0
-    assert 20.0 < told[2] < 60.0
+    seconds_announced = [float(text.split("about ")[1].split(" s")[0]) for text in lines]
+    assert seconds_announced[0] == 60.0
+    assert 100.0 < seconds_announced[1] < 160.0
+    assert 20.0 < seconds_announced[2] < 60.0
 
 
 @pytest.mark.parametrize("forecasts_better", [True, False])
@@ -343,16 +343,16 @@ def test_seconds_told_of_a_series_without_inputs_hold_within_a_factor_of_one_and
     y = np.array(tent) if forecasts_better else noisy_sine
     ahead = (ON_DELAYS, Candidate("delays", 3), Candidate("delays", 3, 3))
     settings = replace(WITH_LINEAR_STATES, folds=5, ahead_candidates=ahead)
-    told: list[tuple[float, float]] = []
+    pairs_of_seconds: list[tuple[float, float]] = []
 
     def note(text: str) -> None:
         if "about" in text and text.startswith("Fold"):
-            told.append((now[0], float(text.split("about ")[1].split(" s")[0])))
+            pairs_of_seconds.append((now[0], float(text.split("about ")[1].split(" s")[0])))
 
     model = identify(Experiment(None, y), settings=settings, announce=note)
     assert any("Fitted one step ahead" in line for line in model.notes) == forecasts_better
-    assert len(told) == 4
-    for moment, seconds in told:
+    assert len(pairs_of_seconds) == 4
+    for moment, seconds in pairs_of_seconds:
         assert seconds / 1.5 <= now[0] - moment <= 1.5 * seconds
 
 
@@ -511,10 +511,10 @@ def test_it_is_saved_exported_handed_on_and_forecasts_steps_ahead_as_every_model
     assert any(net.states for net in model.net.nets) == (settings is WITH_STATES)
     whole = model.simulate(u, y[: model.start])
     model.save(tmp_path)
-    again = Model.load(tmp_path)
+    loaded = Model.load(tmp_path)
     assert (
-        again.simulate(u, y[: model.start]).y.tobytes() == whole.y.tobytes()
-        and again.notes == model.notes
+        loaded.simulate(u, y[: model.start]).y.tobytes() == whole.y.tobytes()
+        and loaded.notes == model.notes
     )
     first = model.simulate(u[:90], y[: model.start])
     assert model.simulate(u[90:], first.state).y.tobytes() == whole.y[90:].tobytes()
@@ -680,13 +680,13 @@ def test_models_fitted_one_step_ahead_are_planned_and_end_with_ctrl_c(monkeypatc
     ahead = (Candidate("delays", 3), Candidate("delays", 10))
     begun, whole = [], search_training.Trainer.begin
 
-    def noted(self, member, *arguments):
+    def judge_and_note(self, member, *arguments):
         begun.append((member.candidate, member.fold))
         if begun[-1] == (ahead[0], 1):
             signal.raise_signal(signal.SIGINT)
         return whole(self, member, *arguments)
 
-    monkeypatch.setattr(search_training.Trainer, "begin", noted)
+    monkeypatch.setattr(search_training.Trainer, "begin", judge_and_note)
     settings = replace(SMALL, folds=3, ahead_candidates=ahead)
     lines: list[str] = []
     series = sunspots_like(300)
@@ -881,12 +881,12 @@ def test_a_bilinear_system_is_found_as_its_formula() -> None:
     model = identify(first)
     assert {member.net.kind for member in model.members} == {"polynomial"}
     shortest = min(model.members, key=lambda member: len(member.net.terms))
-    found = formula(shortest, digits=4)
+    terms = formula(shortest, digits=4)
     law = r"y\[t\] = \+0\.(59|60)\d* y\[t-1\] \+0\.(50|49)\d* u\[t-1\] \+0\.40\d* y\[t-1\] u\[t-1\]"
-    assert re.fullmatch(law, found)
+    assert re.fullmatch(law, terms)
     run = model.simulate(last.u, last.y[: model.start]).y
     assert np.sqrt(np.mean((run - last.y)[10:] ** 2)) < 0.12 * noise  # 0.15 with a constant
-    assert f"A polynomial of them, to four digits: {found}." in model.notes
+    assert f"A polynomial of them, to four digits: {terms}." in model.notes
 
 
 @pytest.mark.parametrize(("dead_time", "rows"), [(12, 520), (55, 520), (90, 400)])
@@ -911,8 +911,8 @@ def test_the_spread_of_the_nets_is_said_where_u_leaves_the_range_of_training() -
     (note,) = model.simulate(1.5 * u, y[:3]).notes
     assert "rows u leaves the range it was trained on, by up to" in note
     spread = model.spread(1.5 * u, y[:3])
-    beyond = (1.5 * u[3:, 0] - u.max()) / np.ptp(u) > 0.01
-    assert f"the nets differ by {spread[3:][beyond].mean():.3g} there" in note
+    is_beyond = (1.5 * u[3:, 0] - u.max()) / np.ptp(u) > 0.01
+    assert f"the nets differ by {spread[3:][is_beyond].mean():.3g} there" in note
 
 
 def test_numbers_over_several_outputs_are_told_for_each_or_without_their_units() -> None:
@@ -925,13 +925,13 @@ def test_numbers_over_several_outputs_are_told_for_each_or_without_their_units()
     pattern = (
         r"([\d.]+) % in the middle, of each output's standard deviation in the rows that train"
     )
-    (found,) = re.findall(pattern, large.notes[0])
+    (match,) = re.findall(pattern, large.notes[0])
     assert small.notes == large.notes
     of_what = "of each output's standard deviation in the rows that train"
-    assert f"free-run RMSE {found} %, {of_what}" in repr(large)
+    assert f"free-run RMSE {match} %, {of_what}" in repr(large)
     (note,) = large.simulate(1.5 * inputs, both[:3]).notes
-    beyond = ((1.5 * inputs[3:] - inputs.max(0)) / np.ptp(inputs, 0) > 0.01).any(axis=1)
-    first, second = large.spread(1.5 * inputs, both[:3])[3:][beyond].mean(axis=0)
+    is_beyond = ((1.5 * inputs[3:] - inputs.max(0)) / np.ptp(inputs, 0) > 0.01).any(axis=1)
+    first, second = large.spread(1.5 * inputs, both[:3])[3:][is_beyond].mean(axis=0)
     assert f"the nets differ by {first:.3g}, {second:.3g} there" in note
 
 
@@ -1005,8 +1005,8 @@ def test_a_linear_system_of_forty_rows_is_simulated_as_well_as_by_an_arx_model()
         record, test = beside_arx.simulate_records(beside_arx.TEN["linear, 40 rows"], seed)
         fits = (partial(identify, record), partial(FIT_BY_CONTESTANT["arx"], [record], 0))
         errors.append([beside_arx.free_run_error(fit, test) for fit in fits])
-    found, linear = np.median(errors, axis=0)
-    assert found <= 1.1 * linear
+    error, linear = np.median(errors, axis=0)
+    assert error <= 1.1 * linear
 
 
 @pytest.mark.slow  # what is drift: two tests below
@@ -1017,8 +1017,8 @@ def test_a_line_in_y_that_no_input_explains_is_not_simulated() -> None:
         record, test = beside_arx.simulate_records(beside_arx.TEN["drifting"], seed)
         fits = (partial(identify, record), partial(FIT_BY_CONTESTANT["arx"], [record], 0))
         errors.append([beside_arx.free_run_error(fit, test) for fit in fits])
-    found, linear = np.median(errors, axis=0)
-    assert found < 0.8 * linear
+    error, linear = np.median(errors, axis=0)
+    assert error < 0.8 * linear
     (note,) = (each for each in identify(record, settings=SMALL).notes if "drifts" in each)
     assert note.startswith("Over the record y drifts by 0.291")
     assert "errors told here are those without it" in note
@@ -1041,14 +1041,14 @@ def test_a_line_is_not_read_from_the_first_rows_of_a_long_record() -> None:
 
 def test_a_linear_model_fitted_one_step_ahead_is_left_as_least_squares_gives_it() -> None:
     u, y = tank(200, 0)
-    found = identify(Experiment(u, y), settings=replace(SMALL, candidates=(Candidate("arx", 2),)))
-    net = found.members[0].net
+    model = identify(Experiment(u, y), settings=replace(SMALL, candidates=(Candidate("arx", 2),)))
+    net = model.members[0].net
     arx = narxnet(net.input_delays, net.feedback_delays, ())
     rows = slice(SMALL.start - arx.start, None)  # both then fit the rows from `start` on
     alone = train(arx, Experiment(u[rows], y[rows]), divide=dividetrain())
     v, truth = tank(100, 1)
     expected = alone.predict(v, truth).y
-    np.testing.assert_allclose(found.predict(v, truth).y[5:], expected[5:], rtol=1e-5)
+    np.testing.assert_allclose(model.predict(v, truth).y[5:], expected[5:], rtol=1e-5)
 
 
 def test_of_a_long_record_some_rows_are_searched_and_all_train_what_was_chosen(monkeypatch) -> None:
@@ -1057,19 +1057,19 @@ def test_of_a_long_record_some_rows_are_searched_and_all_train_what_was_chosen(m
     rows: list[int] = []
     minimise = lm.minimise
 
-    def noted(problem, *starts, **options):
+    def minimise_and_note(problem, *starts, **options):
         inner = getattr(problem, "problem", problem)
         rows.append(inner.n_residuals)
         return minimise(problem, *starts, **options)
 
-    monkeypatch.setattr(lm, "minimise", noted)
+    monkeypatch.setattr(lm, "minimise", minimise_and_note)
     identify(Experiment(u, y), settings=SMALL)
     assert max(rows) == 997 and rows.count(997) <= 2 and sorted(rows)[-3] <= 200
 
 
-@pytest.mark.parametrize(("share", "said"), [(0.0, False), (0.2, True)])
+@pytest.mark.parametrize(("share", "is_told"), [(0.0, False), (0.2, True)])
 def test_a_free_run_that_an_input_nobody_measured_spoils_is_said_to_be_far_off(
-    share: float, said: bool
+    share: float, is_told: bool
 ) -> None:
     u, unseen = (
         random_steps(400, -1.0, 1.0, hold=6, seed=1),
@@ -1085,7 +1085,7 @@ def test_a_free_run_that_an_input_nobody_measured_spoils_is_said_to_be_far_off(
             "times the one-step error: unless the noise of y is correlated" in note
             for note in others
         )
-        == said
+        == is_told
     )
     middle, percent = map(
         float, re.findall(r"([\d.]+) in the middle: ([\d.]+) % of the range of y", first)[0]
@@ -1203,9 +1203,9 @@ def test_the_rows_that_states_need_to_settle_are_noted_and_fewer_are_refused() -
     u, y = tank(300, 0)
     noisy = y + 0.05 * y.std() * np.random.default_rng(0).normal(size=y.shape)
     model = identify(Experiment(u, noisy), settings=replace(WITH_STATES, fold_iterations=20))
-    asked = f"A free run begins with {model.start} measured rows"
+    pattern = f"A free run begins with {model.start} measured rows"
     assert WITH_STATES.start < model.start <= WITH_STATES.most_start
-    assert any(note.startswith(asked) for note in model.notes)
+    assert any(note.startswith(pattern) for note in model.notes)
     with pytest.raises(InputError, match=f"wanted at least {model.start} of y"):
         model.simulate(u, noisy[: model.start - 1])
     few = replace(WITH_STATES, most_start=WITH_STATES.start, fold_iterations=2)
@@ -1259,13 +1259,15 @@ def test_the_seconds_left_are_told_anew_when_the_folds_say_who_goes_on(
     u = random_steps(400, -1.0, 1.0, hold=8, seed=5)
     y = lfilter([0.0, 0.08], [1.0, -1.4, 0.48], u + 0.6 * u**2 - 0.3 * u**3)
     y = y + 0.01 * np.random.default_rng(5).normal(size=len(y))
-    told: list[tuple[float, float]] = []
+    pairs_of_seconds: list[tuple[float, float]] = []
 
     def note(text: str) -> None:
         if "about" in text and text.startswith("Fold"):
-            told.append((time.process_time(), float(text.split("about ")[1].split(" s")[0])))
+            pairs_of_seconds.append(
+                (time.process_time(), float(text.split("about ")[1].split(" s")[0]))
+            )
 
     identify(Experiment(u, y), announce=note)
     end = time.process_time()
-    for moment, seconds in (told[0], told[-1]):
+    for moment, seconds in (pairs_of_seconds[0], pairs_of_seconds[-1]):
         assert seconds / 2 < end - moment < 2 * seconds

@@ -96,9 +96,9 @@ def test_the_validation_error_ranks_and_the_test_rows_change_nothing_of_it() -> 
 
 def test_a_row_that_fails_says_why_and_is_the_last() -> None:
     alone = Experiment(None, tank(300).y)
-    shown: list[str] = []
-    entries = compete(record(inputs=[], rows=["gru", "arx"]), {"": alone}, shown.append)
-    assert shown == ["gru", "arx"]
+    table: list[str] = []
+    entries = compete(record(inputs=[], rows=["gru", "arx"]), {"": alone}, table.append)
+    assert table == ["gru", "arx"]
     assert entries[-1].name == "gru" and not np.isfinite(entries[-1].validation)
     assert "wants inputs" in entries[-1].note
 
@@ -216,8 +216,8 @@ def test_the_command_of_the_page_ranks_writes_and_publishes(tmp_path: Path) -> N
     done = small_project.command(tmp_path, "identify", "tank", "--format", "json")
     assert done.returncode == 0, done.stderr
     assert "identify tank: 2 of 2 done" in done.stderr
-    found = json.loads(done.stdout)
-    assert [row["row"] for row in found] == ["narx_lm", "arx"]
+    ranked = json.loads(done.stdout)
+    assert [row["row"] for row in ranked] == ["narx_lm", "arx"]
     folder = tmp_path / "data" / "identified" / "tank"
     assert {path.name for path in folder.iterdir()} == {
         "result.json",
@@ -229,13 +229,18 @@ def test_the_command_of_the_page_ranks_writes_and_publishes(tmp_path: Path) -> N
     code += "order_by=['metrics.`validation/free_run`'])\n"
     code += "print(list(zip(r['tags.row'], r['tags.chosen'], r['metrics.test/free_run'].round(9))))"
     uri = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db"}
-    said = warm_interpreter.run(
+    answer = warm_interpreter.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=small_project.environment(**uri)
     )
     chosen = [("narx_lm", "true"), ("arx", "false")]
-    assert said.stdout.strip().endswith(
-        str([(*one, round(row["test"], 9)) for one, row in zip(chosen, found, strict=True)])
-    ), said.stdout + said.stderr
+    assert answer.stdout.strip().endswith(
+        str(
+            [
+                (*chosen_row, round(row["test"], 9))
+                for chosen_row, row in zip(chosen, ranked, strict=True)
+            ]
+        )
+    ), answer.stdout + answer.stderr
 
 
 def test_the_command_finds_the_project_above_the_working_directory(
@@ -254,10 +259,10 @@ def test_the_command_finds_the_project_above_the_working_directory(
 def test_the_columns_of_the_table_name_their_measure(capsys: pytest.CaptureFixture[str]) -> None:
     row = {"row": "arx", "validation": 0.25, "test": None, "seconds": 1.5}
     command._print_result({"rows": [row], "sentence": ""}, [])
-    said = " ".join(capsys.readouterr().out.split())
+    table = " ".join(capsys.readouterr().out.split())
     measure = "free-run RMSE / deviation of y in the rows fitted"
-    assert f"validation, {measure} test, {measure} CPU seconds" in said
-    assert "arx 0.25 lost 1.5" in said
+    assert f"validation, {measure} test, {measure} CPU seconds" in table
+    assert "arx 0.25 lost 1.5" in table
 
 
 def test_an_unknown_name_gets_the_nearest_one(tmp_path: Path) -> None:

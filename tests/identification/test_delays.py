@@ -48,11 +48,11 @@ def test_the_order_of_an_arx_model_reaches_an_input_behind_its_longest_delay(lag
 def test_the_orders_of_an_arx_model_take_one_search_for_dead_times(monkeypatch) -> None:
     searches = []
 
-    def noted(*arguments):
+    def note_call(*arguments):
         searches.append(arguments)
         return find_held_back_rows(*arguments)
 
-    monkeypatch.setattr("forecast.identification.delays.find_held_back_rows", noted)
+    monkeypatch.setattr("forecast.identification.delays.find_held_back_rows", note_call)
     choose_delays(delayed_arx(600, 1, 0), longest=4)
     assert len(searches) == 1
 
@@ -81,9 +81,9 @@ def test_every_output_may_answer_an_input_after_a_dead_time_of_its_own() -> None
 
 
 def test_correlations_in_numbers() -> None:
-    found = autocorrelation(np.array([1.0, -1.0, 1.0, -1.0]), 2)
-    np.testing.assert_allclose(found.values, [1.0, -0.75, 0.5])
-    assert found.band == pytest.approx(0.98, abs=1e-3)
+    correlations = autocorrelation(np.array([1.0, -1.0, 1.0, -1.0]), 2)
+    np.testing.assert_allclose(correlations.values, [1.0, -0.75, 0.5])
+    assert correlations.band == pytest.approx(0.98, abs=1e-3)
     cross = cross_correlation(np.array([1.0, 0, 0, 0]), np.array([0, 0, 1.0, 0]), 3)
     assert int(cross.lags[np.argmax(cross.values)]) == 2
     gapped = autocorrelation(np.array([1.0, np.nan, -1.0, 1.0, -1.0]), 1)
@@ -110,8 +110,8 @@ def test_correlations_take_lists_and_frames(form) -> None:
     np.testing.assert_array_equal(
         autocorrelation(form(values), 3).values, autocorrelation(values, 3).values
     )
-    found = cross_correlation(form(values), form(values), 3)
-    np.testing.assert_array_equal(found.values, cross_correlation(values, values, 3).values)
+    correlations = cross_correlation(form(values), form(values), 3)
+    np.testing.assert_array_equal(correlations.values, cross_correlation(values, values, 3).values)
 
 
 def test_orders_are_not_searched_on_experiments_that_cannot_tell_them() -> None:
@@ -137,11 +137,11 @@ def test_delays_are_chosen_in_one_thread(monkeypatch) -> None:
     """On a busy machine threads that wait for each other made a minute of a tenth of a second."""
     threads: list[int] = []
 
-    def noted(*arguments):
+    def note_call(*arguments):
         threads.extend(library["num_threads"] for library in threadpool_info())
         return nested_deviances(*arguments)
 
-    monkeypatch.setattr("forecast.identification.delays.nested_deviances", noted)
+    monkeypatch.setattr("forecast.identification.delays.nested_deviances", note_call)
     with threadpool_limits(2):
         choose_delays(tank(100), longest=4)
     assert set(threads) == {1}

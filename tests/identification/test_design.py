@@ -40,10 +40,10 @@ def linear() -> Model:
 def test_a_multisine_has_its_band_and_nothing_else_at_a_low_crest_factor() -> None:
     u = multisine(256, low=2.0, high=6.0, band=(0.05, 0.2))
     sizes = np.abs(np.fft.rfft(u - u.mean()))
-    inside = np.arange(13, 52)
+    band = np.arange(13, 52)
     assert u.min() == pytest.approx(2.0) and u.max() == pytest.approx(6.0)
-    np.testing.assert_allclose(sizes[inside], sizes[20], rtol=1e-9)
-    assert np.delete(sizes, inside).max() < 1e-9 * sizes[20]
+    np.testing.assert_allclose(sizes[band], sizes[20], rtol=1e-9)
+    assert np.delete(sizes, band).max() < 1e-9 * sizes[20]
     assert np.abs(u - u.mean()).max() < 2.0 * u.std()
     with pytest.raises(InputError, match="No cosine with whole periods in 10 rows"):
         multisine(10, band=(0.01, 0.02))
@@ -70,11 +70,11 @@ def test_the_frequency_response_is_that_of_the_linear_model_however_long_it_reme
     """
     weights = {**linear().weights, "readout/kernel": np.array([[pole], [0.5]])}
     model = Model(linear().net, weights, linear().scaling)
-    frequencies, found = frequency_response(model, 0.0)
-    np.testing.assert_array_equal(frequency_response(model, [[0.0]])[1], found)
+    frequencies, response = frequency_response(model, 0.0)
+    np.testing.assert_array_equal(frequency_response(model, [[0.0]])[1], response)
     z = np.exp(2j * np.pi * frequencies[1:])
-    np.testing.assert_allclose(found[1:, 0], 0.5 / (z - pole), rtol=5e-3)
-    assert found[0, 0] == (np.inf if pole == 1.0 else pytest.approx(0.5 / (1 - pole), rel=5e-3))
+    np.testing.assert_allclose(response[1:, 0], 0.5 / (z - pole), rtol=5e-3)
+    assert response[0, 0] == (np.inf if pole == 1.0 else pytest.approx(0.5 / (1 - pole), rel=5e-3))
 
 
 WRONG = {
@@ -109,15 +109,15 @@ def test_inputs_that_are_not_there_and_levels_held_for_no_row_are_refused(call, 
 def test_a_net_without_feedback_has_a_frequency_response() -> None:
     weights = {"readout/kernel": np.array([[0.5], [0.25]]), "readout/bias": np.ones(1)}
     model = Model(timedelaynet((1, 3), ()), weights, linear().scaling)
-    frequencies, found = frequency_response(model, 0.3, rows=64)
+    frequencies, response = frequency_response(model, 0.3, rows=64)
     z = np.exp(2j * np.pi * frequencies)
-    np.testing.assert_allclose(found[:, 0], 0.5 / z + 0.25 / z**3, atol=1e-9)
+    np.testing.assert_allclose(response[:, 0], 0.5 / z + 0.25 / z**3, atol=1e-9)
 
 
 def test_the_response_of_a_linear_model_is_its_transfer_function() -> None:
-    frequencies, found = frequency_response(linear(), 0.3)
+    frequencies, response = frequency_response(linear(), 0.3)
     z = np.exp(2j * np.pi * frequencies)
-    np.testing.assert_allclose(found[:, 0], 0.5 / (z - 0.8), rtol=1e-6)
+    np.testing.assert_allclose(response[:, 0], 0.5 / (z - 0.8), rtol=1e-6)
 
 
 def test_the_order_of_a_linear_system_is_found() -> None:

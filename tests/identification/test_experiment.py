@@ -200,8 +200,8 @@ def test_a_dead_time_is_found_and_taken_out() -> None:
     u, y = tank(400, 0, dead=9)
     experiment = Experiment(u, y)
     scaling = Standardization.fit([experiment])
-    found = find_held_back_rows([scaling.scale(experiment)], 40)
-    assert found[0][0] in (8, 9)
+    dead_times = find_held_back_rows([scaling.scale(experiment)], 40)
+    assert dead_times[0][0] in (8, 9)
     assert delay_inputs(np.arange(5.0)[:, None], [2])[:, 0].tolist() == [0, 0, 0, 1, 2]
 
 

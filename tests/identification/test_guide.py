@@ -36,26 +36,26 @@ simpleseries_dataset maglev_dataset ntstool nlarx compare
 def indented(after: str) -> str:
     """The first indented block after a sentence of the page."""
     block = PAGE.split(after)[1]
-    found = re.search(r"(?:^    .*\n)+", block, re.MULTILINE)
-    assert found
-    return re.sub(r"^    ", "", found[0], flags=re.MULTILINE)
+    match = re.search(r"(?:^    .*\n)+", block, re.MULTILINE)
+    assert match
+    return re.sub(r"^    ", "", match[0], flags=re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
-def begun() -> dict[str, Any]:
+def variables() -> dict[str, Any]:
     names: dict[str, Any] = {}
     exec(indented("All lines below use the names defined here"), names)
     return names
 
 
 @pytest.mark.parametrize(
-    ("matlab", "here", "so_that"), LINES, ids=[line[0].strip("`") for line in LINES]
+    ("matlab", "ours", "so_that"), LINES, ids=[line[0].strip("`") for line in LINES]
 )
 def test_a_line_of_the_guide_does_what_it_says(
-    matlab: str, here: str, so_that: str, begun: dict[str, Any], tmp_path: Path
+    matlab: str, ours: str, so_that: str, variables: dict[str, Any], tmp_path: Path
 ) -> None:
-    names = {**begun, "folder": tmp_path}
-    exec(here.strip("`"), names)
+    names = {**variables, "folder": tmp_path}
+    exec(ours.strip("`"), names)
     assert eval(so_that.strip("`"), names), (matlab, so_that)
 
 

@@ -84,8 +84,8 @@ def test_a_narx_forecast_in_words_and_numbers() -> None:
         + [m.scaling.scale_u(u[t - d]) for d in (1, 3)]
     )
     hidden = np.tanh(z @ w["layer_0/kernel"] + w["layer_0/bias"])
-    wanted = m.scaling.unscale_y(hidden @ w["readout/kernel"] + w["readout/bias"])
-    np.testing.assert_allclose(m.predict(u, y).y[t], wanted, rtol=1e-12)
+    expected = m.scaling.unscale_y(hidden @ w["readout/kernel"] + w["readout/bias"])
+    np.testing.assert_allclose(m.predict(u, y).y[t], expected, rtol=1e-12)
 
 
 def test_a_distributed_delay_forecast_in_numbers() -> None:
@@ -101,9 +101,9 @@ def test_a_distributed_delay_forecast_in_numbers() -> None:
     )
     u = np.arange(6.0)
     h = np.tanh(0.1 * u[1:] + 0.2 * u[:-1])  # h[t] for t = 1 ...
-    found = m.predict(u, np.zeros(6)).y
-    assert np.isnan(found[:3]).all()
-    np.testing.assert_allclose(found[3:], h[2:] + 10 * h[:-2])
+    y_hat = m.predict(u, np.zeros(6)).y
+    assert np.isnan(y_hat[:3]).all()
+    np.testing.assert_allclose(y_hat[3:], h[2:] + 10 * h[:-2])
 
 
 @EVERY
@@ -197,11 +197,11 @@ def test_a_net_without_feedback_runs_without_y(name) -> None:
 def test_k_steps_ahead_is_the_free_run_from_every_row(name) -> None:
     m = model(name)
     u, y = data(m.net)
-    found = m.ahead(u, y, steps=4)
-    assert found.shape == (26, 4, 2) and np.isnan(found[: m.start]).all()
+    ahead = m.ahead(u, y, steps=4)
+    assert ahead.shape == (26, 4, 2) and np.isnan(ahead[: m.start]).all()
     for row in (m.start, 14, 25):
         free = m.simulate(cut(u, 0, row + 5), y[: row + 1], rows=row + 5).y
-        np.testing.assert_allclose(found[row], free[row + 1 :], rtol=1e-9)
+        np.testing.assert_allclose(ahead[row], free[row + 1 :], rtol=1e-9)
 
 
 @pytest.mark.parametrize("name", [name for name in NETS if name not in FED_BACK])
@@ -231,9 +231,9 @@ def test_a_loop_that_explodes_is_named() -> None:
 def test_saved_and_loaded_it_is_the_same(name, tmp_path) -> None:
     m = model(name)
     m.save(tmp_path)
-    again = Model.load(tmp_path)
-    assert again.net == m.net
-    np.testing.assert_array_equal(again.predict(*data(m.net)).y, m.predict(*data(m.net)).y)
+    loaded = Model.load(tmp_path)
+    assert loaded.net == m.net
+    np.testing.assert_array_equal(loaded.predict(*data(m.net)).y, m.predict(*data(m.net)).y)
 
 
 def test_a_model_of_which_a_part_is_missing_or_unknown_is_no_model(tmp_path) -> None:
@@ -354,13 +354,13 @@ def test_the_exported_function_needs_numpy_alone_and_gives_the_same(name, tmp_pa
     u, y = data(m.net)
     export(m, tmp_path / "exported.py")
     (tmp_path / "data.json").write_text(json.dumps([None if u is None else u.tolist(), y.tolist()]))
-    about = {
+    values = {
         "folder": str(tmp_path),
         "data": str(tmp_path / "data.json"),
         "start": m.start,
         "rows": len(y),
     }
-    code = CALL.format(**about)
+    code = CALL.format(**values)
     run = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd="/"
     )
@@ -587,8 +587,8 @@ def test_the_names_of_matlab_are_the_same_loops_and_a_model_shows_itself_in_a_li
     assert "median of 2 nets" in repr(Model.average(trained, trained))
     run = trained.predict(e.u, e.y)
     assert repr(run) == "<LoopRun y (60, 1)>" and repr(run.state) == "State(is_vector=False)"
-    beyond = trained.simulate(2 * e.u, e.y[:1])
-    assert beyond.notes[0] in repr(beyond)
+    doubled = trained.simulate(2 * e.u, e.y[:1])
+    assert doubled.notes[0] in repr(doubled)
 
 
 def test_inputs_beyond_those_of_training_are_named_by_either_loop_and_where_it_diverges() -> None:

@@ -43,12 +43,12 @@ def model():
 
 
 @pytest.fixture(scope="module")
-def found(model):
+def record_of_model(model):
     return model.predict(E.u, E.y).y
 
 
-def test_bars_are_the_correlations_and_the_band_is_that_of_white_noise(found) -> None:
-    errors = E.y - found
+def test_bars_are_the_correlations_and_the_band_is_that_of_white_noise(record_of_model) -> None:
+    errors = E.y - record_of_model
     axes = ploterrcorr(errors, 10).axes[0]
     heights = [bar.get_height() for bar in axes.patches if bar.get_width() < 1]
     assert len(heights) == 11 and heights[0] == pytest.approx(1.0)
@@ -57,13 +57,17 @@ def test_bars_are_the_correlations_and_the_band_is_that_of_white_noise(found) ->
     assert len(plotinerrcorr(E.u, errors, 10).axes[0].patches) == 21 + 1
 
 
-def test_the_response_shows_measured_and_forecast_by_what_rows_were_for(found) -> None:
-    above, below = plotresponse(E.y, found, LABELS).axes
+def test_the_response_shows_measured_and_forecast_by_what_rows_were_for(record_of_model) -> None:
+    above, below = plotresponse(E.y, record_of_model, LABELS).axes
     drawn = {line.get_label(): line.get_ydata() for line in above.lines}
     np.testing.assert_array_equal(drawn["measured"], E.y[:, 0])
-    np.testing.assert_array_equal(drawn["forecast (test)"][LABELS == 2], found[LABELS == 2, 0])
+    np.testing.assert_array_equal(
+        drawn["forecast (test)"][LABELS == 2], record_of_model[LABELS == 2, 0]
+    )
     assert np.isnan(drawn["forecast (test)"][LABELS != 2]).all()
-    assert len(plotresponse(E.y, found, LABELS.tolist()).axes[0].lines) == len(above.lines)
+    assert len(plotresponse(E.y, record_of_model, LABELS.tolist()).axes[0].lines) == len(
+        above.lines
+    )
     assert below.get_ylabel() == "error"
 
 
@@ -75,9 +79,9 @@ def test_the_regression_line_is_fitted_and_its_r_stands_above() -> None:
 
 
 def test_the_histogram_counts_every_error_and_the_curve_marks_the_weights_kept(
-    model, found
+    model, record_of_model
 ) -> None:
-    axes = ploterrhist(E.y - found, LABELS).axes[0]
+    axes = ploterrhist(E.y - record_of_model, LABELS).axes[0]
     assert max(bar.get_y() + bar.get_height() for bar in axes.patches) <= 119
     assert axes.get_legend_handles_labels()[1] == ["train", "validation", "test"]
     curve = plotperform(model.training).axes[0]
@@ -128,8 +132,8 @@ def test_of_several_outputs_one_is_asked_for(plot, arguments) -> None:
     assert plot(*(each[:, [-1]] for each in arguments)).axes
 
 
-def test_figures_are_written_as_files(found, tmp_path) -> None:
-    plotresponse(E.y, found).savefig(tmp_path / "response.png")
+def test_figures_are_written_as_files(record_of_model, tmp_path) -> None:
+    plotresponse(E.y, record_of_model).savefig(tmp_path / "response.png")
     assert (tmp_path / "response.png").read_bytes()[:4] == b"\x89PNG"
 
 
@@ -141,8 +145,8 @@ def test_loops_are_named_by_what_they_do(verdict, gain) -> None:
     scaling = Standardization(np.zeros(0), np.zeros(0), np.zeros(1), np.ones(1))
     weights = {"readout/kernel": np.array([[gain]]), "readout/bias": np.zeros(1)}
     model = Model(narnet((1,), ()), weights, scaling, y_range=np.array([[0.5], [1.0]]))
-    found = stability(model, Experiment(None, np.linspace(0.5, 1, 80)))
-    assert found.verdict == verdict
+    result = stability(model, Experiment(None, np.linspace(0.5, 1, 80)))
+    assert result.verdict == verdict
 
 
 def test_a_trained_tank_is_a_stable_loop() -> None:
@@ -170,8 +174,8 @@ def test_the_word_agrees_with_what_the_free_run_then_does() -> None:
     kernel = model.weights["readout/kernel"].copy()
     kernel[0] = 1.02
     wild = replace(model, weights={**model.weights, "readout/kernel": kernel})
-    found = stability(wild, e)
-    assert found.verdict == "unstable" and found.under == "the record's own inputs"
+    result = stability(wild, e)
+    assert result.verdict == "unstable" and result.under == "the record's own inputs"
     with pytest.raises(ModelError, match="diverges"):
         wild.simulate(e.u, e.y[:1])
     assert (
@@ -213,19 +217,19 @@ def test_a_loop_that_only_inputs_not_measured_make_run_away_is_fragile() -> None
     u = np.tile(np.repeat([0.0, 1.95], 30), 4)
     y = np.append(0.0, model.simulate(u, [0.0]).y[1:])
     assert y.max() < 1.96
-    found = stability(model, Experiment(u, y))
-    assert (found.verdict, found.under) == ("fragile", "inputs a tenth larger")
+    result = stability(model, Experiment(u, y))
+    assert (result.verdict, result.under) == ("fragile", "inputs a tenth larger")
 
 
 def test_performance_in_numbers() -> None:
-    y, found = [1.0, 2.0, np.nan, 4.0], [1.0, 4.0, 5.0, 3.0]
-    wanted = {"mse": 5 / 3, "mae": 1.0, "sse": 5.0, "sae": 3.0, "rmse": np.sqrt(5 / 3)}
-    assert {name: perform(y, found, measure=name) for name in wanted} == pytest.approx(wanted)
-    assert perform(y, found, [1, 0.5, 1, 0], "sse") == 2.0
-    assert perform(y, found, [1, 0.5, 1, 0], "mse") == 2.0 / 1.5
+    y, y_hat = [1.0, 2.0, np.nan, 4.0], [1.0, 4.0, 5.0, 3.0]
+    expected = {"mse": 5 / 3, "mae": 1.0, "sse": 5.0, "sae": 3.0, "rmse": np.sqrt(5 / 3)}
+    assert {name: perform(y, y_hat, measure=name) for name in expected} == pytest.approx(expected)
+    assert perform(y, y_hat, [1, 0.5, 1, 0], "sse") == 2.0
+    assert perform(y, y_hat, [1, 0.5, 1, 0], "mse") == 2.0 / 1.5
     for name in ("RMSE", "nrmse"):  # any other word was the mean squared error
         with pytest.raises(InputError, match=f"`measure` is '{name}'; wanted one of .'mse'"):
-            perform(y, found, measure=name)
+            perform(y, y_hat, measure=name)
     with pytest.raises(InputError, match=r"y has shape \(2, 1\) and the forecast \(3, 1\)"):
         perform([1, 2], [1, 2, 3])
     with pytest.raises(InputError, match="No row that counts has both"):

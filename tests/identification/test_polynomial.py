@@ -84,17 +84,19 @@ def test_a_law_is_written_in_the_units_of_the_data_and_simulated(tmp_path) -> No
     values = dict(reversed(part.split(" ", 1)) for part in parts.split(" +") if " " in part)
     assert float(values["y[t-1]"]) == pytest.approx(0.6, rel=0.01)
     assert "+0.0005*yu" in parts
-    later = system(200, 1)
-    run = model.simulate(later.u, later.y[: model.start, 0])
-    assert np.nanmax(np.abs(run.y - later.y[:, 0])) < 0.02
+    test_record = system(200, 1)
+    run = model.simulate(test_record.u, test_record.y[: model.start, 0])
+    assert np.nanmax(np.abs(run.y - test_record.y[:, 0])) < 0.02
     model.save(tmp_path)
     np.testing.assert_array_equal(
-        Model.load(tmp_path).simulate(later.u, later.y[:2]).y[:, 0], run.y
+        Model.load(tmp_path).simulate(test_record.u, test_record.y[:2]).y[:, 0], run.y
     )
     export(model, tmp_path / "law.py")
     names: dict = {}
     exec((tmp_path / "law.py").read_text(), names)
-    np.testing.assert_allclose(names["simulate"](later.u, later.y[:2])[:, 0], run.y, rtol=1e-9)
+    np.testing.assert_allclose(
+        names["simulate"](test_record.u, test_record.y[:2])[:, 0], run.y, rtol=1e-9
+    )
 
 
 def test_a_model_without_a_formula_and_options_that_are_none_are_refused() -> None:

@@ -23,13 +23,15 @@ SHAPES = [(1, 1, None), (2, 1, 0.5), (2, 3, None), (2, 3, 0.4)]
 
 def experiments_of(net: Narx, seed: int = 0) -> list[Experiment]:
     rng = np.random.default_rng(seed)
-    made = []
+    experiments = []
     for rows in (40, 33, 25):
         y = 0.5 * rng.normal(size=(rows, net.outputs))
         y[10, 0] = np.nan
-        made.append(Experiment(rng.normal(size=(rows, net.inputs)), y))
-    made[1] = Experiment(made[1].u, made[1].y, np.full_like(made[1].y, 0.0625))
-    return made
+        experiments.append(Experiment(rng.normal(size=(rows, net.inputs)), y))
+    experiments[1] = Experiment(
+        experiments[1].u, experiments[1].y, np.full_like(experiments[1].y, 0.0625)
+    )
+    return experiments
 
 
 def numeric_jacobian(problem: OpenLoop | ClosedLoop, weights: np.ndarray) -> np.ndarray:

@@ -23,7 +23,7 @@ def net_of(inputs: int, outputs: int, order: int, hidden: int = 3, bound: float 
     return states.with_states(Narx(inputs, outputs, (1,), (0,), 1, True, *bounds), order, hidden)
 
 
-def begun(net: Narx, experiments: list[Experiment], seed: int) -> np.ndarray:
+def draw_weights(net: Narx, experiments: list[Experiment], seed: int) -> np.ndarray:
     """The ARX model in states that are uncorrelated, with tanh units that do not act yet."""
     plain = replace(net, hidden=0)
     weights = states.whiten_states(plain, states.linear_weights(plain, experiments), experiments)
@@ -49,7 +49,7 @@ def test_the_jacobian_of_the_free_run_equals_central_differences(
     net, e = net_of(inputs, outputs, order), experiment(inputs, outputs)
     problem = ClosedLoop(net, [e, e.part(slice(20))], START)
     rng = np.random.default_rng(1)
-    weights = begun(net, [e], 1) + 0.05 * rng.normal(size=net.n_weights)
+    weights = draw_weights(net, [e], 1) + 0.05 * rng.normal(size=net.n_weights)
     exact = np.concatenate([jacobian for _, jacobian in problem.blocks(weights)], axis=1)
     steps = 1e-6 * np.eye(len(weights))
     new = [ClosedLoop(net, [e, e.part(slice(20))], START) for _ in range(2)]
@@ -62,7 +62,7 @@ def test_the_jacobian_of_the_free_run_equals_central_differences(
 
 def test_newtons_run_is_that_of_one_row_after_another_and_of_the_loops() -> None:
     net, e = net_of(1, 1, 3), experiment(1, 1)
-    weights = begun(net, [e], 2) + 0.05
+    weights = draw_weights(net, [e], 2) + 0.05
     stack = ClosedLoop(net, [e], START)
     newton = stack.run_by_newton(weights)
     assert newton is not None
@@ -77,14 +77,14 @@ def test_newtons_run_is_that_of_one_row_after_another_and_of_the_loops() -> None
 def test_it_begins_as_the_linear_model_of_the_record(outputs: int) -> None:
     e = experiment(1, outputs, rows=300)
     net = net_of(1, outputs, 2, bound=50.0)
-    weights = begun(net, [e], 0)
+    weights = draw_weights(net, [e], 0)
     run = net.free_run(weights, e.u, e.y[:START])[START:, :outputs]
     assert np.sqrt(np.mean((run - e.y[START:]) ** 2)) < 0.1 * e.y.std()
-    seen = net.free_run(weights, e.u, e.y)
-    together = np.atleast_2d(np.cov(seen[:, outputs:], rowvar=False))
+    y_hat = net.free_run(weights, e.u, e.y)
+    together = np.atleast_2d(np.cov(y_hat[:, outputs:], rowvar=False))
     assert together == pytest.approx(np.eye(net.states), abs=0.02)
-    across = (seen - seen.mean(axis=0))[:, :outputs].T @ seen[:, outputs:]
-    assert np.abs(across).max() < 0.02 * len(seen)
+    across = (y_hat - y_hat.mean(axis=0))[:, :outputs].T @ y_hat[:, outputs:]
+    assert np.abs(across).max() < 0.02 * len(y_hat)
 
 
 def test_a_free_run_begins_with_the_state_that_the_first_rows_show() -> None:
@@ -141,12 +141,12 @@ def test_a_system_whose_state_nobody_measures_is_followed_to_its_noise() -> None
     whole = Experiment(u, y + 0.02 * rng.normal(size=len(y)))
     first, last = whole.part(slice(360)), whole.part(slice(360, None))
     net = net_of(1, 1, 2, bound=10.0)
-    start = begun(net, [first], 0)
-    found = lm.minimise(
+    start = draw_weights(net, [first], 0)
+    result = lm.minimise(
         ClosedLoop(net, [first], START), start, options=lm.Options(max_iterations=40)
     )
     runs = [
-        net.free_run(weights, last.u, last.y[:START])[20:, 0] for weights in (start, found.weights)
+        net.free_run(weights, last.u, last.y[:START])[20:, 0] for weights in (start, result.weights)
     ]
     linear, trained = (float(np.sqrt(np.mean((run - y[380:]) ** 2))) for run in runs)
     assert trained < 0.04 < linear

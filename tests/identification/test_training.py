@@ -108,8 +108,8 @@ def test_errors_over_outputs_are_told_as_a_share_of_their_deviations_whatever_th
     rows = divideblock()(150) == VALIDATION
     error = np.sqrt(np.mean(((run - y) / plain.scaling.y_scale)[rows] ** 2))
     of_what = "of each output's standard deviation in the rows that train."
-    told = f"{100 * error:.3g} % in free run, {of_what}"
-    assert large.notes[-1].endswith(told)
+    sentence = f"{100 * error:.3g} % in free run, {of_what}"
+    assert large.notes[-1].endswith(sentence)
     assert f"free-run RMSE {100 * error:.3g} %, of each output's" in repr(large)
 
 
@@ -133,15 +133,17 @@ def test_every_experiment_begins_with_the_delays_filled_from_its_own_first_rows(
     """
     parts = [arx(60, 0), arx(60, 1, level=50.0)]
     net = narxnet((2,), (1, 2), ())
-    one, other = (
+    in_order, reversed_order = (
         train(net, *parts, divide=dividetrain()),
         train(net, *parts[::-1], divide=dividetrain()),
     )
     np.testing.assert_allclose(
-        one.weights["readout/kernel"], other.weights["readout/kernel"], atol=1e-6
+        in_order.weights["readout/kernel"], reversed_order.weights["readout/kernel"], atol=1e-6
     )
     for part in parts:
-        np.testing.assert_allclose(one.simulate(part.u, part.y[:2]).y[2:], part.y[2:], atol=0.05)
+        np.testing.assert_allclose(
+            in_order.simulate(part.u, part.y[:2]).y[2:], part.y[2:], atol=0.05
+        )
 
 
 def test_error_weights_decide_which_rows_are_followed() -> None:
@@ -195,8 +197,8 @@ def test_the_error_told_is_that_of_perform_with_the_same_weights() -> None:
         divide=dividetrain(),
         iterations=5,
     )
-    found = perform(e.y, model.predict(e.u, e.y).y, weight)
-    assert found == pytest.approx(model.training.performance["train"], rel=1e-9)
+    error = perform(e.y, model.predict(e.u, e.y).y, weight)
+    assert error == pytest.approx(model.training.performance["train"], rel=1e-9)
 
 
 def test_missing_y_is_passed_over() -> None:
@@ -238,8 +240,10 @@ def test_an_output_measured_again_is_said_of_nets_that_see_it(copies: bool, net:
     is_copied = copies or not net.feedback
     other = 3 + 2 * e.y if is_copied else np.random.default_rng(0).normal(size=e.y.shape)
     model = train(net, Experiment(np.hstack([e.u, other]), e.y), iterations=5)
-    said = [note for note in model.notes if note.startswith("Output 0 is a straight line of input")]
-    assert len(said) == copies
+    notes = [
+        note for note in model.notes if note.startswith("Output 0 is a straight line of input")
+    ]
+    assert len(notes) == copies
 
 
 @pytest.mark.parametrize("net", [narnet((1,), 6), narnet((1,), (4, 3))], ids=["one", "two layers"])
@@ -279,17 +283,17 @@ def test_values_of_the_test_rows_change_no_weight() -> None:
     experiment = tank(200)
     changed = Experiment(experiment.u.copy(), experiment.y.copy())
     changed.u[170:], changed.y[170:] = 9.0, 9.0
-    one, other = (train(narxnet((1,), (1,), 3), e, iterations=15) for e in (experiment, changed))
-    assert all((one.weights[name] == other.weights[name]).all() for name in one.weights)
-    assert one.training.performance["test"] != other.training.performance["test"]
+    first, other = (train(narxnet((1,), (1,), 3), e, iterations=15) for e in (experiment, changed))
+    assert all((first.weights[name] == other.weights[name]).all() for name in first.weights)
+    assert first.training.performance["test"] != other.training.performance["test"]
 
 
 def test_equal_seeds_give_equal_weights_and_restarts_keep_the_best() -> None:
     experiment, net = tank(150), narxnet((1,), (1,), 3)
-    one, same = (train(net, experiment, seed=4, iterations=10) for _ in range(2))
-    np.testing.assert_array_equal(one.weights["readout/kernel"], same.weights["readout/kernel"])
+    first, same = (train(net, experiment, seed=4, iterations=10) for _ in range(2))
+    np.testing.assert_array_equal(first.weights["readout/kernel"], same.weights["readout/kernel"])
     best = train(net, experiment, seed=4, iterations=10, restarts=4)
-    assert best.training.free_run["validation"] <= one.training.free_run["validation"]
+    assert best.training.free_run["validation"] <= first.training.free_run["validation"]
 
 
 def test_a_recurrent_net_is_judged_with_the_state_that_earlier_rows_left() -> None:
@@ -313,17 +317,17 @@ def test_bayesian_training_uses_the_validation_rows_too() -> None:
     "net", [timedelaynet((0, 1), 3), elmannet((1,), 2), layrecnet((1, 2), 2), grunet(2)]
 )
 def test_every_kind_of_net_announces_its_training_and_is_trained_as_without(net) -> None:
-    said: list[str] = []
-    model = train(net, tank(80), iterations=2, announce=said.append)
-    assert "MB and at most" in said[0]
+    lines: list[str] = []
+    model = train(net, tank(80), iterations=2, announce=lines.append)
+    assert "MB and at most" in lines[0]
     for name, weight in train(net, tank(80), iterations=2).weights.items():
         np.testing.assert_array_equal(model.weights[name], weight)
 
 
 def test_memory_and_time_are_announced_before_training() -> None:
-    said: list[str] = []
-    train(narxnet((1,), (1,), 3), tank(100), iterations=2, announce=said.append)
-    assert len(said) == 1 and "15 weights" in said[0] and "MB" in said[0]
+    lines: list[str] = []
+    train(narxnet((1,), (1,), 3), tank(100), iterations=2, announce=lines.append)
+    assert len(lines) == 1 and "15 weights" in lines[0] and "MB" in lines[0]
 
 
 @pytest.mark.parametrize("linear", [False, True])
@@ -382,10 +386,10 @@ def test_a_free_run_is_trained_on_a_y_that_is_measured_every_third_row() -> None
     gapped = Experiment(e.u, np.where(seldom[:, None], e.y, np.nan))
     begun = train(net, tank(200, seed=5, noise=0.02), iterations=20)
     closed = train_parallel(begun, gapped, divide=dividetrain(), iterations=30)
-    found = closed.simulate(e.u, e.y[:2]).y
-    assert perform(e.y, found, measure="rmse") < 0.03 * e.y.std()
+    y_hat = closed.simulate(e.u, e.y[:2]).y
+    assert perform(e.y, y_hat, measure="rmse") < 0.03 * e.y.std()
     assert closed.training.free_run["train"] == pytest.approx(
-        perform(gapped.y[2:], found[2:]), rel=1e-6
+        perform(gapped.y[2:], y_hat[2:]), rel=1e-6
     )
 
 
@@ -555,27 +559,29 @@ def test_an_excellent_one_step_error_does_not_hide_a_useless_free_run() -> None:
     rng = np.random.default_rng(0)
     walk = Experiment(rng.normal(size=400), np.cumsum(rng.normal(size=400)) * 10)
     model = train(narxnet((1, 2), (1, 2), 3), walk, iterations=20)
-    one, free = (
+    one_step, free = (
         record["validation"] for record in (model.training.performance, model.training.free_run)
     )
-    assert one < 0.1 * walk.y.var() < free
+    assert one_step < 0.1 * walk.y.var() < free
     assert "no simulation" in model.notes[-1]
 
 
 def test_weights_are_kept_that_are_best_in_the_loop_the_net_is_for() -> None:
     experiment, net = tank(300, noise=0.03), narxnet((1, 2), (1, 2), 8)
-    found = {
+    by_use = {
         use: train(net, experiment, for_use=use).training for use in ("simulation", "prediction", 5)
     }
-    assert found["simulation"].free_run["validation"] <= found["prediction"].free_run["validation"]
     assert (
-        found["prediction"].performance["validation"]
-        <= found["simulation"].performance["validation"]
+        by_use["simulation"].free_run["validation"] <= by_use["prediction"].free_run["validation"]
     )
-    assert [record.for_use for record in found.values()] == ["simulation", "prediction", 5]
     assert (
-        "Weights chosen for 5 steps ahead." in found[5].notes
-        and " 5 steps ahead, " in found[5].notes[-1]
+        by_use["prediction"].performance["validation"]
+        <= by_use["simulation"].performance["validation"]
+    )
+    assert [record.for_use for record in by_use.values()] == ["simulation", "prediction", 5]
+    assert (
+        "Weights chosen for 5 steps ahead." in by_use[5].notes
+        and " 5 steps ahead, " in by_use[5].notes[-1]
     )
 
 
@@ -608,11 +614,11 @@ def test_the_error_several_steps_ahead_is_that_of_the_model() -> None:
     experiment, net = tank(120, noise=0.02), narxnet((1, 2), (1, 3), 3)
     model = train(net, experiment, iterations=5)
     path = model.ahead(experiment.u, experiment.y, steps=4)[:, -1]
-    wanted = np.mean(((path - experiment.y[4:])[net.start :] / model.scaling.y_scale) ** 2)
+    expected = np.mean(((path - experiment.y[4:])[net.start :] / model.scaling.y_scale) ** 2)
     error = validation_error(
         net, DividedRows(net, [experiment], [np.full(120, VALIDATION)]), model.scaling, 4
     )
-    assert error(model.weights) == pytest.approx(wanted, rel=1e-9)
+    assert error(model.weights) == pytest.approx(expected, rel=1e-9)
 
 
 def test_a_net_whose_free_run_diverges_is_not_trained_on_it() -> None:
@@ -674,16 +680,20 @@ def test_the_options_of_trainlm_and_trainbr_are_taken() -> None:
 
 
 def test_ctrl_c_keeps_the_best_net_so_far_and_progress_is_shown() -> None:
-    seen: list[int] = []
+    iterations: list[int] = []
 
     def show(iteration: int, train_error: float, validation: float, mu: float) -> None:
-        seen.append(iteration)
+        iterations.append(iteration)
         if iteration == 5:
             raise KeyboardInterrupt
 
     watch = Watch(show)
     model = train(narxnet((1,), (1,), 3), tank(150, noise=0.02), watch=watch, restarts=3)
-    assert seen == [1, 2, 3, 4, 5] and watch.interrupted and model.training.reason == "interrupted"
+    assert (
+        iterations == [1, 2, 3, 4, 5]
+        and watch.interrupted
+        and model.training.reason == "interrupted"
+    )
     with pytest.raises(KeyboardInterrupt):
         lm.minimise(Interrupted(), np.zeros(1))
     watch.show = None
@@ -707,8 +717,8 @@ def test_ctrl_c_while_the_errors_are_told_loses_no_net(
     e, net = tank(150, noise=0.02), narxnet((1,), (1,), 3)
     model = train(net, e, iterations=2)
     monkeypatch.setattr("forecast.identification.rows.mean_square_errors", pressed)
-    found = way(net if way is train else model, e, iterations=2, watch=watch)
-    assert watch.interrupted and found.training.free_run["validation"] > 0
+    result = way(net if way is train else model, e, iterations=2, watch=watch)
+    assert watch.interrupted and result.training.free_run["validation"] > 0
 
 
 class Interrupted:
@@ -754,11 +764,11 @@ def test_the_time_of_a_training_is_that_of_all_its_restarts(
     shares: list[float] = []
     begun = lm._Run.__init__
 
-    def noted(self: Any, problem: Any, weights: Any, options: lm.Options) -> None:
+    def note_call(self: Any, problem: Any, weights: Any, options: lm.Options) -> None:
         shares.append(options.seconds)
         begun(self, problem, weights, options)
 
-    monkeypatch.setattr(lm._Run, "__init__", noted)
+    monkeypatch.setattr(lm._Run, "__init__", note_call)
     train(narxnet((1,), (1,), 2), tank(100), restarts=4, trainer=trainlm(epochs=1, time=4000.0))
     assert len(shares) == 4
     assert 990 < shares[0] <= 1000

@@ -46,5 +46,5 @@ def test_a_cell_array_of_a_mat_file_is_refused_with_the_line_that_turns_it() -> 
         cells[0, time] = np.array([[2 * time + 1.0], [2 * time + 2.0]])
     with pytest.raises(InputError, match=r"MATLAB `numpy\.hstack\(cells\.ravel\(\)\)\.T`"):
         Experiment(cells, np.arange(3.0))
-    turned = Experiment(np.hstack(cells.ravel()).T, np.arange(3.0))
-    assert turned.u.tolist() == [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
+    experiment = Experiment(np.hstack(cells.ravel()).T, np.arange(3.0))
+    assert experiment.u.tolist() == [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]

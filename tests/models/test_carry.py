@@ -79,13 +79,13 @@ def test_an_input_that_never_moves_or_never_came_is_repeated():
 def test_behind_its_horizon_what_was_a_season_before_is_repeated(horizon, season):
     carry = Carry(np.random.default_rng(3).normal(size=(HORIZON, 1, 3)), season)
     values = np.concatenate([np.arange(LOOKBACK), followed(carry, np.arange(LOOKBACK), horizon)])
-    beyond = np.arange(LOOKBACK + HORIZON, LOOKBACK + horizon)
-    np.testing.assert_array_equal(values[beyond], values[beyond - season])
+    beyond_rows = np.arange(LOOKBACK + HORIZON, LOOKBACK + horizon)
+    np.testing.assert_array_equal(values[beyond_rows], values[beyond_rows - season])
 
 
 @pytest.mark.parametrize("cut", [5, 10])
 def test_nothing_behind_the_cutoff_is_read(cut):
     carry = Carry(np.random.default_rng(3).normal(size=(HORIZON, 1, 3)), SEASON)
     values = np.random.default_rng(4).normal(size=cut + LOOKBACK)
-    later = np.concatenate([values, [1e9]])
-    np.testing.assert_array_equal(followed(carry, values), followed(carry, later[:-1]))
+    with_later_rows = np.concatenate([values, [1e9]])
+    np.testing.assert_array_equal(followed(carry, values), followed(carry, with_later_rows[:-1]))

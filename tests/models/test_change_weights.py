@@ -203,8 +203,8 @@ def test_how_much_of_the_change_is_forecast_is_told(mixed):
 
 def test_shares_survive_being_saved_and_a_second_fit(mixed):
     skip = mixed.skip("linear", HORIZON)
-    again = Skip.from_saved(json.loads(json.dumps(skip.to_json())), skip.to_arrays())
-    assert again.change_weights == skip.change_weights
+    loaded = Skip.from_saved(json.loads(json.dumps(skip.to_json())), skip.to_arrays())
+    assert loaded.change_weights == skip.change_weights
     assert mixed.joined.skip("linear", HORIZON).change_weights == skip.change_weights
 
 

@@ -59,9 +59,9 @@ def test_no_fold_learns_from_an_origin_whose_lookback_or_horizon_touches_what_it
         # contiguous
         assert len(np.unique(fold[fold >= 0])) == 1 + np.count_nonzero(np.diff(fold[fold >= 0]))
         for k in range(HISTORY_FOLDS):
-            own, taught = rows[fold == k], rows[learns[k]]
+            asked_rows, taught = rows[fold == k], rows[learns[k]]
             first, last = taught - task.lookback + 1, taught + task.horizon
-            targets = own[:, None] + np.arange(1, task.horizon + 1)
+            targets = asked_rows[:, None] + np.arange(1, task.horizon + 1)
             assert not ((targets[:, :, None] >= first) & (targets[:, :, None] <= last)).any()
     assert {k for *_, fold in asked_for for k in fold} == set(range(HISTORY_FOLDS))
     ends = {uid: cut.validation[1] - 1 for uid, cut in problem.blocks.items()}
@@ -102,24 +102,28 @@ def test_the_mean_of_what_was_tried_has_the_best_of_the_whole_grid_and_weights_b
     best = min(map(np.mean, errors))
     parts = fitted.mean_of
     assert sum(weight for _, weight in parts) == pytest.approx(1)
-    found = [float(np.mean(error_of(part))) for part, _ in parts]
-    assert min(found) <= 1.005 * best
-    wanted = np.exp(-0.25 * np.round((np.array(found) - min(found)) / (0.005 * min(found))))
-    np.testing.assert_allclose([weight for _, weight in parts], wanted / wanted.sum(), rtol=1e-6)
+    mean_errors = [float(np.mean(error_of(part))) for part, _ in parts]
+    assert min(mean_errors) <= 1.005 * best
+    expected = np.exp(
+        -0.25 * np.round((np.array(mean_errors) - min(mean_errors)) / (0.005 * min(mean_errors)))
+    )
+    np.testing.assert_allclose(
+        [weight for _, weight in parts], expected / expected.sum(), rtol=1e-6
+    )
     with_products = sum(weight for part, weight in parts if part.harmonics)
     assert with_products == pytest.approx(1) if turn else 0 < with_products < 0.7
 
 
 def test_a_second_fit_is_the_mean_of_the_same_settings_on_more_rows():
     problem = hours(turn=0.9, inputs={"rain": 0.5})
-    chosen, again = problem.skip("linear", H), problem.joined.skip("linear", H)
-    assert again.mean_of == chosen.mean_of and len(again.mean_of) > 2
+    chosen, refitted = problem.skip("linear", H), problem.joined.skip("linear", H)
+    assert refitted.mean_of == chosen.mean_of and len(refitted.mean_of) > 2
     windows = next(iter(problem.examples("test", H)()))[0]
-    said = sum(
+    weighted = sum(
         weight * problem.joined.fit_linear_skip(H, part).forecast(windows, problem.channels)
         for part, weight in chosen.mean_of
     )
-    np.testing.assert_allclose(again.forecast(windows, problem.channels), said, atol=1e-9)
+    np.testing.assert_allclose(refitted.forecast(windows, problem.channels), weighted, atol=1e-9)
 
 
 def test_the_linear_map_of_a_refit_is_that_of_its_rows_alone():
@@ -207,8 +211,8 @@ def test_an_input_that_no_part_of_the_mean_reads_is_named_and_changes_nothing(mo
     changed.past[:, :, dice] += 5
     expected = fitted.forecast(windows, problem.channels)
     np.testing.assert_array_equal(fitted.forecast(changed, problem.channels), expected)
-    again = Skip.from_saved(fitted.to_json(), fitted.to_arrays())
-    np.testing.assert_array_equal(again.forecast(changed, problem.channels), expected)
+    loaded = Skip.from_saved(fitted.to_json(), fitted.to_arrays())
+    np.testing.assert_array_equal(loaded.forecast(changed, problem.channels), expected)
 
 
 def test_rows_too_few_for_five_parts_are_judged_on_validation_alone():

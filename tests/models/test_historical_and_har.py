@@ -37,11 +37,13 @@ def test_no_change_is_known_at_the_first_row():
 
 def test_nothing_after_the_origin_enters_a_historical_change():
     y = np.random.default_rng(0).normal(size=40).cumsum()
-    later = np.concatenate([y[:30], y[30:] * -7])
+    with_later_rows = np.concatenate([y[:30], y[30:] * -7])
     origins = np.array([10, 29])
     for average in ("mean", "median"):
         model = HistoricalAverage(average, 0)
-        assert np.array_equal(model.forecasts(y, origins, 5), model.forecasts(later, origins, 5))
+        assert np.array_equal(
+            model.forecasts(y, origins, 5), model.forecasts(with_later_rows, origins, 5)
+        )
 
 
 def test_har_finds_the_coefficients_of_a_simulated_volatility():

@@ -78,9 +78,9 @@ def test_the_sums_are_those_of_the_regular_windows(gaps, changes):
         long = long_of(problem, uid, shape)
         regular = cutoffs[long.is_regular[cutoffs]]
         assert gaps == (len(regular) < len(cutoffs))
-        wanted = direct_sums(problem, uid, regular, shape)
+        expected = direct_sums(problem, uid, regular, shape)
         np.testing.assert_allclose(
-            long.sum_products(cutoffs), wanted, rtol=0, atol=1e-12 * np.abs(wanted).max()
+            long.sum_products(cutoffs), expected, rtol=0, atol=1e-12 * np.abs(expected).max()
         )
 
 
@@ -108,22 +108,22 @@ def test_series_of_many_gaps_are_summed_over_windows(monkeypatch):
 @pytest.mark.parametrize("gaps", [False, True])
 def test_a_skip_of_long_lookbacks_is_that_of_the_windows(monkeypatch, gaps):
     direct = problem_of(gaps=gaps)
-    wanted = [direct.skip("linear", problems.HORIZON), direct.joined.skip("linear", 3)]
+    expected = [direct.skip("linear", problems.HORIZON), direct.joined.skip("linear", 3)]
     monkeypatch.setattr("forecast.models.problem.MIN_REGULAR_SHARE", 0.0)
     monkeypatch.setattr(long_windows, "MIN_OPERATIONS", 0)
     calls = []
     summed = LongWindows.sum_products
 
-    def counted(self, cutoffs):
+    def count_blocks(self, cutoffs):
         calls.append(cutoffs)
         return summed(self, cutoffs)
 
-    monkeypatch.setattr(LongWindows, "sum_products", counted)
+    monkeypatch.setattr(LongWindows, "sum_products", count_blocks)
     problem = problem_of(gaps=gaps)
-    found = [problem.skip("linear", problems.HORIZON), problem.joined.skip("linear", 3)]
+    skips = [problem.skip("linear", problems.HORIZON), problem.joined.skip("linear", 3)]
     assert calls
-    assert found == wanted
-    assert found[0].change_weights == wanted[0].change_weights
-    assert found[0].penalty in PENALTIES
-    for one, other in zip(found, wanted, strict=True):
-        np.testing.assert_allclose(one.coefficients, other.coefficients, rtol=0, atol=1e-9)
+    assert skips == expected
+    assert skips[0].change_weights == expected[0].change_weights
+    assert skips[0].penalty in PENALTIES
+    for skip, other in zip(skips, expected, strict=True):
+        np.testing.assert_allclose(skip.coefficients, other.coefficients, rtol=0, atol=1e-9)

@@ -74,8 +74,8 @@ def test_given_weights_forecast_every_target_and_nothing_behind_the_cutoff(weigh
     assert model.n_params == 0
     changed = problems.copied(panel)
     changed.by_id["north"].values[61:] += 50.0
-    again = model.predict(changed, {"north": np.array([60])})["north"]
-    np.testing.assert_allclose(again[0], forecasts[0], rtol=1e-6)
+    y_hat_again = model.predict(changed, {"north": np.array([60])})["north"]
+    np.testing.assert_allclose(y_hat_again[0], forecasts[0], rtol=1e-6)
 
 
 @needs_extra
@@ -147,20 +147,20 @@ def test_a_longer_horizon_than_timesfm_forecasts_is_refused(weights):
 def test_a_name_of_the_hub_is_not_fetched_unasked(monkeypatch):
     import huggingface_hub
 
-    asked = []
+    fetched = []
     find = huggingface_hub.snapshot_download
     monkeypatch.setattr(
         huggingface_hub,
         "snapshot_download",
         lambda name, local_files_only: (
-            asked.append(local_files_only) or find(name, local_files_only=local_files_only)
+            fetched.append(local_files_only) or find(name, local_files_only=local_files_only)
         ),
     )
     with pytest.raises(
         InputError, match=r"'nobody/nothing' are not on this machine\. Give a folder"
     ):
         fitted("chronos", "nobody/nothing")
-    assert asked == [True]
+    assert fetched == [True]
 
 
 @needs_extra

@@ -57,10 +57,10 @@ def test_a_skip_is_told_as_such_and_to_the_last_row_of_the_blocks_it_sees():
     shops = recorded(heard)
     shops.skip("linear", H)
     # the last targets of north's and south's train blocks, and of their validation blocks
-    told = {(length, last) for _, length, last in heard.targets}
-    assert told >= {(150, 89), (120, 59), (150, 119), (120, 89)}
-    assert max(last for length, last in told if length == 120) == 89
-    assert max(last for _, last in told) == 119
+    asked_targets = {(length, last) for _, length, last in heard.targets}
+    assert asked_targets >= {(150, 89), (120, 59), (150, 119), (120, 89)}
+    assert max(last for length, last in asked_targets if length == 120) == 89
+    assert max(last for _, last in asked_targets) == 119
     assert {purpose for purpose, *_ in heard.targets} == {"skip"}
     assert {length for _, length, _ in heard.targets} == {
         len(series) for series in shops.panel.series
@@ -111,12 +111,12 @@ def test_only_a_problem_hands_out_targets():
     asks = re.compile(
         r"windows import (\([^)]*|[^\n]*)\btarget_windows\b|windows\.target_windows\("
     )
-    found = [
+    modules = [
         path.relative_to(package).as_posix()
         for path in package.rglob("*.py")
         if asks.search(path.read_text())
     ]
-    assert found == ["models/problem.py"]
+    assert modules == ["models/problem.py"]
 
 
 def test_an_origin_counts_for_a_stretch_when_none_of_its_targets_is_one_of_the_stretch():
@@ -139,9 +139,9 @@ def test_an_origin_counts_for_a_stretch_when_none_of_its_targets_is_one_of_the_s
         rows = problem.rows(uid, "validation")
         stretch = np.searchsorted(starts, problem.panel.by_id[uid].ds[rows], side="right") - 1
         for number, away in enumerate(counted[1:, begun : begun + len(rows)]):
-            inside = rows[stretch == number]
-            apart = np.abs(rows[:, None] - inside[None, :]).min(axis=1)
-            assert not away[apart < horizon].any() and away[apart > horizon].all()
+            own_rows = rows[stretch == number]
+            distance = np.abs(rows[:, None] - own_rows[None, :]).min(axis=1)
+            assert not away[distance < horizon].any() and away[distance > horizon].all()
         begun += len(rows)
 
 
@@ -176,10 +176,10 @@ def test_a_shape_chosen_by_one_process_is_taken_by_the_next_on_the_same_rows_alo
     frame = problems.frame()
     first, second = (replace(problems.problem_of(frame), shapes=tmp_path) for _ in range(2))
     skip = first.skip("linear", problems.HORIZON)
-    again = second.skip("linear", problems.HORIZON)
-    assert len(choices) == 1 and again == skip
-    np.testing.assert_array_equal(again.coefficients, skip.coefficients)
-    assert again.change_weights == skip.change_weights
+    skip_again = second.skip("linear", problems.HORIZON)
+    assert len(choices) == 1 and skip_again == skip
+    np.testing.assert_array_equal(skip_again.coefficients, skip.coefficients)
+    assert skip_again.change_weights == skip.change_weights
 
     with record_with(Mock()):
         replace(problems.problem_of(frame), shapes=tmp_path).skip("linear", problems.HORIZON)
@@ -217,8 +217,8 @@ def test_a_damaged_shape_is_chosen_anew(tmp_path):
     skip = shops.skip("linear", problems.HORIZON)
     (stored,) = tmp_path.glob("*.json")
     stored.write_text(stored.read_text()[:40])
-    again = replace(problems.problem_of(frame), shapes=tmp_path)
-    assert again.skip("linear", problems.HORIZON) == skip
+    chosen_anew = replace(problems.problem_of(frame), shapes=tmp_path)
+    assert chosen_anew.skip("linear", problems.HORIZON) == skip
 
 
 @pytest.mark.parametrize(("train_rows", "weekday"), [(336, 0), (337, 3)])

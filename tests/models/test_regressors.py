@@ -34,7 +34,7 @@ BUDGET = Budget(0, 1)
 NEIGHBOURS = "KNeighborsRegressor"
 
 
-def made(problem, **entry):
+def fit_regressor(problem, **entry):
     return fit(problem, Spec(**entry), skip=None, seed=0, budget=BUDGET).forecaster
 
 
@@ -51,24 +51,24 @@ def test_the_arrays_forecast_what_scikit_learn_forecasts(name):
 @pytest.mark.parametrize("n_points", [2, 25, 50])
 def test_of_fewer_points_than_neighbours_all_are_the_nearest(n_points):
     model = KNeighborsRegressor(n_neighbors=50).fit(X[:n_points], Y[:n_points])
-    found = regressors.predict(regressors.neighbour_arrays(model), X)
-    np.testing.assert_allclose(found, Y[:n_points].mean())
+    y_hat = regressors.predict(regressors.neighbour_arrays(model), X)
+    np.testing.assert_allclose(y_hat, Y[:n_points].mean())
 
 
 def test_a_backtest_by_neighbours_holds_a_few_rows_of_their_distances_at_a_time():
-    points, asked = RNG.normal(size=(20_000, 5)), RNG.normal(size=(2_000, 5))
-    about = {
+    points, queries = RNG.normal(size=(20_000, 5)), RNG.normal(size=(2_000, 5))
+    arrays = {
         "points": points,
         "answers": points[:, 0],
         "count": np.array(50),
     }
     tracemalloc.start()
     try:
-        regressors.predict(about, asked)
+        regressors.predict(arrays, queries)
         most = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    of_all_at_once = 8 * len(points) * len(asked)  # the distances alone; there are copies of them
+    of_all_at_once = 8 * len(points) * len(queries)  # the distances alone; there are copies of them
     assert most < of_all_at_once / 3
 
 
@@ -91,7 +91,7 @@ def test_the_first_trees_are_the_regressor_as_it_was_after_them():
 def test_every_regressor_is_fitted_to_data_with_gaps_and_saved_without_pickle(name, tmp_path):
     problem = problems.shops()
     quick = {"options": {"n_estimators": 20}} if name in TREE_REGRESSORS else {}
-    model = made(problem, regressor=name, rows=300, **quick)
+    model = fit_regressor(problem, regressor=name, rows=300, **quick)
     rows = {"north": problem.rows("north", "test")}
     before = model.predict(problem.panel, rows)["north"]
     model.save(tmp_path)
@@ -108,19 +108,19 @@ def test_every_regressor_is_fitted_to_data_with_gaps_and_saved_without_pickle(na
 )
 def test_trees_are_as_many_as_validation_asks_for_and_a_later_fit_has_as_many(law, fewest):
     rng = np.random.default_rng(2)
-    later = rng.normal(size=(400, 5))
-    y, known = law(X) + 0.1 * rng.normal(size=600), law(later) + 0.1 * rng.normal(size=400)
-    arrays, lowest = regressors._grow_trees(boosted(), X, y, later, known)
+    later_inputs = rng.normal(size=(400, 5))
+    y, known = law(X) + 0.1 * rng.normal(size=600), law(later_inputs) + 0.1 * rng.normal(size=400)
+    arrays, lowest = regressors._grow_trees(boosted(), X, y, later_inputs, known)
     n_trees = len(arrays["roots"])
     errors = []
     for count in range(21):
         first = regressors._fit_trees(boosted(), X, y, count)
-        errors.append(np.abs(known - regressors.predict(first, later)).mean())
+        errors.append(np.abs(known - regressors.predict(first, later_inputs)).mean())
     assert n_trees == np.argmin(errors) >= fewest
     assert lowest == pytest.approx(min(errors))
-    again = regressors._fit_trees(boosted(), X, y, n_trees)
+    refitted = regressors._fit_trees(boosted(), X, y, n_trees)
     for name, values in arrays.items():
-        np.testing.assert_array_equal(again[name], values)
+        np.testing.assert_array_equal(refitted[name], values)
 
 
 def test_boosting_learns_from_a_few_steps_of_many_cutoffs_and_others_from_whole_horizons():
@@ -150,7 +150,9 @@ def test_every_few_cutoffs_are_counted_on_from_series_to_series():
     assert every > n_cutoffs / len(pairs), "more than one series has"
     drawn = [len(each.cutoffs) for each in pairs.values()]
     assert sum(drawn) == -(-n_cutoffs // every) and max(drawn) == 1
-    assert len(made(problem, regressor=NEIGHBOURS, rows=100).weights["0/points"]) == 3 * sum(drawn)
+    assert len(
+        fit_regressor(problem, regressor=NEIGHBOURS, rows=100).weights["0/points"]
+    ) == 3 * sum(drawn)
 
 
 @pytest.mark.parametrize(
@@ -171,14 +173,14 @@ def test_every_few_cutoffs_are_counted_on_from_series_to_series():
 )
 def test_options_that_the_library_or_the_arrays_refuse_are_a_sentence(entry, error, sentence):
     with pytest.raises(error, match=sentence):
-        made(problems.shops(), **entry)
+        fit_regressor(problems.shops(), **entry)
 
 
 def test_boosted_trees_take_out_what_a_plain_line_leaves_of_a_law_that_turns():
     problem = turning(0.9)
     windows = problem.examples("test", problems.HORIZON)
     last = problem.skip("last", problems.HORIZON)
-    model = made(problem, base="last")
+    model = fit_regressor(problem, base="last")
     error = np.mean([np.abs(y - model.spec.scaled_forecast(model, w)).mean() for w, y in windows()])
     misses = [np.abs(y - last.forecast(w, problem.channels)).mean() for w, y in windows()]
     assert error < 0.8 * np.mean(misses)
@@ -218,8 +220,8 @@ def test_trees_take_the_form_that_validation_clearly_asks_for_and_keep_it(law, f
     problem, spec = seen_as(law), Spec(base="last")
     first = fit(problem, spec, skip=None, seed=0, budget=BUDGET).forecaster
     assert int(first.weights.get("0/form", 0)) == form
-    again = spec.refit_chosen(problem.joined, first, seed=0).arrays
-    assert int(again.get("0/form", 0)) == form
+    refitted = spec.refit_chosen(problem.joined, first, seed=0).arrays
+    assert int(refitted.get("0/form", 0)) == form
     rows = {"north": problem.rows("north", "test")}
     forecast = first.predict(problem.panel, rows)["north"]
     first.save(tmp_path)
@@ -234,12 +236,12 @@ def test_a_law_of_thresholds_is_forecast_by_all_of_them(monkeypatch):
     windows = problem.examples("test", problems.HORIZON)
 
     def error():
-        model = made(problem, base="last")
+        model = fit_regressor(problem, base="last")
         forecasts = [(y, model.spec.scaled_forecast(model, w)) for w, y in windows()]
         return np.mean([np.abs(y - y_hat).mean() for y, y_hat in forecasts])
 
     chosen = error()
-    assert len(made(problem, base="last").weights["0/roots"]) > regressors.N_TREES
+    assert len(fit_regressor(problem, base="last").weights["0/roots"]) > regressors.N_TREES
     monkeypatch.setattr(regressors, "TREE_FORMS", regressors.TREE_FORMS[:1])
     assert chosen < 0.7 * error()
 
@@ -265,7 +267,7 @@ def test_trees_read_a_plan_on_the_way_where_validation_asks_for_it_and_keep_it(
         Forecaster.load(tmp_path).predict(problem.panel, rows)["one"], forecast
     )
     monkeypatch.setattr(regressors, "TREE_FORMS", regressors.TREE_FORMS[:3])
-    usual = made(problem, base="last").predict(problem.panel, rows)["one"]
+    usual = fit_regressor(problem, base="last").predict(problem.panel, rows)["one"]
     steps = rows["one"][:, None] + np.arange(1, problems.HORIZON + 1)
     known = problem.panel.by_id["one"].values[steps, 0]
     assert np.abs(forecast[:, :, 0] - known).mean() < 0.7 * np.abs(usual[:, :, 0] - known).mean()
@@ -302,8 +304,8 @@ def test_boosting_keeps_the_trees_that_validation_asks_for():
         problems.frame().assign(sales=lambda f: np.random.default_rng(5).normal(size=len(f))),
         past_exogenous=[],
     )
-    kept = made(noise, base="ridge", leaf_rows=1).weights["0/roots"]
-    assert len(kept) < 200
+    roots = fit_regressor(noise, base="ridge", leaf_rows=1).weights["0/roots"]
+    assert len(roots) < 200
 
 
 def test_a_wrong_name_is_answered_with_the_nearest():
@@ -330,8 +332,10 @@ def test_the_spec_of_a_fitted_regressor_is_read_without_scikit_learn():
         " context=OF_SAVED_MODEL); "
     )
     code += "print(found.options, 'sklearn' in sys.modules)"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.split("\n")[0] == "{'n_estimators': 20} False"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.split("\n")[0] == "{'n_estimators': 20} False"
 
 
 def test_an_option_of_trees_is_refused_where_there_are_none():
@@ -350,7 +354,7 @@ def test_a_loss_that_is_no_middle_is_refused_as_that_of_a_network_is():
 @pytest.mark.parametrize("objective", regressors.POINT_OBJECTIVES)
 def test_boosting_takes_every_loss_of_a_point(objective):
     problem = problems.problem_of(problems.frame())
-    model = made(problem, options={"objective": objective})
+    model = fit_regressor(problem, options={"objective": objective})
     series = problem.panel.series[0]
     y_hat = model.predict(problem.panel, {series.unique_id: np.array([len(series) - 1])})
     assert np.isfinite(y_hat[series.unique_id]).all()
@@ -384,9 +388,10 @@ def test_tuning_cannot_make_the_two_boosted_members_of_the_mean_equal():
 
 
 def test_a_trial_on_the_last_value_has_a_validation_error_of_its_own():
-    about = {"regressor": "KNeighborsRegressor", "rows": 500}
-    tried = [Spec(**about, base=base) for base in ("ridge", "last")]
+    options = {"regressor": "KNeighborsRegressor", "rows": 500}
+    tried = [Spec(**options, base=base) for base in ("ridge", "last")]
     errors = [
-        fit(turning(1.0), one, skip=None, seed=0, budget=BUDGET).validation_loss for one in tried
+        fit(turning(1.0), entry, skip=None, seed=0, budget=BUDGET).validation_loss
+        for entry in tried
     ]
     assert np.isfinite(errors).all() and errors[0] != errors[1]

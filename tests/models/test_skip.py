@@ -73,7 +73,7 @@ def both(kind, values, season_length=4, horizon=6):
     return Skip(kind, horizon, 1, season_length).forecast(windows, settings)[0, :, 0].tolist()
 
 
-def chosen(train, validation, channels, *, lags, horizon=HORIZON, harmonics=()):
+def choose_ridge(train, validation, channels, *, lags, horizon=HORIZON, harmonics=()):
     """The map of `choose_linear_shape`, one fold learnt from `train`, asked for `validation`."""
 
     def folds(*, sampled=True):
@@ -205,7 +205,7 @@ def test_the_fitted_skip_is_the_mean_of_ridges_of_scikit_learn(penalty, monkeypa
     monkeypatch.setattr(choice, "PENALTIES", (penalty,))
     problem = problems.shops()
     train, validation = (problem.examples(block, HORIZON) for block in ("train", "validation"))
-    ours = chosen(train, validation, problem.channels, lags=[5])
+    ours = choose_ridge(train, validation, problem.channels, lags=[5])
     assert len(ours.mean_of) > 1  # with and without each input
     ours = replace(ours, change_weights={})
     theirs = [
@@ -217,8 +217,8 @@ def test_the_fitted_skip_is_the_mean_of_ridges_of_scikit_learn(penalty, monkeypa
         for part, weight in ours.mean_of
     ]
     for windows, _ in problem.examples("test", HORIZON)():
-        wanted = np.repeat(windows.last[:, None, :], HORIZON, axis=1)
-        for weight, part, one in theirs:
+        expected = np.repeat(windows.last[:, None, :], HORIZON, axis=1)
+        for weight, part, coefficients in theirs:
             x = linear_features(
                 windows,
                 problem.channels,
@@ -227,21 +227,21 @@ def test_the_fitted_skip_is_the_mean_of_ridges_of_scikit_learn(penalty, monkeypa
                 unread=part.unread,
                 reads_level=part.reads_level,
             )
-            wanted = wanted + weight * one.predict(x).reshape(len(x), HORIZON, 2)
-        np.testing.assert_allclose(ours.forecast(windows, problem.channels), wanted, atol=1e-6)
+            expected = expected + weight * coefficients.predict(x).reshape(len(x), HORIZON, 2)
+        np.testing.assert_allclose(ours.forecast(windows, problem.channels), expected, atol=1e-6)
 
 
 def test_with_products_the_ridge_follows_a_law_that_turns_with_the_hour():
     problem = turning(0.9)
     fitted, test = problem.skip("linear", 1), problem.examples("test", 1)
-    plain = chosen(
+    plain = choose_ridge(
         problem.examples("train", 1),
         problem.examples("validation", 1),
         problem.channels,
         horizon=1,
         lags=[2, 5, 10],
     )
-    with_products, without = (error_of(one, test, problem) for one in (fitted, plain))
+    with_products, without = (error_of(skip, test, problem) for skip in (fitted, plain))
     assert fitted.harmonics == (2,) and with_products < 0.9 * without
 
 
@@ -272,8 +272,8 @@ def test_known_answer_of_a_level_beyond_its_range(last, read):
     ranged = replace(half, level_ranges={str(windows.series[0]): [[0.0, 1.0, 4.0, 1]]})
     assert ranged.forecast(windows, settings).item() == pytest.approx(last + 1.0 - 0.5 * read)
     assert half.forecast(windows, settings).item() == pytest.approx(last + 1.0 - 0.5 * last)
-    again = Skip.from_saved(json.loads(json.dumps(ranged.to_json())), ranged.to_arrays())
-    assert again.level_ranges == ranged.level_ranges
+    loaded = Skip.from_saved(json.loads(json.dumps(ranged.to_json())), ranged.to_arrays())
+    assert loaded.level_ranges == ranged.level_ranges
 
 
 @pytest.mark.parametrize("last", [9.0, -9.0])
@@ -305,9 +305,9 @@ def test_known_answer_of_the_products():
     day = np.array([np.sin(0.5), np.cos(0.5)])
     turning, state = np.concatenate([hour, day, np.outer(hour[:2], day).ravel()]), [1, 2 - 4, 4, 7]
     profile = np.concatenate([hour, day, np.outer(hour, day).ravel()])
-    wanted = np.concatenate([profile, np.outer(turning, state).ravel()])
-    found = calendar_products(windows, settings, 1, ((2, 1), (2, 1)), 2)
-    np.testing.assert_allclose(found[0], wanted, atol=1e-6)
+    expected = np.concatenate([profile, np.outer(turning, state).ravel()])
+    products = calendar_products(windows, settings, 1, ((2, 1), (2, 1)), 2)
+    np.testing.assert_allclose(products[0], expected, atol=1e-6)
     alone = calendar_products(windows, settings, 1, ((2, 1), ()), 2)
     np.testing.assert_allclose(alone[0], profile, atol=1e-6)
 
@@ -319,11 +319,11 @@ def test_a_series_whose_last_value_is_nearer_than_every_ridge_keeps_it():
         for w, _ in problem.examples("validation", HORIZON)()
     ]
     train = problem.examples("train", HORIZON)
-    fitted = chosen(train, lambda: steady, problem.channels, lags=[5])
+    fitted = choose_ridge(train, lambda: steady, problem.channels, lags=[5])
     assert error_of(fitted, lambda: steady, problem) == 0.0
     assert fitted.change_weights == {"north": (0.0, 0.0), "south": (0.0, 0.0)}
-    again = Skip.from_saved(fitted.to_json(), fitted.to_arrays())
-    assert again.change_weights == fitted.change_weights
+    loaded = Skip.from_saved(fitted.to_json(), fitted.to_arrays())
+    assert loaded.change_weights == fitted.change_weights
 
 
 def test_it_sees_every_column_over_its_lags_and_the_calendar_of_the_first_step():
@@ -352,9 +352,9 @@ def test_the_ridge_of_one_scaled_calendar_is_that_of_the_calendar_of_every_step(
     ours = linear_features(windows, settings, lags=6, horizon=horizon)
     every_step = np.hstack([ours[:, :-2], windows.future[:, -horizon:].reshape(len(ours), -1)])
     target = rng.normal(size=len(ours)) + 3 * future[rows[6:], 0]
-    found, wanted = (Ridge(alpha=10.0).fit(x, target).predict(x) for x in (ours, every_step))
-    np.testing.assert_allclose(found, wanted, atol=1e-5)
-    assert np.ptp(wanted) > 1.0
+    y_hat, expected = (Ridge(alpha=10.0).fit(x, target).predict(x) for x in (ours, every_step))
+    np.testing.assert_allclose(y_hat, expected, atol=1e-5)
+    assert np.ptp(expected) > 1.0
 
 
 def test_known_answer_of_the_features():
@@ -509,16 +509,17 @@ def test_only_train_rows_reach_the_coefficients(harmonics, monkeypatch):
     monkeypatch.setattr(choice, "PENALTIES", (1.0,))
     long = problems.frame()
     before = problems.problem_of(long)
-    later = long["ds"] > before.borders.train_end
+    is_later = long["ds"] > before.borders.train_end
     changed = long.assign(
-        sales=long["sales"].mask(later, 1.01 * long["sales"]), rain=long["rain"].mask(later, 0.5)
+        sales=long["sales"].mask(is_later, 1.01 * long["sales"]),
+        rain=long["rain"].mask(is_later, 0.5),
     )
     after = problems.problem_of(changed)
     for horizon in (1, HORIZON):
         chosen_on = before.examples("validation", horizon)
-        about = {"horizon": horizon, "lags": [3], "harmonics": harmonics}
+        options = {"horizon": horizon, "lags": [3], "harmonics": harmonics}
         a, b = (
-            chosen(p.examples("train", horizon), chosen_on, p.channels, **about)
+            choose_ridge(p.examples("train", horizon), chosen_on, p.channels, **options)
             for p in (before, after)
         )
         np.testing.assert_array_equal(a.coefficients, b.coefficients)
@@ -527,8 +528,8 @@ def test_only_train_rows_reach_the_coefficients(harmonics, monkeypatch):
 def test_rows_after_validation_change_neither_penalty_nor_coefficients():
     long = problems.frame()
     before = problems.problem_of(long)
-    later = long["ds"] > before.borders.validation_end
-    after = problems.problem_of(long.assign(sales=long["sales"].mask(later, 1e6)))
+    is_later = long["ds"] > before.borders.validation_end
+    after = problems.problem_of(long.assign(sales=long["sales"].mask(is_later, 1e6)))
     a, b = (p.skip("linear", HORIZON) for p in (before, after))
     assert a.to_json() == b.to_json()
     np.testing.assert_array_equal(a.coefficients, b.coefficients)
@@ -539,30 +540,32 @@ def test_rows_after_validation_change_neither_penalty_nor_coefficients():
 )
 def test_it_survives_being_saved(problem):
     fitted = problem.skip("linear", HORIZON)
-    again = Skip.from_saved(json.loads(json.dumps(fitted.to_json())), fitted.to_arrays())
-    np.testing.assert_array_equal(again.coefficients, fitted.coefficients)
-    assert again.to_json() == fitted.to_json()
+    loaded = Skip.from_saved(json.loads(json.dumps(fitted.to_json())), fitted.to_arrays())
+    np.testing.assert_array_equal(loaded.coefficients, fitted.coefficients)
+    assert loaded.to_json() == fitted.to_json()
 
 
 def test_without_two_complete_windows_there_is_nothing_to_fit():
     problem = problems.shops()
     pairs = [(w, np.full_like(t, np.nan)) for w, t in problem.examples("train", HORIZON)()]
     with pytest.raises(ModelError, match="found 0 complete train windows; at least 2"):
-        chosen(lambda: pairs, problem.examples("validation", HORIZON), problem.channels, lags=[2])
+        choose_ridge(
+            lambda: pairs, problem.examples("validation", HORIZON), problem.channels, lags=[2]
+        )
 
 
 def test_without_an_observed_validation_target_no_penalty_can_be_chosen():
     problem = problems.shops()
     pairs = [(w, np.full_like(t, np.nan)) for w, t in problem.examples("validation", HORIZON)()]
     with pytest.raises(ModelError, match="no finite error on validation"):
-        chosen(problem.examples("train", HORIZON), lambda: pairs, problem.channels, lags=[2])
+        choose_ridge(problem.examples("train", HORIZON), lambda: pairs, problem.channels, lags=[2])
 
 
 def test_a_missing_target_lies_between_its_neighbours_and_one_behind_the_last_repeats_it():
     nan = np.nan
     target = np.array([[[nan], [3.0], [nan], [nan], [6.0], [nan]]])
-    found = fill_missing_targets(np.array([[1.0]]), target)[0, :, 0]
-    np.testing.assert_array_equal(found, [2, 3, 4, 5, 6, 6])
+    filled = fill_missing_targets(np.array([[1.0]]), target)[0, :, 0]
+    np.testing.assert_array_equal(filled, [2, 3, 4, 5, 6, 6])
 
 
 @pytest.mark.parametrize(("missing", "first"), [(6, 2.0), (7, 1.0)])

@@ -238,8 +238,11 @@ def test_a_fitted_model_survives_json(name: str) -> None:
     content = json.loads(json.dumps(series_fit.fits_to_json(fits)))
     restored = series_fit.fits_from_json(catalogue()[name].series_model, content)
     assert restored == fits
-    again = restored["a"][0].model
-    assert again.forecasts(y, ORIGINS, 4).tobytes() == fitted.forecasts(y, ORIGINS, 4).tobytes()
+    restored_model = restored["a"][0].model
+    assert (
+        restored_model.forecasts(y, ORIGINS, 4).tobytes()
+        == fitted.forecasts(y, ORIGINS, 4).tobytes()
+    )
 
 
 NEEDED = [("theta", 4), ("auto_theta", 4), ("auto_ets", 7)]
@@ -291,7 +294,7 @@ def test_a_constant_series_is_forecast_as_that_constant() -> None:
 def test_a_constant_series_has_no_aicc_and_is_forecast_by_an_arima_of_given_order(
     value: float, orders: list[Any]
 ) -> None:
-    about = {"candidates": orders, "pairs": 2}
+    options = {"candidates": orders, "pairs": 2}
     got = fit_and_forecast(
         "auto_arima",
         np.full(60, value),
@@ -299,7 +302,7 @@ def test_a_constant_series_has_no_aicc_and_is_forecast_by_an_arima_of_given_orde
         origins=[49, 58],
         horizon=3,
         season=7,
-        options=about,
+        options=options,
     )
     np.testing.assert_allclose(got, value, atol=1e-6)
 
@@ -372,21 +375,24 @@ def refit_ets(
     monkeypatch: pytest.MonkeyPatch, y: np.ndarray, season: int, entry: dict[str, str]
 ) -> tuple[auto_ets.Ets, auto_ets.Ets, list[dict[str, object]]]:
     """The first fit of an entry, the refit on 80 % of the rows, and the options of both."""
-    asked = []
+    forms_asked = []
     real = auto_ets.Ets.fit
     monkeypatch.setattr(
         auto_ets.Ets,
         "fit",
-        lambda y, season, **options: asked.append(options) or real(y, season, **options),
+        lambda y, season, **options: forms_asked.append(options) or real(y, season, **options),
     )
     ets = find({"family": "auto_ets", **entry}, where="test")
     ds = pd.date_range("2024-01-01", periods=len(y), freq="h")
     problem = problem_of(y, ds, "1h", season, 4)
-    about = {"skip": None, "seed": 0, "budget": Budget(0, 1)}
-    first = fit(problem, ets, **about)
-    again = fit_again(problem, ets, first, **about)
-    (one,), (two,) = first.forecaster.statistical["y"], again.forecaster.statistical["y"]
-    return one.model, two.model, asked
+    fit_options = {"skip": None, "seed": 0, "budget": Budget(0, 1)}
+    first = fit(problem, ets, **fit_options)
+    refitted = fit_again(problem, ets, first, **fit_options)
+    (first_model,), (second_model,) = (
+        first.forecaster.statistical["y"],
+        refitted.forecaster.statistical["y"],
+    )
+    return first_model.model, second_model.model, forms_asked
 
 
 def test_a_refit_of_ets_on_many_rows_keeps_the_form_that_the_first_fit_chose(
@@ -394,10 +400,10 @@ def test_a_refit_of_ets_on_many_rows_keeps_the_form_that_the_first_fit_chose(
 ) -> None:
     """To choose takes fifteen fits of every series, to fit again one."""
     y = seasonal_series(positive=False, rows=3 * auto_ets.MAX_CHOICE_ROWS // 2)
-    one, two, asked = refit_ets(monkeypatch, y, 8, {"seasonal": "kept"})
-    form = one.components
-    assert asked == [{"form": "ZZA"}, {"form": form[:3], "is_damped": form[3] != "N"}]
-    assert two.components == form and two.parameters != one.parameters
+    first_model, second_model, forms_asked = refit_ets(monkeypatch, y, 8, {"seasonal": "kept"})
+    form = first_model.components
+    assert forms_asked == [{"form": "ZZA"}, {"form": form[:3], "is_damped": form[3] != "N"}]
+    assert second_model.components == form and second_model.parameters != first_model.parameters
 
 
 def test_a_refit_of_ets_on_a_few_hundred_rows_chooses_its_form_anew(
@@ -408,9 +414,9 @@ def test_a_refit_of_ets_on_a_few_hundred_rows_chooses_its_form_anew(
     n_first = int(0.6 * len(y))
     noise = np.random.default_rng(4).normal(size=n_first)
     y[:n_first] = 0.3 * np.cumsum(noise)
-    one, two, asked = refit_ets(monkeypatch, y, 8, {})
-    assert asked == [{"form": "ZZZ"}, {"form": "ZZZ"}]
-    assert one.components[2] == "N" and two.components[2] == "A"
+    first_model, second_model, forms_asked = refit_ets(monkeypatch, y, 8, {})
+    assert forms_asked == [{"form": "ZZZ"}, {"form": "ZZZ"}]
+    assert first_model.components[2] == "N" and second_model.components[2] == "A"
 
 
 def test_ets_chooses_again_where_values_of_validation_forbid_what_could_multiply(
@@ -418,8 +424,8 @@ def test_ets_chooses_again_where_values_of_validation_forbid_what_could_multiply
 ) -> None:
     y = seasonal_series(positive=True, rows=3 * auto_ets.MAX_CHOICE_ROWS // 2)
     y[int(0.65 * len(y))] = -1.0  # a row of validation
-    _, _, asked = refit_ets(monkeypatch, y, 8, {})
-    assert [options["form"] for options in asked] == ["ZZZ", "ZZZ"]
+    _, _, forms_asked = refit_ets(monkeypatch, y, 8, {})
+    assert [options["form"] for options in forms_asked] == ["ZZZ", "ZZZ"]
 
 
 BY_HAND: dict[str, tuple[dict[str, Any], Callable[[int], Any]]] = {
@@ -547,13 +553,13 @@ def test_another_unit_or_zero_of_the_target_gives_the_same_forecasts(
     entry = STATISTICAL_ROWS[name]
     y = season_and_walk(draw, above_zero=above_zero)
     expected = forecasts_of(entry, y)
-    about: dict[str, Any] = {"rtol": 0, "atol": 1e-9 * np.abs(y).max()}
+    tolerance: dict[str, Any] = {"rtol": 0, "atol": 1e-9 * np.abs(y).max()}
     np.testing.assert_array_equal(forecasts_of(entry, y * 2.0**power), expected * 2.0**power)
-    np.testing.assert_allclose(forecasts_of(entry, y * factor) / factor, expected, **about)
+    np.testing.assert_allclose(forecasts_of(entry, y * factor) / factor, expected, **tolerance)
     if not above_zero:
         train = y[:TRAIN_MONTHS]
         step = shift * min(train.max(), -train.min())
-        np.testing.assert_allclose(forecasts_of(entry, y + step) - step, expected, **about)
+        np.testing.assert_allclose(forecasts_of(entry, y + step) - step, expected, **tolerance)
 
 
 @pytest.mark.parametrize("counts", [[0, 1, 2, 1], [0, 0, 3, 7, 1, 0], [5, 0, 1000, 2]])
@@ -571,23 +577,23 @@ def test_a_zero_stays_a_zero_so_that_nothing_multiplies(counts: list[int]) -> No
 def test_a_level_that_fell_and_a_season_that_multiplies_forecast_nothing_without_bound() -> None:
     """Fitted to the higher level too, the season multiplied by hundreds: 16 times the range."""
     t = np.arange(48)
-    held = 0
+    n_held = 0
     for draw in range(12):
         rng = np.random.default_rng(draw)
         y = rng.poisson(20 * (1 + 0.5 * np.sin(2 * np.pi * t / 12))) * 1.0 + 1
         y[30:] = np.round(50 * y[30:])
         problem = problem_of(y, pd.date_range("2020-01-01", periods=48, freq="MS"), "MS", 12, 4)
-        about: dict[str, Any] = {"skip": None, "seed": 0, "budget": Budget(0, 1)}
+        options: dict[str, Any] = {"skip": None, "seed": 0, "budget": Budget(0, 1)}
         entry = find({"family": "auto_ets"}, where="test")
-        model = fit_again(problem, entry, fit(problem, entry, **about), **about).forecaster
+        model = fit_again(problem, entry, fit(problem, entry, **options), **options).forecaster
         rows = np.arange(37, 48)
         got = model.predict(problem.panel, {"y": rows})["y"][..., 0]
         low, high = np.minimum.accumulate(y)[rows, None], np.maximum.accumulate(y)[rows, None]
         tolerance = 1e-9 * high
         assert (got >= 2 * low - high - tolerance).all()
         assert (got <= 2 * high - low + tolerance).all()
-        held += int(np.isclose(got, 2 * high - low).sum())
-    assert held  # it was needed
+        n_held += int(np.isclose(got, 2 * high - low).sum())
+    assert n_held  # it was needed
 
 
 def test_a_trend_goes_on_however_long_the_horizon() -> None:
@@ -601,9 +607,9 @@ def test_a_trend_goes_on_however_long_the_horizon() -> None:
 def test_forecasts_are_held_to_the_rows_up_to_their_origin() -> None:
     y = np.array([1.0, 2.0, 1.0, 9.0])[:, None]
     wild = np.array([5e8, -5e8, np.inf, np.nan]).reshape(1, 4, 1).repeat(2, axis=0)
-    held = statistical.hold_to_range(wild, y, np.array([2, 3]))[..., 0]
+    bounded = statistical.hold_to_range(wild, y, np.array([2, 3]))[..., 0]
     # three steps ahead of three rows
-    np.testing.assert_allclose(held, [[3, 0, 2 + 3 / 2, np.nan], [17, -7, 17, np.nan]])
+    np.testing.assert_allclose(bounded, [[3, 0, 2 + 3 / 2, np.nan], [17, -7, 17, np.nan]])
 
 
 def test_a_held_forecast_does_not_depend_on_the_steps_asked_behind_it() -> None:
@@ -612,8 +618,8 @@ def test_a_held_forecast_does_not_depend_on_the_steps_asked_behind_it() -> None:
     longest = statistical.hold_to_range(wild, y, np.array([2]))
     assert np.ptp(longest) > 0  # the horizon exceeds the history
     for horizon in range(1, 12):
-        held = statistical.hold_to_range(wild[:, :horizon], y, np.array([2]))
-        assert (held == longest[:, :horizon]).all()
+        bounded = statistical.hold_to_range(wild[:, :horizon], y, np.array([2]))
+        assert (bounded == longest[:, :horizon]).all()
 
 
 @pytest.mark.parametrize("season", [4, 7, 12, 24])

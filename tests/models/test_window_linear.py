@@ -55,42 +55,45 @@ def test_nlinear_is_the_ridge_of_scikit_learn_on_differences_to_the_last_value()
     theirs = np.zeros_like(ours["0/map"])
     assert len(ours["0/mean_of"]) > 1 and ours["0/mean_of"][:, 0].sum() == pytest.approx(1)
     for weight, lags, penalty in ours["0/mean_of"]:
-        one = Ridge(alpha=penalty).fit(x[:, -int(lags) :], y)
-        theirs[-int(lags) - 1 : -1] += weight * one.coef_.T
-        theirs[-1] += weight * one.intercept_
+        ridge = Ridge(alpha=penalty).fit(x[:, -int(lags) :], y)
+        theirs[-int(lags) - 1 : -1] += weight * ridge.coef_.T
+        theirs[-1] += weight * ridge.intercept_
     np.testing.assert_allclose(ours["0/map"], theirs, atol=1e-8)
 
 
 def test_weights_are_those_of_the_errors_on_the_folds() -> None:
     problem = anomalies(1500)
     batches = list(problem.folds(6)())
-    windows = np.concatenate([fill_gaps(one.z[:, :, :1])[0][:, :, 0] for one, *_ in batches])
+    windows = np.concatenate([fill_gaps(batch.z[:, :, :1])[0][:, :, 0] for batch, *_ in batches])
     x, y = (
         windows - windows[:, -1:],
         np.concatenate([target[:, :, 0] for _, target, *_ in batches]) - windows[:, -1:],
     )
     learns, fold = (
-        np.concatenate([one for *_, one, _ in batches], axis=1),
-        np.concatenate([one for *_, one in batches]),
+        np.concatenate([of_batch for *_, of_batch, _ in batches], axis=1),
+        np.concatenate([target for *_, target in batches]),
     )
     errors = {}
     for lags, penalty in itertools.product(problem.panel.task.candidate_lags(), PENALTIES):
-        fits = [Ridge(alpha=penalty, solver="svd").fit(x[own, -lags:], y[own]) for own in learns]
-        said = [one.predict(x[fold == k, -lags:]) for k, one in enumerate(fits)]
+        fits = [
+            Ridge(alpha=penalty, solver="svd").fit(x[fold_rows, -lags:], y[fold_rows])
+            for fold_rows in learns
+        ]
+        y_hats = [ridge.predict(x[fold == k, -lags:]) for k, ridge in enumerate(fits)]
         errors[lags, penalty] = np.mean(
-            [np.abs(y[fold == k] - one).mean() for k, one in enumerate(said)]
+            [np.abs(y[fold == k] - y_hat).mean() for k, y_hat in enumerate(y_hats)]
         )
     lowest = min(errors.values())
     raw = {
         shape: np.exp(-0.25 * np.round((error - lowest) / (0.005 * lowest)))
         for shape, error in errors.items()
     }
-    kept = {shape: weight for shape, weight in raw.items() if weight >= 0.01 * sum(raw.values())}
-    found = {
+    large = {shape: weight for shape, weight in raw.items() if weight >= 0.01 * sum(raw.values())}
+    weights_of_fit = {
         (lags, penalty): weight for weight, lags, penalty in fitted(problem).weights["0/mean_of"]
     }
-    assert found == pytest.approx(
-        {shape: weight / sum(kept.values()) for shape, weight in kept.items()}, rel=1e-5
+    assert weights_of_fit == pytest.approx(
+        {shape: weight / sum(large.values()) for shape, weight in large.items()}, rel=1e-5
     )
 
 
@@ -99,11 +102,11 @@ def test_climatology_lets_a_departure_from_the_usual_day_fade_as_it_does() -> No
     forecaster = fitted(problem, form="climatology")
     assert forecaster.weights["0/mean_of"][:, 0].tolist() == [1.0]
     rows = problem.rows("y", "test")
-    said = forecaster.predict(problem.panel, {"y": rows})["y"][:, :, 0]
+    y_hat = forecaster.predict(problem.panel, {"y": rows})["y"][:, :, 0]
     steps, y = np.arange(1, 7), problem.panel.by_id["y"].values[:, 0]
     usual = lambda at: 10 + 5 * np.sin(2 * np.pi * at / 24)  # noqa: E731
     best = usual(rows[:, None] + steps) + 0.9**steps * (y[rows] - usual(rows))[:, None]
-    assert np.abs(said - best).mean() < 0.25
+    assert np.abs(y_hat - best).mean() < 0.25
 
 
 def test_without_calendar_features_the_climatology_is_the_mean() -> None:
@@ -125,8 +128,8 @@ def test_a_climatology_that_is_fitted_again_keeps_its_waves_of_the_weekday() -> 
     entry = spec({"family": "window_linear", "form": "climatology"}, where="test")
     few, more = (anomalies(rows, calendar_features=["day_of_week"]) for rows in (390, 480))
     first = entry.fit(few, seed=0).arrays
-    again = entry.fit(more, seed=0, chosen=first).arrays
-    assert first["harmonics"].tolist() == again["harmonics"].tolist() == [2]
+    refitted = entry.fit(more, seed=0, chosen=first).arrays
+    assert first["harmonics"].tolist() == refitted["harmonics"].tolist() == [2]
     assert entry.fit(more, seed=0).arrays["harmonics"].tolist() == [3]
 
 
@@ -141,10 +144,10 @@ def test_dlinear_sees_a_moving_average_and_what_it_leaves() -> None:
         problem, spec({"family": "naive"}, where="test"), skip=None, seed=0, budget=Budget(1, 1)
     ).forecaster
     rows = {"y": problem.rows("y", "test")}
-    wanted = problem.panel.by_id["y"].values[rows["y"][:, None] + np.arange(1, 7), 0]
+    expected = problem.panel.by_id["y"].values[rows["y"][:, None] + np.arange(1, 7), 0]
     errors = [
-        np.abs(one.predict(problem.panel, rows)["y"][:, :, 0] - wanted).mean()
-        for one in (forecaster, naive)
+        np.abs(model.predict(problem.panel, rows)["y"][:, :, 0] - expected).mean()
+        for model in (forecaster, naive)
     ]
     assert errors[0] < 0.6 * errors[1]
 

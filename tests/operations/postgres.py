@@ -36,11 +36,11 @@ def running() -> Iterator[Callable[..., str]]:
     try:
         with started(programs, folder) as process:
 
-            def made(name: str, template: str = "template1") -> str:
+            def create_database(name: str, template: str = "template1") -> str:
                 sql(programs, folder, f"create database {name} template {template}")
                 return f"postgresql://forecast@/{name}?host={folder}"
 
-            yield made
+            yield create_database
         assert process.returncode == 0
     finally:
         shutil.rmtree(folder)

@@ -26,8 +26,8 @@ def write_project(root: Path, *, models: Sequence[str] = ("naive",)) -> Path:
             "/data/wave.csv\n/data/snapshots/\n/.dvc/cache\n/.dvc/tmp\n/.dvc/config.local\n/dvc.lock\n"
         )
     configure(root, models)
-    told = {"command": ["sh", "told.sh"], "on": ["failed"]}
-    small_project.write_yaml(root / "configs" / "retraining.yaml", {"defaults": {"hooks": told}})
+    hook = {"command": ["sh", "told.sh"], "on": ["failed"]}
+    small_project.write_yaml(root / "configs" / "retraining.yaml", {"defaults": {"hooks": hook}})
     (root / "told.sh").write_text("cat >> .forecast/told.jsonl\n")
     git(root, "init", "-q")
     commit(root)

@@ -20,13 +20,18 @@ from tests.operations.projects import NAME, NOW
 
 def carry_out(root: Path, uri: str) -> None:
     """Publish all records, then carry the pending decision out."""
-    made = sync(root, uri, now=NOW.timestamp()).published
-    found = pending.finish_pending(
+    published = sync(root, uri, now=NOW.timestamp()).published
+    finished = pending.finish_pending(
         root, NAME, now=NOW, tracking_uri=uri, refit=None, log_step=lambda step: None
     )
     print(
         json.dumps(
-            {"made": made, "word": found.word, "reason": found.reason, "version": found.version}
+            {
+                "made": published,
+                "word": finished.word,
+                "reason": finished.reason,
+                "version": finished.version,
+            }
         )
     )
 

@@ -34,14 +34,14 @@ MIX = {"family": "combination", "weights": SHARES}
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return projects.write_repro(tmp_path_factory.mktemp("project"), mix=MIX, even=EVEN)
 
 
 @pytest.fixture
-def project(made: Path, tmp_path: Path) -> Path:
+def project(finished_project: Path, tmp_path: Path) -> Path:
     root = tmp_path / "project"
-    shutil.copytree(made, root)
+    shutil.copytree(finished_project, root)
     return root
 
 
@@ -49,8 +49,8 @@ def folder(root: Path, candidate: str) -> Path:
     return root / "data" / "trained" / NAME / candidate
 
 
-def test_it_is_a_row_with_scores_intervals_and_tests(made: Path) -> None:
-    compared = made / "data" / "compared" / NAME
+def test_it_is_a_row_with_scores_intervals_and_tests(finished_project: Path) -> None:
+    compared = finished_project / "data" / "compared" / NAME
     board = pd.read_csv(compared / "leaderboard.csv", dtype=str).set_index("model")
     assert set(board.loc[["mix", "even"], "status"]) == {"ok"} and board.loc[
         "mix", "ranking"
@@ -62,24 +62,28 @@ def test_it_is_a_row_with_scores_intervals_and_tests(made: Path) -> None:
 
 def test_what_is_served_is_the_weighted_mean_of_its_members(project: Path) -> None:
     registry.promote(project, NAME, projects.register(project, "mix"), now=NOW)
-    found = predicting.forecast_champion(project, NAME, now=NOW, usual_levels=(80,))
-    assert found.champion.ensemble.weights == SHARES and found.champion.card.model == "mix"
+    forecast = predicting.forecast_champion(project, NAME, now=NOW, usual_levels=(80,))
+    assert forecast.champion.ensemble.weights == SHARES and forecast.champion.card.model == "mix"
     single = {name: load_trained_ensemble(folder(project, name)) for name in SHARES}
-    panel = from_frame(projects.prepared(project), NAME, found.champion.ensemble.task)
+    panel = from_frame(projects.prepared(project), NAME, forecast.champion.ensemble.task)
     rows = {NAME: np.array([len(panel.series[0]) - 1])}
-    wanted = sum(share * single[name].predict(panel, rows)[NAME] for name, share in SHARES.items())
-    np.testing.assert_allclose(found.table["y_hat"], np.ravel(wanted))
-    assert {"lo_80", "hi_80"} <= set(found.table)
-    service = Service.load(champion.version_folder(project, NAME, found.champion.version))
+    expected = sum(
+        share * single[name].predict(panel, rows)[NAME] for name, share in SHARES.items()
+    )
+    np.testing.assert_allclose(forecast.table["y_hat"], np.ravel(expected))
+    assert {"lo_80", "hi_80"} <= set(forecast.table)
+    service = Service.load(champion.version_folder(project, NAME, forecast.champion.version))
     np.testing.assert_allclose(
-        service.answer(projects.prepared(project).tail(30))["y_hat"], np.ravel(wanted)
+        service.answer(projects.prepared(project).tail(30))["y_hat"], np.ravel(expected)
     )
 
 
-def test_a_served_forecast_is_that_of_the_backtest(made: Path) -> None:
-    ensemble = load_trained_ensemble(folder(made, "mix"))
-    table = pd.read_parquet(folder(made, "mix") / "forecasts.parquet").query("block == 'test'")
-    panel = from_frame(projects.prepared(made), NAME, ensemble.task)
+def test_a_served_forecast_is_that_of_the_backtest(finished_project: Path) -> None:
+    ensemble = load_trained_ensemble(folder(finished_project, "mix"))
+    table = pd.read_parquet(folder(finished_project, "mix") / "forecasts.parquet").query(
+        "block == 'test'"
+    )
+    panel = from_frame(projects.prepared(finished_project), NAME, ensemble.task)
     rows = np.searchsorted(panel.series[0].ds, table["cutoff"].unique())
     np.testing.assert_allclose(ensemble.predict(panel, {NAME: rows})[NAME].ravel(), table["y_hat"])
 
@@ -97,9 +101,9 @@ def test_weights_for_a_member_that_is_gone_are_refused_by_name_and_the_equal_row
 
 
 def test_a_saved_version_that_names_a_member_it_does_not_hold_is_refused_by_name(
-    made: Path, tmp_path: Path
+    finished_project: Path, tmp_path: Path
 ) -> None:
-    load_trained_ensemble(folder(made, "mix")).save(tmp_path / "saved")
+    load_trained_ensemble(folder(finished_project, "mix")).save(tmp_path / "saved")
     manifest = files.read_json(tmp_path / "saved" / MANIFEST)
     files.write_json(
         tmp_path / "saved" / MANIFEST, {**manifest, "weights": {**SHARES, "gone": 0.1}}
@@ -109,7 +113,7 @@ def test_a_saved_version_that_names_a_member_it_does_not_hold_is_refused_by_name
 
 
 def test_a_members_seeds_share_its_weight() -> None:
-    one, two, three = (
+    first, second, third = (
         SimpleNamespace(
             predict=lambda panel, rows, v=v: {"a": np.array([v])},
             weights={},
@@ -117,7 +121,9 @@ def test_a_members_seeds_share_its_weight() -> None:
         )
         for v in (1.0, 3.0, 9.0)
     )
-    ensemble = Ensemble((one, two, three), {}, ("net", "net", "line"), {"net": 0.5, "line": 0.5})  # type: ignore[arg-type]
+    ensemble = Ensemble(
+        (first, second, third), {}, ("net", "net", "line"), {"net": 0.5, "line": 0.5}
+    )  # type: ignore[arg-type]
     panel = Panel("x", None, ())  # type: ignore[arg-type]
     assert ensemble.predict(panel, {"a": np.array([0])}) == {"a": [5.5]}  # type: ignore[arg-type]
 
@@ -128,9 +134,9 @@ def test_its_recipe_is_fitted_again_for_the_gate_and_on_all_data(project: Path) 
         SimpleNamespace(ensemble=ensemble, card=SimpleNamespace(candidate="mix", model="mix"))
     )  # type: ignore[arg-type]
     refit.refit_at_gate(project, NAME, recipe, project / "rival", jobs=1)
-    again = pd.read_parquet(project / "rival" / "forecasts.parquet")
+    refitted = pd.read_parquet(project / "rival" / "forecasts.parquet")
     pd.testing.assert_frame_equal(
-        again, pd.read_parquet(folder(project, "mix") / "forecasts.parquet")
+        refitted, pd.read_parquet(folder(project, "mix") / "forecasts.parquet")
     )
     assert load_trained_ensemble(project / "rival").weights == SHARES
     refit.refit_on_all_data(project, NAME, folder(project, "mix"), project / "all", jobs=1)
@@ -143,7 +149,7 @@ def test_its_recipe_is_fitted_again_for_the_gate_and_on_all_data(project: Path) 
 
 
 def test_a_champion_whose_weights_are_learnt_again_is_asked_by_its_rule_at_a_gate(
-    made: Path, tmp_path: Path
+    finished_project: Path, tmp_path: Path
 ) -> None:
     rule = {"family": "combination", "members": ["ridge", "arx"], "weights": "stacked", "refit": 3}
     root = projects.write_repro(tmp_path / "project", again=rule)
@@ -157,14 +163,14 @@ def test_a_champion_whose_weights_are_learnt_again_is_asked_by_its_rule_at_a_gat
     swayed = tuple(member.model_copy(update={"weight": 0.5}) for member in recipe.members)
     recipe = recipe.model_copy(update={"members": swayed})
     refit.refit_at_gate(root, NAME, recipe, tmp_path / "rival", jobs=1)
-    again, first = (
+    weights_again, first = (
         RunRecord.read(path / "record.json").weights
         for path in (tmp_path / "rival", folder(root, "again"))
     )
     assert len(first) > 2
-    for one, other in zip(again, first, strict=True):
-        assert one.learnt_until == other.learnt_until
-        assert one.weights == pytest.approx(other.weights)
+    for weight, other in zip(weights_again, first, strict=True):
+        assert weight.learnt_until == other.learnt_until
+        assert weight.weights == pytest.approx(other.weights)
     table = pd.read_parquet(folder(root, "again") / "forecasts.parquet")
     start = table.loc[table["block"] == "test", "cutoff"].min()
     known = [dated.weights for dated in first if dated.learnt_until <= start]
@@ -180,8 +186,8 @@ def test_a_champion_that_is_no_combination_is_fitted_again_at_a_gate(
     recipe = champion_recipe(SimpleNamespace(ensemble=ensemble, card=meta))  # type: ignore[arg-type]
     refit.refit_at_gate(project, NAME, recipe, tmp_path / "rival", jobs=1)
     places = (tmp_path / "rival", folder(project, "ridge"))
-    again, first = (pd.read_parquet(path / "forecasts.parquet") for path in places)
-    pd.testing.assert_frame_equal(again, first)
+    forecasts_again, first = (pd.read_parquet(path / "forecasts.parquet") for path in places)
+    pd.testing.assert_frame_equal(forecasts_again, first)
 
 
 def test_a_retraining_keeps_the_combinations_of_the_grid(project: Path) -> None:
@@ -207,15 +213,15 @@ def test_a_retraining_without_what_is_never_selected_selects_the_same(tmp_path: 
     challenger.write_configuration(tree, NAME, splits)
     train.main(NAME, root=str(root), state=str(root / ".forecast"), jobs=1)
     compare.main(NAME, root=str(root))
-    narrowed, again = registry.selected_candidate(root, NAME, now=NOW, revision="abc")
+    narrowed, selected_again = registry.selected_candidate(root, NAME, now=NOW, revision="abc")
     trained = {path.name for path in narrowed.parent.iterdir()}
     assert trained == {"naive", "seasonal_naive", "ridge", "arx", "learnt"}
     assert narrowed.name == whole.name == "learnt"
-    assert again.expected[NAME] == pytest.approx(card.expected[NAME])
-    for one, other in zip(
+    assert selected_again.expected[NAME] == pytest.approx(card.expected[NAME])
+    for weight, other in zip(
         RunRecord.read(narrowed / "record.json").weights, first.weights, strict=True
     ):
-        assert one.weights == pytest.approx(other.weights)
+        assert weight.weights == pytest.approx(other.weights)
 
 
 @pytest.mark.parametrize("kind", [None, "networks", "all", "by name", "equal"])
@@ -238,6 +244,6 @@ def test_only_what_the_selection_depends_on_is_selectable(kind: str | None) -> N
         return
     planned = plan_candidates(changed, season_length=24).candidates
     networks = {each.model for each in planned if each.spec.is_network}
-    wanted = {*names} if kind == "by name" else {*networks, "ridge"}
+    expected = {*names} if kind == "by name" else {*networks, "ridge"}
     assert len(networks) > 5
-    assert {*chosen} == ({*REFERENCE_MODELS, *wanted, "stacked"} & {*grid})
+    assert {*chosen} == ({*REFERENCE_MODELS, *expected, "stacked"} & {*grid})

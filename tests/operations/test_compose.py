@@ -108,8 +108,10 @@ class Here:
         self.studies = studies
 
     def put(self, text: str) -> str:
-        for pattern, here in self.changes.items():
-            text = re.sub(pattern, here.replace("\\", "\\\\") if here != r"\1" else here, text)
+        for pattern, own_path in self.changes.items():
+            text = re.sub(
+                pattern, own_path.replace("\\", "\\\\") if own_path != r"\1" else own_path, text
+            )
         assert "${" not in text and "/srv/" not in text, text
         return text
 
@@ -125,13 +127,13 @@ class Here:
 
 
 @contextmanager
-def started(here: Here, service: str, folder: Path) -> Iterator[Path]:
+def started(machine: Here, service: str, folder: Path) -> Iterator[Path]:
     """The service as a process group of its own; its log. Killed at the end, whatever happens."""
     log = folder / f"{service}.log"
     with log.open("w") as output:
         process = subprocess.Popen(
-            here.command(service),
-            env=here.environment(service),
+            machine.command(service),
+            env=machine.environment(service),
             cwd=folder,
             stdout=output,
             stderr=output,
@@ -173,37 +175,37 @@ def test_the_parts_work_together_when_they_are_started_for_real(tmp_path: Path) 
     with ExitStack() as stack:
         databases = stack.enter_context(postgres.running())
         (tmp_path / "artifacts").mkdir()
-        here = Here(databases, tmp_path / "artifacts")
-        address = here.environment("forecast")["MLFLOW_TRACKING_URI"]
-        log = stack.enter_context(started(here, "mlflow", tmp_path))
+        machine = Here(databases, tmp_path / "artifacts")
+        address = machine.environment("forecast")["MLFLOW_TRACKING_URI"]
+        log = stack.enter_context(started(machine, "mlflow", tmp_path))
         until(lambda: healthy(address), log)
-        log = stack.enter_context(started(here, "scheduler", tmp_path))
+        log = stack.enter_context(started(machine, "scheduler", tmp_path))
         until(lambda: "Scheduler at" in log.read_text(), log)
-        stack.enter_context(started(here, "worker", project))
-        command = [*here.command("forecast"), "--jobs", "2"]
+        stack.enter_context(started(machine, "worker", project))
+        command = [*machine.command("forecast"), "--jobs", "2"]
         done = subprocess.run(
             command,
             cwd=project,
-            env=here.environment("forecast"),
+            env=machine.environment("forecast"),
             capture_output=True,
             text=True,
             timeout=1200,
             check=False,
         )
-        said = done.stdout + done.stderr
-        assert done.returncode == 0, said[-4000:]
-        assert f"cluster tcp://127.0.0.1:{here.scheduler}: 2 workers" in said
+        output = done.stdout + done.stderr
+        assert done.returncode == 0, output[-4000:]
+        assert f"cluster tcp://127.0.0.1:{machine.scheduler}: 2 workers" in output
         with psycopg.connect(
-            here.studies, connect_timeout=10, options="-c statement_timeout=10000"
+            machine.studies, connect_timeout=10, options="-c statement_timeout=10000"
         ) as session:
             trials = session.execute(
                 "select count(*) from trials where state = 'COMPLETE'"
             ).fetchone()
         assert trials is not None and trials[0] == 2, "the study of the one network, two trials"
-        found = requests.post(
+        answer = requests.post(
             f"{address}/api/2.0/mlflow/experiments/search",
             json={"max_results": 100},
             timeout=30,
             verify=False,
         ).json()
-        assert "wave" in {experiment["name"] for experiment in found["experiments"]}
+        assert "wave" in {experiment["name"] for experiment in answer["experiments"]}

@@ -49,12 +49,12 @@ def artifacts(root: Path) -> set[Path]:
 def paths(root: Path) -> list[str]:
     """Every place of an artifact that the database names."""
     with closing(sqlite3.connect(root / "mlflow.db")) as connection:
-        found = [
+        paths_in_tables = [
             row
             for table, column in PATH_COLUMNS
             for row in connection.execute(f"select {column} from {table}")
         ]
-    return [path for (path,) in found if path and path.startswith("file:")]
+    return [path for (path,) in paths_in_tables if path and path.startswith("file:")]
 
 
 def use(root: Path) -> None:
@@ -66,8 +66,8 @@ def use(root: Path) -> None:
 
 def diagnosis(root: Path) -> tuple[str, str]:
     return next(
-        (found, repair)
-        for what, found, repair in repair.find_faults(root, "")
+        (fault, repair)
+        for what, fault, repair in repair.find_faults(root, "")
         if what == "MLflow's paths"
     )
 
@@ -84,9 +84,9 @@ def test_a_copy_beside_its_original_writes_nothing_into_it(original, tmp_path, c
     before, there = content(original), artifacts(original)
     copy = tmp_path / "a copy"
     shutil.copytree(original, copy)
-    found, repair = diagnosis(copy)
+    fault, repair = diagnosis(copy)
     assert (
-        found == f"lead into {original}: this project was copied or moved from there"
+        fault == f"lead into {original}: this project was copied or moved from there"
         and repair == "`forecast sync`"
     )
     use(copy)
@@ -205,7 +205,7 @@ def test_a_database_outside_the_project_keeps_artifacts_beside_itself_and_is_not
     assert where.artifact_root == tmp_path / "shared" / "mlartifacts" and not where.owned
     sync(original, uri, now=1.8e9)
     with closing(sqlite3.connect(tmp_path / "shared" / "team.db")) as connection:
-        found = connection.execute(
+        location = connection.execute(
             "select artifact_location from experiments where name = ?", (NAME,)
         ).fetchone()
-    assert found == (f"{original.as_uri()}/mlartifacts/{NAME}",)
+    assert location == (f"{original.as_uri()}/mlartifacts/{NAME}",)

@@ -49,8 +49,8 @@ def test_the_newest_origins_are_the_gates_and_earlier_blocks_keep_their_length()
         "test_end": "2024-04-30",
     }
     # the last day is 2024-07-18
-    found = evidence.gate_splits(days(200), NAME, wave(splits=splits), fresh_steps=28)
-    assert found == {
+    gate = evidence.gate_splits(days(200), NAME, wave(splits=splits), fresh_steps=28)
+    assert gate == {
         "train_end": "2024-06-04",
         "validation_end": "2024-06-14",
         "calibration_end": "2024-06-19",
@@ -69,11 +69,11 @@ def test_promotion_says_at_once_that_the_gate_would_refuse(project: Path) -> Non
     assert "would be refused" not in small_project.command(project, *command).stderr
     rules = {"defaults": {"fresh_steps": 150}}
     small_project.write_yaml(project / "configs" / "retraining.yaml", rules)
-    told = small_project.command(project, *command)
+    result = small_project.command(project, *command)
     with pytest.raises(DataError) as refusal:
         evidence.gate_splits(days(small_project.DAYS), NAME, wave(), fresh_steps=150)
-    assert f"`forecast retrain {NAME}` would be refused: {refusal.value}" in told.stderr
-    assert "is the champion" in told.stdout
+    assert f"`forecast retrain {NAME}` would be refused: {refusal.value}" in result.stderr
+    assert "is the champion" in result.stdout
 
 
 def test_blocks_of_rows_without_dates_are_shares_that_keep_to_the_row() -> None:
@@ -84,10 +84,10 @@ def test_blocks_of_rows_without_dates_are_shares_that_keep_to_the_row() -> None:
         fresh == 60
         and RULES.count_fresh_steps(wave(calendar={"kind": "index"}, step_size=10)) == 80
     )
-    found = evidence.gate_splits(rows, NAME, settings, fresh_steps=fresh)
+    gate = evidence.gate_splits(rows, NAME, settings, fresh_steps=fresh)
     frame = pd.DataFrame({"unique_id": "wave", "ds": rows, "y": np.arange(500.0)})
     borders = resolve_borders(
-        from_frame(frame, NAME, settings.task), validate_config(FractionSplits, found, where="wave")
+        from_frame(frame, NAME, settings.task), validate_config(FractionSplits, gate, where="wave")
     )
     ends = [int(end.timestamp()) // 60 for end in borders.ends.values()]
     # 20 and 10 % of what there is, then 60 origins and the rest of the last one
@@ -124,8 +124,11 @@ def test_an_origin_is_fresh_only_when_every_target_lies_after_the_last_one_used(
     """
     whole = case.panel.by_id["wave"].ds[case.fresh_rows([])["wave"]]
     assert (str(whole[0])[:10], str(whole[-1])[:10]) == ("2024-06-08", "2024-07-16")
-    seen = [pd.Timestamp("2024-06-20"), pd.Timestamp("2024-06-10")]
-    assert str(case.panel.by_id["wave"].ds[case.fresh_rows(seen)["wave"]][0])[:10] == "2024-06-20"
+    newest_used = [pd.Timestamp("2024-06-20"), pd.Timestamp("2024-06-10")]
+    assert (
+        str(case.panel.by_id["wave"].ds[case.fresh_rows(newest_used)["wave"]][0])[:10]
+        == "2024-06-20"
+    )
 
 
 def test_losses_are_those_of_the_leaderboard_on_the_same_origins(
@@ -151,9 +154,9 @@ def test_the_ledger_counts_each_origin_once(tmp_path: Path) -> None:
     ledger.add(losses(0, 30), version=1, config_hash="a", at=NOW)
     ledger.add(losses(1, 30), version=1, config_hash="a", at=NOW + pd.Timedelta(1, "D"))
     ledger.write(tmp_path / "ledger.json")
-    again = evidence.Ledger.read(tmp_path / "ledger.json")
-    again.add(losses(1, 30), version=1, config_hash="a", at=NOW + pd.Timedelta(2, "D"))
-    gathered = again.evidence(version=1, config_hash="a")
+    read_again = evidence.Ledger.read(tmp_path / "ledger.json")
+    read_again.add(losses(1, 30), version=1, config_hash="a", at=NOW + pd.Timedelta(2, "D"))
+    gathered = read_again.evidence(version=1, config_hash="a")
     assert gathered is not None and (
         len(gathered.champion),
         gathered.n_first,
@@ -178,12 +181,12 @@ def test_a_further_champion_or_recipe_begins_anew_with_a_smaller_share_of_alpha(
         )
     ledger.add(losses(0, 10, champion=0.5), version=9, config_hash="same function", at=NOW)
     ledger.add(losses(0, 10), version=3, config_hash="b", at=NOW + pd.Timedelta(2 * 365, "D"))
-    found = [
+    evidences = [
         ledger.evidence(version=v, config_hash=r)
         for v, r in [(1, "a"), (1, "b"), (2, "b"), (3, "b")]
     ]
-    assert [e.pair_number for e in found if e is not None] == [1, 2, 3, 1]
-    assert all(e is not None and len(e.champion) == 10 for e in found)
+    assert [e.pair_number for e in evidences if e is not None] == [1, 2, 3, 1]
+    assert all(e is not None and len(e.champion) == 10 for e in evidences)
 
 
 def test_a_loss_that_is_not_finite_is_no_evidence(tmp_path: Path) -> None:
@@ -237,8 +240,8 @@ def test_drift_is_seen_where_the_changes_change_and_not_where_only_the_season_do
     y = frame["y"].to_numpy().copy()
     y[is_new] = np.random.default_rng(0).permutation(y[is_new])
     panel = from_frame(frame.assign(y=y), NAME, settings.task)
-    found = evidence.measure_live_error(champion, meta, panel, RULES, fresh_steps=28)
-    assert found is not None and found.drifted
+    live_error = evidence.measure_live_error(champion, meta, panel, RULES, fresh_steps=28)
+    assert live_error is not None and live_error.drifted
 
 
 def test_a_champion_of_another_horizon_or_other_columns_cannot_be_judged(repro: Path) -> None:
@@ -254,19 +257,19 @@ def test_what_makes_a_challenger_due(repro: Path) -> None:
     settings = load_dataset(NAME, repro / "configs")
     drifted = evidence.Shift(what="wave: y", drifted=True)
 
-    def asked(
+    def ask_whether_due(
         days_later: float, new_steps: int, *shifts: evidence.Shift
     ) -> tuple[tuple[str, ...], str]:
         moment = pd.Timestamp(meta.as_of) + pd.Timedelta(days_later, "D")
-        found = judge_due(meta, shifts, settings, RULES, as_of=moment, now=NOW, new_steps=new_steps)
-        return found.reasons, found.ageing
+        due = judge_due(meta, shifts, settings, RULES, as_of=moment, now=NOW, new_steps=new_steps)
+        return due.reasons, due.ageing
 
-    assert asked(1, 1) == ((), "")
-    assert asked(1, 2) == (("2 new steps (2 wanted)",), "")
-    assert asked(31, 1)[1].startswith("stale (31 days old") and asked(31, 1)[0]
-    assert asked(31, 0)[0] == ()  # the same data again cannot make another challenger
-    assert asked(1, 1, drifted) == (("drifting (wave: y)",), "drifting (wave: y)")
-    assert asked(-400, 0) == ((), "")  # a clock that was set back
+    assert ask_whether_due(1, 1) == ((), "")
+    assert ask_whether_due(1, 2) == (("2 new steps (2 wanted)",), "")
+    assert ask_whether_due(31, 1)[1].startswith("stale (31 days old") and ask_whether_due(31, 1)[0]
+    assert ask_whether_due(31, 0)[0] == ()  # the same data again cannot make another challenger
+    assert ask_whether_due(1, 1, drifted) == (("drifting (wave: y)",), "drifting (wave: y)")
+    assert ask_whether_due(-400, 0) == ((), "")  # a clock that was set back
     assert judge_due(None, (), settings, RULES, as_of=NOW, now=NOW, new_steps=0).reasons == (
         "there is no champion",
     )
@@ -291,8 +294,8 @@ def test_steps_are_new_from_the_first_behind_the_champions_data_on(
 ) -> None:
     settings = wave(calendar=calendar)
     start = pd.Timestamp(first_new) - pd.Timedelta(1 if calendar["kind"] == "index" else 300, "D")
-    later = pd.Timestamp(first_new) + pd.Timedelta(200, "D")
-    steps = grid(settings.calendar, max(start, pd.Timestamp("1970")), later)
+    later_moment = pd.Timestamp(first_new) + pd.Timedelta(200, "D")
+    steps = grid(settings.calendar, max(start, pd.Timestamp("1970")), later_moment)
     n_old = int(steps.searchsorted(pd.Timestamp(first_new)))
     job = RetrainingJob(tmp_path, NAME, NOW, {})
     as_of = known_from(settings.calendar, steps[:n_old])[-1].isoformat()

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bench.gate_asked_daily import SETTINGS, differences, promoted
+from bench.gate_asked_daily import SETTINGS, differences, find_promotions
 from forecast.comparison.longrun import Spacing
 from forecast.operations.gate import (
     FreshLosses,
@@ -28,9 +28,9 @@ def case(
     challenger: float, champion: float = 1.0, naive: float = 2.0, n: int = 400
 ) -> tuple[FreshLosses, PairEvidence]:
     """Losses around these means; champion and challenger err differently at each origin."""
-    own, other = champion * NOISE[:n], challenger * NOISE[::-1][:n]
-    return FreshLosses(other, naive * np.ones(n), own), PairEvidence(
-        own, other, pair_number=1, n_first=60
+    of_champion, other = champion * NOISE[:n], challenger * NOISE[::-1][:n]
+    return FreshLosses(other, naive * np.ones(n), of_champion), PairEvidence(
+        of_champion, other, pair_number=1, n_first=60
     )
 
 
@@ -199,8 +199,8 @@ def test_over_two_separate_horizons_luck_promotes_next_to_nobody_at_the_first_lo
     promotions = 0
     for _ in range(400):
         losses = np.abs(rng.normal(size=(2, n + horizon - 1)))
-        own, other = (np.convolve(each, kernel, "valid") for each in losses)
-        evidence = PairEvidence(own, other, pair_number=1, n_first=n)
+        of_champion, other = (np.convolve(each, kernel, "valid") for each in losses)
+        evidence = PairEvidence(of_champion, other, pair_number=1, n_first=n)
         promotions += sequential_test(evidence, Spacing(horizon=horizon), alpha=0.05).is_better
     assert promotions <= 2
 
@@ -219,10 +219,10 @@ def test_in_a_year_of_daily_gates_luck_promotes_an_equal_recipe_in_at_most_five_
     steps, first, per_look = SETTINGS[name]
     overlap = -(-steps["horizon"] // steps["step_size"])
     years = differences(world, overlap, (n_years, first + 250 * per_look), np.random.default_rng(0))
-    by_luck = np.sum(promoted(years, steps, first, per_look) >= 0)
+    by_luck = np.sum(find_promotions(years, steps, first, per_look) >= 0)
     assert by_luck <= most_by_luck
-    found = promoted(years[:20] + 0.8, steps, first, per_look) >= 0
-    assert np.sum(found) >= 18  # and the gate is no wall
+    is_promoted = find_promotions(years[:20] + 0.8, steps, first, per_look) >= 0
+    assert np.sum(is_promoted) >= 18  # and the gate is no wall
 
 
 @pytest.mark.parametrize(

@@ -112,14 +112,16 @@ def test_what_goes_wrong_is_a_sentence_and_no_error(
     assert notify(moved, "failed", NEWS, root=tmp_path, environment=GIVEN) == [
         f"webhook at {address} answered 308"
     ]
-    gone = notify(
+    problem = notify(
         hooks(webhook="http://127.0.0.1:1/secret"),
         "failed",
         NEWS,
         root=tmp_path,
         environment=GIVEN,
     )[0]
-    assert gone == "webhook at http://127.0.0.1:1: ClientConnectorError" and "secret" not in gone
+    assert (
+        problem == "webhook at http://127.0.0.1:1: ClientConnectorError" and "secret" not in problem
+    )
 
 
 @pytest.mark.parametrize(
@@ -136,8 +138,8 @@ def test_every_end_without_a_decision_is_a_failure_that_hooks_are_told_of(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int
 ) -> None:
     root = small_project.write(tmp_path / "project")
-    told = {"hooks": {"command": ["sh", "-c", "cat > told.json"]}}
-    small_project.write_yaml(root / "configs" / "retraining.yaml", {"defaults": told})
+    settings = {"hooks": {"command": ["sh", "-c", "cat > told.json"]}}
+    small_project.write_yaml(root / "configs" / "retraining.yaml", {"defaults": settings})
 
     def fail(*_words: object, **_options: object) -> None:
         raise error

@@ -132,11 +132,11 @@ def configured(root: Path, url: str) -> None:
     retraining.commit(root)
 
 
-def warmth(hours: pd.DatetimeIndex, asked: pd.Timestamp) -> np.ndarray:
+def warmth(hours: pd.DatetimeIndex, issued_at: pd.Timestamp) -> np.ndarray:
     """The temperatures of an answer at `asked`: the newest five days are half a degree off."""
     number = hours.as_unit("s").astype("int64").to_numpy() // 3600
     swing = 5 * np.sin(2 * np.pi * number / 24) + np.sin(number / 50.0)
-    return np.asarray(5.335 + swing + np.where(hours > asked - LAG, 0.5, 0.0))
+    return np.asarray(5.335 + swing + np.where(hours > issued_at - LAG, 0.5, 0.0))
 
 
 def last_close(now: pd.Timestamp) -> pd.Timestamp:
@@ -159,8 +159,8 @@ class Month:
     root: Path
     services: Services
     now: pd.Timestamp = FIRST
-    asked: dict[str, pd.Timestamp] = field(default_factory=dict)
-    told: dict[str, pd.Timestamp] = field(default_factory=dict)
+    fetched_at: dict[str, pd.Timestamp] = field(default_factory=dict)
+    answered_at: dict[str, pd.Timestamp] = field(default_factory=dict)
     issued: dict[str, dict[tuple[str, int], pd.DataFrame]] = field(default_factory=dict)
     vintages: dict[tuple[Any, ...], float] = field(default_factory=dict)
     codes: Counter[tuple[str, int]] = field(default_factory=Counter)
@@ -172,75 +172,82 @@ class Month:
 
     def command(self, *words: str) -> tuple[int, str, str]:
         result = CliRunner().invoke(cli.app, [*words, "--root", str(self.root)])
-        code, said = result.exit_code, result.stderr
+        code, errors = result.exit_code, result.stderr
         if result.exception is not None and not isinstance(result.exception, SystemExit):
-            code, said = getattr(result.exception, "exit_code", 99), f"{said}{result.exception}"
+            code, errors = getattr(result.exception, "exit_code", 99), f"{errors}{result.exception}"
         self.codes[words[0], code] += 1
-        return code, result.stdout, said
+        return code, result.stdout, errors
 
-    def kept(self, name: str) -> pd.DataFrame:
+    def read_snapshot(self, name: str) -> pd.DataFrame:
         return snapshots.read_pointed(newest_data_root(self.root, name), name)
 
-    def retrained(self, name: str, *, wanted: tuple[int, ...] = (0, 4)) -> None:
+    def retrained(self, name: str, *, expected_codes: tuple[int, ...] = (0, 4)) -> None:
         before = champion.read_aliases(self.root, name)
-        code, shown_, said = self.command("retrain", name)
-        self.check(code in wanted, f"retrain {name} ended with {code}: {said[-600:]}")
+        code, output, errors = self.command("retrain", name)
+        self.check(code in expected_codes, f"retrain {name} ended with {code}: {errors[-600:]}")
         if code in (0, 4):
-            self.asked[name], self.told[name] = self.now.floor("s"), self.services.now
-            self.judged(name, code, shown_, before)
+            self.fetched_at[name], self.answered_at[name] = self.now.floor("s"), self.services.now
+            self.judged(name, code, output, before)
         else:
             self.check(
                 champion.read_aliases(self.root, name) == before,
                 f"{name}: a fault moved the champion",
             )
-        if name in self.asked:
+        if name in self.fetched_at:
             (self.hours if name == "weather" else self.sessions)()
 
-    def judged(self, name: str, code: int, shown_: str, before: dict[str, int]) -> None:
+    def judged(self, name: str, code: int, output: str, before: dict[str, int]) -> None:
         """Exit code, words, record and alias tell the same."""
         after = champion.read_aliases(self.root, name)
-        made = [
+        decisions = [
             d for d in read_decisions(self.root, name) if d.at == self.now.floor("s").isoformat()
         ]
-        if "nothing to do" in shown_:
+        if "nothing to do" in output:
             self.check(
-                not made and after == before, f"{name}: nothing to do, but something was done"
+                not decisions and after == before, f"{name}: nothing to do, but something was done"
             )
             return
-        self.check(len(made) == 1, f"{name}: {len(made)} decisions")
-        if not made:
+        self.check(len(decisions) == 1, f"{name}: {len(decisions)} decisions")
+        if not decisions:
             return
-        found = made[0]
-        losses = [found.numbers.challenger_loss, found.numbers.naive_loss]
-        if found.word == "kept":
+        decision = decisions[0]
+        losses = [decision.numbers.challenger_loss, decision.numbers.naive_loss]
+        if decision.word == "kept":
             self.check(
                 code == 4 and after == before, f"{name}: kept, exit {code}, {before} to {after}"
             )
         else:
-            serves = found.refit_version or found.version
+            serves = decision.refit_version or decision.version
             self.check(
-                code == 0 and after["champion"] == serves and found.reason in shown_,
-                f"{name}: {found.word}",
+                code == 0 and after["champion"] == serves and decision.reason in output,
+                f"{name}: {decision.word}",
             )
             self.check(losses[0] < losses[1], f"{name}: {losses} promoted")
-        same = found.numbers.relative_difference == 0
+        same = decision.numbers.relative_difference == 0
         self.check(
-            found.word != "equivalent" or (same and "stale" in found.reason),
-            f"{name}: {found.reason}",
+            decision.word != "equivalent" or (same and "stale" in decision.reason),
+            f"{name}: {decision.reason}",
         )
 
     def hours(self) -> None:
         """Every hour once, to the last that had ended; the archive's where it had them, and not
         what it took back.
         """
-        asked, frame = self.asked["weather"], self.kept("weather").set_index("ds")
-        hours = pd.date_range("2023-06-01", asked.floor("h") - HOUR, freq="h")
+        fetched_at, frame = (
+            self.fetched_at["weather"],
+            self.read_snapshot("weather").set_index("ds"),
+        )
+        hours = pd.date_range("2023-06-01", fetched_at.floor("h") - HOUR, freq="h")
         self.check(
             frame.index.equals(hours), f"{len(frame)} hours of {len(hours)} to {frame.index[-1]}"
         )
-        later = hours.isin(REVISED) & (asked >= pd.Timestamp("2023-11-21"))
+        is_revised = hours.isin(REVISED) & (fetched_at >= pd.Timestamp("2023-11-21"))
         off = (
-            np.abs(frame["temp"].reindex(hours) - warmth(hours, self.told["weather"]) - 0.5 * later)
+            np.abs(
+                frame["temp"].reindex(hours)
+                - warmth(hours, self.answered_at["weather"])
+                - 0.5 * is_revised
+            )
             > 0.006
         )
         self.check(not off.any(), f"{off.sum()} hours differ, first {hours[off.argmax()]}")
@@ -265,10 +272,12 @@ class Month:
         """The answer's own forecasts from when it came, without error here; archived ones of n days
         before, n tenths off, from eight hours after the hour they name.
         """
-        told = self.told["weather"]
-        days = (10 * (fresh["temp"] - warmth(pd.DatetimeIndex(fresh["ds"]), told))).round()
+        answered_at = self.answered_at["weather"]
+        days = (10 * (fresh["temp"] - warmth(pd.DatetimeIndex(fresh["ds"]), answered_at))).round()
         archived = fresh["ds"] - pd.to_timedelta(days, unit="D") + 8 * HOUR
-        right = fresh["issued_at"] == archived.where(days > 0, max(told, self.asked["weather"]))
+        right = fresh["issued_at"] == archived.where(
+            days > 0, max(answered_at, self.fetched_at["weather"])
+        )
         self.check(
             right.all(),
             f"{(~right).sum()} of {len(fresh)} issues are dated wrong: {fresh[~right].head(1)}",
@@ -282,69 +291,78 @@ class Month:
             "weather", load_dataset("weather", self.root / "configs"), root=place
         )
         for ds, issued in frame.set_index("ds")["temp+24"].tail(48).items():
-            about = table[(table["ds"] == ds + DAY) & (table["issued_at"] <= ds + HOUR)].dropna()
-            wanted = about.sort_values("issued_at")["temp"].iloc[-1] if len(about) else np.nan
+            newest_issues = table[
+                (table["ds"] == ds + DAY) & (table["issued_at"] <= ds + HOUR)
+            ].dropna()
+            expected = (
+                newest_issues.sort_values("issued_at")["temp"].iloc[-1]
+                if len(newest_issues)
+                else np.nan
+            )
             self.check(
-                np.isclose(issued, wanted, equal_nan=True),
-                f"issued at {ds} for a day later: {issued}, wanted {wanted}",
+                np.isclose(issued, expected, equal_nan=True),
+                f"issued at {ds} for a day later: {issued}, wanted {expected}",
             )
 
     def sessions(self) -> None:
         """Every session once, to the last that had closed; and beside it the last hour known at its
         close.
         """
-        asked, kept = self.asked["stocks"], self.kept("stocks")
-        day = last_close(asked).normalize()
-        for ticker, own in kept.groupby("unique_id"):
-            wanted = prices(str(ticker))["2023-06-05":day]
-            if asked >= pd.Timestamp("2023-11-20"):
-                wanted = wanted.where(wanted.index != CORRECTED, wanted * 1.01)
-            rows = own.set_index("ds")["close"]
+        fetched_at, prices_kept = self.fetched_at["stocks"], self.read_snapshot("stocks")
+        day = last_close(fetched_at).normalize()
+        for ticker, of_ticker in prices_kept.groupby("unique_id"):
+            expected = prices(str(ticker))["2023-06-05":day]
+            if fetched_at >= pd.Timestamp("2023-11-20"):
+                expected = expected.where(expected.index != CORRECTED, expected * 1.01)
+            rows = of_ticker.set_index("ds")["close"]
             self.check(
-                rows.index.equals(wanted.index),
-                f"{ticker}: {len(rows)} of {len(wanted)} to {rows.index[-1]}",
+                rows.index.equals(expected.index),
+                f"{ticker}: {len(rows)} of {len(expected)} to {rows.index[-1]}",
             )
             self.check(
-                np.allclose(rows, wanted.reindex(rows.index), rtol=1e-6), f"{ticker}: other prices"
+                np.allclose(rows, expected.reindex(rows.index), rtol=1e-6),
+                f"{ticker}: other prices",
             )
         place = newest_data_root(self.root, "stocks")
         frame, _ = preparation.check_data(
             "stocks", load_dataset("stocks", self.root / "configs"), root=place
         )
-        last = last_close(asked) - HOUR
-        beside, other = (
+        last = last_close(fetched_at) - HOUR
+        warmth_of_frame, other = (
             frame["warmth"].iloc[-1],
             snapshots.read_pointed(place, "weather").set_index("ds")["temp"],
         )
         self.check(
-            beside == other.get(last),
-            f"{beside} stands beside the close, {other.get(last)} was known",
+            warmth_of_frame == other.get(last),
+            f"{warmth_of_frame} stands beside the close, {other.get(last)} was known",
         )
 
     def predicted(self, name: str) -> None:
-        code, shown_, said = self.command("predict", name, "--format", "json")
-        self.check(code == 0, f"predict {name} ended with {code}: {said}")
+        code, output, errors = self.command("predict", name, "--format", "json")
+        self.check(code == 0, f"predict {name} ended with {code}: {errors}")
         if code:
             return
-        content = json.loads(shown_)
+        content = json.loads(output)
         table = pd.DataFrame(content["forecast"])
         table["ds"] = pd.to_datetime(table["ds"])
-        asked = self.asked[name]
+        fetched_at = self.fetched_at[name]
         if name == "weather":
             cutoff, steps = (
-                asked.floor("h") - HOUR,
-                pd.date_range(asked.floor("h"), periods=24, freq="h"),
+                fetched_at.floor("h") - HOUR,
+                pd.date_range(fetched_at.floor("h"), periods=24, freq="h"),
             )
         else:
-            cutoff = last_close(asked).normalize()
+            cutoff = last_close(fetched_at).normalize()
             steps = prices("IBM")[cutoff:].index[1:6]
         self.check(
             content["cutoff"] == cutoff.isoformat(),
             f"{name} follows {content['cutoff']}, wanted {cutoff}",
         )
-        for _, own in table.groupby("unique_id"):
-            self.check(list(own["ds"]) == list(steps), f"{name} answers for {list(own['ds'])}")
-        last = self.kept(name).groupby("unique_id")[TARGET[name]].last()
+        for _, of_series in table.groupby("unique_id"):
+            self.check(
+                list(of_series["ds"]) == list(steps), f"{name} answers for {list(of_series['ds'])}"
+            )
+        last = self.read_snapshot(name).groupby("unique_id")[TARGET[name]].last()
         key = (str(content["cutoff"]), int(content["version"]))
         self.issued.setdefault(name, {}).setdefault(
             key, table.assign(last=table["unique_id"].map(last))
@@ -353,29 +371,29 @@ class Month:
 
     def status(self, name: str) -> None:
         """Age and live skill, computed here from what was shown and what is kept."""
-        code, shown_, _ = self.command("status", name, "--format", "json")
-        row = json.loads(shown_)[0]
+        code, output, _ = self.command("status", name, "--format", "json")
+        row = json.loads(output)[0]
         limit = RULES["defaults"]["max_age_days"]
         is_due_next = code == 5 and f"is {limit} days old, {limit} allowed" in row["state"]
         self.check(code == 0 or is_due_next, f"status {name}: {row['state']}")
-        asked = self.asked[name]
-        known = asked.floor("h") if name == "weather" else last_close(asked)
+        fetched_at = self.fetched_at[name]
+        known = fetched_at.floor("h") if name == "weather" else last_close(fetched_at)
         age = (self.now - known) / HOUR
         self.check(
             abs(row["last_observation_age_h"] - age) < 0.051,
             f"{row['last_observation_age_h']} h old, not {age}",
         )
-        own = [
+        issued_tables = [
             table for (_, version), table in self.issued[name].items() if version == row["champion"]
         ]
         self.check(
-            row["live_issues"] == len(own),
-            f"{name}: {row['live_issues']} issues, {len(own)} were shown",
+            row["live_issues"] == len(issued_tables),
+            f"{name}: {row['live_issues']} issues, {len(issued_tables)} were shown",
         )
-        actual = self.kept(name).set_index(["unique_id", "ds"])[TARGET[name]].rename("y")
+        actual = self.read_snapshot(name).set_index(["unique_id", "ds"])[TARGET[name]].rename("y")
         met = (
-            pd.concat(own).join(actual, on=["unique_id", "ds"], how="inner")
-            if own
+            pd.concat(issued_tables).join(actual, on=["unique_id", "ds"], how="inner")
+            if issued_tables
             else pd.DataFrame()
         )
         errors = np.zeros(2)
@@ -383,10 +401,14 @@ class Month:
         for series, rows in met.groupby("unique_id") if len(met) else ():
             both = [(rows["y"] - rows[column]).abs().mean() for column in ("y_hat", "last")]
             errors += np.array(both) / sum(card.naive[str(series)])  # the last value's on test
-        found = row["live_skill"]
+        live_skill = row["live_skill"]
         skill = 1 - errors[0] / errors[1] if errors[1] else None
-        wrong = (found is not None) if skill is None else found is None or abs(found - skill) > 1e-9
-        self.check(not wrong, f"{name}: live skill {found}, {skill} by hand")
+        wrong = (
+            (live_skill is not None)
+            if skill is None
+            else live_skill is None or abs(live_skill - skill) > 1e-9
+        )
+        self.check(not wrong, f"{name}: live skill {live_skill}, {skill} by hand")
 
 
 Event = Callable[[Month], None]
@@ -412,17 +434,17 @@ def refused(path: str, fault: fake.Fault) -> Event:
 
     def event(month: Month) -> None:
         month.services.fail(path, fault)
-        month.retrained("stocks" if "finance" in path else "weather", wanted=(3,))
+        month.retrained("stocks" if "finance" in path else "weather", expected_codes=(3,))
         month.services.faults.clear()
 
     return event
 
 
-def answered(path: str, change: Callable[[Any], Any], wanted: tuple[int, ...]) -> Event:
+def answered(path: str, change: Callable[[Any], Any], expected_codes: tuple[int, ...]) -> Event:
     def event(month: Month) -> None:
         usual = list(month.services.changes)
         month.services.change(path, change)
-        month.retrained("weather", wanted=wanted)
+        month.retrained("weather", expected_codes=expected_codes)
         month.services.changes[:] = usual
 
     return event
@@ -431,7 +453,9 @@ def answered(path: str, change: Callable[[Any], Any], wanted: tuple[int, ...]) -
 def hourly(content: Any, value: Callable[[int, Any], Any]) -> Any:
     changed = {
         name: (
-            values if name == "time" else [value(number, one) for number, one in enumerate(values)]
+            values
+            if name == "time"
+            else [value(number, cell) for number, cell in enumerate(values)]
         )
         for name, values in content["hourly"].items()
     }
@@ -439,10 +463,10 @@ def hourly(content: Any, value: Callable[[int, Any], Any]) -> Any:
 
 
 def without(content: Any, keep: Callable[[int], bool]) -> Any:
-    return hourly(content, lambda number, one: one if keep(number) else None)
+    return hourly(content, lambda number, cell: cell if keep(number) else None)
 
 
-def behind(month: Month) -> None:
+def set_clock_behind(month: Month) -> None:
     """This machine's clock is three hours slow."""
     month.services.now = month.now + 3 * HOUR
     month.retrained("weather")
@@ -453,22 +477,22 @@ def killed(month: Month) -> None:
     there.
     """
     words = small_project.arguments("retrain", "weather")
-    own = [words[0], "-c", KILLED, f"{month.now.isoformat()}+00:00", "refit", *words[3:]]
+    killed_command = [words[0], "-c", KILLED, f"{month.now.isoformat()}+00:00", "refit", *words[3:]]
     environment = small_project.environment(FORECAST_JOBS="1")
     done = subprocess.run(
-        own, cwd=month.root, env=environment, capture_output=True, text=True, check=False
+        killed_command, cwd=month.root, env=environment, capture_output=True, text=True, check=False
     )
     month.check(
         done.returncode == -signal.SIGKILL, f"not killed: {done.returncode}, {done.stderr[-300:]}"
     )
-    month.retrained("weather", wanted=(0,))
+    month.retrained("weather", expected_codes=(0,))
 
 
 def revised(content: Any) -> Any:
     times = pd.to_datetime(content["hourly"]["time"])
     return hourly(
         content,
-        lambda number, one: one if one is None or times[number] not in REVISED else one + 0.5,
+        lambda number, cell: cell if cell is None or times[number] not in REVISED else cell + 0.5,
     )
 
 
@@ -511,7 +535,7 @@ EVENTS: dict[tuple[str, str], Event] = {
     ("11-10", "weather"): answered(
         "/v1/", lambda content: without(content, lambda number: number % 2 == 0), (3,)
     ),
-    ("11-18", "weather"): behind,
+    ("11-18", "weather"): set_clock_behind,
     ("11-21", "weather"): warmer,
     ("11-25", "weather"): answered("_previous_day1", late, (0, 4)),
 }
@@ -523,7 +547,7 @@ SLOW = ("11-01", "11-02", "11-22")
 def lived(month: Month) -> Month:
     jobs = load_schedule(month.root / "configs").jobs
     for name in ("weather", "stocks"):  # by hand: the first champions
-        month.retrained(name, wanted=(0,))
+        month.retrained(name, expected_codes=(0,))
     while True:
         after = month.now.tz_localize("UTC").to_pydatetime()
         moment, name = min((next_time(name, job, after), name) for name, job in jobs.items())
@@ -552,7 +576,7 @@ def month(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Month]:
     ):
         for name, value in small_project.environment(FORECAST_JOBS="1").items():
             patch.setenv(name, value)
-        found = Month(root, services)
+        simulated_month = Month(root, services)
 
         def quoted(ticker: str) -> pd.Series:
             plain = prices(ticker)
@@ -562,13 +586,13 @@ def month(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Month]:
         class Clock(datetime):
             @classmethod
             def now(cls, tz: Any = None) -> datetime:
-                return found.now.tz_localize("UTC").to_pydatetime()
+                return simulated_month.now.tz_localize("UTC").to_pydatetime()
 
         patch.setattr(fake, "walk", quoted)
         for module in (common, operation):
             patch.setattr(module, "datetime", Clock)
         configured(root, services.url)
-        yield lived(found)
+        yield lived(simulated_month)
 
 
 def test_every_command_of_the_month_was_right(month: Month) -> None:
@@ -581,12 +605,12 @@ def test_the_month_was_as_long_and_as_bad_as_it_is_meant_to_be(month: Month) -> 
 
 
 def test_each_decision_is_one_run_of_mlflow_and_the_registry_agrees(month: Month) -> None:
-    asked = (
+    query = (
         "SELECT e.name, COUNT(*) FROM runs r JOIN experiments e USING (experiment_id) GROUP BY"
         " e.name"
     )
     with contextlib.closing(sqlite3.connect(month.root / "mlflow.db")) as database:
-        runs = dict(database.execute(asked).fetchall())
+        runs = dict(database.execute(query).fetchall())
     for name in TARGET:
         decisions = read_decisions(month.root, name)
         assert runs[f"{name} retraining"] == len(decisions) >= 3

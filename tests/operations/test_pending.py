@@ -51,11 +51,11 @@ def write_down(root: Path, word: str = "better", **more: object) -> None:
 
 def finish(root: Path, refit: registry.Refit | None = None) -> Decision:
     steps: list[str] = []
-    found = pending.finish_pending(
+    decision = pending.finish_pending(
         root, NAME, now=NOW, tracking_uri="", refit=refit, log_step=steps.append
     )
     assert steps[0] == "register" and steps[-1] == "record"
-    return found
+    return decision
 
 
 def refit(candidate: Path, target: Path) -> None:
@@ -70,11 +70,11 @@ def refit(candidate: Path, target: Path) -> None:
 
 def test_a_promotion_is_registered_promoted_refitted_and_recorded(project: Path) -> None:
     write_down(project)
-    found = finish(project, refit)
-    assert (found.version, found.refit_version) == (1, 2)
-    held = champion.load(project, NAME)
-    assert held.version == 2 and held.card.refit_of == 1 and not held.card.metrics
-    assert held.card.last_target_used == "2024-07-18T00:00:00"
+    decision = finish(project, refit)
+    assert (decision.version, decision.refit_version) == (1, 2)
+    state = champion.load(project, NAME)
+    assert state.version == 2 and state.card.refit_of == 1 and not state.card.metrics
+    assert state.card.last_target_used == "2024-07-18T00:00:00"
     assert not (ProjectPaths.of(project).retraining(NAME) / "pending").exists()
     assert [d.version for d in records.read_decisions(project, NAME)] == [1]
     assert [event.event for event in champion.read_events(project, NAME)] == [
@@ -125,11 +125,11 @@ def test_a_retraining_killed_while_its_refit_serves_is_finished_without_a_step_b
         move(client, name, alias, version)
 
     monkeypatch.setattr(MlflowClient, "set_registered_model_alias", note_champion)
-    found = finish(project, refit)
-    assert (found.version, found.refit_version) == (2, 3) and set(served) <= {"3"}
-    wanted = {"champion": 3, "previous": 1}
-    assert champion.read_aliases(project, NAME) == wanted
-    assert projects.registry_aliases(project, NAME) == wanted
+    decision = finish(project, refit)
+    assert (decision.version, decision.refit_version) == (2, 3) and set(served) <= {"3"}
+    expected = {"champion": 3, "previous": 1}
+    assert champion.read_aliases(project, NAME) == expected
+    assert projects.registry_aliases(project, NAME) == expected
     happened = [(event.event, event.version) for event in champion.read_events(project, NAME)]
     assert happened == [("promoted", 1), ("promoted", 2), ("promoted", 3), ("gate passed", 2)]
 
@@ -140,8 +140,8 @@ def test_a_killed_retraining_whose_model_was_rolled_back_does_not_serve_it_again
 ) -> None:
     leave_unrecorded_promotion(project, monkeypatch)
     assert registry.rollback(project, NAME, now=NOW.replace(hour=hour)) == 1
-    found = finish(project, refit)
-    assert found.word == "kept" and "became the champion again" in found.reason
+    decision = finish(project, refit)
+    assert decision.word == "kept" and "became the champion again" in decision.reason
     assert champion.read_aliases(project, NAME)["champion"] == 1
     assert projects.registry_aliases(project, NAME)["champion"] == 1
 
@@ -161,8 +161,8 @@ def test_a_pending_decision_whose_model_cannot_be_loaded_says_what_to_do(
             raise ModuleNotFoundError("No module named 'chronos'")
 
         monkeypatch.setattr(registry, "load_trained_ensemble", need_library)
-    said = rf"{folder}: promoting 'ridge', as decided at {NOW.isoformat()}, failed .* delete the"
-    with pytest.raises(ForecastError, match=said) as error:
+    pattern = rf"{folder}: promoting 'ridge', as decided at {NOW.isoformat()}, failed .* delete the"
+    with pytest.raises(ForecastError, match=pattern) as error:
         finish(project)
     assert fault == "cut forecasts" or "chronos" in str(error.value)
     assert folder.exists() and not champion.read_aliases(project, NAME)
@@ -175,15 +175,15 @@ def test_a_rollback_takes_back_a_whole_retraining_and_a_second_one_undoes_it(
     before = projects.register(root, "naive")
     registry.promote(root, NAME, before, now=NOW)
     write_down(root, champion=before, served_version=before)
-    found = finish(root, refit)
-    assert (found.version, found.refit_version) == (2, 3)
-    wanted = {"champion": found.refit_version, "previous": before}
-    assert champion.read_aliases(root, NAME) == wanted
+    decision = finish(root, refit)
+    assert (decision.version, decision.refit_version) == (2, 3)
+    expected = {"champion": decision.refit_version, "previous": before}
+    assert champion.read_aliases(root, NAME) == expected
     write_down(root, champion=before, served_version=before)  # killed before it was recorded
     finish(root, refit)
-    assert champion.read_aliases(root, NAME) == wanted
+    assert champion.read_aliases(root, NAME) == expected
     assert registry.rollback(root, NAME, now=NOW) == before
-    assert registry.rollback(root, NAME, now=NOW) == found.refit_version
+    assert registry.rollback(root, NAME, now=NOW) == decision.refit_version
 
 
 def test_a_refit_that_fails_leaves_the_scored_version_in_service(project: Path) -> None:
@@ -191,8 +191,8 @@ def test_a_refit_that_fails_leaves_the_scored_version_in_service(project: Path) 
         raise ModelError("it diverged")
 
     write_down(project)
-    found = finish(project, fails)
-    assert found.refit_version is None and "it diverged" in found.note
+    decision = finish(project, fails)
+    assert decision.refit_version is None and "it diverged" in decision.note
     assert champion.load(project, NAME).version == 1
 
 
@@ -230,7 +230,7 @@ def test_a_promotion_that_mlflow_cannot_take_waits_and_the_champion_stays(
         root, champion=1, served_version=2
     )  # the champion was damaged, the previous one stood in for it
     database = root / "mlflow.db"
-    kept = database.read_bytes()
+    bytes_before = database.read_bytes()
     database.write_bytes(b"this is no database")
     with pytest.raises(Exception, match=r"mlflow\.db: damaged"):
         finish(root)
@@ -238,10 +238,10 @@ def test_a_promotion_that_mlflow_cannot_take_waits_and_the_champion_stays(
         champion.load(root, NAME).version == 2
         and (ProjectPaths.of(root).retraining(NAME) / "pending").exists()
     )
-    database.write_bytes(kept)
-    found = finish(root)
+    database.write_bytes(bytes_before)
+    decision = finish(root)
     assert champion.load(root, NAME).card.candidate == "ridge"
-    assert projects.registry_aliases(root, NAME)["champion"] == found.version
+    assert projects.registry_aliases(root, NAME)["champion"] == decision.version
 
 
 @pytest.mark.parametrize(
@@ -272,9 +272,9 @@ def test_a_disk_that_is_full_from_a_late_step_on_costs_no_champion_and_the_next_
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not champion.load(root, NAME).notice
-    found = finish(root, refit)
-    assert found.refit_version is not None
-    assert champion.load(root, NAME).version == found.refit_version
+    decision = finish(root, refit)
+    assert decision.refit_version is not None
+    assert champion.load(root, NAME).version == decision.refit_version
     assert projects.registry_aliases(root, NAME) == champion.read_aliases(root, NAME)
     assert not list((root / ".forecast").rglob(f"{files.TEMPORARY}*"))
 
@@ -283,12 +283,12 @@ def kill_at_write(number: int) -> None:
     """Kill this process -9 before it renames a file of the project, or commits to a database, for
     the `number`th time.
     """
-    seen: list[object] = []
+    writes: list[object] = []
     rename = os.replace
 
     def write(what: object) -> None:
-        seen.append(what)
-        if len(seen) == number:
+        writes.append(what)
+        if len(writes) == number:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def replace(source: str | Path, target: str | Path) -> None:
@@ -322,11 +322,11 @@ def test_a_kill_at_any_write_of_a_promotion_is_finished_by_the_next_call(
         assert not champion.load(root, NAME).notice
         if (ProjectPaths.of(root).retraining(NAME) / "pending").exists():
             finish(root, refit)
-        wanted = {"champion": 3, "previous": 1}
-        assert champion.read_aliases(root, NAME) == wanted
-        assert projects.registry_aliases(root, NAME) == wanted
-        assert [made.refit_version for made in records.read_decisions(root, NAME)] == [3]
-        happened = [(one.event, one.version) for one in champion.read_events(root, NAME)]
+        expected = {"champion": 3, "previous": 1}
+        assert champion.read_aliases(root, NAME) == expected
+        assert projects.registry_aliases(root, NAME) == expected
+        assert [decision.refit_version for decision in records.read_decisions(root, NAME)] == [3]
+        happened = [(event.event, event.version) for event in champion.read_events(root, NAME)]
         for step in (("promoted", 2), ("promoted", 3), ("gate passed", 2)):
             assert happened.count(step) == 1, happened
         assert not list((root / ".forecast").rglob(f"{files.TEMPORARY}*"))
@@ -337,10 +337,10 @@ def test_a_promotion_by_hand_makes_an_earlier_decision_void(running: Path, tmp_p
     root = tmp_path / "copy"
     shutil.copytree(running, root)
     write_down(root, champion=1, served_version=1)
-    found = finish(root, refit)
-    assert found.word == "kept" and found.refit_version is None
+    decision = finish(root, refit)
+    assert decision.word == "kept" and decision.refit_version is None
     assert (
-        found.reason
+        decision.reason
         == "version 2 became the champion in the meantime; this one was judged against version 1"
     )
     assert (
@@ -363,7 +363,7 @@ def test_a_decision_that_a_changed_champion_stopped_is_no_refusal_of_the_gate(mo
 def test_a_rehearsal_that_would_promote_names_no_champion(
     repro: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for found, outcome in (
+    for decision, outcome in (
         (decided("better", candidate="gru"), "would become the champion"),
         (decided("better", candidate="gru", version=2), "is the champion (version 2)"),
         (
@@ -371,7 +371,7 @@ def test_a_rehearsal_that_would_promote_names_no_champion(
             "is the champion (version 3)",
         ),
     ):
-        _print_decision(found, repro, took=1.0)
+        _print_decision(decision, repro, took=1.0)
         assert capsys.readouterr().out.startswith(f"{NAME}: gru {outcome}: a test\n")
 
 
@@ -382,16 +382,16 @@ def test_a_champion_that_was_set_on_mlflow_s_page_is_the_next_gate_s(moved: Path
     write_down(moved, champion=2, served_version=2)
     assert finish(moved).word == "kept"
     assert champion.load(moved, NAME).version == version
-    taken = [event.event for event in champion.read_events(moved, NAME)][-2:]
-    assert taken == ["taken over", "gate passed, champion changed"]
+    events = [event.event for event in champion.read_events(moved, NAME)][-2:]
+    assert events == ["taken over", "gate passed, champion changed"]
 
 
 def test_a_gate_replaces_a_champion_that_was_deleted_on_mlflow_s_page(moved: Path) -> None:
     with mlflow_client.connect(tracking_store(moved)) as client:
         client.delete_model_version(NAME, "2")
     write_down(moved, champion=2, served_version=2)
-    found = finish(moved)
-    assert found.promotes and champion.load(moved, NAME).version == found.version
+    decision = finish(moved)
+    assert decision.promotes and champion.load(moved, NAME).version == decision.version
 
 
 @pytest.mark.parametrize(

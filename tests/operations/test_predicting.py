@@ -54,13 +54,17 @@ def forecast(root, **options):
 
 
 def test_it_follows_the_last_row_and_equals_the_trained_model(moved):
-    found = forecast(moved)
-    assert found.champion.version == 2 and found.table["cutoff"].max() == pd.Timestamp("2024-07-18")
-    assert [f"{ds:%m-%d}" for ds in found.table["ds"]] == ["07-19", "07-20"]
-    wanted = problems.latest(found.champion.ensemble.forecasters[0], found.panel)["wave"][:, 0]
-    np.testing.assert_array_equal(found.table["y_hat"], wanted)
-    assert (found.table["lo_95"] < found.table["lo_80"]).all() and (
-        found.table["hi_80"] < found.table["hi_95"]
+    forecasted = forecast(moved)
+    assert forecasted.champion.version == 2 and forecasted.table["cutoff"].max() == pd.Timestamp(
+        "2024-07-18"
+    )
+    assert [f"{ds:%m-%d}" for ds in forecasted.table["ds"]] == ["07-19", "07-20"]
+    expected = problems.latest(forecasted.champion.ensemble.forecasters[0], forecasted.panel)[
+        "wave"
+    ][:, 0]
+    np.testing.assert_array_equal(forecasted.table["y_hat"], expected)
+    assert (forecasted.table["lo_95"] < forecasted.table["lo_80"]).all() and (
+        forecasted.table["hi_80"] < forecasted.table["hi_95"]
     ).all()
 
 
@@ -175,8 +179,8 @@ def test_a_champion_that_reads_a_plan_forecasts_what_follows_the_last_observatio
     )
     # another plan at forecast time, written as people write it
     (tmp_path / "plan.csv").write_text("ds;plan\n19.07.2024;0\n20.07.2024;1\n")
-    turned = forecast(root, plan=tmp_path / "plan.csv").table
-    np.testing.assert_allclose(turned["y_hat"] - [0, 4], table["y_hat"] - [4, 0], atol=0.5)
+    with_other_plan = forecast(root, plan=tmp_path / "plan.csv").table
+    np.testing.assert_allclose(with_other_plan["y_hat"] - [0, 4], table["y_hat"] - [4, 0], atol=0.5)
     (tmp_path / "plan.csv").write_text("ds,plan\n2024-07-19,0\n2024-07-21,1\n")
     with pytest.raises(InputError, match="'plan' has no value at 2024-07-20T00:00, 2 steps after"):
         forecast(root, plan=tmp_path / "plan.csv")
@@ -185,12 +189,12 @@ def test_a_champion_that_reads_a_plan_forecasts_what_follows_the_last_observatio
         forecast(root, plan=tmp_path / "plan.csv")
     # the row before the first one of the plan stands in the data
     (tmp_path / "plan.csv").write_text("ds,plan\n2024-07-20,1\n")
-    later = forecast(root, plan=tmp_path / "plan.csv").table
-    np.testing.assert_allclose(later["y_hat"] - [4, 4], table["y_hat"] - [4, 0], atol=0.5)
+    with_later_plan = forecast(root, plan=tmp_path / "plan.csv").table
+    np.testing.assert_allclose(with_later_plan["y_hat"] - [4, 4], table["y_hat"] - [4, 0], atol=0.5)
     (tmp_path / "plan.csv").write_text("ds,plan\n2024-07-19,100\n2024-07-20,1\n")
     wild = forecast(root, plan=tmp_path / "plan.csv")
-    (said,) = (notice for notice in wild.notices if "fit has seen" in notice)
-    assert "'plan' of 'wave' is 100 at 2024-07-19 (in training 0 to 1)" in said
+    (notice_of_plan,) = (notice for notice in wild.notices if "fit has seen" in notice)
+    assert "'plan' of 'wave' is 100 at 2024-07-19 (in training 0 to 1)" in notice_of_plan
     assert wild.table["y_hat"].iloc[0] < table["y_hat"].iloc[0] + 6
     (tmp_path / "plan.csv").write_text("ds,promo\n2024-07-19,0\n")
     with pytest.raises(InputError, match=r"plan\.csv: .*'plan' is missing.*Wanted 'ds', 'plan'"):
@@ -216,8 +220,8 @@ def test_a_model_whose_plan_comes_with_each_forecast_can_be_promoted(tmp_path):
     with pytest.raises(InputError, match="'plan' has no value at 2024-07-19T00:00, 1 step"):
         forecast(root)
     (tmp_path / "plan.csv").write_text("ds,plan\n2024-07-19,1\n2024-07-20,0\n")
-    turned = forecast(root, plan=tmp_path / "plan.csv").table
-    np.testing.assert_allclose(turned["y_hat"] - [4, 0], 0, atol=1.5)
+    with_other_plan = forecast(root, plan=tmp_path / "plan.csv").table
+    np.testing.assert_allclose(with_other_plan["y_hat"] - [4, 0], 0, atol=1.5)
 
 
 def test_a_row_appended_to_the_file_is_said_and_the_forecast_follows_the_snapshot(moved):
@@ -226,11 +230,11 @@ def test_a_row_appended_to_the_file_is_said_and_the_forecast_follows_the_snapsho
     original = path.read_text()
     path.write_text(original + "2024-07-19,1.0\n")
     try:
-        found = forecast(moved)
+        forecasted = forecast(moved)
     finally:
         path.write_text(original)
-    assert found.table.equals(before.table)
-    assert any("changed since its snapshot" in notice for notice in found.notices)
+    assert forecasted.table.equals(before.table)
+    assert any("changed since its snapshot" in notice for notice in forecasted.notices)
 
 
 def test_a_forecast_from_rows_that_the_model_was_fitted_on_is_not_kept_for_scoring(moved):
@@ -239,8 +243,8 @@ def test_a_forecast_from_rows_that_the_model_was_fitted_on_is_not_kept_for_scori
     header, *rows = path.read_text().splitlines()
     path.write_text("\n".join([header, *(row for row in rows if row[:10] < fitted_to)]) + "\n")
     fetch(moved)
-    (said,) = [each for each in forecast(moved).notices if "rows are lost" in each]
-    assert f"before {fitted_to}" in said and f"`forecast fetch {NAME}`" in said
+    (sentence,) = [each for each in forecast(moved).notices if "rows are lost" in each]
+    assert f"before {fitted_to}" in sentence and f"`forecast fetch {NAME}`" in sentence
     assert live_accuracy.read_issues(moved, NAME).empty
 
 
@@ -290,9 +294,11 @@ def test_a_forecast_without_the_newest_issue_of_its_inputs_says_that_older_value
     ingest.fetch_snapshot(Request(NAME, load_dataset(NAME, root / "configs"), root), now=NOW)
     projects.gone_through(root)
     registry.promote(root, NAME, projects.register(root, "ridge"), now=NOW)
-    told = [one for one in forecast(root).notices if "uses an older value" in one]
-    assert len(told) == (late > 0)
-    assert not late or told[0].startswith(
+    notices_of_inputs = [
+        notice for notice in forecast(root).notices if "uses an older value" in notice
+    ]
+    assert len(notices_of_inputs) == (late > 0)
+    assert not late or notices_of_inputs[0].startswith(
         "Missing in the last row: 2 values, such as 'sun+1' of 'wave'."
     )
 
@@ -301,17 +307,17 @@ def test_a_forecast_without_the_newest_issue_of_its_inputs_says_that_older_value
 def test_the_usual_issue_is_kept_and_computed_again_only_where_another_was_asked_for(
     moved, monkeypatch, options, times
 ):
-    made = []
+    computed = []
     monkeypatch.setattr(
         predicting,
         "forecast_latest",
-        lambda *given, **about: made.append(about) or forecast_latest(*given, **about),
+        lambda *given, **options: computed.append(options) or forecast_latest(*given, **options),
     )
-    assert not forecast(moved, **options).notices and len(made) == times
-    kept = live_accuracy.read_issues(moved, NAME)
-    assert kept["step"].tolist()[-2:] == [1, 2] and kept[["lo_80", "hi_95"]].iloc[-2:].notna().all(
-        axis=None
-    )
+    assert not forecast(moved, **options).notices and len(computed) == times
+    issues = live_accuracy.read_issues(moved, NAME)
+    assert issues["step"].tolist()[-2:] == [1, 2] and issues[["lo_80", "hi_95"]].iloc[
+        -2:
+    ].notna().all(axis=None)
 
 
 def test_it_is_what_was_backtested_at_the_same_cutoff(moved):
@@ -338,13 +344,13 @@ def test_a_saved_network_forecasts_as_keras_does(family, tmp_path, monkeypatch):
     from forecast.networks.layers.assemble import assemble, set_weights
 
     problem = problems.shops()
-    made = families.made(problem, family, "linear")
-    Ensemble((made,)).save(tmp_path / "saved")
+    keras_network = families.fit_family(problem, family, "linear")
+    Ensemble((keras_network,)).save(tmp_path / "saved")
     saved = Ensemble.load(tmp_path / "saved")
     ours = forecast_latest(saved, problem.panel, horizon=problems.HORIZON, levels=())["y_hat"]
     if family == "gru":
-        model = assemble(made.network, seed=0)
-        set_weights(model, dict(made.weights))
+        model = assemble(keras_network.network, seed=0)
+        set_weights(model, dict(keras_network.weights))
 
         def by_keras(network, weights, past, future=None):
             given = {"past": past} | ({"future": future} if future is not None else {})
@@ -352,13 +358,13 @@ def test_a_saved_network_forecasts_as_keras_does(family, tmp_path, monkeypatch):
 
         monkeypatch.setattr(inference, "forecast_last", by_keras)
     else:
-        model = assemble(made.network, seed=0)
-        set_weights(model, dict(made.weights))
+        model = assemble(keras_network.network, seed=0)
+        set_weights(model, dict(keras_network.weights))
         monkeypatch.setattr(inference, "step", stepping(model))
         monkeypatch.setattr(inference, "final_states", lambda net, w, past, future: (past, future))
-    keras = forecast_latest(Ensemble((made,)), problem.panel, horizon=problems.HORIZON, levels=())[
-        "y_hat"
-    ]
+    keras = forecast_latest(
+        Ensemble((keras_network,)), problem.panel, horizon=problems.HORIZON, levels=()
+    )["y_hat"]
     np.testing.assert_allclose(ours, keras, rtol=1e-5)
 
 
@@ -393,18 +399,18 @@ def test_a_closed_loop_goes_on_beyond_its_horizon_and_a_direct_model_refuses(mov
 def test_a_level_that_calibration_cannot_support_is_refused_when_asked_and_left_out_when_usual(
     moved,
 ):
-    for asked, possible in [((99,), "80,95"), ((99, 80), "80")]:
+    for levels_asked, possible in [((99,), "80,95"), ((99, 80), "80")]:
         with pytest.raises(InputError, match=r"interval of 99 % takes at least 99") as caught:
-            forecast(moved, levels=asked)
+            forecast(moved, levels=levels_asked)
         assert re.match(rf"{NAME}: Series '\w+': \d+ calibration errors", str(caught.value))
         assert str(caught.value).endswith(
             f"or ask for a lower level. Possible: `--levels {possible}`."
         )
-    found = predicting.forecast_champion(moved, NAME, now=NOW, usual_levels=(80, 99))
+    forecasted = predicting.forecast_champion(moved, NAME, now=NOW, usual_levels=(80, 99))
     assert (
-        "lo_80" in found.table
-        and "lo_99" not in found.table
-        and "takes at least 99" in found.notices[0]
+        "lo_80" in forecasted.table
+        and "lo_99" not in forecasted.table
+        and "takes at least 99" in forecasted.notices[0]
     )
 
 
@@ -446,8 +452,10 @@ def test_a_season_in_which_every_forecast_errs_more_is_no_fault_of_the_champion(
 
 def test_a_damaged_champion_forecasts_with_the_previous_one_and_says_so(moved):
     (champion.version_folder(moved, NAME, 2) / "forecaster-0" / "weights.npz").write_bytes(b"")
-    found = forecast(moved)
-    assert found.champion.version == 1 and found.notices[0].startswith("Version 2 cannot be used")
+    forecasted = forecast(moved)
+    assert forecasted.champion.version == 1 and forecasted.notices[0].startswith(
+        "Version 2 cannot be used"
+    )
 
 
 def test_a_series_that_hardly_moved_is_not_the_live_skill_of_all(moved):
@@ -465,10 +473,10 @@ def test_each_cutoff_is_issued_once_and_scored_when_its_actuals_arrive(moved):
     ensemble = champion.load(moved, NAME).ensemble
     panel = problems_panel(moved, ensemble)
     for row in (190, 191, 190):
-        seen = problems.until(panel, panel.series[0].ds[row])
-        table = pd.DataFrame(forecast_latest(ensemble, seen, horizon=2, levels=(80,)))
+        known_panel = problems.until(panel, panel.series[0].ds[row])
+        table = pd.DataFrame(forecast_latest(ensemble, known_panel, horizon=2, levels=(80,)))
         live_accuracy.store_issue(
-            moved, champion.load(moved, NAME), table, predicting.last_values(seen), now=NOW
+            moved, champion.load(moved, NAME), table, predicting.last_values(known_panel), now=NOW
         )
     (live,) = live_accuracy.update_live_scores(moved, NAME, frame).live
     assert (live.version, live.issues, live.scored) == (2, 2, 2)
@@ -504,7 +512,7 @@ def test_without_mlflow_s_database_it_forecasts_all_the_same(moved):
 
 
 @pytest.fixture(scope="module")
-def told(running, tmp_path_factory):
+def predicted(running, tmp_path_factory):
     """`forecast predict` in a process of its own: output, what it imported, CPU seconds."""
     root = tmp_path_factory.mktemp("told") / "project"
     shutil.copytree(running, root)
@@ -529,67 +537,74 @@ def told(running, tmp_path_factory):
     return root, json.loads(done.stdout), loaded, used.ru_utime
 
 
-def test_the_command_loads_neither_tensorflow_nor_mlflow_and_is_quick(told):
-    _, _, loaded, seconds = told
+def test_the_command_loads_neither_tensorflow_nor_mlflow_and_is_quick(predicted):
+    _, _, loaded, seconds = predicted
     assert not loaded & HEAVY
     assert seconds < 2.0
 
 
-def test_the_command_says_which_model_how_old_and_how_good(told):
-    root, said, _, _ = told
-    assert (said["version"], said["model"], said["cutoff"]) == (2, "arx", "2024-07-18T00:00:00")
-    assert (
-        said["test"]["skill"] == champion.read_card(root, NAME, 2).metrics["skill"]
-        and said["age_days"] > 0
+def test_the_command_says_which_model_how_old_and_how_good(predicted):
+    root, answer, _, _ = predicted
+    assert (answer["version"], answer["model"], answer["cutoff"]) == (
+        2,
+        "arx",
+        "2024-07-18T00:00:00",
     )
-    assert [row["ds"] for row in said["forecast"]] == ["2024-07-19T00:00:00", "2024-07-20T00:00:00"]
+    assert (
+        answer["test"]["skill"] == champion.read_card(root, NAME, 2).metrics["skill"]
+        and answer["age_days"] > 0
+    )
+    assert [row["ds"] for row in answer["forecast"]] == [
+        "2024-07-19T00:00:00",
+        "2024-07-20T00:00:00",
+    ]
 
 
-def test_every_format_holds_the_same_numbers(told):
-    root, said, _, _ = told
-    wanted = [row["y_hat"] for row in said["forecast"]]
+def test_every_format_holds_the_same_numbers(predicted):
+    root, answer, _, _ = predicted
+    expected = [row["y_hat"] for row in answer["forecast"]]
     csv = small_project.command(root, "predict", NAME, "--format", "csv", "--levels", "80")
     table = pd.read_csv(io.StringIO(csv.stdout))
-    np.testing.assert_allclose(table["y_hat"], wanted)
+    np.testing.assert_allclose(table["y_hat"], expected)
     assert list(table.columns[-2:]) == ["lo_80", "hi_80"]
     # bytes, which `command` would decode
     command = small_project.arguments("predict", NAME, "--format", "parquet")
     done = subprocess.run(command, cwd=root, env=small_project.environment(), capture_output=True)
-    np.testing.assert_array_equal(pd.read_parquet(io.BytesIO(done.stdout))["y_hat"], wanted)
-    shown = small_project.command(root, "predict", NAME).stdout
+    np.testing.assert_array_equal(pd.read_parquet(io.BytesIO(done.stdout))["y_hat"], expected)
+    printed = small_project.command(root, "predict", NAME).stdout
     assert (
-        "2024-07-19" in shown
-        and with_minus(f"{wanted[0]:.6g}") in shown
-        and "Version 2 (arx)" in shown
+        "2024-07-19" in printed
+        and with_minus(f"{expected[0]:.6g}") in printed
+        and "Version 2 (arx)" in printed
     )
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "pattern"),
     [
         (("wavee",), "Did you mean 'wave'?"),
         ((NAME, "--levels", "80;95"), "wanted percent from 1 to below 100, separated by commas"),
         ((NAME, "--levels", "0.8,120"), "wanted percent from 1 to below 100"),
     ],
 )
-def test_wrong_words_are_one_sentence_and_exit_2(told, words, said):
-    done = small_project.command(told[0], "predict", *words)
-    assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr
+def test_wrong_words_are_one_sentence_and_exit_2(predicted, words, pattern):
+    done = small_project.command(predicted[0], "predict", *words)
+    assert done.returncode == 2 and pattern in done.stderr and "Traceback" not in done.stderr
 
 
 def test_a_new_version_is_tried_on_the_rows_that_predict_reads(moved):
     """What `register` sends through the served model is what `forecast predict` says."""
-    found = forecast(moved, levels=())
-    sample = registry._sample_request(moved, NAME, found.champion.ensemble)
-    served = Service(found.champion.ensemble).answer(sample)
-    np.testing.assert_array_equal(served["y_hat"], found.table["y_hat"])
-    assert served["ds"].tolist() == found.table["ds"].dt.strftime("%Y-%m-%dT%H:%M:%S").tolist()
+    forecasted = forecast(moved, levels=())
+    sample = registry._sample_request(moved, NAME, forecasted.champion.ensemble)
+    served = Service(forecasted.champion.ensemble).answer(sample)
+    np.testing.assert_array_equal(served["y_hat"], forecasted.table["y_hat"])
+    assert served["ds"].tolist() == forecasted.table["ds"].dt.strftime("%Y-%m-%dT%H:%M:%S").tolist()
 
 
 def test_without_any_calibration_error_one_sentence_says_so_and_what_can_be_done(moved):
-    found = forecast(moved)
-    bare = replace(found.champion.ensemble, calibrated={})
-    judged = judge_levels(bare, found.panel, (80, 95))
+    forecasted = forecast(moved)
+    bare = replace(forecasted.champion.ensemble, calibrated={})
+    judged = judge_levels(bare, forecasted.panel, (80, 95))
     assert judged.supported == judged.incomplete == ()
     (notice,) = judged.unsupported
     assert notice.startswith(f"No interval of '{NAME}': there are no calibration errors.")
@@ -605,7 +620,7 @@ def test_a_series_of_few_errors_takes_no_level_from_the_others():
         for shop, n in {"north": 20, "south": 7}.items()
         for target in shops.panel.task.targets
     }
-    ensemble = Ensemble((families.made(shops, "naive", None),), calibrated=calibrated)
+    ensemble = Ensemble((families.fit_family(shops, "naive", None),), calibrated=calibrated)
     judged = judge_levels(ensemble, shops.panel, (80, 95, 99))
     assert judged.supported == (80, 95) and "takes at least 99" in judged.unsupported[0]
     (sentence,) = judged.incomplete
@@ -622,8 +637,8 @@ def test_a_series_of_few_errors_takes_no_level_from_the_others():
 
 def test_a_series_of_which_the_data_have_no_row_any_more_is_named():
     shops = problems.shops()
-    ensemble = Ensemble((families.made(shops, "naive", None),))
+    ensemble = Ensemble((families.fit_family(shops, "naive", None),))
     assert predicting._describe_lost_series(ensemble, shops.panel) == ""
     without = replace(shops.panel, series=shops.panel.series[:1])
-    said = predicting._describe_lost_series(ensemble, without)
-    assert said == "No forecast of series 'south' (without usable rows in the newest data)."
+    sentence = predicting._describe_lost_series(ensemble, without)
+    assert sentence == "No forecast of series 'south' (without usable rows in the newest data)."

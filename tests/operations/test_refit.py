@@ -163,8 +163,8 @@ def test_a_refit_that_the_system_kills_is_told_in_words(
     warning: str,
 ) -> None:
     began = """echo '{"stage": "refit", "began": 1}' > "$FORECAST_STAGE_LOG" """
-    said = refit_as(f"{warning}\n{began}\nkill -9 $$", tmp_path, monkeypatch, ForecastError)
-    assert said == "The refit ended without a message (killed, or out of memory)."
+    told_reason = refit_as(f"{warning}\n{began}\nkill -9 $$", tmp_path, monkeypatch, ForecastError)
+    assert told_reason == "The refit ended without a message (killed, or out of memory)."
     assert ("a step is missing" in capsys.readouterr().err) == bool(warning)
 
 
@@ -188,16 +188,16 @@ def test_a_refit_that_ends_before_its_first_log_line_is_told_by_its_own_last_wor
 echo 'Traceback (most recent call last):' >&2
 echo "ModuleNotFoundError: No module named 'lightgbm'" >&2
 exit 1"""
-    said = refit_as(script, tmp_path, monkeypatch, ForecastError)
-    assert said == "refit: ModuleNotFoundError: No module named 'lightgbm'"
+    told_reason = refit_as(script, tmp_path, monkeypatch, ForecastError)
+    assert told_reason == "refit: ModuleNotFoundError: No module named 'lightgbm'"
     assert capsys.readouterr().err.startswith("Traceback")
-    said = refit_as("exit 1", tmp_path, monkeypatch, ForecastError)
-    assert said == "The refit ended without a message (killed, or out of memory)."
+    told_reason = refit_as("exit 1", tmp_path, monkeypatch, ForecastError)
+    assert told_reason == "The refit ended without a message (killed, or out of memory)."
 
 
 def test_a_refit_whose_last_words_are_no_utf8_is_told_by_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = r"printf 'OSError: Zugriff verweigert f\374r Modelle\n' >&2; exit 1"
-    said = refit_as(script, tmp_path, monkeypatch, ForecastError)
-    assert said == "refit: OSError: Zugriff verweigert f\N{REPLACEMENT CHARACTER}r Modelle"
+    message = refit_as(script, tmp_path, monkeypatch, ForecastError)
+    assert message == "refit: OSError: Zugriff verweigert f\N{REPLACEMENT CHARACTER}r Modelle"

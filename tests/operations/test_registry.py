@@ -61,12 +61,12 @@ def test_without_a_comparison_there_is_nothing_to_register(project):
 
 def test_where_no_model_is_selected_the_reason_of_the_comparison_is_told(project):
     path = project / "data" / "compared" / NAME / "verdicts.json"
-    said = {
+    verdicts = {
         **files.read_json(path),
         "chosen": {},
         "sentences": ["No model can be compared: it is flat."],
     }
-    files.write_json(path, said)
+    files.write_json(path, verdicts)
     reason = r"no model is selected as shipped\. No model can be compared: it is flat\.$"
     with pytest.raises(InputError, match=reason):
         registry.selected_candidate(project, NAME, now=NOW, revision="")
@@ -265,11 +265,11 @@ def test_a_rollback_without_a_registry_to_damaged_files_is_refused(moved):
 def test_a_damaged_champion_falls_back_to_the_previous_one_and_says_so(moved):
     weights = champion.version_folder(moved, NAME, 2) / "forecaster-0" / "skip.npz"
     weights.write_bytes(weights.read_bytes()[:-1] + b"?")
-    found = champion.load(moved, NAME)
+    state = champion.load(moved, NAME)
     assert (
-        found.version == 1
-        and "Version 2 cannot be used" in found.notice
-        and "sha256 differs" in found.notice
+        state.version == 1
+        and "Version 2 cannot be used" in state.notice
+        and "sha256 differs" in state.notice
     )
     (champion.version_folder(moved, NAME, 1) / "ensemble.json").unlink()
     with pytest.raises(DamagedError, match="previous version fails as well"):
@@ -290,8 +290,8 @@ def test_whatever_hinders_loading_the_champion_the_previous_one_stands_in(
     running, monkeypatch, fault
 ):
     fail_to_load(monkeypatch, "2", fault)
-    found = champion.load(running, NAME)
-    assert found.version == 1 and type(fault).__name__ in found.notice
+    state = champion.load(running, NAME)
+    assert state.version == 1 and type(fault).__name__ in state.notice
     fail_to_load(monkeypatch, "1", fault)
     with pytest.raises(ForecastError, match=r"cannot be loaded here .* previous version fails"):
         champion.load(running, NAME)
@@ -567,8 +567,8 @@ def test_of_a_version_with_an_alias_of_the_user_no_copy_is_asked_for(moved):
 
 def test_a_rollback_names_the_version_that_it_took_back(moved):
     words = ["rollback", NAME, "--root", str(moved), "--format", "json"]
-    found = CliRunner().invoke(app, words)
-    assert json.loads(found.stdout) == [{"dataset": NAME, "champion": 1, "taken_back": 2}]
+    result = CliRunner().invoke(app, words)
+    assert json.loads(result.stdout) == [{"dataset": NAME, "champion": 1, "taken_back": 2}]
 
 
 def test_asking_the_registry_leaves_a_rollback_that_was_made_here_alone(moved):
@@ -610,17 +610,17 @@ def test_opening_a_shared_registry_asks_it_once_and_git_at_most_once(
     retraining.git(project, "init", "-q")
     retraining.commit(project)
     projects.register(project, "ridge", uri)
-    asked = []
+    requests = []
     real = MlflowClient.search_registered_models
 
     def count(*words, **options):
-        asked.append("MLflow")
+        requests.append("MLflow")
         return real(*words, **options)
 
     monkeypatch.setattr(MlflowClient, "search_registered_models", count)
     monkeypatch.setattr(stores, "run_git", lambda *_: pytest.fail("git was asked again"))
     registry.promote(project, NAME, 1, now=NOW, tracking_uri=uri)
-    assert asked == ["MLflow"]
+    assert requests == ["MLflow"]
 
 
 def test_a_version_that_was_deleted_on_mlflow_s_page_stays_deleted(moved):
@@ -638,8 +638,8 @@ def test_a_champion_that_was_deleted_on_mlflow_s_page_is_told_and_gives_way(move
     with mlflow_client.connect(tracking_store(moved)) as client:
         client.delete_model_version(NAME, "2")
     deleted = "version 2, which serves here, was deleted from the registry"
-    (told,) = registry.repair_registry(moved, NAME, now=NOW)
-    assert deleted in told
+    (repair,) = registry.repair_registry(moved, NAME, now=NOW)
+    assert deleted in repair
     for _ in range(2):
         done = small_project.command(moved, "status", NAME, "--registry", "--format", "json")
         (row,) = json.loads(done.stdout)

@@ -54,11 +54,11 @@ def test_a_bug_in_what_is_done_meanwhile_ends_the_command(tmp_path: Path) -> Non
 def test_a_stage_of_the_users_own_is_named_behind_those_of_the_pipeline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said = (
+    output = (
         '{"upload": [], "compare@wave": [], "data/mine.csv.dvc": [], "train@wave": [],'
         ' "report": []}'
     )
-    done = subprocess.CompletedProcess([], 0, stdout=f"a warning\n{said}")
+    done = subprocess.CompletedProcess([], 0, stdout=f"a warning\n{output}")
     monkeypatch.setattr(repro.subprocess, "run", lambda *_, **__: done)
     assert repro.unfinished_stages(tmp_path, ()) == [
         "report",

@@ -35,27 +35,27 @@ def served(root: Path) -> dict[str, bytes]:
 def test_a_first_champion_and_the_next_come_from_two_workers_as_from_this_machine(
     tmp_path: Path,
 ) -> None:
-    here, there = (
+    local, there = (
         retraining.write_project(tmp_path / name, models=("naive", "elman"))
         for name in ("here", "there")
     )
-    for root in (here, there):  # as many as show that a challenger is no worse
+    for root in (local, there):  # as many as show that a challenger is no worse
         small_project.write_yaml(
             root / "configs" / "retraining.yaml", {"defaults": {"fresh_steps": 64}}
         )
         retraining.commit(root)
     with started(tmp_path, 2, memory="2GB") as (address, *_):
-        for root, where in ((here, []), (there, ["--cluster", address])):
+        for root, where in ((local, []), (there, ["--cluster", address])):
             retrained(root, *where)
             retraining.grow(root, 60)
-            said = retrained(root, *where)
-            assert (f"cluster {address}: 2 workers" in said) == bool(where), said
+            output = retrained(root, *where)
+            assert (f"cluster {address}: 2 workers" in output) == bool(where), output
         log = (tmp_path / "log").read_text()
-    assert [champion.load(root, NAME).version for root in (here, there)] == [
+    assert [champion.load(root, NAME).version for root in (local, there)] == [
         4,
         4,
     ], "two scored, each fitted again"
-    assert served(there) == served(here) and len(served(there)) > 4
+    assert served(there) == served(local) and len(served(there)) > 4
     assert log.count("'_describe_unfit'") == 2 * 5, (
         "both workers: for the studies, for two trainings, for two refits"
     )

@@ -74,13 +74,13 @@ def project(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 def job(root: Path, now: pd.Timestamp, steps: list[str] | None = None) -> RetrainingJob:
-    said = steps if steps is not None else []
+    log = steps if steps is not None else []
     return RetrainingJob(
         root=root,
         dataset=NAME,
         now=now,
         environment=small_project.environment(FORECAST_JOBS="1"),
-        log_step=said.append,
+        log_step=log.append,
     )
 
 
@@ -90,7 +90,7 @@ def test_a_first_champion_a_week_of_failures_and_the_day_after(
 ) -> None:
     first = retrain(job(project, START))
     assert first.word == "first" and (first.version, first.refit_version) == (1, None)
-    held = champion.load(project, NAME).version
+    version_before = champion.load(project, NAME).version
     assert newest_data_root(project, NAME) != project  # the data were taken beside the checkout
     pointer = read_pointer(newest_data_root(project, NAME), NAME)
 
@@ -99,7 +99,7 @@ def test_a_first_champion_a_week_of_failures_and_the_day_after(
         services.now = START + pd.Timedelta(day, "D")
         with pytest.raises(DataError, match="gone"):
             retrain(job(project, services.now))
-        assert champion.load(project, NAME).version == held
+        assert champion.load(project, NAME).version == version_before
     assert (
         read_pointer(newest_data_root(project, NAME), NAME) == pointer
         and len(read_decisions(project, NAME)) == 1
@@ -132,11 +132,11 @@ def test_rows_without_dates_are_retrained_as_they_grow(tmp_path: Path) -> None:
         # git ignores it
         pd.DataFrame({"y": values[:rows]}).to_csv(root / "data" / "wave.csv", index=False)
         moment = START + pd.Timedelta(hours, "h")
-        found = retrain(replace(job(root, moment), dataset="wave"))
-        assert found.word == word, found.reason
+        outcome = retrain(replace(job(root, moment), dataset="wave"))
+        assert outcome.word == word, outcome.reason
         status = read_status(root, "wave", now=moment.tz_localize("UTC"))
-        assert status.last_run == f"{moment.isoformat()}: {word} ({found.reason})"
-    assert found.due == ("50 new steps (2 wanted)",) and found.numbers.n_fresh == 60
+        assert status.last_run == f"{moment.isoformat()}: {word} ({outcome.reason})"
+    assert outcome.due == ("50 new steps (2 wanted)",) and outcome.numbers.n_fresh == 60
     tree = ProjectPaths.of(root).retraining("wave") / "tree"
     borders = read_json(ProjectPaths.of(tree).borders("wave"))
     assert (borders["calibration_end"], borders["test_end"]) == (
@@ -148,5 +148,5 @@ def test_rows_without_dates_are_retrained_as_they_grow(tmp_path: Path) -> None:
 @pytest.mark.slow  # it needs the champion of the first one
 def test_a_clock_that_was_set_back_makes_nothing_due(project: Path, services: Services) -> None:
     services.now = START - pd.Timedelta(2, "D")
-    found = retrain(job(project, services.now))
-    assert found.word == "not due" and champion.load(project, NAME).version == 1
+    outcome = retrain(job(project, services.now))
+    assert outcome.word == "not due" and champion.load(project, NAME).version == 1

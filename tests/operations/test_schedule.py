@@ -48,11 +48,11 @@ def moment(text: str) -> datetime:
 
 
 def runs(of: ScheduledJob, first: str, count: int) -> list[str]:
-    found, at = [], moment(first)
+    times, at = [], moment(first)
     for _ in range(count):
         at = next_time("job", of, at)
-        found.append(at.strftime("%m-%d %H:%M"))
-    return found
+        times.append(at.strftime("%m-%d %H:%M"))
+    return times
 
 
 def test_a_job_runs_on_its_days_at_its_local_time() -> None:
@@ -71,11 +71,11 @@ def test_a_local_time_that_comes_twice_runs_once_and_a_skipped_one_after_the_gap
 
 def test_jitter_puts_off_by_at_most_what_is_allowed_and_by_the_same_each_time_it_is_asked() -> None:
     put_off = job(jitter_minutes=10)
-    found = [next_time("a", put_off, moment(f"2026-01-{day:02}T00:00")) for day in range(1, 29)]
-    assert found == [
+    times = [next_time("a", put_off, moment(f"2026-01-{day:02}T00:00")) for day in range(1, 29)]
+    assert times == [
         next_time("a", put_off, moment(f"2026-01-{day:02}T00:00")) for day in range(1, 29)
     ]
-    late = [at - at.replace(hour=5, minute=30, second=0) for at in found]
+    late = [at - at.replace(hour=5, minute=30, second=0) for at in times]
     assert min(late) >= timedelta(0) and max(late) <= timedelta(minutes=10) and len(set(late)) > 20
 
 
@@ -83,11 +83,11 @@ def test_jitter_puts_off_by_at_most_what_is_allowed_and_by_the_same_each_time_it
 def test_no_run_is_skipped_where_jitter_puts_one_behind_the_first_of_the_next_day(at) -> None:
     put_off = job(at=at, days=["mon", "tue"], jitter_minutes=719)
     thursday_after_twelve_weeks = moment("2026-03-26T00:00")
-    found = []
+    days = []
     after = moment("2026-01-03T00:00")
     while (after := next_time("a", put_off, after)) < thursday_after_twelve_weeks:
-        found.append(after)
-    assert len(found) == len(set(found)) == 12 * 2 * len(at)
+        days.append(after)
+    assert len(days) == len(set(days)) == 12 * 2 * len(at)
 
 
 @pytest.mark.parametrize(
@@ -101,8 +101,8 @@ def test_no_run_is_skipped_where_jitter_puts_one_behind_the_first_of_the_next_da
     ids=["ran", "one missed", "a month missed is one run", "clock set back"],
 )
 def test_what_was_missed_is_made_up_for_once(last: str, expected: str | None) -> None:
-    found = missed_time("a", job(), moment(last), moment("2026-01-05T12:00"))
-    assert found == (moment(expected) if expected else None)
+    missed = missed_time("a", job(), moment(last), moment("2026-01-05T12:00"))
+    assert missed == (moment(expected) if expected else None)
 
 
 def test_times_slept_through_coalesce_into_one_run() -> None:
@@ -115,7 +115,7 @@ def test_times_slept_through_coalesce_into_one_run() -> None:
 
 
 @pytest.mark.parametrize(
-    ("keys", "said"),
+    ("keys", "pattern"),
     [
         ({"at": 5}, "quotes"),
         ({"at": "5:30"}, "wanted a time of day"),
@@ -125,8 +125,8 @@ def test_times_slept_through_coalesce_into_one_run() -> None:
         ({"every": 5}, "unknown key 'every'"),
     ],
 )
-def test_a_wrong_job_is_refused_with_what_is_right(keys: dict[str, object], said: str) -> None:
-    with pytest.raises(InputError, match=said):
+def test_a_wrong_job_is_refused_with_what_is_right(keys: dict[str, object], pattern: str) -> None:
+    with pytest.raises(InputError, match=pattern):
         job(**keys)
 
 
@@ -135,7 +135,7 @@ def test_a_time_without_quotes_is_the_one_that_was_meant() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "pattern"),
     [
         ("retrain wave --early", "No such option: --early"),
         ("retrain", "Missing argument"),
@@ -144,14 +144,14 @@ def test_a_time_without_quotes_is_the_one_that_was_meant() -> None:
     ],
 )
 def test_words_that_a_command_does_not_take_are_refused_before_its_time(
-    tmp_path: Path, words: str, said: str
+    tmp_path: Path, words: str, pattern: str
 ) -> None:
     small_project.write_yaml(
         tmp_path / "schedule.yaml", {"jobs": {"a": {"run": words, "at": "05:30"}}}
     )
     with pytest.raises(InputError, match=r"schedule\.yaml: a: ") as fault:
         load_jobs(tmp_path)
-    assert said in str(fault.value)
+    assert pattern in str(fault.value)
 
 
 @pytest.mark.parametrize("words", ["retrain wavve", "fetch wave wavve", "status wavve"])
@@ -207,25 +207,29 @@ def until(true: Callable[[], bool], seconds: float = 20.0) -> None:
 @pytest.mark.parametrize("code", [0, 4, 75])
 def test_a_tick_keeps_the_exit_code_and_what_was_printed(tmp_path: Path, code: int) -> None:
     assert scheduler(tmp_path, CODE=str(code)).run_job("a") == code
-    kept = read_last_run(tmp_path, "a")
-    assert kept is not None and kept.code == code and kept.started <= (kept.ended or "")
+    last_run = read_last_run(tmp_path, "a")
+    assert (
+        last_run is not None
+        and last_run.code == code
+        and last_run.started <= (last_run.ended or "")
+    )
     assert "told ['status']" in (tmp_path / ".forecast" / "schedule" / "a.log").read_text()
 
 
 def test_a_job_that_a_full_disk_keeps_from_running_is_one_line_and_the_next_one_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made, lines = scheduler(tmp_path), list[str]()
-    made.log_event = lines.append
+    of_full_disk, lines = scheduler(tmp_path), list[str]()
+    of_full_disk.log_event = lines.append
 
     def fill(*_words: object) -> None:
         raise ForecastError("No space left while writing it.")
 
     with monkeypatch.context() as patch:
         patch.setattr(JobRun, "write", fill)
-        made._run_unless_ending("a")
+        of_full_disk._run_unless_ending("a")
     assert "a: not run, or its end not recorded: No space left while writing it." in lines
-    made._run_unless_ending("a")
+    of_full_disk._run_unless_ending("a")
     assert (last := read_last_run(tmp_path, "a")) is not None and last.code == 0
 
 
@@ -277,17 +281,17 @@ def test_a_command_that_takes_too_long_is_ended_and_may_unwind(tmp_path: Path) -
 def test_a_missed_run_is_started_at_once_and_the_end_of_the_scheduler_ends_it(
     tmp_path: Path,
 ) -> None:
-    own = scheduler(tmp_path, SLOW="1")
-    own.heartbeat_seconds = 0.05
+    slow = scheduler(tmp_path, SLOW="1")
+    slow.heartbeat_seconds = 0.05
     JobRun(started="2026-01-01T00:00:00+00:00").write(tmp_path / ".forecast/schedule/a.json")
-    thread = threading.Thread(target=own.run)
+    thread = threading.Thread(target=slow.run)
     thread.start()
     until((tmp_path / "started").exists)
     beat = tmp_path / ".forecast" / "schedule" / "heartbeat.json"
     until(lambda: beat.exists() and json.loads(beat.read_text())["state"] == "running")
     with pytest.raises(BusyError):
         scheduler(tmp_path).run()
-    own.ending.set()
+    slow.ending.set()
     thread.join(timeout=20)
     assert not thread.is_alive()
     stopped = read_last_run(tmp_path, "a")

@@ -131,12 +131,12 @@ WRONG = {
 
 @pytest.mark.parametrize("case", WRONG)
 def test_a_wrong_request_is_told_in_a_sentence(service, running, case):
-    change, params, said = WRONG[case]
-    refused(ask(service, change(history(running)), **params), said)
+    change, params, pattern = WRONG[case]
+    refused(ask(service, change(history(running)), **params), pattern)
 
 
 @pytest.mark.parametrize(
-    ("body", "kind", "said"),
+    ("body", "kind", "pattern"),
     [
         (b'{"dataframe_split": {', "application/json", "valid JSON"),
         (b"[1, 2]", "application/json", "Received a list"),
@@ -168,17 +168,17 @@ def test_a_wrong_request_is_told_in_a_sentence(service, running, case):
         "no csv",
     ],
 )
-def test_malformed_bodies_are_refused_too(service, body, kind, said):
+def test_malformed_bodies_are_refused_too(service, body, kind, pattern):
     answer = requests.post(
         f"{service}/invocations", data=body, headers={"Content-Type": kind}, timeout=30
     )
-    refused(answer, said)
+    refused(answer, pattern)
 
 
-def refused(answer, said):
+def refused(answer, pattern):
     assert answer.status_code == 400, answer.text
     content = answer.json()
-    assert said in content["message"]
+    assert pattern in content["message"]
     assert "Failed to predict data" not in answer.text and "Input:" not in answer.text
     assert (
         "Traceback" not in answer.text
@@ -203,12 +203,12 @@ def test_an_answer_costs_milliseconds(service, running):
     family = processes_of(running.parent)
     assert family
 
-    def spent():
+    def measure_cpu():
         return sum(sum(process.cpu_times()[:2]) for process in family)
 
     with requests.Session() as client:
         client.post(f"{service}/invocations", json=body).raise_for_status()
-        before = spent()
+        before = measure_cpu()
         for _ in range(30):
             client.post(f"{service}/invocations", json=body).raise_for_status()
-    assert (spent() - before) / 30 < 0.04
+    assert (measure_cpu() - before) / 30 < 0.04

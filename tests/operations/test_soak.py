@@ -14,11 +14,11 @@ from bench.soak import soak
 
 @pytest.mark.slow
 def test_five_days_of_operation_lose_nothing(tmp_path: Path) -> None:
-    found = soak(
+    soaked = soak(
         tmp_path / "project", days=5, seed=3, datasets=("weather",), models=("naive", "ridge")
     )
-    assert found.problems == [], dict(found.happened)
-    assert found.happened["exit 0"] >= 1
+    assert soaked.problems == [], dict(soaked.happened)
+    assert soaked.happened["exit 0"] >= 1
 
 
 @pytest.mark.slow
@@ -26,9 +26,11 @@ def test_five_days_with_kills_at_random_moments_lose_nothing_and_go_on_where_the
     tmp_path: Path,
 ) -> None:
     killing.lived(tmp_path, days=2, kills=2, seed=5)
-    found = killing.lived(tmp_path, days=5, kills=10, seed=5)
-    assert found.problems == [], dict(found.happened)
+    soaked = killing.lived(tmp_path, days=5, kills=10, seed=5)
+    assert soaked.problems == [], dict(soaked.happened)
     assert (
-        sum(count for what, count in found.happened.items() if what.endswith(("killed", "quicker")))
+        sum(
+            count for what, count in soaked.happened.items() if what.endswith(("killed", "quicker"))
+        )
         == 8
     )

@@ -41,11 +41,11 @@ NOW = datetime(2024, 7, 21, 6, 30, tzinfo=UTC)
 
 
 def test_all_is_well(running):
-    found = read_status(running, NAME, now=NOW)
-    assert (found.champion, found.model, found.age_days, found.state) == (2, "arx", 2.0, "good")
-    assert found.live_error is None and found.drift == "not examined yet"
-    assert (found.last_run, found.next_run) == ("none", "none planned: no scheduler runs")
-    assert (found.last_observation, found.last_observation_age_h) == (
+    state = read_status(running, NAME, now=NOW)
+    assert (state.champion, state.model, state.age_days, state.state) == (2, "arx", 2.0, "good")
+    assert state.live_error is None and state.drift == "not examined yet"
+    assert (state.last_run, state.next_run) == ("none", "none planned: no scheduler runs")
+    assert (state.last_observation, state.last_observation_age_h) == (
         "2024-07-18T00:00:00",
         54.5,
     )  # since the day ended
@@ -57,22 +57,22 @@ def test_rows_without_dates_are_named_by_their_number(moved):
         moved / "configs" / "datasets.yaml", {"run": [NAME], "datasets": {NAME: settings}}
     )
     change_record(moved, last="1970-01-01T10:00:00")
-    found = read_status(moved, NAME, now=NOW)
-    assert (found.data_as_of, found.last_observation, found.last_observation_age_h) == (
+    state = read_status(moved, NAME, now=NOW)
+    assert (state.data_as_of, state.last_observation, state.last_observation_age_h) == (
         "row 600",
         "row 600",
         None,
     )
-    assert found.training_cutoff.startswith("row ") and found.age_days == 2.0
+    assert state.training_cutoff.startswith("row ") and state.age_days == 2.0
     first, *_ = champion.history_rows(moved, NAME, status.read_entry(moved, NAME).calendar_kind)
-    assert first.training_cutoff == found.training_cutoff
+    assert first.training_cutoff == state.training_cutoff
 
 
 def test_without_a_champion_the_next_move_is_named(repro):
-    found = read_status(repro, NAME, now=NOW)
+    state = read_status(repro, NAME, now=NOW)
     assert (
-        found.champion is None
-        and "`forecast promote wave`, or `forecast status --registry`" in found.state
+        state.champion is None
+        and "`forecast promote wave`, or `forecast status --registry`" in state.state
     )
 
 
@@ -148,9 +148,9 @@ def test_an_older_format_here_and_in_the_registry_is_said_once_and_by_no_scratch
         files.write_json(card, {**files.read_json(card), "schema": 1})
     words = ("status", NAME, "--registry", "--format", "json")
     (row,) = json.loads(small_project.command(moved, *words).stdout)
-    here = champion.version_folder(moved, NAME, 2).relative_to(moved) / "champion.json"
+    card_file = champion.version_folder(moved, NAME, 2).relative_to(moved) / "champion.json"
     refusal = f"saved with schema 1, this version reads {champion.SCHEMA}"
-    assert f"{here}: {refusal}" in row["state"] and row["state"].count(refusal) == 1
+    assert f"{card_file}: {refusal}" in row["state"] and row["state"].count(refusal) == 1
     shutil.rmtree(champion.version_folder(moved, NAME))
     (row,) = json.loads(small_project.command(moved, *words).stdout)
     assert f"registry: models:/{NAME}/2/champion.json: {refusal}" in row["state"]
@@ -168,23 +168,23 @@ def test_the_last_and_the_next_run_come_from_scheduler_and_retraining(moved):
     decisions = moved / ".forecast" / "retrain" / NAME / "decisions"
     decision = decided("kept", at="2024-07-20T05:31:00", reason="no evidence")
     decision.write(decisions / "a.json")
-    found = read_status(moved, NAME, now=NOW)
+    state = read_status(moved, NAME, now=NOW)
     assert (
-        found.last_run == "2024-07-21T05:30:00: exit 3" and found.next_run == "2024-07-22T05:30:00"
+        state.last_run == "2024-07-21T05:30:00: exit 3" and state.next_run == "2024-07-22T05:30:00"
     )
     shift = Shift(what="wave: y", drifted=True)
-    later = {"at": "2024-07-21T05:31:00", "drift": (shift,)}
-    decision.model_copy(update=later).write(decisions / "b.json")
-    found = read_status(moved, NAME, now=NOW)
+    due_later = {"at": "2024-07-21T05:31:00", "drift": (shift,)}
+    decision.model_copy(update=due_later).write(decisions / "b.json")
+    state = read_status(moved, NAME, now=NOW)
     assert (
-        found.last_run == "2024-07-21T05:31:00: kept (no evidence)"
-        and found.drift == "wave: y (2024-07-21)"
+        state.last_run == "2024-07-21T05:31:00: kept (no evidence)"
+        and state.drift == "wave: y (2024-07-21)"
     )
     not_due = decided("not due", at="2024-07-22T05:31:00", reason="no drift, 1 new step")
     not_due.write(not_due_file(moved, NAME))
-    found = read_status(moved, NAME, now=NOW)
-    assert found.last_run == "2024-07-22T05:31:00: not due (no drift, 1 new step)"
-    assert found.drift == "none (2024-07-22)"
+    state = read_status(moved, NAME, now=NOW)
+    assert state.last_run == "2024-07-22T05:31:00: not due (no drift, 1 new step)"
+    assert state.drift == "none (2024-07-22)"
 
 
 def test_the_command_is_quick_and_exits_5_when_something_is_wrong(moved):
@@ -204,8 +204,11 @@ def test_a_model_is_promoted_rolled_back_and_remembered_by_hand(project):
     first = small_project.command(project, "promote", NAME, "--scored", "--reason", "the first")
     assert first.returncode == 0 and "version 1 (ridge, test skill" in first.stdout, first.stderr
     assert champion.read_card(project, NAME, 1).refit_of is None
-    again = small_project.command(project, "rollback", NAME)
-    assert again.returncode == 2 and "no previous champion to go back to" in again.stderr
+    second_rollback = small_project.command(project, "rollback", NAME)
+    assert (
+        second_rollback.returncode == 2
+        and "no previous champion to go back to" in second_rollback.stderr
+    )
     events = json.loads(small_project.command(project, "history", NAME, "--format", "json").stdout)
     assert [(e["event"], e["version"], e["model"], e["reason"]) for e in events] == [
         ("promoted", 1, "ridge", "the first")
@@ -218,8 +221,8 @@ def test_a_promotion_of_what_is_not_shown_to_be_better_says_so(project):
     tests = [{**test, "word": "not distinguishable"} for test in content["tests"]]
     files.write_json(path, {**content, "tests": tests})
     done = small_project.command(project, "promote", NAME, "--scored")
-    told = "wave: version 1 is in service, although what validation selects is not shown"
-    assert done.returncode == 0 and told in done.stderr
+    sentence = "wave: version 1 is in service, although what validation selects is not shown"
+    assert done.returncode == 0 and sentence in done.stderr
     assert "Put nothing" not in done.stderr and "prices" not in done.stderr
 
 
@@ -232,8 +235,8 @@ def make_packaged(root):
 
 def test_a_promotion_fits_the_recipe_once_more_on_all_data_and_says_what_was_scored(project, capfd):
     first = small_project.command(project, "promote", NAME, "--reason", "the first")
-    shown = capfd.readouterr().err
-    assert f"refit {NAME}: 1 of 1 done in " in shown
+    scored_errors = capfd.readouterr().err
+    assert f"refit {NAME}: 1 of 1 done in " in scored_errors
     assert first.returncode == 0, first.stderr
     assert "wave: version 2 (version 1 (ridge, test skill" in first.stdout
     assert "fitted again on all data) is the champion" in first.stdout
@@ -244,11 +247,11 @@ def test_a_promotion_fits_the_recipe_once_more_on_all_data_and_says_what_was_sco
     state = json.loads(small_project.command(project, "status", "--format", "json").stdout)[0]
     assert (state["champion"], state["scored_version"]) == (2, 1)
     assert state["skill"] == scored.metrics["skill"]
-    shown = small_project.command(project, "status", NAME).stdout
-    assert "(version 1, fitted again on all data since)" in shown
-    again = small_project.command(project, "promote", NAME, "--format", "json")
-    assert json.loads(again.stdout) == [{"dataset": NAME, "champion": 2}]
-    assert again.returncode == 0 and "again on all data\n" not in again.stderr
+    scored_errors = small_project.command(project, "status", NAME).stdout
+    assert "(version 1, fitted again on all data since)" in scored_errors
+    second_promotion = small_project.command(project, "promote", NAME, "--format", "json")
+    assert json.loads(second_promotion.stdout) == [{"dataset": NAME, "champion": 2}]
+    assert second_promotion.returncode == 0 and "again on all data\n" not in second_promotion.stderr
     assert champion.stored_versions(project, NAME) == [1, 2]
     errors = [champion.load_version(project, NAME, version).ensemble for version in (1, 2)]
     for name, calibrated in errors[0].calibrated.items():
@@ -302,8 +305,8 @@ def test_a_champion_of_another_horizon_or_target_than_the_entry_s_is_named(moved
 def test_targets_and_sums_are_no_lost_series(running, series, champion_names, lost):
     card = champion.read_card(running, NAME, 2)
     card = card.model_copy(update={"expected": {name: [1.0] for name in champion_names}})
-    said = status._find_lost_series(NAME, card, status.NewestData(series=series))
-    assert [quote_names(lost) in sentence for sentence in said] == [True] * bool(lost)
+    lost_series = status._find_lost_series(NAME, card, status.NewestData(series=series))
+    assert [quote_names(lost) in sentence for sentence in lost_series] == [True] * bool(lost)
 
 
 def test_holes_of_a_plan_are_told_as_a_single_fault(moved):
@@ -314,8 +317,8 @@ def test_holes_of_a_plan_are_told_as_a_single_fault(moved):
     ]
     change_record(moved, findings=[{"rule": "gaps", "series": "x", "sentence": "."}, *findings])
     faults = read_status(moved, NAME, now=NOW).state.split("; ")
-    (said,) = [fault for fault in faults if fault.startswith("plan: ")]
-    assert said == (
+    (fault_of_plan,) = [fault for fault in faults if fault.startswith("plan: ")]
+    assert fault_of_plan == (
         "plan: series 'shop 0', 'shop 1', 'shop 2': 'promo' has no value at 2024-07-19. Give it"
     )
 
@@ -335,9 +338,9 @@ def test_a_champion_is_older_than_its_data_by_whole_steps(moved):
 
 
 def test_a_champion_or_an_observation_older_than_the_rhythm_of_the_data_is_stale(moved):
-    later = datetime(2024, 9, 1, tzinfo=UTC)
+    moment_later = datetime(2024, 9, 1, tzinfo=UTC)
     change_record(moved, last="2024-08-23T00:00:00", known="2024-08-24T00:00:00")
-    state = read_status(moved, NAME, now=later).state
+    state = read_status(moved, NAME, now=moment_later).state
     assert (
         "stale: the champion's snapshot is 36 days old, 30 allowed; `forecast retrain wave`"
         in state
@@ -349,16 +352,16 @@ def test_a_champion_or_an_observation_older_than_the_rhythm_of_the_data_is_stale
     small_project.write_yaml(
         moved / "configs" / "retraining.yaml", {"defaults": {"max_age_days": 60}}
     )
-    assert "the champion" not in read_status(moved, NAME, now=later).state
+    assert "the champion" not in read_status(moved, NAME, now=moment_later).state
     make_packaged(moved)
-    assert read_status(moved, NAME, now=later).state == "good"
+    assert read_status(moved, NAME, now=moment_later).state == "good"
 
 
 def test_a_champion_is_stale_where_newer_rows_are_also_after_a_refused_challenger(moved):
-    later = datetime(2024, 8, 24, tzinfo=UTC)
-    assert "forecast retrain" not in read_status(moved, NAME, now=later).state
+    moment_later = datetime(2024, 8, 24, tzinfo=UTC)
+    assert "forecast retrain" not in read_status(moved, NAME, now=moment_later).state
     change_record(moved, last="2024-08-23T00:00:00", known="2024-08-24T00:00:00")
-    assert "forecast retrain" in read_status(moved, NAME, now=later).state
+    assert "forecast retrain" in read_status(moved, NAME, now=moment_later).state
     decisions = moved / ".forecast" / "retrain" / NAME / "decisions"
     decided("kept", at="2024-08-24T05:31:00", data_end="2024-08-23T00:00:00", reason="worse").write(
         decisions / "a.json"
@@ -366,7 +369,7 @@ def test_a_champion_is_stale_where_newer_rows_are_also_after_a_refused_challenge
     assert (
         "stale: the champion's snapshot is 36 days old, 30 allowed; decided on 2024-08-24: kept"
         " (worse); with newer rows `forecast retrain wave`"
-    ) in read_status(moved, NAME, now=later).state
+    ) in read_status(moved, NAME, now=moment_later).state
 
 
 @pytest.mark.parametrize(
@@ -397,15 +400,19 @@ def test_a_file_that_was_changed_since_its_snapshot_is_said(moved, change):
     }
     assert "changed" not in read_status(moved, NAME, now=NOW).state
     path.write_text("\n".join(changed[change]) + "\n")
-    said = "stale: data/wave.csv was changed since its snapshot was taken; `forecast fetch wave`"
-    assert read_status(moved, NAME, now=NOW).state == said
+    sentence = (
+        "stale: data/wave.csv was changed since its snapshot was taken; `forecast fetch wave`"
+    )
+    assert read_status(moved, NAME, now=NOW).state == sentence
     outside = moved.parent / "wave.csv"
     shutil.copy(path, outside)
     datasets = moved / "configs" / "datasets.yaml"
     entries = datasets.read_text()
     datasets.write_text(entries.replace("data/wave.csv", str(outside)))
-    said = "was changed since its snapshot was taken; copy it to data/, name that as `source` and"
-    assert said in read_status(moved, NAME, now=NOW).state  # `fetch` takes none from there
+    sentence = (
+        "was changed since its snapshot was taken; copy it to data/, name that as `source` and"
+    )
+    assert sentence in read_status(moved, NAME, now=NOW).state  # `fetch` takes none from there
     datasets.write_text(entries)
     path.write_text(original)
     assert read_status(moved, NAME, now=NOW).is_good
@@ -540,20 +547,20 @@ def test_data_are_stale_too_where_the_next_sessions_are_not_known(moved, changes
 
 
 def said_of(root):
-    return {what: (said, repair) for what, said, repair in repair.find_faults(root, "")}
+    return {what: (finding, repair) for what, finding, repair in repair.find_faults(root, "")}
 
 
 def test_nothing_is_wrong_with_a_running_project(running):
-    said = said_of(running)
-    assert said["champion wave"] == ("version 2, intact", "")
-    assert said["MLflow's paths"] == ("lead into this folder", "")
+    findings = said_of(running)
+    assert findings["champion wave"] == ("version 2, intact", "")
+    assert findings["MLflow's paths"] == ("lead into this folder", "")
 
 
 def test_the_command_repairs_a_damaged_champion(moved):
     (champion.version_folder(moved, NAME, 2) / "forecaster-0" / "spec.json").write_text("{}")
-    said = small_project.command(moved, "doctor", "--repair", "--format", "json")
-    assert "version 2 (champion) taken from the registry" in said.stderr
-    rows = {row["what"]: row for row in json.loads(said.stdout)}
+    result = small_project.command(moved, "doctor", "--repair", "--format", "json")
+    assert "version 2 (champion) taken from the registry" in result.stderr
+    rows = {row["what"]: row for row in json.loads(result.stdout)}
     assert rows["champion wave"]["found"] == "version 2, intact"
     assert champion.load(moved, NAME).version == 2
     assert projects.registry_aliases(moved, NAME) == {"champion": 2, "previous": 1}
@@ -561,12 +568,12 @@ def test_the_command_repairs_a_damaged_champion(moved):
 
 def test_a_database_that_cannot_be_read_is_one_finding(moved):
     (moved / "mlflow.db").write_text("hello, this is a text file and no database")
-    said, repair = said_of(moved)["MLflow's paths"]
-    assert "mlflow.db: damaged (file is not a database)" in said and repair
+    finding, repair = said_of(moved)["MLflow's paths"]
+    assert "mlflow.db: damaged (file is not a database)" in finding and repair
 
 
 @pytest.mark.parametrize(
-    ("hours", "said"),
+    ("hours", "age"),
     [
         (1.4, "1 hour old"),
         (47.0, "47 hours old"),
@@ -575,11 +582,11 @@ def test_a_database_that_cannot_be_read_is_one_finding(moved):
         (-2555.0, "over in 106 days"),
     ],
 )
-def test_the_age_of_the_last_observation_is_told_in_days_from_the_second_on(running, hours, said):
+def test_the_age_of_the_last_observation_is_told_in_days_from_the_second_on(running, hours, age):
     row = read_status(running, NAME, now=datetime(2024, 7, 20, tzinfo=UTC))
     row = replace(row, last_observation_age_h=hours)
     (line,) = [line["value"] for line in _status_lines(row) if line["what"] == "data"]
-    assert line.endswith(said)
+    assert line.endswith(age)
 
 
 @pytest.mark.parametrize("source_kind", ["packaged", "file", "", "no such kind"])

@@ -43,8 +43,8 @@ SECONDS = 300
 
 @pytest.fixture(scope="module")
 def databases() -> Iterator[Callable[..., str]]:
-    with postgres.running() as made:
-        yield made
+    with postgres.running() as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +141,7 @@ def machines(repro: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
     """Two clones of one project, each with a decision that it was about to carry out when there was
     no champion.
     """
-    found = []
+    places = []
     original = tmp_path_factory.mktemp("original") / "project"
     shutil.copytree(repro, original)
     retraining.git(original, "init", "-q")
@@ -152,8 +152,8 @@ def machines(repro: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
         folder = root / "data" / "trained" / NAME / candidate
         meta = make_card(Results(ProjectPaths.of(root), NAME), folder.name, now=NOW, revision="abc")
         pending.write_pending(root, decided("first", key=name), folder, meta)
-        found.append(root)
-    return found[0], found[1]
+        places.append(root)
+    return places[0], places[1]
 
 
 def assert_only_stale(done: subprocess.CompletedProcess[str]) -> None:
@@ -190,21 +190,21 @@ def worker(root: Path, work: str, uri: str) -> subprocess.Popen[str]:
 def together(*workers: subprocess.Popen[str]) -> list[tuple[int, str, str]]:
     """All begin once every one has loaded; exit code and what each said."""
     try:
-        for one in workers:
-            assert one.stdout is not None and select.select([one.stdout], [], [], SECONDS)[0], (
-                "it does not load"
-            )
-            assert one.stdout.readline() == "ready\n", one.communicate(timeout=SECONDS)
-        for one in workers:
-            assert one.stdin is not None
-            one.stdin.write("go\n")
-            one.stdin.flush()
-        said = [one.communicate(timeout=SECONDS) for one in workers]
+        for worker in workers:
+            assert (
+                worker.stdout is not None and select.select([worker.stdout], [], [], SECONDS)[0]
+            ), "it does not load"
+            assert worker.stdout.readline() == "ready\n", worker.communicate(timeout=SECONDS)
+        for worker in workers:
+            assert worker.stdin is not None
+            worker.stdin.write("go\n")
+            worker.stdin.flush()
+        outputs = [worker.communicate(timeout=SECONDS) for worker in workers]
     finally:
-        for one in workers:
-            one.kill()
-            one.wait(SECONDS)
-    return [(one.returncode, *texts) for one, texts in zip(workers, said, strict=True)]
+        for worker in workers:
+            worker.kill()
+            worker.wait(SECONDS)
+    return [(worker.returncode, *texts) for worker, texts in zip(workers, outputs, strict=True)]
 
 
 def job(root: Path, uri: str) -> RetrainingJob:
@@ -213,21 +213,21 @@ def job(root: Path, uri: str) -> RetrainingJob:
 
 def test_two_machines_publish_and_promote_at_once(server: str, machines: tuple[Path, Path]) -> None:
     ended = together(*(worker(root, "carry-out", server) for root in machines))
-    assert [code for code, _, _ in ended] == [0, 0] and all(said for _, said, _ in ended), ended
-    told = [json.loads(said.splitlines()[-1]) for _, said, _ in ended]
-    assert sorted(entry["word"] for entry in told) == ["first", "kept"]
-    winner, loser = sorted(told, key=lambda entry: entry["word"])
+    assert [code for code, _, _ in ended] == [0, 0] and all(output for _, output, _ in ended), ended
+    answers = [json.loads(output.splitlines()[-1]) for _, output, _ in ended]
+    assert sorted(entry["word"] for entry in answers) == ["first", "kept"]
+    winner, loser = sorted(answers, key=lambda entry: entry["word"])
     assert loser["reason"].startswith(
         f"version {winner['version']} became the champion in the meantime"
     )
 
-    named = projects.registry_aliases(machines[0], NAME, tracking_uri=server)
-    assert named["champion"] == winner["version"] and "previous" not in named
+    aliases = projects.registry_aliases(machines[0], NAME, tracking_uri=server)
+    assert aliases["champion"] == winner["version"] and "previous" not in aliases
     # also where the decision became void
     assert {champion.load(root, NAME).version for root in machines} == {winner["version"]}
-    assert sorted(entry["version"] for entry in told) == [1, 2]
+    assert sorted(entry["version"] for entry in answers) == [1, 2]
 
-    assert sorted(name for entry in told for name in entry["made"]) == sorted(
+    assert sorted(name for entry in answers for name in entry["made"]) == sorted(
         f"{NAME}: {n}" for n in projects.GRID
     )
     with mlflow_client.connect(tracking_store(machines[0], server)) as client:
@@ -240,13 +240,13 @@ def test_a_machine_takes_over_what_another_one_promoted(
     server: str, machines: tuple[Path, Path]
 ) -> None:
     now = datetime(2024, 7, 19, 7, tzinfo=UTC)
-    behind = machines[1]
-    shutil.rmtree(champion.version_folder(behind, NAME))
-    assert read_status(behind, NAME, now=now).state.startswith("no champion here")
+    second_machine = machines[1]
+    shutil.rmtree(champion.version_folder(second_machine, NAME))
+    assert read_status(second_machine, NAME, now=now).state.startswith("no champion here")
     for root in machines:
         done = small_project.command(root, "status", "--registry", **addresses(server))
         assert_only_stale(done)
-        assert root != behind or "aliases taken from the registry" in done.stderr
+        assert root != second_machine or "aliases taken from the registry" in done.stderr
         assert read_status(root, NAME, now=now).state == "good"
     first, second = (champion.load(root, NAME) for root in machines)
     assert first.card == second.card and first.version == second.version
@@ -255,7 +255,7 @@ def test_a_machine_takes_over_what_another_one_promoted(
 def test_a_second_retraining_ends_with_75_and_names_the_first(
     server: str, machines: tuple[Path, Path]
 ) -> None:
-    here, there = machines
+    first_machine, there = machines
     with (
         hold_store_lock(
             tracking_store(there, server), f"retrain-{NAME}", purpose="A test", timeout=0.0
@@ -266,7 +266,7 @@ def test_a_second_retraining_ends_with_75_and_names_the_first(
             rf" {socket.gethostname()}",
         ),
     ):
-        retrain(job(here, server))
+        retrain(job(first_machine, server))
     assert BusyError.exit_code == 75
 
 
@@ -314,29 +314,29 @@ def test_under_kills_two_clones_of_one_server_lose_no_champion_and_no_lock(
         killed_root, other_root = machines if number % 2 else reversed(machines)
         ours, theirs = (worker(root, "promote", server) for root in (killed_root, other_root))
         try:
-            for one in (ours, theirs):
-                assert one.stdin is not None and one.stdout is not None
-                assert one.stdout.readline() == "ready\n"
-            for one in (ours, theirs):
-                one.stdin.write("go\n")
-                one.stdin.flush()
+            for clone in (ours, theirs):
+                assert clone.stdin is not None and clone.stdout is not None
+                assert clone.stdout.readline() == "ready\n"
+            for clone in (ours, theirs):
+                clone.stdin.write("go\n")
+                clone.stdin.flush()
             time.sleep(dice.uniform(0, 3))
             n_killed += ours.poll() is None
             ours.kill()
-            _, told = theirs.communicate(timeout=SECONDS)
-            assert theirs.returncode == 0, told  # no lock is left behind
+            _, errors = theirs.communicate(timeout=SECONDS)
+            assert theirs.returncode == 0, errors  # no lock is left behind
         finally:
-            for one in (ours, theirs):
-                one.kill()
-                one.communicate(timeout=SECONDS)
+            for clone in (ours, theirs):
+                clone.kill()
+                clone.communicate(timeout=SECONDS)
         for root in machines:
             done = small_project.command(root, "status", NAME, "--registry", **addresses(server))
             assert_only_stale(done)
             assert champion.load(root, NAME).notice == ""
-        named = projects.registry_aliases(machines[0], NAME, tracking_uri=server)
-        assert (named["champion"], named["previous"]) in {(1, 2), (2, 1)}
+        aliases = projects.registry_aliases(machines[0], NAME, tracking_uri=server)
+        assert (aliases["champion"], aliases["previous"]) in {(1, 2), (2, 1)}
         for root in machines:
-            assert champion.read_aliases(root, NAME) == named
+            assert champion.read_aliases(root, NAME) == aliases
     assert n_killed >= 2
 
 
@@ -347,8 +347,8 @@ def test_a_retraining_killed_at_every_late_step_over_http_is_finished_by_the_nex
 ) -> None:
     """After each kill in one clone the other one holds the server's aliases and can forecast."""
     mine = retraining.write_project(tmp_path / "a" / "project")
-    told = {**addresses(new_server), "FORECAST_JOBS": "1"}
-    done = small_project.run_warm(mine, "retrain", NAME, **told)
+    environment = {**addresses(new_server), "FORECAST_JOBS": "1"}
+    done = small_project.run_warm(mine, "retrain", NAME, **environment)
     assert done.returncode == 0, done.stderr
     other = tmp_path / "b" / "project"
     shutil.copytree(mine, other, symlinks=True)
@@ -357,24 +357,27 @@ def test_a_retraining_killed_at_every_late_step_over_http_is_finished_by_the_nex
     retraining.grow(mine, 30)
     late, killed = STEPS[STEPS.index("challenger") :], []
     for step in late:
-        words, env = small_project.arguments("retrain", NAME), small_project.environment(**told)
+        words, env = (
+            small_project.arguments("retrain", NAME),
+            small_project.environment(**environment),
+        )
         if killed_at(step, words, mine, env):
             killed.append(step)
-        seen = small_project.command(other, "status", NAME, "--registry", **told)
-        assert seen.returncode in (0, 5) and "registry:" not in seen.stdout, seen.stdout
-        held = projects.registry_aliases(mine, NAME, tracking_uri=new_server)
-        assert champion.read_aliases(other, NAME) == held
-        assert champion.load(other, NAME).version == held["champion"]
+        status = small_project.command(other, "status", NAME, "--registry", **environment)
+        assert status.returncode in (0, 5) and "registry:" not in status.stdout, status.stdout
+        served_aliases = projects.registry_aliases(mine, NAME, tracking_uri=new_server)
+        assert champion.read_aliases(other, NAME) == served_aliases
+        assert champion.load(other, NAME).version == served_aliases["champion"]
         assert not champion.load(mine, NAME).notice
     assert killed == list(late)
-    done = small_project.run_warm(mine, "retrain", NAME, **told)
+    done = small_project.run_warm(mine, "retrain", NAME, **environment)
     assert done.returncode == 0, done.stderr  # no lock is left behind
-    held = projects.registry_aliases(mine, NAME, tracking_uri=new_server)
-    assert champion.read_aliases(mine, NAME) == held
+    served_aliases = projects.registry_aliases(mine, NAME, tracking_uri=new_server)
+    assert champion.read_aliases(mine, NAME) == served_aliases
     assert champion.load(mine, NAME).card.candidate == "ridge"
     assert not (ProjectPaths.of(mine).retraining(NAME) / "pending").exists()
-    seen = small_project.command(other, "status", NAME, "--registry", **told)
-    assert champion.read_aliases(other, NAME) == held and "registry:" not in seen.stdout
+    status = small_project.command(other, "status", NAME, "--registry", **environment)
+    assert champion.read_aliases(other, NAME) == served_aliases and "registry:" not in status.stdout
 
 
 def test_a_server_that_other_machines_reach_is_refused_without_postgresql(
@@ -409,10 +412,10 @@ def test_projects_of_one_machine_that_share_its_server_are_kept_apart_by_a_file(
 def test_a_database_that_does_not_answer_is_one_sentence_at_once(
     direct: str, tmp_path: Path
 ) -> None:
-    gone = tracking_store(tmp_path, f"postgresql://forecast@/mlflow?host={tmp_path}")
+    unreachable = tracking_store(tmp_path, f"postgresql://forecast@/mlflow?host={tmp_path}")
     with (
         pytest.raises(ForecastError, match=r"PostgreSQL at .* does not answer"),
-        mlflow_client.connect(gone),
+        mlflow_client.connect(unreachable),
     ):
         pass
     other = tracking_store(tmp_path, direct.replace("://", "+psycopg2://"))

@@ -70,9 +70,9 @@ def test_a_scheduler_in_python_reads_its_file_where_it_is_installed(
     ("name", "count"), [("crontab", 2), ("cronjob.yaml", 1), ("retrain.yml", 1)]
 )
 def test_cron_expressions_name_a_moment(name: str, count: int) -> None:
-    found = crons((TEMPLATES / name).read_text())
-    assert len(found) == count
-    for expression in found:
+    expressions = crons((TEMPLATES / name).read_text())
+    assert len(expressions) == count
+    for expression in expressions:
         assert CronTrigger.from_crontab(expression, timezone=UTC).get_next_fire_time(
             None, datetime.now(UTC)
         )
@@ -104,15 +104,15 @@ def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
 
 
 def unit(name: str) -> dict[str, dict[str, str]]:
-    found: dict[str, dict[str, str]] = {}
+    sections: dict[str, dict[str, str]] = {}
     for line in (TEMPLATES / name).read_text().splitlines():
         if match := re.fullmatch(r"\[(\w+)\]", line):
-            section = found.setdefault(match[1], {})
+            section = sections.setdefault(match[1], {})
         elif line and not line.startswith("#"):
             key, sign, value = line.partition("=")
             assert sign and key.isalnum(), line
             section[key] = value
-    return found
+    return sections
 
 
 def test_the_units_say_what_the_page_says() -> None:

@@ -28,8 +28,8 @@ def add_days(root, values):
     path = root / "data" / "wave.csv"
     wave = pd.read_csv(path, parse_dates=["ds"])
     days = pd.date_range(wave["ds"].iloc[-1], periods=len(values) + 1)[1:]
-    later = pd.DataFrame({"ds": days, "y": values})
-    pd.concat([wave, later]).to_csv(path, index=False)
+    new_rows = pd.DataFrame({"ds": days, "y": values})
+    pd.concat([wave, new_rows]).to_csv(path, index=False)
     ingest.fetch_snapshot(Request(NAME, load_dataset(NAME, root / "configs"), root), now=NOW)
 
 

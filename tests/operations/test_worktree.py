@@ -91,9 +91,11 @@ def test_it_shares_the_cache_and_keeps_what_earlier_runs_made(committed: Path) -
     (tree / "data" / "trained").mkdir()
     (tree / "configs" / "models.yaml").write_text("an earlier run's")
     (tree / "stray.txt").write_text("")
-    again = worktree.open_tree(committed, NAME).path
+    tree_again = worktree.open_tree(committed, NAME).path
     assert (
-        again == tree and (tree / "data" / "trained").exists() and not (tree / "stray.txt").exists()
+        tree_again == tree
+        and (tree / "data" / "trained").exists()
+        and not (tree / "stray.txt").exists()
     )
     assert "family" in (tree / "configs" / "models.yaml").read_text()
     assert git(committed, "status", "--porcelain") == ""

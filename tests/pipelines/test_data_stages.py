@@ -81,9 +81,9 @@ def test_quality_names_the_gaps(tmp_path: Path):
     )
     fetch.main("mine", root=str(tmp_path))
     prepare.main("mine", root=str(tmp_path))
-    found = files.read_json(tmp_path / "data" / "prepared" / "mine" / "quality.json")
-    assert found["gaps"] == 1 and "2024-01-03 02:00" in str(found["findings"])
-    assert found["series"]["a"]["columns"]["temp"]["missing"] == 2
+    quality = files.read_json(tmp_path / "data" / "prepared" / "mine" / "quality.json")
+    assert quality["gaps"] == 1 and "2024-01-03 02:00" in str(quality["findings"])
+    assert quality["series"]["a"]["columns"]["temp"]["missing"] == 2
 
 
 def test_a_series_too_short_for_its_blocks_is_told_before_anything_is_tuned(tmp_path: Path):

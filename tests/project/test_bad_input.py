@@ -52,7 +52,7 @@ def series(y: Any = None) -> pd.DataFrame:
     return pd.DataFrame({"ds": days, "y": wave if y is None else y})
 
 
-def compared(
+def compare_rules(
     root: Path, frame: pd.DataFrame, *, models: tuple[str, ...] = (), test_end: str = "2024-07-18"
 ) -> Outcome:
     """What the stages, run one after the other, make of `frame` and the baselines; a name may end
@@ -90,56 +90,58 @@ def compared(
 
 
 def test_a_constant_series_has_no_scaled_error_and_the_page_says_why(tmp_path: Path) -> None:
-    found = compared(tmp_path, series(5.0))
+    outcome = compare_rules(tmp_path, series(5.0))
     assert (
-        found.board["mase"].isna().all()
-        and found.board["skill"].isna().all()
-        and (found.board["mae"] == 0).all()
+        outcome.board["mase"].isna().all()
+        and outcome.board["skill"].isna().all()
+        and (outcome.board["mae"] == 0).all()
     )
     for sentence in (
         "No model can be compared: no series has a scale and actuals.",
         f"wave (series) was not compared: {NO_SCALE}.",
     ):
-        assert sentence in found.verdicts["sentences"] and sentence in found.page
+        assert sentence in outcome.verdicts["sentences"] and sentence in outcome.page
 
 
 def test_a_zero_scale_of_the_train_part_is_said_and_never_infinite(tmp_path: Path) -> None:
     frame = series()
     frame.loc[frame["ds"] <= SPLITS["train_end"], "y"] = 20.0
-    found = compared(tmp_path, frame)
-    assert found.board["mase"].isna().all() and (found.board["mae"] > 0).all()
-    assert not np.isinf(found.board.select_dtypes("number")).any(axis=None)
-    assert f"wave (series) was not compared: {NO_SCALE}." in found.page
+    outcome = compare_rules(tmp_path, frame)
+    assert outcome.board["mase"].isna().all() and (outcome.board["mae"] > 0).all()
+    assert not np.isinf(outcome.board.select_dtypes("number")).any(axis=None)
+    assert f"wave (series) was not compared: {NO_SCALE}." in outcome.page
 
 
 def test_a_constant_series_beside_another_is_left_out_and_the_other_compared(
     tmp_path: Path,
 ) -> None:
-    found = compared(
+    outcome = compare_rules(
         tmp_path,
         pd.concat([series(5.0).assign(unique_id="flat"), series().assign(unique_id="wave")]),
     )
-    assert found.board["mase"].notna().all() and found.verdicts["chosen"]
-    assert f"flat (series) was not compared: {NO_SCALE}." in found.page
+    assert outcome.board["mase"].notna().all() and outcome.verdicts["chosen"]
+    assert f"flat (series) was not compared: {NO_SCALE}." in outcome.page
 
 
 def test_too_few_origins_are_undecided_in_the_verdict_and_on_the_page(tmp_path: Path) -> None:
-    found = compared(tmp_path, series(), test_end="2024-06-15")
-    assert found.words == {"undecided"} and (found.board["n_origins"] == 5).all()
+    outcome = compare_rules(tmp_path, series(), test_end="2024-06-15")
+    assert outcome.words == {"undecided"} and (outcome.board["n_origins"] == 5).all()
     few = "too few separate horizons"
-    assert f"undecided against repeating the last season: 5 origins, {few}" in found.page
-    assert f"{few} to test: 5 origins of horizon 2 at step size 1, a test needs 8" in found.page
+    assert f"undecided against repeating the last season: 5 origins, {few}" in outcome.page
+    assert f"{few} to test: 5 origins of horizon 2 at step size 1, a test needs 8" in outcome.page
 
 
 def test_models_with_the_same_forecasts_are_a_tie_in_words(tmp_path: Path) -> None:
-    found = compared(tmp_path, series(), models=("ridge-again",))
-    assert found.verdicts["chosen"]["shipped"] == "ridge"
-    assert {"ridge", "ridge-again"} <= set(found.verdicts["tied"]["shipped"])
+    outcome = compare_rules(tmp_path, series(), models=("ridge-again",))
+    assert outcome.verdicts["chosen"]["shipped"] == "ridge"
+    assert {"ridge", "ridge-again"} <= set(outcome.verdicts["tied"]["shipped"])
     tie = [
-        t for t in found.verdicts["tests"] if t["family"] == "best" and t["model"] == "ridge-again"
+        t
+        for t in outcome.verdicts["tests"]
+        if t["family"] == "best" and t["model"] == "ridge-again"
     ]
     assert {(t["p"], t["note"]) for t in tie} == {(1.0, "identical losses")}
-    assert "Test of ridge-again against ridge: identical losses." in found.page
+    assert "Test of ridge-again against ridge: identical losses." in outcome.page
 
 
 def test_a_model_that_returned_nan_is_a_failed_row_with_its_reason(
@@ -152,11 +154,13 @@ def test_a_model_that_returned_nan_is_a_failed_row_with_its_reason(
         "forecast",
         lambda _, windows, *__, **___: np.full((len(windows), 2, 1), math.nan),
     )
-    found = compared(tmp_path, series(), models=("drift",))
-    assert found.board.loc["drift", "status"] == "failed" and math.isnan(
-        found.board.loc["drift", "mae"]
+    outcome = compare_rules(tmp_path, series(), models=("drift",))
+    assert outcome.board.loc["drift", "status"] == "failed" and math.isnan(
+        outcome.board.loc["drift", "mae"]
     )
-    assert "are not finite: the model diverged on" in found.page
-    (told,) = [warning for warning in found.verdicts["warnings"] if warning.startswith("drift: ")]
-    assert "Leave it out (`grids`" in told
-    assert not [t for t in found.verdicts["tests"] if t["model"] == "drift"]
+    assert "are not finite: the model diverged on" in outcome.page
+    (warning_of_drift,) = [
+        warning for warning in outcome.verdicts["warnings"] if warning.startswith("drift: ")
+    ]
+    assert "Leave it out (`grids`" in warning_of_drift
+    assert not [t for t in outcome.verdicts["tests"] if t["model"] == "drift"]

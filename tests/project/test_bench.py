@@ -55,10 +55,10 @@ HERE = {"processor": "one", "cores": 2}
 
 def test_a_ratio_is_paired_by_turn_and_its_bound_is_that_of_a_t_test() -> None:
     slowing = np.array([1.0, 2.0, 4.0, 8.0])  # the machine slows down; the pairs do not see it
-    found = turns.ratio(slowing, slowing * [1.5, 1.6, 1.5, 1.6])
+    ratio = turns.ratio(slowing, slowing * [1.5, 1.6, 1.5, 1.6])
     logs = np.log([1.5, 1.6, 1.5, 1.6])
-    assert found.mean == pytest.approx(np.exp(logs.mean()))
-    assert found.lower == pytest.approx(np.exp(logs.mean() - 2.353363 * logs.std(ddof=1) / 2))
+    assert ratio.mean == pytest.approx(np.exp(logs.mean()))
+    assert ratio.lower == pytest.approx(np.exp(logs.mean() - 2.353363 * logs.std(ddof=1) / 2))
     assert turns.ratio([1.0], [2.0]).lower == 0.0
 
 
@@ -105,10 +105,10 @@ def test_a_file_of_another_machine_that_was_put_there_since_is_not_added_to(tmp_
 
 
 def test_two_commands_at_once_keep_each_others_rows(tmp_path: Path) -> None:
-    one, other = (ResultsFile(tmp_path / "race.json", HERE) for _ in range(2))
-    one.write("a", {"s": 1.0})
+    first, other = (ResultsFile(tmp_path / "race.json", HERE) for _ in range(2))
+    first.write("a", {"s": 1.0})
     other.write("b", {"s": 2.0})
-    one.write("c", {"s": 3.0})
+    first.write("c", {"s": 3.0})
     assert set(ResultsFile(tmp_path / "race.json", HERE).rows) == {"a", "b", "c"}
 
 
@@ -125,13 +125,13 @@ def test_what_is_done_is_left_out_unless_it_is_asked_for_again_or_has_too_few_se
     store = ResultsFile(tmp_path / "tables.json", HERE)
     for key in ("a/1", "a/2", "b/1"):
         store.write(key, {"s": 1.0})
-    told = options_of(None).parse_args(["--only", "a/"])
+    options = options_of(None).parse_args(["--only", "a/"])
     keys = ["a/1", "a/2", "a/3", "b/1", "b/2"]
-    assert list(store.missing(keys, told)) == ["a/3"]
-    assert list(store.missing(keys, told, few=["a/2", "b/1"])) == ["a/2", "a/3"]
-    asked = store.missing(keys, options_of(None).parse_args(["--only", "2"]))
+    assert list(store.missing(keys, options)) == ["a/3"]
+    assert list(store.missing(keys, options, few=["a/2", "b/1"])) == ["a/2", "a/3"]
+    keys_asked = store.missing(keys, options_of(None).parse_args(["--only", "2"]))
     store.write("b/2", {"s": 1.0})  # by another command, since this one began
-    assert list(asked) == []
+    assert list(keys_asked) == []
     assert (
         list(store.missing(keys, options_of(None).parse_args(["--only", "a/", "--again"])))
         == keys[:3]
@@ -163,11 +163,11 @@ def test_a_bench_that_cannot_begin_says_so_in_one_line(
     assert re.fullmatch(
         r"'nonsense' is part of no row's name; rows are called .*\n", capsys.readouterr().err
     )
-    kept = tmp_path / f"{bench.__name__.removeprefix('bench.')}.json"
-    write_json(kept, {"machine": HERE, "rows": {}})
-    assert bench.main() == 2 and read_json(kept)["machine"] == HERE
+    results_file = tmp_path / f"{bench.__name__.removeprefix('bench.')}.json"
+    write_json(results_file, {"machine": HERE, "rows": {}})
+    assert bench.main() == 2 and read_json(results_file)["machine"] == HERE
     assert re.fullmatch(
-        rf".* another machine .*: mv {kept} {kept}.other\n", capsys.readouterr().err
+        rf".* another machine .*: mv {results_file} {results_file}.other\n", capsys.readouterr().err
     )
 
 
@@ -179,10 +179,10 @@ def test_a_bench_ends_with_its_whole_table_though_every_row_was_kept(
             ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("*.png", "*.ipynb")
         )
     page.write(tmp_path, show="speed")
-    shown = capsys.readouterr().out
+    output = capsys.readouterr().out
     assert (
-        shown.strip() == page.speed(tmp_path).strip()
-        and shown.count("| training step, LSTM |") == 6
+        output.strip() == page.speed(tmp_path).strip()
+        and output.count("| training step, LSTM |") == 6
     )
     page.write(tmp_path)
     assert capsys.readouterr().out == ""
@@ -191,11 +191,11 @@ def test_a_bench_ends_with_its_whole_table_though_every_row_was_kept(
 def test_an_interrupted_bench_keeps_what_it_measured_and_goes_on(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = []
+    measured_keys = []
 
     def measured(name: str, who: str, *_: object) -> dict[str, dict[str, float]]:
-        asked.append(who)
-        if len(asked) == 2:
+        measured_keys.append(who)
+        if len(measured_keys) == 2:
             raise KeyboardInterrupt
         return {who: {"MAE": 1.0}}
 
@@ -206,7 +206,7 @@ def test_an_interrupted_bench_keeps_what_it_measured_and_goes_on(
     assert beside.main() == 130 and "goes on from there" in capsys.readouterr().err
     assert beside.main() == 0
     first, *others = beside.CONTENDERS
-    assert asked == [first, others[0], *others]
+    assert measured_keys == [first, others[0], *others]
 
 
 def test_an_absent_peer_becomes_a_row_that_says_so(
@@ -226,9 +226,11 @@ def test_a_peer_that_fails_says_its_last_line() -> None:
 
 
 def test_the_faster_keras_counts_and_a_failed_one_does_not() -> None:
-    found = {"torch": {"ms": [1.0]}, "keras": {"ms": [3.0]}, "keras-xla": {"ms": [2.0]}}
-    assert speed.faster_keras(found)["keras"]["note"] == "XLA"
-    assert speed.faster_keras(found | {"keras-xla": {"not run": "failed"}})["keras"]["ms"] == [3.0]
+    measurements = {"torch": {"ms": [1.0]}, "keras": {"ms": [3.0]}, "keras-xla": {"ms": [2.0]}}
+    assert speed.faster_keras(measurements)["keras"]["note"] == "XLA"
+    assert speed.faster_keras(measurements | {"keras-xla": {"not run": "failed"}})["keras"][
+        "ms"
+    ] == [3.0]
 
 
 def test_a_bar_is_met_by_the_bound_and_not_by_the_ratio() -> None:
@@ -275,9 +277,9 @@ def test_the_seasonal_naive_repeats_the_last_season_and_is_scaled_by_the_seasona
 
 
 def test_a_table_without_its_file_names_it_and_where_it_is_published(tmp_path: Path) -> None:
-    own = tables.rows(repetitions=1)["etth1/repeat the last value/96"]
-    found = tables.tried(own, tmp_path, {})["not run"]
-    assert "ETTh1.csv is not in the data folder" in found and "ETDataset" in found
+    table_row = tables.rows(repetitions=1)["etth1/repeat the last value/96"]
+    reason = tables.tried(table_row, tmp_path, {})["not run"]
+    assert "ETTh1.csv is not in the data folder" in reason and "ETDataset" in reason
 
 
 def test_a_table_prints_ours_the_rows_not_run_the_published_and_the_bar() -> None:
@@ -289,12 +291,10 @@ def test_a_table_prints_ours_the_rows_not_run_the_published_and_the_bar() -> Non
 
 
 def test_repetitions_on_the_tanks_are_one_row_with_their_median_and_worst() -> None:
-    own = [{"table": "tanks", "value": v, "without 5": v} for v in (0.3, 0.2, 0.5)]
-    (found,) = page.own_rows("tanks", own)
+    our_rows = [{"table": "tanks", "value": v, "without 5": v} for v in (0.3, 0.2, 0.5)]
+    (row,) = page.own_rows("tanks", our_rows)
     assert (
-        found["cells"]["V"] == 0.3
-        and "median of 3" in found["note"]
-        and "worst 0.500" in found["note"]
+        row["cells"]["V"] == 0.3 and "median of 3" in row["note"] and "worst 0.500" in row["note"]
     )
 
 
@@ -312,11 +312,14 @@ def test_a_recipe_is_chosen_on_validation_and_scored_on_every_test_window() -> N
     row = one_model.measured(data, [rule, ridge], 6, one_model.mse, seeds=2, before={})
     assert row["recipe"] == ridge.description
     assert row["value"] < 1e-6 < row["tried"][rule.description]
-    found, _ = one_model.Trial(data, rule, 6).test(seeds=2)
-    assert {uid: pairs[0].shape for uid, pairs in found.items()} == {"a": (45, 6), "b": (45, 6)}
-    np.testing.assert_allclose(found["b"][0][:, 0], data.values["b"][349:394], atol=1e-9)
+    pairs_by_series, _ = one_model.Trial(data, rule, 6).test(seeds=2)
+    assert {uid: pairs[0].shape for uid, pairs in pairs_by_series.items()} == {
+        "a": (45, 6),
+        "b": (45, 6),
+    }
+    np.testing.assert_allclose(pairs_by_series["b"][0][:, 0], data.values["b"][349:394], atol=1e-9)
     values = np.stack([wave, 2 * wave], axis=1)
-    assert one_model.mse(found) == pytest.approx(tables.windows_mse(values, 350, 6))
+    assert one_model.mse(pairs_by_series) == pytest.approx(tables.windows_mse(values, 350, 6))
 
 
 def test_a_choice_made_before_stands_and_more_seeds_are_asked_for_anew() -> None:
@@ -359,14 +362,16 @@ def test_a_correction_is_shrunk_as_blocks_before_the_test_block_ask_for(
     values: np.ndarray, weight: float, value: float
 ) -> None:
     last_season = [one_model.Recipe({"family": "seasonal_naive"}, lookback=24)]
-    about = {"horizon": 3, "error": one_model.mse, "seeds": 1, "before": {}}
+    options = {"horizon": 3, "error": one_model.mse, "seeds": 1, "before": {}}
     row = one_model.shrunk(
-        one_model.Data({"a": values}, validation=60, test=50), last_season, **about
+        one_model.Data({"a": values}, validation=60, test=50), last_season, **options
     )
     assert (row["weight"], row["value"]) == pytest.approx((weight, value), abs=1e-9)
-    later = np.concatenate([values[:450], values[450:][::-1]])  # what the weight may not look at
+    other_later = np.concatenate(
+        [values[:450], values[450:][::-1]]
+    )  # what the weight may not look at
     other = one_model.shrunk(
-        one_model.Data({"a": later}, validation=60, test=50), last_season, **about
+        one_model.Data({"a": other_later}, validation=60, test=50), last_season, **options
     )
     assert other["weight"] == row["weight"] and other["recipe"].startswith(
         f"{weight:.2f} of seasonal_naive"
@@ -374,13 +379,13 @@ def test_a_correction_is_shrunk_as_blocks_before_the_test_block_ask_for(
 
 
 def test_a_row_of_ours_says_what_it_is() -> None:
-    about = {"recipe": "gru, lookback 9", "parameters": 1_234, "seeds": 2, "CPU s": 3.4}
-    own = [{"table": "m4", "name": "skip alone", "column": "MASE", "value": 1.0, **about}]
-    (row,) = page.own_rows("m4", own)
+    details = {"recipe": "gru, lookback 9", "parameters": 1_234, "seeds": 2, "CPU s": 3.4}
+    our_rows = [{"table": "m4", "name": "skip alone", "column": "MASE", "value": 1.0, **details}]
+    (row,) = page.own_rows("m4", our_rows)
     assert row["note"] == "ours; gru, lookback 9; 1,234 parameters; seeds 2; 3 CPU s"
     assert not [
         line
-        for line in page._table("m4", TABLES["m4"], own)
+        for line in page._table("m4", TABLES["m4"], our_rows)
         if "skip alone" in line and "not run" in line
     ]
 
@@ -393,13 +398,13 @@ def test_a_day_ahead_is_scored_at_the_origins_that_end_inside_the_test_block() -
     assert rows[0] == 400 - task["test"] - 1 and rows[-1] + 24 == 399
     # two above the truth, at every quantile
     point = np.arange(400.0)[rows[:, None] + np.arange(1, 25)][None] + 2
-    found = beside.score(
+    row = beside.score(
         frame, task, {"point": point, "quantiles": np.stack([point] * len(beside.QUANTILES))}
     )
     assert (
-        found["MAE"] == pytest.approx(2)
-        and found["CRPS"] == pytest.approx(2)
-        and len(found["losses"]) == len(rows)
+        row["MAE"] == pytest.approx(2)
+        and row["CRPS"] == pytest.approx(2)
+        and len(row["losses"]) == len(rows)
     )
 
 
@@ -412,7 +417,10 @@ def test_peers_of_a_day_ahead_are_tested_together_and_one_that_is_absent_says_so
         "near": 1 - 0.1 * noise,
         "far": 2 + 0.1 * noise[::-1],
     }
-    rows = {name: {"MAE": 1.0, "CPU s": 1.0, "losses": list(own)} for name, own in losses.items()}
+    rows = {
+        name: {"MAE": 1.0, "CPU s": 1.0, "losses": list(series_losses)}
+        for name, series_losses in losses.items()
+    }
     tested = beside_tests.with_tests(rows | {"gone": {"not run": "failed"}})
     assert tested["far"]["p"] < 0.001 < 0.5 < tested["near"]["p"] and "p" not in tested["gone"]
     assert "< 0.001" in page._day_ahead_line(
@@ -423,8 +431,8 @@ def test_peers_of_a_day_ahead_are_tested_together_and_one_that_is_absent_says_so
         beside.run({"who": "darts BlockRNN"}, limit=1)["not run"]
         == "not installed: make bench-setup"
     )
-    (found,) = beside.measured("beijing", "ours", tmp_path, limit=1).values()
-    assert "is not in the data folder" in found["not run"]
+    (row,) = beside.measured("beijing", "ours", tmp_path, limit=1).values()
+    assert "is not in the data folder" in row["not run"]
 
 
 def test_a_contender_that_is_stopped_is_a_row_that_says_so_and_leaves_no_pipe_open() -> None:
@@ -439,8 +447,8 @@ def test_a_day_ahead_names_the_versions_of_every_row(tmp_path: Path) -> None:
         "dublin/far", {"rows": {"far": {"MAE": 1.0, "CPU s": 2.0, "versions": {"torch": "2.1"}}}}
     )
     store.write("dublin/gone", {"rows": {"gone": {"not run": "failed"}}})
-    shown = page.day_ahead(tmp_path).splitlines()
-    assert shown[1] == "Versions: torch 2.1." and "| gone | not run | | | | failed |" in shown
+    lines = page.day_ahead(tmp_path).splitlines()
+    assert lines[1] == "Versions: torch 2.1." and "| gone | not run | | | | failed |" in lines
 
 
 def test_rows_of_another_machine_stand_beside_the_others_without_their_seconds(
@@ -509,11 +517,11 @@ def test_the_rows_of_beijing_are_of_one_comparison_and_tested_against_its_best_n
     )
     tuning = {"n_trials": 1, "trial_steps": 2, "final_steps": 2, "evaluate_every": 1, "seeds": [0]}
     models = ["seasonal_naive", "ridge", "ets_seasonal", "boosting", "rnn"]
-    found = beijing.compared(frame.assign(wind=y[::-1]), models, tuning)
-    assert set(found) == {beijing.NETWORK, *beijing.MODELS} and found["ridge"]["value"] < 0.2
+    rows = beijing.compare_models(frame.assign(wind=y[::-1]), models, tuning)
+    assert set(rows) == {beijing.NETWORK, *beijing.MODELS} and rows["ridge"]["value"] < 0.2
     assert (
-        found[beijing.NETWORK]["about"] == "rnn, by validation, of rnn"
-        and "p that" in found["ETS"]["about"]
+        rows[beijing.NETWORK]["about"] == "rnn, by validation, of rnn"
+        and "p that" in rows["ETS"]["about"]
     )
 
 
@@ -577,11 +585,11 @@ def test_the_grid_stands_beside_the_search_of_the_same_file(
     monkeypatch.setattr(page, "write", lambda **_: None)
     monkeypatch.setattr("sys.argv", ["bench", "--only", "grid"])
     assert beside.main() == 0 and capsys.readouterr().out.splitlines() == list(beside.GRIDS)
-    shown = page.day_ahead(tmp_path).splitlines()
-    assert "| neuralforecast AutoLSTM | 1.000 |  | 814 |  | 5 of 8 trials |" in shown
+    lines = page.day_ahead(tmp_path).splitlines()
+    assert "| neuralforecast AutoLSTM | 1.000 |  | 814 |  | 5 of 8 trials |" in lines
     assert any(
         line.startswith("| **ours, the whole grid of weather** |  |  | 9 |  | 3 networks")
-        for line in shown
+        for line in lines
     )
     assert summary.day_ahead(read_json(path)["rows"]) == ""
 
@@ -592,8 +600,8 @@ def test_a_backtest_is_held_against_its_bar() -> None:
         "backtest/neuralforecast LSTM": {"s": 1.5},
         "backtest/darts BlockRNN": {"s": 3},
     }
-    shown = [line.split("|")[5:9] for line in race_page.lines(rows)[3:5]]
-    assert shown == [
+    cells = [line.split("|")[5:9] for line in race_page.lines(rows)[3:5]]
+    assert cells == [
         [" 1.50 ", " 3.0 ", " ≥ 2 ", " met "],
         [" 3.00 ", " 6.0 ", " ≥ 10 ", " MISSED "],
     ]
@@ -621,21 +629,21 @@ def test_the_first_page_counts_bars_by_their_bound_and_says_what_was_not_run() -
     speeds = {"a": {"what": "step", "peers": {"torch": peer, "keras": {"not run": "no"}}}}
     speeds["b"] = {"what": "step", "peers": {"torch": slower}}
     columns = {"96": 0.360, "192": 0.405, "336": 0.430}
-    own = {
+    our_rows = {
         c: {"table": "etth1", "name": "skip alone", "column": c, "value": v}
         for c, v in columns.items()
     }
-    own["last"] = {
+    our_rows["last"] = {
         "table": "exchange",
         "name": "repeat the last value",
         "column": "96",
         "value": 0.0,
     }
-    own |= {
+    our_rows |= {
         str(v): {"table": "tanks", "name": f"seed {v}", "column": "V", "value": v}
         for v in (0.1, 0.36, 0.4)
     }
-    lines = summary.lines({"speed": speeds, "tables": own})
+    lines = summary.lines({"speed": speeds, "tables": our_rows})
     assert "0.90 to 1.60 times torch's; 0 of 1 bars met, 1 slower rows" in lines[0]
     assert "have none (`make bench`)" in lines[0]
     assert lines[1:4] == [f"- not run (`make {name}`)" for name in ("bench", "race", "beside")]
@@ -647,8 +655,10 @@ def test_the_first_page_counts_bars_by_their_bound_and_says_what_was_not_run() -
 def test_the_first_page_names_the_best_of_the_others_and_who_never_got_there() -> None:
     tried = {"ours": 0.06, "darts BlockRNN": 0.08}
     rows = {f"train/{who}": {"tries": [{"s": 3.0, "MSE": mse}]} for who, mse in tried.items()}
-    found = {"ours, chosen on validation (a)": 1.0, "x": 2.0, "y": 1.5}
-    table = {name: {"MAE": mae, "losses": [mae, mae + 0.1] * 50} for name, mae in found.items()}
+    mae_by_model = {"ours, chosen on validation (a)": 1.0, "x": 2.0, "y": 1.5}
+    table = {
+        name: {"MAE": mae, "losses": [mae, mae + 0.1] * 50} for name, mae in mae_by_model.items()
+    }
     lines = summary.lines({"race": rows, "beside": {"dublin/a": {"rows": table}}})
     assert "ours in 3.0 s; darts BlockRNN never (`make race`)" in lines[2]
     assert "Dublin 1.00 (best of 2 others: y 1.50, p < 0.001)" in lines[3]
@@ -677,10 +687,10 @@ def test_a_gpu_pays_from_where_no_measured_size_is_slower() -> None:
     rows |= {"loop/LSTM/4/4/1": {"ms": 7.0}, "keras/LSTM/4/4/1": {"not run": "out of memory"}}
     rows |= {"keras/LSTM/8/4/1": {"ms": 0.9}}
     known = {key: {**row, "GPU": "one", "cores": 2} for key, row in rows.items()}
-    said = summary.lines({"gpu": known})[-1]
-    assert "on one: faster than one core from 16 units × windows a step on" in said
-    assert "than 2 cores from 32; the general loop takes 7.00 to 7.00 times" in said
-    assert said.endswith("Keras's own layer 0.90 to 0.90 times (`python -m bench.gpu`)")
+    sentence = summary.lines({"gpu": known})[-1]
+    assert "on one: faster than one core from 16 units × windows a step on" in sentence
+    assert "than 2 cores from 32; the general loop takes 7.00 to 7.00 times" in sentence
+    assert sentence.endswith("Keras's own layer 0.90 to 0.90 times (`python -m bench.gpu`)")
 
 
 @pytest.mark.parametrize("cell", list(contender.OURS))
@@ -695,10 +705,10 @@ def test_our_part_of_the_kernel_table_runs_for_every_cell(what: str, cell: str) 
 def test_our_part_of_the_race_runs_in_a_process_of_its_own(tmp_path: Path) -> None:
     values = np.sin(np.arange(700) * 2 * np.pi / 24)
     np.save(tmp_path / "ot.npy", values)
-    about = {"who": "ours", "block": 150, "limit": 0.1, "data": str(tmp_path / "ot.npy")}
-    tried, _ = racer.CONTENDERS["ours", "train"]({**about, "what": "train"})
-    assert [one["rate"] for one in tried["tries"]] == list(racer.RATES)
-    assert racer.CONTENDERS["ours", "backtest"](about)[0]["s"] > 0
+    task = {"who": "ours", "block": 150, "limit": 0.1, "data": str(tmp_path / "ot.npy")}
+    tried, _ = racer.CONTENDERS["ours", "train"]({**task, "what": "train"})
+    assert [attempt["rate"] for attempt in tried["tries"]] == list(racer.RATES)
+    assert racer.CONTENDERS["ours", "backtest"](task)[0]["s"] > 0
     assert (
         race.run({"who": "ours", "what": "growth", "series": 2}, 120, module="bench.racer")[
             "peak MB"
@@ -711,8 +721,10 @@ def test_a_simulated_shop_is_the_same_for_a_seed_and_its_plan_goes_on_behind_its
     rows = planned_systems.simulate("shops", 1)
     pd.testing.assert_frame_equal(rows, planned_systems.simulate("shops", 1))
     assert not rows["y"].equals(planned_systems.simulate("shops", 2)["y"])
-    behind = rows[rows["y"].isna()]
-    assert behind["discount"].notna().all() and behind.groupby("unique_id").size().eq(60).all()
+    plan_rows = rows[rows["y"].isna()]
+    assert (
+        plan_rows["discount"].notna().all() and plan_rows.groupby("unique_id").size().eq(60).all()
+    )
 
 
 def test_a_simulated_kind_is_the_same_for_a_seed_and_another_for_the_next():
@@ -780,8 +792,8 @@ def test_rows_of_a_bench_are_combined_by_the_rule_of_the_product() -> None:
     draw = np.random.default_rng(0)
     near, far = (table.assign(y_hat=y + draw.normal(0, size, 40)) for size in (0.01, 1.0))
     rule = ablation.RULE.model_copy(update={"members": ("near", "far")})
-    made = ablation.combine(None, {"near": near, "far": far}, rule)
-    missed = (made["y_hat"] - y).abs()[made["block"] == "test"]
+    combined = ablation.combine(None, {"near": near, "far": far}, rule)
+    missed = (combined["y_hat"] - y).abs()[combined["block"] == "test"]
     assert missed.mean() < 0.1 < (far["y_hat"] - y).abs().mean()
 
 
@@ -791,8 +803,8 @@ def test_weights_of_months_are_pulled_towards_a_prior_and_are_those_of_the_produ
     square = errors.T @ errors / 60
     equal, prior = np.full(3, 1 / 3), np.array([0.2, 0.2, 0.6])
     for penalty in (0.0, 0.2, 5.0):
-        found = month_weights.solve_towards(square, penalty, equal)
-        np.testing.assert_allclose(found, solve_on_simplex(square, penalty), atol=1e-6)
+        weights = month_weights.solve_towards(square, penalty, equal)
+        np.testing.assert_allclose(weights, solve_on_simplex(square, penalty), atol=1e-6)
     np.testing.assert_allclose(month_weights.solve_towards(square, 1e6, prior), prior, atol=1e-5)
 
 
@@ -813,8 +825,8 @@ def test_the_bench_of_growth_takes_the_mean_over_series_of_errors_over_the_last_
 
 def test_kinds_are_counted_by_the_bar_and_by_what_their_intervals_cover():
     def outcome(ratio, covered):
-        inside = np.arange(100) < covered
-        scored = interval_margins.Scored(inside, np.ones(100), np.ones(100))
+        is_covered = np.arange(100) < covered
+        scored = interval_margins.Scored(is_covered, np.ones(100), np.ones(100))
         return simulated_kinds.Outcome(1.0, ratio, 40, {0.8: scored})
 
     outcomes = {"a": outcome(0.9, 81), "b": outcome(1.02, 74), "c": outcome(1.04, 80)}

@@ -41,9 +41,11 @@ def test_every_decision_named_in_code_or_documents_is_there() -> None:
     ]
     for path in [*files, *ROOT.glob("*.md")]:
         if path.suffix in {".py", ".md", ".yaml"}:
-            named = set(
+            decisions_named = set(
                 re.findall(
                     r"(?:decisions/|\]\()(\d{4}-[\w-]+)\.md", path.read_text(encoding="utf-8")
                 )
             )
-            assert named <= names, f"{path.relative_to(ROOT)} names {sorted(named - names)}"
+            assert decisions_named <= names, (
+                f"{path.relative_to(ROOT)} names {sorted(decisions_named - names)}"
+            )

@@ -54,8 +54,8 @@ def locked_packages(name: str) -> set[str]:
 
 
 def test_a_run_installs_at_most_170_packages() -> None:
-    own = {"pip", "rolling-forecast"}
-    assert 100 < len(locked_packages("requirements.lock") | own) <= MOST_PACKAGES
+    our_packages = {"pip", "rolling-forecast"}
+    assert 100 < len(locked_packages("requirements.lock") | our_packages) <= MOST_PACKAGES
 
 
 def test_no_lock_has_what_nothing_imports() -> None:

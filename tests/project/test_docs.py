@@ -41,20 +41,20 @@ def read_current(page: Path) -> str:
     return text
 
 
-def named(page: Path, pattern: str) -> set[str]:
+def find_names(page: Path, pattern: str) -> set[str]:
     text = read_current(page)
     code = re.findall(r"`([^`\n]+)`", text) + re.findall(r"^    (.+)$", text, re.MULTILINE)
-    return {found for piece in code for found in re.findall(pattern, piece)}
+    return {name for piece in code for name in re.findall(pattern, piece)}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_every_make_target_in_a_document_exists(page: Path) -> None:
-    assert named(page, r"^(?:\S+ )*make ([a-z-]+)") <= TARGETS
+    assert find_names(page, r"^(?:\S+ )*make ([a-z-]+)") <= TARGETS
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_every_command_in_a_document_exists(page: Path) -> None:
-    assert named(page, r"(?:^|/)forecast ([a-z]+)\b(?!/)") <= {*COMMANDS, *GROUPS}
+    assert find_names(page, r"(?:^|/)forecast ([a-z]+)\b(?!/)") <= {*COMMANDS, *GROUPS}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
@@ -65,12 +65,12 @@ def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("name", sorted(filter(None, COMMANDS)))
 def test_every_command_explains_itself(name: str) -> None:
-    shown = CliRunner().invoke(app, [name, "--help"])
-    assert shown.exit_code == 0
-    said, output = (
-        re.sub(r"\s+", " ", one or "") for one in (COMMANDS[name].callback.__doc__, shown.output)
+    result = CliRunner().invoke(app, [name, "--help"])
+    assert result.exit_code == 0
+    docstring, output = (
+        re.sub(r"\s+", " ", part or "") for part in (COMMANDS[name].callback.__doc__, result.output)
     )
-    assert said.split(".")[0] in output
+    assert docstring.split(".")[0] in output
 
 
 @pytest.mark.parametrize(
@@ -92,10 +92,10 @@ def test_every_module_and_path_of_the_package_in_a_document_exists(page: Path) -
         for piece in re.findall(r"`([^`\n]+)`", text)
         for name in re.findall(r"\bforecast(?:\.\w+)+", piece)
     }
-    assert not [name for name in dotted if not found(name)]
+    assert not [name for name in dotted if not is_known(name)]
 
 
-def found(name: str) -> bool:
+def is_known(name: str) -> bool:
     """Whether `forecast.a.b` is a module, or a name in one."""
     parts = name.split(".")
     for length in range(len(parts), 0, -1):

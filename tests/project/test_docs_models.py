@@ -13,9 +13,9 @@ from tests.support.small_project import ROOT
 PAGE = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
 OWN = PAGE[PAGE.index("<!-- end of families -->") :]  # before it stands what `make docs` makes
 ROWS = {
-    found[1]: line
+    match[1]: line
     for line in OWN.splitlines()
-    if (found := re.match(r"\| \[(\w+)\]\(\.\./forecast/models/families/", line))
+    if (match := re.match(r"\| \[(\w+)\]\(\.\./forecast/models/families/", line))
 }
 COLUMNS = ("family", "good", "bad", "test")
 

@@ -33,8 +33,8 @@ METRICS = "forecast/comparison/metrics.py"
 
 def block(section: str, language: str) -> str:
     """The one block of code in `language` of the section."""
-    (found,) = re.findall(rf"^```{language}\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
-    return found
+    (example,) = re.findall(rf"^```{language}\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    return example
 
 
 def place_of(section: str) -> str:
@@ -150,10 +150,10 @@ def test_the_contract_holds(project: Path) -> None:
     env = small_project.environment(FORECAST_JOBS="1")
     done = warm_interpreter.run(command, cwd=project, env=env)
     assert done.returncode == 0, done.stdout + done.stderr
-    said = done.stdout
-    passed = re.findall(r"^(\S+) PASSED", said, re.MULTILINE)
+    output = done.stdout
+    passed = re.findall(r"^(\S+) PASSED", output, re.MULTILINE)
     heads = [name for name in passed if "test_heads.py" in name and "elman-laplace" in name]
-    assert len(heads) > 5 and len(passed) - len(heads) > 50, said
+    assert len(heads) > 5 and len(passed) - len(heads) > 50, output
 
 
 def test_a_new_family_is_tuned_backtested_diagnosed_compared_and_reported(finished: Path) -> None:
@@ -163,13 +163,13 @@ def test_a_new_family_is_tuned_backtested_diagnosed_compared_and_reported(finish
         "learning_rate",
         "dropout",
     }
-    found = record(finished, "conv_lstm.linear")
-    assert found["status"] == "ok" and found["source"] in block(FAMILY, "python")
-    assert max(found["diagnostics"]["arrays"]["gradient"]) > 0
+    family_record = record(finished, "conv_lstm.linear")
+    assert family_record["status"] == "ok" and family_record["source"] in block(FAMILY, "python")
+    assert max(family_record["diagnostics"]["arrays"]["gradient"]) > 0
     board = pd.read_csv(finished / "reports" / "leaderboard.csv")
     assert set(board[board.model == "conv_lstm"].ranking) == {"shipped", "architecture"}
     assert (
-        found["equation"].split(";")[-1].strip()
+        family_record["equation"].split(";")[-1].strip()
         in (finished / "reports" / "report.html").read_text()
     )
 
@@ -178,11 +178,19 @@ def test_a_new_kind_of_model_is_tuned_backtested_with_intervals_and_reported(
     finished: Path,
 ) -> None:
     assert tuned(finished, "pls")["components"] in (1, 2, 4)
-    found = record(finished, "pls")
-    assert found["status"] == "ok" and found["kind"] == "regression" and found["n_params"] > 0
+    record_of_pls = record(finished, "pls")
+    assert (
+        record_of_pls["status"] == "ok"
+        and record_of_pls["kind"] == "regression"
+        and record_of_pls["n_params"] > 0
+    )
     board = pd.read_csv(finished / "reports" / "leaderboard.csv")
-    own = board[board.model == "pls"]
-    assert set(own.ranking) == {"baseline"} and (own.status == "ok").all() and (own.mae > 0).all()
+    of_pls = board[board.model == "pls"]
+    assert (
+        set(of_pls.ranking) == {"baseline"}
+        and (of_pls.status == "ok").all()
+        and (of_pls.mae > 0).all()
+    )
     intervals = pd.read_parquet(finished / "data" / "compared" / "wave" / "intervals.parquet")
     assert intervals[intervals.model == "pls"]["coverage"].notna().all() and "pls" in set(
         intervals.model
@@ -213,9 +221,13 @@ def test_a_new_kind_of_model_is_saved_and_loaded_like_the_rest(finished: Path) -
 
 def test_a_new_head_gives_quantiles_densities_and_a_row(finished: Path) -> None:
     folder = finished / "data" / "trained" / "wave" / "elman_laplace.linear"
-    kept = pd.read_parquet(folder / "distributions.parquet")
-    assert kept[["q_0.025", "q_0.5", "q_0.975", "log_density", "p_rise"]].notna().all().all()
-    assert (kept["q_0.025"] < kept["q_0.5"]).all() and (kept["q_0.5"] < kept["q_0.975"]).all()
+    distributions = pd.read_parquet(folder / "distributions.parquet")
+    assert (
+        distributions[["q_0.025", "q_0.5", "q_0.975", "log_density", "p_rise"]].notna().all().all()
+    )
+    assert (distributions["q_0.025"] < distributions["q_0.5"]).all() and (
+        distributions["q_0.5"] < distributions["q_0.975"]
+    ).all()
     assert "elman_laplace" in (finished / "reports" / "report.html").read_text()
 
 

@@ -120,18 +120,18 @@ def test_a_part_without_markers_is_refused_by_name() -> None:
 
 
 def test_make_docs_is_this_script() -> None:
-    shown = subprocess.run(
+    commands = subprocess.run(
         ["make", "-n", "docs"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
-    assert "-m docs.generate" in shown
+    assert "-m docs.generate" in commands
 
 
 def test_every_exit_code_has_a_row() -> None:
     page = (ROOT / "docs" / "running.md").read_text(encoding="utf-8")
-    own = {
+    of_errors = {
         c.exit_code
         for c in vars(errors).values()
         if isinstance(c, type) and issubclass(c, errors.ForecastError)
     }
-    assert own == {1, 2, 3, 4, 5, 75}
-    assert all(f"\n| {code} | " in page for code in {0, 130, *own})
+    assert of_errors == {1, 2, 3, 4, 5, 75}
+    assert all(f"\n| {code} | " in page for code in {0, 130, *of_errors})

@@ -43,8 +43,8 @@ def commands(job: str) -> list[str]:
 
 @pytest.mark.parametrize("path", [WORKFLOW, RETRAINING], ids=lambda path: path.name)
 def test_a_workflow_is_valid_by_the_schema_of_github(path: Path) -> None:
-    found = judged(path)
-    assert found.returncode == 0, found.stdout + found.stderr
+    faults = judged(path)
+    assert faults.returncode == 0, faults.stdout + faults.stderr
 
 
 @pytest.mark.parametrize(
@@ -92,9 +92,9 @@ def test_git_works_where_the_checkout_belongs_to_another_user(tmp_path: Path) ->
 def test_every_python_of_make_is_checked_and_every_night_the_oldest_versions() -> None:
     workflow = yaml.safe_load(WORKFLOW.read_text())
     versions = workflow["jobs"]["check"]["strategy"]["matrix"]["python"]
-    named = re.search(r"^PYTHONS := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    assert named is not None
-    assert [f"python{version}" for version in reversed(versions)] == named[1].split()
+    match = re.search(r"^PYTHONS := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert match is not None
+    assert [f"python{version}" for version in reversed(versions)] == match[1].split()
     assert list(versions) == list(PYTHON_VERSIONS)
     assert commands("floors") == ["bash .ci/run test-floors"]
 

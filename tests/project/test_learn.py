@@ -39,9 +39,9 @@ WITH_EXAMPLES = sorted(
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_notebook_runs_from_its_first_cell_to_its_last(page: Path, tmp_path: Path) -> None:
-    shown = run(page, tmp_path)
+    outputs = run(page, tmp_path)
     assert len(list(tmp_path.glob("*.png"))) == DRAWN[page.stem]
-    assert shown.count("```text") + shown.count("<table>") >= 2
+    assert outputs.count("```text") + outputs.count("<table>") >= 2
 
 
 def test_a_page_shows_the_catalogue_as_committed_whatever_was_changed_in_its_clone(
@@ -64,8 +64,8 @@ def test_a_page_shows_the_catalogue_as_committed_whatever_was_changed_in_its_clo
     importlib.util.find_spec("sktime") is None, reason="sktime, which pins pandas, is no dependency"
 )
 def test_the_page_of_sktime_runs_where_sktime_is(tmp_path: Path) -> None:
-    shown = run(DOCS / "sktime.md", tmp_path)
-    assert shown.count("<table>") == 3 and "<th>seasonal naive</th>" in shown
+    outputs = run(DOCS / "sktime.md", tmp_path)
+    assert outputs.count("<table>") == 3 and "<th>seasonal naive</th>" in outputs
 
 
 def test_a_cell_shows_what_it_prints_its_last_value_and_its_figure(tmp_path: Path) -> None:
@@ -95,12 +95,15 @@ echo done
         "python",
         "sh",
     ]
-    shown = executed(page, "page", tmp_path, tmp_path)
-    assert "```text\nseen\n```\n\n```text\n42\n```" in shown and "<td>1.235</td>" in shown
+    cell_outputs = executed(page, "page", tmp_path, tmp_path)
     assert (
-        "(page-1.png)" in shown
+        "```text\nseen\n```\n\n```text\n42\n```" in cell_outputs
+        and "<td>1.235</td>" in cell_outputs
+    )
+    assert (
+        "(page-1.png)" in cell_outputs
         and (tmp_path / "page-1.png").exists()
-        and "```text\ndone\n```" in shown
+        and "```text\ndone\n```" in cell_outputs
     )
     kinds = [cell["cell_type"] for cell in json.loads(notebook(page))["cells"]]
     assert kinds == ["markdown", "code", "markdown", "code", "code", "code"]
@@ -147,29 +150,29 @@ def test_the_reference_shows_examples_as_code(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(sys.modules, "griffe", SimpleNamespace(Extension=object, Object=object))
     from docs.examples import Examples
 
-    shown = SimpleNamespace(
+    public = SimpleNamespace(
         docstring=SimpleNamespace(value="Words.\n\n>>> 1 + 1\n2\n>>> 3\n3\n\nMore.")
     )
-    Examples().on_object(obj=shown)
-    assert shown.docstring.value == "Words.\n\n```pycon\n>>> 1 + 1\n2\n>>> 3\n3\n```\n\nMore."
+    Examples().on_object(obj=public)
+    assert public.docstring.value == "Words.\n\n```pycon\n>>> 1 + 1\n2\n>>> 3\n3\n```\n\nMore."
     config = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
-    options = next(one["mkdocstrings"] for one in config["plugins"] if isinstance(one, dict))[
-        "handlers"
-    ]["python"]
+    options = next(
+        plugin["mkdocstrings"] for plugin in config["plugins"] if isinstance(plugin, dict)
+    )["handlers"]["python"]
     assert options["options"]["extensions"] == ["docs/examples.py"]
 
 
 def test_links_that_leave_the_documents_become_words() -> None:
     page = DOCS / "python.md"
-    found = mend_links(
+    text = mend_links(
         "[a](models.md#x) [b](../README.md) [c](#here) [d](https://x.example/y) [e](generate.py)",
         page,
     )
-    assert found == "[a](models.md#x) b [c](#here) [d](https://x.example/y) e"
+    assert text == "[a](models.md#x) b [c](#here) [d](https://x.example/y) e"
 
 
 @pytest.mark.parametrize("path", WITH_EXAMPLES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_the_examples_of_a_docstring_give_what_they_show(path: Path) -> None:
     module = importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
-    found = doctest.testmod(module, optionflags=doctest.NORMALIZE_WHITESPACE)
-    assert found.attempted and not found.failed
+    result = doctest.testmod(module, optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert result.attempted and not result.failed

@@ -64,7 +64,9 @@ def test_the_examples_are_right_as_they_stand():
         for column in datasets[WITH_NEIGHBOURS].past_exogenous
         if column.joined is not None
     ]
-    assert {one.series for one in near} <= set(datasets[WITH_NEIGHBOURS].source.places) - {"dublin"}
+    assert {station.series for station in near} <= set(datasets[WITH_NEIGHBOURS].source.places) - {
+        "dublin"
+    }
     assert (
         len(datasets["shares"].source.tickers) == 10
         and len(datasets["cities"].source.variables) == 8
@@ -177,17 +179,17 @@ def test_what_the_service_had_forecast_is_an_input_and_a_row(tmp_path: Path):
     fetch.main(WITH_FORECASTS, root=str(tmp_path))
     prepare.main(WITH_FORECASTS, root=str(tmp_path))
     frame = prepared(tmp_path, WITH_FORECASTS)
-    later = frame.set_index("ds")["temp"].reindex(frame["ds"] + pd.Timedelta("24h")).to_numpy()
+    actual = frame.set_index("ds")["temp"].reindex(frame["ds"] + pd.Timedelta("24h")).to_numpy()
     settled = slice(0, len(frame) - 24 * 7)
-    assert np.allclose((frame["temp+24"] - later)[settled], 0.2, atol=0.011)
+    assert np.allclose((frame["temp+24"] - actual)[settled], 0.2, atol=0.011)
     (tmp_path / "data" / "tuned" / WITH_FORECASTS).mkdir(parents=True)
     train.main(WITH_FORECASTS, root=str(tmp_path), state=str(tmp_path / ".forecast"), jobs=1)
-    made = pd.read_parquet(
+    of_service = pd.read_parquet(
         tmp_path / "data" / "trained" / WITH_FORECASTS / "service" / "forecasts.parquet"
     )
     off = (
-        (made["y_hat"] - made["y"])[made["ds"] < NOW - pd.Timedelta(7, "D")]
-        .groupby(made["step"])
+        (of_service["y_hat"] - of_service["y"])[of_service["ds"] < NOW - pd.Timedelta(7, "D")]
+        .groupby(of_service["step"])
         .mean()
         .round(2)
     )

@@ -35,19 +35,19 @@ def test_settings_are_made_anew_when_code_or_configs_are_edited() -> None:
 
 @pytest.mark.parametrize("name", COMPUTING)
 def test_a_stage_depends_on_its_settings_and_on_data_never_on_yaml_or_source(name: str) -> None:
-    own = (
+    settings_file = (
         "data/settings/report.json" if name == "report" else f"data/settings/${{item}}/{name}.json"
     )
     deps = STAGES[name]["deps"]
-    assert own in deps
-    assert not [dep for dep in deps if dep.startswith("data/settings") and dep != own]
+    assert settings_file in deps
+    assert not [dep for dep in deps if dep.startswith("data/settings") and dep != settings_file]
     assert not [dep for dep in deps if dep.startswith(("configs", "forecast", "pipelines"))]
     assert "params" not in STAGES[name]
 
 
 def test_every_stage_of_the_pipeline_has_settings() -> None:
-    made = stage_settings(ProjectPaths.of(ROOT))
-    assert {Path(name).stem for name in made} == set(COMPUTING)
+    settings = stage_settings(ProjectPaths.of(ROOT))
+    assert {Path(name).stem for name in settings} == set(COMPUTING)
 
 
 @pytest.mark.parametrize("name", COMPUTING)
@@ -168,20 +168,22 @@ def test_a_run_in_a_fresh_clone_leaves_git_status_clean(tmp_path: Path) -> None:
     """What git tracks of a run, dvc.lock and the leaderboard, comes out to the byte, however long a
     run took.
     """
-    own = small_project.write_real(tmp_path / "own", models=("elman",), rankings=("shipped",))
+    own_project = small_project.write_real(
+        tmp_path / "own", models=("elman",), rankings=("shipped",)
+    )
     for name in (".gitignore", ".dvc/.gitignore"):
-        shutil.copy(ROOT / name, own / name)
-    ran = small_project.run_warm(own, "run", "--jobs", "1")
+        shutil.copy(ROOT / name, own_project / name)
+    ran = small_project.run_warm(own_project, "run", "--jobs", "1")
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    git(own, "init", "-q")
-    commit(own)
-    kept = ("leaderboard.csv", "metrics.json", "verdicts.json")
-    in_git = {"dvc.lock", *(f"reports/{name}" for name in kept)}
-    assert in_git <= set(git(own, "ls-files").splitlines())
+    git(own_project, "init", "-q")
+    commit(own_project)
+    committed = ("leaderboard.csv", "metrics.json", "verdicts.json")
+    in_git = {"dvc.lock", *(f"reports/{name}" for name in committed)}
+    assert in_git <= set(git(own_project, "ls-files").splitlines())
     clone = tmp_path / "clone"
-    git(tmp_path, "clone", "-q", str(own), str(clone))
-    again = small_project.run_warm(clone, "run", "--jobs", "2")
-    assert again.returncode == 0, again.stdout + again.stderr
+    git(tmp_path, "clone", "-q", str(own_project), str(clone))
+    second_run = small_project.run_warm(clone, "run", "--jobs", "2")
+    assert second_run.returncode == 0, second_run.stdout + second_run.stderr
     assert (clone / "data" / "trained" / "wave").is_dir() and git(
         clone, "status", "--porcelain"
     ) == ""
@@ -199,7 +201,7 @@ def test_another_clone_gets_a_finished_run_from_a_remote_without_training(tmp_pa
     dvc(first, "push", "-q")
     clone = tmp_path / "clone"
     git(tmp_path, "clone", "-q", str(first), str(clone))
-    said = dvc(clone, "repro", "--pull")
-    assert "up to date" in said and "Running stage" not in said
+    output = dvc(clone, "repro", "--pull")
+    assert "up to date" in output and "Running stage" not in output
     assert (clone / "data" / "trained" / "wave").is_dir() and not (clone / ".forecast").exists()
     assert git(clone, "status", "--porcelain") == ""

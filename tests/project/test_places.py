@@ -48,16 +48,16 @@ def docstrings(tree: ast.Module) -> Iterator[tuple[str, set[str]]]:
 @functools.cache
 def names(path: Path) -> frozenset[str]:
     """All that a module defines, assigns or imports."""
-    found: set[str] = set()
+    found_names: set[str] = set()
     for node in statements(parse(path)):
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            found.add(node.name)
+            found_names.add(node.name)
         elif isinstance(node, ast.ImportFrom | ast.Import):
-            found |= {alias.asname or alias.name for alias in node.names}
+            found_names |= {alias.asname or alias.name for alias in node.names}
         else:
             for target in (*getattr(node, "targets", ()), getattr(node, "target", None)):
-                found |= {getattr(target, "id", ""), getattr(target, "attr", "")}
-    return frozenset(found)
+                found_names |= {getattr(target, "id", ""), getattr(target, "attr", "")}
+    return frozenset(found_names)
 
 
 def modules_of(place: list[str], speaker: Path) -> Iterator[tuple[Path, list[str]]]:

@@ -21,8 +21,8 @@ SECTION = README[README.index("## In Python") : README.index("## What comes out"
 
 def blocks(text: str) -> list[str]:
     """The indented blocks of Python, in their order; commands of a shell left out."""
-    found = re.findall(r"(?:^    .*\n|^\n(?=    ))+", text, re.MULTILINE)
-    code = [re.sub(r"^    ", "", block, flags=re.MULTILINE).strip() for block in found]
+    code_blocks = re.findall(r"(?:^    .*\n|^\n(?=    ))+", text, re.MULTILINE)
+    code = [re.sub(r"^    ", "", block, flags=re.MULTILINE).strip() for block in code_blocks]
     return [
         block for block in code if not block.startswith(("pip ", "forecast export", "forecast new"))
     ]
@@ -31,13 +31,13 @@ def blocks(text: str) -> list[str]:
 @pytest.fixture
 def names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the code finds: pandas, the example cut short, two days that follow, a file mine.csv."""
-    later = forecast.example().tail(3548)
-    newest = later.head(3500)
+    later_rows = forecast.example().tail(3548)
+    newest = later_rows.head(3500)
     monkeypatch.setattr("forecast.example", lambda: newest, raising=False)
     monkeypatch.chdir(tmp_path)
     theirs = newest.rename(columns={"unique_id": "station", "ds": "Date", "y": "T2M"})
     theirs[["station", "Date", "T2M"]].to_csv("mine.csv", index=False)
-    return {"pandas": pd, "later": later}
+    return {"pandas": pd, "later": later_rows}
 
 
 # on some processors no step of a refit is better than ridge, which is worth a warning

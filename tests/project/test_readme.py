@@ -58,7 +58,7 @@ def test_ones_own_data_in_the_lines_of_the_readme(tmp_path: Path) -> None:
 
 def test_make_ui_opens_mlflow_on_this_machine_alone(tmp_path: Path) -> None:
     port = free_port()
-    shown = subprocess.run(
+    commands = subprocess.run(
         ["make", "-n", "--no-print-directory", "ui", f"PORT={port}"],
         cwd=ROOT,
         env=small_project.environment(),
@@ -66,7 +66,7 @@ def test_make_ui_opens_mlflow_on_this_machine_alone(tmp_path: Path) -> None:
         text=True,
         check=True,
     ).stdout
-    command = shown[shown.index(".venv/bin/python -m forecast ui") :].replace(
+    command = commands[commands.index(".venv/bin/python -m forecast ui") :].replace(
         ".venv/bin/python", warm_interpreter.warm_python()
     )
     env = small_project.environment(MLFLOW_TRACKING_URI=f"sqlite:///{tmp_path / 'mlflow.db'}")

@@ -46,17 +46,17 @@ def row_of(dataset: str, model: str) -> dict[str, Any]:
 
 def test_the_table_of_the_readme_has_the_figures_of_the_committed_results() -> None:
     verdicts = read_verdicts(ProjectPaths.of(ROOT))
-    for shown in table_rows():
-        assert shown.mase == text.figure(row_of(shown.dataset, shown.model)["mase"]), shown
-        assert shown.bar == verdicts[shown.dataset].bar
+    for row in table_rows():
+        assert row.mase == text.figure(row_of(row.dataset, row.model)["mase"]), row
+        assert row.bar == verdicts[row.dataset].bar
         (change,) = {
             text.signed_percent(test.relative_difference)
-            for test in verdicts[shown.dataset].tests
-            if (test.model, test.against) == (shown.model, shown.bar)
+            for test in verdicts[row.dataset].tests
+            if (test.model, test.against) == (row.model, row.bar)
             and test.ranking in ("shipped", "baseline")
             and test.family == "bar"
         }
-        assert shown.change == change, shown
+        assert row.change == change, row
 
 
 def test_each_dataset_has_its_selected_row_and_its_best_network_in_a_table_of_ten_rows() -> None:

@@ -17,17 +17,17 @@ def test_pytest_finds_the_asserts_of_the_module_as_it_is_now(
     for number in (1, 2):
         module.write_text(f"def test():\n    seen = {number}\n    assert seen == 3\n")
         rewrite_asserts(tmp_path, request.config)
-        (kept,) = (tmp_path / "__pycache__").iterdir()
-        made = kept.stat().st_ino, kept.stat().st_mtime_ns
+        (cached,) = (tmp_path / "__pycache__").iterdir()
+        written_at = cached.stat().st_ino, cached.stat().st_mtime_ns
         loader = request.config.pluginmanager.rewrite_hook
         spec = importlib.util.spec_from_file_location("test_mine", module, loader=loader)
         assert spec is not None
-        found = importlib.util.module_from_spec(spec)
-        loader.exec_module(found)
+        loaded = importlib.util.module_from_spec(spec)
+        loader.exec_module(loaded)
         with pytest.raises(AssertionError, match=f"assert {number} == 3"):
-            found.test()
-        found_later = kept.stat().st_ino, kept.stat().st_mtime_ns
-        assert found_later == made, "pytest has made it again"
+            loaded.test()
+        found_later = cached.stat().st_ino, cached.stat().st_mtime_ns
+        assert found_later == written_at, "pytest has made it again"
 
 
 def test_a_module_that_cannot_be_read_is_left_to_its_collection(
@@ -38,8 +38,8 @@ def test_a_module_that_cannot_be_read_is_left_to_its_collection(
     (tmp_path / "test_gone.py").symlink_to(tmp_path / "nothing")
     (tmp_path / "test_mine.py").write_text("def test():\n    assert True\n")
     rewrite_asserts(tmp_path, request.config)
-    (kept,) = (tmp_path / "__pycache__").iterdir()
-    assert kept.name.startswith("test_mine.")
+    (cached,) = (tmp_path / "__pycache__").iterdir()
+    assert cached.name.startswith("test_mine.")
 
 
 def test_where_nothing_can_be_written_or_is_rewritten_nothing_is_made(

@@ -31,10 +31,10 @@ def test_every_measured_cell_is_planned_and_measured_once() -> None:
 
 @pytest.mark.parametrize("name", study_page.SIMULATED)
 def test_nothing_beats_the_conditional_mean_of_a_simulated_system(name: str) -> None:
-    seen = SYSTEMS[name].observe(Path(), 1, 5000)
-    residual = seen.values[0] - seen.mean[0]
+    record = SYSTEMS[name].observe(Path(), 1, 5000)
+    residual = record.values[0] - record.mean[0]
     assert residual.std() == pytest.approx(1.0, abs=0.04)
-    assert abs(np.corrcoef(residual[1:], seen.values[0, :-1])[0, 1]) < 0.05
+    assert abs(np.corrcoef(residual[1:], record.values[0, :-1])[0, 1]) < 0.05
 
 
 def test_a_longer_history_of_a_simulated_system_ends_like_a_short_one() -> None:

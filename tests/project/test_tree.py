@@ -79,8 +79,8 @@ def test_the_page_draws_the_stages_in_their_order() -> None:
 
 def test_every_module_of_the_picture_is_there() -> None:
     section = PAGE[PAGE.index("## Data flow") : PAGE.index("## Layers")]
-    found = re.findall(r"│.*  data/([\w, →]+)", section)
-    names = [name for part in found for name in re.split(r", | → ", part)]
+    names_in_picture = re.findall(r"│.*  data/([\w, →]+)", section)
+    names = [name for part in names_in_picture for name in re.split(r", | → ", part)]
     assert len(names) >= 10
     assert not [
         n for n in names if not (PACKAGE / "data" / n).is_dir() and f"data/{n}.py" not in MODULES
@@ -135,20 +135,20 @@ def test_there_are_few_modules_and_few_nodes() -> None:
 
 
 def test_a_module_is_large_enough_to_be_one() -> None:
-    own = [name for name in MODULES if not name.endswith("__init__.py")]
+    modules = [name for name in MODULES if not name.endswith("__init__.py")]
     judged = {
         name
-        for name in own
+        for name in modules
         if not name.startswith(("models/families/", "config/")) and name != "__main__.py"
     }
     assert {name for name in judged if lines(name) < FEWEST_LINES} == set()
 
 
 def test_the_kind_of_a_model_is_asked_by_its_methods_and_not_by_its_type() -> None:
-    found = sum(
+    count = sum(
         len(re.findall(r"isinstance\([^\n]*Spec\b", path.read_text())) for path in MODULES.values()
     )
-    assert found <= MOST_TYPE_CHECKS
+    assert count <= MOST_TYPE_CHECKS
 
 
 def test_the_tests_lie_where_the_modules_lie() -> None:

@@ -143,17 +143,17 @@ SEASONAL = {"seasonal_naive", "seasonal_mean", "ets_seasonal", "arima_fourier", 
 
 def test_every_model_of_the_grid_stands_on_the_board_of_every_dataset(untouched: Path) -> None:
     grid = names_of(load_models(ROOT / "configs"))
-    found = models_by_dataset(untouched)
-    assert found["weather"] == grid - {"auto_arima", "har"}  # they know no season
-    assert {*found, *OTHERS} == {*load_datasets(ROOT / "configs").run}
+    models = models_by_dataset(untouched)
+    assert models["weather"] == grid - {"auto_arima", "har"}  # they know no season
+    assert {*models, *OTHERS} == {*load_datasets(ROOT / "configs").run}
 
 
 @pytest.mark.slow
 def test_every_model_of_the_grid_stands_on_the_board_of_the_other_datasets(others: Path) -> None:
-    found = models_by_dataset(others)
+    models = models_by_dataset(others)
     grid = names_of(load_models(ROOT / "configs"))
-    assert found["stocks"] == found["volatility"] == grid - SEASONAL
-    assert found["stations"] == names_of(load_models(ROOT / "configs", "architectures"))
+    assert models["stocks"] == models["volatility"] == grid - SEASONAL
+    assert models["stations"] == names_of(load_models(ROOT / "configs", "architectures"))
 
 
 def models_by_dataset(root: Path) -> dict[str, set[str]]:
@@ -178,8 +178,8 @@ def test_a_run_killed_once_and_resumed_with_more_workers_gives_the_same_bytes(
     os.killpg(run.pid, signal.SIGKILL)
     run.communicate(timeout=60)
     assert eventually(lambda: not processes_of(struck), 10)
-    again = small_project.run_process(struck, "run", "--jobs", "2")
-    assert again.returncode == 0, again.stdout + again.stderr
+    resumed = small_project.run_process(struck, "run", "--jobs", "2")
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert (struck / LEADERBOARD).read_bytes() == (untouched / LEADERBOARD).read_bytes()
     assert left_behind(struck) == []
 

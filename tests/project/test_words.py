@@ -34,5 +34,5 @@ def test_a_page_uses_the_term_of_the_field(page: Path) -> None:
     text = " ".join(page.read_text(encoding="utf-8").split())
     # from code, or the name of a test
     text = re.sub(r"<!-- generated: .*?<!-- end of|\[[^]]*\]\([^)]*\)", "", text)
-    found = {old: new for old, new in REPLACED.items() if re.search(old, text, re.IGNORECASE)}
-    assert not found, f"replace {found}"
+    replaced = {old: new for old, new in REPLACED.items() if re.search(old, text, re.IGNORECASE)}
+    assert not replaced, f"replace {replaced}"

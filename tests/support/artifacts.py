@@ -352,12 +352,12 @@ def _rows_of(
     mine = test[test["candidate"] == candidate]
     if mine.empty:
         return [{**base, "seed": "mean", "status": "failed", "n_origins": 0}]
-    held = validation[validation["candidate"] == candidate]
+    of_candidate = validation[validation["candidate"] == candidate]
     groups = [
-        (str(seed), mine[mine["seed"] == seed], held[held["seed"] == seed])
+        (str(seed), mine[mine["seed"] == seed], of_candidate[of_candidate["seed"] == seed])
         for seed in seeds_of(candidate)
     ]
-    groups = [*groups, ("mean", mine, held)]
+    groups = [*groups, ("mean", mine, of_candidate)]
     rows = [
         {**base, "seed": seed, **_metrics(part, naive), "validation_mase": h["error"].mean()}
         for seed, part, h in groups
@@ -420,7 +420,7 @@ def _by_step(test: pd.DataFrame) -> pd.DataFrame:
 
 def distributions(name: str) -> pd.DataFrame:
     """Of a head on gru, of the first series: CRPS, a density's score, coverage."""
-    about = {
+    keys = {
         "model": "gru",
         "ranking": "shipped",
         "head": "gaussian",
@@ -435,7 +435,7 @@ def distributions(name: str) -> pd.DataFrame:
     ]
     numbers += [("coverage", 80.0, 0.75), ("pinball", 90.0, 0.125)]
     rows = [
-        {**about, "metric": metric, "level": level, "value": value}
+        {**keys, "metric": metric, "level": level, "value": value}
         for metric, level, value in numbers
     ]
     return pd.DataFrame(rows if name == "hourly" else [], columns=list(rows[0]))
@@ -588,9 +588,9 @@ def quality(name: str, truth: pd.DataFrame) -> dict[str, Any]:
         for unique_id, part in truth.groupby("unique_id")
     }
     first = next(iter(series))
-    found = {"rule": "spikes", "series": first, "column": column, "count": 1, "action": "warn"}
+    finding = {"rule": "spikes", "series": first, "column": column, "count": 1, "action": "warn"}
     findings = (
-        [{**found, "sentence": "1 value beyond 8 robust spreads: 2025-01-05 07:00."}]
+        [{**finding, "sentence": "1 value beyond 8 robust spreads: 2025-01-05 07:00."}]
         if name == "hourly"
         else []
     )

@@ -31,10 +31,10 @@ def hungry():
 
     Dask starts no worker again that died as it started.
     """
-    held = []
+    blocks = []
     while True:
-        if len(held) < 16:
-            held.append(b"x" * 50_000_000)
+        if len(blocks) < 16:
+            blocks.append(b"x" * 50_000_000)
         time.sleep(0.05)
 
 

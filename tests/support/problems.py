@@ -113,25 +113,27 @@ def with_vintages(problem: Problem, table: pd.DataFrame | None = None) -> Proble
 
 def copied(shops: Panel) -> Panel:
     """The same panel with arrays of its own, for tests that write into them."""
-    own = (replace(s, values=s.values.copy(), future=s.future.copy()) for s in shops.series)
-    return replace(shops, series=tuple(own))
+    copies = (replace(s, values=s.values.copy(), future=s.future.copy()) for s in shops.series)
+    return replace(shops, series=tuple(copies))
 
 
 def until(whole: Panel, cutoff: np.datetime64 | pd.Timestamp) -> Panel:
     """The rows up to and including `cutoff`, as if nothing later had been observed."""
 
-    def first(one: panel.Series) -> panel.Series:
-        rows = int((one.ds <= np.datetime64(pd.Timestamp(cutoff))).sum())
-        ahead = rows + len(one.future) - len(one.ds)
-        return replace(one, ds=one.ds[:rows], values=one.values[:rows], future=one.future[:ahead])
+    def first(series: panel.Series) -> panel.Series:
+        rows = int((series.ds <= np.datetime64(pd.Timestamp(cutoff))).sum())
+        ahead = rows + len(series.future) - len(series.ds)
+        return replace(
+            series, ds=series.ds[:rows], values=series.values[:rows], future=series.future[:ahead]
+        )
 
     return replace(whole, series=tuple(map(first, whole.series)))
 
 
 def latest(forecaster: Forecaster, panel: Panel) -> dict[str, np.ndarray]:
     """(H, O) forecasts that follow the last row of every series."""
-    found = forecaster.predict(panel, {s.unique_id: np.array([len(s) - 1]) for s in panel.series})
-    return {uid: values[0] for uid, values in found.items()}
+    y_hats = forecaster.predict(panel, {s.unique_id: np.array([len(s) - 1]) for s in panel.series})
+    return {uid: values[0] for uid, values in y_hats.items()}
 
 
 def single_fit(forecaster: Forecaster, panel: Panel) -> FitTimeline:

@@ -135,7 +135,7 @@ def write_record(
 def run_record(candidate: str, **fields: Any) -> RunRecord:
     """The record of a candidate that stage `train` fitted, with `fields` of its own."""
     model, _, skip = candidate.partition(".")
-    named = {
+    named_fields = {
         "candidate": candidate,
         "model": model,
         "params": {},
@@ -146,7 +146,7 @@ def run_record(candidate: str, **fields: Any) -> RunRecord:
         "kind": "network" if skip else "baseline",
         "status": "ok",
     }
-    return RunRecord(**{**named, **fields})
+    return RunRecord(**{**named_fields, **fields})
 
 
 def record(dataset: str, candidate: str, *, trials: int, curve: int, seeds: int) -> dict[str, Any]:

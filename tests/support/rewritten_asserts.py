@@ -33,8 +33,8 @@ def rewrite_asserts(folder: Path, config: pytest.Config) -> None:
         if state is None:
             return
         for path in sorted(path for pattern in FILES for path in folder.rglob(pattern)):
-            kept = get_cache_dir(path) / f"{path.stem}{PYC_TAIL}"
+            cached = get_cache_dir(path) / f"{path.stem}{PYC_TAIL}"
             with contextlib.suppress(OSError, SyntaxError, ValueError):
-                if _read_pyc(path, kept) is None and try_makedirs(kept.parent):
+                if _read_pyc(path, cached) is None and try_makedirs(cached.parent):
                     digest, code = _rewrite_test(path, config)
-                    _write_pyc(state, code, digest, kept)
+                    _write_pyc(state, code, digest, cached)

@@ -69,7 +69,7 @@ class Services:
     delisted: set[str] = field(default_factory=set)
     faults: list[list[Any]] = field(default_factory=list)
     changes: list[tuple[str, Callable[[Any], Any]]] = field(default_factory=list)
-    asked: list[str] = field(default_factory=list)
+    requested: list[str] = field(default_factory=list)
     url: str = ""
     released: threading.Event = field(default_factory=threading.Event)
 
@@ -122,7 +122,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         parts = urlsplit(self.path)
         query = {key: values[0] for key, values in parse_qs(parts.query).items()}
-        self.known.asked.append(self.path)
+        self.known.requested.append(self.path)
         fault = self.known.fault_for(self.path)
         if fault is not None:
             fault(self)
@@ -169,8 +169,8 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def answers(status: int, body: str = "", kind: str = "application/json", **headers: str) -> Fault:
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return lambda handler: handler.send_body(body.encode(), kind, status, named)
+    parameters = {name.replace("_", "-"): value for name, value in headers.items()}
+    return lambda handler: handler.send_body(body.encode(), kind, status, parameters)
 
 
 def truncated(handler: Handler) -> None:
@@ -263,10 +263,10 @@ def bars(services: Services, ticker: str, query: dict[str, str]) -> dict[str, An
         name: _floats(quoted * factor)
         for name, factor in (("open", 1.001), ("high", 1.01), ("low", 0.99), ("close", 1.0))
     }
-    later = np.array(
+    factors = np.array(
         [np.prod([r for d, r in happened.items() if d > day] or [1.0]) for day in quoted.index]
     )
-    quote["volume"] = [int(v) for v in (1_000_000 + 1000 * np.flatnonzero(chosen)) * later]
+    quote["volume"] = [int(v) for v in (1_000_000 + 1000 * np.flatnonzero(chosen)) * factors]
     result: dict[str, Any] = {"meta": _meta(ticker, services), "indicators": {"quote": [quote]}}
     if len(quoted):  # an empty window has no `timestamp` and an empty quote
         result["timestamp"] = stamps[chosen].tolist()
@@ -288,7 +288,7 @@ def _events(
     """Splits and dividends inside the window; a dividend is divided by the splits that came after
     it.
     """
-    found: dict[str, Any] = {"splits": {}, "dividends": {}}
+    events: dict[str, Any] = {"splits": {}, "dividends": {}}
     for day, ratio in splits.items():
         stamp = int(opens(pd.DatetimeIndex([day]))[0])
         if first <= stamp < last:
@@ -298,14 +298,14 @@ def _events(
                 "denominator": 1,
                 "splitRatio": f"{ratio:g}:1",
             }
-            found["splits"][str(stamp)] = entry
+            events["splits"][str(stamp)] = entry
     for text, amount in services.dividends.get(ticker, {}).items():
         day = pd.Timestamp(text)
         stamp = int(opens(pd.DatetimeIndex([day]))[0])
-        later = float(np.prod([ratio for split, ratio in splits.items() if split > day] or [1.0]))
+        factor = float(np.prod([ratio for split, ratio in splits.items() if split > day] or [1.0]))
         if first <= stamp < last and day in days:
-            found["dividends"][str(stamp)] = {"amount": amount / later, "date": stamp}
-    return {name: entries for name, entries in found.items() if entries}
+            events["dividends"][str(stamp)] = {"amount": amount / factor, "date": stamp}
+    return {name: entries for name, entries in events.items() if entries}
 
 
 def _floats(values: pd.Series) -> list[float]:
@@ -351,16 +351,16 @@ def weather(services: Services, path: str, query: dict[str, str]) -> dict[str, A
     until = services.now - services.archive_lag
     known = times <= until if path == "/v1/archive" else np.ones(len(times), dtype=bool)
     hourly: dict[str, Any] = {"time": times.strftime("%Y-%m-%dT%H:%M").tolist()}
-    for asked in query["hourly"].split(","):
-        name, _, lead = asked.partition("_previous_day")
-        said = known & (times <= services.now + pd.Timedelta(int(lead or 7), "D"))
+    for column in query["hourly"].split(","):
+        name, _, lead = column.partition("_previous_day")
+        is_answered = known & (times <= services.now + pd.Timedelta(int(lead or 7), "D"))
         level, scale = USUAL.get(name, (float(query["latitude"]) / 10, 1.0))
-        shown = (
+        values = (
             np.maximum(level + scale * swing, 0.0 if name in NEVER_NEGATIVE else -np.inf)
             + int(lead or 0) / 10
         )
-        hourly[asked] = [
-            round(float(v), 2) if ok else None for v, ok in zip(shown, said, strict=True)
+        hourly[column] = [
+            round(float(v), 2) if ok else None for v, ok in zip(values, is_answered, strict=True)
         ]
     return {
         "latitude": float(query["latitude"]),

@@ -15,9 +15,9 @@ def make_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
     folder = factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         folder = folder.parent  # of all processes of this session
-    root, made = folder / name / "project", folder / f"{name}.made"
+    root, done_file = folder / name / "project", folder / f"{name}.made"
     with FileLock(folder / f"{name}.lock"):
-        if not made.exists():
+        if not done_file.exists():
             make(root)
-            made.touch()
+            done_file.touch()
     return root

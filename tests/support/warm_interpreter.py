@@ -121,8 +121,8 @@ def _folder_of_the_session() -> Path:
 
 
 def _start_server(folder: Path, session: int) -> None:
-    own = ("PYTHON", "PYTEST_", "FORECAST_", "MLFLOW_")
-    environment = {name: text for name, text in os.environ.items() if not name.startswith(own)}
+    prefixes = ("PYTHON", "PYTEST_", "FORECAST_", "MLFLOW_")
+    environment = {name: text for name, text in os.environ.items() if not name.startswith(prefixes)}
     subprocess.run(
         [
             sys.executable,

@@ -67,7 +67,7 @@ def shares(**changes: Any) -> Dataset:
     return dataset(**{"calendar": NEW_YORK, "target": PRICE, **changes})
 
 
-def found(
+def find_all(
     frame: pd.DataFrame, given: Dataset, as_of: pd.Timestamp | None = None
 ) -> list[Violation]:
     return quality.find_violations(
@@ -76,27 +76,27 @@ def found(
 
 
 def only(frame: pd.DataFrame, given: Dataset, rule: str) -> Violation:
-    (finding,) = found(frame, given)
+    (finding,) = find_all(frame, given)
     assert finding.rule == rule
     return finding
 
 
 def test_clean_weather_and_clean_bars_are_left_alone():
-    assert found(weather(series=("a", "b", "c")), settings()) == []
-    assert found(bars(series=("A", "B", "C")), shares()) == []
+    assert find_all(weather(series=("a", "b", "c")), settings()) == []
+    assert find_all(bars(series=("A", "B", "C")), shares()) == []
 
 
 def test_a_hurricane_in_one_hour_is_a_spike():
     frame = weather()
     frame.loc[200, "wind"] = 1048.0
-    assert {f.rule for f in found(frame, settings())} == {"spikes"}
-    assert "2024-01-09 08:00; the worst is 1048" in found(frame, settings())[0].sentence
+    assert {f.rule for f in find_all(frame, settings())} == {"spikes"}
+    assert "2024-01-09 08:00; the worst is 1048" in find_all(frame, settings())[0].sentence
 
 
 def test_a_step_that_stays_is_no_spike():
     frame = weather()
     frame.loc[200:, "wind"] += 30
-    assert "spikes" not in {f.rule for f in found(frame, settings())}
+    assert "spikes" not in {f.rule for f in find_all(frame, settings())}
 
 
 @pytest.mark.parametrize("every", [4, 50, 190])
@@ -105,8 +105,8 @@ def test_a_number_that_stands_for_no_value_is_told_however_often_it_stands(code:
     frame = weather()
     frame.loc[::every, "wind"] = code
     count = len(frame.loc[::every])
-    said = [f.sentence for f in found(frame, settings()) if f.rule == "spikes"]
-    assert f"values of {code:g}, far from all others: {count}." in said[-1]
+    sentences = [f.sentence for f in find_all(frame, settings()) if f.rule == "spikes"]
+    assert f"values of {code:g}, far from all others: {count}." in sentences[-1]
 
 
 @pytest.mark.parametrize("value", [1e9, -1e9])
@@ -114,8 +114,8 @@ def test_a_number_that_stands_for_no_value_is_told_however_often_it_stands(code:
 def test_a_first_or_last_value_far_from_all_others_is_a_spike(row: int, value: float):
     frame = weather()
     frame.loc[row, "wind"] = value
-    (said,) = (f.sentence for f in found(frame, settings()) if f.rule == "spikes")
-    assert f"values of {value:g}, far from all others: 1." in said
+    (sentence,) = (f.sentence for f in find_all(frame, settings()) if f.rule == "spikes")
+    assert f"values of {value:g}, far from all others: 1." in sentence
 
 
 def test_a_finding_of_one_value_needs_no_plural():
@@ -124,9 +124,11 @@ def test_a_finding_of_one_value_needs_no_plural():
     frame.loc[100, "temp"] = 300.0
     frame.loc[150, "wind"] = np.nan
     frame.loc[200:220, "temp"] = 8.0
-    said = {f.rule: f.sentence for f in found(frame.drop(index=300), settings())}
-    assert {"spikes", "missing_cells", "stale_repeats", "gaps"} <= set(said)
-    assert not [one for one in said.values() if re.search(r"\b1 [a-z]+s\b", one)]
+    sentence_by_rule = {f.rule: f.sentence for f in find_all(frame.drop(index=300), settings())}
+    assert {"spikes", "missing_cells", "stale_repeats", "gaps"} <= set(sentence_by_rule)
+    assert not [
+        sentence for sentence in sentence_by_rule.values() if re.search(r"\b1 [a-z]+s\b", sentence)
+    ]
 
 
 def test_days_without_a_sale_two_prices_and_steps_of_a_few_values_stand_for_themselves():
@@ -134,20 +136,20 @@ def test_days_without_a_sale_two_prices_and_steps_of_a_few_values_stand_for_them
     frame.loc[::7, "wind"] = 0.0
     frame.loc[frame.index % 7 > 0, "wind"] += 300
     frame["temp"] = np.where(frame.index % 20 < 3, 6.99, 9.99 + frame.index % 2)
-    assert "spikes" not in {f.rule for f in found(frame, settings())}
+    assert "spikes" not in {f.rule for f in find_all(frame, settings())}
 
 
 def test_rain_is_no_spike():
     frame = weather()
     frame["wind"] = 0.0
     frame.loc[[50, 120, 300], "wind"] = [4.0, 30.0, 12.0]
-    assert found(frame, settings(past_exogenous=[{"column": "wind", "unit": "mm"}])) == []
+    assert find_all(frame, settings(past_exogenous=[{"column": "wind", "unit": "mm"}])) == []
 
 
 def test_single_empty_cells_are_named_with_their_times():
     frame = bars(series=("A", "B"))
     frame.loc[[10, 70], "open"] = np.nan
-    assert [(f.rule, f.series, f.column) for f in found(frame, shares())] == [
+    assert [(f.rule, f.series, f.column) for f in find_all(frame, shares())] == [
         ("missing_cells", "A", "open"),
         ("missing_cells", "B", "open"),
     ]
@@ -158,16 +160,16 @@ def test_a_plan_has_no_empty_cells_behind_the_end_of_its_series():
     frame = weather(series=("ended", "a")).drop(index=range(350, 400)).reset_index(drop=True)
     name = f"wind+{plan.horizon}"
     frame[name] = frame.pop("wind").groupby(frame["unique_id"]).shift(-plan.horizon)
-    assert [f for f in found(frame, plan) if f.rule == "missing_cells"] == []
+    assert [f for f in find_all(frame, plan) if f.rule == "missing_cells"] == []
     frame.loc[[100, 349 - plan.horizon], name] = np.nan
-    (finding,) = [f for f in found(frame, plan) if f.rule == "missing_cells"]
+    (finding,) = [f for f in find_all(frame, plan) if f.rule == "missing_cells"]
     assert (finding.series, finding.count) == ("ended", 2)
 
 
 def test_a_session_that_only_other_series_have_is_named():
     frame = bars(70, series=("A", "B"))
     frame = frame[(frame["unique_id"] != "A") | (frame["ds"] != pd.Timestamp("2010-04-01"))]
-    (finding,) = found(frame, shares())
+    (finding,) = find_all(frame, shares())
     assert finding.rule == "gaps" and "other series have 2010-04-01" in finding.sentence
 
 
@@ -177,7 +179,7 @@ def test_missing_hours_are_a_gap():
 
 
 def test_the_list_of_gaps_does_not_claim_to_count_their_steps():
-    gaps_of_two = [row + later for row in range(100, 150, 10) for later in (0, 1)]
+    gaps_of_two = [row + offset for row in range(100, 150, 10) for offset in (0, 1)]
     missing = only(weather().drop(index=gaps_of_two), settings(), "gaps")
     listed = missing.sentence.removeprefix("steps without a row: 10, in gaps that begin at ")
     assert listed.count("2024-01-") == 3 and listed.endswith(" and 2 more.")
@@ -186,7 +188,7 @@ def test_the_list_of_gaps_does_not_claim_to_count_their_steps():
 def test_an_hour_missing_where_clocks_go_forward_betrays_local_times():
     frame = weather(start="2013-03-01")
     frame = frame[frame["ds"] != "2013-03-10 02:00"]
-    finding = next(f for f in found(frame, settings()) if f.rule == "clock_change")
+    finding = next(f for f in find_all(frame, settings()) if f.rule == "clock_change")
     assert "2013-03-10 02:00" in finding.sentence and "source.time_zone" in finding.sentence
 
 
@@ -203,32 +205,32 @@ def test_quarters_missing_where_clocks_go_forward_betray_local_times_too(freq):
 def test_a_split_that_was_not_undone_is_named(ratio: float):
     frame = bars()
     frame.loc[30:, ["open", "high", "low", "close"]] /= ratio
-    (said,) = (f.sentence for f in found(frame, shares()) if f.rule == "unadjusted_split")
-    assert "jumps that look like splits not undone: 1" in said
+    (sentence,) = (f.sentence for f in find_all(frame, shares()) if f.rule == "unadjusted_split")
+    assert "jumps that look like splits not undone: 1" in sentence
 
 
-@pytest.mark.parametrize("kept", [["Open", "High", "Low", "Close"], ["Close"]])
-def test_the_bars_of_a_file_are_checked_by_its_own_names(kept: list[str]):
+@pytest.mark.parametrize("columns_kept", [["Open", "High", "Low", "Close"], ["Close"]])
+def test_the_bars_of_a_file_are_checked_by_its_own_names(columns_kept: list[str]):
     given = shares(target={**PRICE, "column": "Close"})
     frame = bars().rename(columns=str.title).rename(columns={"Unique_Id": "unique_id", "Ds": "ds"})
-    frame = frame[["unique_id", "ds", *kept]]
-    frame.loc[30:, kept] /= 4
-    assert "unadjusted_split" in {f.rule for f in found(frame, given)}
+    frame = frame[["unique_id", "ds", *columns_kept]]
+    frame.loc[30:, columns_kept] /= 4
+    assert "unadjusted_split" in {f.rule for f in find_all(frame, given)}
 
 
 def test_a_demand_that_is_modelled_by_its_changes_has_no_splits():
     frame = weather().rename(columns={"temp": "gas"})
     frame["gas"] = np.where(np.arange(len(frame)) < 30, 100.0, 50.0)
-    for name, wanted in (("gas", False), ("gas_price", True)):
+    for name, has_splits in (("gas", False), ("gas_price", True)):
         given = settings(target={**PRICE, "column": name})
-        rules = {f.rule for f in found(frame.rename(columns={"gas": name}), given)}
-        assert ("unadjusted_split" in rules) is wanted
+        rules = {f.rule for f in find_all(frame.rename(columns={"gas": name}), given)}
+        assert ("unadjusted_split" in rules) is has_splits
 
 
 def test_a_crash_is_no_split():
     frame = bars()
     frame.loc[30:, ["open", "high", "low", "close"]] *= 0.6
-    assert "unadjusted_split" not in {f.rule for f in found(frame, shares())}
+    assert "unadjusted_split" not in {f.rule for f in find_all(frame, shares())}
 
 
 def test_a_price_that_does_not_move_is_stale():
@@ -237,18 +239,22 @@ def test_a_price_that_does_not_move_is_stale():
     frame.loc[20:40, ["open", "high", "low"]] = frame.loc[20, ["open", "high", "low"]].to_numpy(
         dtype=float
     )
-    said = only(frame, shares(), "stale_repeats").sentence
+    sentence = only(frame, shares(), "stale_repeats").sentence
     first, last = frame["ds"].iloc[[20, 40]].dt.strftime("%Y-%m-%d")
-    assert f"{frame.loc[20, 'close']:g} in 21 rows from {first} to {last}. They are fitted" in said
-    assert "empty the cells" in said
+    assert (
+        f"{frame.loc[20, 'close']:g} in 21 rows from {first} to {last}. They are fitted" in sentence
+    )
+    assert "empty the cells" in sentence
 
 
 def test_of_many_runs_of_equal_values_the_longest_are_named_first():
     frame = weather()
     for start, n_rows in ((50, 14), (100, 20), (150, 16), (200, 15), (250, 13)):
         frame.loc[start : start + n_rows - 1, "temp"] = 8.0
-    said = only(frame, settings(), "stale_repeats").sentence
-    assert re.findall(r"8 in (\d+) rows", said) == ["20", "16", "15"] and "2 runs more" in said
+    sentence = only(frame, settings(), "stale_repeats").sentence
+    assert (
+        re.findall(r"8 in (\d+) rows", sentence) == ["20", "16", "15"] and "2 runs more" in sentence
+    )
 
 
 def sales(rows: int = 400) -> pd.DataFrame:
@@ -274,7 +280,7 @@ def test_an_outage_that_begins_in_the_quiet_of_the_night_is_named():
     start = 240 + int(np.argmax(frame["ds"].dt.hour[240:] == 6))
     frame.loc[start : start + 14, "temp"] = 0.0
     assert only(frame, settings(season_length=24), "zero_runs").count == 15
-    assert found(frame, settings(season_length=1)) == []
+    assert find_all(frame, settings(season_length=1)) == []
 
 
 def test_beds_that_are_all_taken_again_and_again_are_no_stuck_sensor():
@@ -282,7 +288,7 @@ def test_beds_that_are_all_taken_again_and_again_are_no_stuck_sensor():
     frame.loc[100:120, "temp"] = 20.0
     assert only(frame, settings(), "stale_repeats").count == 21
     frame.loc[200:201, "temp"] = 20.0
-    assert found(frame, settings()) == []
+    assert find_all(frame, settings()) == []
 
 
 def test_a_shop_that_has_sold_out_at_the_end_is_named():
@@ -293,13 +299,13 @@ def test_a_shop_that_has_sold_out_at_the_end_is_named():
 
 def test_a_last_value_far_below_all_before_it_may_be_of_a_step_that_was_not_over():
     frame = sales()
-    assert found(frame, settings()) == []
+    assert find_all(frame, settings()) == []
     frame.loc[399, "temp"] = frame["temp"].min() // 4
     finding = only(frame, settings(), "partial_end")
     assert f"from {frame['ds'].iloc[-1]:%Y-%m-%d %H:%M} on" in finding.sentence
     assert "leave the row out" in finding.sentence
     frame.loc[200, "temp"] = frame.loc[399, "temp"]  # as low before
-    assert "partial_end" not in {finding.rule for finding in found(frame, settings())}
+    assert "partial_end" not in {finding.rule for finding in find_all(frame, settings())}
 
 
 @pytest.mark.parametrize("factor", [0.001, 1000.0])
@@ -307,17 +313,19 @@ def test_a_last_value_far_below_all_before_it_may_be_of_a_step_that_was_not_over
 def test_newest_values_in_another_unit_are_named(factor, count):
     frame = sales()
     frame.loc[400 - count :, "temp"] *= factor
-    (finding,) = (one for one in found(frame, settings()) if one.rule == "partial_end")
+    (finding,) = (
+        violation for violation in find_all(frame, settings()) if violation.rule == "partial_end"
+    )
     assert finding.count == count
     assert f"from {frame['ds'].iloc[-count]:%Y-%m-%d %H:%M} on are far from" in finding.sentence
     frame.loc[10, "temp"] *= factor
-    assert "partial_end" not in {finding.rule for finding in found(frame, settings())}
+    assert "partial_end" not in {finding.rule for finding in find_all(frame, settings())}
 
 
 def test_sales_that_grow_tenfold_are_in_one_unit():
     frame = sales()
     frame["temp"] = (5 + frame["temp"]) * np.geomspace(1, 100, len(frame))
-    assert found(frame, settings()) == []
+    assert find_all(frame, settings()) == []
 
 
 def test_nights_a_calm_and_degrees_of_frost_are_no_rare_zeros():
@@ -329,29 +337,29 @@ def test_nights_a_calm_and_degrees_of_frost_are_no_rare_zeros():
     frost["temp"] -= 49.0
     frost.loc[200:207, "temp"] = 0.0
     for frame in (nights, calm, frost):
-        assert found(frame, settings()) == []
+        assert find_all(frame, settings()) == []
 
 
 def test_old_data_are_named():
     frame = weather()
-    assert found(frame, settings(), as_of=frame["ds"].max() + pd.Timedelta("3h")) == []
+    assert find_all(frame, settings(), as_of=frame["ds"].max() + pd.Timedelta("3h")) == []
     assert [
-        f.rule for f in found(frame, settings(), as_of=frame["ds"].max() + pd.Timedelta("6h"))
+        f.rule for f in find_all(frame, settings(), as_of=frame["ds"].max() + pd.Timedelta("6h"))
     ] == ["freshness"]
 
 
 def test_a_weekend_does_not_make_sessions_old():
     frame = bars(rows=4)  # Thursday 2010-01-07
-    assert found(frame, shares(), as_of=pd.Timestamp("2010-01-11 12:00")) == []
+    assert find_all(frame, shares(), as_of=pd.Timestamp("2010-01-11 12:00")) == []
 
 
 def test_a_rule_is_switched_off_or_made_to_refuse_by_one_word():
     frame = weather()
     frame.loc[200, "wind"] = 74.0
-    assert found(frame, settings(quality={"spikes": "off"})) == []
-    (finding,) = found(frame, settings(quality={"spikes": "refuse"}))
+    assert find_all(frame, settings(quality={"spikes": "off"})) == []
+    (finding,) = find_all(frame, settings(quality={"spikes": "refuse"}))
     assert finding.action == "refuse"
-    assert found(frame, settings(quality={"spikes": {"limit": 1000}})) == []
+    assert find_all(frame, settings(quality={"spikes": {"limit": 1000}})) == []
 
 
 def test_off_is_off_although_yaml_reads_it_as_false():
@@ -383,14 +391,14 @@ def test_findings_that_are_left_are_counted_only_where_some_are(n_rules: int, la
 def test_an_input_that_is_a_later_target_is_told_of_each_series(steps: int) -> None:
     frame = weather(series=("a", "b"))
     frame["wind"] = frame.groupby("unique_id")["temp"].shift(-steps).round(1)
-    told = [finding for finding in found(frame, settings()) if finding.rule == "leaks"]
-    assert [(finding.series, finding.column) for finding in told] == [("a", "wind"), ("b", "wind")]
-    assert all("take it out of `past_exogenous`" in finding.sentence for finding in told)
-    assert "leaks" not in {finding.rule for finding in found(frame, settings(past_exogenous=[]))}
+    leaks = [finding for finding in find_all(frame, settings()) if finding.rule == "leaks"]
+    assert [(finding.series, finding.column) for finding in leaks] == [("a", "wind"), ("b", "wind")]
+    assert all("take it out of `past_exogenous`" in finding.sentence for finding in leaks)
+    assert "leaks" not in {finding.rule for finding in find_all(frame, settings(past_exogenous=[]))}
 
 
 def test_an_input_that_is_an_earlier_or_the_same_target_is_no_leak() -> None:
     for steps in (0, 1):
         frame = weather()
         frame["wind"] = frame["temp"].shift(steps)
-        assert "leaks" not in {finding.rule for finding in found(frame, settings())}
+        assert "leaks" not in {finding.rule for finding in find_all(frame, settings())}

@@ -84,8 +84,8 @@ def test_groups_keep_their_zeros_in_rows_and_plan(tmp_path: Path):
 
 def test_columns_that_name_a_series_together_are_all_needed(tmp_path: Path):
     source = {**MINE, "id_columns": ["shop", "item"]}
-    said = refused(tmp_path, "shop,ds,temp\na,2024-01-01,1\n", source=source)
-    assert "'item'" in said and "id_columns" in said
+    message = refused(tmp_path, "shop,ds,temp\na,2024-01-01,1\n", source=source)
+    assert "'item'" in message and "id_columns" in message
     text = "shop,item,ds,temp\na,b,2024-01-01 00:00,1\nSumme,,2024-01-01 00:00,1\n"
     raw = read(tmp_path, text, source=source)
     with pytest.raises(InputError, match=r"3: 'unique_id' is empty"):
@@ -97,9 +97,9 @@ def test_rows_that_come_late_are_put_where_they_belong(tmp_path: Path):
     rows = [f"{name},{hour},{value}" for name in "ba" for value, hour in enumerate(hours)]
     late = "\n".join(["unique_id,ds,temp", *rows[:1], *rows[2:], rows[1], ""])
     whole = read(tmp_path, "\n".join(["unique_id,ds,temp", *rows, ""]))
-    wanted = check_frame(whole, ["temp"], where="mine.csv")
+    expected = check_frame(whole, ["temp"], where="mine.csv")
     pd.testing.assert_frame_equal(
-        check_frame(read(tmp_path, late), ["temp"], where="mine.csv"), wanted
+        check_frame(read(tmp_path, late), ["temp"], where="mine.csv"), expected
     )
     twice = read(tmp_path, late + "b,2024-01-01 03:00,9\n")
     with pytest.raises(InputError, match=r"line 12 .*this time stands twice in its series"):
@@ -109,13 +109,13 @@ def test_rows_that_come_late_are_put_where_they_belong(tmp_path: Path):
 def test_a_total_row_has_no_value_of_a_static_column(tmp_path: Path):
     text = "unique_id,ds,temp,kind\na,2024-01-01 00:00,1,x\nSumme,2024-01-01 00:00,1,\n"
     static = [{"column": "kind", "categories": ["x", "y"]}]
-    said = refused(tmp_path, text, source=MINE, static=static)
-    assert "series 'Summe' has no value of 'kind'" in said and "total" in said
-    assert "past_exogenous" not in said
+    message = refused(tmp_path, text, source=MINE, static=static)
+    assert "series 'Summe' has no value of 'kind'" in message and "total" in message
+    assert "past_exogenous" not in message
     parted = {**MINE, "id_columns": ["shop", "item"]}
     text = "shop,item,ds,temp,kind\na,1,2024-01-01 00:00,1,x\n,Summe,2024-01-01 00:00,1,\n"
-    said = refused(tmp_path, text, source=parted, static=static)
-    assert "line 3: no name of its series." in said and "total" in said
+    message = refused(tmp_path, text, source=parted, static=static)
+    assert "line 3: no name of its series." in message and "total" in message
 
 
 def test_parquet_is_read_like_csv(tmp_path: Path):
@@ -136,8 +136,12 @@ def test_times_in_the_index_of_a_parquet_file_are_a_column(tmp_path: Path, name)
         {"temp": [1.0, 2.0]}, pd.date_range("2024-01-01", periods=2, freq="h", name=name)
     )
     table.to_parquet(tmp_path / "mine.parquet")
-    found = own_files.read_table(tmp_path / "mine.parquet", "mine.parquet", own_files.FileFormat())
-    assert found[name or "index"].tolist() == list(table.index) and found["temp"].tolist() == [
+    read_back = own_files.read_table(
+        tmp_path / "mine.parquet", "mine.parquet", own_files.FileFormat()
+    )
+    assert read_back[name or "index"].tolist() == list(table.index) and read_back[
+        "temp"
+    ].tolist() == [
         1.0,
         2.0,
     ]
@@ -582,8 +586,8 @@ def test_a_time_in_parquet_that_cannot_be_held_is_refused_with_its_row(tmp_path,
         times = times.dt.tz_localize("UTC").dt.tz_convert(zone)
     pd.DataFrame({"ds": times, "temp": [1, 2]}).to_parquet(tmp_path / "data" / "mine.parquet")
     with pytest.raises(InputError, match=r"row 1: .*1600-01-01.*1678 to 2199"):
-        own = dataset(source={"kind": "file", "path": "data/mine.parquet"})
-        sources.read(sources.Request("mine", own, tmp_path))
+        settings = dataset(source={"kind": "file", "path": "data/mine.parquet"})
+        sources.read(sources.Request("mine", settings, tmp_path))
 
 
 def test_another_separator_than_the_entry_s_is_refused_with_the_header(tmp_path):
@@ -703,16 +707,16 @@ def encoded(
 )
 def test_an_encoding_is_named_with_the_line_to_add_and_then_read(tmp_path, encoding, header, rows):
     path = encoded(tmp_path, encoding, header=header, rows=rows)
-    wanted = {"utf-8-sig": "utf-8"}.get(encoding, encoding)
-    assert own_files.guess_format(path, "mine.csv") == own_files.FileFormat(encoding=wanted)
-    own: dict[str, Any] = {
+    expected = {"utf-8-sig": "utf-8"}.get(encoding, encoding)
+    assert own_files.guess_format(path, "mine.csv") == own_files.FileFormat(encoding=expected)
+    keys: dict[str, Any] = {
         "source": {**MINE, "columns": {"temp": header + ("\x81" if encoding == "latin-1" else "")}}
     }
-    if wanted != "utf-8":
-        with pytest.raises(InputError, match=rf"add `encoding: {wanted}` under `source`"):
-            sources.read(sources.Request("mine", dataset(**own), tmp_path))
-        own["source"]["encoding"] = wanted
-    frame = sources.read(sources.Request("mine", dataset(**own), tmp_path)).frame
+    if expected != "utf-8":
+        with pytest.raises(InputError, match=rf"add `encoding: {expected}` under `source`"):
+            sources.read(sources.Request("mine", dataset(**keys), tmp_path))
+        keys["source"]["encoding"] = expected
+    frame = sources.read(sources.Request("mine", dataset(**keys), tmp_path)).frame
     assert frame["unique_id"].iloc[-1] == "Málaga" and frame["temp"].tolist() == list(range(rows))
 
 

@@ -42,9 +42,9 @@ def read(tmp_path: Path, services: Services, **options: Any) -> RawFrame:
 
 
 def refused(*args: Any, fault: type[Exception] = DataError, **options: Any) -> str:
-    with pytest.raises(fault) as found:
+    with pytest.raises(fault) as refusal:
         read(*args, **options)
-    return str(found.value)
+    return str(refusal.value)
 
 
 def changed(services: Services, change: Any) -> None:
@@ -63,14 +63,14 @@ def test_hours_come_in_utc_with_our_names(tmp_path: Path, services: Services):
 
 def test_the_question_names_zone_and_units(tmp_path: Path, services: Services):
     read(tmp_path, services)
-    (asked,) = services.asked
+    (request,) = services.requested
     for part in (
         "timezone=GMT",
         "wind_speed_unit=ms",
         "temperature_unit=celsius",
         "precipitation_unit=mm",
     ):
-        assert part in asked
+        assert part in request
 
 
 def test_the_last_days_of_the_archive_are_provisional(tmp_path: Path, services: Services):
@@ -79,7 +79,7 @@ def test_the_last_days_of_the_archive_are_provisional(tmp_path: Path, services: 
 
 def test_long_histories_are_asked_for_year_by_year(tmp_path: Path, services: Services):
     frame = read(tmp_path, services, start="2018-01-01").frame
-    assert len(services.asked) == 4
+    assert len(services.requested) == 4
     assert len(frame) == (
         pd.Timestamp("2021-06-01 22:00") - pd.Timestamp("2018-01-01")
     ) // pd.Timedelta("1h")
@@ -120,8 +120,8 @@ def test_429_with_retry_after_waits_as_long_as_asked(tmp_path: Path, services: S
     ],
 )
 def test_a_retry_after_may_be_a_date_with_or_without_a_zone(date: str, waited: bool | None):
-    found = web.parse_retry_after({"retry-after": date})
-    assert found is None if waited is None else found is not None and (found > 0) == waited
+    seconds = web.parse_retry_after({"retry-after": date})
+    assert seconds is None if waited is None else seconds is not None and (seconds > 0) == waited
 
 
 def test_429_by_the_minute_without_retry_after_waits_a_minute(tmp_path: Path, services: Services):
@@ -369,7 +369,7 @@ def test_a_key_is_sent_and_shown_nowhere(tmp_path: Path, services: Services):
     services.fail("/v1/archive", answers(503, '{"reason":"busy","error":true}'))
     secret = {"api_key_env": "WEATHER_KEY", "environment": {"WEATHER_KEY": "s3cret"}}
     assert "s3cret" not in refused(tmp_path, services, **secret)
-    assert "apikey=s3cret" in services.asked[0]
+    assert "apikey=s3cret" in services.requested[0]
     services.faults.clear()
     assert "s3cret" not in json.dumps(read(tmp_path, services, **secret).provenance)
 

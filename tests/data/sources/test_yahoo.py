@@ -319,7 +319,7 @@ def test_a_redirect_within_the_service_is_followed(tmp_path: Path, services: Ser
         "range=1d", fake.redirects(f"{YAHOO}{CHART}/HOPS?range=1d&interval=1d&again=1"), times=1
     )
     assert len(read(tmp_path, services, ("HOPS",)).frame) == 21
-    assert any("again=1" in path for path in services.asked)
+    assert any("again=1" in path for path in services.requested)
 
 
 def test_without_another_address_only_yahoo_is_asked():
