@@ -665,6 +665,8 @@ def test_bars_of_a_day_are_forecast_for_the_hours_of_the_next_session() -> None:
         ("1h", 24),
         ("15min", 96),
         ("1D", 7),
+        ("24h", 7),
+        ("7D", 52),
         ("W-SUN", 52),
         ("MS", 12),
         ("QS", 4),

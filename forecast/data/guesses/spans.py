@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from forecast.data.calendars import DAY, Calendar, count_day_steps
+from forecast.data.calendars import DAY, Calendar, count_day_steps, step_length
 from forecast.data.entries import entry_line
 from forecast.data.splits import (
     BLOCKS,
@@ -58,6 +58,8 @@ SPANS_BY_STEP = {
     "Y": Spans(1, 1, 4),
 }
 """The usual spans by pandas' name of a step."""
+NAMES_BY_LENGTH: dict[pd.Timedelta | None, str] = {DAY: "D", 7 * DAY: "W"}
+"""The names of steps that may be written otherwise: `24h` is a day, `7D` a week."""
 YEARLY_SPANS = [SPANS_BY_STEP[name] for name in "MQY"]
 """The spans of steps whose season is a year. For `FEW_SERIES` or more series with fewer than
 `SHORT_ROWS` the mean of statistical forecasts is better than what validation selects
@@ -81,7 +83,8 @@ def guess_spans(calendar: Calendar) -> Spans:
     if calendar.opening_hours:
         day = count_day_steps(calendar)
         return Spans(day, min(day, 144), min(2 * len(calendar.opening_hours.days) * day, 672))
-    offset = pd.tseries.frequencies.to_offset(calendar.freq)
+    step = NAMES_BY_LENGTH.get(step_length(calendar), calendar.freq)
+    offset = pd.tseries.frequencies.to_offset(step)
     if isinstance(offset, pd.offsets.Tick) and (steps := DAY / pd.Timedelta(offset)) > 1:
         day = round(steps)
         return Spans(day if day == steps else 1, min(day, 96), min(7 * day, 672))
