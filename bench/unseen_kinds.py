@@ -359,6 +359,22 @@ def web_requests(draw: Draw) -> pd.DataFrame:
     return file_of(ds, draw.poisson(people * (1 + burst) + crawler + scraper).astype(float))
 
 
+def cash_machine(draw: Draw) -> pd.DataFrame:
+    """The withdrawals from a cash machine by the day over three years: a week, a year, wages on the
+    25th or the workday before, pensions on the first.
+    """
+    ds = pd.date_range("2021-03-01", periods=1100)
+    week = np.array([0.9, 0.85, 0.9, 1.0, 1.3, 1.25, 0.7])[ds.day_of_week]
+    wages = (ds.day == 25) & (ds.day_of_week < 5)
+    wages |= (ds.day_of_week == 4) & ((ds.day == 23) | (ds.day == 24))
+    fades = draw.uniform(0.3, 0.7) * 0.65 ** np.arange(8)
+    paid = np.convolve(wages, fades)[: len(ds)]
+    paid += np.convolve(ds.day == 1, draw.uniform(0.2, 0.5) * 0.6 ** np.arange(6))[: len(ds)]
+    level = np.log(draw.uniform(60, 400)) + year_wave(draw, ds, 0.15) + 0.2 * (ds.month == 12)
+    noise = autoregression(draw, len(ds), 0.6, 0.1)
+    return file_of(ds, draw.poisson(np.exp(level + paid + noise) * week).astype(float))
+
+
 class Kind(NamedTuple):
     """How a file is drawn, and the longer season of the contender in steps (1: none)."""
 
@@ -387,6 +403,7 @@ KINDS = {
     "egg_price": Kind(egg_price, 1),
     "intensive_care": Kind(intensive_care, 365),
     "web_requests": Kind(web_requests, 168),
+    "cash_machine": Kind(cash_machine, 365),
 }
 
 
