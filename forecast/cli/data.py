@@ -290,7 +290,7 @@ def report_fetch(dataset: str, fetched: FetchResult, root: Path, kind: str) -> N
     if not changes.empty:
         kinds = ", ".join(f"{count} {kind}" for kind, count in changes.items())
         table = Path(snapshot).with_suffix(".revisions.csv")
-        print(f"  revised history: {kinds} values, listed in {table}")
+        print(f"  revised history, values: {kinds}; listed in {table}")
         _report_changed_units(dataset, fetched)
     if "unanswered" in counts:
         print(f"  kept, though the source ends before: {plural(counts['unanswered'], 'value')}")

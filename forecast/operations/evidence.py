@@ -45,7 +45,7 @@ from forecast.operations.gate import PairEvidence
 from forecast.operations.live_accuracy import error_over_expected
 from forecast.operations.records import ChampionCard, Shift
 from forecast.system import files
-from forecast.system.errors import DataError, ForecastError, list_first
+from forecast.system.errors import DataError, ForecastError, list_first, plural
 
 YEAR = pd.Timedelta(365, "D")
 
@@ -472,7 +472,7 @@ def judge_due(
     age_days = max(0.0, age / DAY)
     ageing = []
     if age_days >= rules.max_age_days:
-        ageing.append(f"stale ({age_days:.0f} days old, {rules.max_age_days:g} allowed)")
+        ageing.append(f"stale ({plural(age_days, 'day')} old, {rules.max_age_days:g} allowed)")
     drifted = [shift.what for shift in shifts if shift.drifted]
     if drifted:
         ageing.append(f"drifting ({list_first(drifted, 3, str)})")

@@ -296,13 +296,18 @@ def rollback(
 ) -> int:
     """Make the previous version the champion again; returns its number.
 
-    Raises `InputError` where there is no previous version.
+    Where the registry's champion is this machine's previous version already, as after a kill, the
+    call finishes the rollback and does not undo it. Raises `InputError` where there is no previous
+    version.
     """
     with _open_registry(root, dataset, tracking_uri) as opened:
         # a registry that was lost and made again knows no previous version
         opened.restore()
-        aliases = {**opened.local_aliases, **opened.registered.aliases}
+        local = opened.local_aliases
+        aliases = {**local, **opened.registered.aliases}
         previous = _require_previous(root, dataset, aliases)
+        if aliases["champion"] == local.get("previous"):
+            previous = aliases["champion"]
     move_champion(root, dataset, Promotion(previous, reason, "rolled back"), now, tracking_uri)
     return previous
 

@@ -155,7 +155,7 @@ def reach_decision(job: RetrainingJob) -> JudgedChallenger:
         }
     )
     if not due.reasons:
-        state = due.ageing or f"champion {due.age_days or 0:g} days old, no drift"
+        state = due.ageing or f"champion {plural(due.age_days or 0, 'day')} old, no drift"
         reason = f"{state}, {plural(new_steps, 'new step')}"
         return JudgedChallenger(draft.model_copy(update={"reason": reason}), rules, tree)
     splits = evidence.gate_splits(
@@ -304,9 +304,14 @@ def _count_new_steps(
 ) -> int:
     """How many of the steps `times` are later than the newest data of all decisions, or without a
     decision later than the champion's data; all where there is no champion either.
+
+    Without an `as_of`, decisions on rows that are gone since, such as one with a wrong date in the
+    future, do not count.
     """
-    ends = [earlier.data_end for earlier in read_decisions(job.root, job.dataset)]
     steps = pd.DatetimeIndex(times)
+    newest = steps[-1].isoformat()
+    decisions = read_decisions(job.root, job.dataset)
+    ends = [each.data_end for each in decisions if job.as_of or each.data_end <= newest]
     if ends:
         return int((steps > pd.Timestamp(max(ends))).sum())
     if current is None:

@@ -47,6 +47,7 @@ from forecast.system.errors import (
     ForecastError,
     InputError,
     list_first,
+    plural,
     quote_names,
     suggest,
 )
@@ -371,7 +372,8 @@ def _find_stale_champion(
             f"decided on {newest_decision.at[:10]}: {newest_decision.word}"
             f" ({newest_decision.reason}); with newer rows {advice}"
         )
-    yield f"stale: {subject} {age.days} days old, {rules.max_age_days:g} allowed; {advice}"
+    old = f"{plural(age.days, 'day')} old"
+    yield f"stale: {subject} {old}, {rules.max_age_days:g} allowed; {advice}"
 
 
 def _find_lost_series(dataset: str, card: ChampionCard, data: NewestData) -> Iterator[str]:

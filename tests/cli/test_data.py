@@ -182,7 +182,7 @@ def test_fetch_tells_revised_history(project: Path):
         project / "data" / "mine.csv", index=False
     )
     output = run("fetch", "mine", root=project)
-    assert "revised history: 1 changed values" in output
+    assert "revised history, values: 1 changed;" in output
     assert "times what it was" not in output
 
 
@@ -211,7 +211,7 @@ def test_fetch_asks_each_column_whether_its_unit_changed(tmp_path: Path):
     frame.loc[frame.index % 5 == 0, names] *= 10
     frame.to_csv(path, index=False)
     output = run("fetch", "mine", root=tmp_path)
-    assert "revised history: 192 changed values" in output
+    assert "revised history, values: 192 changed;" in output
     assert "times what it was" not in output
 
 

@@ -270,7 +270,7 @@ def test_the_record_and_the_table_count_changed_values_and_no_unanswered_ones(
     report_fetch("live", fetched, tmp_path, "hours")
     output = capsys.readouterr().out
     table = Path(fetched.pointer.snapshot).with_suffix(".revisions.csv")
-    assert f"revised history: 1 changed values, listed in {table}" in output
+    assert f"revised history, values: 1 changed; listed in {table}" in output
     assert len(pd.read_csv(tmp_path / table)) == record(tmp_path)["revised_values"] == 1
 
 

@@ -23,6 +23,7 @@ from forecast.operations import evidence, live_accuracy, registry
 from forecast.operations.challenger import RetrainingJob
 from forecast.operations.champion import Champion
 from forecast.operations.evidence import judge_due
+from forecast.operations.records import Decision
 from forecast.operations.registry import make_card
 from forecast.operations.retrain import _count_new_steps
 from forecast.system.errors import DataError, InputError
@@ -305,6 +306,29 @@ def test_steps_are_new_from_the_first_behind_the_champions_data_on(
             job, champion, steps[: n_old + n_new].to_numpy(), settings.calendar
         )
         assert counted == n_new
+
+
+@pytest.mark.parametrize(("as_of", "n_new"), [(None, 2), (NOW, 0)])
+def test_a_decision_on_a_row_that_is_gone_does_not_hide_new_rows(
+    tmp_path: Path, as_of: pd.Timestamp | None, n_new: int
+) -> None:
+    for end in ("2024-06-03T00:00:00", "2042-06-04T00:00:00"):
+        folder = ProjectPaths.of(tmp_path).retraining(NAME) / "decisions"
+        Decision(
+            key=end[:4],
+            dataset=NAME,
+            as_of=end,
+            data_sha256="",
+            data_end=end,
+            config_hash="",
+            revision="",
+            at=NOW.isoformat(),
+            word="kept",
+            reason="",
+        ).write(folder / f"{end[:4]}.json")
+    steps = pd.date_range("2024-06-01", "2024-06-05").to_numpy()
+    job = RetrainingJob(tmp_path, NAME, NOW, {}, as_of)
+    assert _count_new_steps(job, None, steps, wave().calendar) == n_new
 
 
 def test_rules_of_a_dataset_go_before_the_defaults_and_a_typo_stops(tmp_path: Path) -> None:

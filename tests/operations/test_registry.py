@@ -174,6 +174,20 @@ def test_rolling_back_twice_comes_back_to_where_it_began(project):
     ] * 2
 
 
+def test_a_rollback_that_was_killed_halfway_is_finished_by_the_same_command(moved, monkeypatch):
+    def kill(*_words):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(champion, "write_aliases", kill)
+        with pytest.raises(KeyboardInterrupt):
+            registry.rollback(moved, NAME, now=NOW)
+    assert champion.load(moved, NAME).version == 2
+    assert registry.rollback(moved, NAME, now=NOW) == 1
+    assert tried_aliases(moved) == ({"champion": 1, "previous": 2},) * 2
+    assert champion.find_last_move(moved, NAME).version == 1
+
+
 def roll_back(root, server=""):
     words = ["rollback", NAME, "--reason", "worse", "--root", str(root)]
     return CliRunner().invoke(app, words, env={"MLFLOW_TRACKING_URI": server})

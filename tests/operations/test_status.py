@@ -334,7 +334,7 @@ def test_a_champion_is_older_than_its_data_by_whole_steps(moved):
         known = last + pd.Timedelta(1, "D")
         change_record(moved, last=last.isoformat(), known=known.isoformat())
         state = read_status(moved, NAME, now=NOW).state
-        assert ("stale: the champion's snapshot is 1 days old" in state) == is_stale
+        assert ("stale: the champion's snapshot is 1 day old" in state) == is_stale
 
 
 def test_a_champion_or_an_observation_older_than_the_rhythm_of_the_data_is_stale(moved):
