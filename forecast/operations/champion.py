@@ -155,12 +155,14 @@ def find_score(root: Path, dataset: str, version: int | None) -> tuple[int | Non
     """The version whose test score stands for this one, and its skill on the test block.
 
     For a refit on all data that is the version whose recipe was fitted again. (None, None) where
-    its card is damaged or not stored here any more.
+    its card is damaged, not stored here any more or of another model, since a clone may have had
+    versions of the same numbers before it joined a server.
     """
     card = find_card(root, dataset, version)
     if card and card.refit_of:
         version = card.refit_of
-        card = find_card(root, dataset, version)
+        scored = find_card(root, dataset, version)
+        card = scored if scored and scored.expected == card.expected else None
     return (version, card.metrics.get("skill")) if card else (None, None)
 
 

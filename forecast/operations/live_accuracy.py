@@ -114,20 +114,26 @@ def join_actuals(issues: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def score_versions(root: Path, dataset: str, frame: pd.DataFrame) -> list[LiveAccuracy]:
-    """The live accuracy of each version, oldest first."""
+    """The live accuracy of each version, oldest first.
+
+    What was issued before a version was made is of another one of its number, which this clone had
+    before it joined a server.
+    """
     issues = read_issues(root, dataset)
     if issues.empty:
         return []
     joined = join_actuals(issues, frame)
     scores = []
-    for key, n_issues in issues.groupby("version")["issue"].nunique().items():
+    for key, issued in issues.groupby("version"):
         version = int(str(key))
-        rows = joined[joined["version"] == version]
         card = champion.find_card(root, dataset, version)
+        if card:
+            issued = issued[issued["issued_at"] >= card.created_at]
+        rows = joined[joined["issue"].isin(issued["issue"])]
         scores.append(
             LiveAccuracy(
                 version=version,
-                issues=int(n_issues),
+                issues=issued["issue"].nunique(),
                 scored=rows["cutoff"].nunique(),
                 error=error_over_expected(rows, card) if card else None,
                 skill=_skill(rows, card),

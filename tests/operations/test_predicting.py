@@ -493,6 +493,19 @@ def test_each_cutoff_is_issued_once_and_scored_when_its_actuals_arrive(moved):
     assert live.coverage == {"80": pytest.approx(is_inside.mean())}
 
 
+def test_forecasts_of_another_version_of_this_number_are_not_scored_as_those_of_this_one(moved):
+    frame = projects.prepared(moved)
+    current = champion.load(moved, NAME)
+    panel = problems_panel(moved, current.ensemble)
+    for row, days in ((189, -1), (190, 1)):
+        seen = problems.until(panel, panel.series[0].ds[row])
+        table = pd.DataFrame(forecast_latest(current.ensemble, seen, horizon=2, levels=(80,)))
+        moment = pd.Timestamp(current.card.created_at) + pd.Timedelta(days, "D")
+        live_accuracy.store_issue(moved, current, table, predicting.last_values(seen), now=moment)
+    (live,) = live_accuracy.update_live_scores(moved, NAME, frame).live
+    assert (live.version, live.issues, live.scored) == (2, 1, 1)
+
+
 def test_forecasts_of_a_target_that_was_renamed_since_are_kept_and_not_scored(moved):
     forecast(moved)
     frame = projects.prepared(moved).rename(columns={"y": "wind"})

@@ -487,6 +487,10 @@ def test_the_version_that_scored_the_previous_champion_stays_on_the_disk(moved):
     champion.prune_versions(moved, NAME)
     assert champion.stored_versions(moved, NAME) == [2, 3, 4, 5, 6]
     assert champion.find_score(moved, NAME, 3)[0] == 2
+    shutil.rmtree(champion.version_folder(moved, NAME, 2))
+    other = champion.version_folder(moved, NAME, 6)  # of a clone that has joined a server since
+    shutil.copytree(other, champion.version_folder(moved, NAME, 2))
+    assert champion.find_score(moved, NAME, 3) == (None, None)
 
 
 def test_a_copy_of_a_version_that_the_user_made_beside_it_is_no_version(running, tmp_path):
