@@ -91,7 +91,8 @@ def test_planted_results_of_a_run_at_full_budget_are_caught_by_the_command(tmp_p
     assert "scores" in {kind for kind, _ in kinds}, findings
 
 
-def found_in(root: Path) -> tuple[set[str], str]:
+def found_in(root: Path) -> tuple[set[tuple[str, str]], str]:
+    """Kind and place of the findings, and why there can be none."""
     project = Project.of(root, "wave")
     frame = pd.read_parquet(root / "data" / "prepared" / "wave" / "frame.parquet")
     whole = from_frame(frame, "wave", project.settings.task)
@@ -99,7 +100,8 @@ def found_in(root: Path) -> tuple[set[str], str]:
     if reason:
         return set(), reason
     ends = block_ends(project.frame, project.settings)
-    return {finding.kind for finding in audit_stored_results(project, whole, ends)}, ""
+    findings = audit_stored_results(project, whole, ends)
+    return {(finding.kind, finding.where) for finding in findings}, ""
 
 
 def forecasts_nearer_to_the_actuals(
@@ -197,21 +199,30 @@ def test_results_as_they_were_written_are_those_of_their_models(finished: Path) 
     assert found_in(finished) == (set(), "")
 
 
-SIBLINGS = (
-    margins_of_the_other_series,
-    narrower_intervals,
-    naive_of_the_day_before,
-    other_settings_in_the_record,
-    other_weights_in_the_record,
-)
-"""Edits that another one tells by the same comparison."""
+AT_ONCE = {
+    a_better_row_of_the_leaderboard: ("scores", "leaderboard"),
+    a_model_saved_by_another_run: ("scaling", "ridge/seed-0"),
+    another_model_chosen: ("choice", "verdicts.json"),
+    other_weights_than_its_forecasts_were_made_with: ("stored", "mix"),
+}
+"""Edits none of which is told where another one is."""
+
+
+def test_results_edited_at_once_are_each_told(finished: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(finished, tmp_path / "project")
+    for edit in AT_ONCE:
+        edit(root / "data" / "trained" / "wave", root / "data" / "compared" / "wave")
+    assert {*AT_ONCE.values()} <= found_in(root)[0]
 
 
 @pytest.mark.parametrize(
     ("edit", "kind"),
     [
         pytest.param(
-            edit, kind, id=edit.__name__, marks=pytest.mark.slow if edit in SIBLINGS else ()
+            edit,
+            kind,
+            id=edit.__name__,
+            marks=() if edit is forecasts_nearer_to_the_actuals else pytest.mark.slow,
         )
         for edit, kind in EDITS.items()
     ],
@@ -221,7 +232,7 @@ def test_a_result_edited_after_its_run_is_told(
 ) -> None:
     root = shutil.copytree(finished, tmp_path / "project")
     edit(root / "data" / "trained" / "wave", root / "data" / "compared" / "wave")
-    assert kind in found_in(root)[0]
+    assert kind in dict(found_in(root)[0])
 
 
 def test_of_a_row_fitted_again_the_forecasts_of_the_fit_that_serves_are_looked_at(
@@ -236,7 +247,7 @@ def test_of_a_row_fitted_again_the_forecasts_of_the_fit_that_serves_are_looked_a
     forecasts_nearer_to_the_actuals(
         root / "data" / "trained" / "wave", root / "data" / "compared" / "wave"
     )
-    assert "stored" in found_in(root)[0]
+    assert "stored" in dict(found_in(root)[0])
 
 
 @pytest.mark.slow  # the kind of the test before this one, at the border of the block
@@ -252,7 +263,7 @@ def test_a_fit_that_serves_from_the_first_origin_of_the_test_block_on_is_looked_
     ridge_folder = root / "data" / "trained" / "wave" / "ridge"
     shutil.rmtree(ridge_folder / "newest-0")
     shutil.copytree(ridge_folder / "chosen-0", ridge_folder / "newest-0")
-    assert "stored" in found_in(root)[0]
+    assert "stored" in dict(found_in(root)[0])
 
 
 def test_results_of_other_settings_are_left_alone_with_a_note(
