@@ -22,7 +22,7 @@ from forecast.backtest.setup import Setup
 from forecast.config.task import Task
 from forecast.data.records import StudyRecord
 from forecast.forecaster import ensemble
-from forecast.models import catalogue, spec
+from forecast.models import spec
 from forecast.models.base import ModelSpec
 from forecast.models.families import auto_theta
 from forecast.system.errors import DataError, InputError, ModelError
@@ -195,7 +195,6 @@ def test_steps_alone_ask_for_no_search(
 SHORT = {"final_steps": 2, "evaluate_every": 1}
 
 
-@pytest.mark.filterwarnings("ignore:df. ffnn did not train")  # in two steps
 @pytest.mark.parametrize(
     ("seeds", "n_fits"),
     [({}, 1), ({"seeds": 3}, 1), ({"seeds": [0, 1]}, 2), ({"tuning": {"seeds": [4, 5]}}, 2)],
@@ -204,8 +203,8 @@ SHORT = {"final_steps": 2, "evaluate_every": 1}
 def test_a_network_is_fitted_once_per_seed_wherever_the_seeds_stand(
     seeds: dict[str, Any], n_fits: int
 ) -> None:
-    options = {**STEP, **seeds, "tuning": {**SHORT, **seeds.get("tuning", {})}}
-    model = forecast.fit(waves(60), {"family": "ffnn", "units": 2}, **options)
+    network = {"family": "narx", "units": 2, "trainer": "lm"}
+    model = forecast.fit(waves(60), network, **STEP, **seeds)
     assert len(model.ensemble.forecasters) == n_fits
 
 
@@ -291,7 +290,8 @@ def reads_key(spec: ModelSpec, key: str) -> bool:
     return bool(spec.search_space()) if key in ("n_trials", "base_seed") else spec.is_network
 
 
-@pytest.mark.parametrize("family", sorted({*catalogue()} - {"chronos", "timesfm"}))
+# networks have seeds, steps and a search; regressors a search; the others none of it
+@pytest.mark.parametrize("family", ["gru", "sklearn", "ridge"])
 def test_a_key_of_the_budget_that_a_model_does_not_read_is_refused(
     family: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

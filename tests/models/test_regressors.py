@@ -353,8 +353,8 @@ def test_a_loss_that_is_no_middle_is_refused_as_that_of_a_network_is():
 
 @pytest.mark.parametrize("objective", regressors.POINT_OBJECTIVES)
 def test_boosting_takes_every_loss_of_a_point(objective):
-    problem = problems.problem_of(problems.frame())
-    model = fit_regressor(problem, options={"objective": objective})
+    problem, few = problems.shops(), {"n_estimators": 5}
+    model = fit_regressor(problem, base="last", rows=200, options={"objective": objective, **few})
     series = problem.panel.series[0]
     y_hat = model.predict(problem.panel, {series.unique_id: np.array([len(series) - 1])})
     assert np.isfinite(y_hat[series.unique_id]).all()

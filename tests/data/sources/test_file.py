@@ -701,9 +701,12 @@ def encoded(
     return path
 
 
-@pytest.mark.parametrize("encoding", ENCODINGS)
 @pytest.mark.parametrize(
-    ("header", "rows"), [("Größe", 3), ("temp", 1_200)], ids=["header", "after a megabyte"]
+    ("encoding", "header", "rows"),
+    [
+        *((encoding, "Größe", 3) for encoding in ENCODINGS),
+        *((encoding, "temp", 1_200) for encoding in ("utf-8", "utf-16-le", "cp1252", "latin-1")),
+    ],
 )
 def test_an_encoding_is_named_with_the_line_to_add_and_then_read(tmp_path, encoding, header, rows):
     path = encoded(tmp_path, encoding, header=header, rows=rows)
