@@ -42,9 +42,11 @@ def numeric_jacobian(problem: OpenLoop | ClosedLoop, weights: np.ndarray) -> np.
     return np.array([(residual(weights + s) - residual(weights - s)) / 2e-6 for s in step])
 
 
-@pytest.mark.parametrize("rows_per_block", [9, 10_000])
 @pytest.mark.parametrize("kind", [OpenLoop, ClosedLoop])
-@pytest.mark.parametrize(("inputs", "outputs", "bound"), SHAPES)
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "bound", "rows_per_block"),
+    [(2, 3, 0.4, 10_000), *((*shape, 9) for shape in SHAPES)],
+)
 def test_the_jacobian_equals_central_differences(
     kind: type,
     inputs: int,
