@@ -140,7 +140,6 @@ LONG = (
     "networks/layers/test_runtime.py",
     "models/test_regressors.py",
     "api/test_future_exogenous.py",
-    "api/test_network_file.py",
     "audit/test_sandbox.py",
     "audit/test_command.py",
     "system/test_platforms.py",
