@@ -137,6 +137,7 @@ VARIANTS: dict[str, Variant] = {
     "no halving": with_replaced("keep_best_candidates", lambda members, _: members),
     "none given up early": with_replaced("list_hopeless", lambda _: []),
     "candidates that stray stay": with_replaced("leave_out_straying", lambda members, *_: members),
+    "nets stay beside linear models": with_replaced("choose_members", member.leave_out_lost),
     "terms chosen once": with_replaced("_refine_terms", drop_terms, term_search.TermSearch),
     "chosen before training on": with_replaced(
         "choose_and_train", choose_before_training, search._Search

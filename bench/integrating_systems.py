@@ -1,7 +1,7 @@
 """Systems that integrate, and slow ones whose short record hardly tells them from these.
 
     nice -n 10 .venv/bin/python -m bench.integrating_systems [--draw 9801] [--only level]
-                                                             [--variants "whole;gone"]
+                                       [--variants "whole;nets stay beside linear models"]
 
 Every record has two tests without noise: "alike", another draw of the record's kind of input, and
 "held", an input that stays at one end for 150 rows and then at the other, so that y leaves the
@@ -20,21 +20,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.signal import lfilter
 
-from bench.identification_stages import Variant, with_replaced, with_settings
+from bench.identification_stages import VARIANTS, Variant
 from bench.identification_systems import Drive, delay, open_loop
 from bench.simulated_systems import two_time_constants
-from forecast.identification import (
-    Experiment,
-    Model,
-    SearchSettings,
-    identify,
-    member,
-    random_steps,
-    search,
-)
-from forecast.identification.member import Member, leave_out_lost, mean_errors, widen_bounds
-from forecast.identification.narx import Narx
-from forecast.identification.states import largest_pole
+from forecast.identification import Experiment, Model, identify, random_steps
 from forecast.system.errors import ForecastError
 
 TEST_ROWS = 300
@@ -212,109 +201,6 @@ def simulate_records(name: str, draw: int) -> tuple[Experiment, dict[str, Experi
     return Experiment(u, y + line + noise), tests, size
 
 
-def list_linear(members: list[Member]) -> list[Member]:
-    return [m for m in members if m.net.is_linear]
-
-
-def count_near(members: list[Member], nearest: float) -> float:
-    """The share of linear models with states whose pole is as near to 1, in parts of one over the
-    rows of the record.
-    """
-    near = [
-        len(m.run) * abs(1 - largest_pole(m.net, m.weights)) < nearest
-        for m in list_linear(members)
-        if m.net.states and m.run is not None
-    ]
-    return sum(near) / max(len(near), 1)
-
-
-def compare_linear(members: list[Member]) -> float:
-    """The least mean error on the blocks of a linear candidate over the least of all."""
-    means = mean_errors(members)
-    linear = [means[m.candidate] for m in list_linear(members)]
-    return min(linear, default=float("inf")) / min(means.values())
-
-
-def choose_where(is_alone: Callable[[list[Member]], bool]) -> Variant:
-    """Linear models alone where `is_alone` of those that follow the record."""
-
-    def choose(members: list[Member]) -> list[Member]:
-        following = leave_out_lost(members)
-        linear = list_linear(following)
-        return linear if linear and is_alone(following) else following
-
-    return with_replaced("choose_members", choose)
-
-
-def widen(stack: ExitStack) -> SearchSettings:
-    """Nets stay beside linear models, and all bounds are widened in the end."""
-    keep = search.keep_plausible
-
-    def keep_and_widen(
-        members: list[Member], experiments: list[Experiment], start: int
-    ) -> tuple[list[Member], list[str]]:
-        chosen, notes = keep(members, experiments, start)
-        return [widen_bounds(m, experiments) for m in chosen], notes
-
-    with_replaced("keep_plausible", keep_and_widen)(stack)
-    return choose_where(lambda _: False)(stack)
-
-
-def widen_where_linear_models_integrate(stack: ExitStack) -> SearchSettings:
-    """The same, where the search as it is leaves linear models alone."""
-    integrating: list[bool] = []
-
-    def choose(members: list[Member]) -> list[Member]:
-        following = leave_out_lost(members)
-        integrating.append(len(choose_as_it_is(following)) < len(following))
-        return following
-
-    keep = search.keep_plausible
-
-    def keep_and_widen(
-        members: list[Member], experiments: list[Experiment], start: int
-    ) -> tuple[list[Member], list[str]]:
-        chosen, notes = keep(members, experiments, start)
-        if integrating[0]:
-            chosen = [widen_bounds(m, experiments) for m in chosen]
-        return chosen, notes
-
-    with_replaced("keep_plausible", keep_and_widen)(stack)
-    return with_replaced("choose_members", choose)(stack)
-
-
-def with_linear_terms(variant: Variant) -> Variant:
-    """A polynomial of terms of one factor counts as linear."""
-
-    def is_linear(net: Narx) -> bool:
-        return not net.hidden and all(len(term) < 2 for term in net.terms)
-
-    def make(stack: ExitStack) -> SearchSettings:
-        with_replaced("is_linear", property(is_linear), Narx)(stack)
-        return variant(stack)
-
-    return make
-
-
-choose_as_it_is = member.choose_members
-VARIANTS: dict[str, Variant] = {
-    "whole": with_settings(),
-    "gone": choose_where(lambda members: False),
-    "nearer": choose_where(lambda members: count_near(members, 0.1) > 0.5),
-    "best": choose_where(
-        lambda ms: len(choose_as_it_is(ms)) < len(ms) and compare_linear(ms) <= 1.0
-    ),
-    "as good": choose_where(
-        lambda ms: len(choose_as_it_is(ms)) < len(ms) and compare_linear(ms) <= 1.3
-    ),
-    "best, no pole": choose_where(lambda ms: compare_linear(ms) <= 1.0),
-    "wide": widen,
-    "wide where linear models integrate": widen_where_linear_models_integrate,
-}
-VARIANTS["best, linear terms"] = with_linear_terms(VARIANTS["best"])
-VARIANTS["best, no pole, linear terms"] = with_linear_terms(VARIANTS["best, no pole"])
-
-
 def free_run_error(model: Model, test: Experiment, unit: float) -> float:
     """In units; infinite where the run is lost."""
     try:
@@ -343,7 +229,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--draw", type=int, default=9801)
     parser.add_argument("--only", default="", help="systems whose name has this")
-    parser.add_argument("--variants", default="whole", help="of `identification_stages`, by ;")
+    parser.add_argument(
+        "--variants", default="whole", help="of `identification_stages`, separated by ;"
+    )
     arguments = parser.parse_args()
     variants = {name: VARIANTS[name] for name in arguments.variants.split(";")}
     for name in SYSTEMS:
