@@ -298,8 +298,8 @@ def table(cells: pd.DataFrame) -> list[str]:
             shown_change(row, name, architecture) for row, name in zip(rows, BASE, strict=True)
         ]
         known = pd.DataFrame([row for row in rows if row is not None])
-        cells = [words[skip], architecture, *changes, *costs(known)]
-        lines.append(f"| {' | '.join(cells)} |")
+        table_row = [words[skip], architecture, *changes, *costs(known)]
+        lines.append(f"| {' | '.join(table_row)} |")
     not_run = [f"{name} on {words[skip]}" for skip, name in planned if (skip, name) not in run]
     return [*lines, "", f"Not run at all: {', '.join(not_run)}."] if not_run else lines
 
