@@ -93,7 +93,7 @@ def split(
         if unknown := set(names) - set(experiments):
             raise InputError(
                 f"There is no record {sorted(unknown)} to test on; the file has"
-                f" {sorted(experiments)}."
+                f" {sorted(experiments)}. Name some of these; the key `record` names their column."
             )
         fitted = {name: e for name, e in experiments.items() if name not in names}
         whole = [experiments[name] for name in names]

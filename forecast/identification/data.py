@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from forecast.identification.experiment import Array, Experiment
+from forecast.identification.experiment import EVEN_SHARE, MOST_GAPS, Array, Experiment
 from forecast.system.errors import InputError
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def read_record(
     experiment, or one for each cell where variables are cells of tables, as in iddata. `time`: a
     column of numbers or dates (ISO, or such as 31.12.2020 23:50); rows that are out of order, left
     out or in uneven steps are refused. Without it this is checked of the first column of a CSV
-    where that has dates.
+    where that has dates, or even steps as a clock has.
     """
     return list(read_by_name(path, outputs, inputs, experiment, time).values())
 
@@ -224,31 +224,33 @@ def _index_by_time(
     path: Path | str, frame: pd.DataFrame, names: Sequence[str], time: str | None
 ) -> pd.DataFrame:
     """The frame with an index of times: those of the column `time`, or without it of the first
-    column where that has dates and is not among `names`; else with row numbers. `InputError` for a
-    cell of `time` that is neither number nor date.
+    column where that has dates or even steps, as a clock has, and is not among `names`; else with
+    row numbers. `InputError` for a cell of `time` that is neither number nor date.
     """
     import pandas as pd
 
     column = frame[time] if time else frame.iloc[:, 0]
-    if time is None and (column.name in names or column.dtype.kind in "iufb"):
-        return frame.reset_index(drop=True)
     cells = column.astype(str)
-    times = max(
-        (pd.to_datetime(cells, format=form, errors="coerce", utc=True) for form in TIME_FORMATS),
-        key=pd.Series.count,
-    )
-    if time is not None:
-        numbers = pd.to_numeric(cells.str.replace(",", "."), errors="coerce")
-        times = max(numbers, times, key=pd.Series.count)
-    is_whole = times.notna().all() and (time is not None or times.is_unique)
+    readings = [
+        pd.to_datetime(cells, format=form, errors="coerce", utc=True) for form in TIME_FORMATS
+    ]
+    readings.append(pd.to_numeric(cells.str.replace(",", "."), errors="coerce"))
+    times = max(readings, key=pd.Series.count)
+    is_whole = times.notna().all()
+    if time is None:
+        has_dates = column.dtype.kind not in "iuf" and times.dtype.kind == "M" and times.is_unique
+        is_whole &= column.name not in names and (has_dates or _has_even_steps(times))
     if time and not is_whole:
-        row = int(np.flatnonzero(times.isna())[0])
-        raise InputError(
-            f"{path}: column {time!r} has {str(column.iat[row])!r} in row {row}, counted from 0"
-            " without the names; wanted a number or a date such as 2020-12-31 23:50 or 31.12.2020"
-            " 23:50 in every row. Correct it, or leave out `time`."
-        )
+        row = int(times.isna().argmax())
+        raise _cell_error(path, time, column.iat[row], row)
     return frame.set_index(pd.Index(times)) if is_whole else frame.reset_index(drop=True)
+
+
+def _has_even_steps(times: pd.Series) -> bool:
+    """Whether all steps of times or numbers are equal, but for `MOST_GAPS` of them."""
+    steps = times.diff().iloc[1:]
+    is_even = (steps / steps.median() - 1).abs() <= EVEN_SHARE
+    return bool(is_even.mean() >= 1 - MOST_GAPS)
 
 
 def _require_names(path: Path | str, names: Sequence[str], columns: Sequence[str]) -> None:
@@ -271,11 +273,12 @@ def _require_numbers(path: Path | str, frame: pd.DataFrame, inputs: list[str]) -
 
 
 def _cell_error(path: Path | str, column: object, cell: object, row: int) -> InputError:
-    """The error to raise for a cell that is no finite number."""
+    """The error to raise for a cell that is no finite number, nor a time."""
     return InputError(
         f"{path}: column {column!r} has {str(cell)!r} in row {row},"
-        " counted from 0 without the names; wanted a number. Only y may be empty."
-        " Correct it, or cut the row."
+        " counted from 0 without the names; wanted a number, in a column of times also a date such"
+        " as 2020-12-31 23:50 or 31.12.2020 23:50. Only y may be empty. Correct it, or cut the"
+        " row."
     )
 
 

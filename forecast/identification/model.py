@@ -286,8 +286,8 @@ class Model:
         last_input = np.zeros(self.inputs) if u_next is None else u_next
         last_row = self._table("u_next", np.reshape(last_input, (1, -1)), self.inputs)
         unseen = np.full((1, self.outputs), np.nan)
-        run = self.predict(np.vstack([inputs, last_row]), np.vstack([outputs, unseen])).y[1:]
-        return self._as_given(run, self._is_vector(y))
+        run = self.predict(np.vstack([inputs, last_row]), np.vstack([outputs, unseen]))
+        return self._as_given(run.y[1:], self._is_vector(y))
 
     def ahead(
         self, u: npt.ArrayLike | None, y: npt.ArrayLike | None = None, *, steps: int
@@ -431,10 +431,16 @@ class Model:
                 net = NetSet(tuple(Net(**each) for each in nets))
             else:
                 net = Net(**content["net"])
-            training = TrainingRecord(**content["training"])
-            scale = Standardization(**scaling)
-            names, is_vector = content["names"], content["is_vector"]
-            return cls(net, arrays, scale, training, y_range, u_range, names, is_vector)
+            return cls(
+                net,
+                arrays,
+                Standardization(**scaling),
+                TrainingRecord(**content["training"]),
+                y_range,
+                u_range,
+                content["names"],
+                content["is_vector"],
+            )
         except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
             raise DamagedError(f"{folder}: is no whole model ({error!r}). Save it again.") from None
 

@@ -62,7 +62,7 @@ def test_whole_records_are_taken_by_name_and_begin_with_measured_rows() -> None:
         (WARM_UP, 100 - WARM_UP)
     ]
     with pytest.raises(
-        InputError, match=r"no record \['c'\] to test on; the file has \['a', 'b'\]"
+        InputError, match=r"no record \['c'\] .* has \['a', 'b'\]\. .* `record` names their column"
     ):
         split({"a": tank(200), "b": tank(100)}, ("c",))
 

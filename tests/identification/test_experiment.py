@@ -4,6 +4,8 @@ inputs.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy.signal import lfilter
@@ -149,6 +151,29 @@ def test_a_csv_whose_dates_leave_out_rows_is_refused(tmp_path) -> None:
     frame.drop(columns="day").to_csv(tmp_path / "runs.csv", index=False)
     runs = read_record(tmp_path / "runs.csv", ["level"], experiment="run")
     assert [len(run) for run in runs] == [3, 2]
+
+
+@pytest.mark.parametrize(
+    ("first", "is_refused"),
+    [
+        (np.delete(0.5 * np.arange(41.0), 20), True),
+        (np.insert(0.5 * np.arange(39.0), 20, 9.5), True),
+        (0.5 * np.arange(40.0), False),
+        (np.full(40, 7.0), False),
+        (np.cumsum(RNG.uniform(1, 3, 40)), False),
+    ],
+    ids=["a row left out", "a row twice", "even", "a constant", "no clock"],
+)
+def test_seconds_in_the_first_column_that_leave_out_rows_are_refused(
+    first: np.ndarray, is_refused: bool, tmp_path: Path
+) -> None:
+    rows = np.column_stack([first, RNG.normal(size=40)])
+    np.savetxt(tmp_path / "log.csv", rows, delimiter=",", header="t,level", comments="")
+    if not is_refused:
+        assert len(read_record(tmp_path / "log.csv", ["level"])[0]) == 40
+        return
+    with pytest.raises(InputError, match=r"Rows 19 and 20 are those of 9\.5 and"):
+        read_record(tmp_path / "log.csv", ["level"])
 
 
 @pytest.mark.parametrize(("levels", "is_said"), [(1, False), (2, True), (5, True), (6, False)])

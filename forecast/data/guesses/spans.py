@@ -88,7 +88,7 @@ def guess_spans(calendar: Calendar) -> Spans:
     if isinstance(offset, pd.offsets.Tick) and (steps := DAY / pd.Timedelta(offset)) > 1:
         day = round(steps)
         return Spans(day if day == steps else 1, min(day, 96), min(7 * day, 672))
-    name = offset.freqstr.lstrip("0123456789").split("-")[0].rstrip("SE")
+    name = offset.rule_code.split("-")[0].rstrip("SE")
     day_or_more = SPANS_BY_STEP["D"]._replace(season=1)
     # `BM`, a month of working days, has the spans of a month
     spans = SPANS_BY_STEP.get(name[-2:].removeprefix("B") or "B", day_or_more)
