@@ -46,7 +46,7 @@ ONLY_SERIES = "series"
 """The name of the series in a frame without a column of series."""
 COLUMN_HINT = (
     "Rename it, or correct its name in the call; `id_col`, `time_col` and `target_col` name your"
-    " own columns."
+    " own columns. A column for each series becomes rows by `melt` of pandas."
 )
 MAX_MISSING_SHARE = 0.2
 """The largest share of time steps at which a column may have no value, in most series."""

@@ -73,6 +73,11 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
         {},
         ("'y'", "'temp'", "`target_col`"),
     ),
+    "a column for each series": (
+        lambda: frame().rename(columns={"y": "cork"}).assign(galway=1.0),
+        {},
+        ("'y' is missing", "'cork'", "'galway'", "`melt` of pandas"),
+    ),
     "no time": (
         lambda: frame().rename(columns={"ds": "dss"}),
         {},
