@@ -254,8 +254,9 @@ def _describe_version(project: Path, dataset: str, version: int) -> str:
 
 def _status_lines(row: DatasetStatus) -> list[dict[str, str]]:
     """A status as rows of `what` and `value`: its fields are too many columns for a terminal."""
+    data = f"as of {row.data_as_of}{_last_observation(row)}"
     values = {
-        "data": f"as of {row.data_as_of}{_last_observation(row)}",
+        "data": data if row.data_as_of else "not fetched",
         "drift": row.drift,
         "last run": row.last_run,
         "next run": row.next_run,

@@ -619,6 +619,7 @@ def test_a_dataset_without_a_champion_is_two_lines(project):
     assert [line["what"] for line in _status_lines(row)] == ["data", "state"]
     failed = replace(row, last_run="2024-07-21T05:30:00: exit 3")
     assert [line["what"] for line in _status_lines(failed)] == ["data", "last run", "state"]
+    assert _status_lines(replace(row, data_as_of=""))[0]["value"] == "not fetched"
 
 
 def test_the_age_of_a_row_is_one_number_wherever_it_stands(moved):
