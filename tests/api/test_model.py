@@ -340,6 +340,13 @@ def test_windows_are_what_a_fit_on_the_rows_before_them_predicts(model, n_days, 
         pd.testing.assert_frame_equal(selected, expected, rtol=1e-9)
 
 
+def test_a_week_that_the_rows_show_is_an_input_where_no_features_are_named() -> None:
+    busy = waves().assign(y=lambda rows: rows["y"] + 5.0 * (rows["ds"].dt.day_of_week < 5))
+    for df, features in ((waves(), ()), (busy, ("day_of_week",))):
+        model = forecast.fit(df, "naive", freq="1D", horizon=3, n_jobs=1)
+        assert model.ensemble.task.calendar_features == features
+
+
 def test_later_data_move_the_forecast_on_without_another_fit(ridge: forecast.Model) -> None:
     forecasts_later = ridge.predict(waves(203))
     assert forecasts_later["ds"].min() == pd.Timestamp("2024-01-01") + pd.Timedelta(203, "D")
