@@ -72,7 +72,7 @@ lint: setup-dev  ## ruff, mypy, names, import-linter
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@printf '%s\n' 3.11 3.12 3.13 | xargs -P 3 -I VERSION $(BIN)/mypy --python-version VERSION forecast pipelines
-	@$(PY) -m tests.support.plain_names forecast pipelines
+	@$(PY) -m tests.support.plain_names forecast pipelines tests bench docs
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/lint-imports
 
 format: setup-dev  ## apply ruff's fixes and format

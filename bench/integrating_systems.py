@@ -187,7 +187,7 @@ def simulate_records(name: str, draw: int) -> tuple[Experiment, dict[str, Experi
                 )
             columns.append(levels)
         drives.append(np.stack(columns, axis=1))
-    held = np.repeat([[1.0], [-1.0]], TEST_ROWS // 2, axis=0) * np.eye(1, system.inputs)
+    held_input = np.repeat([[1.0], [-1.0]], TEST_ROWS // 2, axis=0) * np.eye(1, system.inputs)
     first, alike = drives
     silent = np.zeros((system.rows, 1))
     truth = system.run(first, silent)[1]
@@ -196,7 +196,7 @@ def simulate_records(name: str, draw: int) -> tuple[Experiment, dict[str, Experi
     u, y = system.run(first, noise)
     line = system.slope * truth.std() * np.linspace(0.0, 1.0, system.rows)[:, None]
     tests = {}
-    for kind, drive in {"alike": alike, "held": held}.items():
+    for kind, drive in {"alike": alike, "held": held_input}.items():
         tests[kind] = Experiment(*system.run(drive, np.zeros((TEST_ROWS, 1))))
     return Experiment(u, y + line + noise), tests, size
 
@@ -220,8 +220,8 @@ def print_errors(name: str, draw: int, variants: dict[str, Variant]) -> None:
             model = identify(record, settings=make(stack))
         seconds = time.process_time() - begin
         errors = [free_run_error(model, test, unit) for test in tests.values()]
-        shown = "  ".join(f"{error:9.4g}" for error in errors)
-        print(f"{name:<22} {variant:<36} {shown}  {seconds:5.1f} s", flush=True)
+        errors_text = "  ".join(f"{error:9.4g}" for error in errors)
+        print(f"{name:<22} {variant:<36} {errors_text}  {seconds:5.1f} s", flush=True)
 
 
 def main() -> None:

@@ -246,8 +246,8 @@ def fit_row(problem: Problem, name: str) -> Row:
     first = fit(problem, spec, **options)
     second = fit_again(problem, spec, first, **options).forecaster
     validation = scaled_forecasts(problem, first.forecaster, "validation")
-    later = [scaled_forecasts(problem, second, block) for block in ("calibration", "test")]
-    return Row(validation, *later)
+    later_blocks = [scaled_forecasts(problem, second, block) for block in ("calibration", "test")]
+    return Row(validation, *later_blocks)
 
 
 def scaled_forecasts(problem: Problem, forecaster: Forecaster, block: str) -> Scaled:
@@ -360,7 +360,7 @@ def interval_scores(problem: Problem, row: Row) -> tuple[float, float, float]:
     """Share of test targets inside of the 80 and 95 % intervals, pooled, in percent, and the CRPS
     of nine deciles in scaled units; NaN where calibration supports no such interval.
     """
-    inside: dict[float, list[np.ndarray]] = {0.8: [], 0.95: []}
+    is_inside_by_level: dict[float, list[np.ndarray]] = {0.8: [], 0.95: []}
     scores = []
     calibrated = calibrate_series(problem, row)
     for uid, forecast in row.test.forecasts.items():
@@ -375,16 +375,16 @@ def interval_scores(problem: Problem, row: Row) -> tuple[float, float, float]:
         for level, low, high in zip(levels, *bounds, strict=True):
             if level < 0.95:
                 quantiles = [low, *quantiles, high]
-            if level in inside:
+            if level in is_inside_by_level:
                 is_inside = (low <= target) & (target <= high)
-                inside[level].append(is_inside[np.isfinite(target)])
+                is_inside_by_level[level].append(is_inside[np.isfinite(target)])
         if len(quantiles) == 9:
             grid, is_known = np.stack(quantiles, axis=-1), np.isfinite(target)
             levels = np.arange(0.1, 0.95, 0.1)
             scores.append(crps_quantiles(target[is_known], grid[is_known], levels))
     shares = [
         100 * np.concatenate(each).mean() if len(each) == len(row.test.forecasts) else np.nan
-        for each in inside.values()
+        for each in is_inside_by_level.values()
     ]
     return shares[0], shares[1], float(np.mean(scores)) if scores else np.nan
 

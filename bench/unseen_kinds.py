@@ -52,13 +52,15 @@ def cannibals(draw: Draw) -> pd.DataFrame:
     ds = pd.date_range("2022-03-01", periods=1000)
     promo = np.array([campaigns(draw, len(ds), 25, 9) for _ in range(2)])
     parts = []
-    for own in range(2):
+    for product in range(2):
         log_mean = np.log(draw.uniform(20, 200)) + draw.normal(0, 0.3, 7)[ds.day_of_week]
-        log_mean += draw.uniform(0.4, 1.0) * promo[own] - draw.uniform(0.3, 0.7) * promo[1 - own]
+        log_mean += (
+            draw.uniform(0.4, 1.0) * promo[product] - draw.uniform(0.3, 0.7) * promo[1 - product]
+        )
         log_mean += autoregression(draw, len(ds), 0.97, 0.15) + year_wave(draw, ds, 0.2)
-        plans = {"promo": promo[own], "other_promo": promo[1 - own]}
+        plans = {"promo": promo[product], "other_promo": promo[1 - product]}
         y = draw.poisson(np.exp(log_mean)).astype(float)
-        parts.append(planned(ds, y, 14, **plans).assign(unique_id=f"product {own}"))
+        parts.append(planned(ds, y, 14, **plans).assign(unique_id=f"product {product}"))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -234,8 +236,8 @@ def net_load(draw: Draw) -> pd.DataFrame:
     sun = np.maximum(height, 0) * (0.15 + 0.85 * clear)
     roofs = np.linspace(draw.uniform(0.1, 0.3), draw.uniform(0.8, 1.4), len(ds))
     noise = autoregression(draw, len(ds), 0.9, 0.03)
-    seen = np.maximum(sun * np.exp(draw.normal(0, 0.1, len(ds))), 0).round(3)
-    return planned(ds, (40 * (used - roofs * sun + noise)).round(2), 48, sun_forecast=seen)
+    sun_seen = np.maximum(sun * np.exp(draw.normal(0, 0.1, len(ds))), 0).round(3)
+    return planned(ds, (40 * (used - roofs * sun + noise)).round(2), 48, sun_forecast=sun_seen)
 
 
 def blood(draw: Draw) -> pd.DataFrame:
@@ -330,11 +332,11 @@ def intensive_care(draw: Draw) -> pd.DataFrame:
         tests = draw.poisson(np.exp(log_tests) * np.where(ds.day_of_week < 5, 1.15, 0.6))
         ill = np.convolve(tests, np.r_[np.zeros(6), np.full(5, 0.2)])[: len(ds)]
         mean = most * (0.05 * (ds.day_of_week < 5) + 0.02) + 0.012 * ill / size * most / 30
-        y, taken = np.empty(len(ds)), most // 2
+        y, occupied = np.empty(len(ds)), most // 2
         for t in range(len(ds)):
-            taken -= draw.binomial(taken, 0.13 if ds.day_of_week[t] < 5 else 0.06)
-            taken = min(taken + draw.poisson(mean[t]), most)
-            y[t] = taken
+            occupied -= draw.binomial(occupied, 0.13 if ds.day_of_week[t] < 5 else 0.06)
+            occupied = min(occupied + draw.poisson(mean[t]), most)
+            y[t] = occupied
         rows = file_of(ds, y, positive_tests=tests.astype(float))
         parts.append(rows.assign(unique_id=f"unit {number}"))
     return pd.concat(parts, ignore_index=True)

@@ -498,10 +498,14 @@ def test_forecasts_of_another_version_of_this_number_are_not_scored_as_those_of_
     current = champion.load(moved, NAME)
     panel = problems_panel(moved, current.ensemble)
     for row, days in ((189, -1), (190, 1)):
-        seen = problems.until(panel, panel.series[0].ds[row])
-        table = pd.DataFrame(forecast_latest(current.ensemble, seen, horizon=2, levels=(80,)))
+        known_panel = problems.until(panel, panel.series[0].ds[row])
+        table = pd.DataFrame(
+            forecast_latest(current.ensemble, known_panel, horizon=2, levels=(80,))
+        )
         moment = pd.Timestamp(current.card.created_at) + pd.Timedelta(days, "D")
-        live_accuracy.store_issue(moved, current, table, predicting.last_values(seen), now=moment)
+        live_accuracy.store_issue(
+            moved, current, table, predicting.last_values(known_panel), now=moment
+        )
     (live,) = live_accuracy.update_live_scores(moved, NAME, frame).live
     assert (live.version, live.issues, live.scored) == (2, 1, 1)
 

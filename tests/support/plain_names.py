@@ -1,6 +1,6 @@
 """The project's own lint: no name that says nothing, in the step `make lint`.
 
-    python -m tests.support.plain_names forecast pipelines
+    python -m tests.support.plain_names forecast pipelines tests bench docs
 
 A variable, parameter, field or function is named by what it holds or does. The words below stand
 for a missing noun or verb (`found`, `own`, `about`): nothing is bound to one of them alone, and no
