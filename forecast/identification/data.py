@@ -239,10 +239,15 @@ def _index_by_time(
     is_whole = times.notna().all()
     if time is None:
         has_dates = column.dtype.kind not in "iuf" and times.dtype.kind == "M" and times.is_unique
-        is_whole &= column.name not in names and (has_dates or _has_even_steps(times))
+        is_time = has_dates or (is_whole and _has_even_steps(times))
+        is_whole = is_whole and is_time and column.name not in names
     if time and not is_whole:
         row = int(times.isna().argmax())
-        raise _cell_error(path, time, column.iat[row], row)
+        raise InputError(
+            f"{path}: column {time!r} has {str(column.iat[row])!r} in row {row}, counted from 0"
+            " without the names; wanted a number or a date such as 2020-12-31 23:50 or 31.12.2020"
+            " 23:50 in every row. Correct it, or leave out `time`."
+        )
     return frame.set_index(pd.Index(times)) if is_whole else frame.reset_index(drop=True)
 
 
@@ -273,12 +278,11 @@ def _require_numbers(path: Path | str, frame: pd.DataFrame, inputs: list[str]) -
 
 
 def _cell_error(path: Path | str, column: object, cell: object, row: int) -> InputError:
-    """The error to raise for a cell that is no finite number, nor a time."""
+    """The error to raise for a cell that is no finite number."""
     return InputError(
         f"{path}: column {column!r} has {str(cell)!r} in row {row},"
-        " counted from 0 without the names; wanted a number, in a column of times also a date such"
-        " as 2020-12-31 23:50 or 31.12.2020 23:50. Only y may be empty. Correct it, or cut the"
-        " row."
+        " counted from 0 without the names; wanted a number. Only y may be empty."
+        " Correct it, or cut the row."
     )
 
 
