@@ -236,11 +236,10 @@ def _index_by_time(
     ]
     readings.append(pd.to_numeric(cells.str.replace(",", "."), errors="coerce"))
     times = max(readings, key=pd.Series.count)
-    is_whole = times.notna().all()
-    if time is None:
+    is_whole = bool(times.notna().all())
+    if is_whole and time is None:
         has_dates = column.dtype.kind not in "iuf" and times.dtype.kind == "M" and times.is_unique
-        is_time = has_dates or (is_whole and _has_even_steps(times))
-        is_whole = is_whole and is_time and column.name not in names
+        is_whole = column.name not in names and (has_dates or _has_even_steps(times))
     if time and not is_whole:
         row = int(times.isna().argmax())
         raise InputError(
