@@ -883,6 +883,16 @@ def test_a_plan_with_nothing_for_no_is_refused_with_what_to_write(tmp_path):
         guessed(tmp_path, frame)
 
 
+@pytest.mark.parametrize("order", [1, -1], ids=["oldest first", "newest first"])
+def test_a_forecast_that_is_known_since_lately_is_a_plan(tmp_path, order):
+    frame = shop()
+    frame["temp_forecast"] = (10 + 5 * np.sin(np.arange(len(frame)))).round(1)
+    frame.loc[: len(frame) * 3 // 4, "temp_forecast"] = np.nan
+    entry = guessed(tmp_path, frame[::order])
+    plans = [column["column"] for column in entry["future_exogenous"]]
+    assert plans == ["Promo", "temp_forecast"]
+
+
 @pytest.mark.parametrize("words", [("No", "Yes"), ("FALSE", "TRUE"), ("n", "y")])
 def test_a_plan_of_yes_and_no_is_read_as_ones_and_zeros(tmp_path, words):
     flags = shop()

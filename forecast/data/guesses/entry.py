@@ -88,8 +88,8 @@ MAX_ZERO_SHARE = 0.2
 distort the effect of the plan (docs/research/logarithm-of-a-target.md).
 """
 MAX_EMPTY_SHARE = 0.5
-"""A plan with more empty cells has nothing where it should have 0: models learn it from rows that
-have a value (docs/research/unseen-files.md).
+"""A plan with more empty cells since its first one has nothing where it should have 0: models learn
+it from rows that have a value (docs/research/unseen-files.md).
 """
 PARTS_OF_A_DAY = (24, 25, 48, 50, 96, 100)
 """The columns of hours, half hours or quarter hours of a date, with an hour more for the autumn.
@@ -234,8 +234,10 @@ def _guess_roles(
     changing = [*is_constant.index[~is_constant]]
     planned_columns = [column for column in changing if planned[column].notna().any()]
     plans = [column for column in planned_columns if column in numbers]
-    is_sparse = observed[plans].isna().mean() > MAX_EMPTY_SHARE
-    unread = [*is_sparse.index[is_sparse]] if plans else planned_columns
+    series = observed["unique_id"]
+    unread = [name for name in plans if _is_mostly_empty(observed[name], series)]
+    if not plans:
+        unread = planned_columns
     if unread:
         raise InputError(
             f"{where}, {describe_row(planned, 0)}: has text or mostly empty cells in"
@@ -244,6 +246,14 @@ def _guess_roles(
         )
     past = [c for c in changing if c in numbers and c not in plans]
     return GuessedRoles(plans, static, [c for c in constant if c not in static], past)
+
+
+def _is_mostly_empty(plan: pd.Series, series: pd.Series) -> bool:
+    """Whether most cells of a column are empty from its first value in each series on: a forecast
+    that is known since lately has none before.
+    """
+    is_since_first = plan.groupby(series).ffill().notna()
+    return bool(plan[is_since_first].isna().mean() > MAX_EMPTY_SHARE)
 
 
 def _is_part_of_names(values: pd.Series) -> bool:
