@@ -628,3 +628,10 @@ def test_fewer_rows_than_fourier_terms_are_refused_in_words(season: int) -> None
     fitted.fit_series(y, season)
     with pytest.raises(ModelError, match=rf"pairs need {n_terms}; give a longer history"):
         fitted.fit_series(y[1:], season)
+
+
+def test_fourier_terms_are_compared_with_the_rows_that_are_fitted() -> None:
+    entry = auto_arima.Spec(family="auto_arima", fourier=30, order=[0, 1, 1], last=50)
+    y = np.random.default_rng(0).normal(size=500)
+    with pytest.raises(ModelError, match=r"30 Fourier pairs need 60; .* a larger `last`"):
+        entry.fit_series(y, 61)

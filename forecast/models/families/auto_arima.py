@@ -36,7 +36,6 @@ class Arima:
     `regressors`: (name, coefficient).
     """
 
-    orders: tuple[int, ...]
     first: int
     rows: int
     season: int
@@ -72,7 +71,6 @@ class Arima:
         arma = [int(order) for order in fitted["arma"]]
         coefficients = list(fitted["coef"].items())[sum(arma[:4]) :]
         return cls(
-            orders=(arma[0], arma[5], arma[1]),
             first=first,
             rows=len(y),
             season=season,
@@ -225,8 +223,9 @@ class Spec(StatisticalSpec):
         """Orders and coefficients anew at every fit; the entry's Fourier pairs, at most
         those that the season has. ValueError for fewer rows than these have terms."""
         pairs = min(self.fourier, (season - 1) // 2)
-        if len(y) < 2 * pairs:
+        if min(len(y), self.last) < 2 * pairs:
             raise ValueError(
-                f"its {pairs} Fourier pairs need {2 * pairs}; give a longer history or fewer pairs"
+                f"its {pairs} Fourier pairs need {2 * pairs}; give a longer history, a larger"
+                " `last` or fewer pairs"
             )
         return Arima.fit(y, season, pairs=pairs, last=self.last, candidates=self.order)
