@@ -9,7 +9,7 @@ trainer is a function here that returns a `TrainedNetwork`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -28,7 +28,7 @@ from forecast.system.errors import InputError, ModelError, quote_names
 from forecast.system.processes import return_memory
 from forecast.training import levenberg_marquardt as lm
 from forecast.training import network_problem
-from forecast.training.chunks import TrainedNetwork, Weights
+from forecast.training.chunks import TrainedNetwork, ValidationLosses, Weights
 
 if TYPE_CHECKING:
     from forecast.training.chunks import JoinedSeries, TrainingSeries
@@ -71,12 +71,6 @@ def _principal_axes(rows: np.ndarray, units: int) -> tuple[np.ndarray, np.ndarra
     axes = axes * np.where(signs == 0, 1.0, signs)
     spare = np.zeros((rows.shape[1], max(0, units - axes.shape[1])))
     return mean, np.concatenate([axes, spare], axis=1)[:, :units]
-
-
-ValidationLosses = Callable[[Weights], np.ndarray]
-"""From weights by name to the losses (1 + folds,), in trials (1,), of `mean_losses_by_fold`, over
-all of validation first.
-"""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ network that needs its whole window (`Network.every_step`) at the last step alon
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,6 +21,10 @@ from forecast.system.errors import InputError
 
 Weights = dict[str, np.ndarray]
 Curve = list[tuple[int, float, float]]
+ValidationLosses = Callable[[Weights], np.ndarray]
+"""From weights by name to the losses (1 + folds,) on the validation block, in trials (1,): the
+first chooses the step, each further one, on the other folds, the step of a fold.
+"""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -32,7 +32,7 @@ from forecast.networks.layers import keras, tf
 from forecast.networks.layers.assemble import assemble, get_weights, set_seed, set_weights
 from forecast.networks.weights import initialise
 from forecast.system.errors import ModelError
-from forecast.training.chunks import Chunks, Curve, TrainedNetwork, Weights
+from forecast.training.chunks import Chunks, Curve, TrainedNetwork, ValidationLosses, Weights
 from forecast.training.descent import TENSOR_MATHS, Settings, UpdateRule
 
 PATIENT_SHARE = 0.5
@@ -46,10 +46,6 @@ DIVERGED_LOSS = 1e5
 diverged.
 """
 
-ValidationLosses = Callable[[Weights], float | np.ndarray]
-"""From weights to the validation loss; or to an array, whose first loss chooses the step, and each
-further one, on the other folds, the step of a fold.
-"""
 MAX_TRACES = 8
 """Traces that are kept in memory: those of a study's trials, which the other ranking of the network
 repeats.
@@ -159,7 +155,7 @@ def _descend(
         if stop:
             train_loss = float(updates.take_steps(tf.constant(starts[start:stop])))
         weights = get_weights(updates.model)
-        losses = [float(loss) for loss in np.atleast_1d(validate(weights))]
+        losses = validate(weights).tolist()
         curve.append((stop, train_loss, losses[0]))
         choices = choices or [StepChoice() for _ in losses]
         for number, (choice, loss) in enumerate(zip(choices, losses, strict=True)):
