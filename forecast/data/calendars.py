@@ -94,10 +94,10 @@ GUESSED_ZONES = {
 clocks change at the same times.
 """
 UNEVEN_ADVICE = (
-    "Of periods write the first day, such as 2024-01-01 for a month. Times of a clock that jitters"
-    " round to its step, as by pandas `times.dt.round('1h')`. Of readings at odd times make even"
-    " ones, as by `df.resample('1h', on='time').mean(numeric_only=True)`, of amounts by `sum`. Or"
-    " leave the times out and count the rows: `calendar: {kind: index}`."
+    "Of periods write the first day, such as 2024-01-01 for a month. Round times that are"
+    " seconds off to their step, as by pandas `times.dt.round('1h')`. Of readings at odd times"
+    " make even ones, as by `df.resample('1h', on='time').mean(numeric_only=True)`, of amounts by"
+    " `sum`. Or leave the times out and count the rows: `calendar: {kind: index}`."
 )
 """What to do with times that fit no calendar."""
 MIN_EVEN_STEPS = 10

@@ -412,16 +412,20 @@ def _describe_missing(
     """
     faults = []
     lines = []
+    hopeless = []
     for name, number in pd.Series(shares).groupby(columns, sort=False).idxmax().items():
         worst = findings[number]
         faults.append(f"series {worst.series!r}: column {worst.column!r} {worst.sentence[:-1]}")
         allowed = math.ceil(100 * shares[number]) / 100
         if allowed < 1:
             lines.append(f"{{column: {name}, max_missing: {allowed:g}}}")
+        else:
+            hopeless.append(str(name))
     start = f"{where}, {'; '.join(faults)}. Complete the data, start later, or"
     if not lines:
         return f"{start} take the column out in configs/datasets.yaml."
+    rest = f"; take {quote_names(hopeless)} out" if hopeless else ""
     return (
         f"{start} raise `max_missing` in configs/datasets.yaml, beside what else is set:"
-        f" {', '.join(lines)}."
+        f" {', '.join(lines)}{rest}."
     )

@@ -233,6 +233,14 @@ def test_all_columns_that_lack_too_much_stand_in_one_message_with_the_lines_to_p
     assert "rain" not in str(fault.value)
 
 
+def test_beside_a_column_to_be_allowed_one_without_any_value_is_to_be_taken_out():
+    frame = hourly(rows=100, series=("a",)).assign(wind=1.0, rain=np.nan)
+    frame.loc[frame.index[:6], "wind"] = np.nan
+    own = dataset(past_exogenous=[{"column": "wind"}, {"column": "rain"}])
+    with pytest.raises(InputError, match=r"\{column: wind, max_missing: 0\.06\}; take 'rain' out"):
+        preparation.check_prepared(frame, own, where="mine")
+
+
 def test_a_column_without_any_value_is_not_to_be_allowed_but_to_be_taken_out():
     frame = hourly(rows=1000, series=("a",)).assign(wind=np.nan)
     frame.loc[frame.index[5:], "temp"] = np.nan  # 99.5 %: no share that can be written allows it
