@@ -57,8 +57,10 @@ from forecast.system.workers import WorkItem
 ENGINE = "forecast.backtest.backtest"
 KIND_BY_SERIES = "statistical"
 """The kind of model that is fitted to each series alone."""
-SERIES_PER_TASK = 500
-"""Series of such a model that one task fits: many tasks of minutes rather than one of hours."""
+SERIES_PER_TASK = 25
+"""Series of such a model that one task fits: the slowest model takes half a minute for them, for
+which no other worker waits long at the end.
+"""
 SHORT_KINDS = ("baseline", "linear")
 """Kinds of models whose fit takes less time than that of a network."""
 FORECASTER_FOLDERS = ("seed", "chosen", "newest")
