@@ -7,8 +7,8 @@ makes the combinations (`forecast.backtest.combinations`).
 
 A `TrainingJob` is one candidate and seed. Its fit (`forecast.backtest.backtest`) lies in the cache
 under a key of everything that it depends on, so equal jobs are computed once. A statistical model
-of many series is fitted in parts of `SERIES_PER_TASK` series, which are joined. A model that cannot
-be fitted is a record with `status: failed`; a bug stops the stage after all other jobs are stored.
+of many series is fitted in parts, which are joined. A model that cannot be fitted is a record with
+`status: failed`; a bug stops the stage after all other jobs are stored.
 """
 
 from __future__ import annotations
@@ -57,9 +57,11 @@ from forecast.system.workers import WorkItem
 ENGINE = "forecast.backtest.backtest"
 KIND_BY_SERIES = "statistical"
 """The kind of model that is fitted to each series alone."""
+MAX_TASKS = 20
+"""Tasks of such a model at most, since each also reads and saves files."""
 SERIES_PER_TASK = 25
-"""Series of such a model that one task fits: the slowest model takes half a minute for them, for
-which no other worker waits long at the end.
+"""Series of such a task at least. The slowest model takes half a minute for them, so that no other
+worker waits long at the end.
 """
 SHORT_KINDS = ("baseline", "linear")
 """Kinds of models whose fit takes less time than that of a network."""
@@ -261,15 +263,16 @@ class TrainingJob(CandidateFitter):
         return (self.folder / "fit.json").exists()
 
     def split(self, n_series: int) -> list[TrainingJob]:
-        """The job itself, or for a statistical model of many series jobs of `SERIES_PER_TASK`
-        series each.
+        """The job itself, or for a statistical model of many series at most `MAX_TASKS` jobs of at
+        least `SERIES_PER_TASK` series.
         """
-        if self.candidate.spec.kind != KIND_BY_SERIES or n_series <= SERIES_PER_TASK:
+        size = max(SERIES_PER_TASK, -(-n_series // MAX_TASKS))
+        if self.candidate.spec.kind != KIND_BY_SERIES or n_series <= size:
             return [self]
         parts = []
-        for first in range(0, n_series, SERIES_PER_TASK):
+        for first in range(0, n_series, size):
             folder = Path(f"{self.folder}-{first}")
-            parts.append(replace(self, folder=folder, part=slice(first, first + SERIES_PER_TASK)))
+            parts.append(replace(self, folder=folder, part=slice(first, first + size)))
         return parts
 
 

@@ -488,6 +488,7 @@ def test_fifty_series_leave_no_worker_idle_while_a_slow_model_fits_them(run):
     (job,) = training._plan_jobs(run, candidate("auto_ets"), None)
     assert [part.part for part in job.split(50)] == [slice(0, 25), slice(25, 50)]
     assert job.split(25) == [job]
+    assert len(job.split(10_000)) == training.MAX_TASKS
 
 
 def test_a_series_that_cannot_be_fitted_in_a_task_of_its_own_fails_the_row_with_its_reason(
