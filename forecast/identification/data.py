@@ -230,16 +230,18 @@ def _index_by_time(
     import pandas as pd
 
     column = frame[time] if time else frame.iloc[:, 0]
+    if time is None and column.name in names:
+        return frame.reset_index(drop=True)
     cells = column.astype(str)
-    readings = [
-        pd.to_datetime(cells, format=form, errors="coerce", utc=True) for form in TIME_FORMATS
-    ]
-    readings.append(pd.to_numeric(cells.str.replace(",", "."), errors="coerce"))
-    times = max(readings, key=pd.Series.count)
+    times = pd.to_numeric(cells.str.replace(",", "."), errors="coerce")
+    if column.dtype.kind not in "iuf":
+        dates = [
+            pd.to_datetime(cells, format=form, errors="coerce", utc=True) for form in TIME_FORMATS
+        ]
+        times = max(times, *dates, key=pd.Series.count)
     is_whole = bool(times.notna().all())
     if is_whole and time is None:
-        has_dates = column.dtype.kind not in "iuf" and times.dtype.kind == "M" and times.is_unique
-        is_whole = column.name not in names and (has_dates or _has_even_steps(times))
+        is_whole = (times.dtype.kind == "M" and times.is_unique) or _has_even_steps(times)
     if time and not is_whole:
         row = int(times.isna().argmax())
         raise InputError(
@@ -254,7 +256,7 @@ def _has_even_steps(times: pd.Series) -> bool:
     """Whether all steps of times or numbers are equal, but for `MOST_GAPS` of them."""
     steps = times.diff().iloc[1:]
     is_even = (steps / steps.median() - 1).abs() <= EVEN_SHARE
-    return bool(is_even.mean() >= 1 - MOST_GAPS)
+    return is_even.mean() >= 1 - MOST_GAPS
 
 
 def _require_names(path: Path | str, names: Sequence[str], columns: Sequence[str]) -> None:

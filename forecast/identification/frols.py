@@ -97,9 +97,10 @@ def formula(model: Model, *, digits: int = 12) -> str:
         parts = {term: value * scaling.y_scale[output] for term, value in expanded.items()}
         parts[()] = parts.get((), 0.0) + y_mean[output]
         ordered = sorted(sorted(term for term in parts if parts[term]), key=len)
+        factors = [f" {_product(term, names)}" if term else "" for term in ordered]
         text = " ".join(
-            f"{parts[term]:+.{digits}g} {_product(term, names)}".removesuffix(" 1")
-            for term in ordered
+            f"{parts[term]:+.{digits}g}{factor}"
+            for term, factor in zip(ordered, factors, strict=True)
         )
         name = "y" if model.outputs == 1 else f"y{output + 1}"
         lines.append(f"{name}[t] = {text}")

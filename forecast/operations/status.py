@@ -372,8 +372,9 @@ def _find_stale_champion(
             f"decided on {newest_decision.at[:10]}: {newest_decision.word}"
             f" ({newest_decision.reason}); with newer rows {advice}"
         )
-    old = f"{plural(age.days, 'day')} old"
-    yield f"stale: {subject} {old}, {rules.max_age_days:g} allowed; {advice}"
+    yield (
+        f"stale: {subject} {plural(age.days, 'day')} old, {rules.max_age_days:g} allowed; {advice}"
+    )
 
 
 def _find_lost_series(dataset: str, card: ChampionCard, data: NewestData) -> Iterator[str]:

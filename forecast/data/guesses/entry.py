@@ -253,7 +253,7 @@ def _is_mostly_empty(plan: pd.Series, series: pd.Series) -> bool:
     that is known since lately has none before.
     """
     is_since_first = plan.groupby(series).ffill().notna()
-    return bool(plan[is_since_first].isna().mean() > MAX_EMPTY_SHARE)
+    return plan[is_since_first].isna().mean() > MAX_EMPTY_SHARE
 
 
 def _is_part_of_names(values: pd.Series) -> bool:
