@@ -42,13 +42,13 @@ from forecast.config.task import RegularCalendar, Task
 from forecast.config.transforms import TRANSFORMS
 from forecast.data.guesses import target as guesses
 from forecast.data.guesses.entry import guess_entry
-from forecast.data.guesses.target import guess_scale
+from forecast.data.guesses.target import guess_target_fields
 from forecast.data.preparation import prepare_frame
 from forecast.data.records import RunRecord
 from forecast.forecaster import intervals
 from forecast.forecaster.intervals import Difficulty, SplitConformal
 from forecast.models.families import auto_ets, auto_theta, theta
-from forecast.models.statistical import hold_to_range
+from forecast.models.statistical import hold_to_history
 from forecast.system.errors import ForecastError
 
 Draw = np.random.Generator
@@ -686,7 +686,7 @@ def forecast_end(case: Case) -> dict[str, float]:
     y = case.rows["y"].to_numpy(float)
     known = case.rows.iloc[:-horizon].assign(unique_id="mine")
     calendar = RegularCalendar(kind="regular", freq=CODES[step])
-    scale = TRANSFORMS[guess_scale(known, calendar, "y", season).get("transform", "none")]
+    scale = TRANSFORMS[guess_target_fields(known, calendar, "y", season).get("transform", "none")]
     z = scale.to_model_units(y[:-horizon])
     size = z.std()
     by_model = {}
@@ -696,7 +696,7 @@ def forecast_end(case: Case) -> dict[str, float]:
         except ForecastError:
             continue
         ahead = fitted.forecasts(z / size, np.array([len(z) - 1]), horizon)
-        bounded = hold_to_range(ahead[:, :, None], z[:, None] / size, np.array([len(z) - 1]))
+        bounded = hold_to_history(ahead[:, :, None], z[:, None] / size, np.array([len(z) - 1]))
         by_model[name] = scale.to_raw(size * bounded[0, :, 0])
     errors = {}
     for name in ("EKT", "E", "ET", "KT", "EA", "KA", "EKA", "EKTA", "A", "T", "K"):
@@ -740,7 +740,7 @@ def months_of(seed: int) -> Iterator[tuple[str, pd.DataFrame]]:
 def guess_months(rows: pd.DataFrame, min_seasons: int) -> str:
     """The transform that is guessed where it takes so many seasons to see one."""
     guesses.MIN_SEASONS = min_seasons
-    guessed = guess_scale(rows.assign(unique_id="mine"), MONTHS, "y", SEASONS["months"])
+    guessed = guess_target_fields(rows.assign(unique_id="mine"), MONTHS, "y", SEASONS["months"])
     return guessed.get("transform", "none")
 
 
@@ -756,7 +756,7 @@ def forecast_months(y: np.ndarray, transform: str) -> np.ndarray:
         except ForecastError:
             continue
         ahead = fitted.forecasts(z / size, last, season)
-        bounded = hold_to_range(ahead[:, :, None], z[:, None] / size, last)
+        bounded = hold_to_history(ahead[:, :, None], z[:, None] / size, last)
         by_model.append(scale.to_raw(size * bounded[0, :, 0]))
     return np.mean(by_model, axis=0)
 

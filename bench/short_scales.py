@@ -44,10 +44,10 @@ from bench.short_rows import (
 from forecast.config.task import RegularCalendar
 from forecast.data.guesses import target as guesses
 from forecast.data.guesses.spans import FITTED_SHARE, SHORT_ROWS, block_shares
-from forecast.data.guesses.target import guess_scale
+from forecast.data.guesses.target import guess_target_fields
 from forecast.data.splits import longest_horizon
 from forecast.forecaster.intervals import Difficulty, SplitConformal
-from forecast.models.statistical import FIT_DECIMALS, hold_to_range
+from forecast.models.statistical import FIT_DECIMALS, hold_to_history
 from forecast.system.errors import ModelError
 
 FEWEST_ROWS = 24
@@ -161,7 +161,7 @@ def forecast_members(z: np.ndarray, season: int, horizon: int) -> dict[str, np.n
 
 def hold(y_hat: np.ndarray, y: np.ndarray) -> np.ndarray:
     """`y_hat` (horizon,) as the product holds it, and at zero or above."""
-    bounded = hold_to_range(y_hat[None, :, None], y[:, None], np.array([len(y) - 1]))
+    bounded = hold_to_history(y_hat[None, :, None], y[:, None], np.array([len(y) - 1]))
     return np.maximum(bounded[0, :, 0], 0)
 
 
@@ -173,7 +173,7 @@ def guess_transform(case: Short, min_seasons: int) -> str:
     rows = pd.DataFrame({"unique_id": "mine", "ds": ds, "y": known})
     guesses.MIN_SEASONS = min_seasons
     season = season_of(case.step, len(known))
-    return guess_scale(rows, calendar, "y", season).get("transform", "none")
+    return guess_target_fields(rows, calendar, "y", season).get("transform", "none")
 
 
 def is_touched(case: Short) -> bool:

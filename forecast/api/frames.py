@@ -4,7 +4,8 @@ without a time zone.
 
 A fault raises `InputError` with the column, what was found, what was wanted and what to type;
 messages of the stages are rephrased for the caller (`caller_words`). No value is filled and no row
-is dropped, except rows after the last target (`up_to_last_target`).
+is dropped, except rows after the last target (`up_to_last_target`) and those that a plan has too
+(`with_future`).
 
 The names of the key columns are not guessed: `id_col`, `time_col` and `target_col` are parameters
 of `forecast.fit` (`api.fitting`) and `forecast.compare` (`api.board`), each with its own defaults,

@@ -265,8 +265,8 @@ def _shift_to_target(target: np.ndarray, column: np.ndarray) -> int | None:
 
 
 def _correlation(target: np.ndarray, column: np.ndarray, shift: int) -> float:
-    """The correlation of column[t] and target[t + shift]; 0 where too few values are known or one
-    of them is constant.
+    """The correlation of column[t] and target[t + shift]; 0 where fewer than `MOST_LAGS` pairs are
+    known or one of the two is constant.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         correlation = pd.Series(target).shift(-shift).corr(pd.Series(column), min_periods=MOST_LAGS)

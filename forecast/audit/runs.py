@@ -262,20 +262,23 @@ def check_origins(base: Sandbox, panel: Panel, ends: dict[str, pd.Timestamp]) ->
 def check_requested_targets(
     base: Sandbox, panel: Panel, ends: dict[str, pd.Timestamp]
 ) -> Iterator[Finding]:
-    """Check that no fit, penalty or validation loss used a target after the validation block.
+    """Check that no fit, penalty or validation loss of a first fit used a target after the
+    validation block.
 
     A request has only the length of its series, so two lengths are checked: the whole series, and
     the rows for tuning. A refit in the backtest gets a series of another length; its forecasts are
     compared instead.
     """
-    last_row_by_length = {len(s): count_rows_until(s.ds, ends["validation"]) for s in panel.series}
-    last_row_by_length |= {
-        rows: rows for rows in last_row_by_length.values() if rows not in last_row_by_length
+    allowed_rows_by_length = {
+        len(s): count_rows_until(s.ds, ends["validation"]) for s in panel.series
+    }
+    allowed_rows_by_length |= {
+        rows: rows for rows in allowed_rows_by_length.values() if rows not in allowed_rows_by_length
     }
     late_requests = Counter(
         (request.stage, request.purpose)
         for request in base.target_requests
-        if request.last >= last_row_by_length.get(request.rows, request.last + 1)
+        if request.last >= allowed_rows_by_length.get(request.rows, request.last + 1)
     )
     for (stage, purpose), count in late_requests.items():
         kind = "tuning" if stage == "tune" else purpose

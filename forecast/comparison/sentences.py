@@ -149,8 +149,8 @@ def describe_untrained(untrained: Collection[Untrained]) -> list[str]:
 
 
 def describe_short_budget(tuning: Tuning, records: Iterable[RunRecord]) -> str:
-    """A warning that the budget of the networks is too small to judge them by; empty if it is not,
-    and without networks.
+    """A warning that the last training of the networks takes too few steps to judge them by; empty
+    from `JUDGED_STEPS` on, and without networks.
     """
     if tuning.final_steps >= JUDGED_STEPS or not any(record.is_network for record in records):
         return ""

@@ -301,15 +301,15 @@ class Dataset(Config):
 
     @model_validator(mode="after")
     def _columns_can_be_read(self) -> Dataset:
-        """Refuses columns that no source can give: one with the name of a key column, and a future
-        one that is issued without stored forecasts, named twice, or the target.
+        """Refuses a column with the name of a key column, and a future one that is named twice, is
+        issued although its source keeps no forecasts, or is a target known ahead.
         """
-        for column in self.columns:
-            if column.column in ("unique_id", "ds"):
+        static_names = [column.column for column in self.static]
+        for name in (*self.units, *self._input_names, *static_names):
+            if name in ("unique_id", "ds"):
                 raise ValueError(
-                    f"column {column.column!r} names the series and times; wanted one of numbers."
-                    " Map the file's under another name, such as `source.columns: {value:"
-                    f" {column.column}}}`"
+                    f"column {name!r} names the series and times; wanted another. Map the file's"
+                    f" under another name, such as `source.columns: {{value: {name}}}`"
                 )
         future_names = [future.column for future in self.future_exogenous]
         if len(set(future_names)) < len(future_names):
@@ -359,8 +359,8 @@ class Dataset(Config):
         return self
 
     @model_validator(mode="after")
-    def _static_columns_are_in_a_file(self) -> Dataset:
-        """Refuses static columns of a source without files, and one with a second role."""
+    def _static_columns_can_be_read(self) -> Dataset:
+        """Refuses static columns where the source has no files, and one with a second role."""
         names = [column.column for column in self.static]
         if names and not self.source.files:
             raise ValueError("static: such columns are read from a source `file`. Drop the key")

@@ -424,7 +424,7 @@ def summarize(
         record = snapshots.read_provenance(root, name)
     except ForecastError as error:
         return SnapshotSummary(name, state=str(error)), []
-    described = quality.describe(frame, dataset)
+    described = quality.summarise(frame, dataset)
     violations += preparation.find_short_series(frame, name, dataset)
     last = format_time(kind, frame["ds"].max().isoformat())
     failed = record.get("failed")

@@ -137,7 +137,7 @@ def prepare_frame(raw: pd.DataFrame, dataset: str, settings: Dataset) -> Prepare
     served = without_series(frame, unfitted)
     check_transforms(served, settings.task)
     frame = without_series(served, too_short)
-    described = quality.describe(frame, settings)
+    described = quality.summarise(frame, settings)
     described["findings"] = [asdict(finding) for finding in findings]
     return PreparedDataset(frame, served, borders, findings, described)
 

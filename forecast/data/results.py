@@ -123,7 +123,7 @@ class Results:
 
     @cached_property
     def quality(self) -> QualityFile:
-        """The description of the prepared frame (`quality.describe`), with the findings of its
+        """The description of the prepared frame (`quality.summarise`), with the findings of its
         checks.
         """
         content: Any = _read_json_part(self._compared_path("quality.json"), "compare")

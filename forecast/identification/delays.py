@@ -85,7 +85,9 @@ def _centre(series: npt.ArrayLike) -> Array:
 
 
 def _correlate(first: Array, second: Array, lags: range) -> Correlation:
-    """The correlation of first[t - lag] with second[t]; both (T,) have mean 0."""
+    """The correlation of first[t - lag] with second[t]; both (T,) have mean 0 and may have missing
+    values. The band is that of independent values of `second`, where they are known.
+    """
     values = []
     for lag in lags:
         rows = np.arange(max(lag, 0), len(second) + min(lag, 0))

@@ -243,8 +243,8 @@ class Narx:
 
     def free_run(self, weights: Array, u: Array, y_start: Array) -> Array:
         """v (T, O) of the free run under u (T, I); `y_start` stands in its first rows where that is
-        known. v is not clipped to the bounds, but what the net feeds back is. Of several weights
-        (runs, n_weights) v (T, runs, O).
+        known. Before its first row y is 0 and u what it is there. v is not clipped to the bounds,
+        but what the net feeds back is. Of several weights (runs, n_weights) v (T, runs, O).
         """
         y = np.full((len(u), self.outputs), np.nan)
         y[: len(y_start), : y_start.shape[1]] = y_start

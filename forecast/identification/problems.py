@@ -32,7 +32,9 @@ class OpenLoop(LeastSquares):
     """One-step residuals of the rows in which no delay reaches to a missing y."""
 
     def __init__(self, net: Narx, experiments: Sequence[Experiment], start: int) -> None:
-        """The first `start` rows of each experiment only fill the delays."""
+        """The first `start` rows of each experiment only fill the delays. A residual counts by the
+        root of its weight; rows that a delay or a weight leaves nothing of are dropped.
+        """
         self.net = net
         z = np.concatenate([net.open_loop_regressors(e, start) for e in experiments])
         y = np.concatenate([e.y[start:] for e in experiments])

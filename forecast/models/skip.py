@@ -350,7 +350,7 @@ class Skip:
         return {"coefficients": self.coefficients, **carried}
 
     def to_json(self) -> dict[str, PlainValue]:
-        """Everything but the arrays, for `from_saved`."""
+        """Everything but the arrays, as values that JSON has, for `from_saved`."""
         names = [each.name for each in fields(self) if each.name not in ARRAY_FIELDS]
         mean_of = [(part.to_json(), weight) for part, weight in self.mean_of]
         return {**{name: getattr(self, name) for name in names}, "mean_of": mean_of}

@@ -16,7 +16,7 @@ A fit sees values that are rounded to `FIT_DECIMALS`, a forecast sees them unrou
 exact zero of the fit may be 1e-16 there: a family that asks for zeros has to round.
 
 What cannot be fitted is a `ModelError` that names the family, and so is a forecast that is not
-finite. A forecast far beyond all values up to its origin is held (`hold_to_range`).
+finite. A forecast far beyond all values up to its origin is held (`hold_to_history`).
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ class StatisticalSpec(TrainableSpec):
                 z_of_output + fitted.added, rows - first, model.task.horizon
             )
             outputs.append(y_hat - fitted.added)
-        forecasts = hold_to_range(np.stack(outputs, axis=2), history, rows - first)
+        forecasts = hold_to_history(np.stack(outputs, axis=2), history, rows - first)
         if not np.isfinite(forecasts).all():
             raise ModelError(
                 f"{self.family} forecasts of series {series.unique_id!r} are not finite."
@@ -169,7 +169,7 @@ class StatisticalSpec(TrainableSpec):
         return forecasts
 
 
-def hold_to_range(forecasts: Array, history: Array, origins: RowNumbers) -> Array:
+def hold_to_history(forecasts: Array, history: Array, origins: RowNumbers) -> Array:
     """`forecasts` (n, H, O), held to the range of `history` (T, O) up to each of `origins` (n,) and
     its width on either side; further at a step that is further ahead than the history is long, so
     that a trend may go on.

@@ -147,9 +147,8 @@ def dvc_command() -> list[str]:
 
 
 def require_idle_dvc(root: Path) -> None:
-    """Raises `BusyError`, naming the PID, while a `dvc repro` runs in `root`.
-
-    The lock file of a process that has ended is removed, also when it is half written.
+    """Raises `BusyError`, naming the PID, while a command of DVC writes in `root`. The lock file of
+    one that has ended is removed, also where it is half written, since DVC would wait for it.
     """
     lock = root / ".dvc" / "tmp" / "rwlock"
     try:

@@ -1,10 +1,10 @@
 """The charts of the page as SVG: lines over a common x (`line_chart`), and dots with intervals
 (`interval_chart`).
 
-Coordinates are computed here (`Scale` maps data to pixels, `Frame` has two axes); the templates
-`lines.svg.j2` and `intervals.svg.j2` write the elements. The role of a line (`ROLES`) is its CSS
-class and sets colour and dash, so a colour means the same in all charts and is never the only sign.
-The page's filter hides marks by `data-model`; tooltips show `data-y`.
+Coordinates are computed here (`PixelScale` maps data to pixels, `Frame` has two axes); the
+templates `lines.svg.j2` and `intervals.svg.j2` write the elements. The role of a line (`ROLES`) is
+its CSS class and sets colour and dash, so a colour means the same in all charts and is never the
+only sign. The page's filter hides marks by `data-model`; tooltips show `data-y`.
 
 One SVG unit is about one CSS pixel, so text keeps its size on a phone. Coordinates have at most one
 decimal, so that equal data give equal bytes.
@@ -43,7 +43,7 @@ def floats(values: Any) -> Floats:
 
 
 @dataclass(frozen=True)
-class Scale:
+class PixelScale:
     """Data from `low` to `high` on pixels from `start` to `end`."""
 
     low: float
@@ -175,8 +175,8 @@ class Frame:
 
     width: float
     height: float
-    x: Scale
-    y: Scale
+    x: PixelScale
+    y: PixelScale
     y_ticks: Sequence[tuple[float, str]] = ()
 
     def path(self, line: Line) -> str:
@@ -233,7 +233,7 @@ def _frame(lines: Sequence[Line], axes: Axes, label_width: float) -> Frame:
         for low_edge, high_edge in line.bands:
             values += [low_edge, high_edge]
     low, high = axes.y_range or pad_range(np.concatenate(values))
-    y = Scale(low, high, base, 22)
+    y = PixelScale(low, high, base, 22)
     ticks = y.ticks()
     labels = label_ticks(ticks)
     if axes.show:
@@ -241,7 +241,7 @@ def _frame(lines: Sequence[Line], axes: Axes, label_width: float) -> Frame:
     xs = np.concatenate([line.x for line in lines])
     spare = 0.0 if xs.max() > xs.min() else 0.5
     left = max(map(len, labels)) * CHARACTER + 10
-    x = Scale(float(xs.min()) - spare, float(xs.max()) + spare, left, WIDTH - label_width)
+    x = PixelScale(float(xs.min()) - spare, float(xs.max()) + spare, left, WIDTH - label_width)
     return Frame(WIDTH, height, x, y, list(zip(ticks, labels, strict=True)))
 
 
@@ -270,8 +270,8 @@ def interval_chart(
     for row in rows:
         bounds += [row.value, row.low, row.high]
     height = 26.0 * len(rows) + 50
-    x = Scale(*pad_range(bounds), left, WIDTH - right)
-    frame = Frame(WIDTH, height, x, Scale(0, 1, height - 36, 10))
+    x = PixelScale(*pad_range(bounds), left, WIDTH - right)
+    frame = Frame(WIDTH, height, x, PixelScale(0, 1, height - 36, 10))
     for most_steps in (8, 6, 4, 3, 2):
         ticks = x.ticks(most_steps)
         labels = [show(value) for value in ticks]

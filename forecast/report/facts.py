@@ -35,9 +35,9 @@ def cost_table(results: Results, costs: Costs) -> Table:
     return Table(text.columns("costs"), rows)
 
 
-def _row(seconds: CandidateCost, record: RunRecord) -> Row:
+def _row(cost: CandidateCost, record: RunRecord) -> Row:
     """The row of one candidate, in the order of the columns `costs` in columns.yaml. A cell is
-    empty for a count of zero and for unknown seconds.
+    empty for a count of zero and for an unknown cost.
     """
     usable = sum(seed.status == "ok" for seed in record.seeds)
     trials = len(record.trials)
@@ -48,8 +48,8 @@ def _row(seconds: CandidateCost, record: RunRecord) -> Row:
         _steps(record.cost),
         whole(record.cost.targets_learnt_from or None),
         whole(record.n_params),
-        text.cell(seconds.tuning_cpu_seconds if trials else None, text.duration),
-        text.cell(seconds.cpu_seconds, text.duration),
+        text.cell(cost.tuning_cpu_seconds if trials else None, text.duration),
+        text.cell(cost.cpu_seconds, text.duration),
         TableCell(f"{usable} of {len(record.seeds)}", usable),
         whole(record.rows_seen),
         whole(record.refits or None),

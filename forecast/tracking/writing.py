@@ -143,7 +143,9 @@ class Writer:
                 self._end(run_id, failed=trial.value is None, at=start)
 
     def create(self, name: str, start: int, tags: Mapping[str, str]) -> Run:
-        """A new run, with the tags that say who publishes it. start: milliseconds since 1970."""
+        """A new run, with the tags that say who publishes it; the caller ends it. start:
+        milliseconds since 1970.
+        """
         tags = {
             **tags,
             PUBLISHER: self.store.publisher,

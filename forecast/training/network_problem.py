@@ -234,7 +234,7 @@ def make_problem(
 
 
 def restart_seeds(seed: int, restarts: int) -> list[int]:
-    """The seeds of so many starts: `seed` itself, then seeds drawn from it."""
+    """The seeds of `restarts` starts in all: `seed` itself, then seeds drawn from it."""
     others = np.random.SeedSequence(seed).generate_state(restarts - 1)
     return [seed, *(int(other) for other in others)]
 
@@ -248,7 +248,8 @@ def fit(
     watch: lm.Watch | None = None,
 ) -> tuple[Weights, lm.Result]:
     """The best weights by name (float64) over a random start for each of `seeds`, and the `Result`
-    they are from. The best have the lowest `Result.score`.
+    they are from, which has them in one vector. The best have the lowest `Result.score`. Errors
+    and interruptions are those of `minimise`, which goes on where single starts diverge.
     """
     starts = [problem.draw_start(seed) for seed in seeds]
     run = lm.minimise(problem, *starts, options=options, announce=announce, watch=watch)

@@ -597,15 +597,15 @@ def test_a_level_that_fell_and_a_season_that_multiplies_forecast_nothing_without
 def test_a_trend_goes_on_however_long_the_horizon() -> None:
     y = np.arange(5.0)[:, None]
     ahead = np.arange(5.0, 17.0)[None, :, None]
-    assert (statistical.hold_to_range(ahead, y, np.array([4])) == ahead).all()
-    falling = statistical.hold_to_range(-ahead, -y, np.array([4]))
+    assert (statistical.hold_to_history(ahead, y, np.array([4])) == ahead).all()
+    falling = statistical.hold_to_history(-ahead, -y, np.array([4]))
     assert (falling == -ahead).all()
 
 
 def test_forecasts_are_held_to_the_rows_up_to_their_origin() -> None:
     y = np.array([1.0, 2.0, 1.0, 9.0])[:, None]
     wild = np.array([5e8, -5e8, np.inf, np.nan]).reshape(1, 4, 1).repeat(2, axis=0)
-    bounded = statistical.hold_to_range(wild, y, np.array([2, 3]))[..., 0]
+    bounded = statistical.hold_to_history(wild, y, np.array([2, 3]))[..., 0]
     # three steps ahead of three rows
     np.testing.assert_allclose(bounded, [[3, 0, 2 + 3 / 2, np.nan], [17, -7, 17, np.nan]])
 
@@ -613,10 +613,10 @@ def test_forecasts_are_held_to_the_rows_up_to_their_origin() -> None:
 def test_a_held_forecast_does_not_depend_on_the_steps_asked_behind_it() -> None:
     y = np.array([1.0, 2.0, 1.0])[:, None]
     wild = np.full((1, 12, 1), 5e8)
-    longest = statistical.hold_to_range(wild, y, np.array([2]))
+    longest = statistical.hold_to_history(wild, y, np.array([2]))
     assert np.ptp(longest) > 0  # the horizon exceeds the history
     for horizon in range(1, 12):
-        bounded = statistical.hold_to_range(wild[:, :horizon], y, np.array([2]))
+        bounded = statistical.hold_to_history(wild[:, :horizon], y, np.array([2]))
         assert (bounded == longest[:, :horizon]).all()
 
 

@@ -14,7 +14,7 @@ from forecast.report.charts import (
     Frame,
     Interval,
     Line,
-    Scale,
+    PixelScale,
     interval_chart,
     label_ticks,
     line_chart,
@@ -26,7 +26,7 @@ from forecast.report.figures import change_label
 
 
 def test_a_scale_maps_its_ends_to_the_pixels_it_was_given():
-    assert Scale(10, 20, 100, 0)([10, 15, 20]).tolist() == [100, 50, 0]
+    assert PixelScale(10, 20, 100, 0)([10, 15, 20]).tolist() == [100, 50, 0]
 
 
 @pytest.mark.parametrize(
@@ -38,17 +38,17 @@ def test_a_scale_maps_its_ends_to_the_pixels_it_was_given():
     ],
 )
 def test_ticks_are_round_numbers_inside_the_range(low, high, ticks):
-    assert Scale(low, high, 0, 1).ticks() == pytest.approx(ticks)
+    assert PixelScale(low, high, 0, 1).ticks() == pytest.approx(ticks)
 
 
 @pytest.mark.parametrize("high", [0.15, 0.3, 0.6, 1.2])
 def test_the_last_tick_may_be_the_end_of_the_range(high):
-    assert Scale(0, high, 0, 1).ticks()[-1] == pytest.approx(high)
-    assert -Scale(-high, 0, 0, 1).ticks()[0] == pytest.approx(high)
+    assert PixelScale(0, high, 0, 1).ticks()[-1] == pytest.approx(high)
+    assert -PixelScale(-high, 0, 0, 1).ticks()[0] == pytest.approx(high)
 
 
 def test_ticks_of_a_series_in_the_smallest_unit_differ():
-    ticks = Scale(0, 3.1e-13, 0, 1).ticks()
+    ticks = PixelScale(0, 3.1e-13, 0, 1).ticks()
     assert ticks == pytest.approx([0, 1e-13, 2e-13, 3e-13], rel=1e-9)
     assert [label[-2:] for label in label_ticks(ticks)] == ["00", "01", "02", "03"]
 
@@ -71,7 +71,7 @@ def test_a_missing_value_breaks_the_line():
 
 
 def test_a_line_has_no_points_beyond_the_axes():
-    frame = Frame(10, 10, Scale(0, 3, 0, 3), Scale(-1, 2, -1, 2))
+    frame = Frame(10, 10, PixelScale(0, 3, 0, 3), PixelScale(-1, 2, -1, 2))
     wild = Line("wild", np.array([0.0, 1, 2, 3]), np.array([0.0, 4, 0, 1]))
     assert frame.path(wild) == "M0 0M2 0L3 1"
 

@@ -60,7 +60,12 @@ from forecast.data.guesses.spans import (
     step_lines,
     without_new_series,
 )
-from forecast.data.guesses.target import WEATHER_NAME, guess_scale, is_intermittent, pick_target
+from forecast.data.guesses.target import (
+    WEATHER_NAME,
+    guess_target_fields,
+    is_intermittent,
+    pick_target,
+)
 from forecast.data.guesses.times import (
     COUNTED_ROWS,
     TIME_COLUMN_NAMES,
@@ -359,7 +364,7 @@ def _entry_lines(
             horizon, planned_steps, usual_spans.horizon, n_rows
         )
     column = _column_entries(observed, calendar, [target])[0]
-    column |= guess_scale(observed, calendar, target, season)
+    column |= guess_target_fields(observed, calendar, target, season)
     if roles.plans and (observed[target] == 0).mean() > MAX_ZERO_SHARE:
         column.pop("transform", None)
     shares = block_shares(n_rows, horizon, season)

@@ -218,7 +218,7 @@ def _target_rank(column: str) -> float:
     return next((rank for rank, word in enumerate(TARGET_WORDS) if word in words), NO_TARGET)
 
 
-def guess_scale(
+def guess_target_fields(
     observed: pd.DataFrame, calendar: Calendar, target: str, season: int
 ) -> dict[str, Any]:
     """The transform and bounds of the target, as keys of its entry. A price is modelled by its log

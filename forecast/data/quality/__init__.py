@@ -5,7 +5,7 @@ quality.json.
 function of the same name in `checks`. A `Violation` is one finding; `data.preparation` and
 `data.splits` make those about series that are left out or not scored, and about plans.
 `refuse_violations` raises for findings of rules that refuse, in a fetch alone; elsewhere they are
-findings like others. `format_violations` and `describe_left_out` word findings. `describe` counts
+findings like others. `format_violations` and `describe_left_out` word findings. `summarise` counts
 rows, gaps and missing values of each series. Nothing is repaired.
 """
 
@@ -27,11 +27,11 @@ from forecast.system.errors import ForecastError, InputError, list_first, plural
 __all__ = [
     "Violation",
     "abridge_findings",
-    "describe",
     "describe_left_out",
     "find_violations",
     "format_violations",
     "refuse_violations",
+    "summarise",
 ]
 
 SHOWN_SERIES = 3
@@ -178,8 +178,10 @@ class QualityFile(TypedDict):
     findings: NotRequired[list[dict[str, str | int]]]
 
 
-def describe(frame: pd.DataFrame, dataset: Dataset) -> QualityFile:
-    """Rows, gaps and columns of every series of a prepared frame."""
+def summarise(frame: pd.DataFrame, dataset: Dataset) -> QualityFile:
+    """Rows, gaps and columns of every series of a prepared frame. Of a future column, the values of
+    the first step ahead.
+    """
     all_gaps = find_gaps(frame, dataset.calendar)
     runs = all_gaps["unique_id"].value_counts()
     lengths = count_steps_by_series(frame, dataset.calendar)

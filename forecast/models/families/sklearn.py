@@ -507,7 +507,9 @@ class Spec(RegressorSpec):
         return self._load_regressor_class()(**{**arguments, **self.options})
 
     def _load_regressor_class(self) -> Any:
-        """The class of the regressor, imported here; `ModelError` where OpenMP is missing."""
+        """The class of the regressor, imported here; `ModelError` where a shared library of its
+        package cannot be loaded, which so far was OpenMP.
+        """
         try:
             return getattr(importlib.import_module(REGRESSORS[self.regressor][0]), self.regressor)
         except OSError as error:

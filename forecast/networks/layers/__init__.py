@@ -40,11 +40,11 @@ def hide_keras_extras() -> Iterator[None]:
 
 
 def set_up_tensorflow() -> None:
-    """Make TensorFlow use one thread and give equal bits for equal inputs.
+    """Make TensorFlow use one thread, products of whole precision and equal bits for equal inputs.
 
     Small recurrent networks run fastest with one thread per process and one process per core, and
     several threads sum in another order. On a GPU, memory is taken as needed instead of all at
-    once. RuntimeWarning where the program has used TensorFlow before, so that it cannot change.
+    once. RuntimeWarning where the program used TensorFlow, or imported it with oneDNN, before.
     """
     # TensorFlow warns of retracing, but one traced function per network is intended
     tf.get_logger().setLevel("ERROR")

@@ -622,9 +622,11 @@ def test_a_number_whose_square_is_not_finite_is_refused_with_its_line(tmp_path, 
 
 
 @pytest.mark.parametrize("name", ["unique_id", "ds"])
-def test_a_target_of_a_key_s_name_is_refused_where_it_is_configured(name):
+@pytest.mark.parametrize("role", ["target", "past_exogenous", "future_exogenous", "static"])
+def test_a_column_of_a_key_s_name_is_refused_where_it_is_configured(name, role):
+    column = {"column": name} | ({"known_ahead": True} if role == "future_exogenous" else {})
     with pytest.raises(InputError, match=f"column '{name}' names the series and times"):
-        dataset(target={"column": name})
+        dataset(**{role: [column]})
 
 
 def test_a_long_cell_is_quoted_by_its_ends(tmp_path):
