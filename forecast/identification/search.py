@@ -49,6 +49,7 @@ from forecast.identification.averaging import (
     count_rows_per_mean,
     spread_over_rows,
 )
+from forecast.identification.chaos import NO_SIMULATION
 from forecast.identification.delays import count_arx_delays, find_held_back_rows, take_out_drift
 from forecast.identification.experiment import (
     Experiment,
@@ -166,7 +167,8 @@ def search_members(
         for m in members
     ]
     chosen, notes_of_bounds = keep_plausible(members, scaled, start)
-    if all(member.net.is_linear for member in chosen):
+    # where the free run is no simulation, narrow bounds keep it near the record
+    if np.median([member.held_out_rmse for member in chosen]) < NO_SIMULATION:
         chosen = [widen_bounds(member, scaled) for member in chosen]
     start_rows = count_start_rows(chosen, scaled, start, settings.most_start * search.rows_per_mean)
     notes = [

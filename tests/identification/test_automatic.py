@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from scipy.signal import lfilter
 
-from bench import beside_arx
+from bench import beside_arx, integrating_systems
 from bench.identification_systems import TEN_MORE, simulate_records
 from bench.simulated_systems import SLOW, SYSTEMS
 from bench.simulated_systems import simulated as simulated_record
@@ -49,6 +49,7 @@ from forecast.identification.delays import MAX_ARX_ROWS, measure_drift
 from forecast.identification.experiment import normalise_weights
 from forecast.identification.loops import median_run
 from forecast.identification.member import Member, count_start_rows, stay_within
+from forecast.identification.model import LOST_RANGES
 from forecast.identification.narx import Narx
 from forecast.identification.search_settings import limit_folds, limit_rows
 from forecast.identification.search_training import TimeLeft
@@ -997,6 +998,26 @@ def test_a_level_that_integrates_is_simulated_beyond_the_range_of_its_record() -
     assert truth[-1] > position.max() + 2 * np.ptp(position)
     run = model.simulate(rising, truth[: model.start]).y
     assert np.nanmax(np.abs(run - truth)) < 0.1 * truth[-1]
+
+
+def test_a_bent_slow_system_is_simulated_beyond_the_range_of_its_record() -> None:
+    """A net stood at a bound one range beyond the record: 312 times the noise."""
+    record, tests, noise = integrating_systems.simulate_records("slow Hammerstein", 9804)
+    model = identify(record)
+    assert integrating_systems.free_run_error(model, tests["held"], noise) < 2
+
+
+@pytest.mark.parametrize(("noise", "ranges"), [(0.01, LOST_RANGES), (1.0, 1.0)])
+def test_the_bounds_of_a_net_are_wide_where_its_free_run_is_a_simulation(
+    noise: float, ranges: float
+) -> None:
+    """On ball and beam, of which no model is one, wide bounds let the run leave the record."""
+    u = random_steps(300, -1.0, 1.0, hold=3, seed=0)
+    disturbance = lfilter([1.0], [1.0, -0.9], np.random.default_rng(0).normal(size=300))
+    y = np.tanh(lfilter([0.0, 0.5], [1.0, -0.5], u)) + noise * disturbance
+    (*_, last) = search.search_members([Experiment(u, y)], seed=0, settings=SMALL).members
+    range_of_y = np.ptp((y - y.mean()) / y.std())
+    assert last.net.high[0] - last.net.low[0] == pytest.approx((1 + 2 * ranges) * range_of_y)
 
 
 def test_a_linear_system_of_forty_rows_is_simulated_as_well_as_by_an_arx_model() -> None:
