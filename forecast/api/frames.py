@@ -110,7 +110,7 @@ class Names:
     time_zone: tzinfo | None = None
     """`zone_of_times` of the frame."""
     clock: str = ""
-    """`find_clock` the frame."""
+    """`find_clock` of the frame."""
     ids: pd.Series | None = None
     """`own_ids` of the frame."""
 

@@ -192,7 +192,9 @@ def _print_next_steps(name: str, project: Path) -> None:
 
 
 def _fetch_one(name: str, project: Path, moment: pd.Timestamp | None, settings: Dataset) -> None:
-    """Take a new snapshot of one dataset, print a report, and score issued forecasts."""
+    """Fetch one dataset as a snapshot, new or restored, print a report, and score the forecasts
+    that were issued.
+    """
     from forecast.data import ingest
     from forecast.data.sources import Request
     from forecast.system.stage import show_nothing, show_progress

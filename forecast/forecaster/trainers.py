@@ -139,8 +139,9 @@ def train_by_levenberg_marquardt(
 ) -> TrainedNetwork:
     """Train by Levenberg-Marquardt in float64 with restarts; the weights are rounded to float32.
 
-    Step 0 of the curve is the skip alone, which is kept when no iteration beats it; step k + 1 is
-    iteration k of the best restart. `ModelError` for a network with too many weights.
+    Step 0 of the curve are initial weights, with which the network is its skip alone; they are kept
+    when no iteration beats them. Step k + 1 is iteration k of the best restart. `ModelError` for a
+    network with too many weights.
     """
 
     def overall_error(weights: Weights) -> float:
@@ -152,8 +153,8 @@ def train_by_levenberg_marquardt(
     if problem.n_weights > lm.MAX_WEIGHTS:
         # a ModelError fails this trial or entry alone: another may be small enough
         raise ModelError(lm.describe_too_large(problem))
-    skip_alone = initialise(network, seed)
-    skip_error = overall_error(skip_alone)
+    initial_weights = initialise(network, seed)
+    skip_error = overall_error(initial_weights)
     best_weights, run = network_problem.fit(
         problem,
         seeds=network_problem.restart_seeds(seed, spec.lm.restarts),
@@ -165,7 +166,7 @@ def train_by_levenberg_marquardt(
     curve += [(iteration + 1, train, error) for iteration, train, error, _ in run.curve]
     errors = np.array([error for _, _, error in curve])
     step = int(np.argmin(np.where(np.isfinite(errors), errors, np.inf)))
-    weights = skip_alone
+    weights = initial_weights
     if step:
         weights = {name: value.astype(np.float32) for name, value in best_weights.items()}
     return TrainedNetwork(weights, step, curve[step][2], curve)

@@ -164,7 +164,7 @@ def _carry_terms(past: np.ndarray, step: int, season_length: int) -> np.ndarray:
     return np.stack([before - last, last, np.ones_like(last)], axis=-1)
 
 
-def _look_up_series(
+def _look_up_by_series(
     windows: Windows, by_series: Mapping[str, Sequence[Any]], default: Sequence[Any]
 ) -> np.ndarray:
     """(B, ...): the value in `by_series` for the series of each window, or `default`."""
@@ -255,7 +255,7 @@ class Skip:
                 change = self._remove_pull_back(change, windows, channels)
             if self.change_weights:
                 whole = (1.0,) * self.outputs
-                change = _look_up_series(windows, self.change_weights, whole)[:, None] * change
+                change = _look_up_by_series(windows, self.change_weights, whole)[:, None] * change
             return last + change
         return last
 
@@ -274,7 +274,7 @@ class Skip:
         of its level, it stays.
         """
         unbounded = ((-np.inf, 0.0, np.inf, 1.0),) * self.outputs
-        ranges = _look_up_series(windows, self.level_ranges, unbounded)
+        ranges = _look_up_by_series(windows, self.level_ranges, unbounded)
         shift = unseen_shift(windows, ranges)
         if not shift.any():
             return change

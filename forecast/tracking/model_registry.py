@@ -194,7 +194,7 @@ def _find_run(
         [experiment.experiment_id],
         f"tags.{CANDIDATE} = '{candidate}' AND tags.{CURRENT} = 'true' AND tags.kind != '{TRIAL}'",
     )
-    return next((str(run.info.run_id) for run in current if store.has(run)), None)
+    return next((str(run.info.run_id) for run in current if store.owns_run(run)), None)
 
 
 def _log_model_copy(

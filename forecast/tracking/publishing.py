@@ -209,7 +209,7 @@ class _Experiment:
             page = self.writer.client.search_runs(
                 [self.writer.experiment_id], condition, max_results=1000, page_token=token
             )
-            matching += filter(self.writer.store.has, page)
+            matching += filter(self.writer.store.owns_run, page)
             token = page.token
             if not token:
                 return matching

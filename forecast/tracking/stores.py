@@ -68,7 +68,7 @@ class TrackingStore:
         """
         return self.project or self.folder
 
-    def has(self, run: Run) -> bool:
+    def owns_run(self, run: Run) -> bool:
         """Whether the run is this project's; in a store of its own every run is. Runs from before
         the first commit, or before the store was shared, bear the folder.
         """

@@ -328,7 +328,7 @@ def log_content(
         writer = Writer(client, experiment_id, store, start)
         key = content["key"]
         existing = client.search_runs([experiment_id], f"tags.{CONTENT_KEY} = '{key}'")
-        run = next(filter(store.has, existing), None) or writer.create(
+        run = next(filter(store.owns_run, existing), None) or writer.create(
             name, start, {CONTENT_KEY: key}
         )
         run_id = str(run.info.run_id)

@@ -332,7 +332,7 @@ def test_two_projects_with_a_dataset_of_one_name_leave_each_other_s_runs_alone(
     assert second_sync.published == ["weather: lstm"] and second_sync.set_aside == ["lstm"]
     assert sync(root, uri, now=NOW + 180).unchanged == 3
     store = tracking_store(root, uri)
-    own_runs = [run for run in current(runs_of(root, uri=uri)) if store.has(run)]
+    own_runs = [run for run in current(runs_of(root, uri=uri)) if store.owns_run(run)]
     assert Counter(run.data.tags["candidate"] for run in own_runs) == Counter(CANDIDATES)
 
 
@@ -379,14 +379,14 @@ def test_a_project_knows_its_runs_from_before_the_first_commit_or_of_another_con
     run = SimpleNamespace(data=SimpleNamespace(tags={"project": tag}))
     assert tag == tracking_store(tmp_path).owner, "its own database, which a server shows later"
     monkeypatch.setattr(socket, "gethostname", lambda: "another")
-    assert tracking_store(tmp_path, uri).has(run)
+    assert tracking_store(tmp_path, uri).owns_run(run)
     (tmp_path / "file").write_text("a")
     retraining.git(tmp_path, "init", "-q")
     retraining.commit(tmp_path)
     stores.find_project_tag.cache_clear()
     committed = tracking_store(tmp_path, uri)
-    assert committed.has(run) and committed.owner != tag
-    assert not tracking_store(tmp_path / "other", uri).has(run)
+    assert committed.owns_run(run) and committed.owner != tag
+    assert not tracking_store(tmp_path / "other", uri).owns_run(run)
 
 
 def test_the_tag_of_a_folder_whose_name_is_no_utf_8_can_be_stored(tmp_path):
