@@ -88,7 +88,7 @@ def refit_on_all_rows(
         label = f"refit {prepared.dataset}"
         list(workers.run_with_progress(tasks, label, jobs=jobs, stream=stream))
         for seed_folder, part_folders in split_jobs:
-            join_forecasters(part_folders).save(seed_folder)
+            replace(join_forecasters(part_folders), **corrections).save(seed_folder)
             for part_folder in part_folders:
                 shutil.rmtree(part_folder)
         record.write(temporary / "record.json")
@@ -119,7 +119,10 @@ def _refit_seed(
         # a second fit keeps the units of the first, which here are those of fewer rows
         start = replace(scored, scaling=problem.scaling)
         final = fitter.refit(problem, FitResult(start, best_step=scored.steps))
-    replace(final.forecaster, **corrections).save(folder)
+    forecaster = final.forecaster
+    if fitter.part is None:  # parts are corrected when they are joined
+        forecaster = replace(forecaster, **corrections)
+    forecaster.save(folder)
 
 
 @lru_cache(maxsize=1)

@@ -46,6 +46,7 @@ from forecast.data.records import (
     StudyRecord,
     TrainingCost,
 )
+from forecast.data.scaling import Scaling
 from forecast.forecaster import Budget, Forecaster
 from forecast.forecaster.distributions import DISTRIBUTIONS_FILE
 from forecast.models.base import ModelSpec
@@ -209,7 +210,8 @@ def join_forecasters(folders: list[Path]) -> Forecaster:
     statistical: dict[str, Sequence[SeriesFit]] = {}
     for forecaster in forecasters:
         statistical.update(forecaster.statistical)
-    return replace(forecasters[0], statistical=statistical)
+    scaling = Scaling.join(forecaster.scaling for forecaster in forecasters)
+    return replace(forecasters[0], statistical=statistical, scaling=scaling)
 
 
 def _order_jobs(

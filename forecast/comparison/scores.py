@@ -121,7 +121,7 @@ def series_forecasts(forecasts: pd.DataFrame, last: Mapping[str, pd.Series]) -> 
                 series=name,
                 y=cube["y"][0].copy(),
                 y_hat=cube["y_hat"],
-                last=last[name].reindex(cutoffs).to_numpy(dtype=float),
+                last=_find_known(last[name], cutoffs),
                 seeds=tuple(seeds.tolist()),
                 cutoffs=cutoffs,
                 volatility=cube["volatility"][0, :, 0].copy(),
@@ -129,6 +129,16 @@ def series_forecasts(forecasts: pd.DataFrame, last: Mapping[str, pd.Series]) -> 
             )
         )
     return result
+
+
+def _find_known(last: pd.Series, cutoffs: np.ndarray) -> np.ndarray:
+    """(n,): the value of `last`, whose times rise, at each of the cutoffs; NaN where it has none.
+
+    `reindex` gives the same, but takes ten times as long for the few cutoffs of one series.
+    """
+    times = last.index.to_numpy()
+    places = np.minimum(np.searchsorted(times, cutoffs), len(times) - 1)
+    return np.where(times[places] == cutoffs, last.to_numpy(dtype=float)[places], np.nan)
 
 
 def seeds_and_mean(cube: ForecastCube) -> Iterator[tuple[str, np.ndarray]]:

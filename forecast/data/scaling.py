@@ -16,7 +16,7 @@ the data outside of them are refused (`check_transforms`, `forecaster.serving`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -152,6 +152,22 @@ class Scaling:
         range_of_all = np.stack([np.fmin.reduce(ranges[:, 0]), np.fmax.reduce(ranges[:, 1])])
         ranges = np.where(ranges[:, :1] == ranges[:, 1:], range_of_all, ranges)
         return replace(self, ranges=dict(zip(panel.by_id, ranges, strict=True)))
+
+    def of_series(self, unique_ids: Iterable[str]) -> Scaling:
+        """The scaling of some of the series alone, unchanged."""
+        names = list(unique_ids)
+        return Scaling(
+            *({uid: by_series[uid] for uid in names} for by_series in vars(self).values())
+        )
+
+    @classmethod
+    def join(cls, parts: Iterable[Scaling]) -> Scaling:
+        """One scaling of the series of all `parts`."""
+        joined = cls({}, {}, {}, {})
+        for part in parts:
+            for name, statistics in vars(part).items():
+                getattr(joined, name).update(statistics)
+        return joined
 
     def hide_wild(self, series: Series) -> np.ndarray:
         """(T, C) raw values, with NaN for a wild value that follows one which is not wild. Of

@@ -234,11 +234,18 @@ class Problem:
         return other
 
     def with_series(self, series: slice | None) -> Problem:
-        """This problem with some of the series (None: all), and the same scaling."""
+        """This problem with some of the series (None: all), scaled as they are here."""
         if series is None:
             return self
         panel = replace(self.panel, series=self.panel.series[series])
-        return replace(self, panel=panel, blocks={uid: self.blocks[uid] for uid in panel.by_id})
+        # a model of a part saves the scaling of its own series: that of all would be saved by every
+        # part, whose number grows with the series
+        return replace(
+            self,
+            panel=panel,
+            blocks={uid: self.blocks[uid] for uid in panel.by_id},
+            scaling=self.scaling.of_series(panel.by_id),
+        )
 
     def scaled(self, unique_id: str) -> np.ndarray:
         """The scaled values (T, C) of one series, NaN where not observed; cached."""

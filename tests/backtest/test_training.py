@@ -22,6 +22,7 @@ from forecast.backtest.training import train
 from forecast.config.models import Tuning, load_models
 from forecast.config.paths import ProjectPaths
 from forecast.data.records import StudyRecord, Trial
+from forecast.data.scaling import Scaling
 from forecast.data.splits import resolve_borders
 from forecast.forecaster import Budget, Forecaster, fit
 from forecast.models.families import auto_theta, drift, naive
@@ -489,6 +490,18 @@ def test_fifty_series_leave_no_worker_idle_while_a_slow_model_fits_them(run):
     assert [part.part for part in job.split(50)] == [slice(0, 25), slice(25, 50)]
     assert job.split(25) == [job]
     assert len(job.split(10_000)) == training.MAX_TASKS
+
+
+def test_a_part_saves_the_scaling_of_its_own_series_alone(run, monkeypatch):
+    monkeypatch.setattr(training, "SERIES_PER_TASK", 1)
+    (job,) = training._plan_jobs(run, candidate("historical"), None)
+    parts = job.split(2)
+    for part in parts:
+        backtest.fit_and_forecast(run.data, part, part.folder)
+    scalings = [Forecaster.load(part.folder / "seed").scaling for part in parts]
+    whole = load_problem(run.data).scaling.to_json()
+    assert [list(scaling.centre) for scaling in scalings] == [["north"], ["south"]]
+    assert Scaling.join(scalings).to_json() == whole
 
 
 def test_a_series_that_cannot_be_fitted_in_a_task_of_its_own_fails_the_row_with_its_reason(

@@ -54,6 +54,14 @@ def row(table, seed, **where):
     return table.iloc[0]
 
 
+def test_the_last_value_at_a_cutoff_is_that_of_its_row_and_none_where_there_is_no_row():
+    times = pd.date_range("2024-01-01", periods=50).delete([7, 20])
+    last = pd.Series(np.arange(48.0), times)
+    cutoffs = pd.date_range("2023-12-30", "2024-02-22").to_numpy()
+    expected = last.reindex(cutoffs).to_numpy()
+    np.testing.assert_array_equal(scores._find_known(last, cutoffs), expected)
+
+
 def test_the_long_frame_becomes_arrays_whatever_its_order():
     shuffled = long().sample(frac=1, random_state=0)
     a, b = scores.series_forecasts(shuffled, LAST)

@@ -111,6 +111,8 @@ def stale_repeats(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterat
     as of beds, and no fault.
     """
     for series, column, times, values in _observed_values(frame, _targets(frame, dataset)):
+        if _find_run_lengths(values)[1].max() <= limit:
+            continue
         runs = _find_equal_runs(values)
         is_greatest = runs["value"] == values.max()
         is_stuck = (runs["n_rows"] > limit) & ~(is_greatest & (is_greatest.sum() > 1))
@@ -131,7 +133,7 @@ def zero_runs(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[V
     """
     long_run = dataset.season_length / 3 if dataset.season_length > 1 else np.inf
     for series, column, times, values in _observed_values(frame, _targets(frame, dataset)):
-        if values.min() < 0 or np.mean(values == 0) > MOST_ZEROS:
+        if values.min() != 0 or np.mean(values == 0) > MOST_ZEROS:
             continue
         runs = _find_equal_runs(values)
         is_usual = runs["value"] > np.median(values) / 2
@@ -176,10 +178,15 @@ def _targets(frame: pd.DataFrame, dataset: Dataset) -> list[str]:
     return [column.column for column in dataset.target if column.column in frame.columns]
 
 
+def _find_run_lengths(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The first row of each run of equal consecutive values, and how many rows it has."""
+    starts = np.flatnonzero(np.append(True, np.diff(values) != 0))
+    return starts, np.diff(np.append(starts, len(values)))
+
+
 def _find_equal_runs(values: np.ndarray) -> pd.DataFrame:
     """Runs of equal consecutive values in order of time: `value`, `n_rows`, first row `start`."""
-    starts = np.flatnonzero(np.append(True, np.diff(values) != 0))
-    n_rows = np.diff(np.append(starts, len(values)))
+    starts, n_rows = _find_run_lengths(values)
     return pd.DataFrame({"value": values[starts], "n_rows": n_rows, "start": starts})
 
 

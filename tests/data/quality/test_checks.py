@@ -12,7 +12,7 @@ import yaml
 
 from forecast.config.datasets import Dataset
 from forecast.data import quality
-from forecast.data.quality import Violation
+from forecast.data.quality import Violation, checks
 from forecast.system.errors import InputError
 from tests.support.example_data import dataset
 
@@ -245,6 +245,13 @@ def test_a_price_that_does_not_move_is_stale():
         f"{frame.loc[20, 'close']:g} in 21 rows from {first} to {last}. They are fitted" in sentence
     )
     assert "empty the cells" in sentence
+
+
+def test_where_no_run_can_be_too_long_no_table_of_runs_is_made(monkeypatch):
+    monkeypatch.setattr(checks, "_find_equal_runs", lambda values: pytest.fail("made a table"))
+    frame = weather()
+    frame["temp"] = frame["temp"].round() + 5.0  # repeats, but no zero
+    assert find_all(frame, settings()) == []
 
 
 def test_of_many_runs_of_equal_values_the_longest_are_named_first():
