@@ -41,6 +41,7 @@ MAPPING_HINT = (
 MAX_NAME_LENGTH = 200
 TEXT_DTYPE = pd.Series(["text"]).dtype
 MAX_MAGNITUDE = 1e100
+FIRST_CELLS = 1_000
 EARLIEST_TIME, LATEST_TIME = pd.Timestamp("1678-01-01"), pd.Timestamp("2200-01-01")
 """Times of nanoseconds reach from 1677 to 2262; a forecast needs steps after the last row."""
 
@@ -185,6 +186,11 @@ def find_text_cell(values: pd.Series) -> int | None:
     """
     if has_number_type(values):
         return None
+    if len(values) > FIRST_CELLS and isinstance(values.dtype, pd.StringDtype):
+        # names and times are text from the first cell on, and to read millions as numbers is slow
+        position = find_text_cell(values.head(FIRST_CELLS))
+        if position is not None:
+            return position
     is_text = values.notna() & pd.to_numeric(values.astype(str), errors="coerce").isna()
     if infer_dtype(values).startswith("mixed"):
         is_text |= values.map(lambda cell: isinstance(cell, str))

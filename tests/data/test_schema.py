@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecast.data.schema import check_frame
+from forecast.data import schema
+from forecast.data.schema import FIRST_CELLS, check_frame, find_text_cell
 from forecast.system.errors import DataError, InputError
 from tests.support.example_data import hourly
 
@@ -157,3 +158,25 @@ def test_a_series_name_is_printable_and_at_most_200_characters(name):
         with pytest.raises(InputError, match="at most 200, all printable") as fault:
             check_frame(frame, ["y"], where="mine")
         assert str(fault.value).isprintable() and len(str(fault.value)) < 400
+
+
+def test_a_column_of_names_is_known_by_its_first_cells(monkeypatch):
+    names = pd.Series(["7", None, "s2", *["s3"] * FIRST_CELLS * 5])
+    real = pd.to_numeric
+    n_read = []
+    monkeypatch.setattr(
+        schema.pd,
+        "to_numeric",
+        lambda cells, **how: n_read.append(len(cells)) or real(cells, **how),
+    )
+    assert find_text_cell(names) == 2
+    assert max(n_read) == FIRST_CELLS
+
+
+@pytest.mark.parametrize("position", [0, FIRST_CELLS - 1, FIRST_CELLS, 4 * FIRST_CELLS, None])
+@pytest.mark.parametrize("dtype", ["str", "object"])
+def test_the_first_text_is_found_wherever_it_stands(position, dtype):
+    cells = pd.Series(["1.5"] * 5 * FIRST_CELLS, dtype=dtype)
+    if position is not None:
+        cells[position] = "x"
+    assert find_text_cell(cells) == position
