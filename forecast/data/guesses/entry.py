@@ -158,6 +158,11 @@ def guess_entry(
     ]
     if not roles.plans and len(planned):
         text.append(f"    # not read: {plural(len(planned), 'row')} after the last {chosen}")
+    if roles.unread_plans:
+        text.append(
+            f"    # not read: {', '.join(roles.unread_plans)} (a plan in words: to read it, write"
+            " numbers, such as 1 for yes and 0 for no)"
+        )
     if roles.constant:
         text.append(
             f"    # constant in every series: {', '.join(roles.constant)} (inputs: `static`,"
@@ -198,13 +203,14 @@ def _refuse_times_for_names(
 class GuessedRoles:
     """The roles of the columns beside the target.
 
-    plans: numbers with values after the last target of all series. static: numbers or text,
-    constant within each series. constant: also constant, but useless as an input: the series are
-    too few, the values one or too many, or the column repeats the series' names. past: all other
-    numbers.
+    plans: numbers with values after the last target of all series. unread_plans: texts that change
+    and have such values too. static: numbers or text, constant within each series. constant: also
+    constant, but useless as an input: the series are too few, the values one or too many, or the
+    column repeats the series' names. past: all other numbers.
     """
 
     plans: list[str]
+    unread_plans: list[str]
     static: list[str]
     constant: list[str]
     past: list[str]
@@ -250,7 +256,13 @@ def _guess_roles(
             " numbers (1 for yes, 0 for no) in all rows, or drop these rows."
         )
     past = [c for c in changing if c in numbers and c not in plans]
-    return GuessedRoles(plans, static, [c for c in constant if c not in static], past)
+    return GuessedRoles(
+        plans=plans,
+        unread_plans=[c for c in planned_columns if c not in plans and observed[c].nunique() > 1],
+        static=static,
+        constant=[column for column in constant if column not in static],
+        past=past,
+    )
 
 
 def _is_mostly_empty(plan: pd.Series, series: pd.Series) -> bool:

@@ -75,6 +75,8 @@ SIGNED_NAME = re.compile(
 """Matches names of temperatures and differences, which may fall below zero though they never
 have.
 """
+NEAR_ZERO = 0.1
+"""The share of the highest value below which values are near zero."""
 MIN_PRICE_DAYS = 100
 """With fewer days the variance over ten days is unknown."""
 MIN_LATER_RATIO = 0.35
@@ -223,11 +225,11 @@ def guess_target_fields(
 ) -> dict[str, Any]:
     """The transform and bounds of the target, as keys of its entry. A price is modelled by its log
     returns, values that vary in proportion to their level by their logarithm. Other values that
-    were never negative have the minimum 0, unless their name (`SIGNED_NAME`) says that they may be,
-    and a share has a maximum.
+    come near zero have the minimum 0 (`guess_minimum`), and a share has a maximum. Values that are
+    or may be negative have no such key.
     """
     values = observed[target]
-    if guess_minimum(values) is None:
+    if _may_be_negative(values):
         return {}
     if values.min() > 0 and (
         calendar.kind == "sessions" or _moves_like_price(observed, calendar, target, season)
@@ -239,14 +241,21 @@ def guess_target_fields(
             return {"minimum": 0, "maximum": maximum}
     elif varies_with_level(observed, target, season):
         return {"transform": "log1p", "minimum": 0}
-    return {"minimum": 0}
+    return {} if guess_minimum(values) is None else {"minimum": 0}
 
 
 def guess_minimum(values: pd.Series) -> int | None:
-    """The bound 0 of a target that was never negative; None for any other, and for one whose name
-    (`SIGNED_NAME`) says that it may be.
+    """The bound 0 of a target that was never negative and is zero at some time, or in one row of
+    twenty lower than `NEAR_ZERO`; None for any other. Far from zero the bound would change no
+    forecast, but refuse the first negative value of what has never been that low, as a net load.
     """
-    return None if not values.min() >= 0 or SIGNED_NAME.search(str(values.name)) else 0
+    is_low = values.min() == 0 or values.quantile(0.05) <= NEAR_ZERO * values.max()
+    return 0 if is_low and not _may_be_negative(values) else None
+
+
+def _may_be_negative(values: pd.Series) -> bool:
+    """Whether a target was negative, or has a name (`SIGNED_NAME`) that says that it may be."""
+    return not values.min() >= 0 or bool(SIGNED_NAME.search(str(values.name)))
 
 
 def varies_with_level(observed: pd.DataFrame, target: str, season: int) -> bool:
