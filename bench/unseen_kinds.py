@@ -377,6 +377,51 @@ def cash_machine(draw: Draw) -> pd.DataFrame:
     return file_of(ds, draw.poisson(np.exp(level + paid + noise) * week).astype(float))
 
 
+def wages_at_month_end(draw: Draw) -> pd.DataFrame:
+    """The sales of a supermarket by the day over 30 months: a week, and wages on the last workday
+    of the month, after which more is bought for ten days.
+    """
+    ds = pd.date_range("2022-01-01", periods=910)
+    week = np.array([0.9, 0.85, 0.9, 1.0, 1.3, 1.5, 0.6])[ds.day_of_week]
+    is_last_workday = ds.isin(pd.date_range(ds[0], ds[-1], freq="BME"))
+    paid = np.convolve(is_last_workday, draw.uniform(0.15, 0.4) * 0.8 ** np.arange(11))[: len(ds)]
+    level = np.log(draw.uniform(2_000, 9_000)) + year_wave(draw, ds, 0.1) + paid
+    noise = autoregression(draw, len(ds), 0.5, 0.06)
+    return file_of(ds, np.round(np.exp(level + noise) * week, 2))
+
+
+def booked_invoices(draw: Draw) -> pd.DataFrame:
+    """The invoices that a firm books, on workdays alone over three years: more on the last three
+    days of a month, fewer on the first two, and payment runs on the 10th or the workday after.
+    """
+    ds = pd.bdate_range("2021-02-01", periods=780)
+    left = np.busday_count(
+        ds.to_numpy("datetime64[D]"), (ds + pd.offsets.MonthEnd(0)).to_numpy("datetime64[D]")
+    )
+    effect = np.where(left < 3, draw.uniform(0.3, 0.8), 0.0) - 0.3 * (ds.day <= 2)
+    effect += draw.uniform(0.1, 0.5) * (
+        (ds.day == 10) | ((ds.day_of_week == 0) & (ds.day > 10) & (ds.day < 13))
+    )
+    level = np.log(draw.uniform(30, 300)) + draw.normal(0, 0.1, 5)[ds.day_of_week] + effect
+    noise = autoregression(draw, len(ds), 0.8, 0.12)
+    return file_of(ds, draw.poisson(np.exp(level + noise)).astype(float))
+
+
+def benefit_shops(draw: Draw) -> pd.DataFrame:
+    """The customers of six shops by the day over two years, with benefits on the first and the
+    fifteenth, which matter to some of them more.
+    """
+    ds = pd.date_range("2023-03-01", periods=740)
+    paid = np.convolve((ds.day == 1) | (ds.day == 15), 0.7 ** np.arange(7))[: len(ds)]
+    parts = []
+    for number in range(6):
+        level = np.log(draw.uniform(40, 400)) + draw.normal(0, 0.15, 7)[ds.day_of_week]
+        level += draw.uniform(0.0, 0.4) * paid + year_wave(draw, ds, 0.1)
+        mean = np.exp(level + autoregression(draw, len(ds), 0.6, 0.08))
+        parts.append(file_of(ds, draw.poisson(mean).astype(float)).assign(unique_id=f"s{number}"))
+    return pd.concat(parts, ignore_index=True)
+
+
 class Kind(NamedTuple):
     """How a file is drawn, and the longer season of the contender in steps (1: none)."""
 
@@ -406,6 +451,9 @@ KINDS = {
     "intensive_care": Kind(intensive_care, 365),
     "web_requests": Kind(web_requests, 168),
     "cash_machine": Kind(cash_machine, 365),
+    "wages_at_month_end": Kind(wages_at_month_end, 365),
+    "booked_invoices": Kind(booked_invoices, 260),
+    "benefit_shops": Kind(benefit_shops, 365),
 }
 
 
