@@ -7,6 +7,8 @@
                absolute error on validation, shrunk towards equal weights by `PENALTY`. Where a rule
                names `networks` and others, the networks count as one member, their mean: they err
                alike, and look too good on validation, on which they were tuned.
+    steady     names of candidates whose equal mean has `STEADY_SHARE` of the weight, whatever
+               validation says, as few origins teach wrong weights.
 
 `write_combination` reads the records and forecasts of the candidates and writes record.json,
 forecasts.parquet and copies of the saved members. Candidates that failed, did not train or cannot
@@ -64,6 +66,8 @@ member.
 
 Chosen on the pieces of docs/research/weights-by-absolute-error.md.
 """
+STEADY_SHARE = 1 / 3
+"""Half was refused, by electricity and 84 months of flights (docs/research/short-histories.md)."""
 STACKING_ROUNDS = 10
 """Rounds of the search for the least absolute error."""
 ERROR_FLOOR = 0.1
@@ -168,9 +172,21 @@ def learn_weights(rule: Combination, errors: MemberErrors) -> Weights:
 
     `ModelError` if there is no member, or if one with a fixed weight is missing.
     """
+    weights = _learn_without_steady(rule, errors)
+    steady = _select_members(rule.steady, errors)
+    if not steady:
+        return weights
+    shared = {name: (1 - STEADY_SHARE) * weight for name, weight in weights.items()}
+    for name in steady:
+        shared[name] = shared.get(name, 0.0) + STEADY_SHARE / len(steady)
+    return shared
+
+
+def _learn_without_steady(rule: Combination, errors: MemberErrors) -> Weights:
+    """`learn_weights` of a rule as if it had no `steady`."""
     if isinstance(rule.weights, dict):
         return _fixed_weights(rule.weights, errors)
-    members = errors.select_best(_select_members(rule, errors))
+    members = errors.select_best(_select_members(rule.members, errors))
     if not members:
         raise ModelError(
             f"none of its members ({', '.join(rule.members)}) is in this run with forecasts"
@@ -215,16 +231,15 @@ def _fixed_weights(weights: Mapping[str, float], errors: MemberErrors) -> Weight
     return {candidates[name]: weight / total for name, weight in weights.items() if weight > 0}
 
 
-def _select_members(rule: Combination, errors: MemberErrors) -> tuple[str, ...]:
-    """The candidates that a rule names by group, by model or as `all`.
+def _select_members(names: tuple[str, ...], errors: MemberErrors) -> tuple[str, ...]:
+    """The candidates of `names`, which are groups, models or `all`.
 
     Of candidates with equal errors only the first is taken, as tuning may lead two entries to one
     model. Candidates whose errors are all zero are all taken: they may differ after validation.
     """
-    rule_names = set(rule.members)
     distinct: dict[bytes | str, str] = {}
     for name, member_errors in zip(errors.members, errors.errors.T, strict=True):
-        if rule_names & {"all", f"{errors.kinds[name]}s", errors.models[name]}:
+        if {*names} & {"all", f"{errors.kinds[name]}s", errors.models[name]}:
             distinct.setdefault(member_errors.tobytes() if member_errors.any() else name, name)
     return tuple(distinct.values())
 
@@ -306,12 +321,15 @@ def _eligible_members(
     as_shipped = (COMBINATION_RANKING, BASELINE)
     shipped = {record.model for record in servable if record.ranking in as_shipped}
     ranked = [r for r in servable if r.ranking in as_shipped or r.model not in shipped]
-    names = rule.weights if isinstance(rule.weights, dict) else rule.members
-    named_records = [r for r in ranked if {"all", f"{r.kind}s", r.model, r.candidate} & {*names}]
+    named = rule.weights if isinstance(rule.weights, dict) else rule.members
+    names = {*named, *rule.steady}
+    named_records = [r for r in ranked if {"all", f"{r.kind}s", r.model, r.candidate} & names]
     known_members = (*MEMBER_GROUPS, *(record.model for record in ranked))
     members_by_reason = {
         "failed": [record.candidate for record in named_records if record.has_failed],
-        "not in this run": [member for member in rule.members if member not in known_members],
+        "not in this run": [
+            member for member in (*rule.members, *rule.steady) if member not in known_members
+        ],
         "did not train": [record.candidate for record in named_records if record.is_untrained],
     }
     left_out = [
@@ -352,7 +370,8 @@ def _combine_forecasts(
     refits = RefitSchedule.of(rule.refit, np.unique(cutoffs)).after(last_validated)
     members: tuple[str, ...] = ()
     if refits:
-        members = on_validation.select_best(_select_members(rule, on_validation))
+        members = on_validation.select_best(_select_members(rule.members, on_validation))
+        members += _select_members(rule.steady, on_validation)
     for refit in refits:
         is_known = times <= refit
         follows_refit = cutoffs >= refit

@@ -111,6 +111,10 @@ class Combination(Config):
             "stacked: learnt on validation, shrunk towards equal; or a number for each member"
         ),
     )
+    steady: tuple[str, ...] = Field(
+        (),
+        description="entries whose equal mean has a third of the weight; `weights` are of the rest",
+    )
     refit: RefitFrequency = Field(
         "never",
         description=(
@@ -138,9 +142,11 @@ class Combination(Config):
 
     def without_members(self, names: Collection[str]) -> Combination:
         """The rule without these members, which do not suit the data."""
-        return self.model_copy(
-            update={"members": tuple(name for name in self.members if name not in names)}
-        )
+        left = {
+            "members": tuple(name for name in self.members if name not in names),
+            "steady": tuple(name for name in self.steady if name not in names),
+        }
+        return self.model_copy(update=left)
 
 
 NAIVE = "naive"
@@ -222,7 +228,7 @@ class Models(Config):
             if names is rule.weights and "members" in entry:
                 raise InputError(f"{where}: `weights` name the members already. Drop `members`.")
             groups = () if names is rule.weights else MEMBER_GROUPS
-            for member in names:
+            for member in (*names, *rule.steady):
                 require_known(member, [*groups, *fitted], f"{where}: unknown member")
         return rules
 

@@ -155,6 +155,29 @@ def test_two_that_tuning_made_one_model_count_as_one_member(weights):
     assert set(learnt) == {"ridge", "boosting"}
 
 
+@pytest.mark.parametrize("weights", ["equal", "stacked", {"line": 1, "bad": 3}])
+def test_steady_members_share_a_third_of_the_weight_however_validation_sees_them(weights):
+    errors = part(noise(0.1, 2.0, 5.0, 5.0), ("line", "bad", "ets", "theta"), ("linear",) * 4)
+    rule = Combination(members=("line", "bad"), weights=weights)
+    learnt = learn_weights(rule, errors)
+    steady = rule.model_copy(update={"steady": ("ets", "theta", "gone")})
+    assert learn_weights(steady, errors) == {
+        **{name: pytest.approx(2 / 3 * weight) for name, weight in learnt.items()},
+        "ets": pytest.approx(1 / 6),
+        "theta": pytest.approx(1 / 6),
+    }
+    both = rule.model_copy(update={"steady": ("line",)})
+    assert learn_weights(both, errors)["line"] == pytest.approx((1 + 2 * learnt["line"]) / 3)
+    assert learn_weights(rule.model_copy(update={"steady": ("gone",)}), errors) == learnt
+
+
+def test_a_rule_without_a_model_has_it_nowhere():
+    rule = Combination(members=("networks", "line"), steady=("ets", "theta"))
+    assert rule.without_members(["line", "ets"]) == Combination(
+        members=("networks",), steady=("theta",)
+    )
+
+
 def test_where_nobody_errs_the_members_count_alike():
     times = pd.date_range("2024-01-01", periods=50, freq="h")
     ds = times + pd.Timedelta("1h")
@@ -256,6 +279,7 @@ def test_an_unknown_member_of_a_configured_combination_is_named_with_the_nearest
             "unknown member 'networks'.*Known: 'naive'",
         ),
         ({"weights": {"naive": 1}, "members": "all"}, "`weights` name the members already"),
+        ({"members": ["naive"], "steady": ["nave"]}, "unknown member 'nave'"),
         ({"weights": {"naive": float("inf")}}, "finite number"),
     ],
 )
@@ -462,6 +486,21 @@ def test_weights_learnt_again_follow_the_errors_known_then_and_no_later_ones(tra
     assert tables[0]["y_hat"][same].equals(tables[1]["y_hat"][same])
     wrong = [(table["y_hat"] - table["y"]).abs().iloc[-5:].mean() for table in tables]
     assert wrong[1] < wrong[0]
+
+
+def test_a_steady_third_stays_what_it_was_while_the_other_weights_are_learnt_again(trained):
+    rule = Combination(members=("networks",), weights="stacked", steady=("line", "ill"), refit=5)
+    write_combination("mix", rule, trained)
+    record = RunRecord.read(trained / "mix" / "record.json")
+    assert len(record.weights) > 2
+    assert {dated.weights["line"] for dated in record.weights} == {1 / 3}
+    assert all(sum(dated.weights.values()) == pytest.approx(1) for dated in record.weights)
+    assert "ill.linear (failed)" in record.seeds[0].reason
+    assert (trained / "mix" / "members" / "line" / "seed-0").is_dir()
+    table = pd.read_parquet(trained / "mix" / "forecasts.parquet")
+    wrong = (table["y_hat"] - table["y"])[table["block"] == "test"]
+    # the networks cancel to 0 there, and the line is wrong by 3
+    assert wrong.to_numpy() == pytest.approx(1.0, abs=0.15)
 
 
 def test_weights_that_nothing_learns_cannot_be_learnt_again():

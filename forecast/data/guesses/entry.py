@@ -348,12 +348,12 @@ def _entry_lines(
     usual_spans = guess_spans(calendar)
     season, season_note = choose_season(usual_spans.season, n_rows)
     is_panel = len(rows_by_series) >= FEW_SERIES
+    reads_inputs = bool(roles.plans or roles.static)
     may_be_short = (
         n_rows < SHORT_ROWS
         and (not is_panel or usual_spans in YEARLY_SPANS)
         and calendar.kind != "sessions"
-        and not roles.plans
-        and not roles.static
+        and not reads_inputs
     )
     longest = (
         longest_horizon(n_rows, usual_spans.season)
@@ -389,12 +389,12 @@ def _entry_lines(
         roles.past,
         Spans(season, horizon, lookback),
     )
-    has_inputs = any(line.startswith("    past_exogenous:") for line in past_lines)
+    reads_inputs |= any(line.startswith("    past_exogenous:") for line in past_lines)
     is_untested = is_panel or round(shares["validation"] * n_rows) < 2 * wanted_horizon
     grid_lines = []
     if is_intermittent(observed, target, season):
         grid_lines = [_zeros_line(observed[target])]
-    elif may_be_short and is_untested and not has_inputs:
+    elif may_be_short and is_untested and not reads_inputs:
         grid_lines = [
             entry_line(
                 "grid",
@@ -405,9 +405,8 @@ def _entry_lines(
         if horizon < wanted_horizon:
             horizon_note += f"; `forecast predict --horizon {wanted_horizon}` goes on, untested"
     elif n_rows < FEW_ROWS:
-        grid_lines = [
-            entry_line("grid", "few", "a few hundred rows: theta and ARIMA join the mean of models")
-        ]
+        is_yearly = usual_spans in YEARLY_SPANS and not (is_panel or reads_inputs)
+        grid_lines = [_few_line(is_yearly=is_yearly)]
     return [
         *grid_lines,
         entry_line(
@@ -426,6 +425,14 @@ def _entry_lines(
         entry_line("licence", {"name": "mine", "attribution": "my own data"}),
         *past_lines,
     ]
+
+
+def _few_line(*, is_yearly: bool) -> str:
+    """The line of the grid of a few hundred rows."""
+    if is_yearly:
+        note = "a few hundred rows: statistical models have a third of the weight, and more"
+        return entry_line("grid", "yearly", note)
+    return entry_line("grid", "few", "a few hundred rows: theta and ARIMA join the mean of models")
 
 
 def _past_lines(
