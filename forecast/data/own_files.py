@@ -45,6 +45,7 @@ NUMBER = re.compile(
     r"(?![+-]0\d\d)"  # +0101,1 of a weather service is a number and its quality
     rf"[+-]?(?:\d{{1,3}}([{GROUP_MARKS}])\d{{3}}(?:\1\d{{3}})*|\d+)(?:([.,])\d+)?(?:[eE][+-]?\d+)?"
 )
+PLAIN_NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?")
 NEGATIVE = re.compile(r"^\((?!0\d)(.*\d.*)\)$|^(\d.*)(?<=\d)\s*-$")
 """A negative number in brackets, no code such as (030), or with its sign behind it."""
 MONTH_PATTERN = r"0*([1-9]|1[0-2])\.(19|20)\d\d"
@@ -286,7 +287,11 @@ def is_code(values: pd.Series) -> bool:
     """
     if has_number_type(values):
         return False
-    cells = values.dropna().astype("str").drop_duplicates()
+    cells = values.dropna().astype("str")
+    # the first cell tells most columns, which all cells would take twenty times as long
+    if cells.empty or not re.fullmatch(rf"\d+|{MONTH_PATTERN}", cells.iloc[0]):
+        return False
+    cells = cells.drop_duplicates()
     has_zeros = cells.str.match(r"0\d").any()
     if cells.str.fullmatch(MONTH_PATTERN).all():
         # 1.2015 may be a rate, whose whole part stays the same
@@ -436,11 +441,15 @@ def _bare_numbers(cells: Iterable[str], units: Iterable[str]) -> list[str]:
     """
     any_unit = "|".join(map(re.escape, units)) or "(?!)"
     pattern = re.compile(rf"([+-]?)(?:{any_unit})\s*([^\s].*)|(.*[^\s])\s*(?:{any_unit})\s*(-?)")
-    bare = [
-        "".join(match.groups("")) if (match := pattern.fullmatch(cell)) else cell
-        for cell in map(_put_sign_first, cells)
-    ]
-    return list(map(_put_sign_first, bare))  # the unit may have been inside: $(5)
+    bare = []
+    for cell in cells:
+        if not PLAIN_NUMBER.fullmatch(cell):
+            cell = _put_sign_first(cell)
+            if match := pattern.fullmatch(cell):
+                # the unit may have been inside: $(5)
+                cell = _put_sign_first("".join(match.groups("")))
+        bare.append(cell)
+    return bare
 
 
 def _put_sign_first(cell: str) -> str:

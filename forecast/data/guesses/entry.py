@@ -31,7 +31,6 @@ from forecast.data.calendars import (
 from forecast.data.columns import (
     MOST_CATEGORIES,
     guess_static,
-    is_behind_last_value,
     trim_to_last_value,
 )
 from forecast.data.entries import entry_line, flow_yaml
@@ -142,7 +141,8 @@ def guess_entry(
     rows[chosen] = rows[chosen].astype(float)
     rows = rows.assign(ds=guess.times).sort_values(["unique_id", "ds"], kind="stable")
     up_to_last_value = trim_to_last_value(rows, [chosen])
-    is_planned = is_behind_last_value(rows, [chosen])  # a series that has ended has no plan
+    # a series that has ended has no plan
+    is_planned = rows["ds"] > up_to_last_value["ds"].max()
     planned = rows[is_planned]
     roles = _guess_roles(up_to_last_value, planned, numbers, chosen, others, where)
     observed = up_to_last_value if roles.plans else rows[~is_planned]
@@ -375,7 +375,7 @@ def _entry_lines(
         horizon, horizon_note = fit_horizon_to_plan(
             horizon, planned_steps, usual_spans.horizon, n_rows
         )
-    column = _column_entries(observed, calendar, [target])[0]
+    column = _column_entries(observed, rows_by_series, [target])[0]
     column |= guess_target_fields(observed, calendar, target, season)
     if roles.plans and (observed[target] == 0).mean() > MAX_ZERO_SHARE:
         column.pop("transform", None)
@@ -383,7 +383,7 @@ def _entry_lines(
     lookback = choose_lookback(usual_spans, n_rows, round(shares["train"] * n_rows) - horizon)
     past_lines = _past_lines(
         observed,
-        calendar,
+        rows_by_series,
         target,
         column.get("transform", "none"),
         roles.past,
@@ -420,7 +420,7 @@ def _entry_lines(
         *step_lines(n_rows, horizon, shares["calibration"]),
         entry_line("target", column, _target_note(observed[target], column["max_missing"])),
         *_input_lines(observed, target, roles),
-        *_calendar_lines(observed, calendar, target, guess.zone),
+        *_calendar_lines(observed, calendar, target, guess.zone, int(rows_by_series.max())),
         entry_line("splits", shares, "shares of the rows; the rest is the test"),
         entry_line("licence", {"name": "mine", "attribution": "my own data"}),
         *past_lines,
@@ -437,7 +437,7 @@ def _few_line(*, is_yearly: bool) -> str:
 
 def _past_lines(
     observed: pd.DataFrame,
-    calendar: Calendar,
+    rows_by_series: pd.Series,
     target: str,
     transform: str,
     names: list[str],
@@ -446,12 +446,14 @@ def _past_lines(
     """The line of the numbers that lead the target, and comments about leaks and the other
     numbers.
     """
+    if not names:
+        return []
     to_model_units = TRANSFORMS[transform].to_model_units
     leaks = find_leaks(observed, target, names, spans.horizon, Quality().leaks.limit)
     leaking = dict.fromkeys(leak.column for leak in leaks)
     names = [name for name in names if name not in leaking]
     leading = find_leading_columns(observed, target, names, spans, to_model_units)
-    entries = _column_entries(observed, calendar, names)
+    entries = _column_entries(observed, rows_by_series, names)
     lines = []
     if leaking:
         lines.append(
@@ -537,14 +539,12 @@ def _calendar_note(observed: pd.DataFrame, fit: CalendarFit) -> str:
 
 
 def _calendar_lines(
-    observed: pd.DataFrame, calendar: Calendar, target: str, zone: str | None
+    observed: pd.DataFrame, calendar: Calendar, target: str, zone: str | None, steps: int
 ) -> list[str]:
     """The line of the calendar features; where the target depends on the day of the week, also that
-    of public holidays, as a comment.
+    of public holidays, as a comment. steps: those of the longest series.
     """
-    features: list[str] = [
-        *default_features(calendar, int(count_steps_by_series(observed, calendar).max()))
-    ]
+    features: list[str] = [*default_features(calendar, steps)]
     holidays = []
     if shows_week(observed, target, calendar):
         features.append("day_of_week")
@@ -555,13 +555,12 @@ def _calendar_lines(
 
 
 def _column_entries(
-    observed: pd.DataFrame, calendar: Calendar, names: list[str]
+    observed: pd.DataFrame, rows_by_series: pd.Series, names: list[str]
 ) -> list[dict[str, Any]]:
     """The entries of columns with `max_missing`: the largest missing share of a series, and
     `ROOM_FOR_GAPS`.
     """
-    lengths = count_steps_by_series(observed[["unique_id", "ds"]], calendar)
     counts = observed.groupby("unique_id")[names].count()
-    shares = 1 - counts.div(lengths, axis=0).min()
+    shares = 1 - counts.div(rows_by_series, axis=0).min()
     allowed = (shares.clip(0, 0.94) + ROOM_FOR_GAPS).round(2).to_dict()
     return [{"column": name, "max_missing": share} for name, share in allowed.items()]

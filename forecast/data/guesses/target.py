@@ -311,6 +311,8 @@ def is_intermittent(observed: pd.DataFrame, target: str, season: int) -> bool:
     half are zero, in the first `FITTED_SHARE` of the rows. With enough seasons this has to hold at
     every position of the season, which excludes nights without sun and closed days.
     """
+    if not (observed[target] == 0).any():
+        return False
     by_series = observed.groupby("unique_id")[target]
     row_number = by_series.cumcount()
     has_sold = by_series.cummax() > 0  # zeros before the first sale do not count
