@@ -47,7 +47,7 @@ LIBRARIES = (
 )
 # the last of all: it puts another stream in the place of sys.stderr
 RUN_OF_DVC = ("dvc.cli.parser", "dvc.repo.reproduce")
-NETWORKS = ("tensorflow", "keras", *RUN_OF_DVC)
+NETWORKS = ("tensorflow", "keras", "numba.np.linalg", *RUN_OF_DVC)
 DVC = (
     *RUN_OF_DVC,
     "configobj",

@@ -10,6 +10,8 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.util import _pywrap_util_port
 
+from tests.support import small_project, warm_interpreter
+
 PROGRAM = """
 import warnings
 warnings.simplefilter("error")
@@ -64,10 +66,10 @@ def test_whatever_comes_first_tensorflow_is_looked_for_when_it_has_been_told(mod
 
 
 def test_threads_cannot_change_once_tensors_exist() -> None:
-    done = run(
-        "import os; os.environ['TF_ENABLE_ONEDNN_OPTS'] = '0'\n"
-        "import tensorflow; tensorflow.zeros([1]); import forecast.training.gradient"
-    )
+    # the server's process has a TensorFlow without oneDNN, whose import takes three CPU seconds
+    code = "import tensorflow; tensorflow.zeros([1]); import forecast.training.gradient"
+    command = [warm_interpreter.warm_python(), "-c", code]
+    done = warm_interpreter.run(command, cwd=small_project.ROOT, env=small_project.environment())
     assert ADVICE in done.stderr
     assert (done.returncode, done.stderr.count("RuntimeWarning")) == (0, 1)
 
