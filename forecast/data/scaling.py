@@ -16,7 +16,7 @@ the data outside of them are refused (`check_transforms`, `forecaster.serving`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -153,11 +153,10 @@ class Scaling:
         ranges = np.where(ranges[:, :1] == ranges[:, 1:], range_of_all, ranges)
         return replace(self, ranges=dict(zip(panel.by_id, ranges, strict=True)))
 
-    def of_series(self, unique_ids: Iterable[str]) -> Scaling:
+    def of_series(self, unique_ids: Collection[str]) -> Scaling:
         """The scaling of some of the series alone, unchanged."""
-        names = list(unique_ids)
         return Scaling(
-            *({uid: by_series[uid] for uid in names} for by_series in vars(self).values())
+            *({uid: by_series[uid] for uid in unique_ids} for by_series in vars(self).values())
         )
 
     @classmethod
