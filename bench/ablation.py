@@ -166,13 +166,13 @@ def fit_rows(problem: Problem, names: tuple[str, ...], refit: str = "monthly") -
 
 def combine(problem: Problem, rows: Forecasts, rule: Combination) -> pd.DataFrame:
     """The table of a combination of those of `rows` that are members."""
-    rows = {name: rows[name] for name in rule.members if name in rows}
+    rows = {name: rows[name] for name in (*rule.members, *rule.steady) if name in rows}
     first = next(iter(rows.values()))
     records: Any = {name: SimpleNamespace(model=name, kind="regression") for name in rows}
 
     values = {name: table["y_hat"].to_numpy() for name, table in rows.items()}
     keys = first[combinations.FORECAST_KEYS]
-    rule = rule.without_members(set(rule.members) - set(rows))
+    rule = rule.without_members({*rule.members, *rule.steady} - set(rows))
     return combinations._combine_forecasts(rule, records, keys, values)[1]
 
 

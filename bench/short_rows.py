@@ -490,7 +490,7 @@ def candidates_of(table: pd.DataFrame, grid: str) -> dict[str, np.ndarray]:
         if f"row {name}" in table
     }
     short = combine(table, ("E", "K", "T"), "never")
-    if grid == "few":
+    if grid != "short":
         for name, members in STACKED.items():
             by_candidate[f"st {name}"] = combine(table, members, "monthly")
         by_candidate["now"] = by_candidate.pop("st few")
@@ -504,7 +504,7 @@ def candidates_of(table: pd.DataFrame, grid: str) -> dict[str, np.ndarray]:
         by_candidate["now+EKT/2"] = (by_candidate["now"] + short) / 2
     else:
         by_candidate["now"] = short
-    for name in MEANS[grid]:
+    for name in MEANS["short" if grid == "short" else "few"]:
         members = [row[letter] for letter in name if letter in row]
         if members and (len(members) == len(name) or "K" in name):
             by_candidate[name] = np.mean(members, axis=0)
@@ -608,7 +608,7 @@ def score_intervals(folder: Path, groups: list[str]) -> pd.DataFrame:
     rows = []
     for case, entry, grid, table in read_fits(folder, groups):
         task = validate_config(Dataset, entry, where="mine").task
-        members, refit = (FEW, "monthly") if grid == "few" else (("E", "K", "T"), "never")
+        members, refit = (("E", "K", "T"), "never") if grid == "short" else (FEW, "monthly")
         y_hat = combine(table, members, refit)
         blocks = {
             name: block_of(table, y_hat, name, task)

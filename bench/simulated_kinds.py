@@ -1116,10 +1116,10 @@ def draw_kind(name: str, seed: int) -> Drawn:
 
 def served_row(drawn: Drawn) -> Row:
     """The mean with weights, or the lowest row on validation of an intermittent target. Of few rows
-    with theta, but without the ARIMA that is served beside it.
+    with theta, but without the other statistical rows that are served beside it.
     """
     if drawn.grid != "intermittent":
-        members = (*ROWS, "theta") if drawn.grid == "few" else ROWS
+        members = (*ROWS, "theta") if drawn.grid in ("few", "yearly") else ROWS
         return combine(drawn.problem, [fit_row(drawn.problem, row) for row in members])
     fitted = [fit_row(drawn.problem, row) for row in (*SIMPLE_ROWS, *ROWS)]
     return min(fitted, key=lambda row: np.nanmean(np.abs(row.validation.errors)))

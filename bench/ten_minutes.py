@@ -32,10 +32,20 @@ Draw = np.random.Generator
 SIMPLE = ("naive", "seasonal_naive", "seasonal_mean", "lookback_mean")
 LINEAR = ("ridge", "nlinear", "climatology_ar")
 TREES = ("boosting", "boosting_last")
+STATISTICAL = ("ets_chosen", "ets_short", "theta_short")
 ROWS = {
     "default": (*SIMPLE, *LINEAR, *TREES, "stacked"),
     "few": (*SIMPLE, *LINEAR, *TREES, "theta", "arima_fourier", "stacked_few"),
-    "short": (*SIMPLE, "ridge", "ets_chosen", "ets_short", "theta_short", "mean_statistical"),
+    "yearly": (
+        *SIMPLE,
+        *LINEAR,
+        *TREES,
+        "theta",
+        "arima_fourier",
+        *STATISTICAL,
+        "stacked_yearly",
+    ),
+    "short": (*SIMPLE, "ridge", *STATISTICAL, "mean_statistical"),
     "intermittent": (
         *SIMPLE,
         "lookback_median",

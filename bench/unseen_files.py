@@ -42,7 +42,8 @@ from bench.unseen_kinds import KINDS, frame_of_kind
 from forecast.forecaster import Problem
 
 SIMPLE = ("auto_ets", "naive", "seasonal_naive", "seasonal_mean")
-MEMBERS = {"": ablation.MEMBERS, "few": FEW, "short": SHORT}
+MEMBERS = {"": ablation.MEMBERS, "few": FEW, "yearly": FEW, "short": SHORT}
+STEADY = {"yearly": SHORT}
 """By the grid of the entry."""
 
 
@@ -104,8 +105,9 @@ def line_of(name: str, seed: int) -> str:
     entry = yaml.safe_load(written_entry(frame))["panel"]
     grid, plain = entry.get("grid", ""), plain_problem(frame, entry)
     problem = problem_from(frame, entry)
-    tables = fit_rows(problem, MEMBERS[grid])
-    rule = ablation.RULE.model_copy(update={"members": tuple(tables)})
+    steady = STEADY.get(grid, ())
+    tables = fit_rows(problem, (*MEMBERS[grid], *steady))
+    rule = ablation.RULE.model_copy(update={"members": MEMBERS[grid], "steady": steady})
     served = ablation.combine(problem, tables, rule)
     error = error_on_test(plain, served)
     observed = frame.loc[frame["y"].notna(), ["unique_id", "ds", "y"]]

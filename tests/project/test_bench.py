@@ -769,7 +769,7 @@ def test_of_counts_that_are_mostly_zero_the_lowest_row_of_validation_is_served(m
 def test_of_few_rows_theta_is_a_member_of_what_the_bench_serves(monkeypatch):
     monkeypatch.setattr(simulated_kinds, "fit_row", lambda problem, name: name)
     monkeypatch.setattr(simulated_kinds, "combine", lambda problem, rows: rows)
-    for grid, is_member in (("few", True), ("", False)):
+    for grid, is_member in (("few", True), ("yearly", True), ("", False)):
         drawn = simulated_kinds.Drawn(None, grid, pd.DataFrame(), 1)
         assert ("theta" in simulated_kinds.served_row(drawn)) == is_member
 
