@@ -236,9 +236,9 @@ def test_all_columns_that_lack_too_much_stand_in_one_message_with_the_lines_to_p
 def test_beside_a_column_to_be_allowed_one_without_any_value_is_to_be_taken_out():
     frame = hourly(rows=100, series=("a",)).assign(wind=1.0, rain=np.nan)
     frame.loc[frame.index[:6], "wind"] = np.nan
-    own = dataset(past_exogenous=[{"column": "wind"}, {"column": "rain"}])
+    with_inputs = dataset(past_exogenous=[{"column": "wind"}, {"column": "rain"}])
     with pytest.raises(InputError, match=r"\{column: wind, max_missing: 0\.06\}; take 'rain' out"):
-        preparation.check_prepared(frame, own, where="mine")
+        preparation.check_prepared(frame, with_inputs, where="mine")
 
 
 def test_a_column_without_any_value_is_not_to_be_allowed_but_to_be_taken_out():
