@@ -22,7 +22,6 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.lib.stride_tricks import sliding_window_view
 from pandas.tseries.frequencies import to_offset
 
 from forecast.config.task import (
@@ -239,10 +238,9 @@ def grids(calendar: Calendar, starts: np.ndarray, ends: np.ndarray) -> Iterator[
 
 def grids_by_series(frame: pd.DataFrame, calendar: Calendar) -> Iterator[tuple[str, np.ndarray]]:
     """For each series, in the order of their names, its steps from the first row to the last."""
-    times = frame.groupby("unique_id")["ds"]
-    starts = times.min()
-    every_grid = grids(calendar, starts.to_numpy(), times.max().to_numpy())
-    return zip(map(str, starts.index), every_grid, strict=True)
+    spans = frame.groupby("unique_id", sort=True)["ds"].agg(["min", "max"])
+    every_grid = grids(calendar, spans["min"].to_numpy(), spans["max"].to_numpy())
+    return zip(map(str, spans.index), every_grid, strict=True)
 
 
 def count_steps_by_series(frame: pd.DataFrame, calendar: Calendar) -> pd.Series:
@@ -420,62 +418,48 @@ def shows_week(frame: pd.DataFrame, target: Any, calendar: Calendar) -> bool:
     if step is None or step > DAY or calendar.counts_rows:
         return False
     series = pd.factorize(frame["unique_id"])[0]
-    times = frame["ds"].to_numpy("datetime64[ns]")
-    days = times.astype("datetime64[D]")
-    day_numbers = days.astype(np.int64)
-    first_days = np.full(series.max(initial=-1) + 1, day_numbers.max(initial=0))
-    np.minimum.at(first_days, series, day_numbers)
-    ages = day_numbers - first_days[series]
-    n_days = np.zeros_like(first_days)
-    np.maximum.at(n_days, series, ages + 1)
+    days = frame["ds"].dt.floor("D")
+    ages = (days - days.groupby(series).transform("min")).dt.days
+    n_days = ages.groupby(series).transform("max") + 1
     limits = WEEK_LIMITS
-    if step < DAY and limits.row_share * n_days.max(initial=0) < 7 * limits.weeks:
+    if step < DAY and limits.row_share * n_days.max() < 7 * limits.weeks:
         limits = FEW_WEEKS
     n_read = np.floor(limits.row_share * n_days)
-    is_read = ages < np.where(n_read >= 7 * limits.weeks, n_read, 0)[series]
+    is_read = (ages < n_read) & (n_read >= 7 * limits.weeks)
     if not is_read.any():
         return False
-    clocks, clock_times = pd.factorize(times - days)
-    slots = pd.factorize((series * len(clock_times) + clocks)[is_read])[0]
-    columns = (first_days % 7)[series][is_read] + ages[is_read]
-    weeks = np.full((slots.max() + 1, columns.max() // 7 + 1, 7), np.nan)
+    slots = frame.groupby([series, frame["ds"] - days]).ngroup()
     # ranks, because one delivery exceeds all that is drawn in a week
     ranks = frame[target].groupby(series).diff().groupby(series).rank(pct=True)
-    for values in (frame[target], ranks):
-        read = values[is_read].replace([np.inf, -np.inf], np.nan)
-        spread = read.groupby(series[is_read]).transform("std")
-        weeks[slots, columns // 7, columns % 7] = read / spread.replace(0.0, 1.0)
-        if _tells_weekday(weeks, limits):
-            return True
-    return False
+    columns = {"series": series, "slot": slots, "day": days, "level": frame[target], "rank": ranks}
+    rows = pd.DataFrame(columns)[is_read].sort_values(["slot", "day"], kind="stable")
+    return any(_tells_weekday(rows, rows[name], limits) for name in ("level", "rank"))
 
 
-def _tells_weekday(weeks: np.ndarray, limits: WeekLimits) -> bool:
-    """Whether the weekday explains at least `limits.share` of the variance of the values around the
-    mean of the same time of day in the surrounding week. Times of day are kept apart, since the sum
-    of a day may be equal on all days.
+def _tells_weekday(rows: pd.DataFrame, values: pd.Series, limits: WeekLimits) -> bool:
+    """Whether the weekday explains at least `limits.share` of the variance of `values` (one per
+    row) around the mean of the same time of day in the surrounding week. Times of day are kept
+    apart, since the sum of a day may be equal on all days.
 
-    weeks: (time of day of one series, week, weekday), NaN without a value.
+    rows: sorted by `slot`, a time of day of one series, and by `day`.
     """
-    n_times = len(weeks)
-    # without this, equal values would differ from their mean by its rounding
-    weeks = weeks - np.fmin.reduce(weeks.reshape(n_times, -1), axis=1)[:, None, None]
+    values = values.replace([np.inf, -np.inf], np.nan)
+    slots = rows["slot"]
+    weekday = rows["day"].dt.day_of_week
     # weekdays with few rows, such as weekends of an office, do not count
-    n_dates = np.isfinite(weeks).sum(axis=1)
-    is_usual_day = n_dates > n_dates.max(axis=1, keepdims=True) / 2
-    days_a_week = int(np.median(is_usual_day.sum(axis=1)))
-    days = np.pad(weeks.reshape(n_times, -1), ((0, 0), (3, 3)), constant_values=np.nan)
-    is_known = np.isfinite(days)
-    sums = sliding_window_view(np.where(is_known, days, 0.0), 7, axis=1).sum(axis=2)
-    counts = sliding_window_view(is_known, 7, axis=1).sum(axis=2)
-    means = np.ma.masked_where(counts < days_a_week, sums) / counts
-    departures = np.ma.masked_invalid(weeks) - means.reshape(weeks.shape)
-    departures -= departures.mean(axis=(1, 2), keepdims=True)
-    n_values = departures.count()
-    total = (departures**2).sum()
-    if n_values <= 7 * n_times or total == 0.0:
+    n_dates = values.groupby([slots, weekday]).count()
+    is_usual_day = n_dates > n_dates.groupby("slot").transform("max") / 2
+    days_a_week = int(is_usual_day.groupby("slot").sum().median())
+    by_time_of_day = values.set_axis(rows["day"]).groupby(slots.to_numpy())
+    week_means = by_time_of_day.rolling("7D", center=True, min_periods=days_a_week).mean()
+    departures = values - week_means.to_numpy()
+    departures -= departures.groupby(slots).transform("mean")
+    departures /= values.groupby(rows["series"]).transform("std").replace(0.0, 1.0)
+    by_weekday = departures.groupby([slots, weekday])
+    explained = (by_weekday.sum() ** 2 / by_weekday.count()).sum()
+    total, n_values, n_times = (departures**2).sum(), departures.count(), by_time_of_day.ngroups
+    if total == 0.0 or n_values <= 7 * n_times:
         return False
-    explained = (departures.sum(axis=1) ** 2 / departures.count(axis=1)).sum()
     # adjusted R²: noise would seem to be explained by seven means, too
     unexplained_share = (
         (total - explained) / total * (n_values - n_times) / (n_values - 7 * n_times)
