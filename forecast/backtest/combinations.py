@@ -321,8 +321,8 @@ def _eligible_members(
     as_shipped = (COMBINATION_RANKING, BASELINE)
     shipped = {record.model for record in servable if record.ranking in as_shipped}
     ranked = [r for r in servable if r.ranking in as_shipped or r.model not in shipped]
-    named = rule.weights if isinstance(rule.weights, dict) else rule.members
-    names = {*named, *rule.steady}
+    weighted_members = rule.weights if isinstance(rule.weights, dict) else rule.members
+    names = {*weighted_members, *rule.steady}
     named_records = [r for r in ranked if {"all", f"{r.kind}s", r.model, r.candidate} & names]
     known_members = (*MEMBER_GROUPS, *(record.model for record in ranked))
     members_by_reason = {
