@@ -265,16 +265,17 @@ class TrainingJob(CandidateFitter):
         return (self.folder / "fit.json").exists()
 
     def split(self, n_series: int) -> list[TrainingJob]:
-        """The job itself, or for a statistical model of many series at most `MAX_TASKS` jobs of at
-        least `SERIES_PER_TASK` series.
+        """The job itself, or for a statistical model of many series at most `MAX_TASKS` jobs of
+        about equally many, at least `SERIES_PER_TASK` series.
         """
-        size = max(SERIES_PER_TASK, -(-n_series // MAX_TASKS))
-        if self.candidate.spec.kind != KIND_BY_SERIES or n_series <= size:
+        n_parts = min(n_series // SERIES_PER_TASK, MAX_TASKS)
+        if self.candidate.spec.kind != KIND_BY_SERIES or n_parts < 2:
             return [self]
+        bounds = [n_series * part // n_parts for part in range(n_parts + 1)]
         parts = []
-        for first in range(0, n_series, size):
-            folder = Path(f"{self.folder}-{first}")
-            parts.append(replace(self, folder=folder, part=slice(first, first + size)))
+        for first, end in itertools.pairwise(bounds):
+            folder = Path(f"{self.folder}-{first}-{end}")
+            parts.append(replace(self, folder=folder, part=slice(first, end)))
         return parts
 
 

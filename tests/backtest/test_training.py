@@ -488,7 +488,8 @@ def test_series_fitted_alone_are_shared_out_and_joined_as_if_one_task_had_fitted
 def test_fifty_series_leave_no_worker_idle_while_a_slow_model_fits_them(run):
     (job,) = training._plan_jobs(run, candidate("auto_ets"), None)
     assert [part.part for part in job.split(50)] == [slice(0, 25), slice(25, 50)]
-    assert job.split(25) == [job]
+    assert [part.part for part in job.split(51)] == [slice(0, 25), slice(25, 51)]
+    assert job.split(49) == [job]
     assert len(job.split(10_000)) == training.MAX_TASKS
 
 
