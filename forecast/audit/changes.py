@@ -101,8 +101,8 @@ def mirror(frame: pd.DataFrame, after: pd.Timestamp) -> pd.DataFrame:
     """`frame` with the values after `after` turned upside down, within the range they have there: a
     rise is a fall.
 
-    What says no more of a later value than its sign changes too; what holds inside a row (low below
-    high) may not.
+    Per series and column. Even what reads no more of later values than the sign of their changes
+    is then another; what holds inside a row (low below high) may hold no longer.
     """
     return _change_later_rows(frame, after, _flip)
 

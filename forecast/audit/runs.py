@@ -91,7 +91,7 @@ def compare_choices(
             "verdicts.json",
             f"the selected model {change_text}: {base_choice}, then {other_choice}",
         )
-    # a row that only one run has is that of a fit that failed in the other, which is told above
+    # a row that only one run has is that of a fit that failed in the other, which is reported above
     rows = base.results.by_series.merge(
         other.results.by_series, on=SCORE_KEYS, suffixes=("", "_other")
     )
@@ -130,7 +130,7 @@ def check_calibration_rows(
 ) -> Iterator[Finding]:
     """Yield a finding for the first conformal fit that was given actuals from outside the
     calibration block, in raw or in model units. Rows with a gap, rows that are not in the data, and
-    values that stand inside it too are not judged.
+    values that also occur inside it are not judged.
     """
     targets = list(_targets_with_calibration_rows(panel, ends))
     for number, call in enumerate(base.calibration_calls):

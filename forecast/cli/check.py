@@ -92,7 +92,7 @@ class Check:
 def check_before_run(root: Path, dataset: str) -> Iterator[Check]:
     """The checks before a run: as `check_project`, but faults of `OPERATION_FILES` are only
     printed, a data file that is gone or changed since its snapshot is a fault, and no rule of
-    `quality` is applied, as stage `prepare` does it.
+    `quality` is applied, since stage `prepare` applies them. dataset: empty for all of `run`.
     """
     not_needed = [f"configs/{name}" for name in OPERATION_FILES]
     for check in check_project(root, dataset, files_may_differ=False):

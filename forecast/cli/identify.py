@@ -32,8 +32,8 @@ from forecast.system.stage import Piece, show_progress
 if TYPE_CHECKING:
     from forecast.identification.contest import ContestantResult
 
-JSON_KEYS = ("row", "validation", "test", "rmse", "seconds")
-"""What `--format json` prints of each contestant, by its keys in result.json; `row` is its name."""
+JSON_KEYS = ("model", "validation", "test", "rmse", "seconds")
+"""What `--format json` prints of each contestant, by its keys in result.json."""
 
 LOCK_TIMEOUT = 300.0  # seconds; another `identify` writes its models for a few
 
@@ -62,10 +62,10 @@ def identify(
     entry = load_experiment(experiment, paths.configs)
     experiments = read_by_name(root / entry.file, entry.outputs, entry.inputs, entry.record)
     print(
-        f"Training {', '.join(entry.rows)}, twice each. Ctrl-C keeps the rows that are done.",
+        f"Training {', '.join(entry.models)}, twice each. Ctrl-C keeps those that are done.",
         file=sys.stderr,
     )
-    pieces = {str(name): Piece(weight=contest.WEIGHT_BY_CONTESTANT[name]) for name in entry.rows}
+    pieces = {str(name): Piece(weight=contest.WEIGHT_BY_CONTESTANT[name]) for name in entry.models}
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     with show_progress(len(pieces), f"identify {experiment}", pieces) as advance:
         contestants = contest.compete(entry, experiments, advance)
@@ -89,13 +89,13 @@ def identify(
                 model.save(temporary / name)
             export(models[contestants[0].name], temporary / "simulator.py")
     if output_format is Format.json:
-        rows = [{key: row[key] for key in JSON_KEYS} for row in result["rows"]]
+        rows = [{key: row[key] for key in JSON_KEYS} for row in result["ranking"]]
         print_rows(rows, output_format)
     else:
         _print_result(result, contestants)
         print(f"Simulator: {folder / 'simulator.py'}.")
     if importlib.util.find_spec("mlflow") is not None:
-        _publish(root, experiment, settings, result["rows"], folder)
+        _publish(root, experiment, settings, result["ranking"], folder)
 
 
 def _print_result(result: dict[str, Any], contestants: Sequence[ContestantResult]) -> None:
@@ -103,8 +103,8 @@ def _print_result(result: dict[str, Any], contestants: Sequence[ContestantResult
     model, and the result's sentence.
     """
     rows = []
-    for row in result["rows"]:
-        cells = {"row": row["row"]}
+    for row in result["ranking"]:
+        cells = {"model": row["model"]}
         for key in ("validation", "test"):
             # None: the error is not finite, such as that of a free run that diverges
             cells[f"{key}, {MEASURE}"] = "lost" if row[key] is None else f"{row[key]:.4g}"
@@ -124,20 +124,23 @@ def _result(contestants: Sequence[ContestantResult]) -> dict[str, Any]:
     """
     if not contestants or contestants[0].model is None:
         notes = " ".join(f"{contestant.name}: {contestant.note}" for contestant in contestants)
-        raise ModelError(f"No row gave a model. {notes}")
+        raise ModelError(f"No contestant gave a model. {notes}")
     first = contestants[0]
     best = min(contestants, key=lambda contestant: contestant.test)
     sentence = f"Selected on validation: `{first.name}`, {first.test:.3g} on test ({MEASURE})"
     sentence += "." if best is first else f"; `{best.name}` has the lowest there, {best.test:.3g}."
-    rows = [
+    ranking = [
         {
-            "row" if key == "name" else key: files.json_number(value)
-            for key, value in vars(contestant).items()
-            if key != "model"
+            "model": contestant.name,
+            **{
+                key: files.json_number(value)
+                for key, value in vars(contestant).items()
+                if key not in ("name", "model")
+            },
         }
         for contestant in contestants
     ]
-    return {"sentence": sentence, "rows": rows}
+    return {"sentence": sentence, "ranking": ranking}
 
 
 def _publish(
@@ -152,10 +155,10 @@ def _publish(
     from forecast.tracking.writing import log_content
 
     for contestant in contestants:
-        name = contestant["row"]
+        name = contestant["model"]
         errors = {part: {"free_run": contestant[part]} for part in ("validation", "test")}
         content = {
-            "row": name,
+            "model": name,
             "note": contestant["note"],
             "chosen": str(contestant is contestants[0]).lower(),
             "numbers": errors | {"cpu_seconds": contestant["seconds"]},

@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 from pydantic import Field, field_validator
 
 from forecast.config.reading import (
+    EACH_ONCE,
     ONE_OR_MANY,
     Config,
     load_config,
@@ -210,8 +211,8 @@ class ExperimentEntry(Config):
     inputs: tuple[str, ...] = ()
     record: str | None = None
     validation: Share = 0.25
-    test: Share | tuple[str | int, ...] = 0.2
-    rows: tuple[Simulator, ...] = Field(get_args(Simulator), min_length=1)
+    test: Share | Annotated[tuple[str | int, ...], Field(min_length=1), EACH_ONCE] = 0.2
+    models: tuple[Simulator, ...] = Field(get_args(Simulator), min_length=1)
     seed: int = Field(0, ge=0)
 
 

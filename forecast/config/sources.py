@@ -43,7 +43,7 @@ class Source(Config):
     """Whether it is a web service: its rows are then as of the request, and continue the stored
     ones.
     """
-    fault: ClassVar[type[ForecastError]] = InputError
+    error_class: ClassVar[type[ForecastError]] = InputError
     """The error for wrong rows: of the user's files, or of a service."""
     described_as: ClassVar[str] = "the source"
     """The origin of the rows, in messages."""
@@ -113,7 +113,7 @@ class RemoteSource(Source):
     """
 
     is_remote: ClassVar[bool] = True
-    fault: ClassVar[type[ForecastError]] = DataError
+    error_class: ClassVar[type[ForecastError]] = DataError
     start: date
     base_url: Url
     deadline_s: float = Field(300.0, gt=0)

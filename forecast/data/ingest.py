@@ -150,14 +150,16 @@ def _take_new(request: Request, now: pd.Timestamp) -> FetchResult:
     violations = _check_history(request, answer.raw, frame, issued, stored, now)
     pointer = _store_history(request, answer, frame, issued, stored, violations, now)
     snapshots.move_pointer(request.root, request.name, pointer)
-    rows_before = frame[:0] if stored is None else stored.frame
+    frame_before = frame[:0] if stored is None else stored.frame
     lost_series = list_lost_series(
-        {*rows_before["unique_id"].unique()}, {*frame["unique_id"].unique()}
+        {*frame_before["unique_id"].unique()}, {*frame["unique_id"].unique()}
     )
-    n_observations = [len(trim_to_observed(rows, request.dataset)) for rows in (rows_before, frame)]
+    n_observations = [
+        len(trim_to_observed(rows, request.dataset)) for rows in (frame_before, frame)
+    ]
     return FetchResult(
         pointer,
-        len(rows_before),
+        len(frame_before),
         len(frame),
         answer.revised,
         dict.fromkeys(lost_series, "no row of it any more") | answer.raw.failed,
@@ -230,15 +232,17 @@ def _check_history(
     stored: StoredHistory | None,
     now: pd.Timestamp,
 ) -> list[Violation]:
-    """The findings of the data checks. Raises `Source.fault` where a rule refuses the rows, or the
-    pipeline could not use them.
+    """The findings of the data checks. Raises `Source.error_class` where a rule refuses the rows,
+    or the pipeline could not use them.
     """
-    dataset, fault = request.dataset, request.dataset.source.fault
+    dataset, error_class = request.dataset, request.dataset.source.error_class
     vintages.require_issued_before_known(issued, dataset, where=raw.where)
     with_issued = vintages.add_issued(frame, dataset, issued)
     joined = add_joined(with_issued, dataset, root=request.root, where=raw.where)
     complete = add_known_ahead(joined, dataset)
-    prepared, violations = preparation.prepare(complete, dataset, where=raw.where, error=fault)
+    prepared, violations = preparation.prepare(
+        complete, dataset, where=raw.where, error=error_class
+    )
     too_short = preparation.find_short_series(prepared, request.name, dataset)
     violations += too_short
     observations = preparation.adjusted_observations(with_issued, dataset)
@@ -253,11 +257,11 @@ def _check_history(
     )
     last = trim_to_observed(frame, dataset)["ds"].max()
     violations += _compare_with_clock(last, dataset, now)
-    quality.refuse_violations(violations, where=raw.where, error=fault)
+    quality.refuse_violations(violations, where=raw.where, error=error_class)
     try:
         check_transforms(preparation.without_series(prepared, too_short), dataset.task)
     except InputError as wrong:
-        raise fault(f"{raw.where}: {wrong} Nothing was taken.") from None
+        raise error_class(f"{raw.where}: {wrong} Nothing was taken.") from None
     return violations
 
 

@@ -333,10 +333,10 @@ def check_data(
 
 
 def check_raw(raw: RawFrame, dataset: Dataset) -> pd.DataFrame:
-    """The checked rows of a source: columns and types, then the calendar. Raises `Source.fault`
-    with the row of the file or answer.
+    """The checked rows of a source: columns and types, then the calendar. Raises
+    `Source.error_class` with the row of the file or answer.
     """
-    error = dataset.source.fault
+    error = dataset.source.error_class
     names = raw.frame.columns.drop(list(KEY_COLUMNS), errors="ignore")
     require_columns(names, dataset, where=raw.where)
     frame = check_frame(raw.frame, names, where=raw.where, error=error)

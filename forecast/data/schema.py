@@ -4,7 +4,7 @@
 cell may be NaN (missing). `check_frame` checks every frame that comes from a source, a request or a
 Python caller; what has another form is converted before. A history without faults may be read
 without it (`forecaster.serving.read_ordered_panel`), so a new rule about every frame is a step of
-`check_frame` with its message, and a condition there. The calendar is checked elsewhere
+`check_frame` with its message, and a condition in that function. The calendar is checked elsewhere
 (`data.calendars`).
 
 A time that stands twice in a series is refused here, wherever the frame is from. To make one row of
@@ -182,7 +182,7 @@ def has_number_type(values: pd.Series) -> bool:
 
 def find_text_cell(values: pd.Series) -> int | None:
     """The position of the first cell that is neither a number nor missing; None without one. Text
-    beside numbers is none of them, even `1.5`, which may be written with another mark.
+    beside numbers is such a cell, even `1.5`: another may be written with another mark.
     """
     if has_number_type(values):
         return None

@@ -46,14 +46,16 @@ def merge_vintages(before: pd.DataFrame | None, fresh: pd.DataFrame | None) -> p
 
 
 def require_issued_before_known(table: pd.DataFrame, dataset: Dataset, *, where: str) -> None:
-    """Raises `Source.fault` for a forecast that was issued after its target had become known."""
+    """Raises `Source.error_class` for a forecast that was issued after its target had become
+    known.
+    """
     if table.empty:
         return
     known_times = known_from(dataset.calendar, table["ds"]).to_numpy()
     late = table[table["issued_at"].to_numpy() > known_times]
     if len(late):
         first = late.iloc[0]
-        raise dataset.source.fault(
+        raise dataset.source.error_class(
             f"{where}: issued after their target was known: {plural(len(late), 'forecast')}, such"
             f" as that of {first['ds']} (series {first['unique_id']!r}) issued at"
             f" {first['issued_at']}. Wanted the time of issue in UTC, before the target; are the"

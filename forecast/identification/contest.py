@@ -4,8 +4,7 @@
 The models are the contestants of `FIT_BY_CONTESTANT`. Each is fitted twice: on the training rows,
 for its error on the validation rows, by which it is ranked; then on both, for its error on the test
 rows, by which nothing is chosen. A free run begins with measured rows, those before the block or
-the first `WARM_UP` of a whole record, and sees no y after them. A row is a time of an `Experiment`;
-only `rows` of configs/experiments.yaml and `row` of result.json are contestants.
+the first `WARM_UP` of a whole record, and sees no y after them.
 
 The ranking says nothing to the search inside of `identify`, which chooses by its own errors on
 blocks held out (`search`, `member.mean_errors`). `performance.perform` has further measures for a
@@ -30,7 +29,7 @@ from forecast.identification.experiment import Array, Experiment, join_rows
 from forecast.identification.model import Model
 from forecast.identification.nets import Net, grunet, lstmnet, narnet, narxnet
 from forecast.identification.training import train, train_parallel, trainlm
-from forecast.system.errors import ForecastError, InputError, ModelError
+from forecast.system.errors import ForecastError, InputError, ModelError, plural
 from forecast.system.stage import show_nothing
 
 Fit = Callable[[Sequence[Experiment], int], Model]
@@ -74,7 +73,7 @@ def compete(
     results: list[ContestantResult] = []
     with suppress(KeyboardInterrupt):
         stages = [(train, validation), (fitted, test)]
-        for contestant in entry.rows:
+        for contestant in entry.models:
             results.append(_fit_contestant(contestant, stages, entry.seed))
             advance(contestant)
     return sorted(results, key=lambda result: (result.model is None, result.validation))
@@ -86,7 +85,8 @@ def split(
     """What is fitted, and the free runs after it: the share of each record at its end, after all
     its earlier rows, or whole records by name, after their first `WARM_UP` rows.
 
-    `InputError` for an unknown name, and where a share leaves too few rows to fit.
+    `InputError` for an unknown name, where no record is left to fit, and for a record with too few
+    rows.
     """
     if isinstance(part, tuple):
         names = list(map(str, part))
@@ -96,6 +96,10 @@ def split(
                 f" {sorted(experiments)}. Name some of these; the key `record` names their column."
             )
         fitted = {name: e for name, e in experiments.items() if name not in names}
+        if not fitted:
+            raise InputError("Every record is named in `test`, and none is left. Name fewer.")
+        for name in names:
+            _require_more_than_warm_up(name, experiments[name], "test on")
         whole = [experiments[name] for name in names]
         return fitted, [(e.part(slice(WARM_UP)), e.part(slice(WARM_UP, None))) for e in whole]
     fitted = {}
@@ -103,12 +107,18 @@ def split(
     for name, experiment in experiments.items():
         border = round(len(experiment) * (1.0 - part))
         fitted[name] = experiment.part(slice(border))
+        _require_more_than_warm_up(name, fitted[name], f"fit before the last {part:.0%}")
         blocks.append((fitted[name], experiment.part(slice(border, None))))
-    if min(map(len, fitted.values()), default=0) <= WARM_UP:
-        raise InputError(
-            f"A record keeps {WARM_UP} rows or fewer to train on. Leave it out, or test on less."
-        )
     return fitted, blocks
+
+
+def _require_more_than_warm_up(name: str, experiment: Experiment, purpose: str) -> None:
+    if len(experiment) <= WARM_UP:
+        record = f"record {name!r}" if name else "the record"
+        raise InputError(
+            f"{plural(len(experiment), 'row')} of {record} to {purpose}, wanted more than"
+            f" {WARM_UP}. Leave it out, or lower `test` or `validation`."
+        )
 
 
 def _fit_contestant(

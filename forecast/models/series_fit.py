@@ -39,8 +39,8 @@ class SeriesFit:
     model: SeriesModel
     begins: str
     """Time of the first row of the fit (ISO format to the second), where the recursion starts."""
-    added: float
-    """The constant that was added to the scaled values before the fit. Where all values are above
+    offset: float
+    """The constant that is added to the scaled values before the fit. Where all values are above
     zero it is the scaled centre of the train rows, so that 0 is the target's own zero; else 0.
     """
 
@@ -62,7 +62,7 @@ def fits_from_json(
 
     def read_fit(entry: Mapping[str, Any]) -> SeriesFit:
         fields = {name: _as_tuples(value) for name, value in entry["model"].items()}
-        return SeriesFit(model_class(**fields), entry["begins"], entry["added"])
+        return SeriesFit(model_class(**fields), entry["begins"], entry["offset"])
 
     return {uid: [read_fit(entry) for entry in entries] for uid, entries in content.items()}
 

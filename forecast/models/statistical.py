@@ -104,15 +104,15 @@ class StatisticalSpec(TrainableSpec):
         centres = problem.scaling.centre[uid] / problem.scaling.scale[uid]
         fits = []
         for output, scaled in enumerate(train.T):
-            added = float(centres[output])
-            if np.round(scaled + added, FIT_DECIMALS).min() <= 0:
-                added = 0.0
-            y = np.round(scaled + added, FIT_DECIMALS)
+            offset = float(centres[output])
+            if np.round(scaled + offset, FIT_DECIMALS).min() <= 0:
+                offset = 0.0
+            y = np.round(scaled + offset, FIT_DECIMALS)
             # from another zero a form that multiplies may not be allowed
             earlier = None
-            if before and before[output].added == added:
+            if before and before[output].offset == offset:
                 earlier = before[output].model
-            fits.append(SeriesFit(self.fit_series(y, season, earlier), begins, added))
+            fits.append(SeriesFit(self.fit_series(y, season, earlier), begins, offset))
         return fits
 
     def fit_series(self, y: Array, season: int, before: SeriesModel | None = None) -> SeriesModel:
@@ -158,9 +158,9 @@ class StatisticalSpec(TrainableSpec):
         outputs = []
         for z_of_output, fitted in zip(history.T, fits, strict=True):
             y_hat = fitted.model.forecasts(
-                z_of_output + fitted.added, rows - first, model.task.horizon
+                z_of_output + fitted.offset, rows - first, model.task.horizon
             )
-            outputs.append(y_hat - fitted.added)
+            outputs.append(y_hat - fitted.offset)
         forecasts = hold_to_history(np.stack(outputs, axis=2), history, rows - first)
         if not np.isfinite(forecasts).all():
             raise ModelError(

@@ -181,7 +181,7 @@ def read_status(
         # a clock that was set back is before the moment at which it was made
         age_days = max(round(_age(card.created_at, now) / DAY, 1), 0.0)
     scored_version, skill = champion.find_score(root, dataset, local.version)
-    faults += _find_faults(root, dataset, entry, local, data)
+    faults += _find_file_faults(root, dataset, entry, local, data)
     if card is not None:
         faults += _find_lost_series(dataset, card, data)
         faults += _find_other_task(root, dataset, entry, local.version)
@@ -215,7 +215,7 @@ def read_status(
     )
 
 
-def _find_faults(
+def _find_file_faults(
     root: Path,
     dataset: str,
     entry: DatasetEntry,

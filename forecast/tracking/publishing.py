@@ -120,7 +120,7 @@ class _Experiment:
         for run in self._search("attributes.status = 'RUNNING'"):
             if store.owned or run.data.tags.get(PUBLISHER) == store.publisher:
                 self._mark_trials(run, current=False)
-                self.writer.close(run.info.run_id, run.info.run_name)
+                self.writer.mark_interrupted(run.info.run_id, run.info.run_name)
 
     def read_current(self) -> None:
         """Fill `current` from the store."""

@@ -6,7 +6,7 @@ Input: the long frame (`unique_id`, `ds` in UTC, the dataset's prepared columns)
 `forecaster.serving.DEFAULT_LEVELS`). Output, in raw units: `unique_id, output, cutoff, step, ds,
 y_hat`, per level such as 80 `lo_80, hi_80`, and a `note` where something about a series is odd. A
 faulty request is answered with one sentence and status 400. Another parameter is a name in
-`PARAMETERS` and in the sentence of `decode_table`, one of the signature
+`PARAMETERS` and in the sentence of `decode_request`, one of the signature
 (`tracking.writing.signature_of`), and an argument of `forecaster.serving.Service.answer`; models
 that are registered already keep their signature and their copy of this file.
 
@@ -69,7 +69,7 @@ def word_errors() -> None:
     if server is None or server._SERVER_MODEL_PATH not in os.environ:
         return
     server.invocations = partial(answer_unchecked, server.invocations)
-    server._decode_json_input = partial(decode_table, server._decode_json_input)
+    server._decode_json_input = partial(decode_request, server._decode_json_input)
     server._handle_serving_error = partial(server._handle_serving_error, include_traceback=False)
 
 
@@ -90,7 +90,7 @@ def answer_unchecked(
         raise
 
 
-def decode_table(decode: Callable[[Any], Any], request: Any) -> Mapping[str, Any]:
+def decode_request(decode: Callable[[Any], Any], request: Any) -> Mapping[str, Any]:
     """Decode the JSON of a request.
 
     Raises `MlflowException` for an unknown parameter, which MLflow would ignore, and for horizon 0,

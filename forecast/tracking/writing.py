@@ -109,7 +109,7 @@ class Writer:
 
         self.client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
 
-    def close(self, run_id: str, name: str) -> None:
+    def mark_interrupted(self, run_id: str, name: str) -> None:
         """End a run whose publishing was interrupted, as failed and not current."""
         self.tag(run_id, {CURRENT: "false", "reason": "publishing was interrupted"})
         self.client.update_run(run_id, name=f"{name} (interrupted)")
@@ -163,7 +163,7 @@ class Writer:
         except BaseException:
             # where the store itself has failed, the next `sync` closes the run
             with contextlib.suppress(Exception):
-                self.close(run_id, name)
+                self.mark_interrupted(run_id, name)
             raise
 
     def _end(self, run_id: str, *, failed: bool, at: int) -> None:

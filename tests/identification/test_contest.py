@@ -45,7 +45,7 @@ def record(**changes: object) -> ExperimentEntry:
         "file": "tank.csv",
         "inputs": ["u"],
         "outputs": ["y"],
-        "rows": ["arx", "narx_lm"],
+        "models": ["arx", "narx_lm"],
     }
     return validate_config(ExperimentEntry, {**given, **changes}, where="here")
 
@@ -65,6 +65,17 @@ def test_whole_records_are_taken_by_name_and_begin_with_measured_rows() -> None:
         InputError, match=r"no record \['c'\] .* has \['a', 'b'\]\. .* `record` names their column"
     ):
         split({"a": tank(200), "b": tank(100)}, ("c",))
+
+
+def test_a_record_too_short_to_test_or_fit_on_is_named_with_its_rows() -> None:
+    with pytest.raises(InputError, match=r"^15 rows of record 'b' to test on, wanted more than 20"):
+        split({"a": tank(200), "b": tank(15)}, ("b",))
+    with pytest.raises(InputError, match=r"^19 rows of record 'b' to fit before the last 20%"):
+        split({"a": tank(200), "b": tank(24)}, 0.2)
+    with pytest.raises(InputError, match=r"^19 rows of the record to fit"):
+        split({"": tank(24)}, 0.2)
+    with pytest.raises(InputError, match=r"^Every record is named in `test`"):
+        split({"a": tank(200), "b": tank(100)}, ("a", "b"))
 
 
 def test_a_model_whose_delays_exceed_the_measured_rows_is_judged_from_where_it_begins() -> None:
@@ -97,7 +108,7 @@ def test_the_validation_error_ranks_and_the_test_rows_change_nothing_of_it() -> 
 def test_a_row_that_fails_says_why_and_is_the_last() -> None:
     alone = Experiment(None, tank(300).y)
     table: list[str] = []
-    entries = compete(record(inputs=[], rows=["gru", "arx"]), {"": alone}, table.append)
+    entries = compete(record(inputs=[], models=["gru", "arx"]), {"": alone}, table.append)
     assert table == ["gru", "arx"]
     assert entries[-1].name == "gru" and not np.isfinite(entries[-1].validation)
     assert "wants inputs" in entries[-1].note
@@ -111,7 +122,7 @@ def test_ctrl_c_keeps_the_rows_that_are_done_and_the_notes_of_a_row_are_told(
 
     monkeypatch.setattr(contest, "FIT_BY_CONTESTANT", {**contest.FIT_BY_CONTESTANT, "gru": pressed})
     still = Experiment(np.ones(300), tank(300).y)
-    entries = compete(record(rows=["arx", "gru", "narx_lm"]), {"": still})
+    entries = compete(record(models=["arx", "gru", "narx_lm"]), {"": still})
     assert [entry.name for entry in entries] == ["arx"]
     assert "Input 0 is constant in the rows that train" in entries[0].note
 
@@ -132,7 +143,7 @@ def test_a_second_ctrl_c_ends_publishing_after_one_that_kept_the_rows_that_are_d
     monkeypatch.setattr(command, "_publish", publish)
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "experiments.yaml").write_text(
-        YAML.replace("[level]", "[level], rows: [arx, gru]")
+        YAML.replace("[level]", "[level], models: [arx, gru]")
     )
     e = tank(300)
     pd.DataFrame({"inflow": e.u[:, 0], "level": e.y[:, 0]}).to_csv(tmp_path / "tank.csv")
@@ -156,7 +167,7 @@ def test_a_run_removes_nothing_that_identify_is_writing_and_identify_what_it_lef
     left.mkdir(parents=True)
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "experiments.yaml").write_text(
-        YAML.replace("[level]", "[level], rows: [arx]")
+        YAML.replace("[level]", "[level], models: [arx]")
     )
     e = tank(300)
     pd.DataFrame({"inflow": e.u[:, 0], "level": e.y[:, 0]}).to_csv(tmp_path / "tank.csv")
@@ -171,7 +182,7 @@ def test_a_row_whose_last_training_fails_is_not_chosen(monkeypatch: pytest.Monke
         return contest.FIT_BY_CONTESTANT["narx_lm"](experiments, seed)
 
     monkeypatch.setattr(contest, "FIT_BY_CONTESTANT", {**contest.FIT_BY_CONTESTANT, "gru": once})
-    entries = compete(record(rows=["gru", "arx"]), {"": tank(300)})
+    entries = compete(record(models=["gru", "arx"]), {"": tank(300)})
     assert [entry.name for entry in entries] == ["arx", "gru"] and entries[1].validation < entries[
         0
     ].validation
@@ -189,7 +200,7 @@ def test_a_gated_net_simulates_from_its_inputs_alone(net) -> None:
 def test_a_model_without_validation_rows_or_with_a_lost_free_run_is_saved_and_read_again(
     tmp_path: Path,
 ) -> None:
-    entries = compete(record(rows=["arx"]), {"": tank(300)})
+    entries = compete(record(models=["arx"]), {"": tank(300)})
     entries[0].model.save(tmp_path)
     training = Model.load(tmp_path).training
     assert (
@@ -197,7 +208,17 @@ def test_a_model_without_validation_rows_or_with_a_lost_free_run_is_saved_and_re
     )
 
 
-@pytest.mark.parametrize("change", [{"test": 0.7}, {"rows": ["gr"]}, {"rows": []}, {"seed": -1}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"test": 0.7},
+        {"test": []},
+        {"test": [2, 2]},
+        {"models": ["gr"]},
+        {"models": []},
+        {"seed": -1},
+    ],
+)
 def test_a_wrong_entry_is_refused_by_the_name_of_its_key(change: dict[str, object]) -> None:
     with pytest.raises(InputError, match=next(iter(change))):
         record(**change)
@@ -206,7 +227,7 @@ def test_a_wrong_entry_is_refused_by_the_name_of_its_key(change: dict[str, objec
 @pytest.mark.slow  # ranking and writing: above
 def test_the_command_of_the_page_ranks_writes_and_publishes(tmp_path: Path) -> None:
     (tmp_path / "configs").mkdir()
-    short = YAML.replace("[level]", "[level], rows: [narx_lm, arx]")
+    short = YAML.replace("[level]", "[level], models: [narx_lm, arx]")
     (tmp_path / "configs" / "experiments.yaml").write_text(short)
     e = tank(300, noise=0.005)
     e.y[290:294] = np.nan  # in the test rows
@@ -217,7 +238,7 @@ def test_the_command_of_the_page_ranks_writes_and_publishes(tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr
     assert "identify tank: 2 of 2 done" in done.stderr
     ranked = json.loads(done.stdout)
-    assert [row["row"] for row in ranked] == ["narx_lm", "arx"]
+    assert [row["model"] for row in ranked] == ["narx_lm", "arx"]
     folder = tmp_path / "data" / "identified" / "tank"
     assert {path.name for path in folder.iterdir()} == {
         "result.json",
@@ -227,7 +248,9 @@ def test_the_command_of_the_page_ranks_writes_and_publishes(tmp_path: Path) -> N
     }
     code = "import mlflow; r = mlflow.search_runs(experiment_names=['tank'], "
     code += "order_by=['metrics.`validation/free_run`'])\n"
-    code += "print(list(zip(r['tags.row'], r['tags.chosen'], r['metrics.test/free_run'].round(9))))"
+    code += (
+        "print(list(zip(r['tags.model'], r['tags.chosen'], r['metrics.test/free_run'].round(9))))"
+    )
     uri = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db"}
     answer = warm_interpreter.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=small_project.environment(**uri)
@@ -257,8 +280,8 @@ def test_the_command_finds_the_project_above_the_working_directory(
 
 
 def test_the_columns_of_the_table_name_their_measure(capsys: pytest.CaptureFixture[str]) -> None:
-    row = {"row": "arx", "validation": 0.25, "test": None, "seconds": 1.5}
-    command._print_result({"rows": [row], "sentence": ""}, [])
+    row = {"model": "arx", "validation": 0.25, "test": None, "seconds": 1.5}
+    command._print_result({"ranking": [row], "sentence": ""}, [])
     table = " ".join(capsys.readouterr().out.split())
     measure = "free-run RMSE / deviation of y in the rows fitted"
     assert f"validation, {measure} test, {measure} CPU seconds" in table
@@ -267,8 +290,8 @@ def test_the_columns_of_the_table_name_their_measure(capsys: pytest.CaptureFixtu
 
 def test_an_unknown_name_gets_the_nearest_one(tmp_path: Path) -> None:
     assert (
-        load_experiment("tank", small_project.ROOT / "configs" / "examples").rows
-        == ExperimentEntry.model_fields["rows"].default
+        load_experiment("tank", small_project.ROOT / "configs" / "examples").models
+        == ExperimentEntry.model_fields["models"].default
     )
     (tmp_path / "experiments.yaml").write_text(YAML)
     assert load_experiment("tank", tmp_path).outputs == ("level",)
@@ -290,5 +313,5 @@ def test_nets_of_a_kind_are_counted_and_not_listed_in_the_note_of_a_row() -> Non
     fits = {**contest.FIT_BY_CONTESTANT, "identify": lambda experiments, seed: several}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(contest, "FIT_BY_CONTESTANT", fits)
-        (entry,) = compete(record(rows=["identify"]), {"": tank(300)})
+        (entry,) = compete(record(models=["identify"]), {"": tank(300)})
     assert entry.note == "median of 10 nets"

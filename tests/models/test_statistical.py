@@ -569,7 +569,7 @@ def test_a_zero_stays_a_zero_so_that_nothing_multiplies(counts: list[int]) -> No
         ds = pd.date_range("2015-01-01", periods=MONTHS, freq="MS")
         problem = problem_of(y, ds, "MS", 6, 3)
         fitted = fit(problem, THETA, skip=None, seed=0, budget=Budget(0, 1))
-        assert fitted.forecaster.statistical["y"][0].added == 0
+        assert fitted.forecaster.statistical["y"][0].offset == 0
 
 
 def test_a_level_that_fell_and_a_season_that_multiplies_forecast_nothing_without_bound() -> None:

@@ -108,8 +108,10 @@ def _share_of_even_steps(steps: pd.Series, usual: Any) -> float:
 
 
 def find_name_parts(table: pd.DataFrame, time: str) -> list[str]:
-    """The columns that only together tell apart the rows of one time: two of text or whole numbers,
-    else the fewest of text. Empty without such columns.
+    """The columns that only together tell apart the rows of one time: two of text, whole numbers or
+    booleans, else the fewest of text. Asked are ten columns at most, of which each value stands in
+    ten rows on average. Empty without such columns, and where at most half of the rows repeat a
+    time.
     """
     if table[time].duplicated().mean() <= 0.5:
         return []

@@ -152,8 +152,9 @@ def without_new_series(lengths: pd.Series) -> pd.Series:
 
 
 def block_shares(n_rows: int, horizon: int, season: int) -> dict[str, float]:
-    """The blocks of a series of `n_rows` as shares; those of a short series are chosen in steps.
-    The test block has 15 %, or `TESTED_HORIZONS` where half of the rows are left to train on.
+    """The shares of train, validation and calibration of a series of `n_rows`, by these names; the
+    test block has the rest: 15 %, or `TESTED_HORIZONS` horizons where half of the rows are left to
+    train on. The blocks of a short series are chosen in steps.
     """
     calibration = _calibration_share(n_rows, horizon)
     # one step fewer, since blocks end at rounded rows

@@ -94,8 +94,8 @@ def refuse_violations(
 
 
 def format_violations(violations: list[Violation]) -> list[str]:
-    """`warn (freshness): series 'a', 'b' and 7 more, column 'ds': …`: one line for all series with
-    the same finding.
+    """`warn (freshness): series 'a', 'b', 'c' and 6 more, column 'ds': …`: one line for all series
+    with the same finding.
     """
     groups: dict[tuple[str, str, str, str], list[str]] = {}
     for violation in violations:

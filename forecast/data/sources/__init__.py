@@ -41,7 +41,7 @@ def ignore_progress(series: str) -> None:
 class Request:
     """A question to the source of a dataset.
 
-    as_of (UTC, no zone): only sessions closed and intervals ended by then are observations; None:
+    as_of (UTC, no zone): only sessions closed and steps ended by then are observations; None:
     all. since: by series the first time wanted; a series that is not in it is wanted whole.
     environment: may hold secrets. advance: called with each series after it was read. Sources
     without a network ignore since, deadline, environment and advance.

@@ -50,8 +50,8 @@ class Spec(NetworkSpec):
                     f" lookback={shapes.lookback}: no input of a window is so old. Change one of"
                     " the two."
                 )
-            last = min(self.input_delay + self.input_lags, shapes.lookback)
-            branches.append((Taps("x", tuple(range(self.input_delay, last)), others),))
+            stop = min(self.input_delay + self.input_lags, shapes.lookback)
+            branches.append((Taps("x", tuple(range(self.input_delay, stop)), others),))
         dense = dense_layers(self.units, self.layers)
         blocks = (Parallel("delays", tuple(branches)), *add_dropout(dense, self.dropout))
         return Network(blocks, shapes, self.future_units)

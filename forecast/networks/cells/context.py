@@ -79,7 +79,9 @@ class Jordan(ActivatedCell):
     def advance(
         self, xp: Namespace, w: Arrays, projected: Array, states: Arrays
     ) -> tuple[Array, Arrays]:
-        """The rest of a step: output `(B, units)` and new states."""
+        """The rest of a step: output `(B, units)` and new states. projected `(B, m + units)`: the m
+        targets, then what `project` made of the other inputs.
+        """
         count = len(self.targets)
         mu = self.alpha * states["mu"] + projected[..., :count]
         z = xp.matmul(mu, w["recurrent_kernel"]) + w["bias"]
