@@ -868,10 +868,9 @@ def test_a_column_that_is_text_for_a_few_cells_is_named_beside_the_target(tmp_pa
 
 
 def test_a_plan_of_words_is_refused_with_what_to_write(tmp_path):
-    frame = shop().assign(Promo=lambda rows: rows["Promo"].map({0: "none", 1: "big"}))
+    frame = shop().assign(Promo=lambda rows: rows["Promo"].map({0: "none", 1: "big"}), Name="Cork")
     frame["Footfall"] = np.nan
-    pattern = r"line 402 .*has text or .* in 'Promo', known after the last number.*1 for yes"
-    with pytest.raises(InputError, match=pattern):
+    with pytest.raises(InputError, match=r"line 402 .*, with text in 'Promo'\. .*1 for yes"):
         guessed(tmp_path, frame)
 
 
@@ -883,12 +882,41 @@ def test_a_plan_of_words_beside_one_of_numbers_is_named_with_what_to_write(tmp_p
     assert "    # not read: Shelf (a plan in words: to read it, write numbers, such as 1" in text
 
 
-def test_a_plan_with_nothing_for_no_is_refused_with_what_to_write(tmp_path):
-    frame = shop().assign(Promo=lambda rows: rows["Promo"].where(rows["Promo"] > 0))
-    frame["Footfall"] = np.nan
-    pattern = r"line 402 .*or mostly empty cells in 'Promo', known after the last.*0 for no"
+@pytest.mark.parametrize("shops", [["Cork"], ["Cork", "Sligo"]], ids=["a shop", "two shops"])
+@pytest.mark.parametrize(("values", "share"), [((1,), 0.2), ((1,), 0.7), ((1, 2), 0.2)])
+def test_a_plan_with_nothing_for_no_is_refused_with_what_to_write(tmp_path, shops, values, share):
+    frame = shop().drop(columns="Footfall")
+    marks = np.resize(values, len(frame))
+    frame["Promo"] = np.where(np.random.default_rng(0).random(len(frame)) < share, marks, np.nan)
+    frame.loc[[0, 405], "Promo"] = 1
+    pattern = r"line 402 .*after the last Sales, with empty cells in 'Promo'\. .*0 for no"
     with pytest.raises(InputError, match=pattern):
+        guessed(tmp_path, pd.concat([frame.assign(Shop=name) for name in shops]))
+
+
+@pytest.mark.parametrize("value", [1, "yes"])
+def test_a_plan_without_a_value_in_the_past_is_refused_with_what_to_write(tmp_path, value):
+    frame = shop().assign(Promo=lambda rows: rows["Promo"].astype(object))
+    frame["Promo"] = np.where(frame["Sales"].isna(), value, None)
+    fault = "no value before it" if value == 1 else "text"
+    with pytest.raises(InputError, match=f"with {fault} in 'Promo'.*those of the past too"):
         guessed(tmp_path, frame)
+
+
+def test_each_fault_of_a_plan_is_said_of_its_columns(tmp_path):
+    frame = shop().assign(Gift=np.nan, Temp=np.nan)
+    frame.loc[::5, "Gift"] = 1
+    frame.loc[400:, "Temp"] = 20.5
+    with pytest.raises(InputError, match="empty cells in 'Gift', no value before it in 'Temp'\\. "):
+        guessed(tmp_path, frame)
+
+
+@pytest.mark.parametrize("shops", [["Cork"], ["Cork", "Sligo"]], ids=["a shop", "two shops"])
+def test_the_name_of_a_shop_is_no_plan(tmp_path, shops):
+    frame = shop().drop(columns="Promo")
+    frame = pd.concat([frame.assign(Shop=name, Street=f"in {name}") for name in shops])
+    entry, text = guess_both(tmp_path, frame)
+    assert "future_exogenous" not in entry and " rows after the last Sales\n" in text
 
 
 @pytest.mark.parametrize("order", [1, -1], ids=["oldest first", "newest first"])

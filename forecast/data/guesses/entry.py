@@ -226,11 +226,14 @@ def _guess_roles(
 ) -> GuessedRoles:
     """The roles of `columns`, of which `numbers` are numbers. observed: the rows up to each series'
     last target; planned: the rows after the last target of all. `InputError` where these hold text
-    alone.
+    alone, or numbers that lack values before.
     """
     other_columns = [column for column in columns if column != target]
     by_series = observed.groupby("unique_id")[other_columns]
+    planned_columns = [c for c in other_columns if planned[c].notna().any()]
+    incomplete = [c for c in planned_columns if _lacks_values(observed[c], observed["unique_id"])]
     is_constant = by_series.nunique().eq(1).all() & (len(by_series) > 1)
+    is_constant &= ~is_constant.index.isin(incomplete)
     constant = [*is_constant.index[is_constant]]
     first_rows = by_series.first()
     n_values = first_rows.nunique()
@@ -243,34 +246,44 @@ def _guess_roles(
         if n_series >= MIN_STATIC_SERIES and 1 < n_values[column] <= max_values:
             static.append(column)
     changing = [*is_constant.index[~is_constant]]
-    planned_columns = [column for column in changing if planned[column].notna().any()]
-    plans = [column for column in planned_columns if column in numbers]
-    series = observed["unique_id"]
-    unread = [name for name in plans if _is_mostly_empty(observed[name], series)]
-    if not plans:
-        unread = planned_columns
-    if unread:
+    planned_columns = [c for c in changing if c in planned_columns]
+    plans = [c for c in planned_columns if c in numbers]
+    # a text that never changes is a name
+    text = [
+        c
+        for c in planned_columns
+        if c not in numbers and (c in incomplete or observed[c].nunique() != 1)
+    ]
+    columns_by_fault = {
+        "text": [] if plans else text,
+        "empty cells": [c for c in plans if c in incomplete],
+        "no value before it": [c for c in plans if observed[c].isna().all()],
+    }
+    faults = [f"{name} in {quote_names(of)}" for name, of in columns_by_fault.items() if of]
+    if faults:
         raise InputError(
-            f"{where}, {describe_row(planned, 0)}: has text or mostly empty cells in"
-            f" {quote_names(unread)}, known after the last number. Write what is known ahead as"
-            " numbers (1 for yes, 0 for no) in all rows, or drop these rows."
+            f"{where}, {describe_row(planned, 0)}: a plan begins after the last {target}, with"
+            f" {', '.join(faults)}. Write what is known ahead as numbers (1 for yes, 0 for no) in"
+            " all rows, those of the past too, or drop these rows or columns."
         )
     past = [c for c in changing if c in numbers and c not in plans]
     return GuessedRoles(
         plans=plans,
-        unread_plans=[c for c in planned_columns if c not in plans and observed[c].nunique() > 1],
+        unread_plans=text,
         static=static,
         constant=[column for column in constant if column not in static],
         past=past,
     )
 
 
-def _is_mostly_empty(plan: pd.Series, series: pd.Series) -> bool:
-    """Whether most cells of a column are empty from its first value in each series on: a forecast
-    that is known since lately has none before.
+def _lacks_values(plan: pd.Series, series: pd.Series) -> bool:
+    """Whether too many cells of a column are empty from its first value in each series on: a
+    forecast that is known since lately has none before. In a column of one value, empty cells stand
+    for another one.
     """
     is_since_first = plan.groupby(series).ffill().notna()
-    return plan[is_since_first].isna().mean() > MAX_EMPTY_SHARE
+    limit = MAX_EMPTY_SHARE if plan.nunique() > 1 else ROOM_FOR_GAPS
+    return plan[is_since_first].isna().mean() > limit
 
 
 def _is_part_of_names(values: pd.Series) -> bool:
