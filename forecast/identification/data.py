@@ -28,6 +28,8 @@ Labels = npt.NDArray[np.int64]
 Divide = Callable[[int], Labels]
 
 TIME_FORMATS = ("ISO8601", "%d.%m.%Y %H:%M", "%d.%m.%Y %H:%M:%S", "%d.%m.%Y")
+DAY_PATTERN = r"[12]\d{7}"  # of whole numbers that are days, such as 20200131
+TIME_NAME = re.compile(r"(?i)(^|[^a-z])(t|time|date|datetime|timestamp|zeit|datum)([^a-z]|$)")
 UNUSED, TRAIN, VALIDATION, TEST = -1, 0, 1, 2
 BLOCK_NAMES = {TRAIN: "train", VALIDATION: "validation", TEST: "test"}
 
@@ -130,9 +132,9 @@ def read_record(
 
     `experiment`: a column whose values tell several experiments apart. Without it the file is one
     experiment, or one for each cell where variables are cells of tables, as in iddata. `time`: a
-    column of numbers or dates (ISO, or such as 31.12.2020 23:50); rows that are out of order, left
-    out or in uneven steps are refused. Without it this is checked of the first column of a CSV
-    where that has dates, or even steps as a clock has.
+    column of numbers or dates (ISO, or such as 31.12.2020 23:50 or 20201231); rows that are out of
+    order, left out or in uneven steps are refused. Without it this is checked of the first column
+    of a CSV where that has dates, or even steps as a clock has.
     """
     return list(read_by_name(path, outputs, inputs, experiment, time).values())
 
@@ -234,14 +236,14 @@ def _index_by_time(
         return frame.reset_index(drop=True)
     cells = column.astype(str)
     times = pd.to_numeric(cells.str.replace(",", "."), errors="coerce")
-    if column.dtype.kind not in "iuf":
+    if column.dtype.kind not in "iuf" or cells.str.fullmatch(DAY_PATTERN).all():
         dates = [
             pd.to_datetime(cells, format=form, errors="coerce", utc=True) for form in TIME_FORMATS
         ]
-        times = max(times, *dates, key=pd.Series.count)
+        times = max(*dates, times, key=pd.Series.count)
     is_whole = bool(times.notna().all())
     if is_whole and time is None:
-        is_whole = (times.dtype.kind == "M" and times.is_unique) or _has_even_steps(times)
+        is_whole = (times.dtype.kind == "M" and times.is_unique) or _is_clock(times)
     if time and not is_whole:
         row = int(times.isna().argmax())
         raise InputError(
@@ -252,11 +254,15 @@ def _index_by_time(
     return frame.set_index(pd.Index(times)) if is_whole else frame.reset_index(drop=True)
 
 
-def _has_even_steps(times: pd.Series) -> bool:
-    """Whether all steps of times or numbers are equal, but for `MOST_GAPS` of them."""
+def _is_clock(times: pd.Series) -> bool:
+    """Whether all steps of times or numbers are equal, but for `MOST_GAPS` of them. Numbers that
+    begin again, such as an angle, are none unless their column is named as one of times.
+    """
     steps = times.diff().iloc[1:]
-    is_even = (steps / steps.median() - 1).abs() <= EVEN_SHARE
-    return is_even.mean() >= 1 - MOST_GAPS
+    ratios = steps / steps.median()
+    is_even = (ratios - 1).abs() <= EVEN_SHARE
+    is_named = times.dtype.kind == "M" or TIME_NAME.search(str(times.name))
+    return is_even.mean() >= 1 - MOST_GAPS and bool(is_named or ratios.min() >= 0)
 
 
 def _require_names(path: Path | str, names: Sequence[str], columns: Sequence[str]) -> None:

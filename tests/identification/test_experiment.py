@@ -140,6 +140,23 @@ def test_times_of_european_files_are_read_and_those_left_out_refused(tmp_path, f
         read_record(path, ["y"], ["u"], time="t")
 
 
+@pytest.mark.parametrize("time", ["day", None])
+def test_days_as_whole_numbers_are_dates_and_years_are_numbers(tmp_path, time) -> None:
+    import pandas as pd
+
+    days = pd.date_range("2020-01-28", periods=40).strftime("%Y%m%d").astype(int)
+    frame = pd.DataFrame({"day": days, "level": np.arange(40.0)})
+    frame.to_csv(tmp_path / "days.csv", index=False)
+    assert len(read_record(tmp_path / "days.csv", ["level"], time=time)[0]) == 40
+    frame.drop(index=9).to_csv(tmp_path / "gone.csv", index=False)
+    with pytest.raises(InputError, match=r"Rows 8 and 9 are those of 2020-02-05 .* 2020-02-07"):
+        read_record(tmp_path / "gone.csv", ["level"], time=time)
+    frame["day"] = np.delete(np.arange(1960, 2001), 9)
+    frame.to_csv(tmp_path / "years.csv", index=False)
+    with pytest.raises(InputError, match=r"Rows 8 and 9 are those of 1968 and 1970"):
+        read_record(tmp_path / "years.csv", ["level"], time=time)
+
+
 def test_a_csv_whose_dates_leave_out_rows_is_refused(tmp_path) -> None:
     import pandas as pd
 
@@ -173,6 +190,27 @@ def test_seconds_in_the_first_column_that_leave_out_rows_are_refused(
         assert len(read_record(tmp_path / "log.csv", ["level"])[0]) == 40
         return
     with pytest.raises(InputError, match=r"Rows 19 and 20 are those of 9\.5 and"):
+        read_record(tmp_path / "log.csv", ["level"])
+
+
+@pytest.mark.parametrize(
+    ("name", "is_time"), [("angle", False), ("rate", False), ("t", True), ("Time [s]", True)]
+)
+def test_numbers_that_begin_again_are_a_clock_only_by_their_name(tmp_path, name, is_time) -> None:
+    rows = np.column_stack([np.arange(120.0) % 40, RNG.normal(size=120)])
+    np.savetxt(tmp_path / "log.csv", rows, delimiter=",", header=f"{name},level", comments="")
+    if not is_time:
+        assert len(read_record(tmp_path / "log.csv", ["level"])[0]) == 120
+        return
+    with pytest.raises(InputError, match=r"Rows 39 and 40 are those of 39\.0 and 0\.0"):
+        read_record(tmp_path / "log.csv", ["level"])
+
+
+@pytest.mark.parametrize("first", [np.arange(60.0)[::-1], np.delete(np.arange(61.0), 20)])
+def test_an_index_that_runs_back_or_leaves_out_rows_is_refused_unnamed(tmp_path, first) -> None:
+    rows = np.column_stack([first, RNG.normal(size=60)])
+    np.savetxt(tmp_path / "log.csv", rows, delimiter=",", header="sample,level", comments="")
+    with pytest.raises(InputError, match="rows must follow each other in time"):
         read_record(tmp_path / "log.csv", ["level"])
 
 
