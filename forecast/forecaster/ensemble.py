@@ -50,15 +50,15 @@ from forecast.system import files
 from forecast.system.errors import DamagedError, InputError, quote, quote_names
 
 MANIFEST = "ensemble.json"
-SCORES = "calibration.npz"
+CALIBRATION_FILE = "calibration.npz"
 SAVED_ARRAYS = {
     "": "scores",
     "-test": "test_scores",
     "-quiet": "is_quiet",
     "-test-quiet": "test_is_quiet",
 }
-"""Arrays of SCORES: the ending of the name (after the number of the series) and the field of
-`SplitConformal`.
+"""Arrays of `CALIBRATION_FILE`: the ending of the name (after the number of the series) and the
+field of `SplitConformal`.
 """
 MAX_HORIZON_FACTOR = 10
 """A closed loop runs for at most this many trained horizons; after that it has settled to a value
@@ -220,7 +220,7 @@ class Ensemble:
                 "highest": files.json_number(conformal.newest.highest[0]),
                 "pooled_target": None if conformal.ranked_pool is None else pooled_target,
             }
-        files.write_arrays(folder / SCORES, arrays)
+        files.write_arrays(folder / CALIBRATION_FILE, arrays)
         content: dict[str, Any] = {
             "schema": files.ENSEMBLE_SCHEMA,
             "forecasters": len(self.forecasters),
@@ -251,7 +251,7 @@ class Ensemble:
             Forecaster.load(folder / f"forecaster-{number}")
             for number in range(manifest["forecasters"])
         )
-        arrays = files.read_arrays(folder / SCORES)
+        arrays = files.read_arrays(folder / CALIBRATION_FILE)
         task = forecasters[0].task
         calibrated = {}
         for i, name in enumerate(manifest["series"]):

@@ -49,7 +49,7 @@ from forecast.tracking.model_registry import RegisteredModel
 
 TIMEOUT = 120.0
 """Seconds to wait for another process that changes versions of the same dataset."""
-SCORES = (*(metric.name for metric in metrics.METRICS), "n_origins")
+CARD_METRICS = (*(metric.name for metric in metrics.METRICS), "n_origins")
 
 
 Refit = Callable[[Path, Path], None]
@@ -640,7 +640,9 @@ def make_card(
         config_hash=record.digests.config,
         git_revision=revision,
         created_at=now.floor("s").isoformat(),
-        metrics={name: score[name] for name in SCORES if np.isfinite(score.get(name, np.nan))},
+        metrics={
+            name: score[name] for name in CARD_METRICS if np.isfinite(score.get(name, np.nan))
+        },
         expected=_error_by_step(results, candidate),
         naive=_error_by_step(results, NAIVE),
     )

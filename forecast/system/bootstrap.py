@@ -172,7 +172,7 @@ def _install(root: Path, *, dev: bool) -> None:
         earlier = {}
     stamp = _expected_stamp(root, dev=dev)
     venv.mkdir(exist_ok=True)
-    _write_stamp(venv, {"root": "unfinished"})
+    _write_stamp(venv, {"root": "unfinished"})  # no such lock: made anew if killed
     if (earlier.get("lock"), earlier.get("root")) != (stamp["lock"], stamp["root"]):
         print("Making .venv", flush=True)
         # not `sys.executable`: where `.venv` is activated, that is the one removed above

@@ -239,9 +239,9 @@ def save_model(
     spec = files.read_json(min(forecaster_folder.rglob("spec.json")))
     # MLflow would compare all installed packages with the requirements, which are the installed
     # ones anyway: a fifth of the time of `promote --scored`.
-    checks: Any = environment
-    check = checks.warn_dependency_requirement_mismatches
-    checks.warn_dependency_requirement_mismatches = show_nothing
+    mlflow_environment: Any = environment
+    warn = mlflow_environment.warn_dependency_requirement_mismatches
+    mlflow_environment.warn_dependency_requirement_mismatches = show_nothing
     try:
         with mlflow_client.silence_warnings():
             mlflow.pyfunc.save_model(
@@ -254,7 +254,7 @@ def save_model(
                 pip_requirements=_installed_requirements(),
             )
     finally:
-        checks.warn_dependency_requirement_mismatches = check
+        mlflow_environment.warn_dependency_requirement_mismatches = warn
 
 
 @cache

@@ -4,7 +4,7 @@ Both directions stay inside the window, so nothing after the cutoff is read. All
 horizon are forecast at once from the two end states; there is no forecast at earlier rows of a
 window.
 
-`Spec` (a `NetworkSpec`) holds the options of an entry; its `build` describes the `Network` for the
+`Spec` (a `NetworkSpec`) holds the options of an entry; its `blocks` describe the `Network` for the
 `Shapes` of a task, from past (B, T, C) to forecasts (B, H, O, K) relative to the skip. Another
 option is a field of `Spec` that `blocks` reads.
 """

@@ -4,7 +4,7 @@ started from its state, writes the horizon step by step.
 With `feedback` the decoder is fed its own previous output beside the known future inputs, but for a
 head without a location, such as bins, which has nothing to feed back.
 
-`Spec` (a `NetworkSpec`) holds the options of an entry; its `build` describes the `Network` for the
+`Spec` (a `NetworkSpec`) holds the options of an entry; its `blocks` describe the `Network` for the
 `Shapes` of a task, from past (B, T, C) to forecasts (B, H, O, K) relative to the skip. Another
 option of the network is a field of `Spec` that `build` reads; `chunk` is one of training.
 """

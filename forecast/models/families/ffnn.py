@@ -4,7 +4,7 @@ the rows before it are worth.
 `layers` dense layers forecast all steps at once. With `trainer: lm` it is fitted by
 Levenberg-Marquardt.
 
-`Spec` (a `NetworkSpec`) holds the options of an entry; its `build` describes the `Network` for the
+`Spec` (a `NetworkSpec`) holds the options of an entry; its `blocks` describe the `Network` for the
 `Shapes` of a task, from past (B, T, C) to forecasts (B, H, O, K) relative to the skip. Another
 option is a field of `Spec` that `blocks` reads; what tuning tries of it stands in `choices`.
 """

@@ -2,7 +2,7 @@
 
 Their states stand side by side before the read-out; each branch is one layer of `units`.
 
-`Spec` (a `NetworkSpec`) holds the options of an entry; its `build` describes the `Network` for the
+`Spec` (a `NetworkSpec`) holds the options of an entry; its `blocks` describe the `Network` for the
 `Shapes` of a task, from past (B, T, C) to forecasts (B, H, O, K) relative to the skip. Another kind
 of branch is one more cell's name in `branches`.
 """

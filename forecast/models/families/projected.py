@@ -4,7 +4,7 @@ many columns.
 `projection: learnt` trains the combinations with the rest; `pca` takes the principal axes of the
 train inputs and does not train them. Known future inputs pass beside the projection.
 
-`Spec` (a `NetworkSpec`) holds the options of an entry; its `build` describes the `Network` for the
+`Spec` (a `NetworkSpec`) holds the options of an entry; its `blocks` describe the `Network` for the
 `Shapes` of a task, from past (B, T, C) to forecasts (B, H, O, K) relative to the skip. `pca` with
 Levenberg-Marquardt is refused, which would train the axes too. Another projection is a value of
 `projection` that `blocks` reads.

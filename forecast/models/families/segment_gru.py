@@ -4,7 +4,7 @@ of it relative to the last value.
 The horizon is written in equal parts of at most a segment, side by side from the last state. Rows
 before the newest whole segments are not read.
 
-`Spec` (a `NetworkSpec`) holds the options of an entry; its `build` describes the `Network` for the
+`Spec` (a `NetworkSpec`) holds the options of an entry; its `blocks` describe the `Network` for the
 `Shapes` of a task, from past (B, T, C) to forecasts (B, H, O, K) relative to the skip. Another
 option is a field of `Spec` that `build` reads.
 """

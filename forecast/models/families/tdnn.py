@@ -4,7 +4,7 @@ too, so its response to an input is finite.
 MATLAB's distdelaynet; with `layers: 1` its timedelaynet. Delays are spaced by `dilation` to the
 power of the layer; those beyond the lookback are left out.
 
-`Spec` (a `NetworkSpec`) holds the options of an entry; its `build` describes the `Network` for the
+`Spec` (a `NetworkSpec`) holds the options of an entry; its `blocks` describe the `Network` for the
 `Shapes` of a task, from past (B, T, C) to forecasts (B, H, O, K) relative to the skip. Another
 option is a field of `Spec` that `blocks` reads; what tuning tries of it stands in `choices`.
 """
