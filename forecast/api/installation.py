@@ -144,8 +144,9 @@ def _installed_files() -> dict[str, bytes]:
         for path in sorted(root.glob(pattern)):
             contents[path.relative_to(root).as_posix()] = path.read_bytes()
     contents.pop("pipelines/demo.py", None)  # only a clone's Makefile starts it
-    code, version = b"      - forecast\n", f"      - {LOCK}\n".encode()
-    contents["dvc.yaml"] = contents["dvc.yaml"].replace(code, version)
+    # stages depend on the installed versions in place of the package's code
+    code_line, versions_line = b"      - forecast\n", f"      - {LOCK}\n".encode()
+    contents["dvc.yaml"] = contents["dvc.yaml"].replace(code_line, versions_line)
     return contents
 
 

@@ -200,11 +200,13 @@ class Model:
     def watch(
         self, df: Any, *, newest: int, rate: float = 10, pooled: bool = False
     ) -> pd.DataFrame:
-        """Alarms for those of the `newest` observations of each series that one-step forecasts
-        cannot explain: `unique_id, ds, y, <name>, p, alarm_level, alarm`, by the caller's names.
+        """A row for each of the `newest` observations of each series: `unique_id, ds, y, <name>, p,
+        alarm_level, alarm`, by the caller's names; `alarm` is true where a one-step forecast cannot
+        explain it.
 
         df: a history whose newest rows are later than the data of the fit; errors on fitted rows
-        are too small. rate: the percentage of alarms that may be false, besides those of chance.
+        are too small. rate: the percentage of alarms that may be false; in addition, one
+        observation in n + 1 is a false alarm, with n calibration errors.
         pooled: one alarm level for all series, by the errors of all
         (`forecast.forecaster.watching`). Raises `InputError` for rows without a whole lookback, and
         where there are too few calibration errors for the rate.

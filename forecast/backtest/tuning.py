@@ -48,7 +48,7 @@ TUNING_BORDERS = ("train_end", "validation_end", "by_series")
 
 def trial_space(setup: Setup, candidate: Candidate) -> Space:
     """The search space of a candidate's trials; for one of `models_with_fixed_values` without the
-    fields that its entry sets, which may be all.
+    fields that its entry sets. Empty: it is not tuned.
     """
     space = dict(candidate.spec.search_space())
     if candidate.model in setup.models_with_fixed_values:
@@ -75,7 +75,7 @@ def tune(setup: Setup, planned: list[Candidate], target: Path, *, jobs: int) -> 
     error names every study with a bug, after all others are stored.
     """
     setup = replace(setup, data=share_shapes(setup.data))
-    tunable = [candidate for candidate in planned if candidate.spec.search_space()]
+    tunable = [candidate for candidate in planned if trial_space(setup, candidate)]
     cached_files = {}
     missing: dict[Path, Candidate] = {}
     for candidate in tunable:
@@ -120,8 +120,8 @@ def _order_studies(candidates: list[Candidate], n_workers: int) -> list[Candidat
     their studies: networks (one or more per worker) but for the last two per worker, then the other
     families, then these last networks.
 
-    Networks come first because loky judges a worker's memory by its first task, and replaces a
-    worker that loads TensorFlow later; the new one spends 4 CPU seconds on imports. Networks come
+    Some networks come first because loky judges a worker's memory by its first task, and replaces a
+    worker that loads TensorFlow later; the new one spends 4 CPU seconds on imports. Some come
     last because a study of another family takes as long as two of networks: as the last one it
     would leave all other workers idle.
     """
@@ -198,8 +198,8 @@ class ValidationLoss:
 
 def study_key(setup: Setup, candidate: Candidate) -> str:
     """The cache key of a study, made from its data, search space, budget, seed, code and versions.
-    Rows after the validation block do not enter it, nor does the code where no other run finds the
-    study (`PreparedData.digest`).
+    Rows after the validation block do not enter it, nor does the code where the data are in memory,
+    so that no other run finds the study (`PreparedData.digest`).
     """
     borders = {name: end for name, end in setup.borders.items() if name in TUNING_BORDERS}
     return result_key(

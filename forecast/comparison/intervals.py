@@ -247,8 +247,8 @@ def _put_beside(cubes: Sequence[ForecastCube], task: Task) -> BlockErrors:
 def _level_faults(
     calibration: ForecastCube | None, levels: Sequence[float], n_pooled: int | None
 ) -> dict[float, str]:
-    """By level the reason why the calibration block of a series supports no interval; empty if it
-    supports one.
+    """By level, in percent, the reason why the calibration block of a series supports no interval;
+    an empty text where it does.
 
     n_pooled: the number of errors if they are ranked with those of other series
     """

@@ -73,7 +73,7 @@ def _role_and_reason(entry: Column | FutureColumn, dataset: Dataset) -> tuple[st
         return "holidays", f"computed from the date: holidays of {dataset.holidays.country}"
     reason = "known ahead: every forecast needs it for the whole horizon"
     if entry.issued:
-        reason = "the provider's forecasts, as issued by the last observation"
+        reason = "the provider's forecasts issued up to the time of the last observation"
     return "future_exogenous", reason
 
 

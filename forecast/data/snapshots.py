@@ -254,7 +254,7 @@ def find_revisions(
     if changed.empty:
         return NO_REVISIONS
     last_answered = changed["unique_id"].map(fresh.groupby("unique_id")["ds"].max())
-    conditions = {  # the first that is true
+    conditions = {  # the first true one names the kind
         "unanswered": (changed["ds"] > last_answered) & changed["unique_id"].isin(since.keys()),
         "provisional": changed["ds"] >= (provisional_from or pd.Timestamp.max),
         "vanished": changed["side"] == "left_only",

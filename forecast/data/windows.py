@@ -121,7 +121,8 @@ def layout(task: Task) -> Layout:
 
 def fill_gaps(z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(values, is_observed, steps since the last observation), each (B, L, C), of z (B, L, C). A
-    missing value becomes the last observed one of the same window, or 0 before the first one.
+    missing value becomes the last observed one of the same window, or 0 before the first one: none
+    after it is read, on which sums over whole series rely (`models.long_windows`).
     """
     observed = np.isfinite(z)
     steps = np.arange(z.shape[1])[None, :, None]

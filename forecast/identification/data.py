@@ -72,8 +72,8 @@ def dividerand(
 def divideind(
     train: Iterable[int], validation: Iterable[int] = (), test: Iterable[int] = ()
 ) -> Divide:
-    """Train, validation and test rows by their numbers, from 0; other rows are not used.
-    `InputError` for a row that is named twice or does not exist.
+    """Train, validation and test rows by their numbers, from 0; other rows are not used. What is
+    returned raises `InputError` for a row that is named twice or does not exist.
     """
     chosen = {TRAIN: list(train), VALIDATION: list(validation), TEST: list(test)}
 
@@ -85,10 +85,11 @@ def divideind(
                     f"divideind: {BLOCK_NAMES[label]} rows reach from {min(numbers)} to"
                     f" {max(numbers)}; the experiment has rows 0 to {rows - 1}."
                 )
-            if (labels[numbers] != UNUSED).any():
+            is_repeated = len(set(numbers)) < len(numbers)
+            if is_repeated or (labels[numbers] != UNUSED).any():
                 raise InputError(
-                    f"divideind: some of the {BLOCK_NAMES[label]} rows train or validate too. Give"
-                    " each row once; a range of Python leaves out its end."
+                    f"divideind: some of the {BLOCK_NAMES[label]} rows are named twice. Give each"
+                    " row once; a range of Python leaves out its end."
                 )
             labels[numbers] = label
         return labels

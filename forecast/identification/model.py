@@ -269,7 +269,8 @@ class Model:
         y: npt.ArrayLike | None = None,
         u_next: npt.ArrayLike | None = None,
     ) -> Array:
-        """(T, O): in row t the forecast of row t + 1, in the last row that of the row after y.
+        """(T, O): in row t the forecast of row t + 1, in the last row that of the row after y; (T,)
+        for such a y. Rows whose delays are not filled are NaN.
 
         A net whose y[t] depends on u[t] needs the input of the row after y, `u_next` (I,);
         `InputError` without.

@@ -175,8 +175,9 @@ class Narx:
 
     def add_first_row(self, experiment: Experiment, start: int) -> Experiment:
         """For a net with states: the experiment with a row before its first one, as `begin`
-        remembers it (y 0, u as in the first row), and with NaN as the states in all rows. For
-        another net as it is.
+        remembers it (y 0, u as in the first row), and with NaN as the states in all rows. The new
+        row and the first `start` of the experiment count as no error (weight 0). For another net as
+        it is.
         """
         if not self.states:
             return experiment

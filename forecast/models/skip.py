@@ -60,10 +60,11 @@ With two pairs of the hour, the map took the rest from the same hour of past day
 noise (docs/research/linear-part.md).
 """
 MIN_WEEK_ROWS = 240
-"""A third sine pair of the weekday is read from so many train rows on, 60 % of 400: on fewer its
-products with the newest rows are fitted to noise (docs/research/quarter-hour.md).
+"""A third sine pair of the weekday is read from so many train rows on, those of a series of 400
+rows: on fewer its products with the newest rows are fitted to noise
+(docs/research/quarter-hour.md).
 """
-FIRST_WAVE = 2
+FIRST_PAIR_COLUMNS = 2
 """Columns of the first sine pair."""
 PRODUCT_LAGS = 25
 """Rows of the target that the calendar multiplies: a day of hours and the same hour before it."""
@@ -237,8 +238,8 @@ class Skip:
 
     @property
     def plan_lags(self) -> int:
-        """It reads the known-future inputs at the `plan_lags` - 1 rows before the newest, whose
-        plan is that of the horizon.
+        """It reads the known-future inputs at the `plan_lags` - 1 rows before the newest; the plan
+        of the newest row is that of the horizon.
         """
         return min(self.lags, PRODUCT_LAGS) if self.reads_past_plans else 0
 
@@ -268,10 +269,10 @@ class Skip:
     def _remove_pull_back(
         self, change: np.ndarray, windows: Windows, channels: Layout
     ) -> np.ndarray:
-        """The `change` (B, H, O) without the pull back to the fitted levels that an unseen level
-        causes: there it is the change of the same windows moved back by `unseen_shift`. Where the
-        unseen level causes a change away from the fitted ones, as in a series that grows by a share
-        of its level, it stays.
+        """The `change` (B, H, O) of the linear map from the last value, without the pull back to
+        the fitted levels that an unseen level causes: there it is the change of the same windows
+        moved back by `unseen_shift`. Where the unseen level causes a change away from the fitted
+        ones, as in a series that grows by a share of its level, it stays.
         """
         unbounded = ((-np.inf, 0.0, np.inf, 1.0),) * self.outputs
         ranges = _look_up_by_series(windows, self.level_ranges, unbounded)
@@ -470,7 +471,7 @@ def calendar_products(
         newest = past[:, -1, read_channels(channels, unread)]
         targets = _target_features(past, channels, reads_level)
         state = np.concatenate([np.ones((len(past), 1)), *targets, newest], axis=1)
-        terms = np.concatenate(calendar_terms(calendar, harmonics, FIRST_WAVE), axis=1)
+        terms = np.concatenate(calendar_terms(calendar, harmonics, FIRST_PAIR_COLUMNS), axis=1)
         parts.append(_multiply_columns(terms, state))
     return np.concatenate(parts, axis=1)
 
@@ -547,7 +548,7 @@ def feature_names(shape: Skip, channels: Layout) -> list[FeatureName]:
         newest = [FeatureName("input", channel) for channel in others]
         targets = _target_names(channels, shape.product_lags, shape.reads_level)
         state = [FeatureName("calendar"), *targets, *newest]
-        names += _multiplied_names(_calendar_names(shape.harmonics, FIRST_WAVE), state)
+        names += _multiplied_names(_calendar_names(shape.harmonics, FIRST_PAIR_COLUMNS), state)
     return names
 
 
@@ -566,11 +567,13 @@ def _target_names(channels: Layout, lags: int, reads_level: bool) -> list[Featur
     oldest first, then its level where that is read.
     """
     names = []
-    for channel, drifts in zip(channels.target_channels, channels.difference_inputs, strict=False):
-        newest = 0 if drifts else 1
-        oldest = lags - 2 if drifts else lags - 1
+    for channel, is_differenced in zip(
+        channels.target_channels, channels.difference_inputs, strict=False
+    ):
+        newest = 0 if is_differenced else 1
+        oldest = lags - 2 if is_differenced else lags - 1
         names += [FeatureName("change", channel, lag) for lag in range(oldest, newest - 1, -1)]
-        if reads_level and not drifts:
+        if reads_level and not is_differenced:
             names.append(FeatureName("level", channel))
     return names
 

@@ -61,8 +61,8 @@ def gate_splits(
     """
     steps = pd.DatetimeIndex(np.unique(ds.to_numpy()))
     first = max(len(steps) - (fresh_steps + dataset.horizon - 1), 0)
-    rows = dataset.calendar.counts_rows
-    unit = pd.Timedelta(1, "min" if rows else "D")
+    # rows without dates are numbered by minutes
+    unit = pd.Timedelta(1, "min" if dataset.calendar.counts_rows else "D")
     ends = [steps[-1].floor(unit), steps[first].floor(unit) - unit]
     for length in _lengths(dataset, steps):
         ends.append((ends[-1] - length).floor(unit))
@@ -75,7 +75,7 @@ def gate_splits(
             " `fresh_steps` in configs/retraining.yaml, shorten the blocks in"
             " configs/datasets.yaml, or wait for more data."
         )
-    if rows:
+    if dataset.calendar.counts_rows:
         sizes = np.diff([0, *reversed(stops)]) / len(steps)
         return dict(zip(("train", "validation", "calibration"), sizes.tolist(), strict=False))
     names = ("train_end", "validation_end", "calibration_end", "test_end")
@@ -243,7 +243,7 @@ class Ledger(Record):
 
     remedy: ClassVar[str] = "Delete it: evidence is then gathered again."
 
-    rows: list[LedgerEntry] = Field(default_factory=list)
+    entries: list[LedgerEntry] = Field(default_factory=list)
 
     @classmethod
     def read(cls, path: Path) -> Ledger:
@@ -267,7 +267,7 @@ class Ledger(Record):
         newest = max(counted, default=pd.Timestamp.min)
         is_finite = np.isfinite(losses[["champion", "challenger"]]).all(axis=1)
         for origin, row in losses[is_finite & (losses.index > newest)].iterrows():
-            self.rows.append(
+            self.entries.append(
                 LedgerEntry(
                     origin=pd.Timestamp(str(origin)).isoformat(),
                     version=version,
@@ -299,14 +299,14 @@ class Ledger(Record):
     def _count_pairs_before(self, version: int, config_hash: str, moment: pd.Timestamp) -> int:
         """How many other pairs with different losses began in the year up to `moment`."""
         starts: dict[tuple[int, str], pd.Timestamp] = {}
-        for entry in self.rows:
+        for entry in self.entries:
             if entry.champion != entry.challenger:
                 starts.setdefault((entry.version, entry.config_hash), pd.Timestamp(entry.at))
         starts.pop((version, config_hash), None)
         return sum(moment - YEAR < start <= moment for start in starts.values())
 
     def _entries_of(self, version: int, config_hash: str) -> list[LedgerEntry]:
-        return [e for e in self.rows if e.version == version and e.config_hash == config_hash]
+        return [e for e in self.entries if e.version == version and e.config_hash == config_hash]
 
 
 MIN_VALUES = 20
@@ -438,7 +438,7 @@ class DueDecision:
 
     reasons: tuple[str, ...]
     """Why a challenger is due; empty where it is not."""
-    ageing: str
+    ageing_reason: str
     """Why the champion is stale or drifting; empty where it is neither. An ageing champion may be
     replaced by an equivalent challenger or by its own recipe.
     """
@@ -470,14 +470,16 @@ def judge_due(
     age = card.age(now if counts_rows else as_of, counts_rows=counts_rows)
     # not below 0: a card's `as_of` may be the moment of a fetch, later than the newest row
     age_days = max(0.0, age / DAY)
-    ageing = []
+    ageing_reasons = []
     if age_days >= rules.max_age_days:
-        ageing.append(f"stale ({plural(age_days, 'day')} old, {rules.max_age_days:g} allowed)")
+        ageing_reasons.append(
+            f"stale ({plural(age_days, 'day')} old, {rules.max_age_days:g} allowed)"
+        )
     drifted = [shift.what for shift in shifts if shift.drifted]
     if drifted:
-        ageing.append(f"drifting ({list_first(drifted, 3, str)})")
-    reasons = list(ageing) if new_steps > 0 else []
+        ageing_reasons.append(f"drifting ({list_first(drifted, 3, str)})")
+    reasons = list(ageing_reasons) if new_steps > 0 else []
     wanted_steps = rules.new_steps or dataset.horizon
     if new_steps >= wanted_steps:
         reasons.append(f"{new_steps} new steps ({wanted_steps} wanted)")
-    return DueDecision(tuple(reasons), " and ".join(ageing), round(age_days, 3))
+    return DueDecision(tuple(reasons), " and ".join(ageing_reasons), round(age_days, 3))

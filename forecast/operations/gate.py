@@ -7,7 +7,7 @@ champion has no finite forecasts; "equivalent" by an equivalence test, if the ch
 "first" without a champion; else "kept".
 
 A gate may be asked every day. Of two equal recipes a fixed test at 5 % would then call the
-challenger better at least every fifth year. So the loss difference of each origin enters one
+challenger better in more than half of all years. So the loss difference of each origin enters one
 growing series once, and the series is compared with a boundary that is valid at all times together
 (a confidence sequence); docs/decisions/0009-a-gate-asked-every-day.md has the alternatives and the
 simulation.
@@ -109,7 +109,7 @@ def decide(
     spacing: Spacing,
     rules: GateRules,
     *,
-    ageing: str = "",
+    ageing_reason: str = "",
     is_same_recipe: bool = False,
 ) -> GateVerdict:
     """Decide whether the challenger is promoted.
@@ -119,12 +119,12 @@ def decide(
     lower loss than naive at the fresh origins. Without a champion a loss not above naive's is
     enough.
 
-    ageing: why the champion is stale or drifting, empty where it is neither. is_same_recipe:
+    ageing_reason: why the champion is stale or drifting, empty where it is neither. is_same_recipe:
     whether the challenger is the champion's recipe on newer data. evidence: None without a
     champion, and where it has no finite forecasts: there a lower loss than naive is enough.
     """
     n_fresh = len(fresh.challenger)
-    counts = GateNumbers(n_fresh=n_fresh, least_fresh=rules.min_fresh, ageing=ageing)
+    counts = GateNumbers(n_fresh=n_fresh, least_fresh=rules.min_fresh, ageing_reason=ageing_reason)
     if n_bad := int((~np.isfinite(fresh.challenger)).sum()):
         return GateVerdict(
             "kept", f"the challenger's loss is not finite at {n_bad} origins", counts
@@ -186,32 +186,35 @@ def _compare(
     # two models with equal losses at every origin are taken for the same function, however few
     # origins there are
     is_identical = np.array_equal(fresh.challenger, champion)
-    word = "equivalent" if is_identical else same.word
-    difference = files.json_number(relative(fresh.challenger, champion)) or 0.0
+    equivalence_word = "equivalent" if is_identical else same.word
+    relative_change = files.json_number(relative(fresh.challenger, champion)) or 0.0
     numbers = numbers.model_copy(
         update={
             "champion_loss": float(champion.mean()),
             "champion_skill": files.json_number(_skill(champion, fresh.naive)),
-            "relative_difference": difference,
+            "relative_difference": relative_change,
             "evidence": sequence,
             "pair_number": evidence.pair_number,
-            "equivalence": EquivalenceNumbers(word=word, upper=same.upper, note=same.note),
+            "equivalence": EquivalenceNumbers(
+                word=equivalence_word, upper=same.upper, note=same.note
+            ),
         }
     )
-    ageing = numbers.ageing
+    ageing_reason = numbers.ageing_reason
     described = _describe_test(sequence)
     is_not_worse = not sequence.note and sequence.z > WORSE_Z
     outcome: Outcome = "kept"
-    if sequence.is_better and difference < 0:
+    if sequence.is_better and relative_change < 0:
         outcome = "better"
         reason = f"better than the champion: {described}"
-    elif ageing and word == "equivalent":
+    elif ageing_reason and equivalence_word == "equivalent":
         outcome = "equivalent"
-        reason = f"no worse than the champion, which is {ageing}"
-    elif ageing and is_same_recipe and is_not_worse:
+        reason = f"no worse than the champion, which is {ageing_reason}"
+    elif ageing_reason and is_same_recipe and is_not_worse:
         outcome = "renewed"
         reason = (
-            f"the champion's recipe on newer data, not shown to be worse; the champion is {ageing}"
+            f"the champion's recipe on newer data, not shown to be worse; the champion is"
+            f" {ageing_reason}"
         )
     elif is_identical:
         reason = SAME_RECIPE
@@ -219,8 +222,9 @@ def _compare(
         reason = f"not shown to be better: {described}"
         if sequence.is_better:
             reason = f"better over all origins ({described}), not over the fresh ones"
-        if ageing:
-            reason += f"; nor to be no worse (the champion is {ageing}; {same.note or word})"
+        if ageing_reason:
+            outcome_of_same = same.note or equivalence_word
+            reason += f"; nor to be no worse (the champion is {ageing_reason}; {outcome_of_same})"
     skill = _skill(fresh.challenger, fresh.naive)
     if outcome != "kept" and skill <= 0:
         outcome = "kept"
@@ -254,27 +258,27 @@ def sequential_test(evidence: PairEvidence, spacing: Spacing, *, alpha: float) -
     (Waudby-Smith, Arbour, Sinha, Kennedy & Ramdas 2024). z is 0 where a `note` says why there is no
     test: too few origins, identical losses or an equal difference at every origin.
     """
-    difference = evidence.champion - evidence.challenger
-    n = len(difference)
+    gain = evidence.champion - evidence.challenger
+    n = len(gain)
     start = SequentialTest(
         z=0.0,
         boundary=boundary(n / max(evidence.n_first, 1), alpha),
         n=n,
-        mean_difference=float(difference.mean()) if n else None,
+        mean_difference=float(gain.mean()) if n else None,
         alpha=alpha,
     )
     if n < MINIMUM:
         return start.model_copy(update={"note": f"{n} origins; {MINIMUM} are needed"})
-    if not np.any(difference):
+    if not np.any(gain):
         return start.model_copy(update={"note": "identical losses"})
     allowed = dependence(n, **spacing)
     usual_cosines = max(FEWEST_GATE_COSINES, round(SHARE_OF_COSINES * allowed.cosines))
     cosines = limit_cosines(usual_cosines, n, **spacing)
-    error = standard_error(difference, replace(allowed, cosines=cosines), asymptotic_inflation)
+    error = standard_error(gain, replace(allowed, cosines=cosines), asymptotic_inflation)
     # the same difference at every origin: there is no variance to judge it by
     if error.value == 0.0:
         return start.model_copy(update={"note": "no variance"})
-    z = normal_score(float(difference.mean()) / error.value, error.dof)
+    z = normal_score(float(gain.mean()) / error.value, error.dof)
     return start.model_copy(update={"z": z})
 
 

@@ -193,7 +193,7 @@ class GateNumbers(Record):
     """How many fresh origins there were."""
     least_fresh: int | None = None
     """How many fresh origins are needed."""
-    ageing: str | None = None
+    ageing_reason: str | None = None
     """Why the champion is stale or drifting; empty where it is neither."""
     naive_loss: float | None = None
     challenger_loss: float | None = None

@@ -67,7 +67,8 @@ class JudgedChallenger:
 
 
 def retrain(job: RetrainingJob) -> Decision:
-    """Judge a challenger and carry the decision out; or finish the decision of a killed run.
+    """Fetch, train a challenger where one is due, judge it and carry the decision out; or finish
+    the decision of a killed run.
 
     Raises `BusyError` while another retraining of the dataset runs, on this machine or on one that
     shares the store.
@@ -155,7 +156,7 @@ def reach_decision(job: RetrainingJob) -> JudgedChallenger:
         }
     )
     if not due.reasons:
-        state = due.ageing or f"champion {plural(due.age_days or 0, 'day')} old, no drift"
+        state = due.ageing_reason or f"champion {plural(due.age_days or 0, 'day')} old, no drift"
         reason = f"{state}, {plural(new_steps, 'new step')}"
         return JudgedChallenger(draft.model_copy(update={"reason": reason}), rules, tree)
     splits = evidence.gate_splits(
@@ -166,7 +167,7 @@ def reach_decision(job: RetrainingJob) -> JudgedChallenger:
     job.log_step("challenger")
     # not stored in DVC's shared cache, which daily challengers would fill
     challenger.run_stages(job, tree, f"compare@{job.dataset}", "--no-commit")
-    return _ask_gate(job, tree, settings, draft, current, due.ageing, rules)
+    return _ask_gate(job, tree, settings, draft, current, due.ageing_reason, rules)
 
 
 def _draft_decision(
@@ -199,7 +200,7 @@ def _ask_gate(
     settings: Dataset,
     draft: Decision,
     current: Champion | None,
-    ageing: str,
+    ageing_reason: str,
     rules: Retraining,
 ) -> JudgedChallenger:
     """Let the gate decide on the challenger that was made in the work tree."""
@@ -226,7 +227,7 @@ def _ask_gate(
         gate.GateRules(
             alpha=rules.alpha, margin=rules.margin, min_fresh=rules.min_gate_origins(settings)
         ),
-        ageing=ageing,
+        ageing_reason=ageing_reason,
         is_same_recipe=current is not None
         and challenger.champion_recipe(current).trains_like(
             RunRecord.read(candidate / "record.json")

@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from forecast.system.errors import ForecastError, InputError
 
@@ -254,7 +254,7 @@ def die_with_parent() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(set_pdeathsig, signal.SIGTERM)
 
 
-def exit_now(code: int) -> None:
+def exit_now(code: int) -> NoReturn:
     """Ends this process and its children at once, without `atexit` handlers, which may wait for
     dead workers.
     """

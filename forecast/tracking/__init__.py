@@ -12,10 +12,10 @@ Names in MLflow: a dataset's experiment and registered model have its name (`pub
 `model_registry`), the decisions on it are in the experiment `<dataset> retraining`
 (`operations.pending`), and each entry of configs/experiments.yaml has an experiment of its own
 (`cli.identify`). Every experiment passes through `mlflow_client.ensure_experiment`; a registered
-model is named in every call of `model_registry`, and locks of the store in `operations.registry`
-and `operations.retrain`. Two projects on one server need datasets of different names: experiments
-are shared, with the description of the first to publish there, and a registered model is refused to
-the second (`RegisteredModel.require_owner`).
+model is named in every call of `model_registry`. `operations.registry` and `operations.retrain`
+name the locks of the store. Two projects on one server need datasets of different names:
+experiments are shared, with the description of the first to publish there, and a registered model
+is refused to the second (`RegisteredModel.require_owner`).
 
 The stages' records are the source, and MLflow shows a copy of them: after the database was lost or
 another address was set, `sync` publishes everything again. Worker processes never call MLflow.

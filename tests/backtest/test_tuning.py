@@ -139,6 +139,17 @@ def test_every_network_gets_a_file_and_what_has_nothing_to_tune_none(plan, monke
     assert (content["model"], content["skip"], content["gradient_steps"]) == ("gru", "linear", 10)
 
 
+def test_an_entry_that_sets_every_searched_value_is_not_tuned(plan, monkeypatch):
+    monkeypatch.setattr(tuning, "run_candidate_study", fake_study)
+    space = NET.spec.search_space()
+    fixed = replace(plan, models_with_fixed_values=["gru"])
+    whole = candidate("gru", **{name: getattr(NET.spec, name) for name in space})
+    assert not tuning.trial_space(fixed, whole) and tuning.trial_space(plan, whole)
+    target = plan.data.paths.root / "tuned"
+    tune(fixed, [whole], target, jobs=1)
+    assert [path.name for path in target.iterdir()] == ["nothing-to-tune.txt"]
+
+
 def test_the_folder_of_a_grid_without_anything_to_tune_is_not_empty_for_dvc(plan, monkeypatch):
     monkeypatch.setattr(tuning, "run_candidate_study", fake_study)
     target = plan.data.paths.root / "tuned"

@@ -494,7 +494,11 @@ BAD = {
     ),
     "rows of two kinds": (
         lambda: divideind(range(30), range(20, 40))(50),
-        "some of the validation rows train or validate too",
+        "some of the validation rows are named twice",
+    ),
+    "a row named twice": (
+        lambda: divideind([0, 0, 1], [2])(4),
+        "some of the train rows are named twice",
     ),
     "rows that are not there": (lambda: divideind([0, 9])(5), "train rows reach from 0 to 9"),
     "shares": (lambda: divideblock(0.0, 1.0), "train above it"),

@@ -263,7 +263,7 @@ def test_what_makes_a_challenger_due(repro: Path) -> None:
     ) -> tuple[tuple[str, ...], str]:
         moment = pd.Timestamp(meta.as_of) + pd.Timedelta(days_later, "D")
         due = judge_due(meta, shifts, settings, RULES, as_of=moment, now=NOW, new_steps=new_steps)
-        return due.reasons, due.ageing
+        return due.reasons, due.ageing_reason
 
     assert ask_whether_due(1, 1) == ((), "")
     assert ask_whether_due(1, 2) == (("2 new steps (2 wanted)",), "")

@@ -51,7 +51,7 @@ def test_what_is_better_over_all_origins_and_not_over_the_fresh_ones_is_told_so(
 
 def test_an_equal_challenger_takes_over_only_from_an_ageing_champion() -> None:
     assert decide(*case(1.0), STEPS, RULES).word == "kept"
-    verdict = decide(*case(1.0), STEPS, RULES, ageing="stale (40 days old)")
+    verdict = decide(*case(1.0), STEPS, RULES, ageing_reason="stale (40 days old)")
     assert verdict.word == "equivalent" and "stale" in verdict.reason
 
 
@@ -64,8 +64,8 @@ def test_the_same_function_is_equivalent_however_few_origins_there_are() -> None
         FreshLosses(losses, 2 * losses, losses.copy()),
         PairEvidence(losses, losses.copy(), pair_number=1, n_first=60),
     )
-    assert decide(*same, steps, RULES, ageing="stale").word == "equivalent"
-    other = decide(*case(1.0, n=60), steps, RULES, ageing="stale")
+    assert decide(*same, steps, RULES, ageing_reason="stale").word == "equivalent"
+    other = decide(*case(1.0, n=60), steps, RULES, ageing_reason="stale")
     assert other.word == "kept" and "12 non-overlapping origins; 30 are needed" in other.reason
 
 
@@ -91,7 +91,7 @@ def test_a_stale_champion_s_recipe_takes_over_on_newer_data_unless_it_is_worse(
         evidence,
         Spacing(horizon=7),
         replace(RULES, min_fresh=8),
-        ageing=ageing,
+        ageing_reason=ageing,
         is_same_recipe=is_same_recipe,
     )
     assert verdict.word == word
@@ -101,7 +101,7 @@ def test_a_stale_champion_s_recipe_takes_over_on_newer_data_unless_it_is_worse(
 
 @pytest.mark.parametrize("ageing", ["", "drifting (live error)"])
 def test_a_worse_challenger_stays_out(ageing: str) -> None:
-    assert decide(*case(1.1), STEPS, RULES, ageing=ageing).word == "kept"
+    assert decide(*case(1.1), STEPS, RULES, ageing_reason=ageing).word == "kept"
 
 
 def test_a_recipe_that_is_compared_with_itself_is_called_the_one_that_serves() -> None:
@@ -110,12 +110,12 @@ def test_a_recipe_that_is_compared_with_itself_is_called_the_one_that_serves() -
     evidence = replace(evidence, champion=evidence.challenger)
     verdict = decide(same, evidence, STEPS, RULES)
     assert verdict.word == "kept" and "is the recipe that serves" in verdict.reason
-    assert decide(same, evidence, STEPS, RULES, ageing="stale").word == "equivalent"
+    assert decide(same, evidence, STEPS, RULES, ageing_reason="stale").word == "equivalent"
 
 
 @pytest.mark.parametrize(("challenger", "ageing"), [(0.9, ""), (1.0, "stale")])
 def test_nothing_is_promoted_that_naive_beats(challenger: float, ageing: str) -> None:
-    verdict = decide(*case(challenger, naive=0.8), STEPS, RULES, ageing=ageing)
+    verdict = decide(*case(challenger, naive=0.8), STEPS, RULES, ageing_reason=ageing)
     assert verdict.word == "kept" and "repeating the last value" in verdict.reason
 
 
@@ -130,14 +130,14 @@ def test_too_few_fresh_origins_keep_the_champion_whatever_they_say() -> None:
 def test_a_challenger_that_is_not_finite_is_kept_out(value: float) -> None:
     fresh, evidence = case(0.5)
     fresh.challenger[7] = value
-    verdict = decide(fresh, evidence, STEPS, RULES, ageing="stale")
+    verdict = decide(fresh, evidence, STEPS, RULES, ageing_reason="stale")
     assert verdict.word == "kept" and "not finite at 1" in verdict.reason
 
 
 def test_an_exploding_challenger_is_kept_out() -> None:
     fresh, evidence = case(0.5)
     fresh.challenger[-1] = evidence.challenger[-1] = 1e12
-    assert decide(fresh, evidence, STEPS, RULES, ageing="stale").word == "kept"
+    assert decide(fresh, evidence, STEPS, RULES, ageing_reason="stale").word == "kept"
 
 
 def test_a_champion_that_is_not_finite_gives_way_to_what_has_skill() -> None:
@@ -169,7 +169,7 @@ def test_a_reason_says_that_repeating_the_last_value_never_errs(champion: str) -
         fresh = replace(fresh, champion=None)
     elif champion == "not finite":
         fresh.champion[0] = np.nan
-    verdict = decide(fresh, evidence, STEPS, RULES, ageing="stale")
+    verdict = decide(fresh, evidence, STEPS, RULES, ageing_reason="stale")
     assert verdict.word == "kept" and "(which makes no error)" in verdict.reason
 
 
@@ -235,11 +235,11 @@ def test_a_recipe_is_not_renewed_where_no_test_could_be_made(losses) -> None:
     fresh = FreshLosses(challenger, 3 * challenger, champion)
     evidence = PairEvidence(champion, challenger, pair_number=1, n_first=len(champion))
     rules = replace(RULES, min_fresh=1)
-    verdict = decide(fresh, evidence, STEPS, rules, ageing="stale", is_same_recipe=True)
+    verdict = decide(fresh, evidence, STEPS, rules, ageing_reason="stale", is_same_recipe=True)
     assert verdict.word == "kept" and verdict.numbers.evidence.note
 
 
 def test_a_recipe_that_naive_beats_does_not_take_over_from_a_stale_champion() -> None:
     fresh, evidence = case(1.0, naive=0.8)
-    verdict = decide(fresh, evidence, STEPS, RULES, ageing="stale", is_same_recipe=True)
+    verdict = decide(fresh, evidence, STEPS, RULES, ageing_reason="stale", is_same_recipe=True)
     assert verdict.word == "kept" and "repeating the last value" in verdict.reason

@@ -23,7 +23,7 @@ def read_and_find_missing(
     """The rows of the file, and its format with the texts that stand for a missing value in columns
     of numbers (`missing`).
 
-    `InputError` for a header without rows, and for a header of two lines.
+    `InputError` for a header without rows, and for the two lines of yfinance's.
     """
     lines = own_files.first_lines(path, where, file_format.encoding)
     if {line.partition(file_format.separator)[0] for line in lines[:2]} == {"Price", "Ticker"}:
