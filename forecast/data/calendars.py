@@ -658,7 +658,7 @@ def _hours_with_rows(
 def _candidate_steps(stamps: pd.DatetimeIndex) -> list[str]:
     """The pandas names of steps that `stamps` may have, the likeliest first: the most frequent
     distance of two times; where that is some days, then one day; where it is a week or longer,
-    names of weeks, months, quarters and years before it.
+    names of weeks, months, quarters and years before it, of half months too.
     """
     common = pd.Series(stamps[1:] - stamps[:-1]).mode().iloc[0] if len(stamps) > 1 else DAY
     common = max(common.round("s"), pd.Timedelta(1, "s"))
@@ -670,6 +670,8 @@ def _candidate_steps(stamps: pd.DatetimeIndex) -> list[str]:
     weeks = [f"W-{day.upper()}" for day in WEEKDAYS]
     prefixes = ("1", "2", "1B")  # B: the first or last working day
     longer = [f"{p}{step}" for p in prefixes for step in ("MS", "ME", "QS", "QE", "YS", "YE")]
+    if common < 28 * DAY:
+        longer += ["SMS", "SMS-16", "SME"]  # the 1st and the 15th or 16th, or the 15th and the last
     return [*weeks, *longer, f"{common.days}D"]
 
 

@@ -125,6 +125,39 @@ def test_the_calendar_and_the_season_are_found(tmp_path, times, calendar, season
     }.get(season, [])
 
 
+@pytest.mark.parametrize("freq", ["SMS", "SMS-16", "SME"])
+def test_half_months_are_a_calendar_with_the_season_of_a_year(tmp_path, freq):
+    times = pd.date_range("2010-01-01", periods=240, freq=freq)
+    entry = guessed(tmp_path, pd.DataFrame({"ds": times, "y": WAVE[:240]}).drop(index=50))
+    assert entry["calendar"] == {"kind": "regular", "freq": freq}
+    assert (entry["season_length"], entry["horizon"], entry["lookback"]) == (24, 6, 48)
+
+
+def test_months_on_their_15th_are_no_half_months(tmp_path):
+    times = pd.date_range("2010-01-01", periods=120, freq="MS") + pd.Timedelta(14, "D")
+    with pytest.raises(InputError, match=r"no calendar has\. Of periods write the first"):
+        guessed(tmp_path, pd.DataFrame({"ds": times, "y": WAVE[:120]}))
+
+
+@pytest.mark.parametrize(
+    ("freq", "written", "spans"),
+    [
+        ("14D", "14D", (26, 4, 52)),
+        ("336h", "14D", (26, 4, 52)),
+        ("28D", "28D", (13, 4, 52)),
+        ("10D", "10D", (37, 4, 52)),
+        ("3D", "3D", (7, 7, 28)),
+    ],
+)
+def test_rows_some_days_apart_have_the_season_of_a_year_or_of_their_weekdays(
+    tmp_path, freq, written, spans
+):
+    times = pd.date_range("1990-01-03", periods=600, freq=freq)
+    entry = guessed(tmp_path, pd.DataFrame({"ds": times, "y": WAVE}))
+    assert entry["calendar"] == {"kind": "regular", "freq": written}
+    assert (entry["season_length"], entry["horizon"], entry["lookback"]) == spans
+
+
 @pytest.mark.parametrize(("rows", "season"), [(5000, 1), (2 * 8640, 8640)])
 def test_a_season_that_the_series_does_not_show_twice_is_none(tmp_path, rows, season):
     times = pd.date_range("2024-01-01", periods=rows, freq="10s")

@@ -53,13 +53,13 @@ SPANS_BY_STEP = {
     "D": Spans(7, 7, 28),
     "B": Spans(5, 5, 60),
     "W": Spans(52, 4, 52),
+    "SM": Spans(24, 6, 48),
     "M": Spans(12, 12, 24),
     "Q": Spans(4, 4, 8),
     "Y": Spans(1, 1, 4),
 }
 """The usual spans by pandas' name of a step."""
-NAMES_BY_LENGTH: dict[pd.Timedelta | None, str] = {DAY: "D", 7 * DAY: "W"}
-"""The names of steps that may be written otherwise: `24h` is a day, `7D` a week."""
+YEAR = 365.25 * DAY
 YEARLY_SPANS = [SPANS_BY_STEP[name] for name in "MQY"]
 """The spans of steps whose season is a year. For `FEW_SERIES` or more series with fewer than
 `SHORT_ROWS` the mean of statistical forecasts is better than what validation selects
@@ -68,8 +68,8 @@ YEARLY_SPANS = [SPANS_BY_STEP[name] for name in "MQY"]
 
 
 def guess_spans(calendar: Calendar) -> Spans:
-    """The usual spans of a calendar: for a step below a day from the steps of a day, else by its
-    name.
+    """The usual spans of a calendar: for a step below a day from the steps of a day, for one of a
+    week or more from those of a year, else by its name.
     """
     if calendar.counts_rows:
         return Spans(1, 10, 100)
@@ -83,17 +83,21 @@ def guess_spans(calendar: Calendar) -> Spans:
     if calendar.opening_hours:
         day = count_day_steps(calendar)
         return Spans(day, min(day, 144), min(2 * len(calendar.opening_hours.days) * day, 672))
-    step = NAMES_BY_LENGTH.get(step_length(calendar), calendar.freq)
-    offset = pd.tseries.frequencies.to_offset(step)
-    if isinstance(offset, pd.offsets.Tick) and (steps := DAY / pd.Timedelta(offset)) > 1:
-        day = round(steps)
-        return Spans(day if day == steps else 1, min(day, 96), min(7 * day, 672))
-    name = offset.rule_code.split("-")[0].rstrip("SE")
-    day_or_more = SPANS_BY_STEP["D"]._replace(season=1)
-    # `BM`, a month of working days, has the spans of a month
-    spans = SPANS_BY_STEP.get(name[-2:].removeprefix("B") or "B", day_or_more)
-    is_whole = spans.season % offset.n == 0
-    return spans._replace(season=spans.season // offset.n if is_whole else 1)
+    offset = pd.tseries.frequencies.to_offset(calendar.freq)
+    is_weekly = isinstance(offset, pd.offsets.Week)
+    step = 7 * offset.n * DAY if is_weekly else step_length(calendar)
+    if step is None:
+        # `BM`, a month of working days, has the spans of a month
+        name = offset.rule_code.split("-")[0].rstrip("SE")[-2:].removeprefix("B") or "B"
+        spans = SPANS_BY_STEP.get(name, SPANS_BY_STEP["D"]._replace(season=1))
+        is_whole = spans.season % offset.n == 0
+        return spans._replace(season=spans.season // offset.n if is_whole else 1)
+    if step < DAY:
+        day = round(DAY / step)
+        return Spans(1 if DAY % step else day, min(day, 96), min(7 * day, 672))
+    if step < 7 * DAY:  # after seven steps of some days the days of the week are the same again
+        return SPANS_BY_STEP["D"]._replace(season=1 if step % DAY else 7)
+    return SPANS_BY_STEP["W"]._replace(season=max(round(YEAR / step), 1))
 
 
 def choose_season(usual: int, n_rows: int) -> tuple[int, str]:
