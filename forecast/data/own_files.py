@@ -28,7 +28,7 @@ from pandas.api.types import is_numeric_dtype
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from forecast.config.reading import Config
-from forecast.data.schema import find_text_cell, has_number_type
+from forecast.data.schema import has_number_type
 from forecast.system.errors import MINUS, InputError, one_line, quote, quote_names
 
 PARQUET_SUFFIXES = (".parquet", ".pq")
@@ -156,8 +156,8 @@ def read_table(
 ) -> pd.DataFrame:
     """The file's rows. The index of a CSV has its line numbers; the header is line 1.
 
-    texts: columns that are read as text, such as the names of series: `nan` and `NA` are not
-    missing, and codes (`is_code`) keep their leading zeros. `InputError` for a file that is absent,
+    texts: columns that are read as they are written, such as the names of series: `nan` and `NA`
+    are not missing, and `007` and `1e5` no numbers. `InputError` for a file that is absent,
     unreadable or not in the stated format.
     """
     if not path.is_file():
@@ -219,11 +219,8 @@ def _read_csv(
     separator = stated_separator(lines) or file_format.separator
     header = read_header(lines, separator, lines_before)
     _require_distinct_names(header, where)
-    text_columns = [column for column in header if column in texts]
-    missing_texts = None
-    if file_format.missing or text_columns:
-        missing_marks = [*MISSING_TEXTS, *file_format.missing]
-        missing_texts = {column: [""] if column in texts else missing_marks for column in header}
+    missing_marks = [*MISSING_TEXTS, *file_format.missing]
+    missing_texts = {column: [""] if column in texts else missing_marks for column in header}
     rows = pd.read_csv(
         path,
         low_memory=False,
@@ -232,10 +229,10 @@ def _read_csv(
         sep=separator,
         decimal=file_format.decimal,
         na_values=missing_texts,
-        keep_default_na=missing_texts is None,
+        keep_default_na=False,
         encoding=file_format.encoding,
         skiprows=lines_before,
-        dtype=str if file_format.thousands else dict.fromkeys(text_columns, str),
+        dtype=str if file_format.thousands else dict.fromkeys(texts, str),
     )
     if not isinstance(rows.index, pd.RangeIndex):
         raise InputError(
@@ -245,9 +242,6 @@ def _read_csv(
             ' `separator: ";", decimal: ","` under `source`.'
         )
     rows.index = (rows.index + 2 + lines_before).rename("line")
-    for column in text_columns:
-        if not is_code(rows[column]) and find_text_cell(rows[column]) is None:
-            rows[column] = pd.to_numeric(rows[column])
     is_plain = (file_format.decimal, file_format.thousands, file_format.units) == (".", "", ())
     for column in rows.columns.drop(texts, errors="ignore"):
         values = rows[column]
@@ -688,6 +682,8 @@ def _parse_written(values: pd.Series, file_format: FileFormat) -> pd.Series:
     mixed = values.where(~is_number, plain)
     if (is_number | values.isna()).all():
         return pd.to_numeric(mixed)
+    if 2 * is_number.sum() < values.count():
+        return values  # a time that was cut, such as `2025-`, stays as it is written
     if pd.to_numeric(text[~is_number], errors="coerce").notna().any():
         # such as 1.5 beside 2,5: told apart by its type, since both would be numbers now
         return mixed.astype(object).mask(is_number, pd.to_numeric(plain.where(is_number)))

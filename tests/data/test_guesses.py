@@ -1230,6 +1230,15 @@ def test_a_series_may_have_the_name_of_a_missing_value(tmp_path, name, column):
     assert guessed(tmp_path, both)["target"] == {"column": "y", **ROOM}
 
 
+@pytest.mark.parametrize(
+    "names", [("1e5", "2e5"), ("1e5", "104"), ("NA", "12"), ("nan", "inf"), ("1.50", "07")]
+)
+def test_a_name_that_looks_like_a_number_is_read_as_it_is_written(tmp_path, names):
+    days = pd.date_range("2024-01-01", periods=100)
+    parts = [pd.DataFrame({"ds": days, "unique_id": name, "y": WAVE[:100]}) for name in names]
+    assert add_and_read(tmp_path, pd.concat(parts))[1] == {*names}
+
+
 def test_years_are_times(tmp_path):
     entry = guessed(tmp_path, pd.DataFrame({"Year": range(1900, 2020), "y": WAVE[:120]}))
     assert entry["source"]["time_format"] == "%Y" and entry["calendar"]["freq"] == "1YS"
@@ -2251,6 +2260,15 @@ def test_a_file_that_cannot_be_meant_so_is_refused_in_one_sentence(tmp_path, tex
     (tmp_path / "mine.csv").write_text(text)
     with pytest.raises(InputError, match=sentence):
         guess_entry(tmp_path / "mine.csv", "mine.csv", "mine")
+
+
+@pytest.mark.parametrize("cell", ["2025-", "(2025)", "−2025"])
+def test_a_time_that_was_cut_is_quoted_as_it_stands_in_the_file(tmp_path, cell):
+    days = [*pd.date_range("2024-01-01", periods=40).strftime("%Y-%m-%d"), cell]
+    frame = pd.DataFrame({"ds": days, "y": WAVE[:41]})
+    message = f"line 42: `ds` holds {cell!r}, wanted a time such as 2024-01-01"
+    with pytest.raises(InputError, match=re.escape(message)):
+        guessed(tmp_path, frame)
 
 
 def test_a_time_that_cannot_be_read_is_refused_beside_a_count_of_the_rows(tmp_path):

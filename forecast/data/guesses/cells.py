@@ -43,6 +43,8 @@ def read_and_find_missing(
         numbers = table[code].mask(table[code].isin(own_files.MISSING_TEXTS))
         if own_files.is_code(numbers):
             table[code] = numbers
+        elif find_text_cell(numbers) is None:
+            table[code] = pd.to_numeric(numbers)
     missing: list[str] = []
     if own_files.is_parquet(path):
         texts = [*table.columns]  # text in Parquet is no number, whatever its cells are

@@ -302,9 +302,7 @@ def _source_entry(
     where: str, file_format: own_files.FileFormat, guess: GuessedTimes, ids: list[str]
 ) -> dict[str, Any]:
     """The value of `source`; `ids`: the columns that name a series."""
-    columns = {"ds": guess.column}
-    if len(ids) == 1:
-        columns["unique_id"] = ids[0]
+    columns = {"ds": guess.column, "unique_id": ids[0] if len(ids) == 1 else None}
     settings = {
         "kind": "file",
         "path": where,
