@@ -27,6 +27,7 @@ from forecast.config.datasets import Dataset
 from forecast.config.task import RegularCalendar, Task
 from forecast.data.calendars import find_gaps, format_times, known_from, next_steps
 from forecast.data.leaks import find_leaks
+from forecast.data.own_files import PLACEHOLDER_PATTERN
 from forecast.data.schema import KEY_COLUMNS, rows_by_series
 from forecast.system.errors import plural
 
@@ -94,7 +95,10 @@ def spikes(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Viol
             # the first and the last row have only one neighbour, so they are not found above
             if (
                 (count > 1 or extreme in values[[0, -1]])
-                and len(np.unique(others)) > 20
+                and others.size
+                and (
+                    len(np.unique(others)) > 20 or re.fullmatch(PLACEHOLDER_PATTERN, f"{extreme:g}")
+                )
                 and np.abs(others - extreme).min() > 3 * np.ptp(others)
             ):
                 sentence = (

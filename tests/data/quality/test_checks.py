@@ -118,6 +118,18 @@ def test_a_first_or_last_value_far_from_all_others_is_a_spike(row: int, value: f
     assert f"values of {value:g}, far from all others: 1." in sentence
 
 
+@pytest.mark.parametrize("code", [-999.0, -9999.0])
+@pytest.mark.parametrize("rows", [[399], [0], range(0, 400, 50)])
+def test_a_code_for_no_value_is_told_among_small_counts(code: float, rows):
+    frame = weather()
+    frame["wind"] = np.random.default_rng(0).poisson(3.0, len(frame)).astype(float)
+    frame.loc[rows, "wind"] = code
+    (sentence,) = (f.sentence for f in find_all(frame, settings()) if f.rule == "spikes")
+    assert f"values of {code:g}, far from all others: {len(rows)}." in sentence
+    frame["wind"] = code
+    assert "spikes" not in {f.rule for f in find_all(frame, settings())}
+
+
 def test_a_finding_of_one_value_needs_no_plural():
     frame = weather()
     frame.loc[50, "wind"] = 60.0
