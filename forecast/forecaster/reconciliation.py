@@ -174,7 +174,8 @@ def learn_reconciliation(forecasts: pd.DataFrame) -> Array:
     if len(complete) < 2:
         raise ModelError(
             f"{len(complete)} pairs of cutoff and step of the validation block have values of every"
-            " series; at least 2 are needed to reconcile their forecasts."
+            " series; at least 2 are needed to reconcile their forecasts. Give a longer validation"
+            " block under `splits`, or leave out `hierarchy`."
         )
     summing, _ = summing_matrix([str(name) for name in errors.columns])
     return minimum_trace(summing, shrunk_covariance(complete))

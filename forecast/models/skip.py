@@ -683,6 +683,7 @@ def centre_sums(sums: np.ndarray) -> Moments:
     if count < 2:
         raise ModelError(
             f"A linear map found {count:.0f} complete train windows; at least 2 are needed."
+            " Give more rows, shorten `lookback` or `horizon`, or take another, such as 'naive'."
         )
     means = sums[-1, :-1] / count
     return Moments(sums[:-1, :-1] - count * np.outer(means, means), means, {})

@@ -165,6 +165,7 @@ class StatisticalSpec(TrainableSpec):
         if not np.isfinite(forecasts).all():
             raise ModelError(
                 f"{self.family} forecasts of series {series.unique_id!r} are not finite."
+                " Take another model, such as 'naive'."
             )
         return forecasts
 

@@ -542,6 +542,7 @@ class Spec(RegressorSpec):
         if block == "train" and len(y) < 2:
             raise ModelError(
                 f"{self.regressor} found {len(y)} observed train targets; at least 2 are needed."
+                " Give more rows, shorten `lookback` or `horizon`, or take 'naive'."
             )
         return np.concatenate(xs), y
 
