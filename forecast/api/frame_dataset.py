@@ -306,7 +306,7 @@ def _calendar(freq: str | int | Entry) -> Calendar:
     """The calendar of `freq`: counted rows for 1, an entry of a calendar, or a fixed step as text,
     pandas offset or timedelta.
 
-    Raises `InputError` for an unknown step.
+    Raises `InputError` for an unknown step, and for an offset with holidays or hours of its own.
     """
     if isinstance(freq, timedelta | np.timedelta64):  # `np.timedelta64(1, "h") == 1` is true
         with contextlib.suppress(ValueError, TypeError):  # months of NumPy and its NaT
@@ -321,11 +321,18 @@ def _calendar(freq: str | int | Entry) -> Calendar:
             raise
     step = str(getattr(freq, "freqstr", freq))
     try:
-        return validate_config(
+        calendar = validate_config(
             RegularCalendar, {"kind": "regular", "freq": step}, where=f"freq={freq!r}"
         )
     except InputError as error:
         raise InputError(str(error).replace("`{kind: index}`", "`freq=1`")) from None
+    if hasattr(freq, "freqstr") and to_offset(step) != freq:
+        raise InputError(
+            f"freq={freq!r}: its holidays, days or hours are not in its name {step!r}. Pass them as"
+            " a calendar, such as {'kind': 'weekdays', 'closures': ['2024-12-25']}, or an hour with"
+            " {'first': '09:00', 'last': '16:00'} as `opening_hours`."
+        )
+    return calendar
 
 
 def _usual_season(calendar: Calendar, n_steps: int) -> int:

@@ -190,9 +190,11 @@ def times_known(calendar: Calendar, times: Any) -> pd.DatetimeIndex:
     """
     steps = pd.DatetimeIndex(times)
     if isinstance(calendar, RegularCalendar):
-        offset = to_offset(calendar.freq)
-        is_last_day = type(offset).__name__.endswith("End")  # MonthEnd, not MonthBegin
-        return steps.floor("D") + pd.Timedelta("1D") if is_last_day else steps + offset
+        # MonthEnd, not MonthBegin
+        is_last_day = type(to_offset(calendar.freq)).__name__.endswith("End")
+        if is_last_day:
+            return steps.floor("D") + pd.Timedelta("1D")
+        return calendars.add_steps(steps, calendar.freq, 1)
     ends = steps + pd.Timedelta(1, "D")
     if isinstance(calendar, WeekdayCalendar) or not len(steps):
         return ends

@@ -687,6 +687,14 @@ def _label_side(calendar: RegularCalendar) -> Literal["start", "end", "either"]:
     return "end" if name.endswith("E") else "either"
 
 
+def add_steps(times: pd.DatetimeIndex, freq: str, n: int) -> pd.DatetimeIndex:
+    """The times `n` steps of `freq` later, or earlier where `n` is negative."""
+    with warnings.catch_warnings():
+        # pandas adds steps such as `bh` and `WOM-3FRI` one by one, and warns that this takes longer
+        warnings.simplefilter("ignore", pd.errors.PerformanceWarning)
+        return times + n * to_offset(freq)
+
+
 def known_from(calendar: Calendar, ds: Any) -> pd.DatetimeIndex:
     """The time (UTC, no zone) from which each step is certainly known: the close of the session,
     the end of the interval. A step that may be labelled by either end counts as ending a step after
@@ -697,7 +705,7 @@ def known_from(calendar: Calendar, ds: Any) -> pd.DatetimeIndex:
         return times
     if isinstance(calendar, RegularCalendar):
         is_labelled_by_end = _label_side(calendar) == "end"
-        ends = times.normalize() + DAY if is_labelled_by_end else times + to_offset(calendar.freq)
+        ends = times.normalize() + DAY if is_labelled_by_end else add_steps(times, calendar.freq, 1)
         return ends.as_unit("ns")
     ends_of_days = (times + DAY).as_unit("ns")
     if isinstance(calendar, WeekdayCalendar):
@@ -730,7 +738,7 @@ def step_days(calendar: Calendar, times: pd.DatetimeIndex) -> tuple[pd.DatetimeI
         return times.normalize(), times.normalize()
     first = times
     if isinstance(calendar, RegularCalendar) and _label_side(calendar) == "end":
-        first = times - to_offset(calendar.freq) + DAY
+        first = add_steps(times, calendar.freq, -1) + DAY
     return first.normalize(), (known_from(calendar, times) - DAY).normalize()
 
 

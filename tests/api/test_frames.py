@@ -21,7 +21,7 @@ from forecast.api import frames
 from forecast.api.frames import as_pandas
 from forecast.api.model import Model
 from forecast.config.task import RegularCalendar
-from forecast.system.errors import InputError
+from forecast.system.errors import InputError, ModelError
 
 DAYS = pd.date_range("2024-01-01", periods=120, freq="D")
 
@@ -269,6 +269,16 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
     "a former freq": (frame, {"freq": "2H"}, ("freq='2H'", "pandas calls it h now", "such as 1h")),
     "months of NumPy": (frame, {"freq": np.timedelta64(1, "M")}, ("unknown step", "1MS")),
     "no step of NumPy": (frame, {"freq": np.timedelta64("NaT")}, ("unknown step",)),
+    "days with holidays of their own": (
+        frame,
+        {"freq": pd.offsets.CustomBusinessDay(holidays=["2024-01-02"])},
+        ("freq=<CustomBusinessDay>", "not in its name 'C'", "'kind': 'weekdays', 'closures'"),
+    ),
+    "hours of their own": (
+        frame,
+        {"freq": pd.offsets.BusinessHour(start="10:00")},
+        ("bh=10:00-17:00", "not in its name 'bh'", "`opening_hours`"),
+    ),
     "days in lower case": (frame, {"freq": "1d"}, ("freq='1d'", "pandas calls it D now")),
     "months as of old": (frame, {"freq": "M"}, ("freq='M'", "pandas calls it ME now")),
     "other dates": (
@@ -813,6 +823,27 @@ def test_four_years_of_months_are_compared_a_year_ahead_with_the_last_season() -
 def test_days_that_barely_hold_the_blocks_of_a_long_horizon_are_fitted() -> None:
     days = frame(ds=pd.date_range("2010-01-01", periods=120, freq="B"))[:105]
     assert len(forecast.fit(days, "ridge", freq="B", horizon=24, n_jobs=1).predict()) == 24
+
+
+@pytest.mark.parametrize(
+    ("freq", "first", "second"),
+    [
+        ("C", "2024-06-17 00:00", "2024-06-18 00:00"),
+        ("bh", "2024-01-22 09:00", "2024-01-22 10:00"),
+        ("WOM-3FRI", "2034-01-20 00:00", "2034-02-17 00:00"),
+    ],
+)
+def test_steps_of_a_working_week_are_forecast_without_a_warning(
+    freq: str, first: str, second: str
+) -> None:
+    df = frame(ds=pd.date_range("2024-01-01", periods=120, freq=freq))
+    times = fitted(df, "naive", freq=freq).predict()["ds"]
+    assert times.tolist() == [pd.Timestamp(first), pd.Timestamp(second)]
+
+
+def test_twelve_rows_that_are_too_few_for_a_ridge_are_told_what_to_change() -> None:
+    with pytest.raises(ModelError, match=r"at least 2 are needed\. Give more rows, shorten"):
+        forecast.fit(frame().head(12), "ridge", freq="1D", horizon=3, n_jobs=1)
 
 
 def test_a_short_series_has_intervals_of_95_percent() -> None:

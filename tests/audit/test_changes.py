@@ -58,7 +58,20 @@ def test_a_nudge_is_a_ten_millionth_of_the_value_or_of_a_smaller_spread() -> Non
     [
         *(
             RegularCalendar(kind="regular", freq=freq)
-            for freq in ("6h", "1D", "B", "W-FRI", "2W-MON", "MS", "ME", "BME", "QE", "BQS-JAN")
+            for freq in (
+                "6h",
+                "1D",
+                "B",
+                "W-FRI",
+                "2W-MON",
+                "MS",
+                "ME",
+                "BME",
+                "QE",
+                "BQS-JAN",
+                "C",
+                "bh",
+            )
         ),
         WeekdayCalendar(kind="weekdays", days=("mon", "tue", "wed", "thu", "fri")),
         SessionCalendar(kind="sessions", exchange="XNYS"),
