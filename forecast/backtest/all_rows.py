@@ -83,7 +83,14 @@ def refit_on_all_rows(
                 for part in parts:
                     arguments = (data, part, saved, part.folder, corrections)
                     tasks.append(
-                        WorkItem(part.title, _refit_seed, arguments, prepare, writes=part.folder)
+                        WorkItem(
+                            part.title,
+                            _refit_seed,
+                            arguments,
+                            prepare,
+                            writes=part.folder,
+                            stays_here=candidate.spec.needs_this_process,
+                        )
                     )
         label = f"refit {prepared.dataset}"
         list(workers.run_with_progress(tasks, label, jobs=jobs, stream=stream))

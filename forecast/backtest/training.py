@@ -160,6 +160,7 @@ def _run_jobs(setup: Setup, every_job: list[TrainingJob], n_workers: int) -> Non
             arguments=(setup.data, part, part.folder),
             prepare=load_tensorflow if part.candidate.spec.is_trained_by_gradient else None,
             writes=part.folder,
+            stays_here=part.candidate.spec.needs_this_process,
         )
         for part in parts
     ]
@@ -352,7 +353,7 @@ def _run_record(
     failed.
     """
     failed = [fit for fit in fits if fit.status != "ok"]
-    reason = "; ".join(f"seed {fit.seed}: {fit.reason}" for fit in failed)
+    reason = "; ".join(f"seed {fit.seed}: {fit.reason}" for fit in failed).replace(".;", ";")
     trials = study.trials if study is not None else ()
     if not jobs:
         reason = f"every tuning trial failed: {trials[0].reason if trials else ''}"

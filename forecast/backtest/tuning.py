@@ -91,6 +91,7 @@ def tune(setup: Setup, planned: list[Candidate], target: Path, *, jobs: int) -> 
             run_candidate_study,
             (setup, candidate),
             prepare=load_tensorflow if candidate.spec.is_trained_by_gradient else None,
+            stays_here=candidate.spec.needs_this_process,
         )
         for candidate in ordered
     ]

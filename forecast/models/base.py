@@ -19,8 +19,10 @@ imports TensorFlow.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -165,6 +167,16 @@ class ModelSpec(Config):
     def modules(self) -> list[str]:
         """The modules that it loads by name; they are part of the key of cached results."""
         return [f"{FAMILIES}.{self.family}"]
+
+    @property
+    def needs_this_process(self) -> bool:
+        """Whether it needs code that was added to this process, such as a family in a folder of the
+        caller or a loss in a notebook, which a worker process would not find.
+        """
+        package = str(Path(__file__).parents[1])
+        modules = map(sys.modules.get, self.modules())
+        # a notebook has no file
+        return any(package not in getattr(module, "__file__", "") for module in modules)
 
     @property
     def remark(self) -> str:
@@ -394,11 +406,12 @@ class NetworkSpec(TrainableSpec):
         return n_cutoffs * network.shapes.horizon * network.shapes.outputs
 
     def modules(self) -> list[str]:
-        """The modules that it loads by name: of the family, its head and its cells."""
+        """The modules that it loads by name: of the family, its head, its cells and its loss."""
         network = self.build(EXAMPLE_SHAPES)
         blocks = [block for _, block in walk_blocks(network.blocks) if isinstance(block, CellBlock)]
         cell_modules = {cells.catalogue()[block.cell].__module__ for block in blocks}
-        return [*super().modules(), type(self.head).__module__, *sorted(cell_modules)]
+        head, loss = type(self.head).__module__, self.point_loss.of_error.__module__
+        return [*super().modules(), head, *sorted(cell_modules), loss]
 
     @property
     def distribution_head(self) -> Head | None:

@@ -21,7 +21,7 @@ from types import MappingProxyType
 from typing import Any, TextIO, TypeVar
 
 from forecast.system import cluster
-from forecast.system.errors import ForecastError, combine_exit_codes
+from forecast.system.errors import ForecastError, combine_exit_codes, explain
 from forecast.system.processes import prepare_worker
 from forecast.system.stage import Piece, show_progress
 
@@ -51,6 +51,8 @@ class WorkItem:
     """Called before the function; should do its work, such as a long import, once per process."""
     writes: Path | None = None
     """The folder that it writes to; workers of a cluster must see it."""
+    stays_here: bool = False
+    """Whether it runs in this process, before the others: other processes lack code of it."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class WorkOutcome:
     name: str
     value: Any = None
     error: str = ""
-    """The message of a `ForecastError`, or the traceback of a bug; empty where it succeeded."""
+    """The message (`explain`), or the traceback of a bug; empty where it succeeded."""
     exit_code: int = 0
     seconds: float = 0.0
     """How long the function took, without `prepare`."""
@@ -92,7 +94,7 @@ def run_with_progress(
 
 
 def run_items(items: Sequence[WorkItem], *, jobs: int) -> Iterator[WorkOutcome]:
-    """Run every item, here or on the cluster; yields outcomes as they are ready.
+    """Run every item, on this machine or on the cluster; yields outcomes as they are ready.
 
     A failing task does not stop the others; Ctrl-C stops all. The environment variables
     `cluster.THREADS` that are not set become 1, and stay so.
@@ -101,6 +103,8 @@ def run_items(items: Sequence[WorkItem], *, jobs: int) -> Iterator[WorkOutcome]:
         return
     for name in cluster.THREADS:
         os.environ.setdefault(name, "1")
+    yield from map(_run_item, [item for item in items if item.stays_here])
+    items = [item for item in items if not item.stays_here]
     address = cluster.cluster_address()
     if not address:
         yield from _run_locally(items, jobs)
@@ -119,7 +123,7 @@ def _run_locally(items: Sequence[WorkItem], jobs: int) -> Iterator[WorkOutcome]:
     workers: their tasks fail, the finished ones are kept.
     """
     n_jobs = min(jobs, len(items))
-    if n_jobs == 1:
+    if n_jobs <= 1:
         for item in items:
             yield _run_item(item)
         return
@@ -223,8 +227,8 @@ def limit_to_one_thread() -> Any:
 def _run_item(item: WorkItem) -> WorkOutcome:
     """Run one item on one thread, after its `prepare`.
 
-    An exception becomes the outcome's error: the message of a `ForecastError`, the traceback of a
-    bug.
+    An exception becomes the outcome's error: the message for one that a user can mend, the
+    traceback of a bug.
     """
     try:
         if item.prepare is not None:
@@ -234,8 +238,7 @@ def _run_item(item: WorkItem) -> WorkOutcome:
             value = item.function(*item.arguments)
         seconds = time.perf_counter() - began
         return WorkOutcome(item.name, value, seconds=seconds)
-    except ForecastError as error:
-        return WorkOutcome(item.name, error=str(error), exit_code=error.exit_code)
-    except Exception:  # noqa: BLE001
+    except Exception as error:  # noqa: BLE001
         # a bug in one task must not lose the results of the others
-        return WorkOutcome(item.name, error=traceback.format_exc(), exit_code=1)
+        message, code = explain(error)
+        return WorkOutcome(item.name, error=message or traceback.format_exc(), exit_code=code)

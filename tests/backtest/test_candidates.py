@@ -10,6 +10,7 @@ from forecast import models
 from forecast.backtest.candidates import add_references, plan_candidates
 from forecast.config.models import SIMPLE_FORECASTS, Models, load_models
 from forecast.config.reading import validate_config
+from forecast.networks.losses import POINT_LOSSES, PointLoss
 from forecast.system.errors import InputError
 
 CONFIG = validate_config(
@@ -165,3 +166,28 @@ def test_a_family_of_a_folder_that_is_added_later_is_known(tmp_path, monkeypatch
         models.spec({"family": "repeats"}, where="after").summary
         == models.spec({"family": "naive"}, where="own").summary
     )
+
+
+def test_a_family_and_a_loss_of_the_caller_are_fitted_in_the_process_that_knows_them(
+    tmp_path, monkeypatch
+):
+    source = Path(models.families.__path__[0], "naive.py").read_text(encoding="utf-8")
+    (tmp_path / "of_caller.py").write_text(source, encoding="utf-8")
+    monkeypatch.setattr(models.families, "__path__", [*models.families.__path__, str(tmp_path)])
+    of_caller = PointLoss("of_caller", lambda xp, error: error**4, lambda xp, error: error**4)
+    monkeypatch.setitem(POINT_LOSSES, "of_caller", of_caller)
+    needs_process = {
+        (entry["family"], entry.get("loss")): models.spec(entry, where="x").needs_this_process
+        for entry in (
+            {"family": "naive"},
+            {"family": "of_caller"},
+            {"family": "gru", "loss": "mse"},
+            {"family": "gru", "loss": "of_caller"},
+        )
+    }
+    assert needs_process == {
+        ("naive", None): False,
+        ("of_caller", None): True,
+        ("gru", "mse"): False,
+        ("gru", "of_caller"): True,
+    }

@@ -24,7 +24,7 @@ from forecast.config.paths import ProjectPaths
 from forecast.data.records import StudyRecord, Trial
 from forecast.data.scaling import Scaling
 from forecast.data.splits import resolve_borders
-from forecast.forecaster import Budget, Forecaster, fit
+from forecast.forecaster import Budget, Forecaster, fit, fitting
 from forecast.models.families import auto_theta, drift, naive
 from forecast.system import files
 from forecast.system.errors import ForecastError, ModelError
@@ -347,6 +347,16 @@ def test_a_model_that_cannot_be_fitted_is_a_record_that_says_so(run, tmp_path, m
     assert records["drift"]["status"] == "failed" and records["naive"]["status"] == "ok"
     assert records["drift"]["reason"] == "seed 0: no line through these points"
     assert [path.name for path in (tmp_path / "trained" / "drift").iterdir()] == ["record.json"]
+
+
+def test_the_reasons_of_several_seeds_are_one_sentence(run, tmp_path, monkeypatch):
+    def diverged(*_arguments):
+        raise ModelError("It diverged. Lower `learning_rate`.")
+
+    monkeypatch.setitem(fitting.FIT_PROCEDURES, "network", diverged)
+    (record,) = trained(run, [network()], tmp_path / "trained").values()
+    first, second = (f"seed {seed}: It diverged. Lower `learning_rate`" for seed in SEEDS)
+    assert record["reason"] == f"{first}; {second}."
 
 
 def test_forecasts_that_are_not_finite_are_a_model_that_diverged(run, tmp_path, monkeypatch):

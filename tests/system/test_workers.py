@@ -4,7 +4,9 @@ nothing.
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +17,7 @@ import psutil
 import pytest
 
 from forecast.operations import repro
-from forecast.system import workers
+from forecast.system import files, workers
 from forecast.system.errors import DataError, ForecastError, InputError
 from forecast.system.workers import WorkItem, WorkOutcome
 
@@ -58,6 +60,30 @@ TASKS = [
 
 def outcomes(jobs, tasks=TASKS):
     return {outcome.name: outcome for outcome in workers.run_items(tasks, jobs=jobs)}
+
+
+def test_work_that_other_processes_lack_code_for_stays_in_this_one():
+    tasks = [WorkItem(f"{n}", os.getpid, (), stays_here=n < 2) for n in range(4)]
+    is_here = {name: done.value == os.getpid() for name, done in outcomes(2, tasks).items()}
+    assert is_here == {"0": True, "1": True, "2": False, "3": False}
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES])
+def test_a_folder_that_cannot_be_copied_is_one_sentence(code, tmp_path, monkeypatch):
+    def fail(_source, target, **_options):
+        raise OSError(code, os.strerror(code), str(target))
+
+    def copy_folder():
+        with files.atomic_directory(tmp_path / "copy") as target:
+            shutil.copytree(tmp_path / "whole", target / "whole", copy_function=fail)
+
+    files.write_text(tmp_path / "whole" / "a", "content")
+    files.write_text(tmp_path / "whole" / "b", "content")
+    outcome = outcomes(1, [WorkItem("copied", copy_folder, ())])["copied"]
+    reason = "No space left while writing" if code == errno.ENOSPC else "Permission denied"
+    assert outcome.exit_code == 1 and reason in outcome.error
+    assert "('" not in outcome.error and "Traceback" not in outcome.error
+    assert "forecast clean" in outcome.error and outcome.error.endswith("the same command again.")
 
 
 def test_a_value_an_expected_error_and_a_bug_are_told_apart():
