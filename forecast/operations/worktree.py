@@ -212,8 +212,11 @@ def _git(folder: Path, *words: str) -> str:
     """The output of a git command in `folder`; `ForecastError` with git's message on failure."""
     done = run_git(folder, *words)
     if done.returncode:
+        # on a full disk there is a line for every file before the reason
+        reason = one_line((done.stderr or done.stdout).rpartition("fatal: ")[2])
         raise ForecastError(
-            f"git {words[0]} in {folder} failed: {done.stderr.strip() or done.stdout.strip()}"
+            f"git {words[0]} in {folder} failed ({reason}). Check the folder's permissions and the"
+            " free space (`forecast clean`), then run the same command again."
         )
     return done.stdout
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import re
+import shutil
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NamedTuple, TypeVar
 
@@ -247,10 +248,12 @@ def explain(error: BaseException) -> tuple[str, int]:
     memory = explain_out_of_memory(error)
     if memory or not isinstance(error, OSError):
         return memory, ForecastError.exit_code
+    # of a copied folder: the source, target and error of each file
+    reason = error.args[0][0][-1] if isinstance(error, shutil.Error) else error
     advice = "Check the file, its permissions and the free space (`forecast clean`), then the same"
     is_name_too_long = error.errno == errno.ENAMETOOLONG
     code = InputError.exit_code if is_name_too_long else ForecastError.exit_code
-    return f"{error}. {advice} command again.", code
+    return f"{reason}. {advice} command again.", code
 
 
 def _explain_encoding(error: UnicodeEncodeError) -> str:

@@ -14,6 +14,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -100,6 +101,9 @@ def _replace_whole(path: Path | str) -> Iterator[tuple[Path, Path]]:
         raise
 
 
+FULL_DISK = rf"\[Errno ({errno.ENOSPC}|{errno.EDQUOT}|{errno.EFBIG})\]"
+
+
 @contextmanager
 def explain_full_disk(target: Path) -> Iterator[None]:
     """Turns the `OSError` of a full disk into a `ForecastError` that names `target`.
@@ -110,7 +114,8 @@ def explain_full_disk(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        # in the text, since a `shutil.Error` has the errors of the files in it and no number
+        if not re.search(FULL_DISK, str(error)):
             raise
         raise ForecastError(
             f"No space left while writing {target}. What was there before is intact. Free some"

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import compileall
 import shutil
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from forecast.data import ingest, preparation, snapshots, vintages
 from forecast.data.sources import Request
 from forecast.operations import challenger, worktree
 from forecast.operations.worktree import newest_data_root
-from forecast.system.errors import InputError
+from forecast.system.errors import ForecastError, InputError
 from tests.operations import retraining
 from tests.operations.retraining import NAME, commit, git
 from tests.support import small_project
@@ -52,6 +53,23 @@ def test_what_is_not_committed_is_named_and_not_used(committed: Path) -> None:
     assert not (tree.path / "pipelines" / "new.py").exists()
     git(committed, "checkout", "configs", "dvc.yaml")
     (committed / "pipelines" / "new.py").unlink()
+
+
+def test_a_disk_that_is_full_of_a_work_tree_is_told_in_one_line(
+    committed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_on_full_disk(_folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+        lines = [f"error: unable to write file {name}" for name in ("dvc.yaml", "pyproject.toml")]
+        lines.append("fatal: Could not reset index file to revision 'HEAD'.")
+        return subprocess.CompletedProcess(words, 128, "", "\n".join(lines))
+
+    monkeypatch.setattr(worktree, "run_git", run_on_full_disk)
+    with pytest.raises(ForecastError) as failed:
+        worktree.open_tree(committed, NAME)
+    message = str(failed.value)
+    assert "unable to write" not in message and "\n" not in message
+    assert "failed (Could not reset index file to revision 'HEAD'.). Check" in message
+    assert "`forecast clean`" in message
 
 
 def test_a_new_tree_has_what_was_compiled_of_the_code_that_is_committed(tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def read(request: Request) -> RawFrame:
             faults.append(str(error))
         request.advance(name)
     if faults:
-        raise DataError("; ".join(faults))
+        raise DataError(" ".join(faults))
     frame, as_of = keep_known(request, pd.concat(frames, ignore_index=True))
     return RawFrame(
         frame,

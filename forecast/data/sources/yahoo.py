@@ -115,7 +115,7 @@ def read(request: Request) -> RawFrame:
         request.advance(ticker)
     if len(failed) > source.max_failed * len(source.tickers) or not frames:
         counted = f"{len(failed)} of {len(source.tickers)} tickers failed"
-        raise DataError(f"{counted}, more than `max_failed` allows: {'; '.join(failed.values())}")
+        raise DataError(f"{counted}, more than `max_failed` allows: {' '.join(failed.values())}")
     frame, as_of = keep_known(request, pd.concat(frames, ignore_index=True))
     late = frame["ds"][known_from(request.dataset.calendar, frame["ds"]) > as_of - SETTLING_TIME]
     return RawFrame(
