@@ -104,8 +104,9 @@ def line_of(name: str, frame: pd.DataFrame, horizon: int) -> str:
     problem = problem_from(frame, entry)
     tables = serve(problem)
     errors = {form: error_behind_validation(problem, table) for form, table in tables.items()}
+    transform = problem.panel.task.targets[0].transform
     scores = {
-        form: interval_scores(problem, row_of_table(problem, table))
+        form: interval_scores(problem, row_of_table(problem, table), transform)
         for form, table in tables.items()
     }
     changes = [f"{100 * (errors[form] / errors['now'] - 1):+.2f}" for form in FORMS]

@@ -313,8 +313,11 @@ class Calibrated(NamedTuple):
     difficulty: Difficulty
 
 
-def calibrate_series(problem: Problem, row: Row) -> dict[str, Calibrated]:
-    """By series that has test origins; short calibration blocks rank their errors together."""
+def calibrate_series(problem: Problem, row: Row, transform: str = "none") -> dict[str, Calibrated]:
+    """By series that has test origins; short calibration blocks rank their errors together.
+
+    transform: that of the target, where `row` is in the units of the file
+    """
     task = problem.panel.task
     before = {}
     newest = {}
@@ -329,10 +332,11 @@ def calibrate_series(problem: Problem, row: Row) -> dict[str, Calibrated]:
             row.calibration.forecasts[uid],
             of_block["calibration"],
             lookback=task.lookback,
+            transform=transform,
         )
         blocks = (row.validation, row.calibration)
         known = [(block.targets[uid], block.forecasts[uid]) for block in blocks]
-        sizes = np.array([usual_error(known, "none")])
+        sizes = np.array([usual_error(known, transform)])
         before[uid] = replace(calibrated, usual_errors=sizes)
         resized = before[uid]
         if len(row.calibration.targets[uid]) >= SHORT_BLOCK:
@@ -356,13 +360,17 @@ def difficulty_of(problem: Problem, uid: str, rows: np.ndarray) -> Difficulty:
     return Difficulty.of_targets(before, ds, task)
 
 
-def interval_scores(problem: Problem, row: Row) -> tuple[float, float, float]:
+def interval_scores(
+    problem: Problem, row: Row, transform: str = "none"
+) -> tuple[float, float, float]:
     """Share of test targets inside of the 80 and 95 % intervals, pooled, in percent, and the CRPS
-    of nine deciles in scaled units; NaN where calibration supports no such interval.
+    of nine deciles in the units of `row`; NaN where calibration supports no such interval.
+
+    transform: as in `calibrate_series`
     """
     is_inside_by_level: dict[float, list[np.ndarray]] = {0.8: [], 0.95: []}
     scores = []
-    calibrated = calibrate_series(problem, row)
+    calibrated = calibrate_series(problem, row, transform)
     for uid, forecast in row.test.forecasts.items():
         target = row.test.targets[uid]
         _, intervals, now = calibrated[uid]

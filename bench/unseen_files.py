@@ -122,7 +122,9 @@ def line_of(name: str, seed: int) -> str:
         f"{row} {100 * (error_on_test(plain, table) / error - 1):+.1f}"
         for row, table in tables.items()
     ]
-    low, high, _ = interval_scores(problem, row_of_table(problem, served))
+    low, high, _ = interval_scores(
+        problem, row_of_table(problem, served), task.targets[0].transform
+    )
     cells = [name, grid, f"{100 * (error / contender_error(pairs) - 1):+.1f}", ", ".join(over)]
     return f"| {' | '.join([*cells, f'{low:.0f}', f'{high:.0f}', ', '.join(rows)])} |"
 

@@ -14,6 +14,7 @@ from types import ModuleType
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from sklearn.linear_model import Ridge
 
 from bench import (
@@ -764,6 +765,26 @@ def test_of_counts_that_are_mostly_zero_the_lowest_row_of_validation_is_served(m
     monkeypatch.setattr(simulated_kinds, "fit_row", fitted)
     drawn = simulated_kinds.Drawn(None, "intermittent", pd.DataFrame(), 1)
     assert simulated_kinds.served_row(drawn).validation.errors.tolist() == [1.0]
+
+
+def test_intervals_in_the_units_of_a_file_are_those_of_its_transform() -> None:
+    draw = np.random.default_rng(0)
+    times = pd.date_range("2022-01-01", periods=600, freq="D")
+    frame = pd.DataFrame({"unique_id": "s", "ds": times, "y": np.exp(draw.normal(3, 1, 600))})
+    entry = yaml.safe_load(quarter_hour.written_entry(frame))["panel"]
+    problem = quarter_hour.problem_from(frame, entry)
+    horizon = problem.panel.task.horizon
+    raw, logs = [], []
+    for block in quarter_hour.Row._fields:
+        rows = problem.rows("s", block)
+        y = frame["y"].to_numpy()[rows[:, None] + np.arange(1, horizon + 1)]
+        y_hat = np.exp(3 + draw.normal(0, 0.3, y.shape))
+        raw.append(quarter_hour.Scaled({"s": y}, {"s": y_hat}))
+        logs.append(quarter_hour.Scaled({"s": np.log1p(y)}, {"s": np.log1p(y_hat)}))
+    expected = quarter_hour.interval_scores(problem, quarter_hour.Row(*logs))[:2]
+    scores = quarter_hour.interval_scores(problem, quarter_hour.Row(*raw), "log1p")[:2]
+    assert scores == expected
+    assert quarter_hour.interval_scores(problem, quarter_hour.Row(*raw))[:2] != expected
 
 
 def test_of_few_rows_theta_is_a_member_of_what_the_bench_serves(monkeypatch):
