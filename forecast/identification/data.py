@@ -28,7 +28,6 @@ Labels = npt.NDArray[np.int64]
 Divide = Callable[[int], Labels]
 
 TIME_FORMATS = ("ISO8601", "%d.%m.%Y %H:%M", "%d.%m.%Y %H:%M:%S", "%d.%m.%Y")
-DAY_PATTERN = r"[12]\d{7}"  # of whole numbers that are days, such as 20200131
 TIME_NAME = re.compile(r"(?i)(^|[^a-z])(t|time|date|datetime|timestamp|zeit|datum)([^a-z]|$)")
 UNUSED, TRAIN, VALIDATION, TEST = -1, 0, 1, 2
 BLOCK_NAMES = {TRAIN: "train", VALIDATION: "validation", TEST: "test"}
@@ -237,7 +236,7 @@ def _index_by_time(
         return frame.reset_index(drop=True)
     cells = column.astype(str)
     times = pd.to_numeric(cells.str.replace(",", "."), errors="coerce")
-    if column.dtype.kind not in "iuf" or cells.str.fullmatch(DAY_PATTERN).all():
+    if column.dtype.kind not in "iuf" or cells.str.fullmatch(r"[12]\d{7}").all():  # 20200131
         dates = [
             pd.to_datetime(cells, format=form, errors="coerce", utc=True) for form in TIME_FORMATS
         ]

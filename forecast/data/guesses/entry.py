@@ -233,8 +233,7 @@ def _guess_roles(
     planned_columns = [c for c in other_columns if planned[c].notna().any()]
     incomplete = [c for c in planned_columns if _lacks_values(observed[c], observed["unique_id"])]
     is_constant = by_series.nunique().eq(1).all() & (len(by_series) > 1)
-    is_constant &= ~is_constant.index.isin(incomplete)
-    constant = [*is_constant.index[is_constant]]
+    constant = [c for c in is_constant.index[is_constant] if c not in incomplete]
     first_rows = by_series.first()
     n_values = first_rows.nunique()
     static = []
@@ -245,8 +244,7 @@ def _guess_roles(
         max_values = n_series if column in numbers else min(n_series // 2, MOST_CATEGORIES)
         if n_series >= MIN_STATIC_SERIES and 1 < n_values[column] <= max_values:
             static.append(column)
-    changing = [*is_constant.index[~is_constant]]
-    planned_columns = [c for c in changing if c in planned_columns]
+    planned_columns = [c for c in planned_columns if c not in constant]
     plans = [c for c in planned_columns if c in numbers]
     # a text that never changes is a name
     text = [
@@ -266,7 +264,7 @@ def _guess_roles(
             f" {', '.join(faults)}. Write what is known ahead as numbers (1 for yes, 0 for no) in"
             " all rows, those of the past too, or drop these rows or columns."
         )
-    past = [c for c in changing if c in numbers and c not in plans]
+    past = [c for c in other_columns if c in numbers and c not in {*constant, *plans}]
     return GuessedRoles(
         plans=plans,
         unread_plans=text,

@@ -90,8 +90,8 @@ def guess_spans(calendar: Calendar) -> Spans:
         # `BM`, a month of working days, has the spans of a month
         name = offset.rule_code.split("-")[0].rstrip("SE")[-2:].removeprefix("B") or "B"
         spans = SPANS_BY_STEP.get(name, SPANS_BY_STEP["D"]._replace(season=1))
-        is_whole = spans.season % offset.n == 0
-        return spans._replace(season=spans.season // offset.n if is_whole else 1)
+        season, rest = divmod(spans.season, offset.n)
+        return spans._replace(season=1 if rest else season)
     if step < DAY:
         day = round(DAY / step)
         return Spans(1 if DAY % step else day, min(day, 96), min(7 * day, 672))
