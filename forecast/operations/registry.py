@@ -236,15 +236,13 @@ def move_champion(
         if replaced == version:
             replaced = None  # what it replaced before a kill is not known any more
         moves: list[tuple[str, int | None]] = [("champion", version)]
-        keeps_previous = (
-            promotion.is_judged
-            and "previous" in registered.aliases
-            and opened.is_refit(version, replaced)
-        )
-        if replaced and not keeps_previous:
-            moves.insert(0, ("previous", replaced))
-        elif registered.aliases.get("previous") == version:
+        is_own_refit = promotion.is_judged and opened.is_refit(version, replaced)
+        previous = None if replaced and not is_own_refit else registered.aliases.get("previous")
+        previous = previous or replaced
+        if previous == version:
             moves.append(("previous", None))  # the champion before it was deleted
+        elif previous:
+            moves.insert(0, ("previous", previous))
         if registered.aliases.get("challenger") == version:
             moves.append(("challenger", None))
         opened.move_aliases(moves)
@@ -305,9 +303,10 @@ def rollback(
         opened.restore()
         local = opened.local_aliases
         aliases = {**local, **opened.registered.aliases}
-        previous = _require_previous(root, dataset, aliases)
-        if aliases["champion"] == local.get("previous"):
+        if aliases.get("champion") == local.get("previous") != local.get("champion"):
             previous = aliases["champion"]
+        else:
+            previous = _require_previous(root, dataset, aliases)
     move_champion(root, dataset, Promotion(previous, reason, "rolled back"), now, tracking_uri)
     return previous
 
@@ -449,8 +448,11 @@ class OpenRegistry:
         return digest == tags.get(model_registry.MODEL_DIGEST, digest)
 
     def move_aliases(self, moves: Sequence[tuple[str, int | None]]) -> None:
-        """Move aliases in the registry, in this order; None removes one."""
-        model_registry.move_aliases(self.store, self.dataset, moves, self.check_lock)
+        """Move aliases in the registry, in this order; None removes one. With `previous` before
+        `champion` a kill leaves the champion with its predecessor, the old or the new one.
+        """
+        predecessor = self.registered.aliases.get("previous", 0)
+        model_registry.move_aliases(self.store, self.dataset, moves, self.check_lock, predecessor)
 
     def download(self, version: int) -> None:
         """Download one version into the local store; no alias moves."""

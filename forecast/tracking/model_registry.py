@@ -7,7 +7,6 @@ machines apart; here are the calls of MLflow. A version's artifact is a folder t
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +30,10 @@ NEWEST = "newest_version"
 """The tag of a registered model with the highest number given so far, also to a version that was
 deleted since. MLflow gives no number twice.
 """
+PREDECESSOR = "predecessor"
+"""The tag of a version with the champion before it, written before the version itself becomes
+`previous`.
+"""
 FILLER = "filler"
 ARTIFACT = "artifacts"
 
@@ -42,7 +45,9 @@ class RegisteredModel:
     versions: Mapping[int, Mapping[str, str]]
     """Number → tags, oldest first; the tag `MODEL_DIGEST` is the `model_digest` of its ensemble."""
     aliases: Mapping[str, int]
-    """Alias → version."""
+    """Alias → version. Where `champion` and `previous` are one version, as after a kill between two
+    moves, `previous` is the champion's `PREDECESSOR`, if that is there.
+    """
     project: str = ""
     """`stores.find_project_tag` of the project that registers its versions; empty for none."""
     newest: int = 0
@@ -126,6 +131,10 @@ def read_registry(store: TrackingStore, name: str) -> RegisteredModel:
         versions = _list_versions(client, name)
         for model in client.search_registered_models(f"name = '{name}'"):
             aliases = {alias: int(version) for alias, version in model.aliases.items()}
+            if aliases.get("previous") == aliases.get("champion", 0):
+                predecessor = int(versions[aliases.pop("previous")].get(PREDECESSOR, 0))
+                if predecessor in versions:
+                    aliases["previous"] = predecessor
             newest = max([int(model.tags.get(NEWEST, 0)), *versions])
             return RegisteredModel(versions, aliases, model.tags.get(PROJECT, ""), newest)
         return RegisteredModel(versions, {})
@@ -136,21 +145,23 @@ def move_aliases(
     name: str,
     moves: Sequence[tuple[str, int | None]],
     check_lock: CheckLock = check_nothing,
+    predecessor: int = 0,
 ) -> None:
     """Set each alias to its version (None removes the alias), in the given order.
 
-    check_lock: called before each change. Raises `ForecastError` for a version that does not exist.
+    predecessor: the version that was `previous`, 0 for none. The next one is tagged with it.
+    check_lock: called before each alias. Raises `ForecastError` for a version that does not exist,
+    and for whatever else the store refuses.
     """
-    from mlflow.exceptions import MlflowException
-
     with mlflow_client.connect(store) as client:
         for alias, version in moves:
             check_lock()
             if version is None:
-                with contextlib.suppress(MlflowException):
-                    client.delete_registered_model_alias(name, alias)
-            else:
-                client.set_registered_model_alias(name, alias, str(version))
+                client.delete_registered_model_alias(name, alias)
+                continue
+            if alias == "previous" and version != predecessor:
+                client.set_model_version_tag(name, str(version), PREDECESSOR, str(predecessor))
+            client.set_registered_model_alias(name, alias, str(version))
 
 
 def download_version(store: TrackingStore, name: str, version: int, target: Path) -> Path:

@@ -3,6 +3,7 @@ behind.
 """
 
 import errno
+import itertools
 import json
 import shutil
 import sqlite3
@@ -12,6 +13,8 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 from typer.testing import CliRunner
 
 from forecast.cli import app
@@ -406,7 +409,7 @@ def test_a_lost_registry_is_made_again_with_the_same_numbers(repro, moved):
     assert projects.registry_aliases(moved, NAME) == {"champion": 2}
 
 
-@pytest.mark.parametrize("moves", [0, 1])
+@pytest.mark.parametrize("moves", range(3))
 def test_a_kill_while_a_lost_registry_is_told_its_aliases_loses_no_champion(
     repro, moved, monkeypatch, moves
 ):
@@ -430,7 +433,7 @@ def test_a_kill_while_a_lost_registry_is_given_its_versions_changes_no_number(
     assert projects.registry_aliases(moved, NAME) == {"champion": 2}
 
 
-@pytest.mark.parametrize("moves", [0, 1])
+@pytest.mark.parametrize("moves", range(3))
 def test_a_kill_while_the_registry_is_told_of_a_rollback_leaves_it_told_the_next_time(
     moved, monkeypatch, moves
 ):
@@ -449,16 +452,120 @@ def repair_after_a_kill(root, moves, monkeypatch):
 
 
 def kill_after(moves, patch):
-    """Let this process be killed before the alias move that follows `moves` others."""
-    move = MlflowClient.set_registered_model_alias
+    """Let this process be killed before the call that follows `moves` other ones that move aliases
+    or tag the version that becomes `previous`.
+    """
     left = iter(range(moves))
 
-    def move_or_die(*words):
-        if next(left, None) is None:
-            raise KeyboardInterrupt
-        move(*words)
+    def or_die(change):
+        def change_or_die(*words):
+            if next(left, None) is None:
+                raise KeyboardInterrupt
+            change(*words)
 
-    patch.setattr(MlflowClient, "set_registered_model_alias", move_or_die)
+        return change_or_die
+
+    names = ("set_registered_model_alias", "delete_registered_model_alias", "set_model_version_tag")
+    for name in names:
+        patch.setattr(MlflowClient, name, or_die(getattr(MlflowClient, name)))
+
+
+def until_not_killed(change, monkeypatch):
+    """Kill `change` before its first call that moves an alias, then before its second, until one
+    is not killed; yields after each kill.
+    """
+    for moves in itertools.count():
+        with monkeypatch.context() as patch:
+            kill_after(moves, patch)
+            try:
+                change()
+            except KeyboardInterrupt:
+                pass
+            else:
+                return
+        yield moves
+
+
+@pytest.fixture
+def other_machine(moved, tmp_path):
+    """Another machine, without versions, that uses the registry of `moved`."""
+    root = tmp_path / "other"
+    shutil.copytree(moved / "configs", root / "configs")
+    return root
+
+
+def taken_over(root, uri):
+    """The aliases on a machine that has just asked the registry, without those for retraining."""
+    registry.take_over(root, NAME, now=NOW, tracking_uri=uri)
+    aliases = champion.read_aliases(root, NAME)
+    aliases.pop("challenger", None)
+    return aliases
+
+
+def test_a_rollback_killed_between_any_two_calls_is_finished_by_the_second(
+    moved, other_machine, monkeypatch
+):
+    uri = f"sqlite:///{moved}/mlflow.db"
+    pairs = [{"champion": 2, "previous": 1}, {"champion": 1, "previous": 2}]
+    goal = 1
+    for _ in until_not_killed(lambda: registry.rollback(moved, NAME, now=NOW), monkeypatch):
+        assert taken_over(other_machine, uri) in pairs
+        assert registry.rollback(moved, NAME, now=NOW) == goal
+        assert tried_aliases(moved) == (pairs[goal % 2],) * 2
+        assert champion.find_last_move(moved, NAME).version == goal
+        goal = 3 - goal
+    assert tried_aliases(moved) == (pairs[goal % 2],) * 2
+
+
+def test_a_promotion_killed_between_any_two_calls_loses_no_way_back(
+    moved, other_machine, monkeypatch
+):
+    uri = f"sqlite:///{moved}/mlflow.db"
+    third = projects.register(moved, "naive")
+    before, after = {"champion": 2, "previous": 1}, {"champion": third, "previous": 2}
+
+    def promote():
+        registry.promote(moved, NAME, third, now=NOW)
+
+    n_killed = 0
+    for _ in until_not_killed(promote, monkeypatch):
+        n_killed += 1
+        there = taken_over(other_machine, uri)
+        assert there in (before, after)
+        assert registry.rollback(moved, NAME, now=NOW) == there["previous"]
+        assert taken_over(moved, uri)["previous"] == there["champion"]
+        registry.promote(moved, NAME, 1, now=NOW)
+        registry.promote(moved, NAME, 2, now=NOW)
+        assert taken_over(moved, uri) == before
+    assert n_killed >= 4
+    assert taken_over(moved, uri) == after
+
+
+def test_an_alias_that_the_registry_refuses_to_remove_is_told(moved, monkeypatch):
+    third = projects.register(moved, "naive")
+
+    def refuse(*_words):
+        raise MlflowException("Permission denied", PERMISSION_DENIED)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "delete_registered_model_alias", refuse)
+        with pytest.raises(ForecastError, match=r"MLflow at .*: Permission denied"):
+            registry.promote(moved, NAME, third, now=NOW)
+    registry.promote(moved, NAME, third, now=NOW)
+    assert tried_aliases(moved) == ({"champion": third, "previous": 2},) * 2
+
+
+def test_a_rollback_from_a_deleted_champion_that_is_killed_is_finished_by_the_second(
+    moved, monkeypatch
+):
+    with mlflow_client.connect(tracking_store(moved)) as client:
+        client.delete_model_version(NAME, "2")
+    with monkeypatch.context() as patch:
+        kill_after(1, patch)
+        with pytest.raises(KeyboardInterrupt):
+            registry.rollback(moved, NAME, now=NOW)
+    assert registry.rollback(moved, NAME, now=NOW) == 1
+    assert tried_aliases(moved) == ({"champion": 1},) * 2
 
 
 def test_the_history_of_a_recipe_fitted_again_on_all_data_has_the_skill_it_was_scored_with(moved):

@@ -278,7 +278,6 @@ def test_a_kill_between_two_alias_moves_leaves_a_champion_and_status_repairs(
     assert killed[0] == -signal.SIGKILL, killed
     assert projects.registry_aliases(project, NAME, tracking_uri=direct) == {
         "champion": 1,
-        "previous": 1,
         "challenger": 2,
     }
     assert champion.load(project, NAME).version == 1 and champion.read_aliases(project, NAME) != {
