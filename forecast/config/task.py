@@ -201,7 +201,12 @@ class RegularCalendar(CalendarBase):
                 step = to_offset(value)
         except (ValueError, Warning) as error:
             new_name = re.search(r"(?:use '|did you mean )([\w-]+)", str(error), re.IGNORECASE)
-            renamed = f" pandas calls it {new_name[1]} now." if new_name else ""
+            # of `A` pandas says `Y`, which it calls `YE` itself
+            renamed = (
+                f" pandas calls it {re.sub('^Y(?!E|S)', 'YE', new_name[1])} now."
+                if new_name
+                else ""
+            )
             raise ValueError(
                 f"unknown step.{renamed} Wanted a pandas frequency such as 1h, 15min, 1D, 1W-MON or"
                 " 1MS; rows without dates are `{kind: index}`"

@@ -4,6 +4,8 @@ sentence.
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from forecast.config import reading
@@ -112,6 +114,16 @@ def test_a_run_of_no_dataset_is_refused(tmp_path):
 def test_a_step_that_goes_nowhere_or_is_shorter_than_a_second_is_refused(freq):
     with pytest.raises(ValueError, match="wanted one forward of a second or more"):
         RegularCalendar(kind="regular", freq=freq)
+
+
+@pytest.mark.parametrize(
+    "freq", ["A", "A-DEC", "Y", "AS", "Q", "M", "BM", "BQ", "BY", "H", "T", "d"]
+)
+def test_the_name_that_is_advised_for_a_former_step_is_taken(freq):
+    with pytest.raises(ValueError, match="unknown step") as refused:
+        RegularCalendar(kind="regular", freq=freq)
+    advised = re.search(r"pandas calls it (\S+) now", str(refused.value))[1]
+    assert RegularCalendar(kind="regular", freq=advised).freq == advised
 
 
 @pytest.mark.parametrize("freq", ["1h", "15min", "1D", "1W-MON", "1MS", "30s"])
