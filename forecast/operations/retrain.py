@@ -16,7 +16,7 @@ and nothing of a kill -9 (`cli.operation`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,7 +156,8 @@ def reach_decision(job: RetrainingJob) -> JudgedChallenger:
         }
     )
     if not due.reasons:
-        state = due.ageing_reason or f"champion {plural(due.age_days or 0, 'day')} old, no drift"
+        age = f"champion {plural(due.age_days or 0, 'day')} old"
+        state = due.ageing_reason or f"{age}, {_describe_no_drift(shifts)}"
         reason = f"{state}, {plural(new_steps, 'new step')}"
         return JudgedChallenger(draft.model_copy(update={"reason": reason}), rules, tree)
     splits = evidence.gate_splits(
@@ -298,6 +299,13 @@ def _measure_drift(
         if live is not None:
             shifts.append(live)
     return shifts
+
+
+def _describe_no_drift(shifts: Sequence[Shift]) -> str:
+    """That nothing drifted, or that the champion's errors could not be compared."""
+    if any(shift.live_error is not None for shift in shifts):
+        return "no drift"
+    return "its errors cannot be compared (too few new rows, or another horizon or columns)"
 
 
 def _count_new_steps(

@@ -481,7 +481,8 @@ def _describe_drift(decision: Decision | None) -> str:
     """What had drifted at the newest decision, and the decision's day."""
     if decision is None:
         return "not examined yet"
-    return f"{', '.join(decision.drifted) or 'none'} ({decision.at[:10]})"
+    drifted = ", ".join(decision.drifted) or ("none" if decision.drift else "not measured")
+    return f"{drifted} ({decision.at[:10]})"
 
 
 def _describe_runs(root: Path, dataset: str, decision: Decision | None) -> tuple[str, str]:

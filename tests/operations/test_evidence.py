@@ -25,7 +25,7 @@ from forecast.operations.champion import Champion
 from forecast.operations.evidence import judge_due
 from forecast.operations.records import Decision
 from forecast.operations.registry import make_card
-from forecast.operations.retrain import _count_new_steps
+from forecast.operations.retrain import _count_new_steps, _describe_no_drift, _measure_drift
 from forecast.system.errors import DataError, InputError
 from tests.operations import projects
 from tests.operations.projects import NAME, NOW
@@ -251,6 +251,18 @@ def test_a_champion_of_another_horizon_or_other_columns_cannot_be_judged(repro: 
     settings = load_dataset(NAME, repro / "configs")
     assert evidence.has_same_task(champion, settings.task)
     assert not evidence.has_same_task(champion, settings.task.model_copy(update={"horizon": 3}))
+
+
+@pytest.mark.parametrize(("horizon", "words"), [(2, "no drift"), (3, "its errors cannot be com")])
+def test_of_a_champion_of_another_horizon_it_is_not_said_that_nothing_drifted(
+    repro: Path, horizon: int, words: str
+) -> None:
+    ensemble = load_trained_ensemble(repro / "data" / "trained" / NAME / "ridge")
+    card = make_card(Results(ProjectPaths.of(repro), NAME), "ridge", now=NOW, revision="")
+    settings = wave(horizon=horizon)
+    panel = from_frame(projects.prepared(repro), NAME, settings.task)
+    shifts = _measure_drift(Champion(1, ensemble, card), panel, settings, RULES)
+    assert _describe_no_drift(shifts).startswith(words)
 
 
 def test_what_makes_a_challenger_due(repro: Path) -> None:

@@ -184,7 +184,9 @@ def test_the_last_and_the_next_run_come_from_scheduler_and_retraining(moved):
     not_due.write(not_due_file(moved, NAME))
     state = read_status(moved, NAME, now=NOW)
     assert state.last_run == "2024-07-22T05:31:00: not due (no drift, 1 new step)"
-    assert state.drift == "none (2024-07-22)"
+    assert state.drift == "not measured (2024-07-22)"
+    not_due.model_copy(update={"drift": (Shift(what="wave: y"),)}).write(not_due_file(moved, NAME))
+    assert read_status(moved, NAME, now=NOW).drift == "none (2024-07-22)"
 
 
 def test_the_command_is_quick_and_exits_5_when_something_is_wrong(moved):
