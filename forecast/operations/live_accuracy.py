@@ -51,14 +51,14 @@ def store_issue(
     *,
     now: pd.Timestamp,
 ) -> None:
-    """Store an issue; one with the same cutoff and version as a stored one changes nothing.
+    """Store an issue; one with the same cutoff and model as a stored one changes nothing.
 
     table: of `ensemble.forecast_latest` over the trained horizon. last: series → last observed
     value.
     """
     dataset = current.card.dataset
     issue = add_series_names(table)
-    label = f"{table['cutoff'].max().isoformat()} v{current.version}"
+    label = f"{table['cutoff'].max().isoformat()} {_model_label(current.version, current.card)}"
     last_values = issue["series"].map(dict(last))
     issue = issue.assign(
         last=last_values, version=current.version, issue=label, issued_at=now.floor("s")
@@ -71,6 +71,13 @@ def store_issue(
         newest = issues["issue"].drop_duplicates().tail(KEPT_ISSUES)
         path = ProjectPaths.of(root).live_forecasts(dataset)
         files.write_frame(path, issues[issues["issue"].isin(newest)])
+
+
+def _model_label(version: int, card: ChampionCard) -> str:
+    """The version and when it was made: before a clone joined a server, it had versions of the same
+    numbers.
+    """
+    return f"v{version} of {card.created_at}"
 
 
 @contextmanager
@@ -114,10 +121,8 @@ def join_actuals(issues: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def score_versions(root: Path, dataset: str, frame: pd.DataFrame) -> list[LiveAccuracy]:
-    """The live accuracy of each version, oldest first.
-
-    What was issued before a version was made is of another one of its number, which this clone had
-    before it joined a server.
+    """The live accuracy of each version, oldest first, without issues of another model that had its
+    number here.
     """
     issues = read_issues(root, dataset)
     if issues.empty:
@@ -128,7 +133,7 @@ def score_versions(root: Path, dataset: str, frame: pd.DataFrame) -> list[LiveAc
         version = int(str(key))
         card = champion.find_card(root, dataset, version)
         if card:
-            issued = issued[issued["issued_at"] >= card.created_at]
+            issued = issued[issued["issue"].str.endswith(_model_label(version, card))]
         rows = joined[joined["issue"].isin(issued["issue"])]
         scores.append(
             LiveAccuracy(

@@ -494,20 +494,27 @@ def test_each_cutoff_is_issued_once_and_scored_when_its_actuals_arrive(moved):
 
 
 def test_forecasts_of_another_version_of_this_number_are_not_scored_as_those_of_this_one(moved):
+    """This clone had made its own version 2, earlier or later than that of the server it joined."""
     frame = projects.prepared(moved)
     current = champion.load(moved, NAME)
     panel = problems_panel(moved, current.ensemble)
-    for row, days in ((189, -1), (190, 1)):
+    for row, created_at in (
+        (189, "2024-07-18"),
+        (190, "2024-07-20"),
+        (190, current.card.created_at),
+    ):
         known_panel = problems.until(panel, panel.series[0].ds[row])
         table = pd.DataFrame(
             forecast_latest(current.ensemble, known_panel, horizon=2, levels=(80,))
         )
-        moment = pd.Timestamp(current.card.created_at) + pd.Timedelta(days, "D")
+        card = current.card.model_copy(update={"created_at": created_at})
+        issuer = replace(current, card=card)
         live_accuracy.store_issue(
-            moved, current, table, predicting.last_values(known_panel), now=moment
+            moved, issuer, table, predicting.last_values(known_panel), now=NOW + pd.Timedelta("9D")
         )
     (live,) = live_accuracy.update_live_scores(moved, NAME, frame).live
     assert (live.version, live.issues, live.scored) == (2, 1, 1)
+    assert len(live_accuracy.read_issues(moved, NAME)) == 3 * 2
 
 
 def test_forecasts_of_a_target_that_was_renamed_since_are_kept_and_not_scored(moved):
