@@ -196,6 +196,13 @@ def test_a_champion_that_reads_a_plan_forecasts_what_follows_the_last_observatio
     (notice_of_plan,) = (notice for notice in wild.notices if "fit has seen" in notice)
     assert "'plan' of 'wave' is 100 at 2024-07-19 (in training 0 to 1)" in notice_of_plan
     assert wild.table["y_hat"].iloc[0] < table["y_hat"].iloc[0] + 6
+    for ends in ("2023-07-20", "2024-07-18"):  # the year is mistyped; all is observed
+        (tmp_path / "plan.csv").write_text(f"ds,plan\n{ends},1\n")
+        refusal = (
+            rf"plan.csv: found rows up to {ends} .*none after .*2024-07-18 .*Correct the dates"
+        )
+        with pytest.raises(InputError, match=refusal):
+            forecast(root, plan=tmp_path / "plan.csv")
     (tmp_path / "plan.csv").write_text("ds,promo\n2024-07-19,0\n")
     with pytest.raises(InputError, match=r"plan\.csv: .*'plan' is missing.*Wanted 'ds', 'plan'"):
         forecast(root, plan=tmp_path / "plan.csv")
