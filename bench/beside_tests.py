@@ -15,7 +15,7 @@ HORIZON, STEP = 24, 6
 
 def p_of_lower_loss(test: DieboldMariano) -> float:
     """The one-sided p: that the first loss is not below the second."""
-    return test.p / 2 if test.statistic < 0 else 1 - test.p / 2
+    return test.p / 2 if test.mean_difference < 0 else 1 - test.p / 2
 
 
 def with_tests(rows: Mapping[str, Row]) -> dict[str, Row]:

@@ -51,8 +51,6 @@ forecasters with wild losses would be distinguished too often (docs/research/pai
 class DieboldMariano:
     """The test of model a against model b; `data.comparison_records.PairedTest` has its fields."""
 
-    statistic: float
-    """The t ratio."""
     p: float
     """Of the two-sided test; NaN if nothing can be said, and `note` says why."""
     n: int
@@ -89,9 +87,9 @@ def diebold_mariano(
 
     The test uses losses as shares of their means, so that a season in which both models err more
     does not blur which errs less (`_compare_means`); variance and degrees of freedom are those of
-    `longrun`. With too few origins statistic and p are NaN. Identical losses give statistic 0 and
-    p 1. If a is the same multiple of b at every origin there is no variance, and a sign test on
-    non-overlapping origins takes the place. `InputError` if a loss is not finite.
+    `longrun`. With too few origins p is NaN, and identical losses give p 1. If a is the same
+    multiple of b at every origin there is no variance, and a sign test on non-overlapping origins
+    takes the place. `InputError` if a loss is not finite.
     """
     a, b = _pair(loss_a, loss_b)
     n = len(a)
@@ -103,25 +101,23 @@ def diebold_mariano(
             f"too few separate horizons to test: {plural(n, 'origin')} of horizon {horizon} at step"
             f" size {step_size:.3g}, a test needs {needed}"
         )
-        return _result(math.nan, math.nan, StandardError(math.nan, math.nan), a, b, note)
+        return _result(math.nan, StandardError(math.nan, math.nan), a, b, note)
     if (np.abs(a - b) <= ROUNDING * np.abs(b)).all():
-        return _result(0.0, 1.0, StandardError(0.0, n - 1.0), a, b, "identical losses")
+        return _result(1.0, StandardError(0.0, n - 1.0), a, b, "identical losses")
     difference, error = _compare_means(a, b, dependence(n, **spacing))
     if error.value == 0.0:
         blocks = np.flatnonzero(a != b) // overlap
         n_separate = len(np.unique(blocks))
         p = min(1.0, 2 * 0.5**n_separate)  # all differences have the same sign
         return _result(
-            math.copysign(math.inf, difference),
             p,
             error,
             a,
             b,
             f"no variance: sign test on {plural(n_separate, 'origin')}",
         )
-    statistic = difference / error.value
-    p = float(2 * scipy.special.stdtr(error.dof, -abs(statistic)))
-    result = _result(statistic, p, error, a, b)
+    p = float(2 * scipy.special.stdtr(error.dof, -abs(difference) / error.value))
+    result = _result(p, error, a, b)
     is_drift = error.is_like_random_walk and math.isnan(result.ci_high)
     return replace(result, is_drift=is_drift and non_overlapping(n, **spacing) >= DRIFT_ORIGINS)
 
@@ -154,9 +150,7 @@ def non_overlapping(n: int, **spacing: Unpack[Spacing]) -> int:
     return (n - 1) // count_overlapping(**spacing) + 1 if n else 0
 
 
-def _result(
-    statistic: float, p: float, error: StandardError, a: Array, b: Array, note: str = ""
-) -> DieboldMariano:
+def _result(p: float, error: StandardError, a: Array, b: Array, note: str = "") -> DieboldMariano:
     """The record of a test. The limits of the mean difference and the detectable difference follow
     from `error`; they are NaN if the standard error is NaN or leaves no bound.
     """
@@ -173,7 +167,6 @@ def _result(
         low, high = mean_a - mean_b - half_width, mean_a - mean_b + half_width
         detectable = found_in_four_of_five * error.value / mean_b if mean_b > 0 else math.nan
     return DieboldMariano(
-        statistic,
         p,
         len(a),
         error.dof,

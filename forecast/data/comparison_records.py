@@ -36,7 +36,6 @@ class PairedTest(Record):
     against: str
     word: TestWord
     """The verdict, after correction for the number of tests."""
-    statistic: Number = None
     p: Number = None
     """Not corrected; None where there is no test."""
     p_holm: Number = None
@@ -54,7 +53,7 @@ class PairedTest(Record):
     as a positive share of the mean loss of `against`.
     """
     dof: Number = None
-    """Degrees of freedom of the t statistic."""
+    """Degrees of freedom of the t ratio."""
     is_drift: bool = False
     """Whether the difference drifts through the whole test block like a random walk, so that the
     test gives it no confidence limit.

@@ -113,9 +113,10 @@ def test_the_sign_says_who_is_better():
     b = RNG.gamma(4, 1, 200)
     a = b - 0.2 + RNG.normal(0, 0.2, 200)
     two = diebold_mariano(a, b, **STEPS)
-    assert two.statistic < 0 and two.mean_difference < 0 and two.relative_difference < 0
+    assert two.mean_difference < 0 and two.relative_difference < 0
     assert two.ci_low < two.mean_difference < two.ci_high < 0
-    assert diebold_mariano(b, a, **STEPS).statistic == pytest.approx(-two.statistic)
+    other = diebold_mariano(b, a, **STEPS)
+    assert (other.mean_difference, other.p) == pytest.approx((-two.mean_difference, two.p))
 
 
 def test_the_confidence_limits_exclude_zero_exactly_when_the_test_rejects():
@@ -180,7 +181,7 @@ def test_the_limits_of_a_ratio_are_those_of_its_inverse():
 
 def test_identical_losses_are_a_tie():
     test = diebold_mariano(np.ones(50), np.ones(50), **STEPS)
-    assert (test.statistic, test.p, test.note) == (0.0, 1.0, "identical losses")
+    assert (test.p, test.note) == (1.0, "identical losses")
 
 
 def test_the_same_share_at_every_origin_falls_back_to_a_sign_test_on_origins_without_overlap():
@@ -216,7 +217,7 @@ def test_a_model_without_an_error_is_no_worse():
 
 def test_a_differential_that_alternates_still_has_a_positive_variance():
     test = diebold_mariano(np.tile([1.0, 0.0], 50), np.tile([0.0, 1.0], 50), horizon=1)
-    assert 0 <= test.p <= 1 and np.isfinite(test.statistic)
+    assert 0 <= test.p <= 1
 
 
 def test_what_a_test_detects_is_found_in_about_four_of_five_samples():
@@ -267,7 +268,7 @@ def test_independent_differentials_give_the_textbook_t_test_when_the_sample_is_l
     difference = RNG.normal(0.02, 1, 20_000)[:4000]
     expected = stats.ttest_1samp(difference, 0)
     test = diebold_mariano(difference, np.zeros(4000), horizon=1)
-    assert test.statistic == pytest.approx(expected.statistic, rel=0.1)
+    assert stats.t.isf(test.p / 2, test.dof) == pytest.approx(abs(expected.statistic), rel=0.1)
 
 
 ONE_STEP = {"horizon": 1}

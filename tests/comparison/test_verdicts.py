@@ -481,7 +481,6 @@ def test_the_json_has_the_agreed_keys():
         "family",
         "model",
         "against",
-        "statistic",
         "p",
         "p_holm",
         "mean_difference",

@@ -459,7 +459,7 @@ def test_a_test_without_numbers_has_no_interval(project):
     path = project / "data/compared/hourly/verdicts.json"
     content = files.read_json(path)
     empty = dict.fromkeys(
-        ("statistic", "p", "p_holm", "mean_difference", "relative_difference", "ci_low", "ci_high")
+        ("p", "p_holm", "mean_difference", "relative_difference", "ci_low", "ci_high")
     )
     content["tests"] = [{**test, **empty, "word": "undecided"} for test in content["tests"]]
     files.write_json(path, content)

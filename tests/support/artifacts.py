@@ -553,7 +553,6 @@ def _test(
         "family": family,
         "model": model,
         "against": against,
-        "statistic": 50 * relative,
         "p": 0.005,
         "p_holm": 0.01,
         "mean_difference": relative * 0.5,
