@@ -536,7 +536,7 @@ def test_levels_of_text_are_told(levels: Any, ridge: Model) -> None:
         ridge.predict(levels=levels)
 
 
-def test_windows_and_steps_are_whole_numbers(ridge: Model) -> None:
+def test_windows_and_steps_that_are_no_whole_numbers_are_refused(ridge: Model) -> None:
     for options in ({"n_windows": 3.0}, {"n_windows": "3"}, {"step_size": 0}, {"step_size": True}):
         with pytest.raises(InputError, match="wanted a whole number of at least 1"):
             ridge.cross_validation(**options)

@@ -90,7 +90,7 @@ def test_the_past_alone_up_to_the_origin_gives_the_same_forecast(family, skip):
 
 
 @EVERY_WINDOWED
-def test_exactly_the_lookback_is_seen(family, skip):
+def test_a_forecast_reads_exactly_the_rows_of_the_lookback(family, skip):
     """What a service gets, the last `lookback` rows, gives what the backtest gave from the whole
     series.
     """

@@ -95,7 +95,7 @@ def test_what_is_said_does_not_depend_on_the_origins_beside_it(family, head):
 
 
 @EVERY
-def test_exactly_the_lookback_is_seen(family, head):
+def test_a_forecast_reads_exactly_the_rows_of_the_lookback(family, head):
     """What a service says from the last `lookback` rows is what the backtest said, to the drawn
     paths.
     """

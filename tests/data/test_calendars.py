@@ -245,7 +245,7 @@ def test_the_one_odd_row_is_named_even_when_it_comes_first(odd: int):
         check_calendar(frame, HOURS, where="x")
 
 
-def test_a_list_of_one_s_own_is_its_weekdays_without_its_closures():
+def test_a_calendar_of_listed_weekdays_has_no_steps_on_its_closures():
     sundays_off = WeekdayCalendar(
         kind="weekdays", days=("fri", "sat", "mon"), closures=(date(2024, 1, 6),)
     )

@@ -217,7 +217,7 @@ def test_trading_days_are_told_from_all_weekdays(tmp_path):
         ("%Y/%m/%d %H:%M:%S", ",", "."),
     ],
 )
-def test_what_is_written_is_read_back_to_the_number(tmp_path, form, sep, decimal):
+def test_numbers_and_times_that_are_written_are_read_back_exactly(tmp_path, form, sep, decimal):
     times = pd.date_range("2024-01-01", periods=600, freq="h")
     frame = pd.DataFrame({"Zeit": times.strftime(form), "Wert": WAVE})
     entry = guessed(tmp_path, frame, sep=sep, decimal=decimal)
@@ -232,7 +232,7 @@ def test_what_is_written_is_read_back_to_the_number(tmp_path, form, sep, decimal
 @pytest.mark.parametrize(
     ("form", "encoding"), [("%m/%d/%Y %I:%M %p", "utf-16"), ("%Y-%m-%d %I:%M:%S %p", "cp1252")]
 )
-def test_an_export_for_excel_is_read_back_to_the_number(tmp_path, form, encoding):
+def test_numbers_and_times_of_an_export_for_excel_are_read_back_exactly(tmp_path, form, encoding):
     times = pd.date_range("2024-01-01", periods=600, freq="h")
     written = [f"{value:,.2f}".translate(str.maketrans(",.", ".,")) for value in 1000 * WAVE]
     rows = "".join(
@@ -314,7 +314,7 @@ def test_meters_by_a_local_clock_are_told_apart_though_an_hour_of_autumn_stands_
 
 
 @pytest.mark.parametrize("column", ["clock", "end"])
-def test_what_tells_apart_an_hour_of_autumn_is_no_name_of_a_series(tmp_path, column):
+def test_a_column_that_tells_the_repeated_hour_of_autumn_apart_names_no_series(tmp_path, column):
     times = pd.date_range("2023-08-01", "2024-04-30", freq="h", tz="Europe/Berlin")
     is_summer = times.strftime("%z") == "+0200"
     ends = (times + pd.Timedelta("1h")).strftime("%Y-%m-%d %H:%M")
@@ -822,7 +822,7 @@ def test_rows_without_dates_become_an_index_and_are_read_back(tmp_path, column, 
         "unnamed",
     ],
 )
-def test_what_may_be_times_is_not_counted_in_silence(tmp_path, times):
+def test_rows_are_not_counted_where_a_column_may_be_their_times(tmp_path, times):
     with pytest.raises(InputError, match=rf"'{list(times)[-1]}'.* may be some.*kind: index"):
         guessed(tmp_path, pd.DataFrame({**times, "y": WAVE}))
 

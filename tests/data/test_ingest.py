@@ -353,7 +353,9 @@ def test_an_as_of_before_all_stored_rows_says_that_there_were_none(tmp_path: Pat
     assert snapshots.read_pointer(tmp_path, "live") == first.pointer
 
 
-def test_nothing_new_moves_as_of_and_keeps_the_snapshot(tmp_path: Path, services: Services):
+def test_a_fetch_without_new_rows_moves_as_of_and_keeps_the_snapshot(
+    tmp_path: Path, services: Services
+):
     first = take(tmp_path, shares(services), BEFORE)
     services.now = BEFORE + pd.Timedelta("3h")
     second = take(tmp_path, shares(services), services.now)

@@ -152,7 +152,7 @@ def test_a_stage_is_told_of_while_the_next_one_runs_with_its_outs_in_place(proje
     assert states == {"train@wave": "wave 1\n", "train@tide": "tide 1\n"}
 
 
-def test_a_stage_that_failed_is_not_told_of(project: Path) -> None:
+def test_a_stage_that_failed_is_not_among_the_stored_ones(project: Path) -> None:
     behave(project, "wave", "bug")
     stages: list[str] = []
     with pytest.raises(ForecastError):

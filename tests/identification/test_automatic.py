@@ -1127,7 +1127,7 @@ def test_a_free_run_that_an_input_nobody_measured_spoils_is_said_to_be_far_off(
         ({"refit_iterations": 25}, "`refit_iterations` is 25; wanted .* two numbers"),
     ],
 )
-def test_a_search_that_cannot_be_is_refused(number: dict, message: str) -> None:
+def test_a_search_with_impossible_settings_is_refused(number: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         SearchSettings(**number)
 

@@ -69,7 +69,7 @@ def direct_sums(problem, uid, cutoffs, shape):
         {"lookback": 40},
     ],
 )
-def test_the_sums_are_those_of_the_regular_windows(gaps, changes):
+def test_sums_over_long_windows_are_those_of_the_regular_windows_alone(gaps, changes):
     problem = problem_of(gaps=gaps, **changes)
     shape = richest(problem)
     for uid in ROWS:

@@ -37,7 +37,7 @@ def test_a_command_that_ends_at_once_with_ctrl_c_leaves_no_traceback_of_its_own(
     assert done.stderr.endswith("KeyboardInterrupt\n") and "NoSuchProcess" not in done.stderr
 
 
-def test_a_bug_in_what_is_done_meanwhile_ends_the_command(tmp_path: Path) -> None:
+def test_a_bug_in_work_beside_a_command_ends_the_command(tmp_path: Path) -> None:
     script = "import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep(60)"
 
     def fail() -> None:

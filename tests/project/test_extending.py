@@ -119,7 +119,7 @@ def test_it_is_one_file_of_at_most_60_lines(what: str) -> None:
     assert len(block(NEW_FILES[what], "python").splitlines()) <= 60
 
 
-def test_a_metric_is_one_row() -> None:
+def test_a_new_metric_takes_one_row_of_the_table() -> None:
     assert block(METRIC, "python").count("Metric(") == 1
 
 

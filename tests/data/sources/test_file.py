@@ -235,7 +235,7 @@ def test_issued_forecasts_written_newest_first_are_those_written_oldest_first(tm
 
 
 @pytest.mark.parametrize(("title", "skipped"), [("Rain at home\n\n", 0), ("", 2)])
-def test_the_title_of_the_rows_is_none_of_the_issued_forecasts(tmp_path, title, skipped):
+def test_title_lines_of_the_rows_are_not_skipped_in_the_issued_forecasts(tmp_path, title, skipped):
     source = {**MINE, "skip_lines": skipped, "issued_columns": ["rain"]}
     columns = [{"column": "rain", "issued": True, "max_missing": 0.9}]
     changes = {"source": {**source, "issued_path": "data/issued.csv"}, "future_exogenous": columns}
