@@ -58,7 +58,11 @@ def test_what_is_not_committed_is_named_and_not_used(committed: Path) -> None:
 def test_a_disk_that_is_full_of_a_work_tree_is_told_in_one_line(
     committed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def run_on_full_disk(_folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    run_git = worktree.run_git
+
+    def run_on_full_disk(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+        if words[0] != "checkout":
+            return run_git(folder, *words)
         lines = [f"error: unable to write file {name}" for name in ("dvc.yaml", "pyproject.toml")]
         lines.append("fatal: Could not reset index file to revision 'HEAD'.")
         return subprocess.CompletedProcess(words, 128, "", "\n".join(lines))
