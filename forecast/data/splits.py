@@ -1,10 +1,10 @@
 """The blocks of the time axis: train | validation | calibration | test, cut before anything is
 fitted.
 
-An origin, elsewhere called cutoff, is the last row that a forecast knows. It belongs to a block
-where all its `horizon` targets are in the block; its lookback may reach back into earlier blocks.
-So the last `horizon` rows of a block have no origin of this block (the embargo), and no target is
-in two blocks.
+The cutoff is the last time that a forecast knows; an origin is the row of one series there. It
+belongs to a block where all its `horizon` targets are in the block; its lookback may reach back
+into earlier blocks. So the last `horizon` rows of a block have no origin of this block (the
+embargo), and no target is in two blocks.
 
 `Borders` are the ends of the blocks, by date or by share (`resolve_borders`); `Blocks` the row
 ranges of one series (`split_series`); `origins_of` the origins of a block. All series that share
