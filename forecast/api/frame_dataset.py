@@ -47,6 +47,7 @@ from forecast.data.calendars import (
     count_steps_by_series,
     default_features,
     describe_own_steps,
+    find_month_feature,
     fit_calendar,
     grids_by_series,
     shows_week,
@@ -248,6 +249,8 @@ def _describe_frame(
         calendar_features = default_features(calendar, n_steps)
         if any(shows_week(frame, column, calendar) for column in names.target_col):
             calendar_features.append("day_of_week")
+        if month_feature := find_month_feature(frame, names.target_col, calendar):
+            calendar_features.append(month_feature)
     elif calendar_features and calendar.counts_rows:
         raise InputError(
             f"calendar_features={calendar_features!r}: counted rows have no calendar. Leave it out."

@@ -39,7 +39,14 @@ TransformName = Literal["none", "log", "diff", "logdiff", "log1p", "logit"]
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 WEEKDAYS: tuple[Weekday, ...] = get_args(Weekday)
 DAY_NANOSECONDS = 86_400 * 10**9
-CalendarFeature = Literal["hour_of_day", "day_of_week", "day_of_year", "month_of_year"]
+CalendarFeature = Literal[
+    "hour_of_day",
+    "day_of_week",
+    "day_of_month",
+    "day_to_month_end",
+    "day_of_year",
+    "month_of_year",
+]
 
 
 def _require_known_zone(value: str) -> str:

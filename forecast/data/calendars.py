@@ -8,7 +8,7 @@ the times of the series, so it may begin at any minute.
 
 `known_from` says from which time on a step's value is surely known, `read_until` up to which time a
 step may read other data: this keeps every look-up from seeing ahead. `calendar_features` are sine
-and cosine of day, week and year.
+and cosine of day, week, month and year.
 """
 
 from __future__ import annotations
@@ -109,6 +109,8 @@ MAX_GRID_STEPS = 100_000_000
 _CYCLES: dict[CalendarFeature, tuple[str, float, float]] = {
     "hour_of_day": ("day", 1.0, 24.0),
     "day_of_week": ("week", 7.0, 7.0),
+    "day_of_month": ("month", 365.2425 / 12, 31.0),
+    "day_to_month_end": ("month", 365.2425 / 12, 31.0),
     "day_of_year": ("year", 365.2425, 365.2425),
     "month_of_year": ("year", 365.2425, 12.0),
 }
@@ -119,12 +121,13 @@ DEFAULT_FEATURES: tuple[CalendarFeature, ...] = ("hour_of_day", "day_of_year")
 """Features that `add` and `forecast.fit` use by default. The day of the week is used only where the
 data show it, since for weather it is noise.
 """
+MONTH_FEATURES: tuple[CalendarFeature, ...] = ("day_of_month", "day_to_month_end")
 
 
-class WeekLimits(NamedTuple):
-    """When the day of the week is an input: where it explains at least `share` of the variance in
-    at least `weeks` weeks, which are within the first `row_share` of a series' days
-    (docs/research/calendar-inputs.md).
+class DayLimits(NamedTuple):
+    """When the day of the week or of the month is an input: where it explains at least `share` of
+    the variance in at least `weeks` weeks, which are within the first `row_share` of a series' days
+    (docs/research/calendar-inputs.md, docs/research/day-of-month.md).
     """
 
     share: float
@@ -132,9 +135,11 @@ class WeekLimits(NamedTuple):
     row_share: float
 
 
-WEEK_LIMITS = WeekLimits(0.03, 8, 0.6)
-FEW_WEEKS = WeekLimits(0.3, 2, 0.75)
+WEEK_LIMITS = DayLimits(0.03, 8, 0.6)
+FEW_WEEKS = DayLimits(0.3, 2, 0.75)
 """The limits for steps below a day where no series has that many weeks."""
+MONTH_LIMITS = DayLimits(0.1, 52, 0.6)
+"""One day of each year, such as Christmas, is a twelfth of the days of the month that are alike."""
 
 
 def grid(calendar: Calendar, start: Any, end: Any) -> pd.DatetimeIndex:
@@ -379,7 +384,7 @@ def cycles(calendar: Calendar, names: Iterable[CalendarFeature]) -> dict[str, fl
     if isinstance(calendar, RegularCalendar) and (hours := calendar.opening_hours):
         day = count_day_steps(calendar)
         week = day * len(hours.days)
-        lengths = {"day": float(day), "week": float(week), "year": week * 365.2425 / 7}
+        lengths = {name: week * length / 7 for name, length in days.items()} | {"day": float(day)}
     else:
         steps = next_steps(
             calendar, pd.Timestamp(2001, 1, 1), 1000 if isinstance(calendar, Daily) else 60
@@ -419,13 +424,9 @@ def shows_week(frame: pd.DataFrame, target: Any, calendar: Calendar) -> bool:
         return False
     series = pd.factorize(frame["unique_id"])[0]
     days = frame["ds"].dt.floor("D")
-    ages = (days - days.groupby(series).transform("min")).dt.days
-    n_days = ages.groupby(series).transform("max") + 1
-    limits = WEEK_LIMITS
-    if step < DAY and limits.row_share * n_days.max() < 7 * limits.weeks:
-        limits = FEW_WEEKS
-    n_read = np.floor(limits.row_share * n_days)
-    is_read = (ages < n_read) & (n_read >= 7 * limits.weeks)
+    limits, is_read = WEEK_LIMITS, _is_read(series, days, WEEK_LIMITS)
+    if step < DAY and not is_read.any():
+        limits, is_read = FEW_WEEKS, _is_read(series, days, FEW_WEEKS)
     if not is_read.any():
         return False
     slots = frame.groupby([series, frame["ds"] - days]).ngroup()
@@ -436,7 +437,65 @@ def shows_week(frame: pd.DataFrame, target: Any, calendar: Calendar) -> bool:
     return any(_tells_weekday(rows, rows[name], limits) for name in ("level", "rank"))
 
 
-def _tells_weekday(rows: pd.DataFrame, values: pd.Series, limits: WeekLimits) -> bool:
+def find_month_feature(
+    frame: pd.DataFrame, targets: Iterable[str], calendar: Calendar
+) -> CalendarFeature | None:
+    """Of `MONTH_FEATURES` the one that explains more of one of the `targets`; None where both
+    explain less than `MONTH_LIMITS` want. Only for steps of a day, but not sessions of an exchange.
+    """
+    step = DAY if isinstance(calendar, WeekdayCalendar) else step_length(calendar)
+    if step != DAY:
+        return None
+    shares = {
+        name: max(_explained_share(frame, target, name, MONTH_LIMITS) for target in targets)
+        for name in MONTH_FEATURES
+    }
+    best = max(MONTH_FEATURES, key=lambda name: shares[name])
+    return best if shares[best] >= MONTH_LIMITS.share else None
+
+
+def _explained_share(
+    frame: pd.DataFrame, target: str, name: CalendarFeature, limits: DayLimits
+) -> float:
+    """The share of the variance of `target` around the mean of the 30 days about it and of the
+    weekday, over all series, that the days of the feature `name` explain; 0 on too few rows.
+    """
+    rows = frame[_is_read(frame["unique_id"], frame["ds"].dt.floor("D"), limits)]
+    rows = rows.sort_values(["unique_id", "ds"])
+    values = rows[target].replace([np.inf, -np.inf], np.nan)
+    series, times = rows["unique_id"], pd.DatetimeIndex(rows["ds"])
+    by_series = values.set_axis(times).groupby(series.to_numpy())
+    departures = values - by_series.rolling("30D", center=True).mean().to_numpy()
+    departures -= departures.groupby([series, times.day_of_week]).transform("mean")
+    departures /= values.groupby(series).transform("std").replace(0.0, 1.0)
+    groups = [series, _cycle_position(times, name)]
+    return _adjusted_share(departures, groups, 7 * by_series.ngroups, 37 * by_series.ngroups)
+
+
+def _is_read(series: Any, days: pd.Series, limits: DayLimits) -> pd.Series:
+    """(n,): whether rows of these `series` (n,) and `days` (n,) are among those that `limits`
+    want.
+    """
+    ages = (days - days.groupby(series).transform("min")).dt.days
+    n_read = np.floor(limits.row_share * (ages.groupby(series).transform("max") + 1))
+    return (ages < n_read) & (n_read >= 7 * limits.weeks)
+
+
+def _adjusted_share(departures: pd.Series, groups: Any, n_means: int, n_all_means: int) -> float:
+    """The share of the squares of `departures` that the means of `groups` explain, as adjusted R²:
+    noise would seem to be explained by seven means, too. 0 without squares or too few values.
+
+    n_means: how many means the departures are from; n_all_means: with those of the groups.
+    """
+    by_group = departures.groupby(groups)
+    explained = (by_group.sum() ** 2 / by_group.count()).sum()
+    total, n_values = (departures**2).sum(), departures.count()
+    if total == 0.0 or n_values <= n_all_means:
+        return 0.0
+    return 1.0 - (total - explained) / total * (n_values - n_means) / (n_values - n_all_means)
+
+
+def _tells_weekday(rows: pd.DataFrame, values: pd.Series, limits: DayLimits) -> bool:
     """Whether the weekday explains at least `limits.share` of the variance of `values` (one per
     row) around the mean of the same time of day in the surrounding week. Times of day are kept
     apart, since the sum of a day may be equal on all days.
@@ -455,16 +514,9 @@ def _tells_weekday(rows: pd.DataFrame, values: pd.Series, limits: WeekLimits) ->
     departures = values - week_means.to_numpy()
     departures -= departures.groupby(slots).transform("mean")
     departures /= values.groupby(rows["series"]).transform("std").replace(0.0, 1.0)
-    by_weekday = departures.groupby([slots, weekday])
-    explained = (by_weekday.sum() ** 2 / by_weekday.count()).sum()
-    total, n_values, n_times = (departures**2).sum(), departures.count(), by_time_of_day.ngroups
-    if total == 0.0 or n_values <= 7 * n_times:
-        return False
-    # adjusted R²: noise would seem to be explained by seven means, too
-    unexplained_share = (
-        (total - explained) / total * (n_values - n_times) / (n_values - 7 * n_times)
-    )
-    return bool(1.0 - unexplained_share >= limits.share)
+    n_times = by_time_of_day.ngroups
+    share = _adjusted_share(departures, [slots, weekday], n_times, 7 * n_times)
+    return bool(share >= limits.share)
 
 
 def find_gaps(frame: pd.DataFrame, calendar: Calendar) -> pd.DataFrame:
@@ -744,10 +796,15 @@ def step_days(calendar: Calendar, times: pd.DatetimeIndex) -> tuple[pd.DatetimeI
 
 def _cycle_position(times: pd.DatetimeIndex, name: CalendarFeature) -> np.ndarray:
     """(T,): the position of each time in the cycle of feature `name`, in the feature's unit: hours
-    of the day, days of the week from Monday, days or months of the year.
+    of the day, days of the week from Monday, days of the month from its first or to its last, days
+    or months of the year.
     """
     if name == "day_of_week":
         return times.day_of_week.to_numpy(float)
+    if name == "day_of_month":
+        return times.day.to_numpy(float) - 1
+    if name == "day_to_month_end":
+        return (times.days_in_month - times.day).to_numpy(float)
     if name == "month_of_year":
         return times.month.to_numpy(float) - 1
     share_of_day = ((times - times.normalize()) / DAY).to_numpy()

@@ -42,6 +42,8 @@ PENALTIES = tuple(10.0**k for k in range(-2, 6))
 CALENDAR_HARMONICS: dict[CalendarFeature, int] = {
     "hour_of_day": 2,
     "day_of_week": 3,
+    "day_of_month": 0,
+    "day_to_month_end": 0,
     "day_of_year": 1,
     "month_of_year": 1,
 }
@@ -52,10 +54,13 @@ two years.
 PROFILE_HARMONICS: dict[CalendarFeature, int] = {
     "hour_of_day": 12,
     "day_of_week": 3,
+    "day_of_month": 15,
+    "day_to_month_end": 15,
     "day_of_year": 0,
     "month_of_year": 0,
 }
-"""Sine pairs of each calendar feature that stand alone: any profile of 24 hours and of seven days.
+"""Sine pairs of each calendar feature that stand alone: any profile of 24 hours, of seven days and
+of a month, whose products with the weekday tell the last workday (docs/research/day-of-month.md).
 With two pairs of the hour, the map took the rest from the same hour of past days, with their
 noise (docs/research/linear-part.md).
 """

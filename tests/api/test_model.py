@@ -347,6 +347,16 @@ def test_a_week_that_the_rows_show_is_an_input_where_no_features_are_named() -> 
         assert model.ensemble.task.calendar_features == features
 
 
+def test_a_payday_that_the_rows_show_is_an_input_and_raises_its_forecast() -> None:
+    days = 755  # up to 24 January 2026
+    paid = waves(days).assign(y=lambda rows: rows["y"] + 9.0 * (rows["ds"].dt.day == 25))
+    model = forecast.fit(paid, "ridge", freq="1D", horizon=3, n_jobs=1)
+    assert model.ensemble.task.calendar_features == ("day_of_year", "day_of_month")
+    forecasts = model.predict()["ridge"].to_numpy().reshape(2, 3)
+    expected = 5 + np.sin(days + np.arange(3)) + [9, 0, 0]
+    np.testing.assert_allclose(forecasts, [expected, expected], atol=0.5)
+
+
 def test_later_data_move_the_forecast_on_without_another_fit(ridge: forecast.Model) -> None:
     forecasts_later = ridge.predict(waves(203))
     assert forecasts_later["ds"].min() == pd.Timestamp("2024-01-01") + pd.Timedelta(203, "D")

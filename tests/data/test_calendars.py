@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from forecast.data.calendars import (
     default_features,
     describe_own_steps,
     find_gaps,
+    find_month_feature,
     fit_calendar,
     grid,
     grids,
@@ -40,6 +42,7 @@ from tests.support.example_data import dataset, hourly
 
 NEW_YORK = SessionCalendar(kind="sessions", exchange="XNYS")
 HOURS = RegularCalendar(kind="regular", freq="1h")
+DAYS = RegularCalendar(kind="regular", freq="1D")
 WORKDAYS = ("mon", "tue", "wed", "thu", "fri")
 NEW_YORK_BARS = RegularCalendar(
     kind="regular",
@@ -68,6 +71,8 @@ def test_calendar_features_name_the_cycles_and_how_many_steps_each_lasts():
         == {}
     )
     assert cycles(RegularCalendar(kind="regular", freq="1YS"), ["day_of_year"]) == {}
+    month = {"month": 365.2425 / 12}
+    assert cycles(DAYS, ["day_of_month", "day_to_month_end"]) == pytest.approx(month)
     thirds = cycles(RegularCalendar(kind="regular", freq="8h"), ["hour_of_day"])
     assert thirds == pytest.approx({"day": 3})
 
@@ -211,6 +216,65 @@ def test_the_turn_of_the_year_is_no_jump():
         pd.to_datetime(["2023-12-31 23:00", "2024-01-01 00:00"]), ["day_of_year", "month_of_year"]
     )
     assert np.abs(np.diff(around[:, 0])) < 0.01
+
+
+def test_the_day_counts_from_the_first_of_a_month_or_to_its_last():
+    times = pd.to_datetime(["2024-03-01", "2023-02-28", "2024-02-28", "2024-02-29"])
+    for name, positions in (("day_of_month", [0, 27, 27, 28]), ("day_to_month_end", [30, 0, 1, 0])):
+        angles = 2 * np.pi * np.array(positions) / 31
+        features = calendar_features(times, [name])
+        np.testing.assert_allclose(features, np.c_[np.sin(angles), np.cos(angles)], atol=1e-12)
+
+
+def sales_with_paydays(
+    is_payday: Callable[[pd.DatetimeIndex], np.ndarray], *, step: str = "D", rows: int = 900
+) -> pd.DataFrame:
+    """Sales that Saturdays raise by 5 and paydays by 4, with noise of deviation 1."""
+    ds = pd.date_range("2022-01-03", periods=rows, freq=step)
+    noise = np.random.default_rng(0).normal(0, 1, rows)
+    sales = 20 + 5.0 * (ds.day_of_week == 5) + 4.0 * is_payday(ds) + noise
+    return pd.DataFrame({"unique_id": "s", "ds": ds, "y": sales})
+
+
+@pytest.mark.parametrize(
+    ("is_payday", "feature"),
+    [
+        (lambda ds: ds.day == 25, "day_of_month"),
+        (lambda ds: (ds.day == 1) | (ds.day == 15), "day_of_month"),
+        (lambda ds: ds.is_month_end, "day_to_month_end"),
+        (lambda ds: ds.isin(pd.date_range(ds[0], ds[-1], freq="BME")), "day_to_month_end"),
+        (lambda ds: ds.day_of_week == 0, None),
+        (lambda ds: ds.year - 2022, None),
+        (lambda ds: 5 * (ds.strftime("%m-%d") == "12-25"), None),
+    ],
+    ids=["25th", "1st and 15th", "last day", "last workday", "Mondays", "growth", "Christmas"],
+)
+def test_the_end_of_the_month_that_explains_more_is_where_days_count_from(is_payday, feature):
+    frame = sales_with_paydays(is_payday)
+    assert find_month_feature(frame, ["y"], DAYS) == feature
+    steady = frame.assign(unique_id="steady", y=5.0)
+    assert find_month_feature(pd.concat([steady, frame]), ["y"], DAYS) == feature
+    shuffled = frame.assign(other=0.0).sample(frac=1.0, random_state=0)
+    assert find_month_feature(shuffled, ["other", "y"], DAYS) == feature
+
+
+@pytest.mark.parametrize(
+    ("rows", "step", "calendar", "feature"),
+    [
+        (607, "D", DAYS, "day_of_month"),
+        (606, "D", DAYS, None),
+        (900, "B", WeekdayCalendar(kind="weekdays"), "day_of_month"),
+        (900, "B", NEW_YORK, None),
+        (24 * 900, "h", HOURS, None),
+        (900, "D", RegularCalendar(kind="index"), None),
+    ],
+    ids=["a year in 60 %", "less than a year", "workdays", "sessions", "hours", "counted rows"],
+)
+def test_the_day_of_the_month_is_an_input_of_days_alone_and_of_more_than_a_year(
+    rows, step, calendar, feature
+):
+    frame = sales_with_paydays(lambda ds: ds.day == 25, step=step, rows=rows)
+    assert find_month_feature(frame, ["y"], calendar) == feature
 
 
 def test_missing_hours_are_named_as_runs():
@@ -584,6 +648,8 @@ def test_a_night_is_no_gap_of_opening_hours_and_a_missing_bar_is_one():
 
 def test_a_day_of_opening_hours_has_as_many_steps_as_fit_between_its_clocks():
     assert cycles(NEW_YORK_BARS, ["hour_of_day", "day_of_week"]) == {"day": 7.0, "week": 35.0}
+    month = cycles(NEW_YORK_BARS, ["day_of_month"])["month"]
+    assert month == pytest.approx(35 * 365.2425 / 12 / 7)
     assert default_features(NEW_YORK_BARS, 35 * 60) == ["hour_of_day", "day_of_year"]
     assert default_features(NEW_YORK_BARS, 35 * 40) == ["hour_of_day"]
 

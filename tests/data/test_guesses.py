@@ -1880,6 +1880,16 @@ def test_hours_get_the_day_of_the_week_where_it_tells_something_of_later_days(tm
     assert ("day_of_week" in entry["calendar_features"]) == (weekend > 0)
 
 
+@pytest.mark.parametrize("wages", [0.0, 5.0])
+def test_days_get_the_day_of_the_month_where_it_tells_something_of_later_days(tmp_path, wages):
+    times = pd.date_range("2022-01-03", periods=900)
+    rng = np.random.default_rng(0)
+    values = 20 + wages * times.is_month_end + rng.normal(0, 1, len(times))
+    entry = guessed(tmp_path, pd.DataFrame({"ds": times, "y": values}))
+    expected = ["day_of_year", "day_to_month_end"] if wages else ["day_of_year"]
+    assert entry["calendar_features"] == expected
+
+
 @pytest.mark.parametrize("weekend", [0.0, 20.0])
 def test_four_weeks_of_quarter_hours_get_the_day_of_the_week_where_it_tells_much(tmp_path, weekend):
     rng = np.random.default_rng(0)

@@ -234,6 +234,18 @@ def test_a_profile_knows_weekdays_from_two_weeks_of_train_rows_on(train_rows, we
     assert shops.skip("linear", H).profile == (12, weekday)
 
 
+def test_a_profile_of_hours_has_no_days_of_the_month_and_one_of_days_has_31():
+    shops = problems.problem_of(
+        problems.frame({"north": 500, "south": 500}, gaps=False),
+        calendar_features=["hour_of_day", "day_of_month", "day_to_month_end"],
+    )
+    assert shops.skip("linear", H).profile == (12, 0, 0)
+    days = problems.problem_of(
+        problems.frame({"north": 500, "south": 500}, gaps=False), calendar_features=["day_of_month"]
+    )
+    assert days.skip("linear", H).profile == (15,)
+
+
 def test_the_calendar_of_every_step_is_read_where_series_are_of_kinds():
     """Their weeks turn at midnight, which no profile tells for each kind."""
     long = problems.frame(gaps=False)

@@ -606,6 +606,20 @@ def test_calendar_terms_of_the_weekday_draw_a_week_with_a_closed_day(pairs) -> N
     np.testing.assert_allclose(drawn, sold, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", calendars.MONTH_FEATURES)
+def test_the_profile_of_the_days_of_the_month_draws_any_month(name) -> None:
+    times = pd.date_range("2023-01-01", periods=730, freq="D")
+    calendar = calendars.calendar_features(times, [name])
+    terms = calendar_terms(calendar, calendar_harmonics([name], 730, PROFILE_HARMONICS))
+    design = np.hstack([*terms, np.ones((730, 1))])
+    by_day = np.random.default_rng(0).normal(size=31)
+    place = times.day if name == "day_of_month" else times.days_in_month - times.day + 1
+    sold = by_day[place - 1]
+    drawn = design @ np.linalg.lstsq(design, sold, rcond=None)[0]
+    np.testing.assert_allclose(drawn, sold, atol=1e-5)
+    assert calendar_harmonics([name], 730) == (0,)
+
+
 @pytest.mark.parametrize(("train_rows", "pairs"), [(239, 2), (240, 3)])
 def test_few_rows_read_two_waves_of_the_weekday(train_rows, pairs) -> None:
     assert calendar_harmonics(["day_of_week"], train_rows) == (pairs,)

@@ -25,6 +25,7 @@ from forecast.data.calendars import (
     calendar_entry,
     count_steps_by_series,
     default_features,
+    find_month_feature,
     shows_week,
     usual_length,
 )
@@ -560,6 +561,8 @@ def _calendar_lines(
         country = GUESSED_ZONES.get(zone or "", "XX")
         note = "public holidays as inputs, by the code of your country"
         holidays = [entry_line("# holidays", country, note)]
+    if month_feature := find_month_feature(observed, [target], calendar):
+        features.append(month_feature)
     return [entry_line("calendar_features", features, "known in advance"), *holidays]
 
 
