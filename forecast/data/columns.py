@@ -34,6 +34,7 @@ from forecast.config.task import (
 from forecast.data import snapshots
 from forecast.data.calendars import (
     DAY,
+    format_times,
     grid,
     known_from,
     local_times,
@@ -376,12 +377,26 @@ def _trim_to_ends(
     return _rows_until(frame, ends)
 
 
-def append_plan(history: pd.DataFrame, plan: pd.DataFrame, observed: Iterable[str]) -> pd.DataFrame:
+def append_plan(
+    history: pd.DataFrame,
+    plan: pd.DataFrame,
+    observed: Iterable[str],
+    calendar: Calendar,
+    *,
+    where: str,
+) -> pd.DataFrame:
     """A long `history` in which the rows of `plan` (`unique_id, ds` and columns known ahead)
     replace all rows from the plan's first time after each series' last value of an `observed`
-    column on. Earlier rows of the plan are ignored.
+    column on. Earlier rows of the plan are ignored; a plan of such rows alone is an `InputError`.
     """
     last_times = last_value_times(history, observed)
+    last_planned, newest = plan["ds"].max(), last_times.max()
+    if last_planned <= newest:
+        raise InputError(
+            f"{where}: found rows up to {format_times([last_planned], calendar)}, none after the"
+            f" last observation ({format_times([newest], calendar)}); wanted the horizon. Correct"
+            " the dates."
+        )
     future_rows = plan[plan["ds"] > last_times.reindex(plan["unique_id"]).to_numpy()]
     first_planned = future_rows.groupby("unique_id")["ds"].min()
     is_replaced = history["ds"] >= first_planned.reindex(history["unique_id"]).to_numpy()

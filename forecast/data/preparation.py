@@ -41,7 +41,6 @@ from forecast.data.columns import (
     adjust_prices,
     append_plan,
     derive_and_select,
-    last_value_times,
     measured_columns,
     require_columns,
     trim_to_observed,
@@ -326,14 +325,9 @@ def check_data(
         rows = read_plan(plan, dataset, raw["unique_id"].unique())
         # before they are joined, which numbers the rows anew
         check_calendar(pd.concat([raw, rows]), dataset.calendar, where=str(plan))
-        observed = measured_columns(raw, dataset)
-        newest = last_value_times(raw, observed).max()
-        if rows["ds"].max() <= newest:
-            raise InputError(
-                f"{plan}: found rows up to {rows['ds'].max()}, none after the last observation"
-                f" ({newest}); wanted the horizon. Correct the dates."
-            )
-        raw = append_plan(raw, rows, observed)
+        raw = append_plan(
+            raw, rows, measured_columns(raw, dataset), dataset.calendar, where=str(plan)
+        )
     known_forecasts = vintages.read_vintages(root, name)
     with_lookups = add_looked_up(raw, dataset, known_forecasts, root=root, where=where)
     frame, left_out = prepare(with_lookups, dataset, where=where)

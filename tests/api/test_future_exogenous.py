@@ -214,6 +214,10 @@ def hole(frame: pd.DataFrame) -> pd.DataFrame:
             lambda frame: frame.assign(ds=frame["ds"] + pd.Timedelta("30min")),
             r"future_df, row 0 \(series 'a', .*:30\): this time is off the '1h' grid",
         ),
+        (
+            lambda frame: frame.assign(ds=frame["ds"] - pd.Timedelta(365, "D")),
+            r"future_df: found rows up to 2023-01-17 20:00, none after .*\(2024-01-17 17:00\)",
+        ),
     ],
 )
 def test_a_plan_that_is_not_whole_is_told(

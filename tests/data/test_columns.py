@@ -9,11 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forecast.config.datasets import load_dataset
+from forecast.config.task import RegularCalendar
 from forecast.data import snapshots
 from forecast.data.columns import add_joined, adjust_prices, append_plan, derive_and_select
 from forecast.data.preparation import take_snapshot
 from forecast.system.errors import InputError
 from tests.support.example_data import dataset, hourly, write_project
+
+DAYS = RegularCalendar(kind="regular", freq="1D")
 
 
 def series(
@@ -172,11 +175,13 @@ def test_a_week_sees_that_of_its_neighbour_in_the_same_dataset():
     np.testing.assert_array_equal(joined, frame["temp"])
 
 
-@pytest.mark.parametrize("n_rows", [0, 2])
-def test_a_plan_without_a_later_row_changes_nothing(n_rows):
+def test_a_plan_without_a_later_row_changes_nothing_if_empty_and_is_refused_else():
     days = pd.date_range("2024-01-01", periods=3).as_unit("ns")
     history = pd.DataFrame({"unique_id": "a", "ds": days, "y": 1.0, "price": [1.0, 2.0, 3.0]})
     plan = history[["unique_id", "ds", "price"]].assign(price=9.0)
-    pd.testing.assert_frame_equal(append_plan(history, plan[:n_rows], ["y"]), history)
-    joined = history.set_axis([0, 0, 1])  # as by `pd.concat` of two frames
-    pd.testing.assert_frame_equal(append_plan(joined, plan[:n_rows], ["y"]), history)
+    for rows in (history, history.set_axis([0, 0, 1])):  # as by `pd.concat` of two frames
+        joined = append_plan(rows, plan[:0], ["y"], DAYS, where="plan.csv")
+        pd.testing.assert_frame_equal(joined, history)
+        refusal = r"plan.csv: found rows up to 2024-01-02, none after .*\(2024-01-03\); wanted the"
+        with pytest.raises(InputError, match=refusal):
+            append_plan(rows, plan[:2], ["y"], DAYS, where="plan.csv")

@@ -199,7 +199,7 @@ def test_a_champion_that_reads_a_plan_forecasts_what_follows_the_last_observatio
     for ends in ("2023-07-20", "2024-07-18"):  # the year is mistyped; all is observed
         (tmp_path / "plan.csv").write_text(f"ds,plan\n{ends},1\n")
         refusal = (
-            rf"plan.csv: found rows up to {ends} .*none after .*2024-07-18 .*Correct the dates"
+            rf"plan.csv: found rows up to {ends}, none after .*\(2024-07-18\).*Correct the dates"
         )
         with pytest.raises(InputError, match=refusal):
             forecast(root, plan=tmp_path / "plan.csv")
