@@ -19,12 +19,12 @@ import yaml
 from forecast.backtest import combinations
 from forecast.config.datasets import Dataset, load_dataset
 from forecast.config.reading import validate_config
-from forecast.config.task import SessionCalendar, WeekdayCalendar
+from forecast.config.task import RegularCalendar, SessionCalendar, WeekdayCalendar
 from forecast.data import ingest, own_files, preparation, sources, splits
 from forecast.data.calendars import grid
 from forecast.data.guesses.entry import ROOM_FOR_GAPS, guess_entry
 from forecast.data.guesses.series import find_series_column
-from forecast.data.guesses.spans import block_shares
+from forecast.data.guesses.spans import block_shares, guess_spans
 from forecast.data.panel import from_frame
 from forecast.data.schema import check_frame, find_text_cell
 from forecast.data.sources import file
@@ -156,6 +156,14 @@ def test_rows_some_days_apart_have_the_season_of_a_year_or_of_their_weekdays(
     entry = guessed(tmp_path, pd.DataFrame({"ds": times, "y": WAVE}))
     assert entry["calendar"] == {"kind": "regular", "freq": written}
     assert (entry["season_length"], entry["horizon"], entry["lookback"]) == spans
+
+
+@pytest.mark.parametrize(
+    ("freq", "same"), [("C", "B"), ("CBMS", "MS"), ("WOM-3FRI", "MS"), ("LWOM-FRI", "MS")]
+)
+def test_workdays_and_months_have_their_spans_by_any_name(freq, same):
+    spans = [guess_spans(RegularCalendar(kind="regular", freq=name)) for name in (freq, same)]
+    assert spans[0] == spans[1] and spans[0].season > 1
 
 
 @pytest.mark.parametrize(("rows", "season"), [(5000, 1), (2 * 8640, 8640)])

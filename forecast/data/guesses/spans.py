@@ -52,9 +52,11 @@ class Spans(NamedTuple):
 SPANS_BY_STEP = {
     "D": Spans(7, 7, 28),
     "B": Spans(5, 5, 60),
+    "C": Spans(5, 5, 60),
     "W": Spans(52, 4, 52),
     "SM": Spans(24, 6, 48),
     "M": Spans(12, 12, 24),
+    "OM": Spans(12, 12, 24),
     "Q": Spans(4, 4, 8),
     "Y": Spans(1, 1, 4),
 }
@@ -87,7 +89,7 @@ def guess_spans(calendar: Calendar) -> Spans:
     is_weekly = isinstance(offset, pd.offsets.Week)
     step = 7 * offset.n * DAY if is_weekly else step_length(calendar)
     if step is None:
-        # `BM`, a month of working days, has the spans of a month
+        # `BM`, a month of working days, has the spans of a month; `OM` is what is left of `WOM`
         name = offset.rule_code.split("-")[0].rstrip("SE")[-2:].removeprefix("B") or "B"
         spans = SPANS_BY_STEP.get(name, SPANS_BY_STEP["D"]._replace(season=1))
         season, rest = divmod(spans.season, offset.n)
