@@ -106,7 +106,7 @@ def run_items(items: Sequence[WorkItem], *, jobs: int) -> Iterator[WorkOutcome]:
     yield from map(_run_item, [item for item in items if item.stays_here])
     items = [item for item in items if not item.stays_here]
     address = cluster.cluster_address()
-    if not address:
+    if not address or not items:
         yield from _run_locally(items, jobs)
         return
     for item, result in cluster.run_on_cluster(_run_item, items, address):

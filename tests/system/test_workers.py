@@ -68,6 +68,12 @@ def test_work_that_other_processes_lack_code_for_stays_in_this_one():
     assert is_here == {"0": True, "1": True, "2": False, "3": False}
 
 
+def test_a_cluster_that_is_left_without_work_is_not_asked(monkeypatch):
+    monkeypatch.setenv("FORECAST_CLUSTER", "tcp://localhost:1")  # where nothing answers
+    done = outcomes(2, [WorkItem("0", os.getpid, (), stays_here=True)])
+    assert done["0"].value == os.getpid()
+
+
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES])
 def test_a_folder_that_cannot_be_copied_is_one_sentence(code, tmp_path, monkeypatch):
     def fail(_source, target, **_options):
