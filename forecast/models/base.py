@@ -173,10 +173,11 @@ class ModelSpec(Config):
         """Whether it needs code that was added to this process, such as a family in a folder of the
         caller or a loss in a notebook, which a worker process would not find.
         """
-        package = str(Path(__file__).parents[1])
+        package = Path(__file__).parents[1]
         modules = map(sys.modules.get, self.modules())
         # a notebook has no file
-        return any(package not in getattr(module, "__file__", "") for module in modules)
+        files = (Path(getattr(module, "__file__", "")) for module in modules)
+        return not all(file.is_relative_to(package) for file in files)
 
     @property
     def remark(self) -> str:

@@ -168,6 +168,16 @@ def test_a_family_of_a_folder_that_is_added_later_is_known(tmp_path, monkeypatch
     )
 
 
+def test_a_folder_whose_name_begins_with_that_of_the_package_is_not_in_it(tmp_path, monkeypatch):
+    source = Path(models.families.__path__[0], "naive.py").read_text(encoding="utf-8")
+    folder = tmp_path / "forecast-mine"
+    folder.mkdir()
+    (folder / "beside.py").write_text(source, encoding="utf-8")
+    monkeypatch.setattr(models.families, "__path__", [*models.families.__path__, str(folder)])
+    monkeypatch.setattr(models.base, "__file__", str(tmp_path / "forecast/models/base.py"))
+    assert models.spec({"family": "beside"}, where="x").needs_this_process
+
+
 def test_a_family_and_a_loss_of_the_caller_are_fitted_in_the_process_that_knows_them(
     tmp_path, monkeypatch
 ):
