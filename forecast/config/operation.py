@@ -212,7 +212,7 @@ class ExperimentEntry(Config):
     record: str | None = None
     validation: Share = 0.25
     test: Share | Annotated[tuple[str | int, ...], Field(min_length=1), EACH_ONCE] = 0.2
-    models: tuple[Simulator, ...] = Field(get_args(Simulator), min_length=1)
+    models: Annotated[tuple[Simulator, ...], EACH_ONCE] = Field(get_args(Simulator), min_length=1)
     seed: int = Field(0, ge=0)
 
 

@@ -216,6 +216,7 @@ def test_a_model_without_validation_rows_or_with_a_lost_free_run_is_saved_and_re
         {"test": [2, 2]},
         {"models": ["gr"]},
         {"models": []},
+        {"models": ["arx", "arx"]},
         {"seed": -1},
     ],
 )
