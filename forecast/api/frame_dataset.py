@@ -333,7 +333,7 @@ def _calendar(freq: str | int | Entry) -> Calendar:
         raise InputError(
             f"freq={freq!r}: its holidays, days or hours are not in its name {step!r}. Pass them as"
             " a calendar, such as {'kind': 'weekdays', 'closures': ['2024-12-25']}, or an hour with"
-            " {'first': '09:00', 'last': '16:00'} as `opening_hours`."
+            " {'first': '09:00', 'last': '16:00'} as `opening_hours`; for a week from any day '7D'."
         )
     return calendar
 

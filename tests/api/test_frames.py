@@ -274,6 +274,7 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
         {"freq": pd.offsets.CustomBusinessDay(holidays=["2024-01-02"])},
         ("freq=<CustomBusinessDay>", "not in its name 'C'", "'kind': 'weekdays', 'closures'"),
     ),
+    "a week from any day": (frame, {"freq": pd.offsets.Week()}, ("for a week from any day '7D'",)),
     "hours of their own": (
         frame,
         {"freq": pd.offsets.BusinessHour(start="10:00")},
