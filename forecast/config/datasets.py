@@ -23,7 +23,7 @@ from pydantic import (
     model_validator,
 )
 
-from forecast.config.reading import Config, load_config, require_plain_names
+from forecast.config.reading import EACH_ONCE, Config, load_config, require_plain_names
 from forecast.config.sources import Source
 from forecast.config.task import (
     Calendar,
@@ -279,7 +279,7 @@ class Dataset(Config):
     past_exogenous: tuple[Column, ...] = ()
     future_exogenous: tuple[FutureColumn, ...] = ()
     holidays: Holidays | None = None
-    calendar_features: tuple[CalendarFeature, ...] = ()
+    calendar_features: Annotated[tuple[CalendarFeature, ...], EACH_ONCE] = ()
     static: tuple[StaticColumn, ...] = ()
     hierarchy: tuple[str, ...] = ()
     horizon: int = Field(ge=1, le=MAX_STEPS)

@@ -244,6 +244,11 @@ def test_a_profile_of_hours_has_no_days_of_the_month_and_one_of_days_has_31():
         problems.frame({"north": 500, "south": 500}, gaps=False), calendar_features=["day_of_month"]
     )
     assert days.skip("linear", H).profile == (15,)
+    both = problems.problem_of(
+        problems.frame({"north": 500, "south": 500}, gaps=False),
+        calendar_features=["day_of_month", "day_to_month_end"],
+    )
+    assert both.skip("linear", H).profile == (0, 0)
 
 
 def test_the_calendar_of_every_step_is_read_where_series_are_of_kinds():

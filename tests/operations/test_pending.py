@@ -320,6 +320,7 @@ def test_a_kill_at_any_write_of_a_promotion_is_finished_by_the_next_call(
         if not os.WIFSIGNALED(status):
             break
         assert not champion.load(root, NAME).notice
+        files.remove_leftovers(ProjectPaths.of(root).retraining(NAME))  # as `retrain` begins
         if (ProjectPaths.of(root).retraining(NAME) / "pending").exists():
             finish(root, refit)
         expected = {"champion": 3, "previous": 1}
