@@ -4,7 +4,7 @@ The pipeline is treated as a black box. Its input, the stored snapshot, is chang
 moment; everything that belongs to the time before must stay equal bit for bit. These are the rows
 on which each part may depend; a dependence on any other row is a leak:
 
-    scaling, skip, weights      train rows; a choice between fits may look at validation
+    scaling, skip, network      train rows; a choice between fits may look at validation
     tuning, the selected model  train and validation rows
     members and their weights   validation rows
     intervals                   errors whose targets are known at the cutoff; widths, the rows up to

@@ -198,7 +198,9 @@ class Scaling:
         )
 
     def _clip_inputs(self, units: np.ndarray, task: Task, unique_id: str) -> None:
-        """Clips the inputs in `units` (T, C) to `input_bounds`, in place."""
+        """Clips the inputs in `units` (T, C) to `input_bounds`, in place; of one that is read as
+        changes these, so that its later level moves too.
+        """
         inputs = slice(len(task.target), None)
         values = judged_units(units, task)[:, inputs]
         clipped = np.clip(values, *self.input_bounds(unique_id)[:, inputs])

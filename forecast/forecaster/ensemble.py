@@ -152,8 +152,8 @@ class Ensemble:
         return joined
 
     def with_horizon(self, horizon: int) -> Ensemble:
-        """This ensemble with a horizon of at least `horizon`; `InputError` for a longer horizon
-        than the model can forecast.
+        """This ensemble, with a longer horizon where `horizon` is longer. `InputError` below 1, and
+        for more steps than the model can forecast.
         """
         trained = self.task.horizon
         if horizon < 1:

@@ -526,7 +526,9 @@ class SplitConformal:
 
     @cached_property
     def counts(self) -> NDArray[np.int64]:
-        """(S * H,): how many known errors the margin of each step is made of."""
+        """(S * H,): how many known errors the margin of each step is made of; of a pool those of
+        calibration, which decide whether a coverage is supported.
+        """
         if self.ranked_pool is not None:
             n_errors = np.isfinite(self.ranked_pool.calibration).sum(axis=0)
             return np.tile(n_errors, len(self.usual_errors))

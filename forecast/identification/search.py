@@ -7,11 +7,11 @@
    run, nets with Bayesian regularisation (MacKay 1992), ARX models one step ahead alone, and judge
    it by the free run through the block held out. With inputs, a candidate far from the best after
    two blocks is not trained in later folds. After the last fold, leave out a net on delays that
-   others overtake when they are ripe (`_test_net_on_delays`), the candidates that run off under the
-   record's own inputs backwards, then the worse half by the mean over the folds.
+   others pass once both are trained further (`_test_net_on_delays`), the candidates that run off
+   under the record's own inputs backwards, then the worse half by the mean over the folds.
 3. Train the best candidate on all searched rows, from what each fold made of it. How well it
    follows them tells how far the blocks can be trusted, and so which other candidates are as good
-   (`list_good`); train these too. Beside a net on delays, which the blocks judged riper, train all,
+   (`list_good`); train these too. Beside a net on delays, which is trained sooner, train all,
    and leave out models that follow the rows less closely (`leave_out_farther`). Leave out, once
    more, candidates that run off under the inputs backwards, and models that follow the rows much
    worse than the best does; keep three of each candidate. Train them on all rows of a long record,
@@ -120,7 +120,9 @@ class SearchResult:
 
 @dataclass(frozen=True)
 class Fold:
-    """The experiments twice: y is missing in the block held out, and everywhere else."""
+    """The experiments twice: in `training` y is missing in the block held out, in `held_out`
+    outside of it.
+    """
 
     training: list[Experiment]
     held_out: list[Experiment]

@@ -481,8 +481,8 @@ class Problem:
         profile = dict(PROFILE_HARMONICS)
         if max(spans) < MIN_WEEKDAY_SPAN:
             profile["day_of_week"] = 0
-        named = {*task.calendar_features}
-        if "hour_of_day" in named or {"day_of_month", "day_to_month_end"} <= named:
+        features = {*task.calendar_features}
+        if "hour_of_day" in features or {"day_of_month", "day_to_month_end"} <= features:
             # a profile has products of its features, here of 31 days with 24 hours or 31 days
             profile["day_of_month"] = profile["day_to_month_end"] = 0
         has_plans = bool(self.channels.plan_channels)

@@ -79,7 +79,9 @@ class PointLoss:
     def validation_losses(
         self, raw: np.ndarray, residual: np.ndarray, lead: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The validation losses (B, H, O), see `FittedHead.validation_losses`."""
+        """The validation losses (B, H, O) and which are known, see
+        `FittedHead.validation_losses`; unknown ones are NaN.
+        """
         return self.of_validation(raw[..., 0] - residual), np.isfinite(residual)
 
     def of_validation(self, error: np.ndarray) -> np.ndarray:

@@ -169,8 +169,8 @@ def write_configuration(
 def selectable_models(config: Models) -> tuple[str, ...]:
     """The entries of the grid that can be selected, or that the selection depends on.
 
-    With combinations that learn their weights, one of these is selected: then it is they, their
-    members and the reference models. Otherwise it is the whole grid.
+    A combination that learns its weights is selected where there is one: then only these, their
+    members and the reference models are returned; else the whole grid.
     """
     grid = config.grids[config.grid]
     rules = config.combinations().items()
@@ -179,6 +179,7 @@ def selectable_models(config: Models) -> tuple[str, ...]:
         return grid
     needed = {*learnt, *REFERENCE_MODELS}.union(*learnt.values())
     planned, _ = plan_candidates(config, season_length=1)
+    # members may be groups: `networks`, `all`
     groups = {candidate.model: f"{candidate.spec.kind}s" for candidate in planned}
     return tuple(name for name in grid if needed & {"all", name, groups.get(name)})
 

@@ -169,11 +169,11 @@ def read_newest_frame(
     *,
     plan: Path | None = None,
 ) -> pd.DataFrame:
-    """The newest snapshot (the checkout's or a retraining's) as a long frame, prepared and checked
-    as in training.
+    """The newest snapshot (the checkout's or a retraining's) as a long frame, prepared as in
+    training; the rules of `quality` are not applied.
 
-    plan: as in `forecast_champion`. Source files may have been edited since the snapshot;
-    otherwise a scheduled forecast would fail after every edit.
+    plan: as in `forecast_champion`. Source files edited since the snapshot are accepted, since a
+    scheduled forecast would else fail after every edit.
     """
     frame, _ = preparation.check_data(
         dataset,

@@ -51,9 +51,9 @@ def main(
 
 def refit_at_gate(root: Path, dataset: str, recipe: FullRecipe, target: Path, *, jobs: int) -> None:
     """Train the recipe at the borders that stage `prepare` wrote, and write its candidate's folder
-    `target`; the cache of stage `train` is used. The weights of a combination are learnt again,
-    unless its recipe has no rule (`recipe.params` is empty): then they are kept. A model that
-    cannot be fitted leaves a record that says so.
+    `target`; the cache of stage `train` is used. The weights of a combination are learnt again
+    where its recipe has a rule (`recipe.params`), else kept. A model that cannot be fitted leaves a
+    record that says so.
     """
     setup = read_training_setup(ProjectPaths.of(root), dataset)
     combined = {}

@@ -282,7 +282,7 @@ def _require_same_champion(opened: OpenRegistry, promotion: Promotion, now: pd.T
             )
         return
     with suppress(ForecastError):  # `status --registry` says why it cannot be loaded here
-        list(opened.take_over(now))
+        list(opened.adopt_registered(now))
     judged = f"against version {against}" if against else "while there was no champion"
     raise ChampionChangedError(
         f"version {current} became the champion in the meantime; this one was judged {judged}"
@@ -365,7 +365,7 @@ def repair_registry(
     numbers; then as `take_over`.
     """
     with _open_registry(root, dataset, tracking_uri) as opened:
-        return [*opened.restore(), *opened.take_over(now)]
+        return [*opened.restore(), *opened.adopt_registered(now)]
 
 
 def take_over(root: Path, dataset: str, *, now: pd.Timestamp, tracking_uri: str) -> list[str]:
@@ -380,7 +380,7 @@ def take_over(root: Path, dataset: str, *, now: pd.Timestamp, tracking_uri: str)
     with _open_registry(root, dataset, tracking_uri, timeout=0.0) as opened:
         if deleted := opened.describe_deleted():
             raise InputError(deleted)
-        return list(opened.take_over(now))
+        return list(opened.adopt_registered(now))
 
 
 def _sample_request(root: Path, dataset: str, ensemble: Ensemble) -> pd.DataFrame | None:
@@ -502,7 +502,7 @@ class OpenRegistry:
             self.registered = model_registry.read_registry(self.store, self.dataset)
         return sentences
 
-    def take_over(self, now: pd.Timestamp) -> Iterator[str]:
+    def adopt_registered(self, now: pd.Timestamp) -> Iterator[str]:
         """Take over versions and aliases as the function `take_over` says, and yield a sentence for
         each change; a new champion enters the history.
         """
@@ -518,7 +518,7 @@ class OpenRegistry:
                 yield deleted
             return
         if serving:
-            champion.load_version(self.root, self.dataset, serving)
+            champion.load_version(self.root, self.dataset, serving)  # raises where it cannot be
         champion.write_aliases(self.root, self.dataset, aliases)
         if serving not in (None, replaced):
             promotion = Promotion(serving, "the registry's champion", "taken over")

@@ -368,9 +368,10 @@ def _load_champion(job: RetrainingJob) -> Champion | None:
 def _team_lock(job: RetrainingJob) -> Iterator[None]:
     """Hold the lock of the dataset's retraining on all machines that share the store.
 
-    In a shared store, first registry and local store are made to agree, since other machines may
-    have promoted a champion. Raises `DamagedError` for a damaged database, into which the
-    challenger could not be registered later.
+    Where the store is shared, registry and local store are made to agree first, since other
+    machines may have promoted a champion. Raises `BusyError` at once where another machine holds
+    the lock, `DamagedError` for a damaged database, into which the challenger could not be
+    registered later.
     """
     store = tracking_store(job.root, job.tracking_uri)
     database_file.require_sound(store)

@@ -68,8 +68,8 @@ def setup(root: Path, *, dev: bool = False) -> None:
 
 
 def is_current(root: Path, *, dev: bool = False) -> bool:
-    """Whether `root/.venv` has an interpreter and a stamp of these lock files, this project and
-    this folder.
+    """Whether `root/.venv` has an interpreter and a finished stamp with the present digests
+    (`_expected_stamp`); the version of Python is not compared.
     """
     expected = _expected_stamp(root, dev=dev)
     return expected.items() <= _read_stamp(root).items() and _interpreter(root).exists()
@@ -172,7 +172,7 @@ def _install(root: Path, *, dev: bool) -> None:
         earlier = {}
     stamp = _expected_stamp(root, dev=dev)
     venv.mkdir(exist_ok=True)
-    _write_stamp(venv, {"root": "unfinished"})  # no such lock: made anew if killed
+    _write_stamp(venv, {"root": "unfinished"})  # names no lock: made anew if killed
     if (earlier.get("lock"), earlier.get("root")) != (stamp["lock"], stamp["root"]):
         print("Making .venv", flush=True)
         # not `sys.executable`: where `.venv` is activated, that is the one removed above

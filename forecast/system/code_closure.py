@@ -182,7 +182,9 @@ def _find_package(package: str, root: Path) -> Path:
 
 
 def _relative_name(file: Path, root: Path) -> Path:
-    """The file's path relative to `root`, or else to the folder that holds its package."""
+    """The file's path relative to `root`, or else to the folder that holds the nearest folder named
+    in `PACKAGES`, so that it begins with that name.
+    """
     if file.is_relative_to(root):
         return file.relative_to(root)
     package = next((parent for parent in file.parents if parent.name in PACKAGES), file.parent)

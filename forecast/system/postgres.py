@@ -136,8 +136,8 @@ def _execute(
 ) -> None:
     """Execute a query with its values; uri: the session's address, whose secrets no error shows.
 
-    Raises `BusyError` where another process holds the lock, whose key is then the only value, and
-    where the session has ended, which frees the lock.
+    Raises `BusyError` where another process holds the lock (`values` is then its key alone, by
+    which the holder is looked up), and where the session has ended, which frees the lock.
     """
     from psycopg import OperationalError
     from psycopg.errors import LockNotAvailable

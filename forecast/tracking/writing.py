@@ -235,7 +235,7 @@ def save_model(
     import mlflow.pyfunc
     from mlflow.utils import environment
 
-    # of an ensemble its first member's
+    # the smallest path: of an ensemble that of its first forecaster
     spec = files.read_json(min(forecaster_folder.rglob("spec.json")))
     # MLflow would compare all installed packages with the requirements, which are the installed
     # ones anyway: a fifth of the time of `promote --scored`.

@@ -300,8 +300,8 @@ def _moves_like_price(observed: pd.DataFrame, calendar: Calendar, target: str, s
 
 
 def _measure_one_way(changes: pd.Series) -> float:
-    """By how much the balance of rises and falls, -1 to 1, is another one when they are counted
-    than when they are summed.
+    """The mean sign of the changes less their mean over their mean size: far from 0 where many
+    small falls are made up by few large rises.
     """
     return (np.sign(changes) - changes / changes.abs().mean()).mean()
 

@@ -110,9 +110,9 @@ def spikes(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Viol
 
 
 def stale_repeats(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
-    """The same value, not zero, more than `limit` times in a row without counting empty cells: a
-    stuck sensor or a filled gap. A maximum that is reached, left and reached again is a capacity,
-    as of beds, and no fault.
+    """Of a target the same value, not zero, more than `limit` times in a row without counting empty
+    cells: a stuck sensor or a filled gap. A maximum that is reached, left and reached again is
+    a capacity, as of beds, and no fault.
     """
     for series, column, times, values in _observed_values(frame, _targets(frame, dataset)):
         if _find_run_lengths(values)[1].max() <= limit:

@@ -1,8 +1,8 @@
 """Recurrent cells whose context is their last state: the simple cell, Elman's, the fully connected
 one, and state space.
 
-The docstring of each class has its equation, states and weights. A new cell is a class here with
-its name in `CELLS`, and a file in `forecast.models.families`.
+The docstring of each class has its equation, states and weights. A new cell is a file of its own
+(docs/learn/new-cell.md).
 """
 
 from __future__ import annotations

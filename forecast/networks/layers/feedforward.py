@@ -167,8 +167,8 @@ def count_channels(line: Taps, input_shape: Shape) -> int:
 
 
 class DelayLine(keras.Layer):
-    """Concatenates `x[t - d]` over `delays`: `(B, T, C)` to `(B, T, n C)`; rows before the first
-    are zeros.
+    """Concatenates `x[t - d]` over the n `delays` of `line`, of the c channels that it reads:
+    `(B, T, C)` to `(B, T, n c)`; rows before the first are zeros.
     """
 
     def __init__(self, line: Taps, **kwargs: Any) -> None:
