@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -160,7 +161,8 @@ def test_school_holidays_are_read_from_a_file_of_their_own(tmp_path: Path) -> No
     file = tmp_path / "school.csv"
     file.write_text("ds,school\n2024-12-24,1\n2024-12-25,1\n2024-12-26,0\n")
     plan = read_plan(file, settings, ["shop"])
-    known = prepared(append_plan(raw, plan, ["sales"]), settings)
+    join = partial(append_plan, raw, observed=["sales"], calendar=settings.calendar, where="plan")
+    known = prepared(join(plan), settings)
     # of 100, no school costs 30 and Christmas 50
     y_hat = problems.latest(forecaster, known)["shop"][:, 0]
     np.testing.assert_allclose(y_hat, [70, 20, 50], atol=10)
@@ -175,6 +177,6 @@ def test_school_holidays_are_read_from_a_file_of_their_own(tmp_path: Path) -> No
     )
     assert read_plan(file, american, ["shop"]).equals(plan)
     file.write_text("ds,school\n2024-12-24,1\n")
-    short = append_plan(raw, read_plan(file, settings, ["shop"]), ["sales"])
+    short = join(read_plan(file, settings, ["shop"]))
     with pytest.raises(InputError, match="'school' has no value at 2024-12-25"):
         problems.latest(forecaster, prepared(short, settings))
