@@ -20,7 +20,7 @@ from typing import TextIO
 import pandas as pd
 
 from forecast import models
-from forecast.backtest.backtest import load_tensorflow
+from forecast.backtest.backtest import make_fitting_item
 from forecast.backtest.candidates import Candidate
 from forecast.backtest.prepared_data import DataInMemory, PreparedData
 from forecast.backtest.timeline import CandidateFitter
@@ -72,7 +72,6 @@ def refit_on_all_rows(
         split_jobs: list[tuple[Path, list[Path]]] = []
         n_series = served["unique_id"].nunique()
         for candidate, folder in members or [(recipe_candidate(record), ".")]:
-            prepare = load_tensorflow if candidate.spec.is_trained_by_gradient else None
             for saved in list_served_models(scored / folder):
                 seed = saved.name.partition("-")[2]
                 seed_folder = temporary / folder / f"seed-{seed}"
@@ -83,13 +82,8 @@ def refit_on_all_rows(
                 for part in parts:
                     arguments = (data, part, saved, part.folder, corrections)
                     tasks.append(
-                        WorkItem(
-                            part.title,
-                            _refit_seed,
-                            arguments,
-                            prepare,
-                            writes=part.folder,
-                            stays_here=candidate.spec.needs_this_process,
+                        make_fitting_item(
+                            candidate.spec, part.title, _refit_seed, arguments, writes=part.folder
                         )
                     )
         label = f"refit {prepared.dataset}"

@@ -14,10 +14,11 @@ after that (`forecast.backtest.timeline`), the newest fit before the test block 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -56,10 +57,12 @@ from forecast.forecaster.reconciliation import (
     reconcile_forecasts,
     smear_forecasts,
 )
+from forecast.models.base import ModelSpec
 from forecast.system import files
 from forecast.system.code_closure import code_digest
 from forecast.system.errors import ModelError, list_first, quote
 from forecast.system.processes import return_memory
+from forecast.system.workers import WorkItem
 
 
 def share_shapes(data: PreparedData) -> PreparedData:
@@ -89,6 +92,26 @@ def load_tensorflow() -> None:
     items, such as a network that Levenberg-Marquardt trains, do without it.
     """
     import forecast.training.gradient  # noqa: F401
+
+
+def make_fitting_item(
+    spec: ModelSpec,
+    name: str,
+    function: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    writes: Path | None = None,
+) -> WorkItem:
+    """The `WorkItem` of a `function` that fits models of `spec`: with TensorFlow and outside of
+    this process only where they allow it.
+    """
+    return WorkItem(
+        name,
+        function,
+        arguments,
+        prepare=load_tensorflow if spec.is_trained_by_gradient else None,
+        writes=writes,
+        stays_here=spec.needs_this_process,
+    )
 
 
 def fit_and_forecast(

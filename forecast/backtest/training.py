@@ -22,7 +22,7 @@ from operator import attrgetter
 from pathlib import Path
 from types import MappingProxyType
 
-from forecast.backtest.backtest import fit_and_forecast, load_tensorflow, share_shapes
+from forecast.backtest.backtest import fit_and_forecast, make_fitting_item, share_shapes
 from forecast.backtest.candidates import (
     Candidate,
     add_references,
@@ -53,7 +53,6 @@ from forecast.models.base import ModelSpec
 from forecast.models.series_fit import SeriesFit
 from forecast.system import files, workers
 from forecast.system.stage import Piece
-from forecast.system.workers import WorkItem
 
 ENGINE = "forecast.backtest.backtest"
 KIND_BY_SERIES = "statistical"
@@ -154,13 +153,12 @@ def _run_jobs(setup: Setup, every_job: list[TrainingJob], n_workers: int) -> Non
         parts += [part for part in job.split(setup.n_series_to_split) if not part.is_done]
     by_title = {part.title: part for part in parts}
     items = [
-        WorkItem(
-            name=part.title,
-            function=fit_and_forecast,
-            arguments=(setup.data, part, part.folder),
-            prepare=load_tensorflow if part.candidate.spec.is_trained_by_gradient else None,
+        make_fitting_item(
+            part.candidate.spec,
+            part.title,
+            fit_and_forecast,
+            (setup.data, part, part.folder),
             writes=part.folder,
-            stays_here=part.candidate.spec.needs_this_process,
         )
         for part in parts
     ]

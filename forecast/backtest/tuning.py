@@ -19,7 +19,7 @@ from pathlib import Path
 
 from forecast.backtest.backtest import (
     load_problem,
-    load_tensorflow,
+    make_fitting_item,
     share_shapes,
 )
 from forecast.backtest.candidates import (
@@ -38,7 +38,6 @@ from forecast.forecaster import fit
 from forecast.models.search import Params, Space
 from forecast.system import files, postgres, workers
 from forecast.system.stage import Piece
-from forecast.system.workers import WorkItem
 
 ENGINE = "forecast.forecaster.fitting"
 TUNING_BLOCKS = ("train", "validation")
@@ -86,13 +85,7 @@ def tune(setup: Setup, planned: list[Candidate], target: Path, *, jobs: int) -> 
             missing.setdefault(path, candidate)
     ordered = _order_studies(list(missing.values()), jobs)
     items = [
-        WorkItem(
-            candidate.name,
-            run_candidate_study,
-            (setup, candidate),
-            prepare=load_tensorflow if candidate.spec.is_trained_by_gradient else None,
-            stays_here=candidate.spec.needs_this_process,
-        )
+        make_fitting_item(candidate.spec, candidate.name, run_candidate_study, (setup, candidate))
         for candidate in ordered
     ]
     pieces = {candidate.name: Piece(candidate.spec.kind) for candidate in tunable}

@@ -446,19 +446,19 @@ def find_month_feature(
     step = DAY if isinstance(calendar, WeekdayCalendar) else step_length(calendar)
     if step != DAY:
         return None
-    shares = {
-        name: max(_explained_share(frame, target, name, MONTH_LIMITS) for target in targets)
-        for name in MONTH_FEATURES
-    }
+    shares = dict.fromkeys(MONTH_FEATURES, 0.0)
+    for target in targets:
+        for name, share in _month_shares(frame, target, MONTH_LIMITS).items():
+            shares[name] = max(shares[name], share)
     best = max(MONTH_FEATURES, key=lambda name: shares[name])
     return best if shares[best] >= MONTH_LIMITS.share else None
 
 
-def _explained_share(
-    frame: pd.DataFrame, target: str, name: CalendarFeature, limits: DayLimits
-) -> float:
-    """The share of the variance of `target` around the mean of the 30 days about it and of the
-    weekday, over all series, that the days of the feature `name` explain; 0 on too few rows.
+def _month_shares(
+    frame: pd.DataFrame, target: str, limits: DayLimits
+) -> dict[CalendarFeature, float]:
+    """For each of `MONTH_FEATURES` the share of the variance of `target` around the mean of the 30
+    days about it and of the weekday, over all series, that its days explain; 0 on too few rows.
     """
     rows = frame[_is_read(frame["unique_id"], frame["ds"].dt.floor("D"), limits)]
     rows = rows.sort_values(["unique_id", "ds"])
@@ -468,8 +468,13 @@ def _explained_share(
     departures = values - by_series.rolling("30D", center=True).mean().to_numpy()
     departures -= departures.groupby([series, times.day_of_week]).transform("mean")
     departures /= values.groupby(series).transform("std").replace(0.0, 1.0)
-    groups = [series, _cycle_position(times, name)]
-    return _adjusted_share(departures, groups, 7 * by_series.ngroups, 37 * by_series.ngroups)
+    n_series = by_series.ngroups
+    return {
+        name: _adjusted_share(
+            departures, [series, _cycle_position(times, name)], 7 * n_series, 37 * n_series
+        )
+        for name in MONTH_FEATURES
+    }
 
 
 def _is_read(series: Any, days: pd.Series, limits: DayLimits) -> pd.Series:
