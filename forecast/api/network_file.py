@@ -89,12 +89,14 @@ def _linear_skip(forecaster: Forecaster) -> Skip:
 
 
 def _linear_map(forecaster: Forecaster) -> LinearSkip:
-    """The skip as a linear map of a flattened window, and of its products with the calendar.
+    """The skip as a linear map of a flattened window. Its products with the calendar have a map of
+    their own, and the source code that makes them.
 
     The map is found by forecasting from unit vectors, which works for any linear kind of skip. In
     the file, levels outside of those of the fit are not limited.
     """
     skip = _linear_skip(forecaster)
+    # `_linear_skip` refuses series with different ones
     (change_weights,) = set(skip.change_weights.values()) or {(1.0,) * skip.outputs}
     # "": the series of `_unit_windows`
     skip = replace(skip, level_ranges={}, change_weights={"": change_weights})

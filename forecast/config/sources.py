@@ -40,8 +40,8 @@ class Source(Config):
 
     kind: str
     is_remote: ClassVar[bool] = False
-    """Whether it is a web service: its rows are then as of the request, and continue the stored
-    ones.
+    """Whether a server, such as a web service, sends the rows: they are then as of the request,
+    and continue the stored ones.
     """
     error_class: ClassVar[type[ForecastError]] = InputError
     """The error for wrong rows: of the user's files, or of a service."""

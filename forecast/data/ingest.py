@@ -268,8 +268,8 @@ def _check_history(
 def _compare_with_clock(
     last: pd.Timestamp, dataset: Dataset, now: pd.Timestamp
 ) -> Iterator[Violation]:
-    """A finding for a `last` observation later than `now`, or of a step that may not be over and is
-    longer than `SHORT_STEP`.
+    """A finding where the `last` observation is later than `now`, or where its step is longer than
+    `SHORT_STEP` and may not be over.
     """
     action = dataset.quality.freshness.action
     if last > now and action != "off":

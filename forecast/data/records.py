@@ -346,7 +346,7 @@ class RunRecord(FullRecipe):
 
     @property
     def has_failed(self) -> bool:
-        """Whether it has no forecasts, as a seed failed or a combination has no members."""
+        """Whether it is not scored, as a seed failed or a combination has no members."""
         return self.status != "ok"
 
     @property

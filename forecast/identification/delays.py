@@ -248,8 +248,8 @@ def arx_regressors(
 
 def nested_deviances(x: Array, y: Array, rows: int = 0) -> Array:
     """(columns + 1, O): -2 log likelihood, up to a constant, of the least-squares fit of each
-    output to the first 0, 1, ... all columns of x; `rows`: of the data, where x and y are a
-    triangle.
+    output to the first 0, 1, ... all columns of x. rows: the number of rows of the data, where x
+    and y are their triangular factor (`triangulate`); 0: that of y.
     """
     columns = x.shape[1]
     rows = rows or len(y)

@@ -47,7 +47,9 @@ class WidthVisitor(BlockVisitor[int]):
 
     @classmethod
     def of_network(cls, network: Network) -> WidthVisitor:
-        """The widths of the blocks between the inputs and the read-out."""
+        """The visitor after it has been through the network's blocks, between inputs and
+        read-out.
+        """
         visitor = cls(network)
         width = network.shapes.channels + future_width(network)
         visitor.output_width = visitor.visit_series(network.blocks, "", width)

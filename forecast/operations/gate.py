@@ -54,7 +54,7 @@ WORSE_Z = -1.645
 NO_CHAMPION_LOSS = (
     "the champion's forecasts are not finite there, or its recipe could not be fitted again"
 )
-SAME_RECIPE = "the challenger is the recipe that serves: both forecast the same at every origin"
+SAME_FORECASTS = "the challenger is the recipe that serves: both forecast the same at every origin"
 Losses = NDArray[np.float64]
 """Mean scaled absolute errors (n,), one per origin, in the order of time."""
 
@@ -177,7 +177,7 @@ def _compare(
     """Decide between a challenger and a champion with finite losses.
 
     "better" also asks for a lower mean loss at the fresh origins, "equivalent" and "renewed" do
-    not.
+    not. A challenger that is no better than the naive forecast is never taken.
     """
     sequence = sequential_test(
         evidence, spacing, alpha=pair_alpha(rules.alpha, evidence.pair_number)
@@ -217,7 +217,7 @@ def _compare(
             f" {ageing_reason}"
         )
     elif is_identical:
-        reason = SAME_RECIPE
+        reason = SAME_FORECASTS
     else:
         reason = f"not shown to be better: {described}"
         if sequence.is_better:
@@ -297,8 +297,8 @@ def pair_alpha(alpha: float, pair_number: int) -> float:
 
 
 def normal_score(t: float, dof: float) -> float:
-    """The standard normal quantile at the probability of `t` under Student's t distribution with
-    `dof` degrees of freedom; finite also in the far tails.
+    """The z that a standard normal variable exceeds as often as a variable of Student's t
+    distribution with `dof` degrees of freedom exceeds `t`; finite also in the far tails.
     """
     tail = max(float(scipy.special.stdtr(dof, -abs(t))), 1e-300)
     return math.copysign(-float(scipy.special.ndtri(tail)), t)

@@ -135,9 +135,11 @@ def _execute(
     session: psycopg.Connection, uri: str, purpose: str, query: str, *values: object
 ) -> None:
     """Execute a query with its values; uri: the session's address, whose secrets no error shows.
+    For a query that takes a lock, `values` must be the lock's key alone: its holder is looked up
+    by it.
 
-    Raises `BusyError` where another process holds the lock (`values` is then its key alone, by
-    which the holder is looked up), and where the session has ended, which frees the lock.
+    Raises `BusyError` where another process holds the lock, and where the session has ended, which
+    frees the lock.
     """
     from psycopg import OperationalError
     from psycopg.errors import LockNotAvailable

@@ -66,10 +66,10 @@ class Signal:
 
 @dataclass
 class ForwardMode(BlockVisitor[Signal]):
-    """One pass over one series, by blocks of rows in the order of time.
+    """One pass over one series, which is given in runs of rows in the order of time.
 
     `first_column_of`: by name, the number of the first entry of a weight among all weights.
-    `memory`: by block path, what the next block of rows needs of this one, and its tangent: the
+    `memory`: by block path, what the next rows need of these, and its tangent: the
     rows of a delay line, or the states of a cell.
     """
 

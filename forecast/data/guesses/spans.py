@@ -63,10 +63,7 @@ SPANS_BY_STEP = {
 """The usual spans by pandas' name of a step."""
 YEAR = 365.25 * DAY
 YEARLY_SPANS = [SPANS_BY_STEP[name] for name in "MQY"]
-"""The spans of steps whose season is a year. For `FEW_SERIES` or more series with fewer than
-`SHORT_ROWS` the mean of statistical forecasts is better than what validation selects
-(docs/research/short-histories.md).
-"""
+"""The spans of steps whose season is a year."""
 
 
 def guess_spans(calendar: Calendar) -> Spans:

@@ -287,9 +287,12 @@ def _names_times(names: pd.Series) -> bool:
 
 
 def _is_clock(values: pd.Series) -> bool:
-    """Whether a column holds hours. One whose name says so needs a digit in every cell; any other
-    has text (13:00) or no value at all, or the quarters of an hour of a day as whole numbers or as
-    digits with leading zeros (1300, 0015).
+    """Whether a column holds hours of the day, empty cells aside.
+
+    - Where its name says so, every cell needs a digit.
+    - Text needs `13:00` in every cell; a column without any value is one, too.
+    - Whole numbers, or digits with leading zeros, must be quarters of an hour (1300, 0015) from
+      the whole day.
     """
     name: Any = values.name
     text = values.dropna().astype("str").str.strip()

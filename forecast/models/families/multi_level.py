@@ -19,7 +19,7 @@ class Spec(RecurrentSpec):
     """Options of an entry of this family, and those of its cell."""
 
     cell = "multi_level"
-    summary = "Stacked layers with feedback from higher to lower ones."
+    summary = "Stacked levels with feedback from higher to lower ones."
     equation = "h_l[t] = f(V_l h_{l-1}[t] + sum_{m>=l} W_lm h_m[t-1] + b_l)"
     source = "Chung, Gulcehre, Cho & Bengio 2015, without gates"
 

@@ -115,7 +115,7 @@ class Spec(RegressorSpec):
         self, problem: Problem, arrays: Mapping[str, np.ndarray], output: int
     ) -> np.ndarray:
         """(settings, 3): the weight, lags and penalty of each ridge in the mean, by their errors
-        over the folds. `ModelError` where no error is finite.
+        over the folds. `ModelError` where no ridge has a finite error in every fold.
 
         A climatology has a single setting, the steadiest one: its harmonics were fitted on the rows
         that score the folds, so small penalties look better than they are.

@@ -164,13 +164,13 @@ class TemporalSkip(ActivatedCell):
 
 @dataclass(frozen=True)
 class MultiLevel(ActivatedCell):
-    """Stacked layers with feedback across levels: a higher layer's delayed output enters the lower
+    """Stacked levels with feedback: a higher level's delayed output enters the lower
     ones (the ungated form of Chung, Gulcehre, Cho & Bengio 2015).
 
         h^0_t = x_t
         h^l_t = f(h^{l-1}_t V_l + sum_{m >= l} h^m_{t-1} W_{l,m} + b_l)         l = 1 ... L
 
-    States h1 (the lowest layer) ... hL (the output), `units` each; `levels` is L. Weights of level
+    States h1 (the lowest level) ... hL (the output), `units` each; `levels` is L. Weights of level
     1: kernel (I, u), recurrent_kernel (L u, u), bias (u,); of a level l > 1: kernel_l (u, u),
     recurrent_kernel_l ((L - l + 1) u, u), bias_l (u,). The W_{l,m} lie one below the other, m = l
     first.

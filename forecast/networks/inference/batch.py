@@ -158,7 +158,7 @@ def future_frames(future: np.ndarray, horizon: int, steps: int) -> np.ndarray:
     return windows[:, 1:][:, -steps:].transpose(1, 2, 3, 0)
 
 
-def count_wanted_steps(blocks: Sequence[Block], prefix: str, steps: int) -> dict[str, int]:
+def count_steps_by_path(blocks: Sequence[Block], prefix: str, steps: int) -> dict[str, int]:
     """How many last steps of each block's output are needed, by block path, for `steps` steps of
     the last block: these, and the rows that later blocks look back.
     """
@@ -168,7 +168,7 @@ def count_wanted_steps(blocks: Sequence[Block], prefix: str, steps: int) -> dict
         counts[path] = steps
         if isinstance(block, Parallel):
             for inner_prefix, branch in block.prefixed_branches(path):
-                counts |= count_wanted_steps(branch, inner_prefix, steps)
+                counts |= count_steps_by_path(branch, inner_prefix, steps)
         steps = min(steps + block.reach, ALL_ROWS)
     return counts
 
@@ -178,7 +178,7 @@ class Pass(BlockVisitor[np.ndarray]):
     """The pass of one slice of windows through the network, as arrays `(steps, columns, B)`.
 
     final: the states of all blocks after the last step, batch first. frames: the known-future
-    inputs at every step. wanted_steps: see `count_wanted_steps`.
+    inputs at every step. wanted_steps: see `count_steps_by_path`.
     """
 
     network: Network
@@ -194,7 +194,7 @@ class Pass(BlockVisitor[np.ndarray]):
         states after the last step.
         """
         network = self.network
-        self.wanted_steps = count_wanted_steps(network.blocks, "", steps)
+        self.wanted_steps = count_steps_by_path(network.blocks, "", steps)
         if future is not None:
             self.frames = future_frames(future, network.shapes.horizon, past.shape[1])
         x = self.visit_series(network.blocks, "", self._first_input(past))[-steps:]

@@ -243,8 +243,9 @@ INPUT = ""
 
 
 def count_wanted_steps(blocks: Sequence[Block], last_steps: int | None) -> dict[str, int | None]:
-    """How many last steps are needed of the output of every block and of the `INPUT`, by name,
-    where `last_steps` are read out; None: all, as for the input of a block with a state.
+    """How many last steps are needed of the output of every block of the network and of the
+    `INPUT`, by name, where `last_steps` are read out; None: all, as for the input of a block with a
+    state. Blocks within branches are not counted (`inference.batch.count_steps_by_path` does).
     """
     counts: dict[str, int | None] = {}
     for block in reversed(blocks):
