@@ -15,7 +15,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from forecast.data.windows import Layout, Windows, clear_first_row, fill_gaps
+from forecast.data.windows import Layout, Windows, clear_first_row, input_channels
 from forecast.models.skip import Skip
 from forecast.networks import inference
 from forecast.networks.description import Network, States
@@ -57,13 +57,16 @@ class Loop:
             carried = skip.carry.forecast_inputs(inputs, horizon)
             if any(channels.step):
                 _hold_issued_values(carried, inputs[:, -1], channels.step[channels.outputs :])
+        # targets count as observed even if they are NaN, so that NaN is not replaced in silence
+        observed = np.zeros((len(inputs), horizon, channels.outputs))
+        horizon_z = np.concatenate([observed, carried], axis=2)
+        z = np.concatenate([windows.z, horizon_z], axis=1)
         self._network = network
         self._weights = weights
         self._skip = skip
         self._channels = channels
-        self._carried = carried
-        # the last observed inputs; NaN where never observed
-        self._input = np.where(np.isfinite(inputs).any(axis=1), fill_gaps(inputs)[0][:, -1], np.nan)
+        # (B, horizon, channels): the rows after the newest one, without the values of the targets
+        self._rows = input_channels(z, channels)[:, windows.z.shape[1] :]
         # room for the rows of the horizon; a skip reads only the targets of z
         padding = [(0, 0), (0, horizon), (0, 0)]
         self._z = np.pad(windows.z[:, :, : channels.outputs], padding)
@@ -77,7 +80,7 @@ class Loop:
     def run(self, feedback: Feedback = add_network) -> np.ndarray:
         """The values (B, H, O) that are fed back at each step of the horizon, in scaled units."""
         forecasts = []
-        for _ in range(self._carried.shape[1]):
+        for _ in range(self._rows.shape[1]):
             forecasts.append(feedback(*self.propose()))
             self.advance(forecasts[-1])
         return np.stack(forecasts, axis=1)
@@ -101,45 +104,18 @@ class Loop:
     def advance(self, values: np.ndarray) -> None:
         """Feed `values` (B, O) back as if they had been observed, and move on by one row."""
         windows = self._windows
-        self._row = self._next_row(values)
+        channels = self._channels
+        is_change = channels.difference_inputs[: channels.outputs]
+        self._row = self._rows[:, self._step - 1]
+        self._row[:, channels.target_channels] = values - np.where(is_change, windows.last, 0.0)
         newest = windows.past.shape[1] + self._step - 1
         self._past[:, newest] = self._row
         self._z[:, newest] = values
         past = self._past[:, self._step : newest + 1]
-        clear_first_row(past, self._channels)
+        clear_first_row(past, channels)
         z = self._z[:, self._step : newest + 1]
         self._windows = replace(windows, z=z, past=past, last=values)
         self._step += 1
-
-    def _next_row(self, targets: np.ndarray) -> np.ndarray:
-        """The input row (B, channels) after the newest one: `targets` (B, O) as forecast, and
-        past-only inputs as forecast by the `Carry`, or repeated; of columns with
-        `difference_inputs` their changes. Masks and the logs of rows since the last observation
-        are written where a column has them.
-        """
-        carried = self._carried[:, self._step - 1]
-        is_known = np.isfinite(carried)
-        # an input that was never observed has no change
-        last_inputs = np.where(np.isnan(self._input), carried, self._input)
-        values = np.concatenate([targets, carried], axis=1)
-        last = np.concatenate([self._windows.last, last_inputs], axis=1)
-        # a target counts as observed even if it is NaN, so that NaN is not replaced in silence
-        is_observed = np.concatenate([np.ones(targets.shape, dtype=bool), is_known], axis=1)
-        self._input = np.where(is_known, carried, self._input)
-        channels = self._channels
-        before = self._windows.past[:, -1]
-        row = before.copy()
-        # what is not observed repeats the row before, or does not change
-        subtracted = np.where(channels.difference_inputs, last, 0.0)
-        repeated = np.where(channels.difference_inputs, 0.0, before[:, channels.value])
-        row[:, channels.value] = np.where(is_observed, values - subtracted, repeated)
-        has_mask = np.array(channels.mask) >= 0
-        mask = np.array(channels.mask)[has_mask]
-        since = np.array(channels.since)[has_mask]
-        row[:, mask] = is_observed[:, has_mask]
-        longer = np.log1p(np.expm1(before[:, since]) + 1.0)
-        row[:, since] = np.where(is_observed[:, has_mask], 0.0, longer)
-        return row
 
 
 def _hold_issued_values(path: np.ndarray, newest: np.ndarray, steps: tuple[int, ...]) -> None:

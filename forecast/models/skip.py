@@ -499,7 +499,10 @@ def _harmonics(pair: np.ndarray, count: int) -> np.ndarray:
     """
     on_circle = pair[:, 1] + 1j * pair[:, 0]
     powers = on_circle[:, None] ** np.arange(1, count + 1)
-    return np.stack([powers.imag, powers.real], axis=2).reshape(len(pair), 2 * count)
+    waves = np.empty((len(pair), 2 * count))
+    waves[:, 0::2] = powers.imag
+    waves[:, 1::2] = powers.real
+    return waves
 
 
 def _multiply_columns(a: np.ndarray, b: np.ndarray) -> np.ndarray:
