@@ -204,7 +204,7 @@ class Ensemble:
         for i, name in enumerate(names):
             conformal = self.calibrated[name]
             for ending, field_name in SAVED_ARRAYS.items():
-                arrays[f"{i:04d}{ending}"] = getattr(conformal, field_name)
+                arrays[f"{i:04d}{ending}"] = getattr(conformal, field_name)[:, 0]
             arrays[f"{i:04d}-season"] = conformal.season.factors
             arrays[f"{i:04d}-season-quiet"] = conformal.season.is_quiet
             pooled_target = target_number(name, self.task.targets)
@@ -258,7 +258,7 @@ class Ensemble:
             saved = manifest["calibration"][name]
             target = task.target[target_number(name, task.targets)]
             of_series: dict[str, Any] = {
-                field_name: arrays[f"{i:04d}{ending}"]
+                field_name: arrays[f"{i:04d}{ending}"][:, None]
                 for ending, field_name in SAVED_ARRAYS.items()
             }
             pool = None
@@ -351,16 +351,15 @@ def calibrate_intervals(forecasts: pd.DataFrame, task: Task) -> dict[str, SplitC
     for key, rows in mean.groupby(["series", "output", "block"], sort=True):
         name, output, block = map(str, key)
         blocks_of[name, output][block] = block_errors(rows, task)
-    calibrated: dict[str, SplitConformal] = {}
-    by_target: dict[str, dict[str, SplitConformal]] = {}
+    by_target: defaultdict[str, dict[str, SplitConformal]] = defaultdict(dict)
     for (name, output), blocks in blocks_of.items():
         if "calibration" not in blocks:
             continue
         conformal = SplitConformal.of_blocks(blocks, task, targets[output])
         known = [blocks[block][:2] for block in ("calibration", "validation") if block in blocks]
         error = usual_error(known, targets[output].transform)
-        calibrated[name] = replace(conformal, usual_errors=np.array([error]))
-        by_target.setdefault(output, {})[name] = calibrated[name]
+        by_target[output][name] = replace(conformal, usual_errors=np.array([error]))
+    calibrated: dict[str, SplitConformal] = {}
     for of_target in by_target.values():
         calibrated |= pool_short_series(of_target, are_numbered=task.calendar.counts_rows)
     return calibrated

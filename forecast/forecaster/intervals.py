@@ -188,12 +188,10 @@ def widths(volatility: ArrayLike, typical: Array, lookback: int) -> Array:
     return (share * ratio**2 + 1 - share) ** (POWER / 2)
 
 
-def _widths_of_columns(
-    volatility: ArrayLike, typical: Array, lookback: int, n_columns: int
-) -> Array:
-    """(n, S * H): the `widths` of S series at each step."""
-    by_series = widths(volatility, typical, lookback)
-    return np.repeat(by_series.reshape(-1, typical.size), n_columns // typical.size, axis=1)
+def split_series(values: ArrayLike, n_series: int) -> NDArray[Any]:
+    """(n, S, H): `values` (n, S * H) of S series side by side."""
+    columns = np.asarray(values)
+    return columns.reshape(len(columns), n_series, columns.shape[1] // n_series)
 
 
 class Difficulty(NamedTuple):
@@ -219,7 +217,7 @@ BlockErrors = tuple[Array, Array, Difficulty]
 
 
 class Season(NamedTuple):
-    """The size of calibration errors by position in the season: arrays (P, S), or (n, S * H) with
+    """The size of calibration errors by position in the season: arrays (P, S), or (n, S, H) with
     one value per forecast.
     """
 
@@ -229,12 +227,11 @@ class Season(NamedTuple):
     """Whether they are far below the usual, so that scores at these positions are ranked apart."""
 
     def at(self, positions: NDArray[np.int64]) -> Season:
-        """The values (n, S * H) at `positions` (n, S * H), from those by position (P, S). A
-        position that the calibration block lacks has the factor 1 and is not quiet.
+        """The values (n, S, H) at `positions` (n, S, H), from those by position (P, S). A position
+        that the calibration block lacks has the factor 1 and is not quiet.
         """
         n_positions, n_series = self.factors.shape
-        series = np.arange(positions.shape[1]) * n_series // positions.shape[1]
-        places = np.minimum(positions, n_positions), series
+        places = np.minimum(positions, n_positions), np.arange(n_series)[:, None]
         factors = np.vstack([self.factors, np.ones(n_series)])
         is_quiet = np.vstack([self.is_quiet, np.zeros(n_series, dtype=bool)])
         return Season(factors[places], is_quiet[places])
@@ -243,13 +240,14 @@ class Season(NamedTuple):
 NO_SEASON = Season(np.ones((0, 1)), np.ones((0, 1), dtype=bool))
 
 
-def compare_positions(scores: Array, positions: NDArray[np.int64], n_series: int) -> Season:
-    """The size of the scores (n, S * H) at each position of a season, relative to the mean score of
+def compare_positions(scores: Array, positions: NDArray[np.int64]) -> Season:
+    """The size of the scores (n, S, H) at each position of a season, relative to the mean score of
     their step. `PRIOR_ERRORS` of the usual size are added, for short blocks.
     """
     is_known = np.isfinite(scores)
     means = mean_known(scores)
-    series = np.arange(scores.shape[1]) * n_series // scores.shape[1]
+    n_series = scores.shape[1]
+    series = np.arange(n_series)[:, None]
     of_known = positions[is_known], np.broadcast_to(series, scores.shape)[is_known]
     sums = np.zeros((positions.max() + 1, n_series))
     counts = sums.copy()
@@ -267,12 +265,12 @@ class Bounds(NamedTuple):
 
 
 def newest_places(scores: Array, n_newest: int, ends: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(n_newest, C): the row numbers of the newest known scores of each column, oldest first;
-    missing scores (NaN) come only where a column has fewer. `ends` (C,): the row after the last
-    score of each column.
+    """(n_newest, S, H): the row numbers of the newest known scores of each step, oldest first;
+    missing scores (NaN) come only where a step has fewer. `ends` (S, H): the row after the last
+    score of each step.
     """
     if (np.isfinite(scores).sum(axis=0) == ends).all():
-        return ends - n_newest + np.arange(n_newest)[:, None]
+        return ends - n_newest + np.arange(n_newest)[:, None, None]
     order = np.argsort(np.isfinite(scores), axis=0, kind="stable")
     return order[len(scores) - n_newest :]
 
@@ -282,12 +280,11 @@ class RankedScores:
     """Sorted scores of each step of S series; sorted once for all coverages and forecasts."""
 
     of_steps: Array
-    """(n, S * H): each column in rising order, NaN last."""
-    n_series: int
+    """(n, S, H): those of each step in rising order, NaN last."""
 
     @cached_property
     def means(self) -> Array:
-        """(S * H,): the mean score of each step."""
+        """(S, H): the mean score of each step."""
         return mean_known(self.of_steps)
 
     @cached_property
@@ -296,7 +293,7 @@ class RankedScores:
         step; each column in rising order, NaN last.
         """
         scores = self.of_steps / np.where(self.means > 0, self.means, 1.0)
-        return np.sort(join_steps(scores, self.n_series), axis=0)
+        return np.sort(join_steps(scores), axis=0)
 
 
 class RankedPool(NamedTuple):
@@ -361,17 +358,17 @@ class SplitConformal:
     """
 
     scores: Array
-    """(n, S * H): the scores that are ranked, in the order of time: those of the calibration block,
+    """(n, S, H): the scores that are ranked, in the order of time: those of the calibration block,
     or after `known_after` the newest. NaN where the actual is missing.
     """
     is_quiet: NDArray[np.bool_]
-    """(n, S * H): which of them are at quiet positions."""
+    """(n, S, H): which of them are at quiet positions."""
     typical: Array
     """Volatility in the calibration block: (), or (S,) of S series; not above 0 where unknown."""
     test_scores: Array
-    """(m, S * H): the scores of the test block, set by `followed_by`; no rows without it."""
+    """(m, S, H): the scores of the test block, set by `followed_by`; no rows without it."""
     test_is_quiet: NDArray[np.bool_]
-    """(m, S * H): which of them are at quiet positions."""
+    """(m, S, H): which of them are at quiet positions."""
     lookback: int = 1
     season: Season = NO_SEASON
     transform: str = "none"
@@ -438,18 +435,19 @@ class SplitConformal:
             difficulty = Difficulty(np.full(len(actual), np.nan))
         before = np.asarray(difficulty.volatility, dtype=float)
         n_series = before[0].size
-        horizon = actual.shape[-1] // n_series
-        for first in range(0, actual.shape[-1], horizon):
-            of_series = slice(first, first + horizon)
-            record_calibration(actual[..., of_series], forecast[..., of_series])
+        actual = split_series(actual, n_series)
+        forecast = split_series(forecast, n_series)
+        for series in range(n_series):
+            record_calibration(actual[:, series], forecast[:, series])
         scores = absolute_errors(actual, forecast)
         typical = root_mean(before**2)
         highest = highest_by_origin(y, n_series).max(axis=0, initial=-np.inf)
-        scores /= _widths_of_columns(before, typical, lookback, scores.shape[-1])
+        scores /= widths(before, typical, lookback).reshape(-1, n_series, 1)
         season = NO_SEASON
         is_quiet = np.zeros(scores.shape, dtype=bool)
-        if (positions := difficulty.positions) is not None:
-            season = compare_positions(scores, positions, n_series)
+        if difficulty.positions is not None:
+            positions = split_series(difficulty.positions, n_series)
+            season = compare_positions(scores, positions)
             factors, is_quiet = season.at(positions)
             scores /= factors
         return cls(
@@ -488,40 +486,38 @@ class SplitConformal:
         there make them hardly smaller. The arguments are those of the validation block, shaped as
         in `calibrate`.
         """
-        n_series = self.typical.size
         scores, _ = self.score_errors(y, y_hat, difficulty)
-        sizes = mean_known(join_steps(self.scores, n_series))
-        earlier = mean_known(join_steps(scores, n_series))
+        sizes = mean_known(join_steps(self.scores))
+        earlier = mean_known(join_steps(scores))
         ratio = np.minimum(divide_known(earlier, sizes), 2 * MAX_RESIZED)  # its power is finite
         factors = np.minimum(((1 + ratio**RESIZING) / 2) ** (1 / RESIZING), MAX_RESIZED)
-        horizon = self.scores.shape[1] // n_series
-        highest = highest_by_origin(y, n_series).max(axis=0, initial=-np.inf)
+        highest = highest_by_origin(y, self.typical.size).max(axis=0, initial=-np.inf)
         return replace(
             self,
-            scores=self.scores * np.repeat(factors, horizon),
+            scores=self.scores * factors[:, None],
             highest=np.maximum(self.highest, highest),
         )
 
     def score_errors(
         self, y: ArrayLike, y_hat: ArrayLike, difficulty: Difficulty
     ) -> tuple[Array, NDArray[np.bool_]]:
-        """(n, S * H) each: the scores of forecasts, which are their errors divided by difficulty,
+        """(n, S, H) each: the scores of forecasts, which are their errors divided by difficulty,
         and whether their positions are quiet.
         """
-        errors = errors_in_model_units(y, y_hat, self.transform)
-        factors, is_quiet = self._find_scales(difficulty, errors.shape[-1])
-        return errors / factors, is_quiet
+        errors = split_series(errors_in_model_units(y, y_hat, self.transform), self.typical.size)
+        factors, is_quiet = self._find_scales(difficulty)
+        return errors / factors, np.broadcast_to(is_quiet, errors.shape)
 
-    def _find_scales(
-        self, difficulty: Difficulty, n_columns: int
-    ) -> tuple[Array, NDArray[np.bool_]]:
-        """The factor (n, S * H) by which difficulty makes each error larger than usual, and whether
-        its position is quiet (n, S * H).
+    def _find_scales(self, difficulty: Difficulty) -> tuple[Array, NDArray[np.bool_]]:
+        """The factor by which difficulty makes each error larger than usual, and whether its
+        position is quiet: (n, S, H) each, or (n, S, 1) without positions.
         """
-        factors = _widths_of_columns(difficulty.volatility, self.typical, self.lookback, n_columns)
+        n_series = self.typical.size
+        of_windows = widths(difficulty.volatility, self.typical, self.lookback)
+        factors = of_windows.reshape(-1, n_series, 1)
         if difficulty.positions is None:
             return factors, np.zeros(factors.shape, dtype=bool)
-        of_season = self.season.at(difficulty.positions)
+        of_season = self.season.at(split_series(difficulty.positions, n_series))
         return factors * of_season.factors, of_season.is_quiet
 
     @cached_property
@@ -532,7 +528,7 @@ class SplitConformal:
         if self.ranked_pool is not None:
             n_errors = np.isfinite(self.ranked_pool.calibration).sum(axis=0)
             return np.tile(n_errors, len(self.usual_errors))
-        return np.isfinite(self.scores).sum(axis=0)
+        return np.isfinite(self.scores).sum(axis=0).ravel()
 
     @cached_property
     def newest(self) -> SplitConformal:
@@ -546,7 +542,7 @@ class SplitConformal:
     @cached_property
     def ranked(self) -> RankedScores:
         """The sorted scores of each step, at quiet and other positions together."""
-        return RankedScores(np.sort(self.scores, axis=0), self.typical.size)
+        return RankedScores(np.sort(self.scores, axis=0))
 
     @cached_property
     def ranked_by_quietness(self) -> tuple[RankedScores, Array]:
@@ -554,15 +550,14 @@ class SplitConformal:
         positions (n * H, S), which are few, so all steps of a series are sorted together.
         """
         others = np.where(self.is_quiet, np.nan, self.scores)
-        quiet = join_steps(np.where(self.is_quiet, self.scores, np.nan), self.typical.size)
-        return RankedScores(np.sort(others, axis=0), self.typical.size), np.sort(quiet, axis=0)
+        quiet = join_steps(np.where(self.is_quiet, self.scores, np.nan))
+        return RankedScores(np.sort(others, axis=0)), np.sort(quiet, axis=0)
 
     def known_at(self, origin: int) -> SplitConformal:
         """These intervals at the cutoff of test origin number `origin` (from 0), from the errors of
         forecasts whose actual is known by then.
         """
-        horizon = self.scores.shape[1] // self.typical.size
-        steps = np.tile(np.arange(1, horizon + 1), self.typical.size)
+        steps = np.arange(1, self.scores.shape[2] + 1)
         origins_later = -(-steps // self.step_size)
         known = self.known_after(np.maximum(origin + 1 - origins_later, 0))
         if self.pool is None:
@@ -571,12 +566,12 @@ class SplitConformal:
 
     def known_after(self, n_later: ArrayLike) -> SplitConformal:
         """These intervals once the first `n_later` origins of the test block are known, one number
-        or one for each step (S * H,). The scores of each step are then the newest ones, as many as
+        or one for each step (H,). The scores of each step are then the newest ones, as many as
         the calibration block has.
         """
         n_later = np.broadcast_to(n_later, self.scores.shape[1:])
         test_scores = self.test_scores[: n_later.max(initial=0)]
-        is_known = np.arange(len(test_scores))[:, None] < n_later
+        is_known = np.arange(len(test_scores))[:, None, None] < n_later
         errors = np.concatenate([self.scores, np.where(is_known, test_scores, np.nan)])
         is_quiet = np.concatenate([self.is_quiet, self.test_is_quiet[: len(test_scores)]])
         places = newest_places(errors, len(self.scores), len(self.scores) + n_later)
@@ -605,10 +600,10 @@ class SplitConformal:
         for coverage in coverages:
             self.require(coverage)
         every = max(1, len(self.scores) // RENEWALS)
-        quantiles = np.empty((2, len(coverages), *y_hat.shape))
+        quantiles = np.empty((2, len(coverages), len(y_hat), *self.scores.shape[1:]))
         for origin in range(0, len(y_hat), every):
             renewed = self.known_at(origin).quantiles(coverages)
-            quantiles[..., origin : origin + every, :] = renewed[..., None, :]
+            quantiles[:, :, origin : origin + every] = renewed[:, :, None]
         return self._bounds_of_quantiles(y_hat, difficulty, quantiles)
 
     def bounds(self, y_hat: ArrayLike, difficulty: Difficulty, coverage: float) -> Bounds:
@@ -620,36 +615,35 @@ class SplitConformal:
         """
         self.require(coverage)
         forecasts = np.asarray(y_hat, dtype=float)
-        n_calibrated = self.scores.shape[1]
-        steps = np.arange(max(forecasts.shape[-1], n_calibrated))
-        growth = np.sqrt(np.maximum((steps + 1) / n_calibrated, 1))
-        quantiles = self.quantiles(coverage)[..., np.minimum(steps, n_calibrated - 1)] * growth
-        n_steps = forecasts.shape[-1]
-        return self._bounds_of_quantiles(
-            forecasts, difficulty, quantiles[:, None, :n_steps], growth[:n_steps]
-        )
+        n_calibrated = self.scores.shape[2]
+        steps = np.arange(1, forecasts.shape[1] // self.typical.size + 1)
+        growth = np.sqrt(np.maximum(steps / n_calibrated, 1))
+        quantiles = self.quantiles(coverage)[..., np.minimum(steps, n_calibrated) - 1] * growth
+        return self._bounds_of_quantiles(forecasts, difficulty, quantiles[:, None], growth)
 
     def _bounds_of_quantiles(
         self, y_hat: Array, difficulty: Difficulty, quantiles: Array, growth: Array | float = 1.0
     ) -> Bounds:
-        """The intervals of `quantiles` (2, ..., n, C), those of the scores at other positions and
-        at quiet ones; n may be 1. growth (C,): the factor of the ceiling at each step.
+        """The intervals of `quantiles` (2, ..., n, S, H), those of the scores at other positions
+        and at quiet ones; n may be 1. growth (H,): the factor of the ceiling at each step.
         """
         transform = TRANSFORMS[self.transform]
-        centre = transform.to_model_units(y_hat)
-        factors, is_quiet = self._find_scales(difficulty, centre.shape[-1])
+        forecasts = split_series(y_hat, self.typical.size)
+        centre = transform.to_model_units(forecasts)
+        factors, is_quiet = self._find_scales(difficulty)
         others, quiet = quantiles
         margins = factors * np.where(is_quiet, quiet, others)
         low = transform.to_raw(centre - margins)
         high = transform.to_raw(centre + margins)
         if np.isfinite(transform.lower):
-            highest = np.repeat(self.highest, centre.shape[-1] // len(self.highest))
-            ceilings = CEILING * np.maximum(highest, y_hat) * growth
+            highest = self.highest[:, None]
+            ceilings = CEILING * np.maximum(highest, forecasts) * growth
             high = np.where(highest > 0, np.minimum(high, ceilings), high)
-        return Bounds(np.clip(low, *self.limits), np.clip(high, *self.limits))
+        shape = (*low.shape[:-2], y_hat.shape[1])
+        return Bounds(*(np.clip(end, *self.limits).reshape(shape) for end in (low, high)))
 
     def quantiles(self, coverage: ArrayLike) -> Array:
-        """(2, ..., S * H): by coverage, the quantiles of the absolute scores at other positions and
+        """(2, ..., S, H): by coverage, the quantiles of the absolute scores at other positions and
         at quiet ones, not of the two ends of an interval. Both are the quantile of all scores of
         the step where either has too few scores, or where errors are pooled.
 
@@ -660,14 +654,11 @@ class SplitConformal:
         if self.ranked_pool is not None:
             of_step = self.ranked_pool.quantiles(coverage)[..., None, :]
             margins = self.usual_errors[:, None] * of_step
-            margins = margins.reshape(*margins.shape[:-2], -1)
             return np.stack([margins, margins])
-        n_series = self.typical.size
-        horizon = self.scores.shape[1] // n_series
         together = quantile_of_each(self.ranked.of_steps, coverage)
         if len(self.scores) < FEW_ZEROS:
-            of_all_steps = np.sort(join_steps(self.scores, n_series), axis=0)
-            of_all_steps = np.repeat(quantile_of_each(of_all_steps, coverage), horizon, axis=-1)
+            all_steps = np.sort(join_steps(self.scores), axis=0)
+            of_all_steps = quantile_of_each(all_steps, coverage)[..., None]
             together = np.where(together == 0, of_all_steps, together)
         together = lean_on_steps(together, self.ranked, coverage)
         if not self.is_quiet.any():
@@ -675,39 +666,39 @@ class SplitConformal:
         ranked_others, ranked_quiet = self.ranked_by_quietness
         others = quantile_of_each(ranked_others.of_steps, coverage)
         others = lean_on_steps(others, ranked_others, coverage)
-        quiet = np.repeat(quantile_of_each(ranked_quiet, coverage), horizon, axis=-1)
+        quiet = quantile_of_each(ranked_quiet, coverage)[..., None]
         is_apart = np.isfinite(others) & np.isfinite(quiet)
-        return np.where(is_apart, [others, quiet], together)
+        return np.where(is_apart, np.broadcast_arrays(others, quiet), together)
 
 
-def join_steps(scores: Array, n_series: int) -> Array:
-    """(n * H, S): the scores (n, S * H) of all steps of each series in one column."""
-    by_step = scores.reshape(len(scores), n_series, scores.shape[1] // n_series)
-    return np.swapaxes(by_step, 1, 2).reshape(-1, n_series)
+def join_steps(scores: Array) -> Array:
+    """(n * H, S): the scores (n, S, H) of all steps of each series in one column."""
+    return np.swapaxes(scores, 1, 2).reshape(-1, scores.shape[1])
 
 
 def lean_on_steps(margins: Array, scores: RankedScores, coverage: ArrayLike) -> Array:
-    """The margins (..., S * H) of each step, drawn towards that of all steps together, because the
+    """The margins (..., S, H) of each step, drawn towards that of all steps together, because the
     largest of twenty errors is an uncertain estimate. A margin of zero stays, and so does that of a
     single step.
     """
-    horizon = scores.of_steps.shape[1] // scores.n_series
-    if horizon == 1:
+    if margins.shape[-1] == 1:
         return margins
-    of_all = scores.means * np.repeat(quantile_of_each(scores.relative, coverage), horizon, axis=-1)
+    of_all = scores.means * quantile_of_each(scores.relative, coverage)[..., None]
     positive = np.where(of_all > 0, of_all, np.nan)  # no margin is drawn to zero
     return margins * divide_known(positive, margins) ** LEANING
 
 
 def quantile_of_each(ranked: Array, coverage: ArrayLike) -> Array:
     """(..., C): by coverage, the score of rank `conformal_ranks` in each column of `ranked` (n, C),
-    which is in rising order, NaN last. NaN where a column has fewer scores than that rank.
+    which is in rising order, NaN last. NaN where a column has fewer scores than that rank. Columns
+    may have several axes.
     """
-    counts = np.isfinite(ranked).sum(axis=0)
+    columns = ranked.reshape(len(ranked), -1)
+    counts = np.isfinite(columns).sum(axis=0)
     ranks = conformal_ranks(counts, np.asarray(coverage)[..., None])
-    last = np.minimum(ranks, len(ranked)) - 1
-    quantiles = ranked[last, np.arange(len(counts))]
-    return np.where(ranks <= counts, quantiles, np.nan)
+    last = np.minimum(ranks, len(columns)) - 1
+    quantiles = np.where(ranks <= counts, columns[last, np.arange(len(counts))], np.nan)
+    return quantiles.reshape(*np.shape(coverage), *ranked.shape[1:])
 
 
 def select_pooled(
@@ -761,10 +752,11 @@ def put_in_pool(
             replace(each, ds=each.ds - shift, test_ds=each.test_ds - shift)
             for each, shift in zip(conformals, np.array(begins) - begins[0], strict=True)
         ]
+    horizon = conformals[0].scores.shape[2]
     calibration = [_divide_by_usual(each, each.scores) for each in conformals]
     test = [_divide_by_usual(each, each.test_scores) for each in conformals]
-    ds = [_split_series(each, each.ds) for each in conformals]
-    ds += [_split_series(each, each.test_ds) for each in conformals]
+    ds = [each.ds.reshape(-1, horizon) for each in conformals]
+    ds += [each.test_ds.reshape(-1, horizon) for each in conformals]
     ranked = np.sort(np.concatenate(calibration), axis=0)
     pool = Pool(ranked, np.concatenate([*calibration, *test]), np.concatenate(ds))
     before_test = RankedPool(ranked, ranked[:0])
@@ -772,15 +764,8 @@ def put_in_pool(
 
 
 def _divide_by_usual(conformal: SplitConformal, scores: Array) -> Array:
-    """(n * S, H): the scores (n, S * H), each divided by the usual error of its series."""
-    usual_errors = np.tile(conformal.usual_errors, len(scores))
-    return _split_series(conformal, scores) / usual_errors[:, None]
-
-
-def _split_series(conformal: SplitConformal, values: NDArray[Any]) -> NDArray[Any]:
-    """`values` (n, S * H) reshaped to (n * S, H)."""
-    horizon = conformal.scores.shape[1] // len(conformal.usual_errors)
-    return values.reshape(-1, horizon)
+    """(n * S, H): the scores (n, S, H), each divided by the usual error of its series."""
+    return (scores / conformal.usual_errors[:, None]).reshape(-1, scores.shape[2])
 
 
 def usual_error(blocks: Iterable[tuple[ArrayLike, ArrayLike]], transform: str) -> float:
@@ -803,10 +788,8 @@ def errors_in_model_units(y: ArrayLike, y_hat: ArrayLike, transform: str) -> Arr
 
 def highest_by_origin(y: ArrayLike, n_series: int) -> Array:
     """(n, S): the highest known actual of each series in (n, S * H); minus infinity for none."""
-    values = np.asarray(y, dtype=float)
-    known = np.where(np.isfinite(values), values, -np.inf)
-    horizon = values.shape[-1] // n_series
-    return known.reshape(-1, n_series, horizon).max(axis=2)
+    values = split_series(np.asarray(y, dtype=float), n_series)
+    return np.where(np.isfinite(values), values, -np.inf).max(axis=2)
 
 
 def absolute_errors(y: Array, y_hat: Array) -> Array:

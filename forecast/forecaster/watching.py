@@ -134,7 +134,7 @@ def _score_observations(
             if label not in ensemble.calibrated:
                 continue
             calibration = ensemble.calibrated[label]
-            scores = calibration.scores[:, 0]
+            scores = calibration.scores[:, 0, 0]
             scores = scores[np.isfinite(scores)]
             median_score = 1.0
             stream = label
@@ -153,7 +153,7 @@ def _score_observations(
                 "y": actual,
                 "y_hat": y_hat,
                 "stream": stream,
-                "score": score[:, 0] / median_score,
+                "score": score[:, 0, 0] / median_score,
             }
             parts.append(pd.DataFrame(columns))
     if not parts:

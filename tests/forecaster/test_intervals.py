@@ -112,9 +112,9 @@ def test_margins_are_those_of_the_newest_errors_known_at_the_cutoff(n, m, horizo
             known = earlier[(origin // every * every - earlier) * step_size >= step]
             errors = np.abs(np.append(y[:n, step - 1], y[n + known, step - 1]))
             newest = errors[np.isfinite(errors)][-n:]
-            scores = then.scores[:, step - 1]
+            scores = then.scores[:, 0, step - 1]
             assert scores[np.isfinite(scores)].tolist() == newest.tolist()
-        np.testing.assert_array_equal(high[origin], then.quantiles([0.5])[0, 0])
+        np.testing.assert_array_equal(high[origin], then.quantiles([0.5])[0, 0, 0])
     np.testing.assert_array_equal(low, -high)
     assert np.array_equal(followed.known_after(m).scores, followed.newest.scores, equal_nan=True)
 
@@ -136,13 +136,13 @@ def test_margins_are_those_of_the_larger_errors_of_validation_and_hardly_smaller
     earlier = np.repeat([[3.0, 1.0]], 2, axis=1) * np.ones((5, 1))
     earlier[0, 0] = np.nan
     five = Difficulty(np.full((5, 2), np.nan))
-    scores = fitted.resized(earlier, none[:5], five).scores
+    scores = fitted.resized(earlier, none[:5], five).scores.reshape(9, 4)
     worse, better = ((1 + ratio**8) / 2 for ratio in (1.5, 0.5))
     np.testing.assert_allclose(scores, [[2 * worse**0.125] * 2 + [2 * better**0.125] * 2] * 9)
     assert 2.7 < scores[0, 0] < 3 and 1.8 < scores[0, 2] < 2
     twice = fitted.resized(1e60 * earlier, none[:5], five).scores
     np.testing.assert_allclose(twice, 4.0)
-    unseen = fitted.resized(np.nan * earlier, none[:5], five).scores
+    unseen = fitted.resized(np.nan * earlier, none[:5], five).scores.reshape(9, 4)
     assert unseen.tolist() == small.tolist()
     zero = SplitConformal.calibrate(none, none, of_two).resized(earlier, none[:5], five)
     assert not zero.scores.any()
@@ -152,7 +152,7 @@ def test_a_validation_block_without_rows_leaves_the_margins() -> None:
     errors, empty = np.full((9, 4), 2.0), np.zeros((0, 4))
     fitted = SplitConformal.calibrate(errors, np.zeros((9, 4)), Difficulty(np.full((9, 2), np.nan)))
     resized = fitted.resized(empty, empty, Difficulty(np.full((0, 2), np.nan)))
-    assert resized.scores.tolist() == errors.tolist()
+    assert resized.scores.reshape(9, 4).tolist() == errors.tolist()
 
 
 def test_errors_that_grow_are_covered_once_they_are_known():
@@ -411,7 +411,7 @@ def test_a_position_that_calibration_has_not_seen_is_a_usual_one():
 
 def test_errors_that_are_all_zero_have_equal_factors():
     zeros, hours = np.zeros((48, 1)), np.arange(48)[:, None] % 24
-    season = intervals.compare_positions(zeros, hours, 1)
+    season = intervals.compare_positions(zeros[:, None], hours[:, None])
     assert np.ptp(season.factors) == 0
     assert not season.is_quiet.any()
 
