@@ -23,12 +23,11 @@ import numpy as np
 from forecast.data.windows import Layout, Windows
 from forecast.models.skip import (
     PENALTIES,
-    FeatureColumns,
     Moments,
     Skip,
     centre_sums,
     design_of,
-    index_features,
+    find_columns,
     mean_of_ridges,
     products_matrix,
     solve_ridge,
@@ -143,7 +142,7 @@ def _choose_shape(
     error is finite.
     """
     largest = replace(richest, lags=max(lags))
-    cases, design = _cases_of(folds, largest, channels, unused)
+    cases = _cases_of(folds, largest, channels, unused)
     searched = largest
     if len(cases) == 1:
         # a single fold cannot separate a late effect of a plan from the time of year
@@ -152,7 +151,8 @@ def _choose_shape(
 
     def error(shape: Skip) -> float:
         if shape not in error_of:
-            mean = float(np.mean(fold_errors(cases, design.columns_of(shape), shape.penalty)))
+            columns = find_columns(shape, largest, channels)
+            mean = float(np.mean(fold_errors(cases, columns, shape.penalty)))
             error_of[shape] = mean if np.isfinite(mean) else np.inf
         return error_of[shape]
 
@@ -177,9 +177,7 @@ def _choose_shape(
         shape: float(weight) for shape, weight in zip(tried, weights, strict=True) if weight
     }
     maps = {
-        fold: mean_of_ridges(
-            case.moments, design, [*weight_of.items()], richest.horizon * richest.outputs
-        )
+        fold: mean_of_ridges(case.moments, largest, channels, weight_of.items())
         for fold, case in cases.items()
     }
     errors_of_series = _errors_by_share(folds, maps, largest, channels)
@@ -306,9 +304,9 @@ def steadiest_setting(errors: np.ndarray, penalties: int) -> int:
 
 def _cases_of(
     folds: Folds, largest: Skip, channels: Layout, unused: Collection[str]
-) -> tuple[dict[int, FoldCase], FeatureColumns]:
-    """The folds as regressions on the inputs of `largest`, and the index of those inputs. The
-    series in `unused` neither teach nor score.
+) -> dict[int, FoldCase]:
+    """The folds as regressions on the inputs of `largest`. The series in `unused` neither teach nor
+    score.
     """
 
     def make_batch(windows: Windows, target: np.ndarray) -> LinearBatch:
@@ -318,8 +316,7 @@ def _cases_of(
         x, y, is_known = design_of(largest, windows, target, channels)
         return LinearBatch(x, y, is_known & is_used, change)
 
-    cases = fold_cases(*folds.sum_long(largest, unused), make_batch)
-    return cases, index_features(largest, channels)
+    return fold_cases(*folds.sum_long(largest, unused), make_batch)
 
 
 def fold_cases(

@@ -25,7 +25,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, NamedTuple
 
@@ -607,26 +607,19 @@ def _multiplied_names(
     return [factor._replace(waves=wave.waves + factor.waves) for wave, factor in pairs]
 
 
-class FeatureColumns:
-    """Finds the inputs of smaller shapes among the inputs of the largest one."""
-
-    def __init__(self, largest: Skip, channels: Layout) -> None:
-        """Index the columns of `largest`, which has every input of the other shapes."""
-        self._channels = channels
-        names = feature_names(largest, channels)
-        self._column_of = {name: column for column, name in enumerate(names)}
-        self._columns_of: dict[Skip, np.ndarray] = {}
-
-    def columns_of(self, shape: Skip) -> np.ndarray:
-        """The column numbers (features of `shape`,) of the inputs of `shape`."""
-        if shape not in self._columns_of:
-            names = feature_names(shape, self._channels)
-            self._columns_of[shape] = np.array([self._column_of[name] for name in names], np.int64)
-        return self._columns_of[shape]
+@functools.lru_cache(maxsize=8)
+def _number_features(shape: Skip, channels: Layout) -> dict[FeatureName, int]:
+    """The columns of the inputs of `shape`, by name."""
+    return {name: column for column, name in enumerate(feature_names(shape, channels))}
 
 
-index_features = functools.lru_cache(maxsize=8)(FeatureColumns)
-"""The cached `FeatureColumns` of a shape, as refits ask for the same one."""
+@functools.lru_cache(maxsize=256)
+def find_columns(shape: Skip, largest: Skip, channels: Layout) -> np.ndarray:
+    """The column numbers (features of `shape`,) of the inputs of `shape` among those of `largest`,
+    which has all of them. Cached, as refits ask for the same ones.
+    """
+    column_of = _number_features(largest, channels)
+    return np.array([column_of[name] for name in feature_names(shape, channels)], np.int64)
 
 
 def fit_linear_map(sums: np.ndarray, channels: Layout, shape: Skip) -> Skip:
@@ -634,23 +627,22 @@ def fit_linear_map(sums: np.ndarray, channels: Layout, shape: Skip) -> Skip:
     `products_matrix` of `design_of`, summed over the train rows. `ModelError` for fewer than two
     complete train windows.
     """
-    design = index_features(shape, channels)
     parts = shape.mean_of or ((shape, 1.0),)
-    outputs = shape.horizon * shape.outputs
-    coefficients = mean_of_ridges(centre_sums(sums), design, parts, outputs)
+    coefficients = mean_of_ridges(centre_sums(sums), shape, channels, parts)
     return replace(shape, coefficients=coefficients)
 
 
 def mean_of_ridges(
-    moments: Moments, design: FeatureColumns, parts: Sequence[tuple[Skip, float]], outputs: int
+    moments: Moments, largest: Skip, channels: Layout, parts: Iterable[tuple[Skip, float]]
 ) -> np.ndarray:
-    """(features of `design` + 1, outputs): the weighted mean of the ridges of `parts`, shapes with
-    weights; NaN where none has a solution.
+    """(features of `largest` + 1, H * O): the weighted mean of the ridges of `parts`, shapes with
+    weights, on the inputs of `largest`; NaN where none has a solution.
     """
+    outputs = largest.horizon * largest.outputs
     coefficients = np.zeros((len(moments.means) - outputs + 1, outputs))
     solved_weight = 0.0
     for part, weight in parts:
-        columns = design.columns_of(part)
+        columns = find_columns(part, largest, channels)
         slopes = solve_ridge(moments, columns, part.penalty, outputs)
         # with collinear inputs and a small penalty there may be a solution on the folds, none here
         if not np.isfinite(slopes).all():

@@ -18,7 +18,7 @@ from forecast.backtest.timeline import RefitSchedule
 from forecast.forecaster import Budget, fit
 from forecast.models import choice, skip
 from forecast.models.problem import HISTORY_FOLDS
-from forecast.models.skip import PENALTIES, Skip, design_of
+from forecast.models.skip import PENALTIES, Skip, design_of, find_columns
 from tests.support import problems
 
 H = problems.HORIZON
@@ -44,8 +44,11 @@ def hours(rows=900, *, turn=0.0, inputs=None, season=0.0):
 
 def errors_of(problem):
     largest = Skip("linear", H, 1, lags=10, profile=(12,), harmonics=(2,))
-    cases, design = choice._cases_of(problem.folds(H), largest, problem.channels, ())
-    return largest, lambda shape: choice.fold_errors(cases, design.columns_of(shape), shape.penalty)
+    channels = problem.channels
+    cases = choice._cases_of(problem.folds(H), largest, channels, ())
+    return largest, lambda shape: choice.fold_errors(
+        cases, find_columns(shape, largest, channels), shape.penalty
+    )
 
 
 def test_no_fold_learns_from_an_origin_whose_lookback_or_horizon_touches_what_it_is_asked_for():
