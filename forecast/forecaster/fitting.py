@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -43,9 +43,7 @@ from forecast.networks import inference
 from forecast.networks.description import Network
 from forecast.networks.losses import ForecastLoss, PointLoss
 from forecast.system.errors import quote_names
-
-if TYPE_CHECKING:
-    from forecast.training.chunks import JoinedSeries
+from forecast.training.chunks import JoinedSeries, TrainingSeries, ValidationLosses, Weights
 
 MAX_CACHED_BYTES = 2**22
 """Training series with targets of at most this many bytes are kept for the next seed or trial."""
@@ -262,8 +260,6 @@ def build_training_series(problem: Problem, skip: Skip) -> JoinedSeries:
     every train cutoff, the residuals of the skip as targets. The sample weight is 0 where a target
     is missing or lies after the train block.
     """
-    from forecast.training.chunks import JoinedSeries, TrainingSeries
-
     horizon = skip.horizon
     all_series = problem.panel.series
     stops = [problem.blocks[series.unique_id].train[1] for series in all_series]
@@ -290,7 +286,7 @@ def build_training_series(problem: Problem, skip: Skip) -> JoinedSeries:
 
 def window_error(
     problem: Problem, network: Network, skip: Skip, loss: ForecastLoss
-) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
+) -> ValidationLosses:
     """The validation error of a direct network, or one step ahead of a recursive one, as a function
     of its weights by name: the mean of `loss` (1 + folds,) on the windows of
     `sample_validation_windows`, over all of them and then for each fold. Everything that does not
@@ -303,40 +299,45 @@ def window_error(
         future = windows.future if network.shapes.future_channels else None
         cases.append((windows.past, future, target - base, base - windows.last[:, None]))
 
-    def error(weights: dict[str, np.ndarray]) -> np.ndarray:
-        """(1 + folds,): over all of validation, then over the windows that count for each fold."""
-        losses = []
-        are_known = []
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            for past, future, residual, lead in cases:
-                raw = inference.forecast_last(network, weights, past, future)
-                batch_losses, known = loss.validation_losses(raw, residual, lead)
-                losses.append(batch_losses)
-                are_known.append(known)
-            return mean_losses_by_fold(losses, are_known, is_counted)
+    def batch_losses(weights: Weights) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for past, future, residual, lead in cases:
+            raw = inference.forecast_last(network, weights, past, future)
+            yield loss.validation_losses(raw, residual, lead)
 
-    return error
+    return _mean_error(batch_losses, is_counted)
 
 
 def closed_loop_error(
     problem: Problem, network: Network, skip: Skip, loss: PointLoss
-) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
+) -> ValidationLosses:
     """The validation error (as `window_error`) of a recursive network with a point head: its closed
     loop runs over the whole horizon of the task from at most `CLOSED_LOOP_ORIGINS` cutoffs of each
     series.
     """
     horizon = problem.panel.task.horizon
     cases, is_counted = sample_validation_windows(problem, horizon, per_series=CLOSED_LOOP_ORIGINS)
-    observed = [np.isfinite(target) for _, target in cases]
 
-    def error(weights: dict[str, np.ndarray]) -> np.ndarray:
+    def batch_losses(weights: Weights) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for windows, target in cases:
+            loop = Loop(network, weights, skip, windows, problem.channels, horizon=horizon)
+            yield loss.of_validation(loop.run() - target), np.isfinite(target)
+
+    return _mean_error(batch_losses, is_counted)
+
+
+def _mean_error(
+    batch_losses: Callable[[Weights], Iterator[tuple[np.ndarray, np.ndarray]]],
+    is_counted: np.ndarray,
+) -> ValidationLosses:
+    """The mean of the losses, as a function of the weights. `batch_losses` yields the losses (B, H,
+    O) of each batch of windows, and which of them are known.
+    """
+
+    def error(weights: Weights) -> np.ndarray:
         """(1 + folds,): over all of validation, then over the windows that count for each fold."""
-        losses = []
-        with np.errstate(over="ignore", invalid="ignore"):
-            for windows, target in cases:
-                loop = Loop(network, weights, skip, windows, problem.channels, horizon=horizon)
-                losses.append(loss.of_validation(loop.run() - target))
-            return mean_losses_by_fold(losses, observed, is_counted)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            losses, are_known = zip(*batch_losses(weights), strict=True)
+            return mean_losses_by_fold(losses, are_known, is_counted)
 
     return error
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -28,10 +27,13 @@ from forecast.system.errors import InputError, ModelError, quote_names
 from forecast.system.processes import return_memory
 from forecast.training import levenberg_marquardt as lm
 from forecast.training import network_problem
-from forecast.training.chunks import TrainedNetwork, ValidationLosses, Weights
-
-if TYPE_CHECKING:
-    from forecast.training.chunks import JoinedSeries, TrainingSeries
+from forecast.training.chunks import (
+    JoinedSeries,
+    TrainedNetwork,
+    TrainingSeries,
+    ValidationLosses,
+    Weights,
+)
 
 
 def set_principal_axes(

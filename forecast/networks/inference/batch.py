@@ -145,17 +145,8 @@ def future_frames(future: np.ndarray, horizon: int, steps: int) -> np.ndarray:
     T + H, F)`: at the step of row t the future rows t + 1 ... t + H. Not to be written to, as its
     steps share memory.
     """
-    future = np.ascontiguousarray(future)
-    batch, rows, columns = future.shape
-    of_window, of_row, of_column = future.strides
-    # sliding_window_view spends more time on checking its arguments than a dense layer takes
-    windows = np.ndarray(
-        (batch, rows - horizon + 1, horizon, columns),
-        future.dtype,
-        future,
-        strides=(of_window, of_row, of_row, of_column),
-    )
-    return windows[:, 1:][:, -steps:].transpose(1, 2, 3, 0)
+    windows = np.lib.stride_tricks.sliding_window_view(future, horizon, axis=1)
+    return windows[:, 1:][:, -steps:].transpose(1, 3, 2, 0)
 
 
 def count_steps_by_path(blocks: Sequence[Block], prefix: str, steps: int) -> dict[str, int]:
