@@ -237,7 +237,7 @@ def forecast_table(
     """
     task = panel.task
     steps = np.arange(1, task.horizon + 1)
-    outputs = len(task.targets)
+    n_outputs = len(task.targets)
     cutoffs = []
     times = []
     actuals = []
@@ -246,26 +246,29 @@ def forecast_table(
         series = panel.by_id[unique_id]
         target_rows = cutoff_rows[:, None] + steps
         cutoffs.append(series.ds[cutoff_rows])
-        times.append(series.ds[target_rows].ravel())
-        actuals.append(series.values[target_rows, :outputs].ravel())
-        before = visible_volatility(scaling, series, cutoff_rows, task)
-        volatilities.append(np.repeat(before, len(steps), axis=0).ravel())
+        times.append(series.ds[target_rows])
+        actuals.append(series.values[target_rows, :n_outputs])
+        volatilities.append(visible_volatility(scaling, series, cutoff_rows, task))
     blocks, names, _, forecasts = zip(*parts, strict=True)
     sizes = [y_hat.size for y_hat in forecasts]
-    n_cutoffs = sum(map(len, cutoffs))
-    output_numbers = np.tile(np.arange(outputs), n_cutoffs * len(steps))
+    y = np.concatenate(actuals)
+
+    def column(values: np.ndarray) -> np.ndarray:
+        """`values`, which are broadcast to (all cutoffs, H, O), as one column."""
+        return np.broadcast_to(values, y.shape).ravel()
+
     return pd.DataFrame(
         {
             "unique_id": pd.array(names, dtype="str").repeat(sizes),
-            "cutoff": np.repeat(np.concatenate(cutoffs), len(steps) * outputs),
-            "step": np.tile(np.repeat(steps, outputs), n_cutoffs).astype(np.int32),
-            "ds": np.repeat(np.concatenate(times), outputs),
+            "cutoff": column(np.concatenate(cutoffs)[:, None, None]),
+            "step": column(steps.astype(np.int32)[:, None]),
+            "ds": column(np.concatenate(times)[:, :, None]),
             "block": pd.array(blocks, dtype="str").repeat(sizes),
             "seed": np.int32(seed),
-            "output": pd.array(task.targets, dtype="str").take(output_numbers),
-            "y": np.concatenate(actuals),
-            "y_hat": np.concatenate([y_hat.ravel() for y_hat in forecasts]),
-            "volatility": np.concatenate(volatilities),
+            "output": pd.array(task.targets, dtype="str").take(column(np.arange(n_outputs))),
+            "y": y.ravel(),
+            "y_hat": np.concatenate(forecasts).ravel(),
+            "volatility": column(np.concatenate(volatilities)[:, None]),
         }
     )
 

@@ -46,8 +46,6 @@ SCORED = ("validation", "calibration", "test")
 MONTHS_BETWEEN_REFITS = {"quarterly": 3, "monthly": 1}
 BEGINNING = np.datetime64(1 - 2**63, "ns")
 """Before every cutoff."""
-NEVER = np.datetime64(2**63 - 1, "ns")
-"""After every cutoff."""
 
 Forecasters = dict[np.datetime64, Forecaster]
 """Forecasters by the first cutoff that they forecast, in rising order."""
@@ -124,11 +122,6 @@ class RefitSchedule:
         for series in problem.panel.series:
             cutoffs += [series.ds[problem.rows(series.unique_id, block)] for block in SCORED]
         return cls.of(spec.refit_frequency, np.unique(np.concatenate(cutoffs)))
-
-    @property
-    def first(self) -> np.datetime64:
-        """The first refit; `NEVER` where there is none."""
-        return self.cutoffs[0] if self.cutoffs else NEVER
 
     def after(self, cutoff: np.datetime64) -> tuple[np.datetime64, ...]:
         """The refits that come after `cutoff`."""
@@ -294,7 +287,7 @@ def fit_through_time(problem: Problem, fitter: CandidateFitter) -> SeedFits:
         in_validation = {
             start: forecaster
             for start, forecaster in in_validation.items()
-            if start < schedule.first
+            if not schedule.cutoffs or start < schedule.cutoffs[0]
         }
 
     anytime = dict.fromkeys(validation_ends, BEGINNING)

@@ -281,7 +281,7 @@ def _sample_loop(
         u = uniform_numbers[:, next(steps), None]
         return head.sample(raw[:, None], base[:, None], last[:, None], u)[:, 0]
 
-    return forecaster.run_closed_loop(windows, uniform_numbers.shape[1], feedback=feedback)
+    return forecaster.run_closed_loop(windows, feedback=feedback)
 
 
 def _append_missing_rows(values: np.ndarray, steps: int) -> np.ndarray:

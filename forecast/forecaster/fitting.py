@@ -357,11 +357,10 @@ def fit_correction(
     the train rows; its penalty is chosen on validation, or given by `shape`, an earlier correction.
     The family `rectify` is this on arx; any other recursive forecaster (narx, jordan) can have it.
     """
-    task = problem.panel.task
 
     def residual_target(windows: Windows, target: np.ndarray) -> np.ndarray:
         """The error of the closed loop, shifted by the last value that a skip starts from."""
-        return target - recursive.run_closed_loop(windows, task.horizon) + windows.last[:, None]
+        return target - recursive.run_closed_loop(windows) + windows.last[:, None]
 
-    correction = problem.fit_linear_skip(task.horizon, shape, residual_target)
+    correction = problem.fit_linear_skip(recursive.task.horizon, shape, residual_target)
     return replace(recursive, correction=correction)

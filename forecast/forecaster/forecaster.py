@@ -284,7 +284,7 @@ class Forecaster:
         in closed loop over the horizon; the correction of `rectify` is added to that.
         """
         if self.spec.is_recursive or self.correction is not None:
-            path = self.run_closed_loop(windows, self.task.horizon)
+            path = self.run_closed_loop(windows)
             if self.correction is None:
                 return path
             return path + self.correction.forecast(windows, self.channels) - windows.last[:, None]
@@ -296,13 +296,12 @@ class Forecaster:
             return base + raw[..., 0]
         return self.head.point(raw, base, windows.last[:, None])
 
-    def run_closed_loop(
-        self, windows: Windows, horizon: int, *, feedback: Feedback | None = None
-    ) -> np.ndarray:
-        """Forecasts (B, horizon, O) of the closed `Loop` in scaled units, fed with point forecasts,
-        or with what the function `feedback` makes of each step.
+    def run_closed_loop(self, windows: Windows, *, feedback: Feedback | None = None) -> np.ndarray:
+        """Forecasts (B, H, O) of the closed `Loop` in scaled units, fed with point forecasts, or
+        with what the function `feedback` makes of each step.
         """
         skip = self._require_skip()
+        horizon = self.task.horizon
         loop = Loop(self.network, self.weights, skip, windows, self.channels, horizon=horizon)
         return loop.run(feedback or self.point_step)
 
