@@ -58,18 +58,6 @@ class Reference:
         whole = {c.series: metrics.mae(c.y, c.y_hat[0]) for c in cubes}
         return replace(self, naive_error_by_step=by_step, naive_error=whole)
 
-    def naive_mase(self, scores: pd.DataFrame) -> list[float]:
-        """The MASE of naive for every row of `scores`, of the row's series: at the row's step where
-        there is a column `step`, else over the whole block; NaN where the row has no MASE.
-        """
-        if "step" in scores:
-            rows = zip(scores["series"], scores["step"], strict=True)
-            errors = [self.naive_error_by_step[name][step - 1] for name, step in rows]
-        else:
-            errors = [self.naive_error[name] for name in scores["series"]]
-        scale = np.array([self.scale[name] for name in scores["series"]], dtype=float)
-        return list(np.where(scores["mase"].notna(), np.array(errors) / scale, np.nan))
-
 
 @dataclass(frozen=True)
 class ForecastCube:
@@ -171,7 +159,9 @@ def reference_of_block(
 
 
 def series_scores(forecasts: Iterable[ForecastCube], reference: Reference) -> pd.DataFrame:
-    """All metrics, one row per series and seed (or mean of the seeds), in units of the series."""
+    """All metrics, one row per series and seed (or mean of the seeds), in units of the series; and
+    `naive_mase`, the MASE of naive on the same actuals.
+    """
     rows = []
     for cube in forecasts:
         for seed, y_hat in seeds_and_mean(cube):
@@ -186,14 +176,13 @@ def series_scores(forecasts: Iterable[ForecastCube], reference: Reference) -> pd
                 rmse=metrics.rmse(cube.y, y_hat),
             )
             rows.append((cube.series, seed, *_values(sample, metrics.METRICS), len(cube.y)))
-    return pd.DataFrame(
-        rows, columns=["series", "seed", *(metric.name for metric in metrics.METRICS), "n_origins"]
-    )
+    names = [metric.name for metric in metrics.METRICS]
+    return pd.DataFrame(rows, columns=["series", "seed", *names, "naive_mase", "n_origins"])
 
 
 def step_scores(forecasts: Iterable[ForecastCube], reference: Reference) -> pd.DataFrame:
-    """The metrics that are scored by step, one row per series, seed (or mean of the seeds) and
-    step.
+    """The metrics that are scored by step, and `naive_mase`: one row per series, seed (or mean of
+    the seeds) and step.
     """
     metrics_by_step = [metric for metric in metrics.METRICS if metric.by_step]
     rows = []
@@ -213,33 +202,35 @@ def step_scores(forecasts: Iterable[ForecastCube], reference: Reference) -> pd.D
                     rmse=rmse,
                 )
                 rows.append((cube.series, seed, number + 1, *_values(sample, metrics_by_step)))
-    return pd.DataFrame(
-        rows, columns=["series", "seed", "step", *(metric.name for metric in metrics_by_step)]
-    )
+    names = [metric.name for metric in metrics_by_step]
+    return pd.DataFrame(rows, columns=["series", "seed", "step", *names, "naive_mase"])
 
 
 def _values(sample: metrics.Sample, metric_list: Iterable[metrics.Metric]) -> list[float]:
-    """The values of the metrics, in their order; NaN where a metric does not exist."""
+    """The values of the metrics, in their order, NaN where a metric does not exist; and the MASE of
+    naive.
+    """
     values = (metric.of(sample) for metric in metric_list)
-    return [np.nan if value is None else value for value in values]
+    known = [np.nan if value is None else value for value in values]
+    return [*known, sample.naive_error / sample.scale]
 
 
-def average_over_series(scores: pd.DataFrame, by: list[str], reference: Reference) -> pd.DataFrame:
-    """The means of the metrics over the series, for each group of the columns `by`; with one series
-    the scores stay as they are. Metrics in units of the series become NaN.
+def average_over_series(scores: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """The means of the metrics over the series, for each group of the columns `by`, without
+    `naive_mase`; with one series the scores stay as they are. Metrics in units of the series become
+    NaN.
 
     Series without a MASE do not count, as no test compares them, unless no series has one. Skill is
     made from the mean MASE: the mean of the skills could be above zero for a model whose MASE is
     above that of naive.
     """
     if scores["series"].nunique() == 1:
-        return scores.drop(columns="series")
-    numbers = [c for c in scores.columns if c not in ("series", *by)]
+        return scores.drop(columns=["series", "naive_mase"])
     is_compared = scores["series"].isin(scores.loc[scores["mase"].notna(), "series"])
     if is_compared.any():
         scores = scores[is_compared]
-    scores = scores.assign(naive_mase=reference.naive_mase(scores))
-    mean = scores.groupby(by, sort=False, as_index=False)[[*numbers, "naive_mase"]].mean()
+    known = scores.assign(naive_mase=scores["naive_mase"].where(scores["mase"].notna()))
+    mean = known.drop(columns="series").groupby(by, sort=False, as_index=False).mean()
     mean["skill"] = [
         metrics.skill(model_mase, naive_mase)
         for model_mase, naive_mase in zip(mean["mase"], mean.pop("naive_mase"), strict=True)
@@ -257,11 +248,10 @@ def add_mean_and_spread(scores: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     of their scores. For several seeds it is in `scores` already; of one seed it is a copy.
     """
     seeds = scores[scores["seed"] != MEAN]
-    numbers = [c for c in scores.columns if c not in ("seed", *by)]
     if len(seeds) == len(scores):
         added = scores.assign(seed=MEAN)
     else:
-        by_key = seeds.assign(seed=SPREAD).groupby(["seed", *by], sort=False)[numbers]
+        by_key = seeds.assign(seed=SPREAD).groupby(["seed", *by], sort=False)
         spread = by_key.std()
         # the scores of seeds with equal forecasts differ by rounding in their processes; where they
         # do, the greatest has the size of all, also of scores below zero
@@ -328,16 +318,16 @@ def _score_candidate(
     by_step = step_scores(blocks["test"], on_test)
     validation = series_scores(blocks["validation"], on_validation)
     return_memory()
-    validation = average_over_series(validation, ["seed"], on_validation)
+    validation = average_over_series(validation, ["seed"])
     validation_mase = add_mean_and_spread(validation, []).set_index("seed")["mase"]
-    board = add_mean_and_spread(average_over_series(by_series, ["seed"], on_test), [])
-    by_step = average_over_series(by_step, ["seed", "step"], on_test)
+    board = add_mean_and_spread(average_over_series(by_series, ["seed"]), [])
+    by_step = average_over_series(by_step, ["seed", "step"])
     return ScoredCandidate(
         record=record,
         blocks=blocks,
         board=board.assign(validation_mase=board["seed"].map(validation_mase)),
         by_step=add_mean_and_spread(by_step, ["step"]),
-        by_series=by_series,
+        by_series=by_series.drop(columns="naive_mase"),
     )
 
 
