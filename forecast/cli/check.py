@@ -55,7 +55,7 @@ DESCRIPTIONS = ("kind", "summary", "equation", "source")
 
 def check(
     dataset: str = ONE_DATASET,
-    root: Path = ROOT,
+    root: Path | None = ROOT,
     output_format: Format = FORMAT,
 ) -> None:
     """Check all configs, names and data, and name every fault.
@@ -287,7 +287,7 @@ def _describe_rows(frame: pd.DataFrame, kind: str, n_not_scored: int) -> str:
 
 
 def models(
-    root: Path = ROOT,
+    root: Path | None = ROOT,
     output_format: Format = FORMAT,
 ) -> None:
     """List the models and what they are; `--format json` adds equation and source."""
@@ -324,7 +324,7 @@ def audit(
     jobs: int = typer.Option(
         0, "--jobs", min=0, max=1024, help="Worker processes.", show_default="as many as cores"
     ),
-    root: Path = ROOT,
+    root: Path | None = ROOT,
     output_format: Format = FORMAT,
     cluster: str = CLUSTER,
 ) -> None:

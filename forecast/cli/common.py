@@ -23,28 +23,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def _take_as_named(context: typer.Context, root: Path) -> Path:
-    """The value of --root. `--root .` becomes an absolute path, to distinguish it from the default:
-    only without --root does `require_project` also search the parent folders.
-    """
-    source = context.get_parameter_source("root")
-    is_named = source is not None and source.name == "COMMANDLINE"
-    return Path.cwd() if is_named and root == Path() else root
-
-
-ROOT = typer.Option(
-    Path(),
-    "--root",
-    help="The project's folder.",
-    show_default="this one",
-    callback=_take_as_named,
-)
+ROOT = typer.Option(None, "--root", help="The project's folder.", show_default="this one")
 
 
 def complete_dataset(incomplete: str) -> list[str]:
     """Shell completion of dataset names, from the project in this folder or above."""
     try:
-        names = configured_datasets(require_project(Path()))
+        names = configured_datasets(require_project(None))
     except InputError:
         return []
     return [name for name in names if str(name).startswith(incomplete)]
@@ -127,23 +112,26 @@ def keep_output_clean(output_format: Format) -> Iterator[None]:
         os.close(standard_output)
 
 
-def require_project(root: Path, file: str = "datasets.yaml") -> Path:
-    """`root`, or for the default `Path()` the nearest project folder among this one and its
-    parents; `InputError` where there is no project.
+def require_project(root: Path | None, file: str = "datasets.yaml") -> Path:
+    """`root`, or where none is named the nearest project folder among this one and its parents;
+    `InputError` where there is no project.
 
     file: what makes a folder a project, in its folder configs.
     """
-    above = Path.cwd().parents if root == Path() else ()
-    for folder in (root, *above):
+    if root is None:
+        folders = [Path(), *Path.cwd().parents]
+    else:
+        folders = [Path.cwd() if root == Path() else root]  # named, so it is written whole
+    for folder in folders:
         if (ProjectPaths.of(folder).configs / file).exists():
             return folder
     raise InputError(
-        f"{root.resolve()}: no configs/{file} here. Run the command in the project's folder"
+        f"{folders[0].resolve()}: no configs/{file} here. Run the command in the project's folder"
         " or below it, or name it with --root."
     )
 
 
-def require_dataset(root: Path, dataset: str) -> Path:
+def require_dataset(root: Path | None, dataset: str) -> Path:
     """`require_project`, and `InputError` with the nearest name where it has no such dataset."""
     project = require_project(root)
     require_known(dataset, configured_datasets(project), "Unknown dataset")

@@ -61,7 +61,7 @@ def fetch(
     allow_stale: bool = typer.Option(
         False, "--allow-stale", help="If a service fails, use the stored snapshot."
     ),
-    root: Path = ROOT,
+    root: Path | None = ROOT,
     output_format: Format = FORMAT,
 ) -> None:
     """Fetch new data into snapshots that the pipeline then reads; exits 3 if a service fails."""
@@ -112,7 +112,7 @@ def add(
     horizon: int | None = typer.Option(
         None, "--horizon", min=1, help="Steps to forecast; by default guessed from the times."
     ),
-    root: Path = ROOT,
+    root: Path | None = ROOT,
 ) -> None:
     """Guess and write the entry of configs/datasets.yaml for your own file, and take its data."""
     import yaml
@@ -217,7 +217,7 @@ def _fetch_one(name: str, project: Path, moment: pd.Timestamp | None, settings: 
 
 def data(
     dataset: str = ONE_DATASET,
-    root: Path = ROOT,
+    root: Path | None = ROOT,
     output_format: Format = FORMAT,
 ) -> None:
     """Summarise the stored snapshot of each dataset: rows, range, gaps, freshness, digest, last

@@ -67,7 +67,7 @@ LOCKED_VERSION = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)\s*(;[^\\\n]*)?", r
 
 
 def doctor(
-    root: Path = ROOT,
+    root: Path | None = ROOT,
     output_format: Format = FORMAT,
     repair: bool = typer.Option(
         False,
@@ -240,7 +240,7 @@ def _probe_store(root: Path, uri: str) -> str:
 
 
 def clean(
-    root: Path = ROOT,
+    root: Path | None = ROOT,
     work: bool = typer.Option(False, "--work", help="Also remove finished tuning and training."),
     yes: bool = typer.Option(False, "--yes", "-y", help="Do not ask."),
 ) -> None:

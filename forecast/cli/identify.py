@@ -45,7 +45,7 @@ since y may be constant in the rows that are scored.
 
 def identify(
     experiment: str = typer.Argument(help="An entry of configs/experiments.yaml."),
-    root: Path = ROOT,
+    root: Path | None = ROOT,
     output_format: Format = FORMAT,
 ) -> None:
     """Model an input-output record: rank models by their simulation of the validation rows, and

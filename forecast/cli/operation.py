@@ -72,7 +72,7 @@ def promote(
         False, "--scored", help="Serve the fit that was scored, not one on all data."
     ),
     reason: str = REASON,
-    root: Path = ROOT,
+    root: Path | None = ROOT,
     output_format: Format = FORMAT,
 ) -> None:
     """Make a model the champion by hand: what the last run selected, fitted again on all data, or a
@@ -128,7 +128,7 @@ def promote(
 def rollback(
     dataset: str = DATASET,
     reason: str = REASON,
-    root: Path = ROOT,
+    root: Path | None = ROOT,
     output_format: Format = FORMAT,
 ) -> None:
     """Make the previous champion the champion again; a second rollback undoes the first."""
@@ -165,7 +165,7 @@ def status(
     registry: bool = typer.Option(
         False, "--registry", help="Also ask MLflow, and take over what was promoted there."
     ),
-    root: Path = ROOT,
+    root: Path | None = ROOT,
     output_format: Format = FORMAT,
 ) -> None:
     """Show each champion, its age, live error, drift, last and next run; exits 5 if something is
@@ -199,7 +199,9 @@ def status(
         raise typer.Exit(UNHEALTHY)
 
 
-def history(dataset: str = DATASET, root: Path = ROOT, output_format: Format = FORMAT) -> None:
+def history(
+    dataset: str = DATASET, root: Path | None = ROOT, output_format: Format = FORMAT
+) -> None:
     """List what happened to a dataset's model versions, oldest first."""
     from forecast.operations import champion, status
 
@@ -313,7 +315,7 @@ def retrain(
         False, "--dry-run", help="Decide, but record and promote nothing."
     ),
     cluster: str = CLUSTER,
-    root: Path = ROOT,
+    root: Path | None = ROOT,
     output_format: Format = FORMAT,
 ) -> None:
     """Fetch data, train a challenger outside your checkout, and promote it if it passes the gate.
@@ -425,7 +427,7 @@ schedule = typer.Typer(
 
 
 @schedule.command("run")
-def run(root: Path = ROOT) -> None:
+def run(root: Path | None = ROOT) -> None:
     """Start each job at its time until SIGTERM or Ctrl-C; both end running jobs cleanly."""
     from forecast.operations.schedule import Scheduler
 
@@ -441,7 +443,7 @@ def run(root: Path = ROOT) -> None:
 
 
 @schedule.command("next")
-def print_next_runs(root: Path = ROOT, output_format: Format = FORMAT) -> None:
+def print_next_runs(root: Path | None = ROOT, output_format: Format = FORMAT) -> None:
     """Show when each job runs next, and how its last run ended."""
     from forecast.operations.schedule import next_times, read_last_run
 

@@ -63,7 +63,7 @@ def predict(
     ),
     future: Path | None = FUTURE,
     output_format: ForecastFormat = FORECAST_FORMAT,
-    root: Path = ROOT,
+    root: Path | None = ROOT,
 ) -> None:
     """Forecast with the champion from the newest snapshot; neither trains nor fetches."""
     from forecast.config.models import load_evaluation
@@ -104,7 +104,7 @@ def watch(
         0, "--newest", min=0, help="Newest rows whose alarms give exit code 5; 0: one horizon."
     ),
     output_format: Format = FORMAT,
-    root: Path = ROOT,
+    root: Path | None = ROOT,
 ) -> None:
     """Mark the observations that the champion's one-step forecasts cannot explain; exits 5 if a new
     one is among them.
@@ -318,7 +318,7 @@ def export(
     ),
     levels: str = typer.Option("", "--levels", help="Intervals in percent, such as 80,95."),
     output: Path = OUTPUT,
-    root: Path = ROOT,
+    root: Path | None = ROOT,
 ) -> None:
     """Write results in the columns of neuralforecast and utilsforecast: `unique_id, ds, cutoff, y,
     <model>, …`.

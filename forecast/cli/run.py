@@ -83,7 +83,7 @@ ONLY_DATASET = typer.Option(
 
 
 def run(
-    root: Path = ROOT,
+    root: Path | None = ROOT,
     jobs: int = typer.Option(
         0, "--jobs", min=0, max=1024, help="Worker processes; 0 is one for each core."
     ),
@@ -215,13 +215,13 @@ def remove_run_leftovers(root: Path) -> list[Path]:
     return removed
 
 
-def sync(root: Path = ROOT) -> None:
+def sync(root: Path | None = ROOT) -> None:
     """Publish to MLflow what the last run has finished."""
     typer.echo(Publication.of(require_project(root)).finish())
 
 
 def ui(
-    root: Path = ROOT,
+    root: Path | None = ROOT,
     port: int = typer.Option(
         UI_PORT, "--port", min=1, max=65_535, help="The port, open to this machine only."
     ),
@@ -401,7 +401,7 @@ def compare(
     a: str = typer.Argument(help="A model of the leaderboard."),
     b: str = typer.Argument(help="Another one."),
     dataset: str = ONLY_DATASET,
-    root: Path = ROOT,
+    root: Path | None = ROOT,
     output_format: Format = FORMAT,
 ) -> None:
     """Compare two models of the last run, in words."""
