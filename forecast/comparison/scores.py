@@ -176,8 +176,8 @@ def series_scores(forecasts: Iterable[ForecastCube], reference: Reference) -> pd
                 rmse=metrics.rmse(cube.y, y_hat),
             )
             rows.append((cube.series, seed, *_values(sample, metrics.METRICS), len(cube.y)))
-    names = [metric.name for metric in metrics.METRICS]
-    return pd.DataFrame(rows, columns=["series", "seed", *names, "naive_mase", "n_origins"])
+    metric_names = [metric.name for metric in metrics.METRICS]
+    return pd.DataFrame(rows, columns=["series", "seed", *metric_names, "naive_mase", "n_origins"])
 
 
 def step_scores(forecasts: Iterable[ForecastCube], reference: Reference) -> pd.DataFrame:
@@ -202,8 +202,8 @@ def step_scores(forecasts: Iterable[ForecastCube], reference: Reference) -> pd.D
                     rmse=rmse,
                 )
                 rows.append((cube.series, seed, number + 1, *_values(sample, metrics_by_step)))
-    names = [metric.name for metric in metrics_by_step]
-    return pd.DataFrame(rows, columns=["series", "seed", "step", *names, "naive_mase"])
+    metric_names = [metric.name for metric in metrics_by_step]
+    return pd.DataFrame(rows, columns=["series", "seed", "step", *metric_names, "naive_mase"])
 
 
 def _values(sample: metrics.Sample, metric_list: Iterable[metrics.Metric]) -> list[float]:
