@@ -9,7 +9,6 @@ entry is a field here; a key that models need is also passed on by `task`.
 from __future__ import annotations
 
 from datetime import date
-from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -212,7 +211,7 @@ class Splits(Config):
     def _dates_rise(self) -> Splits:
         """Refuses dates that do not rise from block to block."""
         ends = [self.train_end, self.validation_end, self.calibration_end, self.test_end]
-        if any(end >= following for end, following in pairwise(ends)):
+        if ends != sorted(set(ends)):
             raise ValueError(
                 "the dates must rise: train_end < validation_end < calibration_end < test_end,"
                 f" found {', '.join(map(str, ends))}"
@@ -305,7 +304,7 @@ class Dataset(Config):
         issued although its source keeps no forecasts, or is a target known ahead.
         """
         static_names = [column.column for column in self.static]
-        for name in (*self.units, *self._input_names, *static_names):
+        for name in (*self._series_columns, *static_names):
             if name in ("unique_id", "ds"):
                 raise ValueError(
                     f"column {name!r} names the series and times; wanted another. Map the file's"
@@ -365,17 +364,17 @@ class Dataset(Config):
         if names and not self.source.files:
             raise ValueError("static: such columns are read from a source `file`. Drop the key")
         for name in names:
-            if names.count(name) > 1 or name in (*self.units, *self._input_names):
+            if names.count(name) > 1 or name in self._series_columns:
                 raise ValueError(
                     f"static {name!r}: found twice in the entry; wanted once. Drop one"
                 )
         return self
 
     @property
-    def _input_names(self) -> list[str]:
-        """The columns of the past and the future that are inputs."""
-        past = [column.column for column in self.past_exogenous]
-        return [*past, *(column.column for column in self.future_exogenous)]
+    def _series_columns(self) -> list[str]:
+        """The targets, then the columns of the past and the future that are inputs."""
+        columns: list[Column | FutureColumn] = [*self.columns, *self.future_exogenous]
+        return [column.column for column in columns]
 
     @model_validator(mode="after")
     def _sums_can_be_made(self) -> Dataset:
@@ -400,9 +399,8 @@ class Dataset(Config):
             return self
         if self.calendar.counts_rows:
             raise ValueError("holidays: rows without dates have none. Drop the key")
-        names = {*self.units, *self._input_names}
         for name in self.holidays.columns:
-            if name in names:
+            if name in self._series_columns:
                 raise ValueError(
                     f"holidays: {name!r} is a column of the data too. Drop one, or map the file's"
                     " column to another name under `source.columns`"
@@ -534,9 +532,11 @@ class Datasets(Config):
         """Refuses a join to a dataset without an entry, and one in `run`."""
         for name, dataset in self.datasets.items():
             for column in dataset.columns:
-                other = (column.joined.dataset if column.joined else "") or name
-                joins = f"datasets.{name}, column {column.column!r} is joined from unknown dataset"
-                require_known(other, self.datasets, joins, ValueError)
+                if column.joined and column.joined.dataset:
+                    joins = f"datasets.{name}, column {column.column!r} is joined from unknown"
+                    require_known(
+                        column.joined.dataset, self.datasets, f"{joins} dataset", ValueError
+                    )
         for name in self.run:
             require_known(name, self.datasets, "`run` names unknown dataset", ValueError)
         return self

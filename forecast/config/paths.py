@@ -111,19 +111,19 @@ class ProjectPaths:
 
     # Finished work and files of operation, which no stage owns.
 
-    memo = _ProjectPath(f"{STATE_FOLDER}/memo")
-    studies = _ProjectPath(f"{STATE_FOLDER}/studies")
-    shapes = _ProjectPath(f"{STATE_FOLDER}/shapes")
+    memo = _ProjectPath(".forecast/memo")
+    studies = _ProjectPath(".forecast/studies")
+    shapes = _ProjectPath(".forecast/shapes")
     """The shapes of linear models, by what they were selected on."""
-    cost = _NamedPath(f"{STATE_FOLDER}/cost/{{}}")
+    cost = _NamedPath(".forecast/cost/{}")
     """CPU and wall seconds; no output of a stage, since they differ from run to run."""
-    lock = _NamedPath(f"{STATE_FOLDER}/locks/{{}}.lock")
-    all_champions = _ProjectPath(f"{STATE_FOLDER}/champions")
-    champions = _NamedPath(f"{STATE_FOLDER}/champions/{{}}")
-    fetch_note = _NamedPath(f"{STATE_FOLDER}/taken/{{}}.json")
+    lock = _NamedPath(".forecast/locks/{}.lock")
+    all_champions = _ProjectPath(".forecast/champions")
+    champions = _NamedPath(".forecast/champions/{}")
+    fetch_note = _NamedPath(".forecast/taken/{}.json")
     """{"at", "snapshot"}: when a fetch or a retraining last took which snapshot on this machine."""
-    retraining = _NamedPath(f"{STATE_FOLDER}/retrain/{{}}")
+    retraining = _NamedPath(".forecast/retrain/{}")
     """The files of one dataset's retraining."""
-    schedule = _ProjectPath(f"{STATE_FOLDER}/schedule")
-    live_forecasts = _NamedPath(f"{STATE_FOLDER}/issued/{{}}.parquet")
+    schedule = _ProjectPath(".forecast/schedule")
+    live_forecasts = _NamedPath(".forecast/issued/{}.parquet")
     """Forecasts of `forecast predict`, kept to be scored once their actuals arrive."""

@@ -211,15 +211,14 @@ def merge_history(
     Where a fresh value differs from the stored one by rounding alone, the stored digits stay, so
     that an unchanged history keeps its digest.
     """
-    fresh_ends = fresh.groupby("unique_id")["ds"].max()
-    tables = [_with_stored_digits(stored, fresh)]
-    for name, rows in stored.groupby("unique_id", sort=False):
-        if name not in fresh_ends.index and name in keep:
-            tables.append(rows)
-        elif name in fresh_ends.index and name in since:
-            tables.append(rows[(rows["ds"] < since[str(name)]) | (rows["ds"] > fresh_ends[name])])
-    columns = [*KEY_COLUMNS, *(c for c in fresh.columns if c not in KEY_COLUMNS)]
-    result = pd.concat([table.reindex(columns=columns) for table in tables], ignore_index=True)
+    names = stored["unique_id"]
+    last_fresh = names.map(fresh.groupby("unique_id")["ds"].max())
+    first_asked = pd.to_datetime(names.map(dict(since)))
+    is_unasked = (stored["ds"] < first_asked) | (stored["ds"] > last_fresh)
+    is_kept = (is_unasked & first_asked.notna()).where(last_fresh.notna(), names.isin(keep))
+    columns = [*KEY_COLUMNS, *fresh.columns.drop(list(KEY_COLUMNS))]
+    stored_rows = stored[is_kept].reindex(columns=columns)
+    result = pd.concat([_with_stored_digits(stored, fresh)[columns], stored_rows])
     return result.sort_values(list(KEY_COLUMNS), kind="stable", ignore_index=True)
 
 
