@@ -113,15 +113,17 @@ def explain_full_disk(target: Path) -> Iterator[None]:
     """
     try:
         yield
-    except OSError as error:
+    except (OSError, ForecastError) as error:
+        # writing a file of a new folder, this function has named the folder's temporary path
+        cause = error.__cause__ if isinstance(error, ForecastError) else error
         # in the text, since a `shutil.Error` has the errors of the files in it and no number
-        if not re.search(FULL_DISK, str(error)):
+        if not re.search(FULL_DISK, str(cause)):
             raise
         raise ForecastError(
             f"No space left while writing {target}. What was there before is intact. Free some"
             " space (`forecast clean` removes what can be made again), then run the same command"
             " again."
-        ) from error
+        ) from cause
 
 
 def write_bytes(path: Path | str, content: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import resource
@@ -94,6 +95,20 @@ def test_a_full_disk_leaves_the_earlier_folder(small_disk: Path) -> None:
     ):
         files.write_arrays(folder / "a.npz", {"w": np.zeros(LIMIT)})
     assert [path.name for path in small_disk.rglob("*")] == ["trained", "a"]
+
+
+def test_a_full_disk_names_the_folder_and_not_its_temporary_path(tmp_path, monkeypatch) -> None:
+    def fail(_path: Path, _content: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    refusal = rf"^No space left while writing {re.escape(str(tmp_path / 'model'))}\."
+    with (
+        pytest.raises(ForecastError, match=refusal),
+        files.atomic_directory(tmp_path / "model") as folder,
+    ):
+        files.write_json(folder / "model.json", {})
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_write_that_hits_a_size_limit_leaves_the_earlier_file(tmp_path: Path) -> None:
