@@ -355,8 +355,8 @@ def with_future(
 
     names: those of the history. plan_columns, observed: the inputs known ahead, and the targets and
     past inputs. Raises `InputError` for a faulty `future_df`, where the model has no input known
-    ahead, where only one of the frames has a time zone, for times between the history's steps, and
-    without a time after its last observation.
+    ahead, where only one of the frames has a time zone, for times between the history's steps,
+    without a time after its last observation, and for a series without a step of the horizon.
     """
     if not plan_columns:
         raise InputError(
@@ -382,7 +382,8 @@ def with_future(
             stacklevel=5,
         )
     check_calendar(pd.concat([history, future]), task.calendar, where=FUTURE)
-    return append_plan(history, future, observed, task.calendar, where=FUTURE)
+    steps = task.future_exogenous[0].steps
+    return append_plan(history, future, observed, steps, task.calendar, where=FUTURE)
 
 
 def up_to_last_target(

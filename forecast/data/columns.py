@@ -381,13 +381,17 @@ def append_plan(
     history: pd.DataFrame,
     plan: pd.DataFrame,
     observed: Iterable[str],
+    horizon: int,
     calendar: Calendar,
     *,
     where: str,
 ) -> pd.DataFrame:
     """A long `history` in which the rows of `plan` (`unique_id, ds` and columns known ahead)
     replace all rows from the plan's first time after each series' last value of an `observed`
-    column on. Earlier rows of the plan are ignored; a plan of such rows alone is an `InputError`.
+    column on. Earlier rows of the plan are ignored.
+
+    `InputError` for a plan of such rows alone, and for a series whose rows are all outside of the
+    horizon, where `history` has a plan of its own that would be used in their place.
     """
     last_times = last_value_times(history, observed)
     last_planned, newest = plan["ds"].max(), last_times.max()
@@ -398,6 +402,23 @@ def append_plan(
             " the dates."
         )
     future_rows = plan[plan["ds"] > last_times.reindex(plan["unique_id"]).to_numpy()]
+    is_planned = history["ds"] > last_times.reindex(history["unique_id"]).to_numpy()
+    if is_planned.any():
+        ends = next_steps(calendar, newest, horizon)[[0, -1]]
+        used = future_rows["unique_id"][future_rows["ds"] <= ends[1]]
+        unused = plan[~plan["unique_id"].isin(used)]
+        unused = unused[unused["unique_id"].isin(history["unique_id"][is_planned])]
+        if len(unused):
+            name = unused["unique_id"].iloc[0]
+            times = unused["ds"][unused["unique_id"] == name].agg(["min", "max"])
+            planned_span, horizon_span = (
+                " to ".join(format_times([end], calendar) for end in pair) for pair in (times, ends)
+            )
+            raise InputError(
+                f"{where}, series {name!r}: found rows from {planned_span}, wanted some from"
+                f" {horizon_span}, which are forecast. Correct the dates, or leave the series out:"
+                " then the plan of the data is used."
+            )
     first_planned = future_rows.groupby("unique_id")["ds"].min()
     is_replaced = history["ds"] >= first_planned.reindex(history["unique_id"]).to_numpy()
     rows = pd.concat([history[~is_replaced], future_rows])

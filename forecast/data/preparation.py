@@ -325,9 +325,8 @@ def check_data(
         rows = read_plan(plan, dataset, raw["unique_id"].unique())
         # before they are joined, which numbers the rows anew
         check_calendar(pd.concat([raw, rows]), dataset.calendar, where=str(plan))
-        raw = append_plan(
-            raw, rows, measured_columns(raw, dataset), dataset.calendar, where=str(plan)
-        )
+        observed = measured_columns(raw, dataset)
+        raw = append_plan(raw, rows, observed, dataset.horizon, dataset.calendar, where=str(plan))
     known_forecasts = vintages.read_vintages(root, name)
     with_lookups = add_looked_up(raw, dataset, known_forecasts, root=root, where=where)
     frame, left_out = prepare(with_lookups, dataset, where=where)

@@ -180,8 +180,35 @@ def test_a_plan_without_a_later_row_changes_nothing_if_empty_and_is_refused_else
     history = pd.DataFrame({"unique_id": "a", "ds": days, "y": 1.0, "price": [1.0, 2.0, 3.0]})
     plan = history[["unique_id", "ds", "price"]].assign(price=9.0)
     for rows in (history, history.set_axis([0, 0, 1])):  # as by `pd.concat` of two frames
-        joined = append_plan(rows, plan[:0], ["y"], DAYS, where="plan.csv")
+        joined = append_plan(rows, plan[:0], ["y"], 2, DAYS, where="plan.csv")
         pd.testing.assert_frame_equal(joined, history)
         refusal = r"plan.csv: found rows up to 2024-01-02, none after .*\(2024-01-03\); wanted the"
         with pytest.raises(InputError, match=refusal):
-            append_plan(rows, plan[:2], ["y"], DAYS, where="plan.csv")
+            append_plan(rows, plan[:2], ["y"], 2, DAYS, where="plan.csv")
+
+
+@pytest.mark.parametrize(
+    ("days_late", "span"),
+    [(-366, "2023-01-02 to 2023-01-03"), (2, "2024-01-05 to 2024-01-06"), (366, "2025-01-03 to")],
+)
+def test_a_plan_of_one_series_outside_the_horizon_is_refused_where_the_data_hold_another(
+    days_late: int, span: str
+):
+    days = pd.date_range("2024-01-01", periods=4).as_unit("ns")
+    shops = [pd.DataFrame({"unique_id": name, "ds": days, "price": 1.0}) for name in "ab"]
+    history = pd.concat(shops, ignore_index=True)
+    history["y"] = history["price"].where(history["ds"] <= days[1])
+    plan = history.loc[history["y"].isna(), ["unique_id", "ds", "price"]].assign(price=9.0)
+    joined = append_plan(history, plan, ["y"], 2, DAYS, where="plan.csv")
+    assert joined["price"].tolist() == 2 * [1.0, 1.0, 9.0, 9.0]
+    is_wrong = plan["unique_id"] == "b"
+    wrong = plan.assign(ds=plan["ds"] + pd.to_timedelta(is_wrong * days_late, "D"))
+    refusal = f"^plan.csv, series 'b': found rows from {span}.*, wanted some from 2024-01-03 to"
+    with pytest.raises(InputError, match=f"{refusal} 2024-01-04, which are forecast. Correct the"):
+        append_plan(history, wrong, ["y"], 2, DAYS, where="plan.csv")
+    # without the rows of the series, and without a plan in the data, nothing is passed over
+    only_a = append_plan(history, plan[~is_wrong], ["y"], 2, DAYS, where="plan.csv")
+    assert only_a["price"].tolist() == [1.0, 1.0, 9.0, 9.0, 1.0, 1.0, 1.0, 1.0]
+    observed = history.dropna()
+    late = append_plan(observed, wrong, ["y"], 2, DAYS, where="plan.csv")
+    assert late["price"].tolist()[:4] == [1.0, 1.0, 9.0, 9.0]

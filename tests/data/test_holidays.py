@@ -161,7 +161,8 @@ def test_school_holidays_are_read_from_a_file_of_their_own(tmp_path: Path) -> No
     file = tmp_path / "school.csv"
     file.write_text("ds,school\n2024-12-24,1\n2024-12-25,1\n2024-12-26,0\n")
     plan = read_plan(file, settings, ["shop"])
-    join = partial(append_plan, raw, observed=["sales"], calendar=settings.calendar, where="plan")
+    ahead = {"horizon": settings.horizon, "calendar": settings.calendar}
+    join = partial(append_plan, raw, observed=["sales"], **ahead, where="plan")
     known = prepared(join(plan), settings)
     # of 100, no school costs 30 and Christmas 50
     y_hat = problems.latest(forecaster, known)["shop"][:, 0]
