@@ -20,7 +20,7 @@ from functools import cache
 from pathlib import Path
 
 from forecast.system import files
-from forecast.system.errors import ForecastError
+from forecast.system.errors import ForecastError, InputError, quote_names
 from forecast.system.processes import pause_garbage_collection
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -67,13 +67,17 @@ def follow_imports(
     (`pkgutil.iter_modules`, `importlib.import_module`) in its own top file, but not those that
     another module imports so: the package `models` finds the members of its package `families`,
     which are not followed. Imports under `TYPE_CHECKING` do not count. A file may lie outside
-    `root` (`_find_package`, `_list_added`). Raises `ValueError` for a missing module.
+    `root` (`_find_package`, `_list_added`). `InputError` for a missing module.
     """
     # listed at every call: files may come and go between two calls
     files_by_module = _list_modules(root)
     missing = [name for name in modules if name not in files_by_module]
     if missing:
-        raise ValueError(f"no module {missing[0]!r} below {root}")
+        raise InputError(
+            f"Module {missing[0]!r}: found in none of {quote_names(PACKAGES)} below {root}, wanted"
+            " in one of them, whose changes lead to new results. Move what a model uses of it, such"
+            " as a loss, into a file there, and import it from there."
+        )
     sources: dict[str, tuple[Path, _SourceFile]] = {}
     cache_of_sources = _read_cache(root)
     reader_stamp = _stamp_of(Path(__file__))

@@ -8,6 +8,7 @@ import pytest
 
 from forecast.system import code_closure
 from forecast.system.code_closure import code_digest
+from forecast.system.errors import InputError
 from tests.support.module_files import module_files
 
 
@@ -96,9 +97,13 @@ def test_the_digest_of_one_member_ignores_the_others(project: Path) -> None:
     assert code_digest(["forecast.user", "forecast.shelf.one"], project) == before
 
 
-def test_an_unknown_module_is_named(project: Path) -> None:
-    with pytest.raises(ValueError, match=r"forecast\.nothing"):
-        module_files("forecast.nothing", project)
+@pytest.mark.parametrize("module", ["forecast.nothing", "__main__"])
+def test_an_unknown_module_such_as_a_script_with_a_loss_is_named_with_where_to_put_it(
+    project: Path, module: str
+) -> None:
+    refusal = rf"^Module '{module}': found in none of .* such as a loss, into a file there"
+    with pytest.raises(InputError, match=refusal):
+        module_files(module, project)
 
 
 def digest_of_another_process(project: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, int]:
