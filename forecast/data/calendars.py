@@ -441,10 +441,13 @@ def find_month_feature(
     frame: pd.DataFrame, targets: Iterable[str], calendar: Calendar
 ) -> CalendarFeature | None:
     """Of `MONTH_FEATURES` the one that explains more of one of the `targets`; None where both
-    explain less than `MONTH_LIMITS` want. Only for steps of a day, but not sessions of an exchange.
+    explain less than `MONTH_LIMITS` want. Only for steps of a day or a working day, but not
+    sessions of an exchange.
     """
-    step = DAY if isinstance(calendar, WeekdayCalendar) else step_length(calendar)
-    if step != DAY:
+    is_daily = isinstance(calendar, WeekdayCalendar) or step_length(calendar) == DAY
+    if isinstance(calendar, RegularCalendar):
+        is_daily |= to_offset(calendar.freq).freqstr in ("B", "C")
+    if not is_daily:
         return None
     shares = dict.fromkeys(MONTH_FEATURES, 0.0)
     for target in targets:

@@ -264,11 +264,20 @@ def test_the_end_of_the_month_that_explains_more_is_where_days_count_from(is_pay
         (607, "D", DAYS, "day_of_month"),
         (606, "D", DAYS, None),
         (900, "B", WeekdayCalendar(kind="weekdays"), "day_of_month"),
+        (900, "B", RegularCalendar(kind="regular", freq="B"), "day_of_month"),
         (900, "B", NEW_YORK, None),
         (24 * 900, "h", HOURS, None),
         (900, "D", RegularCalendar(kind="index"), None),
     ],
-    ids=["a year in 60 %", "less than a year", "workdays", "sessions", "hours", "counted rows"],
+    ids=[
+        "a year in 60 %",
+        "less than a year",
+        "workdays",
+        "B",
+        "sessions",
+        "hours",
+        "counted rows",
+    ],
 )
 def test_the_day_of_the_month_is_an_input_of_days_alone_and_of_more_than_a_year(
     rows, step, calendar, feature

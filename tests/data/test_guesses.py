@@ -166,6 +166,16 @@ def test_workdays_and_months_have_their_spans_by_any_name(freq, same):
     assert spans[0] == spans[1] and spans[0].season > 1
 
 
+@pytest.mark.parametrize(
+    ("freq", "season"), [("B", 5), ("2B", 5), ("3C", 5), ("5B", 1), ("10B", 1)]
+)
+def test_some_working_days_apart_the_days_of_the_week_return_after_five_steps(freq, season):
+    calendar = RegularCalendar(kind="regular", freq=freq)
+    assert guess_spans(calendar).season == season
+    days = pd.date_range("2024-01-02", periods=50, freq=freq).day_of_week
+    assert (days[season:] == days[:-season]).all()
+
+
 @pytest.mark.parametrize(("rows", "season"), [(5000, 1), (2 * 8640, 8640)])
 def test_a_season_that_the_series_does_not_show_twice_is_none(tmp_path, rows, season):
     times = pd.date_range("2024-01-01", periods=rows, freq="10s")

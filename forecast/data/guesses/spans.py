@@ -52,7 +52,6 @@ class Spans(NamedTuple):
 SPANS_BY_STEP = {
     "D": Spans(7, 7, 28),
     "B": Spans(5, 5, 60),
-    "C": Spans(5, 5, 60),
     "W": Spans(52, 4, 52),
     "SM": Spans(24, 6, 48),
     "M": Spans(12, 12, 24),
@@ -85,9 +84,11 @@ def guess_spans(calendar: Calendar) -> Spans:
     offset = pd.tseries.frequencies.to_offset(calendar.freq)
     is_weekly = isinstance(offset, pd.offsets.Week)
     step = 7 * offset.n * DAY if is_weekly else step_length(calendar)
+    if isinstance(offset, pd.offsets.BusinessDay):  # after five steps the days are the same again
+        return SPANS_BY_STEP["B"]._replace(season=5 if offset.n % 5 else 1)
     if step is None:
         # `BM`, a month of working days, has the spans of a month; `OM` is what is left of `WOM`
-        name = offset.rule_code.split("-")[0].rstrip("SE")[-2:].removeprefix("B") or "B"
+        name = offset.rule_code.split("-")[0].rstrip("SE")[-2:].removeprefix("B")
         spans = SPANS_BY_STEP.get(name, SPANS_BY_STEP["D"]._replace(season=1))
         season, rest = divmod(spans.season, offset.n)
         return spans._replace(season=1 if rest else season)
