@@ -78,7 +78,7 @@ CALLER_WORDS = {
     r"(holds text '[-+]?[\d.]*,\d+', wanted numbers\.) Convert .*": (
         r"\1 Write them with a decimal point, then `astype(float)`."
     ),
-    "or name `source.time_zone` where a clock went back": (
+    "call the column .* or name `source.time_zone` where a clock went back": (
         "name the column of the series as `id_col`, or pass times with their zone"
         " where a clock went back: `df['ds'].dt.tz_localize('Europe/Berlin', ambiguous='infer')`"
     ),

@@ -158,8 +158,9 @@ def _describe_order_fault(frame: pd.DataFrame) -> str:
         advice = "each with the values of an earlier one: `drop_duplicates` of pandas drops them."
         if differs.any():
             advice = (
-                f"{differs.sum()} with other values than an earlier one; keep the right ones, or"
-                " name `source.time_zone` where a clock went back."
+                f"{differs.sum()} with other values than an earlier one; keep the right ones, call"
+                " the column that names the series `unique_id` (in the file, or by"
+                " `source.columns`), or name `source.time_zone` where a clock went back."
             )
         row = describe_row(frame, position)
         return (

@@ -23,7 +23,7 @@ from forecast.config.task import RegularCalendar, SessionCalendar, WeekdayCalend
 from forecast.data import ingest, own_files, preparation, sources, splits
 from forecast.data.calendars import grid
 from forecast.data.guesses.entry import ROOM_FOR_GAPS, guess_entry
-from forecast.data.guesses.series import find_series_column
+from forecast.data.guesses.series import find_number_names, find_series_column
 from forecast.data.guesses.spans import block_shares, guess_spans
 from forecast.data.panel import from_frame
 from forecast.data.schema import check_frame, find_text_cell
@@ -1255,6 +1255,29 @@ def test_a_name_that_looks_like_a_number_is_read_as_it_is_written(tmp_path, name
     days = pd.date_range("2024-01-01", periods=100)
     parts = [pd.DataFrame({"ds": days, "unique_id": name, "y": WAVE[:100]}) for name in names]
     assert add_and_read(tmp_path, pd.concat(parts))[1] == {*names}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("1e5", "2e5"), ("1e5", "7"), ("1", "NA"), ("1e5", "nan", "3"), ("12", "None", "NA-1")],
+)
+def test_names_that_look_like_numbers_are_found_in_a_column_of_any_name(tmp_path, names):
+    days = pd.date_range("2024-01-01", periods=100)
+    parts = [pd.DataFrame({"ds": days, "sku": name, "y": WAVE[:100]}) for name in names]
+    entry, series = add_and_read(tmp_path, pd.concat(parts))
+    assert entry["source"]["columns"] == {"unique_id": "sku"} and series == {*names}
+    assert entry["target"]["column"] == "y"
+
+
+def test_a_sensor_with_gaps_names_no_series(tmp_path):
+    """Where each time is once in the file, or a value is no whole number, or rows share names."""
+    days = pd.date_range("2024-01-01", periods=100)
+    switch = np.resize([1.0, np.nan], 100)
+    sensor = pd.DataFrame({"ds": days, "switch": switch, "y": WAVE[:100]})
+    assert "columns" not in guessed(tmp_path, sensor)["source"]
+    for values in ([1.5, 2.5], [1.0, 1.0]):
+        sensors = pd.concat([sensor.assign(switch=value) for value in values])
+        assert find_number_names(sensors, "ds") == []
 
 
 def test_years_are_times(tmp_path):

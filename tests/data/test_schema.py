@@ -77,6 +77,7 @@ def test_of_repeated_rows_the_first_with_other_values_is_named():
     message = refused(frame)
     assert "row 4 (series 'a', 2024-01-01 02:00): this time stands twice" in message
     assert "Found 2 such rows, 1 with other values than an earlier one;" in message
+    assert "call the column that names the series `unique_id` (in the file, or by" in message
     assert "drop_duplicates" not in message
 
 

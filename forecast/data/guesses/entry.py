@@ -43,7 +43,11 @@ from forecast.data.guesses.cells import (
     read_flags,
     read_padded_numbers,
 )
-from forecast.data.guesses.series import find_name_parts, find_series_column
+from forecast.data.guesses.series import (
+    find_name_parts,
+    find_number_names,
+    find_series_column,
+)
 from forecast.data.guesses.spans import (
     FEW_ROWS,
     FEW_SERIES,
@@ -120,18 +124,20 @@ def guess_entry(
     time, time_format = find_time_column(table)
     _refuse_times_for_names(table, time, time_format, where)
     series = find_series_column(table, time, time_format)
-    if series is not None and table[series].isna().any():  # `NA` may be Namibia
-        with_names = own_files.read_table(path, where, file_format, texts=[series])
-        table[series] = with_names[series]
     ids = [] if series is None else [series]
     if time is not None:
         refuse_split_time(table, time, series, where)
-        ids = ids or find_name_parts(table, time)
+        ids = ids or find_name_parts(table, time) or find_number_names(table, time)
+    names = [c for c in ids if table[c].isna().any() or table[c].dtype.kind == "f"]
+    if names:  # `NA` may be Namibia, and 1e5 is 100000 in no name
+        with_names = own_files.read_table(path, where, file_format, texts=names)
+        table[names] = with_names[names]
     rows = table.copy()  # defragmented, since columns are added
     rows["unique_id"] = join_names(table, ids) if ids else name
     rows[ids] = table[ids].astype("str")
     rows = read_padded_numbers(rows, time)
     guess = guess_times(rows, time, time_format, target, where)
+    series = ids[0] if len(ids) == 1 else None
     columns = table.columns.drop([guess.column, series], errors="ignore")
     others = [column for column in columns if column.lower() not in TIME_COLUMN_NAMES]
     rows = read_flags(rows, others)

@@ -123,3 +123,21 @@ def find_name_parts(table: pd.DataFrame, time: str) -> list[str]:
         for size in range(3, len(texts) + 1):
             sets += itertools.combinations(texts, size)
     return next((list(parts) for parts in sets if not table.duplicated([*parts, time]).any()), [])
+
+
+def find_number_names(table: pd.DataFrame, time: str) -> list[str]:
+    """The column of whole numbers that tells apart the rows of each time although it is no column
+    of integers: of its names some are written as `1e5` or `NA`. Empty without one, and where at
+    most a tenth of the rows repeat a time.
+    """
+    if table[time].duplicated().mean() <= 0.1:
+        return []
+    n_series = table[time].value_counts().quantile(1 - MAX_SHARE_TWICE)
+    n_values = table.select_dtypes("float").nunique(dropna=False)
+    return [
+        name
+        for name in n_values.index[n_values.between(n_series, 2 * n_series)]
+        if name != time
+        and (table[name].dropna() % 1 == 0).all()
+        and not table.duplicated([name, time]).any()
+    ][:1]
