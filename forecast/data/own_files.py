@@ -17,7 +17,7 @@ import re
 import tarfile
 import zipfile
 import zlib
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Collection, Iterable, Iterator
 from itertools import chain, islice, zip_longest
 from pathlib import Path
@@ -488,6 +488,22 @@ def describe_doubtful_number(path: Path, file_format: FileFormat) -> str:
         f"{number} is read with a decimal mark; where it separates thousands: `thousands:"
         f' "{mark}", decimal: "{decimal}"` in `source`'
     )
+
+
+def describe_cut_line(path: Path, file_format: FileFormat) -> str:
+    """A sentence about a last line of a CSV that may be cut off inside a number: it has no line
+    end, and fewer decimals than all other lines, which have equally many. Empty without one.
+    """
+    if is_parquet(path):
+        return ""
+    end = "".join(deque(codecs.iterdecode(_blocks(path), file_format.encoding), maxlen=2))
+    # the first line is the header, or itself cut off
+    decimals = [line.rpartition(file_format.decimal)[2] for line in end.splitlines()[1:]]
+    lengths = list(map(len, decimals))
+    is_shorter = len({*lengths[:-1]}) == 1 and lengths[-1] < lengths[0]
+    if end.endswith("\n") or not is_shorter or not "".join(decimals).isdigit():
+        return ""
+    return "the last line has no line end, and fewer decimals than all others: is it whole?"
 
 
 def first_lines(path: Path, where: str, encoding: str = "utf-8") -> list[str]:

@@ -1471,6 +1471,41 @@ def test_a_number_that_is_cut_with_the_first_block_decides_nothing(tmp_path, mon
     }
 
 
+@pytest.mark.parametrize(
+    ("end", "is_cut"),
+    [
+        ("2024-04-10,12.3", True),
+        ("2024-04-10,12.", True),
+        ("2024-04-10", False),
+        ("2024-04-10,12.3\n", False),
+        ("2024-04-10,12.34", False),
+        ("2024-04-10,", False),
+    ],
+)
+@pytest.mark.parametrize("mark", [".", ","])
+def test_a_last_line_that_was_cut_is_told_where_the_others_show_it(tmp_path, end, is_cut, mark):
+    path = tmp_path / "mine.csv"
+    separator = {".": ",", ",": ";"}[mark]
+    rows = [
+        f"{day:%Y-%m-%d},1{n % 7}.{n % 90 + 10}"
+        for n, day in enumerate(pd.date_range("2024-01-01", periods=100))
+    ]
+    lines = ["d,y", *rows, end]
+    path.write_text("\n".join(line.replace(",", separator).replace(".", mark) for line in lines))
+    text = guess_entry(path, "mine.csv", "mine")
+    sentence = "# the last line has no line end, and fewer decimals than all others: is it whole?"
+    assert (sentence in text) == is_cut
+
+
+def test_a_last_line_without_a_line_end_is_whole_where_decimals_vary(tmp_path):
+    rows = "".join(
+        f"{day:%Y-%m-%d},{n / 4}\n"
+        for n, day in enumerate(pd.date_range("2024-01-01", periods=100))
+    )
+    (tmp_path / "mine.csv").write_text(f"d,y\n{rows}2024-04-10,7")
+    assert "is it whole" not in guess_entry(tmp_path / "mine.csv", "mine.csv", "mine")
+
+
 def make_wide(**columns: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame({"date": pd.date_range("2022-01-01", periods=600), **columns})
 

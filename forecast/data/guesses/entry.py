@@ -175,8 +175,11 @@ def guess_entry(
             f"    # constant in every series: {', '.join(roles.constant)} (inputs: `static`,"
             " groups: `hierarchy`)"
         )
-    if doubt := own_files.describe_doubtful_number(path, file_format):
-        text.append(f"    # {doubt}")
+    doubts = (
+        own_files.describe_doubtful_number(path, file_format),
+        own_files.describe_cut_line(path, file_format),
+    )
+    text += [f"    # {doubt}" for doubt in doubts if doubt]
     text += describe_unread_columns(rows, may_be_numbers)
     return "\n".join(text) + "\n"
 
