@@ -46,18 +46,12 @@ class TrainingSeries:
 
 
 @dataclass(frozen=True, kw_only=True)
-class JoinedSeries:
+class JoinedSeries(TrainingSeries):
     """All series end to end, with H rows of zeros after each, so that `future` has the same row
-    numbers as the other arrays. `spans`: (first row, number of rows) of each series; the other
-    fields as in `TrainingSeries`.
+    numbers as the other arrays. `spans`: (first row, number of rows) of each series.
     """
 
-    past: np.ndarray
-    future: np.ndarray
-    target: np.ndarray
-    sample_weight: np.ndarray
     spans: tuple[tuple[int, int], ...]
-    offset: np.ndarray | None = None
 
     @classmethod
     def allocate(cls, lengths: Sequence[int], like: TrainingSeries) -> JoinedSeries:

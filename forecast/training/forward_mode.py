@@ -83,12 +83,12 @@ class ForwardMode(BlockVisitor[Signal]):
         " parallel and recurrent blocks. Train this one with Adam"
     )
 
-    def advance(self, past: Array, frames: Array | None) -> Signal:
+    def advance(self, past: Array, frames: Array) -> Signal:
         """The output (R, H * O * K) of the network for the next rows of the series, and its
         derivatives by all weights. past (R, C); frames (R, H * F): the known-future inputs.
         """
         signal = Signal.of_inputs(past)
-        if frames is not None and future_width(self.network):
+        if future_width(self.network):
             projected = self._dense("future", Signal.of_inputs(frames), "tanh")
             signal = _join_signals([signal, projected])
         signal = self.visit_series(self.network.blocks, "", signal)
@@ -145,32 +145,26 @@ class ForwardMode(BlockVisitor[Signal]):
         zeros = np.zeros(size), np.zeros((size, n_weights))
         before, tangent = self.memory.get(path, zeros)
         states, outputs = _run_cell(cell, w, x.value, before)
-        step = _flat_step(cell)
-        inputs = x.value.astype(complex)
-        states_before = states[:-1].astype(complex)
+        states_before = states[:-1]
 
         def step_from_weight(flat: AnyArray, name: str) -> AnyArray:
-            return step({**w, name: flat.reshape(w[name].shape)}, inputs, states_before)
+            moved = {**w, name: flat.reshape(w[name].shape)}
+            return _step(cell, moved, states_before.astype(complex), x.value.astype(complex))
 
-        def step_from_states(moved_states: AnyArray) -> AnyArray:
-            return step(w, inputs, moved_states)
-
-        def step_from_inputs(moved_inputs: AnyArray) -> AnyArray:
-            return step(w, moved_inputs, states_before)
+        def step_from_row(row: AnyArray) -> AnyArray:
+            return _step(cell, w, row[:, :size], row[:, size:])
 
         # of new states and output by all weights, at the given states before the step
-        direct = np.zeros((len(inputs), size + cell.units, n_weights))
+        direct = np.zeros((len(states_before), size + cell.units, n_weights))
         for name, value in w.items():
             first = self.first_column_of[f"{path}/{name}"]
             direct[..., first : first + value.size] = _differentiate_columns(
                 partial(step_from_weight, name=name), value.reshape(1, -1)
             )
-        by_state = _differentiate_columns(step_from_states, states[:-1])
-        if x.tangent.size:
-            by_input = _differentiate_columns(step_from_inputs, x.value)
-            direct[..., : x.tangent.shape[2]] += by_input @ x.tangent
+        by_column = _differentiate_columns(step_from_row, np.hstack([states_before, x.value]))
+        direct[..., : x.tangent.shape[2]] += by_column[..., size:] @ x.tangent
         output_tangent = np.empty((*outputs.shape, n_weights))
-        for row, state_jacobian in enumerate(by_state):
+        for row, state_jacobian in enumerate(by_column[..., :size]):
             both = state_jacobian @ tangent + direct[row]
             tangent = both[:size]
             output_tangent[row] = both[size:]
@@ -183,32 +177,24 @@ class ForwardMode(BlockVisitor[Signal]):
         return max(self.first_column_of[name] + self.weights[name].size for name in block_weights)
 
 
-FlatStep = Callable[[Mapping[str, AnyArray], AnyArray, AnyArray], AnyArray]
-
-
-def _flat_step(cell: Cell) -> FlatStep:
-    """The cell's step as a function of weights, inputs (R, I) and all states side by side (R, S),
-    which gives the new states and the output side by side (R, S + units).
+def _step(cell: Cell, w: Mapping[str, AnyArray], states: AnyArray, x: AnyArray) -> AnyArray:
+    """The new states and the output side by side (R, S + units) after a step of the cell from all
+    states side by side (R, S) under the inputs (R, I).
     """
-
-    def step(w: Mapping[str, AnyArray], x: AnyArray, states: AnyArray) -> AnyArray:
-        output, new = cell.step(XP, w, x, cell.split_states(states))
-        return np.concatenate([cell.join_states(new), output], axis=1)
-
-    return step
+    output, new = cell.step(XP, w, x, cell.split_states(states))
+    return np.concatenate([cell.join_states(new), output], axis=1)
 
 
 def _run_cell(cell: Cell, w: Mapping[str, Array], x: Array, before: Array) -> tuple[Array, Array]:
     """The states (R + 1, S) and outputs (R, units) of the cell over the rows x (R, I); the first
     states are `before` (S,).
     """
-    step = _flat_step(cell)
     size = len(before)
     states = np.empty((len(x) + 1, size))
     outputs = np.empty((len(x), cell.units))
     states[0] = before
     for row in range(len(x)):
-        both = step(w, x[row : row + 1], states[row : row + 1])[0]
+        both = _step(cell, w, states[row : row + 1], x[row : row + 1])[0]
         states[row + 1] = both[:size]
         outputs[row] = both[size:]
     return states, outputs

@@ -50,8 +50,6 @@ MAX_TRACES = 8
 """Traces that are kept in memory: those of a study's trials, which the other ranking of the network
 repeats.
 """
-BatchInputs = dict[str, tf.Tensor]
-"""The inputs of one step: past (B, T, C) and, as needed, future (B, T + H, F)."""
 
 
 class BestStep(NamedTuple):
@@ -313,8 +311,9 @@ class _BatchData:
         for variable in self.variables.values():
             variable.assign(tf.zeros((0, *variable.shape[1:]), variable.dtype))
 
-    def inputs(self, starts: tf.Tensor) -> BatchInputs:
-        """The inputs of the network for the chunks that begin at `starts` (B,).
+    def inputs(self, starts: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The inputs of the network for the chunks that begin at `starts` (B,): past (B, T, C) and,
+        as needed, future (B, T + H, F).
 
         `first_row_mask` sets the changes into the first row to 0, as they are in a forecast, so
         whatever is added to the inputs is added before it.

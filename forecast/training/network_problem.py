@@ -54,7 +54,6 @@ class NetworkProblem(lm.LeastSquares):
         self.network = network
         if validate is not None:
             self.validate = lambda flat: validate(self.weights_by_name(flat))
-        self.burn_in = burn_in
         self.series = series
         self.weight_specs = weight_specs(network)
         sizes = [int(np.prod(weight.shape)) for weight in self.weight_specs.values()]
@@ -103,21 +102,18 @@ class NetworkProblem(lm.LeastSquares):
             frames = self._future_frames(series)
             for first in range(0, len(series.past), rows):
                 block = slice(first, first + rows)
-                block_frames = None if frames is None else frames[block]
-                output = run.advance(series.past[block].astype(np.float64), block_frames)
+                output = run.advance(series.past[block].astype(np.float64), frames[block])
                 shape = output.value.shape
                 weight = series_weight[block].reshape(shape)
                 residual = (output.value - series.target[block].reshape(shape)) * weight
                 jacobian = (output.tangent * weight[:, :, None]).reshape(-1, self.n_weights)
                 yield residual.ravel(), np.ascontiguousarray(jacobian.T)
 
-    def _future_frames(self, series: TrainingSeries) -> Array | None:
-        """(T, H * F): at row t the known-future inputs of t + 1 ... t + H; None without any."""
-        if not series.future.shape[1]:
-            return None
+    def _future_frames(self, series: TrainingSeries) -> Array:
+        """(T, H * F): at row t the known-future inputs of t + 1 ... t + H."""
         future = series.future[None].astype(np.float64)
         frames = future_frames(future, self.network.shapes.horizon, len(series.past))[..., 0]
-        return frames.reshape(len(frames), -1)
+        return frames.reshape(len(frames), self.network.shapes.horizon * future.shape[2])
 
 
 def draw_weights(network: Network, seed: int) -> Weights:
