@@ -482,20 +482,21 @@ class Model:
         low, high = self.y_range
         return np.stack([(low + high) / 2, LOST_RANGES * np.maximum(high - low, 1e-300)])
 
-    def leaves_record(self, run: Array) -> npt.NDArray[np.bool_]:
-        """(T,): where any of the runs (B, T, O), in the units of y, is too far from the training
-        record.
+    def find_lost_step(self, run: Array) -> int | None:
+        """The first step at which any of the runs (B, T, O), in the units of y, is too far from the
+        training record; None without one.
         """
         middle, limit = self.middle_and_limit
-        return ~(np.abs(run - middle) <= limit).all(axis=(0, 2))
+        is_lost = ~(np.abs(run - middle) <= limit).all(axis=(0, 2))
+        return int(np.argmax(is_lost)) if is_lost.any() else None
 
     def _require_on_record(self, run: Array, notes: tuple[str, ...] = ()) -> None:
         """`ModelError` that names the first step at which a free run (B, T, O) is lost, and quotes
         the notes on its inputs.
         """
         streaming.require_finite(run)
-        is_lost = self.leaves_record(run)
-        if is_lost.any():
+        lost_step = self.find_lost_step(run)
+        if lost_step is not None:
             cure = (
                 "Train it on its free run (`train_parallel`), choose it for simulation, or use its"
                 " one-step forecasts alone."
@@ -506,9 +507,9 @@ class Model:
                     f" it diverges then too: {cure}"
                 )
             raise ModelError(
-                f"The closed loop diverges: after {int(np.argmax(is_lost))} of {run.shape[1]} steps"
-                f" on its own the output is more than {LOST_RANGES:g} ranges of the training record"
-                f" away from its middle. {cure}"
+                f"The closed loop diverges: after {lost_step} of {run.shape[1]} steps on its own"
+                f" the output is more than {LOST_RANGES:g} ranges of the training record away from"
+                f" its middle. {cure}"
             )
 
     def _check_tables(

@@ -152,12 +152,13 @@ class DividedRows:
 
 
 def validation_error(
-    net: Net, rows: DividedRows, scaling: Standardization, for_use: ForUse
+    rows: DividedRows, scaling: Standardization, for_use: ForUse
 ) -> Callable[[Mapping[str, Array]], float]:
     """The mean squared error on the validation rows, scaled, in the loop that the net is for, as a
     function of the weights by name; infinite where the loop is lost. `InputError` where no
     validation row counts, and where `for_use` is more steps than their parts have.
     """
+    net = rows.net
     loop = net.loop(*rows.sizes)
     parts = rows.validation_parts(scaling)
     if not parts:
@@ -252,7 +253,7 @@ def mean_square_errors(model: Model, rows: DividedRows, for_use: ForUse) -> dict
         scaled = model.scaling.scale(e)
         run, counted_weight = run_loop(loop, loop_weights, scaled, model.start, for_use)
         run = model.scaling.unscale_y(run)
-        if for_use == "simulation" and model.leaves_record(run[None]).any():
+        if for_use == "simulation" and model.find_lost_step(run[None]) is not None:
             run = np.full_like(e.y, np.inf)
         for label in BLOCK_NAMES:
             weight = np.where(counted_weight > 0, label_weights[label][number][first:], 0.0)

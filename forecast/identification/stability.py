@@ -61,7 +61,7 @@ def stability(model: Model, experiment: Experiment) -> Stability:
     run = _free_run(model, u, first_y)
     exponent = _lyapunov_exponent(run, _free_run(model, u, first_y, DISTURBANCE))
     separates = exponent is not None and exponent >= ZERO_EXPONENT
-    step = _first_lost_step(model, run)
+    step = model.find_lost_step(model.scaling.unscale_y(run)[None])
     if step is not None:
         verdict = "unstable" if separates else "drifting"
         return Stability(verdict, None, exponent, step, "the record's own inputs")
@@ -75,7 +75,7 @@ def stability(model: Model, experiment: Experiment) -> Stability:
         }
         for name, unseen in harder.items():
             run = _free_run(model, np.concatenate([u[:start], unseen]), first_y)
-            step = _first_lost_step(model, run)
+            step = model.find_lost_step(model.scaling.unscale_y(run)[None])
             if step is not None:
                 return Stability("fragile", excursion, exponent, step, name)
     if separates:
@@ -96,12 +96,6 @@ def _free_run(model: Model, u: Array, first_y: Array, disturbance: float = 0.0) 
     with np.errstate(over="ignore", invalid="ignore"):
         run, _ = loop.loop(weights, state.memory, model.scaling.scale_u(u[start:]))
         return loop.bounded(run)
-
-
-def _first_lost_step(model: Model, run: Array) -> int | None:
-    """The first step at which the scaled run is lost, as in `Model.simulate`; None without one."""
-    is_lost = model.leaves_record(model.scaling.unscale_y(run)[None])
-    return int(np.argmax(is_lost)) if is_lost.any() else None
 
 
 def _lyapunov_exponent(run: Array, neighbour: Array) -> float | None:

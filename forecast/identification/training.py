@@ -9,7 +9,7 @@ own: its first rows fill the delays, and no delay reaches into another.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from time import perf_counter
 from typing import Any, Literal
 
@@ -126,16 +126,17 @@ def train(
         use = _choose_use(rows, for_use)
         scaling = Standardization.fit(rows.parts(TRAIN))
         seeds = network_problem.restart_seeds(seed, restarts)
-        task = _Task(net, rows, scaling, use, seeds, announce, watch)
         begin = perf_counter()
-        weights, training = task.fit(options)
+        weights, training = _fit(rows, scaling, use, seeds, options, announce, watch)
         seconds = options.seconds - (perf_counter() - begin)
         may_go_on = seconds > 0 and not (watch is not None and watch.interrupted)
-        if for_use is None and may_go_on and not task.free_run_follows(weights):
-            task = replace(task, for_use="prediction")
-            weights, training = task.fit(replace(options, seconds=seconds))
+        can_choose = for_use is None and use == "simulation" and may_go_on
+        if can_choose and not _free_run_follows(rows, scaling, weights):
+            use = "prediction"
+            options = replace(options, seconds=seconds)
+            weights, training = _fit(rows, scaling, use, seeds, options, announce, watch)
             training = replace(training, notes=(NOT_FOLLOWED,))
-        training = replace(training, for_use=task.for_use)
+        training = replace(training, for_use=use)
         return add_report(Model(net, weights, scaling, training), rows)
 
 
@@ -176,54 +177,44 @@ def _choose_use(rows: DividedRows, for_use: ForUse | None) -> ForUse:
     return "prediction"
 
 
-@dataclass(frozen=True)
-class _Task:
-    """One training: the net, its rows and use; `seeds` draw the first weights of each restart."""
+def _fit(
+    rows: DividedRows,
+    scaling: Standardization,
+    for_use: ForUse,
+    seeds: Sequence[int],
+    options: lm.Options,
+    announce: Callable[[str], None] | None,
+    watch: Watch | None,
+) -> tuple[dict[str, Array], TrainingRecord]:
+    """The weights by name, trained on whole series, and the record of their training; `seeds` draw
+    the first weights of each restart.
+    """
+    network = rows.net.network(*rows.sizes)
+    judge = None
+    if rows.has(VALIDATION):
+        judge = validation_error(rows, scaling, for_use)
+    problem = network_problem.make_problem(network, rows.series(network, scaling), judge)
+    weights, result = network_problem.fit(
+        problem, seeds=seeds, options=options, announce=announce, watch=watch
+    )
+    return weights, TrainingRecord(result.reason, result.curve, effective=result.effective_weights)
 
-    net: Net
-    rows: DividedRows
-    scaling: Standardization
-    for_use: ForUse
-    seeds: Sequence[int]
-    announce: Callable[[str], None] | None
-    watch: Watch | None
 
-    def fit(self, options: lm.Options) -> tuple[dict[str, Array], TrainingRecord]:
-        """The weights by name, trained on whole series, and the record of their training."""
-        network = self.net.network(*self.rows.sizes)
-        judge = None
-        if self.rows.has(VALIDATION):
-            judge = validation_error(self.net, self.rows, self.scaling, self.for_use)
-        problem = network_problem.make_problem(
-            network, self.rows.series(network, self.scaling), judge
-        )
-        weights, result = network_problem.fit(
-            problem,
-            seeds=self.seeds,
-            options=options,
-            announce=self.announce,
-            watch=self.watch,
-        )
-        return weights, TrainingRecord(
-            result.reason, result.curve, effective=result.effective_weights
-        )
-
-    def free_run_follows(self, weights: Mapping[str, Array]) -> bool:
-        """Whether the free run is nearer to y on the validation rows than the mean of the train
-        rows is; without inputs it must be twice as near, since chance follows a few rows. True for
-        other uses and where no free run reaches validation rows.
-        """
-        if self.for_use != "simulation":
-            return True
-        parts = self.rows.validation_parts(self.scaling)
-        if not parts:
-            return True
-        y = np.concatenate([e.y[self.net.start :] for e in parts])
-        error_weights = np.concatenate([e.error_weights[self.net.start :] for e in parts])
-        mean_square = np.average(np.nan_to_num(y) ** 2, weights=error_weights)
-        limit = 1.0 if self.net.input_delays else NO_SIMULATION**2
-        judge = validation_error(self.net, self.rows, self.scaling, "simulation")
-        return bool(judge(weights) < limit * mean_square)
+def _free_run_follows(
+    rows: DividedRows, scaling: Standardization, weights: Mapping[str, Array]
+) -> bool:
+    """Whether the free run is nearer to y on the validation rows than the mean of the train rows
+    is; without inputs it must be twice as near, since chance follows a few rows.
+    """
+    start = rows.net.start
+    parts = rows.validation_parts(scaling)
+    y = np.concatenate([e.y[start:] for e in parts])
+    error_weights = np.concatenate([e.error_weights[start:] for e in parts])
+    mean_square = np.average(np.nan_to_num(y) ** 2, weights=error_weights)
+    inputs, _ = rows.sizes
+    limit = 1.0 if inputs else NO_SIMULATION**2
+    judge = validation_error(rows, scaling, "simulation")
+    return bool(judge(weights) < limit * mean_square)
 
 
 def train_parallel(

@@ -608,7 +608,7 @@ def test_a_deep_net_whose_free_run_overflows_is_judged_and_not_lost() -> None:
         deep, weights={k: 30 * w if "readout" in k else w for k, w in deep.weights.items()}
     )
     rows = DividedRows.of(deep.net, [e], divideblock())
-    assert validation_error(deep.net, rows, deep.scaling, "simulation")(wild.weights) > 1e100
+    assert validation_error(rows, deep.scaling, "simulation")(wild.weights) > 1e100
     assert mean_square_errors(wild, rows, "simulation")["train"] == np.inf
     assert stability(wild, e).verdict == "unstable"
     assert np.isfinite(Model.average(deep, deep, wild).simulate(e.u, e.y[:2]).y[2:]).all()
@@ -619,9 +619,8 @@ def test_the_error_several_steps_ahead_is_that_of_the_model() -> None:
     model = train(net, experiment, iterations=5)
     path = model.ahead(experiment.u, experiment.y, steps=4)[:, -1]
     expected = np.mean(((path - experiment.y[4:])[net.start :] / model.scaling.y_scale) ** 2)
-    error = validation_error(
-        net, DividedRows(net, [experiment], [np.full(120, VALIDATION)]), model.scaling, 4
-    )
+    rows = DividedRows(net, [experiment], [np.full(120, VALIDATION)])
+    error = validation_error(rows, model.scaling, 4)
     assert error(model.weights) == pytest.approx(expected, rel=1e-9)
 
 
