@@ -312,13 +312,11 @@ def _read_matlab(path: Path | str, names: Sequence[str]) -> list[pd.DataFrame]:
         if not name.startswith("__"):
             tables |= _matlab_tables(name, value)
     chosen = [tables[_full_name(path, name, list(tables))] for name in names]
-    _require_equal(
-        path, "experiments, a cell each", dict(zip(names, map(len, chosen), strict=True))
-    )
+    _require_equal(path, "experiments, a cell each", names, list(map(len, chosen)))
     frames = []
     for arrays in zip(*chosen, strict=True):
         sides = [max(array.shape) for array in arrays]
-        _require_equal(path, "rows, one per time", dict(zip(names, sides, strict=True)))
+        _require_equal(path, "rows, one per time", names, sides)
         parts = []
         for name, array in zip(names, arrays, strict=True):
             table = array if len(array) == sides[0] else array.T
@@ -361,10 +359,11 @@ def _full_name(path: Path | str, name: str, tables: Sequence[str]) -> str:
     return fields[0]
 
 
-def _require_equal(path: Path | str, what: str, counts: dict[str, int]) -> None:
+def _require_equal(path: Path | str, what: str, names: Sequence[str], counts: list[int]) -> None:
     """`InputError` with the counts of `what` by variable, unless these are equal."""
-    if len(set(counts.values())) > 1:
-        listed = ", ".join(f"{name} {count}" for name, count in counts.items())
+    if len(set(counts)) > 1:
+        pairs = zip(names, counts, strict=True)
+        listed = ", ".join(f"{name} {count}" for name, count in pairs)
         raise InputError(f"{path}: {listed}; wanted equal numbers of {what}. Cut or name others.")
 
 

@@ -7,7 +7,7 @@ them. `saturation`, `split_fold`, `step_inputs` and `simulation_starts` serve th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -293,11 +293,9 @@ def count_columns(experiments: Sequence[Experiment]) -> tuple[int, int]:
     return sizes.pop()
 
 
-def join_rows(experiments: Iterable[Experiment]) -> tuple[Array, Array]:
+def join_rows(experiments: Collection[Experiment]) -> tuple[Array, Array]:
     """u and y of all experiments, one after the other."""
-    pairs = [(e.u, e.y) for e in experiments]
-    u, y = map(np.concatenate, zip(*pairs, strict=True))
-    return u, y
+    return np.concatenate([e.u for e in experiments]), np.concatenate([e.y for e in experiments])
 
 
 def normalise_weights(experiments: Sequence[Experiment]) -> list[Experiment]:

@@ -96,14 +96,12 @@ def formula(model: Model, *, digits: int = 12) -> str:
         expanded = _expand(narx.terms, coefficients[:, output], z_mean, z_scale)
         parts = {term: value * scaling.y_scale[output] for term, value in expanded.items()}
         parts[()] = parts.get((), 0.0) + y_mean[output]
-        ordered = sorted(sorted(term for term in parts if parts[term]), key=len)
-        factors = [f" {_product(term, names)}" if term else "" for term in ordered]
-        text = " ".join(
-            f"{parts[term]:+.{digits}g}{factor}"
-            for term, factor in zip(ordered, factors, strict=True)
-        )
+        summands = []
+        for term in sorted(sorted(term for term in parts if parts[term]), key=len):
+            factor = f" {_product(term, names)}" if term else ""
+            summands.append(f"{parts[term]:+.{digits}g}{factor}")
         name = "y" if model.outputs == 1 else f"y{output + 1}"
-        lines.append(f"{name}[t] = {text}")
+        lines.append(f"{name}[t] = {' '.join(summands)}")
     return "\n".join(lines)
 
 

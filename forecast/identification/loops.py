@@ -33,15 +33,8 @@ class NetworkMemory:
     inputs: Array
 
 
-@dataclass(frozen=True)
-class SetMemory:
-    """The memory of every net of a set."""
-
-    members: tuple[Memory | NetworkMemory, ...]
-
-
-LoopMemory = Memory | NetworkMemory | SetMemory
-"""What a net remembers before a row, in scaled units."""
+LoopMemory = Memory | NetworkMemory | list[Any]
+"""What a net remembers before a row, in scaled units; of a set the memory of every net."""
 
 
 @dataclass(frozen=True)
@@ -122,27 +115,25 @@ class SetLoop:
         """The median of bounded runs is bounded."""
         return run
 
-    def absorb(self, weights: list[Any], u: Array, y: Array) -> SetMemory:
+    def absorb(self, weights: list[Any], u: Array, y: Array) -> list[Any]:
         """The memory of every net after the measured rows."""
-        return SetMemory(
-            tuple(loop.absorb(flat, u, y) for loop, flat in zip(self.loops, weights, strict=True))
-        )
+        return [loop.absorb(flat, u, y) for loop, flat in zip(self.loops, weights, strict=True)]
 
     def loop(
-        self, weights: list[Any], memory: SetMemory, u: Array, y: Array | None = None
-    ) -> tuple[Array, SetMemory]:
+        self, weights: list[Any], memory: list[Any], u: Array, y: Array | None = None
+    ) -> tuple[Array, list[Any]]:
         """The median run (T, O) under u (T, I), and the memory of every net after it."""
         runs, after = self.member_runs(weights, memory, u, y)
         return median_run(runs), after
 
     def member_runs(
         self, weights: list[Any], memory: Any, u: Array, y: Array | None = None
-    ) -> tuple[Array, SetMemory]:
-        """The run of every net (nets, T, O), and the memory of each after it; `memory`: a
-        `SetMemory`.
+    ) -> tuple[Array, list[Any]]:
+        """The run of every net (nets, T, O), and the memory of each after it; `memory`: that of
+        each before it.
         """
         runs: list[Array] = [np.empty(0)] * len(self.loops)
-        memories = list(memory.members)
+        memories = list(memory)
         alike: dict[Any, list[int]] = {}  # equal nets of one layer share a loop; others are alone
         for number, loop in enumerate(self.loops):
             alike.setdefault(loop if isinstance(loop, Narx) else number, []).append(number)
@@ -159,13 +150,13 @@ class SetLoop:
             for place, number in enumerate(numbers):
                 runs[number] = loop.bounded(run[:, place])
                 memories[number] = Memory(after.y[:, place], after.u)
-        return np.array(runs), SetMemory(tuple(memories))
+        return np.array(runs), memories
 
-    def ahead(self, weights: list[Any], memory: SetMemory, u: Array, y: Array, steps: int) -> Array:
+    def ahead(self, weights: list[Any], memory: list[Any], u: Array, y: Array, steps: int) -> Array:
         """(T - steps, steps, O): the median of the nets' closed loops, each fed its own output,
         from every row but the last `steps`; `weights`: of each net.
         """
-        members = zip(self.loops, weights, memory.members, strict=True)
+        members = zip(self.loops, weights, memory, strict=True)
         return median_run(
             np.array([loop.ahead(flat, before, u, y, steps) for loop, flat, before in members])
         )

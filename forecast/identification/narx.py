@@ -181,14 +181,12 @@ class Narx:
         """
         if not self.states:
             return experiment
-        u, counted = experiment.u, experiment.error_weights[start:]
-        outputs = experiment.y.shape[1]
-        y = np.concatenate([np.zeros((1, outputs)), experiment.y])
-        weight = np.concatenate([np.zeros((start + 1, outputs)), counted])
+        one_row_before = ((1, 0), (0, 0))
+        counted = experiment.error_weights[start:]
         return experiment.with_arrays(
-            u=np.concatenate([u[:1], u]),
-            y=self.add_state_columns(y),
-            weight=np.nan_to_num(self.add_state_columns(weight)),
+            u=np.pad(experiment.u, one_row_before, mode="edge"),
+            y=self.add_state_columns(np.pad(experiment.y, one_row_before)),
+            weight=np.pad(counted, ((start + 1, 0), (0, self.states))),
         )
 
     def residual(self, v: Array, y: Array) -> Array:

@@ -215,11 +215,12 @@ def minimise(
         ends = time.perf_counter() + options.seconds
         if announce is not None and starts:
             announce(_describe_cost(problem, starts, options))
-        for n_left, start in zip(range(len(starts), 0, -1), starts, strict=True):
+        for number, start in enumerate(starts):
             is_interrupted = watch is not None and watch.interrupted
             if runs and (is_interrupted or time.perf_counter() > ends):
                 break
-            share = replace(options, seconds=(ends - time.perf_counter()) / n_left)
+            seconds = (ends - time.perf_counter()) / (len(starts) - number)
+            share = replace(options, seconds=seconds)
             try:
                 runs.append(_Run(problem, np.array(start, dtype=np.float64), share).result(watch))
             except ModelError as failure:

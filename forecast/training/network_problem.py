@@ -70,8 +70,13 @@ class NetworkProblem(lm.LeastSquares):
         return self
 
     def draw_start(self, seed: int) -> Array:
-        """The flat vector of the first weights that `seed` draws."""
-        weights = draw_weights(self.network, seed)
+        """The flat vector of the first weights that `seed` draws. The read-out has small random
+        values, because with the zeros of `initialise` the derivatives by all earlier weights would
+        be zero.
+        """
+        weights = initialise(self.network, seed, "float64")
+        rng = np.random.default_rng(seed)
+        weights["readout/kernel"] = 0.1 * rng.normal(size=weights["readout/kernel"].shape)
         return np.concatenate([weights[name].ravel() for name in self.first_column_of])
 
     def weights_by_name(self, flat: Array) -> Weights:
@@ -114,15 +119,6 @@ class NetworkProblem(lm.LeastSquares):
         future = series.future[None].astype(np.float64)
         frames = future_frames(future, self.network.shapes.horizon, len(series.past))[..., 0]
         return frames.reshape(len(frames), self.network.shapes.horizon * future.shape[2])
-
-
-def draw_weights(network: Network, seed: int) -> Weights:
-    """First weights by name. The read-out has small random values, because with the zeros of
-    `initialise` the derivatives by all earlier weights would be zero.
-    """
-    weights = initialise(network, seed, "float64")
-    rng = np.random.default_rng(seed)
-    return weights | {"readout/kernel": 0.1 * rng.normal(size=weights["readout/kernel"].shape)}
 
 
 class OneLayerProblem(NetworkProblem):

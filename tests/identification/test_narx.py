@@ -86,8 +86,8 @@ def test_nets_of_a_set_that_are_alike_run_side_by_side_as_each_alone(y_known: bo
     before = together.absorb(weights, u[:10], y[:10])
     measured = y[10:] if y_known else None
     runs, after = together.member_runs(weights, before, u[10:], measured)
-    parts = zip(loops, weights, before.members, strict=True)
+    parts = zip(loops, weights, before, strict=True)
     for number, (loop, flat, memory) in enumerate(parts):
         run, single = loop.loop(flat, memory, u[10:], measured)
         np.testing.assert_allclose(runs[number], run, rtol=1e-12, atol=1e-14)
-        np.testing.assert_allclose(after.members[number].y, single.y, rtol=1e-12, atol=1e-14)
+        np.testing.assert_allclose(after[number].y, single.y, rtol=1e-12, atol=1e-14)
