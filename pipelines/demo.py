@@ -11,7 +11,8 @@ from forecast.config.datasets import load_datasets
 from forecast.config.paths import ProjectPaths
 from forecast.operations.repro import link_files
 from forecast.report.leaderboard import print_leaderboards
-from forecast.system.stage import format_duration, run_stage
+from forecast.system.progress import format_duration
+from forecast.system.stage import run_stage
 from pipelines import compare, fetch, prepare, report, train, tune
 
 FOLDER = "demo"

@@ -52,7 +52,8 @@ from forecast.data.panel import Panel, from_frame
 from forecast.forecaster import Budget
 from forecast.system import cluster, files
 from forecast.system.errors import UNHEALTHY, ForecastError, InputError
-from forecast.system.stage import show_nothing, split_names
+from forecast.system.progress import show_nothing
+from forecast.system.stage import split_names
 
 LogProgress = Callable[[str], None]
 

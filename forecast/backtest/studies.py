@@ -26,7 +26,7 @@ from forecast.data.records import Trial
 from forecast.models.search import Choice, Dimension, Params, Space, widen_space
 from forecast.system import files, postgres
 from forecast.system.errors import ForecastError, ModelError
-from forecast.system.stage import format_duration
+from forecast.system.progress import format_duration
 
 if TYPE_CHECKING:
     import optuna

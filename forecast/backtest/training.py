@@ -52,7 +52,7 @@ from forecast.forecaster.distributions import DISTRIBUTIONS_FILE
 from forecast.models.base import ModelSpec
 from forecast.models.series_fit import SeriesFit
 from forecast.system import files, workers
-from forecast.system.stage import Piece
+from forecast.system.progress import Piece
 
 ENGINE = "forecast.backtest.backtest"
 KIND_BY_SERIES = "statistical"

@@ -37,7 +37,7 @@ from forecast.data.records import StudyRecord, best_trial
 from forecast.forecaster import fit
 from forecast.models.search import Params, Space
 from forecast.system import files, postgres, workers
-from forecast.system.stage import Piece
+from forecast.system.progress import Piece
 
 ENGINE = "forecast.forecaster.fitting"
 TUNING_BLOCKS = ("train", "validation")

@@ -197,7 +197,7 @@ def _fetch_one(name: str, project: Path, moment: pd.Timestamp | None, settings: 
     """
     from forecast.data import ingest
     from forecast.data.sources import Request
-    from forecast.system.stage import show_nothing, show_progress
+    from forecast.system.progress import show_nothing, show_progress
 
     series = settings.source.series
     bar = show_progress(len(series), f"fetch {name}") if series else nullcontext(show_nothing)

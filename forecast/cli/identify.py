@@ -27,7 +27,7 @@ from forecast.cli.common import (
 )
 from forecast.system import files
 from forecast.system.errors import ModelError
-from forecast.system.stage import Piece, show_progress
+from forecast.system.progress import Piece, show_progress
 
 if TYPE_CHECKING:
     from forecast.identification.contest import ContestantResult

@@ -51,7 +51,7 @@ from forecast.system.errors import (
     require_known,
 )
 from forecast.system.processes import require_unix
-from forecast.system.stage import format_duration
+from forecast.system.progress import format_duration
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -42,7 +42,8 @@ from forecast.system.bootstrap import RUN_LOCK
 from forecast.system.errors import InputError, require_known, with_minus
 from forecast.system.files import hold_lock, remove_leftovers
 from forecast.system.processes import require_unix, return_memory, run_git
-from forecast.system.stage import JOBS_VARIABLE, default_jobs, format_duration, split_names
+from forecast.system.progress import format_duration
+from forecast.system.stage import JOBS_VARIABLE, default_jobs, split_names
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,8 +5,8 @@ the train rows of a series; with `difference_inputs` the scale is the standard d
 one-step changes, so that one-step errors are of order one however far the level has wandered.
 
 A `Scaling` is fitted once per problem and saved with every model. It also hides wild values, such
-as a reading without its decimal point, from models (`hide_wild`, by its `limits`; scores use all
-values), and clips inputs that are far outside of their train range (`ranges`) to that range
+as a reading without its decimal point, from models (`hide_wild`, by its `wild_limits`; scores use
+all values), and clips inputs that are far outside of their train range (`ranges`) to that range
 extended by its width (`input_bounds`), since a linear model extrapolates without limit.
 
 The bounds `minimum` and `maximum` of a target cut off forecasts here (`invert_transform`), interval
@@ -108,7 +108,7 @@ class Scaling:
 
     centre: dict[str, np.ndarray]
     scale: dict[str, np.ndarray]
-    limits: dict[str, np.ndarray]
+    wild_limits: dict[str, np.ndarray]
     """By series (2, C): the lowest and highest raw value that is not wild; NaN where no value
     counts as wild.
     """
@@ -124,8 +124,8 @@ class Scaling:
         for series in panel.series:
             uid = series.unique_id
             train = slice(*blocks[uid].train)
-            limits = [_find_limits(values) for values in series.values[train].T]
-            scaling.limits[uid] = np.transpose(limits)
+            limits = [_find_wild_limits(values) for values in series.values[train].T]
+            scaling.wild_limits[uid] = np.transpose(limits)
             units = transform_columns(scaling.hide_wild(series)[train], panel.task, uid)
             statistics = [
                 _centre_and_scale(values, column)
@@ -173,7 +173,7 @@ class Scaling:
         several wild values in a row only the first is hidden: the others show that the level has
         moved.
         """
-        low, high = self._statistics_of(series, self.limits)
+        low, high = self._statistics_of(series, self.wild_limits)
         is_wild = (series.values < low) | (series.values > high)
         is_wild[1:] &= ~is_wild[:-1]
         return np.where(is_wild, np.nan, series.values)
@@ -232,7 +232,7 @@ class Scaling:
         return b"".join(part.tobytes() for part in parts)
 
     def to_json(self) -> dict[str, dict[str, list[Any]]]:
-        """By series, every field as a list (centre, scale, limits, ranges)."""
+        """By series, every field as a list (centre, scale, wild_limits, ranges)."""
         return {
             uid: {name: files.json_number(by_series[uid]) for name, by_series in vars(self).items()}
             for uid in sorted(self.centre)
@@ -258,7 +258,7 @@ class Scaling:
         return statistics[series.unique_id]
 
 
-def _find_limits(values: np.ndarray) -> tuple[float, float]:
+def _find_wild_limits(values: np.ndarray) -> tuple[float, float]:
     """The lowest and highest value that is not wild, from the train rows (T,) of a column. NaN with
     fewer than `MIN_ROWS_FOR_LIMITS` observed rows, or equal quartiles, as for rain or rare sales.
     """

@@ -30,7 +30,7 @@ from forecast.identification.model import Model
 from forecast.identification.nets import Net, grunet, lstmnet, narnet, narxnet
 from forecast.identification.training import train, train_parallel, trainlm
 from forecast.system.errors import ForecastError, InputError, ModelError, plural
-from forecast.system.stage import show_nothing
+from forecast.system.progress import show_nothing
 
 Fit = Callable[[Sequence[Experiment], int], Model]
 """A function from experiments and a seed to a model."""

@@ -35,7 +35,7 @@ from forecast.identification.states import (
 )
 from forecast.identification.term_search import TermSearch
 from forecast.system.errors import ModelError
-from forecast.system.stage import show_nothing
+from forecast.system.progress import show_nothing
 from forecast.training import levenberg_marquardt as lm
 
 OPEN_ITERATIONS = 30  # of the one-step fit that nets on delays begin from

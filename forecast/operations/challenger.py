@@ -34,7 +34,8 @@ from forecast.operations.champion import Champion
 from forecast.operations.worktree import WorkTree
 from forecast.system import files
 from forecast.system.errors import ERROR_OF_CODE, ForecastError
-from forecast.system.stage import COMMAND_VARIABLE, LOG_VARIABLE, show_nothing
+from forecast.system.progress import show_nothing
+from forecast.system.stage import COMMAND_VARIABLE, LOG_VARIABLE
 from forecast.tracking import tracking_store
 
 

@@ -26,7 +26,8 @@ from forecast.config.paths import NARROWED
 from forecast.system import files
 from forecast.system.errors import ERROR_OF_CODE, BusyError, ForecastError, combine_exit_codes
 from forecast.system.processes import POLL_SECONDS, die_with_parent, is_alive, send_signal
-from forecast.system.stage import COMMAND_VARIABLE, LOG_VARIABLE, format_duration, show_nothing
+from forecast.system.progress import format_duration, show_nothing
+from forecast.system.stage import COMMAND_VARIABLE, LOG_VARIABLE
 
 STAGES = ("settings", "fetch", "prepare", "tune", "train", "compare", "report")
 SHELLS = ("sh", "dash", "bash", "zsh", "fish", "ksh")

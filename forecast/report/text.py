@@ -24,7 +24,7 @@ from forecast.comparison.sentences import p_text
 from forecast.data.comparison_records import PairedTest
 from forecast.data.results import as_reported
 from forecast.system.errors import MINUS, plural, with_minus
-from forecast.system.stage import format_duration
+from forecast.system.progress import format_duration
 
 MOST_SERIES = 4
 """Most series of a dataset with charts (the largest) and columns (the first) of their own."""

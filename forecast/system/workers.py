@@ -23,7 +23,7 @@ from typing import Any, TextIO, TypeVar
 from forecast.system import cluster
 from forecast.system.errors import ForecastError, combine_exit_codes, explain
 from forecast.system.processes import prepare_worker
-from forecast.system.stage import Piece, show_progress
+from forecast.system.progress import Piece, show_progress
 
 T = TypeVar("T")
 MAX_GROWTH = int(1.5e9)

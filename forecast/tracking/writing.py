@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from forecast.config.task import Task
 from forecast.data.records import best_trial
 from forecast.system import files
-from forecast.system.stage import show_nothing
+from forecast.system.progress import show_nothing
 from forecast.tracking import mlflow_client, runs
 from forecast.tracking.runs import CandidateRun, MetricPoint
 from forecast.tracking.stores import PROJECT, TrackingStore

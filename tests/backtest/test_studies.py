@@ -19,7 +19,7 @@ from forecast.data.records import Trial, best_trial
 from forecast.models.search import Choice, LogUniform
 from forecast.system import files
 from forecast.system.errors import BusyError, ForecastError, ModelError
-from forecast.system.stage import format_duration
+from forecast.system.progress import format_duration
 from tests.support import small_project, warm_interpreter
 
 ROOT = Path(__file__).parents[2]

@@ -32,7 +32,7 @@ from forecast.identification import (
 )
 from forecast.identification.contest import WARM_UP, compete, split
 from forecast.system.errors import InputError, ModelError
-from forecast.system.stage import Pace, Piece
+from forecast.system.progress import Pace, Piece
 from tests.support import small_project, warm_interpreter
 
 PAGE = (small_project.ROOT / "docs" / "identification.md").read_text(encoding="utf-8")
@@ -274,10 +274,10 @@ def test_the_command_finds_the_project_above_the_working_directory(
     (tmp_path / "configs" / "experiments.yaml").write_text(YAML)
     monkeypatch.chdir(tmp_path / "configs")
     with pytest.raises(InputError, match=re.escape(str(tmp_path / "tank.csv"))):
-        command.identify("tank", root=Path())
+        command.identify("tank", root=None)
     monkeypatch.chdir(tmp_path.parent)
     with pytest.raises(InputError, match=r"no configs/experiments\.yaml here"):
-        command.identify("tank", root=Path())
+        command.identify("tank", root=None)
 
 
 def test_the_columns_of_the_table_name_their_measure(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast.system import stage
-from forecast.system.stage import Pace, Piece, format_duration, show_progress
+from forecast.system import progress
+from forecast.system.progress import Pace, Piece, format_duration, show_progress
 
 
 class Terminal(io.StringIO):
@@ -23,7 +23,7 @@ class Terminal(io.StringIO):
 
 
 def test_a_long_piece_is_told_to_be_at_work(monkeypatch):
-    monkeypatch.setattr(stage, "SILENT_SECONDS", 0.01)
+    monkeypatch.setattr(progress, "SILENT_SECONDS", 0.01)
     out, deadline = io.StringIO(), time.monotonic() + 60
     with show_progress(1, "tune a", stream=out) as advance:
         while "tune a: at work, 0 of" not in out.getvalue():
@@ -33,8 +33,8 @@ def test_a_long_piece_is_told_to_be_at_work(monkeypatch):
 
 
 def test_nothing_is_told_to_be_at_work_while_other_lines_come(monkeypatch):
-    monkeypatch.setattr(stage, "SILENT_SECONDS", 0.3)
-    monkeypatch.setattr(stage, "PLAIN_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "SILENT_SECONDS", 0.3)
+    monkeypatch.setattr(progress, "PLAIN_SECONDS", 0.0)
     out = io.StringIO()
     with show_progress(40, "tune a", stream=out) as advance:
         for _ in range(40):

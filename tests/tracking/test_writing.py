@@ -44,7 +44,7 @@ UNKNOWN = np.full((2, 1), np.nan)
 SCALING = Scaling(
     centre={"dublin": np.zeros(1)},
     scale={"dublin": np.ones(1)},
-    limits={"dublin": UNKNOWN},
+    wild_limits={"dublin": UNKNOWN},
     ranges={"dublin": UNKNOWN},
 )
 
