@@ -128,8 +128,8 @@ class Model:
         self, *, step_size: int = 1, n_windows: int = 1, levels: float | Sequence[float] = ()
     ) -> pd.DataFrame:
         """Forecasts at the last `n_windows` origins, `step_size` rows apart: `unique_id, ds,
-        cutoff, y, <name>, …` by the caller's names (of several targets `y`), each the mean of the
-        seeds; this model itself forecasts none.
+        cutoff, y, <name>, …` by the caller's names (of several targets `y`), of several seeds the
+        mean. They are not made by this model, which has seen those rows, but by new fits:
 
         The recipe is fitted again on the rows before the first origin, and that fit forecasts all
         windows. With `refit: monthly` or a number in its entry it is fitted as often as that says,
@@ -162,7 +162,7 @@ class Model:
         except (InputError, ModelError) as error:
             n_left = max(dataset.n_steps - n_test_steps, 0)
             reason = re.sub(SPLITS_ADVICE, "", str(error))
-            if n_left == 0:  # its blocks would be counted in a row that is lent to them
+            if n_left == 0:  # `reason` would name blocks of at least one row, which is not there
                 reason = f"the windows take {n_test_steps}."
             advice = "To leave more, lower `n_windows` or `step_size`."
             if n_windows == 1:

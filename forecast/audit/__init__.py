@@ -32,8 +32,8 @@ The modules, and the kinds of leak (keys of `KINDS`) that each can find:
                   again; fits again without later rows        tuning, origins, scores, choice
 
 `changes` has the changes of rows, `sandbox` runs the stages. A leak of each kind is planted in
-tests/audit. A new detector is a function that yields findings, called by `audit.__main__.audit`,
-and has a planted leak in the tests.
+tests/audit. A new check is a function that yields findings, called by `audit.__main__.audit`, and
+has a planted leak in the tests.
 """
 
 from __future__ import annotations

@@ -6,9 +6,10 @@ code that it examines.
 
 There is no quicker form. The time goes into five runs of the stages (`audit`,
 `_audit_fits_and_test`, `_audit_other_fits`), the fits that are repeated (`stored`), and a
-preparation and forecasts for each moment (`origins.select_moments`). An option for fewer of them
-would be an argument of `audit`, an option here and one of the command (`cli.check.audit`), which
-hands it on; two moments leave some of `origins.ROW_CHANGES` untried.
+preparation and forecasts for each moment (`origins.select_moments`). A single check is left out by
+taking its call out of these functions. An option for fewer moments would be an argument of `audit`,
+an option here and one of the command (`cli.check.audit`), which hands it on; two moments leave some
+of `origins.ROW_CHANGES` untried.
 """
 
 from __future__ import annotations

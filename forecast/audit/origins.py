@@ -395,7 +395,7 @@ def _count_differences(
     Models whose state begins at the end of their fit (`starts_at_train_end`) forecast only from
     later rows.
     """
-    task = base.task.with_whole_season() if forecaster.spec.reads_season else base.task
+    task = base.task.with_whole_season() if forecaster.spec.needs_whole_season else base.task
     lookback = task.lookback
     rows = {}
     is_late = []

@@ -103,7 +103,7 @@ class RefitSchedule:
     @classmethod
     def of(cls, frequency: RefitFrequency, cutoffs: np.ndarray) -> RefitSchedule:
         """The schedule that refits at the first of the rising `cutoffs` (n,) in every quarter or
-        month, or at every k-th of them, but never at the very first cutoff.
+        month, or at every k-th of them (`cutoffs[k]`, `cutoffs[2 k]` …), never at the first.
         """
         if frequency == "never":
             refits = cutoffs[:0]

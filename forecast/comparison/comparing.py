@@ -189,7 +189,7 @@ def _make_tables(
     task: Task,
     evaluation: Evaluation,
 ) -> tuple[dict[str, pd.DataFrame], list[UnsupportedLevel]]:
-    """The tables of `Comparison`, and the levels without an interval."""
+    """The tables of `Comparison`, and the interval levels that the errors do not support."""
     interval_parts, unsupported = interval_tables(
         scored, task, evaluation.levels, chosen, reference.scale
     )

@@ -68,7 +68,7 @@ score): means over the origins, in the unit of the series.
 """
 BAND_COLUMNS = ("model", "ranking", "series", "level", "cutoff", "step", "lower", "upper")
 RELIABILITY_LEVELS = (10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 95.0)
-"""The levels of the reliability diagram, in percent."""
+"""The levels of the reliability diagram, in percent, whatever levels the tables show."""
 EVEN_LEVELS = RELIABILITY_LEVELS[:-1]
 """The levels whose ends are evenly spaced quantiles."""
 CRPS_COLUMNS = ("model", "ranking", "series", "crps", "scaled_crps")

@@ -5,7 +5,7 @@ of JSON and arrays. A network's forecast is added to that of its skip; recursive
 closed loop over the horizon; rules and statistical models forecast by themselves. A forecast at a
 row reads exactly the last `lookback` rows up to it, so service and backtest agree. The exceptions
 are statistical models, whose state is filtered from the first row on, and `seasonal_naive`, whose
-windows have a whole season (`reads_season`). `distributions` has quantiles and sample paths.
+windows have a whole season (`needs_whole_season`). `distributions` has quantiles and sample paths.
 """
 
 from __future__ import annotations
@@ -228,7 +228,7 @@ class Forecaster:
         """
         reader = self
         first_row = self.task.season_length - 1
-        if self.spec.reads_season and all((rows >= first_row).all() for _, rows in requests):
+        if self.spec.needs_whole_season and all((rows >= first_row).all() for _, rows in requests):
             reader = replace(self, task=self.task.with_whole_season())
         forecasts = []
         for group in _group_requests(requests):

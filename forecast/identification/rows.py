@@ -50,7 +50,8 @@ class DividedRows:
     def of(
         cls, net: Net | NetSet, experiments: Sequence[Experiment], divide: Divide
     ) -> DividedRows:
-        """The experiments with the labels that `divide` gives, their weights 1 on average.
+        """The experiments with the labels that `divide` gives, their weights 1 on average over
+        all values that count.
 
         `InputError` for too few rows, for labels that do not fit, and where no row trains.
         """

@@ -173,7 +173,8 @@ def limit_folds(settings: SearchSettings, experiments: Sequence[Experiment]) -> 
 
 def limit_rows(experiments: Sequence[Experiment], start: int) -> list[Experiment]:
     """The rows to search, `SEARCH_ROWS` of all experiments together at most: of a long experiment
-    those in which y moves most, after `start` rows in which it is measured.
+    the stretch in which y moves most, among those that begin with `start` measured rows, as a free
+    run does.
     """
     most = SEARCH_ROWS // len(experiments)
     parts = []

@@ -103,7 +103,7 @@ class ModelSpec(Config):
     """
     reads_history: ClassVar[bool] = True
     """Whether its forecast depends on the rows before the cutoff."""
-    reads_season: ClassVar[bool] = False
+    needs_whole_season: ClassVar[bool] = False
     """Whether its windows have at least a season, even if the lookback is shorter, where the series
     has so many rows.
     """

@@ -5,7 +5,8 @@ The loss of a point head is a row of `POINT_LOSSES`, the `loss` of an entry of c
 every other head has a loss of its own. Both are a `ForecastLoss`: its equation is written once with
 the array functions of `Maths`, and is used in TensorFlow for the gradient and in NumPy for the
 validation loss. Another point loss is a row of `POINT_LOSSES`, a function of forecast - actual in
-scaled units without parameters; a loss with parameters belongs in a head (`networks.heads`).
+scaled units without options (its constants are fixed); a loss with options belongs in a head
+(`networks.heads`).
 
 Levenberg-Marquardt minimises squared errors whatever `loss` is, so an entry with `trainer: lm` and
 another `loss` than the default is refused; of its iterations the one with the lowest mean absolute

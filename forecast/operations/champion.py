@@ -213,7 +213,7 @@ def stored_versions(root: Path, dataset: str) -> list[int]:
 
 
 def prune_versions(root: Path, dataset: str) -> None:
-    """Remove old stored versions; the registry keeps all.
+    """Remove old stored versions from this folder; the registry keeps its copies of all.
 
     The newest `KEPT_VERSIONS` stay, and the versions that an alias names, with those whose test
     score stands for them.

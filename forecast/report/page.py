@@ -50,7 +50,9 @@ def write(paths: ProjectPaths, datasets: Sequence[str], folder: Path | None = No
 
 
 def render(results: Sequence[Results], costs: Mapping[str, facts.Costs]) -> str:
-    """The HTML of the page; `costs`: by dataset and candidate, as far as they are stored."""
+    """The HTML of the page; `costs`: by dataset and candidate, as far as they are stored. A model
+    of several datasets is described by its record in the last of them.
+    """
     records: dict[str, RunRecord] = {}
     networks: list[RunRecord] = []
     for of_dataset in results:

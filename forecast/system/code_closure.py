@@ -186,8 +186,8 @@ def _find_package(package: str, root: Path) -> Path:
 
 
 def _relative_name(file: Path, root: Path) -> Path:
-    """The file's path relative to `root`, or else to the folder that holds the nearest folder named
-    in `PACKAGES`, so that it begins with that name.
+    """The file's path relative to `root`; outside of it to the folder that holds the nearest folder
+    named in `PACKAGES`, so that it begins with that name, or without one, with its own folder.
     """
     if file.is_relative_to(root):
         return file.relative_to(root)

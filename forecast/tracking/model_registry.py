@@ -82,9 +82,9 @@ def register_version(
 ) -> int:
     """Make the saved ensemble in the folder `model` a version of `name`; returns its number.
 
-    An existing version with the same digest is returned, unless its files were pruned or `number`
-    is given. sample: a request on which the logged copy is tried first; `ModelError` when its
-    forecast is not finite.
+    An existing version with the same digest is returned, unless somebody removed its files from the
+    store or `number` is given. sample: a request on which the logged copy is tried first;
+    `ModelError` when its forecast is not finite.
     number: the version must get this number, as in a registry that was lost and is made again.
     """
     digest = model_digest(model)
@@ -185,7 +185,7 @@ def download_version(store: TrackingStore, name: str, version: int, target: Path
 
 
 def _find_files(client: MlflowClient, store: TrackingStore, name: str, version: int) -> str:
-    """The address of a version's artifact; empty where its files were pruned."""
+    """The address of a version's artifact; empty where somebody removed it."""
     import mlflow.artifacts
 
     uri = client.get_model_version_download_uri(name, str(version))

@@ -7,7 +7,8 @@ constants.
 
 `Spec` (a `BaselineSpec`) is what an entry of configs/models.yaml with this family is read as.
 `forecast` takes `Windows`, past rows (B, T, C) in scaled units, and gives (B, H, O) in the same; it
-reads no row after the cutoff. Another constant is a value of its option that `forecast` reads.
+reads no row after the cutoff. Another constant of the rows in the lookback is a value of its
+option that `forecast` reads.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ class Spec(NetworkSpec):
         # taps without a delay select channels
         branches: list[tuple[Block, ...]] = [(Taps("past", delays=(0,), channels=past), project)]
         if shapes.future_channels and self.future_units:
-            # the network has put the future inputs behind the past channels, as this many columns
+            # the network has put the future inputs behind the past channels: `future_units` columns
             future = tuple(range(shapes.channels, shapes.channels + self.future_units))
             branches.append((Taps("ahead", delays=(0,), channels=future),))
         return (

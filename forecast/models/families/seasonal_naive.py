@@ -25,7 +25,7 @@ class Spec(BaselineSpec):
     summary = "Repeats the value one season earlier."
     equation = "y[t+h] = y[t + h - m ceil(h/m)]"
     source = "Hyndman & Athanasopoulos, Forecasting: Principles and Practice, 5.2"
-    reads_season = True
+    needs_whole_season = True
 
     def reason_unsuited(self, season_length: int) -> str:
         """Why it is left out of a dataset with this season; empty when it fits."""

@@ -271,8 +271,8 @@ def add_step_products(
     """From the gradients `d_gates` of a step's sums: that of h before the step, into `d_h`, and
     what the step adds to those of the weights, `d_flat`.
 
-    stacked: the rows [x; 1; h] of the step; transposed: the recurrent weights, a row for each
-    column; sizes: batch, inputs, columns of the weights.
+    stacked: the rows [x; 1; h] of the step, of a GRU [x; 1; 1; h]; transposed: the recurrent
+    weights, a row for each column; sizes: batch, inputs, columns of the weights.
     """
     batch, inputs, columns = sizes
     units = d_gates.shape[1] // batch
