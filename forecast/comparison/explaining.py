@@ -61,11 +61,10 @@ class Parts:
     def at(cls, rows: Rows, ensemble: Ensemble, panel: Panel) -> Parts:
         """The parts of the forecasts at `rows`; the panel is cut to the rows that these read."""
         task = panel.task
-        n_read = task.lookback + task.season_length
         cut = []
         for series in panel.series:
             stop = rows[series.unique_id] + 1
-            start = 0 if ensemble.needs_whole_history else max(stop - n_read, 0)
+            start = stop - ensemble.count_rows_read(stop)
             ds, values = series.ds[start:stop], series.values[start:stop]
             future = series.future[start : stop + task.horizon]
             cut.append(Series(series.unique_id, ds, values, future))

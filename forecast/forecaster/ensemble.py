@@ -100,14 +100,16 @@ class Ensemble:
         return self.forecasters[0].scaling
 
     def select_newest_rows(self, history: pd.DataFrame) -> pd.DataFrame:
-        """The rows of a long frame that a forecast from its end may read; all rows where
-        `needs_whole_history`.
+        """The rows of a long frame that a forecast from its end may read."""
+        return history.groupby("unique_id", sort=False).tail(self.count_rows_read(len(history)))
+
+    def count_rows_read(self, n_rows: int) -> int:
+        """How many of the newest `n_rows` of a series a forecast may read: a lookback and a season,
+        or all where `needs_whole_history`. A model in service never sees more.
         """
         if self.needs_whole_history:
-            return history
-        return history.groupby("unique_id", sort=False).tail(
-            self.task.lookback + self.task.season_length
-        )
+            return n_rows
+        return min(n_rows, self.task.lookback + self.task.season_length)
 
     @property
     def needs_whole_history(self) -> bool:

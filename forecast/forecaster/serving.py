@@ -170,7 +170,7 @@ def read_ordered_panel(
     ds = ds.astype("datetime64[ns]")
     steps = calendars.grid(task.calendar, ds.min(), ds.max()).to_numpy()
     edges = [0, *np.flatnonzero(np.diff(codes)) + 1, len(codes)]
-    newest = len(ds) if ensemble.needs_whole_history else task.lookback + task.season_length
+    newest = ensemble.count_rows_read(len(ds))
     series = []
     for unique_id, start, stop in zip(series_ids, edges, edges[1:], strict=False):
         first = np.searchsorted(steps, ds[start])

@@ -105,7 +105,7 @@ class ModelSpec(Config):
     """Whether its forecast depends on the rows before the cutoff."""
     needs_whole_season: ClassVar[bool] = False
     """Whether its windows have at least a season, even if the lookback is shorter, where the series
-    has so many rows.
+    has so many rows. Windows of more rows would be cut in service (`Ensemble.count_rows_read`).
     """
     needs_vintages: ClassVar[bool] = False
     """Whether it needs the stored forecasts of the data provider; it is left out without them."""

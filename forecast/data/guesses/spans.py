@@ -158,7 +158,7 @@ def without_new_series(lengths: pd.Series) -> pd.Series:
 def block_shares(n_rows: int, horizon: int, season: int) -> dict[str, float]:
     """The shares of train, validation and calibration of a series of `n_rows`, by these names; the
     test block has the rest: 15 %, or `TESTED_HORIZONS` horizons, but at most 35 % together with
-    calibration, so that half of the rows are left to train on. Where a share would be shorter than
+    calibration, so that about half of the rows train. Where a share would be shorter than
     a horizon, the blocks are chosen in steps, if there are four horizons.
     """
     calibration = _calibration_share(n_rows, horizon)
