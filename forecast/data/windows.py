@@ -20,6 +20,7 @@ from operator import attrgetter
 
 import numpy as np
 import pandas as pd
+from numpy.typing import DTypeLike
 
 from forecast.config.task import FutureStep, Task, format_time
 from forecast.config.transforms import TRANSFORMS
@@ -133,16 +134,20 @@ def fill_gaps(z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.where(last >= 0, values, 0.0), observed, (steps - last).astype(z.dtype)
 
 
-def input_channels(z: np.ndarray, channels: Layout) -> np.ndarray:
-    """(B, L, n_channels) float32 inputs of scaled values (B, L, C), NaN where missing."""
-    return _input_channels(*fill_gaps(z), channels)
+def input_channels(z: np.ndarray, channels: Layout, dtype: DTypeLike = np.float32) -> np.ndarray:
+    """(B, L, n_channels) inputs of scaled values (B, L, C), NaN where missing."""
+    return _input_channels(*fill_gaps(z), channels, dtype)
 
 
 def _input_channels(
-    values: np.ndarray, observed: np.ndarray, since: np.ndarray, channels: Layout
+    values: np.ndarray,
+    observed: np.ndarray,
+    since: np.ndarray,
+    channels: Layout,
+    dtype: DTypeLike = np.float32,
 ) -> np.ndarray:
-    """(B, L, n_channels) float32 inputs of the three arrays (B, L, C) of `fill_gaps`."""
-    result = np.empty((*values.shape[:2], channels.n_channels), dtype=np.float32)
+    """(B, L, n_channels) inputs of the three arrays (B, L, C) of `fill_gaps`."""
+    result = np.empty((*values.shape[:2], channels.n_channels), dtype)
     for i, channel in enumerate(channels.value):
         column = values[:, :, i]
         if channels.difference_inputs[i]:

@@ -66,7 +66,8 @@ class Loop:
         self._skip = skip
         self._channels = channels
         # (B, horizon, channels): the rows after the newest one, without the values of the targets
-        self._rows = input_channels(z, channels)[:, windows.z.shape[1] :]
+        rows = input_channels(z, channels, windows.past.dtype)
+        self._rows = rows[:, windows.z.shape[1] :]
         # room for the rows of the horizon; a skip reads only the targets of z
         padding = [(0, 0), (0, horizon), (0, 0)]
         self._z = np.pad(windows.z[:, :, : channels.outputs], padding)

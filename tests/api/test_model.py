@@ -16,7 +16,7 @@ from lxml import html
 
 import forecast
 from forecast.api.stages import _restored_environment
-from forecast.backtest import all_rows, training
+from forecast.backtest import backtest
 from forecast.backtest.candidates import REFERENCE_MODELS, plan_candidates
 from forecast.backtest.setup import Setup
 from forecast.config.task import Task
@@ -537,8 +537,7 @@ def test_a_network_is_fitted_on_every_core_where_these_are_asked_for_as_minus_on
 def test_a_network_without_gradient_steps_loads_no_tensorflow(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for module in (training, all_rows):
-        monkeypatch.setattr(module, "load_tensorflow", lambda: pytest.fail("it takes six seconds"))
+    monkeypatch.setattr(backtest, "load_tensorflow", lambda: pytest.fail("it takes six seconds"))
     lm = {"family": "narx", "trainer": "lm", "units": 2}
     assert len(forecast.fit(waves(), lm, **STEP).predict()) == 6
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from forecast import models
-from forecast.backtest import tuning
+from forecast.backtest import backtest, tuning
 from forecast.backtest.candidates import Candidate
 from forecast.backtest.prepared_data import PreparedData
 from forecast.backtest.setup import Setup
@@ -120,7 +120,7 @@ def no_engine(monkeypatch):
     """No study here trains, and another test of the process may have begun TensorFlow with threads
     of its own.
     """
-    monkeypatch.setattr(tuning, "load_tensorflow", lambda: None)
+    monkeypatch.setattr(backtest, "load_tensorflow", lambda: None)
 
 
 def test_every_network_gets_a_file_and_what_has_nothing_to_tune_none(plan, monkeypatch):

@@ -25,7 +25,7 @@ IMPORTLINTER = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8
 
 MOST_ROOMS = 16
 MOST_LAYERS = 10
-MOST_MODULES = 285
+MOST_MODULES = 286
 MOST_NODES = 247_950
 """Nodes of the syntax trees, which no formatting changes. Raised from 223,000 for plans, holidays,
 typed records, polynomial NARX, old versions of dependencies, hierarchies, explanations, anomalies,
