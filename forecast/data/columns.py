@@ -406,23 +406,32 @@ def append_plan(
     if is_planned.any():
         ends = next_steps(calendar, newest, horizon)[[0, -1]]
         used = future_rows["unique_id"][future_rows["ds"] <= ends[1]]
-        unused = plan[~plan["unique_id"].isin(used)]
-        unused = unused[unused["unique_id"].isin(history["unique_id"][is_planned])]
-        if len(unused):
-            name = unused["unique_id"].iloc[0]
-            times = unused["ds"][unused["unique_id"] == name].agg(["min", "max"])
-            planned_span, horizon_span = (
-                " to ".join(format_times([end], calendar) for end in pair) for pair in (times, ends)
-            )
-            raise InputError(
-                f"{where}, series {name!r}: found rows from {planned_span}, wanted some from"
-                f" {horizon_span}, which are forecast. Correct the dates, or leave the series out:"
-                " then the plan of the data is used."
-            )
+        has_own_plan = plan["unique_id"].isin(history["unique_id"][is_planned])
+        _refuse_unused(plan[has_own_plan & ~plan["unique_id"].isin(used)], ends, calendar, where)
     first_planned = future_rows.groupby("unique_id")["ds"].min()
     is_replaced = history["ds"] >= first_planned.reindex(history["unique_id"]).to_numpy()
     rows = pd.concat([history[~is_replaced], future_rows])
     return rows.sort_values(list(KEY_COLUMNS), kind="stable", ignore_index=True)
+
+
+def _refuse_unused(
+    plan: pd.DataFrame, ends: pd.DatetimeIndex, calendar: Calendar, where: str
+) -> None:
+    """`InputError` for the first series of a `plan` of which no row is between `ends`, the first
+    and last step of the horizon; nothing for an empty plan.
+    """
+    if plan.empty:
+        return
+    name = plan["unique_id"].iloc[0]
+    times = plan["ds"][plan["unique_id"] == name].agg(["min", "max"])
+    planned_span, horizon_span = (
+        " to ".join(format_times([end], calendar) for end in pair) for pair in (times, ends)
+    )
+    raise InputError(
+        f"{where}, series {name!r}: found rows from {planned_span}, wanted some from"
+        f" {horizon_span}, which are forecast. Correct the dates, or leave the series out:"
+        " then the plan of the data is used."
+    )
 
 
 def trim_to_observed(frame: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:

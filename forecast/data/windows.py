@@ -144,7 +144,7 @@ def _input_channels(
     observed: np.ndarray,
     since: np.ndarray,
     channels: Layout,
-    dtype: DTypeLike = np.float32,
+    dtype: DTypeLike,
 ) -> np.ndarray:
     """(B, L, n_channels) inputs of the three arrays (B, L, C) of `fill_gaps`."""
     result = np.empty((*values.shape[:2], channels.n_channels), dtype)
@@ -247,7 +247,7 @@ def gather_windows(
     window = _copy_blocks(z, first_rows, lookback)
     window[:, 0, list(channels.differenced)] = np.nan
     values, observed, since = fill_gaps(window)
-    past = _input_channels(values, observed, since, channels)
+    past = _input_channels(values, observed, since, channels, np.float32)
     last = values[:, -1, : channels.outputs].copy()
     known_ahead = _copy_blocks(future, first_rows, lookback + horizon, np.float32)
     return Windows(window, past, known_ahead, last, rows, np.full(len(rows), unique_id))

@@ -315,12 +315,15 @@ def closed_loop_error(
     series.
     """
     horizon = problem.panel.task.horizon
-    cases, is_counted = sample_validation_windows(problem, horizon, per_series=CLOSED_LOOP_ORIGINS)
+    windows_and_targets, is_counted = sample_validation_windows(
+        problem, horizon, per_series=CLOSED_LOOP_ORIGINS
+    )
+    cases = [(windows, target, np.isfinite(target)) for windows, target in windows_and_targets]
 
     def batch_losses(weights: Weights) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for windows, target in cases:
+        for windows, target, is_known in cases:
             loop = Loop(network, weights, skip, windows, problem.channels, horizon=horizon)
-            yield loss.of_validation(loop.run() - target), np.isfinite(target)
+            yield loss.of_validation(loop.run() - target), is_known
 
     return _mean_error(batch_losses, is_counted)
 
