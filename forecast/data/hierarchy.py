@@ -15,19 +15,13 @@ import numpy as np
 import pandas as pd
 
 from forecast.config.task import Task
+from forecast.data.schema import join_texts
 from forecast.system.errors import InputError, quote_names, require_column
 
 TOTAL = "total"
 """The name of the sum of all series."""
 SERIES_LEVEL = "series"
 """The name of the lowest level where none of the hierarchy's columns names the series."""
-
-
-def join_names(table: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
-    """The texts of `columns`, joined by a slash, for each row."""
-    first, *others = columns
-    parts = table[list(columns)].astype("str")
-    return parts[first].str.cat(parts[others], sep="/")
 
 
 def name_by_groups(
@@ -50,7 +44,7 @@ def name_by_groups(
                 f" {texts[is_wrong].iloc[0]!r}; wanted a name that is not {TOTAL!r} and has no"
                 " slash. Correct the cell."
             )
-    names = join_names(table, groups)
+    names = join_texts(table, groups, "/")
     if id_column in table and id_column not in groups:
         ids = table[id_column].astype("str")
         paths = pd.DataFrame({"id": ids, "path": names}).drop_duplicates()

@@ -181,6 +181,13 @@ def has_number_type(values: pd.Series) -> bool:
     return is_numeric_dtype(values) and values.dtype.kind not in "bc"
 
 
+def join_texts(table: pd.DataFrame, columns: Iterable[str], mark: str) -> pd.Series:
+    """The texts of `columns`, joined by `mark`, for each row."""
+    texts = table[[*columns]].astype("str")
+    first, *others = texts.columns
+    return texts[first].str.cat(texts[others], sep=mark)
+
+
 def find_text_cell(values: pd.Series) -> int | None:
     """The position of the first cell that is neither a number nor missing; None without one. Text
     beside numbers is such a cell, even `1.5`: another may be written with another mark.

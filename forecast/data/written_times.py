@@ -49,6 +49,8 @@ DATE_FORMATS = (
     "%Y/%m/%d",
     "%Y.%m.%d",
     "%Y%m%d",
+    "%Y %m %d",
+    "%Y %m %d %H %M",
     "%d.%m.%Y",
     "%d/%m/%Y",
     "%d-%m-%Y",
@@ -57,6 +59,7 @@ DATE_FORMATS = (
     "%d.%m.%y",
     "%d/%m/%y",
     "%m/%d/%y",
+    "%d %m %Y",
     "%d %b %Y",
     "%d %B %Y",
     "%d-%b-%Y",
@@ -65,7 +68,9 @@ DATE_FORMATS = (
     "%B %d, %Y",
     "%b %Y",
     "%B %Y",
+    "%Y %m",
     "%Y %b",
+    "%Y %B",
     "%b-%Y",
     "%b-%y",
     "%m/%Y",
@@ -84,6 +89,10 @@ TIME_FORMATS = (
     " %I:%M:%S %p",
     " %I:%M%p",
     " %I %p",
+    " %H",
+    " %H%M",
+    " %H%M%S",
+    " %H.%M.%S",
 )
 MIN_TIME_NAMES = 4
 """The fewest columns named by times that show a table with a column for each time."""

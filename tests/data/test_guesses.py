@@ -493,36 +493,111 @@ def test_a_cell_without_a_number_is_named_by_its_line_where_its_column_is_wanted
         guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine", target="temp")
 
 
-def test_a_date_and_its_hour_in_two_columns_are_no_series_of_hours(tmp_path):
-    times = pd.date_range("2024-01-01", periods=200, freq="h")
-    frame = pd.DataFrame(
-        {"date": times.strftime("%Y-%m-%d"), "hour": times.hour, "y": np.arange(200.0)}
-    )
-    with pytest.raises(InputError, match=r"'date' and 'hour' are parts of one time\. Write"):
-        guessed(tmp_path, frame)
-
-
 HOURS = pd.date_range("2024-01-01", periods=960, freq="h")
 
 
+def of_stations(columns: dict[str, Any], stations: list[str]) -> pd.DataFrame:
+    rows = pd.DataFrame(columns | {"y": np.arange(960.0)})
+    return pd.concat([rows.assign(Ort=station) for station in stations])
+
+
 @pytest.mark.parametrize(
-    ("name", "hours", "stations"),
+    ("name", "hours", "clock"),
     [
-        ("Hora", HOURS.hour, ["Köln"]),
-        ("HE", HOURS.hour + 1, ["Köln", "Ulm"]),
-        ("Std", HOURS.hour + 1, ["Köln"]),
-        ("slot_60", HOURS.hour, ["Köln", "Ulm"]),
-        ("Klukka", HOURS.strftime("%H:%M:%S"), ["Köln"]),
-        ("Uhrzeit", [f"{hour + 1}:00" for hour in HOURS.hour], ["Köln", "Ulm"]),
-        ("HEURE", HOURS.strftime("%H00"), ["Köln"]),
-        ("am/pm", HOURS.strftime("%I:%M %p"), ["Köln", "Ulm"]),
+        ("Hora", HOURS.hour, "%H"),
+        ("slot_60", HOURS.hour, "%H"),
+        ("Klukka", HOURS.strftime("%H:%M:%S"), "%H:%M:%S"),
+        ("Time", HOURS.strftime("%H.%M.%S"), "%H.%M.%S"),
+        ("HEURE", HOURS.strftime("%H00"), "%H%M"),
+        ("<TIME>", HOURS.strftime("%H%M%S"), "%H%M%S"),
+        ("am/pm", HOURS.strftime("%I:%M %p"), "%I:%M %p"),
     ],
 )
-def test_no_hour_of_a_day_is_taken_for_a_series_or_a_row_too_many(tmp_path, name, hours, stations):
-    rows = pd.DataFrame({"Datum": HOURS.strftime("%d.%m.%Y"), name: hours, "y": np.arange(960.0)})
-    frame = pd.concat([rows.assign(Ort=station) for station in stations])
+@pytest.mark.parametrize("stations", [["Köln"], ["Köln", "Ulm"]])
+def test_a_date_and_its_hour_in_two_columns_are_one_time(tmp_path, name, hours, clock, stations):
+    frame = of_stations({"Datum": HOURS.strftime("%d.%m.%Y"), name: hours}, stations)
+    entry = guessed(tmp_path, frame)
+    assert entry["source"]["time_columns"] == ["Datum", name]
+    assert entry["source"]["time_format"] == f"%d.%m.%Y {clock}"
+    assert entry["calendar"] == {"kind": "regular", "freq": "1h"}
+    assert entry["source"].get("columns", {}) == ({"unique_id": "Ort"} if stations[1:] else {})
+
+
+@pytest.mark.parametrize(
+    ("name", "hours"),
+    [
+        ("HE", HOURS.hour + 1),
+        ("Std", HOURS.hour + 1),
+        ("Uhrzeit", [f"{hour + 1}:00" for hour in HOURS.hour]),
+        ("hhmm", 100 * HOURS.hour),
+        ("Time", 10_000 * HOURS.hour),
+    ],
+)
+@pytest.mark.parametrize("stations", [["Köln"], ["Köln", "Ulm"]])
+def test_hours_from_1_to_24_and_clocks_without_zeros_are_refused(tmp_path, name, hours, stations):
+    frame = of_stations({"Datum": HOURS.strftime("%d.%m.%Y"), name: hours}, stations)
     with pytest.raises(InputError, match=f"'Datum' and '{name}' are parts of one time"):
         guessed(tmp_path, frame)
+
+
+DAYS = pd.date_range("2020-12-30", periods=600)
+MONTHS = pd.date_range("1990-01-01", periods=240, freq="MS")
+
+
+@pytest.mark.parametrize(
+    ("columns", "n_parts", "freq"),
+    [
+        (
+            {"year": HOURS.year, "month": HOURS.month, "day": HOURS.day, "hour": HOURS.hour},
+            4,
+            "1h",
+        ),
+        (
+            {
+                "YY": HOURS.year,
+                "MM": HOURS.strftime("%m"),
+                "DD": HOURS.strftime("%d"),
+                "hh": HOURS.strftime("%H"),
+                "mm": "00",
+            },
+            5,
+            "1h",
+        ),
+        ({"station": 7, "Year": DAYS.year, "Month": DAYS.month, "Day": DAYS.day}, 3, "1D"),
+        ({"Year": MONTHS.year, "Month": MONTHS.month_name()}, 2, "1MS"),
+        ({"Year": MONTHS.year, "Period": MONTHS.strftime("M%m")}, 2, "1MS"),
+        ({"Jahr": 1960 + np.arange(240) // 4, "Zeitraum": ["Q1", "Q2", "Q3", "Q4"] * 60}, 2, "1QS"),
+    ],
+)
+def test_a_year_and_its_parts_in_columns_of_their_own_are_one_time(
+    tmp_path, columns, n_parts, freq
+):
+    frame = pd.DataFrame(columns)
+    frame["flow"] = np.sin(np.arange(len(frame)))
+    entry = guessed(tmp_path, frame)
+    assert entry["source"]["time_columns"] == list(columns)[-n_parts:]
+    assert entry["calendar"] == {"kind": "regular", "freq": freq}
+    assert entry["target"]["column"] == "flow"
+
+
+def test_a_quarter_in_digits_is_no_month(tmp_path):
+    quarters = {"Year": 1960 + np.arange(240) // 4, "Quarter": [1, 2, 3, 4] * 60}
+    with pytest.raises(InputError, match="'Quarter', 'Year' may be some"):
+        guessed(tmp_path, pd.DataFrame(quarters | {"y": np.sin(np.arange(240))}))
+
+
+def test_the_parts_of_a_time_that_a_file_writes_out_are_no_times(tmp_path):
+    parts = {"year": DAYS.year, "month": DAYS.month, "day": DAYS.day}
+    frame = pd.DataFrame({"date": DAYS} | parts | {"y": np.sin(np.arange(600))})
+    source = guessed(tmp_path, frame)["source"]
+    assert source["columns"] == {"ds": "date"} and "time_columns" not in source
+
+
+def test_a_year_with_decimals_is_not_forecast(tmp_path):
+    frame = pd.DataFrame({"year": MONTHS.year, "month": MONTHS.month})
+    frame["decimal date"] = (frame["year"] + (frame["month"] - 0.5) / 12).round(4)
+    frame["average"] = 350 + 0.1 * np.arange(240)
+    assert guessed(tmp_path, frame)["target"]["column"] == "average"
 
 
 def test_forecasts_with_their_issue_are_no_series_for_each_time(tmp_path):

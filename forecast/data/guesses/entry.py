@@ -7,7 +7,7 @@ that lead the target are inputs; the other numbers, but for leaks, are offered i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -75,13 +75,14 @@ from forecast.data.guesses.times import (
     TIME_COLUMN_NAMES,
     GuessedTimes,
     find_time_column,
+    find_time_parts,
     guess_times,
+    join_time_parts,
     refuse_split_time,
 )
-from forecast.data.hierarchy import join_names
 from forecast.data.leading import find_leading_columns
 from forecast.data.leaks import find_leaks
-from forecast.data.schema import describe_row
+from forecast.data.schema import describe_row, join_texts
 from forecast.data.splits import longest_horizon
 from forecast.data.written_times import PART_NAME, describe_wide, read_times
 from forecast.system.errors import InputError, plural, quote, quote_names
@@ -124,6 +125,16 @@ def guess_entry(
     time, time_format = find_time_column(table)
     _refuse_times_for_names(table, time, time_format, where)
     series = find_series_column(table, time, time_format)
+    parts = find_time_parts(table, time, series)
+    if parts:
+        texts = own_files.read_table(path, where, file_format, texts=parts)[parts]
+        joined = join_time_parts(texts)
+        if joined is None:
+            parts = []
+        else:
+            table = table.drop(columns=parts).assign(ds=joined)
+            time, time_format = find_time_column(table[["ds"]])
+            series = find_series_column(table, time, time_format)
     ids = [] if series is None else [series]
     if time is not None:
         refuse_split_time(table, time, series, where)
@@ -133,10 +144,10 @@ def guess_entry(
         with_names = own_files.read_table(path, where, file_format, texts=names)
         table[names] = with_names[names]
     rows = table.copy()  # defragmented, since columns are added
-    rows["unique_id"] = join_names(table, ids) if ids else name
+    rows["unique_id"] = join_texts(table, ids, "/") if ids else name
     rows[ids] = table[ids].astype("str")
     rows = read_padded_numbers(rows, time)
-    guess = guess_times(rows, time, time_format, target, where)
+    guess = replace(guess_times(rows, time, time_format, target, where), parts=parts)
     series = ids[0] if len(ids) == 1 else None
     columns = table.columns.drop([guess.column, series], errors="ignore")
     others = [column for column in columns if column.lower() not in TIME_COLUMN_NAMES]
@@ -316,6 +327,7 @@ def _source_entry(
         "path": where,
         "columns": {ours: theirs for ours, theirs in columns.items() if theirs not in (None, ours)},
         "id_columns": ids if len(ids) > 1 else [],
+        "time_columns": guess.parts,
         "time_zone": guess.zone,
         "time_format": guess.format,
     }
@@ -332,7 +344,7 @@ def _source_note(guess: GuessedTimes, ids: list[str], file_format: own_files.Fil
     else:
         note = "times as UTC"
     if guess.column:
-        note += f" from {guess.column!r}"
+        note += f" from {' and '.join(map(quote, guess.parts or [guess.column]))}"
     if ids:
         note += f", series from {' and '.join(map(quote, ids))}"
     if len(ids) > 1:

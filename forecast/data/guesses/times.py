@@ -6,6 +6,7 @@ cannot be read is refused.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,7 @@ from forecast.data.calendars import (
     fit_calendar,
 )
 from forecast.data.guesses.cells import text_columns, words_of
+from forecast.data.schema import join_texts
 from forecast.data.written_times import (
     ISO_8601,
     guess_time_format,
@@ -85,22 +87,36 @@ UNREAD_FORMS = {
     r"1\d{18}": " Nanoseconds since 1970 become times by `pandas.to_datetime(...)`.",
 }
 """Patterns of cells that stand for times but are not read, and how to convert them."""
+HOUR_WORDS = {"hour", "hr", "hh", "heure", "hora", "stunde", "std"}
 CLOCK_WORDS = {
-    *("hour", "hr", "he", "hhmm", "period", "interval", "minute"),
-    *("heure", "hora", "stunde", "std", "viertelstunde", "intervall", "uhrzeit", "slot"),
+    *HOUR_WORDS,
+    *("he", "hhmm", "period", "interval", "minute"),
+    *("viertelstunde", "intervall", "uhrzeit", "slot"),
 }
 """Words in the name of a column with the hour of a date that is in another column."""
 CLOCK_TEXT = r"([01]?\d|2[0-4])(:[0-5]\d){1,2}( ?[AaPp][Mm])?"
 """How such an hour may be written."""
+MIN_TIMES = 10
+"""With fewer distinct times, parts of them are missing, such as the day of a year and a month."""
+PERIOD_TEXT = r"[QM]\d\d?"
+"""A quarter or a month of a year that is in another column."""
+PART_WORDS = (
+    {"year", "yr", "yyyy", "yy", "jahr"},
+    {"month", "mon", "mo", "mm", "monat"},
+    {"day", "dy", "dd", "tag"},
+    HOUR_WORDS,
+    {"minute", "mm"},
+)
+"""Words in the names of columns that hold a time together, in the order in which they are read."""
 
 
 @dataclass(frozen=True)
 class GuessedTimes:
     """The times of a file's rows.
 
-    column: its name in the file, None where no column has or counts them. format: None for
-    ISO 8601. zone: the time zone, None for UTC. times: in UTC, one per row. fit: the calendar and
-    how well it fits.
+    column: its name in the file, None where no column has or counts them. parts: the columns that
+    hold them together, where they are joined to `column`. format: None for ISO 8601. zone: the time
+    zone, None for UTC. times: in UTC, one per row. fit: the calendar and how well it fits.
     """
 
     column: str | None
@@ -108,6 +124,7 @@ class GuessedTimes:
     zone: str | None
     times: pd.Series
     fit: CalendarFit
+    parts: Sequence[str] = ()
 
 
 def find_time_column(table: pd.DataFrame) -> tuple[str | None, str | None]:
@@ -253,13 +270,44 @@ def _guess_zone(
     return None, to_utc(table, time_format, time_zone=None, where=where)
 
 
+def find_time_parts(table: pd.DataFrame, time: str | None, series: str | None) -> list[str]:
+    """The columns that only together hold a time: `time` and the hours to its dates, or, where
+    `time` is None, a year, its month, and what of day, hour and minute there is. Empty without such
+    columns.
+    """
+    if time is not None:
+        clock = _find_clock(table, time, series)
+        return [] if clock is None else [time, clock]
+    parts: list[str] = []
+    for words in PART_WORDS:
+        names = [c for c in table.columns.drop(parts) if not words.isdisjoint(words_of(c))]
+        if len(parts) == 1:
+            names += [c for c in text_columns(table) if table[c].str.fullmatch(PERIOD_TEXT).all()]
+        if not names:
+            break
+        parts.append(min(names, key=lambda name: len(words_of(name))))
+    return parts if len(parts) > 1 else []
+
+
+def join_time_parts(texts: pd.DataFrame) -> pd.Series | None:
+    """The cells of the columns of a time (`find_time_parts`), as the file writes them, joined by a
+    blank; None where they are no times together, as of hours from 1 to 24, or fewer than
+    `MIN_TIMES`.
+    """
+    clock = texts.iloc[:, -1].str.strip()
+    lengths = clock.str.len()
+    # 90000 of a clock may be 9:00:00, and 10000 as well 1:00:00 as 10:00:00
+    if clock.str.isdigit().all() and lengths.max() > 2 and lengths.nunique() > 1:
+        return None
+    joined = join_texts(texts, texts.columns, " ")
+    is_time = joined.nunique() >= MIN_TIMES and guess_time_format(joined) is not None
+    return joined if is_time else None
+
+
 def refuse_split_time(table: pd.DataFrame, time: str, series: str | None, where: str) -> None:
-    """`InputError` where a column holds the hours to the dates in `time`. It is `series`, which
-    tells apart the rows of a day, or where most dates are repeated, any other column. Also where
+    """`InputError` where a column holds the hours to the dates in `time` (`_find_clock`), or
     `series` holds times and has more of them than rows of each, as forecasts with their issue.
     """
-    keys = [time] if series is None else [time, series]
-    candidates = keys[1:]
     if series is not None and _names_times(table[series]):
         raise InputError(
             f"{where}: {time!r} and {series!r} both hold times. Of forecasts that were issued again"
@@ -267,16 +315,28 @@ def refuse_split_time(table: pd.DataFrame, time: str, series: str | None, where:
             " may stand in a second file (`issued_path`, docs/data.md). A name of a series, such as"
             " 2024-01, needs a letter: c2024-01."
         )
+    clock = _find_clock(table, time, series)
+    if clock is not None:
+        raise InputError(
+            f"{where}: {time!r} and {clock!r} are parts of one time. Write one column of both,"
+            " such as 2024-01-31T13:00; of hours from 1 to 24 the first begins at 00:00. Where"
+            f" {clock!r} names series, give it another name, such as series."
+        )
+
+
+def _find_clock(table: pd.DataFrame, time: str, series: str | None) -> str | None:
+    """The column with the hours to the dates in `time`: `series`, which tells apart the rows of a
+    day, or, where most dates are repeated, any other column; None without one.
+    """
+    keys = [time] if series is None else [time, series]
+    candidates = keys[1:]
     if table.duplicated(keys).mean() > 0.5:
         candidates += [column for column in table.columns if column not in keys]
     for column in candidates:
         # the month of a date is the same in all of its rows
         if _is_clock(table[column]) and table.groupby(time)[column].nunique().max() > 1:
-            raise InputError(
-                f"{where}: {time!r} and {column!r} are parts of one time. Write one column of both,"
-                " such as 2024-01-31T13:00; of hours from 1 to 24 the first begins at 00:00. Where"
-                f" {column!r} names series, give it another name, such as series."
-            )
+            return column
+    return None
 
 
 def _names_times(names: pd.Series) -> bool:
@@ -296,7 +356,8 @@ def _is_clock(values: pd.Series) -> bool:
     """
     name: Any = values.name
     text = values.dropna().astype("str").str.strip()
-    if name.lower() in TIME_COLUMN_NAMES or not CLOCK_WORDS.isdisjoint(words_of(name)):
+    words = words_of(name)
+    if " ".join(words) in TIME_COLUMN_NAMES or not CLOCK_WORDS.isdisjoint(words):
         return bool(text.str.contains(r"\d").all())
     if own_files.is_code(values):
         values = pd.to_numeric(values)

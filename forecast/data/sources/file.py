@@ -26,7 +26,7 @@ from forecast.data.columns import (
     measured_columns,
     needed_columns,
 )
-from forecast.data.hierarchy import join_names, name_by_groups
+from forecast.data.hierarchy import name_by_groups
 from forecast.data.records import SnapshotRecord
 from forecast.data.schema import (
     check_frame,
@@ -35,6 +35,7 @@ from forecast.data.schema import (
     find_text_cell,
     first_true,
     has_rising_times,
+    join_texts,
 )
 from forecast.data.sources import RawFrame, Request, keep_known
 from forecast.data.written_times import (
@@ -61,6 +62,9 @@ class Settings(own_files.FileFormat, Source):
     columns: dict[str, str] = Field(default_factory=dict)
     id_columns: tuple[str, ...] = Field(
         (), description="columns that together name a series, joined by `/`"
+    )
+    time_columns: tuple[str, ...] = Field(
+        (), description="columns that together hold a time, joined by a blank"
     )
     keep: dict[str, str] = Field(default_factory=dict)
     time_zone: TimeZone | None = None
@@ -99,8 +103,9 @@ def read(request: Request) -> RawFrame:
     rows = _read_named_rows(
         path, where, source, file_format=source, id_column=id_column, texts=[*groups, *kinds]
     )
-    for name in source.id_columns:
-        require_column(name, rows.columns, where, "Correct `source.id_columns`.")
+    for key in ("id_columns", "time_columns"):
+        for name in getattr(source, key):
+            require_column(name, rows.columns, where, f"Correct `source.{key}`.")
     rows = _keep_rows(rows, source, where)
     if groups:
         rows = name_by_groups(rows, groups, id_column, where=where)
@@ -274,24 +279,25 @@ def _read_named_rows(
     texts: Iterable[str] = (),
 ) -> pd.DataFrame:
     """The rows of a file. Where it has `source.id_columns`, their texts, joined by a slash, are the
-    names of series in `id_column`; missing where one of them is. `InputError` for a file with only
-    some of these columns.
+    names of series in `id_column`; so are those of `source.time_columns` the times, joined by a
+    blank. Missing where one of them is. `InputError` for a file with only some of these columns.
     """
-    parts = [*source.id_columns]
     times = [source.columns.get("ds", "ds"), "issued_at"]
-    as_text = [id_column, *parts, *texts]
+    as_text = [id_column, *source.id_columns, *source.time_columns, *texts]
     if source.time_format:  # the month 01.2024 is no number
         as_text += times
     table = own_files.read_table(path, where, file_format, texts=as_text)
     missing = [*own_files.MISSING_TEXTS, *file_format.missing]
-    for name in table.columns.intersection(times):
+    for name in table.columns.intersection([*times, *source.time_columns]):
         table[name] = table[name].mask(table[name].isin(missing))
     table = table.dropna(how="all")  # such as a last line of NA alone
-    if table.columns.isin(parts).any():
-        for name in parts:
-            require_column(name, table.columns, where, "Correct `source.id_columns`.")
-        is_whole = table[parts].notna().all(axis=1)
-        table[id_column] = join_names(table, parts).where(is_whole)
+    for key, joined, mark in (("id_columns", id_column, "/"), ("time_columns", times[0], " ")):
+        parts = getattr(source, key)
+        if table.columns.isin(parts).any():
+            for name in parts:
+                require_column(name, table.columns, where, f"Correct `source.{key}`.")
+            is_whole = table[[*parts]].notna().all(axis=1)
+            table[joined] = join_texts(table, parts, mark).where(is_whole)
     return table
 
 

@@ -92,6 +92,25 @@ def test_columns_that_name_a_series_together_are_all_needed(tmp_path: Path):
         check_frame(raw, ["temp"], where="mine.csv")
 
 
+def test_columns_that_hold_a_time_together_are_joined_in_rows_and_plan(tmp_path: Path):
+    source = {**MINE, "time_columns": ["date", "clock"], "time_format": "%Y%m%d %H%M"}
+    text = "date,clock,temp\n20240101,0030,1\n20240101,1030,2\n"
+    times = [pd.Timestamp("2024-01-01 00:30"), pd.Timestamp("2024-01-01 10:30")]
+    assert read(tmp_path, text, source=source)["ds"].tolist() == times
+    plans = dataset(source=source, future_exogenous=[{"column": "promo", "known_ahead": True}])
+    (tmp_path / "plan.csv").write_text("date,clock,promo\n20240101,1130,1\n")
+    plan = file.read_plan(tmp_path / "plan.csv", plans, ["mine"])
+    assert plan["ds"].tolist() == [pd.Timestamp("2024-01-01 11:30")]
+
+
+def test_columns_that_hold_a_time_together_are_all_needed_in_every_row(tmp_path: Path):
+    source = {**MINE, "time_columns": ["date", "clock"], "time_format": "%Y-%m-%d %H:%M"}
+    message = refused(tmp_path, "date,temp\n2024-01-01,1\n", source=source)
+    assert "'clock'" in message and "time_columns" in message
+    text = "date,clock,temp\n2024-01-01,00:00,1\n2024-01-01,,2\n"
+    assert "line 3: `ds` is empty" in refused(tmp_path, text, source=source)
+
+
 def test_rows_that_come_late_are_put_where_they_belong(tmp_path: Path):
     hours = [f"2024-01-01 0{hour}:00" for hour in range(5)]
     rows = [f"{name},{hour},{value}" for name in "ba" for value, hour in enumerate(hours)]
