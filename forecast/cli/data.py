@@ -135,7 +135,7 @@ def add(
         )
     stem = path.name.partition(".")[0]
     # without the characters that the name of an entry may not have
-    entry = name or re.sub(r"[^A-Za-z0-9_-]+", "_", stem).strip("_-") or "mine"
+    entry = name or re.sub(r"[^A-Za-z0-9_-]+", "_", stem).strip("_-")[:64] or "mine"
     config = ProjectPaths.of(project).datasets_yaml
     for known in configured_datasets(project):
         # on the disks of macOS and Windows names that differ in case alone are one folder

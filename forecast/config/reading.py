@@ -93,7 +93,9 @@ def require_plain_names(kind: str) -> AfterValidator:
         names_in_lower_case: dict[str, str] = {}
         for name in mapping:
             if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name):
-                raise ValueError(f"{kind} name {name!r}: wanted letters, digits, '_' and '-' only")
+                raise ValueError(
+                    f"{kind} name {name!r}: wanted letters, digits, '_' and '-' only, at most 64"
+                )
             other = names_in_lower_case.setdefault(name.lower(), name)
             if other != name:
                 raise ValueError(

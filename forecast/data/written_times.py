@@ -37,6 +37,8 @@ from forecast.system.errors import InputError, quote, quote_names
 _OFFSET = r"(?:Z|[+-]\d{2}(?::?\d{2})?)$"
 _NO_MARK = re.compile(r"[^/,:-]")
 _ONLY_DATE = r"\d{4}-\d{2}(?:-\d{2})?"
+_INTERVAL = re.compile(r"(.*?\d:\d\d\S*)(?: \([A-Z]+\))?(?: [-–] |/)\d.*\d:\d\d.*")
+"""An interval such as `01.01.2024 00:00 - 01.01.2024 01:00`, and its start."""
 _PERIOD = (
     r"(?i)^(?P<year>\d{4})[-/ ]?"
     r"(?:Q(?P<quarter>\d{1,2})|M(?P<month>\d{1,2})|W(?P<week>\d{1,2})(?:-?(?P<day>[1-7]))?)$"
@@ -110,7 +112,7 @@ def guess_time_format(values: pd.Series) -> str | None:
     strftime; None without one. Of several that fit, the one with the least `_measure_disorder`, day
     before month.
     """
-    text = values.astype("str").str.strip()
+    text = _strip(values)
     if _fits(_periods_to_days(text), ISO_8601):
         return ISO_8601
     # no directive reads one of these marks, so only formats with those of the first row can fit
@@ -163,8 +165,16 @@ def _measure_disorder(text: pd.Series, time_format: str) -> tuple[int, float]:
 
 def read_times(values: pd.Series, time_format: str | None) -> pd.Series:
     """Times written as `time_format` (None: ISO 8601), taken as UTC; NaT where they are not."""
-    text = _periods_to_days(values.astype("str").str.strip())
+    text = _periods_to_days(_strip(values))
     return pd.to_datetime(text, format=time_format or ISO_8601, errors="coerce", utc=True)
+
+
+def _strip(values: pd.Series) -> pd.Series:
+    """The text of `values` without blanks around it; of intervals (`_INTERVAL`) their starts."""
+    text = values.astype("str").str.strip()
+    if not _INTERVAL.fullmatch(next(iter(text), "")):
+        return text
+    return text.str.replace(_INTERVAL, r"\1", regex=True)
 
 
 def _fits(text: pd.Series, time_format: str) -> bool:
@@ -215,9 +225,7 @@ def to_utc(
         return values.astype("datetime64[ns]")
     refuse_rows(values, values.isna(), where, ", wanted a time in every row. Complete or drop it.")
     if time_format is not None:
-        times = pd.to_datetime(
-            values.astype("str").str.strip(), format=time_format, errors="coerce"
-        )
+        times = pd.to_datetime(_strip(values), format=time_format, errors="coerce")
         if times.isna().any() and guess_time_format(values) in (None, time_format):
             _refuse_odd_row(values, times.notna(), where)
         advice = (
@@ -233,7 +241,7 @@ def to_utc(
     elif values.dtype.kind == "M":
         times = values
     else:
-        times = _read_iso(values.astype("str"), time_zone, wall_clock, where)
+        times = _read_iso(_strip(values), time_zone, wall_clock, where)
     refuse_rows(values, lie_outside(times), where, OUTSIDE)
     if not isinstance(times.dtype, pd.DatetimeTZDtype):
         times = times.astype("datetime64[ns]")

@@ -2840,3 +2840,71 @@ def test_of_quarters_the_row_that_is_none_is_named(tmp_path):
     frame = pd.DataFrame({"time": [*quarters, "total"], "y": np.arange(121.0)})
     with pytest.raises(InputError, match="line 122: `time` holds 'total', wanted a time"):
         guessed(tmp_path, frame)
+
+
+HALF_A_YEAR = pd.date_range("2023-07-01", "2023-12-31", tz="Europe/Berlin", freq="h")
+
+
+@pytest.mark.parametrize(
+    ("written", "between"),
+    [("%d.%m.%Y %H:%M", " - "), ("%d/%m/%Y %H:%M:%S", " - "), ("%Y-%m-%dT%H:%M", "/")],
+)
+def test_an_interval_of_times_is_read_by_its_start(tmp_path, written, between):
+    ends = HALF_A_YEAR + pd.Timedelta(hours=1)
+    times = HALF_A_YEAR.strftime(written) + between + ends.strftime(written)
+    frame = pd.DataFrame(
+        {"MTU (CET/CEST)": times, "Price": np.arange(float(len(times))), "BZN": ""}
+    )
+    (tmp_path / "data").mkdir()
+    frame.to_csv(tmp_path / "data" / "mine.csv", index=False)
+    text, rows = read_as_guessed(tmp_path, tmp_path / "data" / "mine.csv")
+    assert yaml.safe_load(text)["mine"]["source"]["time_zone"] == "Europe/Berlin"
+    assert rows["ds"].tolist() == HALF_A_YEAR.tz_convert("UTC").tz_localize(None).tolist()
+    assert rows["Price"].tolist() == frame["Price"].tolist()
+
+
+def test_a_time_that_never_changes_is_not_that_of_the_rows(tmp_path):
+    frame = pd.DataFrame(
+        {
+            "LAST UPDATE": "17/01/24 11:00:00",
+            "geo": np.repeat(["AT", "BE"], 60),
+            "TIME_PERIOD": 2 * [f"{2010 + n // 12}-{n % 12 + 1:02d}" for n in range(60)],
+            "OBS_VALUE": WAVE[:120],
+        }
+    )
+    columns = guessed(tmp_path, frame)["source"]["columns"]
+    assert columns == {"ds": "TIME_PERIOD", "unique_id": "geo"}
+
+
+def test_names_with_an_empty_cell_give_way_to_complete_ones(tmp_path):
+    """The codes of three countries and of a continent, which has none."""
+    frame = pd.DataFrame(
+        {
+            "Entity": np.repeat(["Africa", "Germany", "Ireland", "World"], 60),
+            "Code": np.repeat([None, "DEU", "IRL", "WRL"], 60),
+            "Year": [
+                *range(1900, 1960),
+                *range(1900, 1960),
+                *range(1924, 1984),
+                *range(1900, 1960),
+            ],
+            "emissions": WAVE[:240],
+        }
+    )
+    assert guessed(tmp_path, frame)["source"]["columns"]["unique_id"] == "Entity"
+
+
+def test_the_end_of_a_step_is_neither_a_plan_nor_a_target(tmp_path):
+    starts = pd.date_range("2023-01-01", periods=300)
+    frame = pd.DataFrame({"from": starts, "to": starts + pd.Timedelta(days=1), "y": WAVE[:300]})
+    frame.loc[295:, "y"] = None
+    text = guess_both(tmp_path, frame)[1]
+    assert "# not read: 5 rows after the last y" in text and "future_exogenous" not in text
+    days = frame[["from", "to"]].apply(lambda column: column.dt.strftime("%Y%m%d"))
+    assert guessed(tmp_path, days.assign(y=WAVE[:300]))["target"]["column"] == "y"
+
+
+def test_an_empty_column_gives_no_hint_about_unread_times(tmp_path):
+    frame = pd.DataFrame({"zone": "", "date": [f"day {n}" for n in range(40)], "y": WAVE[:40]})
+    with pytest.raises(InputError, match=r"known; 'date' may be some\. Name the columns"):
+        guessed(tmp_path, frame)

@@ -26,11 +26,12 @@ IMPORTLINTER = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8
 MOST_ROOMS = 16
 MOST_LAYERS = 10
 MOST_MODULES = 286
-MOST_NODES = 247_950
+MOST_NODES = 248_400
 """Nodes of the syntax trees, which no formatting changes. Raised from 223,000 for plans, holidays,
 typed records, polynomial NARX, old versions of dependencies, hierarchies, explanations, anomalies,
 pretrained models, a module for each thing that a new entry is guessed from, a net on delays in the
-search for a system, and a registry that somebody changes by hand; the aim is 200,000.
+search for a system, a registry that somebody changes by hand, and the files of portals; the aim is
+200,000.
 """
 FEWEST_LINES = 40
 MOST_TYPE_CHECKS = 5

@@ -74,6 +74,7 @@ from forecast.data.guesses.times import (
     COUNTED_ROWS,
     TIME_COLUMN_NAMES,
     GuessedTimes,
+    find_column_format,
     find_time_column,
     find_time_parts,
     guess_times,
@@ -150,7 +151,11 @@ def guess_entry(
     guess = replace(guess_times(rows, time, time_format, target, where), parts=parts)
     series = ids[0] if len(ids) == 1 else None
     columns = table.columns.drop([guess.column, series], errors="ignore")
-    others = [column for column in columns if column.lower() not in TIME_COLUMN_NAMES]
+    others = [
+        column
+        for column in columns
+        if column.lower() not in TIME_COLUMN_NAMES and find_column_format(table[column]) is None
+    ]
     rows = read_flags(rows, others)
     may_be_numbers = [column for column in others if column not in ids]
     numbers = number_columns(rows, may_be_numbers, target, where)

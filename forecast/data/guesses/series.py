@@ -27,7 +27,7 @@ def find_series_column(
     table: pd.DataFrame, time: str | None, time_format: str | None
 ) -> Any | None:
     """The column that names the series; None without one. It is `unique_id`, or else as follows; of
-    several columns the one with the fewest values.
+    several columns the one with the fewest values, without empty cells where there is such a one.
 
     Without times: text, each value of which is in consecutive rows. Where no two rows share a time:
     text, each value of which has its own steps. Otherwise the first there is of: text that tells
@@ -77,7 +77,8 @@ def find_series_column(
         else:
             times = read_times(table[time], time_format)
             naming = [c for c in text if _has_own_steps(times, table[c])]
-    return n_values[naming].idxmin() if naming else None
+    complete = [c for c in naming if table[c].notna().all()]
+    return n_values[complete or naming].idxmin() if naming else None
 
 
 def _has_own_steps(times: pd.Series, names: pd.Series) -> bool:

@@ -128,25 +128,30 @@ class GuessedTimes:
 
 
 def find_time_column(table: pd.DataFrame) -> tuple[str | None, str | None]:
-    """The first column that holds times, and its format (None for ISO 8601); without one, the first
-    that counts months or years. (None, None) without any.
+    """The first column that holds times, and its format (None for ISO 8601); one that never
+    changes, such as that of the last update, comes last. Without any, the first that counts months
+    or years. (None, None) where there is none either.
     """
-    for name in table.columns:
-        values = table[name].dropna()
-        if values.dtype.kind == "M":
-            return name, None
-        if values.empty:
-            continue
-        if not is_numeric_dtype(values):
-            time_format = guess_time_format(values)
-            if time_format is not None:
-                return name, None if time_format == ISO_8601 else time_format
-        elif values.astype("str").str.fullmatch(r"[12]\d{7}(\d\d){0,2}").all():
-            # a number is read by a format alone: 20240131, 2024013113, 202401311330
-            time_format = "%Y%m%d%H%M"[: len(str(values.iloc[0])) - 2]
-            if read_times(values, time_format).notna().all():
-                return name, time_format
+    for name in sorted(table.columns, key=lambda column: table[column].nunique() < 2):
+        time_format = find_column_format(table[name])
+        if time_format is not None:
+            return name, None if time_format == ISO_8601 else time_format
     return _find_years(table)
+
+
+def find_column_format(column: pd.Series) -> str | None:
+    """The format of a column of times, `ISO_8601` where it needs none; None for any other."""
+    values = column.dropna()
+    if values.dtype.kind == "M":
+        return ISO_8601
+    if values.empty:
+        return None
+    if not is_numeric_dtype(values):
+        return guess_time_format(values)
+    # a number is read by a format alone: 20240131, 2024013113, 202401311330
+    time_format = "%Y%m%d%H%M"[: len(str(values.iloc[0])) - 2]
+    has_digits = values.astype("str").str.fullmatch(r"[12]\d{7}(\d\d){0,2}").all()
+    return time_format if has_digits and read_times(values, time_format).notna().all() else None
 
 
 def _find_years(table: pd.DataFrame) -> tuple[str | None, str | None]:
@@ -187,6 +192,7 @@ def _find_count_column(
     times, in minutes from 1970; without it the rows are counted from 0.
     `InputError` where another column may hold times in an unknown form.
     """
+    table = table.dropna(axis="columns", how="all")
     steps = (
         table.select_dtypes("number")
         .drop(columns=target, errors="ignore")
