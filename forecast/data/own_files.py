@@ -18,7 +18,7 @@ import tarfile
 import zipfile
 import zlib
 from collections import Counter, deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import chain, islice, zip_longest
 from pathlib import Path
 from typing import Annotated, Literal
@@ -96,7 +96,7 @@ MISSING_TEXTS = [
     "null",
 ]
 """The cells that pandas reads as missing."""
-MISSING_PATTERN = r"(?i)\W+|m|t|nil|none|missing|nd|n\.d\.|n\.a\.|k\.a\.|#(div/0|value|ref)!"
+MISSING_PATTERN = r"(?i)\W+|m|t|nil|none|missing|nd|n/e|n\.d\.|n\.a\.|k\.a\.|#(div/0|value|ref)!"
 """Other cells without a value: punctuation alone, such as `.` and `--`, or these words. `add` names
 them under `missing` in the entry (`find_missing_texts`).
 """
@@ -111,8 +111,10 @@ MIN_OTHER_VALUES = 20
 csv.field_size_limit(BLOCK_BYTES)  # read with another separator, a whole header may be one field
 HEADER_LINES = 2
 """The first lines, which may hold the column names: the first, or the second after `sep=;`."""
-SHOWN_LINES, LEAST_ROWS = 20, 2
-"""The first lines, from which the separator is guessed, and the fewest of them below a title."""
+SHOWN_LINES, LEAST_ROWS, MAX_TITLE_LINES = 20, 2, 40
+"""The lines from which the separator is guessed, the fewest of them below a title, and the most of
+a title that is no comment.
+"""
 MAX_COLUMNS = 5_000
 """The most columns: a table of series has a row per series and time, not a column."""
 
@@ -137,6 +139,9 @@ class FileFormat(Config):
     thousands: str = Field(default="", max_length=1)
     skip_lines: int = Field(
         default=0, ge=0, description="lines above the names of the columns, such as a title"
+    )
+    skip_below: int = Field(
+        default=0, ge=0, description="lines below the names of the columns, such as their units"
     )
     units: tuple[str, ...] = Field(
         default=(), description="beside numbers, such as `$` and `%`: dropped"
@@ -216,6 +221,7 @@ def _read_csv(
         )
     lines = first_lines(path, where, file_format.encoding)
     lines_before = _count_lines_above(lines, file_format)
+    below = range(lines_before + 1, lines_before + 1 + file_format.skip_below)
     separator = stated_separator(lines) or file_format.separator
     header = read_header(lines, separator, lines_before)
     _require_distinct_names(header, where)
@@ -231,17 +237,18 @@ def _read_csv(
         na_values=missing_texts,
         keep_default_na=False,
         encoding=file_format.encoding,
-        skiprows=lines_before,
+        skiprows=[*range(lines_before), *below],
         dtype=str if file_format.thousands else dict.fromkeys(texts, str),
     )
     if not isinstance(rows.index, pd.RangeIndex):
         raise InputError(
             f"{where}: its first row has more values, separated by {separator!r}, than the"
             " header has names. Name every column in the first line and remove what stands above;"
-            " where numbers have decimal commas, separate the columns by semicolons, and write"
-            ' `separator: ";", decimal: ","` under `source`.'
+            " where blanks separate the columns, write commas; where numbers have decimal commas,"
+            ' separate the columns by semicolons, and write `separator: ";", decimal: ","` under'
+            " `source`."
         )
-    rows.index = (rows.index + 2 + lines_before).rename("line")
+    rows.index = (rows.index + 2 + lines_before + len(below)).rename("line")
     is_plain = (file_format.decimal, file_format.thousands, file_format.units) == (".", "", ())
     for column in rows.columns.drop(texts, errors="ignore"):
         values = rows[column]
@@ -347,14 +354,26 @@ def _require_few_columns(n_columns: int, where: str) -> None:
         )
 
 
+def make_names_error(cells: Sequence[str], where: str) -> InputError:
+    """An error for the caller to raise about a first line that holds `cells` of a row."""
+    return InputError(
+        f"{where}: its first line holds {quote_names(cells[:3])}, wanted the names of the columns."
+        " Write a line with them above, such as `ds,y`."
+    )
+
+
 def _require_distinct_names(header: Iterable[str], where: str) -> None:
     """`InputError` for a header with two columns of one name."""
     counts = Counter(map(str.strip, header))
     repeated = [name for name, count in counts.items() if name and count > 1]
+    if any(map(NUMBER.fullmatch, repeated)):
+        raise make_names_error([*counts], where)
     if repeated:
         raise InputError(
             f"{where}: the header names {quote_names(repeated)} more than once. Give every column a"
-            " name of its own."
+            " name of its own; where a second line tells them apart, such as `Ticker`, read the"
+            " file by pandas with `header=[0, 1], index_col=0` and write"
+            " `stack(1).reset_index()` of it."
         )
 
 
@@ -366,8 +385,14 @@ def guess_format(path: Path, where: str) -> FileFormat:
         return FileFormat()
     encoding = guess_encoding(path, where)
     lines = first_lines(path, where, encoding)
-    separator = stated_separator(lines) or guess_separator(lines[:SHOWN_LINES])
-    layout = FileFormat(separator=separator, skip_lines=find_header(lines[:SHOWN_LINES], separator))
+    # the last comment, or the one before an empty comment, may hold the names of the columns
+    n_comments = next((n for n, line in enumerate(lines) if not line.startswith("#")), 0)
+    start = max(n_comments - 2, 0)
+    top_lines = lines[start : start + MAX_TITLE_LINES + SHOWN_LINES]
+    separator = stated_separator(lines) or guess_separator(top_lines)
+    header = find_header(top_lines, separator)
+    skip_below = count_lines_below([*_split_lines(top_lines[header + 1 :], separator)])
+    layout = FileFormat(separator=separator, skip_lines=start + header, skip_below=skip_below)
     columns = [
         cells
         for _, *cells in filter(None, _cells_by_column(lines, layout))
@@ -397,6 +422,7 @@ def _cells_by_column(lines: list[str], file_format: FileFormat) -> list[list[str
     without its last cell.
     """
     lines = lines[_count_lines_above(lines, file_format) :]
+    del lines[1 : 1 + file_format.skip_below]
     read_rows = _split_lines(lines, file_format.separator)
     rows = [
         row[:-1] if len(line) == MAX_LINE else row
@@ -599,7 +625,8 @@ def guess_separator(lines: list[str]) -> str:
     best_mark, best_score = ",", (False, 1)
     for first in range(max(len(lines) - LEAST_ROWS, 1)):
         for mark in SEPARATORS:
-            column_counts = list(map(len, _split_lines(lines[first:], mark)))
+            window = lines[first : first + SHOWN_LINES]
+            column_counts = list(map(len, _split_lines(window, mark)))
             fewest = min(column_counts, default=0)
             score = (fewest == max(column_counts[:1], default=0), fewest)
             if fewest > 1 and score > best_score:
@@ -611,14 +638,17 @@ def guess_separator(lines: list[str]) -> str:
 
 def find_header(lines: list[str], separator: str) -> int:
     """The number of lines above the one that names the columns: titles, comments and empty lines. 0
-    where no line below the first is a name for each column of the lines below it.
+    where no line below the first is a name for each column of the lines below it; of a table whose
+    names are years, those above the first line of as many cells as most have.
     """
     rows = list(_split_lines(lines, separator))
     widths = Counter(len(row) for row in rows if row)
-    width = max(widths, key=widths.__getitem__, default=0)
+    width = max(widths, key=lambda n_cells: (widths[n_cells], n_cells), default=0)
+    whole_rows = [number for number, row in enumerate(rows) if len(row) == width]
+    has_open_end = not any(rows[number][-1].strip() for number in whole_rows)
     name_rows: list[int] = []
     for number, row in enumerate(rows):
-        cells = [cell.strip() for cell in row]
+        cells = [cell.strip() for cell in row[: width - has_open_end]]
         if len(row) != width or not all(cells):
             continue
         if any(cell[0].isdigit() or NUMBER.fullmatch(cell) for cell in cells):
@@ -627,7 +657,33 @@ def find_header(lines: list[str], separator: str) -> int:
             name_rows.clear()  # what stands above an empty line is a title, and no unit of a name
         name_rows.append(number)
     uncommented = [number for number in name_rows if not lines[number].startswith("#")]
+    if not name_rows and whole_rows and not rows[whole_rows[0]][0][:1].isdigit():
+        return whole_rows[0]
     return (uncommented[:1] or name_rows[-1:] or [0])[0]
+
+
+def count_lines_below(rows: list[list[str]]) -> int:
+    """The number of lines between the names of the columns and the rows, such as one of units:
+    those without a cell like one of its column in the second half of `rows`, the lines below the
+    names.
+    """
+    half = len(rows) // 2
+    columns = zip_longest(*rows[half:], fillvalue="")
+    patterns = [set(map(_pattern_of, column)) for column in columns]
+    first_cells = [
+        [cell for cell, known in zip(row, patterns, strict=False) if _pattern_of(cell) in known]
+        for row in rows[:half]
+    ]
+    n_below = next((n for n, cells in enumerate(first_cells) if any(cells)), 0)
+    return n_below if any(chain.from_iterable(rows[:n_below])) else 0
+
+
+def _pattern_of(cell: str) -> str:
+    """A cell with its digits and letters replaced by one of each: `05.Jan.24` as `0.a.0`."""
+    cell = cell.strip()
+    if cell in MISSING_TEXTS or NUMBER.fullmatch(cell):
+        return cell and "0"
+    return re.sub(r"[^\W\d_]+", "a", re.sub(r"\d+", "0", cell))
 
 
 def guess_number_marks(
@@ -640,7 +696,7 @@ def guess_number_marks(
     (`separator`), where another mark is the decimal one, or where a column shows it (`grouping`).
     Otherwise it is the decimal mark.
     """
-    decimal, thousands, ambiguous = "", "", set()
+    decimals, thousands, ambiguous = [""], "", set()
     for cell in cells:
         match = NUMBER.fullmatch(cell.strip())
         group_mark, decimal_mark = match.groups(default="") if match else ("", "")
@@ -648,9 +704,12 @@ def guess_number_marks(
         if is_single and not cell.strip().lstrip("+-").startswith("0"):
             ambiguous.add(group_mark)
         elif is_single:
-            decimal = group_mark
+            decimals.append(group_mark)
         else:
-            thousands, decimal = group_mark or thousands, decimal_mark or decimal
+            thousands = group_mark or thousands
+            decimals.append(decimal_mark or decimals[-1])
+    # between commas a decimal comma is a second value: 10130,1 is a pressure and its quality
+    decimal = "." if separator == "," and "." in decimals else decimals[-1]
     for mark in ambiguous - {decimal, thousands}:
         if decimal or mark == separator or mark in grouping:
             thousands = mark

@@ -1092,14 +1092,20 @@ def test_a_young_series_beside_a_long_one_is_named_by_its_column():
     assert find_series_column(pd.concat(shops), "day", None) == "shop"
 
 
-def test_two_lines_of_names_as_yfinance_writes_them_are_told(tmp_path):
-    fields = pd.MultiIndex.from_product(
-        [["Close", "Open"], ["AAA", "BBB"]], names=["Price", "Ticker"]
-    )
+@pytest.mark.parametrize("tickers", [["AAA"], ["AAA", "BBB"]])
+def test_two_lines_of_names_as_yfinance_writes_them_are_read_of_one_ticker(tmp_path, tickers):
+    fields = pd.MultiIndex.from_product([["Open", "Close"], tickers], names=["Price", "Ticker"])
     days = pd.date_range("2024-01-01", periods=600, name="Date")
-    prices = pd.DataFrame(np.tile(WAVE[:, None] + 9, 4), days, fields)
-    with pytest.raises(InputError, match="two lines name its columns"):
+    prices = pd.DataFrame(np.tile(WAVE[:, None] + 9, len(fields)), days, fields)
+    if len(tickers) == 1:
+        entry = guessed(tmp_path, prices, index=True)
+        assert entry["target"]["column"] == "Close" and entry["source"]["skip_below"] == 2
+        return
+    with pytest.raises(InputError, match=r"'Close', 'Open' more than once.*`stack\(1\)"):
         guessed(tmp_path, prices, index=True)
+    read = pd.read_csv(tmp_path / "data" / "mine.csv", header=[0, 1], index_col=0)
+    long = read.stack(1).reset_index()  # as the message says
+    assert sorted(guessed(tmp_path, long)["source"]["columns"]) == ["ds", "unique_id"]
 
 
 @pytest.mark.parametrize("name", ["Adj Close", "adjusted_close"])
@@ -1185,13 +1191,6 @@ def test_titles_above_the_names_are_skipped_and_told(tmp_path, lines, mark, skip
     source = yaml.safe_load(text)["mine"]["source"]
     assert source.get("skip_lines", 0) == skipped
     assert ("above the names of columns" in text) == (skipped > 0)
-
-
-def test_a_title_of_as_many_words_as_columns_is_no_row_of_names_where_it_stands_alone(tmp_path):
-    rows = "".join(f"{day},1,2\n" for day in DAILY)
-    (tmp_path / "mine.csv").write_text(f"Date,a,b\nday,mm,mm\n{rows}")
-    with pytest.raises(InputError, match="line 2: `Date` holds 'day', wanted a time"):
-        guess_entry(tmp_path / "mine.csv", "mine.csv", "mine")
 
 
 @pytest.mark.parametrize(("odd", "other"), [("1.5", "2,5"), ("1.250", "980"), ("-.5", "3")])
@@ -2908,3 +2907,82 @@ def test_an_empty_column_gives_no_hint_about_unread_times(tmp_path):
     frame = pd.DataFrame({"zone": "", "date": [f"day {n}" for n in range(40)], "y": WAVE[:40]})
     with pytest.raises(InputError, match=r"known; 'date' may be some\. Name the columns"):
         guessed(tmp_path, frame)
+
+
+TAB = "agency\tdatetime\tflow\tcode\n5s\t20d\t14n\t10s\n"
+"""Names as a service for rivers writes them, with a line of formats below."""
+
+
+@pytest.mark.parametrize(
+    ("head", "row", "above", "below"),
+    [
+        (30 * "# a comment, with; marks\n" + "#\n" + TAB, "USGS\t{}\t{}\tA", 31, 1),
+        ("# by us\n# STN,day,   flow\n# \n", "  260,{},{:5}", 1, 1),
+        ("Date,flow,rain\nday,m3/s,mm\n", "{},{},1.5", 0, 1),
+        ("TOA5,CR1000,8\nday,flow\nTS,m3/s\n,Avg\n", "{},{}", 1, 2),
+        ('"Title","flow"\n"CDID","L522"\n"Release date","17-04-2024"\n', '"{}","{}"', 0, 2),
+        ("-BEGIN-\n" + 25 * "a line of a title \n" + "day,flow\n", "{},{}", 26, 0),
+        ("A title of 2024\nday;flow;\n", "{};{};", 1, 0),
+    ],
+    ids=["formats", "comments", "units", "logger", "title below", "long title", "open end"],
+)
+def test_titles_and_units_around_the_names_are_skipped(tmp_path, head, row, above, below):
+    (tmp_path / "data").mkdir()
+    path = tmp_path / "data" / "mine.csv"
+    lines = [row.format(day, 10 + n) for n, day in enumerate(DAILY)]
+    path.write_text(head + "\n".join(lines) + "\n", encoding="utf-8")
+    text, frame = read_as_guessed(tmp_path, path)
+    assert frame["ds"].dt.strftime("%Y-%m-%d").tolist() == DAILY
+    assert frame[frame.columns[-1]].tolist() == list(range(10, 38))
+    assert frame.index.tolist() == list(range(2 + above + below, 30 + above + below))
+    source = yaml.safe_load(text)["mine"]["source"]
+    assert source.get("skip_lines", 0) == above and source.get("skip_below", 0) == below
+    assert ("below the names" in text) == (below > 0)
+
+
+@pytest.mark.parametrize("first", ["7", "NaN", "-7.5", "+1e-3"])
+def test_a_first_number_written_like_no_other_is_no_unit(tmp_path, first):
+    (tmp_path / "mine.csv").write_text("\n".join(["y", first, *(f"{n}.25" for n in range(60))]))
+    assert own_files.guess_format(tmp_path / "mine.csv", "mine.csv").skip_below == 0
+
+
+def test_a_first_line_with_a_number_twice_holds_no_names(tmp_path):
+    rows = [f"{1704067200000 + 3600000 * n},{n}.5,{n}.5,{n}.7" for n in range(40)]
+    (tmp_path / "mine.csv").write_text("\n".join(rows))
+    with pytest.raises(InputError, match=r"first line holds .*1704067200000.*wanted the names"):
+        guess_entry(tmp_path / "mine.csv", "mine.csv", "mine")
+
+
+def test_years_that_name_columns_are_seen_below_a_title(tmp_path):
+    years = ",".join(f'"{year}"' for year in range(1990, 2024))
+    values = ",".join(f'"{n}.5"' for n in range(34))
+    head = f'"Source","Indicators",\n\n"Updated","2024-06-28",\n\n"Country","Code",{years},\n'
+    rows = "".join(f'"{name}","{name[:3]}",{values},\n' for name in ("Aruba", "Chad", "Japan"))
+    (tmp_path / "mine.csv").write_text(head + rows)
+    with pytest.raises(InputError, match=r"34 columns are named by times, such as '1990'.*melt"):
+        guess_entry(tmp_path / "mine.csv", "mine.csv", "mine")
+
+
+def test_a_quality_behind_a_comma_is_no_decimal_of_a_file_with_points(tmp_path):
+    (tmp_path / "mine.csv").write_text(
+        "ds,latitude,pressure\n" + "".join(f'{day},51.4700,"10130,1"\n' for day in DAILY)
+    )
+    assert own_files.guess_format(tmp_path / "mine.csv", "mine.csv").decimal == "."
+    with pytest.raises(InputError, match="'pressure' holds text '10130,1'"):
+        guess_entry(tmp_path / "mine.csv", "mine.csv", "mine")
+
+
+@pytest.mark.parametrize(
+    ("name", "form"), [("<TIME>", "%H%M%S"), ("HH", "%H"), ("<TIME>", "%H:%M:%S")]
+)
+def test_a_column_of_hours_is_known_by_its_name(tmp_path, name, form):
+    frame = pd.DataFrame({"<DATE>": HOURS.strftime("%Y%m%d"), name: HOURS.strftime(form)})
+    frame["<CLOSE>"] = np.arange(960.0)
+    with pytest.raises(InputError, match=f"'<DATE>' and '{name}' are parts of one time"):
+        guessed(tmp_path, frame.assign(ticker="ABC"))
+
+
+def test_a_name_in_brackets_is_that_of_a_target(tmp_path):
+    days = pd.date_range("2023-01-01", periods=200)
+    frame = pd.DataFrame({"<DATE>": days, "<OPEN>": WAVE[:200], "<CLOSE>": WAVE[:200]})
+    assert guessed(tmp_path, frame)["target"]["column"] == "<CLOSE>"

@@ -23,15 +23,9 @@ def read_and_find_missing(
     """The rows of the file, and its format with the texts that stand for a missing value in columns
     of numbers (`missing`).
 
-    `InputError` for a header without rows, and for the two lines of yfinance's.
+    `InputError` for a header without rows.
     """
     lines = own_files.first_lines(path, where, file_format.encoding)
-    if {line.partition(file_format.separator)[0] for line in lines[:2]} == {"Price", "Ticker"}:
-        raise InputError(
-            f"{where}: two lines name its columns, as yfinance writes them, wanted one. Read it by"
-            " pandas with `header=[0, 1], index_col=0` and write `stack('Ticker').reset_index()` of"
-            " it."
-        )
     codes = own_files.find_codes(lines, file_format)
     texts = ["unique_id", *codes]
     table = own_files.read_table(path, where, file_format, texts=texts)
@@ -102,7 +96,7 @@ def number_columns(rows: pd.DataFrame, columns: list[str], target: str, where: s
     """
     numbers = [c for c in columns if not _is_text(rows[c]) and rows[c].notna().any()]
     text = columns_with_text(rows[columns])
-    if text and not numbers:
+    if text and not (rows[numbers].nunique() > 1).any():
         cells = rows[text].astype("str")
         target = target or cells.apply(lambda column: column.str.contains(r"\d").mean()).idxmax()
     if target in text:

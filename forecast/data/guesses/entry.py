@@ -219,10 +219,7 @@ def _refuse_times_for_names(
         time and not time.isalpha() and read_times(pd.Series([time]), time_format).notna().all()
     )
     if is_time or table.columns.str.fullmatch(r"-?\d+[.,]\d+").all():
-        raise InputError(
-            f"{where}: its first line holds {quote_names(table.columns[:3])}, wanted the names of"
-            " the columns. Write a line with them above, such as `ds,y`."
-        )
+        raise own_files.make_names_error([*table.columns], where)
 
 
 @dataclass(frozen=True)
@@ -356,6 +353,8 @@ def _source_note(guess: GuessedTimes, ids: list[str], file_format: own_files.Fil
         note += f" (sums too: `hierarchy: [{', '.join(ids)}]`, the largest group first)"
     if file_format.skip_lines:
         note += f"; without the {plural(file_format.skip_lines, 'line')} above the names of columns"
+    if file_format.skip_below:
+        note += f"; without the {plural(file_format.skip_below, 'line')} below the names"
     for unit in file_format.units:
         note += f"; numbers as written beside {unit}"
     if file_format.missing:

@@ -215,7 +215,7 @@ def _may_be_target(values: pd.Series) -> bool:
 
 def _target_rank(column: str) -> float:
     """How surely the name is that of a target: the surest has the lowest rank."""
-    if column.lower() in TARGET_COLUMN_NAMES:
+    if column.lower().strip("<>") in TARGET_COLUMN_NAMES:
         return -1
     words = words_of(column)
     if set(words) in ({"adj", "close"}, {"adjusted", "close"}):
