@@ -52,7 +52,6 @@ DATE_FORMATS = (
     "%Y.%m.%d",
     "%Y%m%d",
     "%Y %m %d",
-    "%Y %m %d %H %M",
     "%d.%m.%Y",
     "%d/%m/%Y",
     "%d-%m-%Y",
@@ -118,6 +117,7 @@ def guess_time_format(values: pd.Series) -> str | None:
     # no directive reads one of these marks, so only formats with those of the first row can fit
     marks = _NO_MARK.sub("", str(next(iter(text), "")))
     formats = [day + hour for hour, day in itertools.product(TIME_FORMATS, DATE_FORMATS)]
+    formats.append("%Y %m %d %H %M")  # not with other dates: of `2024-01-31 1 2` two may be values
     fitting = [
         time_format
         for time_format in formats
