@@ -27,7 +27,14 @@ if TYPE_CHECKING:
 Labels = npt.NDArray[np.int64]
 Divide = Callable[[int], Labels]
 
-TIME_FORMATS = ("ISO8601", "%d.%m.%Y %H:%M", "%d.%m.%Y %H:%M:%S", "%d.%m.%Y")
+TIME_FORMATS = (
+    "ISO8601",
+    "%d.%m.%Y %H:%M",
+    "%d.%m.%Y %H:%M:%S",
+    "%d.%m.%Y",
+    "%d-%b-%Y %H:%M:%S",  # the two that MATLAB writes unless told otherwise
+    "%d-%b-%Y",
+)
 TIME_NAME = re.compile(r"(?i)(^|[^a-z])(t|time|date|datetime|timestamp|zeit|datum)([^a-z]|$)")
 UNUSED, TRAIN, VALIDATION, TEST = -1, 0, 1, 2
 BLOCK_NAMES = {TRAIN: "train", VALIDATION: "validation", TEST: "test"}
@@ -131,10 +138,11 @@ def read_record(
     (`train.u`) where several structs have it; a variable goes before a field of the same name.
 
     `experiment`: a column whose values tell several experiments apart. Without it the file is one
-    experiment, or one for each cell where variables are cells of tables, as in iddata. `time`: a
-    column of numbers or dates (ISO, or such as 31.12.2020 23:50 or 20201231); rows that are out of
-    order, left out or in uneven steps are refused. Without it this is checked of the first column
-    of a CSV where that has dates, or even steps as a clock has.
+    experiment, or one for each cell where variables are cells of tables, as in iddata, and for each
+    element of a struct array. `time`: a column of numbers or dates (ISO, or such as 31.12.2020
+    23:50, 31-Dec-2020 or 20201231); rows that are out of order, left out or in uneven steps are
+    refused. Without it this is checked of the first column of a CSV where that has dates, or even
+    steps as a clock has.
     """
     return list(read_by_name(path, outputs, inputs, experiment, time).values())
 
@@ -159,11 +167,11 @@ def read_by_name(
     try:
         is_matlab = Path(path).suffix == ".mat"
         frames = _read_matlab(path, names) if is_matlab else _read_csv(path, {*outputs, *inputs})
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
         raise InputError(f"There is no file {path}. Give the path of a CSV or .mat file.") from None
     except ValueError as error:
         raise InputError(
-            f"{path} is no CSV file with a row of names, nor a MATLAB file up to version 7"
+            f"{path} is no CSV file in UTF-8 with a row of names, nor a MATLAB file up to version 7"
             f" ({error}). Write it again as one; in MATLAB, save(file, '-v7')."
         ) from error
     for frame in frames:
@@ -199,6 +207,9 @@ def _read_csv(path: Path | str, names: Collection[str]) -> list[pd.DataFrame]:
     separator = max(",;\t", key=header.count)
     # `low_memory` reads parts, of which one may have numbers and another texts in a column
     frame = pd.read_csv(path, sep=separator, low_memory=False)
+    if frame.iloc[:, -1].isna().all():
+        # rows that end with a separator: pandas took their first cells for an index
+        frame = pd.read_csv(path, sep=separator, low_memory=False, index_col=False)
     if separator != ",":
         for name in frame:
             if name in names and frame[name].dtype.kind not in "iufb":
@@ -329,13 +340,15 @@ def _matlab_tables(name: str, value: np.ndarray) -> dict[str, list[np.ndarray]]:
     """The tables of numbers in a variable by name; the field of a struct is named `name.field`.
 
     A cell array gives a table for each cell (experiments), or one table with a row for each cell
-    where all cells have the same size, no longer than there are cells (times). Text and arrays
-    without two axes are left out.
+    where all cells have the same size, no longer than there are cells (times). The fields of a
+    struct array are such cells. Text, complex numbers, sparse matrices and arrays without two axes
+    are left out.
     """
-    if value.dtype.names and value.size == 1:
+    if value.dtype.names:
         tables: dict[str, list[np.ndarray]] = {}
         for field in value.dtype.names:
-            tables |= _matlab_tables(f"{name}.{field}", value[field].flat[0])
+            cells = value[field]
+            tables |= _matlab_tables(f"{name}.{field}", cells.flat[0] if cells.size == 1 else cells)
         return tables
     arrays = [value]
     if value.dtype.kind == "O":
@@ -343,7 +356,10 @@ def _matlab_tables(name: str, value: np.ndarray) -> dict[str, list[np.ndarray]]:
         shapes = {np.shape(cell) for cell in arrays}
         if len(shapes) == 1 and max(*shapes.pop(), 1) <= len(arrays):
             arrays = [np.array([np.ravel(cell) for cell in arrays])]
-    is_table = [array.ndim == 2 and array.dtype.kind in "fiu" for array in arrays]
+    is_table = [
+        isinstance(array, np.ndarray) and array.ndim == 2 and array.dtype.kind in "fiu"
+        for array in arrays
+    ]
     return {name: arrays} if arrays and all(is_table) else {}
 
 
@@ -355,7 +371,11 @@ def _full_name(path: Path | str, name: str, tables: Sequence[str]) -> str:
     if len(fields) > 1:
         raise InputError(f"{path} has {name!r} more than once. Name one of {fields}.")
     if not fields:
-        _require_names(path, [name], tables)
+        raise InputError(
+            f"{path} has no column {name!r} of real numbers; it has {list(tables)}. Name one of"
+            " them. Text, complex and sparse values, and objects such as iddata or a timetable are"
+            " not read: save their numbers, such as `u = data.u; y = full(real(data.y))`."
+        )
     return fields[0]
 
 

@@ -257,8 +257,42 @@ def test_a_file_that_is_no_record_says_what_is_wrong_with_it(tmp_path: Path) -> 
     with pytest.raises(InputError, match=r"\['u'\] is named twice"):
         read_record(path, ["y"], ["u", "u"])
     path.write_text("")
-    with pytest.raises(InputError, match="is no CSV file with a row of names"):
+    with pytest.raises(InputError, match="is no CSV file in UTF-8 with a row of names"):
         read_record(path, ["y"])
+
+
+def test_a_file_whose_rows_end_with_a_separator_keeps_its_columns(tmp_path: Path) -> None:
+    path = tmp_path / "logger.csv"
+    for separator in ",;":
+        lines = ["row,level,inflow", "0,5,1,", "1,6,2,", "2,7,3,"]
+        path.write_text("\n".join(lines).replace(",", separator))
+        (record,) = read_record(path, ["level"], ["row"])
+        assert record.y[:, 0].tolist() == [5, 6, 7] and record.u[:, 0].tolist() == [0, 1, 2]
+
+
+def test_names_of_rows_without_a_name_of_their_own_are_no_column(tmp_path: Path) -> None:
+    path = tmp_path / "frame.csv"
+    path.write_text("level,inflow\n1,5,1\n2,6,2\n")
+    (record,) = read_record(path, ["level"], ["inflow"])
+    assert record.y[:, 0].tolist() == [5, 6] and record.u[:, 0].tolist() == [1, 2]
+
+
+def test_a_folder_in_the_place_of_a_file_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="There is no file"):
+        read_record(tmp_path, ["y"])
+
+
+@pytest.mark.parametrize("clock", [" 00:0{}:00", ""])
+def test_dates_as_matlab_writes_them_are_times(tmp_path: Path, clock: str) -> None:
+    path = tmp_path / "table.csv"
+    day = "01-Mar-2020" if clock else "0{}-Mar-2020"
+    cells = [f"{day}{clock}".format(step) for step in (1, 2, 3, 4, 6, 7)]
+    path.write_text("Time,y\n" + "".join(f"{cell},1\n" for cell in cells))
+    with pytest.raises(InputError, match="Rows 3 and 4"):
+        read_record(path, ["y"])
+    path.write_text("Time,y\n" + "".join(f"{cell},1\n" for cell in cells[:4]))
+    (record,) = read_record(path, ["y"], time="Time")
+    assert len(record) == 4
 
 
 def test_a_cell_that_is_no_number_is_named_by_file_column_and_row(tmp_path: Path) -> None:
@@ -349,6 +383,33 @@ def test_a_cell_of_matlab_that_holds_a_record_is_an_experiment(tmp_path: Path) -
         read_record(path, ["y"], ["whole"])
 
 
+def test_an_element_of_a_struct_array_of_matlab_is_an_experiment(tmp_path: Path) -> None:
+    from scipy.io import savemat
+
+    path, runs = tmp_path / "runs.mat", np.zeros((1, 2), [("u", object), ("y", object)])
+    runs[0, 0], runs[0, 1] = (
+        (np.ones((1, 5)), np.ones((1, 5))),
+        (np.zeros((4, 1)), np.eye(4)[:, :1]),
+    )
+    savemat(path, {"runs": runs})
+    first, second = read_record(path, ["y"], ["u"])
+    assert first.u.tolist() == [[1.0]] * 5 and second.y[:, 0].tolist() == [1, 0, 0, 0]
+
+
+@pytest.mark.parametrize("kind", ["complex", "sparse", "text", "three axes"])
+def test_a_variable_of_matlab_that_is_no_table_of_numbers_is_refused_as_such(
+    tmp_path: Path, kind: str
+) -> None:
+    from scipy.io import savemat
+    from scipy.sparse import csc_matrix
+
+    path, y = tmp_path / "kinds.mat", np.arange(6.0)[:, None]
+    values = {"complex": y + 1j, "sparse": csc_matrix(y), "text": "y", "three axes": y[None]}
+    savemat(path, {"u": y, "y": values[kind]})
+    with pytest.raises(InputError, match=r"no column 'y' of real numbers; it has \['u'\].*sparse"):
+        read_record(path, ["y"], ["u"])
+
+
 def test_a_division_by_its_name_in_matlab_is_refused_in_a_sentence() -> None:
     with pytest.raises(InputError, match=r"`divide` is 'dividerand'; wanted such as divideblock"):
         train(narxnet((1,), (1,), 2), tank(60), divide="dividerand", iterations=1)  # type: ignore[arg-type]
@@ -362,7 +423,9 @@ def test_a_file_of_matlab_is_read_by_the_names_of_its_variables(tmp_path: Path) 
     (record,) = read_record(tmp_path / "run.mat", ["y"], ["u"])
     np.testing.assert_array_equal(record.u, u)
     np.testing.assert_array_equal(record.y[:, 0], np.arange(6.0))
-    with pytest.raises(InputError, match=r"has no column \['level'\]; it has \['u', 'y', 'Ts'\]"):
+    with pytest.raises(
+        InputError, match=r"has no column 'level' of real numbers; it has \['u', 'y', 'Ts'\]"
+    ):
         read_record(tmp_path / "run.mat", ["level"])
     rows = {"u": u.T, "y": np.arange(6.0)[:, None]}
     savemat(tmp_path / "rows.mat", rows)
