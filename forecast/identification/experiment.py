@@ -358,7 +358,7 @@ def _is_straight_line(u: Array, y: Array) -> bool:
     return bool(abs(np.corrcoef(known_u, known_y)[0, 1]) > 1 - ROUNDED)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Standardization:
     """The mean and deviation of every input (I,) and output (O,); a constant input has the
     deviation `CONSTANT_SCALE`, so that it never acts.
@@ -368,6 +368,12 @@ class Standardization:
     u_scale: Array
     y_mean: Array
     y_scale: Array
+
+    def __eq__(self, other: object) -> bool:
+        """Whether all numbers are equal; a dataclass would compare arrays as a whole."""
+        return isinstance(other, Standardization) and all(
+            np.array_equal(value, vars(other)[name]) for name, value in vars(self).items()
+        )
 
     @classmethod
     def fit(cls, experiments: Sequence[Experiment]) -> Standardization:
@@ -382,7 +388,8 @@ class Standardization:
             )
         for column in np.flatnonzero(np.nanmax(y, axis=0) == np.nanmin(y, axis=0)):
             raise InputError(
-                f"Output {column} is constant: there is nothing to identify. Leave it out."
+                f"Output {column} is constant in the rows that train: there is nothing to identify."
+                " Take rows in which it moves, or leave it out."
             )
         # rounding gives a constant a deviation, too
         u_scale = np.where(np.ptp(u, axis=0) > 0, u.std(axis=0), CONSTANT_SCALE)

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from forecast.identification.experiment import Array
+from forecast.identification.experiment import Array, Standardization
 from forecast.identification.narx import Memory, Narx
 from forecast.networks.description import Network, weights_at
 from forecast.networks.inference import streaming
@@ -41,12 +41,14 @@ LoopMemory = Memory | NetworkMemory | list[Any]
 class State:
     """What a model remembers between two rows; either loop goes on from it.
 
-    `is_vector`: y was given as (T,), so outputs are (T,), too; `net`: whose memory it is.
+    `is_vector`: y was given as (T,), so outputs are (T,), too; `net`, `scaling`: of the model
+    whose memory it is.
     """
 
     memory: LoopMemory = field(repr=False)
     is_vector: bool = False
     net: object = field(default=None, repr=False)
+    scaling: Standardization | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)

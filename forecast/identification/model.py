@@ -70,12 +70,12 @@ class TrainingRecord:
     """
 
     reason: str = ""
-    curve: tuple[tuple[int, float, float, float], ...] = ()
+    curve: tuple[tuple[int, float, float, float], ...] = field(default=(), repr=False)
     performance: Mapping[str, float] = field(default_factory=dict)
     loop: str = "series-parallel"
     free_run: Mapping[str, float] = field(default_factory=dict)
     for_use: str | int = "prediction"
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = field(default=(), repr=False)
     effective: float = 0.0
 
 
@@ -114,8 +114,7 @@ class Model:
                 f"Got {other[0]} where a model was wanted. Several are several arguments, of a list"
                 " `*models`."
             )
-        scalings = {tuple(np.concatenate(list(vars(m.scaling).values()))) for m in models}
-        if len(scalings) != 1:
+        if not models or any(m.scaling != models[0].scaling for m in models):
             raise InputError(
                 "There is no model, or they are scaled by different data. Give models that were"
                 " trained on the same rows."
@@ -192,7 +191,7 @@ class Model:
         check_first_rows(self.net, "the series", outputs, self.start)
         loop, weights = self.loop_and_weights()
         memory = loop.absorb(weights, self.scaling.scale_u(inputs), self.scaling.scale_y(outputs))
-        return State(memory, self._is_vector(y), self.net)
+        return State(memory, self._is_vector(y), self.net, self.scaling)
 
     def predict(
         self, u: npt.ArrayLike | None, y: npt.ArrayLike | None = None, state: State | None = None
@@ -393,8 +392,12 @@ class Model:
         return run[:, 0] if is_vector else run
 
     def save(self, folder: Path | str) -> None:
-        """Write the model into `folder` as text and plain arrays, for `load`."""
+        """Write the model into `folder` as text and plain arrays, for `load`; `InputError` where
+        that is a file.
+        """
         folder = Path(folder)
+        if folder.is_file():
+            raise InputError(f"{folder} is a file; a model is saved as a folder. Name another.")
         folder.mkdir(parents=True, exist_ok=True)
         # and as text what JSON has no number for: a free run that was lost
         training = json.loads(
@@ -459,12 +462,12 @@ class Model:
 
     def _run(self, u: Array, y: Array | None, state: State) -> LoopRun:
         """The run from the state, free where `y` is None; `InputError` for the state of another
-        net.
+        net, or of one with another scaling, in which all memory is.
         """
-        if state.net != self.net:
+        if state.net != self.net or state.scaling != self.scaling:
             raise InputError(
-                f"The state is that of another net than this {self.net.kind}. Take one of this"
-                " model."
+                f"The state is that of another net than this {self.net.kind}, or of one trained on"
+                " other rows. Take one of this model."
             )
         runs, after = self._member_runs(u, y, state)
         run = self.scaling.unscale_y(median_run(runs))

@@ -66,11 +66,11 @@ def trainlm(
     `goal`: a mean squared error in scaled units; `time`: seconds; `max_fail`: epochs without a
     better validation error. `InputError` for values out of range.
     """
-    is_whole = type(epochs) in (int, np.int64)
-    if not (is_whole and epochs >= 1 and mu > 0 and mu_inc > 1 > mu_dec > 0):
+    require_whole(1, epochs=epochs, max_fail=max_fail)
+    if not (mu > 0 and mu_inc > 1 > mu_dec > 0):
         raise InputError(
-            f"epochs={epochs}, mu={mu}, mu_inc={mu_inc}, mu_dec={mu_dec}; wanted whole epochs from"
-            " 1, mu above 0, mu_inc above 1, mu_dec between 0 and 1."
+            f"mu={mu}, mu_inc={mu_inc}, mu_dec={mu_dec}; wanted mu above 0, mu_inc above 1, mu_dec"
+            " between 0 and 1."
         )
     return lm.Options(
         epochs, mu, mu_inc, mu_dec, mu_max, min_grad, max_fail, goal=goal, seconds=time
@@ -286,6 +286,7 @@ def _options(trainer: Trainer, iterations: int, for_use: ForUse | None) -> lm.Op
         raise InputError(
             f"`trainer` is {trainer!r}; wanted 'lm' or trainlm(...), 'bayesian' or trainbr(...)."
         )
+    require_whole(1, iterations=iterations)
     return replace(trainlm(iterations, max_fail=PATIENCE), bayesian=trainer == "bayesian")
 
 

@@ -1155,7 +1155,7 @@ def test_experiments_that_do_not_fit_together_or_tell_nothing_are_named() -> Non
     u, y = tank(120, 0)
     with pytest.raises(InputError, match=r"have \(inputs, outputs\) \[\(1, 1\), \(2, 1\)\]"):
         identify(Experiment(u, y), Experiment(np.hstack([u, u]), y), settings=SMALL)
-    with pytest.raises(InputError, match="Output 0 is constant: there is nothing to identify"):
+    with pytest.raises(InputError, match=r"Output 0 is constant .*: there is nothing to identify"):
         identify(Experiment(u, np.ones(len(u))), settings=SMALL)
     with pytest.raises(InputError, match=r"Got ndarray .* Give `Experiment\(u, y\)`"):
         identify(u, y)

@@ -18,6 +18,7 @@ from forecast.identification import (
     Experiment,
     Model,
     Net,
+    TrainingRecord,
     distdelaynet,
     elmannet,
     export,
@@ -436,6 +437,34 @@ def test_the_state_of_another_net_is_refused(other) -> None:
     state = source.prepare(*((None, Y) if source.inputs == 0 else (U, Y)))
     with pytest.raises(InputError, match="state is that of another net than this narxnet"):
         m.simulate(U, state)
+
+
+def test_the_state_of_a_net_that_other_rows_scaled_is_refused() -> None:
+    """It would be read in the wrong units: each scaling has its own."""
+    m = model(NARX)
+    other = replace(m, scaling=replace(m.scaling, y_mean=m.scaling.y_mean + 1))
+    with pytest.raises(InputError, match="or of one trained on other rows"):
+        m.simulate(U, other.prepare(U, Y))
+
+
+def test_a_loaded_model_goes_on_from_the_state_of_the_one_that_was_saved(tmp_path) -> None:
+    m = model(NARX)
+    m.save(tmp_path / "net")
+    state = m.prepare(U, Y)
+    resumed = Model.load(tmp_path / "net").simulate(U, state)
+    np.testing.assert_array_equal(resumed.y, m.simulate(U, state).y)
+
+
+def test_a_file_in_the_place_of_the_folder_of_a_model_is_left_alone(tmp_path) -> None:
+    path = tmp_path / "net.mat"
+    path.write_text("data")
+    with pytest.raises(InputError, match="is a file; a model is saved as a folder"):
+        model(NARX).save(path)
+    assert path.read_text() == "data"
+
+
+def test_the_record_of_a_training_shows_itself_without_its_curve() -> None:
+    assert "curve" not in repr(TrainingRecord(curve=((0, 1.0, 1.0, 0.001),) * 100))
 
 
 @pytest.mark.parametrize(("call", "message"), BAD.values(), ids=BAD)

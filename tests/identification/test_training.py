@@ -504,19 +504,23 @@ BAD = {
     "shares": (lambda: divideblock(0.0, 1.0), "train above it"),
     "an output that says nothing": (
         lambda: train(narxnet(), Experiment(np.arange(50.0), np.ones(50))),
-        "Output 0 is constant",
+        "Output 0 is constant in the rows that train",
     ),
     "half an epoch": (
         lambda: trainlm(epochs=2.5),
-        r"epochs=2\.5.*; wanted whole epochs from 1, mu",
+        r"`epochs` is 2\.5; wanted a whole number from 1 up",
     ),
-    "no number of epochs": (lambda: trainlm(epochs=None), "epochs=None.*; wanted whole epochs"),
+    "no number of epochs": (
+        lambda: trainlm(epochs=None),
+        "`epochs` is None; wanted a whole number",
+    ),
+    "no failure in a row": (lambda: trainlm(max_fail=0), "`max_fail` is 0; wanted a whole number"),
     "half an iteration": (
         lambda: train(narxnet(), tank(50), iterations=2.5),
-        "wanted whole epochs",
+        r"`iterations` is 2\.5; wanted a whole number",
     ),
-    "no iteration": (lambda: train(narxnet(), tank(50), iterations=0), "epochs=0"),
-    "a damping that never grows": (lambda: trainlm(mu=0.0), "mu=0.0, .* wanted .* mu above 0"),
+    "no iteration": (lambda: train(narxnet(), tank(50), iterations=0), "`iterations` is 0; wanted"),
+    "a damping that never grows": (lambda: trainlm(mu=0.0), "mu=0.0, .* wanted mu above 0"),
     "a damping that does not rise": (
         lambda: trainbr(mu_inc=1.0),
         "mu_inc=1.0, .* wanted .* mu_inc above 1",
