@@ -7,6 +7,8 @@ series, two daily price series, three networks, one failed candidate.
 
 from __future__ import annotations
 
+import functools
+import tempfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -112,6 +114,22 @@ def write_project(
 
 
 def write_dataset(root: Path, name: str) -> None:
+    for path, content in _dataset_files(name).items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(content)
+
+
+@functools.cache
+def _dataset_files(name: str) -> dict[Path, bytes]:
+    """Path below the project → content; to compute them takes a CPU second."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        _compute_dataset(root, name)
+        written = [path for path in root.rglob("*") if path.is_file()]
+        return {path.relative_to(root): path.read_bytes() for path in written}
+
+
+def _compute_dataset(root: Path, name: str) -> None:
     truth = actuals(name)
     files.write_json(
         root / "data" / "pointers" / f"{name}.json", {"as_of": "2025-03-01", "sha256": "0" * 64}
