@@ -9,6 +9,7 @@ them; `forecast promote` (`cli.operation`) calls `run_refit` alone, in the check
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -125,18 +126,19 @@ def provide_tuned_values(job: RetrainingJob, tree: WorkTree, config_hash: str) -
     """Put the tuned values of the configuration with this digest into the work tree.
 
     Tuning runs once per configuration, on the committed data and splits; with new data only
-    training runs again. For the tuning the work tree goes back to its commit, since it holds newly
-    fetched data already.
+    training runs again. It has a work tree of its own, since `predict` reads the newest data from
+    the other one meanwhile.
     """
     stored = job.folder / "tuned" / config_hash
     if not stored.exists():
         job.log_step("tune")
-        worktree.open_tree(job.root, job.dataset)
-        copy_snapshots(job.root, tree.path)
-        run_stages(job, tree, f"tune@{job.dataset}")
-        worktree.copy_whole(tree.paths.tuned(job.dataset), stored)
-        for name in with_joined_datasets([job.dataset], tree.paths.configs):
-            worktree.copy_whole(_last_pointer(job, name), tree.paths.pointer(name))
+        # those that are not committed come from the newest fetch again
+        shutil.rmtree(ProjectPaths.of(job.folder / "tuning").pointers, ignore_errors=True)
+        tuning = worktree.open_tree(job.root, job.dataset, "tuning")
+        for project in (job.root, tree.path):
+            copy_snapshots(project, tuning.path)
+        run_stages(job, tuning, f"tune@{job.dataset}")
+        worktree.copy_whole(tuning.paths.tuned(job.dataset), stored)
     worktree.copy_whole(stored, tree.paths.tuned(job.dataset))
 
 
@@ -185,15 +187,8 @@ def selectable_models(config: Models) -> tuple[str, ...]:
     return tuple(name for name in grid if needed & {"all", name, groups.get(name)})
 
 
-def _last_pointer(job: RetrainingJob, dataset: str) -> Path:
-    """The file that keeps the pointer of the newest fetch; the work tree's own pointer is set back
-    to the commit by each retraining.
-    """
-    return job.folder / f"pointer-{dataset}.json"
-
-
 def copy_snapshots(root: Path, tree: Path) -> None:
-    """Copy the pointers of the checkout, and the snapshots they name, that the work tree lacks."""
+    """Copy the pointers of `root`, and the snapshots they name, that the work tree lacks."""
     for source in sorted(ProjectPaths.of(root).pointers.glob("*.json")):
         copied = tree / source.relative_to(root)
         if not copied.exists():
@@ -203,6 +198,17 @@ def copy_snapshots(root: Path, tree: Path) -> None:
         for path in (*paths, paths[0].with_suffix(".json")):
             if (root / path).exists() and not (tree / path).exists():
                 worktree.copy_whole(root / path, tree / path)
+
+
+def open_tree(job: RetrainingJob) -> WorkTree:
+    """The dataset's work tree at the checkout's commit, with the pointers of its last fetches
+    instead of the committed ones.
+    """
+    tree = worktree.open_tree(job.root, job.dataset)
+    for last in job.folder.glob("pointer-*.json"):
+        if (tree.path / files.read_json(last)["snapshot"]).exists():
+            worktree.copy_whole(last, tree.paths.pointer(last.stem.removeprefix("pointer-")))
+    return tree
 
 
 def fetch_data(job: RetrainingJob, tree: WorkTree) -> None:
@@ -216,14 +222,9 @@ def fetch_data(job: RetrainingJob, tree: WorkTree) -> None:
         worktree.require_source_files(job.root, entry.source.files)
         for path in entry.source.files:
             worktree.copy_whole(job.root / path, tree.path / path)
-        last = _last_pointer(job, name)
-        # a source without overlap is read whole each time
-        can_continue = entry.source.overlap is not None and last.exists()
-        if can_continue and (tree.path / files.read_json(last)["snapshot"]).exists():
-            worktree.copy_whole(last, tree.paths.pointer(name))
         request = Request(name, entry, tree.path, as_of=job.as_of, environment=job.environment)
         ingest.fetch_snapshot(request, now=job.now)
-        worktree.copy_whole(tree.paths.pointer(name), last)
+        worktree.copy_whole(tree.paths.pointer(name), job.folder / f"pointer-{name}.json")
 
 
 def run_stages(job: RetrainingJob, tree: WorkTree, target: str, *options: str) -> None:

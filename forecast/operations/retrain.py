@@ -113,7 +113,7 @@ def reach_decision(job: RetrainingJob) -> JudgedChallenger:
     before.
     """
     job.log_step("work tree")
-    tree = worktree.open_tree(job.root, job.dataset)
+    tree = challenger.open_tree(job)
     settings = load_dataset(job.dataset, tree.paths.configs)
     rules = load_retraining(job.dataset, tree.paths.configs)
     job.log_step("fetch")

@@ -1,5 +1,5 @@
 """A git work tree per dataset, `.forecast/retrain/<dataset>/tree/`, in which challengers are made,
-so that the user's checkout is never changed.
+so that the user's checkout is never changed; they are tuned in a second one, `tuning/`.
 
 It is at the checkout's commit, and has its own data, pointer, dvc.lock and .forecast. DVC's cache
 is shared with the checkout. Edits of code and configuration that are not committed are not used;
@@ -43,14 +43,15 @@ class WorkTree:
         return ProjectPaths.of(self.path)
 
 
-def open_tree(root: Path, dataset: str) -> WorkTree:
-    """Make or repair the dataset's work tree at the checkout's commit; edits in it are undone.
+def open_tree(root: Path, dataset: str, name: str = "tree") -> WorkTree:
+    """Make or repair the dataset's work tree `name` at the checkout's commit; edits in it are
+    undone.
 
     Raises `InputError` where `root` is not the root of a git repository with a commit.
     """
     root = root.resolve()
     revision = _revision(root)
-    tree = ProjectPaths.of(root).retraining(dataset) / "tree"
+    tree = ProjectPaths.of(root).retraining(dataset) / name
     common = _git(root, "rev-parse", "--path-format=absolute", "--git-common-dir").strip()
     if (tree / ".git").is_file():
         # first: git finds the repository of a moved tree only by corrected paths

@@ -30,9 +30,11 @@ from tests.support.example_data import dataset, hourly
 
 @pytest.fixture(scope="module")
 def committed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = small_project.write(
-        tmp_path_factory.mktemp("committed") / "project", stages="stages: {}\n"
-    )
+    return write_committed(tmp_path_factory.mktemp("committed") / "project")
+
+
+def write_committed(root: Path) -> Path:
+    small_project.write(root, stages="stages: {}\n")
     (root / ".gitignore").write_text(
         "/.forecast/\n/.dvc/cache\n/.dvc/tmp\n/.dvc/config.local\n.venv\n"
     )
@@ -278,6 +280,84 @@ def test_the_snapshot_taken_last_is_used_also_where_an_earlier_one_ends_later(
         now = pd.Timestamp("2024-07-21") + pd.Timedelta(hour, "h")
         ingest.fetch_snapshot(Request(NAME, settings, place), now=now)
         assert newest_data_root(root, NAME) == place
+
+
+@pytest.fixture
+def fetched(tmp_path: Path) -> tuple[challenger.RetrainingJob, str]:
+    """A retraining that has fetched a row more than the commit has, and its snapshot."""
+    root = write_committed(tmp_path / "project")
+    with (root / "data" / "wave.csv").open("a") as file:
+        file.write("2024-07-19,1.0\n")
+    job = challenger.RetrainingJob(root, NAME, now=pd.Timestamp("2024-07-21"), environment={})
+    tree = challenger.open_tree(job)
+    committed_snapshot = newest_snapshot(root)
+    challenger.fetch_data(job, tree)
+    assert newest_snapshot(root) != committed_snapshot
+    return job, newest_snapshot(root)
+
+
+def newest_snapshot(root: Path) -> str:
+    return snapshots.read_pointer(newest_data_root(root, NAME), NAME).snapshot
+
+
+def test_a_retraining_that_cannot_fetch_leaves_the_data_of_the_one_before_it_the_newest(
+    fetched: tuple[challenger.RetrainingJob, str],
+) -> None:
+    job, snapshot = fetched
+    (job.root / "data" / "wave.csv").write_text("")
+    with pytest.raises(InputError, match=r"wave\.csv: cannot be read"):
+        challenger.fetch_data(job, challenger.open_tree(job))
+    assert newest_snapshot(job.root) == snapshot
+
+
+def test_a_retraining_compares_a_file_with_what_the_one_before_it_fetched(
+    fetched: tuple[challenger.RetrainingJob, str],
+) -> None:
+    job, _ = fetched
+    path = job.root / "data" / "wave.csv"
+    path.write_text(path.read_text().replace("2024-07-19,1.0", "2024-07-19,2.0"))
+    tree = challenger.open_tree(job)
+    challenger.fetch_data(job, tree)
+    assert snapshots.read_provenance(tree.path, NAME)["revised_values"] == 1
+
+
+@pytest.fixture
+def tuned_on(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The snapshots that challengers are tuned on, by a stand-in for the stage."""
+    tuned: list[str] = []
+
+    def tune(job: challenger.RetrainingJob, tree: worktree.WorkTree, target: str) -> None:
+        assert target == f"tune@{NAME}"
+        tuned.append(snapshots.read_pointer(tree.path, NAME).snapshot)
+        assert newest_snapshot(job.root) == newest_snapshot(tree.path.parent / "tree")
+        tree.paths.tuned(NAME).mkdir(parents=True, exist_ok=True)
+
+    monkeypatch.setattr(challenger, "run_stages", tune)
+    return tuned
+
+
+def test_while_a_challenger_is_tuned_on_the_commit_the_newest_data_stay_the_newest(
+    fetched: tuple[challenger.RetrainingJob, str], tuned_on: list[str]
+) -> None:
+    job, snapshot = fetched
+    challenger.provide_tuned_values(job, challenger.open_tree(job), "digest")
+    assert tuned_on == [snapshots.read_pointer(job.root, NAME).snapshot] != [snapshot]
+
+
+def test_what_only_retrainings_fetch_is_tuned_on_the_newest_fetch(
+    fetched: tuple[challenger.RetrainingJob, str], tuned_on: list[str]
+) -> None:
+    job, _ = fetched
+    shutil.rmtree(job.root / "data" / "pointers")
+    commit(job.root)
+    path = job.root / "data" / "wave.csv"
+    for row in ("2024-07-20,1.0", "2024-07-21,1.0"):
+        path.write_text(f"{path.read_text()}{row}\n")
+        tree = challenger.open_tree(job)
+        challenger.fetch_data(job, tree)
+        challenger.provide_tuned_values(job, tree, row)
+        assert tuned_on[-1] == newest_snapshot(job.root)
+    assert tuned_on[0] != tuned_on[1]
 
 
 def test_what_the_checkout_s_pointer_names_goes_with_it_the_provider_s_forecasts_as_well(
