@@ -178,6 +178,21 @@ def read_provenance(root: Path, dataset: str) -> SnapshotRecord:
         return {}
 
 
+def find_pointer(root: Path, dataset: str, rows: pd.DataFrame) -> Pointer:
+    """The pointer of the snapshot that has these rows, where the pointer has moved on since; else
+    the pointer. Columns that the snapshot lacks do not count.
+    """
+    pointer = read_pointer(root, dataset)
+    for path in list_snapshots(root, dataset):
+        record = files.read_note(path.with_suffix(".json"))
+        columns = record.get("columns", [])
+        is_other = record.get("rows") == len(rows) and record["sha256"] != pointer.sha256
+        if is_other and {*columns} <= {*rows} and content_sha256(rows[columns]) == record["sha256"]:
+            snapshot = path.relative_to(root).as_posix()
+            return Pointer(as_of=record["as_of"], sha256=record["sha256"], snapshot=snapshot)
+    return pointer
+
+
 def list_snapshots(root: Path, dataset: str) -> list[Path]:
     """All snapshots of the dataset, in the order of `as_of`."""
     return sorted((ProjectPaths.of(root).snapshots / dataset).glob("*.parquet"))

@@ -630,7 +630,9 @@ def make_card(
     """The card of a trained candidate; `now` is UTC without time zone."""
     record = results.records[candidate]
     score = results.score(record.model, record.ranking) or {}
-    pointer = snapshots.read_pointer(results.paths.root, results.name)
+    # not the pointer alone: a fetch after the run has moved it
+    rows = files.read_frame(results.paths.raw(results.name))
+    pointer = snapshots.find_pointer(results.paths.root, results.name, rows)
     return ChampionCard(
         dataset=results.name,
         candidate=record.candidate,

@@ -11,6 +11,7 @@ from contextlib import closing
 from unittest.mock import Mock
 
 import numpy as np
+import pandas as pd
 import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
@@ -18,7 +19,10 @@ from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 from typer.testing import CliRunner
 
 from forecast.cli import app
+from forecast.config.datasets import load_dataset
+from forecast.data import ingest
 from forecast.data.panel import from_frame
+from forecast.data.sources import Request
 from forecast.forecaster.ensemble import Ensemble
 from forecast.operations import champion, registry
 from forecast.operations.records import ChampionCard, HistoryEvent
@@ -52,6 +56,17 @@ def test_the_candidate_chosen_on_validation_is_described_with_its_test_scores(re
     )
     assert 0 < meta.metrics["skill"] < 1 and len(meta.expected["wave"]) == 2
     assert len(meta.naive["wave"]) == 2 and meta.naive["wave"][0] > meta.expected["wave"][0]
+
+
+def test_the_card_names_the_data_of_the_run_although_a_fetch_has_taken_newer_ones_since(project):
+    _, before = registry.selected_candidate(project, NAME, now=NOW, revision="abc")
+    with (project / "data" / "wave.csv").open("a") as file:
+        file.write("2024-07-19,1.0\n")
+    request = Request(NAME, load_dataset(NAME, project / "configs"), project)
+    fetched = ingest.fetch_snapshot(request, now=NOW + pd.Timedelta(2, "D"))
+    assert fetched.pointer.sha256 != before.data_sha256
+    _, after = registry.selected_candidate(project, NAME, now=NOW, revision="abc")
+    assert (after.as_of, after.data_sha256) == (before.as_of, before.data_sha256)
 
 
 def test_without_a_comparison_there_is_nothing_to_register(project):
