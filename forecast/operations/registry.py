@@ -447,6 +447,14 @@ class OpenRegistry:
         tags = self.registered.versions.get(version, {})
         return digest == tags.get(model_registry.MODEL_DIGEST, digest)
 
+    @property
+    def is_older(self) -> bool:
+        """Whether the registry was restored from a backup that is older than the champion of this
+        machine: it never had that version, and its own champion is one of this machine's.
+        """
+        is_new = self.local_aliases.get("champion", 0) > self.registered.newest
+        return is_new and self.is_registered(self.registered.aliases.get("champion", 0))
+
     def move_aliases(self, moves: Sequence[tuple[str, int | None]]) -> None:
         """Move aliases in the registry, in this order; None removes one. With `previous` before
         `champion` a kill leaves the champion with its predecessor, the old or the new one.
@@ -470,8 +478,8 @@ class OpenRegistry:
         returns a sentence for each change. A version that somebody deleted there stays deleted.
 
         The local aliases champion and previous are set in the registry too where it has no
-        champion, or where a rollback was made here alone and the registry's champion has not
-        changed since.
+        champion or `is_older`, or where a rollback was made here alone and the registry's champion
+        has not changed since.
         """
         registered = self.registered
         numbers = {*registered.versions}
@@ -487,7 +495,7 @@ class OpenRegistry:
                 numbers.add(version)
         aliases = self.local_aliases
         replaced = aliases.pop(champion.REGISTERED, None)
-        if registered.aliases.get("champion") in (None, replaced):
+        if self.is_older or registered.aliases.get("champion") in (None, replaced):
             # champion last: a registry without it, left by a kill, is completed the next time
             for alias in ("previous", "champion"):
                 version = aliases.get(alias, 0)
@@ -512,6 +520,12 @@ class OpenRegistry:
         serving = aliases.get("champion")
         replaced = local.get("champion")
         if aliases == local or serving == local.get(champion.REGISTERED, 0):
+            return
+        if self.is_older:
+            yield (
+                f"{self.dataset}: the registry does not have version {replaced}, which serves here;"
+                " `forecast doctor --repair` registers it again"
+            )
             return
         if serving is None and replaced:  # it lost the champion; its restoration may be half done
             if deleted := self.describe_deleted():

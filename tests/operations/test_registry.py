@@ -424,6 +424,31 @@ def test_a_lost_registry_is_made_again_with_the_same_numbers(repro, moved):
     assert projects.registry_aliases(moved, NAME) == {"champion": 2}
 
 
+def test_a_registry_restored_from_an_older_backup_takes_no_champion_back(moved):
+    shutil.copy(moved / "mlflow.db", moved / "backup.db")
+    third = projects.register(moved, "naive")
+    registry.promote(moved, NAME, third, now=NOW)
+    shutil.copy(moved / "backup.db", moved / "mlflow.db")
+    assert registry.take_over(moved, NAME, now=NOW, tracking_uri="") == [
+        "wave: the registry does not have version 3, which serves here; `forecast doctor --repair`"
+        " registers it again"
+    ]
+    assert champion.load(moved, NAME).version == third
+    registry.repair_registry(moved, NAME, now=NOW)
+    assert tried_aliases(moved) == ({"champion": third, "previous": 2},) * 2
+
+
+def test_a_server_whose_champion_is_not_this_machine_s_names_the_champion(repro, moved, tmp_path):
+    """As where a clone with a registry of its own joins a team."""
+    other = tmp_path / "other"
+    shutil.copytree(repro, other)
+    registry.promote(other, NAME, projects.register(other, "naive"), now=NOW)
+    shutil.copy(other / "mlflow.db", moved)
+    shutil.copytree(other / "mlartifacts", moved / "mlartifacts", dirs_exist_ok=True)
+    registry.repair_registry(moved, NAME, now=NOW)
+    assert champion.load(moved, NAME).card.candidate == "naive"
+
+
 @pytest.mark.parametrize("moves", range(3))
 def test_a_kill_while_a_lost_registry_is_told_its_aliases_loses_no_champion(
     repro, moved, monkeypatch, moves
