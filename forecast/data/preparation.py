@@ -392,12 +392,16 @@ def find_short_series(frame: pd.DataFrame, name: str, dataset: Dataset) -> list[
         return [Violation("length", "", "", len(frame), str(fault))]
 
 
-def describe_changed_files(name: str, dataset: Dataset, root: Path) -> str:
+def describe_changed_files(
+    name: str, dataset: Dataset, root: Path, *, checkout: Path | None = None
+) -> str:
     """A sentence about the first file of the dataset that was edited after its snapshot was taken;
     empty where there is none.
+
+    checkout: where the files are, if not below `root`, which has the snapshot.
     """
     recorded = snapshots.read_provenance(root, name).get("file_sha256", "")
-    changed = files.find_changed(root, dataset.source.files, recorded.split())
+    changed = files.find_changed(checkout or root, dataset.source.files, recorded.split())
     if changed is None:
         return ""
     return f"{changed}: changed since its snapshot was taken; the pipeline still sees the old one."

@@ -115,7 +115,10 @@ def forecast_champion(
 
 def _describe_changed_files(root: Path, dataset: str, settings: Dataset) -> str:
     """Which source files changed since the snapshot, and what to do; empty where none did."""
-    changed = preparation.describe_changed_files(dataset, settings, newest_data_root(root, dataset))
+    # a retraining has copied the files as well: its copies do not change
+    changed = preparation.describe_changed_files(
+        dataset, settings, newest_data_root(root, dataset), checkout=root
+    )
     if changed:
         changed += f" This forecast follows the old one; `forecast fetch {dataset}` takes the new."
     return changed

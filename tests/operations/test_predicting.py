@@ -38,6 +38,7 @@ from forecast.forecaster.serving import Service
 from forecast.operations import champion, live_accuracy, predicting, registry
 from forecast.operations.records import read_live_scores
 from forecast.operations.status import read_status
+from forecast.operations.worktree import newest_data_root
 from forecast.report.answer import advise
 from forecast.system.errors import InputError, with_minus
 from tests.contract import families
@@ -242,6 +243,17 @@ def test_a_row_appended_to_the_file_is_said_and_the_forecast_follows_the_snapsho
         path.write_text(original)
     assert forecasted.table.equals(before.table)
     assert any("changed since its snapshot" in notice for notice in forecasted.notices)
+
+
+def test_a_row_appended_after_a_retraining_is_said_too_although_that_has_a_copy_of_the_file(moved):
+    tree = ProjectPaths.of(moved).retraining(NAME) / "tree"
+    shutil.copytree(moved, tree, ignore=shutil.ignore_patterns(".forecast", "ml*"))
+    fetch(tree)
+    assert newest_data_root(moved, NAME) == tree
+    assert not any("changed since its snapshot" in notice for notice in forecast(moved).notices)
+    with (moved / "data" / "wave.csv").open("a") as file:
+        file.write("2024-07-19,1.0\n")
+    assert any("changed since its snapshot" in notice for notice in forecast(moved).notices)
 
 
 def test_a_forecast_from_rows_that_the_model_was_fitted_on_is_not_kept_for_scoring(moved):
