@@ -211,11 +211,14 @@ def check_mlflow(root: Path) -> HealthCheck:
 
 def _probe_store(root: Path, uri: str) -> str:
     """The state of the tracking store in words; raises an error where it does not answer."""
+    from forecast.operations.status import list_champion_datasets
     from forecast.tracking import database_file, hold_store_lock, mlflow_client, tracking_store
 
     store = tracking_store(root, uri)
     if store.database is not None:
         if not store.database.exists():
+            if list_champion_datasets(root):
+                raise ForecastError("no such file, although there are champions here")
             return "not made yet; the first run makes it"
         damage = database_file.find_damage(store)
         if damage:

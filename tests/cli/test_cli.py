@@ -607,6 +607,15 @@ def test_doctor_names_the_repair_for_what_is_wrong(tmp_path: Path) -> None:
     assert not (root / "data" / ".tmp-half").exists()
 
 
+def test_doctor_misses_the_database_where_champions_were_registered(tmp_path: Path) -> None:
+    root = small_project.write(tmp_path / "project")
+    assert doctor.check_mlflow(root).repair == ""
+    (root / ".forecast" / "champions" / "wave").mkdir(parents=True)
+    missing = doctor.check_mlflow(root)
+    assert "no such file, although there are champions here" in missing.observation
+    assert missing.repair == "`forecast doctor --repair`; then `forecast sync`"
+
+
 def test_doctor_hides_a_password_in_the_tracking_address(project: Path) -> None:
     (project / "requirements.lock").write_text("")
     uri = "http://me:secret@127.0.0.1:1/"
