@@ -67,7 +67,8 @@ def check_frame(
     _check_columns(frame_columns, columns, where, error)
     if frame.empty:
         raise error(
-            f"{where}: found no rows, wanted at least one observation. Check what was asked for."
+            f"{where}: found no rows, wanted at least one observation. Restore or send them, or"
+            " correct what was asked for."
         )
     if frame["ds"].dtype.kind == "M" and (is_outside := lie_outside(frame["ds"])).any():
         row = describe_row(frame, first_true(is_outside))

@@ -77,10 +77,7 @@ def _load_previous(
 
     Raises an error of the same class where there is no previous version or it fails as well.
     """
-    repair = (
-        f"`forecast doctor --repair` takes it from the registry; `forecast promote {dataset}` makes"
-        " a new one."
-    )
+    repair = f"`forecast promote {dataset}` makes a new one."
     version = aliases.get("previous")
     if version is None or version == aliases["champion"]:
         raise type(error)(f"{error} There is no previous version. {repair}") from None
