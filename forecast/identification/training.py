@@ -131,7 +131,7 @@ def train(
         seconds = options.seconds - (perf_counter() - begin)
         may_go_on = seconds > 0 and not (watch is not None and watch.interrupted)
         can_choose = for_use is None and use == "simulation" and may_go_on
-        if can_choose and not _free_run_follows(rows, scaling, weights):
+        if can_choose and not _free_run_follows(rows, scaling, weights, training):
             use = "prediction"
             options = replace(options, seconds=seconds)
             weights, training = _fit(rows, scaling, use, seeds, options, announce, watch)
@@ -201,11 +201,17 @@ def _fit(
 
 
 def _free_run_follows(
-    rows: DividedRows, scaling: Standardization, weights: Mapping[str, Array]
+    rows: DividedRows,
+    scaling: Standardization,
+    weights: Mapping[str, Array],
+    training: TrainingRecord,
 ) -> bool:
     """Whether the free run is nearer to y on the validation rows than the mean of the train rows
-    is; without inputs it must be twice as near, since chance follows a few rows.
+    is; without inputs it must be twice as near, since chance follows a few rows. The first weights
+    of all do not count: they know but a level, near which y may stay for as long.
     """
+    if min(training.curve, key=lambda row: row[2])[0] == 0:
+        return False
     start = rows.net.start
     parts = rows.validation_parts(scaling)
     y = np.concatenate([e.y[start:] for e in parts])

@@ -274,6 +274,17 @@ def test_a_net_whose_free_run_follows_y_is_chosen_by_it(net: Net) -> None:
     assert all((default.weights[name] == by_run.weights[name]).all() for name in default.weights)
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_weights_that_nothing_has_trained_are_not_chosen_by_their_free_run(seed: int) -> None:
+    """At one level they come nearer to the first swings of y than a net that has half learnt it."""
+    u = np.repeat(np.random.default_rng(seed).uniform(-1, 1, 16), 25)
+    y = lfilter([0.0, 1.0], [1.0, -1.95, 0.97], np.abs(u) * u)
+    net = narxnet((1, 2), (1, 2), 6, linear=False)
+    model = train(net, Experiment(u, y), seed=seed, iterations=30)
+    assert model.training.for_use == "prediction"
+    assert model.training.performance["test"] < 0.001 * y.var()
+
+
 def test_a_net_that_nobody_trained_is_not_trained_further() -> None:
     with pytest.raises(InputError, match=r"Got Net where a trained model was wanted"):
         train_parallel(narxnet((1,), (1,), 3), tank(100))
