@@ -26,9 +26,9 @@ from forecast.identification.experiment import (
     Standardization,
     count_columns,
     delay_inputs,
-    error_columns,
     require_equal_rows,
     require_whole,
+    single_column,
 )
 from forecast.identification.narx import Narx
 from forecast.system.errors import InputError
@@ -77,8 +77,10 @@ def cross_correlation(u: npt.ArrayLike, error: npt.ArrayLike, longest: int = 20)
 
 
 def _centre(series: npt.ArrayLike) -> Array:
-    """The series (T,) less its mean; `InputError` without any observed value."""
-    column = error_columns("series", series)[:, 0]
+    """The series (T,) less its mean; `InputError` without any observed value, and for several
+    columns.
+    """
+    column = single_column("series", series)
     if not np.isfinite(column).any():
         raise InputError("No observed value to correlate. Give the errors of a run.")
     return column - np.nanmean(column)
@@ -109,7 +111,8 @@ def choose_delays(
     (BIC), with which trying nets can begin.
 
     All models with 1 to `longest` delays of y and of u are fitted to the same rows. Delays of u
-    begin one row before the shortest dead time, which is found up to `longest_dead_time` rows.
+    begin one row before the shortest dead time, where it is clear that these rows tell nothing; it
+    is found up to `longest_dead_time` rows.
     `InputError` for too few rows.
     """
     require_whole(1, longest=longest)

@@ -233,6 +233,17 @@ def error_columns(name: str, values: npt.ArrayLike) -> Array:
     return table
 
 
+def single_column(name: str, values: npt.ArrayLike) -> Array:
+    """The only column (T,) of `error_columns`; `InputError` for several, as of a row (1, T)."""
+    table = error_columns(name, values)
+    if table.shape[1] != 1:
+        raise InputError(
+            f"`{name}` has {table.shape[1]} columns; wanted one, with time down the rows. Choose"
+            f" it, {name}[:, [0]], or give a row as {name}.T."
+        )
+    return table[:, 0]
+
+
 def refuse_gaps(u: Array) -> None:
     """`InputError` that names the first missing input."""
     if np.isnan(u).any():

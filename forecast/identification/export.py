@@ -23,9 +23,9 @@ def export(model: Model, path: Path | str) -> None:
 
     In the units of the data it has `predict(u, y)` (open loop), `simulate(u, y_start)` (closed
     loop), and for single rows `prepare(u, y)`, the state after measured rows, and
-    `step(state, u, y)`. A net that is no NARX net has `initial` and `step` of every exported
-    network instead (`networks.inference.export`). `InputError` for another ending, and for a set
-    with a net that is no NARX net.
+    `step(state, u, y)`. A net that is no NARX net of one hidden layer at most has `initial` and
+    `step` of every exported network instead (`networks.inference.export`), in scaled units.
+    `InputError` for another ending, and for a set with such a net.
     """
     if Path(path).suffix != ".py":
         raise InputError(f"{path} does not end in .py: the model is written as Python. Name it so.")

@@ -17,6 +17,7 @@ from forecast.identification.experiment import (
     Array,
     error_columns,
     require_equal_rows,
+    single_column,
     weight_columns,
 )
 from forecast.identification.model import TrainingRecord
@@ -100,7 +101,7 @@ def ploterrcorr(errors: npt.ArrayLike, longest: int = 20) -> Figure:
     """The autocorrelation of one-step errors with its 95 % band. Where all bars from delay 1 on lie
     inside the band, the errors have nothing more to learn from y.
     """
-    correlation = autocorrelation(_column("errors", errors), longest)
+    correlation = autocorrelation(single_column("errors", errors), longest)
     return _plot_correlation(correlation, "Autocorrelation of the errors")
 
 
@@ -108,7 +109,7 @@ def plotinerrcorr(u: npt.ArrayLike, errors: npt.ArrayLike, longest: int = 20) ->
     """The correlation of an input with one-step errors. Bars beyond the band at delays above 0 show
     that the input explains more than the net has learnt.
     """
-    correlation = cross_correlation(_column("u", u), _column("errors", errors), longest)
+    correlation = cross_correlation(single_column("u", u), single_column("errors", errors), longest)
     return _plot_correlation(correlation, "Correlation of u[t - delay] with the error at t")
 
 
@@ -157,7 +158,7 @@ def plotregression(y: npt.ArrayLike, forecast: npt.ArrayLike) -> Figure:
 
 def ploterrhist(errors: npt.ArrayLike, labels: Labels | None = None, bins: int = 20) -> Figure:
     """A histogram of the errors, stacked by train, validation and test rows."""
-    error = _column("errors", errors)
+    error = single_column("errors", errors)
     parts = _split_by_label(labels, len(error))
     figure, (axes,) = _figure(1)
     axes.hist(
@@ -215,20 +216,10 @@ def _curve(training: TrainingRecord) -> Array:
     return np.array(training.curve).T
 
 
-def _column(name: str, values: npt.ArrayLike) -> Array:
-    """The only column (T,) of a table; `InputError` for several."""
-    table = error_columns(name, values)
-    if table.shape[1] != 1:
-        raise InputError(
-            f"`{name}` has {table.shape[1]} columns; wanted one to draw. Choose it: {name}[:, [0]]."
-        )
-    return table[:, 0]
-
-
 def _both_columns(y: npt.ArrayLike, forecast: npt.ArrayLike) -> tuple[Array, Array]:
     """The only column (T,) of y and that of the forecast; `InputError` for unequal rows."""
-    measured = _column("y", y)
-    predicted = _column("forecast", forecast)
+    measured = single_column("y", y)
+    predicted = single_column("forecast", forecast)
     require_equal_rows(y=measured, forecast=predicted)
     return measured, predicted
 

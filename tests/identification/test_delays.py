@@ -114,6 +114,14 @@ def test_correlations_take_lists_and_frames(form) -> None:
     np.testing.assert_array_equal(correlations.values, cross_correlation(values, values, 3).values)
 
 
+def test_a_correlation_of_several_columns_or_of_a_row_is_refused() -> None:
+    two = np.random.default_rng(0).normal(size=(50, 2))
+    for correlate in (autocorrelation, lambda each: cross_correlation(each, two[:, 0])):
+        for table in (two, two[:, :1].T):
+            with pytest.raises(InputError, match="columns; wanted one, with time down the rows"):
+                correlate(table)
+
+
 def test_orders_are_not_searched_on_experiments_that_cannot_tell_them() -> None:
     e = tank(100)
     with pytest.raises(InputError, match=r"have \(inputs, outputs\) \[\(1, 1\), \(2, 1\)\]"):
