@@ -256,10 +256,13 @@ def _label_axes(axes: Any, x: str, y: str) -> None:
 
 def _split_by_label(labels: Labels | None, rows: int) -> dict[str, npt.NDArray[np.bool_]]:
     """Masks (T,) of the train, validation and test rows by name; of all rows without labels.
-    `InputError` for another number of labels.
+    `InputError` for labels of another shape, and for a divide function in their place.
     """
     if labels is None:
         return {"all": np.ones(rows, dtype=bool)}
-    if len(labels) != rows:
-        raise InputError(f"There are {len(labels)} labels for {rows} rows; wanted one for each.")
+    if np.shape(labels) != (rows,):
+        raise InputError(
+            f"`labels` has shape {np.shape(labels)}; wanted ({rows},), one for each row, such as"
+            f" divideblock()({rows})."
+        )
     return {name: np.equal(labels, label) for label, name in BLOCK_NAMES.items() if label in labels}

@@ -99,8 +99,10 @@ def test_without_validation_rows_the_last_weights_are_kept_even_if_not_the_best(
 
 
 def test_labels_of_other_rows_and_a_line_through_nothing_are_refused() -> None:
-    with pytest.raises(InputError, match="119 labels for 120 rows"):
+    with pytest.raises(InputError, match=r"has shape \(119,\); wanted \(120,\)"):
         plotresponse(E.y, E.y, LABELS[1:])
+    with pytest.raises(InputError, match=r"wanted \(120,\), .* such as divideblock\(\)\(120\)"):
+        plotresponse(E.y, E.y, divideblock())
     with pytest.raises(InputError, match="no line to fit"):
         plotregression([np.nan, 1.0], [1.0, 1.0])
     with pytest.raises(InputError, match="no line to fit"):
