@@ -99,6 +99,15 @@ def forecast_run() -> ForecastRun:
     return lambda root: warm_interpreter.run(command, cwd=root, env=small_project.environment())
 
 
+@pytest.fixture
+def warm_dvc(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`run_dvc` called in this process starts its programs of DVC forked, as `forecast_run` does:
+    three of them for a run that fails.
+    """
+    command = [warm_interpreter.warm_python(), "-m", "dvc"]
+    monkeypatch.setattr(repro, "dvc_command", lambda: command)
+
+
 @pytest.fixture(scope="module")
 def finished(forecast_run: ForecastRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same project after all of its stages; read only."""
@@ -136,6 +145,7 @@ def test_a_bug_in_one_stage_is_named_and_the_rest_is_finished(
     assert (project / "data/trained/tide.txt").read_text() == "tide 1\n"
 
 
+@pytest.mark.usefixtures("warm_dvc")
 def test_a_stage_is_told_of_while_the_next_one_runs_with_its_outs_in_place(project: Path) -> None:
     waits = "    while not Path('go').exists(): time.sleep(0.05)\n"
     report = REPORT.replace("def main():\n", f"def main():\n{waits}")
@@ -152,6 +162,7 @@ def test_a_stage_is_told_of_while_the_next_one_runs_with_its_outs_in_place(proje
     assert states == {"train@wave": "wave 1\n", "train@tide": "tide 1\n"}
 
 
+@pytest.mark.usefixtures("warm_dvc")
 def test_a_stage_that_failed_is_not_among_the_stored_ones(project: Path) -> None:
     behave(project, "wave", "bug")
     stages: list[str] = []
@@ -185,6 +196,7 @@ def test_a_stage_killed_in_the_middle_is_named_and_the_next_run_resumes(
     assert left_behind(project) == []
 
 
+@pytest.mark.usefixtures("warm_dvc")
 @pytest.mark.parametrize(
     ("behaviour", "message"),
     [("wrong", "train: input: found 1"), ("killed", "ended without a message")],
