@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -119,6 +119,7 @@ def test_a_series_without_a_scale_is_in_no_average_of_the_others():
     pd.testing.assert_frame_equal(averaged, expected)
 
 
+@settings(max_examples=40)
 @given(arrays(float, (3, 4, 5, 2), elements=st.floats(0.1, 100)), arrays(bool, (4, 5, 2)))
 def test_the_order_by_mase_and_the_sign_against_naive_agree_and_naive_is_zero(values, missing):
     times = pd.date_range("2024-01-01", periods=5)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from forecast.config.datasets import load_dataset
@@ -81,6 +81,7 @@ def test_a_frame_without_actions_comes_back_as_it_is():
     assert adjust_prices(frame, "splits_and_dividends") is frame
 
 
+@settings(max_examples=30)
 @given(
     st.lists(
         st.tuples(st.floats(1, 1000), st.sampled_from([1.0, 1.0, 2.0, 0.1]), st.floats(0, 0.5)),
@@ -88,6 +89,7 @@ def test_a_frame_without_actions_comes_back_as_it_is():
         max_size=30,
     )
 )
+@example([(80.0, 1.0, 0.0), (84.0, 1.0, 0.5), (21.0, 4.0, 0.5)])
 def test_later_rows_change_the_scale_of_a_history_and_none_of_its_returns(
     rows: list[tuple[float, float, float]],
 ):

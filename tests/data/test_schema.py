@@ -5,7 +5,7 @@ import tracemalloc
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from forecast.data import schema
@@ -148,7 +148,13 @@ def test_a_long_frame_is_checked_without_another_copy_of_it():
     assert peak < 0.8 * long.memory_usage(deep=True).sum()
 
 
+@settings(max_examples=25)
 @given(st.text(min_size=1, max_size=300))
+@example("x" * 200)
+@example("x" * 201)
+@example("two words")
+@example("a line\n")
+@example("no width\u200b")
 def test_a_series_name_is_printable_and_at_most_200_characters(name):
     frame = pd.DataFrame(
         {"unique_id": name, "ds": pd.date_range("2024-01-01", periods=2), "y": 1.0}
