@@ -57,15 +57,12 @@ def with_workers_twice() -> list[int]:
     return with_workers() + with_workers()
 
 
-def test_workers_of_a_run_end_with_it_and_are_not_waited_for() -> None:
-    begun = time.monotonic()
-    assert run_isolated(with_workers) == run_isolated(with_workers) == [0, 1, 2]
-    assert time.monotonic() - begun < 120  # joblib's idle workers go on for 300 s
-
-
-def test_a_run_does_not_wait_for_workers_of_the_process_that_starts_it() -> None:
+def test_a_run_waits_neither_for_its_own_idle_workers_nor_for_those_of_its_parent() -> None:
     """A forked process has the pool of its parent, without the thread that serves it."""
-    assert with_workers() == run_isolated(with_workers) == with_workers() == [0, 1, 2]
+    begun = time.monotonic()
+    assert run_isolated(with_workers) == with_workers() == [0, 1, 2]
+    assert run_isolated(with_workers) == with_workers() == [0, 1, 2]
+    assert time.monotonic() - begun < 120  # joblib's idle workers go on for 300 s
 
 
 def blas_threads() -> set[int]:
