@@ -746,12 +746,13 @@ def test_doctor_calls_nothing_left_over_while_a_run_writes(tmp_path: Path) -> No
 
 
 def test_a_stream_that_was_closed_takes_no_file_s_place_and_costs_no_result() -> None:
-    words = " ".join([sys.executable, "-m", "forecast", "models"])
+    words = " ".join([sys.executable, "-m", "forecast"])
     where = {"env": small_project.environment(), "capture_output": True, "text": True}
-    for closed in (">&-", "2>&-", ">&- 2>&-"):
-        done = subprocess.run(["bash", "-c", f"{words} {closed}"], check=False, **where)  # type: ignore[call-overload]
+    for argument, closed in (("models", ">&-"), ("--help", "2>&-"), ("--help", ">&- 2>&-")):
+        command = f"{words} {argument} {closed}"
+        done = subprocess.run(["bash", "-c", command], check=False, **where)  # type: ignore[call-overload]
         assert done.returncode == 0 and not done.stderr, done.stderr
-        assert ("ridge" in done.stdout) == (not closed.startswith(">"))
+        assert ("promote" in done.stdout) == (not closed.startswith(">"))
     probe = (
         "import os; from forecast import cli; cli._make_streams_safe();"
         " file = open(os.devnull); assert file.fileno() > 2, file.fileno()"

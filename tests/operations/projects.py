@@ -4,6 +4,7 @@ real stages.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,9 @@ def write_repro(root: Path, **more: dict[str, Any]) -> Path:
     return gone_through(small_project.write(root), **more)
 
 
-def gone_through(root: Path, **more: dict[str, Any]) -> Path:
+def gone_through(root: Path, families: Sequence[str] = GRID, **more: dict[str, Any]) -> Path:
     """Every stage of a project whose data are taken."""
-    entries = {**{name: {"family": name} for name in GRID}, **more}
+    entries = {**{name: {"family": name} for name in families}, **more}
     grid = {"grid": "tiny", "grids": {"tiny": list(entries)}, "models": entries}
     small_project.write_yaml(root / "configs" / "models.yaml", grid)
     (root / "requirements.lock").write_text("")

@@ -84,17 +84,16 @@ def test_a_promotion_is_registered_promoted_refitted_and_recorded(project: Path)
     ]
 
 
-@pytest.mark.parametrize("name", ["decision.json", "card.json"])
-def test_a_damaged_file_of_a_pending_decision_says_how_to_decide_again(
-    project: Path, name: str
-) -> None:
-    write_down(project)
-    file = ProjectPaths.of(project).retraining(NAME) / "pending" / name
-    file.write_text("{", encoding="utf-8")
-    with pytest.raises(DamagedError, match=rf"{name}: no .* of this version .* Delete") as fault:
-        finish(project)
-    assert "decide" in str(fault.value) and "dvc repro" not in str(fault.value)
-    shutil.rmtree(file.parent)  # as the sentence says
+def test_a_damaged_file_of_a_pending_decision_says_how_to_decide_again(project: Path) -> None:
+    for name in ("decision.json", "card.json"):
+        write_down(project)
+        file = ProjectPaths.of(project).retraining(NAME) / "pending" / name
+        file.write_text("{", encoding="utf-8")
+        refusal = rf"{name}: no .* of this version .* Delete"
+        with pytest.raises(DamagedError, match=refusal) as fault:
+            finish(project)
+        assert "decide" in str(fault.value) and "dvc repro" not in str(fault.value)
+        shutil.rmtree(file.parent)  # as the sentence says
     write_down(project)
     assert finish(project, refit).version == 1
 

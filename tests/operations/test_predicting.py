@@ -83,7 +83,7 @@ def promote_with_plan(root: Path, rows: pd.DataFrame) -> None:
         root / "configs" / "datasets.yaml", {"run": [NAME], "datasets": {NAME: entry}}
     )
     fetch(root)
-    projects.gone_through(root)
+    projects.gone_through(root, ("naive", "ridge"))
     registry.promote(root, NAME, projects.register(root, "ridge"), now=NOW)
 
 
@@ -311,7 +311,7 @@ def test_a_forecast_without_the_newest_issue_of_its_inputs_says_that_older_value
         root / "configs" / "datasets.yaml", {"run": [NAME], "datasets": {NAME: entry}}
     )
     ingest.fetch_snapshot(Request(NAME, load_dataset(NAME, root / "configs"), root), now=NOW)
-    projects.gone_through(root)
+    projects.gone_through(root, ("naive", "ridge"))
     registry.promote(root, NAME, projects.register(root, "ridge"), now=NOW)
     notices_of_inputs = [
         notice for notice in forecast(root).notices if "uses an older value" in notice

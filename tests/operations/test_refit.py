@@ -46,6 +46,9 @@ def test_a_network_takes_the_steps_of_its_scored_fit_and_chooses_none(
     entries = {"net": {"family": "mlp", "units": 4}}
     grid = {"grid": "tiny", "grids": {"tiny": ["net"]}, "models": entries}
     small_project.write_yaml(root / "configs" / "models.yaml", grid)
+    budget = {"n_trials": 1, "trial_steps": 1, "final_steps": 100, "evaluate_every": 10}
+    seeds = {"seeds": [0, 1], "base_seed": 0}
+    small_project.write_yaml(root / "configs" / "tuning.yaml", {**budget, **seeds})
     (root / "requirements.lock").write_text("")
     for stage in (fetch, prepare):
         stage.main(NAME, root=str(root))

@@ -27,7 +27,6 @@ from bench import (
     growing,
     interval_margins,
     interval_shifts,
-    month_weights,
     one_model,
     page,
     planned_systems,
@@ -819,6 +818,9 @@ def test_rows_of_a_bench_are_combined_by_the_rule_of_the_product() -> None:
 
 
 def test_weights_of_months_are_pulled_towards_a_prior_and_are_those_of_the_product_if_it_is_equal():
+    # with it statsforecast and dask, which every process that collects the tests would import
+    from bench import month_weights
+
     draw = np.random.default_rng(0)
     errors = draw.normal(0, [1.0, 1.2, 1.5], (60, 3))
     square = errors.T @ errors / 60
