@@ -35,7 +35,7 @@ from forecast.system.errors import quote_names
 from tests.operations import projects
 from tests.operations.projects import NAME, prepared
 from tests.operations.test_pending import decided
-from tests.support import small_project
+from tests.support import small_project, warm_interpreter
 
 NOW = datetime(2024, 7, 21, 6, 30, tzinfo=UTC)
 
@@ -235,7 +235,10 @@ def make_packaged(root):
     )
 
 
-def test_a_promotion_fits_the_recipe_once_more_on_all_data_and_says_what_was_scored(project, capfd):
+def test_a_promotion_fits_the_recipe_once_more_on_all_data_and_says_what_was_scored(
+    project, capfd, monkeypatch
+):
+    monkeypatch.setattr(sys, "executable", warm_interpreter.warm_python())  # that of the fit
     first = small_project.command(project, "promote", NAME, "--reason", "the first")
     scored_errors = capfd.readouterr().err
     assert f"refit {NAME}: 1 of 1 done in " in scored_errors

@@ -51,7 +51,7 @@ def shortened(url: str, path: Path = EXAMPLES) -> dict[str, Any]:
             if key in entry["source"]
         }
         entry["source"] |= {**moved, "base_url": url, "start": "2024-01-02", "deadline_s": 60}
-        entry |= {"splits": {"train": 0.5, "validation": 0.2, "calibration": 0.15}, "step_size": 24}
+        entry |= {"splits": {"train": 0.5, "validation": 0.2, "calibration": 0.15}, "step_size": 6}
         entry["lookback"] = min(24, entry["lookback"] // 4)
     return content
 

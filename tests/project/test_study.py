@@ -65,7 +65,7 @@ def test_a_network_is_tested_against_the_ridge_and_the_trees_on_the_same_origins
     monkeypatch.setattr(study, "CHOICES", study.CHOICES[:2])  # a choice and a seed are as dear
     monkeypatch.setattr(study, "SEEDS", 2)
     result = study.measure(
-        Cell(**vars(SHORT), architecture="gru", skip="linear", steps=20), tmp_path, "x"
+        Cell(**vars(SHORT), architecture="gru", skip="linear", steps=60), tmp_path, "x"
     )
     ridge = study.score_reference(SHORT, "ridge", tmp_path)
     assert result.versus_ridge == pytest.approx(result.mae / ridge.losses.mean() - 1)
