@@ -96,9 +96,12 @@ MISSING_TEXTS = [
     "null",
 ]
 """The cells that pandas reads as missing."""
-MISSING_PATTERN = r"(?i)\W+|m|t|nil|none|missing|nd|n/e|n\.d\.|n\.a\.|k\.a\.|#(div/0|value|ref)!"
-"""Other cells without a value: punctuation alone, such as `.` and `--`, or these words. `add` names
-them under `missing` in the entry (`find_missing_texts`).
+MISSING_PATTERN = (
+    r"(?i)\W+|m|t|nil|none|missing|nd|n/e|n\.d\.|n\.a\.|k\.a\.|#(div/0|value|ref)!|< ?\d+([.,]\d+)?"
+)
+"""Other cells without a value: punctuation alone, such as `.` and `--`, these words, or a limit
+that the value is below, such as `<1`. `add` names them under `missing` in the entry
+(`find_missing_texts`).
 """
 PLACEHOLDER_PATTERN = r"-(9{2,}|8{3,}|7{3,})(\.[09]+)?|-32768"
 """Numbers that programs write where a value is missing (`find_placeholders`). A positive 999 is not

@@ -185,7 +185,12 @@ def _fits(text: pd.Series, time_format: str) -> bool:
         pd.to_datetime(part, format=time_format, errors="coerce", utc=True)
         for part in (text[:1], text[:1000], text)
     )
-    return all(times.notna().mean() > (0.99 if len(times) > 1000 else 0.999) for times in read)
+    return all(
+        times.notna().mean() > (0.99 if len(times) > 1000 else 0.999)
+        # 086338 would be a day of the year 863
+        and (len(times) < len(text) or times.max() > EARLIEST_NAME)
+        for times in read
+    )
 
 
 def _periods_to_days(text: pd.Series) -> pd.Series:

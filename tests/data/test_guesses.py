@@ -2982,3 +2982,72 @@ def test_a_name_in_brackets_is_that_of_a_target(tmp_path):
     days = pd.date_range("2023-01-01", periods=200)
     frame = pd.DataFrame({"<DATE>": days, "<OPEN>": WAVE[:200], "<CLOSE>": WAVE[:200]})
     assert guessed(tmp_path, frame)["target"]["column"] == "<CLOSE>"
+
+
+def test_years_with_a_row_for_each_of_many_series_are_times(tmp_path):
+    """As `melt` of pandas writes a table with a column for each year."""
+    wide = pd.DataFrame(WAVE[:300].reshape(5, 60) + 9, columns=[*map(str, range(1960, 2020))])
+    long = wide.assign(country=[*"abcde"]).melt("country", var_name="time", value_name="value")
+    columns = guessed(tmp_path, long)["source"]["columns"]
+    assert columns == {"ds": "time", "unique_id": "country"}
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("time", [f"{month:%b}" for month in MONTHS[:12]]),
+        ("Monat", ["Januar", "Februar", "März", "April", "Mai", "Juni", "Juli", "August"]),
+        ("mon", [*range(1, 13)]),
+        ("Qtr", ["Q1", "Q2", "Q3", "Q4"]),
+    ],
+)
+def test_a_year_and_its_months_are_no_series_of_years(tmp_path, name, parts):
+    years = np.repeat(range(1960, 2020), len(parts))
+    frame = pd.DataFrame({"Year": years, name: 60 * parts, "y": np.resize(WAVE, len(years))})
+    with pytest.raises(InputError, match=r"parts of one time\. Write .*2024-05|'Year' may be some"):
+        guessed(tmp_path, frame)
+
+
+def test_an_empty_name_of_a_series_is_refused_with_its_line(tmp_path):
+    """Countries without provinces, beside some with."""
+    frame = pd.concat(
+        pd.DataFrame({"state": state, "country": country, "day": DAILY, "y": range(28)})
+        for state, country in [("A", "AU"), (None, "AU"), ("A", "CA"), ("B", "CA"), (None, "IE")]
+    )
+    with pytest.raises(InputError, match=r"line 30: `unique_id` is empty, wanted a name in every"):
+        guessed(tmp_path, frame)
+
+
+@pytest.mark.parametrize("name", ["cnt", "traffic_volume", "count"])
+def test_what_is_counted_is_the_target_rather_than_a_temperature(tmp_path, name):
+    hours = pd.date_range("2024-01-01", periods=600, freq="h")
+    weather = {"temp": 280 + WAVE, "hum": 50 + WAVE}
+    frame = pd.DataFrame({"date_time": hours, **weather, name: (100 + 50 * WAVE).round()})
+    assert guessed(tmp_path, frame)["target"]["column"] == name
+
+
+def test_no_part_of_a_date_and_no_decimal_year_is_the_target(tmp_path):
+    hours = pd.date_range("2024-01-01", periods=600, freq="h")
+    parts = {"YEAR": hours.year, "MO": hours.month, "DY": hours.day, "HR": hours.hour}
+    decimal = (2024 + np.arange(600) / 8784).round(6)
+    frame = pd.DataFrame({"time": hours, **parts, "decimal date": decimal, "average": WAVE})
+    assert guessed(tmp_path, frame)["target"]["column"] == "average"
+
+
+def test_a_value_below_a_limit_is_read_as_none_and_told(tmp_path):
+    path = write_rows(tmp_path, "Month,ice cream: (Ireland)", ["<1", "< 0.5", *map(str, range(40))])
+    text, frame = read_as_guessed(tmp_path, path)
+    assert frame["ice cream: (Ireland)"].isna().sum() == 2
+    assert "'< 0.5', '<1' read as no value (write 0 where one means zero)" in text
+
+
+def test_a_code_of_six_digits_is_no_day_of_an_early_year(tmp_path):
+    frame = pd.DataFrame({"station": "086338", "code": [f"0{n}" for n in range(10101, 10129)]})
+    frame = frame.assign(date=DAILY, y=range(28))
+    assert guessed(tmp_path, frame)["source"]["columns"] == {"ds": "date"}
+
+
+def test_a_series_that_begins_before_1800_is_read(tmp_path):
+    months = pd.date_range("1749-01-01", periods=1200, freq="MS").strftime("%Y-%m-%d")
+    frame = pd.DataFrame({"date": months, "spots": np.tile(WAVE, 2) + 9})
+    assert guessed(tmp_path, frame)["calendar"] == {"kind": "regular", "freq": "1MS"}

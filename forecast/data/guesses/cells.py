@@ -98,7 +98,7 @@ def number_columns(rows: pd.DataFrame, columns: list[str], target: str, where: s
     text = columns_with_text(rows[columns])
     if text and not (rows[numbers].nunique() > 1).any():
         cells = rows[text].astype("str")
-        target = target or cells.apply(lambda column: column.str.contains(r"\d").mean()).idxmax()
+        target = target or cells.apply(lambda column: column.str.match(r"\W?\d").mean()).idxmax()
     if target in text:
         raise InputError(where + _describe_text(rows, target))
     return numbers

@@ -85,7 +85,7 @@ from forecast.data.leading import find_leading_columns
 from forecast.data.leaks import find_leaks
 from forecast.data.schema import describe_row, join_texts
 from forecast.data.splits import longest_horizon
-from forecast.data.written_times import PART_NAME, describe_wide, read_times
+from forecast.data.written_times import PART_NAME, describe_wide, read_times, refuse_rows
 from forecast.system.errors import InputError, plural, quote, quote_names
 
 MIN_CODE_LENGTH, MIN_CODES = 5, 10
@@ -146,6 +146,8 @@ def guess_entry(
         table[names] = with_names[names]
     rows = table.copy()  # defragmented, since columns are added
     rows["unique_id"] = join_texts(table, ids, "/") if ids else name
+    advice = f", wanted a name in every row of {quote_names(ids)}. Fill in the empty cells."
+    refuse_rows(rows["unique_id"], rows["unique_id"].isna(), where, advice)
     rows[ids] = table[ids].astype("str")
     rows = read_padded_numbers(rows, time)
     guess = replace(guess_times(rows, time, time_format, target, where), parts=parts)

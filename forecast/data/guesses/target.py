@@ -42,6 +42,11 @@ TARGET_WORDS = (
     "bestellungen",
     "price",
     "visitors",
+    "traffic",
+    "rides",
+    "trips",
+    "cnt",
+    "count",
     "calls",
     "power",
     "umsatz",
@@ -178,15 +183,21 @@ def _is_measured(column: str) -> bool:
 
 def _counts_time(values: pd.Series, times: pd.Series) -> bool:
     """Whether numbers count rows, as the key of a database does, are the times in years (1958.2),
-    or tell no more than the hour, the day of the week, the week or the month: they are equal
-    wherever that is.
+    or tell no more than the hour, the day of the week or month, the week or the month: they are
+    equal wherever that is.
     """
     if (values.diff().abs() == 1).mean() > MIN_COUNTED_SHARE:
         return True
     clocks = times.dt
     if (values - clocks.year - clocks.day_of_year / 366).abs().max() < 0.1:
         return True
-    parts = (clocks.hour, clocks.day_of_week, clocks.isocalendar().week, clocks.month)
+    parts = (
+        clocks.hour,
+        clocks.day_of_week,
+        clocks.day,
+        clocks.isocalendar().week,
+        clocks.month,
+    )
     return any(
         values.groupby(part).nunique().max() == 1
         for part in parts

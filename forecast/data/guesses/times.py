@@ -94,8 +94,11 @@ CLOCK_WORDS = {
     *("viertelstunde", "intervall", "uhrzeit", "slot"),
 }
 """Words in the name of a column with the hour of a date that is in another column."""
-CLOCK_TEXT = r"([01]?\d|2[0-4])(:[0-5]\d){1,2}( ?[AaPp][Mm])?"
-"""How such an hour may be written."""
+CLOCK_TEXT = (
+    r"(?i)([01]?\d|2[0-4])(:[0-5]\d){1,2}( ?[ap]m)?"
+    r"|(jan|feb|m[aä]r|apr|ma[iy]|jun|jul|aug|sep|o[ck]t|nov|de[cz])[^\W\d]*\.?"
+)
+"""How such an hour, or the month of a year, may be written."""
 MIN_TIMES = 10
 """With fewer distinct times, parts of them are missing, such as the day of a year and a month."""
 PERIOD_TEXT = r"[QM]\d\d?"
@@ -159,12 +162,24 @@ def _find_years(table: pd.DataFrame) -> tuple[str | None, str | None]:
     (None, None) where there is none.
     """
     whole = table.select_dtypes("integer")
+    has_parts = any(_counts_parts_of_year(table[column]) for column in table.columns)
     for time_format, steps in (("%Y%m", (1, 89)), ("%Y", (1,))):
         for name, values in whole.items():
             is_year = read_times(values, time_format).dt.year.between(1678, 2199)
-            if is_year.all() and values.diff().abs().isin(steps).mean() > 0.5:
+            changes = values.diff().abs()
+            if not has_parts:  # a year may have a row for each of many series
+                changes = changes[changes > 0]
+            if is_year.all() and changes.isin(steps).mean() > 0.5:
                 return str(name), time_format
     return None, None
+
+
+def _counts_parts_of_year(values: pd.Series) -> bool:
+    """Whether a column has as many low numbers as a year has quarters, months or weeks, such as
+    `Q1` to `Q4`.
+    """
+    names = {str(name).lstrip("QMWqmw0") for name in values.unique()}
+    return len(names) in (4, 12, 52, 53) and names.issubset(["", *map(str, range(54))])
 
 
 def guess_times(
@@ -316,17 +331,18 @@ def refuse_split_time(table: pd.DataFrame, time: str, series: str | None, where:
     """
     if series is not None and _names_times(table[series]):
         raise InputError(
-            f"{where}: {time!r} and {series!r} both hold times. Of forecasts that were issued again"
-            " and again keep the newest row for each time and drop the time of issue; all of them"
-            " may stand in a second file (`issued_path`, docs/data.md). A name of a series, such as"
-            " 2024-01, needs a letter: c2024-01."
+            f"{where}: {time!r} and {series!r} both hold times. Drop one that has the days of the"
+            " other. Of forecasts that were issued again and again keep the newest row for each"
+            " time and drop the time of issue; all of them may stand in a second file"
+            " (`issued_path`, docs/data.md). A name of a series, such as 2024-01, needs a letter:"
+            " c2024-01."
         )
     clock = _find_clock(table, time, series)
     if clock is not None:
         raise InputError(
             f"{where}: {time!r} and {clock!r} are parts of one time. Write one column of both,"
-            " such as 2024-01-31T13:00; of hours from 1 to 24 the first begins at 00:00. Where"
-            f" {clock!r} names series, give it another name, such as series."
+            " such as 2024-01-31T13:00 or 2024-05; of hours from 1 to 24 the first begins at 00:00."
+            f" Where {clock!r} names series, give it another name, such as series."
         )
 
 
@@ -353,18 +369,19 @@ def _names_times(names: pd.Series) -> bool:
 
 
 def _is_clock(values: pd.Series) -> bool:
-    """Whether a column holds hours of the day, empty cells aside.
+    """Whether a column holds hours of the day or names of months, empty cells aside.
 
-    - Where its name says so, every cell needs a digit.
-    - Text needs `13:00` in every cell; a column without any value is one, too.
+    - Where its name says so, a digit in every cell is enough.
+    - Text needs `13:00` or `Jan` in every cell; a column without any value is one, too.
     - Whole numbers, or digits with leading zeros, must be quarters of an hour (1300, 0015) from
       the whole day.
     """
     name: Any = values.name
     text = values.dropna().astype("str").str.strip()
     words = words_of(name)
-    if " ".join(words) in TIME_COLUMN_NAMES or not CLOCK_WORDS.isdisjoint(words):
-        return bool(text.str.contains(r"\d").all())
+    is_named = " ".join(words) in TIME_COLUMN_NAMES or not CLOCK_WORDS.isdisjoint(words)
+    if is_named and text.str.contains(r"\d").all():
+        return True
     if own_files.is_code(values):
         values = pd.to_numeric(values)
     if values.dtype.kind == "i":
