@@ -2974,8 +2974,8 @@ def test_a_quality_behind_a_comma_is_no_decimal_of_a_file_with_points(tmp_path):
 def test_a_column_of_hours_is_known_by_its_name(tmp_path, name, form):
     frame = pd.DataFrame({"<DATE>": HOURS.strftime("%Y%m%d"), name: HOURS.strftime(form)})
     frame["<CLOSE>"] = np.arange(960.0)
-    with pytest.raises(InputError, match=f"'<DATE>' and '{name}' are parts of one time"):
-        guessed(tmp_path, frame.assign(ticker="ABC"))
+    source = guessed(tmp_path, frame.assign(ticker="ABC"))["source"]
+    assert source["time_columns"] == ["<DATE>", name] and "columns" not in source
 
 
 def test_a_name_in_brackets_is_that_of_a_target(tmp_path):
@@ -2996,7 +2996,6 @@ def test_years_with_a_row_for_each_of_many_series_are_times(tmp_path):
     ("name", "parts"),
     [
         ("time", [f"{month:%b}" for month in MONTHS[:12]]),
-        ("Monat", ["Januar", "Februar", "März", "April", "Mai", "Juni", "Juli", "August"]),
         ("mon", [*range(1, 13)]),
         ("Qtr", ["Q1", "Q2", "Q3", "Q4"]),
     ],
@@ -3004,6 +3003,14 @@ def test_years_with_a_row_for_each_of_many_series_are_times(tmp_path):
 def test_a_year_and_its_months_are_no_series_of_years(tmp_path, name, parts):
     years = np.repeat(range(1960, 2020), len(parts))
     frame = pd.DataFrame({"Year": years, name: 60 * parts, "y": np.resize(WAVE, len(years))})
+    source = guessed(tmp_path, frame)["source"]
+    assert source["time_columns"] == ["Year", name] and "columns" not in source
+
+
+def test_a_year_and_months_in_german_are_refused(tmp_path):
+    months = ["Januar", "Februar", "März", "April", "Mai", "Juni", "Juli", "August"]
+    years = np.repeat(range(1960, 2020), len(months))
+    frame = pd.DataFrame({"Year": years, "Monat": 60 * months, "y": np.resize(WAVE, len(years))})
     with pytest.raises(InputError, match=r"parts of one time\. Write .*2024-05|'Year' may be some"):
         guessed(tmp_path, frame)
 
