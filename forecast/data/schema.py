@@ -183,10 +183,11 @@ def has_number_type(values: pd.Series) -> bool:
 
 
 def join_texts(table: pd.DataFrame, columns: Iterable[str], mark: str) -> pd.Series:
-    """The texts of `columns`, joined by `mark`, for each row."""
-    texts = table[[*columns]].astype("str")
-    first, *others = texts.columns
-    return texts[first].str.cat(texts[others], sep=mark)
+    """The texts of `columns`, joined by `mark`, for each row; missing where one of them is."""
+    parts = table[[*columns]]
+    texts = parts.astype("str")
+    first, *others = parts.columns
+    return texts[first].str.cat(texts[others], sep=mark).where(parts.notna().all(axis=1))
 
 
 def find_text_cell(values: pd.Series) -> int | None:

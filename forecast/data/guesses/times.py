@@ -178,8 +178,8 @@ def _counts_parts_of_year(values: pd.Series) -> bool:
     """Whether a column has as many low numbers as a year has quarters, months or weeks, such as
     `Q1` to `Q4`.
     """
-    names = {str(name).lstrip("QMWqmw0") for name in values.unique()}
-    return len(names) in (4, 12, 52, 53) and names.issubset(["", *map(str, range(54))])
+    numbers = {str(part).lstrip("QMWqmw0") for part in values.unique()}
+    return len(numbers) in (4, 12, 52, 53) and numbers.issubset(["", *map(str, range(54))])
 
 
 def guess_times(
@@ -301,12 +301,14 @@ def find_time_parts(table: pd.DataFrame, time: str | None, series: str | None) -
         return [] if clock is None else [time, clock]
     parts: list[str] = []
     for words in PART_WORDS:
-        names = [c for c in table.columns.drop(parts) if not words.isdisjoint(words_of(c))]
+        candidates = [c for c in table.columns.drop(parts) if not words.isdisjoint(words_of(c))]
         if len(parts) == 1:
-            names += [c for c in text_columns(table) if table[c].str.fullmatch(PERIOD_TEXT).all()]
-        if not names:
+            candidates += [
+                c for c in text_columns(table) if table[c].str.fullmatch(PERIOD_TEXT).all()
+            ]
+        if not candidates:
             break
-        parts.append(min(names, key=lambda name: len(words_of(name))))
+        parts.append(min(candidates, key=lambda name: len(words_of(name))))
     return parts if len(parts) > 1 else []
 
 

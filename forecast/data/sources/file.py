@@ -298,8 +298,7 @@ def _read_named_rows(
         if table.columns.isin(parts).any():
             for name in parts:
                 require_column(name, table.columns, where, f"Correct `source.{key}`.")
-            is_whole = table[[*parts]].notna().all(axis=1)
-            table[joined] = join_texts(table, parts, mark).where(is_whole)
+            table[joined] = join_texts(table, parts, mark)
     return table
 
 
