@@ -501,4 +501,4 @@ def load_jobs(folder: Path) -> Schedule:
 
 def _log(line: str) -> None:
     """Print a line with the time (UTC) to standard error."""
-    print(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {line}", file=sys.stderr, flush=True)
+    print(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S UTC} {line}", file=sys.stderr, flush=True)
