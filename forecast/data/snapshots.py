@@ -183,11 +183,13 @@ def find_pointer(root: Path, dataset: str, rows: pd.DataFrame) -> Pointer:
     the pointer. Columns that the snapshot lacks do not count.
     """
     pointer = read_pointer(root, dataset)
-    for path in list_snapshots(root, dataset):
+    own_path = root / pointer.snapshot
+    # that of the pointer first: an older one may have the same rows with fewer columns
+    for path in sorted(list_snapshots(root, dataset), key=lambda path: path != own_path):
         record = files.read_note(path.with_suffix(".json"))
         columns = record.get("columns", [])
-        is_other = record.get("rows") == len(rows) and record["sha256"] != pointer.sha256
-        if is_other and {*columns} <= {*rows} and content_sha256(rows[columns]) == record["sha256"]:
+        is_alike = record.get("rows") == len(rows) and {*columns} <= {*rows}
+        if is_alike and content_sha256(rows[columns]) == record["sha256"]:
             snapshot = path.relative_to(root).as_posix()
             return Pointer(as_of=record["as_of"], sha256=record["sha256"], snapshot=snapshot)
     return pointer

@@ -70,6 +70,7 @@ DATE_FORMATS = (
     "%b %Y",
     "%B %Y",
     "%Y %m",
+    "%Y %b %d",
     "%Y %b",
     "%Y %B",
     "%b-%Y",
@@ -116,16 +117,30 @@ def guess_time_format(values: pd.Series) -> str | None:
         return ISO_8601
     # no directive reads one of these marks, so only formats with those of the first row can fit
     marks = _NO_MARK.sub("", str(next(iter(text), "")))
-    formats = [day + hour for hour, day in itertools.product(TIME_FORMATS, DATE_FORMATS)]
+    formats = [
+        day + clock
+        for clock, day in itertools.product(TIME_FORMATS, DATE_FORMATS)
+        if "%d" in day or not clock
+    ]
     formats.append("%Y %m %d %H %M")  # not with other dates: of `2024-01-31 1 2` two may be values
     fitting = [
         time_format
         for time_format in formats
-        if _NO_MARK.sub("", time_format) == marks and _fits(text, time_format)
+        if _NO_MARK.sub("", time_format) == marks
+        and _has_whole_clock(text, time_format)
+        and _fits(text, time_format)
     ]
     if len(fitting) < 2:
         return next(iter(fitting), None)
     return min(fitting, key=lambda time_format: _measure_disorder(text, time_format))
+
+
+def _has_whole_clock(text: pd.Series, time_format: str) -> bool:
+    """Whether every row ends with all digits of a clock that is written without marks, which would
+    also read 24 as 2:04.
+    """
+    n_digits = {"%H%M": 4, "%H%M%S": 6}.get(time_format.rpartition(" ")[2])
+    return n_digits is None or bool(text.str.contains(rf"\s\d{{{n_digits}}}$").all())
 
 
 def describe_wide(columns: Iterable[object], *, has_parts: bool = False) -> str:
@@ -172,7 +187,7 @@ def read_times(values: pd.Series, time_format: str | None) -> pd.Series:
 def _strip(values: pd.Series) -> pd.Series:
     """The text of `values` without blanks around it; of intervals (`_INTERVAL`) their starts."""
     text = values.astype("str").str.strip()
-    if not _INTERVAL.fullmatch(next(iter(text), "")):
+    if not _INTERVAL.fullmatch(next(iter(text.dropna()), "")):
         return text
     return text.str.replace(_INTERVAL, r"\1", regex=True)
 

@@ -132,7 +132,7 @@ def provide_tuned_values(job: RetrainingJob, tree: WorkTree, config_hash: str) -
     stored = job.folder / "tuned" / config_hash
     if not stored.exists():
         job.log_step("tune")
-        # those that are not committed come from the newest fetch again
+        # those that neither the commit nor the checkout has come from the newest fetch again
         shutil.rmtree(ProjectPaths.of(job.folder / "tuning").pointers, ignore_errors=True)
         tuning = worktree.open_tree(job.root, job.dataset, "tuning")
         for project in (job.root, tree.path):
@@ -206,7 +206,8 @@ def open_tree(job: RetrainingJob) -> WorkTree:
     """
     tree = worktree.open_tree(job.root, job.dataset)
     for last in job.folder.glob("pointer-*.json"):
-        if (tree.path / files.read_json(last)["snapshot"]).exists():
+        snapshot = files.read_note(last).get("snapshot")
+        if snapshot is not None and (tree.path / snapshot).exists():
             worktree.copy_whole(last, tree.paths.pointer(last.stem.removeprefix("pointer-")))
     return tree
 

@@ -527,6 +527,10 @@ def test_a_date_and_its_hour_in_two_columns_are_one_time(tmp_path, name, hours, 
     ("name", "hours"),
     [
         ("HE", HOURS.hour + 1),
+        ("Hour", [f"{hour + 1:02}" for hour in HOURS.hour]),
+        ("period", [f"{1 + n % 48:02}" for n in range(960)]),
+        ("slot", [f"{n % 96:02}" for n in range(960)]),
+        ("period", [1 + n % 3 for n in range(960)]),
         ("Std", HOURS.hour + 1),
         ("Uhrzeit", [f"{hour + 1}:00" for hour in HOURS.hour]),
         ("hhmm", 100 * HOURS.hour),
@@ -534,8 +538,12 @@ def test_a_date_and_its_hour_in_two_columns_are_one_time(tmp_path, name, hours, 
     ],
 )
 @pytest.mark.parametrize("stations", [["Köln"], ["Köln", "Ulm"]])
-def test_hours_from_1_to_24_and_clocks_without_zeros_are_refused(tmp_path, name, hours, stations):
-    frame = of_stations({"Datum": HOURS.strftime("%d.%m.%Y"), name: hours}, stations)
+def test_hours_from_1_to_24_clocks_without_zeros_and_shifts_are_refused(
+    tmp_path, name, hours, stations
+):
+    n_a_day = len(set(hours)) if name in ("period", "slot") else 24
+    days = pd.Timestamp("2024-01-01") + pd.to_timedelta(np.arange(960) // n_a_day, "D")
+    frame = of_stations({"Datum": days.strftime("%d.%m.%Y"), name: hours}, stations)
     with pytest.raises(InputError, match=f"'Datum' and '{name}' are parts of one time"):
         guessed(tmp_path, frame)
 
@@ -578,6 +586,86 @@ def test_a_year_and_its_parts_in_columns_of_their_own_are_one_time(
     assert entry["source"]["time_columns"] == list(columns)[-n_parts:]
     assert entry["calendar"] == {"kind": "regular", "freq": freq}
     assert entry["target"]["column"] == "flow"
+
+
+def test_rain_in_mm_and_degree_days_are_no_parts_of_a_time(tmp_path):
+    names = ("year", "month", "day", "hour")
+    parts = {name: getattr(HOURS, name) for name in names}
+    frame = pd.DataFrame(parts | {"rain_mm": np.arange(960) % 7, "load": np.sin(np.arange(960))})
+    assert guessed(tmp_path, frame)["source"]["time_columns"] == list(names)
+    months = {"year": MONTHS.year, "month": MONTHS.month, "degree_day": 7.5 * MONTHS.month}
+    frame = pd.DataFrame(months | {"gas": np.sin(np.arange(240))})
+    assert guessed(tmp_path, frame)["source"]["time_columns"] == ["year", "month"]
+
+
+def test_parts_of_a_time_in_parquet_are_numbers(tmp_path):
+    names = ("year", "month", "day", "hour")
+    frame = pd.DataFrame({name: getattr(HOURS, name) for name in names} | {"y": np.arange(960.0)})
+    frame.to_parquet(tmp_path / "mine.parquet")
+    entry = yaml.safe_load(guess_entry(tmp_path / "mine.parquet", "data/mine.parquet", "mine"))
+    assert entry["mine"]["source"]["time_columns"] == list(names)
+
+
+def test_a_time_with_too_many_parts_is_refused_by_the_names_of_the_file(tmp_path):
+    minutes = pd.date_range("2024-01-01", periods=960, freq="15min")
+    parts = {"date": minutes.date, "hour": minutes.hour, "minute": minutes.minute}
+    frame = pd.DataFrame(parts | {"y": np.sin(np.arange(960))})
+    with pytest.raises(InputError, match="'date' and 'hour' and 'minute' are parts of one time"):
+        guessed(tmp_path, frame)
+
+
+@pytest.mark.parametrize(
+    ("hours", "is_read"), [(range(24), True), (range(1, 25), False)], ids=["from 0", "from 1"]
+)
+def test_hours_of_two_digits_behind_a_date_are_hours(tmp_path, hours, is_read):
+    texts = [f"{day:%d.%m.%Y} {hour:02}" for day in DAYS[:40] for hour in hours]
+    frame = pd.DataFrame({"when": texts, "y": np.sin(np.arange(960))})
+    if is_read:
+        assert guessed(tmp_path, frame)["source"]["time_format"] == "%d.%m.%Y %H"
+    else:
+        with pytest.raises(InputError, match=r"may be some|wanted a time"):
+            guessed(tmp_path, frame)
+
+
+@pytest.mark.parametrize(("form"), ["%Y %b %d", "%d %b %Y"])
+def test_a_day_behind_or_before_a_month_is_no_hour(tmp_path, form):
+    frame = pd.DataFrame({"when": DAYS.strftime(form), "y": np.sin(np.arange(600))})
+    entry = guessed(tmp_path, frame)
+    assert entry["source"]["time_format"] == form
+    assert entry["calendar"] == {"kind": "regular", "freq": "1D"}
+
+
+def test_a_level_that_looks_like_years_is_none(tmp_path):
+    level = 1850 + np.cumsum(np.resize([0, 1, 0, 0, -1, 1, 0, -1], 200))
+    frame = pd.DataFrame({"level": level, "flow": np.sin(np.arange(200))})
+    entry = guessed(tmp_path, frame)
+    assert entry["calendar"] == {"kind": "index"}
+    assert "ds" not in entry["source"].get("columns", {})
+
+
+@pytest.mark.parametrize("n_stores", [4, 5])
+def test_years_of_many_stores_are_read_for_any_number_of_them(tmp_path, n_stores):
+    years = np.repeat(range(1960, 2020), n_stores)
+    stores = np.tile(np.arange(1, n_stores + 1), 60)
+    frame = pd.DataFrame({"store": stores, "year": years, "y": np.sin(np.arange(len(years)))})
+    assert guessed(tmp_path, frame)["source"]["columns"] == {"ds": "year", "unique_id": "store"}
+
+
+def test_cities_whose_names_begin_like_months_are_series(tmp_path):
+    rows = pd.DataFrame({"date": DAYS, "y": np.sin(np.arange(600))})
+    frame = pd.concat([rows.assign(city=city) for city in ("Augsburg", "Marburg", "Julia")])
+    assert guessed(tmp_path, frame)["source"]["columns"]["unique_id"] == "city"
+
+
+def test_an_empty_first_time_is_refused_with_its_line(tmp_path):
+    frame = pd.DataFrame({"date": ["", *DAYS.strftime("%Y-%m-%d")[1:]], "load": np.arange(600.0)})
+    with pytest.raises(InputError, match="line 2"):
+        guessed(tmp_path, frame)
+
+
+def test_a_note_beside_a_constant_is_no_number_that_cannot_be_read(tmp_path):
+    frame = pd.DataFrame({"date": DAYS, "y": 0.0, "note": ["calm", "storm 3"] * 300})
+    assert guessed(tmp_path, frame)["target"]["column"] == "y"
 
 
 def test_a_quarter_in_digits_is_no_month(tmp_path):

@@ -34,6 +34,15 @@ def test_what_was_written_is_read_back(tmp_path: Path, pointer: snapshots.Pointe
     assert pointer.snapshot == f"data/snapshots/mine/2024-02-01-{pointer.sha256[:8]}.parquet"
 
 
+def test_of_snapshots_with_the_same_rows_that_of_the_pointer_is_found(tmp_path: Path):
+    wide = hourly().assign(other=1.0)
+    for days, frame in enumerate((hourly(), wide)):
+        as_of = AS_OF + pd.Timedelta(days, "D")
+        latest = snapshots.write_snapshot(tmp_path, "mine", frame, as_of=as_of, provenance={})
+        snapshots.move_pointer(tmp_path, "mine", latest)
+    assert snapshots.find_pointer(tmp_path, "mine", wide) == latest
+
+
 def test_provenance_tells_rows_range_and_digest(tmp_path: Path, pointer: snapshots.Pointer):
     record = snapshots.read_provenance(tmp_path, "mine")
     assert (

@@ -92,14 +92,16 @@ def blank_placeholders(
 
 def number_columns(rows: pd.DataFrame, columns: list[str], target: str, where: str) -> list[str]:
     """Those of `columns` that hold only numbers. `InputError` where the column `target` holds text;
-    without a `target`, where there is text and no column of numbers.
+    without a `target`, where there is text and no column of numbers that changes.
     """
     numbers = [c for c in columns if not _is_text(rows[c]) and rows[c].notna().any()]
     text = columns_with_text(rows[columns])
+    if numbers:  # of columns beside a constant, those that were meant as numbers
+        text = [column for column in text if own_files.is_mostly_numbers(rows[column])]
     if text and not (rows[numbers].nunique() > 1).any():
         cells = rows[text].astype("str")
         target = target or cells.apply(lambda column: column.str.match(r"\W?\d").mean()).idxmax()
-    if target in text:
+    if target in columns_with_text(rows[columns]):
         raise InputError(where + _describe_text(rows, target))
     return numbers
 

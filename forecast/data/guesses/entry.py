@@ -128,17 +128,15 @@ def guess_entry(
     series = find_series_column(table, time, time_format)
     parts = find_time_parts(table, time, series)
     if parts:
-        texts = own_files.read_table(path, where, file_format, texts=parts)[parts]
-        joined = join_time_parts(texts)
-        if joined is None:
-            parts = []
-        else:
-            table = table.drop(columns=parts).assign(ds=joined)
-            time, time_format = find_time_column(table[["ds"]])
-            series = find_series_column(table, time, time_format)
+        texts = own_files.read_table(path, where, file_format, texts=parts)
+        parts, joined = join_time_parts(texts[parts])
+    if parts:
+        table = table.drop(columns=parts).assign(ds=joined)
+        time, time_format = find_time_column(table[["ds"]])
+        series = find_series_column(table, time, time_format)
     ids = [] if series is None else [series]
     if time is not None:
-        refuse_split_time(table, time, series, where)
+        refuse_split_time(table, time, series, where, parts=parts)
         ids = ids or find_name_parts(table, time) or find_number_names(table, time)
     names = [c for c in ids if table[c].isna().any() or table[c].dtype.kind == "f"]
     if names:  # `NA` may be Namibia, and 1e5 is 100000 in no name

@@ -96,13 +96,18 @@ CLOCK_WORDS = {
 """Words in the name of a column with the hour of a date that is in another column."""
 CLOCK_TEXT = (
     r"(?i)([01]?\d|2[0-4])(:[0-5]\d){1,2}( ?[ap]m)?"
-    r"|(jan|feb|m[aä]r|apr|ma[iy]|jun|jul|aug|sep|o[ck]t|nov|de[cz])[^\W\d]*\.?"
+    r"|(jan|feb|m[aä]r|apr|ma[iy]|jun|jul|aug|sept?|o[ck]t|nov|de[cz])\.?"
+    r"|(jan|febr)uary?|march|märz|april|ju(ne|ni|ly|li)|august|(septem|o[ck]to|novem|de[cz]em)ber"
 )
 """How such an hour, or the month of a year, may be written."""
 MIN_TIMES = 10
 """With fewer distinct times, parts of them are missing, such as the day of a year and a month."""
 PERIOD_TEXT = r"[QM]\d\d?"
 """A quarter or a month of a year that is in another column."""
+SHIFT_WORDS = {"period", "interval", "intervall", "slot"}
+"""Words of clocks that may also count parts of a day of another length."""
+PERIOD_WORDS = {"month", "mon", "monat", "quarter", "qtr", "quartal", "week", "woche"}
+"""Words in the name of a column with a part of the year."""
 PART_WORDS = (
     {"year", "yr", "yyyy", "yy", "jahr"},
     {"month", "mon", "mo", "mm", "monat"},
@@ -110,7 +115,9 @@ PART_WORDS = (
     HOUR_WORDS,
     {"minute", "mm"},
 )
-"""Words in the names of columns that hold a time together, in the order in which they are read."""
+"""Words in the names of columns that hold a time together, in the order in which they are read;
+those of two letters are the whole name, since `rain_mm` is no minute.
+"""
 
 
 @dataclass(frozen=True)
@@ -167,7 +174,8 @@ def _find_years(table: pd.DataFrame) -> tuple[str | None, str | None]:
         for name, values in whole.items():
             is_year = read_times(values, time_format).dt.year.between(1678, 2199)
             changes = values.diff().abs()
-            if not has_parts:  # a year may have a row for each of many series
+            # a year may have a row for each of many series
+            if not has_parts and values.value_counts().nunique() == 1:
                 changes = changes[changes > 0]
             if is_year.all() and changes.isin(steps).mean() > 0.5:
                 return str(name), time_format
@@ -176,9 +184,12 @@ def _find_years(table: pd.DataFrame) -> tuple[str | None, str | None]:
 
 def _counts_parts_of_year(values: pd.Series) -> bool:
     """Whether a column has as many low numbers as a year has quarters, months or weeks, such as
-    `Q1` to `Q4`.
+    `Q1` to `Q4`, with a letter or in a column that is named so.
     """
-    numbers = {str(part).lstrip("QMWqmw0") for part in values.unique()}
+    texts = set(map(str, values.unique()))
+    if PERIOD_WORDS.isdisjoint(words_of(str(values.name))) and any(map(str.isdigit, texts)):
+        return False
+    numbers = {text.lstrip("QMWqmw0") for text in texts}
     return len(numbers) in (4, 12, 52, 53) and numbers.issubset(["", *map(str, range(54))])
 
 
@@ -294,17 +305,21 @@ def _guess_zone(
 def find_time_parts(table: pd.DataFrame, time: str | None, series: str | None) -> list[str]:
     """The columns that only together hold a time: `time` and the hours to its dates, or, where
     `time` is None, a year, its month, and what of day, hour and minute there is. Empty without such
-    columns.
+    columns, and where another column is called `ds`, as they are joined.
     """
+    if "ds" in table.columns and time != "ds":
+        return []
     if time is not None:
         clock = _find_clock(table, time, series)
         return [] if clock is None else [time, clock]
     parts: list[str] = []
     for words in PART_WORDS:
-        candidates = [c for c in table.columns.drop(parts) if not words.isdisjoint(words_of(c))]
+        candidates = [c for c in table.columns.drop(parts) if _has_part_word(c, words)]
         if len(parts) == 1:
             candidates += [
-                c for c in text_columns(table) if table[c].str.fullmatch(PERIOD_TEXT).all()
+                c
+                for c in text_columns(table)
+                if table[c].astype("str").str.fullmatch(PERIOD_TEXT).all()
             ]
         if not candidates:
             break
@@ -312,24 +327,43 @@ def find_time_parts(table: pd.DataFrame, time: str | None, series: str | None) -
     return parts if len(parts) > 1 else []
 
 
-def join_time_parts(texts: pd.DataFrame) -> pd.Series | None:
-    """The cells of the columns of a time (`find_time_parts`), as the file writes them, joined by a
-    blank; None where they are no times together, as of hours from 1 to 24, or fewer than
-    `MIN_TIMES`.
+def _has_part_word(column: str, part_words: set[str]) -> bool:
+    """Whether one of `part_words` is in the name of a column, or is it if it has two letters."""
+    words = words_of(column)
+    return any(word in part_words and (len(word) > 2 or len(words) == 1) for word in words)
+
+
+def join_time_parts(texts: pd.DataFrame) -> tuple[list[str], pd.Series]:
+    """Of the columns of a time (`find_time_parts`), with their cells as the file writes them, the
+    most that are times together, and their cells joined by a blank. No column and no cell where
+    fewer than two are, as for hours from 1 to 24, shifts, and fewer than `MIN_TIMES`.
     """
-    clock = texts.iloc[:, -1].str.strip()
-    lengths = clock.str.len()
-    # 90000 of a clock may be 9:00:00, and 10000 as well 1:00:00 as 10:00:00
-    if clock.str.isdigit().all() and lengths.max() > 2 and lengths.nunique() > 1:
-        return None
-    joined = join_texts(texts, texts.columns, " ")
-    is_time = joined.nunique() >= MIN_TIMES and guess_time_format(joined) is not None
-    return joined if is_time else None
+    for n_parts in range(len(texts.columns), 1, -1):
+        parts = list(texts.columns[:n_parts])
+        joined = join_texts(texts, parts, " ")
+        has_times = joined.nunique() >= MIN_TIMES and guess_time_format(joined) is not None
+        if has_times and not _counts_shifts(texts[parts[-1]]):
+            return parts, joined
+    return [], pd.Series(dtype="str")
 
 
-def refuse_split_time(table: pd.DataFrame, time: str, series: str | None, where: str) -> None:
+def _counts_shifts(clock: pd.Series) -> bool:
+    """Whether a column with one of `SHIFT_WORDS` in its name has no number for each hour of a day,
+    and may count parts of another length.
+    """
+    numbers = pd.to_numeric(clock, errors="coerce")
+    is_short = bool(numbers.max() < 100)
+    return is_short and not (
+        SHIFT_WORDS.isdisjoint(words_of(str(clock.name))) or {0, 23} <= {*numbers}
+    )
+
+
+def refuse_split_time(
+    table: pd.DataFrame, time: str, series: str | None, where: str, *, parts: Sequence[str] = ()
+) -> None:
     """`InputError` where a column holds the hours to the dates in `time` (`_find_clock`), or
     `series` holds times and has more of them than rows of each, as forecasts with their issue.
+    parts: the columns that were joined to `time`.
     """
     if series is not None and _names_times(table[series]):
         raise InputError(
@@ -342,9 +376,10 @@ def refuse_split_time(table: pd.DataFrame, time: str, series: str | None, where:
     clock = _find_clock(table, time, series)
     if clock is not None:
         raise InputError(
-            f"{where}: {time!r} and {clock!r} are parts of one time. Write one column of both,"
-            " such as 2024-01-31T13:00 or 2024-05; of hours from 1 to 24 the first begins at 00:00."
-            f" Where {clock!r} names series, give it another name, such as series."
+            f"{where}: {' and '.join(map(repr, [*(parts or [time]), clock]))} are parts of one"
+            " time. Write one column of them, such as 2024-01-31T13:00 or 2024-05; of hours from 1"
+            f" to 24 the first begins at 00:00. Where {clock!r} names series, give it another name,"
+            " such as series."
         )
 
 

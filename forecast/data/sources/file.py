@@ -210,11 +210,11 @@ def _read_issues(request: Request, source: Settings, as_of: pd.Timestamp) -> pd.
     if path.is_file():
         lines = own_files.first_lines(path, where, source.encoding)
         header = own_files.read_header(lines, source.separator, source.skip_lines)
+        layout = own_files.guess_format(path, where)
+        skipped = {"skip_below": layout.skip_below}
         if "issued_at" not in header:  # the title is that of the other file
-            layout = own_files.guess_format(path, where).model_dump(
-                include={"skip_lines", "skip_below"}
-            )
-            file_format = source.model_copy(update=layout)
+            skipped["skip_lines"] = layout.skip_lines
+        file_format = source.model_copy(update=skipped)
     times = ["ds", "issued_at"]
     table = _read_named_rows(path, where, source, file_format=file_format, texts=times)
     if "unique_id" not in table.columns:

@@ -103,6 +103,18 @@ def test_columns_that_hold_a_time_together_are_joined_in_rows_and_plan(tmp_path:
     assert plan["ds"].tolist() == [pd.Timestamp("2024-01-01 11:30")]
 
 
+def test_lines_below_the_names_of_one_file_are_not_skipped_in_that_of_the_forecasts(tmp_path: Path):
+    (tmp_path / "issued.csv").write_text(
+        "ds,issued_at,temp\n" + "".join(f"2024-01-0{day},2023-12-31,{day}\n" for day in range(2, 8))
+    )
+    source = {**MINE, "skip_below": 1, "issued_path": "issued.csv", "issued_columns": ["temp"]}
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "mine.csv").write_text("ds,temp\nday,C\n2024-01-01,1\n2024-01-02,2\n")
+    request = sources.Request("mine", dataset(source=source), tmp_path)
+    vintages = sources.read(request).vintages
+    assert vintages is not None and len(vintages) == 6
+
+
 def test_columns_that_hold_a_time_together_are_all_needed_in_every_row(tmp_path: Path):
     source = {**MINE, "time_columns": ["date", "clock"], "time_format": "%Y-%m-%d %H:%M"}
     message = refused(tmp_path, "date,temp\n2024-01-01,1\n", source=source)
