@@ -26,7 +26,7 @@ IMPORTLINTER = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8
 MOST_ROOMS = 16
 MOST_LAYERS = 10
 MOST_MODULES = 286
-MOST_NODES = 249_250
+MOST_NODES = 249_500
 """Nodes of the syntax trees, which no formatting changes. Raised from 223,000 for plans, holidays,
 typed records, polynomial NARX, old versions of dependencies, hierarchies, explanations, anomalies,
 pretrained models, a module for each thing that a new entry is guessed from, a net on delays in the
