@@ -581,9 +581,11 @@ def predicted(running, tmp_path_factory):
 
 
 def test_the_command_loads_neither_tensorflow_nor_mlflow_and_is_quick(predicted):
-    _, _, loaded, seconds = predicted
+    root, _, loaded, seconds = predicted
     assert not loaded & HEAVY
-    assert seconds < 2.0
+    # in imports of pandas, since a core that others share takes twice the seconds for both
+    _, pandas = small_project.run_measured(root, [sys.executable, "-c", "import pandas"])
+    assert seconds < 4 * pandas.ru_utime
 
 
 def test_the_command_says_which_model_how_old_and_how_good(predicted):
