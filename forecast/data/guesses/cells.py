@@ -96,12 +96,16 @@ def number_columns(rows: pd.DataFrame, columns: list[str], target: str, where: s
     """
     numbers = [c for c in columns if not _is_text(rows[c]) and rows[c].notna().any()]
     text = columns_with_text(rows[columns])
-    if numbers:  # of columns beside a constant, those that were meant as numbers
-        text = [column for column in text if own_files.is_mostly_numbers(rows[column])]
-    if text and not (rows[numbers].nunique() > 1).any():
-        cells = rows[text].astype("str")
-        target = target or cells.apply(lambda column: column.str.match(r"\W?\d").mean()).idxmax()
-    if target in columns_with_text(rows[columns]):
+    if not target and not (rows[numbers].nunique() > 1).any():
+        # beside a constant only text that was meant as numbers
+        meant = [c for c in text if not numbers or own_files.is_mostly_numbers(rows[c])]
+        if meant:
+            target = (
+                rows[meant]
+                .apply(lambda column: column.astype("str").str.match(r"\W?\d").mean())
+                .idxmax()
+            )
+    if target in text:
         raise InputError(where + _describe_text(rows, target))
     return numbers
 

@@ -88,10 +88,12 @@ UNREAD_FORMS = {
 }
 """Patterns of cells that stand for times but are not read, and how to convert them."""
 HOUR_WORDS = {"hour", "hr", "hh", "heure", "hora", "stunde", "std"}
+SHIFT_WORDS = {"period", "interval", "intervall", "slot"}
+"""Words of clocks that may also count parts of a day of another length."""
 CLOCK_WORDS = {
     *HOUR_WORDS,
-    *("he", "hhmm", "period", "interval", "minute"),
-    *("viertelstunde", "intervall", "uhrzeit", "slot"),
+    *SHIFT_WORDS,
+    *("he", "hhmm", "minute", "viertelstunde", "uhrzeit"),
 }
 """Words in the name of a column with the hour of a date that is in another column."""
 CLOCK_TEXT = (
@@ -104,8 +106,6 @@ MIN_TIMES = 10
 """With fewer distinct times, parts of them are missing, such as the day of a year and a month."""
 PERIOD_TEXT = r"[QM]\d\d?"
 """A quarter or a month of a year that is in another column."""
-SHIFT_WORDS = {"period", "interval", "intervall", "slot"}
-"""Words of clocks that may also count parts of a day of another length."""
 PERIOD_WORDS = {"month", "mon", "monat", "quarter", "qtr", "quartal", "week", "woche"}
 """Words in the name of a column with a part of the year."""
 PART_WORDS = (
@@ -160,8 +160,12 @@ def find_column_format(column: pd.Series) -> str | None:
         return guess_time_format(values)
     # a number is read by a format alone: 20240131, 2024013113, 202401311330
     time_format = "%Y%m%d%H%M"[: len(str(values.iloc[0])) - 2]
-    has_digits = values.astype("str").str.fullmatch(r"[12]\d{7}(\d\d){0,2}").all()
-    return time_format if has_digits and read_times(values, time_format).notna().all() else None
+    is_time = all(
+        numbers.astype("str").str.fullmatch(r"[12]\d{7}(\d\d){0,2}").all()
+        and read_times(numbers, time_format).notna().all()
+        for numbers in (values[:1], values)  # the first tells most columns, and all take long
+    )
+    return time_format if is_time else None
 
 
 def _find_years(table: pd.DataFrame) -> tuple[str | None, str | None]:
@@ -169,15 +173,17 @@ def _find_years(table: pd.DataFrame) -> tuple[str | None, str | None]:
     (None, None) where there is none.
     """
     whole = table.select_dtypes("integer")
-    has_parts = any(_counts_parts_of_year(table[column]) for column in table.columns)
     for time_format, steps in (("%Y%m", (1, 89)), ("%Y", (1,))):
         for name, values in whole.items():
             is_year = read_times(values, time_format).dt.year.between(1678, 2199)
+            if not is_year.all():
+                continue
             changes = values.diff().abs()
-            # a year may have a row for each of many series
-            if not has_parts and values.value_counts().nunique() == 1:
+            if values.value_counts().nunique() == 1 and not any(
+                _counts_parts_of_year(table[column]) for column in table.columns
+            ):  # each year has a row for each of many series
                 changes = changes[changes > 0]
-            if is_year.all() and changes.isin(steps).mean() > 0.5:
+            if changes.isin(steps).mean() > 0.5:
                 return str(name), time_format
     return None, None
 
@@ -351,11 +357,10 @@ def _counts_shifts(clock: pd.Series) -> bool:
     """Whether a column with one of `SHIFT_WORDS` in its name has no number for each hour of a day,
     and may count parts of another length.
     """
+    if SHIFT_WORDS.isdisjoint(words_of(str(clock.name))):
+        return False
     numbers = pd.to_numeric(clock, errors="coerce")
-    is_short = bool(numbers.max() < 100)
-    return is_short and not (
-        SHIFT_WORDS.isdisjoint(words_of(str(clock.name))) or {0, 23} <= {*numbers}
-    )
+    return bool(numbers.max() < 100) and not {0, 23} <= {*numbers}
 
 
 def refuse_split_time(
